@@ -1,0 +1,69 @@
+"""Actors: whoever plays the assistant. A policy, a server, a script, a person at the keyboard.
+
+    Actor ──start(scene)──> Speaker ──respond(messages)──> Reply, Reply, …   (one Speaker an episode)
+
+The rollout (`mentor_kit.rollout`) runs the tools and keeps the dialogue; an actor only speaks.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Literal, Protocol
+
+from mentor_kit.conversation import Message
+from mentor_kit.task import Problem
+from mentor_kit.tool import Tool
+from mentor_kit.trajectory import TokenTrace
+
+
+@dataclass(frozen=True)
+class Scene:
+    """One episode to play."""
+
+    id: str
+    """Unique among the episodes played together; the trajectory gets it."""
+    problem: Problem
+    tools: Mapping[str, Tool]
+    seed: int
+    """0 <= seed < 2**64; everything random in the episode follows from it."""
+
+
+@dataclass(frozen=True)
+class Reply:
+    """The next assistant turn."""
+
+    message: Message
+    """Its tool calls are in state PARSED or MALFORMED: checking and running them is the rollout's work."""
+    finish: Literal["stop", "length", "context"] = "stop"
+    """stop: finished by itself; length: cut by the token limit of the turn or response;
+    context: the messages did not fit into the context, and nothing was said."""
+
+
+class Speaker(Protocol):
+    """An actor in one episode."""
+
+    async def respond(self, messages: Sequence[Message]) -> Reply:
+        """The next turn, given the messages since the last one (the opening messages the first time)."""
+        ...
+
+    def trace(self) -> TokenTrace | None:
+        """The tokens of the episode so far, for a policy; None for actors without tokens."""
+        ...
+
+    def close(self) -> None:
+        """End the episode and free what it holds."""
+        ...
+
+
+class Actor(Protocol):
+    """Starts speakers."""
+
+    @property
+    def name(self) -> str:
+        """How the actor is called in trajectories and reports."""
+        ...
+
+    def start(self, scene: Scene) -> Speaker:
+        """A speaker for one episode."""
+        ...

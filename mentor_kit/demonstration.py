@@ -1,0 +1,79 @@
+"""A teacher's way of solving a problem: what the paper calls the reference trajectory."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Iterable, Iterator, Sequence
+from typing import Protocol
+
+from mentor_kit.record import Json, Record
+from mentor_kit.task import Problem
+from mentor_kit.trajectory import Trajectory
+
+
+class Demonstration(Record):
+    """One teacher trajectory for a problem, or at least the tools it used.
+
+    Recorded data sets often keep only the names of the tools (the authors' `tool_calls_used`); then
+    `trajectory` is None, and stages that imitate (SFT) refuse the demonstration while rewards accept it.
+    """
+
+    problem_id: str
+    teacher: str
+    tools_used: tuple[str, ...]
+    """Names of the executed calls, in order, with repetitions."""
+    correct: bool = True
+    """The task's verdict on the teacher's answer."""
+    trajectory: Trajectory | None = None
+    provenance: dict[str, Json] = {}
+    """Where it comes from: teacher's options, model, file and row, cost; never a secret."""
+
+    @staticmethod
+    def of(trajectory: Trajectory, *, teacher: str, provenance: dict[str, Json] | None = None) -> Demonstration:
+        """The demonstration that a teacher's trajectory makes; tokens are dropped, they are the teacher's own."""
+        return Demonstration(
+            problem_id=trajectory.problem_id,
+            teacher=teacher,
+            tools_used=trajectory.tools_used,
+            correct=trajectory.correct,
+            trajectory=trajectory.model_copy(update={"tokens": None}),
+            provenance=provenance or {},
+        )
+
+
+class Teacher(Protocol):
+    """Gives demonstrations. Built by a teachers plugin."""
+
+    @property
+    def name(self) -> str:
+        """How the teacher is called in demonstrations and reports."""
+        ...
+
+    def demonstrate(self, problems: Sequence[Problem]) -> AsyncIterator[Demonstration]:
+        """Demonstrations for the problems in any order, none, one or several for each, right or wrong.
+
+        Keeping only right ones is the caller's choice.
+        """
+        ...
+
+
+class Demonstrations:
+    """Demonstrations by problem; what rewards and SFT look things up in."""
+
+    def __init__(self, demonstrations: Iterable[Demonstration] = ()) -> None:
+        self._by_problem: dict[str, list[Demonstration]] = {}
+        for demonstration in demonstrations:
+            self.add(demonstration)
+
+    def add(self, demonstration: Demonstration) -> None:
+        """Keep one more."""
+        self._by_problem.setdefault(demonstration.problem_id, []).append(demonstration)
+
+    def of(self, problem: Problem) -> Sequence[Demonstration]:
+        """The demonstrations for a problem, in the order they were added; empty when there is none."""
+        return self._by_problem.get(problem.id, [])
+
+    def __len__(self) -> int:
+        return sum(len(found) for found in self._by_problem.values())
+
+    def __iter__(self) -> Iterator[Demonstration]:
+        return (demonstration for found in self._by_problem.values() for demonstration in found)

@@ -1,0 +1,355 @@
+"""The contract of a backend: policies that learn, and samplers that speak. Tokens in, tokens out.
+
+    Backend ──load──> Policy ──sampler──> Sampler       (asynchronous; a server is one as it is)
+                        │                    ▲
+                        └──────────> Engine ─┘          (step-driven; `mentor_kit.rollout` adapts it)
+
+Nothing here knows of text, tools or rewards. `mentor_kit.testing` holds every backend to these meanings.
+
+Randomness is counter-based: the token at position t of a request with seed s is the inverse CDF of the
+scaled, filtered distribution at `uniforms(s, t)`; so a request gives the same tokens whatever else is in
+the batch, up to floating-point ties.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mentor_kit.objective import Objective
+from mentor_kit.record import Record
+
+Ints = NDArray[np.int64]
+Floats = NDArray[np.float32]
+
+
+@dataclass(frozen=True)
+class AdapterSpec:
+    """A low-rank adapter on the student: a new one, or one that exists in a folder."""
+
+    rank: int = 16
+    alpha: float = 32.0
+    dropout: float = 0.0
+    targets: tuple[str, ...] = ()
+    """Names of the modules to adapt; empty for all linear layers but the output projection."""
+    path: Path | None = None
+    """A folder with an adapter to go on training; the other fields are then read from it."""
+
+
+@dataclass(frozen=True)
+class StudentSpec:
+    """Which model to load. `model` is a folder in transformers' format, or a hub id."""
+
+    model: str
+    revision: str | None = None
+    adapter: AdapterSpec | None = None
+
+
+class OptimizerSpec(Record):
+    """An optimizer without its learning rate: the schedule stays with the stage."""
+
+    use: Literal["adamw", "muon"] = "adamw"
+    """muon: for the hidden matrices, with AdamW for embeddings, output projection, norms and biases."""
+    betas: tuple[float, float] = (0.9, 0.999)
+    eps: float = 1e-8
+    weight_decay: float = 0.0
+    momentum: float = 0.95
+    """Muon's; the step is scaled to AdamW's root mean square of 0.2 (arXiv 2502.16982) so that both take the same learning rates."""
+    clip: float | None = 1.0
+    """The gradient's global norm is cut to this; None for no clipping."""
+
+
+@dataclass(frozen=True)
+class SampleRequest:
+    """One turn to sample. The engine reuses the keys and values of the longest prefix it holds."""
+
+    id: str
+    session: str
+    """The episode: requests of one session extend one another's context."""
+    context: Sequence[int]
+    """All token ids so far, at least one."""
+    temperature: float
+    """0 is greedy."""
+    max_new_tokens: int
+    stop_ids: frozenset[int]
+    seed: int
+    """0 <= seed < 2**64."""
+    top_p: float = 1.0
+    top_k: int = 0
+    """0 keeps all."""
+
+
+@dataclass(frozen=True)
+class Completion:
+    """What was sampled for a request."""
+
+    id: str
+    ids: tuple[int, ...]
+    """The new tokens, the stop token included."""
+    log_probs: tuple[float, ...]
+    """Of the full distribution at the request's temperature (1 when it is 0), before top-p and top-k."""
+    finish: Literal["stop", "length", "cancelled"]
+    version: int
+    """How many optimizer steps the weights have seen."""
+
+
+@dataclass(frozen=True)
+class TokenCompletion:
+    """One completion of a group, as the update needs it. n tokens follow the group's prompt."""
+
+    ids: Ints
+    """Shape (n,): sampled tokens and, between turns, inserted ones."""
+    mask: Floats
+    """Shape (n,): 1 at sampled tokens, which are trained on, else 0."""
+    log_probs: Floats
+    """Shape (n,): the sampler's."""
+    advantage: float | Floats = 0.0
+    """One number for all tokens, or shape (n,)."""
+    old_log_probs: Floats | None = None
+    """Shape (n,): recomputed before this round of updates; None takes the sampler's."""
+
+
+@dataclass(frozen=True)
+class TokenGroup:
+    """Completions of one prompt. The result of an update does not depend on how groups are batched."""
+
+    prompt_ids: Ints
+    """Shape (p,), p >= 1."""
+    completions: tuple[TokenCompletion, ...]
+    temperature: float = 1.0
+
+
+class LossMetrics(Record):
+    """What one `forward_backward` saw; means are over the trained tokens."""
+
+    loss: float
+    tokens: int
+    sequences: int
+    values: dict[str, float] = {}
+    """Means (kl, clipped, entropy, mismatch, ratio) and maxima (mismatch_max)."""
+
+
+class StepMetrics(Record):
+    """What one `optimizer_step` did."""
+
+    gradient_norm: float
+    """Before clipping."""
+    clipped: bool
+    learning_rate: float
+    version: int
+    """The weights' version after the step."""
+
+
+class PolicyInfo(Record):
+    """Facts about a loaded policy, for logs and dry runs."""
+
+    model: str
+    parameters: int
+    trainable: int
+    vocabulary: int
+    context: int
+    """The longest context in tokens."""
+    device: str
+    dtype: str
+    backend: str
+
+
+class Sampler(Protocol):
+    """Speaks for a policy."""
+
+    async def sample(self, request: SampleRequest) -> Completion:
+        """Sample one turn.
+
+        Raises:
+            BackendError: the request alone exceeds the context or the memory there is.
+        """
+        ...
+
+    def cancel(self, request_id: str) -> None:
+        """End a request early; its completion comes with finish `cancelled`. Unknown ids are ignored."""
+        ...
+
+    def release(self, session: str) -> None:
+        """Forget a session's keys and values. Unknown sessions are ignored."""
+        ...
+
+
+class Engine(Protocol):
+    """A step-driven sampler, as local backends implement it; `rollout.sampler` makes it a `Sampler`."""
+
+    def submit(self, request: SampleRequest) -> None:
+        """Queue a request.
+
+        Raises:
+            BackendError: the request alone exceeds the context or the memory there is.
+        """
+        ...
+
+    def step(self) -> list[Completion]:
+        """Advance everything that is queued or running by one token (or a chunk of prompt).
+
+        Returns the requests that finished, in the order of submission; empty while none did.
+        """
+        ...
+
+    @property
+    def busy(self) -> bool:
+        """Whether any request is queued or running."""
+        ...
+
+    def cancel(self, request_id: str) -> None:
+        """As `Sampler.cancel`; the completion comes with the next `step`."""
+        ...
+
+    def release(self, session: str) -> None:
+        """As `Sampler.release`."""
+        ...
+
+
+class Policy(Protocol):
+    """A student that learns."""
+
+    @property
+    def info(self) -> PolicyInfo:
+        """Facts about the loaded model."""
+        ...
+
+    def prepare(self, optimizer: OptimizerSpec) -> None:
+        """Make a fresh optimizer, forgetting an earlier one; at a stage's start."""
+        ...
+
+    def forward_backward(self, groups: Sequence[TokenGroup], objective: Objective) -> LossMetrics:
+        """Add the gradient of the objective over all the groups, normalised over all of them.
+
+        Raises:
+            BackendError: no optimizer was prepared, a loss is not finite, or a sequence exceeds the context.
+        """
+        ...
+
+    def optimizer_step(self, learning_rate: float) -> StepMetrics:
+        """Update the weights with the accumulated gradient, and clear it. The version goes up by one."""
+        ...
+
+    def log_probs(
+        self, groups: Sequence[TokenGroup], *, weights: Literal["current", "reference"] = "current"
+    ) -> list[list[Floats]]:
+        """Log-probabilities of every completion's tokens at its group's temperature, shape (n,) each.
+
+        One list a group, one array a completion; 0.0 where the mask is 0.
+        """
+        ...
+
+    def snapshot_reference(self) -> None:
+        """Make the current weights the reference policy (with an adapter: the model without it, no copy)."""
+        ...
+
+    def engine(self) -> Engine:
+        """The policy's engine: one, always with the current weights; an update drops every cached key and value."""
+        ...
+
+    def save(self, folder: Path) -> None:
+        """Write weights or adapter, optimizer, reference and version, so that `restore` is exact to the bit."""
+        ...
+
+    def restore(self, folder: Path) -> None:
+        """Bring back what `save` wrote.
+
+        Raises:
+            DataError: the folder is not a checkpoint of this student.
+        """
+        ...
+
+    def export(self, folder: Path, *, format: str = "transformers") -> None:
+        """Write the student for others: `transformers` (a whole model; an adapter is merged) or `adapter`.
+
+        Raises:
+            UsageError: the backend does not write this format.
+        """
+        ...
+
+
+class Backend(Protocol):
+    """Loads policies. Built by a backends plugin."""
+
+    def load(self, student: StudentSpec, seed: int) -> Policy:
+        """A policy from a folder or hub id; `seed` is for a new adapter's weights.
+
+        Raises:
+            MissingError: the folder, the hub or a package cannot be reached.
+            BackendError: the folder holds no model this backend can run.
+        """
+        ...
+
+    def estimate(self, student: StudentSpec, load: MemoryLoad) -> MemoryEstimate:
+        """Memory a run would need, without loading weights; for `run --dry-run`."""
+        ...
+
+
+@dataclass(frozen=True)
+class MemoryLoad:
+    """What a recipe asks of a policy at its widest."""
+
+    sequences: int
+    """Sampled at once."""
+    context: int
+    """Tokens of the longest sequence."""
+    train_tokens: int
+    """Tokens in one micro-batch of the update; 0 lets the backend take its own budget."""
+    optimizer: OptimizerSpec = field(default_factory=OptimizerSpec)
+    reference: bool = False
+    """Whether a reference policy is kept."""
+
+
+class MemoryEstimate(Record):
+    """Bytes, by what they are for."""
+
+    parameters: int
+    """The number of parameters."""
+    trainable: int
+    parts: dict[str, int]
+    """Bytes: weights, gradients, optimizer, reference, keys and values, activations."""
+    notes: tuple[str, ...] = ()
+
+    @property
+    def total(self) -> int:
+        """All parts together, in bytes."""
+        return sum(self.parts.values())
+
+
+_GOLDEN = np.uint64(0x9E3779B97F4A7C15)
+_MIX_1, _MIX_2 = np.uint64(0xBF58476D1CE4E5B9), np.uint64(0x94D049BB133111EB)
+
+
+def uniforms(seeds: Sequence[int] | NDArray[np.uint64], positions: Sequence[int] | Ints) -> NDArray[np.float64]:
+    """One uniform number in [0, 1) for each (seed, position), by SplitMix64 (Steele et al., 2014).
+
+    `position` is the index in the whole context of the token that is drawn.
+    """
+    with np.errstate(over="ignore"):
+        state = _mix(np.asarray(seeds, dtype=np.uint64)) + _GOLDEN * (np.asarray(positions).astype(np.uint64) + np.uint64(1))
+        return (_mix(state) >> np.uint64(11)).astype(np.float64) * 2.0**-53
+
+
+def derive_seed(seed: int, *path: int | str) -> int:
+    """A seed in [0, 2**64) for a place in the run, such as `derive_seed(seed, "grpo", step, problem, rollout)`."""
+    import hashlib
+
+    text = "/".join([str(seed), *map(str, path)])
+    return int.from_bytes(hashlib.blake2b(text.encode(), digest_size=8).digest(), "little")
+
+
+def _mix(z: NDArray[np.uint64]) -> NDArray[np.uint64]:
+    z = (z ^ (z >> np.uint64(30))) * _MIX_1
+    z = (z ^ (z >> np.uint64(27))) * _MIX_2
+    return z ^ (z >> np.uint64(31))
+
+
+def mean_metrics(parts: Sequence[Mapping[str, Any]], count: float) -> dict[str, float]:
+    """Sums of micro-batches, added up and divided by `count`."""
+    names = {name for part in parts for name in part}
+    return {name: sum(float(part.get(name, 0.0)) for part in parts) / max(count, 1.0) for name in sorted(names)}

@@ -1,0 +1,115 @@
+"""The reward: gates first, then a weighted sum of terms (MENTOR, arXiv 2510.18383, section 3).
+
+    R(τ) = otherwise_g                          for the first gate g with score_g(τ) < threshold_g
+    R(τ) = Σ_i weight_i · factor_i · score_i(τ)  when every gate is passed
+           with factor_i = 1 if the answer is right, when_wrong_i if not, and score_i in [0, 1]
+
+A term sees a structured trajectory, the problem and the teacher's demonstrations; never a prompt's text.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+from mentor_kit.demonstration import Demonstration
+from mentor_kit.errors import PluginError
+from mentor_kit.record import Record
+from mentor_kit.task import Problem
+from mentor_kit.trajectory import Trajectory
+
+
+class Term(Protocol):
+    """One aspect of a trajectory's quality."""
+
+    def score(self, trajectory: Trajectory, problem: Problem, demonstrations: Sequence[Demonstration]) -> float:
+        """A number in [0, 1]. Depends on the structure of the trajectory alone, and on nothing outside."""
+        ...
+
+
+@dataclass(frozen=True)
+class Gate:
+    """A term with a threshold: a trajectory that scores below it earns `otherwise`, and nothing else counts."""
+
+    name: str
+    term: Term
+    otherwise: float
+    threshold: float = 1.0
+
+
+@dataclass(frozen=True)
+class WeightedTerm:
+    """A term with its weight, and the factor on it when the final answer is wrong."""
+
+    name: str
+    term: Term
+    weight: float
+    when_wrong: float = 1.0
+
+
+class TermScore(Record):
+    """A term's part in a reward: `value` = weight · factor · `score`."""
+
+    score: float
+    value: float
+
+
+class Breakdown(Record):
+    """A reward with its reasons."""
+
+    total: float
+    gate: str = ""
+    """The name of the gate that decided; empty when all were passed."""
+    terms: dict[str, TermScore] = {}
+
+
+@dataclass(frozen=True)
+class Reward:
+    """Gates and terms, in order; see the module's equation."""
+
+    gates: tuple[Gate, ...] = ()
+    terms: tuple[WeightedTerm, ...] = ()
+
+    def __call__(
+        self, trajectory: Trajectory, problem: Problem, demonstrations: Sequence[Demonstration]
+    ) -> Breakdown:
+        """The reward of a trajectory.
+
+        Raises:
+            PluginError: a term gave something that is not a number in [0, 1].
+        """
+        for gate in self.gates:
+            if _score(gate.name, gate.term, trajectory, problem, demonstrations) < gate.threshold:
+                return Breakdown(total=gate.otherwise, gate=gate.name)
+        terms = {}
+        for item in self.terms:
+            score = _score(item.name, item.term, trajectory, problem, demonstrations)
+            factor = 1.0 if trajectory.correct else item.when_wrong
+            terms[item.name] = TermScore(score=score, value=item.weight * factor * score)
+        return Breakdown(total=math.fsum(term.value for term in terms.values()), terms=terms)
+
+    @property
+    def maximum(self) -> float:
+        """The most a trajectory can earn: all gates passed, all terms 1, the answer right."""
+        return math.fsum(max(item.weight, 0.0) for item in self.terms)
+
+
+class Scored(Record):
+    """A trajectory with its reward; one line of a run's rollouts file."""
+
+    trajectory: Trajectory
+    reward: Breakdown
+
+
+def _score(
+    name: str, term: Term, trajectory: Trajectory, problem: Problem, demonstrations: Sequence[Demonstration]
+) -> float:
+    score = term.score(trajectory, problem, demonstrations)
+    if not isinstance(score, (int, float)) or not 0.0 <= score <= 1.0:
+        raise PluginError(
+            f"reward term {name!r} gave {score!r} for problem {problem.id!r}; a score is a number from 0 to 1",
+            hint="scale it in the term, and put weights in the recipe",
+        )
+    return float(score)

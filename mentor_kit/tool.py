@@ -1,0 +1,282 @@
+"""Tools: typed Python functions with a JSON schema, and how an episode holds them.
+
+    Tool          a name, a description, a JSON schema of its parameters, and (unless declared only) a function
+    ToolSource    what a tools plugin builds: the tools of a problem, and sessions to run them in
+    ToolSession   one episode's own state: opened with the problem and a seed, closed with the episode
+    Toolbox       all sources of a recipe as one: checks calls against the schemas and opens sessions
+
+A plain function is enough for most tools:
+
+    def add(a: float, b: float) -> float:
+        '''Add two numbers.
+
+        Args:
+            a: the first number.
+            b: the second number.
+        '''
+        return a + b
+
+    Tool.from_function(add)
+"""
+
+from __future__ import annotations
+
+import inspect
+import re
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import TYPE_CHECKING, Any, Protocol, cast
+
+from mentor_kit.conversation import CallState, ToolCall
+from mentor_kit.errors import PluginError, did_you_mean
+from mentor_kit.record import Json
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
+    from jsonschema.protocols import Validator
+
+    from mentor_kit.task import Problem
+
+
+class ToolError(Exception):
+    """Raised by a tool to say that a call failed; the message goes to the model as the result.
+
+    Any other exception of a tool is a failed call too; this one is for failures the tool foresees.
+    """
+
+
+@dataclass(frozen=True)
+class Tool:
+    """Something an assistant can call by name.
+
+    Attributes:
+        name: letters, digits, `_`, `-` and `.`; what the model writes.
+        description: what it does, for the model.
+        parameters: a JSON schema (draft 2020-12) of type `object`.
+        function: called with the arguments by name; may be `async`. None for a declared-only tool: its
+            calls are checked and recorded, never run (function-calling evaluations need that).
+    """
+
+    name: str
+    description: str
+    parameters: Mapping[str, Json]
+    function: Callable[..., Any] | None = field(default=None, compare=False)
+
+    def __post_init__(self) -> None:
+        if not re.fullmatch(r"[A-Za-z0-9_.\-]{1,128}", self.name):
+            raise PluginError(
+                f"a tool cannot be called {self.name!r}",
+                hint="use 1 to 128 letters, digits, '_', '-' or '.'",
+            )
+
+    @staticmethod
+    def from_function(function: Callable[..., Any], *, name: str | None = None) -> Tool:
+        """A tool from a typed function: schema from its signature, descriptions from its docstring.
+
+        The docstring's first paragraph describes the tool; a Google-style `Args:` section its parameters.
+
+        Raises:
+            PluginError: a parameter has no annotation, is positional-only or variadic, or has a type that
+                JSON schema cannot express.
+        """
+        return Tool(
+            name=name or function.__name__,
+            description=_summary(inspect.getdoc(function) or ""),
+            parameters=_parameters_schema(function),
+            function=function,
+        )
+
+    @staticmethod
+    def declared(name: str, description: str, parameters: Mapping[str, Json]) -> Tool:
+        """A declared-only tool: a schema without a function."""
+        return Tool(name=name, description=description, parameters=dict(parameters))
+
+    @property
+    def schema(self) -> dict[str, Json]:
+        """The form chat templates and OpenAI-compatible servers take."""
+        return {
+            "type": "function",
+            "function": {"name": self.name, "description": self.description, "parameters": dict(self.parameters)},
+        }
+
+    @cached_property
+    def _validator(self) -> Validator:
+        from jsonschema import Draft202012Validator
+
+        return cast("Validator", Draft202012Validator(dict(self.parameters)))
+
+    def check(self, arguments: Mapping[str, Json]) -> str:
+        """Why `arguments` do not fit the schema, in one line; empty when they do."""
+        error = next(iter(self._validator.iter_errors(dict(arguments))), None)
+        if error is None:
+            return ""
+        place = ".".join(str(step) for step in error.absolute_path)
+        text = error.message if len(error.message) <= 200 else error.message[:197] + "..."
+        return f"{place}: {text}" if place else text
+
+
+class ToolSession(Protocol):
+    """One episode's tools at work; may hold state (a shopping cart, a browser, a file system)."""
+
+    async def call(self, name: str, arguments: Mapping[str, Json]) -> Any:
+        """The value of a call whose name and arguments were checked; anything `json.dumps` takes, or text.
+
+        Raises:
+            Exception: any exception is a failed call; a `ToolError`'s message is shown to the model as it is.
+        """
+        ...
+
+
+class ToolSource(Protocol):
+    """What a tools plugin builds."""
+
+    def tools(self, problem: Problem) -> Sequence[Tool]:
+        """The tools this source offers for a problem (most offer the same for all)."""
+        ...
+
+    def open(self, problem: Problem, seed: int) -> AbstractAsyncContextManager[ToolSession]:
+        """A fresh session for one episode; `seed` is for tools that need chance."""
+        ...
+
+
+class FunctionTools:
+    """A source of plain functions, or of tools made from them; keeps no state between calls."""
+
+    def __init__(self, tools: Iterable[Tool | Callable[..., Any]]) -> None:
+        self._tools = tuple(tool if isinstance(tool, Tool) else Tool.from_function(tool) for tool in tools)
+        self._by_name = {tool.name: tool for tool in self._tools}
+
+    def tools(self, problem: Problem) -> Sequence[Tool]:
+        return self._tools
+
+    @asynccontextmanager
+    async def open(self, problem: Problem, seed: int) -> AsyncIterator[ToolSession]:
+        yield self
+
+    async def call(self, name: str, arguments: Mapping[str, Json]) -> Any:
+        function = self._by_name[name].function
+        if function is None:
+            raise ToolError(f"{name} is declared only and cannot be run")
+        value = function(**arguments)
+        return await cast("Awaitable[Any]", value) if inspect.isawaitable(value) else value
+
+
+class Toolbox:
+    """All tool sources of a recipe as one.
+
+    Raises:
+        PluginError: two sources offer a tool of the same name for a problem.
+    """
+
+    def __init__(self, sources: Sequence[ToolSource] = ()) -> None:
+        self.sources = tuple(sources)
+
+    def tools(self, problem: Problem) -> dict[str, Tool]:
+        """The tools of a problem by name, in a stable order; a problem's own tools come last."""
+        found: dict[str, Tool] = {}
+        offered = [tool for source in self.sources for tool in source.tools(problem)]
+        for tool in [*offered, *problem.declared_tools()]:
+            if tool.name in found:
+                raise PluginError(
+                    f"problem {problem.id!r} has two tools called {tool.name!r}",
+                    hint="remove one of the recipe's `tools`, or rename the tool",
+                )
+            found[tool.name] = tool
+        return found
+
+    @asynccontextmanager
+    async def open(self, problem: Problem, seed: int) -> AsyncIterator[ToolSession]:
+        """One session over the sessions of all sources; closed in reverse order."""
+        async with AsyncExitStack() as stack:
+            route: dict[str, ToolSession] = {}
+            for source in self.sources:
+                session = await stack.enter_async_context(source.open(problem, seed))
+                route.update(dict.fromkeys((tool.name for tool in source.tools(problem)), session))
+            yield _RoutedSession(route)
+
+
+@dataclass(frozen=True)
+class _RoutedSession:
+    route: Mapping[str, ToolSession]
+
+    async def call(self, name: str, arguments: Mapping[str, Json]) -> Any:
+        if name not in self.route:
+            raise ToolError(f"{name} is declared only and cannot be run")
+        return await self.route[name].call(name, arguments)
+
+
+def check_call(call: ToolCall, tools: Mapping[str, Tool]) -> ToolCall:
+    """A parsed call as VALID, UNKNOWN_TOOL or BAD_ARGUMENTS; calls in other states are returned as they are."""
+    if call.state is not CallState.PARSED:
+        return call
+    if call.name not in tools:
+        return call.at(CallState.UNKNOWN_TOOL, f"no tool is called {call.name!r}{did_you_mean(call.name, tools)}")
+    reason = tools[call.name].check(call.arguments)
+    return call.at(CallState.BAD_ARGUMENTS, reason) if reason else call.at(CallState.VALID)
+
+
+def _parameters_schema(function: Callable[..., Any]) -> dict[str, Json]:
+    from pydantic import ConfigDict, PydanticSchemaGenerationError, create_model
+    from pydantic.errors import PydanticInvalidForJsonSchema, PydanticUserError
+    from pydantic.fields import FieldInfo
+
+    name = getattr(function, "__name__", repr(function))
+    described = _argument_descriptions(inspect.getdoc(function) or "")
+    fields: dict[str, Any] = {}
+    for parameter in inspect.signature(function, eval_str=True).parameters.values():
+        if parameter.kind in (parameter.POSITIONAL_ONLY, parameter.VAR_POSITIONAL, parameter.VAR_KEYWORD):
+            raise PluginError(
+                f"tool {name}: parameter {parameter.name!r} cannot be passed by name",
+                hint="tools are called with arguments by name: use plain parameters",
+            )
+        if parameter.annotation is parameter.empty:
+            raise PluginError(
+                f"tool {name}: parameter {parameter.name!r} has no type annotation",
+                hint=f"annotate it, for example `{parameter.name}: float`",
+            )
+        default = ... if parameter.default is parameter.empty else parameter.default
+        info = FieldInfo(default=default, description=described.get(parameter.name))
+        fields[parameter.name] = (parameter.annotation, info)
+    try:
+        model = create_model(name, __config__=ConfigDict(extra="forbid", arbitrary_types_allowed=False), **fields)
+        schema: dict[str, Json] = model.model_json_schema()
+    except (PydanticSchemaGenerationError, PydanticInvalidForJsonSchema, PydanticUserError) as error:
+        raise PluginError(
+            f"tool {name}: a parameter's type has no JSON schema: {error}",
+            hint="use str, int, float, bool, list, dict, Literal, enums or pydantic models",
+        ) from error
+    return _without_titles(schema)
+
+
+def _without_titles(schema: Json, *, names: bool = False) -> Json:
+    """The schema without the titles pydantic derives from names; `names` guards a property called 'title'."""
+    if isinstance(schema, dict):
+        kept = {k: v for k, v in schema.items() if names or k != "title" or not isinstance(v, str)}
+        return {k: _without_titles(v, names=not names and k in ("properties", "$defs")) for k, v in kept.items()}
+    return [_without_titles(item) for item in schema] if isinstance(schema, list) else schema
+
+
+def _summary(doc: str) -> str:
+    return " ".join(doc.split("\n\n", 1)[0].split())
+
+
+def _argument_descriptions(doc: str) -> dict[str, str]:
+    """Parameter descriptions of a Google-style `Args:` section."""
+    section = re.search(r"^(?:Args|Arguments|Parameters):\s*\n((?:[ \t]+\S.*\n?|\s*\n)+)", doc, re.MULTILINE)
+    if section is None:
+        return {}
+    lines = section.group(1).splitlines()
+    indent = min((len(line) - len(line.lstrip()) for line in lines if line.strip()), default=0)
+    found: dict[str, str] = {}
+    current = ""
+    for line in lines:
+        entry = re.match(rf"^\s{{{indent}}}(\w+)\s*(?:\([^)]*\))?:\s*(.*)$", line)
+        if entry:
+            current = entry.group(1)
+            found[current] = entry.group(2).strip()
+        elif current and line.strip():
+            found[current] = f"{found[current]} {line.strip()}".strip()
+    return found
