@@ -331,7 +331,9 @@ def uniforms(seeds: Sequence[int] | NDArray[np.uint64], positions: Sequence[int]
     `position` is the index in the whole context of the token that is drawn.
     """
     with np.errstate(over="ignore"):
-        state = _mix(np.asarray(seeds, dtype=np.uint64)) + _GOLDEN * (np.asarray(positions).astype(np.uint64) + np.uint64(1))
+        state = _mix(np.asarray(seeds, dtype=np.uint64)) + _GOLDEN * (
+            np.asarray(positions).astype(np.uint64) + np.uint64(1)
+        )
         return (_mix(state) >> np.uint64(11)).astype(np.float64) * 2.0**-53
 
 

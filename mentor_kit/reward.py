@@ -72,9 +72,7 @@ class Reward:
     gates: tuple[Gate, ...] = ()
     terms: tuple[WeightedTerm, ...] = ()
 
-    def __call__(
-        self, trajectory: Trajectory, problem: Problem, demonstrations: Sequence[Demonstration]
-    ) -> Breakdown:
+    def __call__(self, trajectory: Trajectory, problem: Problem, demonstrations: Sequence[Demonstration]) -> Breakdown:
         """The reward of a trajectory.
 
         Raises:

@@ -10,9 +10,7 @@ A plain function is enough for most tools:
     def add(a: float, b: float) -> float:
         '''Add two numbers.
 
-        Args:
-            a: the first number.
-            b: the second number.
+        ...
         '''
         return a + b
 
@@ -23,7 +21,7 @@ from __future__ import annotations
 
 import inspect
 import re
-from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -161,7 +159,7 @@ class FunctionTools:
         if function is None:
             raise ToolError(f"{name} is declared only and cannot be run")
         value = function(**arguments)
-        return await cast("Awaitable[Any]", value) if inspect.isawaitable(value) else value
+        return await value if inspect.isawaitable(value) else value
 
 
 class Toolbox:
@@ -248,7 +246,7 @@ def _parameters_schema(function: Callable[..., Any]) -> dict[str, Json]:
             f"tool {name}: a parameter's type has no JSON schema: {error}",
             hint="use str, int, float, bool, list, dict, Literal, enums or pydantic models",
         ) from error
-    return _without_titles(schema)
+    return cast("dict[str, Json]", _without_titles(schema))
 
 
 def _without_titles(schema: Json, *, names: bool = False) -> Json:
