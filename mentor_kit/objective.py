@@ -1,17 +1,17 @@
 """Objectives are data: which advantage, which ratio, which clipping, which KL, how tokens are averaged.
 
 The arithmetic is in `mentor_kit.advantages` (rewards to advantages) and `mentor_kit.losses` (advantages and
-log-probabilities to a loss), written once over an array namespace for every backend.
+log-probabilities to a loss), written once over an array namespace for every backend. Sources are arXiv numbers.
 
 | preset | advantage | ratio | clip (low, high) | aggregation | KL | source |
 | --- | --- | --- | --- | --- | --- | --- |
-| grpo | (r - mean) / std of the group | token | 0.2, 0.2 | sequence | 0.001 k3, in the loss | arXiv 2402.03300; KL weight of 2510.18383 |
-| dr-grpo | r - mean of the group | token | 0.2, 0.2 | constant | none | arXiv 2503.20783 |
-| dapo | (r - mean) / std of the group | token | 0.2, 0.28 | token | none | arXiv 2503.14476 |
-| rloo | r - mean of the others in the group | none (REINFORCE) | none | constant, length 1 | none | arXiv 2402.14740 |
-| reinforce++ | (r - mean) / std of the batch | token | 0.2, 0.2 | sequence | 0.001 k1, in the advantage | arXiv 2501.03262 |
-| gspo | (r - mean) / std of the group | sequence | 3e-4, 4e-4 | sequence | none | arXiv 2507.18071 |
-| cispo | (r - mean) / std of the group | token, capped, no gradient | none, 4.0 | token | none | arXiv 2506.13585 |
+| grpo | (r - mean) / std of the group | token | 0.2, 0.2 | sequence | 0.001 k3, loss | 2402.03300, KL of 2510.18383 |
+| dr-grpo | r - mean of the group | token | 0.2, 0.2 | constant | none | 2503.20783 |
+| dapo | (r - mean) / std of the group | token | 0.2, 0.28 | token | none | 2503.14476 |
+| rloo | r - mean of the others in the group | none (REINFORCE) | none | constant, length 1 | none | 2402.14740 |
+| reinforce++ | (r - mean) / std of the batch | token | 0.2, 0.2 | sequence | 0.001 k1, advantage | 2501.03262 |
+| gspo | (r - mean) / std of the group | sequence | 3e-4, 4e-4 | sequence | none | 2507.18071 |
+| cispo | (r - mean) / std of the group | token, capped, no gradient | none, 4.0 | token | none | 2506.13585 |
 | sft | none | none | none | token | none | maximum likelihood |
 """
 

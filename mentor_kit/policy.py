@@ -59,7 +59,8 @@ class OptimizerSpec(Record):
     eps: float = 1e-8
     weight_decay: float = 0.0
     momentum: float = 0.95
-    """Muon's; the step is scaled to AdamW's root mean square of 0.2 (arXiv 2502.16982) so that both take the same learning rates."""
+    """Muon's; its step is scaled to AdamW's root mean square of 0.2, so that both take the same learning rates
+    (arXiv 2502.16982)."""
     clip: float | None = 1.0
     """The gradient's global norm is cut to this; None for no clipping."""
 
