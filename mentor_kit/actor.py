@@ -67,3 +67,17 @@ class Actor(Protocol):
     def start(self, scene: Scene) -> Speaker:
         """A speaker for one episode."""
         ...
+
+
+@dataclass(frozen=True)
+class EpisodeLimits:
+    """How far an episode may go; see the recipe's `rollout`."""
+
+    max_turns: int = 5
+    """Assistant turns."""
+    max_turn_tokens: int = 512
+    """Sampled tokens of one turn."""
+    max_response_tokens: int = 2048
+    """All tokens after the first prompt: sampled ones, tool results and the template's own."""
+    max_result_tokens: int = 256
+    """Tokens of one tool result; longer ones are cut with a visible mark."""

@@ -1,0 +1,106 @@
+"""Finds and loads plugins, each in isolation: a broken one never breaks another, or the command line."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable
+from dataclasses import dataclass
+from importlib.metadata import EntryPoint, entry_points
+from typing import Literal
+
+import pluggy
+
+from mentor_kit.errors import did_you_mean
+from mentor_kit.hooks import specs
+
+GROUP = "mentorkit"
+
+#: Comma-separated names: load only these / all but these.
+ALLOW, DENY = "MENTORKIT_PLUGINS", "MENTORKIT_DISABLE_PLUGINS"
+
+
+@dataclass(frozen=True)
+class PluginInfo:
+    """What became of one entry point."""
+
+    name: str
+    target: str
+    """The module it names."""
+    distribution: str
+    """The installed package it comes from, with its version."""
+    state: Literal["loaded", "disabled", "failed"]
+    reason: str = ""
+
+
+@dataclass(frozen=True)
+class Plugins:
+    """The plugin manager with every plugin that loaded, and the fate of every entry point."""
+
+    manager: pluggy.PluginManager
+    found: tuple[PluginInfo, ...]
+
+    @property
+    def failed(self) -> tuple[PluginInfo, ...]:
+        """The plugins that could not be loaded."""
+        return tuple(info for info in self.found if info.state == "failed")
+
+
+def load_plugins(points: Iterable[EntryPoint] | None = None) -> Plugins:
+    """Load the plugins of this environment, sorted by name; `points` replaces the installed entry points."""
+    manager = pluggy.PluginManager(GROUP)
+    manager.add_hookspecs(specs)
+    chosen = entry_points(group=GROUP) if points is None else points
+    found = tuple(_load(manager, point) for point in sorted(chosen, key=lambda point: (point.name, point.value)))
+    return Plugins(manager, found)
+
+
+def _load(manager: pluggy.PluginManager, point: EntryPoint) -> PluginInfo:
+    origin = f"{point.dist.name} {point.dist.version}" if point.dist is not None else "unknown"
+
+    def fate(state: Literal["loaded", "disabled", "failed"], reason: str = "") -> PluginInfo:
+        return PluginInfo(point.name, point.value, origin, state, reason)
+
+    if reason := _disabled(point.name):
+        return fate("disabled", reason)
+    if manager.has_plugin(point.name):
+        return fate("failed", f"another plugin is called {point.name!r} already")
+    try:
+        module = point.load()
+        if reason := _unfit(module):
+            return fate("failed", reason)
+        manager.register(module, name=point.name)
+        manager.get_hookcallers(module)
+    except KeyboardInterrupt:
+        raise
+    except BaseException as error:  # noqa: BLE001 (a plugin may even call sys.exit at import)
+        return fate("failed", f"{type(error).__name__}: {error}")
+    if reason := _misspelt_hooks(manager, module):
+        manager.unregister(module)
+        return fate("failed", reason)
+    return fate("loaded")
+
+
+def _disabled(name: str) -> str:
+    if name in _names(DENY):
+        return f"named in {DENY}"
+    allowed = _names(ALLOW)
+    return f"not named in {ALLOW}" if allowed and name not in allowed else ""
+
+
+def _names(variable: str) -> set[str]:
+    return {name.strip() for name in os.environ.get(variable, "").split(",") if name.strip()}
+
+
+def _unfit(module: object) -> str:
+    wanted = getattr(module, "MENTORKIT_API", specs.API_VERSION)
+    if wanted == specs.API_VERSION:
+        return ""
+    return f"written for version {wanted!r} of the plugin hooks, this mentor-kit has version {specs.API_VERSION}"
+
+
+def _misspelt_hooks(manager: pluggy.PluginManager, module: object) -> str:
+    known = [name for name in vars(specs) if name.startswith(("register_", "on_")) or name == "doctor_checks"]
+    for caller in manager.get_hookcallers(module) or []:
+        if not caller.has_spec():
+            return f"there is no hook {caller.name!r}{did_you_mean(caller.name, known)}"
+    return ""

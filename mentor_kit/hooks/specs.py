@@ -1,0 +1,135 @@
+"""The hooks a plugin may implement, all of them optional.
+
+A plugin is a module with functions of these names, marked `@hookimpl`, and an entry point in the group
+`mentorkit` that names the module. Built-in parts come through the same hooks. A smallest plugin:
+
+    from mentor_kit.hooks import hookimpl
+
+    @hookimpl
+    def register_tools(register):
+        register("coin", build=lambda options, context: [flip])
+
+    def flip() -> str:
+        '''Flip a coin.'''
+        return "heads"
+
+Every `register_<kind>` hook gets a function
+
+    register(name, *, build, options=None, summary="", available=None)
+
+name:      what a recipe writes in `use:`.
+build:     called as `build(options, context)` when a recipe uses the part; import heavy packages inside it.
+options:   a pydantic model (forbid extra fields) that the recipe's `with:` is checked against, before anything
+           heavy is imported; None for a part without options.
+summary:   one line for `mentorkit plugins`.
+available: returns "" if the part can be used on this machine, or the reason and the command that changes it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pluggy
+
+if TYPE_CHECKING:
+    from typer import Typer
+
+    from mentor_kit.hooks.registry import Register
+
+hookspec = pluggy.HookspecMarker("mentorkit")
+hookimpl = pluggy.HookimplMarker("mentorkit")
+
+#: A plugin may set `MENTORKIT_API = 1` in its module to say which version of these hooks it was written for.
+API_VERSION = 1
+
+
+@hookspec
+def register_backends(register: Register) -> None:
+    """Offer backends. `build` gives a `mentor_kit.policy.Backend`."""
+
+
+@hookspec
+def register_students(register: Register) -> None:
+    """Offer named students. `build` gives the folder of a model in transformers' format, as a path."""
+
+
+@hookspec
+def register_tools(register: Register) -> None:
+    """Offer tools. `build` gives a `mentor_kit.tool.ToolSource`, or a list of typed functions and `Tool`s."""
+
+
+@hookspec
+def register_tasks(register: Register) -> None:
+    """Offer tasks. `build` gives a `mentor_kit.task.Task`."""
+
+
+@hookspec
+def register_teachers(register: Register) -> None:
+    """Offer teachers. `build` gives a `mentor_kit.demonstration.Teacher`."""
+
+
+@hookspec
+def register_reward_terms(register: Register) -> None:
+    """Offer reward terms. `build` gives a `mentor_kit.reward.Term`."""
+
+
+@hookspec
+def register_rewards(register: Register) -> None:
+    """Offer reward presets. `build` gives a `mentor_kit.slot.RewardSpec`: data, so that it can be shown."""
+
+
+@hookspec
+def register_stages(register: Register) -> None:
+    """Offer stages. `build` gives a `mentor_kit.stages.Stage`."""
+
+
+@hookspec
+def register_evaluations(register: Register) -> None:
+    """Offer evaluations. `build` gives a `mentor_kit.stages.Evaluation`."""
+
+
+@hookspec
+def register_trackers(register: Register) -> None:
+    """Offer trackers. `build` gives an object with `log(event)`, called with every event of the run."""
+
+
+@hookspec
+def register_recipes(register: Register) -> None:
+    """Offer recipes. `build` gives the path of a recipe file; `mentorkit run NAME` finds it."""
+
+
+@hookspec
+def register_commands(app: Typer) -> None:
+    """Add commands to `mentorkit`; import nothing heavy before a command runs."""
+
+
+@hookspec
+def doctor_checks() -> Sequence[tuple[str, bool, str]]:  # type: ignore[empty-body]
+    """Checks for `mentorkit doctor`: what was checked, whether it is well, and a detail or a command that helps."""
+
+
+@hookspec
+def on_run_start(folder: Path, recipe: Mapping[str, Any]) -> None:
+    """A run starts, or goes on, in this folder with this recipe (expanded, without secrets)."""
+
+
+@hookspec
+def on_rollouts(folder: Path, stage: str, step: int, scored: Sequence[Any]) -> None:
+    """A stage has played and scored a step's trajectories (`mentor_kit.reward.Scored`)."""
+
+
+@hookspec
+def on_step_end(folder: Path, stage: str, step: int, metrics: Mapping[str, float]) -> None:
+    """A stage has finished a step."""
+
+
+@hookspec
+def on_checkpoint(folder: Path, stage: str, step: int, checkpoint: Path) -> None:
+    """A checkpoint is complete."""
+
+
+@hookspec
+def on_run_end(folder: Path, outcome: str) -> None:
+    """A run ended: `done`, `failed` or `interrupted`."""
