@@ -70,7 +70,11 @@ class Demonstrations:
 
     def of(self, problem: Problem) -> Sequence[Demonstration]:
         """The demonstrations for a problem, in the order they were added; empty when there is none."""
-        return self._by_problem.get(problem.id, [])
+        return self.of_id(problem.id)
+
+    def of_id(self, problem_id: str) -> Sequence[Demonstration]:
+        """As `of`, for a problem known by its id only."""
+        return self._by_problem.get(problem_id, [])
 
     def __len__(self) -> int:
         return sum(len(found) for found in self._by_problem.values())

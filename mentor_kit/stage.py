@@ -55,11 +55,15 @@ class StageContext(Protocol):
         """Raise `Interrupted` if the user asked to stop; stages call it between steps, after a checkpoint is due."""
         ...
 
-    @property
-    def checkpoint_due(self) -> Callable[[int, int], bool]:
-        """(step, last step) -> whether the recipe wants a checkpoint after this step, or a stop was asked for."""
+    def checkpoint_due(self, step: int, steps: int) -> bool:
+        """Whether the recipe wants a checkpoint after `step` of `steps`, or a stop was asked for."""
         ...
 
-    def export_folder(self, name: str) -> Path:
-        """A folder inside the run for an exported student; the caller fills it through `atomic` means."""
+    @property
+    def is_first(self) -> bool:
+        """Whether no training stage comes before this one."""
+        ...
+
+    def write_folder(self, name: str, fill: Callable[[Path], None]) -> Path:
+        """A folder inside the run, filled by `fill` under a temporary name and then put in place, whole."""
         ...

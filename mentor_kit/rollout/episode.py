@@ -1,0 +1,130 @@
+"""One episode, from the opening messages to the verdict; and many of them side by side."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Coroutine, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any, TypeVar
+
+from mentor_kit.actor import Actor, EpisodeLimits, Reply, Scene, Speaker
+from mentor_kit.conversation import Message, tool_result, user
+from mentor_kit.rollout.tools import Cut, cut_by_characters, run_call
+from mentor_kit.task import Converses, Task
+from mentor_kit.tool import Toolbox, ToolSession, check_call
+from mentor_kit.trajectory import Ending, Trajectory
+
+T = TypeVar("T")
+
+
+async def play(
+    actor: Actor,
+    scenes: Sequence[Scene],
+    *,
+    task: Task,
+    toolbox: Toolbox,
+    limits: EpisodeLimits,
+    cut: Cut = cut_by_characters,
+) -> list[Trajectory]:
+    """Play all scenes side by side; trajectories in the order of the scenes.
+
+    An error of the actor or the task ends all episodes and is raised as it is; a tool's error is a failed call.
+    """
+    # all speakers start before any speaks, so that a sampler's barriers know of every episode
+    speakers = [actor.start(scene) for scene in scenes]
+    episodes = [
+        asyncio.ensure_future(_episode(actor, speaker, scene, task, toolbox, limits, cut))
+        for speaker, scene in zip(speakers, scenes, strict=True)
+    ]
+    try:
+        return list(await asyncio.gather(*episodes))
+    finally:
+        for episode in episodes:
+            episode.cancel()
+        await asyncio.gather(*episodes, return_exceptions=True)
+
+
+def run_async(work: Coroutine[Any, Any, T]) -> T:
+    """Run a coroutine to its end from ordinary code, inside a notebook's event loop too."""
+    try:
+        asyncio.get_running_loop()
+    except RuntimeError:
+        return asyncio.run(work)
+    with ThreadPoolExecutor(max_workers=1) as pool:
+        return pool.submit(asyncio.run, work).result()
+
+
+async def _episode(
+    actor: Actor, speaker: Speaker, scene: Scene, task: Task, toolbox: Toolbox, limits: EpisodeLimits, cut: Cut
+) -> Trajectory:
+    dialogue: list[Message] = []
+    try:
+        async with toolbox.open(scene.problem, scene.seed) as session:
+            ending = await _converse(speaker, scene, dialogue, session, task, limits, cut)
+        trace = speaker.trace()
+    finally:
+        speaker.close()
+    trajectory = Trajectory(
+        id=scene.id,
+        problem_id=scene.problem.id,
+        actor=actor.name,
+        messages=tuple(dialogue),
+        ending=ending,
+        tokens=trace,
+    )
+    return judge(trajectory, scene, task)
+
+
+async def _converse(
+    speaker: Speaker,
+    scene: Scene,
+    dialogue: list[Message],
+    session: ToolSession,
+    task: Task,
+    limits: EpisodeLimits,
+    cut: Cut,
+) -> Ending:
+    """Respond, run tools, respond …; fills `dialogue` and says how it ended."""
+    news: Sequence[Message] = scene.problem.opening()
+    for _ in range(limits.max_turns):
+        dialogue.extend(news)
+        reply = await speaker.respond(news)
+        if reply.finish == "context":
+            return Ending.CONTEXT_FULL
+        if reply.finish == "length":
+            dialogue.append(_checked(reply, scene))
+            return Ending.LENGTH
+        turn, news = await _run_tools(reply.message, scene, session, limits, cut)
+        dialogue.append(turn)
+        if not news:
+            words = task.next_user(scene.problem, dialogue) if isinstance(task, Converses) else None
+            if words is None:
+                return Ending.ANSWERED
+            news = [user(words)]
+    dialogue.extend(news)
+    return Ending.MAX_TURNS
+
+
+async def _run_tools(
+    turn: Message, scene: Scene, session: ToolSession, limits: EpisodeLimits, cut: Cut
+) -> tuple[Message, list[Message]]:
+    """The turn with its calls in their final states, and the messages with their results."""
+    calls, results = [], []
+    for parsed in turn.tool_calls:
+        call, result = await run_call(parsed, scene.tools, session, max_result_tokens=limits.max_result_tokens, cut=cut)
+        calls.append(call)
+        results.append(tool_result(result))
+    return turn.model_copy(update={"tool_calls": tuple(calls)}), results
+
+
+def _checked(reply: Reply, scene: Scene) -> Message:
+    """A turn that was cut: its calls are checked, so that statistics know them, and never run."""
+    calls = tuple(check_call(call, scene.tools) for call in reply.message.tool_calls)
+    return reply.message.model_copy(update={"tool_calls": calls})
+
+
+def judge(trajectory: Trajectory, scene: Scene, task: Task) -> Trajectory:
+    """The trajectory with the task's verdict; one that did not end has no answer."""
+    answer = task.answer(trajectory) if trajectory.ended else None
+    correct = answer is not None and bool(task.check(answer, scene.problem))
+    return trajectory.model_copy(update={"answer": answer, "correct": correct})

@@ -1,0 +1,93 @@
+"""Makes a step-driven engine a sampler for many episodes at once.
+
+Deterministic: everything waits at turn barriers. When each episode that is alive waits for a turn, their
+requests are sampled together, in the order in which the episodes were started; so the batches, and with them
+every floating-point result, are the same in every run. Otherwise the engine steps whenever anything is
+queued, and slow tools overlap with sampling.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterable
+
+from mentor_kit.policy import Completion, Engine, SampleRequest
+
+
+class EngineSampler:
+    """A `mentor_kit.policy.Sampler` over an engine; see the module.
+
+    Episodes announce themselves by `enter` before any of them samples, and `leave` when they end.
+    """
+
+    def __init__(self, engine: Engine, *, deterministic: bool = True) -> None:
+        self._engine = engine
+        self._deterministic = deterministic
+        self._order: dict[str, int] = {}
+        self._waiting: dict[str, tuple[SampleRequest, asyncio.Future[Completion]]] = {}
+        self._submitted: dict[str, asyncio.Future[Completion]] = {}
+        self._pump: asyncio.Task[None] | None = None
+
+    def enter(self, session: str) -> None:
+        """An episode begins; barriers wait for it from now on."""
+        self._order[session] = len(self._order)
+
+    def leave(self, session: str) -> None:
+        """An episode ended; its keys and values are released."""
+        del self._order[session]
+        self._engine.release(session)
+        self._sample_if_all_wait()
+
+    async def sample(self, request: SampleRequest) -> Completion:
+        future: asyncio.Future[Completion] = asyncio.get_running_loop().create_future()
+        if self._deterministic:
+            self._waiting[request.id] = (request, future)
+            self._sample_if_all_wait()
+        else:
+            self._engine.submit(request)
+            self._submitted[request.id] = future
+            if self._pump is None or self._pump.done():
+                self._pump = asyncio.create_task(self._overlap())
+        return await future
+
+    def cancel(self, request_id: str) -> None:
+        self._engine.cancel(request_id)
+
+    def release(self, session: str) -> None:
+        self._engine.release(session)
+
+    def _sample_if_all_wait(self) -> None:
+        self._waiting = {key: item for key, item in self._waiting.items() if not item[1].done()}  # drop cancelled ones
+        if not self._waiting or len(self._waiting) < len(self._order):
+            return
+        batch = sorted(self._waiting.values(), key=lambda item: self._order.get(item[0].session, -1))
+        self._waiting = {}
+        try:
+            for request, future in batch:
+                self._engine.submit(request)
+                self._submitted[request.id] = future
+            while self._engine.busy:
+                self._deliver(self._engine.step())
+        except Exception as error:  # noqa: BLE001 (it belongs to the episodes that wait, and reaches them)
+            self._fail(error)
+
+    async def _overlap(self) -> None:
+        try:
+            while self._engine.busy:
+                self._deliver(self._engine.step())
+                await asyncio.sleep(0)
+        except Exception as error:  # noqa: BLE001 (as above)
+            self._fail(error)
+
+    def _deliver(self, completions: Iterable[Completion]) -> None:
+        for completion in completions:
+            future = self._submitted.pop(completion.id)
+            if not future.done():
+                future.set_result(completion)
+
+    def _fail(self, error: Exception) -> None:
+        failed, self._submitted = self._submitted, {}
+        for request_id, future in failed.items():
+            self._engine.cancel(request_id)
+            if not future.done():
+                future.set_exception(error)

@@ -1,0 +1,6 @@
+"""The stages of a recipe's `train` list, each a module that reads as its algorithm."""
+
+from mentor_kit.stages.evaluate import EvaluationPlan, SplitPlan, evaluate, evaluate_split
+from mentor_kit.stages.experiment import Experiment, Stage, demonstrate
+
+__all__ = ["EvaluationPlan", "Experiment", "SplitPlan", "Stage", "demonstrate", "evaluate", "evaluate_split"]

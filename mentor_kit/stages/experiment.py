@@ -1,0 +1,182 @@
+"""What a recipe assembles: everything a stage works with, and the few verbs all stages share."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal, Protocol
+
+from mentor_kit.actor import EpisodeLimits, Scene
+from mentor_kit.chat.format import ChatFormat
+from mentor_kit.demonstration import Demonstration, Demonstrations, Teacher
+from mentor_kit.errors import UsageError
+from mentor_kit.policy import Policy, derive_seed
+from mentor_kit.reward import Reward, Scored
+from mentor_kit.rollout import EngineSampler, PolicyActor, Sampling, play, run_async
+from mentor_kit.slot import Slot
+from mentor_kit.stage import StageContext
+from mentor_kit.task import Problem, Task
+from mentor_kit.tool import Toolbox
+from mentor_kit.trajectory import Trajectory
+
+if TYPE_CHECKING:
+    from mentor_kit.stages.evaluate import EvaluationPlan
+
+Keep = Literal["right", "all"]
+
+
+class Stage(Protocol):
+    """One step of a recipe's `train` list. Built by a stages plugin."""
+
+    def run(self, experiment: Experiment, context: StageContext) -> None:
+        """Do the stage's work from where `context.resumed()` says.
+
+        Raises:
+            Interrupted: the user asked to stop; everything up to the last checkpoint is kept.
+        """
+        ...
+
+
+@dataclass
+class Experiment:
+    """An assembled recipe."""
+
+    name: str
+    seed: int
+    policy: Policy
+    format: ChatFormat
+    task: Task
+    toolbox: Toolbox
+    limits: EpisodeLimits
+    sampling: Sampling
+    evaluation: EvaluationPlan
+    teacher: Teacher | None = None
+    reward: Reward | None = None
+    deterministic: bool = True
+    system: str = ""
+    """A system message for problems that bring none."""
+    build_teacher: Callable[[Slot], Teacher] | None = None
+    """Makes a teacher that a stage's own options name."""
+    demonstrations: Demonstrations = field(default_factory=Demonstrations)
+    """What the teacher has shown so far in this run."""
+
+    def problems(self, split: str, seed: int, count: int) -> list[Problem]:
+        """The task's problems, with the recipe's system message where they bring none.
+
+        Raises:
+            UsageError: the task has no such split.
+        """
+        if split not in self.task.splits:
+            known = ", ".join(self.task.splits)
+            raise UsageError(f"the task has no split {split!r}", hint=f"its splits are: {known}")
+        found = self.task.problems(split, seed, count)
+        return [p if p.system or not self.system else p.model_copy(update={"system": self.system}) for p in found]
+
+    def student(self, sampling: Sampling) -> PolicyActor:
+        """The student as an actor, with the weights it has now."""
+        return PolicyActor(
+            name="student",
+            format=self.format,
+            sampler=EngineSampler(self.policy.engine(), deterministic=self.deterministic),
+            sampling=sampling,
+            limits=self.limits,
+            context=self.policy.info.context,
+        )
+
+    def play_student(
+        self, problems: Sequence[Problem], rollouts: int, sampling: Sampling, *seed: int | str
+    ) -> list[Trajectory]:
+        """`rollouts` episodes for each problem, those of a problem next to each other."""
+        scenes = [
+            Scene(
+                id=f"{problem.id}#{index}",
+                problem=problem,
+                tools=self.toolbox.tools(problem),
+                seed=derive_seed(self.seed, *seed, problem.id, index),
+            )
+            for problem in problems
+            for index in range(rollouts)
+        ]
+        return run_async(
+            play(
+                self.student(sampling),
+                scenes,
+                task=self.task,
+                toolbox=self.toolbox,
+                limits=self.limits,
+                cut=self.format.truncate,
+            )
+        )
+
+    def export(self, folder: Path, format: str) -> None:
+        """Write the student, with its tokenizer, into an empty folder."""
+        self.policy.export(folder, format=format)
+        self.format.tokenizer.save(folder)
+
+    def teacher_of(self, slot: Slot | None) -> Teacher:
+        """The teacher that a stage's options name, or else the recipe's.
+
+        Raises:
+            UsageError: there is none.
+        """
+        if slot is not None and self.build_teacher is not None:
+            return self.build_teacher(slot)
+        if self.teacher is None:
+            raise UsageError("this stage needs a teacher", hint="add `teacher: {use: scripted}` to the recipe")
+        return self.teacher
+
+    def score(self, trajectories: Sequence[Trajectory], problems: Sequence[Problem]) -> list[Scored]:
+        """Rewards for trajectories of the problems, in order.
+
+        Raises:
+            UsageError: the recipe has no reward.
+        """
+        if self.reward is None:
+            raise UsageError("this stage needs a reward", hint="add `reward: {use: mentor}` to the recipe")
+        by_id = {problem.id: problem for problem in problems}
+        scored = []
+        for trajectory in trajectories:
+            problem = by_id[trajectory.problem_id]
+            reward = self.reward(trajectory, problem, self.demonstrations.of(problem))
+            scored.append(Scored(trajectory=trajectory, reward=reward))
+        return scored
+
+
+def demonstrate(
+    experiment: Experiment,
+    context: StageContext,
+    problems: Sequence[Problem],
+    *,
+    teacher: Teacher | None = None,
+    keep: Keep = "right",
+    record: bool = True,
+) -> list[Demonstration]:
+    """Demonstrations for the problems: those there are already, and the teacher's for the rest.
+
+    What is new and kept is written to the run folder and added to the experiment; without `record` neither,
+    and nothing that is there already is looked at.
+
+    Raises:
+        UsageError: there is no teacher.
+    """
+    teacher = teacher or experiment.teacher_of(None)
+    if not record:
+        return _ask(teacher, problems, keep)
+    missing = [problem for problem in problems if not experiment.demonstrations.of(problem)]
+    if missing:
+        fresh = _ask(teacher, missing, keep)
+        context.write_demonstrations(fresh)
+        for demonstration in fresh:
+            experiment.demonstrations.add(demonstration)
+    return [demonstration for problem in problems for demonstration in experiment.demonstrations.of(problem)]
+
+
+def _ask(teacher: Teacher, problems: Sequence[Problem], keep: Keep) -> list[Demonstration]:
+    """What the teacher shows and is kept, in the order of the problems, whatever order it answers in."""
+
+    async def gather() -> list[Demonstration]:
+        return [found async for found in teacher.demonstrate(problems) if keep == "all" or found.correct]
+
+    order = {problem.id: index for index, problem in enumerate(problems)}
+    return sorted(run_async(gather()), key=lambda demonstration: order[demonstration.problem_id])

@@ -1,0 +1,33 @@
+"""Export: the student as it is, for other programs to load."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict
+
+from mentor_kit.stage import StageContext
+from mentor_kit.stages.experiment import Experiment
+
+
+class ExportOptions(BaseModel):
+    """Write the student to the run folder."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    format: Literal["transformers", "adapter"] = "transformers"
+    """transformers: a whole model, an adapter merged into it; adapter: the adapter alone."""
+    name: str = "student"
+    """The folder's name inside the run folder."""
+
+
+@dataclass(frozen=True)
+class ExportStage:
+    """The stage `export`."""
+
+    options: ExportOptions
+
+    def run(self, experiment: Experiment, context: StageContext) -> None:
+        folder = context.write_folder(self.options.name, lambda target: experiment.export(target, self.options.format))
+        context.emit("export", folder=str(folder), format=self.options.format)

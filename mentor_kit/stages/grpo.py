@@ -1,0 +1,184 @@
+"""GRPO with a teacher's reward: the student plays, is scored, compared within its group, and updated.
+
+    problems with demonstrations ──play G times each──> trajectories ──reward──> scores
+    scores ──advantages within the group──> token groups ──objective──> new weights
+
+(MENTOR, arXiv 2510.18383; GRPO, arXiv 2402.03300; dynamic sampling and overlong masking, arXiv 2503.14476.)
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+from pydantic import BaseModel, ConfigDict, Field
+
+from mentor_kit.advantages import advantages
+from mentor_kit.objective import Objective
+from mentor_kit.policy import LossMetrics, StepMetrics, TokenGroup, derive_seed
+from mentor_kit.reward import Scored
+from mentor_kit.stage import StageContext
+from mentor_kit.stages.experiment import Experiment
+from mentor_kit.stages.measures import reward_measures, trajectory_measures
+from mentor_kit.stages.problems import ProblemStream
+from mentor_kit.stages.schedule import OptimizerOptions, learning_rate
+from mentor_kit.stages.steps import begin, finish_step
+from mentor_kit.stages.tokens import by_problem, parts, token_group, with_old
+
+#: Rewards closer together than this are no spread.
+NO_SPREAD = 1e-8
+
+
+class GRPOOptions(BaseModel):
+    """Reinforcement learning on groups of the student's own rollouts."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    steps: int = Field(gt=0)
+    """Steps, each of `problems` times `group` rollouts."""
+    problems: int = Field(default=16, gt=0)
+    """Problems a step."""
+    group: int = Field(default=8, gt=1)
+    """Rollouts of each problem (the paper's G)."""
+    objective: Objective = Objective()
+    """What an update maximises; `{preset: grpo}` and its like."""
+    optimizer: OptimizerOptions
+    """The optimizer and its learning rate."""
+    minibatches: int = Field(default=1, gt=0)
+    """Updates a step: the groups are split into so many parts."""
+    epochs: int = Field(default=1, gt=0)
+    """How often each step's rollouts are gone through."""
+    resample: int = Field(default=0, ge=0)
+    """Dynamic sampling: groups without spread are replaced by those of fresh problems, in at most so many rounds."""
+    mask_unended: bool = False
+    """Overlong masking: trajectories that did not end keep their part in the group's mean, and are not trained on."""
+    permute_rewards: bool = False
+    """A control: rewards are permuted within each group, so that nothing can be learned from them."""
+
+
+@dataclass
+class Batch:
+    """A step's rollouts."""
+
+    groups: list[list[Scored]] = field(default_factory=list)
+    played: list[Scored] = field(default_factory=list)
+    """All that was played, groups that were replaced included."""
+    flat_groups: int = 0
+    """Groups without spread among those played."""
+    rounds: int = 0
+
+
+@dataclass(frozen=True)
+class GRPOStage:
+    """The stage `grpo`."""
+
+    options: GRPOOptions
+
+    def run(self, experiment: Experiment, context: StageContext) -> None:
+        options = self.options
+        objective = _with_constant_length(options.objective, experiment.limits.max_response_tokens)
+        done = begin(experiment, context, options.optimizer.spec, reference=objective.needs_reference)
+        stream = ProblemStream(experiment, context, position=int((context.resumed() or {}).get("position", 0)))
+        for step in range(done + 1, options.steps + 1):
+            started = time.perf_counter()
+            batch = self._play(experiment, context, stream, step)
+            played = time.perf_counter()
+            context.write_rollouts(step, batch.played)
+            loss, update = self._update(experiment, batch, objective, step)
+            ended = time.perf_counter()
+            self._report(experiment, context, step, batch, loss, update, (played - started, ended - played))
+            finish_step(experiment, context, step, options.steps, {"position": stream.position})
+
+    def _play(self, experiment: Experiment, context: StageContext, stream: ProblemStream, step: int) -> Batch:
+        """Groups of scored trajectories; with `resample`, fresh groups in place of those without spread."""
+        batch, options = Batch(), self.options
+        flat: list[list[Scored]] = []
+        while batch.rounds <= options.resample and len(batch.groups) < options.problems:
+            problems = stream.take(options.problems - len(batch.groups))
+            trajectories = experiment.play_student(
+                problems, options.group, experiment.sampling, context.key, step, batch.rounds
+            )
+            scored = experiment.score(trajectories, problems)
+            batch.played += scored
+            batch.rounds += 1
+            for group in by_problem(scored, options.group):
+                (flat if _is_flat(group) else batch.groups).append(group)
+        batch.flat_groups = len(flat)
+        # what could not be replaced stays: it weighs nothing in most objectives, but is part of the batch
+        batch.groups += flat[: options.problems - len(batch.groups)]
+        return batch
+
+    def _update(
+        self, experiment: Experiment, batch: Batch, objective: Objective, step: int
+    ) -> tuple[list[LossMetrics], StepMetrics]:
+        """The step's updates on the batch; metrics of each, and of the last optimizer step."""
+        options, policy = self.options, experiment.policy
+        groups = self._token_groups(experiment, batch, objective, step)
+        if options.minibatches * options.epochs > 1 or objective.importance_cap is not None:
+            groups = with_old(groups, policy.log_probs(groups))
+        rate = learning_rate(options.optimizer, step, options.steps)
+        metrics = []
+        for _ in range(options.epochs):
+            for part in parts(groups, options.minibatches):
+                metrics.append(policy.forward_backward(part, objective))
+                update = policy.optimizer_step(rate)
+        return metrics, update
+
+    def _token_groups(self, experiment: Experiment, batch: Batch, objective: Objective, step: int) -> list[TokenGroup]:
+        rewards = np.array([[item.reward.total for item in group] for group in batch.groups], dtype=np.float64)
+        if self.options.permute_rewards:
+            generator = np.random.default_rng(derive_seed(experiment.seed, "permute", step))
+            rewards = generator.permuted(rewards, axis=1)
+        estimates = advantages(np, rewards, objective.advantage)
+        groups = []
+        for group, row in zip(batch.groups, estimates, strict=True):
+            traces = [item.trajectory.tokens for item in group if item.trajectory.tokens is not None]
+            trained = [item.trajectory.ended or not self.options.mask_unended for item in group]
+            groups.append(token_group(traces, [float(value) for value in row], trained=trained))
+        return groups
+
+    def _report(
+        self,
+        experiment: Experiment,
+        context: StageContext,
+        step: int,
+        batch: Batch,
+        losses: Sequence[LossMetrics],
+        update: StepMetrics,
+        seconds: tuple[float, float],
+    ) -> None:
+        trajectories = [item.trajectory for item in batch.played]
+        sampled = sum(trajectory.tokens.sampled for trajectory in trajectories if trajectory.tokens is not None)
+        values = {name: float(np.mean([loss.values[name] for loss in losses])) for name in losses[0].values}
+        context.emit(
+            "step",
+            step=step,
+            steps=self.options.steps,
+            **reward_measures(batch.played),
+            **trajectory_measures(trajectories, experiment.demonstrations),
+            **values,
+            loss=float(np.mean([loss.loss for loss in losses])),
+            gradient_norm=update.gradient_norm,
+            clipped_gradient=update.clipped,
+            learning_rate=update.learning_rate,
+            flat_groups=batch.flat_groups / (len(batch.played) / self.options.group),
+            rounds=batch.rounds,
+            tokens_per_second=sampled / seconds[0],
+            seconds_rollout=seconds[0],
+            seconds_update=seconds[1],
+            seconds=sum(seconds),
+        )
+
+
+def _is_flat(group: Sequence[Scored]) -> bool:
+    totals = [item.reward.total for item in group]
+    return max(totals) - min(totals) < NO_SPREAD
+
+
+def _with_constant_length(objective: Objective, longest: int) -> Objective:
+    """Dr. GRPO's constant is the longest response there can be, where the recipe names none."""
+    if objective.aggregation != "constant" or objective.constant_length is not None:
+        return objective
+    return objective.model_copy(update={"constant_length": longest})

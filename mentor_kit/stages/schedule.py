@@ -1,0 +1,39 @@
+"""Learning rates: an optimizer's options as a recipe writes them, and the rate at every step."""
+
+from __future__ import annotations
+
+import math
+from typing import Literal
+
+from pydantic import Field
+
+from mentor_kit.policy import OptimizerSpec
+
+
+class OptimizerOptions(OptimizerSpec):
+    """An optimizer with its schedule."""
+
+    lr: float = Field(gt=0)
+    """The highest learning rate."""
+    warmup: int = Field(default=0, ge=0)
+    """Steps over which the rate rises from lr / warmup to lr."""
+    schedule: Literal["constant", "linear", "cosine"] = "linear"
+    """How the rate falls after the warm-up."""
+    final: float = Field(default=0.1, ge=0, le=1)
+    """The rate after the last step, as a share of lr."""
+
+    @property
+    def spec(self) -> OptimizerSpec:
+        """The optimizer alone, as a policy takes it."""
+        return OptimizerSpec(**{name: getattr(self, name) for name in OptimizerSpec.model_fields})
+
+
+def learning_rate(options: OptimizerOptions, step: int, steps: int) -> float:
+    """The learning rate of step 1 <= step <= steps."""
+    if step <= options.warmup:
+        return options.lr * step / options.warmup
+    if options.schedule == "constant":
+        return options.lr
+    progress = (step - options.warmup) / max(steps - options.warmup, 1)
+    fall = progress if options.schedule == "linear" else (1 - math.cos(math.pi * progress)) / 2
+    return options.lr * (1 - (1 - options.final) * fall)
