@@ -1,0 +1,226 @@
+"""From a checked recipe to an experiment: every slot is built, in the order in which one part needs another.
+
+task, tools ─> teacher, reward          (light: no model yet)
+student ─> tokenizer and chat format ─> policy
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from mentor_kit.actor import EpisodeLimits
+from mentor_kit.demonstration import Teacher
+from mentor_kit.errors import MissingError, PluginError, UsageError, did_you_mean
+from mentor_kit.hooks.registry import BuildContext, Registry
+from mentor_kit.policy import AdapterSpec, Backend, MemoryEstimate, MemoryLoad, OptimizerSpec, StudentSpec
+from mentor_kit.recipe.loading import LoadedRecipe
+from mentor_kit.recipe.model import Recipe
+from mentor_kit.reward import Gate, Reward, WeightedTerm
+from mentor_kit.rollout import Sampling
+from mentor_kit.slot import RewardSpec, Slot
+from mentor_kit.stages import EvaluationPlan, Experiment, SplitPlan, Stage
+from mentor_kit.task import Task
+from mentor_kit.tool import FunctionTools, Toolbox, ToolSource
+
+
+@dataclass(frozen=True)
+class Parts:
+    """The light parts of a recipe: everything but the model."""
+
+    task: Task
+    toolbox: Toolbox
+    teacher: Teacher | None
+    reward: Reward | None
+    limits: EpisodeLimits
+    context: BuildContext
+
+
+def assemble(loaded: LoadedRecipe, registry: Registry) -> Experiment:
+    """The experiment a recipe describes, its student loaded.
+
+    Raises:
+        MentorKitError: a part cannot be built here; the message names it.
+    """
+    from mentor_kit.chat import load_chat_format
+
+    recipe = loaded.recipe
+    parts = assemble_parts(loaded, registry)
+    student = student_spec(loaded, registry, parts.context)
+    chat_format = load_chat_format(student.model, chat_template=recipe.student.chat_template, folder=loaded.folder)
+    policy = backend_of(recipe, registry, parts.context).load(student, recipe.seed)
+    return Experiment(
+        name=recipe.name,
+        seed=recipe.seed,
+        policy=policy,
+        format=chat_format,
+        task=parts.task,
+        toolbox=parts.toolbox,
+        limits=parts.limits,
+        sampling=sampling_of(recipe),
+        evaluation=evaluation_of(recipe),
+        teacher=parts.teacher,
+        reward=parts.reward,
+        deterministic=_deterministic(recipe, policy.info.device),
+        system=recipe.rollout.system or "",
+        build_teacher=lambda slot: _teacher(registry.build("teachers", slot, parts.context)),
+    )
+
+
+def assemble_parts(loaded: LoadedRecipe, registry: Registry) -> Parts:
+    """The parts that need no model, for collecting, for dry runs, and for `assemble`."""
+    recipe = loaded.recipe
+    limits = EpisodeLimits(
+        max_turns=recipe.rollout.max_turns,
+        max_turn_tokens=recipe.rollout.max_turn_tokens,
+        max_response_tokens=recipe.rollout.max_response_tokens,
+        max_result_tokens=recipe.rollout.max_result_tokens,
+    )
+    context = BuildContext(registry=registry, seed=recipe.seed, recipe_folder=loaded.folder, limits=limits)
+    context = replace(context, task=registry.build("tasks", recipe.task, context))
+    sources = [tool_source(registry.build("tools", slot, context), slot.use) for slot in recipe.tools]
+    context = replace(context, toolbox=Toolbox(sources))
+    teacher = None if recipe.teacher is None else _teacher(registry.build("teachers", recipe.teacher, context))
+    reward = None if recipe.reward is None else build_reward(recipe.reward, registry, context)
+    return Parts(context.need_task(), context.need_toolbox(), teacher, reward, limits, context)
+
+
+def tool_source(built: Any, name: str) -> ToolSource:
+    """What a tools plugin built, as a source: a source as it is, or one made of functions and tools."""
+    if hasattr(built, "tools") and hasattr(built, "open"):
+        return built  # type: ignore[no-any-return]
+    if isinstance(built, Sequence):
+        return FunctionTools(built)
+    raise PluginError(f"tools {name!r} built {built!r}; expected a ToolSource or a list of functions")
+
+
+def reward_spec(reward: Slot | RewardSpec, registry: Registry, context: BuildContext) -> RewardSpec:
+    """The gates and terms of a recipe's reward: a preset expanded, or those it writes itself."""
+    if isinstance(reward, RewardSpec):
+        return reward
+    built = registry.build("rewards", reward, context)
+    if not isinstance(built, RewardSpec):
+        raise PluginError(f"reward preset {reward.use!r} built {built!r}; expected a RewardSpec")
+    return built
+
+
+def build_reward(reward: Slot | RewardSpec, registry: Registry, context: BuildContext) -> Reward:
+    """The reward itself, every term built.
+
+    Raises:
+        PluginError: two terms, or two gates, have the same name.
+    """
+    spec = reward_spec(reward, registry, context)
+    gates = tuple(
+        Gate(gate.name or gate.use, registry.build("reward_terms", gate, context), gate.otherwise, gate.threshold)
+        for gate in spec.gates
+    )
+    terms = tuple(
+        WeightedTerm(term.name or term.use, registry.build("reward_terms", term, context), term.weight, term.when_wrong)
+        for term in spec.terms
+    )
+    for names in ([gate.name for gate in gates], [term.name for term in terms]):
+        for name in names:
+            if names.count(name) > 1:
+                raise UsageError(f"the reward has two parts called {name!r}", hint="give one of them a `name:`")
+    return Reward(gates, terms)
+
+
+def student_spec(loaded: LoadedRecipe, registry: Registry, context: BuildContext) -> StudentSpec:
+    """The student's model, found: a registered name, a folder, or a hub id.
+
+    Raises:
+        MissingError: it is none of the three.
+    """
+    student = loaded.recipe.student
+    model = _model(student.model, loaded.folder, registry, context)
+    if student.adapter is None:
+        return StudentSpec(model, student.revision)
+    options = student.adapter.options
+    adapter = AdapterSpec(
+        rank=options.rank,
+        alpha=options.alpha,
+        dropout=options.dropout,
+        targets=tuple(options.targets),
+        path=None if options.path is None else loaded.folder / options.path,
+    )
+    return StudentSpec(model, student.revision, adapter)
+
+
+def _model(name: str, folder: Path, registry: Registry, context: BuildContext) -> str:
+    students = registry.parts("students")
+    if name in students:
+        return str(registry.build("students", Slot(use=name), context))
+    for place in (folder / name, Path(name)):
+        if place.expanduser().is_dir():
+            return str(place.expanduser().resolve())
+    if name.count("/") == 1 and not name.startswith((".", "/", "~")):
+        return name
+    known = ", ".join(students)
+    raise MissingError(
+        f"student.model: there is no student, and no folder, {name!r}{did_you_mean(name, students)}",
+        hint=f"use a folder with a model in transformers' format, a hub id (owner/name), or one of: {known}",
+    )
+
+
+def backend_of(recipe: Recipe, registry: Registry, context: BuildContext) -> Backend:
+    """The recipe's backend."""
+    backend: Backend = registry.build("backends", recipe.backend, context)
+    return backend
+
+
+def sampling_of(recipe: Recipe) -> Sampling:
+    """How training rollouts are drawn."""
+    rollout = recipe.rollout
+    return Sampling(temperature=rollout.temperature, top_p=rollout.top_p, top_k=rollout.top_k)
+
+
+def evaluation_of(recipe: Recipe) -> EvaluationPlan:
+    """When and on what to evaluate."""
+    plan = recipe.evaluate
+    return EvaluationPlan(
+        every=plan.every or 0,
+        at_start=plan.at_start,
+        at_end=plan.at_end,
+        on=tuple(SplitPlan(split=on.split, problems=on.problems, samples=on.samples) for on in plan.on),
+    )
+
+
+def build_stages(recipe: Recipe, registry: Registry, context: BuildContext) -> list[tuple[str, Stage]]:
+    """The stages of the `train` list, with their keys: position and name."""
+    return [(f"{index}-{slot.use}", registry.build("stages", slot, context)) for index, slot in enumerate(recipe.train)]
+
+
+def estimate_memory(loaded: LoadedRecipe, registry: Registry, context: BuildContext, prompt: int) -> MemoryEstimate:
+    """Memory at the recipe's widest stage, for prompts of `prompt` tokens; nothing heavy is loaded."""
+    recipe = loaded.recipe
+    widest, reference, optimizer = 1, False, OptimizerSpec()
+    for slot in recipe.train:
+        options: Any = registry.check("stages", slot)
+        widest = max(widest, getattr(options, "problems", 0) * getattr(options, "group", 0) or 1)
+        objective = getattr(options, "objective", None)
+        reference = reference or bool(objective is not None and objective.needs_reference)
+        optimizer = options.optimizer.spec if hasattr(options, "optimizer") else optimizer
+    load = MemoryLoad(
+        sequences=widest,
+        context=prompt + recipe.rollout.max_response_tokens,
+        train_tokens=0,
+        optimizer=optimizer,
+        reference=reference,
+    )
+    student = student_spec(loaded, registry, context)
+    return backend_of(recipe, registry, context).estimate(student, load)
+
+
+def _teacher(built: Any) -> Teacher:
+    if not hasattr(built, "demonstrate"):
+        raise PluginError(f"a teachers plugin built {built!r}, which cannot demonstrate")
+    return built  # type: ignore[no-any-return]
+
+
+def _deterministic(recipe: Recipe, device: str) -> bool:
+    """`auto`: on CPU, where one batch gives the same bits every time."""
+    wanted = recipe.rollout.deterministic
+    return device.startswith("cpu") if wanted == "auto" else bool(wanted)

