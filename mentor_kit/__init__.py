@@ -1,1 +1,50 @@
-"""Teach small language models to use tools, with a teacher's trajectory as a dense reward (MENTOR)."""
+"""Teach small language models to use tools, with a teacher's trajectory as a dense reward (MENTOR).
+
+    import mentor_kit
+
+    run = mentor_kit.run("quickstart")
+
+Importing this package is cheap: what a name stands for is loaded when it is first used.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from mentor_kit.version import __version__
+
+if TYPE_CHECKING:
+    from mentor_kit.api import check, collect, evaluate, export, resume, run
+    from mentor_kit.errors import MentorKitError
+    from mentor_kit.recipe.loading import load_recipe
+    from mentor_kit.report.compare import compare
+    from mentor_kit.runs import Run
+
+__all__ = [
+    "MentorKitError",
+    "Run",
+    "__version__",
+    "check",
+    "collect",
+    "compare",
+    "evaluate",
+    "export",
+    "load_recipe",
+    "resume",
+    "run",
+]
+
+_HOMES = {
+    "MentorKitError": "mentor_kit.errors",
+    "Run": "mentor_kit.runs",
+    "compare": "mentor_kit.report.compare",
+    "load_recipe": "mentor_kit.recipe.loading",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in __all__:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    from importlib import import_module
+
+    return getattr(import_module(_HOMES.get(name, "mentor_kit.api")), name)

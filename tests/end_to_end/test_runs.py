@@ -1,0 +1,163 @@
+"""Whole runs with the shipped tiny student: nothing is faked."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+SMALL = [
+    "train.0.steps=4",
+    "train.0.problems=4",
+    "train.0.group=4",
+    "evaluate.every=0",
+    "evaluate.on.0.problems=8",
+    "evaluate.on.1.problems=9",
+    "checkpoints.every=1",
+]
+
+
+def mentorkit(*arguments: str, cwd: Path, **environment: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", "mentor_kit.cli", *arguments],
+        cwd=cwd,
+        env={**os.environ, **environment},
+        capture_output=True,
+        text=True,
+        timeout=240,
+    )
+
+
+def settings(*values: str) -> list[str]:
+    return [word for value in (*SMALL, *values) for word in ("--set", value)]
+
+
+def only_run(root: Path) -> Path:
+    (found,) = (root / "runs" / "quickstart").iterdir()
+    return found
+
+
+def weights(run: Path) -> dict[str, bytes]:
+    """Every file of the exported student, so that two runs can be compared to the bit."""
+    return {path.name: path.read_bytes() for path in sorted((run / "student").iterdir())}
+
+
+@pytest.fixture(scope="module")
+def uninterrupted(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    root = tmp_path_factory.mktemp("uninterrupted")
+    done = mentorkit("run", "quickstart", *settings(), cwd=root)
+    assert done.returncode == 0, done.stderr
+    return only_run(root)
+
+
+def test_a_run_leaves_what_it_promises(uninterrupted: Path) -> None:
+    assert {path.name for path in uninterrupted.iterdir()} >= {
+        "recipe.yaml",
+        "environment.json",
+        "events.jsonl",
+        "demonstrations.jsonl",
+        "rollouts",
+        "checkpoints",
+        "evaluation",
+        "student",
+    }
+    kinds = [json.loads(line)["kind"] for line in (uninterrupted / "events.jsonl").read_text().splitlines()]
+    assert kinds.count("step") == 4
+    assert kinds.count("evaluation") == 4  # two splits, before and after
+
+
+def test_the_exported_student_loads_in_transformers_and_is_another_than_before(uninterrupted: Path) -> None:
+    import torch
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+
+    model = AutoModelForCausalLM.from_pretrained(uninterrupted / "student")
+    tokenizer = AutoTokenizer.from_pretrained(uninterrupted / "student")
+    from mentor_kit.hooks import default_registry
+    from mentor_kit.hooks.registry import BuildContext
+    from mentor_kit.slot import Slot
+
+    registry = default_registry()
+    base = AutoModelForCausalLM.from_pretrained(
+        registry.build("students", Slot(use="tiny-student"), BuildContext(registry=registry))
+    )
+    ids = torch.tensor([tokenizer.encode("Start with 412. Then add 88.")])
+    assert not torch.equal(model(ids).logits, base(ids).logits)
+
+
+def test_the_same_recipe_and_seed_give_the_same_bits(uninterrupted: Path, tmp_path: Path) -> None:
+    done = mentorkit("run", "quickstart", *settings(), cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert weights(only_run(tmp_path)) == weights(uninterrupted)
+
+
+def test_another_seed_gives_another_student(uninterrupted: Path, tmp_path: Path) -> None:
+    done = mentorkit("run", "quickstart", *settings("seed=1"), cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert weights(only_run(tmp_path)) != weights(uninterrupted)
+
+
+@pytest.mark.parametrize("after", [1, 3])
+def test_killed_and_resumed_equals_uninterrupted(uninterrupted: Path, tmp_path: Path, after: int) -> None:
+    process = subprocess.Popen(
+        [sys.executable, "-m", "mentor_kit.cli", "run", "quickstart", *settings()],
+        cwd=tmp_path,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
+    try:
+        _wait_for_steps(tmp_path, process, after)
+    finally:
+        process.send_signal(signal.SIGKILL)
+        process.wait()
+    done = mentorkit("run", "--resume", str(only_run(tmp_path)), cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert weights(only_run(tmp_path)) == weights(uninterrupted)
+    assert _steps(only_run(tmp_path)) == _steps(uninterrupted)
+
+
+def test_interrupted_by_the_user_exits_130_and_can_be_resumed(uninterrupted: Path, tmp_path: Path) -> None:
+    process = subprocess.Popen(
+        [sys.executable, "-m", "mentor_kit.cli", "run", "quickstart", *settings()],
+        cwd=tmp_path,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    _wait_for_steps(tmp_path, process, 1)
+    process.send_signal(signal.SIGINT)
+    _, errors = process.communicate(timeout=120)
+    assert process.returncode == 130
+    assert "--resume" in errors
+    done = mentorkit("run", "--resume", str(only_run(tmp_path)), cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert weights(only_run(tmp_path)) == weights(uninterrupted)
+
+
+def _wait_for_steps(root: Path, process: subprocess.Popen[str], count: int) -> None:
+    deadline = time.monotonic() + 120
+    while time.monotonic() < deadline and process.poll() is None:
+        found = list((root / "runs" / "quickstart").glob("*/events.jsonl"))
+        if found and len(_steps(found[0].parent)) >= count:
+            return
+        time.sleep(0.05)
+    pytest.fail("the run ended before it was interrupted")
+
+
+def _steps(run: Path) -> list[dict[str, object]]:
+    """The recorded steps, without what depends on the clock."""
+    events = []
+    for line in (run / "events.jsonl").read_text().splitlines():
+        try:
+            event = json.loads(line)
+        except json.JSONDecodeError:
+            continue
+        if event["kind"] == "step":
+            timed = ("time", "seconds", "seconds_rollout", "seconds_update", "tokens_per_second")
+            events.append({key: value for key, value in event.items() if key not in timed})
+    return events
