@@ -2,7 +2,7 @@
 
 A tool call lives through states, and the state is data that everything later reads:
 
-    text ──parse──> MALFORMED
+    text ──parse──> MALFORMED ──check──> UNKNOWN_TOOL  (if a name could be read and no tool has it)
                 └─> PARSED ──check──> UNKNOWN_TOOL
                                   ├─> BAD_ARGUMENTS
                                   └─> VALID ──run──> FAILED

@@ -207,11 +207,17 @@ class _RoutedSession:
 
 
 def check_call(call: ToolCall, tools: Mapping[str, Tool]) -> ToolCall:
-    """A parsed call as VALID, UNKNOWN_TOOL or BAD_ARGUMENTS; calls in other states are returned as they are."""
-    if call.state is not CallState.PARSED:
+    """A parsed call as VALID, UNKNOWN_TOOL or BAD_ARGUMENTS; calls in later states are returned as they are.
+
+    A malformed call stays malformed, unless its name could be read and no tool has it: it is UNKNOWN_TOOL then.
+    """
+    if call.state not in (CallState.PARSED, CallState.MALFORMED):
         return call
-    if call.name not in tools:
+    nameless = call.state is CallState.MALFORMED and not call.name
+    if call.name not in tools and not nameless:
         return call.at(CallState.UNKNOWN_TOOL, f"no tool is called {call.name!r}{did_you_mean(call.name, tools)}")
+    if call.state is CallState.MALFORMED:
+        return call
     reason = tools[call.name].check(call.arguments)
     return call.at(CallState.BAD_ARGUMENTS, reason) if reason else call.at(CallState.VALID)
 
