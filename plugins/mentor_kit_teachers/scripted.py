@@ -1,0 +1,95 @@
+"""The teacher `scripted`: the task's worked solution, played like any actor's episode, with the real tools."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Sequence
+from dataclasses import dataclass
+
+from mentor_kit.actor import EpisodeLimits, Reply, Scene
+from mentor_kit.conversation import Message
+from mentor_kit.demonstration import Demonstration
+from mentor_kit.errors import UsageError
+from mentor_kit.hooks import BuildContext
+from mentor_kit.policy import derive_seed
+from mentor_kit.rollout import play
+from mentor_kit.task import Problem, Solves, Task
+from mentor_kit.tool import Toolbox
+from mentor_kit.trajectory import TokenTrace
+
+NAME = "scripted"
+
+
+def scripted(context: BuildContext) -> ScriptedTeacher:
+    """The teacher for a recipe.
+
+    Raises:
+        UsageError: the recipe's task cannot write worked solutions.
+    """
+    task = context.need_task()
+    if not isinstance(task, Solves):
+        raise UsageError(
+            f"the teacher {NAME!r} plays the task's worked solutions, and {type(task).__name__} has no `solve`",
+            hint="take another teacher, such as `{use: recorded, with: {path: demonstrations.jsonl}}`",
+        )
+    return ScriptedTeacher(task, task, context.need_toolbox(), context.limits, context.seed)
+
+
+@dataclass(frozen=True)
+class ScriptedTeacher:
+    """A `mentor_kit.demonstration.Teacher`: one demonstration a problem."""
+
+    task: Task
+    script: Solves
+    """The task once more, as the writer of solutions."""
+    toolbox: Toolbox
+    limits: EpisodeLimits
+    seed: int
+    name: str = NAME
+
+    async def demonstrate(self, problems: Sequence[Problem]) -> AsyncIterator[Demonstration]:
+        scenes = [
+            Scene(
+                id=f"{problem.id}#{self.name}",
+                problem=problem,
+                tools=self.toolbox.tools(problem),
+                seed=derive_seed(self.seed, self.name, problem.id),
+            )
+            for problem in problems
+        ]
+        played = await play(
+            ScriptedActor(self.script, self.name), scenes, task=self.task, toolbox=self.toolbox, limits=self.limits
+        )
+        for trajectory in played:
+            yield Demonstration.of(trajectory, teacher=self.name)
+
+
+@dataclass(frozen=True)
+class ScriptedActor:
+    """A `mentor_kit.actor.Actor` that says what the task's worked solution says."""
+
+    script: Solves
+    name: str = NAME
+
+    def start(self, scene: Scene) -> ScriptedSpeaker:
+        return ScriptedSpeaker(self.script, scene.problem)
+
+
+class ScriptedSpeaker:
+    """One episode of a script."""
+
+    def __init__(self, script: Solves, problem: Problem) -> None:
+        self._script = script
+        self._problem = problem
+        self._dialogue: list[Message] = []
+
+    async def respond(self, messages: Sequence[Message]) -> Reply:
+        self._dialogue.extend(messages)
+        turn = self._script.solve(self._problem, tuple(self._dialogue))
+        self._dialogue.append(turn)
+        return Reply(turn)
+
+    def trace(self) -> TokenTrace | None:
+        return None
+
+    def close(self) -> None:
+        """Nothing is held."""
