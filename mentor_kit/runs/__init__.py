@@ -1,0 +1,27 @@
+"""Run folders: what a run writes, how it goes on after a kill, and how it is read again."""
+
+from mentor_kit.runs.checkpoints import Checkpoint, Checkpoints, Keep
+from mentor_kit.runs.context import RunContext
+from mentor_kit.runs.events import Event, read_events
+from mentor_kit.runs.folder import RunFolder
+from mentor_kit.runs.recorder import RecordOptions, RunRecorder
+from mentor_kit.runs.run import Run, data_frame
+from mentor_kit.runs.stop import StopSignal
+from mentor_kit.runs.watchers import Tracker, Watchers
+
+__all__ = [
+    "Checkpoint",
+    "Checkpoints",
+    "Event",
+    "Keep",
+    "RecordOptions",
+    "Run",
+    "RunContext",
+    "RunFolder",
+    "RunRecorder",
+    "StopSignal",
+    "Tracker",
+    "Watchers",
+    "data_frame",
+    "read_events",
+]

@@ -1,0 +1,144 @@
+"""Checkpoints: complete or absent, never half; the last few and the best one are kept."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Literal
+
+from mentor_kit.errors import DataError
+from mentor_kit.policy import Policy
+from mentor_kit.record import Json
+from mentor_kit.runs.files import remove_folder, to_json, write_folder
+
+STATE = "state.json"
+
+
+@dataclass(frozen=True)
+class Keep:
+    """Which checkpoints stay: the last `last`, and the best by `metric`."""
+
+    last: int = 2
+    """At least 1: the newest is what a run resumes from."""
+    metric: str = "out-of-domain/greedy"
+    """A metric the stage gives with a checkpoint; without it no checkpoint is the best."""
+    mode: Literal["max", "min"] = "max"
+
+    def __post_init__(self) -> None:
+        if self.last < 1:
+            raise ValueError(f"at least the last checkpoint is kept, not {self.last}")
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """A complete checkpoint: the policy's files in `policy/`, everything else in `state.json`."""
+
+    path: Path
+    number: int
+    """Counts up over the whole run, so that the newest is known whatever the stages are called."""
+    stage: str
+    step: int
+    state: Mapping[str, Json] = field(default_factory=dict)
+    """The stage's own."""
+    metrics: Mapping[str, float] = field(default_factory=dict)
+    offsets: Mapping[str, int] = field(default_factory=dict)
+    """The length in bytes of each append-only file at that moment."""
+
+    @property
+    def policy(self) -> Path:
+        """The folder for `Policy.restore`."""
+        return self.path / "policy"
+
+    @staticmethod
+    def read(path: Path) -> Checkpoint:
+        """The checkpoint in a folder.
+
+        Raises:
+            DataError: its state cannot be read.
+        """
+        try:
+            record = json.loads((path / STATE).read_bytes())
+            return Checkpoint(
+                path=path,
+                number=int(record["number"]),
+                stage=str(record["stage"]),
+                step=int(record["step"]),
+                state=dict(record["state"]),
+                metrics=dict(record["metrics"]),
+                offsets=dict(record["offsets"]),
+            )
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            raise DataError(
+                f"{path / STATE} cannot be read: {error}", hint="remove that folder to go on from an earlier checkpoint"
+            ) from None
+
+
+class Checkpoints:
+    """The checkpoints of a run, in their folder."""
+
+    def __init__(self, folder: Path, keep: Keep | None = None) -> None:
+        self.folder = folder
+        self.keep = keep or Keep()
+
+    def save(
+        self,
+        stage: str,
+        step: int,
+        policy: Policy,
+        state: Mapping[str, Json],
+        metrics: Mapping[str, float],
+        offsets: Mapping[str, int],
+    ) -> Checkpoint:
+        """Save the policy and the state, then let go of what need not be kept.
+
+        Raises:
+            MentorKitError: the disk is full or not writable; earlier checkpoints are whole.
+        """
+        before = self.all()
+        number = before[-1].number + 1 if before else 1
+        path = self.folder / f"{stage}-step-{step:06d}"
+        record = {
+            "number": number,
+            "stage": stage,
+            "step": step,
+            "state": dict(state),
+            "metrics": dict(metrics),
+            "offsets": dict(offsets),
+        }
+
+        def fill(folder: Path) -> None:
+            (folder / "policy").mkdir()
+            policy.save(folder / "policy")
+            (folder / STATE).write_text(to_json(record, indent=2) + "\n", encoding="utf-8")
+
+        write_folder(path, fill)
+        self._prune()
+        return Checkpoint.read(path)
+
+    def all(self) -> list[Checkpoint]:
+        """All complete checkpoints, oldest first."""
+        found = [Checkpoint.read(path.parent) for path in self.folder.glob(f"[!.]*/{STATE}")]
+        return sorted(found, key=lambda checkpoint: checkpoint.number)
+
+    def latest(self) -> Checkpoint | None:
+        """The newest checkpoint: what a run resumes from."""
+        found = self.all()
+        return found[-1] if found else None
+
+    def best(self) -> Checkpoint | None:
+        """The best checkpoint by the metric, the earliest of equals; None while none has the metric."""
+        sign = 1 if self.keep.mode == "max" else -1
+        found = [(checkpoint.metrics.get(self.keep.metric), checkpoint) for checkpoint in self.all()]
+        rated = [
+            (sign * value, checkpoint) for value, checkpoint in found if value is not None and math.isfinite(value)
+        ]
+        return max(rated, key=lambda pair: (pair[0], -pair[1].number))[1] if rated else None
+
+    def _prune(self) -> None:
+        found, best = self.all(), self.best()
+        for checkpoint in found[: -self.keep.last]:
+            if best is None or checkpoint.number != best.number:
+                remove_folder(checkpoint.path)

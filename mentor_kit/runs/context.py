@@ -1,0 +1,129 @@
+"""What one stage sees of a run: `mentor_kit.stage.StageContext`, over the run's folder."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from mentor_kit.demonstration import Demonstration
+from mentor_kit.errors import Interrupted
+from mentor_kit.record import Json
+from mentor_kit.reward import Scored
+from mentor_kit.runs.events import CHECKPOINT
+from mentor_kit.runs.files import to_json, write_text
+from mentor_kit.runs.folder import check_name
+
+if TYPE_CHECKING:
+    from mentor_kit.runs.recorder import RunRecorder
+
+
+class RunContext:
+    """A stage's view of a running run; made by `RunRecorder.context`."""
+
+    def __init__(self, recorder: RunRecorder, key: str, *, is_first: bool) -> None:
+        check_name(key)
+        self._recorder = recorder
+        self._key = key
+        self._is_first = is_first
+        self._unsaved = False
+        """A step is done that no checkpoint has yet."""
+        self._asked = 0
+        """How often a stop was put off for the sake of that step."""
+
+    @property
+    def key(self) -> str:
+        return self._key
+
+    @property
+    def is_first(self) -> bool:
+        return self._is_first
+
+    def emit(self, kind: str, **values: Json) -> None:
+        event = self._recorder.emit(kind, self._key, values)
+        if kind != "step":
+            return
+        self._unsaved = True
+        step = event.step or 0
+        metrics = {name: float(value) for name, value in event.values.items() if _is_number(value)}
+        self._recorder.watchers.hook(
+            "on_step_end", folder=self._recorder.folder.path, stage=self._key, step=step, metrics=metrics
+        )
+        self._recorder.note_faults(self._key)
+        if "steps" in metrics:
+            self.progress(step, int(metrics["steps"]), **metrics)
+
+    def progress(self, done: int, total: int, **values: float) -> None:
+        self._recorder.watchers.progress(self._key, done, total, values)
+
+    def write_rollouts(self, step: int, scored: Sequence[Scored]) -> None:
+        recorder = self._recorder
+        every = recorder.options.rollouts_every
+        if every and step % every == 0:
+            write_text(recorder.folder.rollouts_of(self._key, step), _lines(scored), sync=False)
+        recorder.watchers.hook(
+            "on_rollouts", folder=recorder.folder.path, stage=self._key, step=step, scored=tuple(scored)
+        )
+        recorder.note_faults(self._key)
+
+    def write_evaluation(self, name: str, report: Mapping[str, Json], scored: Sequence[Scored]) -> None:
+        check_name(name)
+        folder = self._recorder.folder.evaluation
+        write_text(folder / f"{name}.jsonl", _lines(scored))
+        # the report comes second: where there is one, its trajectories are there
+        write_text(folder / f"{name}.json", to_json(dict(report), indent=2) + "\n")
+
+    def write_demonstrations(self, demonstrations: Sequence[Demonstration]) -> None:
+        if demonstrations:
+            self._recorder.demonstrations.append([item.to_json() for item in demonstrations], sync=True)
+
+    def read_demonstrations(self) -> Sequence[Demonstration]:
+        return self._recorder.read_demonstrations()
+
+    def checkpoint(self, step: int, state: Mapping[str, Json], *, metrics: Mapping[str, float] | None = None) -> None:
+        recorder = self._recorder
+        before = recorder.events.offset
+        # the event goes first, so that a run resumed from this checkpoint has it as well
+        event = recorder.record(CHECKPOINT, self._key, {"step": step, "metrics": dict(metrics or {})})
+        try:
+            saved = recorder.checkpoints.save(
+                self._key, step, recorder.policy, state, metrics or {}, recorder.offsets()
+            )
+        except BaseException:
+            recorder.events.truncate(before)
+            raise
+        self._unsaved, self._asked = False, 0
+        recorder.announce(event)
+        recorder.watchers.hook(
+            "on_checkpoint", folder=recorder.folder.path, stage=self._key, step=step, checkpoint=saved.path
+        )
+        recorder.note_faults(self._key)
+
+    def resumed(self) -> Mapping[str, Json] | None:
+        checkpoint = self._recorder.resumed_from
+        return checkpoint.state if checkpoint is not None and checkpoint.stage == self._key else None
+
+    def check_stop(self) -> None:
+        if not self._recorder.stop.requested:
+            return
+        if self._unsaved and self._asked == 0:
+            # the signal came after the stage had asked whether to save: the next step will be saved
+            self._asked += 1
+            return
+        folder = self._recorder.folder.path
+        raise Interrupted(f"stopped; everything is in {folder}", hint=f"to go on: mentorkit run --resume {folder}")
+
+    def checkpoint_due(self, step: int, steps: int) -> bool:
+        every = self._recorder.options.checkpoint_every
+        return step == steps or (every > 0 and step % every == 0) or self._recorder.stop.requested
+
+    def write_folder(self, name: str, fill: Callable[[Path], None]) -> Path:
+        return self._recorder.folder.write_folder(name, fill)
+
+
+def _lines(scored: Sequence[Scored]) -> str:
+    return "".join(f"{item.to_json()}\n" for item in scored)
+
+
+def _is_number(value: Json) -> bool:
+    return isinstance(value, int | float)

@@ -1,0 +1,173 @@
+"""Writing so that a kill, a power cut or a full disk leaves either the old file or the new one, never half.
+
+Temporary names start with `.new-`, those of folders that are just being replaced with `.old-`; `tidy` clears both.
+"""
+
+from __future__ import annotations
+
+import errno
+import json
+import os
+import shutil
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from mentor_kit.errors import MentorKitError
+from mentor_kit.record import Json
+
+NEW, OLD = ".new-", ".old-"
+
+#: Below this many free bytes, a library's own complaint about writing is taken for a full disk.
+FULL = 1 << 20
+
+
+@contextmanager
+def storage_errors(path: Path, kept: str = "everything that was written before is whole") -> Iterator[None]:
+    """Turn failures to write below `path` into errors that say where, how much space is left, and what is kept.
+
+    Raises:
+        MentorKitError: the disk is full, read-only, or may not be written to.
+    """
+    try:
+        yield
+    except OSError as error:
+        raise _explained(error, path, kept) from error
+    except Exception as error:
+        # libraries that write weights wrap the system's error into their own
+        if not isinstance(error, MentorKitError) and (_says_full(error) or _free(path) < FULL):
+            raise _explained(OSError(errno.ENOSPC, os.strerror(errno.ENOSPC)), path, kept) from error
+        raise
+
+
+def write_text(path: Path, text: str, *, sync: bool = True) -> None:
+    """Write a whole file; readers see the old one or the new one."""
+    temporary = path.with_name(NEW + path.name)
+    with storage_errors(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            with temporary.open("w", encoding="utf-8", newline="\n") as file:
+                file.write(text)
+                file.flush()
+                if sync:
+                    os.fsync(file.fileno())
+            temporary.replace(path)
+            if sync:
+                sync_folder(path.parent)
+        finally:
+            temporary.unlink(missing_ok=True)
+
+
+def write_folder(path: Path, fill: Callable[[Path], None]) -> Path:
+    """Fill a folder under a temporary name, then put it in place of the one that may be there."""
+    new, old = path.with_name(NEW + path.name), path.with_name(OLD + path.name)
+    with storage_errors(path):
+        try:
+            shutil.rmtree(new, ignore_errors=True)
+            new.mkdir(parents=True)
+            fill(new)
+            _sync_tree(new)
+            if path.exists():
+                path.rename(old)
+            new.rename(path)
+            sync_folder(path.parent)
+        finally:
+            shutil.rmtree(new, ignore_errors=True)
+            _settle(old)
+    return path
+
+
+def remove_folder(path: Path) -> None:
+    """Remove a folder so that it is never seen half removed; one that is not there is fine."""
+    if path.exists():
+        going = path.with_name(NEW + path.name)
+        shutil.rmtree(going, ignore_errors=True)
+        with storage_errors(path):
+            path.rename(going)
+        shutil.rmtree(going, ignore_errors=True)
+
+
+def tidy(folder: Path) -> None:
+    """Clear what a killed process left in a folder; a folder caught while being replaced is put back."""
+    if not folder.is_dir():
+        return
+    for found in folder.iterdir():
+        if found.name.startswith(NEW):
+            shutil.rmtree(found, ignore_errors=True) if found.is_dir() else found.unlink(missing_ok=True)
+        elif found.name.startswith(OLD) and found.is_dir():
+            _settle(found)
+
+
+def sync_folder(folder: Path) -> None:
+    """Make a folder's entries survive a power cut."""
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    except OSError as error:
+        # some network file systems cannot sync folders, and do not need to
+        if error.errno not in (errno.EINVAL, errno.ENOTSUP):
+            raise
+    finally:
+        os.close(handle)
+
+
+def to_json(value: Json, *, indent: int | None = None) -> str:
+    """Strict JSON: numbers that are not finite become null; NumPy's scalars and paths become plain values."""
+    return json.dumps(_plain(value), ensure_ascii=False, allow_nan=False, indent=indent)
+
+
+def _plain(value: Json) -> Json:
+    if isinstance(value, bool | int | str) or value is None:
+        return value
+    if isinstance(value, float):
+        return float(value) if value - value == 0 else None
+    if isinstance(value, dict):
+        return {str(key): _plain(item) for key, item in value.items()}
+    if isinstance(value, list | tuple | set | frozenset):
+        return [_plain(item) for item in value]
+    return _plain(value.item()) if hasattr(value, "item") else str(value)
+
+
+def _sync_tree(folder: Path) -> None:
+    for root, _, names in os.walk(folder):
+        for name in names:
+            handle = os.open(Path(root) / name, os.O_RDONLY)
+            try:
+                os.fsync(handle)
+            finally:
+                os.close(handle)
+        sync_folder(Path(root))
+
+
+def _settle(old: Path) -> None:
+    """Finish a replacement that was cut short: back to its name if nothing took it, else away."""
+    current = old.with_name(old.name.removeprefix(OLD))
+    if old.exists() and not current.exists():
+        old.rename(current)
+    else:
+        shutil.rmtree(old, ignore_errors=True)
+
+
+def _says_full(error: BaseException) -> bool:
+    return os.strerror(errno.ENOSPC) in str(error)
+
+
+def _free(path: Path) -> int:
+    """Bytes free where `path` lies or would lie."""
+    place = next((found for found in (path, *path.parents) if found.exists()), Path.cwd())
+    return shutil.disk_usage(place).free
+
+
+def _explained(error: OSError, path: Path, kept: str) -> MentorKitError:
+    free = _free(path)
+    reason = error.strerror or str(error)
+    if error.filename is not None and not Path(os.fsdecode(error.filename)).is_relative_to(path.parent):
+        reason += f": {os.fsdecode(error.filename)}"
+    message = f"cannot write {path}: {reason} ({free:,} bytes free there); {kept}"
+    if error.errno in (errno.ENOSPC, errno.EDQUOT):
+        hint = "make room on that disk, or set a folder on another one with `--runs FOLDER`"
+    elif error.errno in (errno.EROFS, errno.EACCES, errno.EPERM):
+        hint = "make that folder writable, or set another one with `--runs FOLDER`"
+    else:
+        hint = "check that disk, then resume the run"
+    return MentorKitError(message, hint=hint)

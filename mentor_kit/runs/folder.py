@@ -1,0 +1,198 @@
+"""The folder of a run.
+
+runs/<name>/<id>/
+    recipe.yaml             expanded, without secrets
+    environment.json        versions, platform, commit
+    events.jsonl            what happened, append-only
+    demonstrations.jsonl    what the teacher showed, append-only
+    rollouts/<stage>/step-000010.jsonl
+    checkpoints/<stage>-step-000020/
+    evaluation/             a report (.json) and the trajectories (.jsonl) of each evaluation
+    student/                the trained student, for transformers and others
+"""
+
+from __future__ import annotations
+
+import re
+import secrets
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+
+from mentor_kit.errors import DataError, UsageError, did_you_mean
+from mentor_kit.runs.environment import environment
+from mentor_kit.runs.files import storage_errors, tidy, to_json, write_folder, write_text
+
+_NAME = re.compile(r"[\w][\w .+@=-]*")
+
+
+@dataclass(frozen=True)
+class RunFolder:
+    """Where a run keeps everything. Paths of things that are not there yet are given all the same."""
+
+    path: Path
+
+    @staticmethod
+    def create(root: Path, name: str, recipe: str, *, now: datetime | None = None) -> RunFolder:
+        """A fresh folder `root/name/<id>` with the recipe and the environment in it.
+
+        Args:
+            root: the folder of all runs.
+            name: the recipe's name.
+            recipe: the expanded recipe as YAML, without secrets.
+            now: the time in the id; this moment if left out.
+
+        Raises:
+            UsageError: the name cannot be a folder's.
+            MentorKitError: the folder cannot be written to.
+        """
+        check_name(name)
+        stamp = (now or datetime.now(UTC)).strftime("%Y%m%d-%H%M%S")
+        with storage_errors(root / name, kept="nothing was written"):
+            while True:
+                path = root / name / f"{stamp}-{secrets.token_hex(2)}"
+                try:
+                    path.mkdir(parents=True)
+                    break
+                except FileExistsError:
+                    if not path.is_dir():
+                        raise
+        folder = RunFolder(path)
+        write_text(folder.environment, to_json(environment(), indent=2) + "\n")
+        # the recipe is last: a folder with one is a run
+        write_text(folder.recipe, recipe)
+        return folder
+
+    @staticmethod
+    def open(path: Path) -> RunFolder:
+        """The run in an existing folder.
+
+        Raises:
+            DataError: there is no run in it.
+        """
+        folder = RunFolder(path)
+        if not folder.recipe.is_file():
+            raise DataError(f"{path} is not a run folder: it has no recipe.yaml", hint="a run is runs/<name>/<id>")
+        return folder
+
+    @staticmethod
+    def all(root: Path, name: str) -> list[RunFolder]:
+        """All runs of a recipe, oldest first."""
+        found = [RunFolder(recipe.parent) for recipe in (root / name).glob("*/recipe.yaml")]
+        # ids are sorted by the second; within one, the recipe was written when the run was made
+        return sorted(found, key=lambda run: (run.id[:15], run.recipe.stat().st_mtime_ns, run.id))
+
+    @staticmethod
+    def last(root: Path, name: str) -> RunFolder:
+        """The newest run of a recipe.
+
+        Raises:
+            DataError: there is none.
+        """
+        if found := RunFolder.all(root, name):
+            return found[-1]
+        known = sorted({recipe.parent.parent.name for recipe in root.glob("*/*/recipe.yaml")})
+        listed = f"; there are runs of: {', '.join(known)}" if known else ""
+        raise DataError(f"there is no run of {name!r} in {root}{did_you_mean(name, known)}{listed}")
+
+    @staticmethod
+    def find(run: str | Path, root: Path) -> RunFolder:
+        """The run that a user names: by its folder, as `name/id`, or by a name for its newest run.
+
+        Raises:
+            DataError: there is none.
+        """
+        for path in (Path(run), root / run):
+            if (path / "recipe.yaml").is_file():
+                return RunFolder.open(path)
+        path = Path(run)
+        if path.is_dir() and any(path.glob("*/recipe.yaml")):
+            return RunFolder.last(path.absolute().parent, path.absolute().name)
+        if len(path.parts) == 1:
+            return RunFolder.last(root, str(run))
+        return RunFolder.open(path)
+
+    @property
+    def id(self) -> str:
+        """Such as `20261124-134501-a3f9`: UTC time and four random digits; sorts by time."""
+        return self.path.absolute().name
+
+    @property
+    def name(self) -> str:
+        """The recipe's name."""
+        return self.path.absolute().parent.name
+
+    @property
+    def recipe(self) -> Path:
+        """The expanded recipe."""
+        return self.path / "recipe.yaml"
+
+    @property
+    def environment(self) -> Path:
+        """Versions, platform, commit."""
+        return self.path / "environment.json"
+
+    @property
+    def events(self) -> Path:
+        """What happened."""
+        return self.path / "events.jsonl"
+
+    @property
+    def demonstrations(self) -> Path:
+        """What the teacher showed."""
+        return self.path / "demonstrations.jsonl"
+
+    @property
+    def checkpoints(self) -> Path:
+        """The folder of the checkpoints."""
+        return self.path / "checkpoints"
+
+    @property
+    def rollouts(self) -> Path:
+        """The folder of the training rollouts, with a folder for each stage."""
+        return self.path / "rollouts"
+
+    @property
+    def evaluation(self) -> Path:
+        """The folder of the evaluations."""
+        return self.path / "evaluation"
+
+    @property
+    def student(self) -> Path:
+        """The folder of the trained student."""
+        return self.path / "student"
+
+    def rollouts_of(self, stage: str, step: int) -> Path:
+        """The rollouts of a stage's step."""
+        return self.rollouts / stage / f"step-{step:06d}.jsonl"
+
+    def write_folder(self, name: str, fill: Callable[[Path], None]) -> Path:
+        """A folder inside the run, whole or not there; one that is there is replaced.
+
+        Raises:
+            UsageError: the name is that of something else in the run, or no name for a folder.
+        """
+        check_name(name)
+        if name in ("rollouts", "checkpoints", "evaluation"):
+            raise UsageError(f"the run keeps its own {name} in the folder of that name", hint="choose another one")
+        return write_folder(self.path / name, fill)
+
+    def tidy(self) -> None:
+        """Clear what a killed process left behind. Only for the process that has the folder's lock."""
+        stages = self.rollouts.iterdir() if self.rollouts.is_dir() else ()
+        for folder in (self.path, self.checkpoints, self.evaluation, *stages):
+            tidy(folder)
+
+
+def check_name(name: str) -> None:
+    """Refuse a name that cannot be a folder's on every system, or would lead out of its parent.
+
+    Raises:
+        UsageError: the name is empty, or has slashes, a leading dot or control characters in it.
+    """
+    if not _NAME.fullmatch(name) or len(name) > 200:
+        raise UsageError(
+            f"{name!r} cannot be the name of a folder",
+            hint="use up to 200 letters, digits, spaces and - _ . + @ =, starting with a letter or digit",
+        )

@@ -1,0 +1,85 @@
+"""One process at a time in a run folder."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import time
+from pathlib import Path
+
+from mentor_kit.errors import UsageError
+from mentor_kit.runs.files import storage_errors
+
+#: Folders locked by this process: the system's locks do not keep a process out of its own.
+_HELD: set[Path] = set()
+
+
+class FolderLock:
+    """A lock that ends with the process that holds it, so that one left by a dead process is simply taken over.
+
+    A POSIX record lock: unlike `flock`, child processes that outlive a killed parent do not keep it.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.path = folder.resolve() / ".lock"
+        self._handle = -1
+
+    def acquire(self) -> None:
+        """Take the lock.
+
+        Raises:
+            UsageError: another live process, or another part of this one, holds it.
+        """
+        if self.path in _HELD:
+            raise self._taken(os.getpid())
+        with storage_errors(self.path):
+            handle = os.open(self.path, os.O_RDWR | os.O_CREAT, 0o644)
+        if not _try(handle):
+            holder = os.pread(handle, 32, 0).decode("ascii", "replace").strip()
+            os.close(handle)
+            raise self._taken(holder or "unknown")
+        with storage_errors(self.path):
+            os.ftruncate(handle, 0)
+            os.pwrite(handle, f"{os.getpid()}\n".encode(), 0)
+        self._handle = handle
+        _HELD.add(self.path)
+
+    def release(self) -> None:
+        """Give the lock up; without it, nothing happens."""
+        if self._handle >= 0:
+            _HELD.discard(self.path)
+            os.close(self._handle)
+            self._handle = -1
+
+    def _taken(self, holder: int | str) -> UsageError:
+        return UsageError(
+            f"{self.path.parent} is in use by process {holder}",
+            hint="wait for it or stop it, then try again; or start a new run without --resume",
+        )
+
+
+def is_locked(folder: Path) -> bool:
+    """Whether a live process is running in the folder."""
+    path = folder.resolve() / ".lock"
+    if path in _HELD:
+        return True
+    try:
+        handle = os.open(path, os.O_RDWR)
+    except OSError:
+        return False
+    try:
+        return not _try(handle, attempts=1)
+    finally:
+        os.close(handle)
+
+
+def _try(handle: int, attempts: int = 3) -> bool:
+    """Whether the lock could be taken; several attempts, since `is_locked` holds it for an instant."""
+    for attempt in range(attempts):
+        try:
+            fcntl.lockf(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            time.sleep(0.05 * (attempt < attempts - 1))
+        else:
+            return True
+    return False

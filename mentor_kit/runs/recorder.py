@@ -1,0 +1,194 @@
+"""A run in progress: its folder, locked; its record, open; and everyone who watches.
+
+with RunRecorder(folder, options, watchers) as recorder:     # takes the lock; the outcome is written at the end
+    recorder.start(policy, recipe, stages)                   # from the last checkpoint, if there is one
+    for index, key in enumerate(stages):
+        if not recorder.is_done(key):
+            stage.run(experiment, recorder.context(key, is_first=...))
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field
+from types import TracebackType
+from typing import Any, Literal, Self
+
+from mentor_kit.demonstration import Demonstration
+from mentor_kit.errors import Interrupted, MentorKitError, UsageError
+from mentor_kit.policy import Policy
+from mentor_kit.record import Json
+from mentor_kit.runs.checkpoints import Checkpoint, Checkpoints, Keep
+from mentor_kit.runs.context import RunContext
+from mentor_kit.runs.events import NOTE, RUN_END, RUN_RESUME, RUN_START, Event, EventLog
+from mentor_kit.runs.folder import RunFolder
+from mentor_kit.runs.lines import LineFile
+from mentor_kit.runs.lock import FolderLock
+from mentor_kit.runs.records import read_demonstrations
+from mentor_kit.runs.rewind import rewind
+from mentor_kit.runs.stop import StopSignal
+from mentor_kit.runs.watchers import Watchers
+
+Outcome = Literal["done", "failed", "interrupted"]
+
+
+@dataclass(frozen=True)
+class RecordOptions:
+    """How much of a run is kept."""
+
+    checkpoint_every: int = 10
+    """A checkpoint after every so many steps of a stage, and after its last; 0 for the last one alone."""
+    rollouts_every: int = 1
+    """Keep the rollouts of every so many steps; 0 for none."""
+    keep: Keep = field(default_factory=Keep)
+
+
+class RunRecorder:
+    """Writes a run's folder. A context manager; see the module's example.
+
+    Raises (on entering):
+        UsageError: another process is running in the folder.
+    """
+
+    def __init__(
+        self,
+        folder: RunFolder,
+        options: RecordOptions | None = None,
+        watchers: Watchers | None = None,
+        stop: StopSignal | None = None,
+    ) -> None:
+        self.folder = folder
+        self.options = options or RecordOptions()
+        self.watchers = watchers or Watchers()
+        self.stop = stop or StopSignal()
+        self.checkpoints = Checkpoints(folder.checkpoints, self.options.keep)
+        self.resumed_from: Checkpoint | None = None
+        self._lock = FolderLock(folder.path)
+        self._stages: tuple[str, ...] = ()
+        self._policy: Policy | None = None
+
+    def __enter__(self) -> Self:
+        self._lock.acquire()
+        try:
+            self.folder.tidy()
+            self.events = EventLog(self.folder.events)
+            self.demonstrations = LineFile(self.folder.demonstrations)
+        except BaseException:
+            self._lock.release()
+            raise
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        try:
+            # a disk that is full must not hide why the run failed
+            with suppress(*([MentorKitError] if error is not None else [])):
+                self._end(error)
+        finally:
+            self.events.close()
+            self.demonstrations.close()
+            self._lock.release()
+
+    @property
+    def policy(self) -> Policy:
+        """The student."""
+        if self._policy is None:
+            raise UsageError("the run has not been started: call `start` first")
+        return self._policy
+
+    def start(self, policy: Policy, recipe: Mapping[str, Any], stages: Sequence[str]) -> Checkpoint | None:
+        """Begin, or go on from the last checkpoint: the record is cut back to it, and the policy restored.
+
+        Demonstrations that came after it stay: a teacher's work is not thrown away, and stages ask only for
+        those that are missing, so that the file ends up as if nothing had happened.
+
+        Args:
+            policy: the student, as loaded from the recipe.
+            recipe: expanded, without secrets; for plugins.
+            stages: the keys of all stages, in order.
+
+        Raises:
+            UsageError: the last checkpoint is of a stage the recipe does not have.
+            DataError: the checkpoint cannot be restored.
+        """
+        checkpoint = self.checkpoints.latest()
+        if checkpoint is not None and checkpoint.stage not in stages:
+            raise UsageError(
+                f"{checkpoint.path} is of stage {checkpoint.stage!r}; the recipe's stages are {', '.join(stages)}",
+                hint="resume with the recipe that the run was started with",
+            )
+        if checkpoint is not None:
+            policy.restore(checkpoint.policy)
+        rewind(self.folder, self.events, checkpoint, stages)
+        self._policy, self._stages, self.resumed_from = policy, tuple(stages), checkpoint
+        self.watchers.hook("on_run_start", folder=self.folder.path, recipe=recipe)
+        if checkpoint is None:
+            self.emit(RUN_START, "", {"stages": list(stages)})
+        else:
+            self.emit(RUN_RESUME, "", {"from_stage": checkpoint.stage, "from_step": checkpoint.step})
+        return checkpoint
+
+    def is_done(self, stage: str) -> bool:
+        """Whether the run goes on behind this stage: the last checkpoint is of a later one."""
+        if self.resumed_from is None:
+            return False
+        return self._stages.index(stage) < self._stages.index(self.resumed_from.stage)
+
+    def context(self, stage: str, *, is_first: bool) -> RunContext:
+        """What a stage sees of this run.
+
+        Args:
+            stage: the stage's key.
+            is_first: whether no training stage comes before it.
+        """
+        return RunContext(self, stage, is_first=is_first)
+
+    def emit(self, kind: str, stage: str, values: Mapping[str, Json]) -> Event:
+        """Record an event and tell everyone; what fails there is noted once."""
+        event = self.record(kind, stage, values)
+        self.announce(event)
+        return event
+
+    def record(self, kind: str, stage: str, values: Mapping[str, Json]) -> Event:
+        """Record an event without telling anyone yet."""
+        event = Event.now(kind, stage, dict(values))
+        self.events.write(event)
+        return event
+
+    def announce(self, event: Event) -> None:
+        """Tell everyone about an event."""
+        self.watchers.event(event)
+        self.note_faults(event.stage)
+
+    def note_faults(self, stage: str = "") -> None:
+        """Record what failed among the watchers."""
+        for fault in self.watchers.new_faults():
+            self.emit(NOTE, stage, {"text": fault})
+
+    def read_demonstrations(self) -> list[Demonstration]:
+        """All demonstrations of this run so far."""
+        return read_demonstrations(self.folder.demonstrations)
+
+    def offsets(self) -> dict[str, int]:
+        """The lengths of the append-only files, which are made to survive a power cut first."""
+        files = (self.events, self.demonstrations)
+        for file in files:
+            file.sync()
+        return {file.path.name: file.offset for file in files}
+
+    def _end(self, error: BaseException | None) -> None:
+        outcome: Outcome = "done"
+        if error is not None:
+            outcome = "interrupted" if isinstance(error, Interrupted | KeyboardInterrupt) else "failed"
+        values = {"outcome": outcome} | ({"error": _one_line(error)} if outcome == "failed" else {})
+        if self._policy is not None:
+            self.watchers.hook("on_run_end", folder=self.folder.path, outcome=outcome)
+        self.emit(RUN_END, "", values)
+        self.events.sync()
+
+
+def _one_line(error: BaseException | None) -> str:
+    text = str(error).strip().split("\n")[0]
+    return text if isinstance(error, MentorKitError) else f"{type(error).__name__}: {text}"

@@ -1,0 +1,46 @@
+"""Reading the files that hold a word of the core a line: demonstrations, and scored trajectories."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TypeVar
+
+from pydantic import ValidationError
+
+from mentor_kit.demonstration import Demonstration
+from mentor_kit.errors import DataError
+from mentor_kit.record import Record
+from mentor_kit.reward import Scored
+from mentor_kit.runs.lines import read_lines
+
+R = TypeVar("R", bound=Record)
+
+
+def read_demonstrations(path: Path) -> list[Demonstration]:
+    """The demonstrations in a file; none if there is no file. A half-written last line is ignored.
+
+    Raises:
+        DataError: a line is no demonstration.
+    """
+    return _read(path, Demonstration)
+
+
+def read_scored(path: Path) -> list[Scored]:
+    """The scored trajectories in a file of rollouts or of an evaluation.
+
+    Raises:
+        DataError: a line is no scored trajectory.
+    """
+    return _read(path, Scored)
+
+
+def _read(path: Path, kind: type[R]) -> list[R]:
+    found = []
+    for number, line in enumerate(read_lines(path), start=1):
+        try:
+            found.append(kind.from_json(line))
+        except ValidationError as error:
+            first = error.errors(include_url=False)[0]
+            place = ".".join(map(str, first["loc"]))
+            raise DataError(f"{path}:{number}: not a {kind.__name__.lower()}: {place}: {first['msg']}") from None
+    return found

@@ -1,0 +1,220 @@
+"""A run as Python users see it: its metrics, evaluations, trajectories, demonstrations and student."""
+
+from __future__ import annotations
+
+import importlib
+import json
+import re
+from collections.abc import Iterator
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+from mentor_kit.demonstration import Demonstration
+from mentor_kit.errors import DataError, MissingError
+from mentor_kit.record import Json
+from mentor_kit.reward import Scored
+from mentor_kit.runs.checkpoints import Checkpoints, Keep
+from mentor_kit.runs.events import RUN_END, Event, read_events
+from mentor_kit.runs.folder import RunFolder
+from mentor_kit.runs.lock import is_locked
+from mentor_kit.runs.records import read_demonstrations, read_scored
+
+if TYPE_CHECKING:
+    from pandas import DataFrame
+
+
+class Run:
+    """A finished or running run. Everything is read from its folder, when it is asked for.
+
+    Example:
+        >>> run = Run.open("runs/quickstart/20261124-134501-a3f9")  # doctest: +SKIP
+        >>> run.metrics[["step", "reward", "accuracy"]]  # doctest: +SKIP
+    """
+
+    def __init__(self, folder: RunFolder) -> None:
+        self.folder = folder
+
+    @staticmethod
+    def open(run: str | Path, root: Path = Path("runs")) -> Run:
+        """The run a user names: by its folder, as `name/id`, or by a name for its newest run.
+
+        Raises:
+            DataError: there is none.
+        """
+        return Run(RunFolder.find(run, root))
+
+    @property
+    def path(self) -> Path:
+        """The run's folder."""
+        return self.folder.path
+
+    @cached_property
+    def recipe(self) -> dict[str, Json]:
+        """The expanded recipe, without secrets.
+
+        Raises:
+            DataError: it cannot be read.
+        """
+        from ruamel.yaml import YAML
+        from ruamel.yaml.error import YAMLError
+
+        try:
+            found = YAML(typ="safe", pure=True).load(self.folder.recipe.read_text(encoding="utf-8"))
+        except (OSError, YAMLError) as error:
+            raise DataError(f"{self.folder.recipe} cannot be read: {error}") from None
+        return dict(found or {})
+
+    @property
+    def name(self) -> str:
+        """The recipe's name."""
+        return str(self.recipe.get("name", self.folder.name))
+
+    @property
+    def seed(self) -> int:
+        """The recipe's seed."""
+        return int(self.recipe.get("seed", 0))
+
+    @property
+    def events(self) -> list[Event]:
+        """Everything that happened so far, oldest first."""
+        return read_events(self.path)
+
+    @property
+    def outcome(self) -> Literal["done", "failed", "interrupted", "running", "killed"]:
+        """How the run ended. `running`: it has not; `killed`: it ended without being able to say so."""
+        events = self.events
+        if not (events and events[-1].kind == RUN_END):
+            return "running" if is_locked(self.path) else "killed"
+        outcome: Literal["done", "failed", "interrupted"] = events[-1].values["outcome"]
+        return outcome
+
+    @property
+    def steps(self) -> list[dict[str, Json]]:
+        """What every training step logged, with its stage and step, oldest first."""
+        return [
+            {"stage": event.stage, "step": event.step, "time": event.time} | event.values
+            for event in self.events
+            if event.kind == "step"
+        ]
+
+    @property
+    def metrics(self) -> DataFrame:
+        """`steps` as a data frame, a row a step.
+
+        Raises:
+            MissingError: pandas is not installed.
+        """
+        return data_frame(self.steps)
+
+    @property
+    def evaluations(self) -> list[dict[str, Json]]:
+        """All evaluation reports, in the order of stages and steps, each with its `name`.
+
+        Raises:
+            DataError: one cannot be read.
+        """
+        found = []
+        for path in sorted(self.folder.evaluation.glob("[!.]*.json"), key=lambda path: _natural(path.stem)):
+            try:
+                found.append({"name": path.stem} | json.loads(path.read_bytes()))
+            except (ValueError, TypeError) as error:
+                raise DataError(f"{path} cannot be read: {error}") from None
+        return found
+
+    def rollouts(self, stage: str | None = None, step: int | None = None) -> Iterator[Scored]:
+        """The training trajectories that were kept, with their rewards; of one stage or step, or all."""
+        for _, _, scored in self._rollouts(stage, step):
+            yield from scored
+
+    def trajectories(self, stage: str | None = None, step: int | None = None) -> DataFrame:
+        """The same as a data frame, a row a trajectory; `scored` holds the thing itself.
+
+        Raises:
+            MissingError: pandas is not installed.
+        """
+        return data_frame(
+            [
+                _row(found_stage, found_step, item)
+                for found_stage, found_step, scored in self._rollouts(stage, step)
+                for item in scored
+            ]
+        )
+
+    def evaluated(self, name: str) -> list[Scored]:
+        """The trajectories of the evaluation of that `name`, greedy ones first."""
+        path = self.folder.evaluation / f"{name}.jsonl"
+        if not path.is_file():
+            raise DataError(
+                f"{self.path} has no evaluation {name!r}", hint="see `[e['name'] for e in run.evaluations]`"
+            )
+        return read_scored(path)
+
+    def demonstrations(self) -> list[Demonstration]:
+        """What the teacher showed."""
+        return read_demonstrations(self.folder.demonstrations)
+
+    def checkpoints(self, keep: Keep | None = None) -> Checkpoints:
+        """The checkpoints that were kept; `keep` says what `best` means."""
+        return Checkpoints(self.folder.checkpoints, keep)
+
+    @property
+    def student(self) -> Path:
+        """The folder of the trained student.
+
+        Raises:
+            DataError: the run has written none (yet).
+        """
+        if not self.folder.student.is_dir():
+            raise DataError(f"{self.path} has no student yet", hint=f"`mentorkit export {self.path}` writes one")
+        return self.folder.student
+
+    def __repr__(self) -> str:
+        return f"Run({str(self.path)!r})"
+
+    def _rollouts(self, stage: str | None, step: int | None) -> Iterator[tuple[str, int, list[Scored]]]:
+        paths = self.folder.rollouts.glob("[!.]*/step-*.jsonl")
+        for path in sorted(paths, key=lambda path: (_natural(path.parent.name), _natural(path.stem))):
+            found_step = int(path.stem.removeprefix("step-"))
+            if stage in (None, path.parent.name) and step in (None, found_step):
+                yield path.parent.name, found_step, read_scored(path)
+
+
+def data_frame(rows: list[dict[str, Any]]) -> DataFrame:
+    """Rows as a data frame.
+
+    Raises:
+        MissingError: pandas is not installed.
+    """
+    try:
+        pandas = importlib.import_module("pandas")
+    except ImportError:
+        raise MissingError("data frames need pandas", hint="pip install 'mentor-kit[report]'") from None
+    frame: DataFrame = pandas.DataFrame(rows)
+    return frame
+
+
+def _row(stage: str, step: int, scored: Scored) -> dict[str, Any]:
+    trajectory, reward = scored.trajectory, scored.reward
+    return {
+        "stage": stage,
+        "step": step,
+        "id": trajectory.id,
+        "problem": trajectory.problem_id,
+        "reward": reward.total,
+        "gate": reward.gate,
+        **{f"reward/{name}": term.value for name, term in reward.terms.items()},
+        "correct": trajectory.correct,
+        "answer": trajectory.answer,
+        "ending": str(trajectory.ending),
+        "turns": len(trajectory.turns),
+        "tools_used": trajectory.tools_used,
+        "tokens": trajectory.tokens.sampled if trajectory.tokens is not None else None,
+        "final_text": trajectory.final_text,
+        "scored": scored,
+    }
+
+
+def _natural(text: str) -> list[tuple[int, str]]:
+    """A sorting key under which 2 comes before 10."""
+    return [(int(part), "") if part.isdecimal() else (-1, part) for part in re.split(r"(\d+)", text)]
