@@ -1,25 +1,218 @@
 """mentor-kit from Python: what every command of `mentorkit` does, without the command line.
 
-    import mentor_kit
+import mentor_kit
 
-    run = mentor_kit.run("quickstart", overrides=["train.0.steps=10"])
-    run.metrics            # a data frame, a row a step
-    run.student            # a folder that transformers loads
+run = mentor_kit.run("quickstart", overrides=["train.0.steps=10"])
+run.metrics            # a data frame, a row a step
+run.student            # a folder that transformers loads
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 from mentor_kit.demonstration import Demonstrations
 from mentor_kit.errors import UsageError
 from mentor_kit.hooks.registry import Registry, default_registry
-from mentor_kit.policy import MemoryEstimate
-from mentor_kit.record import Json
-from mentor_kit.recipe.assembly import Parts, assemble, assemble_parts, build_stages, estimate_memory
-from mentor_kit.recipe.loading import LoadedRecipe, dump_recipe, load_recipe
+from mentor_kit.recipe.assembly import assemble, assemble_parts, build_stages
 from mentor_kit.recipe.checking import check_recipe
-from mentor_kit.stages import Experiment, SplitPlan, Stage
+from mentor_kit.recipe.loading import LoadedRecipe, dump_recipe, load_recipe, recipe_as_data
+from mentor_kit.recipe.model import Recipe
+from mentor_kit.runs import (
+    Checkpoint,
+    Checkpoints,
+    Keep,
+    RecordOptions,
+    Run,
+    RunFolder,
+    RunRecorder,
+    StopSignal,
+    Watchers,
+)
+from mentor_kit.runs.files import write_folder
+from mentor_kit.slot import Slot
+from mentor_kit.stages import SplitPlan
+
+#: Where runs are kept, below the folder `mentorkit` is called in.
+RUNS = Path("runs")
+
+
+def run(
+    recipe: str | Path | LoadedRecipe,
+    *,
+    overrides: Sequence[str] = (),
+    output: Path = RUNS,
+    watchers: Watchers | None = None,
+    registry: Registry | None = None,
+) -> Run:
+    """Run a recipe from its beginning, in a new run folder.
+
+    Args:
+        recipe: a path, the name of a shipped or registered recipe, or one that is loaded already.
+        overrides: settings such as `train.0.steps=9`, as after `--set`.
+        output: the folder that run folders are made in.
+        watchers: who is shown events and progress; plugins and the recipe's trackers are told in any case.
+        registry: the plugins to use; those of the environment if left out.
+
+    Raises:
+        RecipeError: the recipe is wrong; nothing was made.
+        Interrupted: the user stopped the run, which can be resumed.
+        MentorKitError: anything else a user can cause.
+    """
+    registry = registry or default_registry()
+    loaded = check(recipe, overrides=overrides, registry=registry)
+    folder = RunFolder.create(output, loaded.recipe.name, dump_recipe(loaded.recipe))
+    return _carry_on(loaded, folder, registry, watchers)
+
+
+def resume(
+    run: str | Path | Run, *, output: Path = RUNS, watchers: Watchers | None = None, registry: Registry | None = None
+) -> Run:
+    """Go on with a run from its last checkpoint; a run without one starts again in the same folder.
+
+    On a CPU the result is that of an uninterrupted run, to the bit.
+
+    Args:
+        run: a run folder, `name/id`, or a recipe's name for its newest run in `output`.
+        output: the folder of all runs.
+        watchers: as for `run`.
+        registry: as for `run`.
+    """
+    registry = registry or default_registry()
+    folder = _run(run, output).folder
+    return _carry_on(check(folder.recipe, registry=registry), folder, registry, watchers)
+
+
+def evaluate(
+    recipe: str | Path | LoadedRecipe,
+    *,
+    overrides: Sequence[str] = (),
+    on: Sequence[SplitPlan] = (),
+    output: Path = RUNS,
+    watchers: Watchers | None = None,
+    registry: Registry | None = None,
+) -> Run:
+    """Evaluate a recipe's student as it is: a run whose only stage is `evaluate`.
+
+    Args:
+        recipe: as for `run`; set `student.model` to a run's `student` folder to evaluate that one.
+        overrides: as for `run`.
+        on: the splits; the recipe's own if left out.
+        output: as for `run`.
+        watchers: as for `run`.
+        registry: as for `run`.
+    """
+    registry = registry or default_registry()
+    stage = Slot(use="evaluate", options={"on": [plan.model_dump() for plan in on]} if on else {})
+    loaded = _with_stage(check(recipe, overrides=overrides, registry=registry), stage)
+    return run(loaded, output=output, watchers=watchers, registry=registry)
+
+
+def collect(
+    recipe: str | Path | LoadedRecipe,
+    *,
+    overrides: Sequence[str] = (),
+    problems: int = 100,
+    keep: Literal["right", "all"] = "right",
+    output: Path = RUNS,
+    watchers: Watchers | None = None,
+    registry: Registry | None = None,
+) -> Run:
+    """Let a recipe's teacher demonstrate training problems: a run whose only stage is `collect`."""
+    registry = registry or default_registry()
+    stage = Slot(use="collect", options={"problems": problems, "keep": keep})
+    loaded = _with_stage(check(recipe, overrides=overrides, registry=registry), stage)
+    return run(loaded, output=output, watchers=watchers, registry=registry)
+
+
+def export(
+    run: str | Path | Run,
+    target: Path,
+    *,
+    checkpoint: str = "last",
+    format: str = "transformers",
+    output: Path = RUNS,
+    registry: Registry | None = None,
+) -> Path:
+    """Write a checkpoint's student, with its tokenizer, into a new folder.
+
+    Args:
+        run: as for `resume`.
+        target: the folder to make; it must not exist, or be empty.
+        checkpoint: `last`, `best`, or the name of a folder under `checkpoints/`.
+        format: `transformers` or `adapter`.
+        output: the folder of all runs.
+        registry: the plugins to use.
+
+    Raises:
+        UsageError: the target exists already, or there is no such checkpoint.
+    """
+    registry = registry or default_registry()
+    if target.exists() and any(target.iterdir()):
+        raise UsageError(f"{target} exists already and is not empty", hint="give another --output")
+    folder = _run(run, output).folder
+    loaded = check(folder.recipe, registry=registry)
+    found = _checkpoint(folder, record_options(loaded.recipe), checkpoint)
+    experiment = assemble(loaded, registry)
+    experiment.policy.restore(found.policy)
+    return write_folder(target, lambda new: experiment.export(new, format))
+
+
+def check(
+    recipe: str | Path | LoadedRecipe, *, overrides: Sequence[str] = (), registry: Registry | None = None
+) -> LoadedRecipe:
+    """The recipe, loaded, with every name and option in it checked; nothing heavy is imported.
+
+    Raises:
+        RecipeError: it is wrong; the message has every fault, with file, line and column.
+    """
+    loaded = recipe if isinstance(recipe, LoadedRecipe) else load_recipe(recipe, overrides)
+    check_recipe(loaded, registry or default_registry())
+    return loaded
+
+
+def record_options(recipe: Recipe) -> RecordOptions:
+    """How much of a run its recipe wants kept."""
+    wanted = recipe.checkpoints
+    keep = Keep(last=wanted.keep_last, metric=wanted.best or "", mode=wanted.mode)
+    return RecordOptions(checkpoint_every=wanted.every, keep=keep)
+
+
+def _carry_on(loaded: LoadedRecipe, folder: RunFolder, registry: Registry, watchers: Watchers | None) -> Run:
+    """Assemble, go on from the last checkpoint if there is one, and run the stages that are left."""
+    recipe = loaded.recipe
+    parts = assemble_parts(loaded, registry)
+    stages = build_stages(recipe, registry, parts.context)
+    trackers = [registry.build("trackers", slot, parts.context) for slot in recipe.trackers]
+    watching = replace(watchers or Watchers(), plugins=registry.plugins, trackers=trackers)
+    with StopSignal() as stop, RunRecorder(folder, record_options(recipe), watching, stop) as recorder:
+        experiment = assemble(loaded, registry, parts)
+        recorder.start(experiment.policy, recipe_as_data(recipe), [key for key, _ in stages])
+        experiment.demonstrations = Demonstrations(recorder.read_demonstrations())
+        for index, (key, stage) in enumerate(stages):
+            if not recorder.is_done(key):
+                stage.run(experiment, recorder.context(key, is_first=index == 0))
+        folder.write_folder("student", lambda target: experiment.export(target, "transformers"))
+    return Run(folder)
+
+
+def _run(run: str | Path | Run, output: Path) -> Run:
+    return run if isinstance(run, Run) else Run.open(run, output)
+
+
+def _with_stage(loaded: LoadedRecipe, stage: Slot) -> LoadedRecipe:
+    """The recipe with one stage in place of its own."""
+    return replace(loaded, recipe=loaded.recipe.model_copy(update={"train": (stage,)}))
+
+
+def _checkpoint(folder: RunFolder, options: RecordOptions, name: str) -> Checkpoint:
+    checkpoints = Checkpoints(folder.checkpoints, options.keep)
+    named = {"last": checkpoints.latest, "best": checkpoints.best}
+    found = named[name]() if name in named else next((c for c in checkpoints.all() if c.path.name == name), None)
+    if found is None:
+        known = ", ".join(["last", "best", *(checkpoint.path.name for checkpoint in checkpoints.all())])
+        raise UsageError(f"{folder.path} has no checkpoint {name!r}", hint=f"there are: {known}")
+    return found

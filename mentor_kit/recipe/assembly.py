@@ -38,8 +38,8 @@ class Parts:
     context: BuildContext
 
 
-def assemble(loaded: LoadedRecipe, registry: Registry) -> Experiment:
-    """The experiment a recipe describes, its student loaded.
+def assemble(loaded: LoadedRecipe, registry: Registry, parts: Parts | None = None) -> Experiment:
+    """The experiment a recipe describes, its student loaded; `parts` are the light ones where they are built already.
 
     Raises:
         MentorKitError: a part cannot be built here; the message names it.
@@ -47,7 +47,7 @@ def assemble(loaded: LoadedRecipe, registry: Registry) -> Experiment:
     from mentor_kit.chat import load_chat_format
 
     recipe = loaded.recipe
-    parts = assemble_parts(loaded, registry)
+    parts = parts or assemble_parts(loaded, registry)
     student = student_spec(loaded, registry, parts.context)
     chat_format = load_chat_format(student.model, chat_template=recipe.student.chat_template, folder=loaded.folder)
     policy = backend_of(recipe, registry, parts.context).load(student, recipe.seed)

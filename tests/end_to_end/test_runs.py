@@ -158,6 +158,7 @@ def _steps(run: Path) -> list[dict[str, object]]:
         except json.JSONDecodeError:
             continue
         if event["kind"] == "step":
-            timed = ("time", "seconds", "seconds_rollout", "seconds_update", "tokens_per_second")
-            events.append({key: value for key, value in event.items() if key not in timed})
+            timed = ("seconds", "seconds_rollout", "seconds_update", "tokens_per_second")
+            values = {key: value for key, value in event["values"].items() if key not in timed}
+            events.append({"step": event["step"], **values})
     return events

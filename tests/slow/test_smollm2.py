@@ -52,13 +52,11 @@ def test_two_steps_of_grpo_on_a_pretrained_model_with_an_adapter(model: Path, tm
     assert done.returncode == 0, done.stderr
     (run,) = (tmp_path / "runs" / "smollm2").iterdir()
     steps = [
-        event
-        for event in map(json.loads, (run / "events.jsonl").read_text().splitlines())
-        if event["kind"] == "step"
+        event for event in map(json.loads, (run / "events.jsonl").read_text().splitlines()) if event["kind"] == "step"
     ]
     assert len(steps) == 2
     # sampled and recomputed log-probabilities agree, so what is trained on is what was sampled
-    assert all(step["mismatch_max"] < 1e-4 for step in steps)
+    assert all(step["values"]["mismatch_max"] < 1e-4 for step in steps)
     from transformers import AutoModelForCausalLM
 
     merged = AutoModelForCausalLM.from_pretrained(run / "student")
