@@ -1,0 +1,215 @@
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from mentor_kit.conversation import CallState, assistant, call, user
+from mentor_kit.demonstration import Demonstration
+from mentor_kit.errors import DataError, ExitCode, MentorKitError, MissingError
+from mentor_kit.hooks.loader import load_plugins
+from mentor_kit.hooks.registry import BuildContext, Registry
+from mentor_kit.rollout import run_async
+from mentor_kit.slot import Slot
+from mentor_kit.task import Problem
+from mentor_kit.trajectory import Ending, Trajectory
+
+REGISTRY = Registry(load_plugins())
+FIRST = Problem(id="p1", question="What is 2 + 3?", answer="5")
+SECOND = Problem(id="p2", question="What is 7 - 3?", answer="4")
+
+
+def demonstration(problem: Problem, *tools: str, whole: bool = True) -> Demonstration:
+    if not whole:
+        return Demonstration(problem_id=problem.id, teacher="gpt", tools_used=tools)
+    calls = [call(name).at(CallState.EXECUTED) for name in tools]
+    trajectory = Trajectory(
+        id="t",
+        problem_id=problem.id,
+        actor="gpt",
+        messages=(user(problem.question), assistant(calls=calls), assistant(rf"\boxed{{{problem.answer}}}")),
+        ending=Ending.ANSWERED,
+        answer=problem.answer,
+        correct=True,
+    )
+    return Demonstration.of(trajectory, teacher="gpt")
+
+
+def teacher(path: Path, folder: Path | None = None) -> Any:
+    slot = Slot.model_validate({"use": "recorded", "with": {"path": str(path)}})
+    return REGISTRY.build("teachers", slot, BuildContext(REGISTRY, recipe_folder=folder or Path("/")))
+
+
+def shown(path: Path, *problems: Problem) -> list[Demonstration]:
+    built = teacher(path)
+
+    async def gather() -> list[Demonstration]:
+        return [found async for found in built.demonstrate(problems)]
+
+    return run_async(gather())
+
+
+def lines(path: Path, *demonstrations: Demonstration) -> Path:
+    path.write_text("".join(d.to_json() + "\n" for d in demonstrations), encoding="utf-8")
+    return path
+
+
+def row(**changes: Any) -> dict[str, Any]:
+    """A row as the authors write it."""
+    plain: dict[str, Any] = {
+        "question": FIRST.question,
+        "data_source": "math-forge",
+        "reward_model": {"ground_truth": "5", "style": "rule"},
+        "extra_info": {
+            "func_schemas": "[]",
+            "env": "def add(): ...",
+            "tool_calls_used": ["add", "add"],
+            "index": 7,
+        },
+    }
+    extra = {**plain["extra_info"], **changes.pop("extra_info", {})}
+    return {**plain, "extra_info": extra, **changes}
+
+
+def parquet(path: Path, *rows: dict[str, Any]) -> Path:
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    pq.write_table(pa.Table.from_pylist(list(rows)), path)
+    return path
+
+
+def test_our_own_lines_are_matched_by_id(tmp_path: Path) -> None:
+    file = lines(tmp_path / "d.jsonl", demonstration(SECOND, "subtract"), demonstration(FIRST, "add", "add"))
+    assert shown(file, FIRST) == [demonstration(FIRST, "add", "add")]
+    assert shown(file, FIRST, SECOND)[1].tools_used == ("subtract",)
+
+
+def test_several_of_a_problem_come_in_the_files_order(tmp_path: Path) -> None:
+    file = lines(tmp_path / "d.jsonl", demonstration(FIRST, "b"), demonstration(SECOND, "c"), demonstration(FIRST, "a"))
+    assert [d.tools_used for d in shown(file, FIRST)] == [("b",), ("a",)]
+
+
+def test_else_by_question_under_the_tasks_own_id(tmp_path: Path) -> None:
+    file = lines(tmp_path / "d.jsonl", demonstration(FIRST, "add"))
+    moved = FIRST.model_copy(update={"id": "elsewhere", "question": "What is\n 2 + 3? "})
+    (found,) = shown(file, moved)
+    assert found.problem_id == "elsewhere"
+    assert found.trajectory is not None
+    assert found.trajectory.problem_id == "elsewhere"
+
+
+def test_problems_without_a_recording_get_none(tmp_path: Path) -> None:
+    assert shown(lines(tmp_path / "d.jsonl", demonstration(FIRST)), SECOND) == []
+
+
+def test_an_id_recorded_for_another_question_is_an_error(tmp_path: Path) -> None:
+    file = lines(tmp_path / "d.jsonl", demonstration(SECOND), demonstration(FIRST))
+    other = FIRST.model_copy(update={"question": "What is 9 + 9?"})
+    with pytest.raises(DataError, match=r"d\.jsonl, row 2: problem 'p1' is recorded with another question"):
+        shown(file, other)
+
+
+def test_names_alone_are_matched_by_id(tmp_path: Path) -> None:
+    file = lines(tmp_path / "d.jsonl", demonstration(FIRST, "add", whole=False))
+    assert shown(file, FIRST)[0].trajectory is None
+
+
+def test_a_path_is_relative_to_the_recipe_and_may_be_a_run_folder(tmp_path: Path) -> None:
+    (tmp_path / "run").mkdir()
+    lines(tmp_path / "run" / "demonstrations.jsonl", demonstration(FIRST, "add"))
+    assert teacher(Path("run"), folder=tmp_path).name == "recorded"
+
+
+def test_the_authors_parquet_is_read_as_it_is(tmp_path: Path) -> None:
+    second = row(question=SECOND.question, extra_info={"tool_calls_used": [], "index": 8})
+    file = parquet(tmp_path / "train.parquet", row(), second)
+    first_shown, second_shown = shown(file, FIRST, SECOND)
+    assert (first_shown.problem_id, first_shown.tools_used, first_shown.correct) == ("p1", ("add", "add"), True)
+    assert first_shown.trajectory is None
+    assert first_shown.provenance == {"file": "train.parquet", "row": 1, "data_source": "math-forge"}
+    assert second_shown.tools_used == ()
+
+
+def test_parquet_is_known_by_its_content_and_by_its_index(tmp_path: Path) -> None:
+    file = parquet(tmp_path / "data.bin", row())
+    assert shown(file, FIRST.model_copy(update={"id": "7"}))[0].problem_id == "7"
+
+
+@pytest.mark.parametrize(
+    ("changes", "column"),
+    [
+        ({"question": ""}, "question"),
+        ({"question": None}, "question"),
+        ({"extra_info": {"tool_calls_used": None}}, r"extra_info\.tool_calls_used"),
+        ({"extra_info": {"tool_calls_used": ["add", None]}}, r"extra_info\.tool_calls_used"),
+        ({"extra_info": {"index": None}}, r"extra_info\.index"),
+    ],
+)
+def test_a_broken_parquet_row_is_named(tmp_path: Path, changes: dict[str, Any], column: str) -> None:
+    file = parquet(tmp_path / "train.parquet", row(), row(**changes))
+    with pytest.raises(DataError, match=rf"train\.parquet, row 2, column {column}: expected"):
+        teacher(file)
+
+
+def test_missing_columns_are_named(tmp_path: Path) -> None:
+    bare = {"question": "?", "data_source": "x"}
+    with pytest.raises(DataError, match="no column 'extra_info'; its columns are: question, data_source"):
+        teacher(parquet(tmp_path / "t.parquet", bare))
+    with pytest.raises(DataError, match=r"row 1, column extra_info: expected a record, found 'x'"):
+        teacher(parquet(tmp_path / "t.parquet", {**bare, "extra_info": "x"}))
+    with pytest.raises(DataError, match=r"row 1, column extra_info\.tool_calls_used: .*found None"):
+        teacher(parquet(tmp_path / "t.parquet", {**bare, "extra_info": {"index": 1}}))
+
+
+def test_a_torn_parquet_file_is_one_clear_error(tmp_path: Path) -> None:
+    file = parquet(tmp_path / "t.parquet", row())
+    file.write_bytes(file.read_bytes()[:-20])
+    with pytest.raises(DataError, match=r"t\.parquet is not a readable parquet file"):
+        teacher(file)
+
+
+def test_without_pyarrow_the_command_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    file = parquet(tmp_path / "t.parquet", row())
+    monkeypatch.setitem(sys.modules, "pyarrow", None)
+    with pytest.raises(MissingError) as caught:
+        teacher(file)
+    assert caught.value.hint == "pip install 'mentor-kit[data]'"
+    assert caught.value.exit_code is ExitCode.MISSING
+
+
+@pytest.mark.parametrize(
+    ("text", "fault"),
+    [
+        ("{", "column the whole line"),
+        ('{"problem_id": "p", "teacher": "t"}', "column tools_used"),
+        ('{"problem_id": 3, "teacher": "t", "tools_used": []}', "column problem_id"),
+        ('{"problem_id": "p", "teacher": "t", "tools_used": [], "new": 1}', "column new"),
+    ],
+)
+def test_a_broken_line_is_named(tmp_path: Path, text: str, fault: str) -> None:
+    file = tmp_path / "d.jsonl"
+    file.write_text(demonstration(FIRST).to_json() + "\n\n" + text + "\n", encoding="utf-8")
+    with pytest.raises(DataError, match=rf"d\.jsonl, row 3, {fault}"):
+        teacher(file)
+
+
+def test_a_missing_and_an_empty_file(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match=r"no file of demonstrations .*nowhere\.jsonl"):
+        teacher(tmp_path / "nowhere.jsonl")
+    (tmp_path / "empty.jsonl").touch()
+    with pytest.raises(DataError, match="holds no demonstrations"):
+        teacher(tmp_path / "empty.jsonl")
+
+
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(st.binary(max_size=200) | st.binary(max_size=50).map(lambda tail: b"PAR1" + tail))
+def test_any_file_is_read_or_refused(tmp_path: Path, content: bytes) -> None:
+    file = tmp_path / "any"
+    file.write_bytes(content)
+    with pytest.raises(MentorKitError, match="any"):
+        teacher(file)
