@@ -1,0 +1,30 @@
+"""The reward term `brief`."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from mentor_kit.demonstration import Demonstration
+from mentor_kit.task import Problem
+from mentor_kit.trajectory import Trajectory
+
+
+class BriefOptions(BaseModel):
+    """What a recipe may write in `with:`; anything else is refused with its line and column."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    words: int = Field(default=10, gt=0)
+    """The final answer's largest number of words that still scores 1."""
+
+
+class Brief:
+    """1 up to `words` words in the final answer, then falling: twice as many words score a half."""
+
+    def __init__(self, options: BriefOptions) -> None:
+        self.options = options
+
+    def score(self, trajectory: Trajectory, problem: Problem, demonstrations: Sequence[Demonstration]) -> float:
+        return min(1.0, self.options.words / max(len(trajectory.final_text.split()), 1))
