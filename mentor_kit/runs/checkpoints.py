@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
-from mentor_kit.errors import DataError
+from mentor_kit.errors import DataError, UsageError
 from mentor_kit.policy import Policy
 from mentor_kit.record import Json
 from mentor_kit.runs.files import remove_folder, to_json, write_folder
@@ -136,6 +136,21 @@ class Checkpoints:
             (sign * value, checkpoint) for value, checkpoint in found if value is not None and math.isfinite(value)
         ]
         return max(rated, key=lambda pair: (pair[0], -pair[1].number))[1] if rated else None
+
+    def find(self, which: str) -> Checkpoint:
+        """A checkpoint by name: `last`, `best`, or that of its folder.
+
+        Raises:
+            UsageError: there is no such checkpoint.
+        """
+        found = {"last": self.latest, "best": self.best}.get(which, lambda: self._named(which))()
+        if found is None:
+            names = ", ".join(checkpoint.path.name for checkpoint in self.all()) or "none"
+            raise UsageError(f"{self.folder} has no checkpoint {which!r}", hint=f"there are: {names}")
+        return found
+
+    def _named(self, name: str) -> Checkpoint | None:
+        return next((checkpoint for checkpoint in self.all() if checkpoint.path.name == name), None)
 
     def _prune(self) -> None:
         found, best = self.all(), self.best()

@@ -32,8 +32,8 @@ class Run:
         >>> run.metrics[["step", "reward", "accuracy"]]  # doctest: +SKIP
     """
 
-    def __init__(self, folder: RunFolder) -> None:
-        self.folder = folder
+    def __init__(self, folder: RunFolder | Path) -> None:
+        self.folder = folder if isinstance(folder, RunFolder) else RunFolder.open(folder)
 
     @staticmethod
     def open(run: str | Path, root: Path = Path("runs")) -> Run:
@@ -83,9 +83,11 @@ class Run:
     @property
     def outcome(self) -> Literal["done", "failed", "interrupted", "running", "killed"]:
         """How the run ended. `running`: it has not; `killed`: it ended without being able to say so."""
+        if is_locked(self.path):
+            return "running"
         events = self.events
         if not (events and events[-1].kind == RUN_END):
-            return "running" if is_locked(self.path) else "killed"
+            return "killed"
         outcome: Literal["done", "failed", "interrupted"] = events[-1].values["outcome"]
         return outcome
 

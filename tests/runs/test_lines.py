@@ -1,0 +1,114 @@
+from __future__ import annotations
+
+import errno
+import os
+import tempfile
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from mentor_kit.errors import DataError, MentorKitError
+from mentor_kit.runs.events import Event, EventLog, iterate_events
+from mentor_kit.runs.lines import LineFile, read_lines, whole_length
+
+line = st.text(st.characters(exclude_characters="\n", exclude_categories=["Cs"]), max_size=40)
+
+
+@given(st.lists(line, max_size=8), st.data())
+def test_a_file_cut_anywhere_keeps_its_whole_lines(lines: list[str], data: st.DataObject) -> None:
+    content = "".join(f"{text}\n" for text in lines).encode()
+    cut = data.draw(st.integers(0, len(content)))
+    whole = [text.encode() for text in lines][: content[:cut].count(b"\n")]
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "lines"
+        path.write_bytes(content[:cut])
+        assert list(read_lines(path)) == whole
+        with LineFile(path) as file:
+            file.append(["again"])
+        assert list(read_lines(path)) == [*whole, b"again"]
+
+
+@pytest.mark.parametrize("tail", [1, 65535, 65536, 65537, 200_000])
+def test_long_half_written_lines_are_found(tmp_path: Path, tail: int) -> None:
+    path = tmp_path / "lines"
+    path.write_bytes(b"one\ntwo\n" + b"x" * tail)
+    assert whole_length(path) == 8
+    path.write_bytes(b"x" * tail)
+    assert whole_length(path) == 0
+
+
+@given(st.lists(st.lists(line, max_size=3), max_size=5), st.lists(line, max_size=3))
+def test_truncating_goes_back_exactly(batches: list[list[str]], later: list[str]) -> None:
+    with tempfile.TemporaryDirectory() as folder, LineFile(Path(folder) / "lines") as file:
+        for batch in batches:
+            file.append(batch)
+        before, offset = file.path.read_bytes(), file.offset
+        file.append(later, sync=True)
+        file.truncate(offset)
+        assert file.path.read_bytes() == before
+        file.append(["new"])
+        assert file.path.read_bytes() == before + b"new\n"
+
+
+def test_a_full_disk_leaves_whole_lines(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    real, room = os.write, 5
+
+    def write(handle: int, data: bytes) -> int:
+        nonlocal room
+        if room == 0:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        written = real(handle, data[:room])
+        room -= written
+        return written
+
+    with LineFile(tmp_path / "lines") as file:
+        file.append(["kept"])
+        room = 5
+        monkeypatch.setattr(os, "write", write)
+        with pytest.raises(MentorKitError, match=r"cannot write .*lines: No space left.*bytes free.*is whole"):
+            file.append(["does not fit any more"])
+        monkeypatch.setattr(os, "write", real)
+        assert file.path.read_bytes() == b"kept\n"
+        file.append(["fits again"])
+    assert list(read_lines(tmp_path / "lines")) == [b"kept", b"fits again"]
+
+
+values = st.dictionaries(
+    st.text(max_size=8).filter(lambda name: name not in ("step", "stage")),
+    st.recursive(
+        st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | st.text(),
+        lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=4), inner, max_size=3),
+        max_leaves=6,
+    ),
+    max_size=4,
+)
+
+
+@given(st.text(min_size=1), st.text(), st.none() | st.integers(0), values)
+def test_events_read_back_as_written(kind: str, stage: str, step: int | None, found: dict[str, object]) -> None:
+    event = Event.now(kind, stage, found if step is None else {**found, "step": step})
+    text = event.to_json()
+    assert "\n" not in text
+    assert Event.from_json(text) == event
+    assert (event.kind, event.stage, event.step, event.values) == (kind, stage, step, found)
+
+
+def test_numbers_that_are_no_json_become_null() -> None:
+    import numpy as np
+
+    event = Event.now(
+        "step", "1-grpo", {"loss": float("nan"), "worst": float("inf"), "mean": np.float32(0.5), "n": np.int64(3)}
+    )
+    assert Event.from_json(event.to_json()).values == {"loss": None, "worst": None, "mean": 0.5, "n": 3}
+
+
+def test_a_corrupt_event_is_named_with_its_line(tmp_path: Path) -> None:
+    path = tmp_path / "events.jsonl"
+    with EventLog(path) as log:
+        log.write(Event.now("note", "", {}))
+    with path.open("ab") as file:
+        file.write(b"[1]\n")
+    with pytest.raises(DataError, match=r"events\.jsonl:2: not an event"):
+        list(iterate_events(path))
