@@ -107,8 +107,19 @@ class Tool:
         return cast("Validator", Draft202012Validator(dict(self.parameters)))
 
     def check(self, arguments: Mapping[str, Json]) -> str:
-        """Why `arguments` do not fit the schema, in one line; empty when they do."""
-        error = next(iter(self._validator.iter_errors(dict(arguments))), None)
+        """Why `arguments` do not fit the schema, in one line; empty when they do.
+
+        Raises:
+            PluginError: the schema itself is wrong.
+        """
+        try:
+            error = next(iter(self._validator.iter_errors(dict(arguments))), None)
+        except Exception as fault:  # unknown types, bad patterns, dangling references: each has an error of its own
+            reason = str(fault).split("\n", 1)[0]
+            raise PluginError(
+                f"tool {self.name!r}: its parameters are no JSON schema: {reason}",
+                hint="`parameters` is a JSON schema (draft 2020-12) of type object",
+            ) from fault
         if error is None:
             return ""
         place = ".".join(str(step) for step in error.absolute_path)
@@ -223,14 +234,13 @@ def check_call(call: ToolCall, tools: Mapping[str, Tool]) -> ToolCall:
 
 
 def _parameters_schema(function: Callable[..., Any]) -> dict[str, Json]:
-    from pydantic import ConfigDict, PydanticSchemaGenerationError, create_model
+    from pydantic import ConfigDict, Field, PydanticSchemaGenerationError, create_model
     from pydantic.errors import PydanticInvalidForJsonSchema, PydanticUserError
-    from pydantic.fields import FieldInfo
 
     name = getattr(function, "__name__", repr(function))
     described = _argument_descriptions(inspect.getdoc(function) or "")
     fields: dict[str, Any] = {}
-    for parameter in inspect.signature(function, eval_str=True).parameters.values():
+    for index, parameter in enumerate(_signature(function, name).parameters.values()):
         if parameter.kind in (parameter.POSITIONAL_ONLY, parameter.VAR_POSITIONAL, parameter.VAR_KEYWORD):
             raise PluginError(
                 f"tool {name}: parameter {parameter.name!r} cannot be passed by name",
@@ -242,8 +252,9 @@ def _parameters_schema(function: Callable[..., Any]) -> dict[str, Json]:
                 hint=f"annotate it, for example `{parameter.name}: float`",
             )
         default = ... if parameter.default is parameter.empty else parameter.default
-        info = FieldInfo(default=default, description=described.get(parameter.name))
-        fields[parameter.name] = (parameter.annotation, info)
+        extra: dict[str, Any] = {"description": described[parameter.name]} if parameter.name in described else {}
+        # the parameter's name is an alias, so that one like `json` or `model_config` never meets pydantic's own
+        fields[f"p{index}"] = (parameter.annotation, Field(default, alias=parameter.name, **extra))
     try:
         model = create_model(name, __config__=ConfigDict(extra="forbid", arbitrary_types_allowed=False), **fields)
         schema: dict[str, Json] = model.model_json_schema()
@@ -255,11 +266,28 @@ def _parameters_schema(function: Callable[..., Any]) -> dict[str, Json]:
     return cast("dict[str, Json]", _without_titles(schema))
 
 
+def _signature(function: Callable[..., Any], name: str) -> inspect.Signature:
+    try:
+        return inspect.signature(function, eval_str=True)
+    except (NameError, TypeError, ValueError) as error:
+        raise PluginError(
+            f"tool {name}: its signature cannot be read: {error}",
+            hint="annotate with types that exist at run time, outside `if TYPE_CHECKING`; wrap builtins in a function",
+        ) from error
+
+
+#: Keywords of a schema that hold values, in which a title is data.
+_VALUES = ("default", "const", "enum", "examples")
+
+
 def _without_titles(schema: Json, *, names: bool = False) -> Json:
     """The schema without the titles pydantic derives from names; `names` guards a property called 'title'."""
     if isinstance(schema, dict):
         kept = {k: v for k, v in schema.items() if names or k != "title" or not isinstance(v, str)}
-        return {k: _without_titles(v, names=not names and k in ("properties", "$defs")) for k, v in kept.items()}
+        return {
+            k: v if k in _VALUES and not names else _without_titles(v, names=not names and k in ("properties", "$defs"))
+            for k, v in kept.items()
+        }
     return [_without_titles(item) for item in schema] if isinstance(schema, list) else schema
 
 
