@@ -26,7 +26,8 @@ def advantages(xp: Any, rewards_pg: Array, estimator: AdvantageEstimator) -> Arr
 
 
 def _group_mean(xp: Any, rewards_pg: Array) -> Array:
-    return rewards_pg - xp.mean(rewards_pg, axis=1, keepdims=True)
+    shifted = _shifted(rewards_pg)
+    return shifted - xp.mean(shifted, axis=1, keepdims=True)
 
 
 def _group_mean_std(xp: Any, rewards_pg: Array) -> Array:
@@ -38,12 +39,22 @@ def _leave_one_out(xp: Any, rewards_pg: Array) -> Array:
     others = rewards_pg.shape[1] - 1
     if others == 0:
         return rewards_pg
-    total = xp.sum(rewards_pg, axis=1, keepdims=True)
-    return rewards_pg - (total - rewards_pg) / others
+    shifted = _shifted(rewards_pg)
+    total = xp.sum(shifted, axis=1, keepdims=True)
+    return shifted - (total - shifted) / others
+
+
+def _shifted(rewards_pg: Array) -> Array:
+    """Rewards less their group's first: equal ones become exact zeros, which subtracting a rounded mean would not give.
+
+    What is left of the rounding error would be blown up by a division by `STD_FLOOR`.
+    """
+    return rewards_pg - rewards_pg[:, :1]
 
 
 def _batch_mean_std(xp: Any, rewards_pg: Array) -> Array:
-    centred = rewards_pg - xp.mean(rewards_pg)
+    shifted = rewards_pg - rewards_pg[:1, :1]
+    centred = shifted - xp.mean(shifted)
     count = rewards_pg.shape[0] * rewards_pg.shape[1]
     return centred / (_sample_std(xp, centred, axis=None, count=count) + STD_FLOOR)
 
