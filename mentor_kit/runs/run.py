@@ -117,7 +117,7 @@ class Run:
             DataError: one cannot be read.
         """
         found = []
-        for path in sorted(self.folder.evaluation.glob("[!.]*.json"), key=lambda path: _natural(path.stem)):
+        for path in sorted(self.folder.evaluation.glob("[!.]*.json"), key=lambda path: natural(path.stem)):
             try:
                 found.append({"name": path.stem} | json.loads(path.read_bytes()))
             except (ValueError, TypeError) as error:
@@ -176,7 +176,7 @@ class Run:
 
     def _rollouts(self, stage: str | None, step: int | None) -> Iterator[tuple[str, int, list[Scored]]]:
         paths = self.folder.rollouts.glob("[!.]*/step-*.jsonl")
-        for path in sorted(paths, key=lambda path: (_natural(path.parent.name), _natural(path.stem))):
+        for path in sorted(paths, key=lambda path: (natural(path.parent.name), natural(path.stem))):
             found_step = int(path.stem.removeprefix("step-"))
             if stage in (None, path.parent.name) and step in (None, found_step):
                 yield path.parent.name, found_step, read_scored(path)
@@ -217,6 +217,6 @@ def _row(stage: str, step: int, scored: Scored) -> dict[str, Any]:
     }
 
 
-def _natural(text: str) -> list[tuple[int, str]]:
+def natural(text: str) -> list[tuple[int, str]]:
     """A sorting key under which 2 comes before 10."""
     return [(int(part), "") if part.isdecimal() else (-1, part) for part in re.split(r"(\d+)", text)]

@@ -1,0 +1,86 @@
+"""Tables of texts, for the terminal, plain lines, Markdown and CSV; and how numbers are written in them."""
+
+from __future__ import annotations
+
+import csv
+import io
+from dataclasses import dataclass
+
+from rich import box
+from rich.table import Table
+
+from mentor_kit.statistics import Interval
+
+
+@dataclass(frozen=True)
+class Sheet:
+    """A table of texts; the first `left` columns hold words, the others numbers."""
+
+    title: str
+    heads: tuple[str, ...]
+    rows: tuple[tuple[str, ...], ...]
+    left: int = 1
+
+    def table(self) -> Table:
+        """For a terminal."""
+        table = Table(title=self.title, title_justify="left", box=box.SIMPLE_HEAD, pad_edge=False)
+        for place, head in enumerate(self.heads):
+            table.add_column(head, justify="left" if place < self.left else "right")
+        previous = ""
+        for row in self.rows:
+            if previous and row[0] != previous and self.left > 1:
+                table.add_section()
+            previous = row[0]
+            table.add_row(*row)
+        return table
+
+    def text(self) -> str:
+        """Plain lines in aligned columns."""
+        widths = [max(map(len, column)) for column in zip(self.heads, *self.rows, strict=True)]
+        lines = [self.title, self._line(self.heads, widths), "  ".join("-" * width for width in widths)]
+        return "\n".join([*lines, *(self._line(row, widths) for row in self.rows)]) + "\n"
+
+    def markdown(self) -> str:
+        """A Markdown table."""
+        rule = [" --- " if place < self.left else " ---: " for place in range(len(self.heads))]
+        rows = [self.heads, *self.rows]
+        cells = ["|" + "|".join(f" {cell.replace('|', chr(92) + '|')} " for cell in row) + "|" for row in rows]
+        return "\n".join([cells[0], "|" + "|".join(rule) + "|", *cells[1:]]) + "\n"
+
+    def _line(self, row: tuple[str, ...], widths: list[int]) -> str:
+        cells = zip(row, widths, range(len(row)), strict=True)
+        return "  ".join(
+            cell.ljust(width) if place < self.left else cell.rjust(width) for cell, width, place in cells
+        ).rstrip()
+
+
+def csv_text(heads: list[str], rows: list[list[object]]) -> str:
+    """CSV with a row of heads; None is an empty cell."""
+    buffer = io.StringIO(newline="")
+    writer = csv.writer(buffer, lineterminator="\n")
+    writer.writerow(heads)
+    writer.writerows(rows)
+    return buffer.getvalue()
+
+
+def percent(value: float | None) -> str:
+    """A share of 0.873 as `87.3 %`."""
+    return "–" if value is None else f"{100 * value:.1f} %"
+
+
+def percent_within(value: float | None, interval: Interval | None) -> str:
+    """A share with its interval, such as `87.3 (81.0 to 91.9)`, in percent."""
+    if value is None:
+        return "–"
+    text = f"{100 * value:.1f}"
+    return text if interval is None else f"{text} ({100 * interval[0]:.1f} to {100 * interval[1]:.1f})"
+
+
+def points(value: float) -> str:
+    """A difference of shares, signed, in percentage points."""
+    return f"{100 * value:+.1f}"
+
+
+def share(value: float | None) -> str:
+    """A number from 0 to 1 with two places."""
+    return "–" if value is None else f"{value:.2f}"

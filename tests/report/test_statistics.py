@@ -1,0 +1,126 @@
+from __future__ import annotations
+
+import math
+import random
+from collections import Counter
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from mentor_kit.statistics import mean_interval, paired_difference, similarity, t_quantile, wilson
+
+
+@pytest.mark.parametrize(
+    ("successes", "count", "low", "high"),
+    # Newcombe, Statistics in Medicine 17 (1998), 857-872: the score method
+    [(81, 263, 0.2553, 0.3662), (15, 148, 0.0624, 0.1605), (0, 20, 0.0, 0.1611), (1, 29, 0.0061, 0.1718)],
+)
+def test_wilson_agrees_with_published_values(successes: int, count: int, low: float, high: float) -> None:
+    assert wilson(successes, count) == pytest.approx((low, high), abs=5e-5)
+    mirrored = wilson(count - successes, count)
+    assert mirrored == pytest.approx((1 - high, 1 - low), abs=5e-5)
+
+
+def test_wilson_at_the_edges() -> None:
+    assert wilson(0, 0) == (0.0, 1.0)
+    assert wilson(0, 7)[0] == 0.0
+    assert wilson(7, 7)[1] == 1.0
+    with pytest.raises(ValueError, match="8 successes in 7"):
+        wilson(8, 7)
+
+
+@pytest.mark.parametrize(
+    ("freedom", "value"),
+    # any table of Student's t, column 0.975
+    [
+        *[(1, 12.706), (2, 4.303), (3, 3.182), (4, 2.776), (5, 2.571), (9, 2.262), (10, 2.228), (29, 2.045)],
+        *[(30, 2.042), (60, 2.000), (120, 1.980), (5000, 1.960)],
+    ],
+)
+def test_quantiles_of_t_agree_with_the_tables(freedom: int, value: float) -> None:
+    assert t_quantile(freedom) == pytest.approx(value, abs=5.1e-4)
+
+
+def test_the_interval_of_a_mean_by_hand() -> None:
+    # mean 0.9, deviation sqrt((.01 + 0 + .01) / 2) = 0.1; 4.303 * 0.1 / sqrt(3) = 0.2484
+    assert mean_interval([0.8, 0.9, 1.0], bounds=(0, 2)) == pytest.approx((0.6516, 1.1484), abs=1e-4)
+    assert mean_interval([0.8, 0.9, 1.0]) == pytest.approx((0.6516, 1.0), abs=1e-4)
+    assert mean_interval([0.8]) == (0.0, 1.0)
+    assert mean_interval([], bounds=(-1, 1)) == (-1, 1)
+
+
+@pytest.mark.parametrize(
+    ("both", "gained", "lost", "neither", "low", "high"),
+    # Newcombe, Statistics in Medicine 17 (1998), 2635-2650: method 10 on 36, 12, 2, 0
+    [(36, 12, 2, 0, 0.0569, 0.3404)],
+)
+def test_paired_proportions_agree_with_the_published_value(
+    both: int, gained: int, lost: int, neither: int, low: float, high: float
+) -> None:
+    after = [1] * (both + gained) + [0] * (lost + neither)
+    before = [1] * both + [0] * gained + [1] * lost + [0] * neither
+    order = list(range(len(after)))
+    random.Random(0).shuffle(order)
+    found = paired_difference([before[i] for i in order], [after[i] for i in order])
+    assert found.mean == pytest.approx((gained - lost) / len(after))
+    assert (found.low, found.high) == pytest.approx((low, high), abs=5e-5)
+
+
+def test_paired_means_by_hand() -> None:
+    # differences 0.25, 0.5, 0.75: mean 0.5, deviation 0.25; 4.303 * 0.25 / sqrt(3) = 0.6211
+    found = paired_difference([0.0, 0.25, 0.25], [0.25, 0.75, 1.0])
+    assert (found.mean, found.low, found.high) == pytest.approx((0.5, -0.1211, 1.0), abs=1e-4)
+    with pytest.raises(ValueError, match="1 outcomes before, 2 after"):
+        paired_difference([1], [1, 0])
+    assert paired_difference([], []).count == 0
+
+
+@given(st.lists(st.tuples(st.integers(0, 1), st.integers(0, 1)), min_size=1, max_size=60))
+def test_paired_intervals_hold_their_difference_and_mirror(pairs: list[tuple[int, int]]) -> None:
+    before, after = [a for a, _ in pairs], [b for _, b in pairs]
+    there, back = paired_difference(before, after), paired_difference(after, before)
+    assert -1 <= there.low <= there.mean <= there.high <= 1
+    assert (back.low, back.mean, back.high) == pytest.approx((-there.high, -there.mean, -there.low))
+
+
+def test_paired_intervals_cover_the_truth() -> None:
+    """Simulated: 95 % of intervals hold the true difference of 0.3 (0.6 right after, 0.3 before)."""
+    generator = random.Random(5)
+    held = 0
+    for _ in range(400):
+        before = [int(generator.random() < 0.3) for _ in range(50)]
+        after = [int(generator.random() < (0.9 if was else 0.4714)) for was in before]
+        found = paired_difference(before, after)
+        held += found.low <= 0.3 <= found.high
+    assert 0.92 <= held / 400 <= 0.98
+
+
+def test_similarity_by_hand() -> None:
+    # p = (1/2, 1/2), q = (1, 0), middle (3/4, 1/4):
+    # JSD = 1/2 (1/2 log2(2/3) + 1/2 log2 2) + 1/2 log2(4/3) = 0.311278
+    assert similarity(Counter(add=1, power=1), Counter(add=4)) == pytest.approx(1 - 0.3112781, abs=1e-6)
+    assert similarity(Counter(add=2, sqrt=4), Counter(add=1, sqrt=2)) == 1.0
+    assert similarity(Counter(add=1), Counter(sqrt=1)) == 0.0
+    assert similarity(Counter(), Counter()) == 1.0
+    assert similarity(Counter(), Counter(add=1)) == similarity(Counter(add=1), Counter()) == 0.0
+
+
+counts = st.dictionaries(st.sampled_from("abcdef"), st.integers(0, 20))
+
+
+@given(counts, counts)
+def test_similarity_is_one_minus_the_divergence(one: dict[str, int], other: dict[str, int]) -> None:
+    found = similarity(one, other)
+    assert 0 <= found <= 1
+    assert found == pytest.approx(similarity(other, one))
+    if sum(one.values()) and sum(other.values()):
+
+        def entropy(shares: list[float]) -> float:
+            return -sum(share * math.log2(share) for share in shares if share > 0)
+
+        p = [one.get(name, 0) / sum(one.values()) for name in "abcdef"]
+        q = [other.get(name, 0) / sum(other.values()) for name in "abcdef"]
+        middle = [(a + b) / 2 for a, b in zip(p, q, strict=True)]
+        # the other form of the same thing: entropy of the mean minus mean of the entropies
+        assert found == pytest.approx(1 - (entropy(middle) - (entropy(p) + entropy(q)) / 2), abs=1e-9)
