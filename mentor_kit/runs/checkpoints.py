@@ -145,7 +145,7 @@ class Checkpoints:
         """
         found = {"last": self.latest, "best": self.best}.get(which, lambda: self._named(which))()
         if found is None:
-            names = ", ".join(checkpoint.path.name for checkpoint in self.all()) or "none"
+            names = ", ".join(["last", "best", *(checkpoint.path.name for checkpoint in self.all())])
             raise UsageError(f"{self.folder} has no checkpoint {which!r}", hint=f"there are: {names}")
         return found
 

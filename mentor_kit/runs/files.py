@@ -165,9 +165,9 @@ def _explained(error: OSError, path: Path, kept: str) -> MentorKitError:
         reason += f": {os.fsdecode(error.filename)}"
     message = f"cannot write {path}: {reason} ({free:,} bytes free there); {kept}"
     if error.errno in (errno.ENOSPC, errno.EDQUOT):
-        hint = "make room on that disk, or set a folder on another one with `--runs FOLDER`"
+        hint = "make room on that disk, or keep runs in a folder on another one"
     elif error.errno in (errno.EROFS, errno.EACCES, errno.EPERM):
-        hint = "make that folder writable, or set another one with `--runs FOLDER`"
+        hint = "make that folder writable, or keep runs in another one"
     else:
         hint = "check that disk, then resume the run"
     return MentorKitError(message, hint=hint)
