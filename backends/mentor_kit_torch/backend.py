@@ -1,0 +1,36 @@
+"""The torch backend: loads policies, and estimates what they would need."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+
+from mentor_kit.policy import MemoryEstimate, MemoryLoad, StudentSpec
+from mentor_kit_torch.loading import add_adapter, load_model, pick_device, pick_dtype, read_config
+from mentor_kit_torch.memory import estimate
+from mentor_kit_torch.options import TorchOptions
+from mentor_kit_torch.policy import TorchPolicy
+
+
+@dataclass(frozen=True)
+class TorchBackend:
+    """A `mentor_kit.policy.Backend`."""
+
+    options: TorchOptions
+
+    def load(self, student: StudentSpec, seed: int) -> TorchPolicy:
+        options = self.options
+        if options.threads is not None:
+            torch.set_num_threads(options.threads)
+        device = pick_device(options.device)
+        model: Any = load_model(student, options, device, pick_dtype(options.dtype, device))
+        if student.adapter is not None:
+            model = add_adapter(model, student.adapter, seed)
+        torch.manual_seed(seed)
+        return TorchPolicy(model, student, options)
+
+    def estimate(self, student: StudentSpec, load: MemoryLoad) -> MemoryEstimate:
+        device = pick_device(self.options.device)
+        return estimate(read_config(student), student, load, self.options, pick_dtype(self.options.dtype, device))

@@ -1,0 +1,123 @@
+"""Keys and values of many sequences, a row each, in buffers that are written in place.
+
+A forward pass names its rows and the positions of its tokens; what it attends to is said by an explicit mask
+(`causal_mask`), so rows may be of any length. Positions beyond a row's length hold garbage that no mask lets through.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor
+from transformers.cache_utils import Cache, CacheLayerMixin
+
+ROW_STEP, POSITION_STEP = 8, 128
+
+
+class SlotLayer(CacheLayerMixin):  # type: ignore[misc]
+    """One layer's buffers, of shape (rows, heads, positions, width)."""
+
+    is_sliding = False
+
+    def __init__(self, owner: SlotCache) -> None:
+        super().__init__()
+        self.owner = owner
+
+    def lazy_initialization(self, key_states: Tensor, value_states: Tensor) -> None:
+        shape = (self.owner.rows, key_states.shape[1], self.owner.positions)
+        self.keys = key_states.new_zeros((*shape, key_states.shape[-1]))
+        self.values = value_states.new_zeros((*shape, value_states.shape[-1]))
+        self.is_initialized = True
+
+    def update(self, key_states: Tensor, value_states: Tensor, *args: Any, **kwargs: Any) -> tuple[Tensor, Tensor]:
+        if not self.is_initialized:
+            self.lazy_initialization(key_states, value_states)
+        where = self.owner.where
+        rows = torch.arange(where.shape[0], device=where.device) if self.owner.chosen is None else self.owner.chosen
+        self.keys[rows.unsqueeze(1), :, where] = key_states.transpose(1, 2)
+        self.values[rows.unsqueeze(1), :, where] = value_states.transpose(1, 2)
+        count, length = where.shape[0], self.owner.length
+        if self.owner.chosen is None:
+            return self.keys[:count, :, :length], self.values[:count, :, :length]
+        return self.keys[rows, :, :length], self.values[rows, :, :length]
+
+    def get_mask_sizes(self, query_length: int) -> tuple[int, int]:
+        return self.owner.length, 0
+
+    def get_seq_length(self) -> int:
+        return 0
+
+    def get_max_length(self) -> int:
+        return -1
+
+
+class SlotCache(Cache):  # type: ignore[misc]
+    """All layers' buffers. `aim` says what the next forward pass writes and reads."""
+
+    def __init__(self, layers: int) -> None:
+        self.rows = 0
+        self.positions = 0
+        self.where: Tensor = torch.empty(0)
+        self.chosen: Tensor | None = None
+        self.length = 0
+        super().__init__(layers=[SlotLayer(self) for _ in range(layers)])
+
+    def aim(self, where: Tensor, length: int, chosen: Tensor | None = None) -> None:
+        """The next pass writes positions `where` (n, T), reads the first `length` ones.
+
+        Its rows are the first n, or those `chosen` (n,).
+        """
+        self.where, self.length, self.chosen = where, length, chosen
+
+    def reserve(self, rows: int, positions: int) -> None:
+        """Make room, in coarse steps; what is there is kept."""
+        rows = max(self.rows, -(-rows // ROW_STEP) * ROW_STEP)
+        positions = max(self.positions, -(-positions // POSITION_STEP) * POSITION_STEP)
+        if (rows, positions) == (self.rows, self.positions):
+            return
+        for layer in self._filled():
+            layer.keys = _grown(layer.keys, rows, positions)
+            layer.values = _grown(layer.values, rows, positions)
+        self.rows, self.positions = rows, positions
+
+    def reorder(self, order: Tensor, length: int) -> None:
+        """Row i becomes what row order[i] was, for the first len(order) rows and `length` positions."""
+        for layer in self._filled():
+            for buffer in (layer.keys, layer.values):
+                buffer[: len(order), :, :length] = buffer[order, :, :length]
+
+    def copy(self, source: Tensor, target: Tensor, length: int) -> None:
+        """Copy the first `length` positions of rows `source` (n,) to rows `target` (n,)."""
+        for layer in self._filled():
+            for buffer in (layer.keys, layer.values):
+                buffer[target, :, :length] = buffer[source, :, :length]
+
+    def take(self, other: SlotCache, target: Tensor, length: int) -> None:
+        """Copy the first `length` positions of another cache's first row to rows `target` (n,)."""
+        for layer, source in zip(self.layers, other.layers, strict=True):
+            if not layer.is_initialized:
+                layer.lazy_initialization(source.keys, source.values)
+            layer.keys[target, :, :length] = source.keys[:1, :, :length]
+            layer.values[target, :, :length] = source.values[:1, :, :length]
+
+    def drop(self) -> None:
+        """Free everything."""
+        for layer in self.layers:
+            layer.keys = layer.values = None
+            layer.is_initialized = False
+        self.rows = self.positions = 0
+
+    def _filled(self) -> list[Any]:
+        return [layer for layer in self.layers if layer.is_initialized]
+
+
+def causal_mask(positions: Tensor, length: int) -> Tensor:
+    """(n, 1, T, length): the token at a position attends to that position and all before it."""
+    return (torch.arange(length, device=positions.device) <= positions.unsqueeze(-1)).unsqueeze(1)
+
+
+def _grown(buffer: Tensor, rows: int, positions: int) -> Tensor:
+    new = buffer.new_zeros((rows, buffer.shape[1], positions, buffer.shape[3]))
+    new[: buffer.shape[0], :, : buffer.shape[2]] = buffer
+    return new

@@ -1,0 +1,138 @@
+"""From a student's specification to a model in memory: a folder or a hub id, with or without an adapter."""
+
+from __future__ import annotations
+
+import logging
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+
+from mentor_kit.errors import BackendError, MissingError
+from mentor_kit.policy import AdapterSpec, StudentSpec
+from mentor_kit_torch.options import TorchOptions
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel
+
+WEIGHTS = ("*.safetensors", "*.bin", "*.gguf")
+
+
+def pick_device(name: str) -> torch.device:
+    """The device an option names.
+
+    Raises:
+        MissingError: it is not on this machine.
+    """
+    if name == "auto":
+        name = "cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu"
+    if name.startswith("cuda") and not torch.cuda.is_available():
+        raise MissingError(f"backend.device: {name} is not on this machine", hint="use `device: auto` or `cpu`")
+    if name == "mps" and not torch.backends.mps.is_available():
+        raise MissingError("backend.device: mps is not on this machine", hint="use `device: auto` or `cpu`")
+    return torch.device(name)
+
+
+def pick_dtype(name: str, device: torch.device) -> torch.dtype:
+    """The floating-point type an option names, for a device."""
+    if name == "auto":
+        return torch.bfloat16 if device.type == "cuda" else torch.float32
+    dtype: torch.dtype = getattr(torch, name)
+    return dtype
+
+
+def read_config(student: StudentSpec) -> Any:
+    """The model's configuration.
+
+    Raises:
+        MissingError: there is no such folder, and no hub that has it.
+        BackendError: the folder has no usable configuration.
+    """
+    from transformers import AutoConfig
+
+    _check_folder(student.model, weights=False)
+    try:
+        return AutoConfig.from_pretrained(student.model, revision=student.revision)
+    except (OSError, ValueError, KeyError) as error:
+        raise _cannot_load(student.model, error) from error
+
+
+def load_model(
+    student: StudentSpec, options: TorchOptions, device: torch.device, dtype: torch.dtype
+) -> PreTrainedModel:
+    """The model on its device, in evaluation mode, without an adapter.
+
+    Raises:
+        MissingError: there is no such folder, and no hub that has it.
+        BackendError: the folder holds no model that transformers can run.
+    """
+    from transformers import AutoModelForCausalLM
+    from transformers.utils import logging as transformers_logging
+
+    _check_folder(student.model, weights=True)
+    transformers_logging.disable_progress_bar()
+    logging.getLogger("transformers").setLevel(logging.ERROR)
+    try:
+        model = AutoModelForCausalLM.from_pretrained(
+            student.model, revision=student.revision, dtype=dtype, attn_implementation=options.attention
+        )
+    except (OSError, ValueError, KeyError, RuntimeError) as error:
+        raise _cannot_load(student.model, error) from error
+    model.config.use_cache = True
+    return model.to(device).eval()
+
+
+def add_adapter(model: Any, adapter: AdapterSpec, seed: int) -> Any:
+    """The model with a new adapter, or one from a folder; only the adapter is trainable.
+
+    Raises:
+        MissingError: the adapter's folder is not there.
+        BackendError: the adapter does not fit the model.
+    """
+    from peft import LoraConfig, PeftModel, get_peft_model
+
+    if adapter.path is not None:
+        if not (adapter.path / "adapter_config.json").is_file():
+            raise MissingError(
+                f"student.adapter: {adapter.path} has no adapter_config.json",
+                hint="name a folder that peft or `mentorkit export --format adapter` has written",
+            )
+        try:
+            return PeftModel.from_pretrained(model, str(adapter.path), is_trainable=True).eval()
+        except (RuntimeError, ValueError, KeyError) as error:
+            raise BackendError(f"student.adapter: {adapter.path} does not fit the model: {error}") from error
+    config = LoraConfig(
+        task_type="CAUSAL_LM",
+        r=adapter.rank,
+        lora_alpha=adapter.alpha,
+        lora_dropout=adapter.dropout,
+        target_modules=list(adapter.targets) or "all-linear",
+    )
+    with torch.random.fork_rng():
+        torch.manual_seed(seed)
+        try:
+            return get_peft_model(model, config).eval()
+        except ValueError as error:
+            raise BackendError(f"student.adapter: {error}", hint="set `targets` to names of linear layers") from error
+
+
+def _check_folder(model: str, *, weights: bool) -> None:
+    folder = Path(model)
+    if not folder.is_dir():
+        return
+    if not (folder / "config.json").is_file():
+        raise BackendError(f"{folder} has no config.json", hint="student.model takes a folder in transformers' format")
+    if weights and not any(next(folder.glob(pattern), None) for pattern in WEIGHTS):
+        raise BackendError(
+            f"{folder} has no weights", hint="there should be a model.safetensors, or shards with an index, in it"
+        )
+
+
+def _cannot_load(model: str, error: Exception) -> MissingError | BackendError:
+    reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+    if Path(model).is_dir():
+        return BackendError(f"{model} cannot be loaded: {reason}")
+    return MissingError(
+        f"student {model!r} is no folder here, and the hub did not give it: {reason}",
+        hint="check the name and the network, or download it and give its folder",
+    )

@@ -1,0 +1,70 @@
+"""What a run would need in memory, from the model's configuration alone."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+
+from mentor_kit.policy import MemoryEstimate, MemoryLoad, StudentSpec
+from mentor_kit_torch.options import TorchOptions
+
+MASTER = 4  # bytes of a float32
+
+
+def estimate(
+    config: Any, student: StudentSpec, load: MemoryLoad, options: TorchOptions, dtype: torch.dtype
+) -> MemoryEstimate:
+    """Bytes by part; weights are never loaded, the model is laid out on the meta device."""
+    from transformers import AutoModelForCausalLM
+
+    with torch.device("meta"):
+        model = AutoModelForCausalLM.from_config(config)
+    parameters = sum(parameter.numel() for parameter in model.parameters())
+    trainable = parameters if student.adapter is None else _adapter_parameters(model, student)
+    text = config.get_text_config()
+    size = torch.empty((), dtype=dtype).element_size()
+    masters = trainable * MASTER if size < MASTER else 0
+    moments = 1 if load.optimizer.use == "muon" else 2
+    tokens = load.train_tokens or options.token_budget
+    parts = {
+        "weights": parameters * size + masters,
+        "gradients": trainable * size,
+        "optimizer": trainable * MASTER * moments,
+        "reference": parameters * size if load.reference and student.adapter is None else 0,
+        "keys and values": min(load.sequences, options.slots) * load.context * _position_bytes(text, size),
+        "activations": tokens * text.num_hidden_layers * _activation_bytes(text, size),
+    }
+    return MemoryEstimate(
+        parameters=parameters,
+        trainable=trainable,
+        parts=parts,
+        notes=("activations are an upper estimate, at a full micro-batch of the update",),
+    )
+
+
+def _adapter_parameters(model: Any, student: StudentSpec) -> int:
+    """A low-rank pair for every adapted linear layer."""
+    adapter = student.adapter
+    assert adapter is not None
+    output = model.get_output_embeddings()
+    return sum(
+        adapter.rank * (module.in_features + module.out_features)
+        for name, module in model.named_modules()
+        if isinstance(module, torch.nn.Linear)
+        and module is not output
+        and (not adapter.targets or name.rsplit(".", 1)[-1] in adapter.targets)
+    )
+
+
+def _position_bytes(config: Any, size: int) -> int:
+    """Keys and values of one token."""
+    heads = getattr(config, "num_key_value_heads", None) or config.num_attention_heads
+    width = getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads
+    return 2 * int(config.num_hidden_layers) * int(heads) * int(width) * size
+
+
+def _activation_bytes(config: Any, size: int) -> int:
+    """What one layer keeps of one token for the backward pass: about eight states and three of the inner width."""
+    inner = getattr(config, "intermediate_size", None) or 4 * config.hidden_size
+    return (8 * int(config.hidden_size) + 3 * int(inner)) * size

@@ -1,0 +1,114 @@
+"""AdamW and Muon over a policy's trainable parameters, in float32 whatever the model's own type is."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from mentor_kit.errors import BackendError
+from mentor_kit.policy import OptimizerSpec
+
+
+class Optimizer:
+    """Holds float32 masters of 16-bit parameters, so that updates smaller than their precision are not lost."""
+
+    def __init__(self, model: nn.Module, spec: OptimizerSpec) -> None:
+        self.spec = spec
+        self._parameters = [(name, p) for name, p in model.named_parameters() if p.requires_grad]
+        self._masters = [_master(parameter) for _, parameter in self._parameters]
+        self._optimizers = self._make(_embeddings(model))
+
+    def step(self, learning_rate: float) -> tuple[float, bool]:
+        """Update with the gradients there are and clear them; the gradient's norm, and whether it was clipped.
+
+        Raises:
+            BackendError: the gradient is not finite; nothing was changed.
+        """
+        for (_, parameter), master in zip(self._parameters, self._masters, strict=True):
+            if master is not parameter:
+                master.grad = None if parameter.grad is None else parameter.grad.float()
+        norm = float(torch.nn.utils.get_total_norm([m.grad for m in self._masters if m.grad is not None]))
+        if norm - norm != 0:
+            self.clear()
+            raise BackendError(
+                f"the gradient's norm is {norm}", hint="lower the learning rate, or use `dtype: float32`"
+            )
+        clip = self.spec.clip
+        clipped = clip is not None and norm > clip
+        if clip is not None and clipped:
+            torch.nn.utils.clip_grads_with_norm_(self._masters, clip, torch.tensor(norm))
+        for optimizer in self._optimizers:
+            for group in optimizer.param_groups:
+                group["lr"] = learning_rate
+            optimizer.step()
+        self._write_back()
+        self.clear()
+        return norm, clipped
+
+    def clear(self) -> None:
+        """Forget the gradients."""
+        for (_, parameter), master in zip(self._parameters, self._masters, strict=True):
+            parameter.grad = master.grad = None
+
+    def state(self) -> dict[str, Any]:
+        """Everything `load` needs, masters included."""
+        masters = [
+            m.detach() if m is not p else None for (_, p), m in zip(self._parameters, self._masters, strict=True)
+        ]
+        return {"optimizers": [optimizer.state_dict() for optimizer in self._optimizers], "masters": masters}
+
+    def load(self, state: dict[str, Any]) -> None:
+        """Bring back what `state` gave."""
+        for optimizer, saved in zip(self._optimizers, state["optimizers"], strict=True):
+            optimizer.load_state_dict(saved)
+        with torch.no_grad():
+            for master, saved in zip(self._masters, state["masters"], strict=True):
+                if saved is not None:
+                    master.copy_(saved)
+
+    @torch.no_grad()
+    def _write_back(self) -> None:
+        for (_, parameter), master in zip(self._parameters, self._masters, strict=True):
+            if master is not parameter:
+                parameter.copy_(master)
+
+    def _make(self, embeddings: set[int]) -> list[torch.optim.Optimizer]:
+        spec = self.spec
+        hidden = [
+            master
+            for (_, parameter), master in zip(self._parameters, self._masters, strict=True)
+            if spec.use == "muon" and parameter.ndim == 2 and id(parameter) not in embeddings
+        ]
+        chosen = {id(master) for master in hidden}
+        rest = [master for master in self._masters if id(master) not in chosen]
+        found: list[torch.optim.Optimizer] = []
+        if hidden:
+            found.append(
+                torch.optim.Muon(
+                    hidden,
+                    lr=0.0,
+                    momentum=spec.momentum,
+                    weight_decay=spec.weight_decay,
+                    adjust_lr_fn="match_rms_adamw",
+                )
+            )
+        if rest:
+            found.append(
+                torch.optim.AdamW(rest, lr=0.0, betas=spec.betas, eps=spec.eps, weight_decay=spec.weight_decay)
+            )
+        return found
+
+
+def _master(parameter: Tensor) -> Tensor:
+    if parameter.dtype == torch.float32:
+        return parameter
+    return nn.Parameter(parameter.detach().float().clone())
+
+
+def _embeddings(model: Any) -> set[int]:
+    """Ids of the parameters that are tables of tokens rather than hidden matrices."""
+    inner = model.get_base_model() if hasattr(model, "get_base_model") else model
+    modules = [inner.get_input_embeddings(), inner.get_output_embeddings()]
+    return {id(parameter) for module in modules if module is not None for parameter in module.parameters()}

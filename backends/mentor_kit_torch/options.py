@@ -1,0 +1,30 @@
+"""The backend's options, as a recipe writes them."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+
+class TorchOptions(BaseModel):
+    """How the torch backend runs a student."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    device: str = Field(default="auto", pattern=r"^(auto|cpu|mps|cuda(:\d+)?)$")
+    """auto: the first of CUDA, MPS and CPU that is there."""
+    dtype: Literal["auto", "float32", "bfloat16", "float16"] = "auto"
+    """auto: bfloat16 on CUDA, float32 elsewhere. Trained weights are always kept in float32 beside a 16-bit model."""
+    threads: int | None = Field(default=None, gt=0)
+    """CPU threads; PyTorch's own choice if left out."""
+    slots: int = Field(default=256, gt=0)
+    """Sequences that are held at once; more are queued."""
+    token_budget: int = Field(default=16384, gt=0)
+    """Tokens, padding included, in one micro-batch of the update."""
+    prefill_chunk: int = Field(default=1024, gt=0)
+    """Tokens of a sequence that are prefilled in one go."""
+    max_context: int | None = Field(default=None, gt=0)
+    """A limit below the model's own."""
+    attention: Literal["sdpa", "eager"] = "sdpa"
+    """The implementation of attention in transformers."""

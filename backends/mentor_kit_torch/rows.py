@@ -1,0 +1,228 @@
+"""The engine's bookkeeping: what every row of the cache holds and samples, in arrays rather than objects."""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mentor_kit.policy import SampleRequest
+
+Array = NDArray[Any]
+Finish = Literal["stop", "length", "cancelled"]
+
+
+class Rows:
+    """Rows in three zones: `zone` rows that sample (or finished lately), then idle ones, then free ones.
+
+    Per row: `known` tokens (context and sampled), of which the cache holds the first `held`.
+    """
+
+    def __init__(self) -> None:
+        self.cancelled: list[SampleRequest] = []
+        self.used = 0
+        self.zone = 0
+        self._free: list[int] = []
+        self._allocate(0, 0)
+
+    def _allocate(self, rows: int, width: int) -> None:
+        self.tokens = np.zeros((rows, width), dtype=np.int64)
+        self.log_probs = np.zeros((rows, width), dtype=np.float32)
+        self.known = np.zeros(rows, dtype=np.int64)
+        self.held = np.zeros(rows, dtype=np.int64)
+        self.start = np.zeros(rows, dtype=np.int64)
+        self.limit = np.zeros(rows, dtype=np.int64)
+        self.order = np.zeros(rows, dtype=np.int64)
+        self.seed = np.zeros(rows, dtype=np.uint64)
+        self.temperature = np.ones(rows, dtype=np.float32)
+        self.top_p = np.ones(rows, dtype=np.float32)
+        self.top_k = np.zeros(rows, dtype=np.int64)
+        self.sampling = np.zeros(rows, dtype=bool)
+        self.done = np.zeros(rows, dtype=bool)
+        self.stopped = np.zeros(rows, dtype=bool)
+        self.requests: list[SampleRequest | None] = [None] * rows
+
+    _ARRAYS = (
+        *("tokens", "log_probs", "known", "held", "start", "limit", "order", "seed"),
+        *("temperature", "top_p", "top_k", "sampling", "done", "stopped"),
+    )
+
+    @property
+    def sampling_count(self) -> int:
+        """How many rows sample now."""
+        return int(self.sampling.sum())
+
+    @property
+    def idle_share(self) -> float:
+        """The share of the first zone's rows that sample no more."""
+        return 1 - self.sampling_count / max(self.zone, 1)
+
+    @property
+    def longest(self) -> int:
+        """The most tokens a used row may come to know in its present request."""
+        return int(self.known[: self.used].max(initial=0)) + 1
+
+    @property
+    def longest_held(self) -> int:
+        """The most tokens the cache holds of any used row."""
+        return int(self.held[: self.used].max(initial=0))
+
+    def take_free(self, slots: int) -> int | None:
+        """A free row, or None when `slots` are used."""
+        if self._free:
+            return self._free.pop()
+        if self.used == slots:
+            return None
+        self.used += 1
+        self._grow(self.used, self.tokens.shape[1])
+        return self.used - 1
+
+    def begin(self, row: int, request: SampleRequest, order: int, context: int) -> None:
+        """Sample a request in a row; what the row holds of the request's context is kept."""
+        count = len(request.context)
+        limit = min(count + request.max_new_tokens, context)
+        self._grow(self.used, limit + 1)
+        ids = np.asarray(request.context, dtype=np.int64)
+        held = min(int(self.held[row]), count - 1)
+        differ = np.nonzero(self.tokens[row, :held] != ids[:held])[0]
+        self.held[row] = int(differ[0]) if len(differ) else held
+        self.tokens[row, :count] = ids
+        self.known[row] = self.start[row] = count
+        self.limit[row] = limit
+        self.order[row] = order
+        self.seed[row] = request.seed
+        self.temperature[row] = request.temperature
+        self.top_p[row] = request.top_p
+        self.top_k[row] = request.top_k
+        self.sampling[row], self.done[row], self.stopped[row] = True, False, False
+        self.requests[row] = request
+
+    def add(self, rows: Array, tokens: Array, log_probs: Array) -> None:
+        """A new token for each of the rows that sample; stop tokens and limits end them."""
+        live = self.sampling[rows]
+        rows, tokens, log_probs = rows[live], tokens[live], log_probs[live]
+        place = self.known[rows]
+        self.tokens[rows, place] = tokens
+        self.log_probs[rows, place] = log_probs
+        self.known[rows] += 1
+        self.stopped[rows] = self._stops(rows, tokens)
+        ended = self.stopped[rows] | (self.known[rows] >= self.limit[rows])
+        self.done[rows] = ended
+        self.sampling[rows] = ~ended
+
+    def _stops(self, rows: Array, tokens: Array) -> Array:
+        """Which of the rows' new tokens are stop tokens of their requests."""
+        sets = {id(request.stop_ids): request.stop_ids for row in rows if (request := self.requests[row]) is not None}
+        if len(sets) == 1:
+            return np.isin(tokens, list(next(iter(sets.values()))))
+        found = [token in self.requests[row].stop_ids for row, token in zip(rows, tokens, strict=True)]
+        return np.array(found, dtype=bool)
+
+    def cancel(self, request_id: str) -> None:
+        """End a request that is being sampled."""
+        for row, request in enumerate(self.requests):
+            if request is not None and request.id == request_id and self.sampling[row]:
+                self.sampling[row], self.done[row] = False, False
+                self.cancelled.append(request)
+                self.requests[row] = None
+
+    def take_cancelled(self) -> list[SampleRequest]:
+        """The requests that were cancelled since the last time."""
+        taken, self.cancelled = self.cancelled, []
+        return taken
+
+    def take_finished(self) -> list[int]:
+        """Rows whose requests ended, in the order of submission."""
+        rows = np.nonzero(self.done[: self.used])[0]
+        return [int(row) for row in rows[np.argsort(self.order[rows])]]
+
+    def end(self, row: int) -> tuple[SampleRequest, tuple[int, ...], tuple[float, ...], Finish]:
+        """What was sampled for a row's request, which is over."""
+        request = self.requests[row]
+        assert request is not None
+        new = slice(int(self.start[row]), int(self.known[row]))
+        self.done[row] = False
+        self.requests[row] = None
+        finish: Finish = "stop" if self.stopped[row] else "length"
+        return request, tuple(self.tokens[row, new].tolist()), tuple(self.log_probs[row, new].tolist()), finish
+
+    def free(self, row: int) -> None:
+        """Nobody needs the row any more; a request in it is forgotten."""
+        self.sampling[row] = self.done[row] = False
+        self.held[row] = self.known[row] = 0
+        self.requests[row] = None
+        self._free.append(row)
+
+    def clear(self) -> None:
+        """Forget what the cache held; requests in rows start again from their contexts."""
+        self.held[:] = 0
+        waiting = {row for row in range(self.used) if self.sampling[row]}
+        self._free = [row for row in range(self.used - 1, -1, -1) if row not in waiting]
+
+    def prefill(self) -> Array:
+        """Sampling rows that have more than their last token to take in, or none of their own yet."""
+        rows = np.nonzero(self.sampling[: self.used])[0]
+        wanted: Array = (self.known[rows] == self.start[rows]) | (self.known[rows] - self.held[rows] > 1)
+        return np.compress(wanted, rows)
+
+    def fresh(self) -> Array:
+        """Sampling rows of which the cache holds nothing."""
+        rows = np.nonzero(self.sampling[: self.used])[0]
+        return np.compress(self.held[rows] == 0, rows)
+
+    def common_beginning(self, rows: Array) -> list[int]:
+        """The tokens all rows begin with, at most all but the last of the shortest."""
+        shortest = int(self.known[rows].min()) - 1
+        block = self.tokens[rows, :shortest]
+        differ = np.nonzero((block != block[0]).any(axis=0))[0]
+        count = int(differ[0]) if len(differ) else shortest
+        found: list[int] = block[0, :count].tolist()
+        return found
+
+    def distinct(self, rows: Array) -> tuple[Array, dict[int, int]]:
+        """Rows with different contexts to take in, and for every row the one it can copy from."""
+        leaders: dict[tuple[int, bytes], int] = {}
+        twins: dict[int, int] = {}
+        for row in rows.tolist():
+            key = (int(self.held[row]), self.tokens[row, : self.known[row]].tobytes())
+            twins[row] = leaders.setdefault(key, row)
+        return np.array(sorted(leaders.values())), twins
+
+    def window(self, rows: Array, width: int) -> Array:
+        """The next `width` tokens to take in, (n, width); arbitrary ones beyond those that are known."""
+        places = np.minimum(self.held[rows][:, None] + np.arange(width), self.tokens.shape[1] - 1)
+        return np.asarray(self.tokens[rows[:, None], places])
+
+    def arrangement(self) -> Array | None:
+        """The rows in order: sampling ones by submission, then the others; None if they are so already."""
+        sampling = np.nonzero(self.sampling[: self.used])[0]
+        sampling = sampling[np.argsort(self.order[sampling], kind="stable")]
+        others = np.nonzero(~self.sampling[: self.used])[0]
+        order = np.concatenate([sampling, others])
+        self.zone = len(sampling)
+        return None if np.array_equal(order, np.arange(self.used)) else order
+
+    def permute(self, order: Array) -> dict[int, int]:
+        """Put the rows in this order; where each old row is now."""
+        for name in self._ARRAYS:
+            array = getattr(self, name)
+            array[: len(order)] = array[order]
+        self.requests[: len(order)] = [self.requests[row] for row in order]
+        moved = {int(old): new for new, old in enumerate(order)}
+        self._free = [moved[row] for row in self._free]
+        return moved
+
+    def _grow(self, rows: int, width: int) -> None:
+        """Room for so many rows and tokens, in coarse steps."""
+        old_rows, old_width = self.tokens.shape
+        if rows <= old_rows and width <= old_width:
+            return
+        new_rows = old_rows if rows <= old_rows else max(2 * old_rows, -(-rows // 64) * 64)
+        new_width = old_width if width <= old_width else -(-width // 256) * 256
+        old = {name: getattr(self, name) for name in self._ARRAYS}
+        requests = self.requests
+        self._allocate(new_rows, new_width)
+        for name, array in old.items():
+            getattr(self, name)[tuple(slice(size) for size in array.shape)] = array
+        self.requests[: len(requests)] = requests

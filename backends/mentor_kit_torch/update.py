@@ -1,0 +1,130 @@
+"""Log-probabilities of completions, with gradients, and the loss over them.
+
+A prompt that several completions share is forwarded once: its keys and values are expanded over them, and gradients
+flow back through the expansion, which is exact. Logits are computed at trained positions only.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.utils.checkpoint import checkpoint
+from transformers import DynamicCache
+
+from mentor_kit.batching import MicroBatch
+from mentor_kit.losses import LossBatch, LossTerms, policy_loss
+from mentor_kit.objective import Objective
+from mentor_kit_torch.head import Head
+
+#: Logits of more numbers than this are computed in parts, and again in the backward pass rather than kept.
+LARGEST_LOGITS = 1 << 26
+
+
+def completion_log_probs(head: Head, batch: MicroBatch, *, share: bool) -> Tensor:
+    """(N, T) log-probabilities of the completions' trained tokens, at their temperatures; 0 elsewhere."""
+    hidden = _shared_hidden(head, batch) if share and batch.shared else _whole_hidden(head, batch)
+    device = hidden.device
+    trained = torch.from_numpy(batch.mask > 0).to(device)
+    targets = torch.from_numpy(batch.ids).to(device)[trained]
+    temperature = torch.from_numpy(batch.temperature).to(device).unsqueeze(1).expand(trained.shape)[trained]
+    values = _token_log_probs(head, hidden[trained], targets, temperature)
+    return torch.zeros(trained.shape, dtype=torch.float32, device=device).masked_scatter(trained, values)
+
+
+def batch_loss(
+    head: Head, batch: MicroBatch, objective: Objective, reference: Tensor | None, *, share: bool
+) -> LossTerms:
+    """The loss of a micro-batch, with gradients."""
+    log_probs = completion_log_probs(head, batch, share=share)
+
+    def tensor(values: Any) -> Tensor:
+        return torch.from_numpy(values).to(log_probs.device)
+
+    return policy_loss(
+        torch,
+        objective,
+        LossBatch(
+            log_probs=log_probs,
+            sampled=tensor(batch.log_probs),
+            old=tensor(batch.old_log_probs),
+            advantages=tensor(batch.advantages),
+            mask=tensor(batch.mask),
+            weights=tensor(batch.weights),
+            reference=reference,
+        ),
+    )
+
+
+def _shared_hidden(head: Head, batch: MicroBatch) -> Tensor:
+    """(N, T, width): the hidden state that predicts each completion token, each prompt forwarded once."""
+    device = head.device
+    prompts, lengths = torch.from_numpy(batch.prompt_ids).to(device), torch.from_numpy(batch.prompt_lengths).to(device)
+    rows = torch.from_numpy(batch.prompt_of).to(device)
+    # padding stands behind each prompt, where a causal mask never looks; below it is masked out
+    cache = DynamicCache()
+    prompt_hidden = head.hidden(
+        input_ids=prompts,
+        position_ids=torch.arange(prompts.shape[1], device=device).expand(prompts.shape),
+        cache=cache,
+    )
+    last = prompt_hidden[torch.arange(len(lengths), device=device), lengths - 1][rows].unsqueeze(1)
+    ids = torch.from_numpy(batch.ids[:, :-1]).to(device)
+    if ids.shape[1] == 0:
+        return last
+    expanded = DynamicCache()
+    for index, layer in enumerate(cache.layers):
+        expanded.update(layer.keys[rows], layer.values[rows], index)
+    steps = torch.arange(ids.shape[1], device=device)
+    hidden = head.hidden(
+        input_ids=ids,
+        position_ids=lengths[rows].unsqueeze(1) + steps,
+        attention_mask=head.mask(_prompt_and_causal(lengths[rows], prompts.shape[1], ids.shape[1])),
+        cache=expanded,
+    )
+    return torch.cat([last, hidden], dim=1)
+
+
+def _prompt_and_causal(lengths: Tensor, prompt: int, width: int) -> Tensor:
+    """(N, 1, width, prompt + width): the prompt without its padding, and the completion up to each position."""
+    inside = torch.arange(prompt, device=lengths.device) < lengths.unsqueeze(1)
+    causal = torch.ones(width, width, dtype=torch.bool, device=lengths.device).tril()
+    count = len(lengths)
+    parts = [inside[:, None, None].expand(count, 1, width, prompt), causal.expand(count, 1, width, width)]
+    return torch.cat(parts, dim=-1)
+
+
+def _whole_hidden(head: Head, batch: MicroBatch) -> Tensor:
+    """As `_shared_hidden`, with each completion behind a prompt of its own: for models whose state is not shared."""
+    device = head.device
+    count, width = batch.ids.shape
+    prompt_lengths = batch.prompt_lengths[batch.prompt_of]
+    total = int((prompt_lengths + batch.lengths).max())
+    ids = torch.zeros((count, total), dtype=torch.int64)
+    for row in range(count):
+        length = int(prompt_lengths[row])
+        ids[row, :length] = torch.from_numpy(batch.prompt_ids[batch.prompt_of[row], :length])
+        ids[row, length : length + int(batch.lengths[row])] = torch.from_numpy(batch.ids[row, : batch.lengths[row]])
+    ids = ids.to(device)
+    hidden = head.hidden(
+        input_ids=ids,
+        position_ids=torch.arange(total, device=device).expand(ids.shape),
+    )
+    before = torch.from_numpy(prompt_lengths).to(device).unsqueeze(1) - 1 + torch.arange(width, device=device)
+    before = before.clamp_(max=total - 1).unsqueeze(-1).expand(-1, -1, hidden.shape[-1])
+    return hidden.gather(1, before)
+
+
+def _token_log_probs(head: Head, hidden: Tensor, targets: Tensor, temperature: Tensor) -> Tensor:
+    """(M,) log-probabilities of targets (M,) from hidden states (M, width); in parts where logits would be large."""
+    rows = max(1, LARGEST_LOGITS // head.vocabulary)
+    if len(targets) <= rows:
+        return _gathered(head, hidden, targets, temperature)
+    parts = zip(*(torch.split(values, rows) for values in (hidden, targets, temperature)), strict=True)
+    return torch.cat([checkpoint(_gathered, head, *part, use_reentrant=False) for part in parts])
+
+
+def _gathered(head: Head, hidden: Tensor, targets: Tensor, temperature: Tensor) -> Tensor:
+    logits = head.logits(hidden).float() / temperature.unsqueeze(-1)
+    return torch.log_softmax(logits, dim=-1).gather(-1, targets.unsqueeze(-1)).squeeze(-1)

@@ -1,0 +1,132 @@
+"""From token groups to micro-batches: padded arrays that every backend can take in.
+
+The shared prompt of a group stands in a micro-batch once, its completions are rows that point to it. A group with
+more completions than fit is spread over several micro-batches. Normalisation is global: the weights of tokens are
+computed over the whole update first (`mentor_kit.losses.token_weights`), so micro-batches add up.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mentor_kit.losses import token_weights
+from mentor_kit.objective import Objective
+from mentor_kit.policy import Floats, Ints, TokenCompletion, TokenGroup
+
+
+@dataclass(frozen=True)
+class MicroBatch:
+    """P prompts and N completions of up to T tokens, padded at the end with id 0 and mask 0."""
+
+    prompt_ids: Ints
+    """(P, longest prompt)."""
+    prompt_lengths: Ints
+    """(P,)."""
+    prompt_of: Ints
+    """(N,): each completion's prompt."""
+    ids: Ints
+    """(N, T)."""
+    lengths: Ints
+    """(N,)."""
+    mask: Floats
+    """(N, T)."""
+    log_probs: Floats
+    """(N, T): the sampler's."""
+    old_log_probs: Floats
+    """(N, T): recomputed, or the sampler's where there are none."""
+    advantages: Floats
+    """(N, T)."""
+    weights: Floats
+    """(N, T)."""
+    temperature: Floats
+    """(N,)."""
+    origin: tuple[tuple[int, int], ...]
+    """(group, completion) of each row."""
+
+    @property
+    def shared(self) -> bool:
+        """Whether any prompt has several completions, so that forwarding it apart saves work."""
+        return len(self.prompt_lengths) < len(self.lengths)
+
+
+@dataclass(frozen=True)
+class _Row:
+    group: int
+    index: int
+    completion: TokenCompletion
+    weights: Floats
+
+
+def micro_batches(
+    groups: Sequence[TokenGroup], token_budget: int, objective: Objective | None = None
+) -> Iterator[MicroBatch]:
+    """The groups in order, in micro-batches of at most `token_budget` tokens with padding (at least one row each).
+
+    Completions without a trained token are left out. Without an objective all weights are 0.
+    """
+    yield from (_padded(groups, rows) for rows in _packed(groups, list(_rows(groups, objective)), token_budget))
+
+
+def _rows(groups: Sequence[TokenGroup], objective: Objective | None) -> Iterator[_Row]:
+    completions = [completion for group in groups for completion in group.completions]
+    masks = [completion.mask for completion in completions]
+    weights = token_weights(objective, masks) if objective is not None else [np.zeros_like(mask) for mask in masks]
+    places = ((g, c) for g, group in enumerate(groups) for c in range(len(group.completions)))
+    for (g, c), completion, weight in zip(places, completions, weights, strict=True):
+        if completion.mask.any():
+            yield _Row(g, c, completion, weight)
+
+
+def _packed(groups: Sequence[TokenGroup], rows: Sequence[_Row], token_budget: int) -> Iterator[list[_Row]]:
+    batch: list[_Row] = []
+    for row in rows:
+        if batch and _size(groups, [*batch, row]) > token_budget:
+            yield batch
+            batch = []
+        batch.append(row)
+    if batch:
+        yield batch
+
+
+def _size(groups: Sequence[TokenGroup], rows: Sequence[_Row]) -> int:
+    """Tokens of a micro-batch, padding included."""
+    prompts = [len(groups[g].prompt_ids) for g in dict.fromkeys(row.group for row in rows)]
+    return len(prompts) * max(prompts) + len(rows) * max(len(row.completion.ids) for row in rows)
+
+
+def _padded(groups: Sequence[TokenGroup], rows: Sequence[_Row]) -> MicroBatch:
+    used = list(dict.fromkeys(row.group for row in rows))
+    completions = [row.completion for row in rows]
+    sampled = [completion.log_probs for completion in completions]
+    old = [c.log_probs if c.old_log_probs is None else c.old_log_probs for c in completions]
+    return MicroBatch(
+        prompt_ids=_matrix([groups[g].prompt_ids for g in used], np.int64),
+        prompt_lengths=np.array([len(groups[g].prompt_ids) for g in used]),
+        prompt_of=np.array([used.index(row.group) for row in rows]),
+        ids=_matrix([completion.ids for completion in completions], np.int64),
+        lengths=np.array([len(completion.ids) for completion in completions]),
+        mask=_matrix([completion.mask for completion in completions]),
+        log_probs=_matrix(_masked(sampled, completions)),
+        old_log_probs=_matrix(_masked(old, completions)),
+        advantages=_matrix([np.broadcast_to(c.advantage, c.mask.shape) for c in completions]),
+        weights=_matrix([row.weights for row in rows]),
+        temperature=np.array([groups[row.group].temperature for row in rows], dtype=np.float32),
+        origin=tuple((row.group, row.index) for row in rows),
+    )
+
+
+def _masked(values: Sequence[Floats], completions: Sequence[TokenCompletion]) -> list[Floats]:
+    """Log-probabilities with exact zeros where nothing was sampled."""
+    return [np.where(c.mask > 0, v, 0).astype(np.float32) for v, c in zip(values, completions, strict=True)]
+
+
+def _matrix(rows: Sequence[NDArray[np.generic]], dtype: type[np.generic] = np.float32) -> NDArray[np.generic]:  # type: ignore[type-var]
+    """Rows of any length as one matrix, padded with zeros."""
+    matrix = np.zeros((len(rows), max(len(row) for row in rows)), dtype=dtype)
+    for target, row in zip(matrix, rows, strict=True):
+        target[: len(row)] = row
+    return matrix
