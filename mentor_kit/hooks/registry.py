@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Protocol, get_args
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from mentor_kit.actor import EpisodeLimits
-from mentor_kit.errors import MissingError, PluginError, RecipeError, did_you_mean
+from mentor_kit.errors import MentorKitError, MissingError, PluginError, RecipeError, did_you_mean
 from mentor_kit.hooks.loader import Plugins, load_plugins
 from mentor_kit.slot import Kind, Slot
 from mentor_kit.task import Task
@@ -74,7 +74,10 @@ class Part:
 
     def unavailable(self) -> str:
         """Why the part cannot be used on this machine; empty if it can."""
-        return self.available() if self.available is not None else ""
+        try:
+            return self.available() if self.available is not None else ""
+        except Exception as error:  # noqa: BLE001 (a plugin's fault must stay its own)
+            return f"the check of plugin {self.owner!r} failed: {type(error).__name__}: {error}"
 
 
 class Register(Protocol):
@@ -133,7 +136,10 @@ class Registry:
         """
         parts = self.parts(kind)
         if owners := self._clashes.get((kind, name)):
-            first, second, *_ = sorted(owners)
+            first, *others = sorted(owners)
+            if not others:
+                raise PluginError(f"{_noun(kind)} {name!r} is registered twice by the plugin {first!r}")
+            second = others[0]
             raise PluginError(
                 f"{_noun(kind)} {name!r} is registered by two plugins: {first!r} and {second!r}",
                 hint=f"disable one of them: MENTORKIT_DISABLE_PLUGINS={second}",
@@ -160,13 +166,23 @@ class Registry:
         Raises:
             SlotError: the name is unknown or an option is wrong.
             MissingError: the part cannot be used on this machine.
+            PluginError: the plugin could not build it, for a reason of its own.
         """
         options = self.check(kind, slot)
         part = self.part(kind, slot.use)
         if reason := part.unavailable():
             problem, _, hint = reason.partition("\n")
             raise MissingError(f"{_noun(kind)} {slot.use!r} cannot be used here: {problem}", hint=hint or None)
-        return part.build(options, context)
+        try:
+            return part.build(options, context)
+        except MentorKitError:
+            raise
+        except Exception as error:
+            reason = f"{type(error).__name__}: {error}"
+            raise PluginError(
+                f"plugin {part.owner!r} could not build the {_noun(kind)} {slot.use!r}: {reason}",
+                hint="this is a fault of the plugin, or of a package it needs",
+            ) from error
 
     def _ask(self, kind: Kind, implementation: HookImpl) -> None:
         owner = implementation.plugin_name
@@ -179,6 +195,7 @@ class Registry:
             summary: str = "",
             available: Callable[[], str] | None = None,
         ) -> None:
+            _check_part(name, build, options)
             part = Part(kind, name, owner, build, options or NoOptions, summary, available)
             first = self._parts[kind].setdefault(name, part)
             if first is not part:
@@ -198,6 +215,16 @@ class Registry:
         if broken:
             text += f" (these plugins failed, and may have had it: {', '.join(sorted(set(broken)))})"
         return text
+
+
+def _check_part(name: Any, build: Any, options: Any) -> None:
+    """Raises `PluginError` for what could only fail later, far from the plugin."""
+    if not isinstance(name, str) or not name:
+        raise PluginError(f"a part cannot be called {name!r}")
+    if not callable(build):
+        raise PluginError(f"part {name!r}: build is {build!r}, not a function of options and context")
+    if options is not None and not (isinstance(options, type) and issubclass(options, BaseModel)):
+        raise PluginError(f"part {name!r}: options is {options!r}, not a pydantic model")
 
 
 def explain(error: ValidationError, model: type[BaseModel]) -> list[tuple[tuple[str | int, ...], str]]:
