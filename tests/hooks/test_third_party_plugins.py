@@ -1,0 +1,331 @@
+"""Real third-party plugins: modules with their own metadata, as pip leaves them; good ones and bad ones."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from collections.abc import Iterator
+from importlib.metadata import EntryPoint, distributions
+from pathlib import Path
+from textwrap import dedent
+
+import pytest
+
+from mentor_kit.errors import DataError, ExitCode, MissingError, PluginError
+from mentor_kit.hooks import BuildContext, PluginInfo, Plugins, Registry, SlotError, load_plugins
+from mentor_kit.slot import Slot
+
+COIN = """
+    from mentor_kit.hooks import hookimpl
+    from pydantic import BaseModel, ConfigDict, Field
+
+    class Options(BaseModel):
+        model_config = ConfigDict(extra="forbid")
+        sides: int = Field(default=2, ge=2)
+        faces: list[dict[str, int]] = []
+
+    def flip() -> str:
+        '''Flip a coin.'''
+        return "heads"
+
+    @hookimpl
+    def register_tools(register):
+        register("coin", options=Options, build=lambda options, context: [flip] * options.sides, summary="flips")
+"""
+
+
+class Site:
+    """A folder of installed packages."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+
+    def install(self, name: str, source: str, *, module: str | None = None) -> None:
+        module = module or f"plugin_{name}"
+        (self.folder / f"{module}.py").write_text(dedent(source), encoding="utf-8")
+        info = self.folder / f"{module}-1.2.dist-info"
+        info.mkdir()
+        (info / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {module}\nVersion: 1.2\n", encoding="utf-8")
+        (info / "entry_points.txt").write_text(f"[mentorkit]\n{name} = {module}\n", encoding="utf-8")
+
+    def points(self) -> list[EntryPoint]:
+        return [point for found in distributions(path=[str(self.folder)]) for point in found.entry_points]
+
+    def load(self) -> Plugins:
+        return load_plugins(self.points())
+
+
+@pytest.fixture
+def site(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Site]:
+    monkeypatch.delenv("MENTORKIT_PLUGINS", raising=False)
+    monkeypatch.delenv("MENTORKIT_DISABLE_PLUGINS", raising=False)
+    monkeypatch.syspath_prepend(str(tmp_path))
+    known = set(sys.modules)
+    yield Site(tmp_path)
+    for name in set(sys.modules) - known:
+        if name.startswith("plugin_"):
+            del sys.modules[name]
+
+
+def fate(plugins: Plugins, name: str) -> PluginInfo:
+    (found,) = [info for info in plugins.found if info.name == name]
+    return found
+
+
+def test_a_plugin_is_loaded_and_its_part_built(site: Site) -> None:
+    site.install("coin", COIN)
+    plugins = site.load()
+    assert plugins.found == (PluginInfo("coin", "plugin_coin", "plugin_coin 1.2", "loaded"),)
+    registry = Registry(plugins)
+    part = registry.part("tools", "coin")
+    assert (part.owner, part.summary, part.kind) == ("coin", "flips", "tools")
+    built = registry.build("tools", Slot.model_validate({"use": "coin", "with": {"sides": 3}}), BuildContext(registry))
+    assert [function() for function in built] == ["heads"] * 3
+    assert registry.parts("tasks") == {}
+
+
+def test_installed_entry_points_are_found_without_being_handed_in(site: Site) -> None:
+    site.install("coin", COIN)
+    site.install("broken", "1 / 0")
+    code = "from mentor_kit.hooks import load_plugins; print({p.name: p.state for p in load_plugins().found})"
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        capture_output=True, text=True, check=True, env={"PYTHONPATH": str(site.folder)},
+    )  # fmt: skip
+    assert "'coin': 'loaded'" in done.stdout
+    assert "'broken': 'failed'" in done.stdout
+    assert "'rewards': 'loaded'" in done.stdout
+
+
+BAD = {
+    "missing import": ("import no_such_package", "ModuleNotFoundError: No module named 'no_such_package'"),
+    "exit": ("import sys; sys.exit(3)", "SystemExit: 3"),
+    "syntax": ("def register_tools(:", "SyntaxError: "),
+    "raises": ("raise RuntimeError('no licence')", "RuntimeError: no licence"),
+    "generator exit": ("raise GeneratorExit", "GeneratorExit"),
+    "future": ("MENTORKIT_API = 99", "written for version 99 of the plugin hooks, this mentor-kit has version 1"),
+    "misspelt": (
+        "from mentor_kit.hooks import hookimpl\n@hookimpl\ndef register_tool(register): ...",
+        "there is no hook 'register_tool' (did you mean 'register_tools'?)",
+    ),
+    "misspelt event": (
+        "from mentor_kit.hooks import hookimpl\n@hookimpl\ndef on_step_done(folder): ...",
+        "there is no hook 'on_step_done'",
+    ),
+    "argument": (
+        "from mentor_kit.hooks import hookimpl\n@hookimpl\ndef register_tools(registry): ...",
+        "PluginValidationError: ",
+    ),
+}
+
+
+@pytest.mark.parametrize("kind", BAD)
+def test_a_broken_plugin_fails_alone_and_says_why(site: Site, kind: str) -> None:
+    source, reason = BAD[kind]
+    site.install("aa", source)
+    site.install("coin", COIN)
+    plugins = site.load()
+    broken = fate(plugins, "aa")
+    assert broken.state == "failed"
+    assert reason in broken.reason
+    assert plugins.failed == (broken,)
+    assert fate(plugins, "coin").state == "loaded"
+    registry = Registry(plugins)
+    assert list(registry.parts("tools")) == ["coin"]
+    with pytest.raises(SlotError, match=r"these plugins failed, and may have had it: aa\)"):
+        registry.part("tools", "dice")
+
+
+def test_a_missing_module_fails_alone(site: Site) -> None:
+    plugins = load_plugins([EntryPoint("ghost", "no_such_module_at_all", "mentorkit")])
+    assert fate(plugins, "ghost").distribution == "unknown"
+    assert fate(plugins, "ghost").reason.startswith("ModuleNotFoundError")
+
+
+def test_an_interrupt_by_the_user_is_not_swallowed(site: Site) -> None:
+    site.install("slow", "raise KeyboardInterrupt")
+    with pytest.raises(KeyboardInterrupt):
+        site.load()
+
+
+def test_a_plugin_may_be_denied(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    site.install("coin", "raise RuntimeError('never imported')")
+    monkeypatch.setenv("MENTORKIT_DISABLE_PLUGINS", "other, coin")
+    assert fate(site.load(), "coin").state == "disabled"
+    assert fate(site.load(), "coin").reason == "named in MENTORKIT_DISABLE_PLUGINS"
+
+
+def test_only_allowed_plugins_are_loaded(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    site.install("coin", COIN)
+    site.install("other", "raise RuntimeError('never imported')")
+    monkeypatch.setenv("MENTORKIT_PLUGINS", " coin ,")
+    assert {info.name: info.state for info in site.load().found} == {"coin": "loaded", "other": "disabled"}
+    monkeypatch.setenv("MENTORKIT_DISABLE_PLUGINS", "coin")
+    assert {info.state for info in site.load().found} == {"disabled"}
+    monkeypatch.setenv("MENTORKIT_PLUGINS", "")
+    assert fate(site.load(), "other").state == "failed"
+
+
+def test_two_plugins_of_one_name(site: Site) -> None:
+    site.install("coin", COIN)
+    site.install("coin", COIN, module="plugin_coin_again")
+    first, second = site.load().found
+    assert (first.state, second.state) == ("loaded", "failed")
+    assert second.reason == "another plugin is called 'coin' already"
+
+
+def test_a_clash_names_both_owners_and_matters_only_when_used(site: Site) -> None:
+    site.install("coin", COIN)
+    site.install("mint", COIN + '        register("penny", build=lambda options, context: [flip])\n')
+    registry = Registry(site.load())
+    assert registry.clashes("tools") == {"coin": {"coin", "mint"}}
+    assert registry.part("tools", "penny").owner == "mint"
+    with pytest.raises(PluginError, match="tool 'coin' is registered by two plugins: 'coin' and 'mint'") as caught:
+        registry.part("tools", "coin")
+    assert caught.value.hint == "disable one of them: MENTORKIT_DISABLE_PLUGINS=mint"
+
+
+def test_one_plugin_registering_a_name_twice_is_a_clash_with_itself(site: Site) -> None:
+    site.install("coin", COIN + '        register("coin", build=lambda options, context: [])\n')
+    registry = Registry(site.load())
+    with pytest.raises(PluginError, match="tool 'coin' is registered twice by the plugin 'coin'"):
+        registry.part("tools", "coin")
+
+
+FAULTS = [
+    "raise ValueError('oh')",
+    "raise SystemExit(1)",
+    "register('x')",
+    "register(1, build=print)",
+    "register('x', build=1)",
+    "register('x', build=print, options=dict)",
+]
+
+
+@pytest.mark.parametrize("fault", FAULTS)
+def test_a_hook_that_raises_is_a_fault_of_its_own(site: Site, fault: str) -> None:
+    site.install(
+        "aa", f"from mentor_kit.hooks import hookimpl\n@hookimpl\ndef register_tools(register):\n    {fault}\n"
+    )
+    site.install("coin", COIN)
+    registry = Registry(site.load())
+    assert list(registry.parts("tools")) == ["coin"]
+    ((owner, reason),) = registry.faults
+    assert owner == "aa"
+    assert reason.startswith("register_tools failed: ")
+    with pytest.raises(SlotError, match="may have had it: aa"):
+        registry.check("tools", Slot(use="dice"))
+
+
+def test_an_unavailable_part_is_missing_with_the_command(site: Site) -> None:
+    site.install(
+        "gpu",
+        """
+        from mentor_kit.hooks import hookimpl
+
+        @hookimpl
+        def register_backends(register):
+            register("gpu", build=lambda options, context: 1 / 0, available=lambda: "no GPU\\npip install gpu")
+        """,
+    )
+    registry = Registry(site.load())
+    assert registry.part("backends", "gpu").unavailable() == "no GPU\npip install gpu"
+    registry.check("backends", Slot(use="gpu"))
+    with pytest.raises(MissingError, match="backend 'gpu' cannot be used here: no GPU") as caught:
+        registry.build("backends", Slot(use="gpu"), BuildContext(registry))
+    assert caught.value.hint == "pip install gpu"
+    assert caught.value.exit_code is ExitCode.MISSING
+
+
+def test_a_build_or_a_check_that_raises_is_the_plugins_fault(site: Site) -> None:
+    site.install(
+        "odd",
+        """
+        from mentor_kit.errors import DataError
+        from mentor_kit.hooks import hookimpl
+
+        def refuse(options, context):
+            raise DataError("its own words")
+
+        @hookimpl
+        def register_tools(register):
+            register("odd", build=lambda options, context: 1 / 0)
+            register("clear", build=refuse)
+            register("unsure", build=print, available=lambda: 1 / 0)
+        """,
+    )
+    registry = Registry(site.load())
+    context = BuildContext(registry)
+    with pytest.raises(PluginError, match="plugin 'odd' could not build the tool 'odd': ZeroDivisionError"):
+        registry.build("tools", Slot(use="odd"), context)
+    with pytest.raises(DataError, match="its own words"):
+        registry.build("tools", Slot(use="clear"), context)
+    with pytest.raises(MissingError, match="the check of plugin 'odd' failed: ZeroDivisionError"):
+        registry.build("tools", Slot(use="unsure"), context)
+
+
+@pytest.mark.parametrize(
+    ("options", "faults"),
+    [
+        ({"side": 2}, [(("with", "side"), "unknown key (did you mean 'sides'?); known keys: sides, faces")]),
+        ({"sides": 1}, [(("with", "sides"), "Input should be greater than or equal to 2, not 1")]),
+        (
+            {"sides": "many", "faces": [{"a": 1}, {"a": "x"}]},
+            [
+                (
+                    ("with", "sides"),
+                    "Input should be a valid integer, unable to parse string as an integer, not 'many'",
+                ),
+                (
+                    ("with", "faces", 1, "a"),
+                    "Input should be a valid integer, unable to parse string as an integer, not 'x'",
+                ),
+            ],
+        ),
+    ],
+)
+def test_wrong_options_have_places_and_suggestions(
+    site: Site, options: dict[str, object], faults: list[tuple[tuple[str | int, ...], str]]
+) -> None:
+    site.install("coin", COIN)
+    registry = Registry(site.load())
+    with pytest.raises(SlotError) as caught:
+        registry.check("tools", Slot.model_validate({"use": "coin", "with": options}))
+    assert caught.value.faults == faults
+    assert caught.value.exit_code is ExitCode.USAGE
+
+
+def test_a_wrong_name_has_a_suggestion(site: Site) -> None:
+    site.install("coin", COIN)
+    registry = Registry(site.load())
+    with pytest.raises(SlotError) as caught:
+        registry.check("tools", Slot(use="coyn"))
+    text = "no tool is called 'coyn' (did you mean 'coin'?); `mentorkit plugins tools` lists them"
+    assert caught.value.faults == [(("use",), text)]
+
+
+def test_a_part_without_options_takes_none(site: Site) -> None:
+    site.install("mint", COIN.replace("options=Options, ", ""))
+    registry = Registry(site.load())
+    with pytest.raises(SlotError, match="unknown key; known keys: none"):
+        registry.check("tools", Slot.model_validate({"use": "coin", "with": {"sides": 2}}))
+
+
+def test_the_example_in_the_hooks_own_documentation_works(site: Site) -> None:
+    from mentor_kit.hooks import specs
+
+    doc = specs.__doc__ or ""
+    site.install("doc", doc[doc.index("    from mentor_kit") : doc.index("Every `register_<kind>`")])
+    registry = Registry(site.load())
+    (flip,) = registry.build("tools", Slot(use="coin"), BuildContext(registry))
+    assert flip() == "heads"
+
+
+def test_the_weather_example_of_the_repository_registers_its_parts(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.syspath_prepend(str(Path(__file__).parents[2] / "examples" / "mentor-kit-weather"))
+    plugins = load_plugins([EntryPoint("weather", "mentor_kit_weather", "mentorkit")])
+    assert plugins.failed == ()
+    registry = Registry(plugins)
+    kinds = ("tools", "tasks", "reward_terms")
+    assert [list(registry.parts(kind)) for kind in kinds] == [["weather"], ["warmest-city"], ["brief"]]
+    assert registry.faults == []
