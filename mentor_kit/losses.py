@@ -51,7 +51,13 @@ class LossTerms:
 
 
 def policy_loss(xp: Any, objective: Objective, batch: LossBatch) -> LossTerms:
-    """The scalar loss to minimise, and its metrics."""
+    """The scalar loss to minimise, and its metrics.
+
+    Raises:
+        ValueError: the objective has a KL term, and the batch no reference.
+    """
+    if objective.needs_reference and batch.reference is None:
+        raise ValueError(f"kl={objective.kl} needs the reference policy's log-probabilities, and the batch has none")
     old = batch.sampled if batch.old is None else batch.old
     log_ratio = (batch.log_probs - old) * batch.mask
     if objective.ratio == "sequence":
