@@ -212,6 +212,12 @@ def test_without_old_log_probabilities_the_samplers_count() -> None:
     assert policy_loss(np, objective, explicit).loss == policy_loss(np, objective, implicit).loss
 
 
+def test_a_kl_term_without_a_reference_is_refused() -> None:
+    found = batch(HAND, Objective(preset="grpo", kl=0.1))
+    with pytest.raises(ValueError, match=r"kl=0\.1 needs the reference"):
+        policy_loss(np, Objective(preset="grpo", kl=0.1), LossBatch(**{**vars(found), "reference": None}))
+
+
 def test_metrics_by_hand() -> None:
     objective = Objective(preset="grpo", kl=0.1)
     sums = policy_loss(np, objective, batch(HAND, objective)).sums
