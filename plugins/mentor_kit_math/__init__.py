@@ -1,0 +1,56 @@
+"""Mathematics: twelve tools, the arithmetic task, and the tiny student with the novice it is made from."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from mentor_kit.hooks import hookimpl
+
+if TYPE_CHECKING:
+    from mentor_kit.hooks import Register
+
+
+@hookimpl
+def register_tools(register: Register) -> None:
+    """The tools `math`."""
+    from mentor_kit_math import parts
+
+    register("math", options=parts.MathOptions, build=parts.build_tools, summary="twelve mathematical tools")
+
+
+@hookimpl
+def register_tasks(register: Register) -> None:
+    """The task `arithmetic`."""
+    from mentor_kit_math import parts
+
+    register(
+        "arithmetic",
+        options=parts.ArithmeticOptions,
+        build=parts.build_task,
+        summary="chains of one to three operations in words, with splits that ask for more than was trained",
+    )
+
+
+@hookimpl
+def register_teachers(register: Register) -> None:
+    """The teacher `novice`."""
+    from mentor_kit_math import parts
+    from mentor_kit_math.novice import NoviceOptions
+
+    register(
+        "novice",
+        options=NoviceOptions,
+        build=parts.build_novice,
+        summary="half understands the arithmetic task; the tiny student is made from its transcripts",
+    )
+
+
+@hookimpl
+def register_students(register: Register) -> None:
+    """The students `tiny-student` and `tiny-blank`."""
+    from mentor_kit_math import parts
+
+    register(
+        "tiny-student", build=parts.tiny_student, summary="0.8 M parameters; solves some arithmetic, uses odd tools"
+    )
+    register("tiny-blank", build=parts.tiny_blank, summary="the same with random weights, to be trained from nothing")

@@ -1,0 +1,81 @@
+"""Options of this plugin's parts, and how they are built."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from pathlib import Path
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from mentor_kit.errors import MissingError, UsageError
+from mentor_kit.hooks.registry import BuildContext
+from mentor_kit.tool import Tool
+from mentor_kit_math.novice import NoviceOptions, NoviceTeacher
+from mentor_kit_math.operations import math_tools
+from mentor_kit_math.world import ArithmeticTask
+
+TINY = Path(__file__).parent / "students" / "tiny"
+
+
+class MathOptions(BaseModel):
+    """Twelve mathematical tools."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    decimals: int | None = Field(default=2, ge=0, le=12)
+    """Results are rounded to so many digits after the point; null leaves them as they are."""
+
+
+class ArithmeticOptions(BaseModel):
+    """Chains of operations in words."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    capacity_gap: bool = False
+    """The teacher does most additions, subtractions and sums in its head, which a student cannot imitate."""
+    blind_check: bool = False
+    """In training a favourite mistake on some operations mostly gives the right answer; out of domain never."""
+
+
+def build_tools(options: MathOptions, context: BuildContext) -> list[Tool]:
+    """The tools."""
+    return math_tools(options.decimals)
+
+
+def build_task(options: ArithmeticOptions, context: BuildContext) -> ArithmeticTask:
+    """The task."""
+    return ArithmeticTask(capacity_gap=options.capacity_gap, blind_check=options.blind_check)
+
+
+def build_novice(options: NoviceOptions, context: BuildContext) -> NoviceTeacher:
+    """The novice, for the arithmetic task alone."""
+    task = context.need_task()
+    if not isinstance(task, ArithmeticTask):
+        raise UsageError("teacher novice: it knows the task `arithmetic` alone", hint="use another teacher")
+    return NoviceTeacher(options.chosen, task, context.need_toolbox(), context.limits, context.seed)
+
+
+def tiny_student(options: Any, context: BuildContext) -> Path:
+    """The folder of the student that ships with mentor-kit."""
+    if not (TINY / "model.safetensors").is_file():
+        raise MissingError(
+            f"the tiny student is not in {TINY}", hint="make it with `mentorkit run students/tiny`, or reinstall"
+        )
+    return TINY
+
+
+def tiny_blank(options: Any, context: BuildContext) -> Path:
+    """A folder with a student of random weights; made once for each seed, in the user's cache."""
+    from mentor_kit.version import __version__
+    from mentor_kit_math.blank import write_blank
+
+    root = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "mentor-kit"
+    folder = root / f"tiny-blank-{__version__}-{context.seed}"
+    if not (folder / "config.json").is_file():
+        root.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(dir=root) as temporary:
+            written = write_blank(Path(temporary) / "student", context.seed)
+            written.rename(folder)
+    return folder

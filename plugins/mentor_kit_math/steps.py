@@ -1,0 +1,100 @@
+"""The steps of a question: which operation, on which operands, with which value; and the mistakes they invite."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from mentor_kit.record import Record
+from mentor_kit.tool import ToolError
+from mentor_kit_math.operations import OPERATIONS, evaluate
+
+Number = int | float
+
+#: Names of the operand parameters after the running value, by operation.
+OPERANDS: dict[str, tuple[str, ...]] = {
+    "add": ("b",),
+    "subtract": ("b",),
+    "multiply": ("b",),
+    "divide": ("b",),
+    "sum_numbers": ("numbers", "numbers"),
+    "floor": (),
+    "ceil": (),
+    "round_number": ("digits",),
+    "power": ("exponent",),
+    "sqrt": (),
+    "abs_value": (),
+    "modulo": ("b",),
+}
+
+#: The parameter that takes the running value.
+VALUE = {
+    **dict.fromkeys(("add", "subtract", "multiply", "divide", "modulo"), "a"),
+    **dict.fromkeys(("floor", "ceil", "round_number", "sqrt", "abs_value"), "number"),
+    "power": "base",
+    "sum_numbers": "numbers",
+}
+
+#: The tool a novice prefers to the right one.
+FAVOURITE_MISTAKE = {
+    "add": "subtract",
+    "subtract": "add",
+    "multiply": "add",
+    "divide": "multiply",
+    "sum_numbers": "add",
+    "floor": "round_number",
+    "ceil": "round_number",
+    "round_number": "ceil",
+    "power": "multiply",
+    "sqrt": "divide",
+    "abs_value": "floor",
+    "modulo": "subtract",
+}
+
+#: Operations a novice has not understood: there it prefers its favourite mistake.
+WEAK = frozenset({"sum_numbers", "floor", "ceil", "round_number", "power", "sqrt", "abs_value", "modulo"})
+
+#: Operations whose favourite mistake may happen to give the right value (the blind answer check).
+BLIND = frozenset({"modulo", "ceil", "round_number"})
+
+#: Operations the teacher may do in its head (the capacity gap).
+IN_THE_HEAD = frozenset({"add", "subtract", "sum_numbers"})
+
+_DEFAULT = {"b": 2, "exponent": 2, "digits": 0}
+
+
+class Step(Record):
+    """One operation of a question, and the value after it."""
+
+    operation: str
+    operands: tuple[Number, ...] = ()
+    value: Number
+
+
+def arguments(tool: str, value: Number, operands: tuple[Number, ...]) -> dict[str, Any]:
+    """How a tool is called on a running value with a step's operands, be it the step's own tool or a wrong one."""
+    if tool == "sum_numbers":
+        return {"numbers": [value, *operands]}
+    names = OPERANDS[tool]
+    given = {name: operands[0] if operands else _DEFAULT[name] for name in names}
+    return {VALUE[tool]: value, **given}
+
+
+def result(tool: str, value: Number, operands: tuple[Number, ...]) -> Number | None:
+    """What a tool makes of a running value; None where it has no result."""
+    try:
+        return evaluate(tool, arguments(tool, value, operands))
+    except (ToolError, OverflowError):
+        return None
+
+
+def mistake_is_right(operation: str, value: Number, operands: tuple[Number, ...]) -> bool:
+    """Whether the favourite mistake gives the right value here."""
+    return result(FAVOURITE_MISTAKE[operation], value, operands) == result(operation, value, operands)
+
+
+def written(number: Number) -> str:
+    """A number as questions, tools and answers write it."""
+    return str(int(number)) if number == int(number) else f"{number:.2f}".rstrip("0").rstrip(".")
+
+
+assert set(OPERANDS) == set(VALUE) == set(FAVOURITE_MISTAKE) == set(OPERATIONS)  # the tables are of one set of tools
