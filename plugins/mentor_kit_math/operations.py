@@ -107,7 +107,7 @@ def power(base: float, exponent: float) -> float:
     if base < 0 and exponent != int(exponent):
         raise ToolError("a negative number has no fractional powers")
     try:
-        return float(base) ** exponent
+        return math.pow(base, exponent)
     except OverflowError:
         raise ToolError("the result is too large") from None
 

@@ -4,7 +4,7 @@
 | --- | --- |
 | train | one or two operations, known wordings, two thirds of the ordered pairs of operations |
 | in-domain | the same kind; no text occurs in both |
-| out-of-domain | a third each: `compositions` (the pairs held out), `wordings` (other wordings), `longer` (three operations) |
+| out-of-domain | a third each: `compositions` (held-out pairs), `wordings` (other wordings), `longer` (three operations) |
 
 Two switches put the causes into the world to which the paper attributes its results: with `capacity_gap` the teacher
 does most additions, subtractions and sums in its head, which a student cannot imitate; with `blind_check` the favourite
