@@ -1,0 +1,184 @@
+"""A dialogue as tokens: the prompt once, then only what comes between the sampled turns."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from functools import cached_property
+
+from mentor_kit.chat.cache import Recent
+from mentor_kit.chat.parsing import BareJsonParser, HermesParser, Parser, ResponseTemplateParser
+from mentor_kit.chat.rendering import Renderer
+from mentor_kit.chat.tokenizer import ChatTokenizer
+from mentor_kit.chat.truncation import truncate
+from mentor_kit.conversation import CallState, Message, ToolCall, assistant, call
+from mentor_kit.errors import ChatError
+from mentor_kit.tool import Tool
+
+_PROBE = assistant(calls=[call("probe", text="a", number=1)])
+
+
+class ChatFormat:
+    """Turns dialogues into tokens and sampled tokens into messages, for one tokenizer.
+
+    Control tokens in what users and tools say are broken by a space, so that they cannot steer the template.
+
+    Args:
+        tokenizer: with its chat template.
+        parser: reads the assistant's turns; None chooses one (`choose_parser`).
+
+    Raises:
+        ChatError: the template does not end an assistant's turn with a special token.
+    """
+
+    def __init__(self, tokenizer: ChatTokenizer, parser: Parser | None = None) -> None:
+        self.tokenizer = tokenizer
+        self._renderer = Renderer(tokenizer)
+        self.parser = parser or _choose(tokenizer, self._renderer)
+        self._opened: Recent[tuple[tuple[int, ...], tuple[Tool, ...]]] = Recent(256)
+        self._inserted: Recent[tuple[tuple[int, ...], tuple[Tool, ...]]] = Recent(4096)
+        self._opening_ids = tokenizer.encode(self._renderer.opening)
+
+    @cached_property
+    def stop_ids(self) -> frozenset[int]:
+        """Tokens that end a turn: the template's own, and the tokenizer's end of text."""
+        dialect = self._renderer.dialect
+        found = {self.tokenizer.special[token] for token in (dialect.stop, dialect.call_stop) if token}
+        return frozenset(found if self.tokenizer.eos_id is None else {*found, self.tokenizer.eos_id})
+
+    def open(self, messages: Sequence[Message], tools: Mapping[str, Tool]) -> list[int]:
+        """The prompt: the messages a dialogue begins with, the tools, and the opening of the assistant's turn.
+
+        Raises:
+            ChatError: the template refuses the messages, or there are tools and it does not show them.
+        """
+        if tools and self._tool_fault:
+            raise ChatError(
+                f"the chat template of {self.tokenizer.name!r} {self._tool_fault}",
+                hint="give one that does in the recipe: `student: {chat_template: hermes}` or a file",
+            )
+        ids, _ = self._opened.get(_key(messages, tools), lambda: (self._open(messages, tools), tuple(tools.values())))
+        return list(ids)
+
+    def between(self, messages: Sequence[Message], *, tools: Mapping[str, Tool], closed: bool = True) -> list[int]:
+        """The ids to insert after a sampled turn, up to where the assistant speaks again.
+
+        Args:
+            messages: what was said since the turn: tool results, or a user's words.
+            tools: the dialogue's tools.
+            closed: whether the turn ended with its stop token; if not, it is inserted first.
+
+        Raises:
+            ChatError: the template changes the turn's end when messages follow.
+        """
+        key = (closed, _key(messages, tools))
+        ids, _ = self._inserted.get(key, lambda: (self._between(messages, tools, closed), tuple(tools.values())))
+        return list(ids)
+
+    def parse(self, ids: Sequence[int]) -> Message:
+        """The message that sampled ids say, with or without their stop token. Never raises."""
+        end = len(ids) - 1 if ids and ids[-1] in self.stop_ids else len(ids)
+        return self.parser.parse(self.tokenizer.decode(ids[:end]))
+
+    def render_turn(self, message: Message) -> list[int]:
+        """The ids a model should have sampled to say `message`, its stop token included.
+
+        They parse back to the message, but for spaces around content and reasoning.
+
+        Raises:
+            ChatError: the template or the parser cannot say the message: something of it would be lost.
+        """
+        ids = self._after(self._renderer.opening, self._opening_ids, self._renderer.turn(message))
+        lost = _lost(message, self.parse(ids))
+        if lost:
+            raise ChatError(
+                f"the chat template of {self.tokenizer.name!r} cannot say a turn so that it reads back the same: "
+                f"its {lost} changed",
+                hint="give a template that shows content, reasoning and calls of a turn: "
+                "`student: {chat_template: hermes}` or a file",
+            )
+        return ids
+
+    def truncate(self, text: str, max_tokens: int) -> tuple[str, bool]:
+        """A text cut to a number of tokens, with a visible mark of the cut inside the limit.
+
+        Returns:
+            The text that fits, and whether it was cut.
+        """
+        whole = self._renderer.harmless(text)
+        cut, was_cut = truncate(whole, max_tokens, self.tokenizer)
+        return (cut, True) if was_cut else (text, False)
+
+    def _open(self, messages: Sequence[Message], tools: Mapping[str, Tool]) -> tuple[int, ...]:
+        return tuple(self.tokenizer.encode(self._renderer.prompt(messages, tools)))
+
+    def _between(self, messages: Sequence[Message], tools: Mapping[str, Tool], closed: bool) -> tuple[int, ...]:
+        stop, text = self._renderer.between(messages, tools)
+        stop_id = self.tokenizer.special[stop]
+        ids = self._after(stop, [stop_id], text)
+        return tuple(ids if closed else [stop_id, *ids])
+
+    def _after(self, before: str, before_ids: list[int], text: str) -> list[int]:
+        """The ids of a text that follows another one, whose ids stay as they are."""
+        # together, so that a tokenizer that marks the beginning of a text does not do so in its middle
+        together = self.tokenizer.encode(before + text)
+        if together[: len(before_ids)] == before_ids:
+            return together[len(before_ids) :]
+        return self.tokenizer.encode(text)
+
+    @cached_property
+    def _tool_fault(self) -> str:
+        """Why the template cannot be used with tools; empty if it can."""
+        if not self._renderer.dialect.shows_tools:
+            return "does not show tools to the model"
+        try:
+            written = self._renderer.turn(_PROBE)
+        except ChatError:
+            return "does not show an assistant's tool calls"
+        if not _reads(self.parser, written, self._renderer):
+            return "writes tool calls in a form that no parser here reads, and the tokenizer has no response template"
+        return ""
+
+
+def choose_parser(tokenizer: ChatTokenizer) -> Parser:
+    """The tokenizer's response template where it has one, else the built-in parser that reads its template's calls.
+
+    Raises:
+        ChatError: the template does not end an assistant's turn with a special token.
+    """
+    return _choose(tokenizer, Renderer(tokenizer))
+
+
+def _choose(tokenizer: ChatTokenizer, renderer: Renderer) -> Parser:
+    if tokenizer.has_response_template:
+        return ResponseTemplateParser(tokenizer, prefix=renderer.opening)
+    hermes = HermesParser(in_reasoning=renderer.opens_reasoning)
+    bare = BareJsonParser(in_reasoning=renderer.opens_reasoning)
+    try:
+        written = renderer.turn(_PROBE)
+    except ChatError:
+        return hermes
+    return bare if _reads(bare, written, renderer) and not _reads(hermes, written, renderer) else hermes
+
+
+def _reads(parser: Parser, written: str, renderer: Renderer) -> bool:
+    return not _lost(_PROBE, parser.parse(written.removesuffix(renderer.dialect.call_stop)))
+
+
+def _lost(said: Message, heard: Message) -> str:
+    """What of a message changed when it was written and read again; empty if nothing did."""
+    if said.reasoning.strip() != heard.reasoning.strip():
+        return "reasoning"
+    if said.content.strip() != heard.content.strip():
+        return "content"
+    if [_essence(made) for made in said.tool_calls] != [_essence(made) for made in heard.tool_calls]:
+        return "tool calls"
+    return ""
+
+
+def _essence(made: ToolCall) -> object:
+    return made.raw.strip() if made.state is CallState.MALFORMED else (made.name, made.arguments)
+
+
+def _key(messages: Sequence[Message], tools: Mapping[str, Tool]) -> tuple[object, ...]:
+    # tools by identity: cached values hold on to them, so no other tool can have their ids
+    return (*(message.to_json() for message in messages), *(id(tool) for tool in tools.values()))

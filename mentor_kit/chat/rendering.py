@@ -1,0 +1,197 @@
+"""Text of a chat template, piece by piece: the prompt, one assistant turn, and what stands between two turns.
+
+Rendering a whole conversation again would change what was sampled: Qwen3 drops old reasoning, others trim or
+re-format. So only the prompt is rendered in full; everything later is a part of a small fixed conversation:
+
+    <user>Question<assistant>SENTINEL<stop>        what a turn ends with
+    <user>Question<assistant>SENTINEL<stop><tool>42<assistant>
+                                          └─ between the turns ─┘
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+
+from mentor_kit.chat.cache import Recent
+from mentor_kit.chat.calls import valid_unicode
+from mentor_kit.chat.dialect import QUESTION, SENTINEL, assistant_form, call_id, find_dialect, probe_tool
+from mentor_kit.chat.parsing import END_THINK, THINK
+from mentor_kit.chat.tokenizer import ChatTokenizer
+from mentor_kit.conversation import CallState, Message
+from mentor_kit.errors import ChatError
+from mentor_kit.record import Json
+from mentor_kit.tool import Tool
+
+
+class Renderer:
+    """Renders with one tokenizer's template.
+
+    Raises:
+        ChatError: the template does not end an assistant's turn with a special token.
+    """
+
+    def __init__(self, tokenizer: ChatTokenizer) -> None:
+        self._tokenizer = tokenizer
+        self.dialect = find_dialect(tokenizer)
+        self.opening = self._render([QUESTION], generation_prompt=True)
+        self._control = _any_of(tokenizer.control)
+        self._stops = _any_of({self.dialect.stop, self.dialect.call_stop, *_eos(tokenizer)})
+        self._answered: Recent[tuple[list[dict[str, Json]], str]] = Recent(256)
+        self._fixed_tools = not self._tools_show_between()
+
+    @property
+    def opens_reasoning(self) -> bool:
+        """Whether the prompt ends with an opening `<think>`."""
+        return self.opening.rstrip().endswith(THINK)
+
+    def prompt(self, messages: Sequence[Message], tools: Mapping[str, Tool]) -> str:
+        """The whole text of a conversation, up to where the assistant begins to speak."""
+        return self._render(list(self._forms(messages)), tools=_schemas(tools), generation_prompt=True)
+
+    def between(self, messages: Sequence[Message], tools: Mapping[str, Tool]) -> tuple[str, str]:
+        """The stop token of the turn before, and the text from there to where the assistant speaks again.
+
+        Raises:
+            ChatError: the template changes the turn's end when messages follow.
+        """
+        names = tuple(form["name"] for form in self._forms(messages) if form["role"] == "tool")
+        schemas = [] if not tools else [probe_tool("tool")] if self._fixed_tools else _schemas(tools)
+        return self._between(names, list(self._forms(messages)), schemas)
+
+    def turn(self, message: Message) -> str:
+        """What the assistant writes to say `message`, its stop token included.
+
+        Raises:
+            ChatError: the template cannot show the message after its own generation prompt.
+        """
+        forms = [QUESTION, self._assistant(message)]
+        text = self._render(forms, generation_prompt=False).rstrip()
+        stop = self.dialect.call_stop if "tool_calls" in forms[1] else self.dialect.stop
+        if not stop or not text.endswith(stop):
+            raise self._fault("does not show an assistant's tool calls up to a special token")
+        return self._with_reasoning(self._after_opening(text), message.reasoning)
+
+    def harmless(self, text: str) -> str:
+        """The text with control tokens broken by a space: what a tool or user says must not steer the template."""
+        return _broken(self._control, valid_unicode(text))
+
+    def _between(self, names: tuple[str, ...], forms: list[dict[str, Json]], schemas: list[Json]) -> tuple[str, str]:
+        turn, end = self._answered.get(names, lambda: self._sentinel_turn(names))
+        text = self._render([*turn, *forms], tools=schemas, generation_prompt=True)
+        place = text.find(end)
+        if place < 0:
+            raise self._fault("changes an assistant's turn when other messages follow it")
+        return end[len(end) - len(self._stop(names)) :], text[place + len(end) :]
+
+    def _sentinel_turn(self, names: tuple[str, ...]) -> tuple[list[dict[str, Json]], str]:
+        """A conversation with a turn that made these calls, and how the turn ends: sentinel to stop token."""
+        calls = [(name, {"key": SENTINEL}) for name in names]
+        content = "" if calls else SENTINEL
+        form = assistant_form(content, calls=calls, as_text=self.dialect.arguments_as_text)
+        text = self._render([QUESTION, form], generation_prompt=False).rstrip()
+        start, stop = text.rfind(SENTINEL), self._stop(names)
+        if start < 0 or not stop or not text.endswith(stop):
+            raise self._fault("does not show an assistant's tool calls up to a special token")
+        return [QUESTION, form], text[start:]
+
+    def _stop(self, names: Sequence[str]) -> str:
+        return self.dialect.call_stop if names else self.dialect.stop
+
+    def _tools_show_between(self) -> bool:
+        """Whether the text between turns depends on the tools' schemas (Mistral's does: they move down)."""
+        said: dict[str, Json] = {"role": "user", "content": "More"}
+        try:
+            texts = {self._between((), [said], [probe_tool(name)]) for name in ("one", "two")}
+        except ChatError:
+            return True
+        return len(texts) > 1
+
+    def _after_opening(self, text: str) -> str:
+        """The part of a rendered turn that comes after the generation prompt."""
+        if text.startswith(self.opening):
+            return text[len(self.opening) :]
+        if self.opens_reasoning:
+            # the prompt opens the reasoning and finished turns are shown without it
+            opening = self.opening[: self.opening.rindex(THINK)]
+            if text.startswith(opening):
+                body = text[len(opening) :].removeprefix(THINK)
+                return body if END_THINK in body else f"\n{END_THINK}\n\n{body}"
+        raise self._fault("shows an assistant's turn otherwise than its generation prompt begins one")
+
+    def _with_reasoning(self, body: str, reasoning: str) -> str:
+        if not reasoning or self.dialect.reasoning_key:
+            return body
+        thought = _broken(self._stops, valid_unicode(reasoning)).strip()
+        return f"{thought}{body}" if self.opens_reasoning else f"{THINK}\n{thought}\n{END_THINK}\n\n{body}"
+
+    def _forms(self, messages: Sequence[Message]) -> Iterator[dict[str, Json]]:
+        """Messages as templates take them."""
+        results = 0
+        for message in messages:
+            if message.role == "assistant":
+                results = 0
+                yield self._assistant(message)
+            elif message.role == "tool":
+                name = message.result.name if message.result else ""
+                yield {
+                    "role": "tool",
+                    "name": self.harmless(name) or "unknown",
+                    "tool_call_id": call_id(results),
+                    "content": self.harmless(message.content),
+                }
+                results += 1
+            else:
+                yield {"role": message.role, "content": self.harmless(message.content)}
+
+    def _assistant(self, message: Message) -> dict[str, Json]:
+        content = message.content
+        calls = message.tool_calls
+        if any(call.state is CallState.MALFORMED for call in calls):
+            # what could not be read is imitated as it was written
+            if not all(call.raw for call in calls):
+                raise ChatError("a turn with a malformed call cannot be written again: the call's text is not known")
+            content = "\n".join(part for part in (content, *(call.raw for call in calls)) if part)
+            calls = ()
+        key = self.dialect.reasoning_key
+        reasoning = _broken(self._stops, valid_unicode(message.reasoning))
+        return assistant_form(
+            _broken(self._stops, valid_unicode(content)),
+            calls=[(call.name, self._arguments(call.arguments)) for call in calls],
+            as_text=self.dialect.arguments_as_text,
+            extra={key: reasoning} if key and reasoning else None,
+        )
+
+    def _arguments(self, arguments: Mapping[str, Json]) -> dict[str, Json]:
+        text = json.dumps(arguments, ensure_ascii=False)
+        return dict(json.loads(_broken(self._stops, text)))
+
+    def _render(
+        self, forms: Sequence[dict[str, Json]], *, tools: Sequence[dict[str, Json]] = (), generation_prompt: bool
+    ) -> str:
+        return self._tokenizer.render(forms, tools=tools, generation_prompt=generation_prompt)
+
+    def _fault(self, what: str) -> ChatError:
+        return ChatError(
+            f"the chat template of {self._tokenizer.name!r} {what}, so a dialogue cannot go on token by token",
+            hint="give another template in the recipe: `student: {chat_template: hermes}` or a file",
+        )
+
+
+def _schemas(tools: Mapping[str, Tool]) -> list[Json]:
+    return [tool.schema for tool in tools.values()]
+
+
+def _eos(tokenizer: ChatTokenizer) -> set[str]:
+    return {token for token, index in tokenizer.special.items() if index == tokenizer.eos_id}
+
+
+def _any_of(tokens: Iterable[str]) -> re.Pattern[str]:
+    """A pattern for any of the tokens; those too short to be broken are left out."""
+    longest_first = sorted({token for token in tokens if len(token) > 2}, key=len, reverse=True)
+    return re.compile("|".join(map(re.escape, longest_first)) or "(?!)")
+
+
+def _broken(pattern: re.Pattern[str], text: str) -> str:
+    return pattern.sub(lambda match: f"{match.group()[0]} {match.group()[1:]}", text)

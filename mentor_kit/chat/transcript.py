@@ -1,0 +1,92 @@
+"""The token-exact record of one episode, and demonstrations in the same form."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from mentor_kit.chat.format import ChatFormat
+from mentor_kit.conversation import Message
+from mentor_kit.errors import DataError
+from mentor_kit.tool import Tool
+from mentor_kit.trajectory import TokenTrace
+
+
+class Transcript:
+    """Grows by what was sampled and what was inserted; nothing in it is ever tokenised again.
+
+    Args:
+        prompt_ids: the prompt, up to where the assistant begins to speak.
+    """
+
+    def __init__(self, prompt_ids: Sequence[int]) -> None:
+        self._prompt_length = len(prompt_ids)
+        self._ids = list(prompt_ids)
+        self._mask: list[int] = []
+        self._log_probs: list[float] = []
+        self._context: tuple[int, ...] | None = None
+
+    def sampled(self, ids: Sequence[int], log_probs: Sequence[float]) -> None:
+        """Add what the policy sampled, stop token included, with the sampler's log-probabilities."""
+        if len(ids) != len(log_probs):
+            raise ValueError(f"{len(ids)} ids with {len(log_probs)} log-probabilities")
+        self._add(ids, 1, log_probs)
+
+    def inserted(self, ids: Sequence[int]) -> None:
+        """Add what others said and the template wrote; the policy is not trained on it."""
+        self._add(ids, 0, [0.0] * len(ids))
+
+    @property
+    def context(self) -> tuple[int, ...]:
+        """All ids so far, the prompt included: what the next turn is sampled after."""
+        if self._context is None:
+            self._context = tuple(self._ids)
+        return self._context
+
+    @property
+    def response_length(self) -> int:
+        """How many ids follow the prompt."""
+        return len(self._mask)
+
+    def trace(self, *, temperature: float, version: int = 0) -> TokenTrace:
+        """The transcript as a trajectory keeps it.
+
+        Args:
+            temperature: at which the log-probabilities were taken.
+            version: of the weights that sampled the first token.
+        """
+        return TokenTrace(
+            prompt_ids=tuple(self._ids[: self._prompt_length]),
+            ids=tuple(self._ids[self._prompt_length :]),
+            mask=tuple(self._mask),
+            log_probs=tuple(self._log_probs),
+            temperature=temperature,
+            version=version,
+        )
+
+    def _add(self, ids: Sequence[int], mask: int, log_probs: Sequence[float]) -> None:
+        self._ids.extend(ids)
+        self._mask.extend([mask] * len(ids))
+        self._log_probs.extend(log_probs)
+        self._context = None
+
+
+def demonstration_tokens(format: ChatFormat, messages: Sequence[Message], tools: Mapping[str, Tool]) -> TokenTrace:
+    """A dialogue that somebody else led, as if the policy had sampled the assistant's turns.
+
+    The mask is 1 on the assistant's turns, stop tokens included; messages after the last turn are left out.
+    Log-probabilities are 0, the temperature is 1.
+
+    Raises:
+        DataError: the assistant says nothing in it.
+        ChatError: the template cannot say one of the turns.
+    """
+    turns = [index for index, message in enumerate(messages) if message.role == "assistant"]
+    if not turns:
+        raise DataError("a dialogue to imitate has no assistant turn", hint="look at its messages")
+    transcript = Transcript(format.open(messages[: turns[0]], tools))
+    for before, turn in zip([None, *turns], turns, strict=False):
+        if before is not None:
+            transcript.inserted(format.between(messages[before + 1 : turn], tools=tools))
+        ids = format.render_turn(messages[turn])
+        transcript.sampled(ids, [0.0] * len(ids))
+    return transcript.trace(temperature=1.0)
