@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 from mentor_kit.version import __version__
 
 if TYPE_CHECKING:
-    from mentor_kit.api import check, collect, evaluate, export, resume, run
+    from mentor_kit.api import check, collect, evaluate, export, plan, resume, run
     from mentor_kit.errors import MentorKitError
     from mentor_kit.recipe.loading import load_recipe
     from mentor_kit.report.compare import compare
@@ -30,6 +30,7 @@ __all__ = [
     "evaluate",
     "export",
     "load_recipe",
+    "plan",
     "resume",
     "run",
 ]

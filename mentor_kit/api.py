@@ -21,6 +21,8 @@ from mentor_kit.recipe.assembly import assemble, assemble_parts, build_stages
 from mentor_kit.recipe.checking import check_recipe
 from mentor_kit.recipe.loading import LoadedRecipe, dump_recipe, load_recipe, recipe_as_data
 from mentor_kit.recipe.model import Recipe
+from mentor_kit.recipe.plan import Plan
+from mentor_kit.recipe.plan import plan as make_plan
 from mentor_kit.runs import (
     Checkpoint,
     Checkpoints,
@@ -64,7 +66,7 @@ def run(
     """
     registry = registry or default_registry()
     loaded = check(recipe, overrides=overrides, registry=registry)
-    folder = RunFolder.create(output, loaded.recipe.name, dump_recipe(loaded.recipe))
+    folder = RunFolder.create(output, loaded.recipe.name, dump_recipe(loaded))
     return _carry_on(loaded, folder, registry, watchers)
 
 
@@ -174,6 +176,12 @@ def check(
     return loaded
 
 
+def plan(recipe: str | Path | LoadedRecipe, *, overrides: Sequence[str] = (), registry: Registry | None = None) -> Plan:
+    """What a recipe would do and need, without running it: tokens, parameters, an estimate of memory."""
+    registry = registry or default_registry()
+    return make_plan(check(recipe, overrides=overrides, registry=registry), registry)
+
+
 def record_options(recipe: Recipe) -> RecordOptions:
     """How much of a run its recipe wants kept."""
     wanted = recipe.checkpoints
@@ -190,7 +198,7 @@ def _carry_on(loaded: LoadedRecipe, folder: RunFolder, registry: Registry, watch
     watching = replace(watchers or Watchers(), plugins=registry.plugins, trackers=trackers)
     with StopSignal() as stop, RunRecorder(folder, record_options(recipe), watching, stop) as recorder:
         experiment = assemble(loaded, registry, parts)
-        recorder.start(experiment.policy, recipe_as_data(recipe), [key for key, _ in stages])
+        recorder.start(experiment.policy, recipe_as_data(loaded), [key for key, _ in stages])
         experiment.demonstrations = Demonstrations(recorder.read_demonstrations())
         for index, (key, stage) in enumerate(stages):
             if not recorder.is_done(key):

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -124,7 +125,7 @@ def _masked(values: Sequence[Floats], completions: Sequence[TokenCompletion]) ->
     return [np.where(c.mask > 0, v, 0).astype(np.float32) for v, c in zip(values, completions, strict=True)]
 
 
-def _matrix(rows: Sequence[NDArray[np.generic]], dtype: type[np.generic] = np.float32) -> NDArray[np.generic]:  # type: ignore[type-var]
+def _matrix(rows: Sequence[NDArray[Any]], dtype: type[Any] = np.float32) -> NDArray[Any]:
     """Rows of any length as one matrix, padded with zeros."""
     matrix = np.zeros((len(rows), max(len(row) for row in rows)), dtype=dtype)
     for target, row in zip(matrix, rows, strict=True):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Literal
 
 from mentor_kit.actor import EpisodeLimits, Reply, Scene
 from mentor_kit.chat.format import ChatFormat
@@ -82,7 +83,7 @@ class PolicySpeaker:
             self._transcript.inserted(self._actor.format.between(messages, tools=self._scene.tools))
         return self._transcript
 
-    def _room(self, transcript: Transcript) -> tuple[int, str]:
+    def _room(self, transcript: Transcript) -> tuple[int, Literal["length", "context"]]:
         """How many tokens the turn may have, and what the episode ends by when there are none left."""
         limits = self._actor.limits
         context = self._actor.context - len(transcript.context)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Sequence
 
 from mentor_kit.conversation import CallState
@@ -15,7 +15,7 @@ from mentor_kit.trajectory import Ending, Trajectory
 def reward_measures(scored: Sequence[Scored]) -> dict[str, float]:
     """The mean reward, each term's mean value (0 where a gate decided), and how often each gate decided."""
     count = max(len(scored), 1)
-    sums: Counter[str] = Counter()
+    sums: defaultdict[str, float] = defaultdict(float)
     for item in scored:
         sums["reward"] += item.reward.total
         if item.reward.gate:

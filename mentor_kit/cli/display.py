@@ -1,0 +1,141 @@
+"""What a run looks like while it runs: a live line on a terminal, plain lines elsewhere, JSON lines for programs."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any
+
+import typer
+
+from mentor_kit.runs import Event, Watchers
+
+
+@contextmanager
+def display(*, as_json: bool, plain: bool) -> Iterator[Watchers]:
+    """Watchers that show a run on standard output, in the form that suits it."""
+    if as_json:
+        yield Watchers(on_event=lambda event: typer.echo(event.to_json()))
+    elif plain or not sys.stdout.isatty():
+        yield Watchers(on_event=PlainDisplay().event)
+    else:
+        with LiveDisplay() as live:
+            yield Watchers(on_event=live.event)
+
+
+class PlainDisplay:
+    """A line for each thing that happened."""
+
+    def __init__(self) -> None:
+        self._clock = Clock()
+
+    def event(self, event: Event) -> None:
+        """Show an event."""
+        if line := self.line(event):
+            typer.echo(line)
+
+    def line(self, event: Event) -> str:
+        """The event in one line; empty for those nobody needs to see."""
+        values = event.values
+        if event.kind == "step":
+            steps = int(values.get("steps", 0))
+            left = self._clock.left(event.stage, event.step or 0, steps)
+            return f"{event.stage} step {event.step}/{steps}  {measures(values)}  {left} left"
+        if event.kind == "evaluation":
+            return evaluation_line(event)
+        if event.kind == "note":
+            return f"note: {values.get('text', '')}"
+        if event.kind in ("run_resume", "collected", "export"):
+            return f"{event.kind.replace('run_', '')}: " + ", ".join(f"{k} {v}" for k, v in values.items())
+        return ""
+
+
+class LiveDisplay:
+    """A progress bar with the measures of the last step; evaluations are printed above it."""
+
+    def __init__(self) -> None:
+        from rich.console import Console
+        from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
+
+        self._console = Console()
+        self._plain = PlainDisplay()
+        self._clock = Clock()
+        self._tasks: dict[str, Any] = {}
+        self._progress = Progress(
+            TextColumn("[bold]{task.description}"),
+            BarColumn(bar_width=24),
+            MofNCompleteColumn(),
+            TextColumn("{task.fields[measures]}"),
+            console=self._console,
+        )
+
+    def __enter__(self) -> LiveDisplay:
+        self._console.print("loading …", style="dim")
+        self._progress.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._progress.stop()
+
+    def event(self, event: Event) -> None:
+        """Show an event."""
+        if event.kind != "step":
+            if line := self._plain.line(event):
+                self._console.print(line, highlight=False, markup=False)
+            return
+        step, steps = event.step or 0, int(event.values.get("steps", 0))
+        if event.stage not in self._tasks:
+            self._tasks[event.stage] = self._progress.add_task(event.stage, total=steps, measures="")
+        shown = f"{measures(event.values)}  {self._clock.left(event.stage, step, steps)} left"
+        self._progress.update(self._tasks[event.stage], completed=step, measures=shown)
+
+
+class Clock:
+    """Estimates the time a stage has left from its last steps."""
+
+    def __init__(self) -> None:
+        self._seen: dict[str, list[tuple[float, int]]] = {}
+
+    def left(self, stage: str, step: int, steps: int) -> str:
+        """Such as `1:05`; `?` while there is one step to go by."""
+        seen = self._seen.setdefault(stage, [])
+        seen.append((time.monotonic(), step))
+        del seen[:-20]
+        (first, before), (last, now) = seen[0], seen[-1]
+        if now <= before:
+            return "?"
+        seconds = round((last - first) / (now - before) * (steps - step))
+        hours, rest = divmod(seconds, 3600)
+        return f"{hours}:{rest // 60:02d}:{rest % 60:02d}" if hours else f"{rest // 60}:{rest % 60:02d}"
+
+
+def measures(values: Mapping[str, Any]) -> str:
+    """The measures of a step that a person wants to see."""
+    shown = [
+        f"{label} {values[name]:.{digits}f}"
+        for name, label, digits in (
+            ("reward", "reward", 3),
+            ("accuracy", "right", 2),
+            ("similarity", "similarity", 2),
+            ("loss", "loss", 3),
+        )
+        if values.get(name) is not None and not (name == "loss" and "reward" in values)
+    ]
+    if values.get("tokens_per_second"):
+        shown.append(f"{values['tokens_per_second']:,.0f} tok/s")
+    return "  ".join(shown)
+
+
+def evaluation_line(event: Event) -> str:
+    """An evaluation in one line."""
+    values = event.values
+    shown = [
+        f"{kind} {100 * found['accuracy']:.1f} % [{100 * found['low']:.0f}, {100 * found['high']:.0f}]"
+        for kind in ("greedy", "sampled")
+        if (found := values.get(kind))
+    ]
+    if values.get("similarity") is not None:
+        shown.append(f"similarity {values['similarity']:.2f}")
+    return f"{event.stage} evaluation at step {event.step}, {values.get('split')}: " + ", ".join(shown)

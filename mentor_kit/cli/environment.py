@@ -1,0 +1,132 @@
+"""Commands on this machine and what is installed: plugins, doctor, schema."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+if TYPE_CHECKING:
+    from mentor_kit.hooks.registry import Registry
+
+ENVIRONMENT = "This machine"
+
+
+def add_to(app: typer.Typer) -> None:
+    """Add these commands."""
+    for command in (plugins, doctor, schema):
+        app.command(rich_help_panel=ENVIRONMENT)(command)
+
+
+def plugins(
+    kind: Annotated[str | None, typer.Argument(help="A kind of part, such as tools or rewards.")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="JSON for programs.")] = False,
+    plain: Annotated[bool, typer.Option("--plain", help="Plain lines.")] = False,
+) -> None:
+    """List plugins (loaded, disabled, failed with the reason) and the parts they offer."""
+    import json
+
+    from mentor_kit.errors import UsageError, did_you_mean
+    from mentor_kit.hooks.registry import KINDS, default_registry
+
+    if kind is not None and kind not in KINDS:
+        raise UsageError(f"there is no kind {kind!r}{did_you_mean(kind, KINDS)}", hint=f"kinds: {', '.join(KINDS)}")
+    registry = default_registry()
+    wanted = [known for known in KINDS if kind in (None, known)]
+    parts = [part for known in wanted for part in registry.parts(known).values()]
+    if as_json:
+        found = [vars(info) for info in registry.plugins.found]
+        offered = [
+            {"kind": p.kind, "name": p.name, "plugin": p.owner, "summary": p.summary, "unavailable": p.unavailable()}
+            for p in parts
+        ]
+        typer.echo(json.dumps({"plugins": found, "parts": offered, "faults": registry.faults}))
+        return
+    if kind is None:
+        for line in _plugin_lines(registry):
+            typer.echo(line)
+    for part in parts:
+        missing = part.unavailable().partition("\n")[0]
+        note = f" [not here: {missing}]" if missing else ""
+        typer.echo(f"{part.kind:<13} {part.name:<16} {part.owner:<12} {part.summary}{note}".rstrip())
+    for known in wanted:
+        for name, owners in registry.clashes(known).items():
+            typer.echo(f"clash: {known} {name!r} is registered by {', '.join(sorted(owners))}")
+
+
+def doctor(as_json: Annotated[bool, typer.Option("--json", help="JSON for programs.")] = False) -> None:
+    """Check this machine: Python, packages, plugins, devices, disk."""
+    import json
+
+    from mentor_kit.errors import ExitCode
+    from mentor_kit.hooks.registry import default_registry
+
+    checks = list(_checks(default_registry()))
+    if as_json:
+        typer.echo(json.dumps([{"check": name, "ok": ok, "detail": detail} for name, ok, detail in checks]))
+    else:
+        for name, ok, detail in checks:
+            typer.echo(f"{'ok  ' if ok else 'MISS'} {name}: {detail}".replace("\n", "; "))
+    if not all(ok for _, ok, _ in checks):
+        raise typer.Exit(ExitCode.MISSING)
+
+
+def schema(
+    output: Annotated[Path | None, typer.Option(help="A file to write it to.")] = None,
+) -> None:
+    """Print the JSON Schema of recipes, the options of all plugins included, for editors."""
+    import json
+
+    from mentor_kit.hooks.registry import default_registry
+    from mentor_kit.recipe.schema import recipe_schema
+
+    text = json.dumps(recipe_schema(default_registry()), indent=2)
+    if output is None:
+        typer.echo(text)
+        return
+    output.write_text(text + "\n", encoding="utf-8")
+    typer.echo(f"schema: {output}")
+
+
+def _plugin_lines(registry: Registry) -> Iterator[str]:
+    for info in registry.plugins.found:
+        reason = f": {info.reason}" if info.reason else ""
+        yield f"{info.state:<9} {info.name:<12} {info.distribution}{reason}"
+    for owner, fault in registry.faults:
+        yield f"fault     {owner:<12} {fault}"
+    yield ""
+
+
+def _checks(registry: Registry) -> Iterator[tuple[str, bool, str]]:
+    import platform
+    import shutil
+    import sys
+
+    from mentor_kit.version import __version__
+
+    yield "mentor-kit", True, __version__
+    yield "python", sys.version_info >= (3, 11), f"{platform.python_version()} on {platform.platform()}"
+    yield from _package_checks()
+    for info in registry.plugins.failed:
+        yield f"plugin {info.name}", False, f"{info.reason} ({info.distribution})"
+    for implementation in registry.plugins.manager.hook.doctor_checks.get_hookimpls():
+        try:
+            yield from implementation.function()
+        except Exception as error:  # noqa: BLE001 (a plugin's fault is what this command is for)
+            yield f"plugin {implementation.plugin_name}", False, f"its checks failed: {error}"
+    free = shutil.disk_usage(Path.cwd()).free
+    yield "disk", free > 1 << 30, f"{free / (1 << 30):.1f} GiB free in {Path.cwd()}"
+
+
+def _package_checks() -> Iterator[tuple[str, bool, str]]:
+    """The optional packages: what they are for, and how they are installed."""
+    from importlib.metadata import PackageNotFoundError, version
+
+    extras = {"torch": "torch", "transformers": "torch", "peft": "torch", "matplotlib": "report", "pandas": "report"}
+    for package, extra in extras.items():
+        try:
+            yield package, True, version(package)
+        except PackageNotFoundError:
+            yield package, False, f"not installed; pip install 'mentor-kit[{extra}]'"

@@ -1,0 +1,199 @@
+"""Commands that take a recipe: run, check, collect, evaluate."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+if TYPE_CHECKING:
+    from mentor_kit.runs import Run
+
+RECIPES = "Running recipes"
+
+
+def _known_recipes(incomplete: str) -> list[str]:
+    from mentor_kit.recipe.loading import shipped_recipes
+
+    return [name for name in shipped_recipes() if name.startswith(incomplete)]
+
+
+RecipeArgument = Annotated[
+    str, typer.Argument(help="A recipe file, or a shipped recipe's name.", autocompletion=_known_recipes)
+]
+Settings = Annotated[list[str] | None, typer.Option("--set", help="A setting, such as train.0.steps=9.")]
+Runs = Annotated[Path, typer.Option("--output", "--runs", help="The folder of all runs.")]
+AsJson = Annotated[bool, typer.Option("--json", help="JSON lines for programs.")]
+Plain = Annotated[bool, typer.Option("--plain", help="Plain lines, as without a terminal.")]
+
+
+def add_to(app: typer.Typer) -> None:
+    """Add these commands."""
+    for command in (run, check, collect, evaluate):
+        app.command(rich_help_panel=RECIPES)(command)
+
+
+def run(
+    recipe: RecipeArgument,
+    settings: Settings = None,
+    resume: Annotated[
+        bool, typer.Option("--resume", help="Go on with a run: RECIPE is its folder, or a name for the newest one.")
+    ] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would run, and what it would need.")] = False,
+    output: Runs = Path("runs"),
+    as_json: AsJson = False,
+    plain: Plain = False,
+) -> None:
+    """Run a recipe."""
+    from mentor_kit import api
+    from mentor_kit.cli.display import display
+    from mentor_kit.errors import UsageError
+
+    if dry_run:
+        _show_plan(recipe, settings or [], as_json)
+        return
+    if resume and settings:
+        raise UsageError("--resume goes on with the recipe as it was: --set cannot change it")
+    with display(as_json=as_json, plain=plain) as watchers:
+        if resume:
+            done = api.resume(_run_name(recipe), output=output, watchers=watchers)
+        else:
+            done = api.run(recipe, overrides=settings or [], output=output, watchers=watchers)
+    _show_result(done, as_json)
+
+
+def check(
+    recipe: RecipeArgument,
+    settings: Settings = None,
+    expand: Annotated[bool, typer.Option("--expand", help="Print the whole recipe, and the reward's parts.")] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Check a recipe: every name and option, with file, line and column of what is wrong."""
+    import json
+
+    from mentor_kit import api
+    from mentor_kit.hooks.registry import default_registry
+    from mentor_kit.recipe.checking import expand_reward
+    from mentor_kit.recipe.loading import dump_recipe, recipe_as_data
+
+    loaded = api.check(recipe, overrides=settings or [])
+    reward = expand_reward(loaded, default_registry()) if expand else None
+    if as_json:
+        data = recipe_as_data(loaded) | ({"reward": reward.model_dump(by_alias=True)} if reward else {})
+        typer.echo(json.dumps(data))
+        return
+    typer.echo(f"{recipe}: every name and option is right")
+    if expand:
+        typer.echo(dump_recipe(loaded))
+        for line in _reward_lines(reward):
+            typer.echo(line)
+
+
+def collect(
+    recipe: RecipeArgument,
+    settings: Settings = None,
+    problems: Annotated[int, typer.Option(help="How many training problems.")] = 100,
+    keep: Annotated[str, typer.Option(help="`right` demonstrations only, or `all`.")] = "right",
+    output: Runs = Path("runs"),
+    as_json: AsJson = False,
+    plain: Plain = False,
+) -> None:
+    """Let the teacher demonstrate training problems, and keep what it shows in a run folder."""
+    from mentor_kit import api
+    from mentor_kit.cli.display import display
+    from mentor_kit.errors import UsageError
+
+    if keep not in ("right", "all"):
+        raise UsageError(f"--keep takes `right` or `all`, not {keep!r}")
+    with display(as_json=as_json, plain=plain) as watchers:
+        done = api.collect(
+            recipe,
+            overrides=settings or [],
+            problems=problems,
+            keep="all" if keep == "all" else "right",
+            output=output,
+            watchers=watchers,
+        )
+    _say(as_json, run=str(done.path), demonstrations=len(done.demonstrations()))
+
+
+def evaluate(
+    recipe: RecipeArgument,
+    settings: Settings = None,
+    student: Annotated[str | None, typer.Option(help="Another student, such as a run's student folder.")] = None,
+    split: Annotated[list[str] | None, typer.Option(help="A split of the task; can be given several times.")] = None,
+    problems: Annotated[int, typer.Option(help="Problems of each split.")] = 100,
+    samples: Annotated[int, typer.Option(help="Sampled episodes per problem, beside the greedy one.")] = 1,
+    output: Runs = Path("runs"),
+    as_json: AsJson = False,
+    plain: Plain = False,
+) -> None:
+    """Evaluate a student as it is: greedy and sampled accuracy, tool use, similarity to the teacher."""
+    from mentor_kit import api
+    from mentor_kit.cli.display import display
+    from mentor_kit.stages import SplitPlan
+
+    settings = list(settings or [])
+    if student is not None:
+        settings.append(f"student.model={Path(student).resolve() if Path(student).is_dir() else student}")
+    plans = [SplitPlan(split=name, problems=problems, samples=samples) for name in split or []]
+    with display(as_json=as_json, plain=plain) as watchers:
+        done = api.evaluate(recipe, overrides=settings, on=plans, output=output, watchers=watchers)
+    _say(as_json, run=str(done.path))
+
+
+def _run_name(recipe: str) -> str:
+    """The run that `--resume` means: a recipe file stands for the newest run of its name."""
+    from mentor_kit.recipe.loading import load_recipe
+
+    path = Path(recipe)
+    return load_recipe(path).recipe.name if path.is_file() else recipe
+
+
+def _show_plan(recipe: str, settings: list[str], as_json: bool) -> None:
+    import json
+
+    from mentor_kit import api
+
+    plan = api.plan(recipe, overrides=settings)
+    typer.echo(json.dumps(plan.as_data()) if as_json else plan.text())
+
+
+def _show_result(done: Run, as_json: bool) -> None:
+    from mentor_kit.report import before_after
+
+    table = before_after(done)
+    if as_json:
+        _say(as_json, run=str(done.path), student=str(done.student), before_after=table.to_json())
+        return
+    if table.changes:
+        typer.echo("")
+        typer.echo(table.text())
+    typer.echo(f"\nrun: {done.path}\nstudent: {done.student}")
+
+
+def _say(as_json: bool, **values: object) -> None:
+    """The last words of a command."""
+    import json
+
+    if as_json:
+        typer.echo(json.dumps({"kind": "result", **values}))
+        return
+    for name, value in values.items():
+        typer.echo(f"{name}: {value}")
+
+
+def _reward_lines(reward: object) -> list[str]:
+    from mentor_kit.slot import RewardSpec
+
+    if not isinstance(reward, RewardSpec):
+        return ["reward: none"]
+    lines = ["reward, as it is computed:"]
+    for gate in reward.gates:
+        lines.append(f"  unless {gate.name or gate.use}: {gate.otherwise:g}, and nothing else counts")
+    for term in reward.terms:
+        wrong = "" if term.when_wrong == 1 else f" ({term.weight * term.when_wrong:g} when the answer is wrong)"
+        options = f" with {term.options}" if term.options else ""
+        lines.append(f"  {term.weight:+g} x {term.name or term.use}{options}{wrong}")
+    return lines

@@ -1,0 +1,49 @@
+"""Commands on runs that are there: compare, export."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+RESULTS = "Looking at runs"
+
+
+def add_to(app: typer.Typer) -> None:
+    """Add these commands."""
+    for command in (compare, export):
+        app.command(rich_help_panel=RESULTS)(command)
+
+
+def compare(
+    runs: Annotated[list[str], typer.Argument(help="Run folders, folders of runs, or recipes' names.")],
+    output: Annotated[Path | None, typer.Option(help="A folder for the table and the pictures.")] = None,
+    root: Annotated[Path, typer.Option("--runs", help="The folder of all runs.")] = Path("runs"),
+    as_json: Annotated[bool, typer.Option("--json", help="JSON for programs.")] = False,
+) -> None:
+    """Compare runs: a table with means and intervals over seeds, learning curves, similarity against accuracy."""
+    import json
+
+    from mentor_kit.report import compare as compare_runs
+
+    found = compare_runs(runs, output, root=root)
+    if as_json:
+        typer.echo(json.dumps(found.to_json()))
+        return
+    typer.echo(found.text())
+    if output is not None:
+        typer.echo(f"\nwritten to {output}")
+
+
+def export(
+    run: Annotated[str, typer.Argument(help="A run folder, or a recipe's name for its newest run.")],
+    target: Annotated[Path, typer.Argument(help="The folder to write.")],
+    checkpoint: Annotated[str, typer.Option(help="`last`, `best`, or a checkpoint's name.")] = "last",
+    format: Annotated[str, typer.Option(help="`transformers`, or `adapter` alone.")] = "transformers",
+    root: Annotated[Path, typer.Option("--runs", help="The folder of all runs.")] = Path("runs"),
+) -> None:
+    """Write a checkpoint's student for other programs."""
+    from mentor_kit import api
+
+    typer.echo(f"student: {api.export(run, target, checkpoint=checkpoint, format=format, output=root)}")

@@ -1,0 +1,134 @@
+"""The recipe as types: what every key means, and what it is when it is left out. docs/recipes.md explains the whole."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from mentor_kit.slot import (
+    BackendSlot,
+    Fills,
+    RewardSpec,
+    Slot,
+    StageSlot,
+    TaskSlot,
+    TeacherSlot,
+    ToolsSlot,
+    TrackerSlot,
+)
+from mentor_kit.stages.evaluate import EvaluationPlan
+
+
+class Part(BaseModel):
+    """Base of the recipe's own sections: unknown keys are faults."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, populate_by_name=True, serialize_by_alias=True)
+
+
+class LoraOptions(Part):
+    """A low-rank adapter."""
+
+    rank: int = Field(default=16, gt=0)
+    """The rank of each pair of matrices."""
+    alpha: float = Field(default=32.0, gt=0)
+    """The adapter's scale is alpha / rank."""
+    dropout: float = Field(default=0.0, ge=0, lt=1)
+    """Dropout on the adapter's input while training."""
+    targets: tuple[str, ...] = ()
+    """Names of the layers to adapt; all linear ones but the output projection if left out."""
+    path: str | None = None
+    """A folder with an adapter to go on training."""
+
+
+class Adapter(Part):
+    """How a student is adapted."""
+
+    use: Literal["lora"] = "lora"
+    """The kind of adapter."""
+    options: LoraOptions = Field(default=LoraOptions(), alias="with")
+    """The adapter's options."""
+
+
+class Student(Part):
+    """The model that learns."""
+
+    model: str
+    """A registered name, a folder in transformers' format, or a hub id (owner/name)."""
+    revision: str | None = None
+    """A revision on the hub."""
+    chat_template: str | None = None
+    """A chat template in place of the tokenizer's own: a name, a file, or the template itself."""
+    adapter: Adapter | None = None
+    """Train an adapter rather than the whole model."""
+
+
+class Rollout(Part):
+    """How episodes are played."""
+
+    max_turns: int = Field(default=5, gt=0)
+    """Assistant turns."""
+    max_turn_tokens: int = Field(default=512, gt=0)
+    """Sampled tokens of one turn."""
+    max_response_tokens: int = Field(default=2048, gt=0)
+    """Tokens of an episode after its first prompt, tool results included."""
+    max_result_tokens: int = Field(default=256, gt=0)
+    """Tokens of one tool result; longer ones are cut with a visible mark."""
+    temperature: float = Field(default=1.0, gt=0)
+    """Of the rollouts that are trained on, and of sampled evaluation."""
+    top_p: float = Field(default=1.0, gt=0, le=1)
+    """Keep the most likely tokens up to this probability. Below 1, training is biased: 1 is right for RL."""
+    top_k: int = Field(default=0, ge=0)
+    """Keep so many of the most likely tokens; 0 keeps all."""
+    deterministic: bool | Literal["auto"] = "auto"
+    """Same bits in every run, and exact resuming; auto: on a CPU."""
+    system: str | None = None
+    """A system message for problems that bring none."""
+
+
+class CheckpointPlan(Part):
+    """What is saved of a run on the way."""
+
+    every: int = Field(default=10, ge=0)
+    """A checkpoint after every so many steps; 0 for the last step alone."""
+    keep_last: int = Field(default=2, gt=0)
+    """How many of the newest stay."""
+    best: str | None = "out-of-domain/greedy"
+    """The metric of an evaluation (`split/greedy`, `split/sampled`, `split/similarity`) whose best checkpoint stays."""
+    mode: Literal["max", "min"] = "max"
+    """Whether more of that metric is better."""
+
+
+class Recipe(Part):
+    """An experiment, written down."""
+
+    mentorkit: Literal[1]
+    """The version of this format."""
+    name: str = Field(min_length=1)
+    """What the run is called; its folder is runs/<name>/<id>."""
+    seed: int = Field(default=0, ge=0)
+    """Everything random follows from it."""
+    folder: str | None = None
+    """What relative paths are relative to; the recipe's own folder if left out."""
+    student: Student
+    """The model that learns."""
+    backend: BackendSlot = Slot(use="torch")
+    """What runs the model."""
+    task: TaskSlot
+    """Where problems come from, and what solves them."""
+    tools: tuple[ToolsSlot, ...] = ()
+    """What student and teacher can call."""
+    teacher: TeacherSlot | None = None
+    """Who demonstrates."""
+    reward: RewardSpec | Annotated[Slot, Fills("rewards")] | None = None
+    """A preset, or gates and terms of one's own."""
+    rollout: Rollout = Rollout()
+    """How episodes are played."""
+    train: tuple[StageSlot, ...] = ()
+    """The stages, in order."""
+    evaluate: EvaluationPlan = EvaluationPlan()
+    """When and on what to evaluate."""
+    checkpoints: CheckpointPlan = CheckpointPlan()
+    """What is saved on the way."""
+    trackers: tuple[TrackerSlot, ...] = ()
+    """Where else events are sent."""
