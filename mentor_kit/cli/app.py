@@ -54,7 +54,7 @@ def run_app(arguments: Sequence[str] | None = None) -> int:
         # whoever read the output has left: nothing more to say, not even at exit
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return ExitCode.DONE
-    except Exception as error:
+    except Exception as error:  # noqa: BLE001 (the last resort: a person gets a sentence, not a traceback)
         return _other(error)
 
 

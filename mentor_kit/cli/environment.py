@@ -113,7 +113,7 @@ def _checks(registry: Registry) -> Iterator[tuple[str, bool, str]]:
         yield f"plugin {info.name}", False, f"{info.reason} ({info.distribution})"
     for implementation in registry.plugins.manager.hook.doctor_checks.get_hookimpls():
         try:
-            yield from implementation.function()
+            yield from list(implementation.function())  # type: ignore[call-overload]
         except Exception as error:  # noqa: BLE001 (a plugin's fault is what this command is for)
             yield f"plugin {implementation.plugin_name}", False, f"its checks failed: {error}"
     free = shutil.disk_usage(Path.cwd()).free

@@ -33,6 +33,8 @@ class SFTOptions(BaseModel):
     """Problems whose demonstrations make one update."""
     problems: int | None = Field(default=None, gt=0)
     """Size of the pool of problems that is gone through again and again; None for fresh problems at every step."""
+    split: str = TRAIN
+    """The task's split that problems are taken from."""
     optimizer: OptimizerOptions
     """The optimizer and its learning rate."""
     teacher: TeacherSlot | None = None
@@ -82,9 +84,9 @@ class SFTStage:
         options = self.options
         teacher = experiment.teacher_of(options.teacher)
         pool = options.problems or options.steps * options.batch
-        problems = experiment.problems(TRAIN, experiment.seed, pool)
+        problems = experiment.problems(options.split, experiment.seed, pool)
         if not problems:
-            raise UsageError("the task has no training problems")
+            raise UsageError(f"the task has no problems in its split {options.split!r}")
         for step in range(done, options.steps):
             places = range(step * options.batch, (step + 1) * options.batch)
             batch = [problems[place % len(problems)] for place in places]

@@ -4,7 +4,12 @@
 | --- | --- |
 | train | one or two operations, known wordings, two thirds of the ordered pairs of operations |
 | in-domain | the same kind; no text occurs in both |
-| out-of-domain | a third each: `compositions` (held-out pairs), `wordings` (other wordings), `longer` (three operations) |
+| out-of-domain | a third each: `compositions` (held-out pairs), `wordings` (others), `longer` (three operations) |
+
+| broad | all of these kinds mixed, for making a student from nothing; shares no text with the evaluation splits |
+
+"Out of domain" is meant from the point of view of the recipe that trains on `train`: the tiny student has met all
+wordings and lengths in `broad` before, so what is tested is whether RL's gain carries over.
 
 Two switches put the causes into the world to which the paper attributes its results: with `capacity_gap` the teacher
 does most additions, subtractions and sums in its head, which a student cannot imitate; with `blind_check` the favourite
@@ -37,6 +42,7 @@ from mentor_kit_math.steps import (
 )
 
 COMPOSITIONS, WORDING, LONGER = "compositions", "wordings", "longer"
+BROAD = "broad"
 LARGEST = 99_999
 TOLERANCE = 0.005
 
@@ -60,11 +66,11 @@ class ArithmeticTask:
 
     @property
     def splits(self) -> Sequence[str]:
-        return (TRAIN, IN_DOMAIN, OUT_OF_DOMAIN, COMPOSITIONS, WORDING, LONGER)
+        return (TRAIN, IN_DOMAIN, OUT_OF_DOMAIN, COMPOSITIONS, WORDING, LONGER, BROAD)
 
     def problems(self, split: str, seed: int, count: int) -> list[Problem]:
-        """The first problems of a split. Only `train` depends on the seed; `count` may be any number."""
-        return list(islice(self._stream(split, seed if split == TRAIN else 0), count))
+        """The first problems of a split. Evaluation splits do not depend on the seed; `count` may be any number."""
+        return list(islice(self._stream(split, seed if split in (TRAIN, BROAD) else 0), count))
 
     def answer(self, trajectory: Trajectory) -> str | None:
         return boxed_answer(trajectory.final_text) if trajectory.ended else None
@@ -110,20 +116,21 @@ class ArithmeticTask:
     def _draw(self, split: str, seed: int, number: int, chance: random.Random) -> Problem:
         """The next problem whose text belongs to the split."""
         while True:
-            made = self._question(chance, _operations(split, chance), split)
+            kind = chance.choice((TRAIN, TRAIN, COMPOSITIONS, WORDING, LONGER)) if split == BROAD else split
+            made = self._question(chance, _operations(kind, chance), kind)
             if made is None:
                 continue
             start, steps = made
-            text = _worded(start, steps, chance, other=split == WORDING)
-            if split in (TRAIN, IN_DOMAIN) and _is_for_evaluation(text) != (split == IN_DOMAIN):
+            text = _worded(start, steps, chance, other=kind == WORDING)
+            if _is_for_evaluation(text) != (split not in (TRAIN, BROAD)):
                 continue
-            name = f"{split}-{seed}-{number}" if split == TRAIN else f"{split}-{number}"
+            name = f"{split}-{seed}-{number}" if split in (TRAIN, BROAD) else f"{split}-{number}"
             return Problem(
                 id=name,
                 question=text,
                 answer=written(steps[-1].value),
                 split=split,
-                group=split if split in (COMPOSITIONS, WORDING, LONGER) else f"{len(steps)}-step",
+                group=kind if kind in (COMPOSITIONS, WORDING, LONGER) else f"{len(steps)}-step",
                 extra={"start": start, "steps": [step.model_dump() for step in steps]},
             )
 
