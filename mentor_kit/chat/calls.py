@@ -17,10 +17,12 @@ from mentor_kit.record import Json
 
 #: Arguments nested deeper than this are refused: run folders, schemas and templates recurse into them.
 MAX_DEPTH = 32
+#: No tool's name is longer.
+MAX_NAME = 128
 
 _NAME_WINDOW = 2000
 _NAME = re.compile(r'"name"\s*:\s*"([A-Za-z0-9_.\-]{1,128})"')
-_SPACE = re.compile(r"\s*")
+_SPACE = re.compile(r"[ \t\n\r]*")
 
 
 class CallError(ValueError):
@@ -83,7 +85,7 @@ def malformed(raw: str, error: str) -> ToolCall:
 
 
 def skip_space(text: str, start: int) -> int:
-    """The index of the first character at or after `start` that is no space."""
+    """The index of the first character at or after `start` that is no space in JSON's sense."""
     match = _SPACE.match(text, start)
     return match.end() if match else start
 
@@ -101,6 +103,8 @@ def _name_of(value: Json) -> str:
     name = value["name"]
     if not isinstance(name, str) or not name:
         raise CallError("the name is not a text")
+    if len(name) > MAX_NAME:
+        raise CallError(f"the name is longer than {MAX_NAME} characters")
     return name
 
 
@@ -120,14 +124,10 @@ def _deeper_than(value: Json, limit: int) -> bool:
     """Whether a value nests more than `limit` objects and arrays, found level by level."""
     level = [value]
     for _ in range(limit + 1):
-        level = [
-            child
-            for parent in level
-            if isinstance(parent, dict | list)
-            for child in (parent.values() if isinstance(parent, dict) else parent)
-        ]
+        level = [item for item in level if isinstance(item, dict | list)]
         if not level:
             return False
+        level = [child for item in level for child in (item.values() if isinstance(item, dict) else item)]
     return True
 
 

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from functools import cached_property
 
 from mentor_kit.chat.cache import Recent
+from mentor_kit.chat.calls import valid_unicode
 from mentor_kit.chat.parsing import BareJsonParser, HermesParser, Parser, ResponseTemplateParser
 from mentor_kit.chat.rendering import Renderer
 from mentor_kit.chat.tokenizer import ChatTokenizer
@@ -41,8 +42,7 @@ class ChatFormat:
     @cached_property
     def stop_ids(self) -> frozenset[int]:
         """Tokens that end a turn: the template's own, and the tokenizer's end of text."""
-        dialect = self._renderer.dialect
-        found = {self.tokenizer.special[token] for token in (dialect.stop, dialect.call_stop) if token}
+        found = {self.tokenizer.special[token] for token in self._renderer.dialect.stops}
         return frozenset(found if self.tokenizer.eos_id is None else {*found, self.tokenizer.eos_id})
 
     def open(self, messages: Sequence[Message], tools: Mapping[str, Tool]) -> list[int]:
@@ -99,14 +99,13 @@ class ChatFormat:
         return ids
 
     def truncate(self, text: str, max_tokens: int) -> tuple[str, bool]:
-        """A text cut to a number of tokens, with a visible mark of the cut inside the limit.
+        """A text cut to a number of tokens, with a visible mark of the cut inside the limit; valid Unicode.
 
         Returns:
             The text that fits, and whether it was cut.
         """
-        whole = self._renderer.harmless(text)
-        cut, was_cut = truncate(whole, max_tokens, self.tokenizer)
-        return (cut, True) if was_cut else (text, False)
+        cut, was_cut = truncate(self._renderer.harmless(text), max_tokens, self.tokenizer)
+        return (cut, True) if was_cut else (valid_unicode(text), False)
 
     def _open(self, messages: Sequence[Message], tools: Mapping[str, Tool]) -> tuple[int, ...]:
         return tuple(self.tokenizer.encode(self._renderer.prompt(messages, tools)))
@@ -161,7 +160,8 @@ def _choose(tokenizer: ChatTokenizer, renderer: Renderer) -> Parser:
 
 
 def _reads(parser: Parser, written: str, renderer: Renderer) -> bool:
-    return not _lost(_PROBE, parser.parse(written.removesuffix(renderer.dialect.call_stop)))
+    stop = max((token for token in renderer.dialect.stops if written.endswith(token)), key=len, default="")
+    return not _lost(_PROBE, parser.parse(written.removesuffix(stop)))
 
 
 def _lost(said: Message, heard: Message) -> str:
@@ -181,4 +181,4 @@ def _essence(made: ToolCall) -> object:
 
 def _key(messages: Sequence[Message], tools: Mapping[str, Tool]) -> tuple[object, ...]:
     # tools by identity: cached values hold on to them, so no other tool can have their ids
-    return (*(message.to_json() for message in messages), *(id(tool) for tool in tools.values()))
+    return (*(repr(message) for message in messages), *(id(tool) for tool in tools.values()))

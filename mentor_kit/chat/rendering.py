@@ -16,7 +16,17 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 from mentor_kit.chat.cache import Recent
 from mentor_kit.chat.calls import valid_unicode
-from mentor_kit.chat.dialect import QUESTION, SENTINEL, assistant_form, call_id, find_dialect, probe_tool
+from mentor_kit.chat.dialect import (
+    QUESTION,
+    SENTINEL,
+    TurnEnd,
+    assistant_form,
+    calling_end,
+    find_dialect,
+    probe_tool,
+    sentinel_turn,
+    tool_form,
+)
 from mentor_kit.chat.parsing import END_THINK, THINK
 from mentor_kit.chat.tokenizer import ChatTokenizer
 from mentor_kit.conversation import CallState, Message
@@ -37,8 +47,8 @@ class Renderer:
         self.dialect = find_dialect(tokenizer)
         self.opening = self._render([QUESTION], generation_prompt=True)
         self._control = _any_of(tokenizer.control)
-        self._stops = _any_of({self.dialect.stop, self.dialect.call_stop, *_eos(tokenizer)})
-        self._answered: Recent[tuple[list[dict[str, Json]], str]] = Recent(256)
+        self._stops = _any_of(self.dialect.stops | _eos(tokenizer))
+        self._ends: Recent[TurnEnd] = Recent(256)
         self._fixed_tools = not self._tools_show_between()
 
     @property
@@ -56,9 +66,8 @@ class Renderer:
         Raises:
             ChatError: the template changes the turn's end when messages follow.
         """
-        names = tuple(form["name"] for form in self._forms(messages) if form["role"] == "tool")
         schemas = [] if not tools else [probe_tool("tool")] if self._fixed_tools else _schemas(tools)
-        return self._between(names, list(self._forms(messages)), schemas)
+        return self._between(list(self._forms(messages)), schemas)
 
     def turn(self, message: Message) -> str:
         """What the assistant writes to say `message`, its stop token included.
@@ -67,43 +76,45 @@ class Renderer:
             ChatError: the template cannot show the message after its own generation prompt.
         """
         forms = [QUESTION, self._assistant(message)]
-        text = self._render(forms, generation_prompt=False).rstrip()
-        stop = self.dialect.call_stop if "tool_calls" in forms[1] else self.dialect.stop
-        if not stop or not text.endswith(stop):
-            raise self._fault("does not show an assistant's tool calls up to a special token")
-        return self._with_reasoning(self._after_opening(text), message.reasoning)
+        text = self._render(forms, generation_prompt=False)
+        end = self._end(["probe"] if "tool_calls" in forms[1] else [])
+        if not text.endswith(end.stop + end.trailer):
+            raise self._fault("ends an assistant's turn in different ways")
+        body = self._after_opening(text.removesuffix(end.trailer))
+        return self._with_reasoning(body, message.reasoning)
 
     def harmless(self, text: str) -> str:
         """The text with control tokens broken by a space: what a tool or user says must not steer the template."""
         return _broken(self._control, valid_unicode(text))
 
-    def _between(self, names: tuple[str, ...], forms: list[dict[str, Json]], schemas: list[Json]) -> tuple[str, str]:
-        turn, end = self._answered.get(names, lambda: self._sentinel_turn(names))
-        text = self._render([*turn, *forms], tools=schemas, generation_prompt=True)
-        place = text.find(end)
+    def _between(self, forms: list[dict[str, Json]], schemas: list[Json]) -> tuple[str, str]:
+        names = [form["name"].replace(SENTINEL, "") for form in forms if form["role"] == "tool"]
+        end = self._end(names)
+        turn = sentinel_turn(names, self.dialect.arguments_as_text)
+        text = self._render([QUESTION, turn, *forms], tools=schemas, generation_prompt=True)
+        place = text.find(end.text)
         if place < 0:
             raise self._fault("changes an assistant's turn when other messages follow it")
-        return end[len(end) - len(self._stop(names)) :], text[place + len(end) :]
+        return end.stop, text[place + len(end.text) :]
 
-    def _sentinel_turn(self, names: tuple[str, ...]) -> tuple[list[dict[str, Json]], str]:
-        """A conversation with a turn that made these calls, and how the turn ends: sentinel to stop token."""
-        calls = [(name, {"key": SENTINEL}) for name in names]
-        content = "" if calls else SENTINEL
-        form = assistant_form(content, calls=calls, as_text=self.dialect.arguments_as_text)
-        text = self._render([QUESTION, form], generation_prompt=False).rstrip()
-        start, stop = text.rfind(SENTINEL), self._stop(names)
-        if start < 0 or not stop or not text.endswith(stop):
+    def _end(self, names: Sequence[str]) -> TurnEnd:
+        """How a turn that called these tools ends."""
+        if not names:
+            return self.dialect.plain
+        return self._ends.get(tuple(names), lambda: self._calling_end(names))
+
+    def _calling_end(self, names: Sequence[str]) -> TurnEnd:
+        dialect = self.dialect
+        end = calling_end(self._tokenizer, names, dialect.arguments_as_text, dialect.plain.stop)
+        if dialect.calling is None or end is None:
             raise self._fault("does not show an assistant's tool calls up to a special token")
-        return [QUESTION, form], text[start:]
-
-    def _stop(self, names: Sequence[str]) -> str:
-        return self.dialect.call_stop if names else self.dialect.stop
+        return end
 
     def _tools_show_between(self) -> bool:
         """Whether the text between turns depends on the tools' schemas (Mistral's does: they move down)."""
         said: dict[str, Json] = {"role": "user", "content": "More"}
         try:
-            texts = {self._between((), [said], [probe_tool(name)]) for name in ("one", "two")}
+            texts = {self._between([said], [probe_tool(name)]) for name in ("one", "two")}
         except ChatError:
             return True
         return len(texts) > 1
@@ -135,12 +146,7 @@ class Renderer:
                 yield self._assistant(message)
             elif message.role == "tool":
                 name = message.result.name if message.result else ""
-                yield {
-                    "role": "tool",
-                    "name": self.harmless(name) or "unknown",
-                    "tool_call_id": call_id(results),
-                    "content": self.harmless(message.content),
-                }
+                yield tool_form(self.harmless(name) or "unknown", results, self.harmless(message.content))
                 results += 1
             else:
                 yield {"role": message.role, "content": self.harmless(message.content)}

@@ -30,18 +30,36 @@ async def play(
 
     An error of the actor or the task ends all episodes and is raised as it is; a tool's error is a failed call.
     """
-    # all speakers start before any speaks, so that a sampler's barriers know of every episode
-    speakers = [actor.start(scene) for scene in scenes]
-    episodes = [
-        asyncio.ensure_future(_episode(actor, speaker, scene, task, toolbox, limits, cut))
-        for speaker, scene in zip(speakers, scenes, strict=True)
-    ]
+    waiting: dict[str, Speaker] = {}
+    episodes: list[asyncio.Task[Trajectory]] = []
+
+    async def part(scene: Scene) -> Trajectory:
+        speaker = waiting.pop(scene.id)
+        try:
+            return await _episode(actor, speaker, scene, task, toolbox, limits, cut)
+        except BaseException:
+            # before this speaker leaves: its sampler would draw one more turn for episodes that are given up
+            _cancel(episodes)
+            raise
+        finally:
+            speaker.close()
+
     try:
+        # all speakers start before any speaks, so that a sampler's barriers know of every episode
+        for scene in scenes:
+            waiting[scene.id] = actor.start(scene)
+        episodes.extend(asyncio.create_task(part(scene)) for scene in scenes)
         return list(await asyncio.gather(*episodes))
     finally:
-        for episode in episodes:
-            episode.cancel()
+        _cancel(episodes)
         await asyncio.gather(*episodes, return_exceptions=True)
+        for speaker in waiting.values():
+            speaker.close()
+
+
+def _cancel(episodes: Sequence[asyncio.Task[Trajectory]]) -> None:
+    for episode in episodes:
+        episode.cancel()
 
 
 def run_async(work: Coroutine[Any, Any, T]) -> T:
@@ -58,19 +76,15 @@ async def _episode(
     actor: Actor, speaker: Speaker, scene: Scene, task: Task, toolbox: Toolbox, limits: EpisodeLimits, cut: Cut
 ) -> Trajectory:
     dialogue: list[Message] = []
-    try:
-        async with toolbox.open(scene.problem, scene.seed) as session:
-            ending = await _converse(speaker, scene, dialogue, session, task, limits, cut)
-        trace = speaker.trace()
-    finally:
-        speaker.close()
+    async with toolbox.open(scene.problem, scene.seed) as session:
+        ending = await _converse(speaker, scene, dialogue, session, task, limits, cut)
     trajectory = Trajectory(
         id=scene.id,
         problem_id=scene.problem.id,
         actor=actor.name,
         messages=tuple(dialogue),
         ending=ending,
-        tokens=trace,
+        tokens=speaker.trace(),
     )
     return judge(trajectory, scene, task)
 

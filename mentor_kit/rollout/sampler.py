@@ -9,6 +9,7 @@ queued, and slow tools overlap with sampling.
 from __future__ import annotations
 
 import asyncio
+import itertools
 from collections.abc import Iterable
 
 from mentor_kit.policy import Completion, Engine, SampleRequest
@@ -24,13 +25,16 @@ class EngineSampler:
         self._engine = engine
         self._deterministic = deterministic
         self._order: dict[str, int] = {}
+        self._entered = itertools.count()
         self._waiting: dict[str, tuple[SampleRequest, asyncio.Future[Completion]]] = {}
         self._submitted: dict[str, asyncio.Future[Completion]] = {}
+        self._cancelled: set[str] = set()
+        """Requests that were cancelled before the engine knew them."""
         self._pump: asyncio.Task[None] | None = None
 
     def enter(self, session: str) -> None:
         """An episode begins; barriers wait for it from now on."""
-        self._order[session] = len(self._order)
+        self._order[session] = next(self._entered)
 
     def leave(self, session: str) -> None:
         """An episode ended; its keys and values are released."""
@@ -48,10 +52,17 @@ class EngineSampler:
             self._submitted[request.id] = future
             if self._pump is None or self._pump.done():
                 self._pump = asyncio.create_task(self._overlap())
-        return await future
+        try:
+            return await future
+        except asyncio.CancelledError:
+            self._engine.cancel(request.id)
+            raise
 
     def cancel(self, request_id: str) -> None:
-        self._engine.cancel(request_id)
+        if request_id in self._waiting:
+            self._cancelled.add(request_id)
+        else:
+            self._engine.cancel(request_id)
 
     def release(self, session: str) -> None:
         self._engine.release(session)
@@ -62,10 +73,14 @@ class EngineSampler:
             return
         batch = sorted(self._waiting.values(), key=lambda item: self._order.get(item[0].session, -1))
         self._waiting = {}
+        # all at once, so that an error reaches those as well that were not submitted yet
+        self._submitted.update({request.id: future for request, future in batch})
         try:
-            for request, future in batch:
+            for request, _ in batch:
                 self._engine.submit(request)
-                self._submitted[request.id] = future
+                if request.id in self._cancelled:
+                    self._engine.cancel(request.id)
+                    self._cancelled.remove(request.id)
             while self._engine.busy:
                 self._deliver(self._engine.step())
         except Exception as error:  # noqa: BLE001 (it belongs to the episodes that wait, and reaches them)
@@ -81,8 +96,9 @@ class EngineSampler:
 
     def _deliver(self, completions: Iterable[Completion]) -> None:
         for completion in completions:
-            future = self._submitted.pop(completion.id)
-            if not future.done():
+            # the engine may still end requests of episodes that were given up, here or in an earlier sampler
+            future = self._submitted.pop(completion.id, None)
+            if future is not None and not future.done():
                 future.set_result(completion)
 
     def _fail(self, error: Exception) -> None:

@@ -41,9 +41,11 @@ async def run_call(
 async def _execute(call: ToolCall, session: ToolSession) -> tuple[ToolCall, str]:
     try:
         text = as_text(await session.call(call.name, call.arguments))
-    except (KeyboardInterrupt, asyncio.CancelledError):
+    except (KeyboardInterrupt, GeneratorExit):
         raise
     except BaseException as error:  # noqa: BLE001 (a tool may raise anything, even SystemExit: its call failed)
+        if isinstance(error, asyncio.CancelledError) and _episode_is_cancelled():
+            raise
         reason = _reason(error)
         return call.at(CallState.FAILED, reason), f"error: {reason}"
     return call.at(CallState.EXECUTED), text
@@ -51,9 +53,20 @@ async def _execute(call: ToolCall, session: ToolSession) -> tuple[ToolCall, str]
 
 def as_text(value: Any) -> str:
     """A tool's value as the model reads it: text as it is, everything else as JSON."""
-    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False, default=str)
+    return _unicode(value if isinstance(value, str) else json.dumps(value, ensure_ascii=False, default=str))
 
 
 def _reason(error: BaseException) -> str:
-    text = " ".join(str(error).split()) or type(error).__name__
+    text = " ".join(_unicode(str(error)).split()) or type(error).__name__
     return text if isinstance(error, ToolError) else f"{type(error).__name__}: {text}"
+
+
+def _unicode(text: str) -> str:
+    """Lone surrogates, as in odd file names, become '?': no tokenizer and no file could take them."""
+    return text.encode("utf-8", "replace").decode("utf-8")
+
+
+def _episode_is_cancelled() -> bool:
+    """Whether the episode itself is to end; otherwise only something inside a tool was cancelled."""
+    task = asyncio.current_task()
+    return task is not None and task.cancelling() > 0

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+import string
 from pathlib import Path
 
-import pytest
-from tokenizers import Tokenizer, decoders, models, pre_tokenizers
+from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers
 from transformers import PreTrainedTokenizerFast
 
 from mentor_kit.chat import ChatFormat, TransformersTokenizer
@@ -22,12 +22,14 @@ LLAMA3 = """{{- bos_token }}
 {{- system_message }}{{- "<|eot_id|>" }}
 {%- for message in messages %}
     {%- if not (message.role == 'tool' or 'tool_calls' in message) %}
-        {{- '<|start_header_id|>' + message['role'] + '<|end_header_id|>\\n\\n'+ message['content'] | trim + '<|eot_id|>' }}
+        {{- '<|start_header_id|>' + message['role'] + '<|end_header_id|>\\n\\n' }}
+        {{- message['content'] | trim + '<|eot_id|>' }}
     {%- elif 'tool_calls' in message %}
-        {%- if not message.tool_calls|length == 1 %}{{- raise_exception("only single tool-calls at once!") }}{%- endif %}
+        {%- if not message.tool_calls|length == 1 %}{{- raise_exception("only one call!") }}{%- endif %}
         {%- set tool_call = message.tool_calls[0].function %}
         {{- '<|start_header_id|>assistant<|end_header_id|>\\n\\n' -}}
-        {{- '{"name": "' + tool_call.name + '", "parameters": ' }}{{- tool_call.arguments | tojson }}{{- "}<|eot_id|>" }}
+        {{- '{"name": "' + tool_call.name + '", "parameters": ' }}
+        {{- tool_call.arguments | tojson }}{{- "}<|eot_id|>" }}
     {%- else %}
         {{- "<|start_header_id|>ipython<|end_header_id|>\\n\\n" }}{{- message.content | tojson }}{{- "<|eot_id|>" }}
     {%- endif %}
@@ -41,11 +43,13 @@ QWEN3 = """{%- if tools %}{{- '<|im_start|>system\\n# Tools\\n' }}
 {%- set ns = namespace(last=0) %}
 {%- for message in messages %}{%- if message.role == 'user' %}{%- set ns.last = loop.index0 %}{%- endif %}{%- endfor %}
 {%- for message in messages %}
-    {%- if message.role in ['user', 'system'] %}{{- '<|im_start|>' + message.role + '\\n' + message.content + '<|im_end|>\\n' }}
+    {%- if message.role in ['user', 'system'] %}
+        {{- '<|im_start|>' + message.role + '\\n' + message.content + '<|im_end|>\\n' }}
     {%- elif message.role == 'assistant' %}
         {{- '<|im_start|>assistant\\n' }}
         {%- set thought = message.reasoning_content or '' %}
-        {%- if loop.index0 > ns.last and (loop.last or thought) %}{{- '<think>\\n' + thought + '\\n</think>\\n\\n' }}{%- endif %}
+        {%- if loop.index0 > ns.last and (loop.last or thought) %}
+            {{- '<think>\\n' + thought + '\\n</think>\\n\\n' }}{%- endif %}
         {{- message.content }}
         {%- for call in message.tool_calls or [] %}
             {%- if message.content or not loop.first %}{{- '\\n' }}{%- endif %}
@@ -66,12 +70,14 @@ SPECIAL = ["<|im_start|>", "<|im_end|>", "<|eot_id|>", "<|start_header_id|>", "<
 
 
 def make_tokenizer(template: str | None, **options: object) -> PreTrainedTokenizerFast:
-    """Byte-level, one token a byte, but for the merge of two newlines (a boundary that could merge) and control tokens."""
+    """One token a byte, but for control tokens and pairs of newlines, which merge across boundaries."""
     alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())
     vocabulary = {character: index for index, character in enumerate(alphabet)}
     vocabulary["ĊĊ"] = len(vocabulary)
     inner = Tokenizer(models.BPE(vocab=vocabulary, merges=[("Ċ", "Ċ")]))
-    inner.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    inner.pre_tokenizer = pre_tokenizers.Sequence(
+        [pre_tokenizers.Split(Regex(r"\n+"), "isolated"), pre_tokenizers.ByteLevel(False, use_regex=False)]
+    )
     inner.decoder = decoders.ByteLevel()
     tokenizer = PreTrainedTokenizerFast(
         tokenizer_object=inner, bos_token="<s>", eos_token="</s>", additional_special_tokens=SPECIAL[:5], **options
@@ -84,16 +90,14 @@ def make_format(template: str, **options: object) -> ChatFormat:
     return ChatFormat(TransformersTokenizer(make_tokenizer(template, **options), name="test"))
 
 
-@pytest.fixture(scope="session")
-def hermes() -> ChatFormat:
-    return make_format(HERMES)
-
-
-@pytest.fixture(scope="session")
-def llama3() -> ChatFormat:
-    return make_format(LLAMA3)
-
-
-@pytest.fixture(scope="session")
-def qwen3() -> ChatFormat:
-    return make_format(QWEN3)
+def metaspace_tokenizer(template: str) -> PreTrainedTokenizerFast:
+    """One token a character, and a mark before the first word of a text, as SentencePiece does."""
+    vocabulary = {character: index for index, character in enumerate(["<unk>", "▁", "\n", *string.printable[:94]])}
+    inner = Tokenizer(models.BPE(vocab=vocabulary, merges=[], unk_token="<unk>"))
+    inner.pre_tokenizer = pre_tokenizers.Metaspace(prepend_scheme="first")
+    inner.decoder = decoders.Metaspace(prepend_scheme="first")
+    tokenizer = PreTrainedTokenizerFast(
+        tokenizer_object=inner, unk_token="<unk>", eos_token="</s>", additional_special_tokens=SPECIAL[:2]
+    )
+    tokenizer.chat_template = template
+    return tokenizer
