@@ -54,10 +54,12 @@ class PolicySpeaker:
         self._version = 0
 
     async def respond(self, messages: Sequence[Message]) -> Reply:
-        transcript = self._hear(messages)
-        limit, finish_when_full = self._room(transcript)
+        transcript, heard = self._hear(messages)
+        limit, finish_when_full = self._room(transcript, len(heard))
         if limit <= 0:
+            # what leaves no room for a turn stays out of the trace: an update could not take it
             return Reply(assistant(), finish=finish_when_full)
+        transcript.inserted(heard)
         completion = await self._actor.sampler.sample(self._request(transcript, limit))
         if self._turns == 0:
             self._version = completion.version
@@ -75,19 +77,18 @@ class PolicySpeaker:
     def close(self) -> None:
         self._actor.sampler.leave(self._scene.id)
 
-    def _hear(self, messages: Sequence[Message]) -> Transcript:
-        """The transcript with the messages that came since the last turn."""
+    def _hear(self, messages: Sequence[Message]) -> tuple[Transcript, list[int]]:
+        """The transcript so far, and what to insert for the messages that came since the last turn."""
         if self._transcript is None:
             self._transcript = Transcript(self._actor.format.open(messages, self._scene.tools))
-        else:
-            self._transcript.inserted(self._actor.format.between(messages, tools=self._scene.tools))
-        return self._transcript
+            return self._transcript, []
+        return self._transcript, self._actor.format.between(messages, tools=self._scene.tools)
 
-    def _room(self, transcript: Transcript) -> tuple[int, Literal["length", "context"]]:
-        """How many tokens the turn may have, and what the episode ends by when there are none left."""
+    def _room(self, transcript: Transcript, heard: int) -> tuple[int, Literal["context", "length"]]:
+        """How many tokens the turn may have after `heard` more, and what the episode ends by when none are left."""
         limits = self._actor.limits
-        context = self._actor.context - len(transcript.context)
-        response = limits.max_response_tokens - transcript.response_length
+        context = self._actor.context - len(transcript.context) - heard
+        response = limits.max_response_tokens - transcript.response_length - heard
         return min(context, response, limits.max_turn_tokens), "context" if context <= response else "length"
 
     def _request(self, transcript: Transcript, limit: int) -> SampleRequest:

@@ -59,6 +59,10 @@ class ToyFormat:
         words = "\n".join(line for line in lines if not line.startswith("!"))
         return assistant(words, calls=[_call(line) for line in lines if line.startswith("!")])
 
+    def render_turn(self, message: Message) -> list[int]:
+        calls = [f"!{call.name} {json.dumps(call.arguments)}" for call in message.tool_calls]
+        return [*encode("\n".join([*([message.content] if message.content else []), *calls])), END]
+
     def truncate(self, text: str, limit: int) -> tuple[str, bool]:
         return (text, False) if len(text) <= limit else (text[: limit - 1] + "~", True)
 
