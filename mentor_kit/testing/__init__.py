@@ -1,0 +1,1 @@
+"""Contract suites: what every backend is held to."""
