@@ -54,6 +54,7 @@ TaskSlot: TypeAlias = Annotated[Slot, Fills("tasks")]
 BackendSlot: TypeAlias = Annotated[Slot, Fills("backends")]
 StageSlot: TypeAlias = Annotated[Slot, Fills("stages")]
 TrackerSlot: TypeAlias = Annotated[Slot, Fills("trackers")]
+EvaluationSlot: TypeAlias = Annotated[Slot, Fills("evaluations")]
 
 
 class GateSpec(Slot):

@@ -246,13 +246,17 @@ def explain(error: ValidationError, model: type[BaseModel]) -> list[tuple[tuple[
 
 def _keys(model: Any, place: tuple[str | int, ...]) -> list[str]:
     """The keys a model takes at a place inside it."""
+    choices = [model]
     for step in place:
         if isinstance(step, int):
             continue
-        fields = getattr(model, "model_fields", {})
-        annotation = next((f.annotation for n, f in fields.items() if step in (n, f.alias)), None)
-        models = [arg for arg in _leaves(annotation) if hasattr(arg, "model_fields")]
-        model = models[0] if models else None
+        # a step may also name the member of a union that the next steps are about
+        if named := [choice for choice in choices if getattr(choice, "__name__", "") == step]:
+            choices = named
+            continue
+        fields = [f for choice in choices for n, f in choice.model_fields.items() if step in (n, f.alias)]
+        choices = [arg for f in fields for arg in _leaves(f.annotation) if hasattr(arg, "model_fields")]
+    model = choices[0] if choices else None
     return [field.alias or name for name, field in getattr(model, "model_fields", {}).items()]
 
 

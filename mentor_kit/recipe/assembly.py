@@ -21,7 +21,7 @@ from mentor_kit.recipe.model import Recipe
 from mentor_kit.reward import Gate, Reward, WeightedTerm
 from mentor_kit.rollout import Sampling
 from mentor_kit.slot import RewardSpec, Slot
-from mentor_kit.stages import EvaluationPlan, Experiment, SplitPlan, Stage
+from mentor_kit.stages import Experiment, Stage
 from mentor_kit.task import Task
 from mentor_kit.tool import FunctionTools, Toolbox, ToolSource
 
@@ -60,12 +60,13 @@ def assemble(loaded: LoadedRecipe, registry: Registry, parts: Parts | None = Non
         toolbox=parts.toolbox,
         limits=parts.limits,
         sampling=sampling_of(recipe),
-        evaluation=evaluation_of(recipe),
+        evaluation=recipe.evaluate,
         teacher=parts.teacher,
         reward=parts.reward,
         deterministic=_deterministic(recipe, policy.info.device),
         system=recipe.rollout.system or "",
         build_teacher=lambda slot: _teacher(registry.build("teachers", slot, parts.context)),
+        build_evaluation=lambda slot: registry.build("evaluations", slot, parts.context),
     )
 
 
@@ -175,17 +176,6 @@ def sampling_of(recipe: Recipe) -> Sampling:
     """How training rollouts are drawn."""
     rollout = recipe.rollout
     return Sampling(temperature=rollout.temperature, top_p=rollout.top_p, top_k=rollout.top_k)
-
-
-def evaluation_of(recipe: Recipe) -> EvaluationPlan:
-    """When and on what to evaluate."""
-    plan = recipe.evaluate
-    return EvaluationPlan(
-        every=plan.every or 0,
-        at_start=plan.at_start,
-        at_end=plan.at_end,
-        on=tuple(SplitPlan(split=on.split, problems=on.problems, samples=on.samples) for on in plan.on),
-    )
 
 
 def build_stages(recipe: Recipe, registry: Registry, context: BuildContext) -> list[tuple[str, Stage]]:

@@ -95,10 +95,10 @@ def find_recipe(recipe: str | Path) -> Path:
 def shipped_recipes() -> dict[str, Path]:
     """Recipes by name: those that come with mentor-kit, and those of plugins."""
     found: dict[str, Path] = {}
-    for root in (Path(__file__).parent / "shipped", Path(__file__).parents[2] / "recipes"):
-        if root.is_dir():
-            for file in sorted(root.rglob("*.yaml")):
-                found.setdefault(str(file.relative_to(root).with_suffix("")).replace("\\", "/"), file)
+    installed, source_tree = Path(__file__).parent / "shipped", Path(__file__).parents[2] / "recipes"
+    root = installed if installed.is_dir() else source_tree
+    for file in sorted(root.rglob("*.yaml")):
+        found[file.relative_to(root).with_suffix("").as_posix()] = file
     return found | _registered()
 
 
@@ -146,10 +146,29 @@ def _faults(source: Source, error: ValidationError) -> list[str]:
     from mentor_kit.hooks.registry import explain
 
     found = []
-    for place, message in explain(error, Recipe):
+    for place, message in _of_best_members(explain(error, Recipe)):
         path = _real_path(source.data, place)
         found.append(fault(source, path, message, key=message.startswith("unknown key")))
     return list(dict.fromkeys(found))
+
+
+def _of_best_members(faults: list[tuple[Path_, str]]) -> list[tuple[Path_, str]]:
+    """Where a value may be one of several models, the faults of the model it comes closest to."""
+
+    def member(place: Path_) -> tuple[Path_, str] | None:
+        found = next((index for index, step in enumerate(place) if isinstance(step, str) and step[:1].isupper()), None)
+        return None if found is None else (place[:found], str(place[found]))
+
+    counts: dict[tuple[Path_, str], int] = {}
+    for place, _ in faults:
+        if (key := member(place)) is not None:
+            counts[key] = counts.get(key, 0) + 1
+
+    def is_best(place: Path_) -> bool:
+        key = member(place)
+        return key is None or key == min((k for k in counts if k[0] == key[0]), key=lambda k: counts[k])
+
+    return [(place, message) for place, message in faults if is_best(place)]
 
 
 def _real_path(data: Any, place: Path_) -> Path_:

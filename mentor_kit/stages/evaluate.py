@@ -12,6 +12,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from mentor_kit.record import Json, Record
 from mentor_kit.reward import Breakdown, Scored
 from mentor_kit.rollout import Sampling
+from mentor_kit.slot import EvaluationSlot, Slot
 from mentor_kit.stage import StageContext
 from mentor_kit.stages.experiment import Experiment, demonstrate
 from mentor_kit.stages.measures import reward_measures, trajectory_measures
@@ -43,8 +44,8 @@ class EvaluationPlan(Record):
     """Evaluate before the first step of the first training stage."""
     at_end: bool = True
     """Evaluate after the last step of each training stage."""
-    on: tuple[SplitPlan, ...] = ()
-    """The splits."""
+    on: tuple[SplitPlan | EvaluationSlot, ...] = ()
+    """Splits of the task, and evaluations of plugins as `{use: name, with: {…}}`."""
 
     def due(self, step: int, steps: int) -> bool:
         """Whether to evaluate after `step` of `steps`."""
@@ -58,8 +59,8 @@ class EvaluateOptions(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    on: tuple[SplitPlan, ...] = ()
-    """The splits; those of the recipe's `evaluate`, or else both evaluation splits, if left out."""
+    on: tuple[SplitPlan | EvaluationSlot, ...] = ()
+    """As the recipe's `evaluate.on`; those of the recipe's `evaluate`, or else both evaluation splits, if left out."""
 
 
 @dataclass(frozen=True)
@@ -77,16 +78,20 @@ class EvaluateStage:
 
 
 def evaluate(
-    experiment: Experiment, context: StageContext, step: int, splits: Sequence[SplitPlan]
+    experiment: Experiment, context: StageContext, step: int, on: Sequence[SplitPlan | Slot]
 ) -> dict[str, dict[str, Json]]:
-    """Play and report every split; reports by split, as written to the run folder."""
+    """Play and report every split and every plugin's evaluation; reports by name, as written to the run folder."""
     reports = {}
-    for plan in splits:
-        report, scored = evaluate_split(experiment, context, plan)
+    for plan in on:
+        if isinstance(plan, SplitPlan):
+            report, scored = evaluate_split(experiment, context, plan)
+        else:
+            report, scored = experiment.evaluation_of(plan).evaluate(experiment, context)
         report = {"step": step, "stage": context.key, **report}
-        context.write_evaluation(f"{context.key}-{step:06d}-{plan.split}", report, scored)
-        context.emit("evaluation", **{name: value for name, value in report.items() if name != "outcomes"})
-        reports[plan.split] = report
+        name = str(report["split"])
+        context.write_evaluation(f"{context.key}-{step:06d}-{name}", report, scored)
+        context.emit("evaluation", **{key: value for key, value in report.items() if key != "outcomes"})
+        reports[name] = report
     return reports
 
 

@@ -12,6 +12,7 @@ from mentor_kit.chat.format import ChatFormat
 from mentor_kit.demonstration import Demonstration, Demonstrations, Teacher
 from mentor_kit.errors import UsageError
 from mentor_kit.policy import Policy, derive_seed
+from mentor_kit.record import Json
 from mentor_kit.reward import Reward, Scored
 from mentor_kit.rollout import EngineSampler, PolicyActor, Sampling, play, run_async
 from mentor_kit.slot import Slot
@@ -24,6 +25,18 @@ if TYPE_CHECKING:
     from mentor_kit.stages.evaluate import EvaluationPlan
 
 Keep = Literal["right", "all"]
+
+
+class Evaluation(Protocol):
+    """A way to evaluate of one's own (a benchmark with its own checker). Built by an evaluations plugin."""
+
+    def evaluate(self, experiment: Experiment, context: StageContext) -> tuple[dict[str, Json], list[Scored]]:
+        """The report and what was played.
+
+        The report has at least `split` (the evaluation's name), `problems`, and `greedy` with `accuracy`, `low`
+        and `high`; see docs/plugins.md.
+        """
+        ...
 
 
 class Stage(Protocol):
@@ -58,6 +71,8 @@ class Experiment:
     """A system message for problems that bring none."""
     build_teacher: Callable[[Slot], Teacher] | None = None
     """Makes a teacher that a stage's own options name."""
+    build_evaluation: Callable[[Slot], Evaluation] | None = None
+    """Makes an evaluation that `evaluate.on` names."""
     demonstrations: Demonstrations = field(default_factory=Demonstrations)
     """What the teacher has shown so far in this run."""
 
@@ -125,6 +140,16 @@ class Experiment:
         if self.teacher is None:
             raise UsageError("this stage needs a teacher", hint="add `teacher: {use: scripted}` to the recipe")
         return self.teacher
+
+    def evaluation_of(self, slot: Slot) -> Evaluation:
+        """The evaluation that a recipe names.
+
+        Raises:
+            UsageError: this experiment was made without plugins.
+        """
+        if self.build_evaluation is None:
+            raise UsageError(f"evaluation {slot.use!r}: this experiment was assembled without plugins")
+        return self.build_evaluation(slot)
 
     def score(self, trajectories: Sequence[Trajectory], problems: Sequence[Problem]) -> list[Scored]:
         """Rewards for trajectories of the problems, in order.

@@ -79,6 +79,7 @@ class GRPOStage:
     def run(self, experiment: Experiment, context: StageContext) -> None:
         options = self.options
         objective = _with_constant_length(options.objective, experiment.limits.max_response_tokens)
+        _warn_of_filtered_sampling(experiment, context)
         done = begin(experiment, context, options.optimizer.spec, reference=objective.needs_reference)
         stream = ProblemStream(experiment, context, position=int((context.resumed() or {}).get("position", 0)))
         for step in range(done + 1, options.steps + 1):
@@ -170,6 +171,12 @@ class GRPOStage:
             seconds_update=seconds[1],
             seconds=sum(seconds),
         )
+
+
+def _warn_of_filtered_sampling(experiment: Experiment, context: StageContext) -> None:
+    """Log-probabilities are of the full distribution, so filtered samples are not drawn from what is trained."""
+    if experiment.sampling.top_p < 1 or experiment.sampling.top_k > 0:
+        context.emit("note", text="rollouts are drawn with top-p or top-k: training on them is biased; 1 and 0 are not")
 
 
 def _is_flat(group: Sequence[Scored]) -> bool:
