@@ -36,6 +36,7 @@ class ChatFormat:
         self._renderer = Renderer(tokenizer)
         self.parser = parser or _choose(tokenizer, self._renderer)
         self._opened: Recent[tuple[tuple[int, ...], tuple[Tool, ...]]] = Recent(256)
+        self._first: Recent[tuple[int, ...]] = Recent(16)
         self._inserted: Recent[tuple[tuple[int, ...], tuple[Tool, ...]]] = Recent(4096)
         self._opening_ids = tokenizer.encode(self._renderer.opening)
 
@@ -108,7 +109,11 @@ class ChatFormat:
         return (cut, True) if was_cut else (valid_unicode(text), False)
 
     def _open(self, messages: Sequence[Message], tools: Mapping[str, Tool]) -> tuple[int, ...]:
-        return tuple(self.tokenizer.encode(self._renderer.prompt(messages, tools)))
+        # the first message with the tools is the longest by far, and the same for all problems of a task
+        stop = self._renderer.dialect.plain.stop
+        first, ended, rest = self._renderer.prompt(messages, tools).partition(stop)
+        first_ids = self._first.get((first, ended), lambda: tuple(self.tokenizer.encode(first + ended)))
+        return (*first_ids, *self._after(stop, [self.tokenizer.special[stop]], rest)) if rest else first_ids
 
     def _between(self, messages: Sequence[Message], tools: Mapping[str, Tool], closed: bool) -> tuple[int, ...]:
         stop, text = self._renderer.between(messages, tools)

@@ -83,7 +83,7 @@ class TransformersTokenizer:
     def __init__(self, tokenizer: Any, *, name: str | None = None) -> None:
         self.inner = tokenizer
         self._name = name or str(tokenizer.name_or_path or "the tokenizer")
-        if not tokenizer.chat_template:
+        if not getattr(tokenizer, "chat_template", None):
             raise ChatError(
                 f"the tokenizer of {self._name!r} has no chat template",
                 hint="give one in the recipe: `student: {chat_template: hermes}` for the one that comes with "

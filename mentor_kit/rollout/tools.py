@@ -43,7 +43,7 @@ async def _execute(call: ToolCall, session: ToolSession) -> tuple[ToolCall, str]
         text = as_text(await session.call(call.name, call.arguments))
     except (KeyboardInterrupt, GeneratorExit):
         raise
-    except BaseException as error:
+    except BaseException as error:  # a tool may raise anything, even SystemExit: its call failed
         if isinstance(error, asyncio.CancelledError) and _episode_is_cancelled():
             raise
         reason = _reason(error)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import itertools
+from collections import defaultdict
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, Protocol
@@ -102,17 +104,17 @@ class Experiment:
     def play_student(
         self, problems: Sequence[Problem], rollouts: int, sampling: Sampling, *seed: int | str
     ) -> list[Trajectory]:
-        """`rollouts` episodes for each problem, those of a problem next to each other."""
-        scenes = [
-            Scene(
-                id=f"{problem.id}#{index}",
-                problem=problem,
-                tools=self.toolbox.tools(problem),
-                seed=derive_seed(self.seed, *seed, problem.id, index),
-            )
-            for problem in problems
-            for index in range(rollouts)
-        ]
+        """`rollouts` episodes for each problem, those of a problem next to each other.
+
+        A problem may come several times, as where a task has few: each time its episodes are other ones.
+        """
+        indices: defaultdict[str, Iterator[int]] = defaultdict(itertools.count)
+        scenes = []
+        for problem in problems:
+            tools = self.toolbox.tools(problem)
+            for index in itertools.islice(indices[problem.id], rollouts):
+                seed_of_episode = derive_seed(self.seed, *seed, problem.id, index)
+                scenes.append(Scene(id=f"{problem.id}#{index}", problem=problem, tools=tools, seed=seed_of_episode))
         return run_async(
             play(
                 self.student(sampling),
@@ -180,7 +182,8 @@ def demonstrate(
     """Demonstrations for the problems: those there are already, and the teacher's for the rest.
 
     What is new and kept is written to the run folder and added to the experiment; without `record` neither,
-    and nothing that is there already is looked at.
+    and nothing that is there already is looked at. Wrong ones that an earlier stage kept are passed over, not
+    asked for again, unless `keep` is all.
 
     Raises:
         UsageError: there is no teacher.
@@ -188,13 +191,14 @@ def demonstrate(
     teacher = teacher or experiment.teacher_of(None)
     if not record:
         return _ask(teacher, problems, keep)
-    missing = [problem for problem in problems if not experiment.demonstrations.of(problem)]
+    missing = {problem.id: problem for problem in problems if not experiment.demonstrations.of(problem)}
     if missing:
-        fresh = _ask(teacher, missing, keep)
+        fresh = _ask(teacher, list(missing.values()), keep)
         context.write_demonstrations(fresh)
         for demonstration in fresh:
             experiment.demonstrations.add(demonstration)
-    return [demonstration for problem in problems for demonstration in experiment.demonstrations.of(problem)]
+    found = (demonstration for problem in problems for demonstration in experiment.demonstrations.of(problem))
+    return [demonstration for demonstration in found if keep == "all" or demonstration.correct]
 
 
 def _ask(teacher: Teacher, problems: Sequence[Problem], keep: Keep) -> list[Demonstration]:

@@ -16,6 +16,7 @@ import numpy as np
 from pydantic import BaseModel, ConfigDict, Field
 
 from mentor_kit.advantages import advantages
+from mentor_kit.errors import DataError
 from mentor_kit.objective import Objective
 from mentor_kit.policy import LossMetrics, StepMetrics, TokenGroup, derive_seed
 from mentor_kit.reward import Scored
@@ -95,20 +96,25 @@ class GRPOStage:
     def _play(self, experiment: Experiment, context: StageContext, stream: ProblemStream, step: int) -> Batch:
         """Groups of scored trajectories; with `resample`, fresh groups in place of those without spread."""
         batch, options = Batch(), self.options
-        flat: list[list[Scored]] = []
-        while batch.rounds <= options.resample and len(batch.groups) < options.problems:
-            problems = stream.take(options.problems - len(batch.groups))
+        groups: list[list[Scored]] = []
+        while batch.rounds <= options.resample and (wanted := options.problems - len(groups) + batch.flat_groups) > 0:
+            problems = stream.take(wanted)
             trajectories = experiment.play_student(
                 problems, options.group, experiment.sampling, context.key, step, batch.rounds
             )
             scored = experiment.score(trajectories, problems)
             batch.played += scored
             batch.rounds += 1
-            for group in by_problem(scored, options.group):
-                (flat if _is_flat(group) else batch.groups).append(group)
-        batch.flat_groups = len(flat)
-        # what could not be replaced stays: it weighs nothing in most objectives, but is part of the batch
-        batch.groups += flat[: options.problems - len(batch.groups)]
+            groups += by_problem(scored, options.group)
+            batch.flat_groups = sum(map(_is_flat, groups))
+        # what could not be replaced stays in its place, so that minibatches get their share of it
+        surplus = len(groups) - options.problems
+        for group in reversed(groups):
+            if surplus > 0 and _is_flat(group):
+                surplus -= 1
+            else:
+                batch.groups.append(group)
+        batch.groups.reverse()
         return batch
 
     def _update(
@@ -136,8 +142,15 @@ class GRPOStage:
         groups = []
         for group, row in zip(batch.groups, estimates, strict=True):
             traces = [item.trajectory.tokens for item in group if item.trajectory.tokens is not None]
+            if not any(trace.sampled for trace in traces):
+                continue  # the prompt fills the context: nothing was said, and an update could not take it
             trained = [item.trajectory.ended or not self.options.mask_unended for item in group]
             groups.append(token_group(traces, [float(value) for value in row], trained=trained))
+        if not groups:
+            raise DataError(
+                f"every prompt of step {step} fills the model's context of {experiment.policy.info.context} tokens",
+                hint="take shorter problems, fewer tools, or a student with a longer context",
+            )
         return groups
 
     def _report(

@@ -50,8 +50,8 @@ class ProblemStream:
     def _shown(self, problems: Sequence[Problem]) -> list[Problem]:
         if self._experiment.teacher is None:
             return list(problems)
-        demonstrate(self._experiment, self._context, problems)
-        return [problem for problem in problems if self._experiment.demonstrations.of(problem)]
+        shown = {found.problem_id for found in demonstrate(self._experiment, self._context, problems)}
+        return [problem for problem in problems if problem.id in shown]
 
     def _at(self, position: int) -> Problem:
         if position >= len(self._known) and not self._complete:

@@ -34,6 +34,7 @@ def learning_rate(options: OptimizerOptions, step: int, steps: int) -> float:
         return options.lr * step / options.warmup
     if options.schedule == "constant":
         return options.lr
-    progress = (step - options.warmup) / max(steps - options.warmup, 1)
+    # the first step after the warm-up still has the whole rate; `final` would be that of a step after the last
+    progress = (step - 1 - options.warmup) / (steps - options.warmup)
     fall = progress if options.schedule == "linear" else (1 - math.cos(math.pi * progress)) / 2
     return options.lr * (1 - (1 - options.final) * fall)

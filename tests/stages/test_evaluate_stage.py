@@ -1,0 +1,152 @@
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from stage_fakes import Digits, GappyTeacher, ListContext, RecordingPolicy, experiment
+
+from mentor_kit.stages import EvaluationPlan, SplitPlan, evaluate, evaluate_split
+from mentor_kit.stages.evaluate import EvaluateOptions, EvaluateStage, flat
+from mentor_kit.statistics import mean_interval, wilson
+from mentor_kit.task import IN_DOMAIN, OUT_OF_DOMAIN
+
+
+def always(text: str) -> RecordingPolicy:
+    return RecordingPolicy(lambda request, version: text)
+
+
+def report_of(policy: RecordingPolicy, plan: SplitPlan, **changes: Any) -> tuple[dict[str, Any], list[Any]]:
+    return evaluate_split(experiment(policy, **changes), ListContext(policy), plan)
+
+
+def test_a_report_by_hand():
+    # 3 is right for i3 alone of i0 … i4; sampled episodes say 3 the first time and 4 the second
+    def speak(request: Any, version: int) -> str:
+        return "3" if request.temperature == 0 or request.session.endswith("#0") else "4"
+
+    report, scored = report_of(RecordingPolicy(speak), SplitPlan(split=IN_DOMAIN, problems=5, samples=2))
+    low, high = wilson(1, 5)
+    assert report["greedy"] == {"accuracy": 0.2, "low": low, "high": high, "correct": 1}
+    low, high = mean_interval([0.0, 0.0, 0.0, 0.5, 0.5])
+    assert report["sampled"] == {"accuracy": 0.2, "low": low, "high": high, "correct": 2, "samples": 2}
+    assert report["outcomes"] == {"i0": [0, 0.0], "i1": [0, 0.0], "i2": [0, 0.0], "i3": [1, 0.5], "i4": [0, 0.5]}
+    assert report["groups"]["odd"]["greedy"]["accuracy"] == 0.5
+    assert report["groups"]["odd"]["sampled"]["accuracy"] == 0.25
+    assert report["groups"]["even"]["greedy"]["correct"] == 0
+    assert report["groups"]["even"]["sampled"]["accuracy"] == pytest.approx(1 / 6)
+    assert (report["split"], report["problems"], report["ended_rate"]) == (IN_DOMAIN, 5, 1.0)
+    assert report["reward"] == pytest.approx(0.3)
+    assert "accuracy" not in report
+    assert "similarity" not in report
+    assert [item.trajectory.problem_id for item in scored[:5]] == [f"i{n}" for n in range(5)]
+    assert len(scored) == 5 + 10
+
+
+def test_greedy_alone():
+    report, scored = report_of(always("1"), SplitPlan(split=IN_DOMAIN, problems=2, samples=0))
+    assert "sampled" not in report
+    assert report["outcomes"] == {"i0": [0], "i1": [1]}
+    assert len(scored) == 2
+
+
+def test_one_group_is_not_broken_down():
+    report, _ = report_of(always("1"), SplitPlan(split=IN_DOMAIN, problems=1))
+    assert report["groups"] == {}
+
+
+def test_sampled_episodes_have_the_same_seeds_at_every_step_and_for_every_student():
+    plan = (SplitPlan(split=IN_DOMAIN, problems=3, samples=2),)
+
+    def seeds(policy: RecordingPolicy) -> list[tuple[str, int]]:
+        return [(request.session, request.seed) for request in policy.engine().requests]
+
+    policy = RecordingPolicy()
+    made, context = experiment(policy), ListContext(policy)
+    evaluate(made, context, 0, plan)
+    first = seeds(policy)
+    policy.version += 1
+    evaluate(made, context, 10, plan)
+    assert seeds(policy) == first * 2
+    assert len({seed for _, seed in first[3:]}) == 6
+    assert sorted(context.evaluations) == ["0-stage-000000-in-domain", "0-stage-000010-in-domain"]
+    assert [event["step"] for event in context.of("evaluation")] == [0, 10]
+    assert all("outcomes" not in event for event in context.of("evaluation"))
+    assert "outcomes" in context.evaluations["0-stage-000010-in-domain"][0]
+
+
+def test_more_problems_leave_the_others_as_they_were():
+    few, many = RecordingPolicy(), RecordingPolicy()
+    report_of(few, SplitPlan(split=IN_DOMAIN, problems=2))
+    report_of(many, SplitPlan(split=IN_DOMAIN, problems=4))
+    shared = {request.session: request.seed for request in many.engine().requests}
+    assert all(shared[request.session] == request.seed for request in few.engine().requests)
+
+
+def test_similarity_to_the_teacher():
+    # the teacher calls `add` once for each problem; the student's calls fail, for `add` is declared only
+    report, _ = report_of(always("1"), SplitPlan(split=IN_DOMAIN, problems=2), teacher=GappyTeacher())
+    assert report["similarity"] == 0.0
+    assert report["similarity_sampled"] == 0.0
+    report, _ = report_of(
+        always("1"), SplitPlan(split=IN_DOMAIN, problems=2), teacher=GappyTeacher(silent=["i0", "i1"])
+    )
+    assert "similarity" not in report
+
+
+def test_problems_without_a_demonstration_get_one_for_right_and_nothing_for_wrong():
+    teacher = GappyTeacher(silent=["i1", "i2"])
+    plan = SplitPlan(split=IN_DOMAIN, problems=3, samples=0)
+    report, scored = report_of(always("1"), plan, teacher=teacher)
+    assert [item.reward.total for item in scored] == pytest.approx([0.1, 1.0, 0.0])
+    assert report["reward"] == pytest.approx(1.1 / 3)
+    _, plain = report_of(always("1"), plan, reward=None)
+    assert [item.reward.total for item in plain] == [0.0, 1.0, 0.0]
+
+
+def test_a_split_without_problems():
+    report, scored = report_of(always("1"), SplitPlan(split=IN_DOMAIN), task=Digits(0))
+    assert report["greedy"] == {"accuracy": 0.0, "low": 0.0, "high": 1.0, "correct": 0}
+    assert (report["problems"], scored) == (0, [])
+
+
+def test_flat_metrics_choose_a_checkpoint():
+    reports = {
+        "in-domain": {"greedy": {"accuracy": 0.5}, "sampled": {"accuracy": 0.25}, "similarity": 0.75},
+        "out-of-domain": {"greedy": {"accuracy": 1}},
+    }
+    assert flat(reports) == {
+        "in-domain/greedy": 0.5, "in-domain/sampled": 0.25, "in-domain/similarity": 0.75, "out-of-domain/greedy": 1.0,
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("on", "plan", "splits"),
+    [
+        ((), (), [IN_DOMAIN, OUT_OF_DOMAIN]),
+        ((), (SplitPlan(split="train", problems=2),), ["train"]),
+        ((SplitPlan(split=IN_DOMAIN, problems=2),), (SplitPlan(split="train"),), [IN_DOMAIN]),
+    ],
+)
+def test_the_stage_evaluates_what_it_is_told_to(on, plan, splits):
+    policy = RecordingPolicy()
+    context = ListContext(policy)
+    made = experiment(policy, evaluation=EvaluationPlan(on=plan), task=Digits(4))
+    EvaluateStage(EvaluateOptions(on=on)).run(made, context)
+    assert [event["split"] for event in context.of("evaluation")] == splits
+    assert [step for step, *_ in context.checkpoints] == [0]
+    again = ListContext(policy, state=context.checkpoints[0][1])
+    EvaluateStage(EvaluateOptions(on=on)).run(made, again)
+    assert again.events == []
+
+
+@pytest.mark.parametrize(
+    ("plan", "due"),
+    [
+        (EvaluationPlan(every=0), [6]),
+        (EvaluationPlan(every=2), [2, 4, 6]),
+        (EvaluationPlan(every=4), [4, 6]),
+        (EvaluationPlan(every=4, at_end=False), [4]),
+    ],
+)
+def test_when_evaluations_are_due(plan, due):
+    assert [step for step in range(1, 7) if plan.due(step, 6)] == due

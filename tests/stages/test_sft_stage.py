@@ -1,0 +1,151 @@
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from rollout_fakes import ASSISTANT, END, TOOL, USER, encode
+from stage_fakes import (
+    Digits,
+    GappyTeacher,
+    ListContext,
+    RecordingPolicy,
+    demonstration,
+    experiment,
+    plain,
+    question_of,
+)
+
+from mentor_kit.errors import DataError, Interrupted, UsageError
+from mentor_kit.policy import TokenGroup
+from mentor_kit.slot import Slot
+from mentor_kit.stages import Experiment
+from mentor_kit.stages.sft import SFTOptions, SFTStage
+
+
+def run(made: Experiment | None = None, context: ListContext | None = None, **options: Any) -> ListContext:
+    made = made or experiment(teacher=GappyTeacher())
+    assert isinstance(made.policy, RecordingPolicy)
+    context = context or ListContext(made.policy)
+    values: dict[str, Any] = {"steps": 3, "batch": 2, "optimizer": {"lr": 0.1, "schedule": "constant"}}
+    SFTStage(SFTOptions.model_validate({**values, **options})).run(made, context)
+    return context
+
+
+def updates(context: ListContext) -> list[list[TokenGroup]]:
+    return [groups for groups, _ in context.policy.of("forward_backward")]
+
+
+def names(context: ListContext) -> list[list[str]]:
+    return [[question_of(group) for group in groups] for groups in updates(context)]
+
+
+def test_the_tokens_of_a_demonstration_and_their_mask():
+    context = run(steps=1, batch=1)
+    ((group,),) = updates(context)
+    (completion,) = group.completions
+    call, answer = [*encode("!add {}"), END], [*encode("0"), END]
+    between = [TOOL, *encode("1"), END, ASSISTANT]
+    assert group.prompt_ids.tolist() == [USER, *encode("Q p0"), END, ASSISTANT]
+    assert completion.ids.tolist() == [*call, *between, *answer]
+    assert completion.mask.tolist() == [1.0] * len(call) + [0.0] * len(between) + [1.0] * len(answer)
+    assert context.policy.of("forward_backward")[0][1].surrogate == "likelihood"
+
+
+def test_fresh_problems_at_every_step():
+    assert names(run()) == [["p0", "p1"], ["p2", "p3"], ["p4", "p5"]]
+
+
+def test_another_split_may_be_imitated():
+    assert names(run(steps=1, split="in-domain")) == [["i0", "i1"]]
+
+
+def test_a_pool_is_gone_through_again_and_again():
+    teacher = GappyTeacher()
+    assert names(run(experiment(teacher=teacher), steps=4, problems=3)) == [
+        ["p0", "p1"], ["p2", "p0"], ["p1", "p2"], ["p0", "p1"],
+    ]  # fmt: skip
+    assert [name for asked in teacher.asked for name in asked] == ["p0", "p1", "p2"]
+
+
+def test_a_task_smaller_than_the_batch():
+    teacher = GappyTeacher()
+    assert names(run(experiment(teacher=teacher, task=Digits(1)), steps=1, batch=3)) == [["p0", "p0", "p0"]]
+    assert teacher.asked == [["p0"]]
+
+
+@pytest.mark.parametrize("record", [True, False])
+def test_what_is_not_recorded_leaves_no_trace(record):
+    made = experiment(teacher=GappyTeacher())
+    context = run(made, record=record)
+    assert names(context) == [["p0", "p1"], ["p2", "p3"], ["p4", "p5"]]
+    assert len(made.demonstrations) == len(context.demonstrations) == (6 if record else 0)
+
+
+def test_only_right_demonstrations_unless_all_are_wanted():
+    teacher = GappyTeacher(wrong=["p1"])
+    assert names(run(experiment(teacher=teacher), steps=1)) == [["p0"]]
+    assert names(run(experiment(teacher=teacher), steps=1, keep="all")) == [["p0", "p1"]]
+
+
+def test_wrong_demonstrations_from_an_earlier_stage_are_not_imitated():
+    made = experiment(teacher=GappyTeacher())
+    first, second = Digits().problems("train", 0, 2)
+    made.demonstrations.add(demonstration(first, correct=False))
+    made.demonstrations.add(demonstration(second))
+    assert names(run(made, steps=1)) == [["p1"]]
+
+
+def test_a_step_without_demonstrations_is_an_error():
+    teacher = GappyTeacher(silent=["p2", "p3"])
+    with pytest.raises(DataError, match="'gappy' gave no demonstration that could be kept for step 2"):
+        run(experiment(teacher=teacher))
+
+
+def test_names_of_tools_alone_cannot_be_imitated():
+    with pytest.raises(DataError, match="problem 'p0' by 'gappy' has no dialogue to imitate"):
+        run(experiment(teacher=GappyTeacher(names_only=True)))
+
+
+def test_there_must_be_a_teacher_and_problems():
+    with pytest.raises(UsageError, match="needs a teacher"):
+        run(experiment())
+    with pytest.raises(UsageError, match="no problems in its split 'train'"):
+        run(experiment(teacher=GappyTeacher(), task=Digits(0)))
+
+
+def test_a_stage_may_have_its_own_teacher():
+    own, general = GappyTeacher(), GappyTeacher()
+    slots = []
+
+    def build(slot: Slot) -> GappyTeacher:
+        slots.append(slot)
+        return own
+
+    run(experiment(teacher=general, build_teacher=build), steps=1, teacher={"use": "special", "with": {"x": 1}})
+    assert (own.asked, general.asked) == ([["p0", "p1"]], [])
+    assert slots == [Slot(use="special", options={"x": 1})]
+
+
+@pytest.mark.parametrize("record", [True, False])
+def test_an_interrupted_run_goes_on_as_if_nothing_had_been(record):
+    options = {"steps": 5, "problems": 4, "batch": 3, "record": record}
+    whole = run(experiment(teacher=GappyTeacher(silent=["p2"])), **options)
+    policy = RecordingPolicy()
+    context = ListContext(policy, stop_at=2)
+    with pytest.raises(Interrupted):
+        run(experiment(policy, teacher=GappyTeacher(silent=["p2"])), context, **options)
+    step, state, _, _ = context.checkpoints[-1]
+    assert step == 2
+    later = RecordingPolicy()
+    made = experiment(later, teacher=GappyTeacher(silent=["p2"]))
+    for shown in context.demonstrations:
+        made.demonstrations.add(shown)
+    run(made, ListContext(later, state=state), **options)
+    assert plain([*policy.calls, *later.calls]) == plain(whole.policy.calls)
+
+
+def test_a_step_tells_what_happened():
+    event = run(steps=1).of("step")[0]
+    assert (event["step"], event["steps"], event["demonstrations"], event["loss"]) == (1, 1, 2, 0.5)
+    assert event["tokens"] == 2 * (len("!add {}") + 1 + 2)
+    assert event["tokens_per_second"] == pytest.approx(event["tokens"] / event["seconds"])
