@@ -192,4 +192,6 @@ def _check(value: Any) -> None:
         for item in value:
             _check(item)
     elif isinstance(value, bool) or not abs(value) <= LARGEST:
-        raise ToolError(f"{value} is not a number this tool can take")
+        # Python refuses to write out integers of thousands of digits, and nobody wants to read them
+        shown = value if abs(value) < 1e30 or isinstance(value, float) else "so large a number"
+        raise ToolError(f"{shown} is not a number this tool can take")

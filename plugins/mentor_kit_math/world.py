@@ -21,6 +21,7 @@ from __future__ import annotations
 import hashlib
 import math
 import random
+import re
 from collections.abc import Iterator, Sequence
 from functools import lru_cache
 from itertools import islice, product
@@ -50,6 +51,9 @@ TOLERANCE = 0.005
 HEAD_SHARE, BLIND_SHARE = 0.7, 0.95
 
 _ATTEMPTS = 400
+
+#: Digits in groups of three, with commas before the point alone.
+_THOUSANDS = re.compile(r"[+-]?\d{1,3}(,\d{3})+(\.\d*)?")
 
 
 class ArithmeticTask:
@@ -178,8 +182,7 @@ def read_number(text: str) -> float | None:
         return None
     plain = plain.removesuffix(".")
     if "," in plain:
-        head, *rest = plain.split(".")[0].lstrip("+-").split(",")
-        if not 1 <= len(head) <= 3 or any(len(part) != 3 for part in rest):
+        if not _THOUSANDS.fullmatch(plain):
             return None
         plain = plain.replace(",", "")
     if not plain or not plain.isascii() or any(letter not in "+-.0123456789eE" for letter in plain):
