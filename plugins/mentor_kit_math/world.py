@@ -135,7 +135,7 @@ class ArithmeticTask:
                 answer=written(steps[-1].value),
                 split=split,
                 group=kind if kind in (COMPOSITIONS, WORDING, LONGER) else f"{len(steps)}-step",
-                extra={"start": start, "steps": [step.model_dump() for step in steps]},
+                extra={"start": start, "steps": [step.model_dump(mode="json") for step in steps]},
             )
 
     def _question(

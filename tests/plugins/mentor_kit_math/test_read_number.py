@@ -8,11 +8,11 @@ import time
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from mentor_kit_math.world import ArithmeticTask, read_number
 
 from mentor_kit.conversation import assistant
 from mentor_kit.task import Problem
 from mentor_kit.trajectory import Ending, Trajectory
-from mentor_kit_math.world import ArithmeticTask, read_number
 
 
 @pytest.mark.parametrize(
