@@ -10,8 +10,9 @@ from __future__ import annotations
 import random
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass
+from typing import Self
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from mentor_kit.actor import EpisodeLimits, Reply, Scene
 from mentor_kit.conversation import Message, ToolCall, assistant, call
@@ -48,6 +49,14 @@ class Habits(BaseModel):
     """Work on the value before the last one."""
     wrong_box: float = Field(default=0.08, ge=0, le=1)
     """Box a number of the question in place of the result."""
+
+    @model_validator(mode="after")
+    def _leave_no_less_than_nothing(self) -> Self:
+        for kind in ("weak", "strong"):
+            total = getattr(self, f"{kind}_right") + getattr(self, f"{kind}_favourite")
+            if total > 1 + 1e-9:
+                raise ValueError(f"{kind}_right and {kind}_favourite add up to {total:g}; they may have 1 together")
+        return self
 
 
 #: Mild noise without a favourite mistake: what the skill is learned from.
