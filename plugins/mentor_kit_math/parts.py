@@ -77,5 +77,10 @@ def tiny_blank(options: Any, context: BuildContext) -> Path:
         root.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(dir=root) as temporary:
             written = write_blank(Path(temporary) / "student", context.seed)
-            written.rename(folder)
+            try:
+                written.rename(folder)
+            except OSError:
+                # another run made the same student meanwhile
+                if not (folder / "config.json").is_file():
+                    raise
     return folder

@@ -1,0 +1,204 @@
+"""What the plugin registers: names, options and their faults, and what is built."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+from mentor_kit_math import blank, parts
+from mentor_kit_math.novice import SKILL, NoviceTeacher
+from mentor_kit_math.world import ArithmeticTask
+
+from mentor_kit.actor import EpisodeLimits
+from mentor_kit.errors import ExitCode, MissingError, PluginError, UsageError
+from mentor_kit.hooks import BuildContext, Registry, SlotError, load_plugins
+from mentor_kit.slot import Slot
+from mentor_kit.task import Problem
+from mentor_kit.tool import FunctionTools, Toolbox
+
+
+@pytest.fixture(scope="module")
+def registry() -> Registry:
+    return Registry(load_plugins())
+
+
+def slot(use: str, **options: Any) -> Slot:
+    return Slot.model_validate({"use": use, "with": options})
+
+
+@pytest.mark.parametrize(
+    ("kind", "name"),
+    [
+        ("tools", "math"),
+        ("tasks", "arithmetic"),
+        ("teachers", "novice"),
+        ("students", "tiny-student"),
+        ("students", "tiny-blank"),
+    ],
+)
+def test_parts_are_registered_with_a_summary(registry: Registry, kind: Any, name: str) -> None:
+    part = registry.part(kind, name)
+    assert part.owner == "math"
+    assert part.summary
+    assert part.unavailable() == ""
+
+
+def test_registering_imports_no_torch() -> None:
+    script = (
+        "import sys; from mentor_kit.hooks import Registry, load_plugins; registry = Registry(load_plugins());"
+        "[registry.parts(kind) for kind in ('tools', 'tasks', 'teachers', 'students')];"
+        "assert not registry.faults, registry.faults;"
+        "assert not {'torch', 'transformers', 'tokenizers', 'mlx'} & set(sys.modules), 'heavy imports'"
+    )
+    ran = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True)
+    assert ran.returncode == 0, ran.stderr
+
+
+class TestTools:
+    @pytest.mark.parametrize(("options", "value"), [({}, 0.67), ({"decimals": 4}, 0.6667), ({"decimals": None}, 2 / 3)])
+    def test_results_have_the_decimals_asked_for(self, registry: Registry, options: Any, value: float) -> None:
+        tools = {tool.name: tool for tool in registry.build("tools", slot("math", **options), BuildContext(registry))}
+        assert len(tools) == 12
+        assert tools["divide"].function is not None
+        assert tools["divide"].function(a=2, b=3) == value
+
+    @pytest.mark.parametrize("options", [{"decimals": -1}, {"decimals": 13}, {"decimals": "two"}, {"decimal": 2}])
+    def test_faults(self, registry: Registry, options: Any) -> None:
+        with pytest.raises(SlotError) as caught:
+            registry.check("tools", slot("math", **options))
+        assert next(iter(options)) in str(caught.value)
+        assert caught.value.exit_code == ExitCode.USAGE
+
+
+class TestTask:
+    @pytest.mark.parametrize("gap", [False, True])
+    @pytest.mark.parametrize("blind", [False, True])
+    def test_switches(self, registry: Registry, gap: bool, blind: bool) -> None:
+        made = slot("arithmetic", capacity_gap=gap, blind_check=blind)
+        task = registry.build("tasks", made, BuildContext(registry))
+        assert isinstance(task, ArithmeticTask)
+        assert (task.capacity_gap, task.blind_check) == (gap, blind)
+
+    def test_both_are_off_unless_asked_for(self, registry: Registry) -> None:
+        task = registry.build("tasks", slot("arithmetic"), BuildContext(registry))
+        assert not task.capacity_gap
+        assert not task.blind_check
+
+    def test_a_misspelt_switch_is_named_with_the_right_one(self, registry: Registry) -> None:
+        with pytest.raises(SlotError, match="blind_check"):
+            registry.check("tasks", slot("arithmetic", blind_chek=True))
+        with pytest.raises(SlotError, match="capacity_gap"):
+            registry.check("tasks", slot("arithmetic", capacity_gap="perhaps"))
+
+
+class TestNovice:
+    def _context(self, registry: Registry, task: Any) -> BuildContext:
+        toolbox = Toolbox([FunctionTools(parts.math_tools(2))])
+        return BuildContext(registry, seed=5, task=task, toolbox=toolbox, limits=EpisodeLimits(max_turns=4))
+
+    def test_built_from_its_stage(self, registry: Registry) -> None:
+        context = self._context(registry, ArithmeticTask())
+        teacher = registry.build("teachers", slot("novice", stage="skill"), context)
+        assert isinstance(teacher, NoviceTeacher)
+        assert (teacher.habits, teacher.seed, teacher.limits.max_turns) == (SKILL, 5, 4)
+
+    def test_refuses_other_tasks_and_none(self, registry: Registry) -> None:
+        with pytest.raises(UsageError, match="arithmetic"):
+            registry.build("teachers", slot("novice"), self._context(registry, object()))
+        with pytest.raises(PluginError):
+            registry.build("teachers", slot("novice"), BuildContext(registry))
+
+    @pytest.mark.parametrize(
+        ("options", "place"),
+        [
+            ({"stage": "expert"}, "stage"),
+            ({"habits": {"swop": 0.1}}, "swap"),
+            ({"habits": {"guess": 2}}, "habits.guess"),
+            ({"habits": {"weak_right": 0.9, "weak_favourite": 0.9}}, "add up to 1.8"),
+        ],
+    )
+    def test_faults(self, registry: Registry, options: Any, place: str) -> None:
+        with pytest.raises(SlotError, match=place):
+            registry.check("teachers", slot("novice", **options))
+
+
+class TestStudents:
+    def test_the_tiny_student_is_there_or_said_to_be_missing(self, registry: Registry) -> None:
+        if not (parts.TINY / "model.safetensors").is_file():
+            with pytest.raises(MissingError) as caught:
+                registry.build("students", slot("tiny-student"), BuildContext(registry))
+            assert caught.value.exit_code == ExitCode.MISSING
+            assert caught.value.hint
+            return
+        folder = registry.build("students", slot("tiny-student"), BuildContext(registry))
+        assert (folder / "config.json").is_file()
+        assert (folder / "tokenizer.json").is_file()
+        assert sum(path.stat().st_size for path in folder.rglob("*")) <= 6_000_000
+
+    def test_without_its_weights_it_is_missing(
+        self, registry: Registry, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(parts, "TINY", tmp_path)
+        (tmp_path / "config.json").write_text("{}")
+        with pytest.raises(MissingError, match="tiny student"):
+            registry.build("students", slot("tiny-student"), BuildContext(registry))
+        (tmp_path / "model.safetensors").touch()
+        assert registry.build("students", slot("tiny-student"), BuildContext(registry)) == tmp_path
+
+    def test_students_take_no_options(self, registry: Registry) -> None:
+        for name in ("tiny-student", "tiny-blank"):
+            with pytest.raises(SlotError):
+                registry.check("students", slot(name, seed=3))
+
+    def test_a_blank_student_is_made_once_for_each_seed(
+        self, registry: Registry, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+        made = self._count_writes(monkeypatch)
+        first, again = (
+            registry.build("students", slot("tiny-blank"), BuildContext(registry, seed=4)) for _ in range(2)
+        )
+        other = registry.build("students", slot("tiny-blank"), BuildContext(registry, seed=5))
+        assert first == again != other
+        assert made == [4, 5]
+        assert first.is_relative_to(tmp_path)
+        assert sorted(path.name for path in first.parent.iterdir()) == sorted([first.name, other.name])
+
+    def test_two_runs_at_once_share_it(
+        self, registry: Registry, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+        self._count_writes(monkeypatch)
+        context = BuildContext(registry, seed=4)
+        folder = registry.build("students", slot("tiny-blank"), context)
+        (folder / "config.json").rename(tmp_path / "config.json")
+
+        def overtaken(to: Path, seed: int) -> Path:
+            (tmp_path / "config.json").rename(folder / "config.json")
+            to.mkdir()
+            (to / "config.json").write_text("late")
+            return to
+
+        monkeypatch.setattr(blank, "write_blank", overtaken)
+        assert registry.build("students", slot("tiny-blank"), context) == folder
+        assert (folder / "config.json").read_text() == "4"
+
+    def _count_writes(self, monkeypatch: pytest.MonkeyPatch) -> list[int]:
+        made: list[int] = []
+
+        def write(folder: Path, seed: int) -> Path:
+            made.append(seed)
+            folder.mkdir()
+            (folder / "config.json").write_text(str(seed))
+            return folder
+
+        monkeypatch.setattr(blank, "write_blank", write)
+        return made
+
+
+def test_the_toolbox_offers_the_twelve_tools_for_any_problem() -> None:
+    toolbox = Toolbox([FunctionTools(parts.math_tools(2))])
+    assert len(toolbox.tools(Problem(id="p", question="q", answer="0"))) == 12
