@@ -27,6 +27,7 @@ from functools import lru_cache
 from itertools import islice, product
 
 from mentor_kit.conversation import Message, assistant, call
+from mentor_kit.errors import UsageError, did_you_mean
 from mentor_kit.policy import derive_seed
 from mentor_kit.task import IN_DOMAIN, OUT_OF_DOMAIN, TRAIN, Problem, boxed_answer
 from mentor_kit.trajectory import Trajectory
@@ -73,7 +74,16 @@ class ArithmeticTask:
         return (TRAIN, IN_DOMAIN, OUT_OF_DOMAIN, COMPOSITIONS, WORDING, LONGER, BROAD)
 
     def problems(self, split: str, seed: int, count: int) -> list[Problem]:
-        """The first problems of a split. Evaluation splits do not depend on the seed; `count` may be any number."""
+        """The first problems of a split. Evaluation splits do not depend on the seed; `count` may be any number.
+
+        Raises:
+            UsageError: there is no such split.
+        """
+        if split not in self.splits:
+            raise UsageError(
+                f"the task arithmetic has no split {split!r}{did_you_mean(split, self.splits)}",
+                hint=f"it has {', '.join(self.splits)}",
+            )
         return list(islice(self._stream(split, seed if split in (TRAIN, BROAD) else 0), count))
 
     def answer(self, trajectory: Trajectory) -> str | None:
