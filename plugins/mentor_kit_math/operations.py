@@ -176,7 +176,7 @@ def _guarded(function: Callable[..., float], decimals: int | None) -> Callable[.
         result = float(function(**arguments))
         if not abs(result) <= LARGEST:
             raise ToolError("the result is too large")
-        if decimals is not None:
+        if decimals is not None and result != int(result):
             result = round_number(result, decimals)
         # + 0.0 makes a negative zero positive
         return int(result) if result == int(result) else result + 0.0

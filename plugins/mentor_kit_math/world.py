@@ -152,15 +152,15 @@ class ArithmeticTask:
         self, chance: random.Random, operations: Sequence[str], split: str
     ) -> tuple[Number, list[Step]] | None:
         """Start and steps that change the value each time and stay in range, or None if none is found soon."""
+        # drawn once, not with every attempt: else chains that meet the rarer wish by chance would be kept more often
+        blind = [self._blind(operation, split, chance) for operation in operations]
         for _ in range(_ATTEMPTS):
             start = _start(operations, chance)
             value: Number = start
             steps: list[Step] = []
-            for operation in operations:
+            for operation, wanted in zip(operations, blind, strict=True):
                 step = _step(operation, value, chance)
-                if step is None or mistake_is_right(operation, value, step.operands) != self._blind(
-                    operation, split, chance
-                ):
+                if step is None or mistake_is_right(operation, value, step.operands) != wanted:
                     break
                 steps.append(step)
                 value = step.value

@@ -367,10 +367,6 @@ def rightness(found: Sequence[Problem]) -> dict[str, list[bool]]:
     return outcomes
 
 
-#: The wish for a right or wrong mistake is drawn anew with every attempt, so attempts that meet it easily win.
-TOO_RARE = pytest.mark.xfail(strict=True, reason="modulo comes to 0.54 and round_number to 0.75 in place of 0.95")
-
-
 class TestBlindCheck:
     @pytest.mark.parametrize("split", SPLITS)
     def test_off_no_favourite_mistake_is_right_anywhere(self, split: str) -> None:
@@ -388,9 +384,7 @@ class TestBlindCheck:
             assert any(outcomes) == (operation in BLIND), operation
 
     @pytest.mark.parametrize("split", ["train", "in-domain"])
-    @pytest.mark.parametrize(
-        "operation", ["ceil", pytest.param("modulo", marks=TOO_RARE), pytest.param("round_number", marks=TOO_RARE)]
-    )
+    @pytest.mark.parametrize("operation", sorted(BLIND))
     def test_on_nineteen_of_twenty_are_right_in_domain(self, split: str, operation: str) -> None:
         found = (
             problems(split, blind=True)
