@@ -18,8 +18,8 @@ from mentor_kit.demonstration import Demonstrations
 from mentor_kit.errors import UsageError
 from mentor_kit.hooks.registry import Registry, default_registry
 from mentor_kit.recipe.assembly import assemble, assemble_parts, build_stages
-from mentor_kit.recipe.checking import check_recipe
-from mentor_kit.recipe.loading import LoadedRecipe, dump_recipe, load_recipe, recipe_as_data
+from mentor_kit.recipe.checking import check_recipe, load_checked
+from mentor_kit.recipe.loading import LoadedRecipe, dump_recipe, recipe_as_data
 from mentor_kit.recipe.model import Recipe
 from mentor_kit.recipe.plan import Plan
 from mentor_kit.recipe.plan import plan as make_plan
@@ -171,9 +171,11 @@ def check(
     Raises:
         RecipeError: it is wrong; the message has every fault, with file, line and column.
     """
-    loaded = recipe if isinstance(recipe, LoadedRecipe) else load_recipe(recipe, overrides)
-    check_recipe(loaded, registry or default_registry())
-    return loaded
+    registry = registry or default_registry()
+    if not isinstance(recipe, LoadedRecipe):
+        return load_checked(recipe, overrides, registry)
+    check_recipe(recipe, registry)
+    return recipe
 
 
 def plan(recipe: str | Path | LoadedRecipe, *, overrides: Sequence[str] = (), registry: Registry | None = None) -> Plan:

@@ -5,7 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Annotated, Any, Literal, TypeAlias
 
-from pydantic import ConfigDict, Field, model_validator
+from pydantic import ConfigDict, Field, GetJsonSchemaHandler, model_validator
+from pydantic.json_schema import JsonSchemaValue
+from pydantic_core import CoreSchema
 
 from mentor_kit.record import Json, Record
 
@@ -23,6 +25,10 @@ Kind = Literal[
     "trackers",
     "recipes",
 ]
+
+
+#: The key that marks a slot in a JSON schema, with the kind of part that fills it.
+FILLS = "x-fills"
 
 
 class Slot(Record):
@@ -46,6 +52,10 @@ class Fills:
     """Marks which kind of part fills a slot: recipes and plugins' own options are checked by it."""
 
     kind: Kind
+
+    def __get_pydantic_json_schema__(self, core_schema: CoreSchema, handler: GetJsonSchemaHandler) -> JsonSchemaValue:
+        """A slot's JSON schema, marked, so that the schema of recipes can list what fills it."""
+        return {**handler(core_schema), FILLS: self.kind}
 
 
 TeacherSlot: TypeAlias = Annotated[Slot, Fills("teachers")]

@@ -51,11 +51,20 @@ def run_app(arguments: Sequence[str] | None = None) -> int:
         _complain("stopped", None)
         return ExitCode.INTERRUPTED
     except BrokenPipeError:
-        # whoever read the output has left: nothing more to say, not even at exit
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return ExitCode.DONE
+        return _reader_left()
+    except SystemExit as stop:
+        # the command line's own library ends like this when it cannot write
+        if isinstance(stop.__context__, BrokenPipeError):
+            return _reader_left()
+        raise
     except Exception as error:  # noqa: BLE001 (the last resort: a person gets a sentence, not a traceback)
         return _other(error)
+
+
+def _reader_left() -> int:
+    """Whoever read the output has left: there is nothing more to say, not even at exit."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    return ExitCode.DONE
 
 
 def _other(error: Exception) -> int:
@@ -85,6 +94,10 @@ def _add_plugin_commands() -> None:
 
 
 def _complain(message: str, hint: str | None) -> None:
-    typer.echo(f"error: {message}", err=True)
+    """An error on standard error; one of several lines is several errors. Secrets of the recipe stay hidden."""
+    from mentor_kit.recipe.secret import hide
+
+    for line in hide(message).splitlines():
+        typer.echo(f"error: {line}", err=True)
     if hint:
-        typer.echo(f"  {hint}", err=True)
+        typer.echo(f"  {hide(hint)}", err=True)

@@ -14,9 +14,9 @@ RECIPES = "Running recipes"
 
 
 def _known_recipes(incomplete: str) -> list[str]:
-    from mentor_kit.recipe.loading import shipped_recipes
+    from mentor_kit.recipe.loading import recipe_names
 
-    return [name for name in shipped_recipes() if name.startswith(incomplete)]
+    return [name for name in recipe_names() if name.startswith(incomplete)]
 
 
 RecipeArgument = Annotated[
@@ -75,13 +75,18 @@ def check(
     from mentor_kit import api
     from mentor_kit.hooks.registry import default_registry
     from mentor_kit.recipe.checking import expand_reward
-    from mentor_kit.recipe.loading import dump_recipe, recipe_as_data
+    from mentor_kit.recipe.faults import RecipeFaults
+    from mentor_kit.recipe.loading import as_data, dump_recipe, recipe_as_data
 
-    loaded = api.check(recipe, overrides=settings or [])
+    try:
+        loaded = api.check(recipe, overrides=settings or [])
+    except RecipeFaults as error:
+        if as_json:
+            typer.echo(json.dumps({"faults": error.as_data()}))
+        raise
     reward = expand_reward(loaded, default_registry()) if expand else None
     if as_json:
-        data = recipe_as_data(loaded) | ({"reward": reward.model_dump(by_alias=True)} if reward else {})
-        typer.echo(json.dumps(data))
+        typer.echo(json.dumps(recipe_as_data(loaded) | ({"reward": as_data(reward)} if reward else {})))
         return
     typer.echo(f"{recipe}: every name and option is right")
     if expand:

@@ -3,16 +3,36 @@
 from __future__ import annotations
 
 import types
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from pathlib import Path
 from typing import Annotated, Any, Union, get_args, get_origin
 
-from pydantic import BaseModel
+from pydantic import BaseModel, TypeAdapter, ValidationError
 
-from mentor_kit.errors import MentorKitError, RecipeError
+from mentor_kit.errors import MentorKitError, did_you_mean
 from mentor_kit.hooks.registry import BuildContext, Registry, SlotError
-from mentor_kit.recipe.loading import LoadedRecipe
-from mentor_kit.recipe.source import Path_
+from mentor_kit.recipe.faults import Fault, RecipeFaults, faults_at
+from mentor_kit.recipe.loading import LoadedRecipe, read_recipe, validated
+from mentor_kit.recipe.model import CheckpointPlan, Recipe
+from mentor_kit.recipe.source import Path_, Source
 from mentor_kit.slot import Fills, Kind, RewardSpec, Slot
+from mentor_kit.stages.evaluate import SplitPlan
+
+
+def load_checked(recipe: str | Path, overrides: Sequence[str], registry: Registry) -> LoadedRecipe:
+    """Load a recipe and check it whole, so that a fault in one place hides none in another.
+
+    Raises:
+        RecipeError: with every fault there is, each with its place.
+    """
+    source, folder = read_recipe(recipe, overrides)
+    try:
+        loaded = validated(source, folder)
+    except RecipeFaults as error:
+        found = (fault for slot in _slots_of_valid_keys(source) for fault in _faults(source, registry, *slot))
+        raise RecipeFaults([*error.faults, *found]) from None
+    check_recipe(loaded, registry)
+    return loaded
 
 
 def check_recipe(loaded: LoadedRecipe, registry: Registry) -> None:
@@ -21,15 +41,9 @@ def check_recipe(loaded: LoadedRecipe, registry: Registry) -> None:
     Raises:
         RecipeError: with every fault there is, each with its place.
     """
-    faults = [
-        loaded.fault((*path, *place), message, key=message.startswith("unknown key"))
-        for path, found in _slot_faults(loaded.recipe, (), registry)
-        for place, message in found
-    ]
-    if not faults:
-        faults = _what_does_not_fit(loaded)
-    if faults:
-        raise RecipeError("\n".join(dict.fromkeys(faults)))
+    found = [fault for slot in slots(loaded.recipe) for fault in _faults(loaded.source, registry, *slot)]
+    if found or (found := _what_does_not_fit(loaded)):
+        raise RecipeFaults(found)
 
 
 def expand_reward(loaded: LoadedRecipe, registry: Registry) -> RewardSpec | None:
@@ -75,22 +89,53 @@ def _fits(choice: Any, value: Any) -> bool:
     return (isinstance(plain, type) and type(value) is plain) or (plain in (list, tuple) and isinstance(value, plain))
 
 
-def _slot_faults(model: BaseModel, path: Path_, registry: Registry) -> Iterator[tuple[Path_, list[tuple[Path_, str]]]]:
-    for kind, slot, place in slots(model, path):
+def _slots_of_valid_keys(source: Source) -> Iterator[tuple[Kind, Slot, Path_]]:
+    """The slots of those of a faulty recipe's keys that are right in themselves."""
+    for name, info in Recipe.model_fields.items():
         try:
-            options = registry.check(kind, slot)
-        except SlotError as error:
-            yield place, error.faults
-        except MentorKitError as error:
-            yield place, [(("use",), str(error).replace("\n", "; "))]
-        else:
-            yield from _slot_faults(options, (*place, "with"), registry)
+            value = TypeAdapter[Any](info.annotation or Any).validate_python(source.data[name])
+        except (KeyError, ValidationError):
+            continue
+        yield from _in_value((info.annotation, tuple(info.metadata)), value, (name,))
 
 
-def _what_does_not_fit(loaded: LoadedRecipe) -> list[str]:
+def _faults(source: Source, registry: Registry, kind: Kind, slot: Slot, path: Path_) -> Iterator[Fault]:
+    """What is wrong with a slot, and with the slots inside its options."""
+    try:
+        options = registry.check(kind, slot)
+    except SlotError as error:
+        yield from faults_at(source, slot.model_dump(by_alias=True), error.faults, path)
+    except MentorKitError as error:
+        yield from faults_at(source, {}, [(("use",), str(error).replace("\n", "; "))], path)
+    else:
+        for inner in slots(options, (*path, "with")):
+            yield from _faults(source, registry, *inner)
+
+
+def _what_does_not_fit(loaded: LoadedRecipe) -> list[Fault]:
     """Parts that are each right, and do not go together."""
     recipe = loaded.recipe
-    found = []
+    found: list[tuple[Path_, str]] = []
     if recipe.reward is None and any(slot.use == "grpo" for slot in recipe.train):
-        found.append(loaded.fault(("train",), "the stage `grpo` needs a reward: add `reward: {use: mentor}`"))
-    return found
+        found.append((("train",), "the stage `grpo` needs a reward: add `reward: {use: mentor}`"))
+    metrics = _metrics(recipe)
+    best = recipe.checkpoints.best
+    if metrics and best not in (None, CheckpointPlan().best, *metrics):
+        close = did_you_mean(str(best), metrics)
+        found.append(
+            (("checkpoints", "best"), f"no evaluation measures {best!r}{close}; there are {', '.join(metrics)}")
+        )
+    return faults_at(loaded.source, recipe.model_dump(by_alias=True), found)
+
+
+def _metrics(recipe: Recipe) -> list[str]:
+    """What `checkpoints.best` may name; empty where an evaluation of a plugin may measure anything."""
+    plans = recipe.evaluate.on
+    if not all(isinstance(plan, SplitPlan) for plan in plans):
+        return []
+    return [
+        f"{plan.split}/{measure}"
+        for plan in plans
+        if isinstance(plan, SplitPlan)
+        for measure in ("greedy", *(("sampled",) if plan.samples else ()), "similarity")
+    ]

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+import re
+from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
 from mentor_kit.slot import (
     BackendSlot,
@@ -23,7 +24,14 @@ from mentor_kit.stages.evaluate import EvaluationPlan
 class Part(BaseModel):
     """Base of the recipe's own sections: unknown keys are faults."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True, populate_by_name=True, serialize_by_alias=True)
+    model_config = ConfigDict(
+        extra="forbid",
+        frozen=True,
+        populate_by_name=True,
+        serialize_by_alias=True,
+        allow_inf_nan=False,
+        use_attribute_docstrings=True,
+    )
 
 
 class LoraOptions(Part):
@@ -48,6 +56,11 @@ class Adapter(Part):
     """The kind of adapter."""
     options: LoraOptions = Field(default=LoraOptions(), alias="with")
     """The adapter's options."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _from_name(cls, data: Any) -> Any:
+        return {"use": data} if isinstance(data, str) else data
 
 
 class Student(Part):
@@ -132,3 +145,12 @@ class Recipe(Part):
     """What is saved on the way."""
     trackers: tuple[TrackerSlot, ...] = ()
     """Where else events are sent."""
+
+    @field_validator("name")
+    @classmethod
+    def _is_folder_name(cls, name: str) -> str:
+        if not re.fullmatch(r"\w[\w .+@=-]*", name):
+            raise ValueError(
+                f"must start with a letter or digit and have no slashes, since it names a folder: {name!r}"
+            )
+        return name

@@ -2,22 +2,18 @@
 
 from __future__ import annotations
 
-from typing import Any
+import re
+from collections.abc import Callable
+from typing import Any, TypeVar
 
-from mentor_kit.hooks.registry import Registry
+from pydantic import BaseModel
+
+from mentor_kit.hooks.registry import KINDS, Part, Registry
 from mentor_kit.recipe.model import Recipe
 from mentor_kit.record import Json
-from mentor_kit.slot import Kind
+from mentor_kit.slot import FILLS, Kind
 
-#: The recipe's keys that hold slots, with the kind that fills them, and whether they are lists.
-_SLOTS: dict[str, tuple[Kind, bool]] = {
-    "backend": ("backends", False),
-    "task": ("tasks", False),
-    "tools": ("tools", True),
-    "teacher": ("teachers", False),
-    "train": ("stages", True),
-    "trackers": ("trackers", True),
-}
+Node = TypeVar("Node")
 
 
 def recipe_schema(registry: Registry) -> dict[str, Json]:
@@ -25,40 +21,73 @@ def recipe_schema(registry: Registry) -> dict[str, Json]:
 
     Recipes that extend another leave keys out, so nothing but `mentorkit` or `extends` is required.
     """
-    schema = Recipe.model_json_schema(by_alias=True)
-    definitions = schema.setdefault("$defs", {})
-    properties = schema["properties"]
-    for key, (kind, listed) in _SLOTS.items():
-        slot = _slot(kind, registry, definitions)
-        properties[key] = {"type": "array", "items": slot} if listed else slot
-    inline = {"$ref": "#/$defs/RewardSpec"}
-    properties["reward"] = {"anyOf": [_slot("rewards", registry, definitions), inline]}
-    properties["extends"] = {"type": "string", "description": "A recipe that this one changes: a file, or a name."}
+    schema = _Definitions(registry).of_recipe()
+    schema["properties"]["extends"] = {
+        "type": "string",
+        "description": "A recipe that this one changes: a file, or a name.",
+    }
     schema.pop("required", None)
     schema["anyOf"] = [{"required": ["mentorkit"]}, {"required": ["extends"]}]
     schema["$schema"] = "https://json-schema.org/draft/2020-12/schema"
     return schema
 
 
-def _slot(kind: Kind, registry: Registry, definitions: dict[str, Json]) -> dict[str, Json]:
-    """Any of the kind's parts: a bare name, or `use` with the part's own options."""
-    choices: list[Json] = [{"enum": list(registry.parts(kind))}]
-    for name, part in registry.parts(kind).items():
-        options = _options(part.options, definitions)
-        choices.append(
-            {
-                "type": "object",
-                "description": part.summary,
-                "properties": {"use": {"const": name}, "with": options},
-                "required": ["use"],
-                "additionalProperties": False,
-            }
-        )
-    return {"anyOf": choices}
+class _Definitions:
+    """Collects the schema's definitions: a kind's slot once, and every part's options under names of their own."""
+
+    def __init__(self, registry: Registry) -> None:
+        self._registry = registry
+        self._definitions: dict[str, Json] = {}
+
+    def of_recipe(self) -> dict[str, Json]:
+        """The recipe's schema with all definitions it needs."""
+        schema = self._model(Recipe, "")
+        return {**schema, "$defs": dict(sorted(self._definitions.items()))}
+
+    def _model(self, model: type[BaseModel], prefix: str) -> dict[str, Json]:
+        """A model's schema; what it defines is named with a prefix, since two plugins may use the same names."""
+        schema = model.model_json_schema(by_alias=True, ref_template=f"#/$defs/{prefix}{{model}}")
+        inner = schema.pop("$defs", {})
+
+        def fill(node: dict[str, Json]) -> dict[str, Json]:
+            if node.get(FILLS) not in KINDS:
+                return node
+            kind = node.pop(FILLS)
+            slot = inner[node.pop("$ref").rsplit("/", 1)[-1].removeprefix(prefix)]
+            name = f"{kind}:{slot['title']}"
+            if name not in self._definitions:
+                self._definitions[name] = {}
+                self._definitions[name] = self._slot(kind, slot)
+            return {"$ref": f"#/$defs/{name}", **node}
+
+        filled = _walk(schema, fill)
+        for name, definition in inner.items():
+            self._definitions[f"{prefix}{name}"] = _walk(definition, fill)
+        return filled
+
+    def _slot(self, kind: Kind, slot: dict[str, Json]) -> dict[str, Json]:
+        """Any of a kind's parts: a bare name where that is enough, or `use` with the part's own options."""
+        parts = self._registry.parts(kind)
+        choices = [self._choice(part, slot) for part in parts.values()]
+        bare = [] if len(slot.get("required", ())) > 1 else [{"enum": list(parts)}]
+        return {"anyOf": [*bare, *choices]}
+
+    def _choice(self, part: Part, slot: dict[str, Json]) -> dict[str, Json]:
+        options = self._model(part.options, re.sub(r"[^\w:.-]", "_", f"{part.kind}:{part.name}:"))
+        properties = {**slot["properties"], "use": {"const": part.name}, "with": options}
+        return {
+            "type": "object",
+            "description": part.summary,
+            "properties": properties,
+            "required": slot.get("required", ["use"]),
+            "additionalProperties": False,
+        }
 
 
-def _options(model: Any, definitions: dict[str, Json]) -> dict[str, Json]:
-    """An options model's schema; what it defines is moved up to the schema's own definitions."""
-    schema: dict[str, Json] = model.model_json_schema(by_alias=True, ref_template="#/$defs/{model}")
-    definitions.update(schema.pop("$defs", {}))
-    return schema
+def _walk(node: Node, change: Callable[[dict[str, Any]], dict[str, Any]]) -> Node:
+    """The same tree, every mapping in it changed."""
+    if isinstance(node, dict):
+        return change({key: _walk(value, change) for key, value in node.items()})  # type: ignore[return-value]
+    if isinstance(node, list):
+        return [_walk(value, change) for value in node]  # type: ignore[return-value]
+    return node

@@ -1,0 +1,101 @@
+"""What is wrong with a recipe, in a user's words, each with its place."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any
+
+from mentor_kit.errors import RecipeError
+from mentor_kit.recipe.secret import hide
+from mentor_kit.recipe.source import Path_, Place, Source
+from mentor_kit.record import Json
+
+#: pydantic's phrases, and what they become.
+_PHRASES = (
+    (r", unable to parse \w+ as an? \w+", ""),
+    (r"^Input should be a valid dictionary or instance of \w+", "must be a mapping of keys to values"),
+    (r"^Input should be a valid dictionary", "must be a mapping of keys to values"),
+    (r"^Input should be a valid (tuple|list)", "must be a list"),
+    (r"^Input should be a valid string", "must be a text"),
+    (r"^Input should be a valid boolean", "must be true or false"),
+    (r"^Input should be a valid integer", "must be a whole number"),
+    (r"^Input should be a (valid|finite) number", "must be a number"),
+    (r"^Input should be", "must be"),
+)
+
+
+@dataclass(frozen=True, order=True)
+class Fault:
+    """Something that is wrong, and where."""
+
+    place: Place
+    text: str
+
+    def __str__(self) -> str:
+        return f"{self.place}: {self.text}"
+
+
+def faults_at(source: Source, data: Any, found: list[tuple[Path_, str]], path: Path_ = ()) -> list[Fault]:
+    """Faults with their places.
+
+    Args:
+        source: where the recipe's values stand.
+        data: what was validated.
+        found: places inside `data` with messages, as `mentor_kit.hooks.registry.explain` gives them.
+        path: where `data` stands in the recipe.
+    """
+    faults = []
+    for inside, message in _of_best_members(found):
+        where = (*path, *_real_path(data, inside))
+        for pattern, plain in _PHRASES:
+            message = re.sub(pattern, plain, message)
+        place = source.place(where, key=message.startswith("unknown key"))
+        faults.append(Fault(place, f"{'.'.join(map(str, where))}: {message}" if where else message))
+    return faults
+
+
+class RecipeFaults(RecipeError):
+    """Everything that is wrong with a recipe: a line for each fault, in the order of the file, secrets hidden."""
+
+    def __init__(self, faults: Iterable[Fault]) -> None:
+        self.faults = sorted(set(faults))
+        super().__init__("\n".join(hide(str(fault)) for fault in self.faults))
+
+    def as_data(self) -> list[dict[str, Json]]:
+        """The faults for programs: file (or setting), line and column (0 if there is none), and text."""
+        return [{**vars(fault.place), "text": hide(fault.text)} for fault in self.faults]
+
+
+def _of_best_members(faults: list[tuple[Path_, str]]) -> list[tuple[Path_, str]]:
+    """Where a value may be one of several models, the faults of the model it comes closest to."""
+
+    def member(place: Path_) -> tuple[Path_, str] | None:
+        found = next((index for index, step in enumerate(place) if isinstance(step, str) and step[:1].isupper()), None)
+        return None if found is None else (place[:found], str(place[found]))
+
+    counts: dict[tuple[Path_, str], int] = {}
+    for place, _ in faults:
+        if (key := member(place)) is not None:
+            counts[key] = counts.get(key, 0) + 1
+
+    def is_best(place: Path_) -> bool:
+        key = member(place)
+        return key is None or key == min((k for k in counts if k[0] == key[0]), key=lambda k: counts[k])
+
+    return [(place, message) for place, message in faults if is_best(place)]
+
+
+def _real_path(data: Any, place: Path_) -> Path_:
+    """The path without the steps that pydantic adds for unions: names of models rather than keys."""
+    path: list[str | int] = []
+    node: Any = data
+    for index, step in enumerate(place):
+        inside = isinstance(step, int) if isinstance(node, list | tuple) else isinstance(node, dict) and step in node
+        if inside:
+            node = node[step]
+        is_last = index == len(place) - 1
+        if inside or (is_last and isinstance(step, str) and not step[:1].isupper() and "[" not in step):
+            path.append(step)
+    return tuple(path)

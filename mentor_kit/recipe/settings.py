@@ -1,0 +1,119 @@
+"""Settings of the command line, such as `--set train.0.steps=9`, put into a recipe's data."""
+
+from __future__ import annotations
+
+import re
+from itertools import pairwise
+from typing import Any
+
+from mentor_kit.errors import RecipeError
+from mentor_kit.recipe.source import Path_, Place, Source, plain_value
+from mentor_kit.record import Json
+
+#: The keys of a slot that are no options of the part that fills it; gates and terms of a reward have more.
+SLOT_KEYS = frozenset({"use", "with"})
+REWARD_KEYS = SLOT_KEYS | {"name", "otherwise", "threshold", "weight", "when_wrong"}
+
+#: The recipe's keys where a bare name stands for `{use: name}`.
+SLOTS = frozenset({"backend", "task", "teacher", "reward", "adapter"})
+
+_NUMBER = re.compile(r"-?[0-9]+")
+
+
+def override(source: Source, setting: str) -> None:
+    """Apply a setting; an option of a slot may leave out its `with`.
+
+    A new `use` forgets the options of the part that was there before.
+
+    Raises:
+        RecipeError: the setting has no `=`, or leads through something that is not there.
+    """
+    path_text, equals, text = setting.partition("=")
+    steps = path_text.split(".")
+    if not equals or not all(steps):
+        raise RecipeError(f"--set {setting}: expected key=value", hint="for example --set train.0.steps=9")
+    value = parse_value(text, setting)
+    walk = _Walk(source, setting)
+    for step, after in pairwise(steps):
+        walk.into(step, after)
+    walk.put(steps[-1], value)
+
+
+def parse_value(text: str, setting: str) -> Json:
+    """A value as YAML reads it.
+
+    Raises:
+        RecipeError: it is not YAML.
+    """
+    from ruamel.yaml import YAML
+    from ruamel.yaml.error import YAMLError
+
+    try:
+        return plain_value(YAML(typ="safe", pure=True).load(text))
+    except (YAMLError, ValueError, RecursionError):
+        raise RecipeError(f"--set {setting}: the value is not valid YAML") from None
+
+
+class _Walk:
+    """A way down into the data, step by step."""
+
+    def __init__(self, source: Source, setting: str) -> None:
+        self.source, self.setting = source, setting
+        self.node: Any = source.data
+        self.path: Path_ = ()
+
+    def into(self, step: str, after: str) -> None:
+        """Go down by one step, making what is missing; `after` is the step that follows."""
+        key = self._key(step)
+        child = self.node.get(key) if isinstance(self.node, dict) else self.node[key]
+        if child is None:
+            child = self._set(key, [] if _NUMBER.fullmatch(after) else {})
+        elif isinstance(child, str) and (isinstance(key, int) or key in SLOTS):
+            child = self.node[key] = {"use": child}
+        elif not isinstance(child, dict | list):
+            raise self._fault(f"{_dotted((*self.path, key))} is a plain value, and has no {after!r}")
+        self.node, self.path = child, (*self.path, key)
+
+    def put(self, step: str, value: Json) -> None:
+        """Set the last step's value."""
+        key = self._key(step)
+        if key == "use" and isinstance(self.node, dict) and self.node.get("use") != value:
+            self.node.pop("with", None)
+        self._set(key, value)
+
+    def _key(self, step: str) -> str | int:
+        """The step as a key of this node; where it is an option of a slot, the node moves on to the slot's options."""
+        if isinstance(self.node, list):
+            if not _NUMBER.fullmatch(step) or not -len(self.node) <= int(step) < len(self.node):
+                raise self._fault(f"{_dotted(self.path)} is a list of {len(self.node)}, and has no {step!r}")
+            return int(step) % len(self.node)
+        if self._is_option(step):
+            if self.node.get("with") is None:
+                self.node["with"] = {}
+            self.node, self.path = self.node["with"], (*self.path, "with")
+            if not isinstance(self.node, dict):
+                raise self._fault(f"{_dotted(self.path)} is not a mapping, and has no {step!r}")
+        return step
+
+    def _is_option(self, step: str) -> bool:
+        slot_keys = REWARD_KEYS if self.path[-2:-1] in (("gates",), ("terms",)) else SLOT_KEYS
+        is_slot = "use" in self.node or bool(SLOTS.intersection(self.path[-1:]))
+        # options may have a `use` of their own beside other keys, as an optimizer has: that is no slot
+        return is_slot and step not in slot_keys and slot_keys.issuperset(self.node)
+
+    def _set(self, key: str | int, value: Json) -> Json:
+        self.node[key] = value
+        path = (*self.path, key)
+        for table in (self.source.keys, self.source.values):
+            for known in [known for known in table if known[: len(path)] == path]:
+                del table[known]
+            table[path] = Place(f"--set {self.setting}")
+        return value
+
+    def _fault(self, message: str) -> RecipeError:
+        hint = "numbers in lists count from 0" if isinstance(self.node, list) else None
+        return RecipeError(f"--set {self.setting}: {message}", hint=hint)
+
+
+def _dotted(path: Path_) -> str:
+    return ".".join(map(str, path))
