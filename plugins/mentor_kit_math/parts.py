@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import tempfile
 from pathlib import Path
@@ -67,12 +68,12 @@ def tiny_student(options: Any, context: BuildContext) -> Path:
 
 
 def tiny_blank(options: Any, context: BuildContext) -> Path:
-    """A folder with a student of random weights; made once for each seed, in the user's cache."""
+    """A folder with a student of random weights; made once for each seed and state of this package, in the cache."""
     from mentor_kit.version import __version__
     from mentor_kit_math.blank import write_blank
 
     root = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "mentor-kit"
-    folder = root / f"tiny-blank-{__version__}-{context.seed}"
+    folder = root / f"tiny-blank-{__version__}-{_fingerprint()}-{context.seed}"
     if not (folder / "config.json").is_file():
         root.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(dir=root) as temporary:
@@ -84,3 +85,11 @@ def tiny_blank(options: Any, context: BuildContext) -> Path:
                 if not (folder / "config.json").is_file():
                     raise
     return folder
+
+
+def _fingerprint() -> str:
+    """Of this package's code: the tokenizer is made from the task's questions, so any change may change the student."""
+    digest = hashlib.blake2b(digest_size=4)
+    for module in sorted(Path(__file__).parent.glob("*.py")):
+        digest.update(module.read_bytes())
+    return digest.hexdigest()
