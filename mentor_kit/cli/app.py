@@ -11,6 +11,7 @@ import typer
 
 from mentor_kit.cli import environment, recipes, results
 from mentor_kit.errors import ExitCode, MentorKitError
+from mentor_kit.secret import hide
 
 #: Set to anything, it shows the traceback of an unexpected error.
 DEBUG = "MENTORKIT_DEBUG"
@@ -95,8 +96,6 @@ def _add_plugin_commands() -> None:
 
 def _complain(message: str, hint: str | None) -> None:
     """An error on standard error; one of several lines is several errors. Secrets of the recipe stay hidden."""
-    from mentor_kit.recipe.secret import hide
-
     for line in hide(message).splitlines():
         typer.echo(f"error: {line}", err=True)
     if hint:

@@ -10,12 +10,13 @@ from typing import TYPE_CHECKING, Any
 from pydantic import BaseModel, ValidationError
 
 from mentor_kit.errors import RecipeError
+from mentor_kit.recipe.environment import resolve_secrets
 from mentor_kit.recipe.faults import RecipeFaults, faults_at
 from mentor_kit.recipe.model import Recipe
-from mentor_kit.recipe.secret import Secret, resolve_secrets
 from mentor_kit.recipe.settings import override
 from mentor_kit.recipe.source import Source, closest, merge, read_source
 from mentor_kit.record import Json
+from mentor_kit.secret import Secret
 from mentor_kit.slot import Slot
 
 if TYPE_CHECKING:

@@ -29,6 +29,7 @@ from mentor_kit.runs.records import read_demonstrations
 from mentor_kit.runs.rewind import rewind
 from mentor_kit.runs.stop import StopSignal
 from mentor_kit.runs.watchers import Watchers
+from mentor_kit.secret import hide
 
 Outcome = Literal["done", "failed", "interrupted"]
 
@@ -191,4 +192,4 @@ class RunRecorder:
 
 def _one_line(error: BaseException | None) -> str:
     text = str(error).strip().split("\n")[0]
-    return text if isinstance(error, MentorKitError) else f"{type(error).__name__}: {text}"
+    return hide(text if isinstance(error, MentorKitError) else f"{type(error).__name__}: {text}")

@@ -8,6 +8,7 @@ from typing import Any, Protocol
 
 from mentor_kit.hooks.loader import Plugins
 from mentor_kit.runs.events import Event
+from mentor_kit.secret import hide
 
 OnEvent = Callable[[Event], None]
 
@@ -71,4 +72,5 @@ class Watchers:
         except BaseException as error:  # noqa: BLE001 (a watcher may even call sys.exit)
             if who not in self._known:
                 self._known.add(who)
-                self.faults.append(f"{who} failed: {type(error).__name__}: {error}; it is told of no more such faults")
+                reason = hide(f"{type(error).__name__}: {error}")
+                self.faults.append(f"{who} failed: {reason}; it is told of no more such faults")
