@@ -15,6 +15,7 @@ from mentor_kit.recipe.faults import RecipeFaults, faults_at
 from mentor_kit.recipe.model import Recipe
 from mentor_kit.recipe.settings import override
 from mentor_kit.recipe.source import Source, closest, merge, read_source
+from mentor_kit.recipe.writing import to_yaml
 from mentor_kit.record import Json
 from mentor_kit.secret import Secret
 from mentor_kit.slot import Slot
@@ -123,16 +124,7 @@ def _registry() -> Registry:
 
 def dump_recipe(loaded: LoadedRecipe) -> str:
     """The whole recipe as YAML, every default written out, secrets as references again."""
-    import io
-
-    from ruamel.yaml import YAML
-
-    yaml = YAML(typ="safe", pure=True)
-    yaml.default_flow_style = False
-    yaml.sort_base_mapping_type_on_output = False  # type: ignore[assignment]
-    stream = io.StringIO()
-    yaml.dump(recipe_as_data(loaded), stream)
-    return stream.getvalue()
+    return to_yaml(recipe_as_data(loaded))
 
 
 def recipe_as_data(loaded: LoadedRecipe) -> dict[str, Json]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 import pluggy
@@ -45,8 +44,11 @@ class OtherOptions(Options):
     inner: OtherInner = OtherInner()
 
 
-class Parts(ModuleType):
+class Parts:
     """A plugin."""
+
+    def __init__(self, name: str = "parts") -> None:
+        self.name = name
 
     @staticmethod
     @hookimpl
@@ -89,11 +91,11 @@ def fail(options: Any, context: Any) -> None:
     raise AssertionError("checking builds nothing")
 
 
-def registry(*modules: ModuleType) -> Registry:
+def registry(*plugins: Parts) -> Registry:
     manager = pluggy.PluginManager("mentorkit")
     manager.add_hookspecs(specs)
-    for module in modules or (Parts("parts"),):
-        manager.register(module, name=module.__name__)
+    for plugin in plugins or (Parts(),):
+        manager.register(plugin, name=plugin.name)
     return Registry(Plugins(manager, ()))
 
 

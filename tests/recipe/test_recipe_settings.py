@@ -81,7 +81,11 @@ REWARD = {"gates": [{"use": "ended", "otherwise": 0}], "terms": [{"use": "right"
             {"train": [{"use": "x", "with": {"teacher": {"use": "t", "with": {"p": 5}}}}]},
         ),
         # a term's own keys
-        ({"reward": REWARD}, "reward.terms.0.weight=3", {"reward": REWARD | {"terms": [{"use": "right", "weight": 3}]}}),
+        (
+            {"reward": REWARD},
+            "reward.terms.0.weight=3",
+            {"reward": REWARD | {"terms": [{"use": "right", "weight": 3}]}},
+        ),
         (
             {"reward": REWARD},
             "reward.gates.0.p=3",
@@ -142,6 +146,7 @@ def test_the_place_of_what_was_set_is_the_setting(here: Path) -> None:
 @given(st.text(max_size=30))
 def test_any_setting_is_applied_or_refused(setting: str) -> None:
     try:
-        assert isinstance(apply({"a": [1], "b": {"use": "x"}}, setting), dict)
-    except RecipeError as error:
-        assert error.message.startswith("--set ")
+        data = apply({"a": [1], "b": {"use": "x"}}, setting)
+    except RecipeError:
+        return
+    assert isinstance(data, dict)

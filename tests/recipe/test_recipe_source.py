@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import json
 from collections.abc import Iterator
 from pathlib import Path
@@ -12,7 +11,6 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from recipe_helpers import write
-from ruamel.yaml import YAML
 
 from mentor_kit.errors import RecipeError
 from mentor_kit.recipe.source import Place, Source, merge, read_source
@@ -68,15 +66,6 @@ def test_what_json_says_is_read_as_json(tmp_path_factory: pytest.TempPathFactory
     folder = tmp_path_factory.mktemp("json")
     found = read(folder, json.dumps(data))
     assert json.dumps(found) == json.dumps(data)  # as text, so that 1, 1.0 and true differ
-
-
-@given(MAPPINGS)
-def test_what_another_writer_wrote_is_read_back(tmp_path_factory: pytest.TempPathFactory, data: dict[str, Any]) -> None:
-    stream = io.StringIO()
-    YAML(typ="safe", pure=True).dump(data, stream)
-    assert json.dumps(read(tmp_path_factory.mktemp("yaml"), stream.getvalue()), sort_keys=True) == json.dumps(
-        data, sort_keys=True
-    )
 
 
 @given(MAPPINGS)
