@@ -1,0 +1,81 @@
+"""What a run shows: lines worked out by hand."""
+
+from __future__ import annotations
+
+import pytest
+
+from mentor_kit.cli import display as module
+from mentor_kit.cli.display import Clock, LiveDisplay, PlainDisplay
+from mentor_kit.runs import Event
+
+
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> list[float]:
+    """The time that the display sees, in seconds; tests set its only entry."""
+    now = [100.0]
+    monkeypatch.setattr(module.time, "monotonic", lambda: now[0])
+    return now
+
+
+def step(number: int, **values: object) -> Event:
+    return Event("step", "now", "0-grpo", number, {"steps": 30, **values})
+
+
+def test_time_left_is_that_of_the_last_steps(clock: list[float]) -> None:
+    seen = Clock()
+    assert seen.left("a", 1, 31) == "?"
+    clock[0] += 10
+    assert seen.left("a", 2, 31) == "4:50"  # 29 steps of 10 s
+    clock[0] += 2
+    assert seen.left("a", 3, 31) == "2:48"  # 28 steps of (10 + 2) / 2 s
+    assert seen.left("b", 1, 3) == "?"
+    clock[0] += 3600
+    assert seen.left("b", 2, 3) == "1:00:00"
+
+
+def test_time_left_forgets_slow_beginnings(clock: list[float]) -> None:
+    seen = Clock()
+    seen.left("a", 1, 1000)
+    clock[0] += 5000
+    for number in range(2, 41):
+        left = seen.left("a", number, 1000)
+        clock[0] += 1
+    assert left == "16:00"  # 960 steps of 1 s
+
+
+def test_a_step_in_a_line(clock: list[float]) -> None:
+    shown = PlainDisplay()
+    line = shown.line(step(3, reward=0.51234, accuracy=0.25, similarity=0.667, loss=1.0, tokens_per_second=4812.3))
+    assert line == "0-grpo step 3/30  reward 0.512  right 0.25  similarity 0.67  4,812 tok/s  ? left"
+    clock[0] += 2
+    assert shown.line(step(4, loss=1.5)) == "0-grpo step 4/30  loss 1.500  0:52 left"
+
+
+def test_an_evaluation_in_a_line() -> None:
+    values = {
+        "split": "in-domain",
+        "greedy": {"accuracy": 0.925, "low": 0.85, "high": 0.97},
+        "sampled": {"accuracy": 0.5, "low": 0.4, "high": 0.6},
+        "similarity": 0.9,
+    }
+    line = PlainDisplay().line(Event("evaluation", "now", "0-grpo", 10, values))
+    assert line == (
+        "0-grpo evaluation at step 10, in-domain: greedy 92.5 % [85, 97], sampled 50.0 % [40, 60], similarity 0.90"
+    )
+
+
+def test_what_nobody_needs_to_see_is_not_shown() -> None:
+    shown = PlainDisplay()
+    assert shown.line(Event("checkpoint", "now", "0-grpo", 10)) == ""
+    assert shown.line(Event("unheard-of", "now")) == ""
+    assert shown.line(Event("note", "now", values={"text": "top_p < 1"})) == "note: top_p < 1"
+
+
+def test_on_a_terminal_steps_are_a_bar_and_the_rest_is_above_it(capsys: pytest.CaptureFixture[str]) -> None:
+    with LiveDisplay() as live:
+        live.event(step(30, reward=0.5))
+        live.event(Event("note", "now", values={"text": "[odd] markup stays"}))
+    said = capsys.readouterr().out
+    assert "note: [odd] markup stays" in said
+    assert "30/30" in said
+    assert "reward 0.500" in said
