@@ -7,7 +7,7 @@ computed over the whole update first (`mentor_kit.losses.token_weights`), so mic
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -67,9 +67,10 @@ def micro_batches(
 ) -> Iterator[MicroBatch]:
     """The groups in order, in micro-batches of at most `token_budget` tokens with padding (at least one row each).
 
-    Completions without a trained token are left out. Without an objective all weights are 0.
+    Completions without a trained token are left out, and so are tokens behind a completion's last trained one.
+    Without an objective all weights are 0.
     """
-    yield from (_padded(groups, rows) for rows in _packed(groups, list(_rows(groups, objective)), token_budget))
+    yield from (_padded(groups, rows) for rows in _packed(groups, _rows(groups, objective), token_budget))
 
 
 def _rows(groups: Sequence[TokenGroup], objective: Objective | None) -> Iterator[_Row]:
@@ -78,36 +79,51 @@ def _rows(groups: Sequence[TokenGroup], objective: Objective | None) -> Iterator
     weights = token_weights(objective, masks) if objective is not None else [np.zeros_like(mask) for mask in masks]
     places = ((g, c) for g, group in enumerate(groups) for c in range(len(group.completions)))
     for (g, c), completion, weight in zip(places, completions, weights, strict=True):
-        if completion.mask.any():
-            yield _Row(g, c, completion, weight)
+        trained = np.nonzero(completion.mask)[0]
+        if len(trained):
+            length = int(trained[-1]) + 1
+            yield _Row(g, c, _cut(completion, length), weight[:length])
 
 
-def _packed(groups: Sequence[TokenGroup], rows: Sequence[_Row], token_budget: int) -> Iterator[list[_Row]]:
+def _cut(completion: TokenCompletion, length: int) -> TokenCompletion:
+    """The completion's beginning; nothing behind its last trained token bears on the loss."""
+    old, advantage = completion.old_log_probs, completion.advantage
+    return TokenCompletion(
+        ids=completion.ids[:length],
+        mask=completion.mask[:length],
+        log_probs=completion.log_probs[:length],
+        advantage=advantage[:length] if isinstance(advantage, np.ndarray) and advantage.ndim else advantage,
+        old_log_probs=None if old is None else old[:length],
+    )
+
+
+def _packed(groups: Sequence[TokenGroup], rows: Iterable[_Row], token_budget: int) -> Iterator[list[_Row]]:
     batch: list[_Row] = []
+    prompts: set[int] = set()
+    longest_prompt = longest = 0
     for row in rows:
-        if batch and _size(groups, [*batch, row]) > token_budget:
+        prompt, length = len(groups[row.group].prompt_ids), len(row.completion.ids)
+        grown = len(prompts | {row.group}) * max(longest_prompt, prompt) + (len(batch) + 1) * max(longest, length)
+        if batch and grown > token_budget:
             yield batch
-            batch = []
+            batch, prompts, longest_prompt, longest = [], set(), 0, 0
         batch.append(row)
+        prompts.add(row.group)
+        longest_prompt, longest = max(longest_prompt, prompt), max(longest, length)
     if batch:
         yield batch
 
 
-def _size(groups: Sequence[TokenGroup], rows: Sequence[_Row]) -> int:
-    """Tokens of a micro-batch, padding included."""
-    prompts = [len(groups[g].prompt_ids) for g in dict.fromkeys(row.group for row in rows)]
-    return len(prompts) * max(prompts) + len(rows) * max(len(row.completion.ids) for row in rows)
-
-
 def _padded(groups: Sequence[TokenGroup], rows: Sequence[_Row]) -> MicroBatch:
     used = list(dict.fromkeys(row.group for row in rows))
+    place = {group: index for index, group in enumerate(used)}
     completions = [row.completion for row in rows]
     sampled = [completion.log_probs for completion in completions]
     old = [c.log_probs if c.old_log_probs is None else c.old_log_probs for c in completions]
     return MicroBatch(
         prompt_ids=_matrix([groups[g].prompt_ids for g in used], np.int64),
         prompt_lengths=np.array([len(groups[g].prompt_ids) for g in used]),
-        prompt_of=np.array([used.index(row.group) for row in rows]),
+        prompt_of=np.array([place[row.group] for row in rows]),
         ids=_matrix([completion.ids for completion in completions], np.int64),
         lengths=np.array([len(completion.ids) for completion in completions]),
         mask=_matrix([completion.mask for completion in completions]),

@@ -8,7 +8,14 @@ from typing import Any
 import torch
 
 from mentor_kit.policy import MemoryEstimate, MemoryLoad, StudentSpec
-from mentor_kit_torch.loading import add_adapter, load_model, pick_device, pick_dtype, read_config
+from mentor_kit_torch.loading import (
+    add_adapter,
+    load_model,
+    make_deterministic,
+    pick_device,
+    pick_dtype,
+    read_config,
+)
 from mentor_kit_torch.memory import estimate
 from mentor_kit_torch.options import TorchOptions
 from mentor_kit_torch.policy import TorchPolicy
@@ -25,6 +32,7 @@ class TorchBackend:
         if options.threads is not None:
             torch.set_num_threads(options.threads)
         device = pick_device(options.device)
+        make_deterministic(device)
         model: Any = load_model(student, options, device, pick_dtype(options.dtype, device))
         if student.adapter is not None:
             model = add_adapter(model, student.adapter, seed)

@@ -6,11 +6,14 @@ A forward pass names its rows and the positions of its tokens; what it attends t
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
 from transformers.cache_utils import Cache, CacheLayerMixin
+
+if TYPE_CHECKING:
+    from mentor_kit_torch.head import Head
 
 ROW_STEP, POSITION_STEP = 8, 128
 
@@ -81,14 +84,8 @@ class SlotCache(Cache):  # type: ignore[misc]
             layer.values = _grown(layer.values, rows, positions)
         self.rows, self.positions = rows, positions
 
-    def reorder(self, order: Tensor, length: int) -> None:
-        """Row i becomes what row order[i] was, for the first len(order) rows and `length` positions."""
-        for layer in self._filled():
-            for buffer in (layer.keys, layer.values):
-                buffer[: len(order), :, :length] = buffer[order, :, :length]
-
     def copy(self, source: Tensor, target: Tensor, length: int) -> None:
-        """Copy the first `length` positions of rows `source` (n,) to rows `target` (n,)."""
+        """Copy the first `length` positions of rows `source` (n,) to rows `target` (n,); all are read before writing."""
         for layer in self._filled():
             for buffer in (layer.keys, layer.values):
                 buffer[target, :, :length] = buffer[source, :, :length]
@@ -112,12 +109,33 @@ class SlotCache(Cache):  # type: ignore[misc]
         return [layer for layer in self.layers if layer.is_initialized]
 
 
-def causal_mask(positions: Tensor, length: int) -> Tensor:
-    """(n, 1, T, length): the token at a position attends to that position and all before it."""
-    return (torch.arange(length, device=positions.device) <= positions.unsqueeze(-1)).unsqueeze(1)
+def causal_mask(positions: Tensor, keys: Tensor) -> Tensor:
+    """(n, 1, T, L): the token at a position (n, T) attends to that position and all keys (1, L) before it."""
+    return (keys.unsqueeze(1) <= positions.unsqueeze(-1)).unsqueeze(1)
 
 
 def _grown(buffer: Tensor, rows: int, positions: int) -> Tensor:
     new = buffer.new_zeros((rows, buffer.shape[1], positions, buffer.shape[3]))
     new[: buffer.shape[0], :, : buffer.shape[2]] = buffer
     return new
+
+
+@torch.no_grad()
+def keeps_rows(head: Head) -> bool:
+    """Whether a model gives the same when its keys and values are kept in rows; found out by trying it."""
+    if not head.masks.expressible:
+        return False
+    ids = (torch.arange(10, device=head.device) % head.vocabulary).reshape(2, 5)
+    places = torch.arange(5, device=head.device).expand(2, 5)
+    whole = head.logits(head.hidden(ids, places)).float()
+    cache = SlotCache(head.layers)
+    cache.reserve(2, 5)
+    try:
+        for start, end in ((0, 3), (3, 5)):
+            where, keys = places[:, start:end], places[:1, :end]
+            cache.aim(where, end)
+            mask = head.mask(causal_mask(where, keys), where, keys)
+            last = head.logits(head.hidden(ids[:, start:end], where, mask=mask, cache=cache)).float()
+    except (RuntimeError, TypeError, ValueError, AttributeError, IndexError, KeyError):
+        return False
+    return torch.allclose(last, whole[:, 3:], atol=1e-3 if head.dtype == torch.float32 else 0.25, rtol=1e-2)

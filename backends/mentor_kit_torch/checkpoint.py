@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from pickle import UnpicklingError
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -19,14 +20,22 @@ if TYPE_CHECKING:
     from mentor_kit_torch.policy import TorchPolicy
 
 WEIGHTS, REFERENCE, OPTIMIZER, STATE = "weights.safetensors", "reference.safetensors", "optimizer.pt", "policy.json"
+UNREADABLE = (OSError, ValueError, TypeError, KeyError, EOFError, RuntimeError, SafetensorError, UnpicklingError)
 
 
 def save(policy: TorchPolicy, folder: Path) -> None:
-    """Write everything `restore` needs."""
-    save_file(_trained(policy.model), folder / WEIGHTS)
+    """Write everything `restore` needs; the folder is made if it is not there."""
+    folder.mkdir(parents=True, exist_ok=True)
+    save_file(trained(policy.model), folder / WEIGHTS)
     if policy.reference is not None:
-        save_file(_trained(policy.reference, like=policy.model), folder / REFERENCE)
-    state: dict[str, Any] = {"version": policy.version, "rng": torch.get_rng_state().tolist()}
+        save_file({name: value.cpu() for name, value in policy.reference.items()}, folder / REFERENCE)
+    random = [torch.get_rng_state(), *torch.cuda.get_rng_state_all()]
+    state: dict[str, Any] = {
+        "version": policy.version,
+        "optimizer": None,
+        "reference": policy.reference is not None,
+        "random": [part.tolist() for part in random],
+    }
     if policy.optimizer is not None:
         torch.save(policy.optimizer.state(), folder / OPTIMIZER)
         state["optimizer"] = policy.optimizer.spec.model_dump()
@@ -34,7 +43,7 @@ def save(policy: TorchPolicy, folder: Path) -> None:
 
 
 def restore(policy: TorchPolicy, folder: Path) -> None:
-    """Bring back what `save` wrote.
+    """Bring back what `save` wrote; nothing is changed if that cannot be done.
 
     Raises:
         DataError: the folder is not a checkpoint of this student.
@@ -42,35 +51,52 @@ def restore(policy: TorchPolicy, folder: Path) -> None:
     try:
         state = json.loads((folder / STATE).read_text())
         weights = load_file(folder / WEIGHTS)
-        reference = load_file(folder / REFERENCE) if (folder / REFERENCE).exists() else None
-        optimizer = torch.load(folder / OPTIMIZER, weights_only=True) if "optimizer" in state else None
-    except (OSError, ValueError, SafetensorError, RuntimeError) as error:
-        raise DataError(f"{folder} is not a checkpoint of the torch backend: {error}") from error
-    _put(policy.model, weights, folder)
-    policy.reference = None
-    if reference is not None:
-        policy.snapshot_copy()
-        _put(policy.reference, reference, folder)
-    if optimizer is not None:
-        policy.optimizer = Optimizer(policy.model, OptimizerSpec(**state["optimizer"]))
-        policy.optimizer.load(optimizer)
-    policy.version = int(state["version"])
-    torch.set_rng_state(torch.tensor(state["rng"], dtype=torch.uint8))
+        reference = load_file(folder / REFERENCE) if state["reference"] else None
+        moments = torch.load(folder / OPTIMIZER, weights_only=True) if state["optimizer"] else None
+        optimizer = OptimizerSpec(**state["optimizer"]) if state["optimizer"] else None
+        version, random = int(state["version"]), [torch.tensor(part, dtype=torch.uint8) for part in state["random"]]
+    except UNREADABLE as error:
+        raise DataError(
+            f"{folder} is not a checkpoint of the torch backend: {str(error).splitlines()[0]}",
+            hint="resume from an earlier checkpoint",
+        ) from error
+    for values in (weights, *([] if reference is None else [reference])):
+        _check(policy.model, values, folder)
+    _put(policy.model, weights)
+    device = policy.head.device
+    policy.reference = None if reference is None else {name: value.to(device) for name, value in reference.items()}
+    if policy.optimizer is not None:
+        policy.optimizer.close()
+    policy.optimizer = None if optimizer is None else Optimizer(policy.model, optimizer)
+    if policy.optimizer is not None and moments is not None:
+        policy.optimizer.load(moments)
+    policy.version = version
+    torch.set_rng_state(random[0])
+    if len(random) - 1 == torch.cuda.device_count():
+        torch.cuda.set_rng_state_all(random[1:])
 
 
-def _trained(model: Any, like: Any = None) -> dict[str, Tensor]:
-    """The parameters that are trained (in `like`, where given), by name; tied ones once."""
-    names = {name for name, parameter in (like or model).named_parameters() if parameter.requires_grad}
-    return {n: p.detach().contiguous().cpu() for n, p in model.named_parameters() if n in names}
+def trained(model: Any, *, copy: bool = False) -> dict[str, Tensor]:
+    """The parameters that are trained, by name, tied ones once: copies where they are, or as they are on the CPU."""
+    found = {name: p.detach() for name, p in model.named_parameters() if p.requires_grad}
+    return {n: value.clone() if copy else value.contiguous().cpu() for n, value in found.items()}
+
+
+def _check(model: Any, weights: dict[str, Tensor], folder: Path) -> None:
+    own = {name: tuple(p.shape) for name, p in model.named_parameters() if p.requires_grad}
+    saved = {name: tuple(value.shape) for name, value in weights.items()}
+    if own == saved:
+        return
+    name = next(n for n in [*own, *saved] if own.get(n) != saved.get(n))
+    raise DataError(
+        f"{folder} is a checkpoint of another student: {name} has the shape {saved.get(name, 'none')} there, "
+        f"{own.get(name, 'none')} here",
+        hint="resume with the recipe that the run was started with",
+    )
 
 
 @torch.no_grad()
-def _put(model: Any, weights: dict[str, Tensor], folder: Path) -> None:
+def _put(model: Any, weights: dict[str, Tensor]) -> None:
     parameters = dict(model.named_parameters())
     for name, value in weights.items():
-        if name not in parameters or parameters[name].shape != value.shape:
-            raise DataError(
-                f"{folder} is a checkpoint of another student: its {name} has the shape {tuple(value.shape)}",
-                hint="resume with the recipe that the run was started with",
-            )
         parameters[name].copy_(value)

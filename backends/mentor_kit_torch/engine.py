@@ -1,9 +1,8 @@
 """Continuous batching: sequences of any length side by side, keys and values kept over an episode's turns.
 
-The rows of the cache are in three zones: those that sample now come first, then idle ones that wait for their
-episode's next turn, then free ones. A step either prefills the rows that have new context, or draws one token for
-every row that samples. Rows that finish stay where they are, ignored, until a quarter of the zone is idle; then all
-rows are put in order at once.
+The rows of the cache that sample now come first, then those that wait for their episode's next turn, and free ones.
+A step either prefills the rows that have new context, or draws one token for every row that samples. Rows that finish
+run along, ignored, until a quarter of them is idle; then sampling rows from the end take their places.
 
 Shared context is prefilled once: the beginning that all new sequences have in common (a system prompt with tools)
 once for given weights, and each distinct prompt once for its group; keys and values are then copied.
@@ -32,50 +31,67 @@ SHORTEST_SHARED = 8
 class TorchEngine:
     """A `mentor_kit.policy.Engine` over a transformers model; see the module.
 
+    Results depend on the requests alone, not on what was sampled before: when no session is held any more, it starts
+    afresh, so that a resumed run goes on with the same bits.
+
     Args:
         head: the model.
-        layers: how many layers it has.
+        keeps: whether the model's keys and values can be kept in rows; else every step runs whole contexts.
         slots: sequences held at once.
         context: the longest context in tokens.
         chunk: tokens of a row that are prefilled in one pass.
+        budget: tokens of all rows that are prefilled in one pass.
     """
 
-    def __init__(self, head: Head, *, layers: int, slots: int, context: int, chunk: int) -> None:
+    def __init__(self, head: Head, *, keeps: bool, slots: int, context: int, chunk: int, budget: int) -> None:
         self.version = 0
         self._head = head
+        self._keeps = keeps
         self._context = context
         self._slots = slots
         self._chunk = chunk
-        self._cache = SlotCache(layers)
+        self._budget = budget
+        self._cache = SlotCache(head.layers)
         self._rows = Rows()
-        self._queue: deque[SampleRequest] = deque()
+        self._queue: deque[tuple[int, SampleRequest]] = deque()
+        """Requests without a row, with their place in the order of submission."""
+        self._finished: list[tuple[int, Completion]] = []
         self._sessions: OrderedDict[str, int] = OrderedDict()
         """Row by session, least recently used first."""
         self._common: list[int] = []
-        """The beginning whose keys and values are kept in `_common_row`'s copy."""
-        self._common_cache = SlotCache(layers)
-        self._order = 0
+        """The beginning whose keys and values are in `_common_cache`."""
+        self._common_cache = SlotCache(head.layers)
+        self._submitted = 0
+        # float64, which the draw needs, is not on every device
+        self._draws_on = torch.device("cpu") if head.device.type == "mps" else head.device
 
     @property
     def busy(self) -> bool:
-        return bool(self._queue) or self._rows.sampling_count > 0
+        return bool(self._queue or self._finished) or self._rows.busy
 
     def submit(self, request: SampleRequest) -> None:
-        if not len(request.context):
-            raise BackendError(f"request {request.id} has no context")
-        if len(request.context) + 1 > self._context:
+        count = len(request.context)
+        if not count or request.max_new_tokens < 1:
+            raise BackendError(f"request {request.id} has no {'context' if not count else 'token to sample'}")
+        if not 0 <= min(request.context) <= max(request.context) < self._head.vocabulary:
             raise BackendError(
-                f"request {request.id}: {len(request.context)} tokens of context leave no room to speak in a "
-                f"context of {self._context}",
+                f"request {request.id}: a token id is outside the model's vocabulary of {self._head.vocabulary}",
+                hint="check that tokenizer and model belong together",
+            )
+        if count + 1 > self._context:
+            raise BackendError(
+                f"request {request.id}: {count} tokens of context leave no room to speak in a context of "
+                f"{self._context}",
                 hint="shorten the prompt, or raise `backend.max_context` if the model allows it",
             )
-        self._queue.append(request)
+        self._queue.append((self._submitted, request))
+        self._submitted += 1
 
     def cancel(self, request_id: str) -> None:
-        for request in self._queue:
+        for order, request in self._queue:
             if request.id == request_id:
-                self._rows.cancelled.append(request)
-        self._queue = deque(request for request in self._queue if request.id != request_id)
+                self._finished.append((order, Completion(request.id, (), (), "cancelled", self.version)))
+        self._queue = deque(item for item in self._queue if item[1].id != request_id)
         self._rows.cancel(request_id)
 
     def release(self, session: str) -> None:
@@ -84,76 +100,84 @@ class TorchEngine:
             self._rows.free(row)
 
     def drop(self, version: int) -> None:
-        """Forget all keys and values: the weights are now those of `version`."""
+        """Forget all keys and values: the weights are now those of `version`. Running requests take in anew."""
         self.version = version
-        self._sessions.clear()
         self._common = []
-        self._rows.clear()
+        self._rows.held[:] = 0
+        for session, row in list(self._sessions.items()):
+            if self._rows.requests[row] is None:
+                self.release(session)
 
     @torch.inference_mode()
     def step(self) -> list[Completion]:
-        finished = [
-            Completion(request.id, (), (), "cancelled", self.version) for request in self._rows.take_cancelled()
-        ]
-        self._admit()
-        prefill = self._rows.prefill()
-        if len(prefill):
-            self._prefill(prefill)
-        elif self._rows.sampling_count:
-            self._decode()
-        return finished + [self._completion(row) for row in self._rows.take_finished()]
+        try:
+            self._admit()
+            prefill = self._rows.prefill()
+            if len(prefill):
+                self._prefill(prefill)
+            elif self._rows.sampling_count:
+                self._decode()
+        except torch.OutOfMemoryError as error:
+            raise BackendError(
+                f"out of memory while sampling {self._rows.sampling_count} sequences at once",
+                hint="lower `backend.slots` or `backend.token_budget`",
+            ) from error
+        finished = self._finished + [self._completion(row) for row in self._rows.take_finished()]
+        self._finished = []
+        return [completion for _, completion in sorted(finished, key=lambda item: item[0])]
 
     def _admit(self) -> None:
         """Give rows to waiting requests, as far as there are slots."""
         if not self._queue:
             return
-        placed: list[int] = []
-        while self._queue:
-            row = self._place(self._queue[0])
-            if row is None:
-                break
-            placed.append(row)
+        if not self._sessions:
+            self._rows.restart()
+            self._common = []
+        before = len(self._queue)
+        while self._queue and self._place(*self._queue[0]):
             self._queue.popleft()
-        if not placed:
-            return
-        self._arrange()
-        self._cache.reserve(self._rows.used, self._rows.longest)
-        self._share_common()
+        if len(self._queue) < before:
+            self._arrange()
+            self._cache.reserve(self._rows.used, self._rows.longest)
+            self._share_common()
 
-    def _place(self, request: SampleRequest) -> int | None:
+    def _place(self, order: int, request: SampleRequest) -> bool:
         row = self._sessions.get(request.session)
         if row is None:
             row = self._free_row()
-            if row is None:
-                return None
-            self._sessions[request.session] = row
+        elif self._rows.requests[row] is not None:  # the session still speaks
+            return False
+        if row is None:
+            return False
+        self._sessions[request.session] = row
         self._sessions.move_to_end(request.session)
-        self._rows.begin(row, request, self._order, self._context)
-        self._order += 1
-        return row
+        self._rows.begin(row, request, order, self._context)
+        return True
 
     def _free_row(self) -> int | None:
         if (row := self._rows.take_free(self._slots)) is not None:
             return row
-        for session, row in self._sessions.items():
-            if not self._rows.sampling[row]:
-                del self._sessions[session]
-                return row
-        return None
+        idle = next((s for s, row in self._sessions.items() if self._rows.requests[row] is None), None)
+        if idle is None:
+            return None
+        self.release(idle)
+        return self._rows.take_free(self._slots)
 
     def _arrange(self) -> None:
-        """Put sampling rows first, in the order of submission, so that a pass reads one block."""
-        order = self._rows.arrangement()
-        if order is None:
+        """Put sampling rows first, so that a pass reads one block."""
+        holes, strays = self._rows.arrangement()
+        if not len(holes):
             return
-        self._cache.reorder(self._tensor(order), self._rows.longest_held)
-        moved = self._rows.permute(order)
-        self._sessions = OrderedDict((session, moved[row]) for session, row in self._sessions.items())
+        source, target = np.concatenate([strays, holes]), np.concatenate([holes, strays])
+        self._cache.copy(self._tensor(source), self._tensor(target), int(self._rows.held[source].max()))
+        self._rows.permute(source, target)
+        moved = dict(zip(source.tolist(), target.tolist(), strict=True))
+        self._sessions = OrderedDict((session, moved.get(row, row)) for session, row in self._sessions.items())
 
     def _share_common(self) -> None:
         """Prefill the beginning that all fresh rows have in common once, and copy it to them."""
         fresh = self._rows.fresh()
-        if len(fresh) < 2:
+        if len(fresh) < 2 or not self._keeps:
             return
         common = self._rows.common_beginning(fresh)
         known = _same(self._common, common)
@@ -171,13 +195,16 @@ class TorchEngine:
         for start in range(0, len(ids), self._chunk):
             part = torch.tensor([ids[start : start + self._chunk]], device=self._device)
             where = torch.arange(start, start + part.shape[1], device=self._device).unsqueeze(0)
-            self._forward(cache, part, where, start + part.shape[1])
+            self._pass(cache, part, where, start + part.shape[1])
         self._common = ids
 
     def _prefill(self, rows: Array) -> None:
         """Take in the new context of rows, each distinct one once, and draw their first tokens."""
         leaders, twins = self._rows.distinct(rows)
-        logits = self._take_in(leaders)
+        width = min(self._chunk, int((self._rows.known[leaders] - self._rows.held[leaders]).max()))
+        count = max(1, self._budget // width)
+        blocks = [leaders[start : start + count] for start in range(0, len(leaders), count)]
+        logits = torch.cat([self._take_in(block) for block in blocks])
         followers = np.setdiff1d(rows, leaders)
         if len(followers):
             sources = np.array([twins[row] for row in followers])
@@ -201,7 +228,7 @@ class TorchEngine:
             where = start[:, None] + np.arange(width)
             length = int((start + counts).max())
             self._cache.reserve(self._rows.used, int(where.max()) + 1)
-            hidden = self._forward(self._cache, self._tensor(ids), self._tensor(where), length, self._tensor(rows))
+            hidden = self._forward(self._tensor(ids), self._tensor(where), length, self._tensor(rows))
             last = self._tensor(np.maximum(counts - 1, 0))
             new = self._head.logits(hidden[torch.arange(len(rows), device=self._device), last])
             moved = self._tensor(counts > 0).unsqueeze(-1)
@@ -217,36 +244,45 @@ class TorchEngine:
         length = int(where.max()) + 1
         self._cache.reserve(self._rows.used, length)
         ids = self._rows.window(rows, 1)
-        hidden = self._forward(self._cache, self._tensor(ids), self._tensor(where[:, None]), length)
+        hidden = self._forward(self._tensor(ids), self._tensor(where[:, None]), length)
         self._rows.held[: self._rows.zone] += self._rows.sampling[: self._rows.zone]
         self._sample(self._head.logits(hidden[:, -1]), rows)
 
-    def _forward(
-        self, cache: SlotCache, ids: Tensor, where: Tensor, length: int, chosen: Tensor | None = None
-    ) -> Tensor:
+    def _forward(self, ids: Tensor, where: Tensor, length: int, chosen: Tensor | None = None) -> Tensor:
+        """Hidden states (n, T, width) of tokens at positions `where` (n, T), of the `chosen` rows or the first n."""
+        if self._keeps:
+            return self._pass(self._cache, ids, where, length, chosen)
+        rows = np.arange(len(where)) if chosen is None else chosen.cpu().numpy()
+        whole = self._tensor(self._rows.tokens[rows, :length])
+        hidden = self._head.hidden(whole, torch.arange(length, device=self._device).expand(whole.shape))
+        inside = where.clamp(max=length - 1).unsqueeze(-1)
+        return hidden.gather(1, inside.expand(-1, -1, hidden.shape[-1]))
+
+    def _pass(self, cache: SlotCache, ids: Tensor, where: Tensor, length: int, chosen: Tensor | None = None) -> Tensor:
         cache.aim(where, length, chosen)
-        return self._head.hidden(
-            input_ids=ids,
-            position_ids=where,
-            attention_mask=self._head.mask(causal_mask(where, length)),
-            cache=cache,
-        )
+        keys = torch.arange(length, device=self._device).unsqueeze(0)
+        return self._head.hidden(ids, where, mask=self._head.mask(causal_mask(where, keys), where, keys), cache=cache)
 
     def _sample(self, logits: Tensor, rows: Array) -> None:
         state = self._rows
+
+        def tensor(values: Array) -> Tensor:
+            return torch.from_numpy(values).to(self._draws_on)
+
         how = Draw(
-            temperature=self._tensor(state.temperature[rows]),
-            top_p=self._tensor(state.top_p[rows]),
-            top_k=self._tensor(state.top_k[rows]),
-            uniform=self._tensor(uniforms(state.seed[rows], state.known[rows])),
+            temperature=tensor(state.temperature[rows]),
+            top_p=tensor(state.top_p[rows]),
+            top_k=tensor(state.top_k[rows]),
+            uniform=tensor(uniforms(state.seed[rows], state.known[rows])),
         )
         filtered = bool((state.top_p[rows] < 1).any() or (state.top_k[rows] > 0).any())
-        tokens, log_probs = draw(logits, how, filtered=filtered)
+        tokens, log_probs = draw(logits.to(self._draws_on), how, filtered=filtered)
         state.add(rows, tokens.cpu().numpy(), log_probs.cpu().numpy())
 
-    def _completion(self, row: int) -> Completion:
+    def _completion(self, row: int) -> tuple[int, Completion]:
+        order = int(self._rows.order[row])
         request, ids, log_probs, finish = self._rows.end(row)
-        return Completion(request.id, ids, log_probs, finish, self.version)
+        return order, Completion(request.id, ids, log_probs, finish, self.version)
 
     def _tensor(self, values: Array) -> Tensor:
         return torch.from_numpy(np.ascontiguousarray(values)).to(self._device)

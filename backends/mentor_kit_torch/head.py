@@ -9,6 +9,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from mentor_kit_torch.attention import AttentionMasks
+
 logger = logging.getLogger("mentor_kit_torch")
 
 
@@ -25,14 +27,18 @@ class Head:
         self.decoder: Any = inner.get_decoder() if hasattr(inner, "get_decoder") else None
         self.projection: Any = inner.get_output_embeddings()
         self.config = config = inner.config.get_text_config()
-        self._attention = config._attn_implementation
-        self.dtype: torch.dtype = next(model.parameters()).dtype
+        self.masks = AttentionMasks(config)
+        first = next(model.parameters())
+        self.dtype: torch.dtype = first.dtype
+        self._device: torch.device = first.device
         self._softcap = getattr(config, "final_logit_softcapping", None)
         self._divisor = getattr(config, "logits_scaling", None)
         self._factor = getattr(config, "logit_scale", None)
-        # transformers renames the argument in version 5.40
         takes = inspect.signature(inner.forward).parameters
+        # transformers is about to rename the argument
         self._cache_name = "cache" if "cache" in takes else "past_key_values"
+        self._last_position = int(getattr(config, "max_position_embeddings", None) or 1 << 30) - 1
+        self._takes_positions = "position_ids" in takes
         self.split = self.decoder is not None and self.projection is not None and self._agrees()
         if not self.split:
             logger.warning("%s: logits are computed at every position: its head is not understood", config.model_type)
@@ -40,26 +46,36 @@ class Head:
     @property
     def device(self) -> torch.device:
         """Where the model is."""
-        device: torch.device = next(self.model.parameters()).device
-        return device
+        return self._device
+
+    @property
+    def layers(self) -> int:
+        """How many layers keep keys and values."""
+        return int(self.config.num_hidden_layers)
 
     @property
     def vocabulary(self) -> int:
         """How many logits there are at a position."""
-        return int(self.projection.weight.shape[0]) if self.projection is not None else 1
+        return int(self.config.vocab_size) if self.projection is None else int(self.projection.weight.shape[0])
 
-    def mask(self, allowed: Tensor) -> Tensor:
-        """A mask of booleans as the model's attention takes it."""
-        if self._attention != "eager":
-            return allowed
-        dtype = self.dtype
-        return torch.zeros(allowed.shape, dtype=dtype, device=allowed.device).masked_fill_(
-            ~allowed, torch.finfo(dtype).min
-        )
+    def mask(self, allowed: Tensor, queries: Tensor, keys: Tensor) -> Any:
+        """A mask as the model takes it; see `AttentionMasks.build`."""
+        return self.masks.build(allowed, queries, keys, self.dtype)
 
-    def hidden(self, *, cache: Any = None, **inputs: Any) -> Tensor:
-        """Hidden states (n, T, width), or logits (n, T, V) of a model that runs whole."""
-        inputs |= {"use_cache": False} if cache is None else {self._cache_name: cache, "use_cache": True}
+    def hidden(self, ids: Tensor, positions: Tensor, *, mask: Any = None, cache: Any = None) -> Tensor:
+        """Hidden states (n, T, width), or logits (n, T, V) of a model that runs whole.
+
+        Args:
+            ids: (n, T).
+            positions: (n, T); those of padding may lie beyond the longest context.
+            mask: from `mask`; None for a causal one over `ids`.
+            cache: of transformers; None keeps no keys and values.
+        """
+        inputs: dict[str, Any] = {"input_ids": ids, "attention_mask": mask, "use_cache": cache is not None}
+        if self._takes_positions:
+            inputs["position_ids"] = positions.clamp(max=self._last_position)
+        if cache is not None:
+            inputs[self._cache_name] = cache
         if self.split:
             states: Tensor = self.decoder(**inputs).last_hidden_state
             return states
@@ -80,8 +96,8 @@ class Head:
 
     @torch.no_grad()
     def _agrees(self) -> bool:
-        device = next(self.model.parameters()).device
-        ids = torch.arange(4, device=device).unsqueeze(0) % self.projection.weight.shape[0]
+        ids = torch.arange(4, device=self._device).unsqueeze(0) % self.vocabulary
         whole = self.model(input_ids=ids, use_cache=False).logits.float()
         hidden = self.decoder(input_ids=ids, use_cache=False).last_hidden_state
-        return torch.allclose(self._project(hidden).float(), whole, atol=1e-3, rtol=1e-3)
+        found = self._project(hidden).float()
+        return found.shape == whole.shape and torch.allclose(found, whole, atol=1e-3, rtol=1e-3)

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import logging
+import os
+import warnings
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
+from safetensors import SafetensorError
 
 from mentor_kit.errors import BackendError, MissingError
 from mentor_kit.policy import AdapterSpec, StudentSpec
@@ -15,7 +18,7 @@ from mentor_kit_torch.options import TorchOptions
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
-WEIGHTS = ("*.safetensors", "*.bin", "*.gguf")
+WEIGHTS = ("*.safetensors", "*.bin")
 
 
 def pick_device(name: str) -> torch.device:
@@ -26,11 +29,20 @@ def pick_device(name: str) -> torch.device:
     """
     if name == "auto":
         name = "cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu"
-    if name.startswith("cuda") and not torch.cuda.is_available():
+    if name.startswith("cuda") and int(name.partition(":")[2] or 0) >= torch.cuda.device_count():
         raise MissingError(f"backend.device: {name} is not on this machine", hint="use `device: auto` or `cpu`")
     if name == "mps" and not torch.backends.mps.is_available():
         raise MissingError("backend.device: mps is not on this machine", hint="use `device: auto` or `cpu`")
     return torch.device(name)
+
+
+def make_deterministic(device: torch.device) -> None:
+    """Have PyTorch take algorithms whose results repeat to the bit, where it has them."""
+    if device.type == "cuda":
+        os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
+        warnings.filterwarnings("ignore", message=r".*does not have a deterministic implementation.*")
+    torch.use_deterministic_algorithms(True, warn_only=True)
+    torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
 
 
 def pick_dtype(name: str, device: torch.device) -> torch.dtype:
@@ -53,7 +65,7 @@ def read_config(student: StudentSpec) -> Any:
     _check_folder(student.model, weights=False)
     try:
         return AutoConfig.from_pretrained(student.model, revision=student.revision)
-    except (OSError, ValueError, KeyError) as error:
+    except (OSError, ValueError, KeyError, ImportError) as error:
         raise _cannot_load(student.model, error) from error
 
 
@@ -73,11 +85,20 @@ def load_model(
     transformers_logging.disable_progress_bar()
     logging.getLogger("transformers").setLevel(logging.ERROR)
     try:
-        model = AutoModelForCausalLM.from_pretrained(
-            student.model, revision=student.revision, dtype=dtype, attn_implementation=options.attention
+        model, found = AutoModelForCausalLM.from_pretrained(
+            student.model,
+            revision=student.revision,
+            dtype=dtype,
+            attn_implementation=options.attention,
+            output_loading_info=True,
         )
-    except (OSError, ValueError, KeyError, RuntimeError) as error:
+    except (OSError, ValueError, KeyError, RuntimeError, ImportError, SafetensorError) as error:
         raise _cannot_load(student.model, error) from error
+    if missing := sorted(found["missing_keys"]):
+        raise BackendError(
+            f"{student.model} has no weights for {missing[0]}" + (f" and {len(missing) - 1} more" * (len(missing) > 1)),
+            hint="the file of weights is incomplete, or belongs to another config.json",
+        )
     model.config.use_cache = True
     return model.to(device).eval()
 
@@ -99,8 +120,12 @@ def add_adapter(model: Any, adapter: AdapterSpec, seed: int) -> Any:
             )
         try:
             return PeftModel.from_pretrained(model, str(adapter.path), is_trainable=True).eval()
-        except (RuntimeError, ValueError, KeyError) as error:
-            raise BackendError(f"student.adapter: {adapter.path} does not fit the model: {error}") from error
+        except (OSError, RuntimeError, ValueError, KeyError, TypeError, SafetensorError) as error:
+            reason = str(error).strip().splitlines()[0]
+            raise BackendError(
+                f"student.adapter: {adapter.path} does not fit the model: {reason}",
+                hint="use the model that the adapter was trained on",
+            ) from error
     config = LoraConfig(
         task_type="CAUSAL_LM",
         r=adapter.rank,

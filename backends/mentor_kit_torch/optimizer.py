@@ -19,6 +19,16 @@ class Optimizer:
         self._parameters = [(name, p) for name, p in model.named_parameters() if p.requires_grad]
         self._masters = [_master(parameter) for _, parameter in self._parameters]
         self._optimizers = self._make(_embeddings(model))
+        self._hooks: list[Any] = [
+            parameter.register_post_accumulate_grad_hook(_Collector(master))  # type: ignore[no-untyped-call]
+            for (_, parameter), master in zip(self._parameters, self._masters, strict=True)
+            if master is not parameter
+        ]
+
+    def close(self) -> None:
+        """Let go of the model."""
+        for hook in self._hooks:
+            hook.remove()
 
     def step(self, learning_rate: float) -> tuple[float, bool]:
         """Update with the gradients there are and clear them; the gradient's norm, and whether it was clipped.
@@ -26,9 +36,6 @@ class Optimizer:
         Raises:
             BackendError: the gradient is not finite; nothing was changed.
         """
-        for (_, parameter), master in zip(self._parameters, self._masters, strict=True):
-            if master is not parameter:
-                master.grad = None if parameter.grad is None else parameter.grad.float()
         norm = float(torch.nn.utils.get_total_norm([m.grad for m in self._masters if m.grad is not None]))
         if norm - norm != 0:
             self.clear()
@@ -99,6 +106,19 @@ class Optimizer:
                 torch.optim.AdamW(rest, lr=0.0, betas=spec.betas, eps=spec.eps, weight_decay=spec.weight_decay)
             )
         return found
+
+
+class _Collector:
+    """Adds a 16-bit parameter's gradients up in its float32 master, so that many micro-batches lose nothing."""
+
+    def __init__(self, master: Tensor) -> None:
+        self._master = master
+
+    def __call__(self, parameter: Tensor) -> None:
+        assert parameter.grad is not None
+        gradient = parameter.grad.float()
+        self._master.grad = gradient if self._master.grad is None else self._master.grad.add_(gradient)
+        parameter.grad = None
 
 
 def _master(parameter: Tensor) -> Tensor:

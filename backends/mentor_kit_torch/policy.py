@@ -17,8 +17,18 @@ from mentor_kit.batching import MicroBatch, micro_batches
 from mentor_kit.errors import BackendError, UsageError
 from mentor_kit.losses import LossTerms
 from mentor_kit.objective import Objective
-from mentor_kit.policy import Floats, LossMetrics, OptimizerSpec, PolicyInfo, StepMetrics, StudentSpec, TokenGroup
+from mentor_kit.policy import (
+    AdapterSpec,
+    Floats,
+    LossMetrics,
+    OptimizerSpec,
+    PolicyInfo,
+    StepMetrics,
+    StudentSpec,
+    TokenGroup,
+)
 from mentor_kit_torch import checkpoint
+from mentor_kit_torch.cache import keeps_rows
 from mentor_kit_torch.engine import TorchEngine
 from mentor_kit_torch.head import Head
 from mentor_kit_torch.optimizer import Optimizer
@@ -44,19 +54,22 @@ class TorchPolicy:
         self.version = 0
         self.head = Head(model)
         self.optimizer: Optimizer | None = None
-        self.reference: Any = None
-        """A frozen copy of the model; None while there is none, or where switching the adapter off is enough."""
-        self._config = self.head.config
-        self._context = _longest_context(self._config, options)
-        self._share = _is_shareable(self._config)
-        if not self._share:
-            logger.info("%s: prompts are not shared in the update: its layers keep other state", student.model)
+        self.reference: dict[str, Tensor] | None = None
+        """Trained parameters as they were; None while there is no reference, or where it is the bare model."""
+        self._context = _longest_context(self.head.config, options)
+        self._keeps = keeps_rows(self.head)
+        if not self._keeps:
+            logger.warning(
+                "%s: its layers keep other state than keys and values: whole contexts are run, without sharing",
+                student.model,
+            )
         self._engine = TorchEngine(
             self.head,
-            layers=self._config.num_hidden_layers,
+            keeps=self._keeps,
             slots=options.slots,
             context=self._context,
             chunk=options.prefill_chunk,
+            budget=options.token_budget,
         )
 
     @property
@@ -78,16 +91,26 @@ class TorchPolicy:
         )
 
     def prepare(self, optimizer: OptimizerSpec) -> None:
+        if self.optimizer is not None:
+            self.optimizer.close()
         self.optimizer = Optimizer(self.model, optimizer)
         self.optimizer.clear()
 
     def forward_backward(self, groups: Sequence[TokenGroup], objective: Objective) -> LossMetrics:
         if self.optimizer is None:
             raise BackendError("no optimizer: call `prepare` before training")
-        self._check_lengths(groups)
-        found = [
-            self._backward(batch, objective) for batch in micro_batches(groups, self.options.token_budget, objective)
-        ]
+        self._check(groups)
+        budget = self.options.token_budget
+        try:
+            found = [self._backward(batch, objective) for batch in micro_batches(groups, budget, objective)]
+        except torch.OutOfMemoryError as error:
+            self.optimizer.clear()
+            raise BackendError(
+                f"out of memory in an update with up to {budget} tokens at once", hint="lower `backend.token_budget`"
+            ) from error
+        except BackendError:
+            self.optimizer.clear()
+            raise
         tokens = int(sum(completion.mask.sum() for group in groups for completion in group.completions))
         sequences = sum(bool(completion.mask.any()) for group in groups for completion in group.completions)
         return LossMetrics(
@@ -107,30 +130,24 @@ class TorchPolicy:
     def log_probs(
         self, groups: Sequence[TokenGroup], *, weights: Literal["current", "reference"] = "current"
     ) -> list[list[Floats]]:
-        self._check_lengths(groups)
+        self._check(groups)
         found = [[np.zeros(len(c.ids), dtype=np.float32) for c in group.completions] for group in groups]
         for batch in micro_batches(groups, self.options.token_budget):
             values = self._scores(batch, weights).cpu().numpy()
             for row, (group, index) in enumerate(batch.origin):
-                target = found[group][index]
-                target[:] = values[row, : len(target)]
+                length = int(batch.lengths[row])
+                found[group][index][:length] = values[row, :length]
         return found
 
     def snapshot_reference(self) -> None:
-        # a new adapter starts at zero, so the model without it is the reference; one that was trained does not
-        if (
-            self.adapted
-            and self.student.adapter is not None
-            and self.student.adapter.path is None
-            and self.version == 0
-        ):
-            self.reference = None
-        else:
-            self.snapshot_copy()
+        """Make the current weights the reference.
 
-    def snapshot_copy(self) -> None:
-        """Keep a frozen copy of the model as it is."""
-        self.reference = copy.deepcopy(self.model).requires_grad_(False).eval()
+        An adapter that is new and untrained adds nothing, so the model without it is the reference, with no copy.
+        Otherwise the trained parameters, and only those, are copied: the adapter's, or all.
+        """
+        adapter = self.student.adapter
+        untrained = adapter is not None and adapter.path is None and self.version == 0
+        self.reference = None if untrained else checkpoint.trained(self.model, copy=True)
 
     def engine(self) -> TorchEngine:
         return self._engine
@@ -155,28 +172,31 @@ class TorchPolicy:
 
     def _backward(self, batch: MicroBatch, objective: Objective) -> LossTerms:
         reference = self._scores(batch, "reference") if objective.needs_reference else None
-        terms = batch_loss(self.head, batch, objective, reference, share=self._share)
+        with dropout(self.model, self.student.adapter):
+            terms = batch_loss(self.head, batch, objective, reference, share=self._keeps)
         if not bool(torch.isfinite(terms.loss)):
             raise BackendError(
                 f"the loss is {float(terms.loss)}", hint="lower the learning rate, or use `dtype: float32`"
             )
         terms.loss.backward()
-        return terms
+        return LossTerms(terms.loss.detach(), terms.sums, terms.maxima)
 
     @torch.no_grad()
     def _scores(self, batch: MicroBatch, weights: Literal["current", "reference"]) -> Tensor:
         if weights == "current":
-            return completion_log_probs(self.head, batch, share=self._share)
-        with self._as_reference() as head:
-            return completion_log_probs(head, batch, share=self._share)
+            return completion_log_probs(self.head, batch, share=self._keeps)
+        with self._as_reference():
+            return completion_log_probs(self.head, batch, share=self._keeps)
 
     @contextmanager
-    def _as_reference(self) -> Iterator[Head]:
+    def _as_reference(self) -> Iterator[None]:
+        """The model is the reference policy for a while."""
         if self.reference is not None:
-            yield Head(self.reference)
+            with swapped(self.model, self.reference):
+                yield
         elif self.adapted:
             with self.model.disable_adapter():
-                yield self.head
+                yield
         else:
             raise BackendError("there is no reference policy: call `snapshot_reference` first")
 
@@ -185,11 +205,19 @@ class TorchPolicy:
         self.version = version
         self._engine.drop(version)
 
-    def _check_lengths(self, groups: Sequence[TokenGroup]) -> None:
+    def _check(self, groups: Sequence[TokenGroup]) -> None:
         for group in groups:
             longest = len(group.prompt_ids) + max((len(c.ids) for c in group.completions), default=0)
             if longest > self._context:
                 raise BackendError(f"a sequence of {longest} tokens exceeds the context of {self._context}")
+            if not len(group.prompt_ids):
+                raise BackendError("a group has an empty prompt: nothing predicts its first token")
+            for ids in (group.prompt_ids, *(c.ids for c in group.completions)):
+                if len(ids) and not 0 <= int(ids.min()) <= int(ids.max()) < self.head.vocabulary:
+                    raise BackendError(
+                        f"a token id is outside the model's vocabulary of {self.head.vocabulary}",
+                        hint="check that tokenizer and model belong together",
+                    )
 
 
 def _values(found: Sequence[LossTerms], tokens: int) -> dict[str, float]:
@@ -206,8 +234,28 @@ def _longest_context(config: Any, options: TorchOptions) -> int:
     return min(own, options.max_context or own)
 
 
-def _is_shareable(config: Any) -> bool:
-    """Whether every layer keeps plain keys and values of all positions."""
-    kinds = set(getattr(config, "layer_types", None) or ["full_attention"])
-    window = getattr(config, "sliding_window", None) if getattr(config, "use_sliding_window", True) else None
-    return kinds == {"full_attention"} and (window is None or "layer_types" in config.to_dict())
+@contextmanager
+def swapped(model: Any, weights: dict[str, Tensor]) -> Iterator[None]:
+    """The model with other values in the named parameters; no gradients may be pending across it."""
+    parameters = dict(model.named_parameters())
+    kept = {name: parameters[name].data for name in weights}
+    try:
+        for name, value in weights.items():
+            parameters[name].data = value
+        yield
+    finally:
+        for name, value in kept.items():
+            parameters[name].data = value
+
+
+@contextmanager
+def dropout(model: Any, adapter: AdapterSpec | None) -> Iterator[None]:
+    """The adapter's own dropout is active for a while; the model's never is, as its sampling has none either."""
+    parts = [] if adapter is None else [m for name, m in model.named_modules() if name.endswith("lora_dropout")]
+    try:
+        for part in parts:
+            part.train()
+        yield
+    finally:
+        for part in parts:
+            part.eval()

@@ -11,16 +11,16 @@ from mentor_kit.policy import SampleRequest
 
 Array = NDArray[Any]
 Finish = Literal["stop", "length", "cancelled"]
+FINISH: tuple[Finish, ...] = ("stop", "length", "cancelled")
 
 
 class Rows:
-    """Rows in three zones: `zone` rows that sample (or finished lately), then idle ones, then free ones.
+    """The first `zone` rows sample, or did until lately; behind them are idle and free ones.
 
     Per row: `known` tokens (context and sampled), of which the cache holds the first `held`.
     """
 
     def __init__(self) -> None:
-        self.cancelled: list[SampleRequest] = []
         self.used = 0
         self.zone = 0
         self._free: list[int] = []
@@ -39,14 +39,19 @@ class Rows:
         self.top_p = np.ones(rows, dtype=np.float32)
         self.top_k = np.zeros(rows, dtype=np.int64)
         self.sampling = np.zeros(rows, dtype=bool)
-        self.done = np.zeros(rows, dtype=bool)
-        self.stopped = np.zeros(rows, dtype=bool)
+        self.ended = np.zeros(rows, dtype=np.int64)
+        """How a request ended whose completion was not taken yet: 1 + an index of `FINISH`; else 0."""
         self.requests: list[SampleRequest | None] = [None] * rows
 
     _ARRAYS = (
         *("tokens", "log_probs", "known", "held", "start", "limit", "order", "seed"),
-        *("temperature", "top_p", "top_k", "sampling", "done", "stopped"),
+        *("temperature", "top_p", "top_k", "sampling", "ended"),
     )
+
+    @property
+    def busy(self) -> bool:
+        """Whether any request samples, or ended and was not taken yet."""
+        return bool(self.sampling.any() or self.ended.any())
 
     @property
     def sampling_count(self) -> int:
@@ -95,7 +100,7 @@ class Rows:
         self.temperature[row] = request.temperature
         self.top_p[row] = request.top_p
         self.top_k[row] = request.top_k
-        self.sampling[row], self.done[row], self.stopped[row] = True, False, False
+        self.sampling[row], self.ended[row] = True, 0
         self.requests[row] = request
 
     def add(self, rows: Array, tokens: Array, log_probs: Array) -> None:
@@ -106,10 +111,8 @@ class Rows:
         self.tokens[rows, place] = tokens
         self.log_probs[rows, place] = log_probs
         self.known[rows] += 1
-        self.stopped[rows] = self._stops(rows, tokens)
-        ended = self.stopped[rows] | (self.known[rows] >= self.limit[rows])
-        self.done[rows] = ended
-        self.sampling[rows] = ~ended
+        self.ended[rows] = np.where(self._stops(rows, tokens), 1, 2 * (self.known[rows] >= self.limit[rows]))
+        self.sampling[rows] = self.ended[rows] == 0
 
     def _stops(self, rows: Array, tokens: Array) -> Array:
         """Which of the rows' new tokens are stop tokens of their requests."""
@@ -123,42 +126,34 @@ class Rows:
         """End a request that is being sampled."""
         for row, request in enumerate(self.requests):
             if request is not None and request.id == request_id and self.sampling[row]:
-                self.sampling[row], self.done[row] = False, False
-                self.cancelled.append(request)
-                self.requests[row] = None
-
-    def take_cancelled(self) -> list[SampleRequest]:
-        """The requests that were cancelled since the last time."""
-        taken, self.cancelled = self.cancelled, []
-        return taken
+                self.sampling[row], self.ended[row] = False, 3
 
     def take_finished(self) -> list[int]:
-        """Rows whose requests ended, in the order of submission."""
-        rows = np.nonzero(self.done[: self.used])[0]
-        return [int(row) for row in rows[np.argsort(self.order[rows])]]
+        """Rows whose requests ended."""
+        found: list[int] = np.nonzero(self.ended[: self.used])[0].tolist()
+        return found
 
     def end(self, row: int) -> tuple[SampleRequest, tuple[int, ...], tuple[float, ...], Finish]:
         """What was sampled for a row's request, which is over."""
         request = self.requests[row]
         assert request is not None
         new = slice(int(self.start[row]), int(self.known[row]))
-        self.done[row] = False
+        finish = FINISH[int(self.ended[row]) - 1]
+        self.ended[row] = 0
         self.requests[row] = None
-        finish: Finish = "stop" if self.stopped[row] else "length"
         return request, tuple(self.tokens[row, new].tolist()), tuple(self.log_probs[row, new].tolist()), finish
 
     def free(self, row: int) -> None:
         """Nobody needs the row any more; a request in it is forgotten."""
-        self.sampling[row] = self.done[row] = False
+        self.sampling[row], self.ended[row] = False, 0
         self.held[row] = self.known[row] = 0
         self.requests[row] = None
         self._free.append(row)
 
-    def clear(self) -> None:
-        """Forget what the cache held; requests in rows start again from their contexts."""
-        self.held[:] = 0
-        waiting = {row for row in range(self.used) if self.sampling[row]}
-        self._free = [row for row in range(self.used - 1, -1, -1) if row not in waiting]
+    def restart(self) -> None:
+        """All rows are free: give them out from the first again."""
+        self.used = self.zone = 0
+        self._free = []
 
     def prefill(self) -> Array:
         """Sampling rows that have more than their last token to take in, or none of their own yet."""
@@ -194,24 +189,23 @@ class Rows:
         places = np.minimum(self.held[rows][:, None] + np.arange(width), self.tokens.shape[1] - 1)
         return np.asarray(self.tokens[rows[:, None], places])
 
-    def arrangement(self) -> Array | None:
-        """The rows in order: sampling ones by submission, then the others; None if they are so already."""
-        sampling = np.nonzero(self.sampling[: self.used])[0]
-        sampling = sampling[np.argsort(self.order[sampling], kind="stable")]
-        others = np.nonzero(~self.sampling[: self.used])[0]
-        order = np.concatenate([sampling, others])
-        self.zone = len(sampling)
-        return None if np.array_equal(order, np.arange(self.used)) else order
+    def arrangement(self) -> tuple[Array, Array]:
+        """The rows to swap, pair by pair, for those that sample to come first: those that don't, those that do."""
+        self.zone = self.sampling_count
+        holes = np.nonzero(~self.sampling[: self.zone])[0]
+        strays = self.zone + np.nonzero(self.sampling[self.zone : self.used])[0]
+        return holes, strays
 
-    def permute(self, order: Array) -> dict[int, int]:
-        """Put the rows in this order; where each old row is now."""
+    def permute(self, source: Array, target: Array) -> None:
+        """Rows `target` become what rows `source`, a permutation of them, were."""
         for name in self._ARRAYS:
             array = getattr(self, name)
-            array[: len(order)] = array[order]
-        self.requests[: len(order)] = [self.requests[row] for row in order]
-        moved = {int(old): new for new, old in enumerate(order)}
-        self._free = [moved[row] for row in self._free]
-        return moved
+            array[target] = array[source]
+        requests = [self.requests[row] for row in source]
+        for row, request in zip(target, requests, strict=True):
+            self.requests[row] = request
+        moved = dict(zip(source.tolist(), target.tolist(), strict=True))
+        self._free = [moved.get(row, row) for row in self._free]
 
     def _grow(self, rows: int, width: int) -> None:
         """Room for so many rows and tokens, in coarse steps."""

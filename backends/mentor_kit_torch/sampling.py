@@ -42,8 +42,10 @@ def draw(logits: Tensor, how: Draw, *, filtered: bool) -> tuple[Tensor, Tensor]:
     if filtered:
         probabilities = _filter(probabilities, how)
     cumulative = probabilities.cumsum(dim=-1)
-    threshold = how.uniform.unsqueeze(-1) * cumulative[:, -1:]
-    sampled = torch.searchsorted(cumulative, threshold, right=True).squeeze(-1).clamp_(max=logits.shape[-1] - 1)
+    total = cumulative[:, -1:]
+    # a product rounded up to the total would name a token behind the last possible one
+    threshold = torch.minimum(how.uniform.unsqueeze(-1) * total, torch.nextafter(total, torch.zeros_like(total)))
+    sampled = torch.searchsorted(cumulative, threshold, right=True).squeeze(-1)
     greedy = logits.argmax(dim=-1)
     tokens = torch.where(how.temperature > 0, sampled, greedy)
     return tokens, log_probs.gather(-1, tokens.unsqueeze(-1)).squeeze(-1)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 from torch.utils.checkpoint import checkpoint
@@ -64,26 +65,21 @@ def _shared_hidden(head: Head, batch: MicroBatch) -> Tensor:
     rows = torch.from_numpy(batch.prompt_of).to(device)
     # padding stands behind each prompt, where a causal mask never looks; below it is masked out
     cache = DynamicCache()
-    prompt_hidden = head.hidden(
-        input_ids=prompts,
-        position_ids=torch.arange(prompts.shape[1], device=device).expand(prompts.shape),
-        cache=cache,
-    )
-    last = prompt_hidden[torch.arange(len(lengths), device=device), lengths - 1][rows].unsqueeze(1)
+    places = torch.arange(prompts.shape[1], device=device).unsqueeze(0)
+    prompt_hidden = head.hidden(prompts, places.expand(prompts.shape), cache=cache)
+    last = prompt_hidden[torch.arange(len(lengths), device=device), lengths - 1]
+    last = last.index_select(0, rows).unsqueeze(1)
     ids = torch.from_numpy(batch.ids[:, :-1]).to(device)
     if ids.shape[1] == 0:
         return last
+    # index_select, as its gradient is summed in a fixed order; that of plain indexing is not
     expanded = DynamicCache()
     for index, layer in enumerate(cache.layers):
-        expanded.update(layer.keys[rows], layer.values[rows], index)
-    steps = torch.arange(ids.shape[1], device=device)
-    hidden = head.hidden(
-        input_ids=ids,
-        position_ids=lengths[rows].unsqueeze(1) + steps,
-        attention_mask=head.mask(_prompt_and_causal(lengths[rows], prompts.shape[1], ids.shape[1])),
-        cache=expanded,
-    )
-    return torch.cat([last, hidden], dim=1)
+        expanded.update(layer.keys.index_select(0, rows), layer.values.index_select(0, rows), index)
+    own = lengths[rows].unsqueeze(1) + torch.arange(ids.shape[1], device=device)
+    allowed = _prompt_and_causal(lengths[rows], prompts.shape[1], ids.shape[1])
+    mask = head.mask(allowed, own, torch.cat([places.expand(len(rows), -1), own], dim=1))
+    return torch.cat([last, head.hidden(ids, own, mask=mask, cache=expanded)], dim=1)
 
 
 def _prompt_and_causal(lengths: Tensor, prompt: int, width: int) -> Tensor:
@@ -97,22 +93,18 @@ def _prompt_and_causal(lengths: Tensor, prompt: int, width: int) -> Tensor:
 
 def _whole_hidden(head: Head, batch: MicroBatch) -> Tensor:
     """As `_shared_hidden`, with each completion behind a prompt of its own: for models whose state is not shared."""
-    device = head.device
     count, width = batch.ids.shape
     prompt_lengths = batch.prompt_lengths[batch.prompt_of]
     total = int((prompt_lengths + batch.lengths).max())
-    ids = torch.zeros((count, total), dtype=torch.int64)
-    for row in range(count):
-        length = int(prompt_lengths[row])
-        ids[row, :length] = torch.from_numpy(batch.prompt_ids[batch.prompt_of[row], :length])
-        ids[row, length : length + int(batch.lengths[row])] = torch.from_numpy(batch.ids[row, : batch.lengths[row]])
-    ids = ids.to(device)
-    hidden = head.hidden(
-        input_ids=ids,
-        position_ids=torch.arange(total, device=device).expand(ids.shape),
-    )
-    before = torch.from_numpy(prompt_lengths).to(device).unsqueeze(1) - 1 + torch.arange(width, device=device)
-    before = before.clamp_(max=total - 1).unsqueeze(-1).expand(-1, -1, hidden.shape[-1])
+    whole = np.zeros((count, total), dtype=np.int64)
+    for row, (length, own) in enumerate(zip(prompt_lengths, batch.lengths, strict=True)):
+        whole[row, :length] = batch.prompt_ids[batch.prompt_of[row], :length]
+        whole[row, length : length + own] = batch.ids[row, :own]
+    ids = torch.from_numpy(whole).to(head.device)
+    # padding stands behind each sequence, where a causal model never looks
+    hidden = head.hidden(ids, torch.arange(total, device=head.device).expand(ids.shape))
+    before = torch.from_numpy(prompt_lengths).unsqueeze(1) - 1 + torch.arange(width)
+    before = before.clamp_(max=total - 1).to(head.device).unsqueeze(-1).expand(-1, -1, hidden.shape[-1])
     return hidden.gather(1, before)
 
 

@@ -1,0 +1,52 @@
+"""Which tokens see which, said to any transformers model: full attention, sliding windows, or both by layer."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor
+
+
+class AttentionMasks:
+    """Builds the masks a model's layers need from what a causal mask would allow.
+
+    Args:
+        config: the configuration of the model's text part.
+    """
+
+    def __init__(self, config: Any) -> None:
+        self._eager = config._attn_implementation == "eager"
+        window = getattr(config, "sliding_window", None) if getattr(config, "use_sliding_window", True) else None
+        declared = getattr(config, "layer_types", None)
+        self._by_kind = declared is not None
+        self._kinds = set(declared or ["full_attention" if window is None else "sliding_attention"])
+        self._window: int | None = window if "sliding_attention" in self._kinds else None
+
+    @property
+    def expressible(self) -> bool:
+        """Whether every layer attends to plain keys and values, all of them or the latest ones."""
+        return self._kinds <= {"full_attention", "sliding_attention"}
+
+    def build(self, allowed: Tensor, queries: Tensor, keys: Tensor, dtype: torch.dtype) -> Any:
+        """The mask as the model takes it, a dictionary where its layers differ.
+
+        Args:
+            allowed: (n, 1, T, L) booleans, without regard to windows.
+            queries: (n, T) positions of the tokens that look.
+            keys: (n or 1, L) positions of the tokens that are seen.
+            dtype: of the model.
+        """
+        if self._window is None:
+            return self._as_taken(allowed, dtype)
+        near = (queries.unsqueeze(-1) - keys.unsqueeze(1) < self._window).unsqueeze(1)
+        sliding = self._as_taken(allowed & near, dtype)
+        if not self._by_kind:
+            return sliding
+        return {"full_attention": self._as_taken(allowed, dtype), "sliding_attention": sliding}
+
+    def _as_taken(self, allowed: Tensor, dtype: torch.dtype) -> Tensor:
+        if not self._eager:
+            return allowed
+        mask = torch.zeros(allowed.shape, dtype=dtype, device=allowed.device)
+        return mask.masked_fill_(~allowed, torch.finfo(dtype).min)
