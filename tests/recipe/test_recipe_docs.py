@@ -1,0 +1,49 @@
+"""docs/recipes.md names every key, and its examples are right."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+from pydantic import BaseModel
+from recipe_helpers import write
+
+from mentor_kit.hooks import default_registry
+from mentor_kit.recipe.checking import expand_reward, load_checked
+from mentor_kit.recipe.model import CheckpointPlan, LoraOptions, Recipe, Rollout, Student
+from mentor_kit.slot import GateSpec, RewardSpec, TermSpec
+from mentor_kit.stages.evaluate import EvaluationPlan, SplitPlan
+
+TEXT = (Path(__file__).parents[2] / "docs" / "recipes.md").read_text(encoding="utf-8")
+#: All but those with a part of a plugin that does not come with mentor-kit.
+EXAMPLES = [text for text in re.findall(r"```yaml\n(.*?)```", TEXT, flags=re.DOTALL) if "use: server" not in text]
+MODELS = (Recipe, Student, LoraOptions, Rollout, EvaluationPlan, SplitPlan)
+MODELS += (CheckpointPlan, RewardSpec, GateSpec, TermSpec)
+
+
+@pytest.mark.parametrize("model", MODELS)
+def test_every_key_is_explained(model: type[BaseModel]) -> None:
+    for name, info in model.model_fields.items():
+        key = info.alias or name
+        assert f"`{key}`" in TEXT or f"{key}:" in TEXT, key
+
+
+@pytest.mark.parametrize("stage", ["grpo", "sft", "collect", "evaluate", "export"])
+def test_every_option_of_a_stage_is_explained(stage: str) -> None:
+    for name in default_registry().parts("stages")[stage].options.model_fields:
+        assert f"`{name}`" in TEXT, name
+
+
+@pytest.mark.parametrize("number", range(len(EXAMPLES)))
+def test_examples_are_right(here: Path, number: int) -> None:
+    text = EXAMPLES[number]
+    whole = text if "mentorkit: 1" in text or "extends:" in text else f"extends: quickstart\n{text}"
+    load_checked(write(here, whole), (), default_registry())
+
+
+def test_the_reward_that_is_written_out_is_the_preset(here: Path) -> None:
+    (example,) = [text for text in EXAMPLES if "gates:" in text]
+    registry = default_registry()
+    own = load_checked(write(here, f"extends: quickstart\n{example}"), (), registry).recipe.reward
+    assert own == expand_reward(load_checked("quickstart", (), registry), registry)
