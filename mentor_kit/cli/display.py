@@ -19,10 +19,11 @@ def display(*, as_json: bool, plain: bool) -> Iterator[Watchers]:
     if as_json:
         yield Watchers(on_event=lambda event: typer.echo(event.to_json()))
     elif plain or not sys.stdout.isatty():
-        yield Watchers(on_event=PlainDisplay().event)
+        plain_display = PlainDisplay()
+        yield Watchers(on_event=plain_display.event, on_progress=plain_display.progress)
     else:
         with LiveDisplay() as live:
-            yield Watchers(on_event=live.event)
+            yield Watchers(on_event=live.event, on_progress=live.progress)
 
 
 class PlainDisplay:
@@ -35,6 +36,11 @@ class PlainDisplay:
         """Show an event."""
         if line := self.line(event):
             typer.echo(line)
+
+    def progress(self, stage: str, done: int, total: int, values: Mapping[str, float]) -> None:
+        """Show how far a stage is, unless it is a step's event that says so."""
+        if "steps" not in values:
+            typer.echo(f"{stage} {done}/{total}  {self._clock.left(stage, done, total)} left")
 
     def line(self, event: Event) -> str:
         """The event in one line; empty for those nobody needs to see."""
@@ -81,15 +87,16 @@ class LiveDisplay:
 
     def event(self, event: Event) -> None:
         """Show an event."""
-        if event.kind != "step":
-            if line := self._plain.line(event):
-                self._console.print(line, highlight=False, markup=False)
-            return
-        step, steps = event.step or 0, int(event.values.get("steps", 0))
-        if event.stage not in self._tasks:
-            self._tasks[event.stage] = self._progress.add_task(event.stage, total=steps, measures="")
-        shown = f"{measures(event.values)}  {self._clock.left(event.stage, step, steps)} left"
-        self._progress.update(self._tasks[event.stage], completed=step, measures=shown)
+        # steps move the bar, by `progress`
+        if event.kind != "step" and (line := self._plain.line(event)):
+            self._console.print(line, highlight=False, markup=False)
+
+    def progress(self, stage: str, done: int, total: int, values: Mapping[str, float]) -> None:
+        """Move the stage's bar."""
+        if stage not in self._tasks:
+            self._tasks[stage] = self._progress.add_task(stage, total=total, measures="")
+        shown = f"{measures(values)}  {self._clock.left(stage, done, total)} left".lstrip()
+        self._progress.update(self._tasks[stage], completed=done, measures=shown)
 
 
 class Clock:

@@ -74,8 +74,21 @@ def test_what_nobody_needs_to_see_is_not_shown() -> None:
 def test_on_a_terminal_steps_are_a_bar_and_the_rest_is_above_it(capsys: pytest.CaptureFixture[str]) -> None:
     with LiveDisplay() as live:
         live.event(step(30, reward=0.5))
+        live.progress("0-grpo", 30, 30, {"steps": 30, "reward": 0.5})
+        live.progress("1-collect", 64, 100, {"kept": 60})
         live.event(Event("note", "now", values={"text": "[odd] markup stays"}))
     said = capsys.readouterr().out
     assert "note: [odd] markup stays" in said
     assert "30/30" in said
     assert "reward 0.500" in said
+    assert "64/100" in said
+
+
+def test_stages_without_steps_show_how_far_they_are(clock: list[float], capsys: pytest.CaptureFixture[str]) -> None:
+    shown = PlainDisplay()
+    shown.progress("0-collect", 64, 200, {"kept": 60})
+    clock[0] += 10
+    shown.progress("0-collect", 128, 200, {"kept": 120})
+    shown.progress("1-grpo", 3, 30, {"steps": 30})
+    # 64 problems took 10 s, so that 72 take 11.25 s
+    assert capsys.readouterr().out == "0-collect 64/200  ? left\n0-collect 128/200  0:11 left\n"
