@@ -85,7 +85,7 @@ class SlotCache(Cache):  # type: ignore[misc]
         self.rows, self.positions = rows, positions
 
     def copy(self, source: Tensor, target: Tensor, length: int) -> None:
-        """Copy the first `length` positions of rows `source` (n,) to rows `target` (n,); all are read before writing."""
+        """Copy the first `length` positions of rows `source` (n,) to rows `target` (n,); all are read first."""
         for layer in self._filled():
             for buffer in (layer.keys, layer.values):
                 buffer[target, :, :length] = buffer[source, :, :length]

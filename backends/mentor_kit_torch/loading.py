@@ -133,7 +133,8 @@ def add_adapter(model: Any, adapter: AdapterSpec, seed: int) -> Any:
         lora_dropout=adapter.dropout,
         target_modules=list(adapter.targets) or "all-linear",
     )
-    with torch.random.fork_rng():
+    with torch.random.fork_rng(), warnings.catch_warnings():
+        warnings.simplefilter("ignore", FutureWarning)  # peft asks transformers by names that are on their way out
         torch.manual_seed(seed)
         try:
             return get_peft_model(model, config).eval()

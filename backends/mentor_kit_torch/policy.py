@@ -176,7 +176,7 @@ class TorchPolicy:
             terms = batch_loss(self.head, batch, objective, reference, share=self._keeps)
         if not bool(torch.isfinite(terms.loss)):
             raise BackendError(
-                f"the loss is {float(terms.loss)}", hint="lower the learning rate, or use `dtype: float32`"
+                f"the loss is {float(terms.loss.detach())}", hint="lower the learning rate, or use `dtype: float32`"
             )
         terms.loss.backward()
         return LossTerms(terms.loss.detach(), terms.sums, terms.maxima)

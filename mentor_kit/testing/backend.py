@@ -1,0 +1,479 @@
+"""What every backend is held to; subclass it in the backend's tests.
+
+    class TestMyBackend(BackendContract):
+        @pytest.fixture
+        def policy_factory(self): ...     # token_budget -> a fresh policy, in float32, always of the same weights
+        @pytest.fixture
+        def oracle(self): ...             # ids -> logits (T, V) in float64, computed by other code
+
+The model should be tiny, with a vocabulary of at least 32 and a context of at least 64 tokens. Everything is seen
+through `mentor_kit.policy`; the oracle is the only other source of numbers.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from mentor_kit.errors import BackendError, DataError, UsageError
+from mentor_kit.objective import PRESETS, Objective
+from mentor_kit.policy import (
+    Completion,
+    Engine,
+    OptimizerSpec,
+    Policy,
+    SampleRequest,
+    TokenCompletion,
+    TokenGroup,
+    uniforms,
+)
+
+PolicyFactory = Callable[[int | None], Policy]
+Oracle = Callable[[Sequence[int]], NDArray[np.float64]]
+
+#: AdamW that is nearly plain descent, so that noise in tiny gradients is not blown up to whole steps.
+GENTLE = OptimizerSpec(eps=1.0, clip=None)
+TOLERANCE = 1e-4
+TEMPERATURES = (0.7, 1.0, 1.3)
+
+
+def request(id: str, context: Sequence[int], **changes: Any) -> SampleRequest:
+    """A request with defaults: its own session, temperature 1, 8 new tokens, no stop tokens, seed from the id."""
+    values: dict[str, Any] = {
+        "session": id,
+        "temperature": 1.0,
+        "max_new_tokens": 8,
+        "stop_ids": frozenset(),
+        "seed": sum(map(ord, id)),
+    }
+    return SampleRequest(id=id, context=tuple(context), **(values | changes))
+
+
+def drive(engine: Engine, requests: Sequence[SampleRequest]) -> dict[str, Completion]:
+    """Submit the requests, step until all are done, and give the completions by id."""
+    for item in requests:
+        engine.submit(item)
+    found: dict[str, Completion] = {}
+    for _ in range(10_000):
+        if not engine.busy:
+            return found
+        found |= {completion.id: completion for completion in engine.step()}
+    raise AssertionError("the engine is busy without end")
+
+
+def group_of(
+    prompt: Sequence[int], completions: Sequence[Completion], advantages: Sequence[float], temperature: float = 1.0
+) -> TokenGroup:
+    """What was sampled for a prompt, ready for an update."""
+    return TokenGroup(
+        np.array(prompt),
+        tuple(
+            TokenCompletion(
+                ids=np.array(completion.ids, dtype=np.int64),
+                mask=np.ones(len(completion.ids), dtype=np.float32),
+                log_probs=np.array(completion.log_probs, dtype=np.float32),
+                advantage=advantage,
+            )
+            for completion, advantage in zip(completions, advantages, strict=True)
+        ),
+        temperature,
+    )
+
+
+def ragged_groups(vocabulary: int, seed: int = 0, temperature: float = 1.0) -> list[TokenGroup]:
+    """Three groups of different prompts and sizes, with inserted tokens, made-up log-probabilities, and one empty row."""
+    rng = np.random.default_rng(seed)
+    groups = []
+    for prompt, lengths in ((7, (5, 9, 1)), (3, (6,)), (12, (4, 0, 8, 2))):
+        completions = []
+        for count in lengths:
+            mask = (rng.random(count) < 0.7).astype(np.float32)
+            mask[:1] = 1.0
+            values = -rng.random(count).astype(np.float32) * 4 * mask
+            ids = rng.integers(0, vocabulary, count)
+            completions.append(TokenCompletion(ids, mask, values, float(rng.normal())))
+        groups.append(TokenGroup(rng.integers(0, vocabulary, prompt), tuple(completions), temperature))
+    return groups
+
+
+def flat(values: Sequence[Sequence[NDArray[Any]]]) -> NDArray[Any]:
+    """All numbers of `Policy.log_probs` in a row."""
+    return np.concatenate([array for group in values for array in group])
+
+
+def changed(group: TokenGroup, **changes: Any) -> TokenGroup:
+    """The group with other fields in all its completions, each computed from the completion."""
+    return TokenGroup(
+        group.prompt_ids,
+        tuple(
+            TokenCompletion(
+                **({name: getattr(c, name) for name in c.__dataclass_fields__} | {k: f(c) for k, f in changes.items()})
+            )
+            for c in group.completions
+        ),
+        group.temperature,
+    )
+
+
+def log_softmax(logits: NDArray[np.float64], temperature: float) -> NDArray[np.float64]:
+    """Log-probabilities over the last axis at a temperature."""
+    scaled = logits / temperature
+    scaled = scaled - scaled.max(axis=-1, keepdims=True)
+    result: NDArray[np.float64] = scaled - np.log(np.exp(scaled).sum(axis=-1, keepdims=True))
+    return result
+
+
+class BackendContract:
+    """The tests; see the module for the two fixtures a subclass gives."""
+
+    @pytest.fixture
+    def policy(self, policy_factory: PolicyFactory) -> Policy:
+        """A fresh policy with an optimizer."""
+        policy = policy_factory(None)
+        policy.prepare(GENTLE)
+        return policy
+
+    # numbers
+
+    @pytest.mark.parametrize("temperature", TEMPERATURES)
+    def test_log_probs_are_the_oracles(self, policy: Policy, oracle: Oracle, temperature: float) -> None:
+        groups = ragged_groups(policy.info.vocabulary, temperature=temperature)
+        found = policy.log_probs(groups)
+        for group, rows in zip(groups, found, strict=True):
+            for completion, row in zip(group.completions, rows, strict=True):
+                expected = _expected(oracle, group, completion)
+                np.testing.assert_allclose(row, expected, atol=TOLERANCE)
+
+    @pytest.mark.parametrize("temperature", TEMPERATURES)
+    def test_the_update_sees_what_was_sampled(self, policy: Policy, temperature: float) -> None:
+        prompts = [[1, 2, 3], [4, 5, 6, 7, 8, 9]]
+        requests = [
+            request(f"{p}.{g}", prompts[p], temperature=temperature, session=f"s{p}.{g}", top_k=20 * g)
+            for p in range(2)
+            for g in range(3)
+        ]
+        done = drive(policy.engine(), requests)
+        groups = [
+            group_of(prompts[p], [done[f"{p}.{g}"] for g in range(3)], [1.0, -1.0, 0.5], temperature) for p in range(2)
+        ]
+        np.testing.assert_allclose(
+            flat(policy.log_probs(groups)),
+            np.concatenate([c.log_probs for group in groups for c in group.completions]),
+            atol=TOLERANCE,
+        )
+        values = policy.forward_backward(groups, Objective(preset="dapo")).values
+        assert values["mismatch_max"] < TOLERANCE
+
+    def test_sampling_follows_the_distribution(self, policy: Policy, oracle: Oracle) -> None:
+        context, count, temperature = [3, 1, 4, 1, 5], 4000, 1.3
+        probabilities = np.exp(log_softmax(oracle(context)[-1], temperature))
+        requests = [
+            request(str(i), context, max_new_tokens=1, temperature=temperature, seed=i * 7919) for i in range(count)
+        ]
+        done = drive(policy.engine(), requests)
+        counts = np.bincount([done[str(i)].ids[0] for i in range(count)], minlength=len(probabilities))
+        expected = probabilities * count
+        degrees = len(expected) - 1
+        statistic = float(((counts - expected) ** 2 / expected).sum())
+        # chi-square: mean d, variance about 2d; the seeds are fixed, so this either always or never holds
+        assert statistic < degrees + 4 * (2 * degrees) ** 0.5
+
+    @pytest.mark.parametrize(("top_p", "top_k"), [(1.0, 0), (0.6, 0), (1.0, 5), (0.8, 10)])
+    def test_tokens_are_the_inverse_cdf_at_the_counter(
+        self, policy: Policy, oracle: Oracle, top_p: float, top_k: int
+    ) -> None:
+        context, temperature = [3, 1, 4, 1, 5], 1.3
+        plain = np.exp(log_softmax(oracle(context)[-1], temperature))
+        cumulative = np.cumsum(_filtered(plain, top_p, top_k))
+        requests = [
+            request(str(i), context, max_new_tokens=1, temperature=temperature, seed=i, top_p=top_p, top_k=top_k)
+            for i in range(50)
+        ]
+        done = drive(policy.engine(), requests)
+        for i in range(50):
+            uniform = float(uniforms([i], [len(context)])[0]) * cumulative[-1]
+            if np.abs(cumulative - uniform).min() < TOLERANCE:
+                continue  # a tie in floating point
+            token = int(np.searchsorted(cumulative, uniform, side="right"))
+            assert done[str(i)].ids == (token,)
+            assert done[str(i)].log_probs[0] == pytest.approx(np.log(plain[token]), abs=TOLERANCE)
+
+    def test_greedy_takes_the_most_likely_token(self, policy: Policy, oracle: Oracle) -> None:
+        done = drive(policy.engine(), [request("a", [1, 2, 3], temperature=0.0)])["a"]
+        context = [1, 2, 3]
+        for token, log_prob in zip(done.ids, done.log_probs, strict=True):
+            row = log_softmax(oracle(context)[-1], 1.0)
+            assert token == int(row.argmax())
+            assert log_prob == pytest.approx(row[token], abs=TOLERANCE)
+            context.append(token)
+
+    # batching
+
+    def test_a_request_does_not_depend_on_its_company(self, policy: Policy, policy_factory: PolicyFactory) -> None:
+        alone = drive(policy.engine(), [request("me", [5, 6, 7], max_new_tokens=12)])["me"]
+        others = [request(f"o{i}", range(1, 2 + i), max_new_tokens=1 + i % 9) for i in range(11)]
+        together = drive(
+            policy_factory(None).engine(), [*others[:5], request("me", [5, 6, 7], max_new_tokens=12), *others[5:]]
+        )
+        assert together["me"].ids == alone.ids
+        np.testing.assert_allclose(together["me"].log_probs, alone.log_probs, atol=TOLERANCE)
+
+    def test_the_update_does_not_depend_on_micro_batches(self, policy_factory: PolicyFactory) -> None:
+        found = []
+        for budget in (1, 40, 10_000):
+            policy = policy_factory(budget)
+            policy.prepare(GENTLE)
+            groups = ragged_groups(policy.info.vocabulary)
+            metrics = policy.forward_backward(groups, Objective(preset="dapo"))
+            step = policy.optimizer_step(0.5)
+            found.append([metrics.loss, step.gradient_norm, *metrics.values.values(), *flat(policy.log_probs(groups))])
+        np.testing.assert_allclose(found[1], found[0], rtol=1e-4, atol=1e-5)
+        np.testing.assert_allclose(found[2], found[0], rtol=1e-4, atol=1e-5)
+
+    def test_a_shared_prompt_changes_nothing(self, policy_factory: PolicyFactory) -> None:
+        found = []
+        for shared in (True, False):
+            policy = policy_factory(None)
+            policy.prepare(GENTLE)
+            groups = ragged_groups(policy.info.vocabulary)
+            apart = [TokenGroup(g.prompt_ids, (c,), g.temperature) for g in groups for c in g.completions]
+            metrics = policy.forward_backward(groups if shared else apart, Objective(preset="dapo"))
+            step = policy.optimizer_step(0.5)
+            found.append([metrics.loss, step.gradient_norm, *flat(policy.log_probs(groups))])
+        np.testing.assert_allclose(found[1], found[0], rtol=1e-4, atol=1e-5)
+
+    def test_two_calls_add_up(self, policy_factory: PolicyFactory) -> None:
+        objective = Objective(preset="rloo")
+        norms = []
+        for repeats in (1, 2):
+            policy = policy_factory(None)
+            policy.prepare(GENTLE)
+            for _ in range(repeats):
+                policy.forward_backward(ragged_groups(policy.info.vocabulary), objective)
+            norms.append(policy.optimizer_step(0.0).gradient_norm)
+        assert norms[1] == pytest.approx(2 * norms[0], rel=1e-4)
+
+    # masks
+
+    def test_inserted_tokens_are_not_trained_on(self, policy_factory: PolicyFactory) -> None:
+        found = []
+        for noise in (0.0, 3.0):
+            policy = policy_factory(None)
+            policy.prepare(GENTLE)
+            groups = [
+                changed(
+                    group,
+                    log_probs=lambda c, by=noise: c.log_probs - by * (1 - c.mask),
+                    advantage=lambda c, by=noise: c.advantage * np.ones_like(c.mask) + by * (1 - c.mask),
+                )
+                for group in ragged_groups(policy.info.vocabulary)
+            ]
+            metrics = policy.forward_backward(groups, Objective(preset="cispo"))
+            found.append([metrics.loss, policy.optimizer_step(0.0).gradient_norm, *metrics.values.values()])
+        assert found[0] == found[1]
+
+    @pytest.mark.parametrize("preset", sorted(PRESETS))
+    def test_an_update_makes_good_tokens_likelier(self, policy: Policy, preset: str) -> None:
+        done = drive(policy.engine(), [request(f"{i}", [1, 2, 3], max_new_tokens=5) for i in range(2)])
+        groups = [group_of([1, 2, 3], [done["0"], done["1"]], [1.0, -1.0])]
+        objective = Objective(preset=preset)
+        if objective.needs_reference:
+            policy.snapshot_reference()
+        before = policy.log_probs(groups)
+        policy.forward_backward(groups, objective)
+        policy.optimizer_step(0.02)
+        after = policy.log_probs(groups)
+        good, bad = (float((after[0][i] - before[0][i]).sum()) for i in range(2))
+        if preset == "sft":
+            assert good + bad > 0  # its advantages mean nothing
+        else:
+            assert good > 0 > bad
+
+    def test_nothing_to_train_on(self, policy: Policy) -> None:
+        empty = changed(ragged_groups(policy.info.vocabulary)[0], mask=lambda c: np.zeros_like(c.mask))
+        for groups in ([], [TokenGroup(np.array([1]), ())], [empty]):
+            metrics = policy.forward_backward(groups, Objective(preset="dapo"))
+            assert (metrics.loss, metrics.tokens, metrics.sequences) == (0.0, 0, 0)
+            assert not any(array.any() for rows in policy.log_probs(groups) for array in rows)
+        assert policy.optimizer_step(0.1).gradient_norm == 0.0
+
+    # sessions
+
+    def test_turns_of_a_session_are_as_from_scratch(self, policy: Policy, policy_factory: PolicyFactory) -> None:
+        engine, fresh = policy.engine(), policy_factory(None).engine()
+        contexts = {f"s{i}": [2, 3, 4, 5, 6, 7, 8, 9, 10, *range(11, 12 + i)] for i in range(4)}
+        for turn in range(3):
+            requests = [
+                request(f"{s}.{turn}", c, session=s, max_new_tokens=2 + turn + i, seed=i)
+                for i, (s, c) in enumerate(contexts.items())
+            ]
+            done = drive(engine, requests)
+            for item in requests:
+                twin = drive(fresh, [item])[item.id]
+                fresh.release(item.session)
+                assert done[item.id].ids == twin.ids
+                np.testing.assert_allclose(done[item.id].log_probs, twin.log_probs, atol=TOLERANCE)
+                contexts[item.session] += [*done[item.id].ids, 1, 2]
+
+    def test_a_session_may_go_back(self, policy: Policy, policy_factory: PolicyFactory) -> None:
+        engine = policy.engine()
+        drive(engine, [request("a", [1, 2, 3, 4, 5, 6], session="s")])
+        again = drive(engine, [request("b", [1, 2, 9, 8], session="s")])["b"]
+        assert again.ids == drive(policy_factory(None).engine(), [request("b", [1, 2, 9, 8])])["b"].ids
+
+    def test_new_weights_are_used_at_once(self, policy: Policy) -> None:
+        engine = policy.engine()
+        before = drive(engine, [request("a", range(1, 20), session="s", temperature=0.7)])["a"]
+        groups = [group_of(range(1, 20), [before], [1.0], 0.7)]
+        policy.forward_backward(groups, Objective(preset="rloo"))
+        assert policy.optimizer_step(1.0).version == 1
+        context = [*range(1, 20), *before.ids]
+        after = drive(engine, [request("b", context, session="s", temperature=0.7)])["b"]
+        assert (before.version, after.version) == (0, 1)
+        now = policy.log_probs([group_of(context, [after], [0.0], 0.7)])
+        np.testing.assert_allclose(flat(now), after.log_probs, atol=TOLERANCE)
+
+    def test_stop_and_length(self, policy: Policy) -> None:
+        engine = policy.engine()
+        free = drive(engine, [request("a", [1, 2], max_new_tokens=10)])["a"]
+        assert (free.finish, len(free.ids), len(free.log_probs)) == ("length", 10, 10)
+        stop = free.ids[4]
+        held = drive(engine, [request("b", [1, 2], max_new_tokens=10, seed=ord("a"), stop_ids=frozenset({stop}))])["b"]
+        assert held.finish == "stop"
+        assert held.ids == free.ids[: free.ids.index(stop) + 1]
+
+    def test_the_context_ends_a_turn(self, policy: Policy) -> None:
+        limit = policy.info.context
+        context = [i % 30 for i in range(limit - 3)]
+        done = drive(policy.engine(), [request("a", context, max_new_tokens=50)])["a"]
+        assert (done.finish, len(done.ids)) == ("length", 3)
+
+    def test_cancelled_requests_come_back(self, policy: Policy) -> None:
+        engine = policy.engine()
+        engine.submit(request("kept", [1, 2, 3], max_new_tokens=4))
+        engine.submit(request("running", [1, 2, 3], max_new_tokens=30))
+        found = engine.step()
+        engine.submit(request("queued", [4], max_new_tokens=4))
+        for name in ("running", "queued", "unknown"):
+            engine.cancel(name)
+        while engine.busy:
+            found += engine.step()
+        assert {c.id: c.finish for c in found} == {"kept": "length", "running": "cancelled", "queued": "cancelled"}
+        engine.release("running")
+        engine.release("never heard of")
+        assert drive(engine, [request("next", [1, 2, 3], max_new_tokens=2)])["next"].finish == "length"
+
+    def test_only_cancelled_requests(self, policy: Policy) -> None:
+        engine = policy.engine()
+        engine.submit(request("a", [1]))
+        engine.cancel("a")
+        assert engine.busy
+        assert [c.finish for c in engine.step()] == ["cancelled"]
+        assert not engine.busy
+
+    def test_completions_come_in_the_order_of_submission(self, policy: Policy) -> None:
+        engine = policy.engine()
+        names = [f"r{i}" for i in range(6)]
+        for name in names:
+            engine.submit(request(name, [1, 2, len(name)], max_new_tokens=3))
+        found: list[str] = []
+        while engine.busy:
+            found += [completion.id for completion in engine.step()]
+        assert found == names
+
+    # keeping
+
+    def test_restored_policies_go_on_with_the_same_bits(self, policy_factory: PolicyFactory, tmp_path: Path) -> None:
+        objective = Objective(preset="grpo", kl=0.1)
+        policy, twin = policy_factory(None), policy_factory(None)
+        policy.prepare(OptimizerSpec())
+        policy.snapshot_reference()
+        groups = ragged_groups(policy.info.vocabulary)
+        _learn(policy, groups, objective)
+        tmp_path.joinpath("kept").mkdir()
+        policy.save(tmp_path / "kept")
+        drive(policy.engine(), [request("between", range(1, 30), max_new_tokens=20)])
+        policy.engine().release("between")
+        twin.restore(tmp_path / "kept")
+        for _ in range(2):
+            assert _learn(policy, groups, objective) == _learn(twin, groups, objective)
+            requests = [request(f"{i}", range(1, 4 + i % 3), max_new_tokens=3 + i) for i in range(5)]
+            assert drive(policy.engine(), requests) == drive(twin.engine(), requests)
+            for item in requests:
+                policy.engine().release(item.session)
+                twin.engine().release(item.session)
+        for weights in ("current", "reference"):
+            mine, theirs = policy.log_probs(groups, weights=weights), twin.log_probs(groups, weights=weights)
+            np.testing.assert_array_equal(flat(mine), flat(theirs))
+
+    def test_the_reference_stays(self, policy: Policy) -> None:
+        groups = ragged_groups(policy.info.vocabulary)
+        policy.snapshot_reference()
+        before = flat(policy.log_probs(groups))
+        first = policy.forward_backward(groups, Objective(preset="grpo", kl=1.0))
+        assert first.values["kl"] == pytest.approx(0.0, abs=1e-6)
+        policy.optimizer_step(1.0)
+        np.testing.assert_allclose(flat(policy.log_probs(groups, weights="reference")), before, atol=1e-5)
+        assert np.abs(flat(policy.log_probs(groups)) - before).max() > 1e-3
+        assert policy.forward_backward(groups, Objective(preset="grpo", kl=1.0)).values["kl"] > 0
+
+    # errors
+
+    def test_what_cannot_be_done_is_refused(
+        self, policy: Policy, policy_factory: PolicyFactory, tmp_path: Path
+    ) -> None:
+        engine, limit = policy.engine(), policy.info.context
+        for bad in (request("long", [1] * limit), request("none", []), request("odd", [policy.info.vocabulary])):
+            with pytest.raises(BackendError):
+                engine.submit(bad)
+        assert not engine.busy
+        long = TokenCompletion(np.ones(limit, np.int64), np.ones(limit, np.float32), np.zeros(limit, np.float32))
+        with pytest.raises(BackendError):
+            policy.forward_backward([TokenGroup(np.array([1]), (long,))], Objective(preset="sft"))
+        with pytest.raises(BackendError):
+            policy_factory(None).forward_backward(ragged_groups(policy.info.vocabulary), Objective(preset="sft"))
+        with pytest.raises(UsageError):
+            policy.export(tmp_path, format="papyrus")
+        with pytest.raises(DataError):
+            policy.restore(tmp_path)
+
+    def test_a_loss_that_is_not_finite_changes_nothing(self, policy: Policy) -> None:
+        groups = ragged_groups(policy.info.vocabulary)
+        before = flat(policy.log_probs(groups))
+        bad = [changed(group, advantage=lambda c: float("nan")) for group in groups]
+        with pytest.raises(BackendError):
+            policy.forward_backward(bad, Objective(preset="rloo"))
+        policy.optimizer_step(0.0)
+        np.testing.assert_array_equal(flat(policy.log_probs(groups)), before)
+
+
+def _expected(oracle: Oracle, group: TokenGroup, completion: TokenCompletion) -> NDArray[np.float64]:
+    start, ids = len(group.prompt_ids), completion.ids
+    if not len(ids):
+        return np.zeros(0)
+    rows = log_softmax(oracle([*group.prompt_ids, *ids])[start - 1 : -1], group.temperature)
+    result: NDArray[np.float64] = rows[np.arange(len(ids)), ids] * completion.mask
+    return result
+
+
+def _filtered(probabilities: NDArray[np.float64], top_p: float, top_k: int) -> NDArray[np.float64]:
+    """Zero outside the top k, then outside the smallest set of the likeliest that holds top-p of what is left."""
+    order = np.argsort(-probabilities, kind="stable")
+    kept = list(order[: top_k or len(order)])
+    total, held, last = probabilities[kept].sum(), 0.0, 0
+    while held < top_p * total and last < len(kept):
+        held += probabilities[kept[last]]
+        last += 1
+    result = np.zeros_like(probabilities)
+    result[kept[:last]] = probabilities[kept[:last]]
+    return result
+
+
+def _learn(policy: Policy, groups: Sequence[TokenGroup], objective: Objective) -> tuple[Any, ...]:
+    metrics = policy.forward_backward(groups, objective)
+    return metrics, policy.optimizer_step(1e-2)

@@ -1,0 +1,49 @@
+"""The contract of a backend, held by full fine-tuning and by an adapter, on CPU and on CUDA."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from torch_students import Float64Twin, load, write_student
+
+from mentor_kit.policy import AdapterSpec, Policy
+from mentor_kit.testing.backend import BackendContract, Oracle
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_student(tmp_path_factory.mktemp("student"))
+
+
+@pytest.fixture(scope="module")
+def oracle(folder: Path) -> Oracle:
+    return Float64Twin(folder)
+
+
+class TestTorchFullFineTuning(BackendContract):
+    @pytest.fixture
+    def policy_factory(self, folder: Path) -> Callable[[int | None], Policy]:
+        return lambda budget: load(folder, token_budget=budget or 16384)
+
+
+class TestTorchAdapter(BackendContract):
+    @pytest.fixture
+    def policy_factory(self, folder: Path) -> Callable[[int | None], Policy]:
+        return lambda budget: load(folder, AdapterSpec(rank=4, alpha=8.0), token_budget=budget or 16384)
+
+
+class TestTorchFewSlots(BackendContract):
+    """Rows are given up and taken again all the time; prompts are prefilled in small parts."""
+
+    @pytest.fixture
+    def policy_factory(self, folder: Path) -> Callable[[int | None], Policy]:
+        return lambda budget: load(folder, token_budget=budget or 64, slots=3, prefill_chunk=4)
+
+
+@pytest.mark.cuda
+class TestTorchCuda(BackendContract):
+    @pytest.fixture
+    def policy_factory(self, folder: Path) -> Callable[[int | None], Policy]:
+        return lambda budget: load(folder, device="cuda", token_budget=budget or 16384)

@@ -1,0 +1,142 @@
+"""Gradients of the shared, micro-batched path against plain autograd over whole sequences."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch_students import load, nudge_adapter, write_student
+
+from mentor_kit.losses import LossBatch, policy_loss, token_weights
+from mentor_kit.objective import PRESETS, Objective
+from mentor_kit.policy import AdapterSpec, OptimizerSpec, TokenGroup
+from mentor_kit.testing.backend import changed, ragged_groups
+from mentor_kit_torch.policy import TorchPolicy
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_student(tmp_path_factory.mktemp("student"))
+
+
+def row_log_probs(model: Any, group: TokenGroup, completion: Any) -> torch.Tensor:
+    """A completion's log-probabilities by one forward pass of its own, with gradients."""
+    ids = torch.tensor([[*group.prompt_ids, *completion.ids]])
+    logits = model(input_ids=ids, use_cache=False).logits[0, len(group.prompt_ids) - 1 : -1].float()
+    values = torch.log_softmax(logits / group.temperature, dim=-1)
+    return values.gather(-1, torch.tensor(completion.ids).unsqueeze(-1)).squeeze(-1) * torch.tensor(completion.mask)
+
+
+def plain_gradients(policy: TorchPolicy, groups: list[TokenGroup], objective: Objective) -> dict[str, torch.Tensor]:
+    """The same objective, a sequence at a time, through nothing of the backend's."""
+    rows = [(group, completion) for group in groups for completion in group.completions]
+    weights = token_weights(objective, [completion.mask for _, completion in rows])
+    policy.model.zero_grad()
+    for (group, completion), weight in zip(rows, weights, strict=True):
+        if not completion.mask.any():
+            continue
+        log_probs = row_log_probs(policy.model, group, completion)
+        terms = policy_loss(
+            torch,
+            objective,
+            LossBatch(
+                log_probs=log_probs.unsqueeze(0),
+                sampled=torch.tensor(completion.log_probs).unsqueeze(0),
+                advantages=torch.full((1, len(completion.ids)), float(completion.advantage)),
+                mask=torch.tensor(completion.mask).unsqueeze(0),
+                weights=torch.tensor(weight).unsqueeze(0),
+                reference=(log_probs.detach() - 0.1 * torch.tensor(completion.mask)).unsqueeze(0),
+            ),
+        )
+        terms.loss.backward()
+    found = gradients(policy)
+    policy.model.zero_grad()
+    return found
+
+
+def gradients(policy: TorchPolicy) -> dict[str, torch.Tensor]:
+    return {n: p.grad.clone() for n, p in policy.model.named_parameters() if p.grad is not None}
+
+
+def near(policy: TorchPolicy, groups: list[TokenGroup]) -> list[TokenGroup]:
+    """The groups as if sampled by slightly other weights, so that some ratios are clipped and some not."""
+    rng = np.random.default_rng(0)
+    now = policy.log_probs(groups)
+    return [
+        changed(
+            group,
+            log_probs=lambda c, rows=rows, group=group: (
+                rows[next(i for i, other in enumerate(group.completions) if other is c)]
+                + (0.3 * rng.standard_normal(len(c.ids)) * c.mask).astype(np.float32)
+            ),
+        )
+        for group, rows in zip(groups, now, strict=True)
+    ]
+
+
+@pytest.mark.parametrize("adapted", [False, True], ids=["full", "adapter"])
+@pytest.mark.parametrize("preset", sorted(PRESETS))
+def test_gradients_are_those_of_plain_autograd(
+    folder: Path, preset: str, adapted: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    policy = load(folder, AdapterSpec(rank=4) if adapted else None, token_budget=60)
+    if adapted:
+        nudge_adapter(policy)
+    policy.prepare(OptimizerSpec(clip=None))
+    groups = near(policy, ragged_groups(100, temperature=0.8))
+    objective = Objective(preset=preset)
+    expected = plain_gradients(policy, groups, objective)
+    # the reference stands a constant below the policy, in both
+    scores = policy._scores
+    monkeypatch.setattr(
+        policy, "_scores", lambda batch, which: scores(batch, "current") - 0.1 * torch.from_numpy(batch.mask)
+    )
+    policy.forward_backward(groups, objective)
+    found = gradients(policy)
+    assert found.keys() == expected.keys()
+    scale = max(float(value.norm()) for value in expected.values())
+    for name, value in expected.items():
+        assert float((found[name] - value).norm()) <= 1e-5 * scale, name
+
+
+def test_large_heads_are_computed_in_parts(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    policy = load(folder)
+    policy.prepare(OptimizerSpec(clip=None))
+    groups, objective = ragged_groups(100), Objective(preset="rloo")
+    policy.forward_backward(groups, objective)
+    expected = gradients(policy)
+    policy.prepare(OptimizerSpec(clip=None))
+    monkeypatch.setattr("mentor_kit_torch.update.LARGEST_LOGITS", 300)
+    policy.forward_backward(groups, objective)
+    for name, value in gradients(policy).items():
+        torch.testing.assert_close(value, expected[name], rtol=1e-4, atol=1e-6)
+
+
+def test_updates_repeat_to_the_bit(folder: Path) -> None:
+    found = []
+    for _ in range(2):
+        policy = load(folder, threads=2)
+        policy.prepare(OptimizerSpec())
+        for _ in range(3):
+            policy.forward_backward(ragged_groups(100), Objective(preset="dapo"))
+            policy.optimizer_step(1e-2)
+        found.append({name: value.clone() for name, value in policy.model.named_parameters()})
+    assert all(torch.equal(value, found[1][name]) for name, value in found[0].items())
+
+
+def test_an_adapters_dropout_is_active_in_updates_alone(folder: Path) -> None:
+    policy = load(folder, AdapterSpec(rank=4, dropout=0.5))
+    nudge_adapter(policy)
+    policy.prepare(OptimizerSpec())
+    groups = ragged_groups(100)
+    still = policy.log_probs(groups)
+    first, second = (policy.forward_backward(groups, Objective(preset="sft")).loss for _ in range(2))
+    assert first != second
+    assert all(
+        np.array_equal(a, b)
+        for x, y in zip(still, policy.log_probs(groups), strict=True)
+        for a, b in zip(x, y, strict=True)
+    )
