@@ -14,6 +14,7 @@ from torch import Tensor
 
 from mentor_kit.errors import DataError
 from mentor_kit.policy import OptimizerSpec
+from mentor_kit_torch.loading import first_line
 from mentor_kit_torch.optimizer import Optimizer
 
 if TYPE_CHECKING:
@@ -57,7 +58,7 @@ def restore(policy: TorchPolicy, folder: Path) -> None:
         version, random = int(state["version"]), [torch.tensor(part, dtype=torch.uint8) for part in state["random"]]
     except UNREADABLE as error:
         raise DataError(
-            f"{folder} is not a checkpoint of the torch backend: {str(error).splitlines()[0]}",
+            f"{folder} is not a whole checkpoint of the torch backend: {first_line(error)}",
             hint="resume from an earlier checkpoint",
         ) from error
     for values in (weights, *([] if reference is None else [reference])):

@@ -5,6 +5,8 @@ from __future__ import annotations
 import logging
 import os
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -69,6 +71,12 @@ def read_config(student: StudentSpec) -> Any:
         raise _cannot_load(student.model, error) from error
 
 
+def first_line(error: Exception) -> str:
+    """What an error says, in short."""
+    lines = str(error).strip().splitlines()
+    return lines[0] if lines else type(error).__name__
+
+
 def load_model(
     student: StudentSpec, options: TorchOptions, device: torch.device, dtype: torch.dtype
 ) -> PreTrainedModel:
@@ -89,7 +97,7 @@ def load_model(
             student.model,
             revision=student.revision,
             dtype=dtype,
-            attn_implementation=options.attention,
+            attn_implementation=None if options.attention == "auto" else options.attention,
             output_loading_info=True,
         )
     except (OSError, ValueError, KeyError, RuntimeError, ImportError, SafetensorError) as error:
@@ -119,11 +127,11 @@ def add_adapter(model: Any, adapter: AdapterSpec, seed: int) -> Any:
                 hint="name a folder that peft or `mentorkit export --format adapter` has written",
             )
         try:
-            return PeftModel.from_pretrained(model, str(adapter.path), is_trainable=True).eval()
+            with _quiet():
+                return PeftModel.from_pretrained(model, str(adapter.path), is_trainable=True).eval()
         except (OSError, RuntimeError, ValueError, KeyError, TypeError, SafetensorError) as error:
-            reason = str(error).strip().splitlines()[0]
             raise BackendError(
-                f"student.adapter: {adapter.path} does not fit the model: {reason}",
+                f"student.adapter: {adapter.path} does not fit the model: {first_line(error)}",
                 hint="use the model that the adapter was trained on",
             ) from error
     config = LoraConfig(
@@ -133,13 +141,20 @@ def add_adapter(model: Any, adapter: AdapterSpec, seed: int) -> Any:
         lora_dropout=adapter.dropout,
         target_modules=list(adapter.targets) or "all-linear",
     )
-    with torch.random.fork_rng(), warnings.catch_warnings():
-        warnings.simplefilter("ignore", FutureWarning)  # peft asks transformers by names that are on their way out
+    with torch.random.fork_rng(), _quiet():
         torch.manual_seed(seed)
         try:
             return get_peft_model(model, config).eval()
         except ValueError as error:
             raise BackendError(f"student.adapter: {error}", hint="set `targets` to names of linear layers") from error
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Without peft's warnings that it asks transformers by names that are on their way out."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", FutureWarning)
+        yield
 
 
 def _check_folder(model: str, *, weights: bool) -> None:
@@ -155,10 +170,12 @@ def _check_folder(model: str, *, weights: bool) -> None:
 
 
 def _cannot_load(model: str, error: Exception) -> MissingError | BackendError:
-    reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
     if Path(model).is_dir():
-        return BackendError(f"{model} cannot be loaded: {reason}")
+        return BackendError(
+            f"{model} cannot be loaded: {first_line(error)}",
+            hint="student.model takes a causal language model in transformers' format",
+        )
     return MissingError(
-        f"student {model!r} is no folder here, and the hub did not give it: {reason}",
+        f"student {model!r} is no folder here, and the hub did not give it: {first_line(error)}",
         hint="check the name and the network, or download it and give its folder",
     )

@@ -24,12 +24,13 @@ def estimate(
     trainable = parameters if student.adapter is None else _adapter_parameters(model, student)
     text = config.get_text_config()
     size = torch.empty((), dtype=dtype).element_size()
-    masters = trainable * MASTER if size < MASTER else 0
+    # an adapter is float32 and comes on top; a 16-bit model that is trained itself has float32 masters
+    extra = trainable * MASTER if student.adapter is not None or size < MASTER else 0
     moments = 1 if load.optimizer.use == "muon" else 2
     tokens = load.train_tokens or options.token_budget
     parts = {
-        "weights": parameters * size + masters,
-        "gradients": trainable * size,
+        "weights": parameters * size + extra,
+        "gradients": trainable * MASTER,
         "optimizer": trainable * MASTER * moments,
         "reference": parameters * size if load.reference and student.adapter is None else 0,
         "keys and values": min(load.sequences, options.slots) * load.context * _position_bytes(text, size),

@@ -26,5 +26,5 @@ class TorchOptions(BaseModel):
     """Tokens of a sequence that are prefilled in one go."""
     max_context: int | None = Field(default=None, gt=0)
     """A limit below the model's own."""
-    attention: Literal["sdpa", "eager"] = "sdpa"
-    """The implementation of attention in transformers."""
+    attention: Literal["auto", "sdpa", "eager"] = "auto"
+    """The implementation of attention in transformers; auto: sdpa where the model has it."""

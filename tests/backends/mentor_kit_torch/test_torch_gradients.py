@@ -8,13 +8,13 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from mentor_kit_torch.policy import TorchPolicy
 from torch_students import load, nudge_adapter, write_student
 
 from mentor_kit.losses import LossBatch, policy_loss, token_weights
 from mentor_kit.objective import PRESETS, Objective
 from mentor_kit.policy import AdapterSpec, OptimizerSpec, TokenGroup
 from mentor_kit.testing.backend import changed, ragged_groups
-from mentor_kit_torch.policy import TorchPolicy
 
 
 @pytest.fixture(scope="module")

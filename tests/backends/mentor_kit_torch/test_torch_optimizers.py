@@ -8,11 +8,11 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from mentor_kit_torch.optimizer import Optimizer
 from torch import nn
 
 from mentor_kit.errors import BackendError
 from mentor_kit.policy import OptimizerSpec
-from mentor_kit_torch.optimizer import Optimizer
 
 Step = Callable[[np.ndarray, np.ndarray, float], np.ndarray]
 

@@ -8,13 +8,13 @@ from typing import Any
 
 import numpy as np
 import torch
+from mentor_kit_torch.backend import TorchBackend
+from mentor_kit_torch.options import TorchOptions
+from mentor_kit_torch.policy import TorchPolicy
 from transformers import AutoModelForCausalLM, LlamaConfig
 from transformers.utils import logging as transformers_logging
 
 from mentor_kit.policy import AdapterSpec, StudentSpec
-from mentor_kit_torch.backend import TorchBackend
-from mentor_kit_torch.options import TorchOptions
-from mentor_kit_torch.policy import TorchPolicy
 
 transformers_logging.disable_progress_bar()
 
@@ -52,10 +52,10 @@ def load(folder: Path, adapter: AdapterSpec | None = None, **options: Any) -> To
 
 
 class Float64Twin:
-    """The student's logits by transformers alone, in float64, a whole sequence at a time."""
+    """The student's logits by transformers alone, in float64 if it can be, a whole sequence at a time."""
 
-    def __init__(self, folder: Path, attention: str = "eager") -> None:
-        self.model = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float64, attn_implementation=attention)
+    def __init__(self, folder: Path, dtype: torch.dtype = torch.float64) -> None:
+        self.model = AutoModelForCausalLM.from_pretrained(folder, dtype=dtype, attn_implementation="eager")
 
     def __call__(self, ids: Sequence[int]) -> np.ndarray:
         with torch.no_grad():

@@ -1,0 +1,118 @@
+"""Families of models, each tiny and random, against transformers alone in float64."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+import transformers
+from torch_students import SHAPE, Float64Twin, load, write_student
+
+from mentor_kit.objective import Objective
+from mentor_kit.policy import OptimizerSpec, TokenGroup
+from mentor_kit.testing.backend import drive, flat, group_of, log_softmax, ragged_groups, request
+
+WINDOW = 6  # shorter than the sequences below
+LAYERS = ["sliding_attention", "full_attention"]
+HEAD = {"head_dim": 8}
+
+FAMILIES: dict[str, tuple[str, dict[str, Any]]] = {
+    "qwen2": ("Qwen2Config", {}),
+    "qwen2-tied": ("Qwen2Config", {"tie_word_embeddings": True}),
+    "qwen3": ("Qwen3Config", HEAD),
+    "mistral-window": ("MistralConfig", {"sliding_window": WINDOW}),
+    "gemma": ("GemmaConfig", HEAD),
+    "gemma2": (
+        "Gemma2Config",
+        HEAD | {"sliding_window": WINDOW, "layer_types": LAYERS, "final_logit_softcapping": 2.0},
+    ),
+    "gemma3": ("Gemma3TextConfig", HEAD | {"sliding_window": WINDOW, "layer_types": LAYERS}),
+    "granite": ("GraniteConfig", {"logits_scaling": 3.0}),
+    "cohere": ("CohereConfig", {"logit_scale": 0.5}),
+    "phi3": ("Phi3Config", {}),
+    "smollm3": ("SmolLM3Config", {"no_rope_layers": [1, 0]}),
+    "olmo2": ("Olmo2Config", {}),
+    "qwen3-moe": (
+        "Qwen3MoeConfig",
+        HEAD | {"num_experts": 4, "num_experts_per_tok": 2, "moe_intermediate_size": 16},
+    ),
+    "gpt2": ("GPT2Config", {"n_positions": 96, "n_embd": 32, "n_layer": 2, "n_head": 4, "vocab_size": 100}),
+    "lfm2": ("Lfm2Config", {"layer_types": ["conv", "full_attention"]}),
+    "mamba": ("MambaConfig", {"state_size": 4}),
+}
+#: Models whose state is no keys and values.
+WHOLE = {"lfm2", "mamba"}
+
+
+def make(name: str, folder: Path) -> Path:
+    kind, changes = FAMILIES[name]
+    shape = {} if name == "gpt2" else SHAPE
+    return write_student(folder, getattr(transformers, kind)(**(shape | changes)))
+
+
+@pytest.mark.parametrize("name", FAMILIES)
+def test_family(name: str, tmp_path: Path) -> None:
+    folder = make(name, tmp_path)
+    # experts are not run in float64
+    policy, twin = load(folder), Float64Twin(folder, torch.float32 if "moe" in name else torch.float64)
+    assert policy._keeps == (name not in WHOLE)
+    prompts = [list(range(1, 13)), [7, 8, 9]]
+    requests = [
+        request(f"{p}.{g}", prompts[p], temperature=0.8, max_new_tokens=6 + g) for p in range(2) for g in range(3)
+    ]
+    done = drive(policy.engine(), requests)
+    again = [
+        request(f"{r.id}+", [*r.context, *done[r.id].ids, 5, 6], session=r.session, temperature=0.8) for r in requests
+    ]
+    done |= drive(policy.engine(), again)
+    for item in [*requests, *again]:
+        expected = exact(twin, item.context, done[item.id].ids, 0.8)
+        np.testing.assert_allclose(done[item.id].log_probs, expected, atol=1e-4)
+    groups = [group_of(prompts[p], [done[f"{p}.{g}"] for g in range(3)], [1.0, -1.0, 0.5], 0.8) for p in range(2)]
+    sampled = np.concatenate([c.log_probs for group in groups for c in group.completions])
+    np.testing.assert_allclose(flat(policy.log_probs(groups)), sampled, atol=1e-4)
+    assert shared_gradient(policy, groups) == pytest.approx(apart_gradient(policy, groups), rel=1e-4, abs=1e-5)
+
+
+def exact(twin: Float64Twin, context: Any, ids: Any, temperature: float) -> np.ndarray:
+    rows = log_softmax(twin([*context, *ids])[len(context) - 1 : -1], temperature)
+    return rows[np.arange(len(ids)), list(ids)]
+
+
+def shared_gradient(policy: Any, groups: list[TokenGroup]) -> list[float]:
+    policy.prepare(OptimizerSpec(clip=None))
+    policy.forward_backward(groups, Objective(preset="rloo"))
+    return [float(p.grad.norm()) for p in policy.model.parameters() if p.grad is not None]
+
+
+def apart_gradient(policy: Any, groups: list[TokenGroup]) -> list[float]:
+    return shared_gradient(
+        policy, [TokenGroup(g.prompt_ids, (c,), g.temperature) for g in groups for c in g.completions]
+    )
+
+
+def test_a_head_that_is_not_understood_is_run_whole(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = make("qwen2", tmp_path)
+    expected = load(folder).log_probs(ragged_groups(100))
+    monkeypatch.setattr("mentor_kit_torch.head.Head._agrees", lambda self: False)
+    policy = load(folder)
+    assert not policy.head.split
+    np.testing.assert_allclose(flat(policy.log_probs(ragged_groups(100))), flat(expected), atol=1e-5)
+    assert drive(policy.engine(), [request("a", [1, 2, 3])])["a"].finish == "length"
+
+
+@pytest.mark.parametrize("name", ["qwen3", "gemma2", "gpt2"])
+def test_greedy_is_what_transformers_generates(name: str, tmp_path: Path) -> None:
+    folder = make(name, tmp_path)
+    policy = load(folder)
+    model = transformers.AutoModelForCausalLM.from_pretrained(folder, attn_implementation="eager")
+    for context in ([1, 2, 3], list(range(20, 40))):
+        found = drive(policy.engine(), [request("a", context, temperature=0.0, max_new_tokens=20)])["a"]
+        with torch.no_grad():
+            expected = model.generate(
+                torch.tensor([context]), max_new_tokens=20, do_sample=False, eos_token_id=None, pad_token_id=0
+            )
+        assert list(found.ids) == expected[0, len(context) :].tolist()
