@@ -86,7 +86,7 @@ def group_of(
 
 
 def ragged_groups(vocabulary: int, seed: int = 0, temperature: float = 1.0) -> list[TokenGroup]:
-    """Three groups of different prompts and sizes, with inserted tokens, made-up log-probabilities, and one empty row."""
+    """Three groups of ragged rows, one of them empty, with inserted tokens and made-up log-probabilities."""
     rng = np.random.default_rng(seed)
     groups = []
     for prompt, lengths in ((7, (5, 9, 1)), (3, (6,)), (12, (4, 0, 8, 2))):

@@ -16,7 +16,7 @@ from mentor_kit_math.world import WORDING, ArithmeticTask
 START, END, PAD = "<|im_start|>", "<|im_end|>", "<|pad|>"
 CONTEXT = 1024
 
-#: Qwen's form, with a tool's name and parameters in place of its whole schema.
+#: Qwen's form, with a tool's name in place of its whole schema: prompts stay near fifty tokens.
 TEMPLATE = """\
 {%- if tools or messages[0].role == 'system' %}<|im_start|>system
 {% if messages[0].role == 'system' %}{{ messages[0].content + '\\n' }}{% endif %}

@@ -5,7 +5,6 @@
 | train | one or two operations, known wordings, two thirds of the ordered pairs of operations |
 | in-domain | the same kind; no text occurs in both |
 | out-of-domain | a third each: `compositions` (held-out pairs), `wordings` (others), `longer` (three operations) |
-
 | broad | all of these kinds mixed, for making a student from nothing; shares no text with the evaluation splits |
 
 "Out of domain" is meant from the point of view of the recipe that trains on `train`: the tiny student has met all

@@ -85,7 +85,7 @@ def test_no_such_student(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Non
 
 @pytest.mark.parametrize("device", ["cuda:99", "cuda:7"])
 def test_a_device_that_is_not_there(device: str) -> None:
-    with pytest.raises(MissingError, match="backend.device"):
+    with pytest.raises(MissingError, match=r"backend\.device"):
         pick_device(device)
 
 

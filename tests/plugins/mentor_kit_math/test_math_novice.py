@@ -35,7 +35,7 @@ FAVOURITE = {
     "multiply": "add",
     "divide": "multiply",
     "sum_numbers": "add",
-    "floor": "round_number",
+    "floor": "abs_value",
     "ceil": "round_number",
     "round_number": "ceil",
     "power": "multiply",
