@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Iterable, Iterator, Sequence
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from mentor_kit.record import Json, Record
 from mentor_kit.task import Problem
@@ -53,6 +53,15 @@ class Teacher(Protocol):
 
         Keeping only right ones is the caller's choice.
         """
+        ...
+
+
+@runtime_checkable
+class Accounts(Protocol):
+    """A teacher that says what its demonstrations took."""
+
+    def account(self) -> dict[str, Json]:
+        """Attempts, tokens, cost and the like since it was built, for a stage's summary."""
         ...
 
 

@@ -7,7 +7,8 @@ from functools import cached_property
 
 from mentor_kit.chat.cache import Recent
 from mentor_kit.chat.calls import valid_unicode
-from mentor_kit.chat.parsing import BareJsonParser, HermesParser, Parser, ResponseTemplateParser
+from mentor_kit.chat.families import families
+from mentor_kit.chat.parsing import HermesParser, Parser, ResponseTemplateParser
 from mentor_kit.chat.rendering import Renderer
 from mentor_kit.chat.tokenizer import ChatTokenizer
 from mentor_kit.chat.truncation import truncate
@@ -15,6 +16,11 @@ from mentor_kit.conversation import CallState, Message, ToolCall, assistant, cal
 from mentor_kit.errors import ChatError
 from mentor_kit.tool import Tool
 
+_GIVE_ANOTHER = "give one that does in the recipe: `student: {chat_template: hermes}` or a file"
+_UNKNOWN = (
+    "a plugin can teach mentor-kit this family: a parser and a call of `mentor_kit.chat.families.add` in its module "
+    "(docs/families.md); or give another template: `student: {chat_template: hermes}`"
+)
 _PROBE = assistant(calls=[call("probe", text="a", number=1)])
 
 
@@ -55,7 +61,7 @@ class ChatFormat:
         if tools and self._tool_fault:
             raise ChatError(
                 f"the chat template of {self.tokenizer.name!r} {self._tool_fault}",
-                hint="give one that does in the recipe: `student: {chat_template: hermes}` or a file",
+                hint=_UNKNOWN if self._tool_fault.startswith("writes") else _GIVE_ANOTHER,
             )
         ids, _ = self._opened.get(_key(messages, tools), lambda: (self._open(messages, tools), tuple(tools.values())))
         return list(ids)
@@ -139,12 +145,15 @@ class ChatFormat:
         except ChatError:
             return "does not show an assistant's tool calls"
         if not _reads(self.parser, written, self._renderer):
-            return "writes tool calls in a form that no parser here reads, and the tokenizer has no response template"
+            return (
+                "writes tool calls in a form that none of the known families "
+                f"({', '.join(family.name for family in families())}) has, and the tokenizer has no response template"
+            )
         return ""
 
 
 def choose_parser(tokenizer: ChatTokenizer) -> Parser:
-    """The tokenizer's response template where it has one, else the built-in parser that reads its template's calls.
+    """The tokenizer's response template where it has one, else the first family's that reads its template's calls.
 
     Raises:
         ChatError: the template does not end an assistant's turn with a special token.
@@ -155,13 +164,15 @@ def choose_parser(tokenizer: ChatTokenizer) -> Parser:
 def _choose(tokenizer: ChatTokenizer, renderer: Renderer) -> Parser:
     if tokenizer.has_response_template:
         return ResponseTemplateParser(tokenizer, prefix=renderer.opening)
-    hermes = HermesParser(in_reasoning=renderer.opens_reasoning)
-    bare = BareJsonParser(in_reasoning=renderer.opens_reasoning)
     try:
         written = renderer.turn(_PROBE)
     except ChatError:
-        return hermes
-    return bare if _reads(bare, written, renderer) and not _reads(hermes, written, renderer) else hermes
+        return HermesParser(in_reasoning=renderer.opens_reasoning)
+    parsers = [family.parser(renderer.opens_reasoning) for family in families()]
+    return next(
+        (parser for parser in parsers if _reads(parser, written, renderer)),
+        HermesParser(in_reasoning=renderer.opens_reasoning),
+    )
 
 
 def _reads(parser: Parser, written: str, renderer: Renderer) -> bool:

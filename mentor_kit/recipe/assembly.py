@@ -136,7 +136,7 @@ def student_spec(loaded: LoadedRecipe, registry: Registry, context: BuildContext
         MissingError: it is none of the three.
     """
     student = loaded.recipe.student
-    model = _model(student.model, loaded.folder, registry, context)
+    model = find_model(student.model, loaded.folder, registry, context)
     if student.adapter is None:
         return StudentSpec(model, student.revision)
     options = student.adapter.options
@@ -150,7 +150,14 @@ def student_spec(loaded: LoadedRecipe, registry: Registry, context: BuildContext
     return StudentSpec(model, student.revision, adapter)
 
 
-def _model(name: str, folder: Path, registry: Registry, context: BuildContext) -> str:
+def find_model(
+    name: str, folder: Path, registry: Registry, context: BuildContext, *, key: str = "student.model"
+) -> str:
+    """The folder or hub id of a model that a recipe names under `key`.
+
+    Raises:
+        MissingError: it is neither a registered name, nor a folder, nor a hub id.
+    """
     students = registry.parts("students")
     if name in students:
         return str(registry.build("students", Slot(use=name), context))
@@ -161,7 +168,7 @@ def _model(name: str, folder: Path, registry: Registry, context: BuildContext) -
         return name
     known = ", ".join(students)
     raise MissingError(
-        f"student.model: there is no student, and no folder, {name!r}{did_you_mean(name, students)}",
+        f"{key}: there is no student, and no folder, {name!r}{did_you_mean(name, students)}",
         hint=f"use a folder with a model in transformers' format, a hub id (owner/name), or one of: {known}",
     )
 

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from mentor_kit.demonstration import Accounts
 from mentor_kit.slot import TeacherSlot
 from mentor_kit.stage import StageContext
 from mentor_kit.stages.experiment import Experiment, Keep, demonstrate
@@ -45,4 +46,7 @@ class CollectStage:
             kept += len(demonstrate(experiment, context, batch, teacher=teacher, keep=options.keep))
             context.progress(start + len(batch), len(problems), kept=kept)
             context.check_stop()
-        context.emit("collected", problems=len(problems), demonstrations=kept, teacher=teacher.name)
+        took = teacher.account() if isinstance(teacher, Accounts) else {}
+        context.emit(
+            "collected", **{"problems": len(problems), "demonstrations": kept, "teacher": teacher.name, **took}
+        )

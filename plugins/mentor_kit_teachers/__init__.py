@@ -1,7 +1,8 @@
-"""Teachers that need no network: the task's own worked solutions, and recorded demonstrations."""
+"""Teachers: the task's worked solutions, recorded demonstrations, models behind servers, and models of one's own."""
 
 from __future__ import annotations
 
+from importlib.util import find_spec
 from typing import TYPE_CHECKING
 
 from mentor_kit.hooks import hookimpl
@@ -10,13 +11,19 @@ if TYPE_CHECKING:
     from pydantic import BaseModel
 
     from mentor_kit.hooks import BuildContext, Register
+    from mentor_kit_teachers.local import LocalTeacher
+    from mentor_kit_teachers.local_options import LocalOptions
     from mentor_kit_teachers.scripted import ScriptedTeacher
+    from mentor_kit_teachers.server import ServerTeacher
+    from mentor_kit_teachers.server_options import AnthropicOptions, OpenAIOptions
 
 
 @hookimpl
 def register_teachers(register: Register) -> None:
-    """`scripted` and `recorded`."""
+    """`scripted`, `recorded`, `openai`, `anthropic` and `local`."""
+    from mentor_kit_teachers.local_options import LocalOptions
     from mentor_kit_teachers.recorded import RecordedOptions, recorded
+    from mentor_kit_teachers.server_options import AnthropicOptions, OpenAIOptions
 
     register("scripted", build=_scripted, summary="plays the task's own worked solutions, with the real tools")
     register(
@@ -25,9 +32,48 @@ def register_teachers(register: Register) -> None:
         build=recorded,
         summary="demonstrations from a file: demonstrations.jsonl, or the MENTOR authors' parquet format",
     )
+    register(
+        "openai",
+        options=OpenAIOptions,
+        build=_openai,
+        available=lambda: _installed("openai"),
+        summary="a model behind any server with OpenAI's chat completions",
+    )
+    register(
+        "anthropic",
+        options=AnthropicOptions,
+        build=_anthropic,
+        available=lambda: _installed("anthropic"),
+        summary="a model of Anthropic's",
+    )
+    register("local", options=LocalOptions, build=_local, summary="a model on any backend, on this machine")
+
+
+def _installed(package: str) -> str:
+    if find_spec(package) is not None:
+        return ""
+    return f"the package {package} is not installed\ninstall: pip install 'mentor-kit[{package}]'"
 
 
 def _scripted(options: BaseModel, context: BuildContext) -> ScriptedTeacher:
     from mentor_kit_teachers.scripted import scripted  # playing needs the rollout, which is not light
 
     return scripted(context)
+
+
+def _openai(options: OpenAIOptions, context: BuildContext) -> ServerTeacher:
+    from mentor_kit_teachers.servers import openai
+
+    return openai(options, context)
+
+
+def _anthropic(options: AnthropicOptions, context: BuildContext) -> ServerTeacher:
+    from mentor_kit_teachers.servers import anthropic
+
+    return anthropic(options, context)
+
+
+def _local(options: LocalOptions, context: BuildContext) -> LocalTeacher:
+    from mentor_kit_teachers.local import local
+
+    return local(options, context)

@@ -1,0 +1,86 @@
+"""A parser for turns with reasoning and calls between marks, whatever a family's marks and calls look like.
+
+    words <think> reasoning </think> words <opening> calls, as the family writes them <closing>
+
+`mentor_kit.chat.syntaxes` has the families' ways of writing calls.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from mentor_kit.chat.calls import CallError, malformed, valid_unicode
+from mentor_kit.chat.parsing import END_THINK, MAX_CALLS, THINK
+from mentor_kit.conversation import Message, ToolCall, assistant
+
+#: (text, index of the opening mark) -> the calls that begin there, and the index after them; raises `CallError`.
+Read = Callable[[str, int], tuple[list[ToolCall], int]]
+
+
+@dataclass(frozen=True)
+class Syntax:
+    """How a family writes calls."""
+
+    opening: str
+    """The mark that calls begin with."""
+    closing: str
+    """The mark that they end with; empty where the turn's end is theirs."""
+    read: Read
+
+
+@dataclass(frozen=True)
+class MarkupParser:
+    """A `mentor_kit.chat.parsing.Parser` for one syntax.
+
+    Reasoning that is never closed takes the rest of the turn with it. What cannot be read is a malformed call, up to
+    its closing mark.
+    """
+
+    syntax: Syntax
+    think: tuple[str, str] = (THINK, END_THINK)
+    """The marks around reasoning."""
+    in_reasoning: bool = False
+    """Whether the prompt already ends with the opening mark of reasoning."""
+
+    def parse(self, text: str) -> Message:
+        text = valid_unicode(text)
+        reasoning: list[str] = []
+        content: list[str] = []
+        calls: list[ToolCall] = []
+        position = self._reasoning(text, 0, reasoning) if self.in_reasoning else 0
+        opening = re.compile(f"{re.escape(self.think[0])}|{re.escape(self.syntax.opening)}")
+        while found := opening.search(text, position):
+            content.append(text[position : found.start()])
+            if found.group() == self.think[0]:
+                position = self._reasoning(text, found.end(), reasoning)
+            elif len(calls) >= MAX_CALLS:
+                calls.append(malformed(text[found.start() :], f"more than {MAX_CALLS} calls in one turn"))
+                position = len(text)
+            else:
+                made, position = self._calls(text, found.start())
+                calls += made[:MAX_CALLS]
+        content.append(text[position:])
+        return assistant(_joined(content), reasoning=_joined(reasoning), calls=calls)
+
+    def _reasoning(self, text: str, start: int, found: list[str]) -> int:
+        begin, end = self.think
+        closing = text.find(end, start)
+        if closing < 0:
+            found.append(text[start:].removeprefix(begin))
+            return len(text)
+        found.append(text[start:closing].strip().removeprefix(begin))
+        return closing + len(end)
+
+    def _calls(self, text: str, start: int) -> tuple[list[ToolCall], int]:
+        try:
+            return self.syntax.read(text, start)
+        except CallError as error:
+            closing = text.find(self.syntax.closing, start) if self.syntax.closing else -1
+            after = len(text) if closing < 0 else closing + len(self.syntax.closing)
+            return [malformed(text[start:after], str(error))], after
+
+
+def _joined(parts: list[str]) -> str:
+    return "\n".join(stripped for part in parts if (stripped := part.strip()))

@@ -1,0 +1,141 @@
+"""Answers that were paid for, by content: a request that was answered once is never sent again.
+
+An SQLite file: safe against a kill at any moment, shared by several runs at once, and its sums are the ledger.
+Only what came back is kept; requests are known by a hash. A key never gets into it.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import sqlite3
+import time
+from collections.abc import Mapping
+from contextlib import closing
+from dataclasses import dataclass
+from pathlib import Path
+
+from mentor_kit.errors import DataError
+from mentor_kit.record import Json
+
+#: Seconds to wait while another run writes.
+_PATIENCE = 60.0
+
+_TABLES = """
+CREATE TABLE IF NOT EXISTS answers (
+    hash TEXT PRIMARY KEY, teacher TEXT NOT NULL, time REAL NOT NULL, reply TEXT NOT NULL,
+    input_tokens INTEGER NOT NULL, output_tokens INTEGER NOT NULL, cost REAL NOT NULL
+);
+CREATE TABLE IF NOT EXISTS episodes (hash TEXT PRIMARY KEY, trajectory TEXT NOT NULL);
+"""
+
+
+@dataclass(frozen=True)
+class Usage:
+    """What one answer took."""
+
+    input_tokens: int = 0
+    output_tokens: int = 0
+    cost: float = 0.0
+    """In dollars, by the recipe's prices."""
+
+    def __add__(self, other: Usage) -> Usage:
+        return Usage(
+            self.input_tokens + other.input_tokens, self.output_tokens + other.output_tokens, self.cost + other.cost
+        )
+
+
+@dataclass(frozen=True)
+class Answer:
+    """One answer of a server."""
+
+    reply: dict[str, Json]
+    """The response's JSON, as it came."""
+    usage: Usage
+    fresh: bool
+    """Whether it was paid for now."""
+
+
+class Answers:
+    """The file of answers.
+
+    Raises:
+        DataError: it cannot be opened, or is no such file.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            self._database = sqlite3.connect(path, timeout=_PATIENCE, isolation_level=None, check_same_thread=False)
+            self._database.execute("PRAGMA synchronous = FULL")
+            self._database.executescript(_TABLES)
+        except (OSError, sqlite3.Error) as error:
+            raise self._fault(error) from error
+
+    def find(self, key: str) -> Answer | None:
+        """The answer to the request of that hash, if it was ever received."""
+        row = self._one("SELECT reply, input_tokens, output_tokens, cost FROM answers WHERE hash = ?", key)
+        return None if row is None else Answer(json.loads(row[0]), Usage(*row[1:]), fresh=False)
+
+    def keep(self, key: str, teacher: str, answer: Answer) -> None:
+        """Write an answer down; it survives a kill and a power cut once this returns."""
+        usage = answer.usage
+        values = (key, teacher, time.time(), json.dumps(answer.reply))
+        counts = (usage.input_tokens, usage.output_tokens, usage.cost)
+        self._write("INSERT OR IGNORE INTO answers VALUES (?, ?, ?, ?, ?, ?, ?)", *values, *counts)
+
+    def find_episode(self, key: str) -> str | None:
+        """The finished episode of that hash, as JSON."""
+        row = self._one("SELECT trajectory FROM episodes WHERE hash = ?", key)
+        return None if row is None else str(row[0])
+
+    def keep_episode(self, key: str, trajectory: str) -> None:
+        """Write a finished episode down."""
+        self._write("INSERT OR REPLACE INTO episodes VALUES (?, ?)", key, trajectory)
+
+    def spent(self, teacher: str) -> Usage:
+        """What all answers of a teacher in this file took."""
+        row = self._one(
+            "SELECT COALESCE(SUM(input_tokens), 0), COALESCE(SUM(output_tokens), 0), COALESCE(SUM(cost), 0.0) "
+            "FROM answers WHERE teacher = ?",
+            teacher,
+        )
+        return Usage(*row) if row else Usage()
+
+    def close(self) -> None:
+        """Close the file."""
+        self._database.close()
+
+    def _one(self, statement: str, *values: object) -> tuple[Json, ...] | None:
+        try:
+            with closing(self._database.execute(statement, values)) as cursor:
+                row: tuple[Json, ...] | None = cursor.fetchone()
+                return row
+        except sqlite3.Error as error:
+            raise self._fault(error) from error
+
+    def _write(self, statement: str, *values: object) -> None:
+        try:
+            self._database.execute(statement, values)
+        except sqlite3.Error as error:
+            raise self._fault(error) from error
+
+    def _fault(self, error: Exception) -> DataError:
+        return DataError(
+            f"{self.path}, the file of a teacher's answers, cannot be used: {error}",
+            hint="give another file with `teacher.with.cache`; what is in this one was paid for: do not delete it",
+        )
+
+
+def content_hash(content: Mapping[str, Json]) -> str:
+    """The same for the same content, whatever the order of its keys."""
+    text = json.dumps(content, sort_keys=True, ensure_ascii=False, separators=(",", ":"))
+    return hashlib.sha256(text.encode("utf-8", "backslashreplace")).hexdigest()
+
+
+def default_file() -> Path:
+    """Where answers are kept unless the recipe says otherwise: the user's folder for caches."""
+    base = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
+    return Path(base) / "mentor-kit" / "teachers.sqlite"

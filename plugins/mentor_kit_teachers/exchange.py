@@ -1,0 +1,108 @@
+"""One request, answered: from the file of answers, or by the server, once and for all.
+
+ask ──found in the file──> answer, free
+ └──> budget ──> place in line ──> send, patiently ──> read ──> written down ──> answer
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+from mentor_kit.record import Json
+from mentor_kit.secret import hide
+from mentor_kit_teachers.answers import Answer, Answers, Usage, content_hash
+from mentor_kit_teachers.patience import Gate, PatienceOptions, Trouble, patiently
+from mentor_kit_teachers.spending import Spending
+from mentor_kit_teachers.wire import BadReply, Body, Connection, Counted, Wire, one_line
+
+#: Where a server does not count tokens, so many characters are taken for one; fewer where a limit is at stake.
+_CHARACTERS_PER_TOKEN, _AT_LEAST = 4, 2
+
+
+class Stopped(Exception):
+    """Another request failed for good, and no new ones are sent."""
+
+
+@dataclass
+class Exchange:
+    """All requests of one call of `demonstrate`."""
+
+    teacher: str
+    """Whose answers these are: the API, the server and the model."""
+    wire: Wire
+    connection: Connection
+    answers: Answers
+    spending: Spending
+    patience: PatienceOptions
+    places: asyncio.Semaphore
+    """As many as requests may be under way at once."""
+    max_tokens: int
+    stopping: Callable[[], bool]
+    _gate: Gate = field(default_factory=Gate)
+    _under_way: dict[str, asyncio.Lock] = field(default_factory=dict)
+
+    async def ask(self, body: Body, draw: str) -> Answer:
+        """The answer to a request.
+
+        Args:
+            body: the request.
+            draw: tells attempts at the same request apart.
+
+        Raises:
+            Stopped: it would have to be sent, and the run is ending.
+            SpendingLimit: it could pass the limit.
+            GaveUp: the server does not answer.
+            Rejected: the server will not answer.
+        """
+        key = content_hash({"teacher": self.teacher, "body": body, "draw": draw})
+        # the same request twice at the same time (a question that occurs twice) is sent once
+        async with self._under_way.setdefault(key, asyncio.Lock()):
+            found = self.answers.find(key)
+            if found is not None:
+                self.spending.reuse(found.usage)
+                return found
+            return await self._send(body, key)
+
+    async def _send(self, body: Body, key: str) -> Answer:
+        async with self.places, self.spending.reserve(self._most(body)):
+            if self.stopping():
+                raise Stopped
+            return await patiently(lambda: self._once(body, key), self.patience, self._gate, self.stopping)
+
+    async def _once(self, body: Body, key: str) -> Answer:
+        reply = read_reply(await self.connection.send(body, key), self.wire)
+        counted = self.wire.counted(reply)
+        tokens = counted or Counted(_tokens(body), _tokens(reply))
+        cost = self.spending.prices.cost(tokens.sent, tokens.received, tokens.cached)
+        answer = Answer(reply, Usage(tokens.sent, tokens.received, cost), fresh=True)
+        # from here to the file nothing is awaited: what was received is never lost to a cancellation
+        self.answers.keep(key, self.teacher, answer)
+        self.spending.pay(answer.usage, estimated=counted is None)
+        return answer
+
+    def _most(self, body: Body) -> float:
+        """The most that a request could cost."""
+        return self.spending.prices.cost(_tokens(body, _AT_LEAST), self.max_tokens)
+
+
+def read_reply(text: str, wire: Wire) -> Body:
+    """A response's JSON, checked, with secrets hidden.
+
+    Raises:
+        Trouble: it is no JSON, or no answer.
+    """
+    try:
+        reply = json.loads(hide(text))
+        if not isinstance(reply, dict):
+            raise BadReply(f"a JSON {type(reply).__name__}")
+        wire.read(reply)
+    except (BadReply, ValueError, RecursionError) as error:
+        raise Trouble(f"the response is no answer ({one_line(str(error))}): {one_line(text)[:80]!r}") from None
+    return reply
+
+
+def _tokens(content: Json, characters: int = _CHARACTERS_PER_TOKEN) -> int:
+    return len(json.dumps(content, ensure_ascii=False)) // characters

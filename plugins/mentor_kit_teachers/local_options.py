@@ -1,0 +1,27 @@
+"""What a recipe says about a model of its own as the teacher."""
+
+from __future__ import annotations
+
+from pydantic import Field
+
+from mentor_kit.slot import BackendSlot, Slot
+from mentor_kit_teachers.collection import CollectionOptions
+
+
+class LocalOptions(CollectionOptions):
+    """A model of one's own as the teacher."""
+
+    model: str = Field(min_length=1)
+    """A registered student's name, a folder in transformers' format (relative to the recipe's), or a hub id."""
+    revision: str | None = None
+    """A revision on the hub."""
+    chat_template: str | None = None
+    """A chat template in place of the tokenizer's own: a name, a file, or the template itself."""
+    backend: BackendSlot = Slot(use="torch")
+    """What runs the model."""
+    temperature: float = Field(default=0.7, ge=0)
+    """0 is greedy, and then all attempts are the same."""
+    top_p: float = Field(default=1.0, gt=0, le=1)
+    """Keep the most likely tokens up to this probability."""
+    top_k: int = Field(default=0, ge=0)
+    """Keep so many of the most likely tokens; 0 keeps all."""
