@@ -7,12 +7,14 @@ Transcript: prompt, sampled turns and what stands between them ──> TokenTrac
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 
 from mentor_kit.chat.format import ChatFormat, choose_parser
 from mentor_kit.chat.parsing import BareJsonParser, HermesParser, Parser, ResponseTemplateParser
 from mentor_kit.chat.tokenizer import ChatTokenizer, TransformersTokenizer, load_tokenizer
 from mentor_kit.chat.transcript import Transcript, demonstration_tokens
+from mentor_kit.record import Json
 
 __all__ = [
     "BareJsonParser",
@@ -36,10 +38,13 @@ def load_chat_format(
     chat_template: str | Path | None = None,
     folder: Path | None = None,
     revision: str | None = None,
+    variables: Mapping[str, Json] | None = None,
 ) -> ChatFormat:
     """The chat format of a model; arguments and errors are those of `load_tokenizer`.
 
     Raises:
         ChatError: besides, the template does not end an assistant's turn with a special token.
     """
-    return ChatFormat(load_tokenizer(model, chat_template=chat_template, folder=folder, revision=revision))
+    return ChatFormat(
+        load_tokenizer(model, chat_template=chat_template, folder=folder, revision=revision, variables=variables)
+    )

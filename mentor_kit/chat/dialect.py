@@ -29,6 +29,8 @@ class TurnEnd:
     """The special token that ends the turn."""
     trailer: str
     """What the template writes after the stop token when no message follows."""
+    borrowed: bool = False
+    """Whether the stop token is the next message's first, and a finished turn is shown without it (GLM)."""
 
 
 @dataclass(frozen=True)
@@ -118,7 +120,16 @@ def turn_end(
         end, stop = max(((text.rfind(token) + len(token), token) for token in tokens if token in text), default=(0, ""))
         if stop:
             return TurnEnd(text=tail[:end], stop=stop, trailer=tail[end:])
-    return None
+    return _borrowed(tail, followed[followed.rfind(SENTINEL) :], tokens) if followed else None
+
+
+def _borrowed(tail: str, followed: str, tokens: Iterable[str]) -> TurnEnd | None:
+    """The end of a turn that nothing but the next message's beginning marks."""
+    next_message = followed.removeprefix(tail)
+    stop = max((token for token in tokens if next_message.startswith(token)), key=len, default="")
+    if next_message == followed or not stop:
+        return None
+    return TurnEnd(text=tail + stop, stop=stop, trailer="", borrowed=True)
 
 
 def assistant_form(
@@ -167,7 +178,7 @@ def _arguments_as_text(tokenizer: ChatTokenizer) -> bool | None:
         call = assistant_form("", calls=[("probe", {"key": SENTINEL})], as_text=as_text)
         text = _tried(tokenizer, [QUESTION, call])
         # a template that expects text writes an object as Python does, with single quotes
-        if SENTINEL in text and "probe" in text and f"'{SENTINEL}'" not in text:
+        if SENTINEL in text and "probe" in text and f"{{'key': '{SENTINEL}'" not in text:
             return as_text
     return None
 

@@ -8,6 +8,7 @@ from functools import cached_property
 from mentor_kit.chat.cache import Recent
 from mentor_kit.chat.calls import valid_unicode
 from mentor_kit.chat.families import families
+from mentor_kit.chat.markup import MarkupParser
 from mentor_kit.chat.parsing import HermesParser, Parser, ResponseTemplateParser
 from mentor_kit.chat.rendering import Renderer
 from mentor_kit.chat.tokenizer import ChatTokenizer
@@ -41,6 +42,8 @@ class ChatFormat:
         self.tokenizer = tokenizer
         self._renderer = Renderer(tokenizer)
         self.parser = parser or _choose(tokenizer, self._renderer)
+        if isinstance(self.parser, MarkupParser):
+            self._renderer.think = self.parser.think
         self._opened: Recent[tuple[tuple[int, ...], tuple[Tool, ...]]] = Recent(256)
         self._first: Recent[tuple[int, ...]] = Recent(16)
         self._inserted: Recent[tuple[tuple[int, ...], tuple[Tool, ...]]] = Recent(4096)

@@ -50,6 +50,8 @@ class Renderer:
         self._stops = _any_of(self.dialect.stops | _eos(tokenizer))
         self._ends: Recent[TurnEnd] = Recent(256)
         self._fixed_tools = not self._tools_show_between()
+        self.think = (THINK, END_THINK)
+        """The marks around reasoning, where the template itself shows none."""
 
     @property
     def opens_reasoning(self) -> bool:
@@ -78,6 +80,8 @@ class Renderer:
         forms = [QUESTION, self._assistant(message)]
         text = self._render(forms, generation_prompt=False)
         end = self._end(["probe"] if "tool_calls" in forms[1] else [])
+        if end.borrowed:
+            text += end.stop
         if not text.endswith(end.stop + end.trailer):
             raise self._fault("ends an assistant's turn in different ways")
         body = self._after_opening(text.removesuffix(end.trailer))
@@ -135,7 +139,8 @@ class Renderer:
         if not reasoning or self.dialect.reasoning_key:
             return body
         thought = _broken(self._stops, valid_unicode(reasoning)).strip()
-        return f"{thought}{body}" if self.opens_reasoning else f"{THINK}\n{thought}\n{END_THINK}\n\n{body}"
+        opening, closing = self.think
+        return f"{thought}{body}" if self.opens_reasoning else f"{opening}\n{thought}\n{closing}\n\n{body}"
 
     def _forms(self, messages: Sequence[Message]) -> Iterator[dict[str, Json]]:
         """Messages as templates take them."""

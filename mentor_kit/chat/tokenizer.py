@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import cached_property
 from importlib.util import find_spec
@@ -16,8 +16,14 @@ from mentor_kit.record import Json
 #: Templates that the toolkit brings, by the name a recipe gives as `student.chat_template`.
 SHIPPED_TEMPLATES = Path(__file__).parent / "templates"
 
-# Llama 3's template writes today's date into the prompt unless it is given one: a run must not depend on the day
+# Templates write today's date into the prompt, but a run must not depend on the day: Llama 3's take it as a variable,
+# and for those that ask the clock (gpt-oss) a macro stands in its place
 _TEMPLATE_VARIABLES = {"date_string": "26 Jul 2024"}
+_CLOCK = "strftime_now"
+_STILL_CLOCK = (
+    "{%- macro strftime_now(format) -%}{{ format.replace('%Y', '2024').replace('%m', '07').replace('%d', '26')"
+    ".replace('%b', 'Jul').replace('%B', 'July') }}{%- endmacro %}"
+)
 
 
 class ChatTokenizer(Protocol):
@@ -78,12 +84,18 @@ class ChatTokenizer(Protocol):
 class TransformersTokenizer:
     """A tokenizer of transformers as a `ChatTokenizer`.
 
+    Args:
+        tokenizer: transformers' own.
+        name: for messages; the tokenizer's own if left out.
+        variables: of its chat template, such as `enable_thinking`.
+
     Raises:
         ChatError: it has no chat template.
     """
 
-    def __init__(self, tokenizer: Any, *, name: str | None = None) -> None:
+    def __init__(self, tokenizer: Any, *, name: str | None = None, variables: Mapping[str, Json] | None = None) -> None:
         self.inner = tokenizer
+        self._variables = {**_TEMPLATE_VARIABLES, **(variables or {})}
         self._name = name or str(tokenizer.name_or_path or "the tokenizer")
         if not getattr(tokenizer, "chat_template", None):
             raise ChatError(
@@ -113,6 +125,12 @@ class TransformersTokenizer:
         return frozenset(flagged | {str(token) for token in self.inner.all_special_tokens})
 
     @property
+    def _timeless(self) -> str | None:
+        """The template without the clock; None for the tokenizer's own, which does not ask for the time."""
+        template = self.inner.chat_template
+        return _STILL_CLOCK + template if isinstance(template, str) and _CLOCK in template else None
+
+    @property
     def has_response_template(self) -> bool:
         return getattr(self.inner, "response_template", None) is not None and hasattr(self.inner, "parse_response")
 
@@ -131,7 +149,8 @@ class TransformersTokenizer:
                 tools=list(tools) or None,
                 add_generation_prompt=generation_prompt,
                 tokenize=False,
-                **_TEMPLATE_VARIABLES,
+                chat_template=self._timeless,
+                **self._variables,
             )
         except Exception as error:  # a template is a program: it may raise anything
             reason = " ".join(str(error).split()) or type(error).__name__
@@ -154,6 +173,7 @@ def load_tokenizer(
     chat_template: str | Path | None = None,
     folder: Path | None = None,
     revision: str | None = None,
+    variables: Mapping[str, Json] | None = None,
 ) -> TransformersTokenizer:
     """The tokenizer of a model, with its chat template or another one.
 
@@ -162,6 +182,7 @@ def load_tokenizer(
         chat_template: replaces the tokenizer's own: the name of a shipped template, a file, or the template itself.
         folder: what a relative template file is relative to (a recipe's folder); the working folder if None.
         revision: the hub's revision.
+        variables: of the chat template, such as `enable_thinking`.
 
     Raises:
         MissingError: transformers is not installed, or the model is neither a folder nor on the hub.
@@ -175,7 +196,7 @@ def load_tokenizer(
     tokenizer = _from_pretrained(str(model), revision)
     if chat_template is not None:
         tokenizer.chat_template = template_text(chat_template, folder)
-    return TransformersTokenizer(tokenizer, name=str(model))
+    return TransformersTokenizer(tokenizer, name=str(model), variables=variables)
 
 
 def template_text(chat_template: str | Path, folder: Path | None = None) -> str:

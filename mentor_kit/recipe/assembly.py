@@ -49,7 +49,13 @@ def assemble(loaded: LoadedRecipe, registry: Registry, parts: Parts | None = Non
     recipe = loaded.recipe
     parts = parts or assemble_parts(loaded, registry)
     student = student_spec(loaded, registry, parts.context)
-    chat_format = load_chat_format(student.model, chat_template=recipe.student.chat_template, folder=loaded.folder)
+    chat_format = load_chat_format(
+        student.model,
+        chat_template=recipe.student.chat_template,
+        folder=loaded.folder,
+        revision=student.revision,
+        variables=recipe.student.template_variables,
+    )
     policy = backend_of(recipe, registry, parts.context).load(student, recipe.seed)
     return Experiment(
         name=recipe.name,

@@ -72,6 +72,8 @@ class Student(Part):
     """A revision on the hub."""
     chat_template: str | None = None
     """A chat template in place of the tokenizer's own: a name, a file, or the template itself."""
+    template_variables: dict[str, Any] = {}
+    """Variables of the chat template, such as `enable_thinking: false`."""
     adapter: Adapter | None = None
     """Train an adapter rather than the whole model."""
 

@@ -80,6 +80,7 @@ def plan(loaded: LoadedRecipe, registry: Registry) -> Plan:
         chat_template=recipe.student.chat_template,
         folder=loaded.folder,
         revision=student.revision,
+        variables=recipe.student.template_variables,
     )
     problems = parts.task.problems(TRAIN, recipe.seed, 16)
     prompts = [chat.open(problem.opening(), parts.toolbox.tools(problem)) for problem in problems]

@@ -98,9 +98,13 @@ class LocalTeacher:
 
     @cached_property
     def _format(self) -> ChatFormat:
-        template = self.options.chat_template
+        options = self.options
         return load_chat_format(
-            self._model, chat_template=template, folder=self.context.recipe_folder, revision=self.options.revision
+            self._model,
+            chat_template=options.chat_template,
+            folder=self.context.recipe_folder,
+            revision=options.revision,
+            variables=options.template_variables,
         )
 
     @cached_property

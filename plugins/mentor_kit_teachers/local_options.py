@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pydantic import Field
 
+from mentor_kit.record import Json
 from mentor_kit.slot import BackendSlot, Slot
 from mentor_kit_teachers.collection import CollectionOptions
 
@@ -17,6 +18,8 @@ class LocalOptions(CollectionOptions):
     """A revision on the hub."""
     chat_template: str | None = None
     """A chat template in place of the tokenizer's own: a name, a file, or the template itself."""
+    template_variables: dict[str, Json] = {}
+    """Variables of the chat template, such as `enable_thinking: false`."""
     backend: BackendSlot = Slot(use="torch")
     """What runs the model."""
     temperature: float = Field(default=0.7, ge=0)

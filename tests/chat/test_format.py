@@ -253,7 +253,7 @@ def test_a_template_that_shows_tools_but_no_calls_is_refused_with_tools():
 def test_a_template_whose_calls_nobody_reads_is_refused_with_tools():
     odd = HERMES.replace('<tool_call>\\n{"name"', '<<{"name"')
     assert odd != HERMES
-    with pytest.raises(ChatError, match="no parser"):
+    with pytest.raises(ChatError, match="none of the known families"):
         make_format(odd).open([user("Q")], TOOLS)
 
 
