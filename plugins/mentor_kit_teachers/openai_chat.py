@@ -6,9 +6,11 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from importlib import import_module
+from itertools import chain, count
 from typing import Any
 
 from mentor_kit.actor import Reply
+from mentor_kit.chat import Parser
 from mentor_kit.chat.calls import call_of, valid_unicode
 from mentor_kit.conversation import Message, ToolCall, assistant
 from mentor_kit.record import Json
@@ -29,6 +31,8 @@ class OpenAIChat:
     key: str
     parameters: Mapping[str, Json]
     """Further keys of the request."""
+    parser: Parser | None = None
+    """Reads calls and reasoning out of the content, where the server leaves that to its clients."""
 
     def opening(self, tools: Mapping[str, Tool]) -> Body:
         body: Body = {"model": self.model, "messages": [], **self.parameters}
@@ -36,9 +40,11 @@ class OpenAIChat:
 
     def heard(self, body: Body, messages: Sequence[Message]) -> Body:
         last = body["messages"][-1] if body["messages"] else {}
-        ids = iter([call["id"] for call in last.get("tool_calls") or []])
+        ids = [call["id"] for call in last.get("tool_calls") or []]
+        # calls that were read out of the content have no ids; a server that gives none does not ask for them
+        names = chain(ids, (f"call_{index}" for index in count(len(ids))))
         said = [
-            {"role": "tool", "tool_call_id": next(ids), "content": message.content}
+            {"role": "tool", "tool_call_id": next(names), "content": message.content}
             if message.role == "tool"
             else {"role": message.role, "content": message.content}
             for message in messages
@@ -55,7 +61,14 @@ class OpenAIChat:
 
     def read(self, reply: Body) -> Reply:
         message = _message(reply)
+        finish = reply["choices"][0].get("finish_reason")
+        said = self._words(message)
+        return Reply(said, finish="length" if finish == "length" else "stop")
+
+    def _words(self, message: dict[str, Json]) -> Message:
         content = _text(message.get("content"))
+        if self.parser is not None and not message.get("tool_calls"):
+            return self.parser.parse(content)
         reasoning = next((_text(message[key]) for key in _REASONING if message.get(key)), "")
         if not reasoning and content.lstrip().startswith(_THINK) and _END_THINK in content:
             # a server that leaves a model's tags to its clients
@@ -63,9 +76,7 @@ class OpenAIChat:
         calls = message.get("tool_calls") or []
         if not isinstance(calls, list):
             raise BadReply("tool_calls is no list")
-        finish = reply["choices"][0].get("finish_reason")
-        said = assistant(content.strip(), reasoning=reasoning.strip(), calls=[_call(call) for call in calls])
-        return Reply(said, finish="length" if finish == "length" else "stop")
+        return assistant(content.strip(), reasoning=reasoning.strip(), calls=[_call(call) for call in calls])
 
     def counted(self, reply: Body) -> Counted | None:
         usage = reply.get("usage")

@@ -9,7 +9,9 @@ from urllib.parse import urlsplit
 
 from pydantic import Field, field_validator
 
-from mentor_kit.errors import MissingError
+from mentor_kit.chat.families import families
+from mentor_kit.chat.parsing import Parser
+from mentor_kit.errors import MissingError, did_you_mean
 from mentor_kit.record import Json
 from mentor_kit.secret import Secret, remember
 from mentor_kit_teachers.collection import CollectionOptions
@@ -90,6 +92,22 @@ class OpenAIOptions(ServerOptions):
 
     token_limit: Literal["auto", "max_tokens", "max_completion_tokens"] = "auto"
     """How the server calls `max_tokens`; auto: max_completion_tokens on OpenAI's own, max_tokens elsewhere."""
+
+    read_calls: str | None = None
+    """A family of models (docs/families.md) whose calls are read out of the content, for servers that leave them there,
+    such as `hermes` for Qwen behind `transformers serve`."""
+
+    @field_validator("read_calls")
+    @classmethod
+    def _is_family(cls, name: str | None) -> str | None:
+        known = [family.name for family in families()]
+        if name is not None and name not in known:
+            raise ValueError(f"no family is called {name!r}{did_you_mean(name, known)}; known: {', '.join(known)}")
+        return name
+
+    def parser(self) -> Parser | None:
+        """The parser for that family."""
+        return next((family.parser(False) for family in families() if family.name == self.read_calls), None)
 
     def request(self) -> dict[str, Json]:
         """Keys of every request."""

@@ -21,7 +21,9 @@ def openai(options: OpenAIOptions, context: BuildContext) -> ServerTeacher:
         MissingError: there is no key for OpenAI's own server.
         DataError: the file of answers cannot be opened.
     """
-    wire = OpenAIChat(options.model, options.url, options.needed_key("OPENAI_API_KEY"), options.request())
+    wire = OpenAIChat(
+        options.model, options.url, options.needed_key("OPENAI_API_KEY"), options.request(), options.parser()
+    )
     return _teacher("openai", wire, options, options.server("https://api.openai.com/v1"), context)
 
 

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import json
+import re
 import time
 from collections.abc import Mapping
 from itertools import chain, pairwise
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -363,6 +365,18 @@ def test_an_unknown_family_is_refused_and_can_be_added(monkeypatch):
     assert known_families()[0] == mine
     with pytest.raises(PluginError, match="'muse' already"):
         add(Family("muse", "Another", lambda thinking: Muse()))
+
+
+def test_the_documents_know_every_family_and_their_example_works(monkeypatch):
+    docs = (Path(__file__).parents[2] / "docs" / "families.md").read_text(encoding="utf-8")
+    assert [family.name for family in known_families()] == re.findall(r"^\| `([\w-]+)` \|", docs, re.MULTILINE)
+    monkeypatch.setattr("mentor_kit.chat.families._FAMILIES", list(known_families()))
+    exec(docs.split("```python\n")[1].split("```")[0], {})
+    mine = known_families()[0]
+    (made,) = mine.parser(False).parse('<call>{"name": "divide", "arguments": {"a": 1}}</call>').tool_calls
+    assert (mine.name, made.name, made.arguments) == ("mine", "divide", {"a": 1})
+    (broken,) = mine.parser(False).parse('<call>{"name": "divide"').tool_calls
+    assert broken.state is CallState.MALFORMED
 
 
 def test_thinking_is_switched_by_a_variable():

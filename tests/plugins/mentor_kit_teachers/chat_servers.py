@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import http.client
 import json
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -25,11 +26,18 @@ KEY = "sk-very-secret-0123456789"
 Script = Callable[[str, list[str], int], tuple[str, dict[str, int] | None]]
 
 
-class ChatServer(ThreadingHTTPServer):
-    """Counts what it is asked and what it answered."""
-
+class _Server(ThreadingHTTPServer):
     daemon_threads = True
     request_queue_size = 64
+
+    def handle_error(self, request: Any, client_address: Any) -> None:
+        # clients that were killed, or that gave up, leave broken pipes
+        if not isinstance(sys.exc_info()[1], OSError):
+            super().handle_error(request, client_address)
+
+
+class ChatServer(_Server):
+    """Counts what it is asked and what it answered."""
 
     def __init__(self, script: Script | None = None, port: int = 0) -> None:
         super().__init__(("127.0.0.1", port), _ChatHandler)
@@ -39,6 +47,8 @@ class ChatServer(ThreadingHTTPServer):
         self.asked: list[str] = []
         self.answered: dict[str, bytes] = {}
         self.tokens = [0, 0]
+        self.numbered = True
+        """Whether results must name the calls they belong to."""
         self.delay = 0.0
         self.busy = 0
         self.busiest = 0
@@ -59,7 +69,7 @@ class ChatServer(ThreadingHTTPServer):
             times = self.dialogues.count(json.dumps(body["messages"]))
             self.dialogues.append(json.dumps(body["messages"]))
         time.sleep(self.delay)
-        made = _openai(self.script, body, times) if path.endswith("completions") else _anthropic(self.script, body)
+        made = _openai(self, body, times) if path.endswith("completions") else _anthropic(self.script, body)
         with self.lock:
             self.busy -= 1
             usage = made["usage"]
@@ -70,7 +80,7 @@ class ChatServer(ThreadingHTTPServer):
             return self.answered[key]
 
 
-def _openai(script: Script, body: dict[str, Any], times: int) -> dict[str, Any]:
+def _openai(server: ChatServer, body: dict[str, Any], times: int) -> dict[str, Any]:
     from openai.types.chat import ChatCompletion
     from openai.types.chat.completion_create_params import CompletionCreateParamsNonStreaming
 
@@ -78,9 +88,9 @@ def _openai(script: Script, body: dict[str, Any], times: int) -> dict[str, Any]:
     messages = body["messages"]
     calls = [call["id"] for message in messages for call in message.get("tool_calls") or []]
     results = [message for message in messages if message["role"] == "tool"]
-    assert [result["tool_call_id"] for result in results] == calls
+    assert not server.numbered or [result["tool_call_id"] for result in results] == calls
     question = next(message["content"] for message in messages if message["role"] == "user")
-    words, arguments = script(question, [result["content"] for result in results], times)
+    words, arguments = server.script(question, [result["content"] for result in results], times)
     message: dict[str, Any] = {"role": "assistant", "content": words, "reasoning_content": "Let me think."}
     if arguments is not None:
         assert [tool["function"]["name"] for tool in body["tools"]] == ["double"]
@@ -171,14 +181,11 @@ class _ChatHandler(BaseHTTPRequestHandler):
         pass
 
 
-class FaultyProxy(ThreadingHTTPServer):
+class FaultyProxy(_Server):
     """Stands before a server; each request takes the next fault of the list, then all go through.
 
     Faults: ok, reset, 429, 500, half, garbage, empty, slow, lost (answered, and the answer never comes).
     """
-
-    daemon_threads = True
-    request_queue_size = 64
 
     def __init__(self, upstream: ChatServer, faults: list[str]) -> None:
         super().__init__(("127.0.0.1", 0), _ProxyHandler)

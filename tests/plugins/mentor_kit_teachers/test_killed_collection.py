@@ -72,7 +72,8 @@ def test_killed_and_resumed(tmp_path, kills, count):
             process = start(server, tmp_path, count)
             assert process.stdout is not None
             assert process.stdout.readline() == "ready\n"
-            enough = len(server.answered) + chance.randint(1, count // 3)
+            # with four requests at once, a fifth answer means that the first has reached the file
+            enough = len(server.answered) + chance.randint(5, 5 + count // 12)
             while len(server.answered) < enough and process.poll() is None:
                 time.sleep(0.002)
             time.sleep(chance.uniform(0.0, 0.05))
@@ -82,9 +83,10 @@ def test_killed_and_resumed(tmp_path, kills, count):
             assert not set(before) & set(server.asked[asked:])
             resumed += bool(before)
         before, asked = kept(tmp_path), len(server.asked)
+        resumed += bool(before)
         process = start(server, tmp_path, count)
         out, _ = process.communicate()
-    assert resumed > 0
+    assert resumed == kills  # all but the first start found answers
     assert not set(before) & set(server.asked[asked:])
     lines = [json.loads(line) for line in out.splitlines()[1:]]
     assert [line["problem_id"] for line in lines] == [f"d{n}" for n in range(1, count + 1)]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import logging
 import socket
 import time
@@ -265,6 +266,26 @@ def test_arguments_that_are_no_json_are_a_malformed_call_with_a_result(server, t
     assert found.trajectory is not None
     assert [(c.name, c.state) for c in found.trajectory.calls] == [("double", CallState.MALFORMED)] * 2
     assert "malformed call" in found.trajectory.messages[3].content
+
+
+def test_calls_that_a_server_leaves_in_the_content_are_read_there(server, tmp_path):
+    def in_content(answer: dict[str, Any]) -> dict[str, Any]:
+        message = answer["choices"][0]["message"]
+        for made in message.pop("tool_calls", []):
+            arguments = json.loads(made["function"]["arguments"])
+            message["content"] += f"<tool_call>{json.dumps({'name': 'double', 'arguments': arguments})}</tool_call>"
+        return answer
+
+    server.shape = in_content
+    server.numbered = False
+    (found,) = shown(openai(tmp_path, server, read_calls="hermes"), 1)
+    assert found.correct
+    assert found.tools_used == ("double", "double")
+    sent = server.bodies[2]["messages"]
+    assert [message["role"] for message in sent] == ["system", "user"] + ["assistant", "tool"] * 2
+    assert sent[2]["content"] == 'Step 1.<tool_call>{"name": "double", "arguments": {"n": 1}}</tool_call>'
+    with pytest.raises(SlotError, match=r"did you mean 'hermes'"):
+        openai(tmp_path, server, read_calls="hermse")
 
 
 def test_a_key_comes_from_the_environment_alone(server, tmp_path, monkeypatch):
