@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from mentor_kit.actor import EpisodeLimits, Reply, Scene
 from mentor_kit.conversation import Message, assistant
 from mentor_kit.demonstration import Demonstration, Teacher
-from mentor_kit.errors import MentorKitError
+from mentor_kit.errors import DataError, MentorKitError
 from mentor_kit.policy import derive_seed
 from mentor_kit.record import Json
 from mentor_kit.rollout import judge, play
@@ -49,16 +49,19 @@ class ServerTeacher:
     tally: Tally = field(default_factory=Tally)
 
     def __post_init__(self) -> None:
-        self.spending = Spending(self.options.price, self.answers.spent(self.identity))
+        self.spending = Spending(self.options.price)
 
     def account(self) -> dict[str, Json]:
         """What was asked and what it cost, for the stage's summary."""
         return self.tally.account() | self.spending.account()
 
     async def demonstrate(self, problems: Sequence[Problem]) -> AsyncIterator[Demonstration]:
-        """Raises, once what is under way has been received and kept: `GaveUp`, `SpendingLimit`, `TeacherError`."""
-        faults: list[BaseException] = []
-        self.spending.begin()
+        """Raises, once what is under way has been received and kept: `GaveUp`, `SpendingLimit`, `TeacherError`.
+
+        And `DataError` where no attempt is right and the recipe wants to know.
+        """
+        faults: list[Exception] = []
+        self.spending.begin(self.answers.spent(self.identity))
         connection = self.wire.connect(self.options.patience.timeout)
         exchange = Exchange(
             teacher=self.identity,
@@ -78,10 +81,9 @@ class ServerTeacher:
                 attempts = await done
                 if attempts is None:
                     continue
-                kept = attempts.kept(self.tally)
                 if not attempts.right:
                     missing.append(attempts.problem)
-                for demonstration in kept:
+                for demonstration in self._kept(attempts, faults):
                     yield demonstration
             if faults:
                 raise _explained(faults[0])
@@ -95,7 +97,14 @@ class ServerTeacher:
             for demonstration in await fall_back(self.fallback, missing, self.options):
                 yield demonstration
 
-    async def _attempts(self, problem: Problem, exchange: Exchange, faults: list[BaseException]) -> Attempts | None:
+    def _kept(self, attempts: Attempts, faults: list[Exception]) -> list[Demonstration]:
+        try:
+            return attempts.kept(self.tally)
+        except DataError as fault:
+            faults.append(fault)
+            return []
+
+    async def _attempts(self, problem: Problem, exchange: Exchange, faults: list[Exception]) -> Attempts | None:
         """The attempts at one problem; None if the run ends before they are over."""
         attempts = Attempts(problem, self.options)
         try:
@@ -119,7 +128,10 @@ class ServerTeacher:
         key = self._episode_key(actor, scene)
         written = self.answers.find_episode(key)
         if written is not None:
-            return self._judged(Demonstration.from_json(written), scene)
+            shown = Demonstration.from_json(written)
+            took = shown.provenance
+            self.spending.reuse(Usage(took["input_tokens"], took["output_tokens"], took["cost"]))
+            return self._judged(shown, scene)
         (played,) = await play(actor, [scene], task=self.task, toolbox=self.toolbox, limits=self.limits)
         shown = Demonstration.of(played, teacher=self.name, provenance=self._provenance(actor.usage, attempt))
         self.answers.keep_episode(key, shown.to_json())
@@ -199,7 +211,7 @@ class TeacherError(MentorKitError):
     """The server refuses what the recipe asks of it."""
 
 
-def _explained(fault: BaseException) -> BaseException:
+def _explained(fault: Exception) -> Exception:
     if not isinstance(fault, Rejected):
         return fault
     return TeacherError(

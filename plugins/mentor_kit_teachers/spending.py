@@ -51,9 +51,10 @@ class Spending:
     Every request reserves the most it could cost, so that many at once cannot pass the limit together.
     """
 
-    def __init__(self, prices: Prices, before: Usage) -> None:
+    def __init__(self, prices: Prices) -> None:
         self.prices = prices
-        self.before = before
+        self.before = 0.0
+        """Dollars that others spent: earlier runs, and those beside this one as far as they were."""
         self.paid = Usage()
         """Now, in this process."""
         self.reused = Usage()
@@ -61,10 +62,15 @@ class Spending:
         self.requests = 0
         self.estimated = 0
         """Requests whose tokens the server did not count."""
-        self.begin()
+        self.begin(Usage())
 
-    def begin(self) -> None:
-        """Requests are about to be sent from this event loop, and none is under way."""
+    def begin(self, total: Usage) -> None:
+        """Requests are about to be sent from this event loop, and none is under way.
+
+        Args:
+            total: what the ledger has, this process' own payments included.
+        """
+        self.before = max(0.0, total.cost - self.paid.cost)
         self._reserved: list[float] = []
         self._settled = asyncio.Condition()
 
@@ -110,12 +116,12 @@ class Spending:
 
     def _fits(self, most: float) -> bool:
         limit = self.prices.limit
-        return limit is None or self.before.cost + self.paid.cost + sum(self._reserved) + most <= limit
+        return limit is None or self.before + self.paid.cost + sum(self._reserved) + most <= limit
 
     def _reached(self, most: float) -> SpendingLimit:
-        spent = self.before.cost + self.paid.cost
+        spent = self.before + self.paid.cost
         return SpendingLimit(
-            f"the teacher has cost ${spent:.4f} (${self.before.cost:.4f} in earlier runs), and the next request could "
+            f"the teacher has cost ${spent:.4f} (${self.before:.4f} in earlier runs), and the next request could "
             f"cost ${most:.4f} more: the limit is ${self.prices.limit:g}",
             hint="every answer is kept and costs nothing again: raise `teacher.with.price.limit` and resume, "
             "or lower `teacher.with.max_tokens`",

@@ -76,7 +76,7 @@ def test_cost_by_hand():
 
 
 def test_requests_wait_for_others_rather_than_pass_the_limit():
-    spending = Spending(Prices(input=1.0, output=1.0, limit=1.0), Usage())
+    spending = Spending(Prices(input=1.0, output=1.0, limit=1.0))
     order: list[str] = []
 
     async def request(name: str, most: float, seconds: float, cost: float) -> None:
@@ -86,7 +86,7 @@ def test_requests_wait_for_others_rather_than_pass_the_limit():
             spending.pay(Usage(1, 1, cost), estimated=False)
 
     async def both() -> None:
-        spending.begin()
+        spending.begin(Usage())
         # together they could cost 1.4; the first turns out cheap, so that the second may follow
         await asyncio.gather(request("a", 0.7, 0.05, 0.1), request("b", 0.7, 0.0, 0.1))
         with pytest.raises(MentorKitError, match="the limit is"):
