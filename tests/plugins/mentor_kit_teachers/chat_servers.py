@@ -212,17 +212,18 @@ class _ProxyHandler(BaseHTTPRequestHandler):
     def do_POST(self) -> None:
         body = self.rfile.read(int(self.headers["Content-Length"]))
         fault = self.server.next_fault()
+        key = self.headers["Authorization"] or self.headers["x-api-key"]
         if fault == "reset":
             self.close_connection = True
             return None
         if fault == "429":
             # servers echo what they are told; this one even the key
-            content = json.dumps({"error": {"message": f"slow down, {self.headers['Authorization']}"}}).encode()
+            content = json.dumps({"error": {"message": f"slow down, {key}"}}).encode()
             return _respond(self, 429, content, {"Retry-After": "0.2"})
         if fault == "500":
-            return _respond(self, 500, f"<html>{self.headers['Authorization']}</html>".encode())
+            return _respond(self, 500, f"<html>{key}</html>".encode())
         if fault == "garbage":
-            return _respond(self, 200, b'{"choices": [{"mess' + self.headers["Authorization"].encode())
+            return _respond(self, 200, b'{"choices": [{"mess' + key.encode())
         if fault == "empty":
             return _respond(self, 200, b'{"choices": []}')
         content = self._forward(body)
