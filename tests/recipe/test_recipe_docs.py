@@ -1,4 +1,4 @@
-"""docs/recipes.md names every key, and its examples are right."""
+"""docs/recipes.md names every key; its examples, and those of teachers and families, are right."""
 
 from __future__ import annotations
 
@@ -15,9 +15,10 @@ from mentor_kit.recipe.model import CheckpointPlan, LoraOptions, Recipe, Rollout
 from mentor_kit.slot import GateSpec, RewardSpec, TermSpec
 from mentor_kit.stages.evaluate import EvaluationPlan, SplitPlan
 
-TEXT = (Path(__file__).parents[2] / "docs" / "recipes.md").read_text(encoding="utf-8")
-#: All but those with a part of a plugin that does not come with mentor-kit.
-EXAMPLES = [text for text in re.findall(r"```yaml\n(.*?)```", TEXT, flags=re.DOTALL) if "use: server" not in text]
+DOCS = Path(__file__).parents[2] / "docs"
+TEXT = (DOCS / "recipes.md").read_text(encoding="utf-8")
+PAGES = TEXT + "".join((DOCS / name).read_text(encoding="utf-8") for name in ("teachers.md", "families.md"))
+EXAMPLES = re.findall(r"```yaml\n(.*?)```", PAGES, flags=re.DOTALL)
 MODELS = (Recipe, Student, LoraOptions, Rollout, EvaluationPlan, SplitPlan)
 MODELS += (CheckpointPlan, RewardSpec, GateSpec, TermSpec)
 
@@ -36,7 +37,9 @@ def test_every_option_of_a_stage_is_explained(stage: str) -> None:
 
 
 @pytest.mark.parametrize("number", range(len(EXAMPLES)))
-def test_examples_are_right(here: Path, number: int) -> None:
+def test_examples_are_right(here: Path, number: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("TEACHER_KEY", "OPENAI_API_KEY"):
+        monkeypatch.setenv(name, "a key for examples")
     text = EXAMPLES[number]
     whole = text if "mentorkit: 1" in text or "extends:" in text else f"extends: quickstart\n{text}"
     load_checked(write(here, whole), (), default_registry())
