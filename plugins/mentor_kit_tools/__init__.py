@@ -1,8 +1,9 @@
-"""Tools that run outside the trainer: any module's functions, in worker processes with limits."""
+"""Tools that run outside the trainer: a module's functions, MCP servers, full-text search, a Python interpreter."""
 
 from __future__ import annotations
 
 import sys
+from importlib.util import find_spec
 from typing import TYPE_CHECKING
 
 from mentor_kit.hooks import hookimpl
@@ -13,8 +14,8 @@ if TYPE_CHECKING:
 
 @hookimpl
 def register_tools(register: Register) -> None:
-    """`python`."""
-    from mentor_kit_tools import functions
+    """`python`, `mcp`, `search`, `code`."""
+    from mentor_kit_tools import functions, interpreter, search, servers
 
     register(
         "python",
@@ -23,6 +24,27 @@ def register_tools(register: Register) -> None:
         summary="the typed functions of a Python module, in worker processes with limits",
         available=isolation_missing,
     )
+    register(
+        "mcp",
+        options=servers.McpOptions,
+        build=servers.build,
+        summary="the tools of an MCP server, over stdio or HTTP",
+        available=lambda: missing("mcp", "mcp"),
+    )
+    register(
+        "search",
+        options=search.SearchOptions,
+        build=search.build,
+        summary="full-text search (BM25) in a local corpus",
+        available=lambda: missing("bm25s", "search"),
+    )
+    register(
+        "code",
+        options=interpreter.CodeOptions,
+        build=interpreter.build,
+        summary="a Python interpreter for model-written code, without files and network",
+        available=lambda: missing("pydantic_monty", "code"),
+    )
 
 
 def isolation_missing() -> str:
@@ -30,3 +52,10 @@ def isolation_missing() -> str:
     if sys.platform == "win32":
         return "isolated tools need process limits of POSIX\nuse Linux (WSL too) or macOS"
     return ""
+
+
+def missing(package: str, extra: str) -> str:
+    """Why a part that needs a package cannot be used here, with the command that changes it; empty if it can."""
+    if find_spec(package) is None:
+        return f"the package {package} is not installed\npip install 'mentor-kit[{extra}]'"
+    return isolation_missing()

@@ -85,8 +85,8 @@ class WorkerProcess:
         finally:
             os.close(requests)
             os.close(replies)
-        self._pipes = (self._requests, self._replies, self._output.fileno(), self._errors.fileno())
-        for pipe in self._pipes:
+        self._pipes_are_open = True
+        for pipe in (self._requests, self._replies, self._output.fileno(), self._errors.fileno()):
             os.set_blocking(pipe, False)
         first = {"program": load.program, "setup": load.setup, "limits": load.limits.model_dump()}
         try:
@@ -118,12 +118,12 @@ class WorkerProcess:
         if self._process.returncode is None:
             self._process.kill()
             self._process.wait()
-        if self._pipes:
+        if self._pipes_are_open:
+            self._pipes_are_open = False
             os.close(self._requests)
             os.close(self._replies)
             self._output.close()
             self._errors.close()
-            self._pipes = ()
 
     @property
     def _output(self) -> IO[bytes]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import re
 import subprocess
 import sys
 import time
@@ -80,23 +79,6 @@ def test_a_tool_that_hangs_is_killed_from_outside() -> None:
             call(runner, name)
         assert time.monotonic() - started >= 1.5
     runner.close()
-
-
-def test_bad_calls_do_not_harm_good_ones_beside_them() -> None:
-    runner = made(workers=6, limits=LIMITS.model_copy(update={"seconds": 10.0}))
-    bad = ["hang", "leave", "fill", "flood"]
-    arguments: dict[str, dict[str, Any]] = {"leave": {"code": 1}}
-
-    async def batch() -> list[Any]:
-        calls = [runner.call(name, arguments.get(name, {})) for name in bad]
-        calls += [runner.call("add", {"a": number, "b": number}) for number in range(40)]
-        return await asyncio.gather(*calls, return_exceptions=True)
-
-    found = run_async(batch())
-    runner.close()
-    reasons = [r"took longer", r"exit code 1", r"out of memory", r"printed more"]
-    assert all(re.search(reason, str(value)) for reason, value in zip(reasons, found[:4], strict=True))
-    assert found[4:] == [2 * number for number in range(40)]
 
 
 def test_a_worker_lives_on_after_faults_that_are_the_callers(runner: Runner) -> None:
