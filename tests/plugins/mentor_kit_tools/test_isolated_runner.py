@@ -236,7 +236,7 @@ def test_no_process_or_pipe_is_left_behind() -> None:
     pid = runner.call_now("pid", {})
     runner.close()
     assert not _runs(pid)
-    assert _pipes() == before
+    assert _pipes() <= before  # other tests' runners may be cleared meanwhile
 
 
 def test_output_tools_replace_is_no_harm(runner: Runner) -> None:
