@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from importlib.metadata import version
 from importlib.util import find_spec
 from typing import TYPE_CHECKING
 
@@ -38,7 +39,7 @@ def doctor_checks() -> Sequence[tuple[str, bool, str]]:
         return [("mlx backend", False, reason)]
     import mlx.core as mx
 
-    return [("mlx backend", True, f"mlx {mx.__version__}, {mx.default_device()}")]
+    return [("mlx backend", True, f"mlx {version('mlx')}, {mx.default_device()}")]
 
 
 def available() -> str:

@@ -10,11 +10,11 @@ from typing import Any, Literal
 
 import mlx.core as mx
 import mlx.nn as nn
-from mlx.utils import tree_flatten
 
 from mentor_kit.errors import BackendError, MissingError
 from mentor_kit.policy import AdapterSpec
 from mentor_kit_mlx.mlxlm import mlx_lm
+from mentor_kit_mlx.trees import Arrays, read, trained, write
 
 Kind = Literal["lora", "dora"]
 PEFT, PEFT_PREFIX = "adapter_model.safetensors", "base_model.model."
@@ -91,7 +91,7 @@ def fused(model: Any) -> Iterator[tuple[str, Any]]:
 def write_mlx(model: Any, adapter: Adapter, folder: Path) -> None:
     """An adapter for mlx-lm: `mlx_lm.generate --adapter-path`."""
     folder.mkdir(parents=True, exist_ok=True)
-    mx.save_safetensors(str(folder / "adapters.safetensors"), dict(tree_flatten(model.trainable_parameters())))
+    write(folder / "adapters.safetensors", trained(model))
     config = {
         "fine_tune_type": adapter.kind,
         # mlx-lm counts from the last block; more than there are would also mean all
@@ -113,13 +113,13 @@ def write_peft(model: Any, adapter: Adapter, folder: Path, base: str) -> None:
         BackendError: it is on stacked experts, which peft writes otherwise.
     """
     weights = {}
-    for name, value in tree_flatten(model.trainable_parameters()):
+    for name, value in trained(model).items():
         if value.ndim > 2:
             raise BackendError("peft has no such adapter of stacked experts", hint="use the format `mlx-adapter`")
         layer, part = name.rsplit(".", 1)
         weights[f"{PEFT_PREFIX}{layer}.{PARTS[part]}"] = mx.contiguous(value.T) if value.ndim == 2 else value
     folder.mkdir(parents=True, exist_ok=True)
-    mx.save_safetensors(str(folder / PEFT), weights, metadata={"format": "pt"})
+    write(folder / PEFT, weights, made_for="pt")
     config = {
         "peft_type": "LORA",
         "task_type": "CAUSAL_LM",
@@ -148,8 +148,9 @@ def _read(model: Any, folder: Path) -> Adapter:
     try:
         found, weights = _of_peft(config, folder) if "peft_type" in config else _of_mlx(model, config, folder)
         _put(model, found)
-        own = dict(tree_flatten(model.trainable_parameters()))
-        if {name: value.shape for name, value in own.items()} != {n: value.shape for n, value in weights.items()}:
+        if {name: value.shape for name, value in trained(model).items()} != {
+            n: value.shape for n, value in weights.items()
+        }:
             raise ValueError("its weights have other names or shapes")
         model.load_weights(list(weights.items()), strict=False)
     except (OSError, ValueError, KeyError, TypeError, AttributeError, RuntimeError) as error:
@@ -165,12 +166,14 @@ def _misfit(folder: Path, why: str) -> BackendError:
     )
 
 
-def _of_peft(config: dict[str, Any], folder: Path) -> tuple[Adapter, dict[str, mx.array]]:
+def _of_peft(config: dict[str, Any], folder: Path) -> tuple[Adapter, Arrays]:
     ours = {theirs: mine for mine, theirs in PARTS.items()}
-    weights: dict[str, mx.array] = {}
-    for name, value in mx.load(str(folder / PEFT)).items():
-        layer, part = next((name.removesuffix(f".{p}"), p) for p in ours if name.endswith(f".{p}"))
-        layer = layer.removeprefix(PEFT_PREFIX)
+    weights: Arrays = {}
+    for name, value in read(folder / PEFT).items():
+        part = next((part for part in ours if name.endswith(f".{part}")), None)
+        if part is None:
+            raise ValueError(f"{name} is no part of LoRA or DoRA")
+        layer = name.removesuffix(f".{part}").removeprefix(PEFT_PREFIX)
         weights[f"{layer}.{ours[part]}"] = (value.T if value.ndim == 2 else value).astype(mx.float32)
     layers = tuple(dict.fromkeys(name.rsplit(".", 1)[0] for name in weights))
     rank = int(config["r"])
@@ -179,8 +182,8 @@ def _of_peft(config: dict[str, Any], folder: Path) -> tuple[Adapter, dict[str, m
     return Adapter(kind, rank, scale, float(config.get("lora_dropout", 0.0)), layers), weights
 
 
-def _of_mlx(model: Any, config: dict[str, Any], folder: Path) -> tuple[Adapter, dict[str, mx.array]]:
-    weights = {name: v.astype(mx.float32) for name, v in mx.load(str(folder / "adapters.safetensors")).items()}
+def _of_mlx(model: Any, config: dict[str, Any], folder: Path) -> tuple[Adapter, Arrays]:
+    weights = {name: value.astype(mx.float32) for name, value in read(folder / "adapters.safetensors").items()}
     layers = tuple(dict.fromkeys(name.rsplit(".", 1)[0] for name in weights))
     how = config["lora_parameters"]
     kind: Kind = "dora" if config.get("fine_tune_type") == "dora" else "lora"

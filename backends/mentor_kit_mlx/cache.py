@@ -66,7 +66,7 @@ class Behind(_Layer):
         self.keys, self.values = keys, values
 
     def update_and_fetch(self, keys: mx.array, values: mx.array) -> tuple[mx.array, mx.array]:
-        if self.keys is not None:
+        if self.keys is not None and self.values is not None:
             keys, values = mx.concatenate([self.keys, keys], axis=2), mx.concatenate([self.values, values], axis=2)
         self.keys, self.values = keys, values
         return keys, values

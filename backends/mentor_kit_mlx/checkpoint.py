@@ -7,12 +7,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import mlx.core as mx
-from mlx.utils import tree_unflatten
 
 from mentor_kit.errors import DataError
 from mentor_kit.policy import OptimizerSpec
 from mentor_kit_mlx.loading import first_line
-from mentor_kit_mlx.optimizer import Arrays, Optimizer, trained
+from mentor_kit_mlx.optimizer import Optimizer
+from mentor_kit_mlx.trees import Arrays, put, read, trained, write
 
 if TYPE_CHECKING:
     from mentor_kit_mlx.policy import MLXPolicy
@@ -25,9 +25,9 @@ UNREADABLE = (OSError, ValueError, TypeError, KeyError, EOFError, RuntimeError)
 def save(policy: MLXPolicy, folder: Path) -> None:
     """Write everything `restore` needs; the folder is made if it is not there."""
     folder.mkdir(parents=True, exist_ok=True)
-    _write(folder / WEIGHTS, trained(policy.model))
+    write(folder / WEIGHTS, trained(policy.model))
     if policy.reference is not None:
-        _write(folder / REFERENCE, policy.reference)
+        write(folder / REFERENCE, policy.reference)
     state: dict[str, Any] = {
         "version": policy.version,
         "optimizer": None,
@@ -35,7 +35,7 @@ def save(policy: MLXPolicy, folder: Path) -> None:
         "random": _random_state(),
     }
     if policy.optimizer is not None:
-        _write(folder / OPTIMIZER, policy.optimizer.state())
+        write(folder / OPTIMIZER, policy.optimizer.state())
         state["optimizer"] = policy.optimizer.spec.model_dump()
         state["steps"] = policy.optimizer.steps
     (folder / STATE).write_text(json.dumps(state))
@@ -49,9 +49,9 @@ def restore(policy: MLXPolicy, folder: Path) -> None:
     """
     try:
         state = json.loads((folder / STATE).read_text())
-        weights = _read(folder / WEIGHTS)
-        reference = _read(folder / REFERENCE) if state["reference"] else None
-        moments = _read(folder / OPTIMIZER) if state["optimizer"] else {}
+        weights = _whole(folder / WEIGHTS)
+        reference = _whole(folder / REFERENCE) if state["reference"] else None
+        moments = _whole(folder / OPTIMIZER) if state["optimizer"] else {}
         spec = OptimizerSpec(**state["optimizer"]) if state["optimizer"] else None
         version, steps = int(state["version"]), int(state.get("steps", 0))
         random = int(state["random"])
@@ -65,25 +65,22 @@ def restore(policy: MLXPolicy, folder: Path) -> None:
             f"{folder} is not a whole checkpoint of the mlx backend: {first_line(error)}",
             hint="resume from an earlier checkpoint",
         ) from error
-    policy.model.update(tree_unflatten(list(weights.items())))
+    put(policy.model, weights)
     policy.reference, policy.optimizer, policy.version = reference, optimizer, version
     mx.random.seed(random)
 
 
 def _random_state() -> int:
     """The seed that brings MLX's generator into the state it is in: its key, which is a seed's two halves."""
-    high, low = next(iter(mx.random.state)).tolist()
+    generator: Any = mx.random
+    high, low = next(iter(generator.state)).tolist()
     return int(high) << 32 | int(low)
 
 
-def _write(path: Path, arrays: Arrays) -> None:
-    mx.save_safetensors(str(path), arrays)
-
-
-def _read(path: Path) -> Arrays:
-    found: Any = mx.load(str(path))
+def _whole(path: Path) -> Arrays:
+    found = read(path)
     mx.eval(found)
-    return dict(found)
+    return found
 
 
 def _check(model: Any, weights: Arrays, folder: Path) -> None:

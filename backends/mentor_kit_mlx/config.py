@@ -66,6 +66,7 @@ def complete(own: Config, defaults: Config) -> Config:
     for part in (config, config.get("text_config")):
         if isinstance(part, dict):
             _write_rope(part)
+            _write_windows(part)
     return config
 
 
@@ -85,6 +86,13 @@ def _write_rope(config: Config) -> None:
     kind = rope.get("rope_type") or rope.get("type") or "default"
     if kind != "default":
         config["rope_scaling"] = {**rope, "rope_type": kind, "type": kind}
+
+
+def _write_windows(config: Config) -> None:
+    """mlx-lm takes every n-th layer for one without a window; transformers says it of every layer."""
+    kinds = config.get("layer_types") or []
+    if {"full_attention", "sliding_attention"} <= set(kinds):
+        config["sliding_window_pattern"] = kinds.index("full_attention") + 1
 
 
 def _defaults(own: Config) -> Config:

@@ -9,18 +9,17 @@ from pathlib import Path
 from typing import Any
 
 import mlx.core as mx
-from mlx.utils import tree_flatten, tree_unflatten
+from mlx.utils import tree_unflatten
 
 from mentor_kit.errors import BackendError
 from mentor_kit_mlx import adapters
 from mentor_kit_mlx.config import Config
 from mentor_kit_mlx.loading import Loaded
 from mentor_kit_mlx.mlxlm import mlx_lm
+from mentor_kit_mlx.trees import Arrays, by_name, read, write
 
 #: Types of models whose weights have the same names in mlx-lm and in transformers, as the tests show.
-SAME_NAMES = frozenset(
-    ("llama", "mistral", "qwen2", "qwen3", "gemma", "gemma2", "gemma3_text", "phi3", "smollm3", "olmo2", "granite")
-)
+SAME_NAMES = frozenset(("llama", "qwen2", "qwen3", "phi3", "smollm3", "olmo2", "granite", "cohere"))
 
 
 def write_transformers(loaded: Loaded, folder: Path) -> None:
@@ -46,15 +45,15 @@ def write_mlx(loaded: Loaded, folder: Path) -> None:
         for name, module in loaded.model.named_modules()
         if hasattr(module, "scales") and hasattr(module, "bits")
     }
-    weights = dict(tree_flatten(loaded.model.parameters())) if quantized else _whole(loaded.model)
+    weights = by_name(loaded.model.parameters()) if quantized else _whole(loaded.model)
     if any(name.endswith("lora_a") for name in weights):
         weights = _quantized_again(loaded.model, quantized)
     _write(weights, dict(loaded.config), folder, made_for="mlx")
 
 
-def _whole(model: Any) -> dict[str, mx.array]:
+def _whole(model: Any) -> Arrays:
     """The weights of the model with its adapter merged, dequantized; the model itself stays as it is."""
-    return dict(tree_flatten(_rebuilt(model).parameters()))
+    return by_name(_rebuilt(model).parameters())
 
 
 def _rebuilt(model: Any) -> Any:
@@ -63,7 +62,7 @@ def _rebuilt(model: Any) -> Any:
     return mlx_lm("utils").dequantize_model(twin)
 
 
-def _quantized_again(model: Any, how: Mapping[str, tuple[int, int, str]]) -> dict[str, mx.array]:
+def _quantized_again(model: Any, how: Mapping[str, tuple[int, int, str]]) -> Arrays:
     import mlx.nn as nn
 
     plain = _rebuilt(model)
@@ -73,12 +72,12 @@ def _quantized_again(model: Any, how: Mapping[str, tuple[int, int, str]]) -> dic
         return {"group_size": found[0], "bits": found[1], "mode": found[2]} if found else False
 
     nn.quantize(plain, class_predicate=choose)
-    return dict(tree_flatten(plain.parameters()))
+    return by_name(plain.parameters())
 
 
-def _write(weights: dict[str, mx.array], config: Config, folder: Path, *, made_for: str) -> None:
+def _write(weights: Arrays, config: Config, folder: Path, *, made_for: str) -> None:
     folder.mkdir(parents=True, exist_ok=True)
-    mx.save_safetensors(str(folder / "model.safetensors"), weights, metadata={"format": made_for})
+    write(folder / "model.safetensors", weights, made_for)
     (folder / "config.json").write_text(json.dumps(config, indent=2))
 
 
@@ -92,7 +91,7 @@ def _own_config(folder: Path) -> Config:
 def _names(folder: Path) -> dict[str, tuple[int, ...]]:
     found: dict[str, tuple[int, ...]] = {}
     for file in folder.glob("model*.safetensors"):
-        found |= _shapes(dict(mx.load(str(file))))
+        found |= _shapes(read(file))
     return found
 
 

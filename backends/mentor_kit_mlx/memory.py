@@ -6,7 +6,6 @@ from dataclasses import dataclass
 from typing import Any
 
 import mlx.core as mx
-from mlx.utils import tree_flatten
 
 from mentor_kit.errors import BackendError
 from mentor_kit.policy import MemoryEstimate, MemoryLoad, OptimizerSpec, StudentSpec
@@ -14,6 +13,7 @@ from mentor_kit_mlx.cache import POSITION_STEP, ROW_STEP
 from mentor_kit_mlx.config import Config
 from mentor_kit_mlx.mlxlm import mlx_lm
 from mentor_kit_mlx.options import MLXOptions
+from mentor_kit_mlx.trees import by_name, trained
 
 GIB = 1 << 30
 MASTER = 4  # bytes of a float32
@@ -64,10 +64,10 @@ def room_for_keys(model: Any, per_position: int, allowed: int | None, optimizer:
     """What weights, gradients and optimizer leave of the memory that is allowed."""
     if allowed is None:
         return Room(None, per_position)
-    held = sum(value.nbytes for _, value in tree_flatten(model.parameters()))
-    trained = sum(value.size for _, value in tree_flatten(model.trainable_parameters()))
+    held = sum(value.nbytes for value in by_name(model.parameters()).values())
+    count = sum(value.size for value in trained(model).values())
     copies = 0 if optimizer is None else 1 + moments(optimizer)
-    return Room(max(allowed - held - copies * MASTER * trained, 0), per_position)
+    return Room(max(allowed - held - copies * MASTER * count, 0), per_position)
 
 
 def position_bytes(config: Config, size: int) -> int:
@@ -104,7 +104,7 @@ def estimate(
         nn.quantize(model, group_size=bits["group_size"], bits=bits["bits"])
     dtype = pick_dtype(options) or getattr(mx, str(config.get("torch_dtype") or config.get("dtype") or "bfloat16"))
     size = dtype.size
-    leaves = [value for _, value in tree_flatten(model.parameters())]
+    leaves = list(by_name(model.parameters()).values())
     weights = sum(value.nbytes if value.dtype == mx.uint32 else value.size * size for value in leaves)
     layers = adapted_layers(model, student.adapter.targets) if student.adapter is not None else {}
     parameters = int(mlx_lm("utils").get_total_parameters(model))

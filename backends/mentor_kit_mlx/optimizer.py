@@ -10,12 +10,10 @@ from typing import Any
 
 import mlx.core as mx
 import mlx.nn as nn
-from mlx.utils import tree_flatten, tree_unflatten
 
 from mentor_kit.errors import BackendError
 from mentor_kit.policy import OptimizerSpec
-
-Arrays = dict[str, mx.array]
+from mentor_kit_mlx.trees import Arrays, put, trained
 
 #: Newton and Schulz's polynomial, and how often it is applied (Jordan et al., 2024).
 COEFFICIENTS, ITERATIONS, SMALLEST_NORM = (3.4445, -4.7750, 2.0315), 5, 1e-7
@@ -74,7 +72,7 @@ class Optimizer:
                 self._masters[name] = new
             changed[name] = new.astype(own[name].dtype)
             mx.eval(changed[name], new)
-        self._model.update(tree_unflatten(list(changed.items())))
+        put(self._model, changed)
         mx.eval(self._first, self._second)
         return norm, clipped
 
@@ -99,7 +97,9 @@ class Optimizer:
         first = self._first[name] = low * self._first[name] + (1 - low) * gradient
         second = self._second[name] = high * self._second[name] + (1 - high) * gradient * gradient
         root = mx.sqrt(second) / (1 - high**self.steps) ** 0.5 + self.spec.eps
-        return weight * (1 - rate * self.spec.weight_decay) - rate / (1 - low**self.steps) * first / root
+        size = rate / (1 - low**self.steps)
+        new: mx.array = weight * (1 - rate * self.spec.weight_decay) - size * first / root
+        return new
 
     def _by_muon(self, name: str, weight: mx.array, gradient: mx.array, rate: float) -> mx.array:
         """Muon with Nesterov momentum, scaled as in arXiv 2502.16982, equation 4."""
@@ -107,7 +107,8 @@ class Optimizer:
         first = self._first[name] = momentum * self._first[name] + (1 - momentum) * gradient
         update = orthogonal((1 - momentum) * gradient + momentum * first)
         scale = 0.2 * max(weight.shape) ** 0.5
-        return weight * (1 - rate * self.spec.weight_decay) - rate * scale * update
+        new: mx.array = weight * (1 - rate * self.spec.weight_decay) - rate * scale * update
+        return new
 
 
 def orthogonal(matrix: mx.array) -> mx.array:
@@ -120,11 +121,6 @@ def orthogonal(matrix: mx.array) -> mx.array:
         gram = x @ x.T
         x = a * x + (b * gram + c * gram @ gram) @ x
     return x.T if tall else x
-
-
-def trained(model: Any) -> Arrays:
-    """The parameters that are trained, by name."""
-    return dict(tree_flatten(model.trainable_parameters()))
 
 
 def _table(model: Any, name: str) -> bool:

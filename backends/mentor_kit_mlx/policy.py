@@ -10,7 +10,6 @@ from typing import Any, Literal
 
 import mlx.core as mx
 import numpy as np
-from mlx.utils import tree_unflatten
 
 from mentor_kit.batching import MicroBatch, micro_batches
 from mentor_kit.errors import BackendError, UsageError
@@ -34,8 +33,9 @@ from mentor_kit_mlx.head import Head
 from mentor_kit_mlx.loading import Loaded
 from mentor_kit_mlx.memory import Room, in_gib, position_bytes, room_for_keys
 from mentor_kit_mlx.mlxlm import mlx_lm
-from mentor_kit_mlx.optimizer import Arrays, Optimizer, trained
+from mentor_kit_mlx.optimizer import Optimizer
 from mentor_kit_mlx.options import MLXOptions
+from mentor_kit_mlx.trees import Arrays, by_name, put, trained
 from mentor_kit_mlx.update import completion_log_probs, loss_and_gradients
 
 logger = logging.getLogger("mentor_kit_mlx")
@@ -67,7 +67,7 @@ class MLXPolicy:
         self.reference: Arrays | None = None
         """Trained parameters as they were, and only those: the adapter's, or all; None while there is none."""
         self._loaded, self._adapter, self._allowed = loaded, adapter, allowed
-        if adapter is None and any(value.dtype == mx.uint32 for value in trained(self.model).values()):
+        if adapter is None and any(value.dtype == mx.uint32 for value in by_name(self.model.parameters()).values()):
             raise BackendError(
                 f"{student.model} is quantized: its weights cannot be trained themselves",
                 hint="add `student.adapter`, or take a model that is not quantized",
@@ -160,6 +160,7 @@ class MLXPolicy:
 
     def restore(self, folder: Path) -> None:
         checkpoint.restore(self, folder)
+        self._engine.room = self._room(None if self.optimizer is None else self.optimizer.spec)
         self._changed(self.version)
 
     def export(self, folder: Path, *, format: str = "transformers") -> None:
@@ -218,10 +219,10 @@ class MLXPolicy:
             raise BackendError("there is no reference policy: call `snapshot_reference` first")
         current = trained(self.model)
         try:
-            self.model.update(tree_unflatten(list(self.reference.items())))
+            put(self.model, self.reference)
             yield
         finally:
-            self.model.update(tree_unflatten(list(current.items())))
+            put(self.model, current)
 
     def _changed(self, version: int) -> None:
         """The weights are others now: nothing cached is of use."""

@@ -11,14 +11,13 @@ from typing import Any
 
 import mlx.core as mx
 import numpy as np
-from mlx.utils import tree_unflatten
 
 from mentor_kit.batching import MicroBatch
 from mentor_kit.losses import LossBatch, LossTerms, policy_loss
 from mentor_kit.objective import Objective
 from mentor_kit_mlx.cache import Behind, View
 from mentor_kit_mlx.head import Head
-from mentor_kit_mlx.optimizer import Arrays, trained
+from mentor_kit_mlx.trees import Arrays, put, trained
 
 #: Logits of more numbers than this are computed in parts, and again in the backward pass rather than kept.
 LARGEST_LOGITS = 1 << 26
@@ -46,7 +45,7 @@ def loss_and_gradients(
     names: list[str] = []
 
     def loss(parameters: Arrays) -> tuple[mx.array, ...]:
-        model.update(tree_unflatten(list(parameters.items())))
+        put(model, parameters)
         terms = batch_loss(head, batch, objective, reference, share=share)
         names[:] = [*terms.sums, "|", *terms.maxima]
         return (terms.loss, *terms.sums.values(), *terms.maxima.values())
@@ -56,7 +55,7 @@ def loss_and_gradients(
         # every trained parameter is differentiated by name, whichever module it is in
         found, gradients = mx.value_and_grad(loss)(own)
     finally:
-        model.update(tree_unflatten(list(own.items())))
+        put(model, own)
     mx.eval(found, gradients)
     split = names.index("|")
     sums = dict(zip(names[:split], found[1 : split + 1], strict=True))

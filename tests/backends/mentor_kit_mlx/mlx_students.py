@@ -8,15 +8,15 @@ from typing import Any
 import mlx.core as mx
 import numpy as np
 from mentor_kit_mlx.backend import MLXBackend
-from mentor_kit_mlx.optimizer import trained
 from mentor_kit_mlx.options import MLXOptions
 from mentor_kit_mlx.policy import MLXPolicy
+from mentor_kit_mlx.trees import trained
 from mlx.utils import tree_flatten, tree_unflatten
 
 from mentor_kit.policy import AdapterSpec, StudentSpec
 
 
-def load(folder: Path, adapter: AdapterSpec | None = None, **options: Any) -> MLXPolicy:
+def load(folder: Path, adapter: AdapterSpec | None = None, /, **options: Any) -> MLXPolicy:
     """A policy on the CPU in float32."""
     chosen = MLXOptions(**({"device": "cpu", "dtype": "float32"} | options))
     return MLXBackend(chosen).load(StudentSpec(model=str(folder), adapter=adapter), seed=0)

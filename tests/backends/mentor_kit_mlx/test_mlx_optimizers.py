@@ -9,7 +9,8 @@ import mlx.nn as nn
 import numpy as np
 import pytest
 import torch
-from mentor_kit_mlx.optimizer import Optimizer, trained
+from mentor_kit_mlx.optimizer import Optimizer
+from mentor_kit_mlx.trees import trained
 from test_torch_optimizers import adamw, muon
 
 from mentor_kit.errors import BackendError
