@@ -19,7 +19,7 @@ from mentor_kit_mlx.trees import Arrays, read, trained, write
 Kind = Literal["lora", "dora"]
 PEFT, PEFT_PREFIX = "adapter_model.safetensors", "base_model.model."
 #: Our (mlx-lm's) names of the parts, and peft's; its matrices are transposed.
-PARTS = {"lora_a": "lora_A.weight", "lora_b": "lora_B.weight", "m": "lora_magnitude_vector.weight"}
+PARTS = {"lora_a": "lora_A.weight", "lora_b": "lora_B.weight", "m": "lora_magnitude_vector"}
 
 
 @dataclass(frozen=True)
@@ -170,6 +170,7 @@ def _of_peft(config: dict[str, Any], folder: Path) -> tuple[Adapter, Arrays]:
     ours = {theirs: mine for mine, theirs in PARTS.items()}
     weights: Arrays = {}
     for name, value in read(folder / PEFT).items():
+        name = name.replace("lora_magnitude_vector.weight", "lora_magnitude_vector")  # as older versions write it
         part = next((part for part in ours if name.endswith(f".{part}")), None)
         if part is None:
             raise ValueError(f"{name} is no part of LoRA or DoRA")

@@ -33,7 +33,7 @@ Trainer = Callable[[Sequence[TokenGroup], Objective, OptimizerSpec, Sequence[flo
 EPSILON = 1e8
 DESCENT = OptimizerSpec(eps=EPSILON, clip=None)
 #: How far weights are moved along the gradient.
-REACH = 1e-2
+REACH = 1e-3
 
 
 class GradientContract:
@@ -57,7 +57,7 @@ class GradientContract:
             policy.forward_backward(groups, objective)
             policy.optimizer_step(sign * EPSILON * REACH / norm)
         change = flat(forward.log_probs(groups)).astype(np.float64) - flat(backward.log_probs(groups))
-        assert float(slopes @ change) == pytest.approx(-2 * REACH * norm, rel=1e-2)
+        assert float(slopes @ change) == pytest.approx(-2 * REACH * norm, rel=3e-3)
 
 
 class TrajectoryContract:
@@ -67,8 +67,8 @@ class TrajectoryContract:
     def test_twenty_steps_are_those_of_the_twin(
         self, policy_factory: PolicyFactory, trainer: Trainer, use: Literal["adamw", "muon"]
     ) -> None:
-        spec, objective = OptimizerSpec(use=use, eps=1e-5, weight_decay=0.01), Objective(preset="dapo")
-        rates = [1e-3 * (step + 1) / 5 if step < 5 else 1e-3 * (25 - step) / 20 for step in range(20)]
+        spec, objective = OptimizerSpec(use=use, eps=1e-5, weight_decay=0.01), Objective(preset="rloo")
+        rates = [3e-4 * min((step + 1) / 5, (25 - step) / 20) for step in range(20)]
         policy = policy_factory(None)
         groups = _near(policy, ragged_groups(policy.info.vocabulary), scale=0.05)
         before = flat(policy.log_probs(groups))
