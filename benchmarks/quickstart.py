@@ -89,7 +89,8 @@ def _play(seed: int, output: Path) -> Played:
     done = subprocess.run([*command, "--output", str(root)], check=True, stdout=subprocess.PIPE, text=True)
     seconds = time.monotonic() - started
     print(done.stdout, flush=True)
-    return Played(seed, Run.open("quickstart", root), seconds, done.stdout)
+    # a person's runs are in `runs`
+    return Played(seed, Run.open("quickstart", root), seconds, done.stdout.replace(str(root), "runs"))
 
 
 def _sheet(played: Sequence[Played]) -> Sheet:
