@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from mentor_kit_torch.attention import AttentionMasks
+from mentor_kit_torch.tree import Tree, along
 
 logger = logging.getLogger("mentor_kit_torch")
 
@@ -81,6 +82,11 @@ class Head:
             return states
         logits: Tensor = self.model(**inputs).logits
         return logits
+
+    def packed(self, tree: Tree) -> Tensor:
+        """Hidden states (M, width), or logits of a model that runs whole, of a tree's tokens."""
+        with along(self.config, tree):
+            return self.hidden(tree.ids, tree.positions)[0]
 
     def logits(self, hidden: Tensor) -> Tensor:
         """Logits (…, V) of what `hidden` gave."""

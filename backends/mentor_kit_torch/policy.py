@@ -33,7 +33,7 @@ from mentor_kit_torch.engine import TorchEngine
 from mentor_kit_torch.head import Head
 from mentor_kit_torch.optimizer import Optimizer
 from mentor_kit_torch.options import TorchOptions
-from mentor_kit_torch.update import batch_loss, completion_log_probs
+from mentor_kit_torch.update import batch_loss, completion_log_probs, how_to_share
 
 logger = logging.getLogger("mentor_kit_torch")
 
@@ -63,6 +63,12 @@ class TorchPolicy:
                 "%s: its layers keep other state than keys and values: whole contexts are run, without sharing",
                 student.model,
             )
+        self._sharing = how_to_share(self.head, self._keeps)
+        if self._sharing == "prompts":
+            logger.warning(
+                "%s: not every layer attends to everything before: updates share each prompt, not what prompts share",
+                student.model,
+            )
         self._engine = TorchEngine(
             self.head,
             keeps=self._keeps,
@@ -76,6 +82,11 @@ class TorchPolicy:
     def adapted(self) -> bool:
         """Whether an adapter is trained rather than the model."""
         return hasattr(self.model, "peft_config")
+
+    @property
+    def _packs(self) -> bool:
+        """Whether micro-batches are run without padding."""
+        return self._sharing == "tree"
 
     @property
     def info(self) -> PolicyInfo:
@@ -102,7 +113,8 @@ class TorchPolicy:
         self._check(groups)
         budget = self.options.token_budget
         try:
-            found = [self._backward(batch, objective) for batch in micro_batches(groups, budget, objective)]
+            batches = micro_batches(groups, budget, objective, packed=self._packs)
+            found = [self._backward(batch, objective) for batch in batches]
         except torch.OutOfMemoryError as error:
             self.optimizer.clear()
             raise BackendError(
@@ -132,7 +144,7 @@ class TorchPolicy:
     ) -> list[list[Floats]]:
         self._check(groups)
         found = [[np.zeros(len(c.ids), dtype=np.float32) for c in group.completions] for group in groups]
-        for batch in micro_batches(groups, self.options.token_budget):
+        for batch in micro_batches(groups, self.options.token_budget, packed=self._packs):
             values = self._scores(batch, weights).cpu().numpy()
             for row, (group, index) in enumerate(batch.origin):
                 length = int(batch.lengths[row])
@@ -173,7 +185,7 @@ class TorchPolicy:
     def _backward(self, batch: MicroBatch, objective: Objective) -> LossTerms:
         reference = self._scores(batch, "reference") if objective.needs_reference else None
         with dropout(self.model, self.student.adapter):
-            terms = batch_loss(self.head, batch, objective, reference, share=self._keeps)
+            terms = batch_loss(self.head, batch, objective, reference, self._sharing)
         if not bool(torch.isfinite(terms.loss)):
             raise BackendError(
                 f"the loss is {float(terms.loss.detach())}", hint="lower the learning rate, or use `dtype: float32`"
@@ -184,9 +196,9 @@ class TorchPolicy:
     @torch.no_grad()
     def _scores(self, batch: MicroBatch, weights: Literal["current", "reference"]) -> Tensor:
         if weights == "current":
-            return completion_log_probs(self.head, batch, share=self._keeps)
+            return completion_log_probs(self.head, batch, self._sharing)
         with self._as_reference():
-            return completion_log_probs(self.head, batch, share=self._keeps)
+            return completion_log_probs(self.head, batch, self._sharing)
 
     @contextmanager
     def _as_reference(self) -> Iterator[None]:
