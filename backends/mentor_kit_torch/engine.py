@@ -111,12 +111,14 @@ class TorchEngine:
     @torch.inference_mode()
     def step(self) -> list[Completion]:
         try:
-            self._admit()
-            prefill = self._rows.prefill()
-            if len(prefill):
-                self._prefill(prefill)
-            elif self._rows.sampling_count:
-                self._decode()
+            with self._head.meter.on("prefill"):
+                self._admit()
+                prefill = self._rows.prefill()
+                if len(prefill):
+                    self._prefill(prefill)
+            if not len(prefill) and self._rows.sampling_count:
+                with self._head.meter.on("decode"):
+                    self._decode()
         except torch.OutOfMemoryError as error:
             raise BackendError(
                 f"out of memory while sampling {self._rows.sampling_count} sequences at once",
@@ -261,7 +263,8 @@ class TorchEngine:
     def _pass(self, cache: SlotCache, ids: Tensor, where: Tensor, length: int, chosen: Tensor | None = None) -> Tensor:
         cache.aim(where, length, chosen)
         keys = torch.arange(length, device=self._device).unsqueeze(0)
-        return self._head.hidden(ids, where, mask=self._head.mask(causal_mask(where, keys), where, keys), cache=cache)
+        mask = self._head.mask(causal_mask(where, keys), where, keys)
+        return self._head.hidden(ids, where, mask=mask, cache=cache, pairs=ids.numel() * length)
 
     def _sample(self, logits: Tensor, rows: Array) -> None:
         state = self._rows

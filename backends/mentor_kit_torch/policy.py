@@ -21,13 +21,15 @@ from mentor_kit.policy import (
     AdapterSpec,
     Floats,
     LossMetrics,
+    MachineLimits,
     OptimizerSpec,
     PolicyInfo,
     StepMetrics,
     StudentSpec,
     TokenGroup,
+    Work,
 )
-from mentor_kit_torch import checkpoint
+from mentor_kit_torch import checkpoint, meter
 from mentor_kit_torch.cache import keeps_rows
 from mentor_kit_torch.engine import TorchEngine
 from mentor_kit_torch.head import Head
@@ -107,6 +109,15 @@ class TorchPolicy:
         self.optimizer = Optimizer(self.model, optimizer)
         self.optimizer.clear()
 
+    def limits(self) -> MachineLimits:
+        return meter.limits(self.head.device, self.head.dtype)
+
+    def work(self) -> dict[str, Work]:
+        return self.head.meter.work()
+
+    def peak_memory(self) -> int | None:
+        return meter.peak_memory(self.head.device)
+
     def forward_backward(self, groups: Sequence[TokenGroup], objective: Objective) -> LossMetrics:
         if self.optimizer is None:
             raise BackendError("no optimizer: call `prepare` before training")
@@ -114,7 +125,8 @@ class TorchPolicy:
         budget = self.options.token_budget
         try:
             batches = micro_batches(groups, budget, objective, packed=self._packs)
-            found = [self._backward(batch, objective) for batch in batches]
+            with self.head.meter.on("update"):
+                found = [self._backward(batch, objective) for batch in batches]
         except torch.OutOfMemoryError as error:
             self.optimizer.clear()
             raise BackendError(
@@ -135,7 +147,8 @@ class TorchPolicy:
     def optimizer_step(self, learning_rate: float) -> StepMetrics:
         if self.optimizer is None:
             raise BackendError("no optimizer: call `prepare` before training")
-        norm, clipped = self.optimizer.step(learning_rate)
+        with self.head.meter.on("update"):
+            norm, clipped = self.optimizer.step(learning_rate)
         self._changed(self.version + 1)
         return StepMetrics(gradient_norm=norm, clipped=clipped, learning_rate=learning_rate, version=self.version)
 
@@ -145,7 +158,8 @@ class TorchPolicy:
         self._check(groups)
         found = [[np.zeros(len(c.ids), dtype=np.float32) for c in group.completions] for group in groups]
         for batch in micro_batches(groups, self.options.token_budget, packed=self._packs):
-            values = self._scores(batch, weights).cpu().numpy()
+            with self.head.meter.on("update"):
+                values = self._scores(batch, weights).cpu().numpy()
             for row, (group, index) in enumerate(batch.origin):
                 length = int(batch.lengths[row])
                 found[group][index][:length] = values[row, :length]

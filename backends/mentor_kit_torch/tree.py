@@ -50,6 +50,12 @@ class Tree:
     padded: tuple[Padded, ...]
     """The nodes that see themselves causally."""
 
+    @property
+    def pairs(self) -> int:
+        """Pairs of a query and a key whose scores are computed."""
+        dense = sum((a.stop - a.start) * (b.stop - b.start) for a, b in self.spans)
+        return dense + sum(nodes.shape[0] * nodes.shape[1] ** 2 for nodes in self.padded)
+
     @staticmethod
     def of(batch: MicroBatch, device: torch.device) -> Tree:
         """The tree of a micro-batch, whose completions of a prompt stand next to each other."""
