@@ -85,7 +85,7 @@ def merge(parts: Sequence[Part]) -> Part:
 
 def by_group(states: Tensor, heads: int) -> Tensor:
     """Values of query heads (1, H, …) as (H / heads, heads, …): a row of the batch for each query head of a key's."""
-    return states[0].unflatten(0, (heads, -1)).transpose(0, 1)
+    return states[0].view(heads, -1, *states.shape[2:]).transpose(0, 1)
 
 
 def ungrouped(states: Tensor) -> Tensor:

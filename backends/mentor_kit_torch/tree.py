@@ -53,7 +53,7 @@ class Tree:
     @property
     def pairs(self) -> int:
         """Pairs of a query and a key whose scores are computed."""
-        dense = sum((a.stop - a.start) * (b.stop - b.start) for a, b in self.spans)
+        dense: int = sum((a.stop - a.start) * (b.stop - b.start) for a, b in self.spans)
         return dense + sum(nodes.shape[0] * nodes.shape[1] ** 2 for nodes in self.padded)
 
     @staticmethod
@@ -94,15 +94,19 @@ class Padded:
 
     def rows(self, states: Tensor, repeat: int = 1) -> Tensor:
         """Packed states (1, H, M, D) as (n, H * repeat, t, D), each head `repeat` times."""
-        found = states[0].index_select(1, self.gather).unflatten(1, self.shape).transpose(0, 1)
+        found = self._spread(states)
         return found if repeat == 1 else found.repeat_interleave(repeat, dim=1)
 
     def results(self, out: Tensor, lse: Tensor, grad: Tensor) -> tuple[Tensor, Part]:
         """The gradient and the merged part as rows; padding gets what makes it give no gradient."""
         hidden = self.padding.unsqueeze(1)
-        rows = lse[0].index_select(1, self.gather).unflatten(1, self.shape).transpose(0, 1)
+        rows = self._spread(lse)
         given = self.rows(grad).masked_fill(hidden.unsqueeze(-1), 0.0)
         return given, (self.rows(out), rows.masked_fill(hidden, FAR))
+
+    def _spread(self, states: Tensor) -> Tensor:
+        found = states[0].index_select(1, self.gather)
+        return found.view(len(found), *self.shape, *found.shape[2:]).transpose(0, 1)
 
     def packed(self, rows: Tensor) -> Tensor:
         """The inverse of `rows`, without padding: (H, m, …) from (n, H, t, …)."""
@@ -123,7 +127,8 @@ class _Packing:
 
     def tree(self, device: torch.device) -> Tree:
         batch = self.batch
-        before = np.zeros(batch.ids.shape, dtype=np.int64)
+        count, width = batch.ids.shape
+        before = np.zeros((count, width), dtype=np.int64)
         prompts: list[tuple[int, int]] = []
         completions: list[tuple[int, int]] = []
         spans: list[tuple[slice, slice]] = []
@@ -132,7 +137,7 @@ class _Packing:
             rows = np.nonzero(batch.prompt_of == index)[0]
             for row in rows.tolist():
                 span = self._add(batch.ids[row, : self.lengths[row]], length)
-                before[row] = np.minimum(span[0] - 1 + np.arange(before.shape[1]), self.place - 1)
+                before[row] = np.minimum(span[0] - 1 + np.arange(width), self.place - 1)
                 before[row, 0] = prompt[1] - 1
                 completions.append(span)
             prompts.append(prompt)
@@ -197,7 +202,7 @@ class TreeAttention(torch.autograd.Function):
             found = kernels.gradients(given, *rows, merged, ctx.scale, causal=True)
             queries[0].index_copy_(1, nodes.places, nodes.packed(found[0]))
             for total, part in zip((keys, values), found[1:], strict=True):
-                total[0].index_copy_(1, nodes.places, nodes.packed(part.unflatten(1, (heads, repeat)).sum(dim=2)))
+                total[0].index_copy_(1, nodes.places, nodes.packed(_summed(part, heads)))
         for block, seen in ctx.tree.spans:
             merged = kernels.by_group(out[:, :, block], heads), kernels.by_group(lse[:, :, block], heads)
             given = kernels.by_group(grad[:, :, block], heads)
@@ -209,11 +214,16 @@ class TreeAttention(torch.autograd.Function):
         return queries, keys, values, None, None
 
 
+def _summed(rows: Tensor, heads: int) -> Tensor:
+    """Gradients of repeated heads (n, H, t, D) as those of the heads themselves, (n, heads, t, D)."""
+    return rows.reshape(len(rows), heads, -1, *rows.shape[2:]).sum(dim=2)
+
+
 def _dense(query: Tensor, key: Tensor, value: Tensor, queries: slice, keys: slice) -> tuple[Tensor, Tensor, Tensor]:
     """A block of queries and the keys and values it sees, by query head of a key's; nothing is copied."""
     heads, repeat = key.shape[1], query.shape[1] // key.shape[1]
-    seen = (states[:, :, keys].expand(repeat, -1, -1, -1) for states in (key, value))
-    return kernels.by_group(query[:, :, queries], heads), *seen
+    seen_keys, seen_values = (states[:, :, keys].expand(repeat, -1, -1, -1) for states in (key, value))
+    return kernels.by_group(query[:, :, queries], heads), seen_keys, seen_values
 
 
 _TREE: ContextVar[Tree] = ContextVar("mentor_kit_tree")
@@ -232,7 +242,7 @@ def _attention(
     if unknown := [name for name in ("softcap", "s_aux", "position_bias") if options.get(name) is not None]:
         raise ValueError(f"attention along a tree has no {unknown[0]}")
     scale = query.shape[-1] ** -0.5 if scaling is None else scaling
-    out: Tensor = TreeAttention.apply(query, key, value, _TREE.get(), scale)
+    out: Tensor = TreeAttention.apply(query, key, value, _TREE.get(), scale)  # type: ignore[no-untyped-call]
     return out.transpose(1, 2), None
 
 
