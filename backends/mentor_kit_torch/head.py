@@ -9,9 +9,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from mentor_kit_torch.attending import attending
 from mentor_kit_torch.attention import AttentionMasks
 from mentor_kit_torch.meter import Meter
-from mentor_kit_torch.tree import Tree, along
+from mentor_kit_torch.tree import Tree
 
 logger = logging.getLogger("mentor_kit_torch")
 
@@ -66,7 +67,14 @@ class Head:
         return self.masks.build(allowed, queries, keys, self.dtype)
 
     def hidden(
-        self, ids: Tensor, positions: Tensor, *, mask: Any = None, cache: Any = None, pairs: int | None = None
+        self,
+        ids: Tensor,
+        positions: Tensor,
+        *,
+        mask: Any = None,
+        cache: Any = None,
+        pairs: int | None = None,
+        keys: int | None = None,
     ) -> Tensor:
         """Hidden states (n, T, width), or logits (n, T, V) of a model that runs whole.
 
@@ -76,9 +84,12 @@ class Head:
             mask: from `mask`; None for a causal one over `ids`.
             cache: of transformers; None keeps no keys and values.
             pairs: of a query and a key that are looked at, for the meter; left out, each row looks at itself.
+            keys: that are read from the cache, for the meter; left out, each row reads its own.
         """
         pairs = ids.numel() * ids.shape[1] if pairs is None else pairs
-        self.meter.ran(ids.numel(), pairs=pairs, keys=0 if cache is None else pairs // max(ids.shape[1], 1))
+        if keys is None:
+            keys = 0 if cache is None else pairs // max(ids.shape[1], 1)
+        self.meter.ran(ids.numel(), pairs=pairs, keys=keys)
         inputs: dict[str, Any] = {"input_ids": ids, "attention_mask": mask, "use_cache": cache is not None}
         if self._takes_positions:
             inputs["position_ids"] = positions.clamp(max=self._last_position)
@@ -92,7 +103,7 @@ class Head:
 
     def packed(self, tree: Tree) -> Tensor:
         """Hidden states (M, width), or logits of a model that runs whole, of a tree's tokens."""
-        with along(self.config, tree):
+        with attending(self.config, tree):
             return self.hidden(tree.ids, tree.positions, pairs=tree.pairs)[0]
 
     def logits(self, hidden: Tensor) -> Tensor:

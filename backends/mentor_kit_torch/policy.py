@@ -74,6 +74,7 @@ class TorchPolicy:
         self._engine = TorchEngine(
             self.head,
             keeps=self._keeps,
+            parts=self._sharing == "tree",
             slots=options.slots,
             context=self._context,
             chunk=options.prefill_chunk,

@@ -11,9 +11,6 @@ values that are never copied per sequence (`mentor_kit_torch.kernels`), and its 
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
-from contextvars import ContextVar
 from dataclasses import dataclass
 from typing import Any
 
@@ -21,14 +18,11 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
-from transformers import AttentionInterface
 
 from mentor_kit.batching import MicroBatch
 from mentor_kit_torch import kernels
 from mentor_kit_torch.kernels import Part
 
-#: The name under which transformers finds this attention.
-NAME = "mentor_kit_tree"
 #: A log-sum-exp beside which every score vanishes.
 FAR = 1e6
 
@@ -49,6 +43,13 @@ class Tree:
     """Blocks of queries, and what they see whole; a block that sees itself does so causally."""
     padded: tuple[Padded, ...]
     """The nodes that see themselves causally."""
+
+    def attend(
+        self, layer: int, query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None, scale: float
+    ) -> Tensor:
+        """A `mentor_kit_torch.attending.Plan`; takes no mask."""
+        out: Tensor = TreeAttention.apply(query, key, value, self, scale)  # type: ignore[no-untyped-call]
+        return out
 
     @property
     def pairs(self) -> int:
@@ -224,38 +225,3 @@ def _dense(query: Tensor, key: Tensor, value: Tensor, queries: slice, keys: slic
     heads, repeat = key.shape[1], query.shape[1] // key.shape[1]
     seen_keys, seen_values = (states[:, :, keys].expand(repeat, -1, -1, -1) for states in (key, value))
     return kernels.by_group(query[:, :, queries], heads), seen_keys, seen_values
-
-
-_TREE: ContextVar[Tree] = ContextVar("mentor_kit_tree")
-
-
-def _attention(
-    module: torch.nn.Module,
-    query: Tensor,
-    key: Tensor,
-    value: Tensor,
-    attention_mask: Tensor | None,
-    scaling: float | None = None,
-    **options: Any,
-) -> tuple[Tensor, None]:
-    """As transformers calls an attention; the tree is that of the pass in progress."""
-    if unknown := [name for name in ("softcap", "s_aux", "position_bias") if options.get(name) is not None]:
-        raise ValueError(f"attention along a tree has no {unknown[0]}")
-    scale = query.shape[-1] ** -0.5 if scaling is None else scaling
-    out: Tensor = TreeAttention.apply(query, key, value, _TREE.get(), scale)  # type: ignore[no-untyped-call]
-    return out.transpose(1, 2), None
-
-
-AttentionInterface.register(NAME, _attention)
-
-
-@contextmanager
-def along(config: Any, tree: Tree) -> Iterator[None]:
-    """The model of this configuration attends along the tree for a while."""
-    before, token = config._attn_implementation, _TREE.set(tree)
-    config._attn_implementation = NAME
-    try:
-        yield
-    finally:
-        config._attn_implementation = before
-        _TREE.reset(token)
