@@ -1,10 +1,11 @@
-"""Ours beside the peers, on the same weights and tokens: sampling, and the update of a GRPO step.
+"""Ours beside the peers, on the same weights and tokens: sampling, the update, and a whole step of GRPO.
 
     python benchmarks/speed.py --layers 4 --prompt 1024 --completion 64 --group 8
 
 All sides take turns, `--rounds` times; a ratio is that of two times of the same round, and the median of the ratios
 is printed with the least and the greatest. Greedy tokens and gradients are compared before any ratio is printed. The
-model is SmolLM2's shape with random weights and `--layers` layers, or a folder given with `--model`.
+whole step is compared with TRL's where it is installed (`pip install 'mentor-kit[benchmarks]'`). The model is SmolLM2's
+shape with random weights and `--layers` layers, or a folder given with `--model`.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ import tempfile
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -115,6 +117,39 @@ def compare_updates(folder: Path, shape: Shape, rounds: int, threads: int) -> di
     return {"seconds": seconds, "gradients": difference(policy.model, model)}
 
 
+def compare_steps(folder: Path, shape: Shape, rounds: int, threads: int) -> dict[str, Any]:
+    """Seconds of a whole step: sample, reward, advantages, update; both must sample and train as many tokens."""
+    from trl_step import Step
+
+    from mentor_kit.advantages import advantages
+    from mentor_kit.objective import Objective
+    from mentor_kit.policy import OptimizerSpec, TokenCompletion, TokenGroup
+
+    policy = load_ours(folder, threads)
+    prompts = shape.prompts(policy.info.vocabulary)
+    objective = Objective(preset="grpo", kl=0.0)
+    policy.prepare(OptimizerSpec())
+
+    def ours() -> int:
+        done = run_engine(policy, prompts, shape.completion, temperature=1.0)
+        rewards = np.array([float(sum(one.ids) % 7) for one in done]).reshape(-1, shape.group)
+        ones = np.ones(shape.completion, dtype=np.float32)
+        rows = [
+            TokenCompletion(np.array(one.ids), ones, np.array(one.log_probs, dtype=np.float32), float(a))
+            for one, a in zip(done, advantages(np, rewards, objective.advantage).reshape(-1), strict=True)
+        ]
+        starts = range(0, len(rows), shape.group)
+        groups = [TokenGroup(np.array(prompts[s]), tuple(rows[s : s + shape.group])) for s in starts]
+        tokens: int = policy.forward_backward(groups, objective).tokens
+        policy.optimizer_step(1e-6)
+        return tokens
+
+    theirs = Step(folder, prompts[:: shape.group], shape.group, shape.completion)
+    seconds, tokens = take_turns({"ours": ours, "TRL": theirs}, rounds)
+    assert tokens["ours"] == tokens["TRL"], tokens
+    return {"seconds": seconds, "tokens": tokens["ours"]}
+
+
 def difference(first: Any, second: Any) -> float:
     """The largest norm of a difference of gradients, to the largest norm of a gradient."""
     pairs = [(a.grad, b.grad) for a, b in zip(first.parameters(), second.parameters(), strict=True)]
@@ -132,7 +167,8 @@ def take_turns(sides: dict[str, Side], rounds: int) -> tuple[dict[str, list[floa
             started = time.perf_counter()
             given[name] = side()
             if turn:
-                seconds[name].append(time.perf_counter() - started)
+                # a side may know better what was its own work
+                seconds[name].append(getattr(side, "seconds", None) or time.perf_counter() - started)
     return seconds, given
 
 
@@ -166,15 +202,20 @@ def load_ours(folder: Path, threads: int) -> Any:
 
 
 def sample(policy: Any, prompts: Sequence[Sequence[int]], new_tokens: int) -> list[list[int]]:
-    """Greedy tokens of the engine, whose sessions end afterwards."""
+    """Greedy tokens of the engine."""
+    return [list(one.ids) for one in run_engine(policy, prompts, new_tokens, temperature=0.0)]
+
+
+def run_engine(policy: Any, prompts: Sequence[Sequence[int]], new_tokens: int, *, temperature: float) -> list[Any]:
+    """A completion for each prompt; the engine's sessions end afterwards."""
     from mentor_kit.policy import SampleRequest
 
     engine = policy.engine()
     for index, prompt in enumerate(prompts):
-        engine.submit(SampleRequest(str(index), str(index), prompt, 0.0, new_tokens, frozenset(), seed=index))
-    found: dict[int, list[int]] = {}
+        engine.submit(SampleRequest(str(index), str(index), prompt, temperature, new_tokens, frozenset(), seed=index))
+    found: dict[int, Any] = {}
     while engine.busy:
-        found |= {int(done.id): list(done.ids) for done in engine.step()}
+        found |= {int(done.id): done for done in engine.step()}
     for index in range(len(prompts)):
         engine.release(str(index))
     return [found[index] for index in range(len(prompts))]
@@ -197,6 +238,7 @@ def write_model(folder: Path, layers: int, **changes: Any) -> Path:
 COMPARISONS: dict[str, Callable[[Path, Shape, int, int], dict[str, Any]]] = {
     "sampling": compare_sampling,
     "update": compare_updates,
+    "step": compare_steps,
 }
 
 
@@ -209,7 +251,12 @@ def _equal(rows: list[list[int]], others: list[list[int]]) -> float:
 
 def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--what", nargs="+", choices=COMPARISONS, default=list(COMPARISONS))
+    parser.add_argument(
+        "--what",
+        nargs="+",
+        choices=COMPARISONS,
+        default=[what for what in COMPARISONS if what != "step" or find_spec("trl")],
+    )
     parser.add_argument("--model", type=Path)
     parser.add_argument("--layers", type=int, default=4)
     parser.add_argument("--prompt", type=int, default=1024)

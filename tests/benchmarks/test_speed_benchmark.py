@@ -44,6 +44,13 @@ def test_updates(folder: Path) -> None:
     assert "times ours" in speed.lines("update", found)[1]
 
 
+def test_whole_steps(folder: Path) -> None:
+    pytest.importorskip("trl", reason="TRL comes with the extra `benchmarks`")
+    found = speed.compare_steps(folder, SHAPE, 1, 1)
+    assert found["tokens"] == 6 * 5
+    assert "TRL" in speed.lines("step", found)[1]
+
+
 def test_ratios_are_of_one_round() -> None:
     ours, theirs, _ = speed.lines("x", {"seconds": {"ours": [1.0, 2.0], "peer": [3.0, 2.0]}, "gradients": 0.0})
     assert ours == "x: ours 1.500 s (1.000 to 2.000)"
