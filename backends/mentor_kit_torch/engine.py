@@ -284,9 +284,9 @@ class TorchEngine:
         return hidden.gather(1, inside.expand(-1, -1, hidden.shape[-1]))
 
     def _pass(self, cache: SlotCache, ids: Tensor, where: Tensor, length: int, chosen: Tensor | None = None) -> Tensor:
-        # rows that are nobody's run along at some place of theirs
-        where = where.clamp(min=cache.base)
-        length = max(length, cache.base + 1)
+        if cache.base:
+            # rows that are nobody's run along at some place of theirs
+            where, length = where.clamp(min=cache.base), max(length, cache.base + 1)
         cache.aim(where, length, chosen)
         keys = torch.arange(cache.base, length, device=self._device).unsqueeze(0)
         mask = self._head.mask(causal_mask(where, keys), where, keys)
