@@ -43,6 +43,7 @@ class Step:
 
     def _make(self) -> Any:
         from datasets import Dataset
+        from transformers import PrinterCallback
         from trl import GRPOConfig, GRPOTrainer
 
         model = peers.load(self._folder)
@@ -73,13 +74,15 @@ class Step:
             use_cpu=True,
             shuffle_dataset=False,
         )
-        return GRPOTrainer(
+        trainer = GRPOTrainer(
             model=model,
             reward_funcs=reward,
             args=config,
             train_dataset=Dataset.from_dict({"prompt": texts}),
             processing_class=tokenizer,
         )
+        trainer.remove_callback(PrinterCallback)
+        return trainer
 
 
 def word(token: int) -> str:
