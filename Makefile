@@ -35,8 +35,9 @@ types:
 layers:
 	$(BIN)/lint-imports --verbose
 
+# As many workers as cores, and a thread each: threads of several programs that wait for each other stand still.
 tests:
-	$(BIN)/pytest
+	OMP_NUM_THREADS=1 $(BIN)/pytest --numprocesses auto --dist loadfile
 
 slow: install-dev
 	$(BIN)/pytest -m 'slow and not cuda' --timeout 1800

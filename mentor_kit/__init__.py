@@ -9,8 +9,9 @@ Importing this package is cheap: what a name stands for is loaded when it is fir
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
+from mentor_kit.lazy import lazily
 from mentor_kit.version import __version__
 
 if TYPE_CHECKING:
@@ -35,17 +36,13 @@ __all__ = [
     "run",
 ]
 
-_HOMES = {
-    "MentorKitError": "mentor_kit.errors",
-    "Run": "mentor_kit.runs",
-    "compare": "mentor_kit.report.compare",
-    "load_recipe": "mentor_kit.recipe.loading",
-}
-
-
-def __getattr__(name: str) -> Any:
-    if name not in __all__:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    from importlib import import_module
-
-    return getattr(import_module(_HOMES.get(name, "mentor_kit.api")), name)
+__getattr__ = lazily(
+    __name__,
+    {
+        **dict.fromkeys(("check", "collect", "evaluate", "export", "plan", "resume", "run"), "mentor_kit.api"),
+        "MentorKitError": "mentor_kit.errors",
+        "Run": "mentor_kit.runs",
+        "compare": "mentor_kit.report.compare",
+        "load_recipe": "mentor_kit.recipe.loading",
+    },
+)

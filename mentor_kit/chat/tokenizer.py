@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import logging
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from functools import cached_property
 from importlib.util import find_spec
 from pathlib import Path
@@ -202,7 +204,8 @@ def _from_pretrained(model: str, revision: str | None) -> Any:
 
     here = Path(model).expanduser()
     try:
-        return AutoTokenizer.from_pretrained(str(here) if here.is_dir() else model, revision=revision)
+        with _without_warnings("huggingface_hub"):
+            return AutoTokenizer.from_pretrained(str(here) if here.is_dir() else model, revision=revision)
     except Exception as error:  # a broken folder raises anything from OSError to JSON and Rust errors
         reason = " ".join(str(error).split())[:300]
         if here.is_dir():
@@ -214,3 +217,15 @@ def _from_pretrained(model: str, revision: str | None) -> Any:
             f"no tokenizer for {model!r}: it is no folder here, and the hub did not give it: {reason}",
             hint=f"check the name, or fetch it where there is a network: hf download {model}",
         ) from error
+
+
+@contextmanager
+def _without_warnings(logger: str) -> Iterator[None]:
+    """The hub's client warns at every new attempt; one error at the end says it all."""
+    found = logging.getLogger(logger)
+    before = found.level
+    found.setLevel(logging.ERROR)
+    try:
+        yield
+    finally:
+        found.setLevel(before)

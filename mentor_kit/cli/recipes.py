@@ -189,7 +189,7 @@ def _show_result(done: Run, as_json: bool) -> None:
         return
     if table.changes:
         typer.echo("")
-        typer.echo(table.text())
+        typer.echo(table.text(), nl=False)
     typer.echo(f"\nrun: {done.path}\nstudent: {done.student}")
 
 

@@ -5,9 +5,10 @@ Importing this package is cheap: a plugin's module needs no more than `hookimpl`
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from mentor_kit.hooks.specs import API_VERSION, hookimpl
+from mentor_kit.lazy import lazily
 
 if TYPE_CHECKING:
     from mentor_kit.hooks.loader import PluginInfo, Plugins, load_plugins
@@ -27,13 +28,13 @@ __all__ = [
     "load_plugins",
 ]
 
-_LOADER = {"PluginInfo", "Plugins", "load_plugins"}
-
-
-def __getattr__(name: str) -> Any:
-    if name not in __all__:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    from importlib import import_module
-
-    module = import_module(f"mentor_kit.hooks.{'loader' if name in _LOADER else 'registry'}")
-    return getattr(module, name)
+__getattr__ = lazily(
+    __name__,
+    {
+        **dict.fromkeys(("PluginInfo", "Plugins", "load_plugins"), "mentor_kit.hooks.loader"),
+        **dict.fromkeys(
+            ("BuildContext", "Part", "Register", "Registry", "SlotError", "default_registry"),
+            "mentor_kit.hooks.registry",
+        ),
+    },
+)

@@ -214,6 +214,8 @@ class Registry:
         broken = [info.name for info in self.plugins.failed] + [owner for owner, _ in self.faults]
         if broken:
             text += f" (these plugins failed, and may have had it: {', '.join(sorted(set(broken)))})"
+        if disabled := [info.name for info in self.plugins.found if info.state == "disabled"]:
+            text += f" (these plugins are disabled, and may have it: {', '.join(sorted(disabled))})"
         return text
 
 

@@ -86,7 +86,8 @@ def find_recipe(recipe: str | Path) -> Path:
     path = Path(recipe).expanduser()
     if path.is_file():
         return path
-    if path.is_dir():
+    # a name wins over a folder of that name, such as one that a run was written to
+    if path.is_dir() and str(recipe) not in recipe_names():
         raise RecipeError(f"{recipe}: is a folder, not a recipe", hint="give one of the files in it")
     return _named(str(recipe))
 

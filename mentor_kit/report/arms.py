@@ -90,11 +90,8 @@ def _expanded(runs: Sequence[RunLike], root: Path) -> list[Run]:
         place = next((path for path in (Path(named), root / named) if path.is_dir()), Path(named))
         if (place / "recipe.yaml").is_file():
             found.append(Run(RunFolder(place)))
-        elif any(place.glob("*/recipe.yaml")):
-            found += map(Run, RunFolder.all(place.parent, place.name))
-        elif any(place.glob("*/*/recipe.yaml")):
-            names = sorted({recipe.parent.parent.name for recipe in place.glob("*/*/recipe.yaml")})
-            found += [Run(folder) for name in names for folder in RunFolder.all(place, name)]
+        elif below := sorted({recipe.parent.parent for recipe in place.rglob("recipe.yaml")}):
+            found += [Run(folder) for runs_of in below for folder in RunFolder.all(runs_of.parent, runs_of.name)]
         else:
             found.append(Run(RunFolder.find(named, root)))
     return list({run.path.resolve(): run for run in found}.values())

@@ -1,15 +1,24 @@
-"""The stages of a recipe's `train` list, each a module that reads as its algorithm."""
+"""The stages of a recipe's `train` list, each a module that reads as its algorithm.
 
-from mentor_kit.stages.evaluate import EvaluationPlan, SplitPlan, evaluate, evaluate_split
-from mentor_kit.stages.experiment import Evaluation, Experiment, Stage, demonstrate
+Importing this package is cheap: its plugin is asked for stages long before one runs.
+"""
 
-__all__ = [
-    "Evaluation",
-    "EvaluationPlan",
-    "Experiment",
-    "SplitPlan",
-    "Stage",
-    "demonstrate",
-    "evaluate",
-    "evaluate_split",
-]
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from mentor_kit.lazy import lazily
+
+if TYPE_CHECKING:
+    from mentor_kit.stages.evaluate import EvaluationPlan, SplitPlan
+    from mentor_kit.stages.experiment import Evaluation, Experiment, Stage, demonstrate
+
+__all__ = ["Evaluation", "EvaluationPlan", "Experiment", "SplitPlan", "Stage", "demonstrate"]
+
+__getattr__ = lazily(
+    __name__,
+    {
+        **dict.fromkeys(("EvaluationPlan", "SplitPlan"), "mentor_kit.stages.evaluate"),
+        **dict.fromkeys(("Evaluation", "Experiment", "Stage", "demonstrate"), "mentor_kit.stages.experiment"),
+    },
+)

@@ -36,7 +36,7 @@ class Evaluation(Protocol):
         """The report and what was played.
 
         The report has at least `split` (the evaluation's name), `problems`, and `greedy` with `accuracy`, `low`
-        and `high`; see docs/plugins.md.
+        and `high`. With `outcomes`, from a problem's id to [0 or 1], evaluations are compared problem by problem.
         """
         ...
 

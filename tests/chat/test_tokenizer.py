@@ -1,3 +1,4 @@
+import os
 import subprocess
 import sys
 
@@ -70,6 +71,21 @@ def test_a_broken_tokenizer_file_is_refused(bare):
 def test_a_name_that_is_nothing_is_missing():
     with pytest.raises(MissingError, match="no tokenizer for"):
         load_tokenizer("not a model, and no folder!")
+
+
+def test_a_hub_out_of_reach_gives_one_message_and_no_warnings(tmp_path):
+    code = (
+        "import huggingface_hub.utils._http as hub; hub.time.sleep = lambda seconds: None\n"
+        "from mentor_kit.chat import load_tokenizer\n"
+        "from mentor_kit.errors import MissingError\n"
+        "try: load_tokenizer('nobody/nothing')\n"
+        "except MissingError as error: print(str(error).count('nobody/nothing'))\n"
+    )
+    environment = {**os.environ, "HF_ENDPOINT": "http://127.0.0.1:9", "HF_HOME": str(tmp_path)}
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=environment)
+    assert done.returncode == 0, done.stderr
+    assert int(done.stdout) >= 1
+    assert done.stderr == ""
 
 
 def test_without_transformers_the_message_has_the_command(monkeypatch):

@@ -162,3 +162,20 @@ def _steps(run: Path) -> list[dict[str, object]]:
             values = {key: value for key, value in event["values"].items() if key not in timed}
             events.append({"step": event["step"], **values})
     return events
+
+
+def test_the_untrained_student_is_an_honest_novice(tmp_path: Path) -> None:
+    """It speaks the format: what RL brings is not that its calls can be read. Seen in the transcripts themselves."""
+    done = mentorkit("evaluate", "quickstart", "--split", "out-of-domain", "--problems", "60", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    (transcripts,) = (only_run(tmp_path) / "evaluation").glob("*out-of-domain.jsonl")
+    played = [json.loads(line)["trajectory"] for line in transcripts.read_text().splitlines()]
+    assert len(played) == 120  # greedy and sampled
+    whole = [
+        t["ending"] == "answered"
+        and "\\boxed{" in t["messages"][-1]["content"]
+        and all(call["state"] in ("executed", "failed") for m in t["messages"] for call in m.get("tool_calls", []))
+        for t in played
+    ]
+    assert sum(whole) >= 0.9 * len(played)
+    assert 0.05 <= sum(t.get("correct", False) for t in played) / len(played) <= 0.3

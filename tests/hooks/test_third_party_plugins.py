@@ -155,6 +155,13 @@ def test_a_plugin_may_be_denied(site: Site, monkeypatch: pytest.MonkeyPatch) -> 
     assert fate(site.load(), "coin").reason == "named in MENTORKIT_DISABLE_PLUGINS"
 
 
+def test_a_part_of_a_disabled_plugin_is_not_merely_unknown(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    site.install("coin", COIN)
+    monkeypatch.setenv("MENTORKIT_DISABLE_PLUGINS", "coin")
+    with pytest.raises(SlotError, match=r"these plugins are disabled, and may have it: coin\)"):
+        Registry(site.load()).check("tools", Slot(use="coin"))
+
+
 def test_only_allowed_plugins_are_loaded(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
     site.install("coin", COIN)
     site.install("other", "raise RuntimeError('never imported')")

@@ -70,8 +70,10 @@ def test_names_of_recipes(here: Path) -> None:
     assert {"quickstart", "students/tiny", "miniature/causes/mentor"} <= set(recipe_names())
     assert find_recipe("quickstart").name == "quickstart.yaml"
     (here / "quickstart").mkdir()
-    with pytest.raises(RecipeError, match="quickstart: is a folder"):
-        find_recipe("quickstart")
+    assert find_recipe("quickstart").is_file()
+    (here / "folder").mkdir()
+    with pytest.raises(RecipeError, match="folder: is a folder"):
+        find_recipe("folder")
     with pytest.raises(RecipeError, match=r"no recipe 'quickstrat' \(did you mean 'quickstart'\?\)") as error:
         find_recipe("quickstrat")
     assert "quickstart" in (error.value.hint or "")

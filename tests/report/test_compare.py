@@ -85,8 +85,12 @@ def test_runs_are_named_in_many_ways(runs: list[Run], tmp_path: Path) -> None:
     for named in ([tmp_path], ["small-mentor", "small-sparse-seed0"], [tmp_path / "small-mentor", runs[3].path]):
         assert [result.seeds for result in compare(named, root=tmp_path).results] == everything
     assert compare([runs[0], runs[0].path]).results[0].seeds == (0,)
+    (tmp_path / "a" / "b").mkdir(parents=True)
+    for name in ("small-mentor", "small-sparse-seed0"):
+        (tmp_path / name).rename(tmp_path / "a" / "b" / name)
+    assert [result.seeds for result in compare([tmp_path]).results] == everything
     with pytest.raises(DataError, match="did you mean 'small-mentor'"):
-        compare(["small-mentro"], root=tmp_path)
+        compare(["small-mentro"], root=tmp_path / "a" / "b")
 
 
 def test_what_is_left_out_is_said(runs: list[Run], tmp_path: Path) -> None:

