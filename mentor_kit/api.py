@@ -14,6 +14,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Literal
 
+from mentor_kit.bench import Bench
+from mentor_kit.bench import bench as measure
 from mentor_kit.demonstration import Demonstrations
 from mentor_kit.errors import UsageError
 from mentor_kit.hooks.registry import Registry, default_registry
@@ -182,6 +184,25 @@ def plan(recipe: str | Path | LoadedRecipe, *, overrides: Sequence[str] = (), re
     """What a recipe would do and need, without running it: tokens, parameters, an estimate of memory."""
     registry = registry or default_registry()
     return make_plan(check(recipe, overrides=overrides, registry=registry), registry)
+
+
+def bench(
+    recipe: str | Path | LoadedRecipe,
+    *,
+    overrides: Sequence[str] = (),
+    steps: int = 3,
+    registry: Registry | None = None,
+) -> Bench:
+    """What a recipe costs on this machine: a few steps of each training stage are run and measured; nothing is kept.
+
+    Args:
+        recipe: as for `run`.
+        overrides: as for `run`.
+        steps: how many steps of each stage, after one to warm up.
+        registry: as for `run`.
+    """
+    registry = registry or default_registry()
+    return measure(check(recipe, overrides=overrides, registry=registry), registry, steps=steps)
 
 
 def record_options(recipe: Recipe) -> RecordOptions:

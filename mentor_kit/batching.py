@@ -49,6 +49,13 @@ class MicroBatch:
     """(group, completion) of each row."""
 
     @property
+    def common(self) -> int:
+        """How many tokens all of several prompts begin with, at most all but the last of the shortest."""
+        if len(self.prompt_lengths) < 2:
+            return 0
+        return same_beginning([ids[: n - 1] for ids, n in zip(self.prompt_ids, self.prompt_lengths, strict=True)])
+
+    @property
     def shared(self) -> bool:
         """Whether any prompt has several completions, so that forwarding it apart saves work."""
         return len(self.prompt_lengths) < len(self.lengths)
@@ -63,14 +70,29 @@ class _Row:
 
 
 def micro_batches(
-    groups: Sequence[TokenGroup], token_budget: int, objective: Objective | None = None
+    groups: Sequence[TokenGroup], token_budget: int, objective: Objective | None = None, *, packed: bool = False
 ) -> Iterator[MicroBatch]:
-    """The groups in order, in micro-batches of at most `token_budget` tokens with padding (at least one row each).
+    """The groups in order, in micro-batches of at most `token_budget` tokens (at least one row each).
 
     Completions without a trained token are left out, and so are tokens behind a completion's last trained one.
     Without an objective all weights are 0.
+
+    Args:
+        groups: of the whole update.
+        token_budget: tokens of a micro-batch, padding included.
+        objective: for the tokens' weights.
+        packed: count no padding, and the prompts' common beginning once: for backends that run each token once.
     """
-    yield from (_padded(groups, rows) for rows in _packed(groups, _rows(groups, objective), token_budget))
+    rows = _rows(groups, objective)
+    yield from (_padded(groups, batch) for batch in _filled(groups, rows, token_budget, packed=packed))
+
+
+def same_beginning(rows: Sequence[Ints]) -> int:
+    """How many tokens all rows begin with."""
+    shortest = min(map(len, rows))
+    block = np.stack([ids[:shortest] for ids in rows])
+    differ = np.nonzero((block != block[0]).any(axis=0))[0]
+    return int(differ[0]) if len(differ) else shortest
 
 
 def _rows(groups: Sequence[TokenGroup], objective: Objective | None) -> Iterator[_Row]:
@@ -97,19 +119,57 @@ def _cut(completion: TokenCompletion, length: int) -> TokenCompletion:
     )
 
 
-def _packed(groups: Sequence[TokenGroup], rows: Iterable[_Row], token_budget: int) -> Iterator[list[_Row]]:
+@dataclass(frozen=True)
+class _Size:
+    """The tokens of a micro-batch while it grows."""
+
+    prompts: int = 0
+    rows: int = 0
+    longest_prompt: int = 0
+    longest: int = 0
+    total: int = 0
+    beginning: Ints | None = None
+    """What all prompts so far begin with, less the last token of the shortest."""
+
+    def with_row(self, prompt: Ints, length: int, *, is_new: bool) -> _Size:
+        """The size with another completion, whose prompt may be new."""
+        beginning = self.beginning
+        if is_new:
+            own = prompt[:-1]
+            beginning = own if beginning is None else own[: same_beginning([own, beginning])]
+        return _Size(
+            prompts=self.prompts + is_new,
+            rows=self.rows + 1,
+            longest_prompt=max(self.longest_prompt, len(prompt)),
+            longest=max(self.longest, length),
+            total=self.total + length + is_new * len(prompt),
+            beginning=beginning,
+        )
+
+    @property
+    def padded(self) -> int:
+        """Tokens when prompts, and completions, are as long as their longest."""
+        return self.prompts * self.longest_prompt + self.rows * self.longest
+
+    @property
+    def packed(self) -> int:
+        """Tokens without padding, the common beginning counted once."""
+        return self.total - max(self.prompts - 1, 0) * (0 if self.beginning is None else len(self.beginning))
+
+
+def _filled(
+    groups: Sequence[TokenGroup], rows: Iterable[_Row], token_budget: int, *, packed: bool
+) -> Iterator[list[_Row]]:
     batch: list[_Row] = []
-    prompts: set[int] = set()
-    longest_prompt = longest = 0
+    size = _Size()
     for row in rows:
-        prompt, length = len(groups[row.group].prompt_ids), len(row.completion.ids)
-        grown = len(prompts | {row.group}) * max(longest_prompt, prompt) + (len(batch) + 1) * max(longest, length)
-        if batch and grown > token_budget:
+        prompt, length = groups[row.group].prompt_ids, len(row.completion.ids)
+        grown = size.with_row(prompt, length, is_new=not batch or batch[-1].group != row.group)
+        if batch and (grown.packed if packed else grown.padded) > token_budget:
             yield batch
-            batch, prompts, longest_prompt, longest = [], set(), 0, 0
+            batch, grown = [], _Size().with_row(prompt, length, is_new=True)
         batch.append(row)
-        prompts.add(row.group)
-        longest_prompt, longest = max(longest_prompt, prompt), max(longest, length)
+        size = grown
     if batch:
         yield batch
 

@@ -16,7 +16,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal, Protocol
+from typing import Any, Literal, Protocol, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
@@ -320,6 +320,43 @@ class MemoryEstimate(Record):
     def total(self) -> int:
         """All parts together, in bytes."""
         return sum(self.parts.values())
+
+
+class MachineLimits(Record):
+    """What a device does at best, in a policy's type of number."""
+
+    flops: float
+    """Of large matrix products, a second."""
+    bandwidth: float
+    """Bytes read and written while copying, a second."""
+
+
+class Work(Record):
+    """What a policy has done of one kind, in all."""
+
+    seconds: float = 0.0
+    tokens: int = 0
+    """Run through the model."""
+    flops: float = 0.0
+    bytes: float = 0.0
+    """Read at least: the weights once a pass, and the keys and values that were attended to."""
+
+
+@runtime_checkable
+class Measured(Protocol):
+    """A policy that counts its work and can tell what its machine would allow; optional, for `mentorkit bench`."""
+
+    def limits(self) -> MachineLimits:
+        """Measured now; takes about a second."""
+        ...
+
+    def work(self) -> dict[str, Work]:
+        """Since it was loaded, by kind: prefill, decode, update."""
+        ...
+
+    def peak_memory(self) -> int | None:
+        """The most bytes that were used of the device; None where that is the process's own memory."""
+        ...
 
 
 _GOLDEN = np.uint64(0x9E3779B97F4A7C15)

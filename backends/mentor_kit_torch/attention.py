@@ -28,6 +28,11 @@ class AttentionMasks:
         """Whether every layer attends to plain keys and values, all of them or the latest ones."""
         return self._kinds <= {"full_attention", "sliding_attention"}
 
+    @property
+    def full(self) -> bool:
+        """Whether every layer attends to all keys and values before a token."""
+        return self._kinds == {"full_attention"}
+
     def build(self, allowed: Tensor, queries: Tensor, keys: Tensor, dtype: torch.dtype) -> Any:
         """The mask as the model takes it, a dictionary where its layers differ.
 

@@ -2,6 +2,7 @@
 
 A forward pass names its rows and the positions of its tokens; what it attends to is said by an explicit mask
 (`causal_mask`), so rows may be of any length. Positions beyond a row's length hold garbage that no mask lets through.
+The first positions may be kept elsewhere, once for all rows (`SlotCache.base`).
 """
 
 from __future__ import annotations
@@ -28,7 +29,7 @@ class SlotLayer(CacheLayerMixin):  # type: ignore[misc]
         self.owner = owner
 
     def lazy_initialization(self, key_states: Tensor, value_states: Tensor) -> None:
-        shape = (self.owner.rows, key_states.shape[1], self.owner.positions)
+        shape = (self.owner.rows, key_states.shape[1], self.owner.room)
         self.keys = key_states.new_zeros((*shape, key_states.shape[-1]))
         self.values = value_states.new_zeros((*shape, value_states.shape[-1]))
         self.is_initialized = True
@@ -36,17 +37,17 @@ class SlotLayer(CacheLayerMixin):  # type: ignore[misc]
     def update(self, key_states: Tensor, value_states: Tensor, *args: Any, **kwargs: Any) -> tuple[Tensor, Tensor]:
         if not self.is_initialized:
             self.lazy_initialization(key_states, value_states)
-        where = self.owner.where
+        where = self.owner.where - self.owner.base
         rows = torch.arange(where.shape[0], device=where.device) if self.owner.chosen is None else self.owner.chosen
         self.keys[rows.unsqueeze(1), :, where] = key_states.transpose(1, 2)
         self.values[rows.unsqueeze(1), :, where] = value_states.transpose(1, 2)
-        count, length = where.shape[0], self.owner.length
+        count, length = where.shape[0], self.owner.length - self.owner.base
         if self.owner.chosen is None:
             return self.keys[:count, :, :length], self.values[:count, :, :length]
         return self.keys[rows, :, :length], self.values[rows, :, :length]
 
     def get_mask_sizes(self, query_length: int) -> tuple[int, int]:
-        return self.owner.length, 0
+        return self.owner.length - self.owner.base, 0
 
     def get_seq_length(self) -> int:
         return 0
@@ -60,14 +61,17 @@ class SlotCache(Cache):  # type: ignore[misc]
 
     def __init__(self, layers: int) -> None:
         self.rows = 0
-        self.positions = 0
+        self.room = 0
+        """Positions each row has a place for."""
+        self.base = 0
+        """Positions that come before a row's first place, and are kept elsewhere."""
         self.where: Tensor = torch.empty(0)
         self.chosen: Tensor | None = None
         self.length = 0
         super().__init__(layers=[SlotLayer(self) for _ in range(layers)])
 
     def aim(self, where: Tensor, length: int, chosen: Tensor | None = None) -> None:
-        """The next pass writes positions `where` (n, T), reads the first `length` ones.
+        """The next pass writes positions `where` (n, T), reads those from `base` to `length`.
 
         Its rows are the first n, or those `chosen` (n,).
         """
@@ -76,19 +80,20 @@ class SlotCache(Cache):  # type: ignore[misc]
     def reserve(self, rows: int, positions: int) -> None:
         """Make room, in coarse steps; what is there is kept."""
         rows = max(self.rows, -(-rows // ROW_STEP) * ROW_STEP)
-        positions = max(self.positions, -(-positions // POSITION_STEP) * POSITION_STEP)
-        if (rows, positions) == (self.rows, self.positions):
+        room = max(self.room, -(-(positions - self.base) // POSITION_STEP) * POSITION_STEP)
+        if (rows, room) == (self.rows, self.room):
             return
         for layer in self._filled():
-            layer.keys = _grown(layer.keys, rows, positions)
-            layer.values = _grown(layer.values, rows, positions)
-        self.rows, self.positions = rows, positions
+            layer.keys = _grown(layer.keys, rows, room)
+            layer.values = _grown(layer.values, rows, room)
+        self.rows, self.room = rows, room
 
     def copy(self, source: Tensor, target: Tensor, length: int) -> None:
-        """Copy the first `length` positions of rows `source` (n,) to rows `target` (n,); all are read first."""
+        """Copy the positions up to `length` of rows `source` (n,) to rows `target` (n,); all are read first."""
+        room = max(length - self.base, 0)
         for layer in self._filled():
             for buffer in (layer.keys, layer.values):
-                buffer[target, :, :length] = buffer[source, :, :length]
+                buffer[target, :, :room] = buffer[source, :, :room]
 
     def take(self, other: SlotCache, target: Tensor, length: int) -> None:
         """Copy the first `length` positions of another cache's first row to rows `target` (n,)."""
@@ -98,12 +103,21 @@ class SlotCache(Cache):  # type: ignore[misc]
             layer.keys[target, :, :length] = source.keys[:1, :, :length]
             layer.values[target, :, :length] = source.values[:1, :, :length]
 
+    def hold_all(self, other: SlotCache) -> None:
+        """Every row has its own copy of the positions before `base` from now on: of another cache's first row."""
+        for layer, source in zip(self.layers, other.layers, strict=True):
+            if layer.is_initialized:
+                layer.keys = _preceded(layer.keys, source.keys[:1, :, : self.base])
+                layer.values = _preceded(layer.values, source.values[:1, :, : self.base])
+        self.room += self.base
+        self.base = 0
+
     def drop(self) -> None:
         """Free everything."""
         for layer in self.layers:
             layer.keys = layer.values = None
             layer.is_initialized = False
-        self.rows = self.positions = 0
+        self.rows = self.room = self.base = 0
 
     def _filled(self) -> list[Any]:
         return [layer for layer in self.layers if layer.is_initialized]
@@ -118,6 +132,10 @@ def _grown(buffer: Tensor, rows: int, positions: int) -> Tensor:
     new = buffer.new_zeros((rows, buffer.shape[1], positions, buffer.shape[3]))
     new[: buffer.shape[0], :, : buffer.shape[2]] = buffer
     return new
+
+
+def _preceded(buffer: Tensor, begin: Tensor) -> Tensor:
+    return torch.cat([begin.expand(len(buffer), -1, -1, -1), buffer], dim=2)
 
 
 @torch.no_grad()

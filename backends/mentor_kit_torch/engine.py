@@ -5,7 +5,8 @@ A step either prefills the rows that have new context, or draws one token for ev
 run along, ignored, until a quarter of them is idle; then sampling rows from the end take their places.
 
 Shared context is prefilled once: the beginning that all new sequences have in common (a system prompt with tools)
-once for given weights, and each distinct prompt once for its group; keys and values are then copied.
+once for given weights, and each distinct prompt once for its group. A long common beginning is kept once and attended
+to beside each row's own keys and values (`mentor_kit_torch.prefix`); other keys and values are copied.
 """
 
 from __future__ import annotations
@@ -19,13 +20,17 @@ from torch import Tensor
 
 from mentor_kit.errors import BackendError
 from mentor_kit.policy import Completion, SampleRequest, uniforms
+from mentor_kit_torch.attending import attending
 from mentor_kit_torch.cache import SlotCache, causal_mask
 from mentor_kit_torch.head import Head
+from mentor_kit_torch.prefix import Prefix
 from mentor_kit_torch.rows import Array, Rows
 from mentor_kit_torch.sampling import Draw, draw
 
 #: Beginnings shorter than this are not worth a pass of their own.
 SHORTEST_SHARED = 8
+#: Shorter ones are copied to each row: attending in one part is faster then.
+SHORTEST_KEPT = 128
 
 
 class TorchEngine:
@@ -37,16 +42,20 @@ class TorchEngine:
     Args:
         head: the model.
         keeps: whether the model's keys and values can be kept in rows; else every step runs whole contexts.
+        parts: whether the model can attend in parts, so that a common beginning need not be copied.
         slots: sequences held at once.
         context: the longest context in tokens.
         chunk: tokens of a row that are prefilled in one pass.
         budget: tokens of all rows that are prefilled in one pass.
     """
 
-    def __init__(self, head: Head, *, keeps: bool, slots: int, context: int, chunk: int, budget: int) -> None:
+    def __init__(
+        self, head: Head, *, keeps: bool, parts: bool, slots: int, context: int, chunk: int, budget: int
+    ) -> None:
         self.version = 0
         self._head = head
         self._keeps = keeps
+        self._parts = parts
         self._context = context
         self._slots = slots
         self._chunk = chunk
@@ -102,7 +111,7 @@ class TorchEngine:
     def drop(self, version: int) -> None:
         """Forget all keys and values: the weights are now those of `version`. Running requests take in anew."""
         self.version = version
-        self._common = []
+        self._forget_common()
         self._rows.held[:] = 0
         for session, row in list(self._sessions.items()):
             if self._rows.requests[row] is None:
@@ -111,12 +120,14 @@ class TorchEngine:
     @torch.inference_mode()
     def step(self) -> list[Completion]:
         try:
-            self._admit()
-            prefill = self._rows.prefill()
-            if len(prefill):
-                self._prefill(prefill)
-            elif self._rows.sampling_count:
-                self._decode()
+            with self._head.meter.on("prefill"):
+                self._admit()
+                prefill = self._rows.prefill()
+                if len(prefill):
+                    self._prefill(prefill)
+            if not len(prefill) and self._rows.sampling_count:
+                with self._head.meter.on("decode"):
+                    self._decode()
         except torch.OutOfMemoryError as error:
             raise BackendError(
                 f"out of memory while sampling {self._rows.sampling_count} sequences at once",
@@ -132,14 +143,14 @@ class TorchEngine:
             return
         if not self._sessions:
             self._rows.restart()
-            self._common = []
+            self._forget_common()
         before = len(self._queue)
         while self._queue and self._place(*self._queue[0]):
             self._queue.popleft()
         if len(self._queue) < before:
             self._arrange()
-            self._cache.reserve(self._rows.used, self._rows.longest)
             self._share_common()
+            self._cache.reserve(self._rows.used, self._rows.longest)
 
     def _place(self, order: int, request: SampleRequest) -> bool:
         row = self._sessions.get(request.session)
@@ -175,7 +186,12 @@ class TorchEngine:
         self._sessions = OrderedDict((session, moved.get(row, row)) for session, row in self._sessions.items())
 
     def _share_common(self) -> None:
-        """Prefill the beginning that all fresh rows have in common once, and copy it to them."""
+        """Prefill the beginning that all fresh rows have in common once, for all to keep or to copy."""
+        if self._cache.base:
+            begun = self._rows.begun_with(self._common[: self._cache.base])
+            self._rows.held[begun] = np.maximum(self._rows.held[begun], self._cache.base)
+            if self._rows.least_held() < self._cache.base:
+                self._cache.hold_all(self._common_cache)
         fresh = self._rows.fresh()
         if len(fresh) < 2 or not self._keeps:
             return
@@ -184,9 +200,18 @@ class TorchEngine:
         if known < SHORTEST_SHARED <= len(common):
             self._run_common(common)
             known = len(common)
-        if known >= SHORTEST_SHARED:
+        if known < SHORTEST_SHARED:
+            return
+        if self._parts and known >= SHORTEST_KEPT and not self._rows.longest_held:
+            self._cache.base = known
+        else:
+            self._cache.reserve(self._rows.used, self._rows.longest)
             self._cache.take(self._common_cache, self._tensor(fresh), known)
-            self._rows.held[fresh] = known
+        self._rows.held[fresh] = known
+
+    def _forget_common(self) -> None:
+        self._common = []
+        self._cache.base = 0
 
     def _run_common(self, ids: list[int]) -> None:
         cache = self._common_cache
@@ -259,9 +284,17 @@ class TorchEngine:
         return hidden.gather(1, inside.expand(-1, -1, hidden.shape[-1]))
 
     def _pass(self, cache: SlotCache, ids: Tensor, where: Tensor, length: int, chosen: Tensor | None = None) -> Tensor:
+        if cache.base:
+            # rows that are nobody's run along at some place of theirs
+            where, length = where.clamp(min=cache.base), max(length, cache.base + 1)
         cache.aim(where, length, chosen)
-        keys = torch.arange(length, device=self._device).unsqueeze(0)
-        return self._head.hidden(ids, where, mask=self._head.mask(causal_mask(where, keys), where, keys), cache=cache)
+        keys = torch.arange(cache.base, length, device=self._device).unsqueeze(0)
+        mask = self._head.mask(causal_mask(where, keys), where, keys)
+        pairs = ids.numel() * length
+        if not cache.base:
+            return self._head.hidden(ids, where, mask=mask, cache=cache, pairs=pairs)
+        with attending(self._head.config, Prefix(self._common_cache, cache.base)):
+            return self._head.hidden(ids, where, mask=mask, cache=cache, pairs=pairs, keys=_keys(ids, length, cache))
 
     def _sample(self, logits: Tensor, rows: Array) -> None:
         state = self._rows
@@ -290,6 +323,11 @@ class TorchEngine:
     @property
     def _device(self) -> torch.device:
         return self._head.device
+
+
+def _keys(ids: Tensor, length: int, cache: SlotCache) -> int:
+    """Keys that are read: each row's own, and the common beginning's once."""
+    return cache.base + len(ids) * (length - cache.base)
 
 
 def _same(first: Sequence[int], second: Sequence[int]) -> int:

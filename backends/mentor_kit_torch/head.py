@@ -9,7 +9,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from mentor_kit_torch.attending import attending
 from mentor_kit_torch.attention import AttentionMasks
+from mentor_kit_torch.meter import Meter
+from mentor_kit_torch.tree import Tree
 
 logger = logging.getLogger("mentor_kit_torch")
 
@@ -39,6 +42,7 @@ class Head:
         self._cache_name = "cache" if "cache" in takes else "past_key_values"
         self._last_position = int(getattr(config, "max_position_embeddings", None) or 1 << 30) - 1
         self._takes_positions = "position_ids" in takes
+        self.meter = Meter(model, config, self.vocabulary)
         self.split = self.decoder is not None and self.projection is not None and self._agrees()
         if not self.split:
             logger.warning("%s: logits are computed at every position: its head is not understood", config.model_type)
@@ -62,7 +66,16 @@ class Head:
         """A mask as the model takes it; see `AttentionMasks.build`."""
         return self.masks.build(allowed, queries, keys, self.dtype)
 
-    def hidden(self, ids: Tensor, positions: Tensor, *, mask: Any = None, cache: Any = None) -> Tensor:
+    def hidden(
+        self,
+        ids: Tensor,
+        positions: Tensor,
+        *,
+        mask: Any = None,
+        cache: Any = None,
+        pairs: int | None = None,
+        keys: int | None = None,
+    ) -> Tensor:
         """Hidden states (n, T, width), or logits (n, T, V) of a model that runs whole.
 
         Args:
@@ -70,7 +83,13 @@ class Head:
             positions: (n, T); those of padding may lie beyond the longest context.
             mask: from `mask`; None for a causal one over `ids`.
             cache: of transformers; None keeps no keys and values.
+            pairs: of a query and a key that are looked at, for the meter; left out, each row looks at itself.
+            keys: that are read from the cache, for the meter; left out, each row reads its own.
         """
+        pairs = ids.numel() * ids.shape[1] if pairs is None else pairs
+        if keys is None:
+            keys = 0 if cache is None else pairs // max(ids.shape[1], 1)
+        self.meter.ran(ids.numel(), pairs=pairs, keys=keys)
         inputs: dict[str, Any] = {"input_ids": ids, "attention_mask": mask, "use_cache": cache is not None}
         if self._takes_positions:
             inputs["position_ids"] = positions.clamp(max=self._last_position)
@@ -82,8 +101,14 @@ class Head:
         logits: Tensor = self.model(**inputs).logits
         return logits
 
+    def packed(self, tree: Tree) -> Tensor:
+        """Hidden states (M, width), or logits of a model that runs whole, of a tree's tokens."""
+        with attending(self.config, tree):
+            return self.hidden(tree.ids, tree.positions, pairs=tree.pairs)[0]
+
     def logits(self, hidden: Tensor) -> Tensor:
         """Logits (…, V) of what `hidden` gave."""
+        self.meter.projected(hidden.shape[:-1].numel())
         return self._project(hidden) if self.split else hidden
 
     def _project(self, hidden: Tensor) -> Tensor:

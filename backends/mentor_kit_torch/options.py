@@ -21,7 +21,7 @@ class TorchOptions(BaseModel):
     slots: int = Field(default=256, gt=0)
     """Sequences that are held at once; more are queued."""
     token_budget: int = Field(default=16384, gt=0)
-    """Tokens, padding included, in one micro-batch of the update."""
+    """Tokens in one micro-batch of the update, what is shared counted once; padding counts where a model needs it."""
     prefill_chunk: int = Field(default=1024, gt=0)
     """Tokens of a sequence that are prefilled in one go."""
     max_context: int | None = Field(default=None, gt=0)

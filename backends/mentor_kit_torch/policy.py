@@ -21,19 +21,21 @@ from mentor_kit.policy import (
     AdapterSpec,
     Floats,
     LossMetrics,
+    MachineLimits,
     OptimizerSpec,
     PolicyInfo,
     StepMetrics,
     StudentSpec,
     TokenGroup,
+    Work,
 )
-from mentor_kit_torch import checkpoint
+from mentor_kit_torch import checkpoint, meter
 from mentor_kit_torch.cache import keeps_rows
 from mentor_kit_torch.engine import TorchEngine
 from mentor_kit_torch.head import Head
 from mentor_kit_torch.optimizer import Optimizer
 from mentor_kit_torch.options import TorchOptions
-from mentor_kit_torch.update import batch_loss, completion_log_probs
+from mentor_kit_torch.update import batch_loss, completion_log_probs, how_to_share
 
 logger = logging.getLogger("mentor_kit_torch")
 
@@ -63,9 +65,16 @@ class TorchPolicy:
                 "%s: its layers keep other state than keys and values: whole contexts are run, without sharing",
                 student.model,
             )
+        self._sharing = how_to_share(self.head, self._keeps)
+        if self._sharing == "prompts":
+            logger.warning(
+                "%s: not every layer attends to everything before: updates share each prompt, not what prompts share",
+                student.model,
+            )
         self._engine = TorchEngine(
             self.head,
             keeps=self._keeps,
+            parts=self._sharing == "tree",
             slots=options.slots,
             context=self._context,
             chunk=options.prefill_chunk,
@@ -76,6 +85,11 @@ class TorchPolicy:
     def adapted(self) -> bool:
         """Whether an adapter is trained rather than the model."""
         return hasattr(self.model, "peft_config")
+
+    @property
+    def _packs(self) -> bool:
+        """Whether micro-batches are run without padding."""
+        return self._sharing == "tree"
 
     @property
     def info(self) -> PolicyInfo:
@@ -96,13 +110,24 @@ class TorchPolicy:
         self.optimizer = Optimizer(self.model, optimizer)
         self.optimizer.clear()
 
+    def limits(self) -> MachineLimits:
+        return meter.limits(self.head.device, self.head.dtype)
+
+    def work(self) -> dict[str, Work]:
+        return self.head.meter.work()
+
+    def peak_memory(self) -> int | None:
+        return meter.peak_memory(self.head.device)
+
     def forward_backward(self, groups: Sequence[TokenGroup], objective: Objective) -> LossMetrics:
         if self.optimizer is None:
             raise BackendError("no optimizer: call `prepare` before training")
         self._check(groups)
         budget = self.options.token_budget
         try:
-            found = [self._backward(batch, objective) for batch in micro_batches(groups, budget, objective)]
+            batches = micro_batches(groups, budget, objective, packed=self._packs)
+            with self.head.meter.on("update"):
+                found = [self._backward(batch, objective) for batch in batches]
         except torch.OutOfMemoryError as error:
             self.optimizer.clear()
             raise BackendError(
@@ -123,7 +148,8 @@ class TorchPolicy:
     def optimizer_step(self, learning_rate: float) -> StepMetrics:
         if self.optimizer is None:
             raise BackendError("no optimizer: call `prepare` before training")
-        norm, clipped = self.optimizer.step(learning_rate)
+        with self.head.meter.on("update"):
+            norm, clipped = self.optimizer.step(learning_rate)
         self._changed(self.version + 1)
         return StepMetrics(gradient_norm=norm, clipped=clipped, learning_rate=learning_rate, version=self.version)
 
@@ -132,8 +158,9 @@ class TorchPolicy:
     ) -> list[list[Floats]]:
         self._check(groups)
         found = [[np.zeros(len(c.ids), dtype=np.float32) for c in group.completions] for group in groups]
-        for batch in micro_batches(groups, self.options.token_budget):
-            values = self._scores(batch, weights).cpu().numpy()
+        for batch in micro_batches(groups, self.options.token_budget, packed=self._packs):
+            with self.head.meter.on("update"):
+                values = self._scores(batch, weights).cpu().numpy()
             for row, (group, index) in enumerate(batch.origin):
                 length = int(batch.lengths[row])
                 found[group][index][:length] = values[row, :length]
@@ -173,7 +200,7 @@ class TorchPolicy:
     def _backward(self, batch: MicroBatch, objective: Objective) -> LossTerms:
         reference = self._scores(batch, "reference") if objective.needs_reference else None
         with dropout(self.model, self.student.adapter):
-            terms = batch_loss(self.head, batch, objective, reference, share=self._keeps)
+            terms = batch_loss(self.head, batch, objective, reference, self._sharing)
         if not bool(torch.isfinite(terms.loss)):
             raise BackendError(
                 f"the loss is {float(terms.loss.detach())}", hint="lower the learning rate, or use `dtype: float32`"
@@ -184,9 +211,9 @@ class TorchPolicy:
     @torch.no_grad()
     def _scores(self, batch: MicroBatch, weights: Literal["current", "reference"]) -> Tensor:
         if weights == "current":
-            return completion_log_probs(self.head, batch, share=self._keeps)
+            return completion_log_probs(self.head, batch, self._sharing)
         with self._as_reference():
-            return completion_log_probs(self.head, batch, share=self._keeps)
+            return completion_log_probs(self.head, batch, self._sharing)
 
     @contextmanager
     def _as_reference(self) -> Iterator[None]:

@@ -166,6 +166,16 @@ class Rows:
         rows = np.nonzero(self.sampling[: self.used])[0]
         return np.compress(self.held[rows] == 0, rows)
 
+    def begun_with(self, ids: list[int]) -> Array:
+        """Sampling rows whose tokens begin with these, and have more."""
+        rows = np.nonzero(self.sampling[: self.used])[0]
+        same = (self.tokens[rows, : len(ids)] == ids).all(axis=1) & (self.known[rows] > len(ids))
+        return np.compress(same, rows)
+
+    def least_held(self) -> int:
+        """The fewest tokens the cache holds of any sampling row."""
+        return int(self.held[: self.used][self.sampling[: self.used]].min(initial=1 << 30))
+
     def common_beginning(self, rows: Array) -> list[int]:
         """The tokens all rows begin with, at most all but the last of the shortest."""
         shortest = int(self.known[rows].min()) - 1

@@ -1,12 +1,12 @@
 """Log-probabilities of completions, with gradients, and the loss over them.
 
-A prompt that several completions share is forwarded once: its keys and values are expanded over them, and gradients
-flow back through the expansion, which is exact. Logits are computed at trained positions only.
+What completions share is forwarded once, and gradients are those of unshared sequences (`Sharing`). Logits are
+computed at trained positions only.
 """
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -14,31 +14,37 @@ from torch import Tensor
 from torch.utils.checkpoint import checkpoint
 from transformers import DynamicCache
 
-from mentor_kit.batching import MicroBatch
+from mentor_kit.batching import MicroBatch, micro_batches
 from mentor_kit.losses import LossBatch, LossTerms, policy_loss
 from mentor_kit.objective import Objective
+from mentor_kit.policy import TokenCompletion, TokenGroup
 from mentor_kit_torch.head import Head
+from mentor_kit_torch.tree import Tree
+
+#: tree: the prompts' common beginning, each prompt and each completion once, packed (`mentor_kit_torch.tree`);
+#: prompts: each prompt once, its keys and values expanded over its completions, for attention of other kinds;
+#: none: whole sequences, for models whose state cannot be shared.
+Sharing = Literal["tree", "prompts", "none"]
 
 #: Logits of more numbers than this are computed in parts, and again in the backward pass rather than kept.
 LARGEST_LOGITS = 1 << 26
 
 
-def completion_log_probs(head: Head, batch: MicroBatch, *, share: bool) -> Tensor:
+def completion_log_probs(head: Head, batch: MicroBatch, sharing: Sharing) -> Tensor:
     """(N, T) log-probabilities of the completions' trained tokens, at their temperatures; 0 elsewhere."""
-    hidden = _shared_hidden(head, batch) if share and batch.shared else _whole_hidden(head, batch)
-    device = hidden.device
+    device = head.device
     trained = torch.from_numpy(batch.mask > 0).to(device)
     targets = torch.from_numpy(batch.ids).to(device)[trained]
     temperature = torch.from_numpy(batch.temperature).to(device).unsqueeze(1).expand(trained.shape)[trained]
-    values = _token_log_probs(head, hidden[trained], targets, temperature)
+    values = _token_log_probs(head, _trained_hidden(head, batch, trained, sharing), targets, temperature)
     return torch.zeros(trained.shape, dtype=torch.float32, device=device).masked_scatter(trained, values)
 
 
 def batch_loss(
-    head: Head, batch: MicroBatch, objective: Objective, reference: Tensor | None, *, share: bool
+    head: Head, batch: MicroBatch, objective: Objective, reference: Tensor | None, sharing: Sharing
 ) -> LossTerms:
     """The loss of a micro-batch, with gradients."""
-    log_probs = completion_log_probs(head, batch, share=share)
+    log_probs = completion_log_probs(head, batch, sharing)
 
     def tensor(values: Any) -> Tensor:
         return torch.from_numpy(values).to(log_probs.device)
@@ -58,6 +64,16 @@ def batch_loss(
     )
 
 
+def _trained_hidden(head: Head, batch: MicroBatch, trained: Tensor, sharing: Sharing) -> Tensor:
+    """(M, width): the hidden states that predict the trained tokens (N, T)."""
+    if sharing == "tree":
+        tree = Tree.of(batch, head.device)
+        # index_select, as its gradient is summed in a fixed order; that of plain indexing is not
+        return head.packed(tree).index_select(0, tree.before[trained])
+    shared = sharing == "prompts" and batch.shared
+    return (_shared_hidden(head, batch) if shared else _whole_hidden(head, batch))[trained]
+
+
 def _shared_hidden(head: Head, batch: MicroBatch) -> Tensor:
     """(N, T, width): the hidden state that predicts each completion token, each prompt forwarded once."""
     device = head.device
@@ -72,7 +88,7 @@ def _shared_hidden(head: Head, batch: MicroBatch) -> Tensor:
     ids = torch.from_numpy(batch.ids[:, :-1]).to(device)
     if ids.shape[1] == 0:
         return last
-    # index_select, as its gradient is summed in a fixed order; that of plain indexing is not
+    # index_select as above
     expanded = DynamicCache()
     for index, layer in enumerate(cache.layers):
         expanded.update(layer.keys.index_select(0, rows), layer.values.index_select(0, rows), index)
@@ -92,7 +108,7 @@ def _prompt_and_causal(lengths: Tensor, prompt: int, width: int) -> Tensor:
 
 
 def _whole_hidden(head: Head, batch: MicroBatch) -> Tensor:
-    """As `_shared_hidden`, with each completion behind a prompt of its own: for models whose state is not shared."""
+    """As `_shared_hidden`, with each completion behind a prompt of its own."""
     count, width = batch.ids.shape
     prompt_lengths = batch.prompt_lengths[batch.prompt_of]
     total = int((prompt_lengths + batch.lengths).max())
@@ -106,6 +122,41 @@ def _whole_hidden(head: Head, batch: MicroBatch) -> Tensor:
     before = torch.from_numpy(prompt_lengths).unsqueeze(1) - 1 + torch.arange(width)
     before = before.clamp_(max=total - 1).to(head.device).unsqueeze(-1).expand(-1, -1, hidden.shape[-1])
     return hidden.gather(1, before)
+
+
+@torch.no_grad()
+def how_to_share(head: Head, keeps: bool) -> Sharing:
+    """The way of sharing that a model allows; found out by trying it.
+
+    Args:
+        head: the model.
+        keeps: whether its keys and values can be kept (`mentor_kit_torch.cache.keeps_rows`).
+    """
+    if not keeps:
+        return "none"
+    if not head.masks.full:
+        return "prompts"
+    (batch,) = micro_batches(_small_groups(head.vocabulary), 1 << 20)
+    expected = completion_log_probs(head, batch, "none")
+    try:
+        found = completion_log_probs(head, batch, "tree")
+    except (RuntimeError, TypeError, ValueError, AttributeError, IndexError, KeyError):
+        return "prompts"
+    close = torch.allclose(found, expected, atol=1e-3 if head.dtype == torch.float32 else 0.25)
+    return "tree" if close else "prompts"
+
+
+def _small_groups(vocabulary: int) -> list[TokenGroup]:
+    """Two prompts with a common beginning, each with two completions."""
+
+    def ids(*values: int) -> Any:
+        return np.array(values) % vocabulary
+
+    def completion(*values: int) -> TokenCompletion:
+        ones = np.ones(len(values), dtype=np.float32)
+        return TokenCompletion(ids(*values), ones, -ones)
+
+    return [TokenGroup(ids(1, 2, 3, *rest), (completion(7, 8, 9), completion(*rest, 5))) for rest in ((4,), (5, 6))]
 
 
 def _token_log_probs(head: Head, hidden: Tensor, targets: Tensor, temperature: Tensor) -> Tensor:

@@ -1,4 +1,4 @@
-"""Commands that take a recipe: run, check, collect, evaluate."""
+"""Commands that take a recipe: run, check, collect, evaluate, bench."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ Plain = Annotated[bool, typer.Option("--plain", help="Plain lines, as without a 
 
 def add_to(app: typer.Typer) -> None:
     """Add these commands."""
-    for command in (run, check, collect, evaluate):
+    for command in (run, check, collect, evaluate, bench):
         app.command(rich_help_panel=RECIPES)(command)
 
 
@@ -146,6 +146,21 @@ def evaluate(
     with display(as_json=as_json, plain=plain) as watchers:
         done = api.evaluate(recipe, overrides=settings, on=plans, output=output, watchers=watchers)
     _say(as_json, run=str(done.path))
+
+
+def bench(
+    recipe: RecipeArgument,
+    settings: Settings = None,
+    steps: Annotated[int, typer.Option(help="Steps of each stage to measure, after one to warm up.")] = 3,
+    as_json: Annotated[bool, typer.Option("--json", help="JSON for programs.")] = False,
+) -> None:
+    """Measure a few steps: tokens a second, where the time goes, memory, the whole recipe's estimate."""
+    import json
+
+    from mentor_kit import api
+
+    found = api.bench(recipe, overrides=settings or [], steps=steps)
+    typer.echo(json.dumps(found.as_data()) if as_json else found.text())
 
 
 def _run_name(recipe: str) -> str:

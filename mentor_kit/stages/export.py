@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
 
 from pydantic import BaseModel, ConfigDict
 
@@ -16,8 +15,8 @@ class ExportOptions(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    format: Literal["transformers", "adapter"] = "transformers"
-    """transformers: a whole model, an adapter merged into it; adapter: the adapter alone."""
+    format: str = "transformers"
+    """transformers: a whole model, an adapter merged into it; adapter: the adapter alone; others are the backend's."""
     name: str = "student"
     """The folder's name inside the run folder."""
 

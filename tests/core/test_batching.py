@@ -6,7 +6,7 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mentor_kit.batching import micro_batches
+from mentor_kit.batching import MicroBatch, micro_batches
 from mentor_kit.objective import Objective
 from mentor_kit.policy import TokenCompletion, TokenGroup
 
@@ -23,19 +23,31 @@ def ragged(draw: st.DrawFn) -> list[TokenGroup]:
             advantage = float(rng.normal()) if rng.random() < 0.5 else rng.normal(size=count).astype(np.float32)
             values = rng.normal(size=count).astype(np.float32)
             completions.append(TokenCompletion(rng.integers(1, 50, count), mask, values, advantage, old))
-        prompt = rng.integers(1, 50, draw(st.integers(1, 12)))
+        prompt = np.concatenate([[5, 6, 7][: draw(st.integers(0, 3))], rng.integers(1, 50, draw(st.integers(1, 12)))])
+        prompt = prompt.astype(np.int64)
         groups.append(TokenGroup(prompt, tuple(completions), draw(st.sampled_from([0.5, 1.0]))))
     return groups
 
 
-@given(ragged(), st.integers(1, 60), st.sampled_from(["grpo", "dapo", "rloo"]))
-def test_every_trained_token_is_there_once(groups: list[TokenGroup], budget: int, preset: str) -> None:
+def without_padding(batch: MicroBatch) -> int:
+    """Tokens of a micro-batch, those that begin every one of several prompts counted once."""
+    prompts = [ids[:n].tolist() for ids, n in zip(batch.prompt_ids, batch.prompt_lengths, strict=True)]
+    common = 0
+    while len(prompts) > 1 and all(common < len(p) - 1 and p[common] == prompts[0][common] for p in prompts):
+        common += 1
+    assert batch.common == common
+    return int(batch.prompt_lengths.sum()) - common * (len(prompts) - 1) + int(batch.lengths.sum())
+
+
+@given(ragged(), st.integers(1, 60), st.sampled_from(["grpo", "dapo", "rloo"]), st.booleans())
+def test_every_trained_token_is_there_once(groups: list[TokenGroup], budget: int, preset: str, packed: bool) -> None:
     objective = Objective(preset=preset)
     seen: dict[tuple[int, int], None] = {}
     weight = 0.0
-    for batch in micro_batches(groups, budget, objective):
+    for batch in micro_batches(groups, budget, objective, packed=packed):
         rows = len(batch.lengths)
-        assert batch.prompt_ids.size + batch.ids.size <= budget or rows == 1
+        size = without_padding(batch) if packed else batch.prompt_ids.size + batch.ids.size
+        assert size <= budget or rows == 1
         assert batch.shared == (len(batch.prompt_lengths) < rows)
         for row, (g, c) in enumerate(batch.origin):
             assert (g, c) not in seen
@@ -83,6 +95,15 @@ def test_an_example() -> None:
     assert whole.prompt_ids.tolist() == [[7, 8], [9, 0]]
     assert whole.prompt_of.tolist() == [0, 0, 1]
     assert not whole.weights.any()
+
+
+def test_packed_batches_hold_more() -> None:
+    row = TokenCompletion(np.array([1, 2]), np.ones(2, np.float32), -np.ones(2, np.float32))
+    long = TokenCompletion(np.arange(9), np.ones(9, np.float32), -np.ones(9, np.float32))
+    groups = [TokenGroup(np.array([7, 8, 9, end]), (row, long)) for end in (1, 2, 3)]
+    assert len(list(micro_batches(groups, 39, packed=True))) == 1  # 3 in common, 3 endings, 3 times 11
+    assert len(list(micro_batches(groups, 38, packed=True))) == 2
+    assert len(list(micro_batches(groups, 39))) == 2
 
 
 def test_nothing() -> None:

@@ -45,6 +45,8 @@ FAMILIES: dict[str, tuple[str, dict[str, Any]]] = {
 }
 #: Models whose state is no keys and values.
 WHOLE = {"lfm2", "mamba"}
+#: Models of which some layers see the latest tokens alone.
+WINDOWS = {"mistral-window", "gemma2", "gemma3"}
 
 
 def make(name: str, folder: Path) -> Path:
@@ -59,7 +61,8 @@ def test_family(name: str, tmp_path: Path) -> None:
     # experts are not run in float64
     policy, twin = load(folder), Float64Twin(folder, torch.float32 if "moe" in name else torch.float64)
     assert policy._keeps == (name not in WHOLE)
-    prompts = [list(range(1, 13)), [7, 8, 9]]
+    assert policy._sharing == ("none" if name in WHOLE else "prompts" if name in WINDOWS else "tree")
+    prompts = [list(range(1, 13)), [1, 2, 9]]
     requests = [
         request(f"{p}.{g}", prompts[p], temperature=0.8, max_new_tokens=6 + g) for p in range(2) for g in range(3)
     ]

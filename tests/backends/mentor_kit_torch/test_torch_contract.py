@@ -6,10 +6,12 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from float64_trainer import Float64Trainer
 from torch_students import Float64Twin, load, write_student
 
 from mentor_kit.policy import AdapterSpec, Policy
 from mentor_kit.testing.backend import BackendContract, Oracle
+from mentor_kit.testing.training import GradientContract, Trainer, TrajectoryContract
 
 
 @pytest.fixture(scope="module")
@@ -22,13 +24,18 @@ def oracle(folder: Path) -> Oracle:
     return Float64Twin(folder)
 
 
-class TestTorchFullFineTuning(BackendContract):
+@pytest.fixture(scope="module")
+def trainer(folder: Path) -> Trainer:
+    return Float64Trainer(folder)
+
+
+class TestTorchFullFineTuning(BackendContract, GradientContract, TrajectoryContract):
     @pytest.fixture
     def policy_factory(self, folder: Path) -> Callable[[int | None], Policy]:
         return lambda budget: load(folder, token_budget=budget or 16384)
 
 
-class TestTorchAdapter(BackendContract):
+class TestTorchAdapter(BackendContract, GradientContract):
     @pytest.fixture
     def policy_factory(self, folder: Path) -> Callable[[int | None], Policy]:
         return lambda budget: load(folder, AdapterSpec(rank=4, alpha=8.0), token_budget=budget or 16384)

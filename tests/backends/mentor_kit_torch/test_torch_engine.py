@@ -11,10 +11,10 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from mentor_kit_torch.policy import TorchPolicy
-from torch_students import load, write_student
+from torch_students import Float64Twin, load, write_student
 
 from mentor_kit.errors import BackendError
-from mentor_kit.testing.backend import drive, request
+from mentor_kit.testing.backend import drive, log_softmax, request
 
 
 @pytest.fixture(scope="module")
@@ -54,6 +54,89 @@ def test_a_prompt_is_prefilled_once_for_all(folder: Path, passes: list[tuple[int
     # while sessions are held, the common part is kept
     drive(engine, [request(f"new{i}", [*system, 70 + i], max_new_tokens=1) for i in range(2)])
     assert passes == [(2, 1)]
+
+
+@pytest.fixture
+def keeping(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Common beginnings of any length are kept once."""
+    monkeypatch.setattr("mentor_kit_torch.engine.SHORTEST_KEPT", 8)
+
+
+@pytest.mark.usefixtures("keeping")
+@pytest.mark.parametrize("temperature", [0.0, 0.9])
+def test_a_kept_beginning_gives_what_copies_give(folder: Path, temperature: float) -> None:
+    system, twin = list(range(1, 31)), Float64Twin(folder)
+    policy = load(folder)
+    engine = policy.engine()
+    contexts = {f"s{i}": [*system, *range(40, 41 + 2 * i)] for i in range(5)}
+    for turn in range(3):
+        requests = [
+            request(f"{s}.{turn}", c, session=s, temperature=temperature, max_new_tokens=1 + 2 * turn + i)
+            for i, (s, c) in enumerate(contexts.items())
+        ]
+        done = drive(engine, requests)
+        assert engine._cache.base == 30
+        # a row has places for its own tokens alone
+        assert engine._cache.room == 128
+        for item in requests:
+            found = done[item.id]
+            rows = log_softmax(twin([*item.context, *found.ids])[len(item.context) - 1 : -1], temperature or 1.0)
+            np.testing.assert_allclose(found.log_probs, rows[np.arange(len(found.ids)), found.ids], atol=1e-4)
+            if temperature == 0:
+                assert list(found.ids) == rows.argmax(axis=-1).tolist()
+            contexts[item.session] = [*item.context, *found.ids, 5, 6]
+    # one that begins otherwise gives every row its own copy, and changes nothing
+    others = [request("x", [9, 9, 9], temperature=temperature), request("y", contexts["s0"], session="s0", seed=3)]
+    together = drive(engine, others)
+    assert engine._cache.base == 0
+    for item in others:
+        alone = drive(load(folder).engine(), [item])[item.id]
+        assert together[item.id].ids == alone.ids
+        np.testing.assert_allclose(together[item.id].log_probs, alone.log_probs, atol=1e-4)
+
+
+@pytest.mark.usefixtures("keeping")
+def test_latecomers_find_the_kept_beginning(folder: Path, passes: list[tuple[int, ...]]) -> None:
+    engine = load(folder, slots=2).engine()
+    passes.clear()
+    # one of the two slots is always held: without any session the engine starts afresh
+    requests = [request(f"{i}", [*range(1, 31), 50 + i], max_new_tokens=count) for i, count in enumerate((1, 4, 1, 1))]
+    for item in requests:
+        engine.submit(item)
+    found = []
+    while engine.busy:
+        new = engine.step()
+        found += new
+        for completion in new:
+            engine.release(completion.id)
+    assert len(found) == 4
+    assert passes[0] == (1, 30)
+    assert all(width == 1 for _, width in passes[1:])
+
+
+@pytest.mark.usefixtures("keeping")
+def test_new_weights_forget_the_kept_beginning(folder: Path) -> None:
+    policy = load(folder)
+    for i in range(3):
+        policy.engine().submit(request(f"{i}", [*range(1, 31), 50 + i], max_new_tokens=6))
+    policy.engine().step()
+    assert policy.engine()._cache.base == 30
+    with torch.no_grad():
+        for parameter in policy.model.parameters():
+            parameter.mul_(0.9)
+    policy._changed(1)
+    found = []
+    while policy.engine().busy:
+        found += policy.engine().step()
+    again = {c.id: c for c in found}
+    for i in range(3):
+        first = again[f"{i}"].ids[0]
+        rest = request("r", [*range(1, 31), 50 + i, first], max_new_tokens=5, seed=ord(str(i)))
+        fresh = load(folder)
+        with torch.no_grad():
+            for parameter in fresh.model.parameters():
+                parameter.mul_(0.9)
+        assert drive(fresh.engine(), [rest])["r"].ids == again[f"{i}"].ids[1:]
 
 
 def test_turns_prefill_what_is_new(folder: Path, passes: list[tuple[int, ...]]) -> None:
@@ -121,9 +204,18 @@ def small(folder: Path) -> TorchPolicy:
     return load(folder, slots=4, prefill_chunk=5)
 
 
+@pytest.mark.parametrize("kept", [False, True], ids=["copied", "kept"])
 @settings(max_examples=30, deadline=None, derandomize=True)
 @given(data=st.data())
-def test_any_order_of_events_gives_what_each_request_gives_alone(small: TorchPolicy, folder: Path, data: Any) -> None:
+def test_any_order_of_events_gives_what_each_request_gives_alone(small: TorchPolicy, kept: bool, data: Any) -> None:
+    with pytest.MonkeyPatch.context() as patch:
+        if kept:
+            patch.setattr("mentor_kit_torch.engine.SHORTEST_SHARED", 2)
+            patch.setattr("mentor_kit_torch.engine.SHORTEST_KEPT", 2)
+        play_events(small, data)
+
+
+def play_events(small: TorchPolicy, data: Any) -> None:
     engine = small.engine()
     contexts: dict[str, list[int]] = {f"s{i}": [1, 2, 3, 4, 5, 6, 7, 8, 9, 10 + i][: 4 + 2 * i] for i in range(6)}
     asked: dict[str, Any] = {}

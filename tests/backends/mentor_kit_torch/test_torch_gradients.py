@@ -13,7 +13,7 @@ from torch_students import load, nudge_adapter, write_student
 
 from mentor_kit.losses import LossBatch, policy_loss, token_weights
 from mentor_kit.objective import PRESETS, Objective
-from mentor_kit.policy import AdapterSpec, OptimizerSpec, TokenGroup
+from mentor_kit.policy import AdapterSpec, OptimizerSpec, TokenCompletion, TokenGroup
 from mentor_kit.testing.backend import changed, ragged_groups
 
 
@@ -77,16 +77,24 @@ def near(policy: TorchPolicy, groups: list[TokenGroup]) -> list[TokenGroup]:
     ]
 
 
+def with_common_text(groups: list[TokenGroup], count: int = 9) -> list[TokenGroup]:
+    """The groups with the same text before all their prompts, as a system message with tools."""
+    text = np.arange(count) % 100
+    return [TokenGroup(np.concatenate([text, g.prompt_ids]), g.completions, g.temperature) for g in groups]
+
+
 @pytest.mark.parametrize("adapted", [False, True], ids=["full", "adapter"])
 @pytest.mark.parametrize("preset", sorted(PRESETS))
+@pytest.mark.parametrize("budget", [60, 10_000])
 def test_gradients_are_those_of_plain_autograd(
-    folder: Path, preset: str, adapted: bool, monkeypatch: pytest.MonkeyPatch
+    folder: Path, preset: str, adapted: bool, budget: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    policy = load(folder, AdapterSpec(rank=4) if adapted else None, token_budget=60)
+    policy = load(folder, AdapterSpec(rank=4) if adapted else None, token_budget=budget)
+    assert policy._sharing == "tree"
     if adapted:
         nudge_adapter(policy)
     policy.prepare(OptimizerSpec(clip=None))
-    groups = near(policy, ragged_groups(100, temperature=0.8))
+    groups = near(policy, with_common_text(ragged_groups(100, temperature=0.8)))
     objective = Objective(preset=preset)
     expected = plain_gradients(policy, groups, objective)
     # the reference stands a constant below the policy, in both
@@ -100,6 +108,26 @@ def test_gradients_are_those_of_plain_autograd(
     scale = max(float(value.norm()) for value in expected.values())
     for name, value in expected.items():
         assert float((found[name] - value).norm()) <= 1e-5 * scale, name
+
+
+def test_each_token_is_run_once(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from mentor_kit_torch.head import Head
+
+    seen, plain = [], Head.hidden
+
+    def hidden(self: Head, ids: torch.Tensor, *args: Any, **kwargs: Any) -> torch.Tensor:
+        seen.append(tuple(ids.shape))
+        return plain(self, ids, *args, **kwargs)
+
+    policy = load(folder)
+    monkeypatch.setattr(Head, "hidden", hidden)
+    policy.prepare(OptimizerSpec())
+    ones = [np.ones(count, dtype=np.float32) for count in (4, 1, 6)]
+    rows = tuple(TokenCompletion(np.full(len(one), 7), one, -one, 1.0) for one in ones)
+    groups = with_common_text([TokenGroup(np.array([50, 51]), rows), TokenGroup(np.array([52]), rows[:1])])
+    policy.forward_backward(groups, Objective(preset="rloo"))
+    # the common text, the rests of two prompts, and completions without the last token, which predicts nothing
+    assert seen == [(1, 9 + 2 + 1 + 3 + 0 + 5 + 3)]
 
 
 def test_large_heads_are_computed_in_parts(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:

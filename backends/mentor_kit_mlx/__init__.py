@@ -1,0 +1,54 @@
+"""MLX: any language model of mlx-lm, on Apple Silicon or a CPU. Heavy imports come when it is built."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from importlib.metadata import version
+from importlib.util import find_spec
+from typing import TYPE_CHECKING
+
+from mentor_kit.hooks import hookimpl
+
+if TYPE_CHECKING:
+    from mentor_kit.hooks import BuildContext, Register
+    from mentor_kit.policy import Backend
+    from mentor_kit_mlx.options import MLXOptions
+
+NEEDED = ("mlx", "mlx_lm", "transformers")
+INSTALL = "pip install 'mentor-kit[mlx]'"
+
+
+@hookimpl
+def register_backends(register: Register) -> None:
+    """The backend `mlx`."""
+    from mentor_kit_mlx.options import MLXOptions
+
+    register(
+        "mlx",
+        options=MLXOptions,
+        build=_build,
+        summary="any language model of mlx-lm, on Apple Silicon or a CPU",
+        available=available,
+    )
+
+
+@hookimpl
+def doctor_checks() -> Sequence[tuple[str, bool, str]]:
+    """The packages, and the device MLX takes."""
+    if reason := available():
+        return [("mlx backend", False, reason)]
+    import mlx.core as mx
+
+    return [("mlx backend", True, f"mlx {version('mlx')}, {mx.default_device()}")]
+
+
+def available() -> str:
+    """Why the backend cannot be used here, with the command that changes it; empty if it can."""
+    missing = [name for name in NEEDED if find_spec(name) is None]
+    return f"{', '.join(missing)} not installed\ninstall: {INSTALL}" if missing else ""
+
+
+def _build(options: MLXOptions, context: BuildContext) -> Backend:
+    from mentor_kit_mlx.backend import MLXBackend
+
+    return MLXBackend(options)

@@ -1,0 +1,96 @@
+"""A policy in a folder, exact to the bit: trained weights, optimizer, reference, random state and version."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import mlx.core as mx
+
+from mentor_kit.errors import DataError
+from mentor_kit.policy import OptimizerSpec
+from mentor_kit_mlx.loading import first_line
+from mentor_kit_mlx.optimizer import Optimizer
+from mentor_kit_mlx.trees import Arrays, put, read, trained, write
+
+if TYPE_CHECKING:
+    from mentor_kit_mlx.policy import MLXPolicy
+
+WEIGHTS, REFERENCE, OPTIMIZER = "weights.safetensors", "reference.safetensors", "optimizer.safetensors"
+STATE = "policy.json"
+UNREADABLE = (OSError, ValueError, TypeError, KeyError, EOFError, RuntimeError)
+
+
+def save(policy: MLXPolicy, folder: Path) -> None:
+    """Write everything `restore` needs; the folder is made if it is not there."""
+    folder.mkdir(parents=True, exist_ok=True)
+    write(folder / WEIGHTS, trained(policy.model))
+    if policy.reference is not None:
+        write(folder / REFERENCE, policy.reference)
+    state: dict[str, Any] = {
+        "version": policy.version,
+        "optimizer": None,
+        "reference": policy.reference is not None,
+        "random": _random_state(),
+    }
+    if policy.optimizer is not None:
+        write(folder / OPTIMIZER, policy.optimizer.state())
+        state["optimizer"] = policy.optimizer.spec.model_dump()
+        state["steps"] = policy.optimizer.steps
+    (folder / STATE).write_text(json.dumps(state))
+
+
+def restore(policy: MLXPolicy, folder: Path) -> None:
+    """Bring back what `save` wrote; nothing is changed if that cannot be done.
+
+    Raises:
+        DataError: the folder is not a checkpoint of this student.
+    """
+    try:
+        state = json.loads((folder / STATE).read_text())
+        weights = _whole(folder / WEIGHTS)
+        reference = _whole(folder / REFERENCE) if state["reference"] else None
+        moments = _whole(folder / OPTIMIZER) if state["optimizer"] else {}
+        spec = OptimizerSpec(**state["optimizer"]) if state["optimizer"] else None
+        version, steps = int(state["version"]), int(state.get("steps", 0))
+        random = int(state["random"])
+        for values in (weights, *([] if reference is None else [reference])):
+            _check(policy.model, values, folder)
+        optimizer = None if spec is None else Optimizer(policy.model, spec)
+        if optimizer is not None:
+            optimizer.load(moments, steps)
+    except UNREADABLE as error:
+        raise DataError(
+            f"{folder} is not a whole checkpoint of the mlx backend: {first_line(error)}",
+            hint="resume from an earlier checkpoint",
+        ) from error
+    put(policy.model, weights)
+    policy.reference, policy.optimizer, policy.version = reference, optimizer, version
+    mx.random.seed(random)
+
+
+def _random_state() -> int:
+    """The seed that brings MLX's generator into the state it is in: its key, which is a seed's two halves."""
+    generator: Any = mx.random
+    high, low = next(iter(generator.state)).tolist()
+    return int(high) << 32 | int(low)
+
+
+def _whole(path: Path) -> Arrays:
+    found = read(path)
+    mx.eval(found)
+    return found
+
+
+def _check(model: Any, weights: Arrays, folder: Path) -> None:
+    own = {name: tuple(value.shape) for name, value in trained(model).items()}
+    saved = {name: tuple(value.shape) for name, value in weights.items()}
+    if own == saved:
+        return
+    name = next(n for n in [*own, *saved] if own.get(n) != saved.get(n))
+    raise DataError(
+        f"{folder} is a checkpoint of another student: {name} has the shape {saved.get(name, 'none')} there, "
+        f"{own.get(name, 'none')} here",
+        hint="resume with the recipe that the run was started with",
+    )

@@ -1,0 +1,125 @@
+"""From a folder's config.json to the settings mlx-lm builds a model from.
+
+mlx-lm reads a few keys and has its own defaults for the others, which are not transformers': it knows `rope_theta`
+and not `rope_parameters`, and takes Llama's embeddings for tied. So every key that the file leaves out gets the
+default of transformers, and rope parameters are written the old way too.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+from pathlib import Path
+from typing import Any
+
+from mentor_kit.errors import BackendError, MissingError
+from mentor_kit.policy import StudentSpec
+
+Config = dict[str, Any]
+PATTERNS = ("*.json", "model*.safetensors", "*.txt", "*.model", "*.jinja", "tokenizer*")
+
+
+def find_folder(student: StudentSpec, *, weights: bool = True) -> Path:
+    """The student's folder: its own, or where the hub's files were put.
+
+    Raises:
+        MissingError: there is no such folder, and no hub that has it.
+        BackendError: the folder holds no model.
+    """
+    folder = Path(student.model)
+    if not folder.is_dir():
+        folder = _download(student, PATTERNS if weights else ("*.json",))
+    if not (folder / "config.json").is_file():
+        raise BackendError(
+            f"{folder} has no config.json", hint="student.model takes a folder in the format of transformers or mlx-lm"
+        )
+    if weights and not any(folder.glob("model*.safetensors")):
+        raise BackendError(
+            f"{folder} has no weights", hint="there should be a model.safetensors, or shards with an index, in it"
+        )
+    return folder
+
+
+def read_config(folder: Path) -> Config:
+    """The folder's configuration, complete.
+
+    Raises:
+        BackendError: it cannot be read.
+    """
+    try:
+        own = json.loads((folder / "config.json").read_text())
+        own["model_type"]
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise BackendError(f"{folder / 'config.json'} cannot be read: {error}") from error
+    return complete(own, _defaults(own))
+
+
+def complete(own: Config, defaults: Config) -> Config:
+    """A configuration with what it leaves out, and with its rope parameters as mlx-lm reads them.
+
+    Args:
+        own: as in config.json.
+        defaults: of transformers, for this type of model.
+    """
+    # a quantized model's own keys are mlx-lm's, and null there is no default
+    config = {key: value for key, value in defaults.items() if value is not None} | own
+    for part in (config, config.get("text_config")):
+        if isinstance(part, dict):
+            _write_rope(part)
+            _write_windows(part)
+    return config
+
+
+def _write_rope(config: Config) -> None:
+    rope = config.get("rope_parameters")
+    if not isinstance(rope, dict):
+        return
+    if isinstance(rope.get("full_attention"), dict):
+        local = rope.get("sliding_attention") or {}
+        if "rope_theta" in local:
+            config["rope_local_base_freq"] = local["rope_theta"]
+        rope = rope["full_attention"]
+    if "rope_theta" in rope:
+        config["rope_theta"] = rope["rope_theta"]
+    if "partial_rotary_factor" in rope:
+        config["partial_rotary_factor"] = rope["partial_rotary_factor"]
+    kind = rope.get("rope_type") or rope.get("type") or "default"
+    if kind != "default":
+        config["rope_scaling"] = {**rope, "rope_type": kind, "type": kind}
+
+
+def _write_windows(config: Config) -> None:
+    """mlx-lm takes every n-th layer for one without a window; transformers says it of every layer."""
+    kinds = config.get("layer_types") or []
+    if {"full_attention", "sliding_attention"} <= set(kinds):
+        config["sliding_window_pattern"] = kinds.index("full_attention") + 1
+
+
+def _defaults(own: Config) -> Config:
+    """What transformers takes for keys that are left out; nothing for types it does not know."""
+    from transformers import AutoConfig
+
+    kept = {key: value for key, value in own.items() if key not in ("model_type", "quantization_config")}
+    logger = logging.getLogger("transformers")
+    level = logger.level
+    logger.setLevel(logging.ERROR)
+    try:
+        found: Config = AutoConfig.for_model(own["model_type"], **kept).to_dict()
+        return found
+    except (ValueError, KeyError, TypeError):
+        return {}
+    finally:
+        logger.setLevel(level)
+
+
+def _download(student: StudentSpec, patterns: tuple[str, ...]) -> Path:
+    from huggingface_hub import snapshot_download
+
+    try:
+        return Path(snapshot_download(student.model, revision=student.revision, allow_patterns=list(patterns)))
+    except (OSError, ValueError) as error:
+        first = (str(error).strip().splitlines() or [type(error).__name__])[0]
+        raise MissingError(
+            f"student {student.model!r} is no folder here, and the hub did not give it: {first}",
+            hint="check the name and the network, or download it and give its folder",
+        ) from error

@@ -1,0 +1,99 @@
+"""A student for other programs: a folder of transformers, a folder of mlx-lm, or an adapter for either."""
+
+from __future__ import annotations
+
+import copy
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import mlx.core as mx
+from mlx.utils import tree_unflatten
+
+from mentor_kit.errors import BackendError
+from mentor_kit_mlx import adapters
+from mentor_kit_mlx.config import Config
+from mentor_kit_mlx.loading import Loaded
+from mentor_kit_mlx.mlxlm import mlx_lm
+from mentor_kit_mlx.trees import Arrays, by_name, read, write
+
+#: Types of models whose weights have the same names in mlx-lm and in transformers, as the tests show.
+SAME_NAMES = frozenset(("llama", "qwen2", "qwen3", "phi3", "smollm3", "olmo2", "granite", "cohere"))
+
+
+def write_transformers(loaded: Loaded, folder: Path) -> None:
+    """A whole model for transformers: an adapter is merged, quantized weights are written as plain ones.
+
+    Raises:
+        BackendError: mlx-lm changed the weights' names when it loaded them, so transformers would not know them.
+    """
+    weights = _whole(loaded.model)
+    if loaded.config["model_type"] not in SAME_NAMES and _names(loaded.folder) != _shapes(weights):
+        raise BackendError(
+            f"mlx-lm keeps the weights of {loaded.config['model_type']!r} in another form than transformers",
+            hint="use the format `mlx`, or `adapter`",
+        )
+    config = _own_config(loaded.folder) | {"dtype": str(next(iter(weights.values())).dtype).removeprefix("mlx.core.")}
+    _write(weights, config, folder, made_for="pt")
+
+
+def write_mlx(loaded: Loaded, folder: Path) -> None:
+    """A whole model for mlx-lm: an adapter is merged; what was quantized is quantized again."""
+    quantized = {
+        name: (module.group_size, module.bits, module.mode)
+        for name, module in loaded.model.named_modules()
+        if hasattr(module, "scales") and hasattr(module, "bits")
+    }
+    weights = by_name(loaded.model.parameters()) if quantized else _whole(loaded.model)
+    if any(name.endswith("lora_a") for name in weights):
+        weights = _quantized_again(loaded.model, quantized)
+    _write(weights, dict(loaded.config), folder, made_for="mlx")
+
+
+def _whole(model: Any) -> Arrays:
+    """The weights of the model with its adapter merged, dequantized; the model itself stays as it is."""
+    return by_name(_rebuilt(model).parameters())
+
+
+def _rebuilt(model: Any) -> Any:
+    twin = copy.deepcopy(model)
+    twin.update_modules(tree_unflatten(list(adapters.fused(twin))))
+    return mlx_lm("utils").dequantize_model(twin)
+
+
+def _quantized_again(model: Any, how: Mapping[str, tuple[int, int, str]]) -> Arrays:
+    import mlx.nn as nn
+
+    plain = _rebuilt(model)
+
+    def choose(name: str, module: Any) -> Any:
+        found = how.get(name) or how.get(f"{name}.linear")
+        return {"group_size": found[0], "bits": found[1], "mode": found[2]} if found else False
+
+    nn.quantize(plain, class_predicate=choose)
+    return by_name(plain.parameters())
+
+
+def _write(weights: Arrays, config: Config, folder: Path, *, made_for: str) -> None:
+    folder.mkdir(parents=True, exist_ok=True)
+    write(folder / "model.safetensors", weights, made_for)
+    (folder / "config.json").write_text(json.dumps(config, indent=2))
+
+
+def _own_config(folder: Path) -> Config:
+    config: Config = json.loads((folder / "config.json").read_text())
+    for name in ("quantization", "quantization_config", "torch_dtype"):
+        config.pop(name, None)
+    return config
+
+
+def _names(folder: Path) -> dict[str, tuple[int, ...]]:
+    found: dict[str, tuple[int, ...]] = {}
+    for file in folder.glob("model*.safetensors"):
+        found |= _shapes(read(file))
+    return found
+
+
+def _shapes(weights: Mapping[str, mx.array]) -> dict[str, tuple[int, ...]]:
+    return {name: tuple(value.shape) for name, value in weights.items()}

@@ -1,0 +1,95 @@
+"""From a student's specification to a model in memory: a folder of transformers or mlx-lm, or a hub id."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import mlx.core as mx
+
+from mentor_kit.errors import BackendError, MissingError
+from mentor_kit.policy import StudentSpec
+from mentor_kit_mlx.config import Config, find_folder, read_config
+from mentor_kit_mlx.mlxlm import mlx_lm
+from mentor_kit_mlx.options import MLXOptions
+
+
+@dataclass(frozen=True)
+class Loaded:
+    """A model, with where it came from."""
+
+    model: Any
+    config: Config
+    folder: Path
+
+
+def pick_device(name: str) -> mx.Device:
+    """The device an option names.
+
+    Raises:
+        MissingError: it is not on this machine.
+    """
+    has_gpu = mx.is_available(mx.gpu)
+    if name == "gpu" and not has_gpu:
+        raise MissingError("backend.device: MLX has no GPU on this machine", hint="use `device: auto` or `cpu`")
+    return mx.Device(mx.cpu if name == "cpu" or not has_gpu else mx.gpu, 0)
+
+
+def load_model(student: StudentSpec, options: MLXOptions) -> Loaded:
+    """The model in evaluation mode, frozen, without an adapter.
+
+    Raises:
+        MissingError: there is no such folder, and no hub that has it.
+        BackendError: the folder holds no model that mlx-lm can run.
+    """
+    folder = find_folder(student)
+    config = read_config(folder)
+    try:
+        model, config = mlx_lm("utils").load_model(folder, lazy=True, model_config=config)
+        if (dtype := pick_dtype(options)) is not None:
+            model.set_dtype(dtype)
+        if options.quantize is not None and "quantization" not in config:
+            config = quantize(model, config, options.quantize)
+        mx.eval(model.parameters())
+    except (OSError, ValueError, KeyError, TypeError, RuntimeError, AttributeError, ImportError) as error:
+        raise BackendError(
+            f"{student.model} cannot be loaded: {first_line(error)}",
+            hint="student.model takes a language model that mlx-lm knows, in the format of transformers or mlx-lm",
+        ) from error
+    model.eval()
+    return Loaded(model, config, folder)
+
+
+def pick_dtype(options: MLXOptions) -> mx.Dtype | None:
+    """The floating-point type to take; None for the model's own."""
+    if options.dtype != "auto":
+        dtype: mx.Dtype = getattr(mx, options.dtype)
+        return dtype
+    return mx.float32 if pick_device(options.device).type == mx.cpu else None
+
+
+def quantize(model: Any, config: Config, bits: int, group_size: int = 64) -> Config:
+    """Quantize every layer that can be, in place; the configuration that says so.
+
+    Raises:
+        BackendError: no layer is wide enough.
+    """
+    import mlx.nn as nn
+
+    def fits(name: str, module: Any) -> bool:
+        return hasattr(module, "to_quantized") and module.weight.shape[-1] % group_size == 0
+
+    if not any(fits(name, module) for name, module in model.named_modules()):
+        raise BackendError(
+            f"backend.quantize: no layer's width is a multiple of {group_size}", hint="leave `quantize` out"
+        )
+    nn.quantize(model, group_size=group_size, bits=bits, class_predicate=fits)
+    how = {"group_size": group_size, "bits": bits, "mode": "affine"}
+    return config | {"quantization": how, "quantization_config": how}
+
+
+def first_line(error: Exception) -> str:
+    """What an error says, in short."""
+    lines = str(error).strip().splitlines()
+    return lines[0] if lines else type(error).__name__

@@ -1,0 +1,159 @@
+"""What a run needs in memory, and what it may take."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import mlx.core as mx
+
+from mentor_kit.errors import BackendError
+from mentor_kit.policy import MemoryEstimate, MemoryLoad, OptimizerSpec, StudentSpec
+from mentor_kit_mlx.cache import POSITION_STEP, ROW_STEP
+from mentor_kit_mlx.config import Config
+from mentor_kit_mlx.mlxlm import mlx_lm
+from mentor_kit_mlx.options import MLXOptions
+from mentor_kit_mlx.trees import by_name, trained
+
+GIB = 1 << 30
+MASTER = 4  # bytes of a float32
+
+
+@dataclass(frozen=True)
+class Room:
+    """The memory that keys and values may take."""
+
+    bytes: int | None
+    """None for no limit."""
+    per_position: int
+    """Bytes of one token's keys and values in all layers."""
+
+    def fits(self, rows: int, positions: int) -> bool:
+        """Whether so many rows of so many tokens fit."""
+        return self.bytes is None or self.need(rows, positions) <= self.bytes
+
+    def need(self, rows: int, positions: int) -> int:
+        """Bytes of so many rows of so many tokens; they are made in coarse steps."""
+        return -(-rows // ROW_STEP) * ROW_STEP * -(-positions // POSITION_STEP) * POSITION_STEP * self.per_position
+
+    def check(self, who: str, rows: int, positions: int) -> None:
+        """Refuse what cannot fit.
+
+        Raises:
+            BackendError: it cannot.
+        """
+        if not self.fits(rows, positions):
+            raise BackendError(
+                f"{who}: keys and values of {positions} tokens need {in_gib(self.need(rows, positions))}, and "
+                f"{in_gib(self.bytes or 0)} are left for them",
+                hint="shorten the context, take a smaller or quantized model, or raise `backend.memory`",
+            )
+
+
+def limit(options: MLXOptions) -> int | None:
+    """Bytes that the run may take; None for no limit."""
+    if options.memory is not None:
+        return int(options.memory * GIB)
+    if mx.default_device().type == mx.cpu:
+        return None
+    recommended = mx.device_info().get("max_recommended_working_set_size")
+    return int(recommended) if recommended else None
+
+
+def room_for_keys(model: Any, per_position: int, allowed: int | None, optimizer: OptimizerSpec | None) -> Room:
+    """What weights, gradients and optimizer leave of the memory that is allowed."""
+    if allowed is None:
+        return Room(None, per_position)
+    held = sum(value.nbytes for value in by_name(model.parameters()).values())
+    count = sum(value.size for value in trained(model).values())
+    copies = 0 if optimizer is None else 1 + moments(optimizer)
+    return Room(max(allowed - held - copies * MASTER * count, 0), per_position)
+
+
+def position_bytes(config: Config, size: int) -> int:
+    """Keys and values of one token."""
+    text = config.get("text_config") or config
+    heads = text.get("num_key_value_heads") or text["num_attention_heads"]
+    width = text.get("head_dim") or text["hidden_size"] // text["num_attention_heads"]
+    return 2 * int(text["num_hidden_layers"]) * int(heads) * int(width) * size
+
+
+def moments(optimizer: OptimizerSpec) -> int:
+    """Numbers the optimizer keeps for a parameter."""
+    return 1 if optimizer.use == "muon" else 2
+
+
+def estimate(
+    config: Config, student: StudentSpec, load: MemoryLoad, options: MLXOptions, allowed: int | None
+) -> MemoryEstimate:
+    """Bytes by part; weights are never loaded, as MLX makes no array before it is needed.
+
+    Raises:
+        BackendError: mlx-lm has no such model.
+    """
+    from mentor_kit_mlx.adapters import adapted_layers
+    from mentor_kit_mlx.loading import pick_dtype, quantize
+
+    model = _outline(config)
+    bits = config.get("quantization")
+    if bits is None and options.quantize is not None:
+        config = quantize(model, config, options.quantize)
+    elif bits is not None:
+        import mlx.nn as nn
+
+        nn.quantize(model, group_size=bits["group_size"], bits=bits["bits"])
+    dtype = pick_dtype(options) or getattr(mx, str(config.get("torch_dtype") or config.get("dtype") or "bfloat16"))
+    size = dtype.size
+    leaves = list(by_name(model.parameters()).values())
+    weights = sum(value.nbytes if value.dtype == mx.uint32 else value.size * size for value in leaves)
+    layers = adapted_layers(model, student.adapter.targets) if student.adapter is not None else {}
+    parameters = int(mlx_lm("utils").get_total_parameters(model))
+    rank = student.adapter.rank if student.adapter is not None else 0
+    trainable = sum(shape.parameters(rank, options.adapter) for shape in layers.values()) if rank else parameters
+    extra = trainable * MASTER if rank or size < MASTER else 0
+    tokens = load.train_tokens or options.token_budget
+    text = config.get("text_config") or config
+    parts = {
+        "weights": weights + extra,
+        "gradients": trainable * MASTER,
+        "optimizer": trainable * MASTER * moments(load.optimizer),
+        "reference": trainable * (MASTER if rank else size) if load.reference else 0,
+        "keys and values": min(load.sequences, options.slots) * load.context * position_bytes(config, size),
+        "activations": tokens * int(text["num_hidden_layers"]) * _activation_bytes(text, size),
+    }
+    notes = ["activations are an upper estimate, at a full micro-batch of the update"]
+    if allowed is not None:
+        notes.append(_verdict(parts, allowed))
+    return MemoryEstimate(parameters=parameters, trainable=trainable, parts=parts, notes=tuple(notes))
+
+
+def in_gib(count: int) -> str:
+    """A number of bytes for people."""
+    return f"{count / GIB:.2f} GiB"
+
+
+def _verdict(parts: dict[str, int], allowed: int) -> str:
+    total = sum(parts.values())
+    if total <= allowed:
+        return f"it fits into the {in_gib(allowed)} that it may take"
+    fixed = sum(parts[name] for name in ("weights", "gradients", "optimizer", "reference"))
+    if fixed > allowed:
+        return f"it cannot fit: weights and optimizer alone need {in_gib(fixed)}, and it may take {in_gib(allowed)}"
+    return f"it may take {in_gib(allowed)}: fewer sequences are sampled at once; lower `backend.token_budget`"
+
+
+def _outline(config: Config) -> Any:
+    """The model of random weights, none of which is ever computed."""
+    try:
+        model_class, arguments = mlx_lm("utils")._get_classes(config)
+        return model_class(arguments.from_dict(config))
+    except (ValueError, TypeError, KeyError) as error:
+        raise BackendError(
+            f"mlx-lm has no model for this configuration: {error}", hint="take another model, or `backend: torch`"
+        ) from error
+
+
+def _activation_bytes(text: Config, size: int) -> int:
+    """What one layer keeps of one token for the backward pass: about eight states and three of the inner width."""
+    inner = text.get("intermediate_size") or 4 * text["hidden_size"]
+    return (8 * int(text["hidden_size"]) + 3 * int(inner)) * size

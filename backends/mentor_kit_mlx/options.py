@@ -1,0 +1,35 @@
+"""The backend's options, as a recipe writes them."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+
+class MLXOptions(BaseModel):
+    """How the mlx backend runs a student."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    device: Literal["auto", "gpu", "cpu"] = "auto"
+    """auto: the GPU where MLX has one."""
+    dtype: Literal["auto", "float32", "bfloat16", "float16"] = "auto"
+    """auto: the model's own on a GPU, float32 on a CPU. Trained weights are always kept in float32 beside a 16-bit
+    model."""
+    adapter: Literal["lora", "dora"] = "lora"
+    """What a new adapter is; dora also learns the length of every row of the adapted weights (arXiv 2402.09353)."""
+    quantize: Literal[4, 8] | None = None
+    """Bits of a weight to quantize the model to when it is loaded, under an adapter; a model that is quantized already
+    is taken as it is."""
+    slots: int = Field(default=64, gt=0)
+    """Sequences that are held at once; more are queued."""
+    token_budget: int = Field(default=8192, gt=0)
+    """Tokens, padding included, in one micro-batch of the update, and in one pass of prefill."""
+    prefill_chunk: int = Field(default=512, gt=0)
+    """Tokens of a sequence that are prefilled in one go."""
+    max_context: int | None = Field(default=None, gt=0)
+    """A limit below the model's own."""
+    memory: float | None = Field(default=None, gt=0)
+    """GiB that the run may take; left out, what MLX recommends for the GPU, and no limit on a CPU. Keys and values
+    are kept within what weights, gradients and optimizer leave of it; what cannot fit is refused."""

@@ -1,0 +1,281 @@
+"""The mlx policy: a model of mlx-lm that samples, learns, and is saved."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, Literal
+
+import mlx.core as mx
+import numpy as np
+
+from mentor_kit.batching import MicroBatch, micro_batches
+from mentor_kit.errors import BackendError, UsageError
+from mentor_kit.losses import LossTerms
+from mentor_kit.objective import Objective
+from mentor_kit.policy import (
+    Floats,
+    LossMetrics,
+    OptimizerSpec,
+    PolicyInfo,
+    StepMetrics,
+    StudentSpec,
+    TokenGroup,
+)
+from mentor_kit_mlx import adapters, checkpoint, export
+from mentor_kit_mlx.adapters import Adapter
+from mentor_kit_mlx.cache import keeps_rows
+from mentor_kit_mlx.config import Config
+from mentor_kit_mlx.engine import MLXEngine
+from mentor_kit_mlx.head import Head
+from mentor_kit_mlx.loading import Loaded
+from mentor_kit_mlx.memory import Room, in_gib, position_bytes, room_for_keys
+from mentor_kit_mlx.mlxlm import mlx_lm
+from mentor_kit_mlx.optimizer import Optimizer
+from mentor_kit_mlx.options import MLXOptions
+from mentor_kit_mlx.trees import Arrays, by_name, put, trained
+from mentor_kit_mlx.update import completion_log_probs, loss_and_gradients
+
+logger = logging.getLogger("mentor_kit_mlx")
+
+
+class MLXPolicy:
+    """A `mentor_kit.policy.Policy` over a model that is loaded already.
+
+    Args:
+        loaded: the model in evaluation mode, with its adapter on it if there is one.
+        adapter: what that is.
+        student: what it was loaded from.
+        options: the backend's.
+        allowed: bytes that the run may take; None for no limit.
+
+    Raises:
+        BackendError: the weights are quantized and there is no adapter, or memory is too small for them.
+    """
+
+    def __init__(
+        self, loaded: Loaded, adapter: Adapter | None, student: StudentSpec, options: MLXOptions, allowed: int | None
+    ) -> None:
+        self.model = loaded.model
+        self.student = student
+        self.options = options
+        self.version = 0
+        self.head = Head(self.model)
+        self.optimizer: Optimizer | None = None
+        self.reference: Arrays | None = None
+        """Trained parameters as they were, and only those: the adapter's, or all; None while there is none."""
+        self._loaded, self._adapter, self._allowed = loaded, adapter, allowed
+        if adapter is None and any(value.dtype == mx.uint32 for value in by_name(self.model.parameters()).values()):
+            raise BackendError(
+                f"{student.model} is quantized: its weights cannot be trained themselves",
+                hint="add `student.adapter`, or take a model that is not quantized",
+            )
+        self._context = _longest_context(self.model, loaded.config, options)
+        self._keeps = keeps_rows(self.head)
+        if not self._keeps:
+            logger.warning(
+                "%s: its layers keep other state than keys and values: whole contexts are run, without sharing",
+                student.model,
+            )
+        self._engine = MLXEngine(
+            self.head,
+            keeps=self._keeps,
+            slots=options.slots,
+            context=self._context,
+            chunk=options.prefill_chunk,
+            budget=options.token_budget,
+            room=self._room(None),
+        )
+
+    @property
+    def info(self) -> PolicyInfo:
+        base = int(mlx_lm("utils").get_total_parameters(self.model))
+        trainable = sum(value.size for value in trained(self.model).values())
+        return PolicyInfo(
+            model=self.student.model,
+            parameters=base + (trainable if self._adapter is not None else 0),
+            trainable=trainable,
+            vocabulary=self.head.vocabulary,
+            context=self._context,
+            device=str(mx.default_device().type).removeprefix("DeviceType."),
+            dtype=str(self.head.dtype).removeprefix("mlx.core."),
+            backend="mlx",
+        )
+
+    def prepare(self, optimizer: OptimizerSpec) -> None:
+        self.optimizer = Optimizer(self.model, optimizer)
+        self._engine.room = self._room(optimizer)
+
+    def forward_backward(self, groups: Sequence[TokenGroup], objective: Objective) -> LossMetrics:
+        if self.optimizer is None:
+            raise BackendError("no optimizer: call `prepare` before training")
+        self._check(groups)
+        try:
+            found = [
+                self._backward(self.optimizer, batch, objective)
+                for batch in micro_batches(groups, self.options.token_budget, objective)
+            ]
+        except BackendError:
+            self.optimizer.clear()
+            raise
+        tokens = int(sum(completion.mask.sum() for group in groups for completion in group.completions))
+        sequences = sum(bool(completion.mask.any()) for group in groups for completion in group.completions)
+        return LossMetrics(
+            loss=sum(float(terms.loss) for terms in found),
+            tokens=tokens,
+            sequences=sequences,
+            values=_values(found, tokens),
+        )
+
+    def optimizer_step(self, learning_rate: float) -> StepMetrics:
+        if self.optimizer is None:
+            raise BackendError("no optimizer: call `prepare` before training")
+        norm, clipped = self.optimizer.step(learning_rate)
+        self._changed(self.version + 1)
+        return StepMetrics(gradient_norm=norm, clipped=clipped, learning_rate=learning_rate, version=self.version)
+
+    def log_probs(
+        self, groups: Sequence[TokenGroup], *, weights: Literal["current", "reference"] = "current"
+    ) -> list[list[Floats]]:
+        self._check(groups)
+        found = [[np.zeros(len(c.ids), dtype=np.float32) for c in group.completions] for group in groups]
+        for batch in micro_batches(groups, self.options.token_budget):
+            values = np.array(self._scores(batch, weights))
+            for row, (group, index) in enumerate(batch.origin):
+                length = int(batch.lengths[row])
+                found[group][index][:length] = values[row, :length]
+        return found
+
+    def snapshot_reference(self) -> None:
+        """Make the current weights the reference; arrays never change, so nothing is copied before an update."""
+        self.reference = trained(self.model)
+
+    def engine(self) -> MLXEngine:
+        return self._engine
+
+    def save(self, folder: Path) -> None:
+        checkpoint.save(self, folder)
+
+    def restore(self, folder: Path) -> None:
+        checkpoint.restore(self, folder)
+        self._engine.room = self._room(None if self.optimizer is None else self.optimizer.spec)
+        self._changed(self.version)
+
+    def export(self, folder: Path, *, format: str = "transformers") -> None:
+        if format in ("adapter", "mlx-adapter"):
+            if self._adapter is None:
+                raise UsageError("there is no adapter to export", hint="use the format `transformers` or `mlx`")
+            if format == "adapter":
+                adapters.write_peft(self.model, self._adapter, folder, self.student.model)
+            else:
+                adapters.write_mlx(self.model, self._adapter, folder)
+        elif format == "transformers":
+            export.write_transformers(self._loaded, folder)
+        elif format == "mlx":
+            export.write_mlx(self._loaded, folder)
+        else:
+            raise UsageError(
+                f"mlx does not export {format!r}",
+                hint="it exports `transformers`, `mlx`, `adapter` (for peft) and `mlx-adapter`",
+            )
+
+    def _room(self, optimizer: OptimizerSpec | None) -> Room:
+        """What is left for keys and values beside an optimizer."""
+        per_position = position_bytes(self._loaded.config, self.head.dtype.size)
+        room = room_for_keys(self.model, per_position, self._allowed, optimizer)
+        if not room.fits(1, 1):
+            raise BackendError(
+                f"{self.student.model} does not fit into the {in_gib(self._allowed or 0)} it may take: its weights"
+                f"{'' if optimizer is None else ', gradients and optimizer'} leave {in_gib(room.bytes or 0)}",
+                hint="train an adapter, quantize the model, take a smaller one, or raise `backend.memory`",
+            )
+        return room
+
+    def _backward(self, optimizer: Optimizer, batch: MicroBatch, objective: Objective) -> LossTerms:
+        reference = self._scores(batch, "reference") if objective.needs_reference else None
+        with dropout(self.model):
+            terms, gradients = loss_and_gradients(self.head, batch, objective, reference, share=self._keeps)
+        if not np.isfinite(float(terms.loss)):
+            raise BackendError(
+                f"the loss is {float(terms.loss)}", hint="lower the learning rate, or use `dtype: float32`"
+            )
+        optimizer.add(gradients)
+        return terms
+
+    def _scores(self, batch: MicroBatch, weights: Literal["current", "reference"]) -> mx.array:
+        if weights == "current":
+            found = completion_log_probs(self.head, batch, share=self._keeps)
+            mx.eval(found)
+            return found
+        with self._as_reference():
+            return self._scores(batch, "current")
+
+    @contextmanager
+    def _as_reference(self) -> Iterator[None]:
+        """The model is the reference policy for a while."""
+        if self.reference is None:
+            raise BackendError("there is no reference policy: call `snapshot_reference` first")
+        current = trained(self.model)
+        try:
+            put(self.model, self.reference)
+            yield
+        finally:
+            put(self.model, current)
+
+    def _changed(self, version: int) -> None:
+        """The weights are others now: nothing cached is of use."""
+        self.version = version
+        self._engine.drop(version)
+
+    def _check(self, groups: Sequence[TokenGroup]) -> None:
+        for group in groups:
+            longest = len(group.prompt_ids) + max((len(c.ids) for c in group.completions), default=0)
+            if longest > self._context:
+                raise BackendError(f"a sequence of {longest} tokens exceeds the context of {self._context}")
+            if not len(group.prompt_ids):
+                raise BackendError("a group has an empty prompt: nothing predicts its first token")
+            for ids in (group.prompt_ids, *(c.ids for c in group.completions)):
+                if len(ids) and not 0 <= int(ids.min()) <= int(ids.max()) < self.head.vocabulary:
+                    raise BackendError(
+                        f"a token id is outside the model's vocabulary of {self.head.vocabulary}",
+                        hint="check that tokenizer and model belong together",
+                    )
+
+
+def _values(found: Sequence[LossTerms], tokens: int) -> dict[str, float]:
+    """Metrics over all micro-batches: means over tokens, and maxima."""
+    names = found[0].sums if found else {}
+    means = {name: sum(float(terms.sums[name]) for terms in found) / max(tokens, 1) for name in names}
+    return means | {
+        name: max(float(terms.maxima[name]) for terms in found) for name in (found[0].maxima if found else {})
+    }
+
+
+def _longest_context(model: Any, config: Config, options: MLXOptions) -> int:
+    text: Any = config.get("text_config") or config
+    own = int(text.get("max_position_embeddings") or text.get("n_positions") or 1 << 20)
+    window = text.get("sliding_window") if text.get("use_sliding_window", True) else None
+    if window and not any(type(part).__name__ == "RotatingKVCache" for part in _caches(model)):
+        own = min(own, int(window))  # mlx-lm has no windows for this model: it is exact within one
+    return min(own, options.max_context or own)
+
+
+def _caches(model: Any) -> list[Any]:
+    """mlx-lm's own caches for the model, which tell the layers with windows."""
+    found: list[Any] = mlx_lm("models.cache").make_prompt_cache(model)
+    return found
+
+
+@contextmanager
+def dropout(model: Any) -> Iterator[None]:
+    """The adapter's own dropout is active for a while; the model's never is, as its sampling has none either."""
+    parts = [module.dropout for module in model.modules() if hasattr(module, "lora_a")]
+    try:
+        for part in parts:
+            part.train()
+        yield
+    finally:
+        for part in parts:
+            part.eval()

@@ -1,0 +1,43 @@
+"""MLX's trees of arrays as plain dictionaries by name, and such dictionaries in files."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import mlx.core as mx
+from mlx.utils import tree_flatten, tree_unflatten
+
+Arrays = dict[str, mx.array]
+
+
+def by_name(tree: Any) -> Arrays:
+    """A tree's arrays, by dotted name."""
+    found: Any = tree_flatten(tree)
+    return dict(found)
+
+
+def trained(model: Any) -> Arrays:
+    """The parameters of a model that are trained, by name."""
+    return by_name(model.trainable_parameters())
+
+
+def put(model: Any, arrays: Mapping[str, mx.array]) -> None:
+    """Give parameters, by name, other values."""
+    model.update(tree_unflatten(list(arrays.items())))
+
+
+def read(path: Path) -> Arrays:
+    """The arrays in a file of safetensors; they are read when they are needed.
+
+    Raises:
+        OSError, RuntimeError: it is not there, or no such file.
+    """
+    found: Any = mx.load(str(path))
+    return dict(found)
+
+
+def write(path: Path, arrays: Arrays, made_for: str = "mlx") -> None:
+    """Write a file of safetensors; `made_for` is the format's name in it, which transformers asks for."""
+    mx.save_safetensors(str(path), arrays, metadata={"format": made_for})

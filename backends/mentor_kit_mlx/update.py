@@ -1,0 +1,178 @@
+"""Log-probabilities of completions, with gradients, and the loss over them.
+
+A prompt that several completions share is forwarded once: its keys and values are expanded over them, and gradients
+flow back through the expansion, which is exact. Logits are computed at trained positions only. Layers are never
+checkpointed, as that together with given keys and values yields wrong gradients without a word.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import mlx.core as mx
+import numpy as np
+
+from mentor_kit.batching import MicroBatch
+from mentor_kit.losses import LossBatch, LossTerms, policy_loss
+from mentor_kit.objective import Objective
+from mentor_kit_mlx.cache import Behind, View
+from mentor_kit_mlx.head import Head
+from mentor_kit_mlx.trees import Arrays, put, trained
+
+#: Logits of more numbers than this are computed in parts, and again in the backward pass rather than kept.
+LARGEST_LOGITS = 1 << 26
+
+
+def completion_log_probs(head: Head, batch: MicroBatch, *, share: bool) -> mx.array:
+    """(N, T) log-probabilities of the completions' trained tokens, at their temperatures; 0 elsewhere."""
+    hidden = _shared_hidden(head, batch) if share and batch.shared else _whole_hidden(head, batch)
+    places = np.flatnonzero(batch.mask > 0)
+    targets = mx.array(batch.ids.reshape(-1)[places])
+    temperature = mx.array(np.broadcast_to(batch.temperature[:, None], batch.ids.shape).reshape(-1)[places])
+    chosen = hidden.reshape(-1, hidden.shape[-1])[mx.array(places)]
+    values = _token_log_probs(head, chosen, targets, temperature)
+    # every place is filled from one value, or from the zero behind them
+    source = np.full(batch.mask.size, len(places))
+    source[places] = np.arange(len(places))
+    return mx.concatenate([values, mx.zeros(1)])[mx.array(source)].reshape(batch.mask.shape)
+
+
+def loss_and_gradients(
+    head: Head, batch: MicroBatch, objective: Objective, reference: mx.array | None, *, share: bool
+) -> tuple[LossTerms, Arrays]:
+    """The loss of a micro-batch, and its gradient in every trainable parameter."""
+    model = head.model
+    names: list[str] = []
+
+    def loss(parameters: Arrays) -> tuple[mx.array, ...]:
+        put(model, parameters)
+        terms = batch_loss(head, batch, objective, reference, share=share)
+        names[:] = [*terms.sums, "|", *terms.maxima]
+        return (terms.loss, *terms.sums.values(), *terms.maxima.values())
+
+    own = trained(model)
+    try:
+        # every trained parameter is differentiated by name, whichever module it is in
+        found, gradients = mx.value_and_grad(loss)(own)
+    finally:
+        put(model, own)
+    mx.eval(found, gradients)
+    split = names.index("|")
+    sums = dict(zip(names[:split], found[1 : split + 1], strict=True))
+    maxima = dict(zip(names[split + 1 :], found[split + 1 :], strict=True))
+    return LossTerms(found[0], sums, maxima), gradients
+
+
+def batch_loss(
+    head: Head, batch: MicroBatch, objective: Objective, reference: mx.array | None, *, share: bool
+) -> LossTerms:
+    """The loss of a micro-batch."""
+    return policy_loss(
+        mx,
+        objective,
+        LossBatch(
+            log_probs=completion_log_probs(head, batch, share=share),
+            sampled=mx.array(batch.log_probs),
+            old=mx.array(batch.old_log_probs),
+            advantages=mx.array(batch.advantages),
+            mask=mx.array(batch.mask),
+            weights=mx.array(batch.weights),
+            reference=reference,
+        ),
+    )
+
+
+def _shared_hidden(head: Head, batch: MicroBatch) -> mx.array:
+    """(N, T, width): the hidden state that predicts each completion token, each prompt forwarded once."""
+    prompts, lengths = batch.prompt_ids, batch.prompt_lengths
+    counts = np.bincount(batch.prompt_of, minlength=len(lengths)).tolist()
+    # padding stands behind each prompt, where a causal mask never looks; below it is masked out
+    start = _from_the_start(*prompts.shape)
+    layers = [Behind(start) for _ in range(head.layers)]
+    hidden = head.hidden(mx.array(prompts), layers)
+    last = hidden[mx.arange(len(lengths)), mx.array(lengths - 1)]
+    last = _expand(last, counts)[:, None]
+    ids = batch.ids[:, :-1]
+    if ids.shape[1] == 0:
+        return last
+    behind = _behind_prompts(lengths[batch.prompt_of], prompts.shape[1], ids.shape[1])
+    expanded = [Behind(behind, _expand(layer.keys, counts), _expand(layer.values, counts)) for layer in layers]
+    return mx.concatenate([last, head.hidden(mx.array(ids), expanded)], axis=1)
+
+
+def _expand(values: mx.array | None, counts: list[int]) -> mx.array:
+    """(P, …) to (N, …), each of P repeated `counts` times; its gradient is summed in a fixed order."""
+    assert values is not None
+    parts = [
+        mx.broadcast_to(values[index : index + 1], (count, *values.shape[1:])) for index, count in enumerate(counts)
+    ]
+    return mx.concatenate(parts)
+
+
+def _from_the_start(rows: int, width: int) -> View:
+    places = mx.arange(width)[None]
+    causal = (places[:, None] <= places[:, :, None])[:, None]
+    return View(mx.zeros(rows, dtype=mx.int32), places, places, mx.broadcast_to(causal, (rows, 1, width, width)))
+
+
+def _behind_prompts(lengths: np.ndarray[Any, Any], prompt: int, width: int) -> View:
+    """Each row sees its prompt without the padding, and itself up to each position."""
+    start = mx.array(lengths.astype(np.int32))
+    own = start[:, None] + mx.arange(width)
+    rows = len(lengths)
+    before = mx.broadcast_to(mx.arange(prompt)[None], (rows, prompt))
+    inside = mx.broadcast_to((before < start[:, None])[:, None, None], (rows, 1, width, prompt))
+    causal = mx.broadcast_to(mx.tril(mx.ones((width, width))).astype(mx.bool_), (rows, 1, width, width))
+    allowed = mx.concatenate([inside, causal], axis=-1)
+    return View(start, own, mx.concatenate([before, own], axis=1), allowed)
+
+
+def _whole_hidden(head: Head, batch: MicroBatch) -> mx.array:
+    """As `_shared_hidden`, with each completion behind a prompt of its own: for models whose state is not shared."""
+    count, width = batch.ids.shape
+    prompt_lengths = batch.prompt_lengths[batch.prompt_of]
+    total = int((prompt_lengths + batch.lengths).max())
+    whole = np.zeros((count, total), dtype=np.int64)
+    for row, (length, own) in enumerate(zip(prompt_lengths, batch.lengths, strict=True)):
+        whole[row, :length] = batch.prompt_ids[batch.prompt_of[row], :length]
+        whole[row, length : length + own] = batch.ids[row, :own]
+    # padding stands behind each sequence, where a causal model never looks
+    hidden = head.hidden(mx.array(whole))
+    before = np.minimum(prompt_lengths[:, None] - 1 + np.arange(width), total - 1)
+    return mx.take_along_axis(hidden, mx.array(before)[:, :, None], axis=1)
+
+
+def _token_log_probs(head: Head, hidden: mx.array, targets: mx.array, temperature: mx.array) -> mx.array:
+    """(M,) log-probabilities of targets (M,) from hidden states (M, width); in parts where logits would be large."""
+    rows = max(1, LARGEST_LOGITS // head.vocabulary)
+    if len(targets) <= rows:
+        return _gathered(head, head.trainable(), hidden, targets, temperature)
+    parameters = head.trainable()
+    found = [
+        _recomputed(head, parameters, hidden[s : s + rows], targets[s : s + rows], temperature[s : s + rows])
+        for s in range(0, len(targets), rows)
+    ]
+    if parameters:
+        head.projection.update(parameters)
+    return mx.concatenate(found)
+
+
+def _recomputed(
+    head: Head, parameters: dict[str, Any], hidden: mx.array, targets: mx.array, temperature: mx.array
+) -> mx.array:
+    """As `_gathered`, computed again in the backward pass rather than kept."""
+
+    def part(parameters: dict[str, Any], hidden: mx.array) -> mx.array:
+        return _gathered(head, parameters, hidden, targets, temperature)
+
+    # what such a function is not given as an argument gets no gradient through it
+    found: mx.array = mx.checkpoint(part)(parameters, hidden)
+    return found
+
+
+def _gathered(
+    head: Head, parameters: dict[str, Any], hidden: mx.array, targets: mx.array, temperature: mx.array
+) -> mx.array:
+    logits = head.logits_with(parameters, hidden).astype(mx.float32) / temperature[:, None]
+    chosen = mx.take_along_axis(logits, targets[:, None], axis=-1)[:, 0]
+    return chosen - mx.logsumexp(logits, axis=-1)

@@ -1,0 +1,148 @@
+"""Attention in parts: softmax over several sets of keys, each computed apart, merged by their log-sum-exps.
+
+A part gives what attention to its keys alone would give, and the log of the sum of their exponentials:
+
+    out = Σ exp(lse_i - lse) · out_i,   lse = log Σ exp(lse_i)
+
+Its gradient takes the merged `out` and `lse`, which makes each part's share exact (as in FlashAttention's backward
+pass, arXiv 2205.14135). On a CPU PyTorch's own fused kernel does a part; elsewhere, or where a trial shows that it
+does something else, three matrix products do.
+
+Shapes: queries (B, H, T, D), keys and values (B, H, L, D), out (B, H, T, D), lse (B, H, T) in float32.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import cache
+from typing import Any
+
+import torch
+from torch import Tensor
+
+#: Scores of more numbers than this are computed for some of the queries at a time.
+LARGEST_SCORES = 1 << 26
+
+Part = tuple[Tensor, Tensor]
+Gradients = tuple[Tensor, Tensor, Tensor]
+
+
+def attend(query: Tensor, key: Tensor, value: Tensor, scale: float, *, causal: bool = False) -> Part:
+    """Attention to all keys, or to those up to each query's own place: (out, lse)."""
+    if query.device.type == "cpu" and fused_agrees():
+        return _fused(query, key, value, is_causal=causal, scale=scale)
+    parts = [_plain(query[..., rows, :], key, value, scale, rows if causal else None) for rows in _blocks(query, key)]
+    return torch.cat([out for out, _ in parts], dim=2), torch.cat([lse for _, lse in parts], dim=2)
+
+
+def attend_masked(query: Tensor, key: Tensor, value: Tensor, scale: float, mask: Tensor) -> Part:
+    """Attention where the mask (B, 1, T, L) allows it, at least to one key each: (out, lse)."""
+    if query.device.type == "cpu" and fused_agrees():
+        bias = torch.zeros(mask.shape, dtype=query.dtype).masked_fill_(~mask, -torch.inf)
+        return _fused(query, key, value, attn_mask=bias, scale=scale)
+    scores = (query @ key.transpose(-1, -2)).float() * scale
+    return _weighed(scores.masked_fill_(~mask, -torch.inf), value)
+
+
+def gradients(
+    grad: Tensor,
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    merged: Part,
+    scale: float,
+    *,
+    causal: bool = False,
+) -> Gradients:
+    """Gradients for one part's queries, keys and values, from the merged out and its gradient (B, H, T, D)."""
+    out, lse = merged
+    if query.device.type == "cpu" and fused_agrees():
+        return _fused_gradients(grad, query, key, value, out, lse, 0.0, causal, scale=scale)
+    queries, keys, values = torch.empty_like(query), torch.zeros_like(key), torch.zeros_like(value)
+    for rows in _blocks(query, key):
+        scores = (query[..., rows, :] @ key.transpose(-1, -2)).float() * scale
+        if causal:
+            scores = scores.masked_fill(_behind(rows, key), -torch.inf)
+        weights = torch.exp(scores - lse[..., rows].unsqueeze(-1))
+        given = grad[..., rows, :]
+        delta = (given.float() * out[..., rows, :].float()).sum(dim=-1, keepdim=True)
+        pull = (weights * ((given @ value.transpose(-1, -2)).float() - delta) * scale).to(query.dtype)
+        queries[..., rows, :] = pull @ key
+        keys += pull.transpose(-1, -2) @ query[..., rows, :]
+        values += weights.to(query.dtype).transpose(-1, -2) @ given
+    return queries, keys, values
+
+
+def merge(parts: Sequence[Part]) -> Part:
+    """Parts over different keys of the same queries as one."""
+    out, lse = parts[0]
+    for other, other_lse in parts[1:]:
+        total = torch.logaddexp(lse, other_lse)
+        mine, theirs = ((part - total).exp().unsqueeze(-1).to(out.dtype) for part in (lse, other_lse))
+        out, lse = out * mine + other * theirs, total
+    return out, lse
+
+
+def by_group(states: Tensor, heads: int) -> Tensor:
+    """Values of query heads (1, H, …) as (H / heads, heads, …): a row of the batch for each query head of a key's."""
+    return states[0].view(heads, -1, *states.shape[2:]).transpose(0, 1)
+
+
+def ungrouped(states: Tensor) -> Tensor:
+    """The inverse of `by_group`."""
+    return states.transpose(0, 1).flatten(0, 1).unsqueeze(0)
+
+
+def _fused(query: Tensor, key: Tensor, value: Tensor, **how: Any) -> Part:
+    found: Part = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu(query, key, value, **how)
+    return found
+
+
+def _fused_gradients(*parts: Any, scale: float) -> Gradients:
+    found: Gradients = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu_backward(*parts, scale=scale)
+    return found
+
+
+@cache
+@torch.no_grad()
+def fused_agrees() -> bool:
+    """Whether PyTorch's fused kernel for CPUs is there, and gives what the plain products give."""
+    generator = torch.Generator().manual_seed(0)
+    query, key, value, grad = (torch.randn(2, 2, 5, 8, generator=generator) for _ in range(4))
+    try:
+        out, lse = _fused(query, key, value, is_causal=True, scale=0.5)
+        found = _fused_gradients(grad, query, key, value, out, lse, 0.0, True, scale=0.5)
+    except (RuntimeError, TypeError, AttributeError):
+        return False
+    expected, expected_lse = _plain(query, key, value, 0.5, slice(0, 5))
+    weights = torch.exp((query @ key.transpose(-1, -2)) * 0.5 - expected_lse.unsqueeze(-1)).tril()
+    return (
+        torch.allclose(out, expected, atol=1e-5)
+        and torch.allclose(lse, expected_lse, atol=1e-5)
+        and torch.allclose(found[2], weights.transpose(-1, -2) @ grad, atol=1e-5)
+    )
+
+
+def _plain(query: Tensor, key: Tensor, value: Tensor, scale: float, causal_rows: slice | None) -> Part:
+    scores = (query @ key.transpose(-1, -2)).float() * scale
+    if causal_rows is not None:
+        scores = scores.masked_fill_(_behind(causal_rows, key), -torch.inf)
+    return _weighed(scores, value)
+
+
+def _weighed(scores: Tensor, value: Tensor) -> Part:
+    lse = torch.logsumexp(scores, dim=-1)
+    return torch.exp(scores - lse.unsqueeze(-1)).to(value.dtype) @ value, lse
+
+
+def _behind(rows: slice, key: Tensor) -> Tensor:
+    """(T, L): keys behind each of the queries of these rows."""
+    places = torch.arange(rows.start, rows.stop, device=key.device)
+    return torch.arange(key.shape[2], device=key.device) > places.unsqueeze(-1)
+
+
+def _blocks(query: Tensor, key: Tensor) -> list[slice]:
+    """Rows of queries whose scores are computed together."""
+    batch, heads, length, _ = query.shape
+    step = max(1, LARGEST_SCORES // max(1, batch * heads * key.shape[2]))
+    return [slice(start, min(start + step, length)) for start in range(0, length, step)] or [slice(0, 0)]

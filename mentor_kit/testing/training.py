@@ -1,0 +1,162 @@
+"""What every backend's learning is held to, beside `mentor_kit.testing.backend`; subclass these in its tests too.
+
+class TestMyGradients(GradientContract):
+@pytest.fixture
+def policy_factory(self): ...     # token_budget -> a fresh policy, in float32, always of the same weights
+
+class TestMyTrajectories(TrajectoryContract):      # of a policy that trains the whole model
+@pytest.fixture
+def policy_factory(self): ...
+@pytest.fixture
+def trainer(self): ...            # a `Trainer`: the same training in float64, by other code
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Literal
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from mentor_kit.losses import token_weights
+from mentor_kit.objective import PRESETS, Objective
+from mentor_kit.policy import OptimizerSpec, Policy, TokenCompletion, TokenGroup
+from mentor_kit.testing.backend import GENTLE, PolicyFactory, flat, ragged_groups
+
+Floats64 = NDArray[np.float64]
+#: Groups, objective, optimizer and a learning rate for each step; all log-probabilities after the last, in a row.
+Trainer = Callable[[Sequence[TokenGroup], Objective, OptimizerSpec, Sequence[float]], Floats64]
+
+#: So large an epsilon makes AdamW's first steps plain descent: weights move by -rate / epsilon times the gradient.
+EPSILON = 1e8
+DESCENT = OptimizerSpec(eps=EPSILON, clip=None)
+#: How far weights are moved along the gradient.
+REACH = 1e-3
+
+
+class GradientContract:
+    """Gradients of every objective against closed forms in NumPy and finite differences of log-probabilities.
+
+    A step along the gradient g changes the loss by -|step| · |g|, and the loss changes by the sum of dL/dlogp times
+    the change of each log-probability; dL/dlogp is written out here.
+    """
+
+    @pytest.mark.parametrize("preset", sorted(PRESETS))
+    def test_gradients_are_those_of_finite_differences(self, policy_factory: PolicyFactory, preset: str) -> None:
+        objective = Objective(preset=preset)
+        if objective.needs_reference:
+            objective = Objective(preset=preset, kl=0.3)
+        forward, backward = _away_from_its_reference(policy_factory), _away_from_its_reference(policy_factory)
+        groups = _near(forward, ragged_groups(forward.info.vocabulary, temperature=0.8))
+        slopes = _slopes(forward, groups, objective)
+        forward.forward_backward(groups, objective)
+        norm = forward.optimizer_step(0.0).gradient_norm
+        for policy, sign in ((forward, 1), (backward, -1)):
+            policy.forward_backward(groups, objective)
+            policy.optimizer_step(sign * EPSILON * REACH / norm)
+        change = flat(forward.log_probs(groups)).astype(np.float64) - flat(backward.log_probs(groups))
+        assert float(slopes @ change) == pytest.approx(-2 * REACH * norm, rel=3e-3)
+
+
+class TrajectoryContract:
+    """Twenty steps with a schedule against the same training in float64."""
+
+    @pytest.mark.parametrize("use", ["adamw", "muon"])
+    def test_twenty_steps_are_those_of_the_twin(
+        self, policy_factory: PolicyFactory, trainer: Trainer, use: Literal["adamw", "muon"]
+    ) -> None:
+        spec, objective = OptimizerSpec(use=use, eps=1e-5, weight_decay=0.01), Objective(preset="rloo")
+        rates = [3e-4 * min((step + 1) / 5, (25 - step) / 20) for step in range(20)]
+        policy = policy_factory(None)
+        groups = _near(policy, ragged_groups(policy.info.vocabulary), scale=0.05)
+        before = flat(policy.log_probs(groups))
+        policy.prepare(spec)
+        for rate in rates:
+            policy.forward_backward(groups, objective)
+            policy.optimizer_step(rate)
+        moved, expected = flat(policy.log_probs(groups)) - before, trainer(groups, objective, spec, rates) - before
+        # Muon may orthogonalise in bfloat16
+        tolerance = 1e-3 if use == "adamw" else 5e-2
+        assert np.linalg.norm(moved - expected) <= tolerance * np.linalg.norm(expected)
+
+
+def _away_from_its_reference(policy_factory: PolicyFactory) -> Policy:
+    """A policy that learned a little after its reference was taken; always the same."""
+    policy = policy_factory(None)
+    policy.prepare(GENTLE)
+    policy.snapshot_reference()
+    policy.forward_backward(ragged_groups(policy.info.vocabulary, seed=1), Objective(preset="sft"))
+    policy.optimizer_step(1.0)
+    policy.prepare(DESCENT)
+    return policy
+
+
+def _near(policy: Policy, groups: Sequence[TokenGroup], scale: float = 0.3) -> list[TokenGroup]:
+    """The groups as if sampled by slightly other weights, so that some ratios are clipped and some not."""
+    rng = np.random.default_rng(0)
+
+    def moved(completion: TokenCompletion, row: NDArray[np.float32]) -> TokenCompletion:
+        noise = (scale * rng.standard_normal(len(row)) * completion.mask).astype(np.float32)
+        return TokenCompletion(completion.ids, completion.mask, row + noise, completion.advantage)
+
+    return [
+        TokenGroup(
+            group.prompt_ids,
+            tuple(moved(completion, row) for completion, row in zip(group.completions, rows, strict=True)),
+            group.temperature,
+        )
+        for group, rows in zip(groups, policy.log_probs(groups), strict=True)
+    ]
+
+
+def _slopes(policy: Policy, groups: Sequence[TokenGroup], objective: Objective) -> Floats64:
+    """The derivative of the loss in every token's log-probability, all in a row."""
+    completions = [completion for group in groups for completion in group.completions]
+    now = [row for rows in policy.log_probs(groups) for row in rows]
+    reference = now
+    if objective.needs_reference:
+        reference = [row for rows in policy.log_probs(groups, weights="reference") for row in rows]
+    weights = token_weights(objective, [completion.mask for completion in completions])
+    return np.concatenate(
+        [
+            _row_slopes(objective, *(np.asarray(array, dtype=np.float64) for array in arrays)) * weight
+            for *arrays, weight in zip(
+                now,
+                reference,
+                [completion.log_probs for completion in completions],
+                [completion.advantage * completion.mask for completion in completions],
+                [completion.mask for completion in completions],
+                weights,
+                strict=True,
+            )
+        ]
+    )
+
+
+def _row_slopes(
+    objective: Objective, now: Floats64, reference: Floats64, old: Floats64, advantage: Floats64, mask: Floats64
+) -> Floats64:
+    """As `_slopes`, for one completion, before its tokens are weighed."""
+    ratio = np.exp(now - old)
+    if objective.ratio == "sequence" and mask.any():
+        ratio = np.exp(((now - old) * mask).sum() / mask.sum()) * np.ones_like(now)
+    gap = reference - now
+    if objective.kl and objective.kl_in == "advantage":
+        value = {"k1": -gap, "k2": gap**2 / 2, "k3": np.exp(gap) - 1 - gap}[objective.kl_estimator] * mask
+        advantage = advantage - objective.kl * np.cumsum(value[::-1])[::-1]
+    low = -np.inf if objective.clip_low is None else 1 - objective.clip_low
+    high = np.inf if objective.clip_high is None else 1 + objective.clip_high
+    slopes = {
+        "likelihood": -np.ones_like(now),
+        "reinforce": -advantage,
+        "capped": -np.clip(ratio, low, high) * advantage,
+        # the minimum takes the gradient away where the ratio is already beyond its bound on the side it is pushed to
+        "clipped": -ratio * advantage * np.where(advantage > 0, ratio <= high, ratio >= low),
+    }[objective.surrogate]
+    if objective.kl and objective.kl_in == "loss":
+        slopes = (
+            slopes + objective.kl * {"k1": np.ones_like(gap), "k2": -gap, "k3": 1 - np.exp(gap)}[objective.kl_estimator]
+        )
+    return slopes

@@ -1,0 +1,68 @@
+"""Tasks from data: files of rows, Hugging Face data sets, the MENTOR authors' files, and reasoning-gym's generators."""
+
+from __future__ import annotations
+
+from importlib.util import find_spec
+from typing import TYPE_CHECKING
+
+from mentor_kit.hooks import hookimpl
+
+if TYPE_CHECKING:
+    from mentor_kit.hooks import Register
+
+
+@hookimpl
+def register_tasks(register: Register) -> None:
+    """`rows`, `datasets`, `mentor-parquet`, `reasoning-gym`."""
+    from mentor_kit_data import authors, gym, hub, rows_task
+
+    register(
+        "rows",
+        options=rows_task.RowsOptions,
+        build=rows_task.build,
+        summary="problems from JSONL, CSV or parquet files, by a mapping of columns",
+    )
+    register(
+        "datasets",
+        options=hub.HubOptions,
+        build=hub.build,
+        summary="problems from a Hugging Face data set, by a mapping of columns",
+        available=lambda: missing("datasets", "hub-data"),
+    )
+    register(
+        "mentor-parquet",
+        options=authors.AuthorsOptions,
+        build=authors.build,
+        summary="problems in the MENTOR authors' parquet format, with tools of their own",
+        available=lambda: missing("pyarrow", "data"),
+    )
+    register(
+        "reasoning-gym",
+        options=gym.GymOptions,
+        build=gym.build,
+        summary="problems made by reasoning-gym's generators, with exact checking",
+        available=lambda: missing("reasoning_gym", "reasoning-gym"),
+    )
+
+
+@hookimpl
+def register_tools(register: Register) -> None:
+    """`problem-tools`."""
+    from mentor_kit_tools import isolation_missing
+
+    from mentor_kit_data import problem_tools
+
+    register(
+        "problem-tools",
+        options=problem_tools.ProblemToolsOptions,
+        build=problem_tools.build,
+        summary="the tools that a problem brings as Python source, run in worker processes",
+        available=isolation_missing,
+    )
+
+
+def missing(package: str, extra: str) -> str:
+    """Why a part that needs a package cannot be used here, with the command that changes it; empty if it can."""
+    if find_spec(package) is not None:
+        return ""
+    return f"the package {package} is not installed\npip install 'mentor-kit[{extra}]'"

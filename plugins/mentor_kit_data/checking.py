@@ -1,0 +1,197 @@
+r"""What counts as a right answer: a number, an exact text, one of several choices, or mathematics.
+
+    Checker.check(answer, key) -> bool     never raises, whatever the answer; quick on any text
+
+The answer is what stands in the last turn's `\boxed{}`, or the whole of that turn (`answer: text`).
+"""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+from collections.abc import Sequence
+from fractions import Fraction
+from typing import Literal, Protocol, Self
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+#: Longer answers are wrong: no key is as long, and comparing them is work.
+LONGEST = 4096
+
+_NUMBER = re.compile(r"([+-]?)(\d{1,3}(?:,\d{3})+|\d+)?(\.\d*)?(?:[eE]([+-]?\d{1,3}))?")
+_RATIO = re.compile(r"(.+?)\s*/\s*(.+)")
+_LATEX_RATIO = re.compile(r"([+-]?)\\[dt]?frac\s*\{([^{}]*)\}\s*\{([^{}]*)\}")
+_CURRENCY = ("$", "€", "£", "\\$")
+
+
+class Checker(Protocol):
+    """Compares answers with keys."""
+
+    def check(self, answer: str, key: str, choices: Sequence[str] = ()) -> bool:
+        """Whether the answer is right; `choices` are those the question offers, where it does."""
+        ...
+
+
+class _Options(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
+
+
+class Check(_Options):
+    r"""How answers are compared.
+
+    number: the same number, exactly: `1,234.50` is `1234.5`, `3/4` is `0.75`, `$5` is `5`, `50%` is `50`.
+    text: the same text.
+    choice: the same choice: its letter (`B`, `(b)`, `B.`, `B: Rome`), or its text where the question offers choices.
+    math: the same mathematics, by math-verify: `\frac12` is `0.5`, `{2, 1}` is `{1, 2}`, `x+1` is `1+x`.
+    """
+
+    use: Literal["number", "text", "choice", "math"] = "number"
+    """As what answers are compared."""
+    tolerance: float = Field(default=0.0, ge=0)
+    """number: how far the answer may be from the key."""
+    ignore_case: bool = True
+    """text: whether upper and lower case are the same."""
+    ignore_space: bool = True
+    """text: whether runs of white space count as one blank, and outer ones not at all."""
+    seconds: float = Field(default=5.0, gt=0)
+    """math: time a comparison may take; an answer that takes longer is wrong."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _from_name(cls, data: object) -> object:
+        return {"use": data} if isinstance(data, str) else data
+
+    @model_validator(mode="after")
+    def _options_belong(self) -> Self:
+        for name in self.model_fields_set & _BELONGS.keys():
+            if _BELONGS[name] != self.use:
+                raise ValueError(f"`{name}` is an option of the check {_BELONGS[name]}, not of {self.use}")
+        return self
+
+
+#: Which check an option is of.
+_BELONGS = {"tolerance": "number", "ignore_case": "text", "ignore_space": "text", "seconds": "math"}
+
+
+class Checking(_Options):
+    """How answers are found and compared; the base of the options of tasks."""
+
+    check: Check = Check()
+    """number, text, choice or math; or one of them with options, such as `{use: number, tolerance: 0.01}`."""
+    answer: Literal["box", "text"] = "box"
+    r"""Where the answer is: in `\boxed{}`, or the last turn's whole text."""
+
+
+class NumberChecker:
+    """Compares exactly, as fractions, up to a tolerance."""
+
+    def __init__(self, tolerance: float = 0.0) -> None:
+        self._tolerance = Fraction(tolerance)
+
+    def check(self, answer: str, key: str, choices: Sequence[str] = ()) -> bool:
+        found, wanted = read_number(answer), read_number(key)
+        return found is not None and wanted is not None and abs(found - wanted) <= self._tolerance
+
+
+class TextChecker:
+    """Compares texts, in Unicode's composed form."""
+
+    def __init__(self, *, ignore_case: bool = True, ignore_space: bool = True) -> None:
+        self._ignore_case = ignore_case
+        self._ignore_space = ignore_space
+
+    def check(self, answer: str, key: str, choices: Sequence[str] = ()) -> bool:
+        return len(answer) <= LONGEST + len(key) and self._plain(answer) == self._plain(key)
+
+    def _plain(self, text: str) -> str:
+        text = unicodedata.normalize("NFC", text)
+        if self._ignore_space:
+            text = " ".join(text.split())
+        return text.casefold() if self._ignore_case else text
+
+
+class ChoiceChecker:
+    """Compares choices. A text that is two choices' is no answer."""
+
+    _LETTER = re.compile(r"\(?([A-Za-z])\)?(?:[.:)]\s*(.*))?", re.DOTALL)
+
+    def __init__(self) -> None:
+        self._text = TextChecker()
+
+    def check(self, answer: str, key: str, choices: Sequence[str] = ()) -> bool:
+        found, wanted = self.letter(answer, choices), self.letter(key, choices)
+        return found is not None and found == wanted
+
+    def letter(self, text: str, choices: Sequence[str]) -> str | None:
+        """The letter of the choice that a text means, or None."""
+        if len(text) > LONGEST:
+            return None
+        match = self._LETTER.fullmatch(text.strip())
+        if match is not None and self._fits(match.group(1), match.group(2), choices):
+            return match.group(1).upper()
+        same = [letter_of(index) for index, choice in enumerate(choices) if self._text.check(text, choice)]
+        return same[0] if len(same) == 1 else None
+
+    def _fits(self, letter: str, rest: str | None, choices: Sequence[str]) -> bool:
+        """Whether there is a choice of that letter, with the text that stands behind it."""
+        index = ord(letter.upper()) - ord("A")
+        if not choices:
+            return True
+        return index < len(choices) and (not rest or self._text.check(rest, choices[index]))
+
+
+def letter_of(index: int) -> str:
+    """A for 0, B for 1, and so on."""
+    return chr(ord("A") + index)
+
+
+def checker(options: Check) -> Checker:
+    """The checker that options describe.
+
+    Raises:
+        MissingError: mathematics is asked for, and math-verify is not installed.
+    """
+    if options.use == "number":
+        return NumberChecker(options.tolerance)
+    if options.use == "text":
+        return TextChecker(ignore_case=options.ignore_case, ignore_space=options.ignore_space)
+    if options.use == "choice":
+        return ChoiceChecker()
+    from mentor_kit_data.mathematics import MathChecker
+
+    return MathChecker(options.seconds)
+
+
+def read_number(text: str) -> Fraction | None:
+    r"""A number as people and models write one, exactly, or None. Quick on any text.
+
+    Takes thousands' commas, a leading currency, a trailing `%` or `.`, `a/b`, `\frac{a}{b}`, and exponents.
+    """
+    if len(text) > 200:
+        return None
+    plain = text.strip().replace("−", "-").strip("$ ").replace("\\!", "").replace("{,}", ",")
+    match = _LATEX_RATIO.fullmatch(plain)
+    if match is not None:
+        above = _ratio(match.group(2), match.group(3))
+        return None if above is None else -above if match.group(1) == "-" else above
+    match = _RATIO.fullmatch(plain)
+    return _ratio(match.group(1), match.group(2)) if match is not None else _plain_number(plain)
+
+
+def _ratio(above: str, below: str) -> Fraction | None:
+    numerator, denominator = _plain_number(above), _plain_number(below)
+    return numerator / denominator if numerator is not None and denominator else None
+
+
+def _plain_number(text: str) -> Fraction | None:
+    text = text.strip().removesuffix("%").removesuffix("\\").removesuffix(".").strip()
+    sign = text[:1] if text[:1] in ("+", "-") else ""
+    rest = text[len(sign) :].strip()
+    for mark in _CURRENCY:
+        rest = rest.removeprefix(mark).strip()
+    match = _NUMBER.fullmatch(sign + rest) if rest.isascii() else None
+    if match is None or not (match.group(2) or (match.group(3) or ".") != "."):
+        return None
+    digits = (match.group(2) or "0").replace(",", "") + (match.group(3) or "").rstrip(".")
+    value = Fraction(digits) * Fraction(10) ** int(match.group(4) or 0)
+    return -value if sign == "-" else value

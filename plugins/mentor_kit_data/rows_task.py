@@ -1,0 +1,237 @@
+"""The task `rows`: problems from files, by a mapping of columns."""
+
+from __future__ import annotations
+
+import logging
+import random
+import re
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, Field, field_validator
+
+from mentor_kit.errors import DataError
+from mentor_kit.hooks.registry import BuildContext
+from mentor_kit.record import Json
+from mentor_kit.task import TRAIN, Problem, boxed_answer
+from mentor_kit.trajectory import Trajectory
+from mentor_kit_data.checking import Checker, Checking, checker, letter_of
+from mentor_kit_data.rows import BadRow, Row, read_rows
+
+#: (row, name of its split) -> the problem; raises `BadRow`.
+MakeProblem = Callable[[Row, str], Problem]
+
+_log = logging.getLogger(__name__)
+
+
+class Columns(BaseModel):
+    """Which column has what. `a.b` is the key `b` of the record in column `a`."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
+
+    question: str = "question"
+    """The question's text."""
+    answer: str = "answer"
+    """The key: a text or a number; a list of them where each is right; for choices a letter, a text or an index."""
+    choices: str | None = None
+    """A list of texts that the question offers; they are written below it with letters."""
+    id: str | None = None
+    """A name that no other row of the split has; the row's number if left out."""
+    group: str | None = None
+    """A label by which evaluations break their results down."""
+    system: str | None = None
+    """A system message of the problem's own."""
+
+
+class RowsBase(Checking):
+    """What all tasks from rows have in common."""
+
+    columns: Columns = Columns()
+    """Which column has what."""
+    answer_pattern: str | None = None
+    """A regular expression whose first group is the key inside the answer's column, such as `#### (.*)`."""
+    prompt: str = "{question}"
+    """The user's message: a text with `{question}` in it."""
+    broken: Literal["fail", "skip"] = "fail"
+    """What a row that cannot be used does: end the run, or be left out with a warning; either names its place."""
+
+    @field_validator("prompt")
+    @classmethod
+    def _has_question(cls, prompt: str) -> str:
+        if "{question}" not in prompt:
+            raise ValueError("must have {question} where the question goes")
+        return prompt
+
+    @field_validator("answer_pattern")
+    @classmethod
+    def _is_pattern(cls, pattern: str | None) -> str | None:
+        try:
+            groups = 1 if pattern is None else re.compile(pattern).groups
+        except re.error as error:
+            raise ValueError(f"must be a regular expression: {error}") from None
+        if groups < 1:
+            raise ValueError("must have a group, in round brackets")
+        return pattern
+
+
+class RowsOptions(RowsBase):
+    """Problems from files."""
+
+    files: dict[str, tuple[str, ...]] = Field(min_length=1)
+    """The files of every split: `train`, and others such as `in-domain`; JSONL, CSV, TSV or parquet."""
+
+    @field_validator("files", mode="before")
+    @classmethod
+    def _one_or_several(cls, files: object) -> object:
+        if not isinstance(files, dict):
+            return files
+        return {split: (names,) if isinstance(names, str) else names for split, names in files.items()}
+
+
+def build(options: RowsOptions, context: BuildContext) -> RowsTask:
+    """The task; its files are read now, so that their faults show before a model is loaded.
+
+    Raises:
+        DataError: a file cannot be read, or a row is broken and the recipe wants to know.
+        MissingError: a package is not installed.
+    """
+    problem = ColumnProblems(options)
+    sources = {split: _rows(context.recipe_folder, names) for split, names in options.files.items()}
+    return rows_task(sources, problem, options, options.broken)
+
+
+def rows_task(
+    sources: Mapping[str, Iterable[Row]], make: MakeProblem, checking: Checking, broken: Literal["fail", "skip"]
+) -> RowsTask:
+    """A task from the rows of its splits.
+
+    Raises:
+        DataError: a row is broken, or a split has no good one.
+    """
+    found = {split: read_problems(rows, split, make, broken) for split, rows in sources.items()}
+    for split, problems in found.items():
+        if not problems:
+            raise DataError(f"the split {split!r} has no problems", hint="are its files empty?")
+    return RowsTask(found, checker(checking.check), whole_text=checking.answer == "text")
+
+
+def _rows(folder: Path, names: Sequence[str]) -> Iterator[Row]:
+    for name in names:
+        yield from read_rows(folder / Path(name).expanduser())
+
+
+def read_problems(
+    rows: Iterable[Row], split: str, make: MakeProblem, broken: Literal["fail", "skip"]
+) -> tuple[Problem, ...]:
+    """The problems of a split, in order.
+
+    Raises:
+        DataError: a row is broken, and `broken` is fail; names file, row and column.
+    """
+    found: dict[str, Problem] = {}
+    places: dict[str, str] = {}
+    for row in rows:
+        try:
+            problem = make(row, split)
+            if problem.id in found:
+                raise BadRow("", f"its id {problem.id!r} is that of {places[problem.id]}, too")
+        except BadRow as bad:
+            fault = row.fault(bad)
+            if broken == "fail":
+                raise fault from None
+            _log.warning("%s (left out)", fault.message)
+            continue
+        found[problem.id] = problem
+        places[problem.id] = row.place
+    return tuple(found.values())
+
+
+class ColumnProblems:
+    """Makes problems of rows by a mapping of columns."""
+
+    def __init__(self, options: RowsBase) -> None:
+        self._options = options
+        self._pattern = None if options.answer_pattern is None else re.compile(options.answer_pattern)
+
+    def __call__(self, row: Row, split: str) -> Problem:
+        columns = self._options.columns
+        question = row.text(columns.question)
+        extra: dict[str, Json] = {}
+        choices = () if columns.choices is None else _choices(row, columns.choices)
+        if choices:
+            extra["choices"] = list(choices)
+            lines = (f"{letter_of(index)}. {choice}" for index, choice in enumerate(choices))
+            question = "\n".join([question, *lines])
+        keys = self._keys(row, choices)
+        if len(keys) > 1:
+            extra["keys"] = keys
+        name = f"{Path(row.source).stem}/{row.number}" if columns.id is None else row.text(columns.id)
+        return Problem(
+            id=f"{split}/{name}",
+            question=self._options.prompt.replace("{question}", question),
+            answer=keys[0],
+            split=split,
+            group="" if columns.group is None else row.text(columns.group),
+            system="" if columns.system is None else row.text(columns.system),
+            extra=extra,
+        )
+
+    def _keys(self, row: Row, choices: Sequence[str]) -> list[str]:
+        column = self._options.columns.answer
+        value = row.get(column)
+        values = value if isinstance(value, list) else [value]
+        if not values:
+            raise BadRow(column, "expected an answer, found an empty list")
+        return [self._key(column, item, choices) for item in values]
+
+    def _key(self, column: str, value: Json, choices: Sequence[str]) -> str:
+        if choices and isinstance(value, int) and not isinstance(value, bool):
+            if not 0 <= value < len(choices):
+                raise BadRow(column, f"expected a choice from 0 to {len(choices) - 1}, found {value}")
+            return letter_of(value)
+        if isinstance(value, int | float) and not isinstance(value, bool):
+            return str(value)
+        if not isinstance(value, str) or not value.strip():
+            raise BadRow(column, f"expected a text or a number, found {value!r}")
+        if self._pattern is None:
+            return value.strip()
+        match = self._pattern.search(value)
+        if match is None or not (match.group(1) or "").strip():
+            raise BadRow(column, f"the pattern {self._pattern.pattern!r} finds no key in {value!r}")
+        return match.group(1).strip()
+
+
+def _choices(row: Row, column: str) -> tuple[str, ...]:
+    value = row.get(column)
+    if not isinstance(value, list) or not 2 <= len(value) <= 26 or not all(isinstance(item, str) for item in value):
+        raise BadRow(column, f"expected a list of 2 to 26 texts, found {value!r}")
+    return tuple(value)
+
+
+class RowsTask:
+    """A `mentor_kit.task.Task` of problems that are all there. Training ones are shuffled by the seed."""
+
+    def __init__(self, problems: Mapping[str, Sequence[Problem]], check: Checker, *, whole_text: bool = False) -> None:
+        self._problems = problems
+        self._checker = check
+        self._whole_text = whole_text
+
+    @property
+    def splits(self) -> Sequence[str]:
+        return tuple(self._problems)
+
+    def problems(self, split: str, seed: int, count: int) -> Sequence[Problem]:
+        found = list(self._problems.get(split, ()))
+        if split == TRAIN:
+            random.Random(seed).shuffle(found)
+        return found[:count]
+
+    def answer(self, trajectory: Trajectory) -> str | None:
+        text = trajectory.final_text
+        return (text.strip() or None) if self._whole_text else boxed_answer(text)
+
+    def check(self, answer: str, problem: Problem) -> bool:
+        keys = problem.extra.get("keys") or [problem.answer]
+        choices = problem.extra.get("choices") or ()
+        return any(self._checker.check(answer, key, choices) for key in keys)

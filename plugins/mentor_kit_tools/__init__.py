@@ -1,0 +1,61 @@
+"""Tools that run outside the trainer: a module's functions, MCP servers, full-text search, a Python interpreter."""
+
+from __future__ import annotations
+
+import sys
+from importlib.util import find_spec
+from typing import TYPE_CHECKING
+
+from mentor_kit.hooks import hookimpl
+
+if TYPE_CHECKING:
+    from mentor_kit.hooks import Register
+
+
+@hookimpl
+def register_tools(register: Register) -> None:
+    """`python`, `mcp`, `search`, `code`."""
+    from mentor_kit_tools import functions, interpreter, search, servers
+
+    register(
+        "python",
+        options=functions.PythonOptions,
+        build=functions.build,
+        summary="the typed functions of a Python module, in worker processes with limits",
+        available=isolation_missing,
+    )
+    register(
+        "mcp",
+        options=servers.McpOptions,
+        build=servers.build,
+        summary="the tools of an MCP server, over stdio or HTTP",
+        available=lambda: missing("mcp", "mcp"),
+    )
+    register(
+        "search",
+        options=search.SearchOptions,
+        build=search.build,
+        summary="full-text search (BM25) in a local corpus",
+        available=lambda: missing("bm25s", "search"),
+    )
+    register(
+        "code",
+        options=interpreter.CodeOptions,
+        build=interpreter.build,
+        summary="a Python interpreter for model-written code, without files and network",
+        available=lambda: missing("pydantic_monty", "code"),
+    )
+
+
+def isolation_missing() -> str:
+    """Why tools cannot be isolated here; empty if they can."""
+    if sys.platform == "win32":
+        return "isolated tools need process limits of POSIX\nuse Linux (WSL too) or macOS"
+    return ""
+
+
+def missing(package: str, extra: str) -> str:
+    """Why a part that needs a package cannot be used here, with the command that changes it; empty if it can."""
+    if find_spec(package) is None:
+        return f"the package {package} is not installed\npip install 'mentor-kit[{extra}]'"
+    return isolation_missing()

@@ -1,0 +1,245 @@
+"""The tools `mcp`: those of an MCP server, over stdio or HTTP, through the official client.
+
+The client runs in a worker process, so a server that floods or hangs costs a call, and a server over stdio lives
+and dies with its worker. A worker whose server is gone connects again for the next call.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import sys
+import threading
+from collections.abc import Coroutine, Mapping, Sequence
+from concurrent.futures import Future
+from pathlib import Path
+from typing import Any, Literal, Self
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+from mentor_kit.errors import PluginError, did_you_mean
+from mentor_kit.hooks.registry import BuildContext
+from mentor_kit.record import Json
+from mentor_kit.tool import ToolError
+from mentor_kit_tools.functions import IsolatedTools, tools_of
+from mentor_kit_tools.limits import Limits
+from mentor_kit_tools.runner import Runner
+
+#: How long the client waits for a sign of life, after a call that failed for no reason of the tool's.
+_PROBE_SECONDS = 5.0
+
+
+class McpOptions(BaseModel):
+    """The tools of an MCP server."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
+
+    command: tuple[str, ...] = ()
+    """A server to start, with its arguments, spoken to over stdio: `[python, server.py]`. It runs in the recipe's
+    folder; `python` is the one that runs mentor-kit."""
+    url: str | None = None
+    """A server that runs already, spoken to over HTTP: `http://localhost:8000/mcp`."""
+    headers: dict[str, str] = {}
+    """HTTP headers, such as `Authorization: Bearer ${env:TOKEN}`."""
+    environment: dict[str, str] = {}
+    """Environment variables for the command; of the trainer's own it sees only PATH, HOME and the like."""
+    tools: tuple[str, ...] = ()
+    """Which of the server's tools; all if left out."""
+    state: Literal["shared", "episode"] = "shared"
+    """shared: all episodes use the same servers. episode: each has a connection (a server, with `command`) of its
+    own."""
+    workers: int = Field(default=1, gt=0)
+    """How many calls run side by side; with `command` each is a server of its own."""
+    limits: Limits = Limits(seconds=30.0)
+    """What one call may use; memory is that of client and server, each."""
+
+    @model_validator(mode="after")
+    def _one_way(self) -> Self:
+        if bool(self.command) == bool(self.url):
+            raise ValueError("give either `command` (a server to start) or `url` (one that runs already)")
+        if self.command and self.headers:
+            raise ValueError("`headers` are for a `url`; a command gets `environment`")
+        return self
+
+
+def build(options: McpOptions, context: BuildContext) -> IsolatedTools:
+    """The tools, with the first connection made.
+
+    Raises:
+        PluginError: the server cannot be reached, or lacks a tool.
+    """
+    folder = context.recipe_folder.resolve()
+    command = [sys.executable if word == "python" and not index else word for index, word in enumerate(options.command)]
+    setup = {"command": command, "url": options.url, "headers": options.headers, "environment": options.environment}
+    server = options.url or " ".join(options.command)
+    try:
+        runner = Runner(
+            f"{__name__}:serve",
+            {**setup, "folder": str(folder), "seconds": options.limits.start_seconds},
+            limits=options.limits,
+            workers=options.workers,
+            folder=folder,
+        )
+    except ToolError as error:
+        raise PluginError(
+            f"tools mcp: no connection to {server!r}: {error}",
+            hint="start the server by hand to see what it says; `url` ends in the server's path, often /mcp",
+        ) from None
+    return IsolatedTools(runner, tools_of(_chosen(runner, options, server)), own_process=options.state == "episode")
+
+
+def _chosen(runner: Runner, options: McpOptions, server: str) -> list[Json]:
+    offered = {one["name"]: one for one in runner.catalogue}
+    for name in options.tools:
+        if name not in offered:
+            runner.close()
+            raise PluginError(
+                f"tools mcp: the server {server!r} has no tool {name!r}{did_you_mean(name, offered)}",
+                hint=f"it has: {', '.join(offered)}",
+            )
+    return [offered[name] for name in options.tools or offered]
+
+
+def serve(setup: Mapping[str, Json]) -> Connection:
+    """In the worker: a connection as a program."""
+    return Connection(setup)
+
+
+class Connection:
+    """A `mentor_kit_tools.worker.Program` that hands calls on to an MCP server."""
+
+    def __init__(self, setup: Mapping[str, Json]) -> None:
+        self._setup = setup
+        self._loop = asyncio.new_event_loop()
+        threading.Thread(target=self._loop.run_forever, daemon=True, name="mcp").start()
+        self._link = self._connect()
+        self.catalogue: Json = self._do(self._link.catalogue(), float(setup["seconds"]))
+
+    def call(self, name: str, arguments: Mapping[str, Json]) -> Any:
+        if self._link.gone:
+            self._do(self._link.close(), _PROBE_SECONDS)
+            self._link = self._connect()
+        return self._do(self._link.call(name, dict(arguments)), None)
+
+    def _connect(self) -> _Link:
+        link = _Link(self._setup)
+        self._do(link.open(), float(self._setup["seconds"]))
+        return link
+
+    def _do(self, work: Coroutine[Any, Any, Any], seconds: float | None) -> Any:
+        done: Future[Any] = asyncio.run_coroutine_threadsafe(work, self._loop)
+        return done.result(seconds)
+
+
+class _Link:
+    """An open client; all of it happens in one event loop, and opening and closing in one task, as anyio wants."""
+
+    def __init__(self, setup: Mapping[str, Json]) -> None:
+        self._setup = setup
+        self._client: Any = None
+        self._keeper: asyncio.Task[None] | None = None
+        self.gone = False
+
+    async def open(self) -> None:
+        opened: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._keeper = asyncio.create_task(self._keep(opened))
+        await opened
+
+    async def close(self) -> None:
+        """Let go of the client, and of the server it started."""
+        if self._keeper is not None:
+            self._keeper.cancel()
+            await asyncio.wait([self._keeper])
+
+    async def catalogue(self) -> list[Json]:
+        tools, cursor = [], None
+        while True:
+            page = await self._client.list_tools(cursor=cursor)
+            tools += page.tools
+            cursor = page.next_cursor
+            if cursor is None:
+                return [_described(tool) for tool in tools]
+
+    async def call(self, name: str, arguments: dict[str, Json]) -> str:
+        try:
+            result = await self._client.call_tool(name, arguments)
+        except Exception as error:  # noqa: BLE001 (whatever it is, it becomes the call's failure)
+            if not await self._answers():
+                self.gone = True
+                raise ToolError(f"the server of this tool is gone: {error or type(error).__name__}") from None
+            raise ToolError(str(error) or type(error).__name__) from None
+        text = readable(result)
+        if result.is_error:
+            raise ToolError(text or "the tool failed, and did not say why")
+        return text
+
+    async def _answers(self) -> bool:
+        """Whether the server still says anything."""
+        try:
+            await asyncio.wait_for(self._client.list_tools(cache_mode="bypass"), _PROBE_SECONDS)
+        except Exception:  # noqa: BLE001 (whatever it is, the connection is of no more use)
+            return False
+        return True
+
+    async def _keep(self, opened: asyncio.Future[None]) -> None:
+        try:
+            async with _transport_client(self._setup) as self._client:
+                opened.set_result(None)
+                await asyncio.Event().wait()
+        except BaseException as error:
+            self.gone = True
+            if opened.done():
+                raise
+            opened.set_exception(ToolError(_innermost(error)))
+
+
+def _transport_client(setup: Mapping[str, Json]) -> Any:
+    """An MCP client for the server, not open yet."""
+    from mcp import Client, StdioServerParameters
+
+    if setup["url"] is None:
+        # the tether ends the server with this process, which may be killed at any moment
+        tether = ["-P", "-m", "mentor_kit_tools.tether", *setup["command"]]
+        parameters = StdioServerParameters(
+            command=sys.executable, args=tether, env=dict(setup["environment"]), cwd=Path(str(setup["folder"]))
+        )
+        return Client(parameters)
+    if not setup["headers"]:
+        return Client(str(setup["url"]))
+    import httpx2
+    from mcp.client.streamable_http import streamable_http_client
+
+    # a server may hold an answer back for long; the worker's own limit ends a call
+    http = httpx2.AsyncClient(headers=dict(setup["headers"]), timeout=httpx2.Timeout(30.0, read=None))
+    return Client(streamable_http_client(str(setup["url"]), http_client=http))
+
+
+def readable(result: Any) -> str:
+    """What the model reads of a result: its texts; structured content where there is no text; a word for the rest."""
+    blocks: Sequence[Any] = result.content or ()
+    parts = [_block(block) for block in blocks]
+    if not parts and result.structured_content is not None:
+        return json.dumps(result.structured_content, ensure_ascii=False)
+    return "\n".join(parts)
+
+
+def _block(block: Any) -> str:
+    if block.type == "text":
+        return str(block.text)
+    if block.type == "resource" and hasattr(block.resource, "text"):
+        return str(block.resource.text)
+    if block.type == "resource_link":
+        return f"[{block.name}: {block.uri}]"
+    return f"[{block.type}]"
+
+
+def _described(tool: Any) -> Json:
+    return {"name": tool.name, "description": tool.description or "", "parameters": tool.input_schema}
+
+
+def _innermost(error: BaseException) -> str:
+    """The first cause in a group of errors, as anyio gives them."""
+    while isinstance(error, BaseExceptionGroup):
+        error = error.exceptions[0]
+    text = str(error)
+    return f"{type(error).__name__}: {text}" if text else type(error).__name__

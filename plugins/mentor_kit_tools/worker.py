@@ -1,0 +1,192 @@
+"""The inside of a worker process: loads a program, then answers one request after the other.
+
+Started as `python -m mentor_kit_tools.worker REQUESTS REPLIES`, with the numbers of two pipes. A frame is
+eight bytes of length and then JSON. The first request loads the program; every later one is a call:
+
+    {"id": 0, "program": "package.module:function", "setup": {…}, "limits": {…}}  ->  {"id": 0, "value": catalogue}
+    {"id": 1, "name": "add", "arguments": {"a": 1}}   ->  {"id": 1, "value": 3}
+                                                      or  {"id": 1, "error": "division by zero", "memory": false}
+
+Nothing here trusts the tool to come back: whoever started the process watches it from outside.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import importlib
+import inspect
+import json
+import os
+import resource
+import signal
+import sys
+import threading
+from collections.abc import Mapping
+from typing import Any, Protocol
+
+from mentor_kit.record import Json
+from mentor_kit.tool import ToolError
+
+LENGTH_BYTES = 8
+_PAGE = resource.getpagesize()
+_OUT_OF_MEMORY = "the tool ran out of memory"
+
+
+class Program(Protocol):
+    """What runs in a worker; made by a function `(setup) -> Program` that the first request names."""
+
+    @property
+    def catalogue(self) -> Json:
+        """What the other side should know once the program is loaded, such as the tools' schemas."""
+        ...
+
+    def call(self, name: str, arguments: Mapping[str, Json]) -> Any:
+        """The value of a call; whatever it raises is a failed call. May be awaitable."""
+        ...
+
+
+def main(requests: int, replies: int) -> None:
+    """Serve until the other side is gone."""
+    own = os.getpid()
+    _die_with(os.getppid())
+    program: Program | None = None
+    cpu_seconds = 0
+    while (frame := _read(requests)) is not None:
+        request = json.loads(frame)
+        try:
+            if program is None:
+                limits = request["limits"]
+                _limit(limits)
+                cpu_seconds = int(limits["cpu_seconds"])
+                program = _load(request["program"], request["setup"])
+                reply = _reply(request["id"], program.catalogue, limit=0)
+            else:
+                _limit_cpu(cpu_seconds)
+                value = _value(program, request["name"], request["arguments"])
+                reply = _reply(request["id"], value, limit=int(request["output_bytes"]))
+        except MemoryError:
+            reply = _failure(request["id"], _OUT_OF_MEMORY, memory=True)
+        except BaseException as error:  # noqa: BLE001 (a tool may raise anything, even SystemExit: its call failed)
+            reply = _failure(request["id"], _reason(error))
+        if os.getpid() != own:
+            os._exit(0)  # a child that the tool forked, and that came back into this loop
+        _flush()
+        _write(replies, reply)
+
+
+def _value(program: Program, name: str, arguments: Mapping[str, Json]) -> Any:
+    value = program.call(name, arguments)
+    return asyncio.run(_awaited(value)) if inspect.isawaitable(value) else value
+
+
+async def _awaited(value: Any) -> Any:
+    return await value
+
+
+def _load(name: str, setup: Json) -> Program:
+    module, _, function = name.partition(":")
+    program: Program = getattr(importlib.import_module(module), function)(setup)
+    return program
+
+
+def _reply(number: int, value: Any, *, limit: int) -> bytes:
+    """The frame for a value; raises `ToolError` if it is larger than `limit` bytes (0 for no limit)."""
+    from pydantic_core import to_jsonable_python
+
+    text = json.dumps({"id": number, "value": to_jsonable_python(value, fallback=str)}).encode()
+    if limit and len(text) > limit:
+        raise ToolError(f"the result is larger than {limit >> 10} KiB")
+    return text
+
+
+def _failure(number: int, reason: str, *, memory: bool = False) -> bytes:
+    return json.dumps({"id": number, "error": reason[:2000], "memory": memory}).encode()
+
+
+def _reason(error: BaseException) -> str:
+    text = " ".join(str(error).split())
+    if isinstance(error, ToolError) and text:
+        return text
+    return f"{type(error).__name__}: {text}" if text else type(error).__name__
+
+
+def _limit(limits: Mapping[str, Any]) -> None:
+    _set_limit(resource.RLIMIT_CORE, 0)
+    _set_limit(resource.RLIMIT_FSIZE, int(limits["file_mb"]) << 20)
+    _set_limit(resource.RLIMIT_AS, _address_space() + (int(limits["memory_mb"]) << 20))
+
+
+def _set_limit(kind: int, value: int) -> None:
+    _, hard = resource.getrlimit(kind)
+    value = value if hard == resource.RLIM_INFINITY else min(value, hard)
+    try:
+        resource.setrlimit(kind, (value, value))
+    except (OSError, ValueError):
+        # macOS refuses limits of the address space; time is still watched from outside
+        if sys.platform.startswith("linux"):
+            raise
+
+
+def _address_space() -> int:
+    """Bytes of address space that are in use already; 0 where that cannot be read."""
+    try:
+        with open("/proc/self/statm", encoding="ascii") as file:  # noqa: PTH123 (pathlib is not needed in here)
+            return int(file.read().split()[0]) * _PAGE
+    except OSError:
+        return 0
+
+
+def _limit_cpu(seconds: int) -> None:
+    """Let this call use so much more processor time; the signal for more ends the process."""
+    used = resource.getrusage(resource.RUSAGE_SELF)
+    _, hard = resource.getrlimit(resource.RLIMIT_CPU)
+    soft = int(used.ru_utime + used.ru_stime) + seconds + 1
+    resource.setrlimit(resource.RLIMIT_CPU, (soft if hard == resource.RLIM_INFINITY else min(soft, hard), hard))
+
+
+def _die_with(parent: int) -> None:
+    """End this process, and what it started, when the one that started it is gone: a tool may hang just then."""
+
+    def watch() -> None:
+        pause = threading.Event()
+        while os.getppid() == parent:
+            pause.wait(1.0)
+        os.killpg(0, signal.SIGKILL)
+
+    threading.Thread(target=watch, daemon=True, name="watch").start()
+
+
+def _flush() -> None:
+    """What the tool printed goes out before the reply, so that it is counted to its call."""
+    for stream in (sys.stdout, sys.stderr):
+        try:
+            stream.flush()
+        except (OSError, ValueError, AttributeError):
+            continue  # the tool closed it, or put something else in its place
+
+
+def _read(pipe: int) -> bytes | None:
+    """The next frame; None when the other side is gone."""
+    length = _exactly(pipe, LENGTH_BYTES)
+    return None if length is None else _exactly(pipe, int.from_bytes(length, "big"))
+
+
+def _exactly(pipe: int, count: int) -> bytes | None:
+    parts = []
+    while count:
+        part = os.read(pipe, min(count, 1 << 20))
+        if not part:
+            return None
+        parts.append(part)
+        count -= len(part)
+    return b"".join(parts)
+
+
+def _write(pipe: int, frame: bytes) -> None:
+    rest = memoryview(len(frame).to_bytes(LENGTH_BYTES, "big") + frame)
+    while rest:
+        rest = rest[os.write(pipe, rest) :]
+
+
+if __name__ == "__main__":
+    main(int(sys.argv[1]), int(sys.argv[2]))

@@ -1,0 +1,50 @@
+"""The contract of a backend, held by full fine-tuning, by adapters, and with little room."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from float64_trainer import Float64Trainer
+from mlx_students import load
+from torch_students import Float64Twin, write_student
+
+from mentor_kit.policy import AdapterSpec, Policy
+from mentor_kit.testing.backend import BackendContract, Oracle
+from mentor_kit.testing.training import GradientContract, Trainer, TrajectoryContract
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_student(tmp_path_factory.mktemp("student"))
+
+
+@pytest.fixture(scope="module")
+def oracle(folder: Path) -> Oracle:
+    return Float64Twin(folder)
+
+
+@pytest.fixture(scope="module")
+def trainer(folder: Path) -> Trainer:
+    return Float64Trainer(folder)
+
+
+class TestMLXFullFineTuning(BackendContract, GradientContract, TrajectoryContract):
+    @pytest.fixture
+    def policy_factory(self, folder: Path) -> Callable[[int | None], Policy]:
+        return lambda budget: load(folder, token_budget=budget or 8192)
+
+
+class TestMLXAdapter(BackendContract, GradientContract):
+    @pytest.fixture
+    def policy_factory(self, folder: Path) -> Callable[[int | None], Policy]:
+        return lambda budget: load(folder, AdapterSpec(rank=4, alpha=8.0), token_budget=budget or 8192)
+
+
+class TestMLXFewSlots(BackendContract):
+    """Rows are given up and taken again all the time; prompts are prefilled in small parts."""
+
+    @pytest.fixture
+    def policy_factory(self, folder: Path) -> Callable[[int | None], Policy]:
+        return lambda budget: load(folder, token_budget=budget or 64, slots=3, prefill_chunk=4)

@@ -1,0 +1,59 @@
+"""Products and bytes, counted by hand for a small model."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from mentor_kit_torch.meter import limits
+from torch_students import load, write_student
+
+from mentor_kit.objective import Objective
+from mentor_kit.policy import Measured, OptimizerSpec, TokenCompletion, TokenGroup
+from mentor_kit.testing.backend import drive, request
+
+# two layers of width 32: projections of 32 to 32 and twice 16 and back, three matrices of 32 by 48, norms
+BODY = 2 * (2 * 32 * 32 + 2 * 32 * 16 + 3 * 32 * 48 + 2 * 32) + 32
+HEAD = 100 * 32
+PAIR = 4 * 2 * 32
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_student(tmp_path_factory.mktemp("student"))
+
+
+def test_an_updates_products(folder: Path) -> None:
+    policy = load(folder)
+    assert isinstance(policy, Measured)
+    policy.prepare(OptimizerSpec())
+    assert policy.work() == {}
+    one = np.ones(3, dtype=np.float32)
+    rows = tuple(TokenCompletion(np.array([5, 6, 7]), one, -one, 1.0) for _ in range(2))
+    policy.forward_backward([TokenGroup(np.array([1, 2, 3, 4]), rows)], Objective(preset="rloo"))
+    work = policy.work()["update"]
+    # the prompt, and two tokens of each completion: they look at themselves, and at the prompt
+    tokens, pairs = 4 + 2 * 2, 4 * 4 + 2 * (2 * 2) + 4 * 4
+    assert work.tokens == tokens
+    assert work.flops == pytest.approx(3 * (2 * BODY * tokens + PAIR * pairs + 2 * HEAD * 6))
+    assert work.seconds > 0
+
+
+def test_samplings_products_and_bytes(folder: Path) -> None:
+    policy = load(folder)
+    drive(policy.engine(), [request("a", range(1, 6), max_new_tokens=2), request("b", range(1, 5), max_new_tokens=2)])
+    work = policy.work()
+    # too little in common to be shared: two rows of five
+    assert (work["prefill"].tokens, work["decode"].tokens) == (10, 2)
+    # one pass over both rows, the longer of which has six tokens
+    assert work["decode"].flops == pytest.approx(2 * BODY * 2 + PAIR * 2 * 6 + 2 * HEAD * 2)
+    position = 2 * 2 * 16 * 4
+    assert work["decode"].bytes == pytest.approx(4 * (BODY + HEAD) + position * 2 * 6)
+
+
+def test_limits_of_this_machine() -> None:
+    found = limits(torch.device("cpu"), torch.float32)
+    assert found.flops > 1e8
+    assert found.bandwidth > 1e8
