@@ -18,7 +18,7 @@ from mentor_kit.trajectory import Trajectory
 
 HERE = Path(__file__).parent
 BAD: dict[str, tuple[ToolCall, str]] = {
-    "hang": (call("hang"), "the tool took longer than 5 s"),
+    "hang": (call("hang"), "the tool took longer than 2 s"),
     "leave": (call("leave", code=1), "the tool ended its process (exit code 1)"),
     "fill": (call("fill"), "the tool ran out of memory (more than 256 MiB)"),
     "flood": (call("flood"), "the tool printed more than 64 KiB"),
@@ -67,15 +67,20 @@ class Successor:
 
 def test_each_bad_call_is_a_failed_call_and_the_good_ones_are_unharmed() -> None:
     setup = {"module": "isolated_tools.py", "functions": [], "folder": str(HERE)}
-    limits = Limits(seconds=5.0, memory_mb=256, output_kb=64)
-    runner = Runner("mentor_kit_tools.functions:serve", setup, limits=limits, workers=3)
-    toolbox = Toolbox([IsolatedTools(runner, tools_of(runner.catalogue))])
+    patient = Limits(seconds=120.0, memory_mb=256, output_kb=64)
+    brief = patient.model_copy(update={"seconds": 2.0})
+    runners = [Runner("mentor_kit_tools.functions:serve", setup, limits=some, workers=2) for some in (brief, patient)]
+    tools = tools_of(runners[0].catalogue)
+    hang = [tool for tool in tools if tool.name == "hang"]
+    others = [tool for tool in tools if tool.name != "hang"]
+    toolbox = Toolbox([IsolatedTools(runners[0], hang), IsolatedTools(runners[1], others)])
     scenes = []
     for name in (*BAD, *map(str, range(12))):
         problem = Problem(id=name, question="?", answer=str(int(name) + 1) if name.isdigit() else "")
         scenes.append(Scene(id=name, problem=problem, tools=toolbox.tools(problem), seed=0))
     played = run_async(play(CallThenTell(), scenes, task=Successor(), toolbox=toolbox, limits=EpisodeLimits()))
-    runner.close()
+    for runner in runners:
+        runner.close()
     for trajectory in played:
         (made,) = trajectory.calls
         if trajectory.id in BAD:

@@ -28,6 +28,8 @@ HERE = Path(__file__).parent
 REGISTRY = Registry(load_plugins())
 PROBLEM = Problem(id="p", question="?", answer="")
 STDIO = ["python", "mcp_tool_server.py"]
+#: The machine may be busy.
+PATIENT = {"seconds": 120, "cpu_seconds": 60, "output_kb": 256, "start_seconds": 240}
 
 
 def built(**options: Any) -> Any:
@@ -52,7 +54,7 @@ def played(source: Any, *calls: Any) -> list[tuple[CallState, str]]:
 
 @pytest.fixture(scope="module")
 def stdio() -> Iterator[Any]:
-    source = built(command=STDIO, environment={"GIVEN": "1"}, limits={"seconds": 60, "output_kb": 256})
+    source = built(command=STDIO, environment={"GIVEN": "1"}, limits=PATIENT)
     yield source
     source.runner.close()
 
@@ -62,19 +64,21 @@ def http() -> Iterator[Any]:
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
-    with subprocess.Popen(
-        [sys.executable, str(HERE / "mcp_tool_server.py"), str(port)], stderr=subprocess.DEVNULL
-    ) as server:
+    command = [sys.executable, str(HERE / "mcp_tool_server.py"), str(port)]
+    server = subprocess.Popen(command, stderr=subprocess.DEVNULL)
+    try:
         _wait_for(port)
         url = f"http://127.0.0.1:{port}/mcp"
-        source = built(url=url, headers={"Authorization": "Bearer x"}, limits={"seconds": 60})
+        source = built(url=url, headers={"Authorization": "Bearer x"}, limits=PATIENT)
         yield source
         source.runner.close()
+    finally:
         server.kill()
+        server.wait()
 
 
 def _wait_for(port: int) -> None:
-    deadline = time.monotonic() + 90
+    deadline = time.monotonic() + 240
     while time.monotonic() < deadline:
         with socket.socket() as probe:
             if probe.connect_ex(("127.0.0.1", port)) == 0:
@@ -119,7 +123,7 @@ def test_a_server_sees_no_secrets(stdio: Any, monkeypatch: pytest.MonkeyPatch) -
 
 
 def test_a_server_that_hangs_is_ended_with_its_worker() -> None:
-    source = built(command=STDIO, limits={"seconds": 4}, tools=["hang", "number"])
+    source = built(command=STDIO, limits={**PATIENT, "seconds": 4}, tools=["hang", "number"])
     assert [tool.name for tool in source.tools(PROBLEM)] == ["hang", "number"]
     first, hung, second = played(source, call("number"), call("hang"), call("number"))
     assert hung == (CallState.FAILED, "error: the tool took longer than 4 s")
@@ -143,7 +147,7 @@ def _is_over(pid: int) -> bool:
 
 
 def test_an_episode_may_have_a_server_of_its_own() -> None:
-    source = built(command=STDIO, state="episode")
+    source = built(command=STDIO, state="episode", limits=PATIENT)
     for _ in range(2):
         assert played(source, call("keep", word="a"), call("keep", word="b"))[1] == (CallState.EXECUTED, "a b")
     source.runner.close()
@@ -155,7 +159,7 @@ def test_an_episode_may_have_a_server_of_its_own() -> None:
         ({"command": ["no-such-command-here"]}, "no connection to 'no-such-command-here'"),
         ({"command": ["python", "-c", "print('hello')"]}, "no connection to"),
         ({"url": "http://127.0.0.1:9/mcp"}, "no connection to 'http://127.0.0.1:9/mcp'"),
-        ({"command": STDIO, "tools": ["ad"]}, r"has no tool 'ad' \(did you mean 'add'\?\)"),
+        ({"command": STDIO, "limits": PATIENT, "tools": ["ad"]}, r"has no tool 'ad' \(did you mean 'add'\?\)"),
     ],
 )
 def test_a_server_that_cannot_be_used_says_why(options: dict[str, Any], reason: str) -> None:
