@@ -5,8 +5,9 @@ from __future__ import annotations
 import re
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+from pydantic import BaseModel, ConfigDict, Field, field_validator
 
+from mentor_kit.short import FromName
 from mentor_kit.slot import (
     BackendSlot,
     Fills,
@@ -49,18 +50,13 @@ class LoraOptions(Part):
     """A folder with an adapter to go on training."""
 
 
-class Adapter(Part):
+class Adapter(FromName, Part):
     """How a student is adapted."""
 
     use: Literal["lora"] = "lora"
     """The kind of adapter."""
     options: LoraOptions = Field(default=LoraOptions(), alias="with")
     """The adapter's options."""
-
-    @model_validator(mode="before")
-    @classmethod
-    def _from_name(cls, data: Any) -> Any:
-        return {"use": data} if isinstance(data, str) else data
 
 
 class Student(Part):

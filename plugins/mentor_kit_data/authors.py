@@ -22,6 +22,7 @@ from pydantic import Field, field_validator
 from mentor_kit.errors import MentorKitError
 from mentor_kit.hooks.registry import BuildContext
 from mentor_kit.record import Json
+from mentor_kit.short import one_or_several
 from mentor_kit.task import Problem
 from mentor_kit.tool import Tool
 from mentor_kit_data.checking import Check, Checking
@@ -48,12 +49,9 @@ class AuthorsOptions(Checking):
     broken: Literal["fail", "skip"] = "fail"
     """What a row that cannot be used does: end the run, or be left out with a warning; either names its place."""
 
-    @field_validator("files", mode="before")
-    @classmethod
-    def _one_or_several(cls, files: object) -> object:
-        if not isinstance(files, dict):
-            return files
-        return {split: (names,) if isinstance(names, str) else names for split, names in files.items()}
+    _one_or_several = field_validator("files", mode="before", json_schema_input_type=dict[str, str | tuple[str, ...]])(
+        one_or_several
+    )
 
 
 def build(options: AuthorsOptions, context: BuildContext) -> RowsTask:

@@ -15,6 +15,8 @@ from typing import Literal, Protocol, Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
+from mentor_kit.short import FromName
+
 #: Longer answers are wrong: no key is as long, and comparing them is work.
 LONGEST = 4096
 
@@ -32,11 +34,10 @@ class Checker(Protocol):
         ...
 
 
-class _Options(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
+_STRICT = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
 
 
-class Check(_Options):
+class Check(FromName):
     r"""How answers are compared.
 
     number: the same number, exactly: `1,234.50` is `1234.5`, `3/4` is `0.75`, `$5` is `5`, `50%` is `50`.
@@ -44,6 +45,8 @@ class Check(_Options):
     choice: the same choice: its letter (`B`, `(b)`, `B.`, `B: Rome`), or its text where the question offers choices.
     math: the same mathematics, by math-verify: `\frac12` is `0.5`, `{2, 1}` is `{1, 2}`, `x+1` is `1+x`.
     """
+
+    model_config = _STRICT
 
     use: Literal["number", "text", "choice", "math"] = "number"
     """As what answers are compared."""
@@ -55,11 +58,6 @@ class Check(_Options):
     """text: whether runs of white space count as one blank, and outer ones not at all."""
     seconds: float = Field(default=5.0, gt=0)
     """math: time a comparison may take; an answer that takes longer is wrong."""
-
-    @model_validator(mode="before")
-    @classmethod
-    def _from_name(cls, data: object) -> object:
-        return {"use": data} if isinstance(data, str) else data
 
     @model_validator(mode="after")
     def _options_belong(self) -> Self:
@@ -73,8 +71,10 @@ class Check(_Options):
 _BELONGS = {"tolerance": "number", "ignore_case": "text", "ignore_space": "text", "seconds": "math"}
 
 
-class Checking(_Options):
+class Checking(BaseModel):
     """How answers are found and compared; the base of the options of tasks."""
+
+    model_config = _STRICT
 
     check: Check = Check()
     """number, text, choice or math; or one of them with options, such as `{use: number, tolerance: 0.01}`."""

@@ -10,12 +10,13 @@ import itertools
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, ConfigDict, Field
 
 from mentor_kit.errors import UsageError, did_you_mean
 from mentor_kit.hooks.registry import BuildContext
 from mentor_kit.policy import derive_seed
 from mentor_kit.record import Json
+from mentor_kit.short import FromName
 from mentor_kit.task import IN_DOMAIN, OUT_OF_DOMAIN, TRAIN, Problem, boxed_answer
 from mentor_kit.trajectory import Trajectory
 from mentor_kit_data.checking import NumberChecker, TextChecker, read_number
@@ -26,7 +27,7 @@ _PATIENCE = 200
 _BLOCK = 1 << 20
 
 
-class Generator(BaseModel):
+class Generator(FromName):
     """One generator."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True, populate_by_name=True)
@@ -35,11 +36,6 @@ class Generator(BaseModel):
     """Such as `chain_sum`; the package's documentation shows them all."""
     config: dict[str, Json] = {}
     """The generator's own options, such as `{max_terms: 3}`."""
-
-    @model_validator(mode="before")
-    @classmethod
-    def _from_name(cls, data: Any) -> Any:
-        return {"name": data} if isinstance(data, str) else data
 
 
 class GymOptions(BaseModel):

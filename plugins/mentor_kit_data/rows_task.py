@@ -14,6 +14,7 @@ from pydantic import BaseModel, ConfigDict, Field, field_validator
 from mentor_kit.errors import DataError
 from mentor_kit.hooks.registry import BuildContext
 from mentor_kit.record import Json
+from mentor_kit.short import one_or_several
 from mentor_kit.task import TRAIN, Problem, boxed_answer
 from mentor_kit.trajectory import Trajectory
 from mentor_kit_data.checking import Checker, Checking, checker, letter_of
@@ -81,12 +82,9 @@ class RowsOptions(RowsBase):
     files: dict[str, tuple[str, ...]] = Field(min_length=1)
     """The files of every split: `train`, and others such as `in-domain`; JSONL, CSV, TSV or parquet."""
 
-    @field_validator("files", mode="before")
-    @classmethod
-    def _one_or_several(cls, files: object) -> object:
-        if not isinstance(files, dict):
-            return files
-        return {split: (names,) if isinstance(names, str) else names for split, names in files.items()}
+    _one_or_several = field_validator("files", mode="before", json_schema_input_type=dict[str, str | tuple[str, ...]])(
+        one_or_several
+    )
 
 
 def build(options: RowsOptions, context: BuildContext) -> RowsTask:

@@ -231,9 +231,8 @@ def test_progress_for_programs_is_json_lines(mentorkit: Call, monkeypatch: pytes
 def test_plugins_lists_what_is_installed(mentorkit: Call) -> None:
     code, said, _ = mentorkit("plugins")
     assert code == 0
-    assert [line.split()[:2] for line in said.splitlines()[:5]] == [
-        ["loaded", name] for name in ("math", "rewards", "stages", "teachers", "torch")
-    ]
+    names = ("data", "math", "mlx", "rewards", "stages", "teachers", "tools", "torch")
+    assert [line.split()[:2] for line in said.splitlines()[: len(names)]] == [["loaded", name] for name in names]
     _, said, _ = mentorkit("plugins", "rewards", "--json")
     found = json.loads(said)
     assert {part["name"] for part in found["parts"]} >= {"mentor", "sparse", "mentor-f1"}
