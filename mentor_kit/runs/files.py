@@ -61,8 +61,9 @@ def write_text(path: Path, text: str, *, sync: bool = True) -> None:
 def write_folder(path: Path, fill: Callable[[Path], None]) -> Path:
     """Fill a folder under a temporary name, then put it in place of the one that may be there."""
     new, old = path.with_name(NEW + path.name), path.with_name(OLD + path.name)
-    with storage_errors(path):
-        try:
+    try:
+        # what is wrong is found out before anything is cleaned up: a full disk has space again afterwards
+        with storage_errors(path):
             shutil.rmtree(new, ignore_errors=True)
             new.mkdir(parents=True)
             fill(new)
@@ -71,8 +72,9 @@ def write_folder(path: Path, fill: Callable[[Path], None]) -> Path:
                 path.rename(old)
             new.rename(path)
             sync_folder(path.parent)
-        finally:
-            shutil.rmtree(new, ignore_errors=True)
+    finally:
+        shutil.rmtree(new, ignore_errors=True)
+        with storage_errors(path):
             _settle(old)
     return path
 

@@ -17,7 +17,18 @@ from run_helpers import Counter, demonstration, scored
 from mentor_kit.errors import DataError, Interrupted, MentorKitError, UsageError
 from mentor_kit.hooks import hookimpl, specs
 from mentor_kit.hooks.loader import Plugins
-from mentor_kit.runs import Checkpoints, Event, Keep, RecordOptions, Run, RunFolder, RunRecorder, StopSignal, Watchers
+from mentor_kit.runs import (
+    Checkpoints,
+    Event,
+    Keep,
+    RecordOptions,
+    Run,
+    RunFolder,
+    RunRecorder,
+    StopSignal,
+    Watchers,
+    files,
+)
 from mentor_kit.stage import StageContext
 
 STAGES = ("0-sft", "1-grpo")
@@ -132,6 +143,19 @@ def test_the_newest_is_newest_whatever_the_stages_are_called(tmp_path: Path) -> 
     latest = checkpoints.latest()
     assert latest is not None
     assert latest.stage == "2-x"
+
+
+def test_a_full_disk_is_told_though_the_library_does_not_and_what_filled_it_is_cleaned_up(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(target: Path) -> None:
+        (target / "half").write_text("x")
+        raise RuntimeError("unexpected pos 2680064 vs 2679952")  # as torch.save does
+
+    monkeypatch.setattr(files, "_free", lambda path: 1 << 30 if not [*tmp_path.rglob("half")] else 0)
+    with pytest.raises(MentorKitError, match="No space left"):
+        files.write_folder(tmp_path / "checkpoint", full)
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_a_checkpoint_that_fails_is_absent_and_unrecorded(folder: RunFolder, monkeypatch: pytest.MonkeyPatch) -> None:
