@@ -13,7 +13,7 @@ from mentor_kit_mlx.policy import MLXPolicy
 from mlx_students import load
 from torch_students import write_student
 
-from mentor_kit.testing.backend import drive, request
+from mentor_kit.testing.material import drive, request
 
 
 @pytest.fixture(scope="module")

@@ -16,7 +16,7 @@ from mlx_students import load, nudge_adapter, weights
 from mentor_kit.batching import micro_batches
 from mentor_kit.objective import PRESETS, Objective
 from mentor_kit.policy import AdapterSpec, OptimizerSpec, TokenGroup
-from mentor_kit.testing.backend import drive, flat, group_of, ragged_groups, request
+from mentor_kit.testing.material import drive, flat, group_of, ragged_groups, request
 
 
 @pytest.fixture(scope="module")

@@ -17,7 +17,7 @@ from torch_students import Float64Twin, write_student
 from mentor_kit.errors import DataError, UsageError
 from mentor_kit.objective import Objective
 from mentor_kit.policy import AdapterSpec, OptimizerSpec
-from mentor_kit.testing.backend import drive, flat, log_softmax, ragged_groups, request
+from mentor_kit.testing.material import drive, flat, log_softmax, ragged_groups, request
 
 GROUPS = ragged_groups(100)
 

@@ -23,7 +23,7 @@ from transformers import LlamaConfig
 
 from mentor_kit.errors import BackendError, MissingError
 from mentor_kit.policy import AdapterSpec, MemoryLoad, OptimizerSpec, StudentSpec
-from mentor_kit.testing.backend import drive, flat, log_softmax, ragged_groups, request
+from mentor_kit.testing.material import drive, flat, log_softmax, ragged_groups, request
 
 GROUPS = ragged_groups(100)
 #: What mlx-lm runs as transformers does; the others it has not, or computes otherwise.

@@ -10,7 +10,7 @@ from mlx_students import load
 from torch_students import Float64Twin
 
 from mentor_kit.api import run
-from mentor_kit.testing.backend import drive, log_softmax, request
+from mentor_kit.testing.material import drive, log_softmax, request
 
 FEWER = [
     "backend.use=mlx",

@@ -13,7 +13,7 @@ from torch_students import SHAPE, Float64Twin, load, write_student
 
 from mentor_kit.objective import Objective
 from mentor_kit.policy import OptimizerSpec, TokenGroup
-from mentor_kit.testing.backend import drive, flat, group_of, log_softmax, ragged_groups, request
+from mentor_kit.testing.material import drive, flat, group_of, log_softmax, ragged_groups, request
 
 WINDOW = 6  # shorter than the sequences below
 LAYERS = ["sliding_attention", "full_attention"]

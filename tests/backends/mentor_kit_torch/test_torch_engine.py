@@ -14,7 +14,7 @@ from mentor_kit_torch.policy import TorchPolicy
 from torch_students import Float64Twin, load, write_student
 
 from mentor_kit.errors import BackendError
-from mentor_kit.testing.backend import drive, log_softmax, request
+from mentor_kit.testing.material import drive, log_softmax, request
 
 
 @pytest.fixture(scope="module")

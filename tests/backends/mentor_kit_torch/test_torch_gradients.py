@@ -14,7 +14,7 @@ from torch_students import load, nudge_adapter, write_student
 from mentor_kit.losses import LossBatch, policy_loss, token_weights
 from mentor_kit.objective import PRESETS, Objective
 from mentor_kit.policy import AdapterSpec, OptimizerSpec, TokenCompletion, TokenGroup
-from mentor_kit.testing.backend import changed, ragged_groups
+from mentor_kit.testing.material import changed, ragged_groups
 
 
 @pytest.fixture(scope="module")

@@ -15,7 +15,7 @@ from transformers import AutoModelForCausalLM
 from mentor_kit.errors import DataError, UsageError
 from mentor_kit.objective import Objective
 from mentor_kit.policy import AdapterSpec, OptimizerSpec
-from mentor_kit.testing.backend import drive, flat, log_softmax, ragged_groups, request
+from mentor_kit.testing.material import drive, flat, log_softmax, ragged_groups, request
 
 GROUPS = ragged_groups(100)
 

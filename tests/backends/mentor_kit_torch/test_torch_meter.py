@@ -12,7 +12,7 @@ from torch_students import load, write_student
 
 from mentor_kit.objective import Objective
 from mentor_kit.policy import Measured, OptimizerSpec, TokenCompletion, TokenGroup
-from mentor_kit.testing.backend import drive, request
+from mentor_kit.testing.material import drive, request
 
 # two layers of width 32: projections of 32 to 32 and twice 16 and back, three matrices of 32 by 48, norms
 BODY = 2 * (2 * 32 * 32 + 2 * 32 * 16 + 3 * 32 * 48 + 2 * 32) + 32
