@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import ast
+import io
 import json
 import re
+import tokenize
 import warnings
+from itertools import pairwise
+from keyword import iskeyword
 
 from mentor_kit.chat.calls import MAX_DEPTH, CallError, call_of, read_json, skip_space
 from mentor_kit.chat.markup import Syntax
@@ -19,6 +23,8 @@ _LITERAL = re.compile(r"[^\s,\]}]{1,400}")
 
 #: Longer lists of calls are refused before Python's own parser sees them.
 _LONGEST = 20_000
+#: A letter that names of arguments do not end with.
+_MARK = "ˌ"
 
 
 def _gemma(text: str, start: int) -> tuple[list[ToolCall], int]:
@@ -121,9 +127,26 @@ def _python(written: str) -> ast.expr:
         raise CallError(f"calls of more than {_LONGEST} characters")
     try:
         with warnings.catch_warnings(action="ignore"):
-            return ast.parse(written, mode="eval").body
-    except (SyntaxError, ValueError, RecursionError, MemoryError):
+            return ast.parse(_without_keywords(written), mode="eval").body
+    except (SyntaxError, ValueError, RecursionError, MemoryError, tokenize.TokenError):
         raise CallError("not valid: expected [name(key='value'), …]") from None
+
+
+def _without_keywords(written: str) -> str:
+    """The calls with a mark behind each argument that is called as a word of Python's grammar is (`from=1`)."""
+    lines = list(io.StringIO(written))
+    tokens = list(tokenize.generate_tokens(iter(lines).__next__))
+    for token, following in reversed(list(pairwise(tokens))):
+        if token.type == tokenize.NAME and iskeyword(token.string) and following.string == "=":
+            row, column = token.end
+            line = lines[row - 1]
+            lines[row - 1] = line[:column] + _MARK + line[column:]
+    return "".join(lines)
+
+
+def _unmarked(name: str) -> str:
+    plain = name.removesuffix(_MARK)
+    return plain if iskeyword(plain) else name
 
 
 def _python_call(node: ast.expr, raw: str) -> ToolCall:
@@ -131,9 +154,10 @@ def _python_call(node: ast.expr, raw: str) -> ToolCall:
         raise CallError("a call is name(key='value'), with every argument by name")
     arguments: dict[str, Json] = {}
     for keyword in node.keywords:
-        if keyword.arg is None or keyword.arg in arguments:
+        name = _unmarked(keyword.arg or "")
+        if not name or name in arguments:
             raise CallError("an argument without a name, or given twice")
-        arguments[keyword.arg] = _literal(keyword.value)
+        arguments[name] = _literal(keyword.value)
     return call_of({"name": _dotted(node.func), "arguments": arguments}, raw)
 
 

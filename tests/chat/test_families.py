@@ -195,6 +195,14 @@ QUICK = settings(max_examples=15, deadline=None, suppress_health_check=list(Heal
 
 
 @pytest.mark.parametrize("sample", KINDS.values(), ids=KINDS)
+def test_arguments_may_be_called_as_words_of_some_grammar_are(sample: Sample):
+    chat = format_of(sample.name)
+    values = {"from": 1, "as": "two words", "class": 3.5, "None": 4}
+    (heard,) = chat.parse(chat.render_turn(assistant(calls=[call("travel", **values)]))).tool_calls
+    assert (heard.name, heard.arguments) == ("travel", values)
+
+
+@pytest.mark.parametrize("sample", KINDS.values(), ids=KINDS)
 def test_simple_calls_are_always_read_back(sample: Sample):
     chat = format_of(sample.name)
 
