@@ -50,6 +50,14 @@ class LossTerms:
     maxima: dict[str, Array]
 
 
+def combined(found: Sequence[LossTerms], tokens: int) -> dict[str, float]:
+    """The metrics of all micro-batches of an update: means over its trained `tokens`, and maxima."""
+    if not found:
+        return {}
+    means = {name: sum(float(terms.sums[name]) for terms in found) / max(tokens, 1) for name in found[0].sums}
+    return means | {name: max(float(terms.maxima[name]) for terms in found) for name in found[0].maxima}
+
+
 def policy_loss(xp: Any, objective: Objective, batch: LossBatch) -> LossTerms:
     """The scalar loss to minimise, and its metrics.
 

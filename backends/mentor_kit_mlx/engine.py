@@ -20,7 +20,7 @@ from collections.abc import Sequence
 import mlx.core as mx
 import numpy as np
 
-from mentor_kit.errors import BackendError
+from mentor_kit.inputs import check_request
 from mentor_kit.policy import Completion, SampleRequest, uniforms
 from mentor_kit_mlx.cache import RowCache
 from mentor_kit_mlx.head import Head
@@ -69,20 +69,7 @@ class MLXEngine:
         return bool(self._queue or self._finished) or any(row.request is not None for row in self._rows)
 
     def submit(self, request: SampleRequest) -> None:
-        count = len(request.context)
-        if not count or request.max_new_tokens < 1:
-            raise BackendError(f"request {request.id} has no {'context' if not count else 'token to sample'}")
-        if not 0 <= min(request.context) <= max(request.context) < self._head.vocabulary:
-            raise BackendError(
-                f"request {request.id}: a token id is outside the model's vocabulary of {self._head.vocabulary}",
-                hint="check that tokenizer and model belong together",
-            )
-        if count + 1 > self._context:
-            raise BackendError(
-                f"request {request.id}: {count} tokens of context leave no room to speak in a context of "
-                f"{self._context}",
-                hint="shorten the prompt, or raise `backend.max_context` if the model allows it",
-            )
+        check_request(request, vocabulary=self._head.vocabulary, context=self._context)
         self.room.check(f"request {request.id}", 1, self._longest(request))
         self._queue.append((self._submitted, request))
         self._submitted += 1

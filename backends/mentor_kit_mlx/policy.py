@@ -13,7 +13,8 @@ import numpy as np
 
 from mentor_kit.batching import MicroBatch, micro_batches
 from mentor_kit.errors import BackendError, UsageError
-from mentor_kit.losses import LossTerms
+from mentor_kit.inputs import check_groups
+from mentor_kit.losses import LossTerms, combined
 from mentor_kit.objective import Objective
 from mentor_kit.policy import (
     Floats,
@@ -126,7 +127,7 @@ class MLXPolicy:
             loss=sum(float(terms.loss) for terms in found),
             tokens=tokens,
             sequences=sequences,
-            values=_values(found, tokens),
+            values=combined(found, tokens),
         )
 
     def optimizer_step(self, learning_rate: float) -> StepMetrics:
@@ -230,27 +231,7 @@ class MLXPolicy:
         self._engine.drop(version)
 
     def _check(self, groups: Sequence[TokenGroup]) -> None:
-        for group in groups:
-            longest = len(group.prompt_ids) + max((len(c.ids) for c in group.completions), default=0)
-            if longest > self._context:
-                raise BackendError(f"a sequence of {longest} tokens exceeds the context of {self._context}")
-            if not len(group.prompt_ids):
-                raise BackendError("a group has an empty prompt: nothing predicts its first token")
-            for ids in (group.prompt_ids, *(c.ids for c in group.completions)):
-                if len(ids) and not 0 <= int(ids.min()) <= int(ids.max()) < self.head.vocabulary:
-                    raise BackendError(
-                        f"a token id is outside the model's vocabulary of {self.head.vocabulary}",
-                        hint="check that tokenizer and model belong together",
-                    )
-
-
-def _values(found: Sequence[LossTerms], tokens: int) -> dict[str, float]:
-    """Metrics over all micro-batches: means over tokens, and maxima."""
-    names = found[0].sums if found else {}
-    means = {name: sum(float(terms.sums[name]) for terms in found) / max(tokens, 1) for name in names}
-    return means | {
-        name: max(float(terms.maxima[name]) for terms in found) for name in (found[0].maxima if found else {})
-    }
+        check_groups(groups, vocabulary=self.head.vocabulary, context=self._context)
 
 
 def _longest_context(model: Any, config: Config, options: MLXOptions) -> int:

@@ -19,6 +19,7 @@ import torch
 from torch import Tensor
 
 from mentor_kit.errors import BackendError
+from mentor_kit.inputs import check_request
 from mentor_kit.policy import Completion, SampleRequest, uniforms
 from mentor_kit_torch.attending import attending
 from mentor_kit_torch.cache import SlotCache, causal_mask
@@ -79,20 +80,7 @@ class TorchEngine:
         return bool(self._queue or self._finished) or self._rows.busy
 
     def submit(self, request: SampleRequest) -> None:
-        count = len(request.context)
-        if not count or request.max_new_tokens < 1:
-            raise BackendError(f"request {request.id} has no {'context' if not count else 'token to sample'}")
-        if not 0 <= min(request.context) <= max(request.context) < self._head.vocabulary:
-            raise BackendError(
-                f"request {request.id}: a token id is outside the model's vocabulary of {self._head.vocabulary}",
-                hint="check that tokenizer and model belong together",
-            )
-        if count + 1 > self._context:
-            raise BackendError(
-                f"request {request.id}: {count} tokens of context leave no room to speak in a context of "
-                f"{self._context}",
-                hint="shorten the prompt, or raise `backend.max_context` if the model allows it",
-            )
+        check_request(request, vocabulary=self._head.vocabulary, context=self._context)
         self._queue.append((self._submitted, request))
         self._submitted += 1
 

@@ -1,0 +1,55 @@
+"""What every backend refuses before its model sees it: requests and groups that no model of that size could take."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from mentor_kit.errors import BackendError
+from mentor_kit.policy import SampleRequest, TokenGroup
+
+
+def check_request(request: SampleRequest, *, vocabulary: int, context: int) -> None:
+    """Refuse what cannot be sampled.
+
+    Args:
+        request: about to be queued.
+        vocabulary: the number of tokens the model knows.
+        context: the longest context in tokens.
+
+    Raises:
+        BackendError: it has no context or no token to sample, or does not fit the vocabulary or the context.
+    """
+    count = len(request.context)
+    if not count or request.max_new_tokens < 1:
+        raise BackendError(f"request {request.id} has no {'context' if not count else 'token to sample'}")
+    if not 0 <= min(request.context) <= max(request.context) < vocabulary:
+        raise _outside(f"request {request.id}: a token id", vocabulary)
+    if count + 1 > context:
+        raise BackendError(
+            f"request {request.id}: {count} tokens of context leave no room to speak in a context of {context}",
+            hint="shorten the prompt, or raise `backend.max_context` if the model allows it",
+        )
+
+
+def check_groups(groups: Sequence[TokenGroup], *, vocabulary: int, context: int) -> None:
+    """Refuse what cannot be trained on; arguments as for `check_request`.
+
+    Raises:
+        BackendError: a prompt is empty, or a group does not fit the vocabulary or the context.
+    """
+    for group in groups:
+        longest = len(group.prompt_ids) + max((len(c.ids) for c in group.completions), default=0)
+        if longest > context:
+            raise BackendError(f"a sequence of {longest} tokens exceeds the context of {context}")
+        if not len(group.prompt_ids):
+            raise BackendError("a group has an empty prompt: nothing predicts its first token")
+        for ids in (group.prompt_ids, *(c.ids for c in group.completions)):
+            if len(ids) and not 0 <= int(ids.min()) <= int(ids.max()) < vocabulary:
+                raise _outside("a token id", vocabulary)
+
+
+def _outside(what: str, vocabulary: int) -> BackendError:
+    return BackendError(
+        f"{what} is outside the model's vocabulary of {vocabulary}",
+        hint="check that tokenizer and model belong together",
+    )
