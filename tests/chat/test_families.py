@@ -316,7 +316,8 @@ def outputs(sample: Sample) -> st.SearchStrategy[str]:
     return good | spoiled | mixed
 
 
-def meet_anything(sample: Sample, examples: int) -> None:
+def meet_anything(sample: Sample, examples: int) -> set[CallState]:
+    """The states that calls met on the way."""
     parser = format_of(sample.name).parser
     met: set[CallState] = set()
 
@@ -332,19 +333,20 @@ def meet_anything(sample: Sample, examples: int) -> None:
             Message.from_json(assistant(message.content, reasoning=message.reasoning, calls=[ran]).to_json())
 
     check()
-    assert met == set(CallState) - {CallState.VALID}  # a valid call is run, and never stays valid
+    return met
 
 
 @pytest.mark.parametrize("sample", KINDS.values(), ids=KINDS)
 def test_whatever_a_model_writes(sample: Sample):
-    meet_anything(sample, 150)
+    assert CallState.EXECUTED in meet_anything(sample, 150)
 
 
 @pytest.mark.slow
 @pytest.mark.timeout(1800)
 @pytest.mark.parametrize("sample", KINDS.values(), ids=KINDS)
 def test_ten_thousand_outputs(sample: Sample):
-    meet_anything(sample, 10_000)
+    # a valid call is run, and never stays valid
+    assert meet_anything(sample, 10_000) == set(CallState) - {CallState.VALID}
 
 
 @pytest.mark.parametrize("template", ["gemma3", "phi3_5", "deepseekv3", "llama3"])
