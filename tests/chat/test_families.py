@@ -317,7 +317,7 @@ def outputs(sample: Sample) -> st.SearchStrategy[str]:
 
 
 def meet_anything(sample: Sample, examples: int) -> set[CallState]:
-    """The states that calls met on the way."""
+    """Has the family's parser read made-up outputs, runs what comes out, and gives the states that calls met."""
     parser = format_of(sample.name).parser
     met: set[CallState] = set()
 
