@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from torch import Tensor
 
@@ -18,6 +18,8 @@ class Prefix:
     cache: SlotCache
     """Holds the beginning in its first row."""
     length: int
+    _bias: list[Tensor] = field(default_factory=list, init=False)
+    """What the rows' mask comes to, as it is the same for all layers of a pass."""
 
     def attend(
         self, layer: int, query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None, scale: float
@@ -28,9 +30,10 @@ class Prefix:
         begin = held.keys[:1, :, : self.length], held.values[:1, :, : self.length]
         common, common_lse = kernels.attend(fold(query, heads), *begin, scale)
         # the query heads of a key's stand below each other, so that keys are read once
-        repeat = query.shape[1] // heads
+        if not self._bias:
+            self._bias.append(kernels.bias_of(mask.repeat(1, 1, query.shape[1] // heads, 1), query.dtype))
         grouped = query.reshape(len(query), heads, -1, query.shape[-1])
-        own, own_lse = kernels.attend_masked(grouped, key, value, scale, mask.repeat(1, 1, repeat, 1))
+        own, own_lse = kernels.attend(grouped, key, value, scale, bias=self._bias[0])
         parts = [
             (own.reshape(query.shape), own_lse.reshape(query.shape[:3])),
             (unfold(common, query.shape), unfold(common_lse, query.shape)),
