@@ -53,7 +53,7 @@ class Layout:
 def attend(query: Tensor, key: Tensor, value: Tensor, layout: Layout, scale: float) -> Tensor:
     """(1, H, M, D) from packed queries (1, H, M, D), keys and values (1, K, M, D) with K dividing H."""
     out: Tensor = TreeAttention.apply(*map(_by_token, (query, key, value)), layout, scale)  # type: ignore[no-untyped-call]
-    return out.transpose(0, 1).unsqueeze(0)
+    return _by_head(out)
 
 
 class TreeAttention(torch.autograd.Function):
@@ -62,8 +62,8 @@ class TreeAttention(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, query: Tensor, key: Tensor, value: Tensor, layout: Layout, scale: float) -> Tensor:
         """(M, H, D)."""
-        states = query, key, value
-        out, lse = torch.empty_like(query), query.new_empty(query.shape[:2], dtype=torch.float32)
+        states = query.contiguous(), key.contiguous(), value.contiguous()
+        out, lse = torch.empty_like(states[0]), query.new_empty(query.shape[:2], dtype=torch.float32)
         for rows in layout.rows:
             part, part_lse = rows.attend(states, scale)
             out.index_copy_(0, rows.places, part)
@@ -105,35 +105,29 @@ class TreeAttention(torch.autograd.Function):
 
 
 def _attend(span: Span, states: States, scale: float) -> Part:
+    """(m, H, D) and (m, H)."""
     out, lse = kernels.attend(*_block(span, states), scale, causal=span.causal)
-    return _ungrouped(out), _ungrouped(lse)
+    return _by_token(out), _by_token(lse)
 
 
 def _gradients(span: Span, grad: Tensor, states: States, merged: Part, scale: float) -> States:
-    heads = states[1].shape[1]
-    given, out, lse = (_grouped(part[span.queries], heads) for part in (grad, *merged))
+    given, out, lse = (_by_head(part[span.queries]) for part in (grad, *merged))
     found = kernels.gradients(given, *_block(span, states), (out, lse), scale, causal=span.causal)
-    return _ungrouped(found[0]), found[1].sum(dim=0).transpose(0, 1), found[2].sum(dim=0).transpose(0, 1)
-
-
-def _block(span: Span, states: States) -> States:
-    """A span's queries by query head of a key's, (H / K, K, m, D), and its keys and values; nothing is copied."""
-    query, key, value = states
-    heads = key.shape[1]
-    queries = _grouped(query[span.queries], heads)
-    keys, values = (part[span.keys].transpose(0, 1).expand(len(queries), -1, -1, -1) for part in (key, value))
+    queries, keys, values = map(_by_token, found)
     return queries, keys, values
 
 
-def _grouped(states: Tensor, heads: int) -> Tensor:
-    """(m, H, …) as (H / heads, heads, m, …): a row of the batch for each query head of a key's."""
-    return states.unflatten(1, (heads, -1)).movedim((2, 1), (0, 1))
+def _block(span: Span, states: States) -> States:
+    """A span's queries, and the keys and values they see; nothing is copied."""
+    query, key, value = states
+    return _by_head(query[span.queries]), _by_head(key[span.keys]), _by_head(value[span.keys])
 
 
-def _ungrouped(states: Tensor) -> Tensor:
-    """The inverse of `_grouped`."""
-    return states.movedim(2, 0).transpose(1, 2).flatten(1, 2)
+def _by_head(states: Tensor) -> Tensor:
+    """(m, H, …) as (1, H, m, …)."""
+    return states.transpose(0, 1).unsqueeze(0)
 
 
 def _by_token(states: Tensor) -> Tensor:
-    return states[0].transpose(0, 1).contiguous()
+    """The inverse of `_by_head`."""
+    return states[0].transpose(0, 1)

@@ -87,7 +87,8 @@ class Rows:
     """(m,): which of the n * t own tokens are no padding."""
     places: Tensor
     """(m,): their packed places."""
-    _biases: dict[int, Tensor] = field(default_factory=dict, init=False, repr=False)
+    _biases: list[Tensor] = field(default_factory=list, init=False, repr=False)
+    """The bias, once it was needed."""
 
     @staticmethod
     def of(nodes: list[Node], chains: Chains, device: torch.device) -> Rows:
@@ -118,9 +119,7 @@ class Rows:
     def attend(self, states: States, scale: float) -> Part:
         """What the rows' own tokens get: (m, H, D) and (m, H)."""
         query, key, value = states
-        heads = key.shape[1]
-        rows = self._queries(query, heads), self._keys(key), self._keys(value)
-        out, lse = kernels.attend(*rows, scale, bias=self._bias(query, heads))
+        out, lse = kernels.attend(self._own(query), self._keys(key), self._keys(value), scale, bias=self._bias(query))
         return self._packed(out), self._packed(lse)
 
     def gradients(
@@ -137,26 +136,23 @@ class Rows:
             copies: of keys and of values, as `Chains.zeros` makes them.
         """
         query, key, value = states
-        heads = key.shape[1]
-        hidden = self.padding.repeat(1, query.shape[1] // heads).unsqueeze(1)
-        given = self._queries(grad, heads).masked_fill_(hidden.unsqueeze(-1), 0.0)
-        out, lse = (self._queries(part, heads) for part in merged)
-        rows = self._queries(query, heads), self._keys(key), self._keys(value)
-        merged = out, lse.masked_fill_(hidden, FAR)
-        found = kernels.gradients(given, *rows, merged, scale, bias=self._bias(query, heads))
+        hidden = self.padding.unsqueeze(1)
+        # a padding token's weights and gradient vanish, so that it pulls at no key
+        given = self._own(grad).masked_fill(hidden.unsqueeze(-1), 0.0)
+        out, lse = self._own(merged[0]), self._own(merged[1]).masked_fill(hidden, FAR)
+        rows = self._own(query), self._keys(key), self._keys(value)
+        found = kernels.gradients(given, *rows, (out, lse), scale, bias=self._bias(query))
         totals[0].index_copy_(0, self.places, self._packed(found[0]))
         for total, copied, part in zip(totals[1:], copies, found[1:], strict=True):
             self._add_keys(total, copied, part.transpose(1, 2))
 
-    def _queries(self, states: Tensor, heads: int) -> Tensor:
-        """(M, H, …) as (n, heads, H / heads * t, …): the queries of a key's, query head by query head."""
-        rows = states.index_select(0, self.own).unflatten(1, (heads, -1)).unflatten(0, self.padding.shape)
-        return rows.movedim(1, 3).flatten(2, 3)
+    def _own(self, states: Tensor) -> Tensor:
+        """(M, H, …) as (n, H, t, …)."""
+        return states.index_select(0, self.own).unflatten(0, self.padding.shape).transpose(1, 2)
 
     def _packed(self, rows: Tensor) -> Tensor:
-        """The inverse of `_queries`, without padding: (m, H, …)."""
-        found = rows.unflatten(2, (-1, self.padding.shape[1])).movedim(3, 1)
-        return found.flatten(2, 3).flatten(0, 1).index_select(0, self.inside)
+        """The inverse of `_own`, without padding: (m, H, …)."""
+        return rows.transpose(1, 2).flatten(0, 1).index_select(0, self.inside)
 
     def _keys(self, states: Tensor) -> Tensor:
         """(M, K, D) as (n, K, a + t, D)."""
@@ -174,18 +170,17 @@ class Rows:
         if width:
             copied.index_add_(0, self.chain_of, gradients[:, :width])
 
-    def _bias(self, query: Tensor, heads: int) -> Tensor:
-        """(n, 1, H / heads * t, a + t): the whole chain, and a row's own tokens up to each."""
-        repeat = query.shape[1] // heads
-        if repeat in self._biases:
-            return self._biases[repeat]
+    def _bias(self, query: Tensor) -> Tensor:
+        """(n, 1, t, a + t): shows the whole chain, and a row's own tokens up to each."""
+        if self._biases:
+            return self._biases[0]
         count, width = self.padding.shape
         causal = torch.ones(width, width, dtype=torch.bool, device=query.device).tril()
         above = self.chains.inside.index_select(0, self.chain_of).unsqueeze(1).expand(-1, width, -1)
-        shown = torch.cat([above, causal.expand(count, -1, -1)], dim=2).repeat(1, repeat, 1)
+        shown = torch.cat([above, causal.expand(count, -1, -1)], dim=2)
         bias = kernels.bias_of(shown.unsqueeze(1), query.dtype)
         if bias.numel() <= LARGEST_KEPT_BIAS:
-            self._biases[repeat] = bias
+            self._biases.append(bias)
         return bias
 
 
