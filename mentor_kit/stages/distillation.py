@@ -90,7 +90,7 @@ def distilled(
 
 @dataclass(frozen=True)
 class _Row:
-    """A completion of n tokens as student and teacher see it; arrays have shape (1, n)."""
+    """A completion of n tokens as student and teacher see it; arrays have shape (1, n), and are 0 where the mask is."""
 
     completion: TokenCompletion
     student: NDArray[np.float64]
@@ -101,7 +101,9 @@ class _Row:
     @staticmethod
     def of(completion: TokenCompletion, read: Floats) -> _Row:
         old = completion.log_probs if completion.old_log_probs is None else completion.old_log_probs
-        return _Row(completion, *(np.asarray(array, np.float64)[None] for array in (old, read, completion.mask)))
+        mask = np.asarray(completion.mask, dtype=np.float64)[None]
+        student, teacher = (np.where(mask > 0, np.asarray(array, dtype=np.float64), 0.0) for array in (old, read))
+        return _Row(completion, student, teacher, mask)
 
     def distilled(self, objective: Objective) -> TokenCompletion:
         """The completion with the teacher's part in its advantages."""

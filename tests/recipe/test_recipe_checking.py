@@ -201,7 +201,7 @@ def test_rewards_are_expanded(here: Path) -> None:
 
 
 def test_grpo_needs_a_reward(here: Path) -> None:
-    with pytest.raises(RecipeError, match=r"quickstart.yaml:\d+:\d+: train: the stage `grpo` needs a reward"):
+    with pytest.raises(RecipeError, match=r"quickstart.yaml:\d+:\d+: train.0.use: the stage `grpo` needs a reward"):
         load_checked("quickstart", ["reward=null"], default_registry())
 
 
