@@ -87,3 +87,14 @@ def test_a_teacher_may_know_more() -> None:
     assert unread_tokens({"a": 0, "b": 1}, {"a": 0, "b": 1, "<think>": 2}) == []
     assert unread_tokens({"a": 0, "b": 1, "<think>": 2}, {"a": 0, "b": 1}) == ["<think>"]
     assert unread_tokens({"a": 0, "b": 1, "c": 2}, {"a": 0, "c": 1, "b": 2}) == ["b", "c"]
+
+
+def test_it_reads_on_any_backend(student: Path, tmp_path: Path) -> None:
+    pytest.importorskip("mlx_lm")
+    asked = groups(0.8)
+    other_backend = teacher("local", tmp_path, model=str(student), backend="mlx")
+    assert isinstance(other_backend, TokenTeacher)
+    pairs = zip(other_backend.log_probs(asked), reading(tmp_path, student).log_probs(asked), strict=True)
+    for mlx_rows, torch_rows in pairs:
+        for ours, theirs in zip(mlx_rows, torch_rows, strict=True):
+            np.testing.assert_allclose(ours, theirs, atol=1e-4)
