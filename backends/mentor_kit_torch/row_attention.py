@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
+import torch
 from torch import Tensor
 
 from mentor_kit_torch import kernels
@@ -30,13 +31,22 @@ class RowAttention:
         assert mask is not None
         if not self._bias:
             self._bias.append(kernels.bias_of(mask, query.dtype))
-        own = self._own(query, key, value, scale)
         if not self.length:
-            return own[0]
+            return self._alone(query, key, value, scale)
+        own = self._own(query, key, value, scale)
         held = self.beginning.layers[layer]
         begin = held.keys[:1, :, : self.length], held.values[:1, :, : self.length]
         out, lse = kernels.attend(fold(query, key.shape[1]), *begin, scale)
         return kernels.merge([own, (unfold(out, query.shape), unfold(lse, query.shape))])[0]
+
+    def _alone(self, query: Tensor, key: Tensor, value: Tensor, scale: float) -> Tensor:
+        (bias,) = self._bias
+        if query.shape[2] > 1:
+            return kernels.attend(query, key, value, scale, bias=bias)[0]
+        # plain products, as one query is too little work for a kernel of its own
+        scores = query.unflatten(1, (key.shape[1], -1)).squeeze(3) @ key.transpose(-1, -2)
+        weights = torch.softmax(scores.float() * scale + bias, dim=-1).to(value.dtype)
+        return (weights @ value).reshape(query.shape)
 
     def _own(self, query: Tensor, key: Tensor, value: Tensor, scale: float) -> Part:
         (bias,) = self._bias
