@@ -226,9 +226,10 @@ def _carry_on(loaded: LoadedRecipe, folder: RunFolder, registry: Registry, watch
         for key, stage in stages:
             if isinstance(stage, Checks) and not recorder.is_done(key):
                 stage.check(experiment)
-        for index, (key, stage) in enumerate(stages):
-            if not recorder.is_done(key):
-                stage.run(experiment, recorder.context(key, is_first=index == 0))
+        with settled_garbage():
+            for index, (key, stage) in enumerate(stages):
+                if not recorder.is_done(key):
+                    stage.run(experiment, recorder.context(key, is_first=index == 0))
         folder.write_folder("student", lambda target: experiment.export(target, "transformers"))
     return Run(folder)
 

@@ -124,8 +124,13 @@ class GRPOStage:
         _warn_of_filtered_sampling(experiment, context)
         done = begin(experiment, context, options.optimizer.spec, reference=objective.needs_reference)
         teacher = token_teacher(experiment, options.teacher) if objective.distills else None
-        position = int((context.resumed() or {}).get("position", 0))
-        stream = ProblemStream(experiment, context, position=position, shown=objective.needs_reward)
+        stream = ProblemStream(
+            experiment,
+            context,
+            position=int((context.resumed() or {}).get("position", 0)),
+            expected=options.steps * options.problems,
+            shown=objective.needs_reward,
+        )
         for step in range(done + 1, options.steps + 1):
             started = time.perf_counter()
             batch = self._play(experiment, context, stream, step)

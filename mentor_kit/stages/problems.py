@@ -11,6 +11,8 @@ from mentor_kit.task import TRAIN, Problem
 
 #: Give up when so many problems in a row have no demonstration that could be kept.
 PATIENCE = 1000
+#: Problems asked for at once, at least and at most, as tasks make them anew from the first.
+FEWEST, MOST = 256, 4096
 
 
 class ProblemStream:
@@ -22,11 +24,21 @@ class ProblemStream:
         experiment: with the task and the teacher.
         context: where demonstrations are written.
         position: where to go on.
+        expected: how many problems will be taken, about.
         shown: take only problems that the teacher, if there is one, has shown; else it is not asked.
     """
 
-    def __init__(self, experiment: Experiment, context: StageContext, *, position: int = 0, shown: bool = True) -> None:
+    def __init__(
+        self,
+        experiment: Experiment,
+        context: StageContext,
+        *,
+        position: int = 0,
+        expected: int = 0,
+        shown: bool = True,
+    ) -> None:
         self.position = position
+        self._expected = min(max(FEWEST, expected), MOST)
         self._asks = shown and experiment.teacher is not None
         self._experiment = experiment
         self._context = context
@@ -62,7 +74,7 @@ class ProblemStream:
 
     def _at(self, position: int) -> Problem:
         if position >= len(self._known) and not self._complete:
-            wanted = max(256, 2 * (position + 1))
+            wanted = max(self._expected, 2 * (position + 1))
             self._known = self._experiment.problems(TRAIN, self._experiment.seed, wanted)
             self._complete = len(self._known) < wanted
         if not self._known:
