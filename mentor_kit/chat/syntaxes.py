@@ -39,14 +39,15 @@ def _key_value_xml(text: str, start: int) -> tuple[list[ToolCall], int]:
 
 
 def _marked_name_and_json(text: str, start: int) -> tuple[list[ToolCall], int]:
-    """`[TOOL_CALLS][{json}, …]`, or `[TOOL_CALLS]name[ARGS]{json}` for each call."""
+    """`[TOOL_CALLS][{json}, …]`, or `[TOOL_CALLS]name[ARGS]{json}` for each call, in v11 with `[CALL_ID]id` behind the name."""
     place = skip_space(text, start + len("[TOOL_CALLS]"))
     if text.startswith("[", place):
         values, after = read_json(text, place)
         if not isinstance(values, list) or not values:
             raise CallError("calls are a JSON list that is not empty")
         return [call_of(value, text[start:after]) for value in values], after
-    name, place = _until(text, place, "[ARGS]")
+    named, place = _until(text, place, "[ARGS]")
+    name = named.partition("[CALL_ID]")[0]
     arguments, after = read_json(text, place)
     return [call_of({"name": name.strip(), "arguments": arguments}, text[start:after])], after
 

@@ -143,4 +143,4 @@ def test_sft_imitates_what_collect_wrote(student: str, data: Path, tmp_path: Pat
 def test_the_document_names_every_recipe() -> None:
     text = (Path(__file__).parents[3] / "docs" / "paper.md").read_text(encoding="utf-8")
     for name in [*STUDENTS, *ARMS, *REWARDS.values()]:
-        assert re.search(rf"`[\w./-]*{re.escape(name)}[\w./-]*`", text), name
+        assert re.search(rf"`[\w./…-]*{re.escape(name)}[\w./-]*`", text), name
