@@ -42,7 +42,7 @@ def check_recipe(loaded: LoadedRecipe, registry: Registry) -> None:
         RecipeError: with every fault there is, each with its place.
     """
     found = [fault for slot in slots(loaded.recipe) for fault in _faults(loaded.source, registry, *slot)]
-    if found or (found := _what_does_not_fit(loaded)):
+    if found or (found := _what_does_not_fit(loaded, registry)):
         raise RecipeFaults(found)
 
 
@@ -112,12 +112,13 @@ def _faults(source: Source, registry: Registry, kind: Kind, slot: Slot, path: Pa
             yield from _faults(source, registry, *inner)
 
 
-def _what_does_not_fit(loaded: LoadedRecipe) -> list[Fault]:
+def _what_does_not_fit(loaded: LoadedRecipe, registry: Registry) -> list[Fault]:
     """Parts that are each right, and do not go together."""
     recipe = loaded.recipe
     found: list[tuple[Path_, str]] = []
     if recipe.reward is None and any(slot.use == "grpo" for slot in recipe.train):
         found.append((("train",), "the stage `grpo` needs a reward: add `reward: {use: mentor}`"))
+    found += _exports_that_do_not_fit(recipe, registry)
     metrics = _metrics(recipe)
     best = recipe.checkpoints.best
     if metrics and best not in (None, CheckpointPlan().best, *metrics):
@@ -126,6 +127,25 @@ def _what_does_not_fit(loaded: LoadedRecipe) -> list[Fault]:
             (("checkpoints", "best"), f"no evaluation measures {best!r}{close}; there are {', '.join(metrics)}")
         )
     return faults_at(loaded.source, recipe.model_dump(by_alias=True), found)
+
+
+def _exports_that_do_not_fit(recipe: Recipe, registry: Registry) -> Iterator[tuple[Path_, str]]:
+    """Formats that the backend does not write, where it says which it does: `exports` of its options."""
+    formats = getattr(registry.parts("backends")[recipe.backend.use].options, "exports", None)
+    for index, slot in enumerate(recipe.train):
+        if slot.use != "export":
+            continue
+        format = getattr(registry.check("stages", slot), "format", None)
+        if not isinstance(format, str):
+            continue
+        if formats is not None and format not in formats:
+            known = f"there are {', '.join(formats)}"
+            wrong = (
+                f"the backend {recipe.backend.use!r} does not export {format!r}{did_you_mean(format, formats)}; {known}"
+            )
+            yield ("train", index, "with", "format"), wrong
+        elif format.endswith("adapter") and recipe.student.adapter is None:
+            yield ("train", index, "with", "format"), f"{format!r} needs an adapter: add `adapter: lora` to the student"
 
 
 def _metrics(recipe: Recipe) -> list[str]:

@@ -1,4 +1,4 @@
-"""Real servers as the teacher: `transformers serve` and `mlx_lm.server` with the tiny student, a bad network between."""
+"""Real servers as the teacher: `transformers serve` and `mlx_lm.server` with the tiny student, over a bad network."""
 
 from __future__ import annotations
 
@@ -11,7 +11,8 @@ from typing import Any
 
 import pytest
 
-sys.path[:0] = [str(Path(__file__).parent), str(Path(__file__).parents[1] / "plugins" / "mentor_kit_teachers")]
+sys.path.insert(0, str(Path(__file__).parent))
+sys.path.insert(0, str(Path(__file__).parents[1] / "plugins" / "mentor_kit_teachers"))
 import chat_servers
 import model_servers
 
