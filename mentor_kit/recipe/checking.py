@@ -135,17 +135,13 @@ def _exports_that_do_not_fit(recipe: Recipe, registry: Registry) -> Iterator[tup
     for index, slot in enumerate(recipe.train):
         if slot.use != "export":
             continue
-        format = getattr(registry.check("stages", slot), "format", None)
-        if not isinstance(format, str):
-            continue
-        if formats is not None and format not in formats:
-            known = f"there are {', '.join(formats)}"
-            wrong = (
-                f"the backend {recipe.backend.use!r} does not export {format!r}{did_you_mean(format, formats)}; {known}"
-            )
-            yield ("train", index, "with", "format"), wrong
-        elif format.endswith("adapter") and recipe.student.adapter is None:
-            yield ("train", index, "with", "format"), f"{format!r} needs an adapter: add `adapter: lora` to the student"
+        wanted = str(getattr(registry.check("stages", slot), "format", ""))
+        place: Path_ = ("train", index, "with", "format")
+        if formats is not None and wanted not in formats:
+            meant = f"{wanted!r}{did_you_mean(wanted, formats)}; there are {', '.join(formats)}"
+            yield place, f"the backend {recipe.backend.use!r} does not export {meant}"
+        elif wanted.endswith("adapter") and recipe.student.adapter is None:
+            yield place, f"{wanted!r} needs an adapter: add `adapter: lora` to the student"
 
 
 def _metrics(recipe: Recipe) -> list[str]:

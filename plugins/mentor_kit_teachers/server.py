@@ -53,7 +53,8 @@ class ServerTeacher:
 
     def account(self) -> dict[str, Json]:
         """What was asked and what it cost, for the stage's summary."""
-        return self.tally.account() | self.spending.account()
+        in_all = self.answers.spent(self.identity).cost
+        return self.tally.account() | self.spending.account() | {"cost_in_all": round(in_all, 6)}
 
     async def demonstrate(self, problems: Sequence[Problem]) -> AsyncIterator[Demonstration]:
         """Raises, once what is under way has been received and kept: `GaveUp`, `SpendingLimit`, `TeacherError`.

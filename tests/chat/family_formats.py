@@ -1,13 +1,16 @@
 """Chat formats with the families' real templates, read from the installed package `trl`.
 
-No installed package carries Mistral's, DeepSeek V3.1's and Phi-4-mini's: those below are written to the published formats,
-for the dialogues that tests lead. Where only a template is at hand, a tokenizer of bytes gets its marks as special tokens.
+No installed package carries Mistral's, DeepSeek V3.1's and Phi-4-mini's: those below are written to the published
+formats, for the dialogues that tests lead. Where only a template is at hand, a tokenizer of bytes gets its marks as
+special tokens.
+
 Slow checks take the families' own tokenizers, and Mistral's own templates, where a package has them (`own_tokenizers`).
 """
 
 from __future__ import annotations
 
 import re
+from copy import copy
 from dataclasses import dataclass, field, replace
 from functools import cache
 from importlib.util import find_spec
@@ -208,7 +211,9 @@ def template_text(name: str) -> str:
 def format_of(sample_name: str) -> ChatFormat:
     sample = next(found for found in [*SAMPLES, *OWN] if found.name == sample_name)
     if sample.tokenizer:
-        tokenizer = own_tokenizers.load(sample.tokenizer)
+        tokenizer = copy(
+            own_tokenizers.load(sample.tokenizer)
+        )  # with a template of its own, and one vocabulary for all
         tokenizer.chat_template = template_text(sample.template)
         return ChatFormat(TransformersTokenizer(tokenizer, name=sample.name, variables=sample.variables))
     return make(sample.template, sample.variables)

@@ -54,7 +54,8 @@ for name, file in files.items():
     folder = Path(target) / f"{name}-source"
     folder.mkdir(exist_ok=True)
     spm = name.endswith("spm")
-    shutil.copy(Path(mistral_common.__file__).parent / "data" / file, folder / ("tokenizer.model" if spm else "tekken.json"))
+    source = Path(mistral_common.__file__).parent / "data" / file
+    shutil.copy(source, folder / ("tokenizer.model" if spm else "tekken.json"))
     kind = LlamaTokenizerFast if spm else PreTrainedTokenizerFast
     kind.from_pretrained(folder, bos_token="<s>", eos_token="</s>").save_pretrained(Path(target) / name)
 """
@@ -76,6 +77,7 @@ PreTrainedTokenizerFast(tokenizer_object=made, eos_token=qwen.IMEND).save_pretra
 """
 
 
+@cache
 def load(name: str) -> Any:
     """transformers' tokenizer of that name."""
     from transformers import AutoTokenizer

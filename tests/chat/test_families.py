@@ -7,6 +7,7 @@ import json
 import re
 import time
 from collections.abc import Mapping
+from copy import copy
 from itertools import chain, pairwise
 from pathlib import Path
 from typing import Any
@@ -20,7 +21,7 @@ from hypothesis import strategies as st
 from mentor_kit.chat import ChatFormat, TransformersTokenizer
 from mentor_kit.chat.families import Family, add
 from mentor_kit.chat.families import families as known_families
-from mentor_kit.chat.parsing import HermesParser
+from mentor_kit.chat.parsing import HermesParser, parse
 from mentor_kit.conversation import (
     CallState,
     Message,
@@ -393,7 +394,7 @@ def meet_anything(sample: Sample, examples: int) -> set[CallState]:
     @settings(max_examples=examples, deadline=None, database=None, suppress_health_check=list(HealthCheck))
     @given(outputs(sample))
     def check(text: str) -> None:
-        message = parser.parse(text)
+        message = parse(parser, text, TOOLS)
         for made in message.tool_calls:
             assert made.state in (CallState.PARSED, CallState.MALFORMED)
             ran, told = asyncio.run(run_call(made, TOOLS, Session(), max_result_tokens=50, cut=cut_by_characters))
@@ -421,7 +422,7 @@ def test_ten_thousand_outputs(sample: Sample):
 @pytest.mark.slow
 def test_gemma_3_with_its_own_tokenizer_speaks_without_tools():
     """Its added tokens are line breaks and tags, too: none of them ends a turn."""
-    tokenizer = own_tokenizers.load("gemma3")
+    tokenizer = copy(own_tokenizers.load("gemma3"))
     tokenizer.chat_template = template_text("gemma3")
     chat = ChatFormat(TransformersTokenizer(tokenizer, name="gemma3"))
     assert [chat.tokenizer.decode([token]) for token in sorted(chat.stop_ids)] == ["<end_of_turn>"]

@@ -69,7 +69,7 @@ def model_server(kind: str, model: Path) -> Iterator[ModelServer]:
 
 
 def tiny_teacher(folder: Path) -> Path:
-    """The tiny student as a model that draws its words: `transformers serve` only does if the model's folder says so."""
+    """The tiny student as a model that draws its words, which `transformers serve` does if the folder says so."""
     target = folder / "teacher"
     shutil.copytree(TINY, target)
     settings = target / "generation_config.json"

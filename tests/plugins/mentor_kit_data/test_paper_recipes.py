@@ -1,4 +1,4 @@
-"""The paper's recipes: checked without a hub, and each run with the tiny student over five rows in the authors' format."""
+"""The paper's recipes: checked without a hub, each run with the tiny student over five rows in the authors' format."""
 
 from __future__ import annotations
 
