@@ -1,6 +1,8 @@
 """Values that a family writes bare, without quotation marks: the tool's schema says what they are.
 
-<parameter=code>75001</parameter>      a text where the parameter is a string, else a number
+    <parameter=code>75001</parameter>      a text where the parameter is a string, else a number
+
+Without the tool, what is JSON is read as JSON, and everything else is text.
 """
 
 from __future__ import annotations
@@ -46,7 +48,7 @@ def _types(schema: Json) -> set[str]:
         allowed = schema["enum"] if isinstance(schema.get("enum"), list) else [schema.get("const")]
         return set().union(*map(_names, allowed))
     named = schema.get("type")
-    found = {named} if isinstance(named, str) else set(named) if isinstance(named, list) else set()
+    found = {name for name in (named if isinstance(named, list) else [named]) if isinstance(name, str)}
     for word in ("anyOf", "oneOf"):
         choices = schema.get(word)
         found.update(*map(_types, choices if isinstance(choices, list) else ()))

@@ -267,6 +267,7 @@ BARE = [
     ("two", {"type": "integer"}, "two"),
     ('"quoted"', {"type": "string"}, '"quoted"'),
     ("7", {"type": 5, "anyOf": 3}, 7),
+    ("7", {"type": [{}, "string"]}, "7"),
 ]
 
 
