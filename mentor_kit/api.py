@@ -10,6 +10,7 @@ run.student            # a folder that transformers loads
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 from typing import Literal
@@ -19,7 +20,7 @@ from mentor_kit.bench import bench as measure
 from mentor_kit.demonstration import Demonstrations
 from mentor_kit.errors import UsageError
 from mentor_kit.hooks.registry import Registry, default_registry
-from mentor_kit.recipe.assembly import assemble, assemble_parts, build_stages
+from mentor_kit.recipe.assembly import Parts, assemble, assemble_parts, build_stages
 from mentor_kit.recipe.checking import check_recipe, load_checked
 from mentor_kit.recipe.loading import LoadedRecipe, dump_recipe, recipe_as_data
 from mentor_kit.recipe.model import Recipe
@@ -161,9 +162,10 @@ def export(
     folder = _run(run, output).folder
     loaded = check(folder.recipe, registry=registry)
     found = _checkpoint(folder, record_options(loaded.recipe), checkpoint)
-    experiment = assemble(loaded, registry)
-    experiment.policy.restore(found.policy)
-    return write_folder(target, lambda new: experiment.export(new, format))
+    with closing(assemble_parts(loaded, registry)) as parts:
+        experiment = assemble(loaded, registry, parts)
+        experiment.policy.restore(found.policy)
+        return write_folder(target, lambda new: experiment.export(new, format))
 
 
 def check(
@@ -215,8 +217,15 @@ def record_options(recipe: Recipe) -> RecordOptions:
 
 def _carry_on(loaded: LoadedRecipe, folder: RunFolder, registry: Registry, watchers: Watchers | None) -> Run:
     """Assemble, go on from the last checkpoint if there is one, and run the stages that are left."""
+    with closing(assemble_parts(loaded, registry)) as parts:
+        _run_stages(loaded, folder, registry, watchers, parts)
+    return Run(folder)
+
+
+def _run_stages(
+    loaded: LoadedRecipe, folder: RunFolder, registry: Registry, watchers: Watchers | None, parts: Parts
+) -> None:
     recipe = loaded.recipe
-    parts = assemble_parts(loaded, registry)
     stages = build_stages(recipe, registry, parts.context)
     trackers = [registry.build("trackers", slot, parts.context) for slot in recipe.trackers]
     watching = replace(watchers or Watchers(), plugins=registry.plugins, trackers=trackers)
@@ -232,7 +241,6 @@ def _carry_on(loaded: LoadedRecipe, folder: RunFolder, registry: Registry, watch
                 if not recorder.is_done(key):
                     stage.run(experiment, recorder.context(key, is_first=index == 0))
         folder.write_folder("student", lambda target: experiment.export(target, "transformers"))
-    return Run(folder)
 
 
 def _run(run: str | Path | Run, output: Path) -> Run:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import ClassVar, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -11,6 +11,9 @@ class TorchOptions(BaseModel):
     """How the torch backend runs a student."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
+
+    exports: ClassVar = ("transformers", "adapter")
+    """The formats of the stage `export`."""
 
     device: str = Field(default="auto", pattern=r"^(auto|cpu|mps|cuda(:\d+)?)$")
     """auto: the first of CUDA, MPS and CPU that is there."""

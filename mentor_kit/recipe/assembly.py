@@ -23,7 +23,7 @@ from mentor_kit.rollout import Sampling
 from mentor_kit.slot import RewardSpec, Slot
 from mentor_kit.stages import Experiment, Stage
 from mentor_kit.task import Task
-from mentor_kit.tool import FunctionTools, Toolbox, ToolSource
+from mentor_kit.tool import Closes, FunctionTools, Toolbox, ToolSource
 
 
 @dataclass(frozen=True)
@@ -36,6 +36,12 @@ class Parts:
     reward: Reward | None
     limits: EpisodeLimits
     context: BuildContext
+
+    def close(self) -> None:
+        """Let go of what tools and task hold, such as worker processes; the run is over."""
+        self.toolbox.close()
+        if isinstance(self.task, Closes):
+            self.task.close()
 
 
 def assemble(loaded: LoadedRecipe, registry: Registry, parts: Parts | None = None) -> Experiment:

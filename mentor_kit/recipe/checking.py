@@ -119,6 +119,7 @@ def _what_does_not_fit(loaded: LoadedRecipe, registry: Registry) -> list[Fault]:
     found: list[tuple[Path_, str]] = []
     for index, slot in enumerate(recipe.train):
         found += [((("train", index, "use")), fault) for fault in _lacks(recipe, slot, registry)]
+    found += _exports_that_do_not_fit(recipe, registry)
     metrics = _metrics(recipe)
     best = recipe.checkpoints.best
     if metrics and best not in (None, CheckpointPlan().best, *metrics):
@@ -142,6 +143,21 @@ def _lacks(recipe: Recipe, slot: Slot, registry: Registry) -> Iterator[str]:
             f"the objective of the stage `{slot.use}` distils, and there is no teacher to distil from: "
             "add `teacher: {use: local, with: {model: …}}` to its options"
         )
+
+
+def _exports_that_do_not_fit(recipe: Recipe, registry: Registry) -> Iterator[tuple[Path_, str]]:
+    """Formats that the backend does not write, where it says which it does: `exports` of its options."""
+    formats = getattr(registry.parts("backends")[recipe.backend.use].options, "exports", None)
+    for index, slot in enumerate(recipe.train):
+        if slot.use != "export":
+            continue
+        wanted = str(getattr(registry.check("stages", slot), "format", ""))
+        place: Path_ = ("train", index, "with", "format")
+        if formats is not None and wanted not in formats:
+            meant = f"{wanted!r}{did_you_mean(wanted, formats)}; there are {', '.join(formats)}"
+            yield place, f"the backend {recipe.backend.use!r} does not export {meant}"
+        elif wanted.endswith("adapter") and recipe.student.adapter is None:
+            yield place, f"{wanted!r} needs an adapter: add `adapter: lora` to the student"
 
 
 def _metrics(recipe: Recipe) -> list[str]:

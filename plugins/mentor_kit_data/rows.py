@@ -99,7 +99,9 @@ def read_rows(file: Path) -> Iterator[Row]:
     try:
         yield from readers.get(suffix, _json_lines)(file)
     except FileNotFoundError:
-        raise DataError(f"there is no file {file}", hint="paths are relative to the recipe's folder") from None
+        raise DataError(
+            f"there is no file {file}", hint="paths are relative to the recipe's folder, or to its `folder`"
+        ) from None
     except OSError as error:
         raise DataError(f"{file} cannot be read: {error.strerror or error}") from error
 

@@ -220,6 +220,29 @@ def test_distillation_needs_a_teacher_and_alone_no_reward() -> None:
         load_checked("quickstart", [local], default_registry())
 
 
+@pytest.mark.parametrize(
+    ("backend", "format", "adapter", "fault"),
+    [
+        ("torch", "mlx", True, "the backend 'torch' does not export 'mlx'; there are transformers, adapter"),
+        ("torch", "adaptor", True, r"does not export 'adaptor' \(did you mean 'adapter'\?\)"),
+        ("torch", "adapter", False, "'adapter' needs an adapter"),
+        ("torch", "adapter", True, ""),
+        ("mlx", "mlx", False, ""),
+        ("mlx", "mlx-adapter", False, "'mlx-adapter' needs an adapter"),
+    ],
+)
+def test_exports_that_the_backend_does_not_write_are_refused(
+    backend: str, format: str, adapter: bool, fault: str
+) -> None:
+    settings = [f"backend={backend}", f"train=[{{use: export, with: {{format: {format}}}}}]"]
+    settings += ["student.adapter=lora"] if adapter else []
+    if not fault:
+        load_checked("quickstart", settings, default_registry())
+        return
+    with pytest.raises(RecipeError, match=rf"train.0.with.format: .*{fault}"):
+        load_checked("quickstart", settings, default_registry())
+
+
 @pytest.mark.parametrize("name", recipe_names())
 def test_shipped_recipes_are_right(name: str) -> None:
     load_checked(name, (), default_registry())
