@@ -9,6 +9,7 @@ import typer
 
 if TYPE_CHECKING:
     from mentor_kit.runs import Run
+    from mentor_kit.slot import Schedule
 
 RECIPES = "Running recipes"
 
@@ -204,6 +205,13 @@ def _say(as_json: bool, **values: object) -> None:
         typer.echo(f"{name}: {value}")
 
 
+def _schedule(schedule: Schedule | None) -> str:
+    if schedule is None:
+        return ""
+    first, last = (f"{share:.0%}" for share in schedule.over)
+    return f", times {schedule.start:g} to {schedule.end:g} from {first} to {last} of a stage ({schedule.shape})"
+
+
 def _reward_lines(reward: object) -> list[str]:
     from mentor_kit.slot import RewardSpec
 
@@ -215,5 +223,5 @@ def _reward_lines(reward: object) -> list[str]:
     for term in reward.terms:
         wrong = "" if term.when_wrong == 1 else f" ({term.weight * term.when_wrong:g} when the answer is wrong)"
         options = f" with {term.options}" if term.options else ""
-        lines.append(f"  {term.weight:+g} x {term.name or term.use}{options}{wrong}")
+        lines.append(f"  {term.weight:+g} x {term.name or term.use}{options}{wrong}{_schedule(term.schedule)}")
     return lines
