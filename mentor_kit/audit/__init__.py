@@ -10,7 +10,7 @@ published  the published rule, which scores text, for comparison
 
 from __future__ import annotations
 
-from mentor_kit.audit.audit import Audit, Earned, audit
+from mentor_kit.audit.audit import Audit, Earned, audit, try_attacks
 from mentor_kit.audit.bounds import Bounds
 from mentor_kit.audit.catalogue import ATTACKS, Attack
 from mentor_kit.audit.ground import Ground, find_grounds
@@ -33,4 +33,5 @@ __all__ = [
     "audit",
     "find_grounds",
     "search",
+    "try_attacks",
 ]

@@ -118,24 +118,38 @@ def audit(loaded: LoadedRecipe, registry: Registry, *, problems: int = 2, tries:
         )
     world = World(parts.task, parts.toolbox, parts.limits)
     bounds = [Bounds(world, ground, parts.reward) for ground in find_grounds(world, parts.teacher, problems, seed)]
-    tried = {attack.name: _tried(attack, bounds) for attack in ATTACKS}
+    attacks, skipped = _attacked(bounds)
     return Audit(
         recipe=loaded.recipe.name,
         honest=_honest(bounds[0]),
-        attacks=tuple(max(found, key=lambda one: one.earned - one.bound) for found in tried.values() if found),
-        skipped=tuple(name for name, found in tried.items() if not found),
+        attacks=attacks,
+        skipped=skipped,
         search=search(bounds, tries, seed),
     )
 
 
-def _tried(attack: Attack, bounds: Sequence[Bounds]) -> list[Earned]:
-    """What an attack earns on each problem that lends itself to it."""
-    return [_earned(attack, one) for one in bounds if attack.needs(one.ground)]
+def _attacked(bounds: Sequence[Bounds]) -> tuple[tuple[Earned, ...], tuple[str, ...]]:
+    """Each attack where it does best, and the names of those that no problem lends itself to."""
+    tried = [earned for one in bounds for earned in try_attacks(one)]
+    best, skipped = [], []
+    for attack in ATTACKS:
+        found = [earned for earned in tried if earned.attack is attack]
+        if found:
+            best.append(max(found, key=lambda one: one.earned - one.bound))
+        else:
+            skipped.append(attack.name)
+    return tuple(best), tuple(skipped)
 
 
-def _earned(attack: Attack, bounds: Bounds) -> Earned:
-    (played,) = bounds.world.play([attack.script(bounds.ground)])
-    (most,) = bounds.of([played], [attack.solves])
+def try_attacks(bounds: Bounds) -> list[Earned]:
+    """What the attacks earn on one problem, those left out that it does not lend itself to."""
+    attacks = [attack for attack in ATTACKS if attack.needs(bounds.ground)]
+    played = bounds.world.play([attack.script(bounds.ground) for attack in attacks])
+    most = bounds.of(played, [attack.solves for attack in attacks])
+    return [_earned(*each, bounds) for each in zip(attacks, played, most, strict=True)]
+
+
+def _earned(attack: Attack, played: Played, most: float, bounds: Bounds) -> Earned:
     breakdown = bounds.total(played)
     return Earned(
         attack=attack,

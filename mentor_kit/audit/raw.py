@@ -13,6 +13,7 @@ from typing import Any
 from mentor_kit.actor import EpisodeLimits, Reply, Scene
 from mentor_kit.chat.parsing import HermesParser, Parser
 from mentor_kit.conversation import Message, assistant
+from mentor_kit.errors import MentorKitError, PluginError
 from mentor_kit.record import Json
 from mentor_kit.rollout import play, run_async
 from mentor_kit.task import Problem, Task
@@ -58,7 +59,25 @@ class World:
     parser: Parser = field(default_factory=HermesParser)
 
     def play(self, scripts: Sequence[Script]) -> list[Played]:
-        """Play them side by side; nothing is shared between them."""
+        """Play them side by side; nothing is shared between them.
+
+        Raises:
+            PluginError: a task or a tool's session could not take what was said; the message has it.
+        """
+        try:
+            return self._play(scripts)
+        except MentorKitError:
+            raise
+        except Exception as error:
+            if len(scripts) > 1:
+                # one by one: which was it?
+                return [played for script in scripts for played in self.play([script])]
+            raise PluginError(
+                f"an episode broke off with {type(error).__name__}: {error}",
+                hint=f"a task must take whatever a model says; here: {list(scripts[0].turns)!r:.300}",
+            ) from error
+
+    def _play(self, scripts: Sequence[Script]) -> list[Played]:
         watched = [_Watched(source, scripts) for source in self.toolbox.sources]
         toolbox = Toolbox(watched)
         scenes = [

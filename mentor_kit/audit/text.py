@@ -7,6 +7,9 @@ from itertools import groupby
 
 from mentor_kit.audit.audit import Audit, Earned
 
+#: Finds that are shown, and how much of each.
+_SHOWN, _LONGEST = 5, 400
+
 
 def plain(audit: Audit) -> str:
     """What a person wants to know: what honest work earns, what pays, and how much was tried."""
@@ -14,15 +17,12 @@ def plain(audit: Audit) -> str:
 
 
 def markdown(audit: Audit) -> str:
-    """A table of all attacks: what the published rule pays, what the recipe's reward pays, what honest work would."""
+    """Tables of all attacks: what the published rule pays, what ours pays, and what honest work in its place would."""
     rows = [
         f"| {earned.attack.name} | {_published(earned)} | {_number(earned.earned)} | {_number(earned.bound)} |"
         for earned in audit.attacks
     ]
-    head = [
-        "| attack | published | ours | honest work with the same calls and answer |",
-        "| --- | ---: | ---: | ---: |",
-    ]
+    head = ["| attack | published | ours | honest |", "| --- | ---: | ---: | ---: |"]
     parts = []
     for kind, group in groupby(zip(audit.attacks, rows, strict=True), key=lambda pair: pair[0].attack.kind):
         parts.append("\n".join([f"**{kind.capitalize()}**", "", *head, *(row for _, row in group)]))
@@ -34,14 +34,15 @@ def _lines(audit: Audit) -> Iterator[str]:
     yield f"honest work earns: {honest}"
     for earned in audit.paid:
         yield (
-            f"PAYS  {earned.attack.name} ({earned.attack.kind}): {_number(earned.earned)}, where honest work with the "
-            f"same calls and answer earns {_number(earned.bound)} (problem {earned.problem})"
+            f"PAYS  {earned.attack.name} ({earned.attack.kind}): {_number(earned.earned)}, where honest work earns "
+            f"{_number(earned.bound)} (problem {earned.problem})"
         )
     skipped = f", {len(audit.skipped)} do not apply to this task" if audit.skipped else ""
     yield f"attacks: {len(audit.attacks)} tried, {len(audit.paid)} pay{skipped}"
-    for find in audit.search.finds:
-        yield f"FOUND {_number(find.earned)} where {_number(find.bound)} is honest: {list(find.turns)!r}"
     searched = audit.search
+    for find in searched.finds[:_SHOWN]:
+        turns = repr(list(find.turns))
+        yield f"FOUND {_number(find.earned)}, where honest work earns {_number(find.bound)}: {turns:.{_LONGEST}}"
     yield f"search: {searched.tries} mutants, {searched.outcomes} different outcomes, {searched.found} pay"
 
 

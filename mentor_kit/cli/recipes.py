@@ -1,4 +1,4 @@
-"""Commands that take a recipe: run, check, collect, evaluate, bench."""
+"""Commands that take a recipe: run, check, collect, evaluate, audit, bench."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ Plain = Annotated[bool, typer.Option("--plain", help="Plain lines, as without a 
 
 def add_to(app: typer.Typer) -> None:
     """Add these commands."""
-    for command in (run, check, collect, evaluate, bench):
+    for command in (run, check, collect, evaluate, audit, bench):
         app.command(rich_help_panel=RECIPES)(command)
 
 
@@ -147,6 +147,31 @@ def evaluate(
     with display(as_json=as_json, plain=plain) as watchers:
         done = api.evaluate(recipe, overrides=settings, on=plans, output=output, watchers=watchers)
     _say(as_json, run=str(done.path))
+
+
+def audit(
+    recipe: RecipeArgument,
+    settings: Settings = None,
+    tries: Annotated[int, typer.Option(min=0, help="Mutants of honest transcripts to try, beside the attacks.")] = 1000,
+    problems: Annotated[int, typer.Option(min=1, help="Problems that each attack is tried on.")] = 2,
+    seed: Annotated[int, typer.Option(min=0, help="Of the problems and the mutants.")] = 0,
+    markdown: Annotated[bool, typer.Option("--markdown", help="A table of all attacks.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="JSON for programs.")] = False,
+) -> None:
+    """Try to earn a recipe's reward without the work: known attacks and a search; code 1 if one pays."""
+    import json
+
+    from mentor_kit import api
+    from mentor_kit.audit import text
+    from mentor_kit.errors import ExitCode
+
+    found = api.audit(recipe, overrides=settings or [], problems=problems, tries=tries, seed=seed)
+    if as_json:
+        typer.echo(json.dumps(found.as_data()))
+    else:
+        typer.echo(text.markdown(found) if markdown else text.plain(found))
+    if not found.passed:
+        raise typer.Exit(ExitCode.FAILED)
 
 
 def bench(

@@ -37,7 +37,7 @@ def register_rewards(register: Register) -> None:
     )
     register(
         "mentor-overlap",
-        options=mentor,
+        options=presets.OverlapOptions,
         build=lambda o, _: presets.mentor_overlap(o),
         summary="R2 pays any overlap; no R3",
     )

@@ -3,12 +3,13 @@
 | preset | not ended | no answer | R1 right | R2 (when wrong) | R3 | maximum |
 | --- | --- | --- | --- | --- | --- | --- |
 | mentor | 0 | 0.1 | 0.7 | 0.3 (0.06) same set of tools | 0.1 | 1.1 |
-| mentor-overlap (ablation 2) | 0 | 0.1 | 0.7 | 0.3 (0.06) any overlap | - | 1.0 |
+| mentor-overlap (ablation 2) | 0 | 0 (published: 0.1) | 0.7 | 0.3 (0.06) any overlap | - | 1.0 |
 | mentor-no-match (ablation 3) | 0 | 0.1 | 0.7 | - | 0.1 | 0.8 |
 | mentor-f1 (ablation 4) | 0 | 0.1 | 0.7 | 0.3 (0.06) x F1 of the sets | 0.1 | 1.1 |
 | sparse (baseline) | 0 | 0.1 | 1.0, wrong 0.1 | - | - | 1.0 |
 
-The numbers are the options' defaults; with others a preset is no longer the paper's.
+The numbers are the options' defaults; with others a preset is no longer the paper's. One differs: without R3 an honest
+wrong attempt earns 0.06 at most, and the published 0.1 for no answer would pay for silence.
 """
 
 from __future__ import annotations
@@ -55,12 +56,20 @@ class MentorOptions(BaseModel):
     """How the weight of R2 changes over a stage."""
 
 
+class OverlapOptions(MentorOptions):
+    """The numbers of ablation 2."""
+
+    no_answer: float = 0.0
+    """What an episode earns that ended without an answer. The published 0.1 is more than an honest wrong attempt's
+    0.06, so that silence would pay."""
+
+
 def mentor(options: MentorOptions) -> RewardSpec:
     """The paper's reward: right answer, the teacher's set of tools, no invented tool."""
     return RewardSpec(gates=_gates(options), terms=(_r1(options), _r2("tool-match", options), _r3(options)))
 
 
-def mentor_overlap(options: MentorOptions) -> RewardSpec:
+def mentor_overlap(options: OverlapOptions) -> RewardSpec:
     """Ablation 2: any tool in common with the teacher pays R2; no R3."""
     return RewardSpec(gates=_gates(options), terms=(_r1(options), _r2("tool-overlap", options)))
 
