@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 
 import pytest
 from attack_worlds import PRESETS, parts
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
 from mentor_kit.conversation import CallState, Message, ToolCall, assistant, user
@@ -20,29 +20,44 @@ from mentor_kit.trajectory import Ending, Trajectory
 
 TOOLS = ("add", "sqrt", "floor", "power")
 TEXTS = st.sampled_from(["", "so", r"\boxed{5}", '<tool_call>{"name": "add", "arguments": {}}</tool_call>', "</think>"])
-NAMES = st.sampled_from([*TOOLS, "", "calculator", "аdd", "add\u200b", "<think>"])
-VALUES = st.sampled_from([1, 1.0, 2, True, None, "1", [1, 2], {"a": {"b": []}}, float(10**308), 10**400, "\u0000"])
-ARGUMENTS = st.dictionaries(st.sampled_from(["a", "b", "numbers", "odd"]), VALUES, max_size=3)
+ARGUMENTS: list[dict[str, object]] = [
+    {},
+    {"a": 1, "b": 2},
+    {"a": 1.0, "b": 2},
+    {"b": "2", "a": True},
+    {"numbers": [1, 2], "odd": {"a": {"b": []}}},
+    {"a": 10**400, "b": 1e308, "odd": None, "text": "\u0000"},
+]
 PROBLEM = Problem(id="p", question="What is 2 + 3?", answer="5")
+
+PHASES = (Phase.generate, Phase.shrink)
 
 #: All terms at once, each by its own name; only those that need no number of their own.
 TERMS = ("correct", "tool-match", "tool-overlap", "tool-f1", "tool-multiset-f1", "tool-order", "tool-arguments")
 TERMS += ("known-tools", "clean-calls", "call-economy", "format")
 
 
-@st.composite
-def calls(draw: st.DrawFn) -> ToolCall:
-    state = draw(st.sampled_from(list(CallState)))
-    # what was valid or ran has a tool's name; what is unknown has none
-    known = state in (CallState.VALID, CallState.EXECUTED, CallState.FAILED, CallState.BAD_ARGUMENTS)
-    name = draw(st.sampled_from(TOOLS) if known else NAMES)
-    return ToolCall(name=name, arguments=draw(ARGUMENTS), state=state, raw=draw(TEXTS))
+def _calls() -> list[ToolCall]:
+    """Calls in every state: what was valid or ran has a tool's name, what is unknown has none."""
+    unknown = ("calculator", "аdd", "add\u200b", "<think>", " add")
+    names = {CallState.UNKNOWN_TOOL: unknown, CallState.MALFORMED: ("", "add"), CallState.PARSED: (*TOOLS, *unknown)}
+    return [
+        ToolCall(name=name, arguments=arguments, state=state, raw=raw)
+        for state in CallState
+        for name in names.get(state, TOOLS)
+        for arguments in ARGUMENTS
+        for raw in ("", '<tool_call>{"name": "add", "arguments": {}}</tool_call>')
+    ]
+
+
+CALLS = _calls()
+EXECUTED = [call for call in CALLS if call.state is CallState.EXECUTED]
 
 
 @st.composite
 def trajectories(draw: st.DrawFn) -> Trajectory:
     turns: list[Message] = [
-        assistant(draw(TEXTS), reasoning=draw(TEXTS), calls=draw(st.lists(calls(), max_size=4)))
+        assistant(draw(TEXTS), reasoning=draw(TEXTS), calls=draw(st.lists(st.sampled_from(CALLS), max_size=4)))
         for _ in range(draw(st.integers(0, 4)))
     ]
     ending = draw(st.sampled_from(list(Ending)))
@@ -75,9 +90,7 @@ def demonstration(executed: Sequence[ToolCall]) -> Demonstration:
     return Demonstration.of(honest(executed, right=True), teacher="t")
 
 
-SHOWN = st.lists(
-    st.builds(ToolCall, name=st.sampled_from(TOOLS), arguments=ARGUMENTS, state=st.just(CallState.EXECUTED)), max_size=4
-)
+SHOWN = st.lists(st.sampled_from(EXECUTED), max_size=4)
 
 
 def rewards() -> dict[str, Reward]:
@@ -97,7 +110,7 @@ def check_many(count: int) -> set[CallState]:
     seen: set[CallState] = set()
     made = 0
 
-    @settings(max_examples=count, suppress_health_check=list(HealthCheck), database=None)
+    @settings(max_examples=count, suppress_health_check=list(HealthCheck), database=None, phases=PHASES)
     @given(trajectories(), st.lists(SHOWN, min_size=1, max_size=3), st.text(max_size=20))
     def check(trajectory: Trajectory, shown: list[list[ToolCall]], text: str) -> None:
         nonlocal made
