@@ -12,7 +12,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
-from typing import Literal, TypeVar
+from typing import Annotated, Literal, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 
@@ -32,8 +32,8 @@ from mentor_kit_rewards.comparison import measures
 
 V = TypeVar("V")
 
-#: A share of marks, from 0 to 1.
-Share = float
+#: A score in place of the judge's.
+Score = Annotated[float, Field(ge=0, le=1)]
 
 
 class Criterion(Record):
@@ -64,9 +64,9 @@ class JudgeOptions(BaseModel):
     """Of a verdict, where the judge is a local model; servers have an option of their own."""
     longest: int = Field(default=8000, gt=0)
     """A trajectory is cut to so many characters."""
-    when_unreadable: Share = Field(default=0.0, ge=0, le=1)
+    when_unreadable: Score = 0.0
     """The score where the judge's answer is no verdict, or it cannot write criteria."""
-    when_unreachable: Literal["fail"] | Share = "fail"
+    when_unreachable: Literal["fail"] | Score = "fail"
     """The score where the judge cannot be asked; fail: the run ends with the reason, and can be resumed."""
 
     @field_validator("rubric")
