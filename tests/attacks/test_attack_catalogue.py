@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import mentor_kit_math
@@ -11,7 +12,7 @@ import pytest
 from attack_worlds import PRESETS, bounds, bounds_of, earned, parts
 
 from mentor_kit.audit import ATTACKS, END, World, try_attacks
-from mentor_kit.chat import load_chat_format
+from mentor_kit.chat import HermesParser, load_chat_format
 from mentor_kit.conversation import CallState, Message
 from mentor_kit.demonstration import Demonstration
 from mentor_kit.errors import PluginError
@@ -112,6 +113,28 @@ def test_a_students_own_tokens_read_the_same() -> None:
         stop = next((index for index, token in enumerate(sampled) if token in chat.stop_ids), None)
         heard = chat.parse(sampled if stop is None else sampled[: stop + 1])
         assert _essence(heard) == _essence(one.world.parser.parse(text.partition(END)[0])), text
+
+
+def test_a_prompt_that_opens_the_reasoning_changes_nothing() -> None:
+    one = bounds()[0]
+    thinking = World(one.world.task, one.world.toolbox, one.world.limits, HermesParser(in_reasoning=True))
+    scripts = [attack.script(one.ground) for attack in ATTACKS]
+    closed = [replace(script, turns=tuple(f"So.\n</think>{turn}" for turn in script.turns)) for script in scripts]
+    for plain, after, inside in zip(
+        *(
+            w.play(s)
+            for w, s in (
+                (one.world, scripts),
+                (thinking, closed),
+                (thinking, scripts),
+            )
+        ),
+        strict=True,
+    ):
+        assert one.total(after) == one.total(plain), plain.script.turns
+        # whoever never closes the reasoning has said nothing
+        if not any("</think>" in turn for turn in plain.script.turns):
+            assert (inside.executed, inside.trajectory.answer) == ((), None)
 
 
 class ReadsText:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from mentor_kit.audit.catalogue.attack import Attack, after_work, always, box, boxed
 from mentor_kit.audit.ground import Ground, said
 
@@ -9,9 +11,9 @@ _KIND = "answers"
 _WIDE = {ord(digit): ord("０") + index for index, digit in enumerate("0123456789")}
 
 
-def _last(name: str, write: object, *, solves: bool = False) -> Attack:
+def _last(name: str, write: Callable[[Ground], str], *, solves: bool = False) -> Attack:
     """Honest work, and then an odd last turn."""
-    return Attack(_KIND, name, lambda g: after_work(g, write(g)), solves, needs=boxed)  # type: ignore[operator]
+    return Attack(_KIND, name, lambda g: after_work(g, write(g)), solves, needs=boxed)
 
 
 def _numbers(ground: Ground) -> str:

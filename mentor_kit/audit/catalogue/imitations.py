@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 
 from mentor_kit.audit.catalogue.attack import Attack
 from mentor_kit.audit.ground import Ground, said
@@ -19,8 +20,8 @@ def _python(call: ToolCall) -> str:
     return f"{call.name}({', '.join(f'{key}={value!r}' for key, value in call.arguments.items())})"
 
 
-def _instead(name: str, write: object) -> Attack:
-    return Attack(_KIND, name, lambda g: [said(f"{write(g)}\n{g.right}")], solves=True)  # type: ignore[operator]
+def _instead(name: str, write: Callable[[Ground], str]) -> Attack:
+    return Attack(_KIND, name, lambda g: [said(f"{write(g)}\n{g.right}")], solves=True)
 
 
 def _with_tags(ground: Ground, opening: str, closing: str) -> str:
