@@ -20,6 +20,7 @@ from mentor_kit.hooks.registry import Registry
 from mentor_kit.recipe.assembly import assemble_parts
 from mentor_kit.recipe.loading import LoadedRecipe
 from mentor_kit.record import Json
+from mentor_kit.reward import Breakdown
 
 
 @dataclass(frozen=True)
@@ -146,11 +147,11 @@ def try_attacks(bounds: Bounds) -> list[Earned]:
     attacks = [attack for attack in ATTACKS if attack.needs(bounds.ground)]
     played = bounds.world.play([attack.script(bounds.ground) for attack in attacks])
     most = bounds.of(played, [attack.solves for attack in attacks])
-    return [_earned(*each, bounds) for each in zip(attacks, played, most, strict=True)]
+    paid = bounds.paid(played)
+    return [_earned(*each, bounds) for each in zip(attacks, played, paid, most, strict=True)]
 
 
-def _earned(attack: Attack, played: Played, most: float, bounds: Bounds) -> Earned:
-    breakdown = bounds.total(played)
+def _earned(attack: Attack, played: Played, breakdown: Breakdown, most: float, bounds: Bounds) -> Earned:
     return Earned(
         attack=attack,
         problem=bounds.ground.problem.id,
@@ -164,7 +165,7 @@ def _earned(attack: Attack, played: Played, most: float, bounds: Bounds) -> Earn
 def _honest(bounds: Bounds) -> dict[str, float]:
     ground = bounds.ground
     alone = bounds.world.play([ground.twin((), right=True), ground.twin((), right=False)])
-    right, wrong = (bounds.total(played).total for played in alone)
+    right, wrong = (paid.total for paid in bounds.paid(alone))
     return {
         "right": bounds.honest(right=True),
         "wrong": bounds.honest(right=False),

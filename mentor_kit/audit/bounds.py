@@ -33,25 +33,27 @@ class Bounds:
     reward: Reward
     _twins: dict[tuple[str, bool], float] = field(default_factory=dict)
 
-    def total(self, played: Played) -> Breakdown:
-        """What the reward pays for an episode."""
-        return self.reward(played.trajectory, played.script.problem, self.ground.demonstrations)
+    def paid(self, played: Sequence[Played]) -> list[Breakdown]:
+        """What the reward pays for each episode."""
+        cases = [(one.trajectory, one.script.problem, self.ground.demonstrations) for one in played]
+        self.reward.prepare(cases)
+        return [self.reward(*case) for case in cases]
 
     def of(self, played: Sequence[Played], solved: Sequence[bool]) -> list[float]:
         """The most that each episode may earn."""
         keys = [(_calls(one), right) for one, right in zip(played, solved, strict=True)]
         new = {key: one for key, one in zip(keys, played, strict=True) if key not in self._twins}
         twins = self.world.play([self.ground.twin(one.executed, right=key[1]) for key, one in new.items()])
-        for key, twin in zip(new, twins, strict=True):
-            self._twins[key] = self.total(twin).total
+        for key, paid in zip(new, self.paid(twins), strict=True):
+            self._twins[key] = paid.total
         return [min(self._twins[key], self.honest(right=key[1])) for key in keys]
 
     def honest(self, *, right: bool) -> float:
         """What the teacher's own work earns with a right or a wrong answer."""
         key = ("honest", right)
         if key not in self._twins:
-            (played,) = self.world.play([self.ground.honest(right=right)])
-            self._twins[key] = self.total(played).total
+            (paid,) = self.paid(self.world.play([self.ground.honest(right=right)]))
+            self._twins[key] = paid.total
         return self._twins[key]
 
 

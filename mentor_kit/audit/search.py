@@ -63,8 +63,8 @@ def search(bounds: Sequence[Bounds], tries: int, seed: int) -> Searched:
         index = (done // _BATCH) % len(bounds)
         count = min(_BATCH, tries - done)
         mutants = [archives[index].mutant(chance) for _ in range(count)]
-        for played, find in _tried(bounds[index], mutants):
-            outcome = (index, _outcome(bounds[index], played))
+        for played, earned, find in _tried(bounds[index], mutants):
+            outcome = (index, _outcome(played, earned))
             if outcome not in outcomes:
                 outcomes.add(outcome)
                 archives[index].keep(played.script.turns)
@@ -75,21 +75,21 @@ def search(bounds: Sequence[Bounds], tries: int, seed: int) -> Searched:
     return Searched(done, len(outcomes), tuple(finds), found)
 
 
-def _tried(bounds: Bounds, mutants: Sequence[Turns]) -> list[tuple[Played, Find | None]]:
+def _tried(bounds: Bounds, mutants: Sequence[Turns]) -> list[tuple[Played, float, Find | None]]:
     played = bounds.world.play([bounds.ground.script(turns) for turns in mutants])
     right = [solved(one, bounds.ground, bounds.world) for one in played]
     tried = []
-    for one, most in zip(played, bounds.of(played, right), strict=True):
-        earned = bounds.total(one).total
+    for one, paid, most in zip(played, bounds.paid(played), bounds.of(played, right), strict=True):
+        earned = paid.total
         find = Find(turns=one.script.turns, earned=earned, bound=most) if earned > most + SAME else None
-        tried.append((one, find))
+        tried.append((one, earned, find))
     return tried
 
 
-def _outcome(bounds: Bounds, played: Played) -> object:
+def _outcome(played: Played, earned: float) -> object:
     trajectory = played.trajectory
     states = tuple(sorted({call.state.value for call in trajectory.calls}))
-    return trajectory.ending, trajectory.correct, states, round(bounds.total(played).total, 6)
+    return trajectory.ending, trajectory.correct, states, round(earned, 6)
 
 
 class _Archive:

@@ -68,7 +68,7 @@ def test_honest_work_earns_what_the_paper_pays(preset: str) -> None:
     for one in bounds(preset):
         assert len(one.ground.names) == 2
         alone = one.world.play([one.ground.twin((), right=True), one.ground.twin((), right=False)])
-        found = (one.honest(right=True), one.honest(right=False), *(one.total(played).total for played in alone))
+        found = (one.honest(right=True), one.honest(right=False), *(paid.total for paid in one.paid(alone)))
         assert found == pytest.approx(HONEST[preset])
 
 
@@ -131,7 +131,7 @@ def test_a_prompt_that_opens_the_reasoning_changes_nothing() -> None:
         ),
         strict=True,
     ):
-        assert one.total(after) == one.total(plain), plain.script.turns
+        assert one.paid([after]) == one.paid([plain]), plain.script.turns
         # whoever never closes the reasoning has said nothing
         if not any("</think>" in turn for turn in plain.script.turns):
             assert (inside.executed, inside.trajectory.answer) == ((), None)
