@@ -30,7 +30,7 @@ def paid(made: Reward) -> set[str]:
 def test_a_term_beside_the_right_answer(term: str) -> None:
     made = reward({"use": term, "weight": 0.3, "when_wrong": 0.2})
     assert paid(made) == set()
-    assert search(bounds_of(made), 200, seed=2).finds == ()
+    assert search(bounds_of(made), 100, seed=2).finds == ()
 
 
 def test_length_that_is_paid_for_right_answers_alone() -> None:
