@@ -15,6 +15,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Literal
 
+from mentor_kit.audit import Audit
+from mentor_kit.audit import audit as audit_reward
 from mentor_kit.bench import Bench
 from mentor_kit.bench import bench as measure
 from mentor_kit.demonstration import Demonstrations
@@ -206,6 +208,30 @@ def bench(
     """
     registry = registry or default_registry()
     return measure(check(recipe, overrides=overrides, registry=registry), registry, steps=steps)
+
+
+def audit(
+    recipe: str | Path | LoadedRecipe,
+    *,
+    overrides: Sequence[str] = (),
+    problems: int = 2,
+    tries: int = 1000,
+    seed: int = 0,
+    registry: Registry | None = None,
+) -> Audit:
+    """Whether anything earns more from a recipe's reward than honest work: known attacks, and a search for others.
+
+    Args:
+        recipe: as for `run`; its task, tools, teacher and reward are used, no model is loaded.
+        overrides: as for `run`.
+        problems: how many problems each attack is tried on.
+        tries: how many mutants of honest transcripts are tried; 0 for none.
+        seed: of the problems and the mutants.
+        registry: as for `run`.
+    """
+    registry = registry or default_registry()
+    loaded = check(recipe, overrides=overrides, registry=registry)
+    return audit_reward(loaded, registry, problems=problems, tries=tries, seed=seed)
 
 
 def record_options(recipe: Recipe) -> RecordOptions:

@@ -2,7 +2,8 @@
 
     R(τ) = otherwise_g                          for the first gate g with score_g(τ) < threshold_g
     R(τ) = Σ_i weight_i · factor_i · score_i(τ)  when every gate is passed
-           with factor_i = 1 if the answer is right, when_wrong_i if not, and score_i in [0, 1]
+           with factor_i = schedule_i(progress) if the answer is right, when_wrong_i times that if not,
+           and score_i in [0, 1]
 
 A term sees a structured trajectory, the problem and the teacher's demonstrations; never a prompt's text.
 """
@@ -12,11 +13,12 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from mentor_kit.demonstration import Demonstration
 from mentor_kit.errors import PluginError
 from mentor_kit.record import Record
+from mentor_kit.slot import CONSTANT, Schedule
 from mentor_kit.task import Problem
 from mentor_kit.trajectory import Trajectory
 
@@ -26,6 +28,19 @@ class Term(Protocol):
 
     def score(self, trajectory: Trajectory, problem: Problem, demonstrations: Sequence[Demonstration]) -> float:
         """A number in [0, 1]. Depends on the structure of the trajectory alone, and on nothing outside."""
+        ...
+
+
+#: What a term is asked about: a trajectory, its problem, and the problem's demonstrations.
+Case = tuple[Trajectory, Problem, Sequence[Demonstration]]
+
+
+@runtime_checkable
+class Prepares(Protocol):
+    """A term that would rather hear of many trajectories at once before it scores each (one that asks a server)."""
+
+    def prepare(self, cases: Sequence[Case]) -> None:
+        """`score` will be asked about these. What it then says must be the same as without this call."""
         ...
 
 
@@ -41,12 +56,13 @@ class Gate:
 
 @dataclass(frozen=True)
 class WeightedTerm:
-    """A term with its weight, and the factor on it when the final answer is wrong."""
+    """A term with its weight, the factor on it when the final answer is wrong, and how it changes over a stage."""
 
     name: str
     term: Term
     weight: float
     when_wrong: float = 1.0
+    schedule: Schedule = CONSTANT
 
 
 class TermScore(Record):
@@ -72,8 +88,21 @@ class Reward:
     gates: tuple[Gate, ...] = ()
     terms: tuple[WeightedTerm, ...] = ()
 
-    def __call__(self, trajectory: Trajectory, problem: Problem, demonstrations: Sequence[Demonstration]) -> Breakdown:
+    def __call__(
+        self,
+        trajectory: Trajectory,
+        problem: Problem,
+        demonstrations: Sequence[Demonstration],
+        *,
+        progress: float = 1.0,
+    ) -> Breakdown:
         """The reward of a trajectory.
+
+        Args:
+            trajectory: what the student did.
+            problem: the problem it is about.
+            demonstrations: the teacher's for that problem.
+            progress: the share of the stage that is done, from 0 (its first step) to 1 (its last, and evaluations).
 
         Raises:
             PluginError: a term gave something that is not a number in [0, 1].
@@ -84,14 +113,23 @@ class Reward:
         terms = {}
         for item in self.terms:
             score = _score(item.name, item.term, trajectory, problem, demonstrations)
-            factor = 1.0 if trajectory.correct else item.when_wrong
+            factor = item.schedule.factor(progress) * (1.0 if trajectory.correct else item.when_wrong)
             terms[item.name] = TermScore(score=score, value=item.weight * factor * score)
         return Breakdown(total=math.fsum(term.value for term in terms.values()), terms=terms)
 
+    def prepare(self, cases: Sequence[Case]) -> None:
+        """Tell the terms that want to know which trajectories will be scored: those that pass the gates before them."""
+        waiting = list(cases)
+        for gate in self.gates:
+            _prepare(gate.term, waiting)
+            waiting = [case for case in waiting if _score(gate.name, gate.term, *case) >= gate.threshold]
+        for item in self.terms:
+            _prepare(item.term, waiting)
+
     @property
     def maximum(self) -> float:
-        """The most a trajectory can earn: all gates passed, all terms 1, the answer right."""
-        return math.fsum(max(item.weight, 0.0) for item in self.terms)
+        """The most a trajectory can earn: all gates passed, all terms 1, the answer right, schedules at their top."""
+        return math.fsum(max(item.weight, 0.0) * item.schedule.largest for item in self.terms)
 
 
 class Scored(Record):
@@ -99,6 +137,11 @@ class Scored(Record):
 
     trajectory: Trajectory
     reward: Breakdown
+
+
+def _prepare(term: Term, cases: Sequence[Case]) -> None:
+    if cases and isinstance(term, Prepares):
+        term.prepare(cases)
 
 
 def _score(

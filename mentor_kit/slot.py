@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
-from typing import Annotated, Any, Literal, TypeAlias
+from typing import Annotated, Any, Literal, Self, TypeAlias
 
 from pydantic import ConfigDict, Field, GetJsonSchemaHandler, model_validator
 from pydantic.json_schema import JsonSchemaValue
@@ -78,6 +79,46 @@ class GateSpec(Slot):
     """The score that passes."""
 
 
+class Schedule(Record):
+    """How a term's weight changes over a stage: a factor on it that runs from `start` to `end`."""
+
+    start: float = Field(default=1.0, ge=0, allow_inf_nan=False)
+    """The factor until `over` begins."""
+    end: float = Field(default=1.0, ge=0, allow_inf_nan=False)
+    """The factor once `over` is past; evaluations use it, too."""
+    over: tuple[float, float] = (0.0, 1.0)
+    """Between which shares of the stage's steps the factor changes: 0 is the first step, 1 the last."""
+    shape: Literal["linear", "cosine"] = "linear"
+    """How it gets from one to the other."""
+
+    @model_validator(mode="after")
+    def _runs_forwards(self) -> Self:
+        if not 0.0 <= self.over[0] <= self.over[1] <= 1.0:
+            raise ValueError(f"`over` is two shares of a stage, 0 <= first <= second <= 1, not {list(self.over)}")
+        return self
+
+    def factor(self, progress: float) -> float:
+        """The factor after this share of a stage, from 0 (its first step) to 1 (its last)."""
+        first, last = self.over
+        if progress >= last:
+            return self.end
+        if progress <= first:
+            return self.start
+        way = (progress - first) / (last - first)
+        if self.shape == "cosine":
+            way = (1 - math.cos(math.pi * way)) / 2
+        return self.start + (self.end - self.start) * way
+
+    @property
+    def largest(self) -> float:
+        """The largest factor there is."""
+        return max(self.start, self.end)
+
+
+#: The schedule of a weight that stays as it is.
+CONSTANT = Schedule()
+
+
 class TermSpec(Slot):
     """A weighted term as a recipe writes it."""
 
@@ -86,6 +127,8 @@ class TermSpec(Slot):
     weight: float
     when_wrong: float = 1.0
     """The factor on the term when the final answer is wrong."""
+    schedule: Schedule | None = None
+    """How the weight changes over a stage; it stays if left out."""
 
 
 class RewardSpec(Record):

@@ -13,7 +13,7 @@ from mentor_kit.demonstration import Demonstration, Teacher
 from mentor_kit.objective import Objective
 from mentor_kit.policy import Completion, Engine, Floats, LossMetrics, Policy, SampleRequest, StepMetrics, TokenGroup
 from mentor_kit.record import Json
-from mentor_kit.reward import Breakdown, Reward
+from mentor_kit.reward import Breakdown, Case, Reward
 from mentor_kit.stages import EvaluationPlan, Experiment
 from mentor_kit.stages.distillation import TokenTeacher
 from mentor_kit.task import Problem
@@ -140,11 +140,21 @@ class ClockedReward:
     reward: Reward
     clock: Clock
 
+    def prepare(self, cases: Sequence[Case]) -> None:
+        """As the reward does."""
+        with self.clock.on("reward"):
+            self.reward.prepare(cases)
+
     def __call__(
-        self, trajectory: Trajectory, problem: Problem, demonstrations: Sequence[Demonstration] = ()
+        self,
+        trajectory: Trajectory,
+        problem: Problem,
+        demonstrations: Sequence[Demonstration] = (),
+        *,
+        progress: float = 1.0,
     ) -> Breakdown:
         with self.clock.on("reward"):
-            return self.reward(trajectory, problem, demonstrations)
+            return self.reward(trajectory, problem, demonstrations, progress=progress)
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""Commands that take a recipe: run, check, collect, evaluate, bench."""
+"""Commands that take a recipe: run, check, collect, evaluate, audit, bench."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ import typer
 
 if TYPE_CHECKING:
     from mentor_kit.runs import Run
+    from mentor_kit.slot import Schedule
 
 RECIPES = "Running recipes"
 
@@ -30,7 +31,7 @@ Plain = Annotated[bool, typer.Option("--plain", help="Plain lines, as without a 
 
 def add_to(app: typer.Typer) -> None:
     """Add these commands."""
-    for command in (run, check, collect, evaluate, bench):
+    for command in (run, check, collect, evaluate, audit, bench):
         app.command(rich_help_panel=RECIPES)(command)
 
 
@@ -148,6 +149,31 @@ def evaluate(
     _say(as_json, run=str(done.path))
 
 
+def audit(
+    recipe: RecipeArgument,
+    settings: Settings = None,
+    tries: Annotated[int, typer.Option(min=0, help="Mutants of honest transcripts to try, beside the attacks.")] = 1000,
+    problems: Annotated[int, typer.Option(min=1, help="Problems that each attack is tried on.")] = 2,
+    seed: Annotated[int, typer.Option(min=0, help="Of the problems and the mutants.")] = 0,
+    markdown: Annotated[bool, typer.Option("--markdown", help="A table of all attacks.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="JSON for programs.")] = False,
+) -> None:
+    """Try to earn a recipe's reward without the work: known attacks and a search; code 1 if one pays."""
+    import json
+
+    from mentor_kit import api
+    from mentor_kit.audit import text
+    from mentor_kit.errors import ExitCode
+
+    found = api.audit(recipe, overrides=settings or [], problems=problems, tries=tries, seed=seed)
+    if as_json:
+        typer.echo(json.dumps(found.as_data()))
+    else:
+        typer.echo(text.markdown(found) if markdown else text.plain(found))
+    if not found.passed:
+        raise typer.Exit(ExitCode.FAILED)
+
+
 def bench(
     recipe: RecipeArgument,
     settings: Settings = None,
@@ -204,6 +230,13 @@ def _say(as_json: bool, **values: object) -> None:
         typer.echo(f"{name}: {value}")
 
 
+def _schedule(schedule: Schedule | None) -> str:
+    if schedule is None:
+        return ""
+    first, last = (f"{share:.0%}" for share in schedule.over)
+    return f", times {schedule.start:g} to {schedule.end:g} from {first} to {last} of a stage ({schedule.shape})"
+
+
 def _reward_lines(reward: object) -> list[str]:
     from mentor_kit.slot import RewardSpec
 
@@ -215,5 +248,5 @@ def _reward_lines(reward: object) -> list[str]:
     for term in reward.terms:
         wrong = "" if term.when_wrong == 1 else f" ({term.weight * term.when_wrong:g} when the answer is wrong)"
         options = f" with {term.options}" if term.options else ""
-        lines.append(f"  {term.weight:+g} x {term.name or term.use}{options}{wrong}")
+        lines.append(f"  {term.weight:+g} x {term.name or term.use}{options}{wrong}{_schedule(term.schedule)}")
     return lines

@@ -20,7 +20,7 @@ from mentor_kit.recipe.loading import LoadedRecipe
 from mentor_kit.recipe.model import Recipe
 from mentor_kit.reward import Gate, Reward, WeightedTerm
 from mentor_kit.rollout import Sampling
-from mentor_kit.slot import RewardSpec, Slot
+from mentor_kit.slot import CONSTANT, RewardSpec, Slot
 from mentor_kit.stages import Experiment, Stage
 from mentor_kit.task import Task
 from mentor_kit.tool import Closes, FunctionTools, Toolbox, ToolSource
@@ -131,7 +131,13 @@ def build_reward(reward: Slot | RewardSpec, registry: Registry, context: BuildCo
         for gate in spec.gates
     )
     terms = tuple(
-        WeightedTerm(term.name or term.use, registry.build("reward_terms", term, context), term.weight, term.when_wrong)
+        WeightedTerm(
+            name=term.name or term.use,
+            term=registry.build("reward_terms", term, context),
+            weight=term.weight,
+            when_wrong=term.when_wrong,
+            schedule=term.schedule or CONSTANT,
+        )
         for term in spec.terms
     )
     for names in ([gate.name for gate in gates], [term.name for term in terms]):

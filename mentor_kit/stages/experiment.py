@@ -166,8 +166,15 @@ class Experiment:
             raise UsageError(f"evaluation {slot.use!r}: this experiment was assembled without plugins")
         return self.build_evaluation(slot)
 
-    def score(self, trajectories: Sequence[Trajectory], problems: Sequence[Problem]) -> list[Scored]:
+    def score(
+        self, trajectories: Sequence[Trajectory], problems: Sequence[Problem], *, progress: float = 1.0
+    ) -> list[Scored]:
         """Rewards for trajectories of the problems, in order.
+
+        Args:
+            trajectories: of any of the problems.
+            problems: those.
+            progress: the share of the stage that is done, for weights with a schedule.
 
         Raises:
             UsageError: the recipe has no reward.
@@ -175,12 +182,11 @@ class Experiment:
         if self.reward is None:
             raise UsageError("this stage needs a reward", hint="add `reward: {use: mentor}` to the recipe")
         by_id = {problem.id: problem for problem in problems}
-        scored = []
-        for trajectory in trajectories:
-            problem = by_id[trajectory.problem_id]
-            reward = self.reward(trajectory, problem, self.demonstrations.of(problem))
-            scored.append(Scored(trajectory=trajectory, reward=reward))
-        return scored
+        problems_of = [by_id[trajectory.problem_id] for trajectory in trajectories]
+        shown = [self.demonstrations.of(problem) for problem in problems_of]
+        cases = list(zip(trajectories, problems_of, shown, strict=True))
+        self.reward.prepare(cases)
+        return [Scored(trajectory=case[0], reward=self.reward(*case, progress=progress)) for case in cases]
 
     def measure(self, trajectories: Sequence[Trajectory], problems: Sequence[Problem]) -> list[Scored]:
         """As `score`, for showing and not for learning.

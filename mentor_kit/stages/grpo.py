@@ -150,8 +150,10 @@ class GRPOStage:
             trajectories = experiment.play_student(
                 problems, options.group, experiment.sampling, context.key, step, batch.rounds
             )
-            score = experiment.score if options.objective.needs_reward else experiment.measure
-            scored = score(trajectories, problems)
+            if options.objective.needs_reward:
+                scored = experiment.score(trajectories, problems, progress=_progress(step, options.steps))
+            else:
+                scored = experiment.measure(trajectories, problems)
             batch.played += scored
             batch.rounds += 1
             groups += by_problem(scored, options.group)
@@ -243,6 +245,11 @@ def _warn_of_filtered_sampling(experiment: Experiment, context: StageContext) ->
     """Log-probabilities are of the full distribution, so filtered samples are not drawn from what is trained."""
     if experiment.sampling.top_p < 1 or experiment.sampling.top_k > 0:
         context.emit("note", text="rollouts are drawn with top-p or top-k: training on them is biased; 1 and 0 are not")
+
+
+def _progress(step: int, steps: int) -> float:
+    """0 at the first step, 1 at the last."""
+    return (step - 1) / (steps - 1) if steps > 1 else 1.0
 
 
 def _is_flat(group: Sequence[Scored]) -> bool:

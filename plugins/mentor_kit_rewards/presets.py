@@ -3,46 +3,119 @@
 | preset | not ended | no answer | R1 right | R2 (when wrong) | R3 | maximum |
 | --- | --- | --- | --- | --- | --- | --- |
 | mentor | 0 | 0.1 | 0.7 | 0.3 (0.06) same set of tools | 0.1 | 1.1 |
-| mentor-overlap (ablation 2) | 0 | 0.1 | 0.7 | 0.3 (0.06) any overlap | - | 1.0 |
+| mentor-overlap (ablation 2) | 0 | 0 (published: 0.1) | 0.7 | 0.3 (0.06) any overlap | - | 1.0 |
 | mentor-no-match (ablation 3) | 0 | 0.1 | 0.7 | - | 0.1 | 0.8 |
 | mentor-f1 (ablation 4) | 0 | 0.1 | 0.7 | 0.3 (0.06) x F1 of the sets | 0.1 | 1.1 |
 | sparse (baseline) | 0 | 0.1 | 1.0, wrong 0.1 | - | - | 1.0 |
+
+The numbers are the options' defaults; with others a preset is no longer the paper's. One differs: without R3 an honest
+wrong attempt earns 0.06 at most, and the published 0.1 for no answer would pay for silence.
 """
 
 from __future__ import annotations
 
-from mentor_kit.slot import GateSpec, RewardSpec, TermSpec
+from pydantic import BaseModel, ConfigDict, Field
 
-_GATES = (GateSpec(use="ended", otherwise=0.0), GateSpec(use="answered", otherwise=0.1))
-_R1 = TermSpec(use="correct", weight=0.7)
-_R3 = TermSpec(use="known-tools", weight=0.1)
+from mentor_kit.slot import GateSpec, RewardSpec, Schedule, TermSpec
+from mentor_kit_rewards.comparison import Excess
 
 
-def mentor() -> RewardSpec:
+class SparseOptions(BaseModel):
+    """The numbers of the baseline."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+
+    right: float = 1.0
+    """What a right answer earns."""
+    wrong: float = 0.1
+    """What an episode earns that ended without one."""
+    not_ended: float = 0.0
+    """What an episode earns that did not end."""
+
+
+class MentorOptions(BaseModel):
+    """The numbers of MENTOR's reward."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+
+    right: float = Field(default=0.7, ge=0)
+    """R1: what a right answer earns."""
+    tools: float = Field(default=0.3, ge=0)
+    """R2: what the teacher's tools earn."""
+    when_wrong: float = Field(default=0.2, ge=0)
+    """The factor on R2 when the answer is wrong."""
+    known: float = Field(default=0.1, ge=0)
+    """R3: what naming no unknown tool earns."""
+    no_answer: float = 0.1
+    """What an episode earns that ended without an answer."""
+    not_ended: float = 0.0
+    """What an episode earns that did not end."""
+    excess: Excess | None = Excess()
+    """With more executed calls than this R2 is 0; null for no limit."""
+    schedule: Schedule | None = None
+    """How the weight of R2 changes over a stage."""
+
+
+class OverlapOptions(MentorOptions):
+    """The numbers of ablation 2."""
+
+    no_answer: float = 0.0
+    """What an episode earns that ended without an answer. The published 0.1 is more than an honest wrong attempt's
+    0.06, so that silence would pay."""
+
+
+def mentor(options: MentorOptions) -> RewardSpec:
     """The paper's reward: right answer, the teacher's set of tools, no invented tool."""
-    return RewardSpec(gates=_GATES, terms=(_R1, _r2("tool-match"), _R3))
+    return RewardSpec(gates=_gates(options), terms=(_r1(options), _r2("tool-match", options), _r3(options)))
 
 
-def mentor_overlap() -> RewardSpec:
+def mentor_overlap(options: OverlapOptions) -> RewardSpec:
     """Ablation 2: any tool in common with the teacher pays R2; no R3."""
-    return RewardSpec(gates=_GATES, terms=(_R1, _r2("tool-overlap")))
+    return RewardSpec(gates=_gates(options), terms=(_r1(options), _r2("tool-overlap", options)))
 
 
-def mentor_no_match() -> RewardSpec:
+def mentor_no_match(options: MentorOptions) -> RewardSpec:
     """Ablation 3: R1 and R3; the teacher's tools do not matter."""
-    return RewardSpec(gates=_GATES, terms=(_R1, _R3))
+    return RewardSpec(gates=_gates(options), terms=(_r1(options), _r3(options)))
 
 
-def mentor_f1() -> RewardSpec:
+def mentor_f1(options: MentorOptions) -> RewardSpec:
     """Ablation 4, and what the paper's third version argues for: R2 is the F1 of the two sets."""
-    return RewardSpec(gates=_GATES, terms=(_R1, _r2("tool-f1"), _R3))
+    return RewardSpec(gates=_gates(options), terms=(_r1(options), _r2("tool-f1", options), _r3(options)))
 
 
-def sparse() -> RewardSpec:
+def sparse(options: SparseOptions) -> RewardSpec:
     """The baseline: 1.0 for a right answer, 0.1 for an episode that ended without one, 0.0 for the rest."""
-    gates = (GateSpec(use="ended", otherwise=0.0), GateSpec(use="correct", otherwise=0.1))
-    return RewardSpec(gates=gates, terms=(TermSpec(use="correct", weight=1.0),))
+    gates = (
+        GateSpec(use="ended", otherwise=options.not_ended),
+        GateSpec(use="correct", otherwise=options.wrong),
+    )
+    return RewardSpec(gates=gates, terms=(TermSpec(use="correct", weight=options.right),))
 
 
-def _r2(term: str) -> TermSpec:
-    return TermSpec(use=term, weight=0.3, when_wrong=0.2)
+def _gates(options: MentorOptions) -> tuple[GateSpec, ...]:
+    return (
+        GateSpec(use="ended", otherwise=options.not_ended),
+        GateSpec(use="answered", otherwise=options.no_answer),
+    )
+
+
+def _r1(options: MentorOptions) -> TermSpec:
+    return TermSpec(use="correct", weight=options.right)
+
+
+def _r2(term: str, options: MentorOptions) -> TermSpec:
+    own = {} if options.excess == Excess() else {"excess": options.excess and options.excess.model_dump()}
+    return TermSpec.model_validate(
+        {
+            "use": term,
+            "with": own,
+            "weight": options.tools,
+            "when_wrong": options.when_wrong,
+            "schedule": options.schedule,
+        }
+    )
+
+
+def _r3(options: MentorOptions) -> TermSpec:
+    return TermSpec(use="known-tools", weight=options.known)

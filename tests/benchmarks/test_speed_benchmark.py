@@ -1,9 +1,10 @@
-"""The benchmark's two comparisons on a small model: that they run, and find what they compare equal."""
+"""The benchmark's comparisons on a small model: that they run, and find what they compare equal."""
 
 from __future__ import annotations
 
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -22,6 +23,10 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return speed.write_model(tmp_path_factory.mktemp("student"), 2, **SMALL)
 
 
+def plan(folder: Path, *peers: str, peer_problems: int = 2) -> Any:
+    return speed.Plan(folder, SHAPE, peer_problems, rounds=1, warm_up=0, threads=1, peers=peers)
+
+
 def test_prompts_share_what_they_should() -> None:
     prompts = SHAPE.prompts(100)
     assert len(prompts) == 6
@@ -32,26 +37,42 @@ def test_prompts_share_what_they_should() -> None:
 
 
 def test_sampling(folder: Path) -> None:
-    found = speed.compare_sampling(folder, SHAPE, 1, 1)
+    found = speed.compare_sampling(plan(folder, "generate", "continuous batching"))
     assert found["equal"] == {"generate": 1.0, "continuous batching": 1.0}
-    assert {name: len(seconds) for name, seconds in found["seconds"].items()} == dict.fromkeys(found["seconds"], 1)
     assert "100% of the tokens equal" in speed.lines("sampling", found)[1]
 
 
 def test_updates(folder: Path) -> None:
-    found = speed.compare_updates(folder, SHAPE, 2, 1)
+    found = speed.compare_updates(plan(folder))
     assert found["gradients"] < 1e-5
     assert "times ours" in speed.lines("update", found)[1]
 
 
+@pytest.mark.slow
 def test_whole_steps(folder: Path) -> None:
     pytest.importorskip("trl", reason="TRL comes with the extra `benchmarks`")
-    found = speed.compare_steps(folder, SHAPE, 1, 1)
-    assert found["tokens"] == 6 * 5
-    assert "TRL" in speed.lines("step", found)[1]
+    found = speed.compare_steps(plan(folder, peer_problems=1))
+    assert found["tokens"] == 3 * 5
+    assert [len(turns) for turns in found["turns"].values()] == [1, 1, 1]
 
 
-def test_ratios_are_of_one_round() -> None:
-    ours, theirs, _ = speed.lines("x", {"seconds": {"ours": [1.0, 2.0], "peer": [3.0, 2.0]}, "gradients": 0.0})
-    assert ours == "x: ours 1.500 s (1.000 to 2.000)"
-    assert theirs == "x: peer 2.500 s, 2.00 times ours (1.00 to 3.00)"
+@pytest.mark.slow
+def test_steps_with_tools(folder: Path) -> None:
+    pytest.importorskip("trl", reason="TRL comes with the extra `benchmarks`")
+    found = speed.compare_tools(plan(folder))
+    assert all(tokens > 1000 for tokens in found["tokens"].values())
+
+
+def test_ratios_are_of_one_round_and_of_one_problem() -> None:
+    def turns(*seconds: float) -> list[Any]:
+        return [speed.Turn(one, 2**30) for one in seconds]
+
+    result = {"turns": {"ours": turns(2.0, 4.0), "peer": turns(3.0, 2.0)}, "problems": {"ours": 2, "peer": 1}}
+    ours, theirs = speed.lines("x", result)
+    assert ours == "x: ours 1.500 s a problem (1.000 to 2.000), 1.0 GiB"
+    assert theirs == "x: peer 2.500 s, 2.00 times ours (1.00 to 3.00), 1.0 GiB"
+
+
+def test_a_side_that_fails_tells_its_own_error(folder: Path) -> None:
+    with pytest.raises(RuntimeError, match=r"(?s)broken failed:.*no_such_option"):
+        speed.Side("broken", "ours:Sampling", folder=folder, shape=SHAPE, threads=1, no_such_option=1)

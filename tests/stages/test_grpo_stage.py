@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 from stage_fakes import (
     Digits,
+    DigitTerm,
     GappyTeacher,
     ListContext,
     RecordingPolicy,
@@ -23,6 +24,8 @@ from mentor_kit.actor import EpisodeLimits
 from mentor_kit.errors import DataError, Interrupted, UsageError
 from mentor_kit.objective import Objective
 from mentor_kit.policy import SampleRequest, TokenGroup
+from mentor_kit.reward import Reward, WeightedTerm
+from mentor_kit.slot import Schedule
 from mentor_kit.stages import EvaluationPlan, Experiment, SplitPlan
 from mentor_kit.stages.grpo import GRPOOptions, GRPOStage
 from mentor_kit.task import IN_DOMAIN
@@ -215,6 +218,18 @@ def test_a_reference_is_kept_only_for_a_kl(kl):
 def test_the_learning_rate_follows_the_schedule():
     context = run(steps=4, optimizer={"lr": 0.4, "warmup": 2, "schedule": "linear", "final": 0.5})
     assert context.policy.of("optimizer_step") == pytest.approx([0.2, 0.4, 0.4, 0.3])
+
+
+def test_weights_of_the_reward_follow_theirs():
+    fading = Reward(terms=(WeightedTerm("digit", DigitTerm(), 1.0, schedule=Schedule(start=1.0, end=0.0)),))
+    made = experiment(evaluation=EvaluationPlan(at_start=False, on=(SplitPlan(split=IN_DOMAIN, problems=2),)))
+    made.reward = fading
+    context = run(made, steps=3)
+    for step, factor in ((1, 1.0), (2, 0.5), (3, 0.0)):
+        for item in context.rollouts[step]:
+            assert item.reward.total == pytest.approx(factor * digit_of(item.trajectory) / 10)
+    (_, scored) = context.evaluations["0-stage-000003-in-domain"]
+    assert {item.reward.total for item in scored} == {0.0}
 
 
 def interrupted_and_resumed(stop_at: int, **options: Any) -> tuple[list[Any], list[Any]]:

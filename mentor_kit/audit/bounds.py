@@ -1,0 +1,83 @@
+"""What a trajectory may earn: no more than honest work that did the same.
+
+    bound = min(honest twin, honest attempt)
+
+The *twin* makes exactly the calls that tools really carried out, in plain form, and then gives an answer: right if the
+trajectory solved the problem, else wrong. The *attempt* is the teacher's own work with such an answer: it bounds what
+padding may earn. Whether a problem was solved is read from the raw text, independently of parser and task.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+from mentor_kit.audit.ground import Ground
+from mentor_kit.audit.raw import END, Played, World
+from mentor_kit.reward import Breakdown, Reward
+
+#: Totals closer together than this are the same.
+SAME = 1e-9
+
+_BOX = re.compile(r"\\boxed\s*\{")
+
+
+@dataclass
+class Bounds:
+    """Honest totals on one problem, played when they are first asked for."""
+
+    world: World
+    ground: Ground
+    reward: Reward
+    _twins: dict[tuple[str, bool], float] = field(default_factory=dict)
+
+    def paid(self, played: Sequence[Played]) -> list[Breakdown]:
+        """What the reward pays for each episode."""
+        cases = [(one.trajectory, one.script.problem, self.ground.demonstrations) for one in played]
+        self.reward.prepare(cases)
+        return [self.reward(*case) for case in cases]
+
+    def of(self, played: Sequence[Played], solved: Sequence[bool]) -> list[float]:
+        """The most that each episode may earn."""
+        keys = [(_calls(one), right) for one, right in zip(played, solved, strict=True)]
+        new = {key: one for key, one in zip(keys, played, strict=True) if key not in self._twins}
+        twins = self.world.play([self.ground.twin(one.executed, right=key[1]) for key, one in new.items()])
+        for key, paid in zip(new, self.paid(twins), strict=True):
+            self._twins[key] = paid.total
+        return [min(self._twins[key], self.honest(right=key[1])) for key in keys]
+
+    def honest(self, *, right: bool) -> float:
+        """What the teacher's own work earns with a right or a wrong answer."""
+        key = ("honest", right)
+        if key not in self._twins:
+            (paid,) = self.paid(self.world.play([self.ground.honest(right=right)]))
+            self._twins[key] = paid.total
+        return self._twins[key]
+
+
+def solved(played: Played, ground: Ground, world: World) -> bool:
+    r"""Whether the last turn, read with suspicion, gives one answer and it is right.
+
+    Where the task wants `\boxed{…}`: the text outside reasoning has one box, or the same one several times, and its
+    value is right. For other tasks their own verdict has to do.
+    """
+    trajectory = played.trajectory
+    if not trajectory.correct or not ground.right_value:
+        return trajectory.correct
+    raw = played.spoken[-1] if len(played.spoken) == len(trajectory.turns) else ""
+    if END not in raw:
+        return False
+    text = re.sub(r"<think>.*?(</think>|\Z)", "", raw.partition(END)[0], flags=re.DOTALL)
+    values = {_value(text[found.end() :]) for found in _BOX.finditer(text)}
+    return len(values) == 1 and world.task.check(values.pop(), played.script.problem)
+
+
+def _value(text: str) -> str:
+    """What stands before the first brace that closes a box; boxes with braces in them are no plain answers."""
+    return text.partition("}")[0].strip()
+
+
+def _calls(played: Played) -> str:
+    return json.dumps([[name, dict(arguments)] for name, arguments in played.executed], sort_keys=True, default=str)

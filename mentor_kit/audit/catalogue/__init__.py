@@ -1,0 +1,18 @@
+"""Ways to earn a reward without the work, by kind. docs/rewards.md has them all, with what they earn."""
+
+from __future__ import annotations
+
+from mentor_kit.audit.catalogue import answers, broken, fakes, imitations, padding, reasoning
+from mentor_kit.audit.catalogue.attack import Attack
+
+#: All of them; names are unique.
+ATTACKS: tuple[Attack, ...] = (
+    *reasoning.ATTACKS,
+    *imitations.ATTACKS,
+    *broken.ATTACKS,
+    *padding.ATTACKS,
+    *fakes.ATTACKS,
+    *answers.ATTACKS,
+)
+
+__all__ = ["ATTACKS", "Attack"]

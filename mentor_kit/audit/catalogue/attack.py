@@ -1,0 +1,64 @@
+"""One way to earn a reward without the work."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+
+from mentor_kit.audit.ground import Ground, said
+from mentor_kit.audit.raw import Script
+
+#: Makes the raw turns of an attack.
+Turns = Callable[[Ground], Sequence[str]]
+
+
+@dataclass(frozen=True)
+class Attack:
+    """Raw text that tries to earn more than honest work would."""
+
+    kind: str
+    name: str
+    """What it tries, in a few words."""
+    turns: Turns
+    solves: bool
+    """Whether it ends with one right answer: then it may earn what an honest right attempt with the same calls would,
+    else what a wrong one would."""
+    result: Callable[[Ground], str] | None = None
+    """What tools give in place of their own results."""
+    question: Callable[[Ground], str] | None = None
+    """A prompt in place of the problem's."""
+    needs: Callable[[Ground], bool] = lambda ground: bool(ground.calls)
+    """Whether a problem lends itself to it."""
+
+    def script(self, ground: Ground) -> Script:
+        """The attack on one problem."""
+        problem = ground.problem
+        if self.question is not None:
+            problem = problem.model_copy(update={"question": self.question(ground)})
+        result = self.result(ground) if self.result is not None else None
+        return replace(ground.script(tuple(self.turns(ground))), problem=problem, result=result)
+
+
+def always(ground: Ground) -> bool:
+    """For attacks that need nothing."""
+    return True
+
+
+def boxed(ground: Ground) -> bool:
+    r"""For attacks on answers in `\boxed{…}`."""
+    return bool(ground.right_value and ground.wrong_value)
+
+
+def after_work(ground: Ground, last: str) -> list[str]:
+    """The teacher's work, and then another last turn."""
+    return [*map(said, ground.work), said(last)]
+
+
+def then_right(ground: Ground, first: str) -> list[str]:
+    """A turn with calls of some kind, and then the right answer."""
+    return [said(first), said(ground.right)]
+
+
+def box(value: str) -> str:
+    r"""`\boxed{value}`."""
+    return rf"\boxed{{{value}}}"

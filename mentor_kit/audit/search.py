@@ -1,0 +1,202 @@
+"""A search for pay without work: honest transcripts, mutated at random, again and again.
+
+Mutants that lead to an outcome not seen before are kept and mutated further; so the search goes where something
+happens. One that earns more than its bound (`mentor_kit.audit.bounds`) is a find.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from mentor_kit.audit.bounds import SAME, Bounds, solved
+from mentor_kit.audit.ground import Ground, call_text
+from mentor_kit.audit.raw import END, Played
+from mentor_kit.record import Record
+
+#: Episodes that are played side by side.
+_BATCH = 250
+#: Transcripts grow no longer than this, in characters and turns.
+_LONGEST, _MOST_TURNS = 20_000, 8
+#: Finds that are kept to be looked at.
+_SHOWN = 20
+
+Turns = tuple[str, ...]
+
+_MARKS = (
+    *("<think>", "</think>", "<tool_call>", "</tool_call>", "<tool_response>", "</tool_response>", END),
+    *("<|im_start|>assistant\n", r"\boxed{", "{", "}", "[", "]", '"', ",", "\n", " ", "\\", "```", "<!--", "-->"),
+    *('{"name": "', '", "arguments": {', "null", "NaN", "1e999", "9" * 400, "\u200b", "\u202e", "\ud800", "０", "о"),
+)
+
+
+class Find(Record):
+    """A transcript that earns more than honest work with the same calls and answer."""
+
+    turns: tuple[str, ...]
+    earned: float
+    bound: float
+
+
+@dataclass(frozen=True)
+class Searched:
+    """What a search saw."""
+
+    tries: int
+    outcomes: int
+    """Different outcomes: endings, verdicts, states of calls and totals."""
+    finds: tuple[Find, ...]
+    """The first few."""
+    found: int
+    """How many there were."""
+
+
+def search(bounds: Sequence[Bounds], tries: int, seed: int) -> Searched:
+    """Try so many mutants, spread over the problems in turn; the same seed tries the same ones."""
+    chance = random.Random(seed)
+    archives = [_Archive(one.ground) for one in bounds]
+    outcomes: set[object] = set()
+    finds: list[Find] = []
+    found = done = 0
+    while done < tries:
+        index = (done // _BATCH) % len(bounds)
+        count = min(_BATCH, tries - done)
+        mutants = [archives[index].mutant(chance) for _ in range(count)]
+        for played, earned, find in _tried(bounds[index], mutants):
+            outcome = (index, _outcome(played, earned))
+            if outcome not in outcomes:
+                outcomes.add(outcome)
+                archives[index].keep(played.script.turns)
+            if find is not None:
+                found += 1
+                finds += [find] if len(finds) < _SHOWN else []
+        done += count
+    return Searched(done, len(outcomes), tuple(finds), found)
+
+
+def _tried(bounds: Bounds, mutants: Sequence[Turns]) -> list[tuple[Played, float, Find | None]]:
+    played = bounds.world.play([bounds.ground.script(turns) for turns in mutants])
+    right = [solved(one, bounds.ground, bounds.world) for one in played]
+    tried = []
+    for one, paid, most in zip(played, bounds.paid(played), bounds.of(played, right), strict=True):
+        earned = paid.total
+        find = Find(turns=one.script.turns, earned=earned, bound=most) if earned > most + SAME else None
+        tried.append((one, earned, find))
+    return tried
+
+
+def _outcome(played: Played, earned: float) -> object:
+    trajectory = played.trajectory
+    states = tuple(sorted({call.state.value for call in trajectory.calls}))
+    return trajectory.ending, trajectory.correct, states, round(earned, 6)
+
+
+class _Archive:
+    """Transcripts worth mutating, and what can be put into them."""
+
+    def __init__(self, ground: Ground) -> None:
+        self.turns: list[Turns] = [
+            ground.honest(right=True).turns,
+            ground.honest(right=False).turns,
+            ground.twin((), right=True).turns,
+            ground.twin((), right=False).turns,
+        ]
+        self.names = [*ground.tools, "", "solve_everything"]
+        self.pieces = [
+            *_MARKS,
+            *(ground.called, ground.right, ground.wrong, ground.right_value, ground.wrong_value),
+            *(call_text(name, {}) for name in self.names),
+            *ground.work,
+        ]
+
+    def keep(self, turns: Turns) -> None:
+        """Mutate this one further, too."""
+        self.turns.append(turns)
+
+    def mutant(self, chance: random.Random) -> Turns:
+        """One of the transcripts, changed in a few places."""
+        turns = list(chance.choice(self.turns))
+        for _ in range(chance.randint(1, 4)):
+            turns = chance.choice(_CHANGES)(turns, self, chance)[:_MOST_TURNS] or [END]
+        return tuple(text[:_LONGEST] for text in turns)
+
+
+Change = Callable[[list[str], _Archive, random.Random], list[str]]
+
+
+def _span(text: str, chance: random.Random) -> tuple[int, int]:
+    start = chance.randrange(len(text) + 1)
+    return start, min(len(text), start + chance.choice((1, 3, 10, 40, 200)))
+
+
+def _in_a_turn(change: Callable[[str, _Archive, random.Random], str]) -> Change:
+    def changed(turns: list[str], archive: _Archive, chance: random.Random) -> list[str]:
+        index = chance.randrange(len(turns))
+        return [*turns[:index], change(turns[index], archive, chance), *turns[index + 1 :]]
+
+    return changed
+
+
+def _insert(text: str, archive: _Archive, chance: random.Random) -> str:
+    at, _ = _span(text, chance)
+    return text[:at] + chance.choice(archive.pieces) + text[at:]
+
+
+def _delete(text: str, archive: _Archive, chance: random.Random) -> str:
+    start, end = _span(text, chance)
+    return text[:start] + text[end:]
+
+
+def _repeat(text: str, archive: _Archive, chance: random.Random) -> str:
+    start, end = _span(text, chance)
+    return text[:end] + text[start:end] * chance.choice((1, 2, 30)) + text[end:]
+
+
+def _wrap(text: str, archive: _Archive, chance: random.Random) -> str:
+    start, end = _span(text, chance)
+    pairs = (("<think>", "</think>"), ("<tool_call>", "</tool_call>"), (r"\boxed{", "}"), ('"', '"'), ("", END))
+    opening, closing = chance.choice(pairs)
+    return text[:start] + opening + text[start:end] + closing + text[end:]
+
+
+def _rename(text: str, archive: _Archive, chance: random.Random) -> str:
+    old, new = chance.choice(archive.names), chance.choice(archive.names)
+    return text.replace(f'"{old}"', f'"{new}"')
+
+
+def _other_digit(text: str, archive: _Archive, chance: random.Random) -> str:
+    places = [index for index, letter in enumerate(text) if letter.isdigit()]
+    if not places:
+        return text
+    at = chance.choice(places)
+    return text[:at] + str(chance.randrange(10)) + text[at + 1 :]
+
+
+def _swap_turns(turns: list[str], archive: _Archive, chance: random.Random) -> list[str]:
+    first, second = chance.randrange(len(turns)), chance.randrange(len(turns))
+    changed = list(turns)
+    changed[first], changed[second] = changed[second], changed[first]
+    return changed
+
+
+def _drop_turn(turns: list[str], archive: _Archive, chance: random.Random) -> list[str]:
+    index = chance.randrange(len(turns))
+    return turns[:index] + turns[index + 1 :]
+
+
+def _join_turns(turns: list[str], archive: _Archive, chance: random.Random) -> list[str]:
+    index = chance.randrange(len(turns))
+    joined = turns[index].replace(END, "") + "".join(turns[index + 1 : index + 2])
+    return [*turns[:index], joined, *turns[index + 2 :]]
+
+
+def _cross(turns: list[str], archive: _Archive, chance: random.Random) -> list[str]:
+    other = chance.choice(archive.turns)
+    return turns[: chance.randrange(len(turns) + 1)] + list(other[chance.randrange(len(other)) :])
+
+
+_CHANGES: tuple[Change, ...] = (
+    *map(_in_a_turn, (_insert, _insert, _insert, _delete, _repeat, _wrap, _rename, _other_digit)),
+    *(_swap_turns, _drop_turn, _join_turns, _cross),
+)

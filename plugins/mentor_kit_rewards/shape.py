@@ -1,0 +1,145 @@
+"""Terms about the shape of a trajectory: as few calls as the teacher, an orderly form, a moderate length.
+
+They pay for form, not for a right answer: give them small weights, and `when_wrong` below 1.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from typing import Literal, Self
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+from mentor_kit.conversation import Message
+from mentor_kit.demonstration import Demonstration
+from mentor_kit.task import Problem
+from mentor_kit.trajectory import Trajectory
+from mentor_kit_rewards.comparison import measures
+
+#: Where an actor has no tokens, so many characters are taken for one.
+_CHARACTERS_PER_TOKEN = 4
+
+_MARKS = (
+    *("<think>", "</think>", "<tool_call>", "</tool_call>", "<tool_response>", "</tool_response>"),
+    *("<|im_start|>", "<|im_end|>"),
+)
+
+
+class CallEconomyOptions(BaseModel):
+    """How many calls are as good as the teacher's."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    times: float = Field(default=1.0, gt=0, allow_inf_nan=False)
+    """So many times the demonstration's calls cost nothing."""
+    plus: int = Field(default=0, ge=0)
+    """And so many more."""
+
+
+class CallEconomy:
+    """1 for no more calls than the teacher made, else what the teacher needed as a share of them.
+
+    min(1, (times · teacher's calls + plus) / calls), for the best of several demonstrations. Every call counts that
+    was made or tried. A student that executed none where the teacher did is not economical: 0.
+    """
+
+    def __init__(self, options: CallEconomyOptions) -> None:
+        self.options = options
+
+    def score(self, trajectory: Trajectory, problem: Problem, demonstrations: Sequence[Demonstration]) -> float:
+        """The best economy beside a demonstration.
+
+        Raises:
+            DataError: there is no demonstration of the problem.
+        """
+        return max(self._against(trajectory, shown) for shown in measures(problem, demonstrations))
+
+    def _against(self, trajectory: Trajectory, demonstration: Demonstration) -> float:
+        made = len(trajectory.calls)
+        if demonstration.tools_used and not trajectory.executed:
+            return 0.0
+        allowed = self.options.times * len(demonstration.tools_used) + self.options.plus
+        return 1.0 if made <= allowed else allowed / made
+
+
+class FormatOptions(BaseModel):
+    """What an orderly turn is."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    reasoning: Literal["any", "required", "forbidden"] = "any"
+    """Whether each turn has reasoning."""
+    words_with_calls: bool = True
+    """Whether a turn that calls tools may say something, too."""
+    calls_per_turn: int | None = Field(default=None, gt=0)
+    """At most so many calls a turn; null for any number."""
+    answer_words: int | None = Field(default=None, gt=0)
+    """At most so many words in the last turn; null for any number."""
+    forbidden: tuple[str, ...] = _MARKS
+    """No turn's words or reasoning may contain these: marks that are left over, and fake tool results."""
+
+
+class Format:
+    """1 if every turn of the assistant's is orderly, else 0."""
+
+    def __init__(self, options: FormatOptions) -> None:
+        self.options = options
+
+    def score(self, trajectory: Trajectory, problem: Problem, demonstrations: Sequence[Demonstration]) -> float:
+        limit = self.options.answer_words
+        brief = limit is None or len(trajectory.final_text.split()) <= limit
+        return float(brief and all(self._is_orderly(turn) for turn in trajectory.turns))
+
+    def _is_orderly(self, turn: Message) -> bool:
+        options = self.options
+        if options.reasoning != "any" and bool(turn.reasoning) != (options.reasoning == "required"):
+            return False
+        if turn.tool_calls and turn.content and not options.words_with_calls:
+            return False
+        if options.calls_per_turn is not None and len(turn.tool_calls) > options.calls_per_turn:
+            return False
+        return not any(mark in text for mark in options.forbidden for text in (turn.content, turn.reasoning))
+
+
+class LengthOptions(BaseModel):
+    """How long is long."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    free: int = Field(ge=0)
+    """Up to so many tokens of its own the assistant scores 1."""
+    limit: int = Field(gt=0)
+    """From so many on it scores 0."""
+
+    @model_validator(mode="after")
+    def _falls(self) -> Self:
+        if self.free >= self.limit:
+            raise ValueError(f"`free` ({self.free}) must be less than `limit` ({self.limit})")
+        return self
+
+
+class Length:
+    """1 up to `free` tokens, falling evenly to 0 at `limit` (the soft overlong punishment of arXiv 2503.14476).
+
+    Counted are the tokens that the assistant sampled in all its turns; for actors without tokens, four characters are
+    one.
+    """
+
+    def __init__(self, options: LengthOptions) -> None:
+        self.options = options
+
+    def score(self, trajectory: Trajectory, problem: Problem, demonstrations: Sequence[Demonstration]) -> float:
+        free, limit = self.options.free, self.options.limit
+        return min(1.0, max(0.0, (limit - _tokens(trajectory)) / (limit - free)))
+
+
+def _tokens(trajectory: Trajectory) -> float:
+    if trajectory.tokens is not None:
+        return trajectory.tokens.sampled
+    return sum(_characters(turn) for turn in trajectory.turns) / _CHARACTERS_PER_TOKEN
+
+
+def _characters(turn: Message) -> int:
+    calls = sum(len(call.raw) or len(call.name) + len(json.dumps(call.arguments)) for call in turn.tool_calls)
+    return len(turn.content) + len(turn.reasoning) + calls

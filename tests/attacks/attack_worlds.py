@@ -1,0 +1,45 @@
+"""The quickstart's world, with one reward or another."""
+
+from __future__ import annotations
+
+from functools import cache
+
+from mentor_kit.audit import Bounds, Earned, World, find_grounds, try_attacks
+from mentor_kit.hooks import default_registry
+from mentor_kit.recipe.assembly import Parts, assemble_parts
+from mentor_kit.recipe.checking import load_checked
+from mentor_kit.reward import Reward
+
+PRESETS = ("mentor", "sparse", "mentor-overlap", "mentor-no-match", "mentor-f1")
+
+
+@cache
+def parts(reward: str = "mentor") -> Parts:
+    """The light parts of the quickstart."""
+    registry = default_registry()
+    return assemble_parts(load_checked("quickstart", (f"reward={reward}",), registry), registry)
+
+
+@cache
+def bounds(reward: str = "mentor", problems: int = 2) -> tuple[Bounds, ...]:
+    """Honest work on a few problems, scored by a preset."""
+    found = parts(reward)
+    assert found.teacher is not None
+    assert found.reward is not None
+    world = World(found.task, found.toolbox, found.limits)
+    return tuple(Bounds(world, ground, found.reward) for ground in find_grounds(world, found.teacher, problems, 0))
+
+
+def bounds_of(reward: Reward) -> tuple[Bounds, ...]:
+    """The same with a reward made for a test."""
+    return tuple(Bounds(one.world, one.ground, reward) for one in bounds())
+
+
+@cache
+def earned(reward: str) -> dict[str, list[Earned]]:
+    """What each attack earns on each problem."""
+    found: dict[str, list[Earned]] = {}
+    for one in bounds(reward):
+        for attempt in try_attacks(one):
+            found.setdefault(attempt.attack.name, []).append(attempt)
+    return found

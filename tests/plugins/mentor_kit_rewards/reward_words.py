@@ -1,0 +1,62 @@
+"""Trajectories, demonstrations and terms for tests, in few words."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from mentor_kit.conversation import CallState, Message, ToolCall, assistant, user
+from mentor_kit.demonstration import Demonstration
+from mentor_kit.hooks import BuildContext, default_registry
+from mentor_kit.recipe.assembly import tool_source
+from mentor_kit.record import Json
+from mentor_kit.reward import Term
+from mentor_kit.slot import Slot
+from mentor_kit.task import Problem
+from mentor_kit.tool import Toolbox
+from mentor_kit.trajectory import Ending, Trajectory
+
+PROBLEM = Problem(id="p", question="What is 2 + 3?", answer="5")
+REGISTRY = default_registry()
+CONTEXT = BuildContext(
+    REGISTRY, toolbox=Toolbox([tool_source(REGISTRY.build("tools", Slot(use="math"), BuildContext(REGISTRY)), "math")])
+)
+
+
+def term(name: str, **options: Json) -> Term:
+    built: Term = REGISTRY.build("reward_terms", Slot(use=name, options=options), CONTEXT)
+    return built
+
+
+def ran(name: str, **arguments: Json) -> ToolCall:
+    return ToolCall(name=name, arguments=arguments, state=CallState.EXECUTED)
+
+
+def did(
+    *calls: ToolCall | str, words: str = "done", right: bool = True, ending: Ending = Ending.ANSWERED
+) -> Trajectory:
+    """An episode with one turn a call (a name alone is an executed one), and a last turn."""
+    made = [call if isinstance(call, ToolCall) else ran(call) for call in calls]
+    return spoke(*(assistant(calls=[call]) for call in made), assistant(words), right=right, ending=ending)
+
+
+def spoke(*turns: Message, right: bool = True, ending: Ending = Ending.ANSWERED) -> Trajectory:
+    """An episode with these turns."""
+    ended = ending is Ending.ANSWERED
+    return Trajectory(
+        id="t",
+        problem_id="p",
+        actor="student",
+        messages=(user(PROBLEM.question), *turns),
+        ending=ending,
+        answer=("5" if right else "6") if ended else None,
+        correct=right and ended,
+    )
+
+
+def showed(*calls: ToolCall | str, right: bool = True) -> Demonstration:
+    """A teacher's episode."""
+    return Demonstration.of(did(*calls, right=right), teacher="t")
+
+
+def score(name: str, trajectory: Trajectory, shown: Sequence[Demonstration] = (), **options: Json) -> float:
+    return term(name, **options).score(trajectory, PROBLEM, shown)

@@ -1,0 +1,85 @@
+"""Numbers of presets, and schedules, as a recipe sets them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from reward_words import CONTEXT, PROBLEM, REGISTRY, did, showed
+
+from mentor_kit.cli import app as cli
+from mentor_kit.hooks.registry import SlotError
+from mentor_kit.recipe.assembly import assemble_parts, build_reward
+from mentor_kit.recipe.checking import load_checked
+from mentor_kit.record import Json
+from mentor_kit.reward import Reward
+from mentor_kit.slot import Slot
+
+SHOWN = [showed("add")]
+RECIPE = """
+extends: quickstart
+reward:
+  use: mentor-f1
+  with: {tools: 0.5, when_wrong: 0.1, excess: null, schedule: {start: 2.0, end: 0.5, over: [0.2, 0.6], shape: cosine}}
+"""
+
+
+def preset(name: str, **options: Json) -> Reward:
+    return build_reward(Slot(use=name, options=options), REGISTRY, CONTEXT)
+
+
+@pytest.mark.parametrize(
+    ("name", "options", "right", "wrong", "silent"),
+    [
+        ("mentor", {"right": 1.0, "tools": 0.5, "known": 0.25, "when_wrong": 0.5}, 1.75, 0.5, 0.1),
+        ("mentor-f1", {"when_wrong": 0.0, "no_answer": 0.05}, 1.1, 0.1, 0.05),
+        ("mentor-overlap", {"tools": 1.0}, 1.7, 0.2, 0.0),
+        ("mentor-no-match", {"known": 0.0}, 0.7, 0.0, 0.1),
+        ("sparse", {"right": 2.0, "wrong": -1.0}, 2.0, -1.0, -1.0),
+    ],
+)
+def test_numbers(name: str, options: dict[str, Json], right: float, wrong: float, silent: float) -> None:
+    reward = preset(name, **options)
+    mute = did("add", right=False).model_copy(update={"answer": None})
+    trajectories = (did("add"), did("add", right=False), mute)
+    found = [reward(one, PROBLEM, SHOWN).total for one in trajectories]
+    assert found == pytest.approx([right, wrong, silent])
+
+
+def test_the_limit_of_calls() -> None:
+    many = did(*["add"] * 9)
+    totals = [
+        preset("mentor", **o)(many, PROBLEM, SHOWN).total for o in ({}, {"excess": None}, {"excess": {"times": 7}})
+    ]
+    assert totals == pytest.approx([0.8, 1.1, 1.1])
+
+
+def test_a_schedule_in_a_recipe(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    recipe = tmp_path / "recipe.yaml"
+    recipe.write_text(RECIPE)
+    reward = assemble_parts(load_checked(recipe, (), REGISTRY), REGISTRY).reward
+    assert reward is not None
+    totals = [reward(did("add"), PROBLEM, SHOWN, progress=share).total for share in (0.0, 0.2, 0.4, 0.6, 1.0)]
+    # 0.7 + 0.1 + 0.5 times 2, 2, 1.25 (half way), 0.5 and 0.5
+    assert totals == pytest.approx([1.8, 1.8, 1.425, 1.05, 1.05])
+    assert reward.maximum == pytest.approx(1.8)
+    assert cli.run_app(["check", str(recipe), "--expand"]) == 0
+    expected = (
+        "  +0.5 x tool-f1 with {'excess': None} (0.05 when the answer is wrong), times 2 to 0.5 from 20% to 60% of a "
+    )
+    assert f"{expected}stage (cosine)\n" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("name", "options", "text"),
+    [
+        ("mentor", {"tool": 1.0}, "did you mean 'tools'"),
+        ("mentor", {"schedule": {"over": [0.9, 0.1]}}, "two shares of a stage"),
+        ("mentor", {"schedule": {"shape": "step"}}, "'linear' or 'cosine'"),
+        ("mentor", {"right": float("inf")}, "finite"),
+        ("sparse", {"tools": 1.0}, "unknown key"),
+    ],
+)
+def test_wrong_numbers_are_named(name: str, options: dict[str, Json], text: str) -> None:
+    with pytest.raises(SlotError, match=text):
+        preset(name, **options)
