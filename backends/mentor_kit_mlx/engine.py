@@ -25,6 +25,7 @@ from mentor_kit.policy import Completion, SampleRequest, uniforms
 from mentor_kit_mlx.cache import RowCache
 from mentor_kit_mlx.head import Head
 from mentor_kit_mlx.memory import Room
+from mentor_kit_mlx.quantized import Quantized
 from mentor_kit_mlx.rows import SHORTEST_SHARED, Row, common_beginning, distinct, donor
 from mentor_kit_mlx.sampling import Draw, draw
 
@@ -43,10 +44,20 @@ class MLXEngine:
         chunk: tokens of a row that are prefilled in one pass.
         budget: tokens of all rows that are prefilled in one pass.
         room: what keys and values may take.
+        quantized: how they are kept; None for as they are.
     """
 
     def __init__(
-        self, head: Head, *, keeps: bool, slots: int, context: int, chunk: int, budget: int, room: Room
+        self,
+        head: Head,
+        *,
+        keeps: bool,
+        slots: int,
+        context: int,
+        chunk: int,
+        budget: int,
+        room: Room,
+        quantized: Quantized | None = None,
     ) -> None:
         self.version = 0
         self.room = room
@@ -56,7 +67,7 @@ class MLXEngine:
         self._context = context
         self._chunk = chunk
         self._budget = budget
-        self._cache = RowCache(head.layers)
+        self._cache = RowCache(head.layers, quantized)
         self._rows: list[Row] = []
         """As they stand in the cache; released ones until the next arrangement."""
         self._queue: deque[tuple[int, SampleRequest]] = deque()

@@ -13,6 +13,7 @@ from mentor_kit_mlx.cache import POSITION_STEP, ROW_STEP
 from mentor_kit_mlx.config import Config
 from mentor_kit_mlx.mlxlm import mlx_lm
 from mentor_kit_mlx.options import MLXOptions
+from mentor_kit_mlx.quantized import Quantized
 from mentor_kit_mlx.trees import by_name, trained
 
 GIB = 1 << 30
@@ -70,12 +71,13 @@ def room_for_keys(model: Any, per_position: int, allowed: int | None, optimizer:
     return Room(max(allowed - held - copies * MASTER * count, 0), per_position)
 
 
-def position_bytes(config: Config, size: int) -> int:
-    """Keys and values of one token."""
+def position_bytes(config: Config, size: int, quantized: Quantized | None = None) -> int:
+    """Keys and values of one token, in numbers of `size` bytes or quantized."""
     text = config.get("text_config") or config
     heads = text.get("num_key_value_heads") or text["num_attention_heads"]
     width = text.get("head_dim") or text["hidden_size"] // text["num_attention_heads"]
-    return 2 * int(text["num_hidden_layers"]) * int(heads) * int(width) * size
+    one = int(width) * size if quantized is None else quantized.bytes(int(width), size)
+    return 2 * int(text["num_hidden_layers"]) * int(heads) * one
 
 
 def moments(optimizer: OptimizerSpec) -> int:
@@ -112,13 +114,14 @@ def estimate(
     trainable = sum(shape.parameters(rank, options.adapter) for shape in layers.values()) if rank else parameters
     extra = trainable * MASTER if rank or size < MASTER else 0
     tokens = load.train_tokens or options.token_budget
+    per_position = position_bytes(config, size, options.quantized)
     text = config.get("text_config") or config
     parts = {
         "weights": weights + extra,
         "gradients": trainable * MASTER,
         "optimizer": trainable * MASTER * moments(load.optimizer),
         "reference": trainable * (MASTER if rank else size) if load.reference else 0,
-        "keys and values": min(load.sequences, options.slots) * load.context * position_bytes(config, size),
+        "keys and values": min(load.sequences, options.slots) * load.context * per_position,
         "activations": tokens * int(text["num_hidden_layers"]) * _activation_bytes(text, size),
     }
     notes = ["activations are an upper estimate, at a full micro-batch of the update"]

@@ -6,6 +6,8 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from mentor_kit_mlx.quantized import Quantized
+
 
 class MLXOptions(BaseModel):
     """How the mlx backend runs a student."""
@@ -28,8 +30,18 @@ class MLXOptions(BaseModel):
     """Tokens, padding included, in one micro-batch of the update, and in one pass of prefill."""
     prefill_chunk: int = Field(default=512, gt=0)
     """Tokens of a sequence that are prefilled in one go."""
+    kv_bits: Literal[4, 6, 8] | None = None
+    """Bits of a number of sampling's keys and values; left out, they are kept as they are. A sample's log-probabilities
+    are those that the quantized ones give, as its tokens were drawn from them; updates never quantize."""
+    kv_group: Literal[32, 64, 128] = 64
+    """How many quantized numbers of a key or value share a scale; it must divide the width of a head."""
     max_context: int | None = Field(default=None, gt=0)
     """A limit below the model's own."""
     memory: float | None = Field(default=None, gt=0)
     """GiB that the run may take; left out, what MLX recommends for the GPU, and no limit on a CPU. Keys and values
     are kept within what weights, gradients and optimizer leave of it; what cannot fit is refused."""
+
+    @property
+    def quantized(self) -> Quantized | None:
+        """How keys and values are kept in sampling; None for as they are."""
+        return None if self.kv_bits is None else Quantized(self.kv_bits, self.kv_group)

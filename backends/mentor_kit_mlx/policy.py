@@ -27,7 +27,7 @@ from mentor_kit.policy import (
 )
 from mentor_kit_mlx import adapters, checkpoint, export
 from mentor_kit_mlx.adapters import Adapter
-from mentor_kit_mlx.cache import keeps_rows
+from mentor_kit_mlx.cache import check_quantized, keeps_rows
 from mentor_kit_mlx.config import Config
 from mentor_kit_mlx.engine import MLXEngine
 from mentor_kit_mlx.head import Head
@@ -80,6 +80,8 @@ class MLXPolicy:
                 "%s: its layers keep other state than keys and values: whole contexts are run, without sharing",
                 student.model,
             )
+        if options.quantized is not None:
+            check_quantized(self.head, options.quantized, keeps=self._keeps)
         self._engine = MLXEngine(
             self.head,
             keeps=self._keeps,
@@ -88,6 +90,7 @@ class MLXPolicy:
             chunk=options.prefill_chunk,
             budget=options.token_budget,
             room=self._room(None),
+            quantized=options.quantized,
         )
 
     @property
@@ -184,7 +187,7 @@ class MLXPolicy:
 
     def _room(self, optimizer: OptimizerSpec | None) -> Room:
         """What is left for keys and values beside an optimizer."""
-        per_position = position_bytes(self._loaded.config, self.head.dtype.size)
+        per_position = position_bytes(self._loaded.config, self.head.dtype.size, self.options.quantized)
         room = room_for_keys(self.model, per_position, self._allowed, optimizer)
         if not room.fits(1, 1):
             raise BackendError(
