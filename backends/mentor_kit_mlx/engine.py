@@ -79,9 +79,17 @@ class MLXEngine:
     def busy(self) -> bool:
         return bool(self._queue or self._finished) or any(row.request is not None for row in self._rows)
 
-    def submit(self, request: SampleRequest) -> None:
+    def check(self, request: SampleRequest) -> None:
+        """Refuse what cannot be sampled.
+
+        Raises:
+            BackendError: it cannot.
+        """
         check_request(request, vocabulary=self._head.vocabulary, context=self._context)
         self.room.check(f"request {request.id}", 1, self._longest(request))
+
+    def submit(self, request: SampleRequest) -> None:
+        self.check(request)
         self._queue.append((self._submitted, request))
         self._submitted += 1
 

@@ -24,6 +24,9 @@ class MLXOptions(BaseModel):
     quantize: Literal[4, 8] | None = None
     """Bits of a weight to quantize the model to when it is loaded, under an adapter; a model that is quantized already
     is taken as it is."""
+    compile: Literal["auto"] | bool = "auto"
+    """Run the optimizer's arithmetic as one compiled kernel a parameter. auto: on a GPU; on a CPU it takes a C++
+    compiler."""
     slots: int = Field(default=64, gt=0)
     """Sequences that are held at once; more are queued."""
     token_budget: int = Field(default=8192, gt=0)

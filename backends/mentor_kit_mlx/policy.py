@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Literal
@@ -31,7 +31,7 @@ from mentor_kit_mlx.cache import check_quantized, keeps_rows
 from mentor_kit_mlx.config import Config
 from mentor_kit_mlx.engine import MLXEngine
 from mentor_kit_mlx.head import Head
-from mentor_kit_mlx.loading import Loaded
+from mentor_kit_mlx.loading import Loaded, compiles
 from mentor_kit_mlx.memory import Room, in_gib, position_bytes, room_for_keys
 from mentor_kit_mlx.mlxlm import mlx_lm
 from mentor_kit_mlx.optimizer import Optimizer
@@ -63,6 +63,7 @@ class MLXPolicy:
         self.student = student
         self.options = options
         self.version = 0
+        self.compiled = compiles(options)
         self.head = Head(self.model)
         self.optimizer: Optimizer | None = None
         self.reference: Arrays | None = None
@@ -109,47 +110,62 @@ class MLXPolicy:
         )
 
     def prepare(self, optimizer: OptimizerSpec) -> None:
-        self.optimizer = Optimizer(self.model, optimizer)
+        self.optimizer = Optimizer(self.model, optimizer, compiled=self.compiled)
         self._engine.room = self._room(optimizer)
 
     def forward_backward(self, groups: Sequence[TokenGroup], objective: Objective) -> LossMetrics:
-        if self.optimizer is None:
-            raise BackendError("no optimizer: call `prepare` before training")
+        return loss_metrics(groups, self.accumulate(groups, objective))
+
+    def accumulate(
+        self, groups: Sequence[TokenGroup], objective: Objective, only: Collection[tuple[int, int]] | None = None
+    ) -> list[LossTerms]:
+        """Add up the gradients of all the groups' completions, or of those (group, completion) alone."""
+        optimizer = self.check_prepared()
         self._check(groups)
         try:
-            found = [
-                self._backward(self.optimizer, batch, objective)
-                for batch in micro_batches(groups, self.options.token_budget, objective)
+            return [
+                self._backward(optimizer, batch, objective)
+                for batch in micro_batches(groups, self.options.token_budget, objective, only=only)
             ]
         except BackendError:
-            self.optimizer.clear()
+            optimizer.clear()
             raise
-        tokens = int(sum(completion.mask.sum() for group in groups for completion in group.completions))
-        sequences = sum(bool(completion.mask.any()) for group in groups for completion in group.completions)
-        return LossMetrics(
-            loss=sum(float(terms.loss) for terms in found),
-            tokens=tokens,
-            sequences=sequences,
-            values=combined(found, tokens),
-        )
 
-    def optimizer_step(self, learning_rate: float) -> StepMetrics:
+    def check_prepared(self) -> Optimizer:
+        """The optimizer.
+
+        Raises:
+            BackendError: there is none yet.
+        """
         if self.optimizer is None:
             raise BackendError("no optimizer: call `prepare` before training")
-        norm, clipped = self.optimizer.step(learning_rate)
+        return self.optimizer
+
+    def optimizer_step(self, learning_rate: float) -> StepMetrics:
+        norm, clipped = self.check_prepared().step(learning_rate)
         self._changed(self.version + 1)
         return StepMetrics(gradient_norm=norm, clipped=clipped, learning_rate=learning_rate, version=self.version)
 
     def log_probs(
         self, groups: Sequence[TokenGroup], *, weights: Literal["current", "reference"] = "current"
     ) -> list[list[Floats]]:
-        self._check(groups)
         found = [[np.zeros(len(c.ids), dtype=np.float32) for c in group.completions] for group in groups]
-        for batch in micro_batches(groups, self.options.token_budget):
+        for (group, index), values in self.scores(groups, weights).items():
+            found[group][index][: len(values)] = values
+        return found
+
+    def scores(
+        self,
+        groups: Sequence[TokenGroup],
+        weights: Literal["current", "reference"],
+        only: Collection[tuple[int, int]] | None = None,
+    ) -> dict[tuple[int, int], Floats]:
+        """Log-probabilities by (group, completion), up to the last trained token; of those in `only`, or of all."""
+        self._check(groups)
+        found: dict[tuple[int, int], Floats] = {}
+        for batch in micro_batches(groups, self.options.token_budget, only=only):
             values = np.array(self._scores(batch, weights))
-            for row, (group, index) in enumerate(batch.origin):
-                length = int(batch.lengths[row])
-                found[group][index][:length] = values[row, :length]
+            found |= {place: values[row, : batch.lengths[row]] for row, place in enumerate(batch.origin)}
         return found
 
     def snapshot_reference(self) -> None:
@@ -164,8 +180,12 @@ class MLXPolicy:
 
     def restore(self, folder: Path) -> None:
         checkpoint.restore(self, folder)
+        self.restored(self.version)
+
+    def restored(self, version: int) -> None:
+        """Weights and optimizer are others now."""
         self._engine.room = self._room(None if self.optimizer is None else self.optimizer.spec)
-        self._changed(self.version)
+        self._changed(version)
 
     def export(self, folder: Path, *, format: str = "transformers") -> None:
         if format in ("adapter", "mlx-adapter"):
@@ -235,6 +255,18 @@ class MLXPolicy:
 
     def _check(self, groups: Sequence[TokenGroup]) -> None:
         check_groups(groups, vocabulary=self.head.vocabulary, context=self._context)
+
+
+def loss_metrics(groups: Sequence[TokenGroup], found: Sequence[LossTerms]) -> LossMetrics:
+    """What an update of the groups saw, from its micro-batches."""
+    completions = [completion for group in groups for completion in group.completions]
+    tokens = int(sum(completion.mask.sum() for completion in completions))
+    return LossMetrics(
+        loss=sum(float(terms.loss) for terms in found),
+        tokens=tokens,
+        sequences=sum(bool(completion.mask.any()) for completion in completions),
+        values=combined(found, tokens),
+    )
 
 
 def _longest_context(model: Any, config: Config, options: MLXOptions) -> int:
