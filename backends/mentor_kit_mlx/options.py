@@ -24,6 +24,9 @@ class MLXOptions(BaseModel):
     quantize: Literal[4, 8] | None = None
     """Bits of a weight to quantize the model to when it is loaded, under an adapter; a model that is quantized already
     is taken as it is."""
+    gradient_checkpointing: Literal["auto"] | bool = "auto"
+    """Compute layers again in the backward pass instead of keeping what they computed: a third more work, far less
+    memory, the same gradients. auto: where a full micro-batch would take more than half of what `memory` leaves."""
     compile: Literal["auto"] | bool = "auto"
     """Run the optimizer's arithmetic as one compiled kernel a parameter. auto: on a GPU; on a CPU it takes a C++
     compiler."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Collection, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import Any, Literal
 
@@ -32,10 +32,11 @@ from mentor_kit_mlx.config import Config
 from mentor_kit_mlx.engine import MLXEngine
 from mentor_kit_mlx.head import Head
 from mentor_kit_mlx.loading import Loaded, compiles
-from mentor_kit_mlx.memory import Room, in_gib, position_bytes, room_for_keys
+from mentor_kit_mlx.memory import Room, activation_bytes, in_gib, position_bytes, room_for_keys, wants_checkpointing
 from mentor_kit_mlx.mlxlm import mlx_lm
 from mentor_kit_mlx.optimizer import Optimizer
 from mentor_kit_mlx.options import MLXOptions
+from mentor_kit_mlx.recomputing import Recomputing, is_exact
 from mentor_kit_mlx.trees import Arrays, by_name, put, trained
 from mentor_kit_mlx.update import completion_log_probs, loss_and_gradients
 
@@ -83,6 +84,11 @@ class MLXPolicy:
             )
         if options.quantized is not None:
             check_quantized(self.head, options.quantized, keeps=self._keeps)
+        self._recomputing = None
+        if options.gradient_checkpointing is not False:
+            self._recomputing = Recomputing(self.model, dropout=adapter is not None and adapter.dropout > 0)
+        self.recomputes = False
+        """Whether layers are computed again in the backward pass."""
         self._engine = MLXEngine(
             self.head,
             keeps=self._keeps,
@@ -112,6 +118,7 @@ class MLXPolicy:
     def prepare(self, optimizer: OptimizerSpec) -> None:
         self.optimizer = Optimizer(self.model, optimizer, compiled=self.compiled)
         self._engine.room = self._room(optimizer)
+        self._decide_to_recompute()
 
     def forward_backward(self, groups: Sequence[TokenGroup], objective: Objective) -> LossMetrics:
         return loss_metrics(groups, self.accumulate(groups, objective))
@@ -185,6 +192,8 @@ class MLXPolicy:
     def restored(self, version: int) -> None:
         """Weights and optimizer are others now."""
         self._engine.room = self._room(None if self.optimizer is None else self.optimizer.spec)
+        if self.optimizer is not None:
+            self._decide_to_recompute()
         self._changed(version)
 
     def export(self, folder: Path, *, format: str = "transformers") -> None:
@@ -217,9 +226,31 @@ class MLXPolicy:
             )
         return room
 
+    def _decide_to_recompute(self) -> None:
+        wanted = self.options.gradient_checkpointing
+        room = self._engine.room.bytes
+        self.recomputes = wanted is True or (
+            wanted == "auto" and room is not None and wants_checkpointing(self._activations(), room)
+        )
+        if not self.recomputes or self._recomputing is None:
+            return
+        if not is_exact(self.head, self._recomputing, share=self._keeps):
+            if wanted is True:
+                raise BackendError(
+                    f"backend.gradient_checkpointing: {self.student.model} would get wrong gradients",
+                    hint="leave it out, and lower `backend.token_budget` to save memory",
+                )
+            logger.warning("%s: its layers cannot be checkpointed; everything is kept", self.student.model)
+            self.recomputes = False
+
+    def _activations(self) -> int:
+        tokens, size = self.options.token_budget, self.head.dtype.size
+        return activation_bytes(self._loaded.config, tokens, size, checkpointed=False)
+
     def _backward(self, optimizer: Optimizer, batch: MicroBatch, objective: Objective) -> LossTerms:
         reference = self._scores(batch, "reference") if objective.needs_reference else None
-        with dropout(self.model):
+        recomputed = self._recomputing.on() if self._recomputing is not None and self.recomputes else nullcontext()
+        with dropout(self.model), recomputed:
             terms, gradients = loss_and_gradients(self.head, batch, objective, reference, share=self._keeps)
         if not np.isfinite(float(terms.loss)):
             raise BackendError(

@@ -64,7 +64,7 @@ def request_as_data(request: SampleRequest) -> Json:
 
 def request_from_data(data: Json) -> SampleRequest:
     """What `request_as_data` was given."""
-    return SampleRequest(**data | {"context": data["context"].tolist(), "stop_ids": frozenset(data["stop_ids"])})
+    return SampleRequest(**data | {"context": tuple(data["context"].tolist()), "stop_ids": frozenset(data["stop_ids"])})
 
 
 def completion_from_data(data: Json) -> Completion:
