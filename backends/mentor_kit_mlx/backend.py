@@ -10,7 +10,7 @@ import mlx.core as mx
 from mentor_kit.errors import BackendError
 from mentor_kit.policy import MemoryEstimate, MemoryLoad, StudentSpec, derive_seed
 from mentor_kit_mlx.adapters import add_adapter
-from mentor_kit_mlx.config import find_folder, read_config
+from mentor_kit_mlx.config import config_of
 from mentor_kit_mlx.divided import DividedPolicy, Leader, follow
 from mentor_kit_mlx.loading import load_model, pick_device
 from mentor_kit_mlx.memory import estimate, limit
@@ -41,7 +41,7 @@ class MLXBackend:
 
     def estimate(self, student: StudentSpec, load: MemoryLoad) -> MemoryEstimate:
         mx.set_default_device(pick_device(self.options.device))
-        config = read_config(find_folder(student, weights=False))
+        config = config_of(student)
         return estimate(config, student, load, self.options, limit(self.options))
 
 

@@ -1,0 +1,187 @@
+"""The mlx backend beside mlx-lm-lora's GRPO, on the same weights and tokens: one sampling round, and one update.
+
+    python benchmarks/mlx_speed.py --layers 4 --prompt 1024 --completion 64 --group 8
+
+Both sides take turns, `--rounds` times; a ratio is that of two times of the same round, and the median of the ratios is
+printed with the least and the greatest. Tokens are counted, greedy tokens compared, and the gradients must be equal
+before any ratio is printed. The peer samples a whole group at once (its own default is one completion at a time), and
+computes gradients in chunks of as many completions as there are prompts, as its trainer does; rewards take no time on
+either side. The model is SmolLM2's shape with random weights and `--layers` layers.
+"""
+
+from __future__ import annotations
+
+import argparse
+import platform
+import statistics
+import tempfile
+from collections.abc import Sequence
+from importlib.metadata import version
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import mlx.core as mx
+import numpy as np
+from mlx.utils import tree_flatten
+from mlx_lm_lora.trainer import grpo_trainer as peer
+from speed import Shape, lines, run_engine, take_turns, write_model
+
+from mentor_kit.objective import Objective
+from mentor_kit.policy import OptimizerSpec, StudentSpec, TokenCompletion, TokenGroup
+
+OBJECTIVE = Objective(preset="grpo", kl=0.0)
+#: Largest norm of a difference of two gradients, to the largest norm of a gradient.
+EQUAL = 1e-4
+
+
+def main() -> None:
+    """The comparison, as lines."""
+    options = _options()
+    shape = Shape(options.prompt, options.own, options.completion, options.problems, options.group)
+    with tempfile.TemporaryDirectory() as scratch:
+        sides = Sides(write_model(Path(scratch), options.layers), shape)
+        seconds, given = take_turns({"ours": sides.sample, "mlx-lm-lora": sides.sample_as_peer}, options.rounds)
+        updates, gradients = take_turns({"ours": sides.update, "mlx-lm-lora": sides.update_as_peer}, options.rounds)
+    equal = _check(given, gradients, shape)
+    print(
+        f"{platform.processor() or platform.machine()}, {mx.default_device()}, mlx {version('mlx')}, "
+        f"mlx-lm-lora {version('mlx-lm-lora')}; {shape}; {options.layers} layers"
+    )
+    both = {name: [a + b for a, b in zip(seconds[name], updates[name], strict=True)] for name in seconds}
+    for what, found in (("sampling", seconds), ("update", updates), ("both", both)):
+        result: dict[str, Any] = {"seconds": found}
+        if what == "sampling":
+            result["equal"] = {"mlx-lm-lora": equal}
+        for line in lines(what, result):
+            print(line)
+    print(f"update: gradients differ by {difference(*gradients.values()):.1e} of the largest")
+
+
+class Sides:
+    """Both programs with the same weights, and what they work on.
+
+    Args:
+        folder: the model.
+        shape: of prompts and completions.
+    """
+
+    def __init__(self, folder: Path, shape: Shape) -> None:
+        from mentor_kit_mlx.backend import MLXBackend
+        from mentor_kit_mlx.mlxlm import mlx_lm
+        from mentor_kit_mlx.options import MLXOptions
+
+        options = MLXOptions(device="cpu" if not mx.is_available(mx.gpu) else "auto", dtype="float32")
+        self.policy: Any = MLXBackend(options).load(StudentSpec(str(folder)), seed=0)
+        self.policy.prepare(OptimizerSpec(clip=None))
+        self.model = mlx_lm("utils").load_model(folder, model_config=self.policy._loaded.config)[0]
+        self.model.set_dtype(mx.float32)
+        self.shape = shape
+        self.prompts = shape.prompts(self.policy.info.vocabulary)
+        rng = np.random.default_rng(1)
+        self.completions = rng.integers(0, self.policy.info.vocabulary, (len(self.prompts), shape.completion))
+        self.advantages = rng.normal(size=len(self.prompts)).astype(np.float32)
+        self.groups = self._on_policy()
+
+    def sample(self) -> list[list[int]]:
+        """Greedy tokens of our engine."""
+        return [list(one.ids) for one in run_engine(self.policy, self.prompts, self.shape.completion, temperature=0.0)]
+
+    def sample_as_peer(self) -> list[list[int]]:
+        """Greedy tokens of the peer, which nothing stops."""
+        nothing = SimpleNamespace(eos_token_ids=[], encode=lambda *_, **__: [], decode=lambda ids: "")
+        found, _, _ = peer.generate_grpo(
+            self.model,
+            nothing,
+            self.prompts[:: self.shape.group],
+            max_tokens=self.shape.completion,
+            group_size=self.shape.group,
+            batch_size=self.shape.group,
+            end_token="",
+            temperature=0.0,
+            top_p=1.0,
+            top_k=0,
+            min_p=0.0,
+        )
+        return [one.tolist() for one in found]
+
+    def update(self) -> dict[str, mx.array]:
+        """Our gradients."""
+        self.policy.optimizer.clear()
+        self.policy.forward_backward(self.groups, OBJECTIVE)
+        found: dict[str, mx.array] = self.policy.optimizer.gradients
+        return found
+
+    def update_as_peer(self) -> dict[str, mx.array]:
+        """The peer's gradients, of its own loss without a KL term."""
+        import mlx.nn as nn
+
+        prompts = self.prompts[:: self.shape.group]
+        self.model.train()
+        _, gradients = peer._grpo_value_and_grad(
+            nn.value_and_grad(self.model, peer.grpo_loss),
+            self.model,
+            len(prompts),
+            batch=(prompts, None, None, None, None),
+            completions=[mx.array(row) for row in self.completions],
+            completion_texts=[""] * len(self.prompts),
+            batch_indices=[row // self.shape.group for row in range(len(self.prompts))],
+            advantages=mx.array(self.advantages),
+            reward_metrics={},
+            beta=0.0,
+            epsilon=0.2,
+            epsilon_high=0.2,
+            ref_model=None,
+            grpo_loss_type="grpo",
+            importance_sampling_level="token",
+            max_tokens=self.shape.completion,
+        )
+        mx.eval(gradients)
+        return dict(tree_flatten(gradients))
+
+    def _on_policy(self) -> list[TokenGroup]:
+        """Made-up completions with the log-probabilities of these very weights, so that ratios are 1 as the peer's."""
+        ones = np.ones(self.shape.completion, dtype=np.float32)
+        found = self.policy.log_probs(self._groups([-ones] * len(self.prompts), ones))
+        return self._groups([row for rows in found for row in rows], ones)
+
+    def _groups(self, log_probs: Sequence[Any], ones: Any) -> list[TokenGroup]:
+        rows = [
+            TokenCompletion(ids, ones, old, float(advantage))
+            for ids, old, advantage in zip(self.completions, log_probs, self.advantages, strict=True)
+        ]
+        size = self.shape.group
+        return [TokenGroup(np.array(self.prompts[s]), tuple(rows[s : s + size])) for s in range(0, len(rows), size)]
+
+
+def difference(ours: dict[str, mx.array], theirs: dict[str, mx.array]) -> float:
+    """The largest norm of a difference of gradients, to the largest norm of a gradient."""
+    norms = [float(mx.linalg.norm(value)) for value in theirs.values()]
+    return max(float(mx.linalg.norm(ours[name] - value)) for name, value in theirs.items()) / max(norms)
+
+
+def _check(tokens: dict[str, Any], gradients: dict[str, Any], shape: Shape) -> float:
+    """Both did the same work; the share of greedy tokens that are equal."""
+    for name, rows in tokens.items():
+        assert [len(row) for row in rows] == [shape.completion] * shape.problems * shape.group, name
+    assert gradients["ours"].keys() == gradients["mlx-lm-lora"].keys()
+    gap = difference(*gradients.values())
+    assert gap < EQUAL, f"gradients differ by {gap}"
+    pairs = zip(tokens["ours"], tokens["mlx-lm-lora"], strict=True)
+    return statistics.mean(a == b for row, other in pairs for a, b in zip(row, other, strict=True))
+
+
+def _options() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--layers", type=int, default=4)
+    parser.add_argument("--prompt", type=int, default=1024)
+    parser.add_argument("--own", type=int, default=16)
+    parser.add_argument("--completion", type=int, default=64)
+    parser.add_argument("--problems", type=int, default=1)
+    parser.add_argument("--group", type=int, default=8)
+    parser.add_argument("--rounds", type=int, default=3)
+    return parser.parse_args()
+
+
+if __name__ == "__main__":
+    main()
