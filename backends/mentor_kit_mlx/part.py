@@ -102,8 +102,9 @@ class Part:
     def _restore(self, version: int, optimizer: Json, steps: int, reference: bool, random: Sequence[int]) -> None:
         """Take over the first process's weights, optimizer and reference; its files may be on its disk alone."""
         policy, share = self.policy, self._processes.share
-        if optimizer is not None and not self._processes.leads:
-            policy.optimizer = Optimizer(policy.model, OptimizerSpec(**optimizer), compiled=policy.compiled)
+        if not self._processes.leads:
+            spec = None if optimizer is None else OptimizerSpec(**optimizer)
+            policy.optimizer = None if spec is None else Optimizer(policy.model, spec, compiled=policy.compiled)
         weights = share(trained(policy.model))
         kept = share(policy.reference or trained(policy.model)) if reference else None
         moments = {} if policy.optimizer is None else share(policy.optimizer.state())

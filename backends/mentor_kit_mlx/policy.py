@@ -6,7 +6,7 @@ import logging
 from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 import mlx.core as mx
 import numpy as np
@@ -26,9 +26,9 @@ from mentor_kit.policy import (
     TokenGroup,
 )
 from mentor_kit_mlx import adapters, checkpoint, export
-from mentor_kit_mlx.adapters import Adapter
+from mentor_kit_mlx.adapters import Adapter, dropout
 from mentor_kit_mlx.cache import check_quantized, keeps_rows
-from mentor_kit_mlx.config import Config
+from mentor_kit_mlx.context import longest_context
 from mentor_kit_mlx.engine import MLXEngine
 from mentor_kit_mlx.head import Head
 from mentor_kit_mlx.loading import Loaded, compiles
@@ -75,7 +75,7 @@ class MLXPolicy:
                 f"{student.model} is quantized: its weights cannot be trained themselves",
                 hint="add `student.adapter`, or take a model that is not quantized",
             )
-        self._context = _longest_context(self.model, loaded.config, options)
+        self._context = longest_context(self.model, loaded.config, options)
         self._keeps = keeps_rows(self.head)
         if not self._keeps:
             logger.warning(
@@ -298,31 +298,3 @@ def loss_metrics(groups: Sequence[TokenGroup], found: Sequence[LossTerms]) -> Lo
         sequences=sum(bool(completion.mask.any()) for completion in completions),
         values=combined(found, tokens),
     )
-
-
-def _longest_context(model: Any, config: Config, options: MLXOptions) -> int:
-    text: Any = config.get("text_config") or config
-    own = int(text.get("max_position_embeddings") or text.get("n_positions") or 1 << 20)
-    window = text.get("sliding_window") if text.get("use_sliding_window", True) else None
-    if window and not any(type(part).__name__ == "RotatingKVCache" for part in _caches(model)):
-        own = min(own, int(window))  # mlx-lm has no windows for this model: it is exact within one
-    return min(own, options.max_context or own)
-
-
-def _caches(model: Any) -> list[Any]:
-    """mlx-lm's own caches for the model, which tell the layers with windows."""
-    found: list[Any] = mlx_lm("models.cache").make_prompt_cache(model)
-    return found
-
-
-@contextmanager
-def dropout(model: Any) -> Iterator[None]:
-    """The adapter's own dropout is active for a while; the model's never is, as its sampling has none either."""
-    parts = [module.dropout for module in model.modules() if hasattr(module, "lora_a")]
-    try:
-        for part in parts:
-            part.train()
-        yield
-    finally:
-        for part in parts:
-            part.eval()

@@ -8,7 +8,8 @@ from typing import Any
 import mlx.core as mx
 import numpy as np
 import pytest
-from mentor_kit_mlx.policy import MLXPolicy, dropout
+from mentor_kit_mlx.adapters import dropout
+from mentor_kit_mlx.policy import MLXPolicy
 from mentor_kit_mlx.recomputing import is_exact
 from mentor_kit_mlx.update import loss_and_gradients
 from mlx_students import load, nudge_adapter
