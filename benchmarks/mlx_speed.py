@@ -12,9 +12,12 @@ either side. The model is SmolLM2's shape with random weights and `--layers` lay
 from __future__ import annotations
 
 import argparse
+import itertools
 import platform
 import statistics
+import sys
 import tempfile
+import time
 from collections.abc import Sequence
 from importlib.metadata import version
 from pathlib import Path
@@ -25,12 +28,13 @@ import mlx.core as mx
 import numpy as np
 from mlx.utils import tree_flatten
 from mlx_lm_lora.trainer import grpo_trainer as peer
-from speed import Shape, lines, run_engine, take_turns, write_model
+from shape import Shape, write_model
 
 from mentor_kit.objective import Objective
-from mentor_kit.policy import OptimizerSpec, StudentSpec, TokenCompletion, TokenGroup
+from mentor_kit.policy import OptimizerSpec, SampleRequest, StudentSpec, TokenCompletion, TokenGroup
 
 OBJECTIVE = Objective(preset="grpo", kl=0.0)
+PEER = "mlx-lm-lora"
 #: Largest norm of a difference of two gradients, to the largest norm of a gradient.
 EQUAL = 1e-4
 
@@ -40,21 +44,19 @@ def main() -> None:
     options = _options()
     shape = Shape(options.prompt, options.own, options.completion, options.problems, options.group)
     with tempfile.TemporaryDirectory() as scratch:
-        sides = Sides(write_model(Path(scratch), options.layers), shape)
-        seconds, given = take_turns({"ours": sides.sample, "mlx-lm-lora": sides.sample_as_peer}, options.rounds)
-        updates, gradients = take_turns({"ours": sides.update, "mlx-lm-lora": sides.update_as_peer}, options.rounds)
+        folder = write_model(Path(scratch), options.layers, vocab_size=options.vocabulary)
+        # kernels are compiled on a small piece of work
+        _in_turn(Sides(folder, Shape(16, 2, 3, 1, 2)), 1)
+        seconds, updates, given, gradients = _in_turn(Sides(folder, shape), options.rounds)
     equal = _check(given, gradients, shape)
     print(
         f"{platform.processor() or platform.machine()}, {mx.default_device()}, mlx {version('mlx')}, "
-        f"mlx-lm-lora {version('mlx-lm-lora')}; {shape}; {options.layers} layers"
+        f"mlx-lm-lora {version('mlx-lm-lora')}; {shape}; {options.layers} layers, {options.vocabulary} tokens"
     )
     both = {name: [a + b for a, b in zip(seconds[name], updates[name], strict=True)] for name in seconds}
     for what, found in (("sampling", seconds), ("update", updates), ("both", both)):
-        result: dict[str, Any] = {"seconds": found}
-        if what == "sampling":
-            result["equal"] = {"mlx-lm-lora": equal}
-        for line in lines(what, result):
-            print(line)
+        print(_line(what, found))
+    print(f"sampling: {equal:.0%} of the tokens equal")
     print(f"update: gradients differ by {difference(*gradients.values()):.1e} of the largest")
 
 
@@ -78,14 +80,22 @@ class Sides:
         self.model.set_dtype(mx.float32)
         self.shape = shape
         self.prompts = shape.prompts(self.policy.info.vocabulary)
-        rng = np.random.default_rng(1)
-        self.completions = rng.integers(0, self.policy.info.vocabulary, (len(self.prompts), shape.completion))
-        self.advantages = rng.normal(size=len(self.prompts)).astype(np.float32)
+        tokens, advantages = shape.completions(self.policy.info.vocabulary)
+        self.completions, self.advantages = np.array(tokens), np.array(advantages, dtype=np.float32)
         self.groups = self._on_policy()
 
     def sample(self) -> list[list[int]]:
         """Greedy tokens of our engine."""
-        return [list(one.ids) for one in run_engine(self.policy, self.prompts, self.shape.completion, temperature=0.0)]
+        engine = self.policy.engine()
+        for index, prompt in enumerate(self.prompts):
+            name = str(index)
+            engine.submit(SampleRequest(name, name, prompt, 0.0, self.shape.completion, frozenset(), seed=index))
+        found: dict[str, list[int]] = {}
+        while engine.busy:
+            found |= {done.id: list(done.ids) for done in engine.step()}
+        for name in found:
+            engine.release(name)
+        return [found[str(index)] for index in range(len(self.prompts))]
 
     def sample_as_peer(self) -> list[list[int]]:
         """Greedy tokens of the peer, which nothing stops."""
@@ -154,6 +164,32 @@ class Sides:
         return [TokenGroup(np.array(self.prompts[s]), tuple(rows[s : s + size])) for s in range(0, len(rows), size)]
 
 
+def _in_turn(sides: Sides, rounds: int) -> tuple[dict[str, list[float]], dict[str, list[float]], Any, Any]:
+    """Seconds of sampling and of the update, by side and round, and what each side gave last."""
+    works = {
+        "sampling": {"ours": sides.sample, PEER: sides.sample_as_peer},
+        "update": {"ours": sides.update, PEER: sides.update_as_peer},
+    }
+    seconds: dict[str, dict[str, list[float]]] = {work: {"ours": [], PEER: []} for work in works}
+    given: dict[str, dict[str, Any]] = {work: {} for work in works}
+    for turn, (work, programs) in itertools.product(range(rounds), works.items()):
+        for name, side in programs.items():
+            started = time.perf_counter()
+            given[work][name] = side()
+            seconds[work][name].append(time.perf_counter() - started)
+            print(f"round {turn + 1}: {work}: {name} {seconds[work][name][-1]:.2f} s", file=sys.stderr)
+    return seconds["sampling"], seconds["update"], given["sampling"], given["update"]
+
+
+def _line(what: str, seconds: dict[str, list[float]]) -> str:
+    ours, theirs = seconds["ours"], seconds[PEER]
+    ratios = [b / a for a, b in zip(ours, theirs, strict=True)]
+    return (
+        f"{what}: ours {statistics.median(ours):.2f} s, {PEER} {statistics.median(theirs):.2f} s, "
+        f"{statistics.median(ratios):.2f} times ours ({min(ratios):.2f} to {max(ratios):.2f})"
+    )
+
+
 def difference(ours: dict[str, mx.array], theirs: dict[str, mx.array]) -> float:
     """The largest norm of a difference of gradients, to the largest norm of a gradient."""
     norms = [float(mx.linalg.norm(value)) for value in theirs.values()]
@@ -164,16 +200,17 @@ def _check(tokens: dict[str, Any], gradients: dict[str, Any], shape: Shape) -> f
     """Both did the same work; the share of greedy tokens that are equal."""
     for name, rows in tokens.items():
         assert [len(row) for row in rows] == [shape.completion] * shape.problems * shape.group, name
-    assert gradients["ours"].keys() == gradients["mlx-lm-lora"].keys()
+    assert gradients["ours"].keys() == gradients[PEER].keys()
     gap = difference(*gradients.values())
     assert gap < EQUAL, f"gradients differ by {gap}"
-    pairs = zip(tokens["ours"], tokens["mlx-lm-lora"], strict=True)
+    pairs = zip(tokens["ours"], tokens[PEER], strict=True)
     return statistics.mean(a == b for row, other in pairs for a, b in zip(row, other, strict=True))
 
 
 def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--layers", type=int, default=4)
+    parser.add_argument("--vocabulary", type=int, default=49152)
     parser.add_argument("--prompt", type=int, default=1024)
     parser.add_argument("--own", type=int, default=16)
     parser.add_argument("--completion", type=int, default=64)

@@ -36,6 +36,7 @@ from mentor_kit.runs import (
     StopSignal,
     Watchers,
 )
+from mentor_kit.runs.collector import settled_garbage
 from mentor_kit.runs.files import write_folder
 from mentor_kit.slot import Slot
 from mentor_kit.stages import SplitPlan
