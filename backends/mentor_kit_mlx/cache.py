@@ -191,6 +191,10 @@ class RowCache:
         self._values = [None] * len(self._values)
         self.rows = self.positions = 0
 
+    def evaluate(self) -> None:
+        """Have all writes done now."""
+        mx.eval(list(self._buffers()))
+
     def _buffers(self) -> Iterator[Buffers]:
         yield from (buffers for store in (self._keys, self._values) for buffers in store if buffers is not None)
 

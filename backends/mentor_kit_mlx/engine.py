@@ -232,6 +232,13 @@ class MLXEngine:
                 assert logits is not None  # every row had at least one token to take in
                 return logits
             hidden = self._forward(indices, int(counts.max()))
+            ending = (counts > 0) & (held + counts == ends)
+            if self._keeps and not ending.any():
+                # keys and values are all that is wanted: what the last layer makes of them is never computed
+                self._cache.evaluate()
+                for row, count in zip(rows, counts, strict=True):
+                    row.held += int(count)
+                continue
             last = mx.array(np.maximum(counts - 1, 0))
             new = self._head.logits(hidden[mx.arange(len(rows)), last])
             logits = new if logits is None else mx.where(mx.array(counts > 0)[:, None], new, logits)
@@ -263,9 +270,7 @@ class MLXEngine:
             target[: len(known)] = known
         length = int(held.max()) + width
         self._reserve(length)
-        hidden = self._head.hidden(mx.array(ids), self._cache.aim(held, width, length, indices))
-        mx.eval(hidden)
-        return hidden
+        return self._head.hidden(mx.array(ids), self._cache.aim(held, width, length, indices))
 
     def _forward_whole(self, rows: Sequence[Row], width: int) -> mx.array:
         total = max(min(row.held + width, row.known) for row in rows)
