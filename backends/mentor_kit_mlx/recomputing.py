@@ -87,7 +87,7 @@ class Recomputing:
 
     def _own_seed(self) -> int | None:
         """A seed for this layer's random numbers alone, in this pass; None where it draws none."""
-        return int(mx.random.randint(0, 1 << 30).item()) if self._dropout else None
+        return int(np.array(mx.random.randint(0, 1 << 30))) if self._dropout else None
 
 
 @contextmanager
