@@ -39,7 +39,7 @@ from mentor_kit.runs import (
 from mentor_kit.runs.collector import settled_garbage
 from mentor_kit.runs.files import write_folder
 from mentor_kit.slot import Slot
-from mentor_kit.stages import SplitPlan
+from mentor_kit.stages import Checks, SplitPlan
 
 #: Where runs are kept, below the folder `mentorkit` is called in.
 RUNS = Path("runs")
@@ -232,6 +232,9 @@ def _carry_on(loaded: LoadedRecipe, folder: RunFolder, registry: Registry, watch
         experiment = assemble(loaded, registry, parts)
         recorder.start(experiment.policy, recipe_as_data(loaded), [key for key, _ in stages])
         experiment.demonstrations = Demonstrations(recorder.read_demonstrations())
+        for key, stage in stages:
+            if isinstance(stage, Checks) and not recorder.is_done(key):
+                stage.check(experiment)
         with settled_garbage():
             for index, (key, stage) in enumerate(stages):
                 if not recorder.is_done(key):

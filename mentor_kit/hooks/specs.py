@@ -67,7 +67,10 @@ def register_tasks(register: Register) -> None:
 
 @hookspec
 def register_teachers(register: Register) -> None:
-    """Offer teachers. `build` gives a `mentor_kit.demonstration.Teacher`."""
+    """Offer teachers. `build` gives a `mentor_kit.demonstration.Teacher`.
+
+    One that can be distilled from is a `mentor_kit.stages.distillation.TokenTeacher`, too.
+    """
 
 
 @hookspec

@@ -10,7 +10,7 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict, Field
 
 from mentor_kit.record import Json, Record
-from mentor_kit.reward import Breakdown, Scored
+from mentor_kit.reward import Scored
 from mentor_kit.rollout import Sampling
 from mentor_kit.slot import EvaluationSlot, Slot
 from mentor_kit.stage import StageContext
@@ -123,7 +123,7 @@ def evaluate_split(
             for name in ("similarity", "ended_rate")
             if name in sampled_measures
         }
-    scored = _score(experiment, [*greedy, *sampled], problems)
+    scored = experiment.measure([*greedy, *sampled], problems)
     report |= {name: value for name, value in reward_measures(scored[: len(greedy)]).items() if name == "reward"}
     report["groups"] = _by_group(problems, greedy, sampled)
     report["outcomes"] = _outcomes(greedy, sampled)
@@ -183,16 +183,3 @@ def _by_group(
             if played
         }
     return found
-
-
-def _score(experiment: Experiment, trajectories: Sequence[Trajectory], problems: Sequence[Problem]) -> list[Scored]:
-    """Rewards where the recipe has one and the teacher has shown something; else 1 for right and 0 for wrong."""
-    if experiment.reward is None:
-        return [_plain(trajectory) for trajectory in trajectories]
-    shown = [t for t in trajectories if experiment.demonstrations.of_id(t.problem_id) or experiment.teacher is None]
-    scored = {id(item.trajectory): item for item in experiment.score(shown, problems)}
-    return [scored.get(id(trajectory)) or _plain(trajectory) for trajectory in trajectories]
-
-
-def _plain(trajectory: Trajectory) -> Scored:
-    return Scored(trajectory=trajectory, reward=Breakdown(total=float(trajectory.correct)))
