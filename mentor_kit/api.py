@@ -20,9 +20,9 @@ from mentor_kit.audit import audit as audit_reward
 from mentor_kit.bench import Bench
 from mentor_kit.bench import bench as measure
 from mentor_kit.demonstration import Demonstrations
-from mentor_kit.errors import UsageError
+from mentor_kit.errors import ExitCode, UsageError
 from mentor_kit.hooks.registry import Registry, default_registry
-from mentor_kit.recipe.assembly import Parts, assemble, assemble_parts, build_stages
+from mentor_kit.recipe.assembly import Parts, assemble, assemble_parts, build_stages, serve
 from mentor_kit.recipe.checking import check_recipe, load_checked
 from mentor_kit.recipe.loading import LoadedRecipe, dump_recipe, recipe_as_data
 from mentor_kit.recipe.model import Recipe
@@ -72,6 +72,7 @@ def run(
     """
     registry = registry or default_registry()
     loaded = check(recipe, overrides=overrides, registry=registry)
+    _serve(loaded, registry)
     folder = RunFolder.create(output, loaded.recipe.name, dump_recipe(loaded))
     return _carry_on(loaded, folder, registry, watchers)
 
@@ -91,7 +92,9 @@ def resume(
     """
     registry = registry or default_registry()
     folder = _run(run, output).folder
-    return _carry_on(check(folder.recipe, registry=registry), folder, registry, watchers)
+    loaded = check(folder.recipe, registry=registry)
+    _serve(loaded, registry)
+    return _carry_on(loaded, folder, registry, watchers)
 
 
 def evaluate(
@@ -163,6 +166,7 @@ def export(
         raise UsageError(f"{target} exists already and is not empty", hint="give another --output")
     folder = _run(run, output).folder
     loaded = check(folder.recipe, registry=registry)
+    _serve(loaded, registry)
     found = _checkpoint(folder, record_options(loaded.recipe), checkpoint)
     with closing(assemble_parts(loaded, registry)) as parts:
         experiment = assemble(loaded, registry, parts)
@@ -188,7 +192,9 @@ def check(
 def plan(recipe: str | Path | LoadedRecipe, *, overrides: Sequence[str] = (), registry: Registry | None = None) -> Plan:
     """What a recipe would do and need, without running it: tokens, parameters, an estimate of memory."""
     registry = registry or default_registry()
-    return make_plan(check(recipe, overrides=overrides, registry=registry), registry)
+    loaded = check(recipe, overrides=overrides, registry=registry)
+    _serve(loaded, registry)
+    return make_plan(loaded, registry)
 
 
 def bench(
@@ -207,7 +213,9 @@ def bench(
         registry: as for `run`.
     """
     registry = registry or default_registry()
-    return measure(check(recipe, overrides=overrides, registry=registry), registry, steps=steps)
+    loaded = check(recipe, overrides=overrides, registry=registry)
+    _serve(loaded, registry)
+    return measure(loaded, registry, steps=steps)
 
 
 def audit(
@@ -267,6 +275,16 @@ def _run_stages(
                 if not recorder.is_done(key):
                     stage.run(experiment, recorder.context(key, is_first=index == 0))
         folder.write_folder("student", lambda target: experiment.export(target, "transformers"))
+
+
+def _serve(loaded: LoadedRecipe, registry: Registry) -> None:
+    """Where a launcher started several processes, all but the first serve that one, and end with it.
+
+    Raises:
+        SystemExit: this process has served.
+    """
+    if serve(loaded, registry):
+        raise SystemExit(ExitCode.DONE)
 
 
 def _run(run: str | Path | Run, output: Path) -> Run:

@@ -7,7 +7,7 @@ computed over the whole update first (`mentor_kit.losses.token_weights`), so mic
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -70,7 +70,12 @@ class _Row:
 
 
 def micro_batches(
-    groups: Sequence[TokenGroup], token_budget: int, objective: Objective | None = None, *, packed: bool = False
+    groups: Sequence[TokenGroup],
+    token_budget: int,
+    objective: Objective | None = None,
+    *,
+    packed: bool = False,
+    only: Collection[tuple[int, int]] | None = None,
 ) -> Iterator[MicroBatch]:
     """The groups in order, in micro-batches of at most `token_budget` tokens (at least one row each).
 
@@ -82,8 +87,9 @@ def micro_batches(
         token_budget: tokens of a micro-batch, padding included.
         objective: for the tokens' weights.
         packed: count no padding, and the prompts' common beginning once: for backends that run each token once.
+        only: the completions to take, as (group, completion); all if left out. Weights are those of the whole update.
     """
-    rows = _rows(groups, objective)
+    rows = (row for row in _rows(groups, objective) if only is None or (row.group, row.index) in only)
     yield from (_padded(groups, batch) for batch in _filled(groups, rows, token_budget, packed=packed))
 
 

@@ -291,6 +291,15 @@ class Backend(Protocol):
         ...
 
 
+@runtime_checkable
+class Serving(Protocol):
+    """A backend that can run a recipe in several processes, of which the first one leads; optional."""
+
+    def serve(self) -> bool:
+        """Do what the leading process says until it ends; False, at once, where this is that one, or alone."""
+        ...
+
+
 @dataclass(frozen=True)
 class MemoryLoad:
     """What a recipe asks of a policy at its widest."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -86,6 +87,19 @@ def fused(model: Any) -> Iterator[tuple[str, Any]]:
     for name, module in model.named_modules():
         if hasattr(module, "lora_a") and hasattr(module, "fuse"):
             yield name, module.fuse(dequantize=True)
+
+
+@contextmanager
+def dropout(model: Any) -> Iterator[None]:
+    """The adapter's own dropout is active for a while; the model's never is, as its sampling has none either."""
+    parts = [module.dropout for module in model.modules() if hasattr(module, "lora_a")]
+    try:
+        for part in parts:
+            part.train()
+        yield
+    finally:
+        for part in parts:
+            part.eval()
 
 
 def write_mlx(model: Any, adapter: Adapter, folder: Path) -> None:

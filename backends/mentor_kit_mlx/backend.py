@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cache
 
 import mlx.core as mx
 
-from mentor_kit.policy import MemoryEstimate, MemoryLoad, StudentSpec
+from mentor_kit.errors import BackendError
+from mentor_kit.policy import MemoryEstimate, MemoryLoad, StudentSpec, derive_seed
 from mentor_kit_mlx.adapters import add_adapter
-from mentor_kit_mlx.config import find_folder, read_config
+from mentor_kit_mlx.config import config_of
+from mentor_kit_mlx.divided import DividedPolicy, Leader, follow
 from mentor_kit_mlx.loading import load_model, pick_device
 from mentor_kit_mlx.memory import estimate, limit
 from mentor_kit_mlx.options import MLXOptions
 from mentor_kit_mlx.policy import MLXPolicy
+from mentor_kit_mlx.processes import processes
 
 
 @dataclass(frozen=True)
@@ -21,20 +25,56 @@ class MLXBackend:
 
     options: MLXOptions
 
-    def load(self, student: StudentSpec, seed: int) -> MLXPolicy:
-        mx.set_default_device(pick_device(self.options.device))
-        allowed = limit(self.options)
-        if allowed is not None and mx.metal.is_available():
-            mx.set_memory_limit(allowed)
-            mx.set_wired_limit(min(allowed, limit(MLXOptions()) or allowed))
-        loaded = load_model(student, self.options)
-        adapter = None
-        if student.adapter is not None:
-            adapter = add_adapter(loaded.model, student.adapter, self.options.adapter, seed)
-        mx.random.seed(seed)
-        return MLXPolicy(loaded, adapter, student, self.options, allowed)
+    def load(self, student: StudentSpec, seed: int) -> MLXPolicy | DividedPolicy:
+        leader = lead()
+        if leader is None:
+            return load_here(student, self.options, seed)
+        return leader.load(load_here, student, self.options, seed)
+
+    def serve(self) -> bool:
+        found = processes()
+        if found is None or found.leads:
+            lead()
+            return False
+        follow(found, load_here)
+        return True
 
     def estimate(self, student: StudentSpec, load: MemoryLoad) -> MemoryEstimate:
         mx.set_default_device(pick_device(self.options.device))
-        config = read_config(find_folder(student, weights=False))
+        config = config_of(student)
         return estimate(config, student, load, self.options, limit(self.options))
+
+
+def load_here(student: StudentSpec, options: MLXOptions, seed: int) -> MLXPolicy:
+    """The policy in this process."""
+    mx.set_default_device(pick_device(options.device))
+    allowed = limit(options)
+    if allowed is not None and mx.metal.is_available():
+        mx.set_memory_limit(allowed)
+        mx.set_wired_limit(min(allowed, limit(MLXOptions()) or allowed))
+    loaded = load_model(student, options)
+    adapter = None
+    if student.adapter is not None:
+        adapter = add_adapter(loaded.model, student.adapter, options.adapter, seed)
+    found = processes()
+    # other processes have other rows, which must not drop the same units
+    mx.random.seed(seed if found is None or found.leads else derive_seed(seed, "process", found.rank))
+    return MLXPolicy(loaded, adapter, student, options, allowed)
+
+
+@cache
+def lead() -> Leader | None:
+    """What tells the other processes what to do; None where this one is alone.
+
+    Raises:
+        BackendError: another one leads.
+    """
+    found = processes()
+    if found is None:
+        return None
+    if not found.leads:
+        raise BackendError(
+            f"process {found.rank} of {found.size} was not asked to serve the first one",
+            hint="start this without `mlx.launch`, or through `mentorkit` or `mentor_kit.run`",
+        )
+    return Leader(found)

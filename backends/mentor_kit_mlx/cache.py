@@ -7,16 +7,21 @@ all layers; rows may be of any length, as what lies beyond a row's end is hidden
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 import mlx.core as mx
 import numpy as np
 
+from mentor_kit.errors import BackendError
+from mentor_kit_mlx.quantized import Quantized
+
 if TYPE_CHECKING:
     from mentor_kit_mlx.head import Head
 
 ROW_STEP, POSITION_STEP = 8, 128
+#: What models raise that cannot take such objects.
+UNFIT = (ValueError, TypeError, AttributeError, IndexError, KeyError, RuntimeError)
 
 
 class View:
@@ -79,21 +84,44 @@ class _RowLayer(_Layer):
         super().__init__(view)
         self._owner, self._index = owner, index
 
-    def update_and_fetch(self, keys: mx.array, values: mx.array) -> tuple[mx.array, mx.array]:
+    def update_and_fetch(self, keys: mx.array, values: mx.array) -> Any:
         return self._owner.write(self._index, keys, values)
 
 
-class RowCache:
-    """Keys and values of many sequences, a row each, of shape (rows, heads, positions, width) for every layer."""
+class _QuantizedRowLayer(_RowLayer):
+    """As `_RowLayer`; by these two attributes mlx-lm's attention knows that keys and values are quantized."""
 
-    def __init__(self, layers: int) -> None:
+    def __init__(self, view: View, owner: RowCache, index: int, how: Quantized) -> None:
+        super().__init__(view, owner, index)
+        self.bits, self.group_size = how.bits, how.group
+
+
+#: Arrays of shape (rows, heads, positions, …): the values themselves, or the parts they are quantized to.
+Buffers = tuple[mx.array, ...]
+
+
+class RowCache:
+    """Keys and values of many sequences, a row each, of shape (rows, heads, positions, width) for every layer.
+
+    Args:
+        layers: how many layers keep them.
+        quantized: how they are kept; None for as they are.
+    """
+
+    def __init__(self, layers: int, quantized: Quantized | None = None) -> None:
         self.rows = self.positions = 0
-        self._keys: list[mx.array | None] = [None] * layers
-        self._values: list[mx.array | None] = [None] * layers
+        self._quantized = quantized
+        self._keys: list[Buffers | None] = [None] * layers
+        self._values: list[Buffers | None] = [None] * layers
         self._chosen: mx.array = mx.array([])
         self._leading = False
         self._where: mx.array = mx.array([])
         self._length = 0
+
+    @property
+    def nbytes(self) -> int:
+        """What it takes now."""
+        return sum(part.nbytes for buffers in self._buffers() for part in buffers)
 
     def aim(self, start: np.ndarray[Any, Any], width: int, length: int, chosen: Sequence[int]) -> list[_RowLayer]:
         """Objects for a pass of `width` tokens from positions `start` (n,) of the rows `chosen` (n,).
@@ -107,19 +135,31 @@ class RowCache:
         self._length = length
         keys = mx.arange(length)[None]
         view = View(first, self._where, keys, (keys[:, None] <= self._where[:, :, None])[:, None])
-        return [_RowLayer(view, self, index) for index in range(len(self._keys))]
+        layers = range(len(self._keys))
+        if self._quantized is None:
+            return [_RowLayer(view, self, index) for index in layers]
+        return [_QuantizedRowLayer(view, self, index, self._quantized) for index in layers]
 
-    def write(self, layer: int, keys: mx.array, values: mx.array) -> tuple[mx.array, mx.array]:
-        """Put keys and values (n, heads, T, width) where `aim` said; what the pass sees of them."""
+    def write(self, layer: int, keys: mx.array, values: mx.array) -> tuple[Any, Any]:
+        """Put keys and values (n, heads, T, width) where `aim` said; what the pass sees of them.
+
+        Each of the two is an array, or the tuple of its quantized parts.
+        """
+        return self._write(self._keys, layer, keys), self._write(self._values, layer, values)
+
+    def _write(self, store: list[Buffers | None], layer: int, new: mx.array) -> Any:
+        parts = (new,) if self._quantized is None else self._quantized.encode(new)
+        buffers = store[layer]
+        if buffers is None:
+            shapes = [(self.rows, part.shape[1], self.positions, part.shape[3]) for part in parts]
+            buffers = tuple(mx.zeros(shape, part.dtype) for shape, part in zip(shapes, parts, strict=True))
+            store[layer] = buffers
         found = []
-        for store, new in ((self._keys, keys), (self._values, values)):
-            buffer = store[layer]
-            if buffer is None:
-                store[layer] = buffer = mx.zeros((self.rows, new.shape[1], self.positions, new.shape[3]), new.dtype)
-            buffer[self._chosen[:, None], :, self._where] = new.transpose(0, 2, 1, 3)
+        for buffer, part in zip(buffers, parts, strict=True):
+            buffer[self._chosen[:, None], :, self._where] = part.transpose(0, 2, 1, 3)
             rows = buffer[: len(self._chosen)] if self._leading else buffer[self._chosen]
             found.append(rows[:, :, : self._length])
-        return found[0], found[1]
+        return found[0] if self._quantized is None else tuple(found)
 
     def reserve(self, rows: int, positions: int) -> None:
         """Make room, in coarse steps; what is there is kept."""
@@ -153,28 +193,66 @@ class RowCache:
 
     def evaluate(self) -> None:
         """Have all writes done now."""
-        mx.eval([buffer for buffer in (*self._keys, *self._values) if buffer is not None])
+        mx.eval(list(self._buffers()))
 
-    def _change(self, change: Any) -> None:
+    def _buffers(self) -> Iterator[Buffers]:
+        yield from (buffers for store in (self._keys, self._values) for buffers in store if buffers is not None)
+
+    def _change(self, change: Callable[[mx.array], mx.array]) -> None:
         """Put every buffer through a function, one after the other, so that only one exists twice."""
         for store in (self._keys, self._values):
-            for index, buffer in enumerate(store):
-                if buffer is not None:
-                    store[index] = change(buffer)
-                    mx.eval(store[index])
+            for index, buffers in enumerate(store):
+                if buffers is not None:
+                    store[index] = tuple(_done(change(buffer)) for buffer in buffers)
+
+
+def _done(array: mx.array) -> mx.array:
+    mx.eval(array)
+    return array
 
 
 def keeps_rows(head: Head) -> bool:
     """Whether a model gives the same when its keys and values are kept in rows; found out by trying it."""
-    ids = mx.arange(10).reshape(2, 5) % head.vocabulary
-    whole = head.logits(head.hidden(ids)).astype(mx.float32)
-    cache = RowCache(head.layers)
-    cache.reserve(2, 5)
+    whole = head.logits(head.hidden(_trial(head))).astype(mx.float32)
     try:
-        for start, end in ((0, 3), (3, 5)):
-            layers = cache.aim(np.array([start, start]), end - start, end, [0, 1])
-            last = head.logits(head.hidden(ids[:, start:end], layers)).astype(mx.float32)
-        found = np.array(last)
-    except (ValueError, TypeError, AttributeError, IndexError, KeyError, RuntimeError):
+        found = _by_rows(head, RowCache(head.layers))
+    except UNFIT:
         return False
     return np.allclose(found, np.array(whole[:, 3:]), atol=1e-3 if head.dtype == mx.float32 else 0.25, rtol=1e-2)
+
+
+def check_quantized(head: Head, quantized: Quantized, *, keeps: bool) -> None:
+    """Refuse to quantize the keys and values of a model that cannot have it; found out by trying it.
+
+    Args:
+        head: the model.
+        quantized: how.
+        keeps: whether it keeps keys and values at all.
+
+    Raises:
+        BackendError: it cannot.
+    """
+    if not keeps:
+        raise BackendError(
+            "backend.kv_bits: this model's layers keep other state than keys and values", hint="leave `kv_bits` out"
+        )
+    try:
+        _by_rows(head, RowCache(head.layers, quantized))
+    except UNFIT as error:
+        raise BackendError(
+            f"backend.kv_bits: this model's keys and values cannot be quantized: {str(error).strip().splitlines()[0]}",
+            hint="set `kv_group` to 32, 64 or 128, so that it divides the width of a head, or leave `kv_bits` out",
+        ) from error
+
+
+def _trial(head: Head) -> mx.array:
+    return mx.arange(10).reshape(2, 5) % head.vocabulary
+
+
+def _by_rows(head: Head, cache: RowCache) -> np.ndarray[Any, Any]:
+    """The logits (2, 2, V) of the last two tokens of two rows, which are taken in behind the first three."""
+    cache.reserve(2, 5)
+    for start, end in ((0, 3), (3, 5)):
+        layers = cache.aim(np.array([start, start]), end - start, end, [0, 1])
+        last = head.logits(head.hidden(_trial(head)[:, start:end], layers)).astype(mx.float32)
+    return np.array(last)

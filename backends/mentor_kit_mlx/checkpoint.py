@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import mlx.core as mx
 
 from mentor_kit.errors import DataError
-from mentor_kit.policy import OptimizerSpec
+from mentor_kit.policy import OptimizerSpec, derive_seed
 from mentor_kit_mlx.loading import first_line
 from mentor_kit_mlx.optimizer import Optimizer
 from mentor_kit_mlx.trees import Arrays, put, read, trained, write
@@ -22,8 +23,14 @@ STATE = "policy.json"
 UNREADABLE = (OSError, ValueError, TypeError, KeyError, EOFError, RuntimeError)
 
 
-def save(policy: MLXPolicy, folder: Path) -> None:
-    """Write everything `restore` needs; the folder is made if it is not there."""
+def save(policy: MLXPolicy, folder: Path, random: Sequence[int] | None = None) -> None:
+    """Write everything `restore` needs; the folder is made if it is not there.
+
+    Args:
+        policy: to keep.
+        folder: where.
+        random: the random state of every process that holds the policy; this one's alone if left out.
+    """
     folder.mkdir(parents=True, exist_ok=True)
     write(folder / WEIGHTS, trained(policy.model))
     if policy.reference is not None:
@@ -32,7 +39,7 @@ def save(policy: MLXPolicy, folder: Path) -> None:
         "version": policy.version,
         "optimizer": None,
         "reference": policy.reference is not None,
-        "random": _random_state(),
+        "random": list(random or [random_state()]),
     }
     if policy.optimizer is not None:
         write(folder / OPTIMIZER, policy.optimizer.state())
@@ -54,10 +61,10 @@ def restore(policy: MLXPolicy, folder: Path) -> None:
         moments = _whole(folder / OPTIMIZER) if state["optimizer"] else {}
         spec = OptimizerSpec(**state["optimizer"]) if state["optimizer"] else None
         version, steps = int(state["version"]), int(state.get("steps", 0))
-        random = int(state["random"])
+        random = seed_of(state["random"], 0)
         for values in (weights, *([] if reference is None else [reference])):
             _check(policy.model, values, folder)
-        optimizer = None if spec is None else Optimizer(policy.model, spec)
+        optimizer = None if spec is None else Optimizer(policy.model, spec, compiled=policy.compiled)
         if optimizer is not None:
             optimizer.load(moments, steps)
     except UNREADABLE as error:
@@ -70,11 +77,21 @@ def restore(policy: MLXPolicy, folder: Path) -> None:
     mx.random.seed(random)
 
 
-def _random_state() -> int:
+def random_state() -> int:
     """The seed that brings MLX's generator into the state it is in: its key, which is a seed's two halves."""
     generator: Any = mx.random
     high, low = next(iter(generator.state)).tolist()
     return int(high) << 32 | int(low)
+
+
+def random_states(folder: Path) -> list[int]:
+    """The random states of all processes in a checkpoint that was restored."""
+    return list(json.loads((folder / STATE).read_text())["random"])
+
+
+def seed_of(random: Sequence[int], rank: int) -> int:
+    """The seed that brings a process's generator into its state; a state of its own where it was not there then."""
+    return int(random[rank]) if rank < len(random) else derive_seed(int(random[0]), "process", rank)
 
 
 def _whole(path: Path) -> Arrays:

@@ -14,6 +14,7 @@ from typing import Any
 
 from mentor_kit.errors import BackendError, MissingError
 from mentor_kit.policy import StudentSpec
+from mentor_kit_mlx.known import KNOWN
 
 Config = dict[str, Any]
 PATTERNS = ("*.json", "model*.safetensors", "*.txt", "*.model", "*.jinja", "tokenizer*")
@@ -38,6 +39,22 @@ def find_folder(student: StudentSpec, *, weights: bool = True) -> Path:
             f"{folder} has no weights", hint="there should be a model.safetensors, or shards with an index, in it"
         )
     return folder
+
+
+def config_of(student: StudentSpec) -> Config:
+    """A student's configuration, complete; from the table of known ones where the hub cannot be reached.
+
+    Raises:
+        MissingError: there is no such folder, no hub that has it, and it is none of the known ones.
+        BackendError: it cannot be read.
+    """
+    try:
+        return read_config(find_folder(student, weights=False))
+    except MissingError:
+        if student.model not in KNOWN:
+            raise
+        own = KNOWN[student.model]
+        return complete(own, _defaults(own))
 
 
 def read_config(folder: Path) -> Config:

@@ -25,6 +25,7 @@ from mentor_kit.policy import Completion, SampleRequest, uniforms
 from mentor_kit_mlx.cache import RowCache
 from mentor_kit_mlx.head import Head
 from mentor_kit_mlx.memory import Room
+from mentor_kit_mlx.quantized import Quantized
 from mentor_kit_mlx.rows import SHORTEST_SHARED, Row, common_beginning, distinct, donor
 from mentor_kit_mlx.sampling import Draw, draw
 
@@ -43,10 +44,20 @@ class MLXEngine:
         chunk: tokens of a row that are prefilled in one pass.
         budget: tokens of all rows that are prefilled in one pass.
         room: what keys and values may take.
+        quantized: how they are kept; None for as they are.
     """
 
     def __init__(
-        self, head: Head, *, keeps: bool, slots: int, context: int, chunk: int, budget: int, room: Room
+        self,
+        head: Head,
+        *,
+        keeps: bool,
+        slots: int,
+        context: int,
+        chunk: int,
+        budget: int,
+        room: Room,
+        quantized: Quantized | None = None,
     ) -> None:
         self.version = 0
         self.room = room
@@ -56,7 +67,7 @@ class MLXEngine:
         self._context = context
         self._chunk = chunk
         self._budget = budget
-        self._cache = RowCache(head.layers)
+        self._cache = RowCache(head.layers, quantized)
         self._rows: list[Row] = []
         """As they stand in the cache; released ones until the next arrangement."""
         self._queue: deque[tuple[int, SampleRequest]] = deque()
@@ -68,9 +79,17 @@ class MLXEngine:
     def busy(self) -> bool:
         return bool(self._queue or self._finished) or any(row.request is not None for row in self._rows)
 
-    def submit(self, request: SampleRequest) -> None:
+    def check(self, request: SampleRequest) -> None:
+        """Refuse what cannot be sampled.
+
+        Raises:
+            BackendError: it cannot.
+        """
         check_request(request, vocabulary=self._head.vocabulary, context=self._context)
         self.room.check(f"request {request.id}", 1, self._longest(request))
+
+    def submit(self, request: SampleRequest) -> None:
+        self.check(request)
         self._queue.append((self._submitted, request))
         self._submitted += 1
 
@@ -213,6 +232,13 @@ class MLXEngine:
                 assert logits is not None  # every row had at least one token to take in
                 return logits
             hidden = self._forward(indices, int(counts.max()))
+            ending = (counts > 0) & (held + counts == ends)
+            if self._keeps and not ending.any():
+                # keys and values are all that is wanted: what the last layer makes of them is never computed
+                self._cache.evaluate()
+                for row, count in zip(rows, counts, strict=True):
+                    row.held += int(count)
+                continue
             last = mx.array(np.maximum(counts - 1, 0))
             new = self._head.logits(hidden[mx.arange(len(rows)), last])
             logits = new if logits is None else mx.where(mx.array(counts > 0)[:, None], new, logits)
@@ -244,9 +270,7 @@ class MLXEngine:
             target[: len(known)] = known
         length = int(held.max()) + width
         self._reserve(length)
-        hidden = self._head.hidden(mx.array(ids), self._cache.aim(held, width, length, indices))
-        mx.eval(hidden)
-        return hidden
+        return self._head.hidden(mx.array(ids), self._cache.aim(held, width, length, indices))
 
     def _forward_whole(self, rows: Sequence[Row], width: int) -> mx.array:
         total = max(min(row.held + width, row.known) for row in rows)

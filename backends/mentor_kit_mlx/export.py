@@ -21,6 +21,16 @@ from mentor_kit_mlx.trees import Arrays, by_name, read, write
 #: Types of models whose weights have the same names in mlx-lm and in transformers, as the tests show.
 SAME_NAMES = frozenset(("llama", "qwen2", "qwen3", "phi3", "smollm3", "olmo2", "granite", "cohere"))
 
+#: Settings that are written into a folder for transformers so that mlx-lm takes the same ones; see `config`.
+TOLD_TWICE = (
+    "rope_theta",
+    "rope_scaling",
+    "rope_local_base_freq",
+    "partial_rotary_factor",
+    "sliding_window_pattern",
+    "tie_word_embeddings",
+)
+
 
 def write_transformers(loaded: Loaded, folder: Path) -> None:
     """A whole model for transformers: an adapter is merged, quantized weights are written as plain ones.
@@ -34,7 +44,11 @@ def write_transformers(loaded: Loaded, folder: Path) -> None:
             f"mlx-lm keeps the weights of {loaded.config['model_type']!r} in another form than transformers",
             hint="use the format `mlx`, or `adapter`",
         )
-    config = _own_config(loaded.folder) | {"dtype": str(next(iter(weights.values())).dtype).removeprefix("mlx.core.")}
+    config = (
+        _for_mlx(loaded.config)
+        | _own_config(loaded.folder)
+        | {"dtype": str(next(iter(weights.values())).dtype).removeprefix("mlx.core.")}
+    )
     _write(weights, config, folder, made_for="pt")
 
 
@@ -79,6 +93,11 @@ def _write(weights: Arrays, config: Config, folder: Path, *, made_for: str) -> N
     folder.mkdir(parents=True, exist_ok=True)
     write(folder / "model.safetensors", weights, made_for)
     (folder / "config.json").write_text(json.dumps(config, indent=2))
+
+
+def _for_mlx(config: Config) -> Config:
+    """What mlx-lm reads in another place than transformers, or takes for something else where it is left out."""
+    return {name: config[name] for name in TOLD_TWICE if name in config}
 
 
 def _own_config(folder: Path) -> Config:

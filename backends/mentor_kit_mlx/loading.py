@@ -69,6 +69,11 @@ def pick_dtype(options: MLXOptions) -> mx.Dtype | None:
     return mx.float32 if pick_device(options.device).type == mx.cpu else None
 
 
+def compiles(options: MLXOptions) -> bool:
+    """Whether arithmetic that is the same in every step is compiled."""
+    return pick_device(options.device).type != mx.cpu if options.compile == "auto" else options.compile
+
+
 def quantize(model: Any, config: Config, bits: int, group_size: int = 64) -> Config:
     """Quantize every layer that can be, in place; the configuration that says so.
 

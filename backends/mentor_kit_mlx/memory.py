@@ -13,10 +13,13 @@ from mentor_kit_mlx.cache import POSITION_STEP, ROW_STEP
 from mentor_kit_mlx.config import Config
 from mentor_kit_mlx.mlxlm import mlx_lm
 from mentor_kit_mlx.options import MLXOptions
+from mentor_kit_mlx.quantized import Quantized
 from mentor_kit_mlx.trees import by_name, trained
 
 GIB = 1 << 30
 MASTER = 4  # bytes of a float32
+#: Parts of an estimate that no option of sampling or the update makes smaller.
+FIXED = ("weights", "gradients", "optimizer", "reference")
 
 
 @dataclass(frozen=True)
@@ -70,12 +73,13 @@ def room_for_keys(model: Any, per_position: int, allowed: int | None, optimizer:
     return Room(max(allowed - held - copies * MASTER * count, 0), per_position)
 
 
-def position_bytes(config: Config, size: int) -> int:
-    """Keys and values of one token."""
+def position_bytes(config: Config, size: int, quantized: Quantized | None = None) -> int:
+    """Keys and values of one token, in numbers of `size` bytes or quantized."""
     text = config.get("text_config") or config
     heads = text.get("num_key_value_heads") or text["num_attention_heads"]
     width = text.get("head_dim") or text["hidden_size"] // text["num_attention_heads"]
-    return 2 * int(text["num_hidden_layers"]) * int(heads) * int(width) * size
+    one = int(width) * size if quantized is None else quantized.bytes(int(width), size)
+    return 2 * int(text["num_hidden_layers"]) * int(heads) * one
 
 
 def moments(optimizer: OptimizerSpec) -> int:
@@ -112,19 +116,47 @@ def estimate(
     trainable = sum(shape.parameters(rank, options.adapter) for shape in layers.values()) if rank else parameters
     extra = trainable * MASTER if rank or size < MASTER else 0
     tokens = load.train_tokens or options.token_budget
-    text = config.get("text_config") or config
+    per_position = position_bytes(config, size, options.quantized)
     parts = {
         "weights": weights + extra,
         "gradients": trainable * MASTER,
         "optimizer": trainable * MASTER * moments(load.optimizer),
         "reference": trainable * (MASTER if rank else size) if load.reference else 0,
-        "keys and values": min(load.sequences, options.slots) * load.context * position_bytes(config, size),
-        "activations": tokens * int(text["num_hidden_layers"]) * _activation_bytes(text, size),
+        "keys and values": min(load.sequences, options.slots) * load.context * per_position,
     }
+    checkpointed = options.gradient_checkpointing is True
+    if options.gradient_checkpointing == "auto" and allowed is not None:
+        left = allowed - sum(parts[name] for name in FIXED)
+        checkpointed = wants_checkpointing(activation_bytes(config, tokens, size, checkpointed=False), left)
+    parts["activations"] = activation_bytes(config, tokens, size, checkpointed=checkpointed)
     notes = ["activations are an upper estimate, at a full micro-batch of the update"]
+    if checkpointed:
+        notes.append("layers are computed again in the backward pass (`backend.gradient_checkpointing`)")
     if allowed is not None:
         notes.append(_verdict(parts, allowed))
     return MemoryEstimate(parameters=parameters, trainable=trainable, parts=parts, notes=tuple(notes))
+
+
+def activation_bytes(config: Config, tokens: int, size: int, *, checkpointed: bool) -> int:
+    """What the layers keep of so many tokens for the backward pass, at most.
+
+    A layer keeps about eight states and three of the inner width of each token. A checkpointed one keeps its input and
+    its keys and values, and one layer at a time is computed again.
+    """
+    text = config.get("text_config") or config
+    layers, hidden = int(text["num_hidden_layers"]), int(text["hidden_size"])
+    inner = int(text.get("intermediate_size") or 4 * hidden)
+    layer = (8 * hidden + 3 * inner) * size
+    kept = layers * hidden * size + position_bytes(config, size) + layer if checkpointed else layers * layer
+    return tokens * kept
+
+
+def wants_checkpointing(activations: int, left: int) -> bool:
+    """Whether what layers keep is too much for the memory that weights, gradients and optimizer leave.
+
+    Half of it is for keys and values.
+    """
+    return activations > left // 2
 
 
 def in_gib(count: int) -> str:
@@ -136,7 +168,7 @@ def _verdict(parts: dict[str, int], allowed: int) -> str:
     total = sum(parts.values())
     if total <= allowed:
         return f"it fits into the {in_gib(allowed)} that it may take"
-    fixed = sum(parts[name] for name in ("weights", "gradients", "optimizer", "reference"))
+    fixed = sum(parts[name] for name in FIXED)
     if fixed > allowed:
         return f"it cannot fit: weights and optimizer alone need {in_gib(fixed)}, and it may take {in_gib(allowed)}"
     return f"it may take {in_gib(allowed)}: fewer sequences are sampled at once; lower `backend.token_budget`"
@@ -151,9 +183,3 @@ def _outline(config: Config) -> Any:
         raise BackendError(
             f"mlx-lm has no model for this configuration: {error}", hint="take another model, or `backend: torch`"
         ) from error
-
-
-def _activation_bytes(text: Config, size: int) -> int:
-    """What one layer keeps of one token for the backward pass: about eight states and three of the inner width."""
-    inner = text.get("intermediate_size") or 4 * text["hidden_size"]
-    return (8 * int(text["hidden_size"]) + 3 * int(inner)) * size

@@ -20,9 +20,15 @@ COEFFICIENTS, ITERATIONS, SMALLEST_NORM = (3.4445, -4.7750, 2.0315), 5, 1e-7
 
 
 class Optimizer:
-    """Holds float32 masters of 16-bit parameters, so that updates smaller than their precision are not lost."""
+    """Holds float32 masters of 16-bit parameters, so that updates smaller than their precision are not lost.
 
-    def __init__(self, model: Any, spec: OptimizerSpec) -> None:
+    Args:
+        model: its trainable parameters are updated.
+        spec: which optimizer.
+        compiled: run the arithmetic of a parameter as one kernel; up to rounding the same.
+    """
+
+    def __init__(self, model: Any, spec: OptimizerSpec, *, compiled: bool = False) -> None:
         self.spec = spec
         self.steps = 0
         self._model = model
@@ -31,7 +37,10 @@ class Optimizer:
         self._muon = {
             name for name, value in own.items() if spec.use == "muon" and value.ndim == 2 and not _table(model, name)
         }
-        self._gradients: Arrays = {}
+        self.gradients: Arrays = {}
+        """Added up since the last step, in float32."""
+        self._adamw = mx.compile(self._by_adamw) if compiled else self._by_adamw
+        self._muon_step = mx.compile(self._by_muon) if compiled else self._by_muon
         self._first = {name: mx.zeros(value.shape) for name, value in own.items()}
         self._second = {name: mx.zeros(value.shape) for name, value in own.items() if name not in self._muon}
 
@@ -39,12 +48,19 @@ class Optimizer:
         """Add gradients up, in float32."""
         for name, value in gradients.items():
             new = value.astype(mx.float32)
-            self._gradients[name] = self._gradients[name] + new if name in self._gradients else new
-        mx.eval(self._gradients)
+            self.gradients[name] = self.gradients[name] + new if name in self.gradients else new
+        mx.eval(self.gradients)
+
+    def gradients_or_zeros(self) -> Arrays:
+        """A gradient for every trained parameter, also where there is none yet."""
+        return {
+            name: self.gradients[name] if name in self.gradients else mx.zeros(value.shape)
+            for name, value in trained(self._model).items()
+        }
 
     def clear(self) -> None:
         """Forget the gradients."""
-        self._gradients = {}
+        self.gradients = {}
 
     def step(self, learning_rate: float) -> tuple[float, bool]:
         """Update with the gradients there are and clear them; the gradient's norm, and whether it was clipped.
@@ -52,7 +68,7 @@ class Optimizer:
         Raises:
             BackendError: the gradient is not finite; nothing was changed.
         """
-        gradients, self._gradients = self._gradients, {}
+        gradients, self.gradients = self.gradients, {}
         norm = float(mx.sqrt(sum((mx.sum(value * value) for value in gradients.values()), mx.array(0.0))))
         if norm - norm != 0:
             raise BackendError(
@@ -65,9 +81,14 @@ class Optimizer:
             self.steps += 1
         own = trained(self._model)
         changed: Arrays = {}
+        how = self._scalars(learning_rate, factor)
         for name, gradient in gradients.items():
             old = self._masters.get(name, own[name])
-            new = (self._by_muon if name in self._muon else self._by_adamw)(name, old, gradient * factor, learning_rate)
+            if name in self._muon:
+                new, self._first[name] = self._muon_step(old, gradient, self._first[name], how)
+            else:
+                given = (old, gradient, self._first[name], self._second[name], how)
+                new, self._first[name], self._second[name] = self._adamw(*given)
             if name in self._masters:
                 self._masters[name] = new
             changed[name] = new.astype(own[name].dtype)
@@ -91,24 +112,40 @@ class Optimizer:
             values.update({name: state[f"{part}/{name}"] for name in values})
         self.steps = steps
 
-    def _by_adamw(self, name: str, weight: mx.array, gradient: mx.array, rate: float) -> mx.array:
-        """Loshchilov and Hutter (arXiv 1711.05101), algorithm 2."""
+    def _scalars(self, rate: float, factor: float) -> dict[str, mx.array]:
+        """What changes from step to step, as arrays, so that nothing is compiled twice."""
         low, high = self.spec.betas
-        first = self._first[name] = low * self._first[name] + (1 - low) * gradient
-        second = self._second[name] = high * self._second[name] + (1 - high) * gradient * gradient
-        root = mx.sqrt(second) / (1 - high**self.steps) ** 0.5 + self.spec.eps
-        size = rate / (1 - low**self.steps)
-        new: mx.array = weight * (1 - rate * self.spec.weight_decay) - size * first / root
-        return new
+        steps = max(self.steps, 1)
+        values = {
+            "factor": factor,
+            "rate": rate,
+            "keep": 1 - rate * self.spec.weight_decay,
+            "size": rate / (1 - low**steps),
+            "spread": (1 - high**steps) ** 0.5,
+        }
+        return {name: mx.array(value) for name, value in values.items()}
 
-    def _by_muon(self, name: str, weight: mx.array, gradient: mx.array, rate: float) -> mx.array:
-        """Muon with Nesterov momentum, scaled as in arXiv 2502.16982, equation 4."""
+    def _by_adamw(
+        self, weight: mx.array, gradient: mx.array, first: mx.array, second: mx.array, how: dict[str, mx.array]
+    ) -> tuple[mx.array, mx.array, mx.array]:
+        """Loshchilov and Hutter (arXiv 1711.05101), algorithm 2: the weight and both moments."""
+        low, high = self.spec.betas
+        gradient = gradient * how["factor"]
+        first = low * first + (1 - low) * gradient
+        second = high * second + (1 - high) * gradient * gradient
+        root = mx.sqrt(second) / how["spread"] + self.spec.eps
+        return weight * how["keep"] - how["size"] * first / root, first, second
+
+    def _by_muon(
+        self, weight: mx.array, gradient: mx.array, first: mx.array, how: dict[str, mx.array]
+    ) -> tuple[mx.array, mx.array]:
+        """Muon with Nesterov momentum, scaled as in arXiv 2502.16982, equation 4: the weight and its moment."""
         momentum = self.spec.momentum
-        first = self._first[name] = momentum * self._first[name] + (1 - momentum) * gradient
+        gradient = gradient * how["factor"]
+        first = momentum * first + (1 - momentum) * gradient
         update = orthogonal((1 - momentum) * gradient + momentum * first)
         scale = 0.2 * max(weight.shape) ** 0.5
-        new: mx.array = weight * (1 - rate * self.spec.weight_decay) - rate * scale * update
-        return new
+        return weight * how["keep"] - how["rate"] * scale * update, first
 
 
 def orthogonal(matrix: mx.array) -> mx.array:

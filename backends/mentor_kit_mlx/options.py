@@ -6,6 +6,8 @@ from typing import ClassVar, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from mentor_kit_mlx.quantized import Quantized
+
 
 class MLXOptions(BaseModel):
     """How the mlx backend runs a student."""
@@ -25,14 +27,30 @@ class MLXOptions(BaseModel):
     quantize: Literal[4, 8] | None = None
     """Bits of a weight to quantize the model to when it is loaded, under an adapter; a model that is quantized already
     is taken as it is."""
+    gradient_checkpointing: Literal["auto"] | bool = "auto"
+    """Compute layers again in the backward pass instead of keeping what they computed: a third more work, far less
+    memory, the same gradients. auto: where a full micro-batch would take more than half of what `memory` leaves."""
+    compile: Literal["auto"] | bool = "auto"
+    """Run the optimizer's arithmetic as one compiled kernel a parameter. auto: on a GPU; on a CPU it takes a C++
+    compiler."""
     slots: int = Field(default=64, gt=0)
     """Sequences that are held at once; more are queued."""
     token_budget: int = Field(default=8192, gt=0)
     """Tokens, padding included, in one micro-batch of the update, and in one pass of prefill."""
     prefill_chunk: int = Field(default=512, gt=0)
     """Tokens of a sequence that are prefilled in one go."""
+    kv_bits: Literal[4, 6, 8] | None = None
+    """Bits of a number of sampling's keys and values; left out, they are kept as they are. A sample's log-probabilities
+    are those that the quantized ones give, as its tokens were drawn from them; updates never quantize."""
+    kv_group: Literal[32, 64, 128] = 64
+    """How many quantized numbers of a key or value share a scale; it must divide the width of a head."""
     max_context: int | None = Field(default=None, gt=0)
     """A limit below the model's own."""
     memory: float | None = Field(default=None, gt=0)
     """GiB that the run may take; left out, what MLX recommends for the GPU, and no limit on a CPU. Keys and values
     are kept within what weights, gradients and optimizer leave of it; what cannot fit is refused."""
+
+    @property
+    def quantized(self) -> Quantized | None:
+        """How keys and values are kept in sampling; None for as they are."""
+        return None if self.kv_bits is None else Quantized(self.kv_bits, self.kv_group)

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Collection, Iterator, Sequence
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 import mlx.core as mx
 import numpy as np
@@ -26,16 +26,17 @@ from mentor_kit.policy import (
     TokenGroup,
 )
 from mentor_kit_mlx import adapters, checkpoint, export
-from mentor_kit_mlx.adapters import Adapter
-from mentor_kit_mlx.cache import keeps_rows
-from mentor_kit_mlx.config import Config
+from mentor_kit_mlx.adapters import Adapter, dropout
+from mentor_kit_mlx.cache import check_quantized, keeps_rows
+from mentor_kit_mlx.context import longest_context
 from mentor_kit_mlx.engine import MLXEngine
 from mentor_kit_mlx.head import Head
-from mentor_kit_mlx.loading import Loaded
-from mentor_kit_mlx.memory import Room, in_gib, position_bytes, room_for_keys
+from mentor_kit_mlx.loading import Loaded, compiles
+from mentor_kit_mlx.memory import Room, activation_bytes, in_gib, position_bytes, room_for_keys, wants_checkpointing
 from mentor_kit_mlx.mlxlm import mlx_lm
 from mentor_kit_mlx.optimizer import Optimizer
 from mentor_kit_mlx.options import MLXOptions
+from mentor_kit_mlx.recomputing import Recomputing, is_exact
 from mentor_kit_mlx.trees import Arrays, by_name, put, trained
 from mentor_kit_mlx.update import completion_log_probs, loss_and_gradients
 
@@ -63,6 +64,7 @@ class MLXPolicy:
         self.student = student
         self.options = options
         self.version = 0
+        self.compiled = compiles(options)
         self.head = Head(self.model)
         self.optimizer: Optimizer | None = None
         self.reference: Arrays | None = None
@@ -73,13 +75,20 @@ class MLXPolicy:
                 f"{student.model} is quantized: its weights cannot be trained themselves",
                 hint="add `student.adapter`, or take a model that is not quantized",
             )
-        self._context = _longest_context(self.model, loaded.config, options)
+        self._context = longest_context(self.model, loaded.config, options)
         self._keeps = keeps_rows(self.head)
         if not self._keeps:
             logger.warning(
                 "%s: its layers keep other state than keys and values: whole contexts are run, without sharing",
                 student.model,
             )
+        if options.quantized is not None:
+            check_quantized(self.head, options.quantized, keeps=self._keeps)
+        self._recomputing = None
+        if options.gradient_checkpointing is not False:
+            self._recomputing = Recomputing(self.model, dropout=adapter is not None and adapter.dropout > 0)
+        self.recomputes = False
+        """Whether layers are computed again in the backward pass."""
         self._engine = MLXEngine(
             self.head,
             keeps=self._keeps,
@@ -88,6 +97,7 @@ class MLXPolicy:
             chunk=options.prefill_chunk,
             budget=options.token_budget,
             room=self._room(None),
+            quantized=options.quantized,
         )
 
     @property
@@ -106,47 +116,63 @@ class MLXPolicy:
         )
 
     def prepare(self, optimizer: OptimizerSpec) -> None:
-        self.optimizer = Optimizer(self.model, optimizer)
+        self.optimizer = Optimizer(self.model, optimizer, compiled=self.compiled)
         self._engine.room = self._room(optimizer)
+        self._decide_to_recompute()
 
     def forward_backward(self, groups: Sequence[TokenGroup], objective: Objective) -> LossMetrics:
-        if self.optimizer is None:
-            raise BackendError("no optimizer: call `prepare` before training")
+        return loss_metrics(groups, self.accumulate(groups, objective))
+
+    def accumulate(
+        self, groups: Sequence[TokenGroup], objective: Objective, only: Collection[tuple[int, int]] | None = None
+    ) -> list[LossTerms]:
+        """Add up the gradients of all the groups' completions, or of those (group, completion) alone."""
+        optimizer = self.check_prepared()
         self._check(groups)
         try:
-            found = [
-                self._backward(self.optimizer, batch, objective)
-                for batch in micro_batches(groups, self.options.token_budget, objective)
+            return [
+                self._backward(optimizer, batch, objective)
+                for batch in micro_batches(groups, self.options.token_budget, objective, only=only)
             ]
         except BackendError:
-            self.optimizer.clear()
+            optimizer.clear()
             raise
-        tokens = int(sum(completion.mask.sum() for group in groups for completion in group.completions))
-        sequences = sum(bool(completion.mask.any()) for group in groups for completion in group.completions)
-        return LossMetrics(
-            loss=sum(float(terms.loss) for terms in found),
-            tokens=tokens,
-            sequences=sequences,
-            values=combined(found, tokens),
-        )
 
-    def optimizer_step(self, learning_rate: float) -> StepMetrics:
+    def check_prepared(self) -> Optimizer:
+        """The optimizer.
+
+        Raises:
+            BackendError: there is none yet.
+        """
         if self.optimizer is None:
             raise BackendError("no optimizer: call `prepare` before training")
-        norm, clipped = self.optimizer.step(learning_rate)
+        return self.optimizer
+
+    def optimizer_step(self, learning_rate: float) -> StepMetrics:
+        norm, clipped = self.check_prepared().step(learning_rate)
         self._changed(self.version + 1)
         return StepMetrics(gradient_norm=norm, clipped=clipped, learning_rate=learning_rate, version=self.version)
 
     def log_probs(
         self, groups: Sequence[TokenGroup], *, weights: Literal["current", "reference"] = "current"
     ) -> list[list[Floats]]:
-        self._check(groups)
         found = [[np.zeros(len(c.ids), dtype=np.float32) for c in group.completions] for group in groups]
-        for batch in micro_batches(groups, self.options.token_budget):
+        for (group, index), values in self.scores(groups, weights).items():
+            found[group][index][: len(values)] = values
+        return found
+
+    def scores(
+        self,
+        groups: Sequence[TokenGroup],
+        weights: Literal["current", "reference"],
+        only: Collection[tuple[int, int]] | None = None,
+    ) -> dict[tuple[int, int], Floats]:
+        """Log-probabilities by (group, completion), up to the last trained token; of those in `only`, or of all."""
+        self._check(groups)
+        found: dict[tuple[int, int], Floats] = {}
+        for batch in micro_batches(groups, self.options.token_budget, only=only):
             values = np.array(self._scores(batch, weights))
-            for row, (group, index) in enumerate(batch.origin):
-                length = int(batch.lengths[row])
-                found[group][index][:length] = values[row, :length]
+            found |= {place: values[row, : batch.lengths[row]] for row, place in enumerate(batch.origin)}
         return found
 
     def snapshot_reference(self) -> None:
@@ -161,8 +187,14 @@ class MLXPolicy:
 
     def restore(self, folder: Path) -> None:
         checkpoint.restore(self, folder)
+        self.restored(self.version)
+
+    def restored(self, version: int) -> None:
+        """Weights and optimizer are others now."""
         self._engine.room = self._room(None if self.optimizer is None else self.optimizer.spec)
-        self._changed(self.version)
+        if self.optimizer is not None:
+            self._decide_to_recompute()
+        self._changed(version)
 
     def export(self, folder: Path, *, format: str = "transformers") -> None:
         if format in ("adapter", "mlx-adapter"):
@@ -184,7 +216,7 @@ class MLXPolicy:
 
     def _room(self, optimizer: OptimizerSpec | None) -> Room:
         """What is left for keys and values beside an optimizer."""
-        per_position = position_bytes(self._loaded.config, self.head.dtype.size)
+        per_position = position_bytes(self._loaded.config, self.head.dtype.size, self.options.quantized)
         room = room_for_keys(self.model, per_position, self._allowed, optimizer)
         if not room.fits(1, 1):
             raise BackendError(
@@ -194,9 +226,31 @@ class MLXPolicy:
             )
         return room
 
+    def _decide_to_recompute(self) -> None:
+        wanted = self.options.gradient_checkpointing
+        room = self._engine.room.bytes
+        self.recomputes = wanted is True or (
+            wanted == "auto" and room is not None and wants_checkpointing(self._activations(), room)
+        )
+        if not self.recomputes or self._recomputing is None:
+            return
+        if not is_exact(self.head, self._recomputing, share=self._keeps):
+            if wanted is True:
+                raise BackendError(
+                    f"backend.gradient_checkpointing: {self.student.model} would get wrong gradients",
+                    hint="leave it out, and lower `backend.token_budget` to save memory",
+                )
+            logger.warning("%s: its layers cannot be checkpointed; everything is kept", self.student.model)
+            self.recomputes = False
+
+    def _activations(self) -> int:
+        tokens, size = self.options.token_budget, self.head.dtype.size
+        return activation_bytes(self._loaded.config, tokens, size, checkpointed=False)
+
     def _backward(self, optimizer: Optimizer, batch: MicroBatch, objective: Objective) -> LossTerms:
         reference = self._scores(batch, "reference") if objective.needs_reference else None
-        with dropout(self.model):
+        recomputed = self._recomputing.on() if self._recomputing is not None and self.recomputes else nullcontext()
+        with dropout(self.model), recomputed:
             terms, gradients = loss_and_gradients(self.head, batch, objective, reference, share=self._keeps)
         if not np.isfinite(float(terms.loss)):
             raise BackendError(
@@ -234,29 +288,13 @@ class MLXPolicy:
         check_groups(groups, vocabulary=self.head.vocabulary, context=self._context)
 
 
-def _longest_context(model: Any, config: Config, options: MLXOptions) -> int:
-    text: Any = config.get("text_config") or config
-    own = int(text.get("max_position_embeddings") or text.get("n_positions") or 1 << 20)
-    window = text.get("sliding_window") if text.get("use_sliding_window", True) else None
-    if window and not any(type(part).__name__ == "RotatingKVCache" for part in _caches(model)):
-        own = min(own, int(window))  # mlx-lm has no windows for this model: it is exact within one
-    return min(own, options.max_context or own)
-
-
-def _caches(model: Any) -> list[Any]:
-    """mlx-lm's own caches for the model, which tell the layers with windows."""
-    found: list[Any] = mlx_lm("models.cache").make_prompt_cache(model)
-    return found
-
-
-@contextmanager
-def dropout(model: Any) -> Iterator[None]:
-    """The adapter's own dropout is active for a while; the model's never is, as its sampling has none either."""
-    parts = [module.dropout for module in model.modules() if hasattr(module, "lora_a")]
-    try:
-        for part in parts:
-            part.train()
-        yield
-    finally:
-        for part in parts:
-            part.eval()
+def loss_metrics(groups: Sequence[TokenGroup], found: Sequence[LossTerms]) -> LossMetrics:
+    """What an update of the groups saw, from its micro-batches."""
+    completions = [completion for group in groups for completion in group.completions]
+    tokens = int(sum(completion.mask.sum() for completion in completions))
+    return LossMetrics(
+        loss=sum(float(terms.loss) for terms in found),
+        tokens=tokens,
+        sequences=sum(bool(completion.mask.any()) for completion in completions),
+        values=combined(found, tokens),
+    )

@@ -1,8 +1,8 @@
 """Log-probabilities of completions, with gradients, and the loss over them.
 
 A prompt that several completions share is forwarded once: its keys and values are expanded over them, and gradients
-flow back through the expansion, which is exact. Logits are computed at trained positions only. Layers are never
-checkpointed, as that together with given keys and values yields wrong gradients without a word.
+flow back through the expansion, which is exact. Logits are computed at trained positions only. How layers are computed
+again in the backward pass, which must not lose those gradients, is in `mentor_kit_mlx.recomputing`.
 """
 
 from __future__ import annotations

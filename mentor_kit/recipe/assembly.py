@@ -15,7 +15,7 @@ from mentor_kit.actor import EpisodeLimits
 from mentor_kit.demonstration import Teacher
 from mentor_kit.errors import MissingError, PluginError, UsageError, did_you_mean
 from mentor_kit.hooks.registry import BuildContext, Registry
-from mentor_kit.policy import AdapterSpec, Backend, MemoryEstimate, MemoryLoad, OptimizerSpec, StudentSpec
+from mentor_kit.policy import AdapterSpec, Backend, MemoryEstimate, MemoryLoad, OptimizerSpec, Serving, StudentSpec
 from mentor_kit.recipe.loading import LoadedRecipe
 from mentor_kit.recipe.model import Recipe
 from mentor_kit.reward import Gate, Reward, WeightedTerm
@@ -195,6 +195,16 @@ def backend_of(recipe: Recipe, registry: Registry, context: BuildContext) -> Bac
     """The recipe's backend."""
     backend: Backend = registry.build("backends", recipe.backend, context)
     return backend
+
+
+def serve(loaded: LoadedRecipe, registry: Registry) -> bool:
+    """Whether this process is one of several and not the first; it then has served that one, which has ended.
+
+    Nothing else of the recipe is built: no tool, no teacher, no folder.
+    """
+    context = BuildContext(registry=registry, seed=loaded.recipe.seed, recipe_folder=loaded.folder)
+    backend = backend_of(loaded.recipe, registry, context)
+    return isinstance(backend, Serving) and backend.serve()
 
 
 def sampling_of(recipe: Recipe) -> Sampling:

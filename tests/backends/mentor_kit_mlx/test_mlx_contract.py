@@ -7,11 +7,14 @@ from pathlib import Path
 
 import pytest
 from float64_trainer import Float64Trainer
+from mentor_kit_mlx.backend import MLXBackend
+from mentor_kit_mlx.options import MLXOptions
 from mlx_students import load
 from torch_students import Float64Twin, write_student
 
-from mentor_kit.policy import AdapterSpec, Policy
+from mentor_kit.policy import AdapterSpec, Backend, Policy, StudentSpec
 from mentor_kit.testing.backend import BackendContract, Oracle
+from mentor_kit.testing.memory import MemoryContract
 from mentor_kit.testing.training import GradientContract, Trainer, TrajectoryContract
 
 
@@ -48,3 +51,21 @@ class TestMLXFewSlots(BackendContract):
     @pytest.fixture
     def policy_factory(self, folder: Path) -> Callable[[int | None], Policy]:
         return lambda budget: load(folder, token_budget=budget or 64, slots=3, prefill_chunk=4)
+
+
+class TestMLXRecomputed(BackendContract, GradientContract):
+    """With everything that saves memory or time in updates: layers computed again, compiled arithmetic."""
+
+    @pytest.fixture
+    def policy_factory(self, folder: Path) -> Callable[[int | None], Policy]:
+        return lambda budget: load(folder, token_budget=budget or 8192, gradient_checkpointing=True, compile=True)
+
+
+class TestMLXMemory(MemoryContract):
+    @pytest.fixture
+    def backend(self) -> Backend:
+        return MLXBackend(MLXOptions(device="cpu", dtype="float32", slots=8))
+
+    @pytest.fixture
+    def student(self, folder: Path) -> StudentSpec:
+        return StudentSpec(str(folder))

@@ -76,6 +76,21 @@ def test_prefill_keeps_to_its_budget(folder: Path, passes: list[tuple[int, ...]]
     assert sum(rows * width for rows, width in passes) == 5 * 40
 
 
+def test_chunks_that_end_no_prompt_give_no_logits(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    seen: list[tuple[int, ...]] = []
+    from mentor_kit_mlx.head import Head
+
+    plain = Head.logits
+    engine = load(folder, prefill_chunk=16).engine()
+    monkeypatch.setattr(Head, "logits", lambda self, hidden: seen.append(tuple(hidden.shape)) or plain(self, hidden))
+    done = drive(engine, [request("a", range(1, 41), max_new_tokens=2), request("b", range(2, 20), max_new_tokens=2)])
+    # b ends in the second pass, a in the third, and both speak once more
+    assert len(seen) == 3
+    monkeypatch.undo()
+    whole = drive(load(folder).engine(), [request("a", range(1, 41), max_new_tokens=2)])["a"]
+    assert done["a"].ids == whole.ids
+
+
 def test_a_session_speaks_once_at_a_time(folder: Path) -> None:
     engine = load(folder).engine()
     done = drive(

@@ -10,6 +10,8 @@ import pytest
 from mentor_kit_mlx.backend import MLXBackend
 from mentor_kit_mlx.options import MLXOptions
 
+from mentor_kit.api import plan
+from mentor_kit.errors import MissingError
 from mentor_kit.policy import AdapterSpec, MemoryLoad, StudentSpec
 from mentor_kit.recipe.loading import load_recipe
 
@@ -65,3 +67,24 @@ def test_laptop_recipes_fit(name: str, config: dict[str, Any], parameters: int, 
     assert options.memory is not None
     assert found.total <= options.memory * GIB
     assert any("it fits" in note for note in found.notes)
+
+
+@pytest.mark.parametrize(
+    ("name", "parameters"),
+    [("qwen3-0.6b", 596_049_920), ("qwen3-1.7b", 1_720_574_976), ("smollm2-135m", 134_515_008)],
+)
+def test_a_dry_run_needs_no_hub(name: str, parameters: int, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """The sizes of the laptop recipes' students are known; prompts are then assumed, and the plan says so."""
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path))
+    found = plan(f"laptop/{name}")
+    assert found.memory.parameters == parameters
+    assert "taken for 1024 tokens" in found.text()
+    assert any("it fits into" in note for note in found.memory.notes)
+
+
+def test_a_dry_run_of_an_unknown_student_says_what_is_missing(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path))
+    with pytest.raises(MissingError, match="some/model"):
+        plan("laptop/qwen3-0.6b", overrides=["student.model=some/model"])

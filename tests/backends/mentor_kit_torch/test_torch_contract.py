@@ -7,10 +7,13 @@ from pathlib import Path
 
 import pytest
 from float64_trainer import Float64Trainer
+from mentor_kit_torch.backend import TorchBackend
+from mentor_kit_torch.options import TorchOptions
 from torch_students import Float64Twin, load, write_student
 
-from mentor_kit.policy import AdapterSpec, Policy
+from mentor_kit.policy import AdapterSpec, Backend, Policy, StudentSpec
 from mentor_kit.testing.backend import BackendContract, Oracle
+from mentor_kit.testing.memory import MemoryContract
 from mentor_kit.testing.training import GradientContract, Trainer, TrajectoryContract
 
 
@@ -47,6 +50,16 @@ class TestTorchFewSlots(BackendContract):
     @pytest.fixture
     def policy_factory(self, folder: Path) -> Callable[[int | None], Policy]:
         return lambda budget: load(folder, token_budget=budget or 64, slots=3, prefill_chunk=4)
+
+
+class TestTorchMemory(MemoryContract):
+    @pytest.fixture
+    def backend(self) -> Backend:
+        return TorchBackend(TorchOptions(device="cpu", dtype="float32", threads=1, slots=8))
+
+    @pytest.fixture
+    def student(self, folder: Path) -> StudentSpec:
+        return StudentSpec(str(folder))
 
 
 @pytest.mark.cuda

@@ -1,0 +1,25 @@
+"""How long a model's context may be."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from mentor_kit_mlx.config import Config
+from mentor_kit_mlx.mlxlm import mlx_lm
+from mentor_kit_mlx.options import MLXOptions
+
+
+def longest_context(model: Any, config: Config, options: MLXOptions) -> int:
+    """In tokens: the model's own, or the options'; within one window where mlx-lm has no windows for the model."""
+    text: Any = config.get("text_config") or config
+    own = int(text.get("max_position_embeddings") or text.get("n_positions") or 1 << 20)
+    window = text.get("sliding_window") if text.get("use_sliding_window", True) else None
+    if window and not any(type(part).__name__ == "RotatingKVCache" for part in _caches(model)):
+        own = min(own, int(window))  # mlx-lm has no windows for this model: it is exact within one
+    return min(own, options.max_context or own)
+
+
+def _caches(model: Any) -> list[Any]:
+    """mlx-lm's own caches for the model, which tell the layers with windows."""
+    found: list[Any] = mlx_lm("models.cache").make_prompt_cache(model)
+    return found
