@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 from mentor_kit.actor import Actor, EpisodeLimits, Reply, Scene, Speaker
 from mentor_kit.conversation import Message, tool_result, user
 from mentor_kit.rollout.tools import Cut, cut_by_characters, run_call
-from mentor_kit.task import Converses, Task
+from mentor_kit.task import Converses, TakesCalls, Task
 from mentor_kit.tool import Toolbox, ToolSession, check_call
 from mentor_kit.trajectory import Ending, Trajectory
 
@@ -108,6 +108,9 @@ async def _converse(
         if reply.finish == "length":
             dialogue.append(_checked(reply, scene))
             return Ending.LENGTH
+        if isinstance(task, TakesCalls) and task.is_over(scene.problem, (*dialogue, reply.message)):
+            dialogue.append(_checked(reply, scene))
+            return Ending.ANSWERED
         turn, news = await _run_tools(reply.message, scene, session, limits, cut)
         dialogue.append(turn)
         if not news:
@@ -132,13 +135,13 @@ async def _run_tools(
 
 
 def _checked(reply: Reply, scene: Scene) -> Message:
-    """A turn that was cut: its calls are checked, so that statistics know them, and never run."""
+    """A turn whose calls are never run: they are checked, so that statistics know them."""
     calls = tuple(check_call(call, scene.tools) for call in reply.message.tool_calls)
     return reply.message.model_copy(update={"tool_calls": calls})
 
 
 def judge(trajectory: Trajectory, scene: Scene, task: Task) -> Trajectory:
-    """The trajectory with the task's verdict; one that did not end has no answer."""
-    answer = task.answer(trajectory) if trajectory.ended else None
+    """The trajectory with the task's verdict; one that did not end has no answer, unless calls are the answer."""
+    answer = task.answer(trajectory) if trajectory.ended or isinstance(task, TakesCalls) else None
     correct = answer is not None and bool(task.check(answer, scene.problem))
     return trajectory.model_copy(update={"answer": answer, "correct": correct})

@@ -5,13 +5,13 @@ from __future__ import annotations
 import itertools
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal, Protocol
+from typing import TYPE_CHECKING, Literal, NoReturn, Protocol
 
 from mentor_kit.actor import EpisodeLimits, Scene
 from mentor_kit.chat.format import ChatFormat
-from mentor_kit.demonstration import Demonstration, Demonstrations, Teacher
+from mentor_kit.demonstration import Demonstration, Demonstrations, Plays, Teacher
 from mentor_kit.errors import UsageError
 from mentor_kit.policy import Policy, derive_seed
 from mentor_kit.record import Json
@@ -77,6 +77,30 @@ class Experiment:
     """Makes an evaluation that `evaluate.on` names."""
     demonstrations: Demonstrations = field(default_factory=Demonstrations)
     """What the teacher has shown so far in this run."""
+    player: Plays | None = None
+    """Who is evaluated in place of the student."""
+
+    @property
+    def plays(self) -> str:
+        """The name of whoever is evaluated."""
+        return "student" if self.player is None else str(getattr(self.player, "name", type(self.player).__name__))
+
+    def with_actor(self) -> Experiment:
+        """The experiment with the actor that the recipe's `evaluate` names in the student's place, if it names one.
+
+        Raises:
+            UsageError: that teacher cannot be evaluated.
+        """
+        slot = self.evaluation.actor
+        if slot is None:
+            return self
+        teacher = self.teacher_of(slot)
+        if not isinstance(teacher, Plays):
+            raise UsageError(
+                f"the teacher {slot.use!r} only shows what it has, and cannot be evaluated",
+                hint="teachers that play can: scripted, openai, anthropic, local",
+            )
+        return replace(self, player=teacher)
 
     def problems(self, split: str, seed: int, count: int) -> list[Problem]:
         """The task's problems, with the recipe's system message where they bring none.
@@ -168,6 +192,13 @@ class Experiment:
             reward = self.reward(trajectory, problem, self.demonstrations.of(problem))
             scored.append(Scored(trajectory=trajectory, reward=reward))
         return scored
+
+
+class NoStudent:
+    """Stands where the student would: none is loaded where somebody else is evaluated."""
+
+    def __getattr__(self, name: str) -> NoReturn:
+        raise UsageError("this run has loaded no student: `evaluate.actor` plays in its place")
 
 
 def demonstrate(
