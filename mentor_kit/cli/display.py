@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import typer
 
 from mentor_kit.runs import Event, Watchers
+
+if TYPE_CHECKING:
+    from mentor_kit.report.tables import Sheet
 
 
 @contextmanager
@@ -24,6 +27,18 @@ def display(*, as_json: bool, plain: bool) -> Iterator[Watchers]:
     else:
         with LiveDisplay() as live:
             yield Watchers(on_event=live.event, on_progress=live.progress)
+
+
+def show(sheets: Sequence[Sheet], *, plain: bool) -> None:
+    """Tables: drawn on a terminal, plain lines elsewhere."""
+    if plain or not sys.stdout.isatty():
+        typer.echo("\n" + "\n".join(sheet.text() for sheet in sheets))
+        return
+    from rich.console import Console
+
+    console = Console()
+    for sheet in sheets:
+        console.print(sheet.table())
 
 
 class PlainDisplay:

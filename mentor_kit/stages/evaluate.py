@@ -1,4 +1,4 @@
-"""Evaluation: an actor plays problems of a split, once greedily and as often as asked with sampling, and is compared."""
+"""Evaluation: an actor plays problems of a split, once greedily and as often as asked with sampling."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from typing import Any, Literal, NamedTuple, Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
+from mentor_kit.demonstration import Accounts
 from mentor_kit.record import Json, Record
 from mentor_kit.reward import Breakdown, Scored
 from mentor_kit.rollout import Sampling, run_async
@@ -132,7 +133,7 @@ def evaluate_split(experiment: Experiment, context: StageContext, plan: SplitPla
     The sampled episodes use the same random numbers at every step, so that steps are compared with less noise.
     """
     problems = experiment.problems(plan.split, PROBLEM_SEED, plan.problems)
-    if experiment.teacher is not None and experiment.player is None:
+    if experiment.teacher is not None:
         demonstrate(experiment, context, problems)
     played = _play(experiment, context, plan, problems)
     return findings(experiment, plan, problems, played)
@@ -155,6 +156,8 @@ def findings(experiment: Experiment, plan: SplitPlan, problems: Sequence[Problem
         report |= {f"{name}_sampled": sampled[name] for name in ("similarity", "ended_rate") if name in sampled}
     scored = _score(experiment, played.all, problems)
     report |= {k: value for k, value in reward_measures(scored[: len(played.main)]).items() if k == "reward"}
+    if isinstance(experiment.player, Accounts):
+        report["account"] = experiment.player.account()
     report["groups"] = _by_group(problems, played, clusters)
     report["outcomes"] = means_by_problem(played)
     return Findings(report, scored, rows(played, scored, problems, experiment.demonstrations))

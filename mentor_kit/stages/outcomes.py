@@ -11,7 +11,7 @@ from mentor_kit.conversation import CallState
 from mentor_kit.demonstration import Demonstrations
 from mentor_kit.record import Json
 from mentor_kit.reward import Scored
-from mentor_kit.statistics import clustered_interval, mean_interval, pass_at_k, wilson
+from mentor_kit.statistics import Interval, clustered_interval, pass_at_k, wilson
 from mentor_kit.task import Problem
 from mentor_kit.trajectory import Trajectory
 
@@ -39,7 +39,8 @@ class Played:
 def accuracy(trajectories: Sequence[Trajectory], clusters: Mapping[str, str]) -> dict[str, Json]:
     """The share of right episodes with its 95 % interval.
 
-    Wilson's where every episode is a cluster of its own, else the clustered one (`mentor_kit.statistics`).
+    Wilson's where every episode is a cluster of its own, else the clustered one (`mentor_kit.statistics`); where all
+    are right, or all wrong, and so show no spread, Wilson's with the clusters for its trials.
 
     Args:
         trajectories: the episodes.
@@ -47,21 +48,19 @@ def accuracy(trajectories: Sequence[Trajectory], clusters: Mapping[str, str]) ->
     """
     correct = sum(trajectory.correct for trajectory in trajectories)
     members = [clusters[trajectory.problem_id] for trajectory in trajectories]
-    alone = len(set(members)) == len(members)
-    values = [float(trajectory.correct) for trajectory in trajectories]
-    low, high = wilson(correct, len(trajectories)) if alone else clustered_interval(values, members)
+    kind, (low, high) = _interval([float(trajectory.correct) for trajectory in trajectories], members)
     return {
         "accuracy": correct / max(len(trajectories), 1),
         "low": low,
         "high": high,
         "correct": correct,
         "episodes": len(trajectories),
-        "interval": "wilson" if alone else "clustered",
+        "interval": kind,
     }
 
 
 def pass_at(trajectories: Sequence[Trajectory], ks: Sequence[int], clusters: Mapping[str, str]) -> dict[str, Json]:
-    """For every k the mean over problems of the estimated pass@k, with its clustered 95 % interval.
+    """For every k the mean over problems of the estimated pass@k, with its 95 % interval, clustered as above.
 
     Problems with fewer than k episodes are left out.
     """
@@ -72,11 +71,20 @@ def pass_at(trajectories: Sequence[Trajectory], ks: Sequence[int], clusters: Map
         if not enough:
             continue
         values = [pass_at_k(len(right), sum(right), k) for right in enough.values()]
-        members = [clusters[problem] for problem in enough]
-        alone = len(set(members)) == len(members)
-        low, high = mean_interval(values) if alone else clustered_interval(values, members)
-        found[str(k)] = {"value": math.fsum(values) / len(values), "low": low, "high": high, "problems": len(values)}
+        kind, (low, high) = _interval(values, [clusters[problem] for problem in enough])
+        value = math.fsum(values) / len(values)
+        found[str(k)] = {"value": value, "low": low, "high": high, "problems": len(values), "interval": kind}
     return found
+
+
+def _interval(values: Sequence[float], clusters: Sequence[str]) -> tuple[str, Interval]:
+    """Which interval it is, and the interval."""
+    count = len(set(clusters))
+    if len(values) == count and {*values} <= {0.0, 1.0}:
+        return "wilson", wilson(round(sum(values)), count)
+    if len({*values}) == 1 and values[0] in (0.0, 1.0):
+        return "wilson", wilson(round(values[0]) * count, count)
+    return "clustered", clustered_interval(values, clusters)
 
 
 def powers_of_two(samples: int) -> tuple[int, ...]:

@@ -46,9 +46,9 @@ def test_a_report_by_hand():
     assert sampled["interval"] == "clustered"
     # pass@1 is the mean; pass@2 is 1 for i3 and i4, which had one right of two, and 0 for the others
     assert report["pass_at"]["1"]["value"] == pytest.approx(0.2)
+    low, high = wilson(2, 5)
     assert report["pass_at"]["2"] == {
-        "value": pytest.approx(0.4), "low": pytest.approx(mean_interval([0, 0, 0, 1, 1])[0]),
-        "high": pytest.approx(mean_interval([0, 0, 0, 1, 1])[1]), "problems": 5,
+        "value": 0.4, "low": low, "high": high, "problems": 5, "interval": "wilson",
     }  # fmt: skip
     assert report["outcomes"] == {"i0": [0, 0.0], "i1": [0, 0.0], "i2": [0, 0.0], "i3": [1, 0.5], "i4": [0, 0.5]}
     assert report["groups"]["odd"]["greedy"]["accuracy"] == 0.5
@@ -239,6 +239,15 @@ def test_a_teacher_that_only_shows_cannot_be_evaluated():
     made = experiment(policy, evaluation=plan, build_teacher=lambda slot: GappyTeacher())
     with pytest.raises(UsageError, match="'gappy' only shows what it has"):
         EvaluateStage(EvaluateOptions()).run(made, ListContext(policy))
+
+
+def test_what_is_always_right_has_an_interval_over_problems():
+    task = Digits(4)
+    task.check = lambda answer, problem: True  # type: ignore[method-assign]
+    report, _ = report_of(always("1"), SplitPlan(split=IN_DOMAIN, samples=3), task=task)
+    low, _ = wilson(4, 4)
+    assert (report["sampled"]["low"], report["sampled"]["high"]) == (low, 1.0)
+    assert (report["pass_at"]["2"]["low"], report["pass_at"]["2"]["interval"]) == (low, "wilson")
 
 
 def test_pass_at_needs_samples():
