@@ -15,7 +15,7 @@ from mentor_kit.policy import derive_seed
 from mentor_kit.record import Json
 from mentor_kit.rollout import judge, play
 from mentor_kit.task import Problem, Task
-from mentor_kit.tool import Toolbox
+from mentor_kit.tool import Toolbox, announced
 from mentor_kit.trajectory import TokenTrace, Trajectory
 from mentor_kit_teachers.answers import Answers, Usage, content_hash
 from mentor_kit_teachers.collection import Attempts, Tally, fall_back
@@ -164,7 +164,7 @@ class ServerTeacher:
         return shown
 
     def _episode_key(self, actor: ServerActor, scene: Scene) -> str:
-        first = self.wire.heard(self.wire.opening(scene.tools), scene.problem.opening())
+        first = self.wire.heard(self.wire.opening(announced(scene.tools)), scene.problem.opening())
         limits = [self.limits.max_turns, self.limits.max_result_tokens]
         return content_hash(
             {"teacher": self.identity, "body": first, "draw": actor.draw, "limits": limits, "problem": scene.problem.id}
@@ -203,7 +203,7 @@ class ServerActor:
     """Of all its turns, paid for now or earlier."""
 
     def start(self, scene: Scene) -> ServerSpeaker:
-        return ServerSpeaker(self, self.wire.opening(scene.tools))
+        return ServerSpeaker(self, self.wire.opening(announced(scene.tools)))
 
 
 class ServerSpeaker:
