@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal, NamedTuple, Self
+from typing import Any, Literal, NamedTuple
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validator
 
 from mentor_kit.demonstration import Accounts
 from mentor_kit.record import Json, Record
@@ -41,13 +41,13 @@ class SplitPlan(Record):
     clusters: Literal["problem", "group"] = "problem"
     """What is independent of each other: problems, or their groups, where problems of a group hang together."""
 
-    @model_validator(mode="after")
-    def _enough_samples(self) -> Self:
-        if any(not 1 <= k <= self.samples for k in self.pass_at):
-            raise ValueError(
-                f"pass_at has {list(self.pass_at)}, and there are {self.samples} `samples` to estimate from"
-            )
-        return self
+    @field_validator("pass_at")
+    @classmethod
+    def _enough_samples(cls, ks: tuple[int, ...], info: ValidationInfo) -> tuple[int, ...]:
+        samples = info.data.get("samples", 0)
+        if any(not 1 <= k <= samples for k in ks):
+            raise ValueError(f"{', '.join(map(str, ks))} must be between 1 and the number of `samples`, {samples}")
+        return ks
 
 
 class EvaluationPlan(Record):

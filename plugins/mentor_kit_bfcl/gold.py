@@ -69,6 +69,8 @@ def written(value: Json, described: Mapping[str, Any], category: str) -> Json:
 
 def java(value: Json, kind: str, inner: str | None) -> str:
     """A value as Java writes it, and as bfcl-eval reads it: it takes texts without quotes, but in collections."""
+    if isinstance(value, str):
+        return value
     if kind == "HashMap":
         puts = " ".join(f"put({_literal(key)}, {_literal(item)});" for key, item in value.items())
         return f"new HashMap<String, Object>() {{{{ {puts} }}}}"
@@ -77,7 +79,7 @@ def java(value: Json, kind: str, inner: str | None) -> str:
         return f"new Object[]{{{items}}}"
     if kind == "ArrayList":
         return f"new ArrayList<>(Arrays.asList({', '.join(map(_literal, value))}))"
-    return value if isinstance(value, str) else _literal(value) + {"long": "L", "float": "f"}.get(kind, "")
+    return _literal(value) + {"long": "L", "float": "f"}.get(kind, "")
 
 
 def _literal(value: Json) -> str:

@@ -31,10 +31,8 @@ def is_right(calls: Sequence[Called] | None, problem: Problem, *, dots: bool) ->
         return bool(calls) is (category == "live_relevance")
     if calls is None:
         return False
-    languages = package.ast_checker().Language
-    language = {"simple_java": languages.JAVA, "simple_javascript": languages.JAVASCRIPT}.get(
-        category, languages.PYTHON
-    )
+    known = package.ast_checker().Language
+    language = {"simple_java": known.JAVA, "simple_javascript": known.JAVASCRIPT}.get(category, known.PYTHON)
     try:
         found = package.ast_checker().ast_checker(
             copy.deepcopy(problem.extra["functions"]),

@@ -251,8 +251,8 @@ def test_what_is_always_right_has_an_interval_over_problems():
 
 
 def test_pass_at_needs_samples():
-    with pytest.raises(ValueError, match=r"pass_at has \[4\], and there are 2 `samples`"):
-        SplitPlan(split="a", samples=2, pass_at=(4,))
+    with pytest.raises(ValueError, match="2, 4 must be between 1 and the number of `samples`, 2"):
+        SplitPlan(split="a", samples=2, pass_at=(2, 4))
 
 
 @pytest.mark.parametrize(
