@@ -14,7 +14,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import lru_cache
 from importlib import import_module
-from importlib.util import find_spec
+from importlib.util import find_spec, module_from_spec
 from pathlib import Path
 from types import ModuleType, SimpleNamespace
 from typing import Any
@@ -57,8 +57,18 @@ def rows(name: str) -> list[dict[str, Json]]:
 
 @lru_cache(1)
 def ast_checker() -> Any:
-    """The package's module that compares calls with gold ones."""
-    return _without_models("bfcl_eval.eval_checker.ast_eval.ast_checker")
+    """The package's module that compares calls with gold ones: a copy of our own, with the small table.
+
+    Raises:
+        DataError: this version of the package has no such module.
+    """
+    spec = find_spec("bfcl_eval.eval_checker.ast_eval.ast_checker")
+    if spec is None or spec.loader is None:
+        raise DataError("bfcl-eval has no ast_checker", hint=f"this needs another version: {INSTALL}")
+    module = module_from_spec(spec)
+    with _table():
+        spec.loader.exec_module(module)
+    return module
 
 
 @lru_cache(1)
@@ -73,25 +83,20 @@ def multi_turn_utils() -> Any:
     return import_module("bfcl_eval.eval_checker.multi_turn_eval.multi_turn_utils")
 
 
-def _without_models(name: str) -> ModuleType:
-    with _table():
-        return import_module(name)
-
-
 @contextmanager
 def _table() -> Iterator[None]:
-    """The small table in the large one's place, unless that one is loaded; nobody else gets to see it."""
-    if _TABLE in sys.modules:
-        yield
-        return
+    """The small table in the large one's place; nobody else gets to see it."""
     table = ModuleType(_TABLE)
-    # not known to type checkers: a module's attribute
-    table.MODEL_CONFIG_MAPPING = {  # type: ignore[attr-defined]
-        DOTS: SimpleNamespace(underscore_to_dot=False),
-        UNDERSCORES: SimpleNamespace(underscore_to_dot=True),
+    models = {DOTS: False, UNDERSCORES: True}
+    vars(table)["MODEL_CONFIG_MAPPING"] = {
+        name: SimpleNamespace(underscore_to_dot=underscores) for name, underscores in models.items()
     }
+    former = sys.modules.get(_TABLE)
     sys.modules[_TABLE] = table
     try:
         yield
     finally:
-        del sys.modules[_TABLE]
+        if former is None:
+            del sys.modules[_TABLE]
+        else:
+            sys.modules[_TABLE] = former

@@ -70,7 +70,8 @@ class Services:
         try:
             if name not in self._methods:
                 raise NameError(f"name {name!r} is not defined")
-            return _worded(self._methods[name](**arguments))
+            # services keep what they are given, and change it
+            return _worded(self._methods[name](**copy.deepcopy(dict(arguments))))
         except Exception as error:  # noqa: BLE001 (a service may raise anything: the call failed)
             return f"{_FAILED}{error}"
 
