@@ -2,81 +2,95 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
+from ours import kept_gradients
+from shape import Shape
 
 Rows = list[list[int]]
 
 
-def load(folder: Path) -> Any:
+def load(folder: Path, threads: int) -> Any:
     """The model as transformers loads it, in float32."""
     from transformers import AutoModelForCausalLM
 
+    torch.set_num_threads(threads)
     return AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32).eval()
 
 
-def generate(model: Any, prompts: Sequence[Sequence[int]], new_tokens: int) -> Rows:
-    """Greedy tokens by `generate`, all rows at once."""
-    ids = torch.tensor([list(prompt) for prompt in prompts])
-    with torch.inference_mode():
-        found = model.generate(
-            ids, attention_mask=torch.ones_like(ids), max_new_tokens=new_tokens, do_sample=False, eos_token_id=None,
-            pad_token_id=0,
-        )  # fmt: skip
-    rows: Rows = found[:, ids.shape[1] :].tolist()
-    return rows
+class Generate:
+    """Greedy tokens by `generate`, all rows at once; `cache` is an implementation of its cache, such as "static"."""
+
+    def __init__(self, folder: Path, shape: Shape, threads: int, cache: str | None = None) -> None:
+        self._model = load(folder, threads)
+        self._ids = torch.tensor(shape.prompts(self._model.config.vocab_size))
+        self._shape, self._cache = shape, cache
+
+    def __call__(self) -> dict[str, Any]:
+        with torch.inference_mode():
+            found = self._model.generate(
+                self._ids, attention_mask=torch.ones_like(self._ids), max_new_tokens=self._shape.completion,
+                do_sample=False, eos_token_id=None, pad_token_id=0, cache_implementation=self._cache,
+            )  # fmt: skip
+        output: Rows = found[:, self._ids.shape[1] :].tolist()
+        return {"tokens": sum(map(len, output)), "output": output}
 
 
-def continuous_batching(model: Any, prompts: Sequence[Sequence[int]], new_tokens: int) -> Rows:
+class ContinuousBatching:
     """Greedy tokens by transformers' continuous batching, its prefixes shared, its cache as large as is needed."""
-    from transformers import ContinuousBatchingConfig, GenerationConfig
 
-    page = 32
-    blocks = len(prompts) * (-(-(len(prompts[0]) + new_tokens) // page) + 1)
-    found = model.generate_batch(
-        inputs=[list(prompt) for prompt in prompts],
-        generation_config=GenerationConfig(
-            max_new_tokens=new_tokens, do_sample=False, eos_token_id=-1, pad_token_id=0, use_cache=True
-        ),
-        continuous_batching_config=ContinuousBatchingConfig(page_size=page, num_blocks=blocks),
-        progress_bar=False,
-    )
-    # results come by request, named in the order in which they were added
-    ordered = sorted(found.values(), key=lambda output: int("".join(c for c in output.request_id if c.isdigit())))
-    return [list(output.generated_tokens) for output in ordered]
+    def __init__(self, folder: Path, shape: Shape, threads: int) -> None:
+        self._model = load(folder, threads)
+        self._prompts, self._shape = shape.prompts(self._model.config.vocab_size), shape
+
+    def __call__(self) -> dict[str, Any]:
+        from transformers import ContinuousBatchingConfig, GenerationConfig
+
+        page, new_tokens = 32, self._shape.completion
+        blocks = len(self._prompts) * (-(-(len(self._prompts[0]) + new_tokens) // page) + 1)
+        found = self._model.generate_batch(
+            inputs=self._prompts,
+            generation_config=GenerationConfig(
+                max_new_tokens=new_tokens, do_sample=False, eos_token_id=-1, pad_token_id=0, use_cache=True
+            ),
+            continuous_batching_config=ContinuousBatchingConfig(page_size=page, num_blocks=blocks),
+            progress_bar=False,
+        )
+        # results come by request, named in the order in which they were added
+        ordered = sorted(found.values(), key=lambda done: int("".join(c for c in done.request_id if c.isdigit())))
+        output = [list(done.generated_tokens) for done in ordered]
+        return {"tokens": sum(map(len, output)), "output": output}
 
 
-def unshared_update(
-    model: Any, prompts: Sequence[Sequence[int]], completions: Rows, advantages: Sequence[float]
-) -> int:
-    """Gradients of the mean of advantage times log-probability, whole sequences at a time; the trained tokens.
+class UnsharedUpdate:
+    """Gradients of the mean of advantage times log-probability, whole sequences at a time, a group at once.
 
     The output projection is kept to the completions' positions, as a careful trainer does it.
     """
-    model.zero_grad()
-    ids = torch.tensor([[*prompt, *row] for prompt, row in zip(prompts, completions, strict=True)])
-    start, count = len(prompts[0]), len(completions[0])
-    logits = model(input_ids=ids[:, :-1], use_cache=False, logits_to_keep=count).logits
-    log_probs = torch.log_softmax(logits.float(), dim=-1).gather(-1, ids[:, start:].unsqueeze(-1)).squeeze(-1)
-    (-(log_probs * torch.tensor(advantages).unsqueeze(1)).sum() / log_probs.numel()).backward()
-    return log_probs.numel()
 
+    def __init__(self, folder: Path, shape: Shape, threads: int, keep: Path | None = None) -> None:
+        self._model = load(folder, threads)
+        vocabulary = self._model.config.vocab_size
+        self._prompts, self._shape, self._keep = shape.prompts(vocabulary), shape, keep
+        self._tokens, self._advantages = shape.completions(vocabulary)
 
-def in_groups(
-    update: Callable[..., int], model: Any, size: int, prompts: Any, completions: Rows, advantages: Any
-) -> int:
-    """An unshared update, `size` sequences at a time, so that memory suffices; gradients add up."""
-    kept: dict[str, torch.Tensor] = {}
-    total = sum(map(len, completions))
-    for start in range(0, len(prompts), size):
-        part = slice(start, start + size)
-        count = update(model, prompts[part], completions[part], advantages[part])
-        for name, parameter in model.named_parameters():
-            share = parameter.grad * (count / total)
-            kept[name] = kept[name] + share if name in kept else share
-    for name, parameter in model.named_parameters():
-        parameter.grad = kept[name]
-    return total
+    def __call__(self) -> dict[str, Any]:
+        self._model.zero_grad()
+        size = self._shape.group
+        for start in range(0, len(self._prompts), size):
+            part = slice(start, start + size)
+            self._backward(self._prompts[part], self._tokens[part], self._advantages[part])
+        tokens = len(self._prompts) * self._shape.completion
+        return {"tokens": tokens, **kept_gradients(self._model, self._keep)}
+
+    def _backward(self, prompts: Rows, rows: Rows, advantages: Sequence[float]) -> None:
+        count = self._shape.completion
+        ids = torch.tensor([[*prompt, *row] for prompt, row in zip(prompts, rows, strict=True)])
+        logits = self._model(input_ids=ids[:, :-1], use_cache=False, logits_to_keep=count).logits
+        targets = ids[:, -count:].unsqueeze(-1)
+        log_probs = torch.log_softmax(logits.float(), dim=-1).gather(-1, targets).squeeze(-1)
+        loss = -(log_probs * torch.tensor(advantages).unsqueeze(1)).sum()
+        (loss / (len(self._prompts) * count)).backward()

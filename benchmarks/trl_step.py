@@ -1,8 +1,4 @@
-"""A whole GRPO step by TRL's trainer, with the shape of `speed.Shape`; TRL comes with the extra `benchmarks`.
-
-TRL takes text, so that the prompts are words of the tokenizer, one token each; that their lengths, and the number of
-sampled tokens, are those asked for is checked in every step.
-"""
+"""Whole GRPO steps by TRL's trainer, without tools and with them; TRL comes with the extra `benchmarks`."""
 
 from __future__ import annotations
 
@@ -11,78 +7,187 @@ from pathlib import Path
 from typing import Any
 
 import peers
+from shape import Shape
 
 END = 1
 
 
 class Step:
-    """A trainer that takes a step at a time; `seconds` are those of the last one.
+    """A step over prompts of `Shape`.
+
+    TRL takes text, so that the prompts are words of the tokenizer, one token each; that their lengths, and the number of
+    sampled tokens, are those asked for is checked in every step.
 
     Args:
         folder: a model in transformers' format.
-        prompts: token ids, one prompt a group, all of one length.
-        group: completions of a prompt.
-        new_tokens: of every completion; stop tokens are never drawn before.
+        shape: of the prompts and completions.
+        threads: of torch.
+        cut: keep the output projection to the completions' positions; as it comes, TRL's runs over the prompts as well.
     """
 
-    def __init__(self, folder: Path, prompts: list[list[int]], group: int, new_tokens: int) -> None:
-        self.sampled: list[int] = []
-        self.seconds = 0.0
-        self._prompts, self._group, self._new_tokens = prompts, group, new_tokens
-        self._folder = folder
-        self._trainer = self._make()
-
-    def __call__(self) -> int:
-        """The number of tokens that were sampled and trained on."""
-        self.sampled.clear()
-        # the trainer's own count leaves out what it sets up around its steps
-        self.seconds = float(self._trainer.train().metrics["train_runtime"])
-        expected = [self._new_tokens] * (len(self._prompts) * self._group)
-        assert self.sampled == expected, (self.sampled, expected)
-        return sum(self.sampled)
-
-    def _make(self) -> Any:
+    def __init__(self, folder: Path, shape: Shape, threads: int, cut: bool = False) -> None:
         from datasets import Dataset
-        from transformers import PrinterCallback
-        from trl import GRPOConfig, GRPOTrainer
 
-        model = peers.load(self._folder)
+        self._shape, self._sampled = shape, list[int]()
+        model = peers.load(folder, threads)
         tokenizer = word_tokenizer(model.config.vocab_size)
-        texts = [" ".join(map(word, prompt)) for prompt in self._prompts]
-        assert [tokenizer(text)["input_ids"] for text in texts] == self._prompts
-        count = len(self._prompts) * self._group
-
-        def reward(completions: list[str], completion_ids: list[list[int]], **columns: Any) -> list[float]:
-            self.sampled += [len(ids) for ids in completion_ids]
-            return [float(sum(ids) % 7) for ids in completion_ids]
-
-        config = GRPOConfig(
-            output_dir=tempfile.mkdtemp(),
-            max_steps=1,
-            per_device_train_batch_size=count,
-            num_generations=self._group,
-            max_completion_length=self._new_tokens,
-            generation_kwargs={"min_new_tokens": self._new_tokens},
-            learning_rate=1e-6,
-            beta=0.0,
-            bf16=False,
-            gradient_checkpointing=False,
-            report_to="none",
-            save_strategy="no",
-            logging_strategy="no",
-            disable_tqdm=True,
-            use_cpu=True,
-            shuffle_dataset=False,
-        )
-        trainer = GRPOTrainer(
-            model=model,
-            reward_funcs=reward,
-            args=config,
+        prompts = shape.prompts(model.config.vocab_size)[:: shape.group]
+        texts = [" ".join(map(word, prompt)) for prompt in prompts]
+        assert [tokenizer(text)["input_ids"] for text in texts] == prompts
+        self._trainer = trainer(
+            cut_trainer() if cut else plain_trainer(),
+            model,
+            reward_funcs=self._reward,
             train_dataset=Dataset.from_dict({"prompt": texts}),
             processing_class=tokenizer,
+            per_device_train_batch_size=shape.problems * shape.group,
+            num_generations=shape.group,
+            max_completion_length=shape.completion,
+            generation_kwargs={"min_new_tokens": shape.completion},
+            learning_rate=1e-6,
         )
-        trainer.remove_callback(PrinterCallback)
-        return trainer
+
+    def __call__(self) -> dict[str, Any]:
+        self._sampled.clear()
+        # the trainer's own count leaves out what it sets up around its steps
+        seconds = float(self._trainer.train().metrics["train_runtime"])
+        expected = [self._shape.completion] * (self._shape.problems * self._shape.group)
+        assert self._sampled == expected, (self._sampled, expected)
+        return {"seconds": seconds, "tokens": sum(self._sampled)}
+
+    def _reward(self, completions: list[str], completion_ids: list[list[int]], **columns: Any) -> list[float]:
+        self._sampled += [len(ids) for ids in completion_ids]
+        return [float(sum(ids) % 7) for ids in completion_ids]
+
+
+class ToolStep:
+    """A step of the quickstart's student on its task with its tools, by `GRPOTrainer(tools=…)`.
+
+    The problems, tools, limits and sampling are the quickstart's; the reward is the answer alone, which costs TRL less.
+
+    Args:
+        problems: of a step.
+        group: episodes of a problem.
+        turns: the most turns of an episode.
+        threads: of torch.
+    """
+
+    def __init__(self, problems: int, group: int, turns: int, threads: int) -> None:
+        from datasets import Dataset
+        from mentor_kit_math.operations import OPERATIONS, evaluate
+        from mentor_kit_math.parts import TINY
+        from mentor_kit_math.world import ArithmeticTask
+        from transformers import AutoTokenizer
+        from trl.chat_template_utils import qwen3_template
+
+        task = ArithmeticTask(capacity_gap=False, blind_check=False)
+        self._tokens = 0
+        questions = [problem.opening()[-1].content for problem in task.problems("train", 0, problems)]
+        tokenizer = AutoTokenizer.from_pretrained(TINY)
+        # the tiny student's calls are written as Qwen3's are
+        tokenizer.response_template = qwen3_template
+
+        def tool(name: str) -> Any:
+            import functools
+
+            @functools.wraps(OPERATIONS[name])
+            def call(**arguments: Any) -> Any:
+                return evaluate(name, arguments)
+
+            return call
+
+        self._trainer = trainer(
+            plain_trainer(),
+            peers.load(TINY, threads),
+            reward_funcs=self._reward,
+            tools=[tool(name) for name in OPERATIONS],
+            train_dataset=Dataset.from_list(
+                [{"prompt": [{"role": "user", "content": question}]} for question in questions]
+            ),
+            processing_class=tokenizer,
+            per_device_train_batch_size=problems * group,
+            num_generations=group,
+            max_completion_length=256,
+            max_tool_calling_iterations=turns - 1,
+            generation_kwargs={"max_new_tokens": 64},
+            temperature=1.0,
+            top_k=0,
+            learning_rate=1e-9,
+        )
+
+    def __call__(self) -> dict[str, Any]:
+        self._tokens = 0
+        seconds = float(self._trainer.train().metrics["train_runtime"])
+        return {"seconds": seconds, "tokens": self._tokens}
+
+    def _reward(
+        self, prompts: Any, completions: Any, completion_ids: list[list[int]], **columns: Any
+    ) -> list[float]:
+        self._tokens += sum(map(len, completion_ids))
+        return [float("boxed" in str(completion[-1].get("content"))) for completion in completions]
+
+
+def plain_trainer() -> Any:
+    """TRL's trainer as it comes."""
+    from trl import GRPOTrainer
+
+    return GRPOTrainer
+
+
+def cut_trainer() -> Any:
+    """TRL's trainer with its output projection kept to the completions' positions."""
+    import torch
+    from trl import GRPOTrainer
+
+    class CutTrainer(GRPOTrainer):  # type: ignore[misc]
+        """Only the log-probabilities are computed otherwise."""
+
+        def _get_per_token_logps_and_entropies(
+            self, model: Any, input_ids: Any, attention_mask: Any, logits_to_keep: int, *args: Any, **options: Any
+        ) -> Any:
+            # one more than the completion's, as a token is predicted from the one before
+            logits = model(
+                input_ids=input_ids, attention_mask=attention_mask, logits_to_keep=logits_to_keep + 1, use_cache=False
+            ).logits[:, :-1]
+            log_probs = torch.log_softmax(logits / self.temperature, dim=-1)
+            found = log_probs.gather(-1, input_ids[:, -logits_to_keep:].unsqueeze(-1)).squeeze(-1)
+            with torch.no_grad():
+                entropies = -(log_probs.exp() * log_probs).sum(-1) if options.get("compute_entropy") else None
+            return found, entropies, None
+
+    return CutTrainer
+
+
+def trainer(kind: Any, model: Any, *, reward_funcs: Any, train_dataset: Any, processing_class: Any, **options: Any) -> Any:
+    """A trainer that takes one step for each call of `train`."""
+    from transformers import PrinterCallback
+    from trl import GRPOConfig
+
+    tools = {"tools": options.pop("tools")} if "tools" in options else {}
+    config = GRPOConfig(
+        output_dir=tempfile.mkdtemp(),
+        max_steps=1,
+        beta=0.0,
+        bf16=False,
+        gradient_checkpointing=False,
+        report_to="none",
+        save_strategy="no",
+        logging_strategy="no",
+        disable_tqdm=True,
+        use_cpu=True,
+        shuffle_dataset=False,
+        **options,
+    )
+    made = kind(
+        model=model,
+        reward_funcs=reward_funcs,
+        args=config,
+        train_dataset=train_dataset,
+        processing_class=processing_class,
+        **tools,
+    )
+    made.remove_callback(PrinterCallback)
+    return made
 
 
 def word(token: int) -> str:

@@ -6,7 +6,7 @@ run along, ignored, until a quarter of them is idle; then sampling rows from the
 
 Shared context is prefilled once: the beginning that all new sequences have in common (a system prompt with tools)
 once for given weights, and each distinct prompt once for its group. A long common beginning is kept once and attended
-to beside each row's own keys and values (`mentor_kit_torch.prefix`); other keys and values are copied.
+to beside each row's own keys and values (`mentor_kit_torch.row_attention`); other keys and values are copied.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from mentor_kit.policy import Completion, SampleRequest, uniforms
 from mentor_kit_torch.attending import attending
 from mentor_kit_torch.cache import SlotCache, causal_mask
 from mentor_kit_torch.head import Head
-from mentor_kit_torch.prefix import Prefix
+from mentor_kit_torch.row_attention import RowAttention
 from mentor_kit_torch.rows import Array, Rows
 from mentor_kit_torch.sampling import Draw, draw
 
@@ -279,9 +279,9 @@ class TorchEngine:
         keys = torch.arange(cache.base, length, device=self._device).unsqueeze(0)
         mask = self._head.mask(causal_mask(where, keys), where, keys)
         pairs = ids.numel() * length
-        if not cache.base:
+        if not self._parts:
             return self._head.hidden(ids, where, mask=mask, cache=cache, pairs=pairs)
-        with attending(self._head.config, Prefix(self._common_cache, cache.base)):
+        with attending(self._head.config, RowAttention(self._common_cache, cache.base)):
             return self._head.hidden(ids, where, mask=mask, cache=cache, pairs=pairs, keys=_keys(ids, length, cache))
 
     def _sample(self, logits: Tensor, rows: Array) -> None:

@@ -108,8 +108,19 @@ class Head:
 
     def logits(self, hidden: Tensor) -> Tensor:
         """Logits (…, V) of what `hidden` gave."""
-        self.meter.projected(hidden.shape[:-1].numel())
+        self.projected(hidden.shape[:-1].numel())
         return self._project(hidden) if self.split else hidden
+
+    def projected(self, positions: int) -> None:
+        """Logits of so many positions are computed elsewhere, from `weight`."""
+        self.meter.projected(positions)
+
+    @property
+    def weight(self) -> Tensor | None:
+        """The output projection's weights (V, width), where logits are the product with them and nothing more."""
+        plain = type(self.projection) is torch.nn.Linear and self.projection.bias is None
+        extras = (self._divisor, self._factor, self._softcap)
+        return self.projection.weight if self.split and plain and extras == (None, None, None) else None
 
     def _project(self, hidden: Tensor) -> Tensor:
         logits: Tensor = self.projection(hidden)

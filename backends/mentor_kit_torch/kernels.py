@@ -8,7 +8,8 @@ Its gradient takes the merged `out` and `lse`, which makes each part's share exa
 pass, arXiv 2205.14135). On a CPU PyTorch's own fused kernel does a part; elsewhere, or where a trial shows that it
 does something else, three matrix products do.
 
-Shapes: queries (B, H, T, D), keys and values (B, H, L, D), out (B, H, T, D), lse (B, H, T) in float32.
+Shapes: queries (B, H, T, D), keys and values (B, K, L, D) with K dividing H, out (B, H, T, D), lse (B, H, T) in float32,
+and a bias (B, 1, T, L) of the queries' type, which is added to the scores; -inf hides a key (`bias_of`).
 """
 
 from __future__ import annotations
@@ -27,21 +28,14 @@ Part = tuple[Tensor, Tensor]
 Gradients = tuple[Tensor, Tensor, Tensor]
 
 
-def attend(query: Tensor, key: Tensor, value: Tensor, scale: float, *, causal: bool = False) -> Part:
-    """Attention to all keys, or to those up to each query's own place: (out, lse)."""
+def attend(
+    query: Tensor, key: Tensor, value: Tensor, scale: float, *, causal: bool = False, bias: Tensor | None = None
+) -> Part:
+    """Attention to all keys, those up to each query's own place, or those a bias shows, at least one each: (out, lse)."""
     if query.device.type == "cpu" and fused_agrees():
-        return _fused(query, key, value, is_causal=causal, scale=scale)
-    parts = [_plain(query[..., rows, :], key, value, scale, rows if causal else None) for rows in _blocks(query, key)]
+        return _fused(query, key, value, is_causal=causal, attn_mask=bias, scale=scale)
+    parts = [_plain(query, key, value, scale, rows, causal, bias) for rows in _blocks(query, key)]
     return torch.cat([out for out, _ in parts], dim=2), torch.cat([lse for _, lse in parts], dim=2)
-
-
-def attend_masked(query: Tensor, key: Tensor, value: Tensor, scale: float, mask: Tensor) -> Part:
-    """Attention where the mask (B, 1, T, L) allows it, at least to one key each: (out, lse)."""
-    if query.device.type == "cpu" and fused_agrees():
-        bias = torch.zeros(mask.shape, dtype=query.dtype).masked_fill_(~mask, -torch.inf)
-        return _fused(query, key, value, attn_mask=bias, scale=scale)
-    scores = (query @ key.transpose(-1, -2)).float() * scale
-    return _weighed(scores.masked_fill_(~mask, -torch.inf), value)
 
 
 def gradients(
@@ -53,24 +47,29 @@ def gradients(
     scale: float,
     *,
     causal: bool = False,
+    bias: Tensor | None = None,
 ) -> Gradients:
     """Gradients for one part's queries, keys and values, from the merged out and its gradient (B, H, T, D)."""
     out, lse = merged
     if query.device.type == "cpu" and fused_agrees():
-        return _fused_gradients(grad, query, key, value, out, lse, 0.0, causal, scale=scale)
+        return _fused_gradients(grad, query, key, value, out, lse, 0.0, causal, attn_mask=bias, scale=scale)
     queries, keys, values = torch.empty_like(query), torch.zeros_like(key), torch.zeros_like(value)
+    heads, key, value = key.shape[1], key.unsqueeze(2), value.unsqueeze(2)
     for rows in _blocks(query, key):
-        scores = (query[..., rows, :] @ key.transpose(-1, -2)).float() * scale
-        if causal:
-            scores = scores.masked_fill(_behind(rows, key), -torch.inf)
-        weights = torch.exp(scores - lse[..., rows].unsqueeze(-1))
-        given = grad[..., rows, :]
-        delta = (given.float() * out[..., rows, :].float()).sum(dim=-1, keepdim=True)
+        asked, given = (_by_key(part[..., rows, :], heads) for part in (query, grad))
+        scores = _scores(asked, key, scale, rows, causal, bias)
+        weights = torch.exp(scores - _by_key(lse[..., rows], heads).unsqueeze(-1))
+        delta = (given.float() * _by_key(out[..., rows, :], heads).float()).sum(dim=-1, keepdim=True)
         pull = (weights * ((given @ value.transpose(-1, -2)).float() - delta) * scale).to(query.dtype)
-        queries[..., rows, :] = pull @ key
-        keys += pull.transpose(-1, -2) @ query[..., rows, :]
-        values += weights.to(query.dtype).transpose(-1, -2) @ given
+        queries[..., rows, :] = (pull @ key).flatten(1, 2)
+        keys += (pull.transpose(-1, -2) @ asked).sum(dim=2)
+        values += (weights.to(query.dtype).transpose(-1, -2) @ given).sum(dim=2)
     return queries, keys, values
+
+
+def bias_of(shown: Tensor, dtype: torch.dtype) -> Tensor:
+    """The bias that shows these keys (booleans) alone."""
+    return torch.zeros(shown.shape, dtype=dtype, device=shown.device).masked_fill_(~shown, -torch.inf)
 
 
 def merge(parts: Sequence[Part]) -> Part:
@@ -83,23 +82,13 @@ def merge(parts: Sequence[Part]) -> Part:
     return out, lse
 
 
-def by_group(states: Tensor, heads: int) -> Tensor:
-    """Values of query heads (1, H, …) as (H / heads, heads, …): a row of the batch for each query head of a key's."""
-    return states[0].view(heads, -1, *states.shape[2:]).transpose(0, 1)
-
-
-def ungrouped(states: Tensor) -> Tensor:
-    """The inverse of `by_group`."""
-    return states.transpose(0, 1).flatten(0, 1).unsqueeze(0)
-
-
 def _fused(query: Tensor, key: Tensor, value: Tensor, **how: Any) -> Part:
     found: Part = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu(query, key, value, **how)
     return found
 
 
-def _fused_gradients(*parts: Any, scale: float) -> Gradients:
-    found: Gradients = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu_backward(*parts, scale=scale)
+def _fused_gradients(*parts: Any, **how: Any) -> Gradients:
+    found: Gradients = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu_backward(*parts, **how)
     return found
 
 
@@ -108,41 +97,58 @@ def _fused_gradients(*parts: Any, scale: float) -> Gradients:
 def fused_agrees() -> bool:
     """Whether PyTorch's fused kernel for CPUs is there, and gives what the plain products give."""
     generator = torch.Generator().manual_seed(0)
-    query, key, value, grad = (torch.randn(2, 2, 5, 8, generator=generator) for _ in range(4))
+    query, grad = (torch.randn(2, 4, 5, 8, generator=generator) for _ in range(2))
+    key, value = (torch.randn(2, 2, 5, 8, generator=generator) for _ in range(2))
+    bias = bias_of(torch.ones(2, 1, 5, 5, dtype=torch.bool).tril(), query.dtype)
+    expected = _plain(query, key, value, 0.5, slice(0, 5), True, None)
+    weights = torch.exp(_scores(_by_key(query, 2), key.unsqueeze(2), 0.5, slice(0, 5), True, None))
+    weights = weights / weights.sum(dim=-1, keepdim=True)
+    pulled = (weights.transpose(-1, -2) @ _by_key(grad, 2)).sum(dim=2)
     try:
-        out, lse = _fused(query, key, value, is_causal=True, scale=0.5)
-        found = _fused_gradients(grad, query, key, value, out, lse, 0.0, True, scale=0.5)
+        for how in ({"is_causal": True, "attn_mask": None}, {"is_causal": False, "attn_mask": bias}):
+            out, lse = _fused(query, key, value, scale=0.5, **how)
+            found = _fused_gradients(
+                grad, query, key, value, out, lse, 0.0, how["is_causal"], attn_mask=how["attn_mask"], scale=0.5
+            )
+            pairs = zip((out, lse, found[2]), (*expected, pulled), strict=True)
+            if not all(torch.allclose(a, b, atol=1e-5) for a, b in pairs):
+                return False
     except (RuntimeError, TypeError, AttributeError):
         return False
-    expected, expected_lse = _plain(query, key, value, 0.5, slice(0, 5))
-    weights = torch.exp((query @ key.transpose(-1, -2)) * 0.5 - expected_lse.unsqueeze(-1)).tril()
-    return (
-        torch.allclose(out, expected, atol=1e-5)
-        and torch.allclose(lse, expected_lse, atol=1e-5)
-        and torch.allclose(found[2], weights.transpose(-1, -2) @ grad, atol=1e-5)
-    )
+    return True
 
 
-def _plain(query: Tensor, key: Tensor, value: Tensor, scale: float, causal_rows: slice | None) -> Part:
-    scores = (query @ key.transpose(-1, -2)).float() * scale
-    if causal_rows is not None:
-        scores = scores.masked_fill_(_behind(causal_rows, key), -torch.inf)
-    return _weighed(scores, value)
-
-
-def _weighed(scores: Tensor, value: Tensor) -> Part:
+def _plain(
+    query: Tensor, key: Tensor, value: Tensor, scale: float, rows: slice, causal: bool, bias: Tensor | None
+) -> Part:
+    """Attention of some of the queries by plain products."""
+    scores = _scores(_by_key(query[..., rows, :], key.shape[1]), key.unsqueeze(2), scale, rows, causal, bias)
     lse = torch.logsumexp(scores, dim=-1)
-    return torch.exp(scores - lse.unsqueeze(-1)).to(value.dtype) @ value, lse
+    out = torch.exp(scores - lse.unsqueeze(-1)).to(value.dtype) @ value.unsqueeze(2)
+    return out.flatten(1, 2), lse.flatten(1, 2)
+
+
+def _scores(query: Tensor, key: Tensor, scale: float, rows: slice, causal: bool, bias: Tensor | None) -> Tensor:
+    """Scores in float32 of queries (B, K, H / K, t, D), which are these rows of all, with keys (B, K, 1, L, D)."""
+    scores = (query @ key.transpose(-1, -2)).float() * scale
+    if causal:
+        scores = scores.masked_fill_(_behind(rows, key), -torch.inf)
+    return scores if bias is None else scores + bias[..., rows, :].unsqueeze(1)
+
+
+def _by_key(states: Tensor, heads: int) -> Tensor:
+    """(B, H, …) as (B, heads, H / heads, …): query heads by the key they look at."""
+    return states.unflatten(1, (heads, -1))
 
 
 def _behind(rows: slice, key: Tensor) -> Tensor:
     """(T, L): keys behind each of the queries of these rows."""
     places = torch.arange(rows.start, rows.stop, device=key.device)
-    return torch.arange(key.shape[2], device=key.device) > places.unsqueeze(-1)
+    return torch.arange(key.shape[-2], device=key.device) > places.unsqueeze(-1)
 
 
 def _blocks(query: Tensor, key: Tensor) -> list[slice]:
     """Rows of queries whose scores are computed together."""
     batch, heads, length, _ = query.shape
-    step = max(1, LARGEST_SCORES // max(1, batch * heads * key.shape[2]))
+    step = max(1, LARGEST_SCORES // max(1, batch * heads * key.shape[-2]))
     return [slice(start, min(start + step, length)) for start in range(0, length, step)] or [slice(0, 0)]

@@ -22,6 +22,10 @@ class Draw:
     """Float64 in [0, 1)."""
 
 
+#: Ids whose probabilities are summed up at once, before those of a block are looked at one by one.
+BLOCK = 256
+
+
 def scaled_log_probs(logits: Tensor, temperature: Tensor | float) -> Tensor:
     """Log-probabilities in float32 of logits (…, V) at a temperature; 0 counts as 1."""
     if isinstance(temperature, Tensor):
@@ -38,17 +42,34 @@ def draw(logits: Tensor, how: Draw, *, filtered: bool) -> tuple[Tensor, Tensor]:
     `filtered` says whether any row has top-p below 1 or a top-k.
     """
     log_probs = scaled_log_probs(logits, how.temperature)
-    probabilities = log_probs.double().exp()
-    if filtered:
-        probabilities = _filter(probabilities, how)
-    cumulative = probabilities.cumsum(dim=-1)
-    total = cumulative[:, -1:]
-    # a product rounded up to the total would name a token behind the last possible one
-    threshold = torch.minimum(how.uniform.unsqueeze(-1) * total, torch.nextafter(total, torch.zeros_like(total)))
-    sampled = torch.searchsorted(cumulative, threshold, right=True).squeeze(-1)
-    greedy = logits.argmax(dim=-1)
-    tokens = torch.where(how.temperature > 0, sampled, greedy)
+    probabilities = _filter(log_probs.double().exp(), how) if filtered else log_probs.exp()
+    tokens = torch.where(how.temperature > 0, _at(probabilities, how.uniform), logits.argmax(dim=-1))
     return tokens, log_probs.gather(-1, tokens.unsqueeze(-1)).squeeze(-1)
+
+
+def _at(probabilities: Tensor, uniform: Tensor) -> Tensor:
+    """(n,): the first ids at which sums of probabilities (n, V) exceed uniform numbers (n,) of their totals.
+
+    Sums are in float64: of blocks first, then of the ids of the block that is met.
+    """
+    missing = -probabilities.shape[-1] % BLOCK
+    blocks = torch.nn.functional.pad(probabilities, (0, missing)).unflatten(-1, (-1, BLOCK))
+    sums = blocks.sum(dim=-1, dtype=torch.float64).cumsum(dim=-1)
+    wanted = uniform.unsqueeze(-1) * sums[:, -1:]
+    block = _first_above(sums, wanted)
+    before = torch.where(block > 0, sums.gather(-1, (block - 1).clamp(min=0)), 0.0)
+    inside = blocks.gather(1, block.unsqueeze(-1).expand(-1, -1, BLOCK)).squeeze(1).double().cumsum(dim=-1)
+    return (block * BLOCK + _first_above(inside, wanted - before)).squeeze(-1)
+
+
+def _first_above(sums: Tensor, wanted: Tensor) -> Tensor:
+    """(n, 1): the first place at which growing sums (n, m) exceed wanted ones (n, 1).
+
+    Where rounding put the wanted sum up to the last one, it is the first place that reaches it.
+    """
+    last = sums[:, -1:]
+    below = torch.minimum(wanted, torch.nextafter(last, torch.zeros_like(last)))
+    return torch.searchsorted(sums, below, right=True)
 
 
 def _filter(probabilities: Tensor, how: Draw) -> Tensor:

@@ -19,15 +19,13 @@ from mentor_kit.losses import LossBatch, LossTerms, policy_loss
 from mentor_kit.objective import Objective
 from mentor_kit.policy import TokenCompletion, TokenGroup
 from mentor_kit_torch.head import Head
+from mentor_kit_torch.projection import LARGEST_LOGITS, TokenLogProbs
 from mentor_kit_torch.tree import Tree
 
 #: tree: the prompts' common beginning, each prompt and each completion once, packed (`mentor_kit_torch.tree`);
 #: prompts: each prompt once, its keys and values expanded over its completions, for attention of other kinds;
 #: none: whole sequences, for models whose state cannot be shared.
 Sharing = Literal["tree", "prompts", "none"]
-
-#: Logits of more numbers than this are computed in parts, and again in the backward pass rather than kept.
-LARGEST_LOGITS = 1 << 26
 
 
 def completion_log_probs(head: Head, batch: MicroBatch, sharing: Sharing) -> Tensor:
@@ -161,6 +159,10 @@ def _small_groups(vocabulary: int) -> list[TokenGroup]:
 
 def _token_log_probs(head: Head, hidden: Tensor, targets: Tensor, temperature: Tensor) -> Tensor:
     """(M,) log-probabilities of targets (M,) from hidden states (M, width); in parts where logits would be large."""
+    if (weight := head.weight) is not None:
+        head.projected(len(targets))
+        found: Tensor = TokenLogProbs.apply(hidden, weight, targets, temperature)  # type: ignore[no-untyped-call]
+        return found
     rows = max(1, LARGEST_LOGITS // head.vocabulary)
     if len(targets) <= rows:
         return _gathered(head, hidden, targets, temperature)

@@ -68,6 +68,8 @@ class EngineSampler:
         self._engine.release(session)
 
     def _sample_if_all_wait(self) -> None:
+        if len(self._waiting) < len(self._order):
+            return
         self._waiting = {key: item for key, item in self._waiting.items() if not item[1].done()}  # drop cancelled ones
         if not self._waiting or len(self._waiting) < len(self._order):
             return

@@ -137,7 +137,7 @@ def test_large_heads_are_computed_in_parts(folder: Path, monkeypatch: pytest.Mon
     policy.forward_backward(groups, objective)
     expected = gradients(policy)
     policy.prepare(OptimizerSpec(clip=None))
-    monkeypatch.setattr("mentor_kit_torch.update.LARGEST_LOGITS", 300)
+    monkeypatch.setattr("mentor_kit_torch.projection.LARGEST_LOGITS", 300)
     policy.forward_backward(groups, objective)
     for name, value in gradients(policy).items():
         torch.testing.assert_close(value, expected[name], rtol=1e-4, atol=1e-6)

@@ -1,0 +1,62 @@
+"""Log-probabilities of tokens from hidden states, without ever keeping the logits of a whole micro-batch."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import torch
+from torch import Tensor
+
+#: Logits of more numbers than this are computed in parts.
+LARGEST_LOGITS = 1 << 25
+
+
+class TokenLogProbs(torch.autograd.Function):
+    """log softmax(hidden @ weight.T / temperature) at the targets, (M,) in float32.
+
+    Logits are computed again in the backward pass, and turned into their own gradient in place:
+
+        d loss / d logits = grad · (onehot(target) - softmax(logits)) / temperature
+    """
+
+    @staticmethod
+    def forward(ctx: Any, hidden: Tensor, weight: Tensor, targets: Tensor, temperature: Tensor) -> Tensor:
+        """From hidden states (M, width), weights (V, width), targets (M,) and temperatures (M,)."""
+        found, totals = [], []
+        for part in _parts(len(targets), len(weight)):
+            logits = _logits(hidden[part], weight, temperature[part])
+            totals.append(torch.logsumexp(logits, dim=-1))
+            found.append(logits.gather(-1, targets[part].unsqueeze(-1)).squeeze(-1) - totals[-1])
+        ctx.save_for_backward(hidden, weight, targets, temperature, torch.cat(totals))
+        return torch.cat(found)
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
+        """Gradients for the hidden states and the weights, where they are wanted."""
+        hidden, weight, targets, temperature, totals = ctx.saved_tensors
+        (grad,) = grads
+        hidden_grad = torch.empty_like(hidden) if ctx.needs_input_grad[0] else None
+        weight_grad = torch.zeros_like(weight, dtype=torch.float32) if ctx.needs_input_grad[1] else None
+        scaled = grad.float() / temperature
+        for part in _parts(len(targets), len(weight)):
+            pulls = _logits(hidden[part], weight, temperature[part]).sub_(totals[part].unsqueeze(-1)).exp_()
+            pulls.mul_(-scaled[part].unsqueeze(-1))
+            pulls.scatter_add_(-1, targets[part].unsqueeze(-1), scaled[part].unsqueeze(-1))
+            pulls = pulls.to(weight.dtype)
+            if hidden_grad is not None:
+                hidden_grad[part] = pulls @ weight
+            if weight_grad is not None:
+                weight_grad += pulls.T @ hidden[part]
+        return hidden_grad, None if weight_grad is None else weight_grad.to(weight.dtype), None, None
+
+
+def _parts(rows: int, vocabulary: int) -> Iterator[slice]:
+    step = max(1, LARGEST_LOGITS // vocabulary)
+    return (slice(start, min(start + step, rows)) for start in range(0, rows, step))
+
+
+def _logits(hidden: Tensor, weight: Tensor, temperature: Tensor) -> Tensor:
+    """In float32, at the temperatures."""
+    logits = (hidden @ weight.T).float()
+    return logits if bool((temperature == 1).all()) else logits.div_(temperature.unsqueeze(-1))

@@ -1,0 +1,59 @@
+"""Attention of rows that sample: to their own keys and values, and to a beginning that is kept once for all of them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor
+
+from mentor_kit_torch import kernels
+from mentor_kit_torch.attending import fold, unfold
+from mentor_kit_torch.cache import SlotCache
+from mentor_kit_torch.kernels import Part
+
+
+@dataclass(frozen=True)
+class RowAttention:
+    """A `mentor_kit_torch.attending.Plan` for one pass; with a beginning, two parts of attention are merged."""
+
+    beginning: SlotCache
+    """Holds it in its first row."""
+    length: int
+    """Of the beginning; 0 if there is none."""
+    _bias: list[Tensor] = field(default_factory=list, init=False)
+    """What the rows' mask comes to: it is the same for all layers."""
+
+    def attend(
+        self, layer: int, query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None, scale: float
+    ) -> Tensor:
+        """As `Plan.attend`; the mask (n, 1, T, L) is about the rows' own keys and values."""
+        assert mask is not None
+        if not self._bias:
+            self._bias.append(kernels.bias_of(mask, query.dtype))
+        if not self.length:
+            return self._alone(query, key, value, scale)
+        own = self._own(query, key, value, scale)
+        held = self.beginning.layers[layer]
+        begin = held.keys[:1, :, : self.length], held.values[:1, :, : self.length]
+        out, lse = kernels.attend(fold(query, key.shape[1]), *begin, scale)
+        return kernels.merge([own, (unfold(out, query.shape), unfold(lse, query.shape))])[0]
+
+    def _alone(self, query: Tensor, key: Tensor, value: Tensor, scale: float) -> Tensor:
+        (bias,) = self._bias
+        if query.shape[2] > 1:
+            return kernels.attend(query, key, value, scale, bias=bias)[0]
+        # plain products, as one query is too little work for a kernel of its own
+        scores = query.unflatten(1, (key.shape[1], -1)).squeeze(3) @ key.transpose(-1, -2)
+        weights = torch.softmax(scores.float() * scale + bias, dim=-1).to(value.dtype)
+        return (weights @ value).reshape(query.shape)
+
+    def _own(self, query: Tensor, key: Tensor, value: Tensor, scale: float) -> Part:
+        (bias,) = self._bias
+        if query.shape[2] > 1:
+            return kernels.attend(query, key, value, scale, bias=bias)
+        # the query heads of a key stand below each other, so that a row's keys are read once
+        queries = query.unflatten(1, (key.shape[1], -1)).squeeze(3)
+        shown = bias.expand(-1, -1, queries.shape[2], -1)
+        out, lse = kernels.attend(queries, key, value, scale, bias=shown)
+        return out.reshape(query.shape), lse.reshape(query.shape[:3])

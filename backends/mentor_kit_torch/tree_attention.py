@@ -1,0 +1,133 @@
+"""Attention along a tree, with an exact gradient: short nodes as rows of a batch, long ones span by span.
+
+Keys and values of a long node are never copied: all tokens below attend to it at once, and what they get is merged with
+what they get elsewhere (`mentor_kit_torch.kernels`).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from mentor_kit_torch import kernels
+from mentor_kit_torch.kernels import Part
+from mentor_kit_torch.tree_rows import Chains, Rows, States
+
+
+@dataclass(frozen=True)
+class Span:
+    """A block of queries and the block of keys they see: whole, or causally if it is the same."""
+
+    queries: slice
+    keys: slice
+
+    @property
+    def causal(self) -> bool:
+        """Whether a node sees itself."""
+        return self.queries == self.keys
+
+    @property
+    def pairs(self) -> int:
+        """Pairs of a query and a key whose scores are computed."""
+        pairs: int = (self.queries.stop - self.queries.start) * (self.keys.stop - self.keys.start)
+        return pairs // 2 if self.causal else pairs
+
+
+@dataclass(frozen=True)
+class Layout:
+    """What attends to what: every token has a place in some rows, or in a span of its own node."""
+
+    rows: tuple[Rows, ...]
+    own: tuple[Span, ...]
+    above: tuple[Span, ...]
+
+    @property
+    def pairs(self) -> int:
+        """Pairs of a query and a key whose scores are computed."""
+        return sum(part.pairs for part in (*self.rows, *self.own, *self.above))
+
+
+def attend(query: Tensor, key: Tensor, value: Tensor, layout: Layout, scale: float) -> Tensor:
+    """(1, H, M, D) from packed queries (1, H, M, D), keys and values (1, K, M, D) with K dividing H."""
+    out: Tensor = TreeAttention.apply(*map(_by_token, (query, key, value)), layout, scale)  # type: ignore[no-untyped-call]
+    return _by_head(out)
+
+
+class TreeAttention(torch.autograd.Function):
+    """As `attend`, of states by token: (M, H, D) and (M, K, D)."""
+
+    @staticmethod
+    def forward(ctx: Any, query: Tensor, key: Tensor, value: Tensor, layout: Layout, scale: float) -> Tensor:
+        """(M, H, D)."""
+        states = query.contiguous(), key.contiguous(), value.contiguous()
+        out, lse = torch.empty_like(states[0]), query.new_empty(query.shape[:2], dtype=torch.float32)
+        for rows in layout.rows:
+            part, part_lse = rows.attend(states, scale)
+            out.index_copy_(0, rows.places, part)
+            lse.index_copy_(0, rows.places, part_lse)
+        for span in layout.own:
+            out[span.queries], lse[span.queries] = _attend(span, states, scale)
+        for span in layout.above:
+            block = span.queries
+            out[block], lse[block] = kernels.merge([(out[block], lse[block]), _attend(span, states, scale)])
+        ctx.save_for_backward(*states, out, lse)
+        ctx.layout, ctx.scale = layout, scale
+        return out
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
+        """Gradients for query, key and value; every part takes the merged results."""
+        query, key, value, out, lse = ctx.saved_tensors
+        (grad,) = grads
+        states, merged = (query, key, value), (out, lse)
+        # every token's own node fills its place; what is seen from other nodes is added
+        totals = torch.empty_like(query), torch.empty_like(key), torch.empty_like(value)
+        copies: dict[int, tuple[Chains, list[Tensor]]] = {
+            id(rows.chains): (rows.chains, [rows.chains.zeros(part) for part in (key, value)])
+            for rows in ctx.layout.rows
+        }
+        for rows in ctx.layout.rows:
+            rows.gradients(grad, states, merged, ctx.scale, totals, copies[id(rows.chains)][1])
+        for span in ctx.layout.own:
+            for total, part in zip(totals, _gradients(span, grad, states, merged, ctx.scale), strict=True):
+                total[span.queries] = part
+        for span in ctx.layout.above:
+            found = _gradients(span, grad, states, merged, ctx.scale)
+            for total, block, part in zip(totals, (span.queries, span.keys, span.keys), found, strict=True):
+                total[block] += part
+        for chains, gradients in copies.values():
+            for total, part in zip(totals[1:], gradients, strict=True):
+                chains.add(total, part)
+        return *totals, None, None
+
+
+def _attend(span: Span, states: States, scale: float) -> Part:
+    """(m, H, D) and (m, H)."""
+    out, lse = kernels.attend(*_block(span, states), scale, causal=span.causal)
+    return _by_token(out), _by_token(lse)
+
+
+def _gradients(span: Span, grad: Tensor, states: States, merged: Part, scale: float) -> States:
+    given, out, lse = (_by_head(part[span.queries]) for part in (grad, *merged))
+    found = kernels.gradients(given, *_block(span, states), (out, lse), scale, causal=span.causal)
+    queries, keys, values = map(_by_token, found)
+    return queries, keys, values
+
+
+def _block(span: Span, states: States) -> States:
+    """A span's queries, and the keys and values they see; nothing is copied."""
+    query, key, value = states
+    return _by_head(query[span.queries]), _by_head(key[span.keys]), _by_head(value[span.keys])
+
+
+def _by_head(states: Tensor) -> Tensor:
+    """(m, H, …) as (1, H, m, …)."""
+    return states.transpose(0, 1).unsqueeze(0)
+
+
+def _by_token(states: Tensor) -> Tensor:
+    """The inverse of `_by_head`."""
+    return states[0].transpose(0, 1)

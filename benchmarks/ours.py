@@ -1,0 +1,134 @@
+"""Our sides: sampling, the update, a whole step of GRPO, and a step of the quickstart with its tools."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from shape import Shape
+
+from mentor_kit.objective import Objective
+from mentor_kit.policy import OptimizerSpec, SampleRequest, StudentSpec, TokenCompletion, TokenGroup
+
+
+class _Ours:
+    """The student on the torch backend."""
+
+    def __init__(self, folder: Path, shape: Shape, threads: int, dtype: str = "float32", **options: Any) -> None:
+        from mentor_kit_torch.backend import TorchBackend
+        from mentor_kit_torch.options import TorchOptions
+
+        chosen = TorchOptions(device="cpu", dtype=dtype, threads=threads, **options)
+        self.policy = TorchBackend(chosen).load(StudentSpec(model=str(folder)), seed=0)
+        self.shape = shape
+        self.prompts = shape.prompts(self.policy.info.vocabulary)
+
+    def sampled(self, temperature: float) -> list[Any]:
+        """A completion for each prompt; the engine's sessions end afterwards."""
+        engine = self.policy.engine()
+        for index, prompt in enumerate(self.prompts):
+            name = str(index)
+            engine.submit(
+                SampleRequest(name, name, prompt, temperature, self.shape.completion, frozenset(), seed=index)
+            )
+        found: dict[int, Any] = {}
+        while engine.busy:
+            found |= {int(done.id): done for done in engine.step()}
+        for index in range(len(self.prompts)):
+            engine.release(str(index))
+        return [found[index] for index in range(len(self.prompts))]
+
+    def groups(self, rows: list[TokenCompletion]) -> list[TokenGroup]:
+        """Completions with their prompts."""
+        size = self.shape.group
+        return [
+            TokenGroup(np.array(self.prompts[start]), tuple(rows[start : start + size]))
+            for start in range(0, len(rows), size)
+        ]
+
+
+class Sampling(_Ours):
+    """Greedy tokens of all prompts."""
+
+    def __call__(self) -> dict[str, Any]:
+        output = [list(done.ids) for done in self.sampled(0.0)]
+        return {"tokens": sum(map(len, output)), "output": output}
+
+
+class Update(_Ours):
+    """Gradients of the mean of advantage times log-probability."""
+
+    def __init__(self, folder: Path, shape: Shape, threads: int, keep: Path | None = None, **options: Any) -> None:
+        super().__init__(folder, shape, threads, **options)
+        tokens, advantages = shape.completions(self.policy.info.vocabulary)
+        ones = np.ones(shape.completion, dtype=np.float32)
+        rows = [TokenCompletion(np.array(ids), ones, -ones, a) for ids, a in zip(tokens, advantages, strict=True)]
+        self._groups = self.groups(rows)
+        self._objective = Objective(preset="rloo", aggregation="token")
+        self._keep = keep
+        self.policy.prepare(OptimizerSpec(clip=None))
+
+    def __call__(self) -> dict[str, Any]:
+        self.policy.model.zero_grad()
+        tokens = self.policy.forward_backward(self._groups, self._objective).tokens
+        return {"tokens": tokens, **kept_gradients(self.policy.model, self._keep)}
+
+
+class Step(_Ours):
+    """Sample, reward, advantages, update."""
+
+    def __init__(self, folder: Path, shape: Shape, threads: int, **options: Any) -> None:
+        super().__init__(folder, shape, threads, **options)
+        self._objective = Objective(preset="grpo", kl=0.0)
+        self.policy.prepare(OptimizerSpec())
+
+    def __call__(self) -> dict[str, Any]:
+        from mentor_kit.advantages import advantages
+
+        done = self.sampled(1.0)
+        rewards = np.array([float(sum(one.ids) % 7) for one in done]).reshape(-1, self.shape.group)
+        ones = np.ones(self.shape.completion, dtype=np.float32)
+        rows = [
+            TokenCompletion(np.array(one.ids), ones, np.array(one.log_probs, dtype=np.float32), float(a))
+            for one, a in zip(done, advantages(np, rewards, self._objective.advantage).reshape(-1), strict=True)
+        ]
+        tokens = self.policy.forward_backward(self.groups(rows), self._objective).tokens
+        self.policy.optimizer_step(1e-6)
+        return {"tokens": tokens}
+
+
+class ToolStep:
+    """Steps of the quickstart with its tools; a turn is three of them, after one to warm up, and counts as one.
+
+    Args:
+        problems: of a step.
+        group: episodes of a problem.
+        turns: the most turns of an episode.
+        threads: of torch.
+    """
+
+    def __init__(self, problems: int, group: int, turns: int, threads: int) -> None:
+        self._overrides = [
+            f"rollout.max_turns={turns}",
+            f"train.0.problems={problems}",
+            f"train.0.group={group}",
+            # the student stays as it is, so that all turns are alike
+            "train.0.optimizer.lr=1e-9",
+            f"backend.with={{device: cpu, threads: {threads}}}",
+        ]
+
+    def __call__(self) -> dict[str, Any]:
+        from mentor_kit import api
+
+        (stage,) = api.bench("quickstart", overrides=self._overrides, steps=3).stages
+        return {"seconds": stage.seconds, "tokens": stage.sampled, "split": stage.split}
+
+
+def kept_gradients(model: Any, file: Path | None) -> dict[str, Any]:
+    """The gradients' place, once they are written there."""
+    if file is None:
+        return {}
+    torch.save([parameter.grad for parameter in model.parameters()], file)
+    return {"gradients": str(file)}

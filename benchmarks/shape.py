@@ -1,0 +1,50 @@
+"""What is sampled and trained on, the same for all sides."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+
+@dataclass(frozen=True)
+class Shape:
+    """Problems of one length, sampled and trained on in groups."""
+
+    prompt: int
+    """Tokens all prompts begin with; each has `own` more."""
+    own: int
+    completion: int
+    problems: int
+    group: int
+
+    def prompts(self, vocabulary: int) -> list[list[int]]:
+        """A prompt for every sequence, those of a group next to each other."""
+        rng = np.random.default_rng(0)
+        common = rng.integers(2, vocabulary, self.prompt).tolist()
+        problems = [common + rng.integers(2, vocabulary, self.own).tolist() for _ in range(self.problems)]
+        return [problem for problem in problems for _ in range(self.group)]
+
+    def completions(self, vocabulary: int) -> tuple[list[list[int]], list[float]]:
+        """Tokens and an advantage for every sequence."""
+        count = self.problems * self.group
+        rng = np.random.default_rng(1)
+        tokens = rng.integers(2, vocabulary, (count, self.completion)).tolist()
+        return tokens, rng.normal(size=count).tolist()
+
+
+def write_model(folder: Path, layers: int, **changes: Any) -> Path:
+    """SmolLM2-135M's shape with random weights, cut to so many layers; `changes` are other values of its config."""
+    import torch
+    from transformers import LlamaConfig, LlamaForCausalLM
+
+    torch.manual_seed(0)
+    shape: dict[str, Any] = {
+        **{"vocab_size": 49152, "hidden_size": 576, "intermediate_size": 1536, "num_hidden_layers": layers},
+        **{"num_attention_heads": 9, "num_key_value_heads": 3, "max_position_embeddings": 8192},
+        **{"bos_token_id": None, "eos_token_id": None, "pad_token_id": None, "initializer_range": 0.05},
+    }
+    LlamaForCausalLM(LlamaConfig(**(shape | changes), tie_word_embeddings=True)).save_pretrained(folder)
+    return folder
