@@ -66,9 +66,11 @@ class Evaluated:
 
 
 def evaluated(run: Run) -> Evaluated:
-    """The last evaluation of every split, in the order of the first ones."""
+    """The last evaluation of every split, in the order in which they were made."""
     last = {str(report["split"]): report for report in run.evaluations}
-    return Evaluated(tuple(last.values()))
+    made = [str(event.values.get("split")) for event in run.events if event.kind == "evaluation"]
+    order = dict.fromkeys([*made, *last])
+    return Evaluated(tuple(last[split] for split in order if split in last))
 
 
 def _measures(report: Mapping[str, Any]) -> Iterator[tuple[str, Mapping[str, Any]]]:

@@ -53,7 +53,9 @@ class BfclTask:
         """The calls as JSON: of the one turn, or turn by turn those that reached the services."""
         if trajectory.problem_id.startswith(MULTI_TURN):
             return json.dumps(_turns(trajectory.messages)) if trajectory.ended else None
-        return json.dumps(calls_of_turn(trajectory.turns[-1])) if trajectory.turns else None
+        last = trajectory.messages[-1] if trajectory.messages else None
+        # nothing was said where the context was too small; what is said before the question is no answer
+        return json.dumps(calls_of_turn(last)) if last is not None and last.role == "assistant" else None
 
     def check(self, answer: str, problem: Problem) -> bool:
         calls: Json = json.loads(answer)

@@ -181,6 +181,7 @@ class Done:
 
     path = Path("runs/x/1")
     evaluations: tuple[dict[str, Any], ...] = ()
+    events: tuple[Event, ...] = ()
 
     def demonstrations(self) -> list[int]:
         return [1, 2, 3]
