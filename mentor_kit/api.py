@@ -241,9 +241,10 @@ def _carry_on(loaded: LoadedRecipe, folder: RunFolder, registry: Registry, watch
         experiment = assemble_without_student(loaded, registry, parts) if alone else assemble(loaded, registry, parts)
         recorder.start(experiment.policy, recipe_as_data(loaded), [key for key, _ in stages])
         experiment.demonstrations = Demonstrations(recorder.read_demonstrations())
-        for index, (key, stage) in enumerate(stages):
-            if not recorder.is_done(key):
-                stage.run(experiment, recorder.context(key, is_first=index == 0))
+        with settled_garbage():
+            for index, (key, stage) in enumerate(stages):
+                if not recorder.is_done(key):
+                    stage.run(experiment, recorder.context(key, is_first=index == 0))
         if not only_evaluates(recipe):
             folder.write_folder("student", lambda target: experiment.export(target, "transformers"))
     return Run(folder)

@@ -21,7 +21,6 @@ from torch import Tensor
 from mentor_kit.errors import BackendError
 from mentor_kit.inputs import check_request
 from mentor_kit.policy import Completion, SampleRequest, uniforms
-from mentor_kit_torch.attending import attending
 from mentor_kit_torch.cache import SlotCache, causal_mask
 from mentor_kit_torch.head import Head
 from mentor_kit_torch.row_attention import RowAttention
@@ -281,8 +280,9 @@ class TorchEngine:
         pairs = ids.numel() * length
         if not self._parts:
             return self._head.hidden(ids, where, mask=mask, cache=cache, pairs=pairs)
-        with attending(self._head.config, RowAttention(self._common_cache, cache.base)):
-            return self._head.hidden(ids, where, mask=mask, cache=cache, pairs=pairs, keys=_keys(ids, length, cache))
+        plan = RowAttention(self._common_cache, cache.base)
+        keys_read = _keys(ids, length, cache)
+        return self._head.hidden(ids, where, mask=mask, cache=cache, plan=plan, pairs=pairs, keys=keys_read)
 
     def _sample(self, logits: Tensor, rows: Array) -> None:
         state = self._rows

@@ -9,8 +9,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from mentor_kit_torch.attending import attending
+from mentor_kit_torch.attending import Plan, attending
 from mentor_kit_torch.attention import AttentionMasks
+from mentor_kit_torch.lean import LeanDecoder
 from mentor_kit_torch.meter import Meter
 from mentor_kit_torch.tree import Tree
 
@@ -44,6 +45,7 @@ class Head:
         self._takes_positions = "position_ids" in takes
         self.meter = Meter(model, config, self.vocabulary)
         self.split = self.decoder is not None and self.projection is not None and self._agrees()
+        self.lean: LeanDecoder | None = None
         if not self.split:
             logger.warning("%s: logits are computed at every position: its head is not understood", config.model_type)
 
@@ -73,6 +75,7 @@ class Head:
         *,
         mask: Any = None,
         cache: Any = None,
+        plan: Plan | None = None,
         pairs: int | None = None,
         keys: int | None = None,
     ) -> Tensor:
@@ -83,6 +86,7 @@ class Head:
             positions: (n, T); those of padding may lie beyond the longest context.
             mask: from `mask`; None for a causal one over `ids`.
             cache: of transformers; None keeps no keys and values.
+            plan: how tokens attend, where the model does not say so.
             pairs: of a query and a key that are looked at, for the meter; left out, each row looks at itself.
             keys: that are read from the cache, for the meter; left out, each row reads its own.
         """
@@ -90,6 +94,18 @@ class Head:
         if keys is None:
             keys = 0 if cache is None else pairs // max(ids.shape[1], 1)
         self.meter.ran(ids.numel(), pairs=pairs, keys=keys)
+        if plan is None:
+            return self._run(ids, positions, mask, cache)
+        if self.lean is not None:
+            return self.lean(ids, positions.clamp(max=self._last_position), plan, mask, cache)
+        with attending(self.config, plan):
+            return self._run(ids, positions, mask, cache)
+
+    def packed(self, tree: Tree) -> Tensor:
+        """Hidden states (M, width), or logits of a model that runs whole, of a tree's tokens."""
+        return self.hidden(tree.ids, tree.positions, plan=tree, pairs=tree.pairs)[0]
+
+    def _run(self, ids: Tensor, positions: Tensor, mask: Any, cache: Any) -> Tensor:
         inputs: dict[str, Any] = {"input_ids": ids, "attention_mask": mask, "use_cache": cache is not None}
         if self._takes_positions:
             inputs["position_ids"] = positions.clamp(max=self._last_position)
@@ -100,11 +116,6 @@ class Head:
             return states
         logits: Tensor = self.model(**inputs).logits
         return logits
-
-    def packed(self, tree: Tree) -> Tensor:
-        """Hidden states (M, width), or logits of a model that runs whole, of a tree's tokens."""
-        with attending(self.config, tree):
-            return self.hidden(tree.ids, tree.positions, pairs=tree.pairs)[0]
 
     def logits(self, hidden: Tensor) -> Tensor:
         """Logits (…, V) of what `hidden` gave."""

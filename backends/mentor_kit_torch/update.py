@@ -19,6 +19,7 @@ from mentor_kit.losses import LossBatch, LossTerms, policy_loss
 from mentor_kit.objective import Objective
 from mentor_kit.policy import TokenCompletion, TokenGroup
 from mentor_kit_torch.head import Head
+from mentor_kit_torch.lean import LeanDecoder
 from mentor_kit_torch.projection import LARGEST_LOGITS, TokenLogProbs
 from mentor_kit_torch.tree import Tree
 
@@ -140,8 +141,17 @@ def how_to_share(head: Head, keeps: bool) -> Sharing:
         found = completion_log_probs(head, batch, "tree")
     except (RuntimeError, TypeError, ValueError, AttributeError, IndexError, KeyError):
         return "prompts"
-    close = torch.allclose(found, expected, atol=1e-3 if head.dtype == torch.float32 else 0.25)
-    return "tree" if close else "prompts"
+    if not _close(head, found, expected):
+        return "prompts"
+    if LeanDecoder.fits(head.decoder):
+        head.lean = LeanDecoder(head.decoder)
+        if not _close(head, completion_log_probs(head, batch, "tree"), expected):
+            head.lean = None
+    return "tree"
+
+
+def _close(head: Head, found: Tensor, expected: Tensor) -> bool:
+    return torch.allclose(found, expected, atol=1e-3 if head.dtype == torch.float32 else 0.25)
 
 
 def _small_groups(vocabulary: int) -> list[TokenGroup]:

@@ -24,6 +24,7 @@ from mentor_kit.recipe.assembly import assemble, assemble_parts
 from mentor_kit.recipe.loading import LoadedRecipe
 from mentor_kit.record import Json
 from mentor_kit.reward import Scored
+from mentor_kit.runs.collector import settled_garbage
 from mentor_kit.slot import Slot
 from mentor_kit.stages import EvaluationPlan, SplitPlan
 
@@ -53,7 +54,8 @@ def bench(loaded: LoadedRecipe, registry: Registry, *, steps: int = 3) -> Bench:
             short = Slot(use=slot.use, options={**slot.options, "steps": steps + WARM_UP})
             stage = registry.build("stages", short, parts.context)
             log = StepLog(policy, key)
-            stage.run(clocked(experiment, log.clock, log.counts), log)
+            with settled_garbage():
+                stage.run(clocked(experiment, log.clock, log.counts), log)
             stages.append(_stage(log, count, limits))
     evaluations = _episodes(recipe.evaluate, [count for _, _, count in planned if count])
     return Bench(

@@ -28,6 +28,7 @@ from mentor_kit.chat.dialect import (
     tool_form,
 )
 from mentor_kit.chat.parsing import END_THINK, THINK
+from mentor_kit.chat.stencil import Stencil, plain_results, stencil_of
 from mentor_kit.chat.tokenizer import ChatTokenizer
 from mentor_kit.conversation import CallState, Message
 from mentor_kit.errors import ChatError
@@ -49,6 +50,7 @@ class Renderer:
         self._control = _any_of(tokenizer.control)
         self._stops = _any_of(self.dialect.stops | _eos(tokenizer))
         self._ends: Recent[TurnEnd] = Recent(256)
+        self._stencils: Recent[Stencil | None] = Recent(256)
         self._fixed_tools = not self._tools_show_between()
         self.think = (THINK, END_THINK)
         """The marks around reasoning, where the template itself shows none."""
@@ -68,8 +70,16 @@ class Renderer:
         Raises:
             ChatError: the template changes the turn's end when messages follow.
         """
-        schemas = [] if not tools else [probe_tool("tool")] if self._fixed_tools else _schemas(tools)
-        return self._between(list(self._forms(messages)), schemas)
+        forms = list(self._forms(messages))
+        if not self._fixed_tools:
+            return self._between(forms, _schemas(tools))
+        schemas: list[Json] = [probe_tool("tool")] if tools else []
+        if plain_results(forms):
+            key = (bool(tools), *(str(form["name"]) for form in forms))
+            stencil = self._stencils.get(key, lambda: stencil_of(forms, lambda given: self._between(given, schemas)))
+            if stencil is not None:
+                return stencil.stop, stencil.filled([str(form["content"]) for form in forms])
+        return self._between(forms, schemas)
 
     def turn(self, message: Message) -> str:
         """What the assistant writes to say `message`, its stop token included.

@@ -14,6 +14,8 @@ def truncate(text: str, max_tokens: int, tokenizer: ChatTokenizer) -> tuple[str,
     The end of a text that was cut says how much is missing, as far as the limit leaves room for that.
     """
     limit = max(max_tokens, 0)
+    if len(text) < limit and text.isascii():
+        return text, False  # no character of it is more than a token
     head = text[: (limit + 1) * _CHARACTERS_PER_TOKEN]
     ids = tokenizer.encode(head)
     if len(ids) <= limit and len(head) == len(text):

@@ -82,7 +82,8 @@ class GRPOStage:
         objective = _with_constant_length(options.objective, experiment.limits.max_response_tokens)
         _warn_of_filtered_sampling(experiment, context)
         done = begin(experiment, context, options.optimizer.spec, reference=objective.needs_reference)
-        stream = ProblemStream(experiment, context, position=int((context.resumed() or {}).get("position", 0)))
+        position = int((context.resumed() or {}).get("position", 0))
+        stream = ProblemStream(experiment, context, position=position, expected=options.steps * options.problems)
         for step in range(done + 1, options.steps + 1):
             started = time.perf_counter()
             batch = self._play(experiment, context, stream, step)

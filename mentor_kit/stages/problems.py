@@ -11,16 +11,27 @@ from mentor_kit.task import TRAIN, Problem
 
 #: Give up when so many problems in a row have no demonstration that could be kept.
 PATIENCE = 1000
+#: Problems asked for at once, at least and at most, as tasks make them anew from the first.
+FEWEST, MOST = 256, 4096
 
 
 class ProblemStream:
     """Takes training problems one after the other; starts again at the first when the task has no more.
 
     `position` counts every problem looked at, kept or not, and is all there is to save for resuming.
+
+    Args:
+        experiment: whose problems they are.
+        context: of the stage.
+        position: where to go on.
+        expected: how many problems will be taken, about.
     """
 
-    def __init__(self, experiment: Experiment, context: StageContext, *, position: int = 0) -> None:
+    def __init__(
+        self, experiment: Experiment, context: StageContext, *, position: int = 0, expected: int = 0
+    ) -> None:
         self.position = position
+        self._expected = min(max(FEWEST, expected), MOST)
         self._experiment = experiment
         self._context = context
         self._known: list[Problem] = []
@@ -55,7 +66,7 @@ class ProblemStream:
 
     def _at(self, position: int) -> Problem:
         if position >= len(self._known) and not self._complete:
-            wanted = max(256, 2 * (position + 1))
+            wanted = max(self._expected, 2 * (position + 1))
             self._known = self._experiment.problems(TRAIN, self._experiment.seed, wanted)
             self._complete = len(self._known) < wanted
         if not self._known:

@@ -1,0 +1,187 @@
+"""Runs decoders of Llama's kind with fewer operations than transformers does, and fewer kept for the backward pass.
+
+RMS norms, rotary positions and gated units are single functions with gradients of their own; projections are the
+model's own modules, so that adapters and quantised weights go on working. Llama, Mistral, Qwen2, Qwen3 and SmolLM2
+are of this kind. Whether a model is, its parts tell, and a comparison with transformers' own result.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+if TYPE_CHECKING:
+    from mentor_kit_torch.attending import Plan
+
+_LAYER = {"self_attn", "mlp", "input_layernorm", "post_attention_layernorm"}
+_ATTENTION = {"q_proj", "k_proj", "v_proj", "o_proj"}
+_HEAD_NORMS = {"q_norm", "k_norm"}
+_MLP = {"gate_proj", "up_proj", "down_proj", "act_fn"}
+_DECODER = {"embed_tokens", "layers", "norm", "rotary_emb"}
+
+
+class LeanDecoder:
+    """A decoder's forward pass under a plan of attention.
+
+    Args:
+        decoder: of transformers, with the parts that `fits` asks for.
+    """
+
+    def __init__(self, decoder: Any) -> None:
+        self._decoder = decoder
+
+    @staticmethod
+    def fits(decoder: Any) -> bool:
+        """Whether a decoder has the parts of Llama's kind, and no others."""
+        if decoder is None or _parts(decoder) != _DECODER:
+            return False
+        return all(_layer_fits(layer) for layer in decoder.layers)
+
+    def __call__(self, ids: Tensor, positions: Tensor, plan: Plan, mask: Any = None, cache: Any = None) -> Tensor:
+        """Hidden states (n, T, width) of tokens (n, T) at positions (n, T).
+
+        Args:
+            ids: tokens.
+            positions: their places in their sequences.
+            plan: how they attend.
+            mask: for the plan.
+            cache: of transformers; None keeps no keys and values.
+        """
+        decoder = self._decoder
+        states: Tensor = decoder.embed_tokens(ids)
+        cos, sin = (part.unsqueeze(2) for part in decoder.rotary_emb(states, positions))
+        for index, layer in enumerate(decoder.layers):
+            normed = rms_norm(states, layer.input_layernorm)
+            states = states + _attended(layer.self_attn, index, normed, (cos, sin), plan, mask, cache)
+            normed = rms_norm(states, layer.post_attention_layernorm)
+            mlp = layer.mlp
+            states = states + mlp.down_proj(gated(mlp.gate_proj(normed), mlp.up_proj(normed)))
+        return rms_norm(states, decoder.norm)
+
+
+def _attended(
+    attention: Any, layer: int, states: Tensor, places: tuple[Tensor, Tensor], plan: Plan, mask: Any, cache: Any
+) -> Tensor:
+    width = attention.head_dim
+    query, key, value = (
+        project(states).unflatten(-1, (-1, width)) for project in (attention.q_proj, attention.k_proj, attention.v_proj)
+    )
+    if hasattr(attention, "q_norm"):
+        query, key = rms_norm(query, attention.q_norm), rms_norm(key, attention.k_norm)
+    query, key = (rotated(part, *places).transpose(1, 2) for part in (query, key))
+    value = value.transpose(1, 2)
+    if cache is not None:
+        key, value = cache.update(key, value, layer)
+    out = plan.attend(layer, query, key, value, mask, attention.scaling)
+    found: Tensor = attention.o_proj(out.transpose(1, 2).flatten(2))
+    return found
+
+
+def rms_norm(states: Tensor, norm: Any) -> Tensor:
+    """What a module of transformers, with `weight` and an epsilon, gives for states (…, width)."""
+    epsilon = norm.variance_epsilon if hasattr(norm, "variance_epsilon") else norm.eps
+    if states.dtype != torch.float32 or norm.weight.dtype != torch.float32 or states.device.type != "cpu":
+        return torch.rms_norm(states, states.shape[-1:], norm.weight, epsilon)
+    if torch.is_grad_enabled():
+        found: Tensor = RMSNorm.apply(states, norm.weight, epsilon)  # type: ignore[no-untyped-call]
+        return found
+    return (states * _inverse_root(states, epsilon)).mul_(norm.weight)
+
+
+def rotated(states: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
+    """States (n, T, H, D) turned to their positions by cos and sin (n, T, 1, D); their halves are pairs."""
+    if torch.is_grad_enabled():
+        found: Tensor = Rotation.apply(states, cos, sin)  # type: ignore[no-untyped-call]
+        return found
+    return _turned(states, cos, sin, 1)
+
+
+def gated(gate: Tensor, up: Tensor) -> Tensor:
+    """silu(gate) * up."""
+    if torch.is_grad_enabled():
+        found: Tensor = Gate.apply(gate, up)  # type: ignore[no-untyped-call]
+        return found
+    return functional.silu(gate).mul_(up)
+
+
+class RMSNorm(torch.autograd.Function):
+    """x / sqrt(mean x² + ε) · w, of which the input and the root are kept."""
+
+    @staticmethod
+    def forward(ctx: Any, states: Tensor, weight: Tensor, epsilon: float) -> Tensor:
+        """(…, width)."""
+        root = _inverse_root(states, epsilon)
+        ctx.save_for_backward(states, weight, root)
+        return (states * root).mul_(weight)
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
+        """With y = x · r: r · (g · w - y · mean(g · w · y)) for x, and the sum of g · y for w."""
+        states, weight, root = ctx.saved_tensors
+        (grad,) = grads
+        unit = states * root
+        total = (grad * unit).flatten(0, -2).sum(dim=0) if ctx.needs_input_grad[1] else None
+        pull = grad * weight
+        along = torch.linalg.vecdot(pull, unit).unsqueeze(-1).div_(states.shape[-1])
+        return pull.sub_(unit.mul_(along)).mul_(root), total, None
+
+
+class Rotation(torch.autograd.Function):
+    """`rotated`, whose gradient is the rotation back."""
+
+    @staticmethod
+    def forward(ctx: Any, states: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
+        """(n, T, H, D)."""
+        ctx.save_for_backward(cos, sin)
+        return _turned(states, cos, sin, 1)
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
+        """For the states alone."""
+        return _turned(grads[0], *ctx.saved_tensors, -1), None, None
+
+
+class Gate(torch.autograd.Function):
+    """silu(gate) * up, of which the inputs are kept."""
+
+    @staticmethod
+    def forward(ctx: Any, gate: Tensor, up: Tensor) -> Tensor:
+        """(…, width)."""
+        ctx.save_for_backward(gate, up)
+        return functional.silu(gate).mul_(up)
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
+        """For the gate and what passes it."""
+        gate, up = ctx.saved_tensors
+        (grad,) = grads
+        return torch.ops.aten.silu_backward(grad * up, gate), functional.silu(gate).mul_(grad)
+
+
+def _inverse_root(states: Tensor, epsilon: float) -> Tensor:
+    squares = torch.linalg.vector_norm(states, dim=-1, keepdim=True).square_()
+    return squares.div_(states.shape[-1]).add_(epsilon).rsqrt_()
+
+
+def _turned(states: Tensor, cos: Tensor, sin: Tensor, direction: int) -> Tensor:
+    """x · cos + (-x₂, x₁) · sin, or its transpose; the halves of sin are the same."""
+    half = states.shape[-1] // 2
+    out = states * cos
+    out[..., :half].addcmul_(states[..., half:], sin[..., :half], value=-direction)
+    out[..., half:].addcmul_(states[..., :half], sin[..., half:], value=direction)
+    return out
+
+
+def _layer_fits(layer: Any) -> bool:
+    attention = getattr(layer, "self_attn", None)
+    if _parts(layer) != _LAYER or not hasattr(attention, "scaling") or not hasattr(attention, "head_dim"):
+        return False
+    silu = isinstance(getattr(layer.mlp, "act_fn", None), torch.nn.SiLU)
+    return silu and _parts(layer.mlp) == _MLP and _parts(attention) - _HEAD_NORMS == _ATTENTION
+
+
+def _parts(module: Any) -> set[str]:
+    return {name for name, _ in module.named_children()}
