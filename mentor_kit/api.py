@@ -38,6 +38,7 @@ from mentor_kit.recipe.plan import plan as make_plan
 from mentor_kit.record import Json
 from mentor_kit.report.parquet import write_outcomes
 from mentor_kit.runs import RecordOptions, Run, RunFolder, RunRecorder, StopSignal, Watchers
+from mentor_kit.runs.collector import settled_garbage
 from mentor_kit.runs.files import write_folder
 from mentor_kit.slot import Slot
 from mentor_kit.stages import SplitPlan

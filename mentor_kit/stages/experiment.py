@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Literal, NoReturn, Protocol
 from mentor_kit.actor import EpisodeLimits, Scene
 from mentor_kit.chat.format import ChatFormat
 from mentor_kit.demonstration import Demonstration, Demonstrations, Plays, Teacher
-from mentor_kit.errors import UsageError
+from mentor_kit.errors import UsageError, did_you_mean
 from mentor_kit.policy import Policy, derive_seed
 from mentor_kit.record import Json
 from mentor_kit.reward import Reward, Scored
@@ -110,7 +110,8 @@ class Experiment:
         """
         if split not in self.task.splits:
             known = ", ".join(self.task.splits)
-            raise UsageError(f"the task has no split {split!r}", hint=f"its splits are: {known}")
+            close = did_you_mean(split, self.task.splits)
+            raise UsageError(f"the task has no split {split!r}{close}", hint=f"its splits are: {known}")
         found = self.task.problems(split, seed, count)
         return [p if p.system or not self.system else p.model_copy(update={"system": self.system}) for p in found]
 
