@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Coroutine, Sequence
+from collections.abc import Callable, Coroutine, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, TypeVar
 
@@ -25,8 +25,9 @@ async def play(
     toolbox: Toolbox,
     limits: EpisodeLimits,
     cut: Cut = cut_by_characters,
+    ended: Callable[[], None] | None = None,
 ) -> list[Trajectory]:
-    """Play all scenes side by side; trajectories in the order of the scenes.
+    """Play all scenes side by side; trajectories in the order of the scenes. `ended` is called after each.
 
     An error of the actor or the task ends all episodes and is raised as it is; a tool's error is a failed call.
     """
@@ -36,7 +37,10 @@ async def play(
     async def part(scene: Scene) -> Trajectory:
         speaker = waiting.pop(scene.id)
         try:
-            return await _episode(actor, speaker, scene, task, toolbox, limits, cut)
+            trajectory = await _episode(actor, speaker, scene, task, toolbox, limits, cut)
+            if ended is not None:
+                ended()
+            return trajectory
         except BaseException:
             # before this speaker leaves: its sampler would draw one more turn for episodes that are given up
             _cancel(episodes)

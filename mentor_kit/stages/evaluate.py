@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import itertools
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, NamedTuple
 
@@ -23,8 +24,8 @@ from mentor_kit.trajectory import Trajectory
 #: Evaluation problems are the same in every run: tasks ignore or get this seed.
 PROBLEM_SEED = 0
 
-#: So many problems are played side by side.
-AT_ONCE = 512
+#: So many problems are played side by side; by others than the student, between two words on how far they are.
+AT_ONCE, ACTOR_AT_ONCE = 512, 64
 
 
 class SplitPlan(Record):
@@ -93,7 +94,8 @@ class EvaluateStage:
     def run(self, experiment: Experiment, context: StageContext) -> None:
         if context.resumed() is not None:
             return
-        evaluate(experiment.with_actor(), context, 0, self.options.on or experiment.evaluation.on or BOTH)
+        on = self.options.on or experiment.evaluation.on or BOTH
+        evaluate(experiment.with_actor(), context, 0, on, Meter(context))
         if not context.is_first:
             # what was trained before is kept; where nothing was, there is nothing to keep
             context.checkpoint(0, {"step": 0})
@@ -110,13 +112,17 @@ class Findings(NamedTuple):
 
 
 def evaluate(
-    experiment: Experiment, context: StageContext, step: int, on: Sequence[SplitPlan | Slot]
+    experiment: Experiment,
+    context: StageContext,
+    step: int,
+    on: Sequence[SplitPlan | Slot],
+    meter: Meter | None = None,
 ) -> dict[str, dict[str, Json]]:
     """Play and report every split and every plugin's evaluation; reports by name, as written to the run folder."""
     reports = {}
     for plan in on:
         if isinstance(plan, SplitPlan):
-            found = evaluate_split(experiment, context, plan)
+            found = evaluate_split(experiment, context, plan, meter)
         else:
             found = Findings(*experiment.evaluation_of(plan).evaluate(experiment, context))
         report = {"step": step, "stage": context.key, **found.report}
@@ -127,7 +133,9 @@ def evaluate(
     return reports
 
 
-def evaluate_split(experiment: Experiment, context: StageContext, plan: SplitPlan) -> Findings:
+def evaluate_split(
+    experiment: Experiment, context: StageContext, plan: SplitPlan, meter: Meter | None = None
+) -> Findings:
     """A split's report, and everything that was played for it, greedy episodes first.
 
     The sampled episodes use the same random numbers at every step, so that steps are compared with less noise.
@@ -135,7 +143,7 @@ def evaluate_split(experiment: Experiment, context: StageContext, plan: SplitPla
     problems = experiment.problems(plan.split, PROBLEM_SEED, plan.problems)
     if experiment.teacher is not None:
         demonstrate(experiment, context, problems)
-    played = _play(experiment, context, plan, problems)
+    played = _play(experiment, plan, problems, meter)
     return findings(experiment, plan, problems, played)
 
 
@@ -163,20 +171,49 @@ def findings(experiment: Experiment, plan: SplitPlan, problems: Sequence[Problem
     return Findings(report, scored, rows(played, scored, problems, experiment.demonstrations))
 
 
-def _play(experiment: Experiment, context: StageContext, plan: SplitPlan, problems: Sequence[Problem]) -> Played:
+def _play(experiment: Experiment, plan: SplitPlan, problems: Sequence[Problem], meter: Meter | None) -> Played:
     """The episodes of a split, some hundred problems at a time."""
-    if experiment.player is not None:
-        return Played((), run_async(experiment.player.play(problems, max(plan.samples, 1))))
+    ended = None if meter is None else meter.of(len(problems) * _episodes(experiment, plan))
     greedy: list[Trajectory] = []
     sampled: list[Trajectory] = []
-    for start in range(0, len(problems), AT_ONCE):
-        batch = problems[start : start + AT_ONCE]
-        greedy += experiment.play_student(batch, 1, Sampling(temperature=0), "evaluate", plan.split)
+    at_once = AT_ONCE if experiment.player is None else ACTOR_AT_ONCE
+    for start in range(0, len(problems), at_once):
+        batch = problems[start : start + at_once]
+        if experiment.player is not None:
+            played = run_async(experiment.player.play(batch, max(plan.samples, 1)))
+            sampled += played
+            if ended is not None:
+                for _ in played:
+                    ended()
+            continue
+        greedy += experiment.play_student(batch, 1, Sampling(temperature=0), "evaluate", plan.split, ended=ended)
         if plan.samples:
-            sampled += experiment.play_student(batch, plan.samples, experiment.sampling, "evaluate", plan.split)
-        if len(problems) > AT_ONCE:
-            context.progress(start + len(batch), len(problems))
+            sampled += experiment.play_student(
+                batch, plan.samples, experiment.sampling, "evaluate", plan.split, ended=ended
+            )
     return Played(greedy, sampled)
+
+
+def _episodes(experiment: Experiment, plan: SplitPlan) -> int:
+    """How many episodes of a problem are played."""
+    return 1 + plan.samples if experiment.player is None else max(plan.samples, 1)
+
+
+@dataclass
+class Meter:
+    """Tells the user how many of a split's episodes are over."""
+
+    context: StageContext
+
+    def of(self, episodes: int) -> Callable[[], None]:
+        """What to call after each of so many."""
+        over = itertools.count(1)
+
+        def ended() -> None:
+            done = next(over)
+            self.context.progress(done, episodes, episodes=done)
+
+        return ended
 
 
 def flat(reports: Mapping[str, Mapping[str, Any]]) -> dict[str, float]:

@@ -127,9 +127,14 @@ class Experiment:
         )
 
     def play_student(
-        self, problems: Sequence[Problem], rollouts: int, sampling: Sampling, *seed: int | str
+        self,
+        problems: Sequence[Problem],
+        rollouts: int,
+        sampling: Sampling,
+        *seed: int | str,
+        ended: Callable[[], None] | None = None,
     ) -> list[Trajectory]:
-        """`rollouts` episodes for each problem, those of a problem next to each other.
+        """`rollouts` episodes for each problem, those of a problem next to each other; `ended` is called after each.
 
         A problem may come several times, as where a task has few: each time its episodes are other ones.
         """
@@ -148,6 +153,7 @@ class Experiment:
                 toolbox=self.toolbox,
                 limits=self.limits,
                 cut=self.format.truncate,
+                ended=ended,
             )
         )
 

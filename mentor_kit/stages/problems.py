@@ -27,9 +27,7 @@ class ProblemStream:
         expected: how many problems will be taken, about.
     """
 
-    def __init__(
-        self, experiment: Experiment, context: StageContext, *, position: int = 0, expected: int = 0
-    ) -> None:
+    def __init__(self, experiment: Experiment, context: StageContext, *, position: int = 0, expected: int = 0) -> None:
         self.position = position
         self._expected = min(max(FEWEST, expected), MOST)
         self._experiment = experiment

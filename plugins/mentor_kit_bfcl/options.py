@@ -55,6 +55,6 @@ class BfclToolsOptions(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
 
     workers: int = Field(default=2, gt=0)
-    """How many calls run side by side; every episode has a process of its own."""
+    """How many calls run side by side."""
     limits: Limits = Limits()
     """What one call may use."""

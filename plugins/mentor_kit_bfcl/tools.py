@@ -1,7 +1,8 @@
-"""The tools `bfcl`: simulated services, a process for every episode."""
+"""The tools `bfcl`: simulated services, in worker processes that all episodes share."""
 
 from __future__ import annotations
 
+import uuid
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
@@ -39,19 +40,21 @@ class BfclTools:
     @asynccontextmanager
     async def open(self, problem: Problem, seed: int) -> AsyncIterator[ToolSession]:
         setup = {name: problem.extra.get(name) for name in ("services", "state", "long")}
-        async with self.runner.own() as worker:
-            yield _Session(worker, setup)
+        yield _Session(self.runner, setup, uuid.uuid4().hex)
 
 
 @dataclass
 class _Session:
-    worker: Caller
+    caller: Caller
     problem: Mapping[str, Json]
+    episode: str
+    """A name that no other episode has, not even of the same problem."""
     past: list[Mapping[str, Json]] = field(default_factory=list)
-    """Calls that came back, for a process that must begin anew."""
+    """All calls so far, for a process that has not seen them."""
 
     async def call(self, name: str, arguments: Mapping[str, Json]) -> Any:
         call = {"name": name, "arguments": dict(arguments)}
-        value = await self.worker.call("execute", {"problem": self.problem, "past": list(self.past), **call})
+        about = {"problem": self.problem, "episode": self.episode, "past": list(self.past)}
+        # what failed may have changed something, too
         self.past.append(call)
-        return value
+        return await self.caller.call("execute", {**about, **call})

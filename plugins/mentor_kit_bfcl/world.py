@@ -1,4 +1,4 @@
-"""BFCL's simulated services in a worker process: an episode's own, and the verdict on what was done to them.
+"""BFCL's simulated services in worker processes, and the verdict on what was done to them.
 
 bfcl-eval executes calls by `eval` on text, and keeps services by a model's name and a problem's id for ever. Here no
 text of a model is evaluated: a call is a method's name and JSON arguments. Gold calls are bfcl-eval's own text, and
@@ -29,22 +29,31 @@ def serve(setup: Json) -> World:
 
 
 class World:
-    """A `mentor_kit_tools.worker.Program`: services of one episode, or verdicts on finished ones."""
+    """A `mentor_kit_tools.worker.Program`: services of episodes, each from its own past, or verdicts on finished ones.
+
+    Any process can go on with any episode: one that does not have its services does again what was done before.
+    """
 
     catalogue: Json = None
 
-    def __init__(self) -> None:
-        self._services: Services | None = None
+    def __init__(self, kept: int = 64) -> None:
+        self._kept = kept
+        self._episodes: dict[str, tuple[int, Services]] = {}
+        """By episode, those used last at the end: how many calls were executed, and the services."""
 
     def call(self, name: str, arguments: Mapping[str, Json]) -> Any:
         if name == "verdict":
             return verdict(arguments["problem"], arguments["turns"], str(arguments["id"]))
-        if self._services is None:
-            # a process that took the place of a killed one does again what was done before
-            self._services = Services(arguments["problem"])
-            for past in arguments["past"]:
-                self._services.execute(past["name"], past["arguments"])
-        result = self._services.execute(arguments["name"], arguments["arguments"])
+        episode, past = str(arguments["episode"]), arguments["past"]
+        done, services = self._episodes.pop(episode, (-1, None))
+        if services is None or done != len(past):
+            services = Services(arguments["problem"])
+            for call in past:
+                services.execute(call["name"], call["arguments"])
+        result = services.execute(arguments["name"], arguments["arguments"])
+        self._episodes[episode] = (len(past) + 1, services)
+        if len(self._episodes) > self._kept:
+            del self._episodes[next(iter(self._episodes))]
         if result.startswith(_FAILED):
             raise ToolError(result)
         return result

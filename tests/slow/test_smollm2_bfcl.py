@@ -20,7 +20,7 @@ pytest.importorskip("bfcl_eval")
 pytestmark = pytest.mark.slow
 
 CATEGORIES = ("simple_python", "multiple", "parallel", "irrelevance")
-PROBLEMS = 12
+PROBLEMS = 6
 
 
 @pytest.fixture(scope="module")
@@ -35,7 +35,7 @@ def test_a_sample_of_each_category(model: Path, tmp_path: Path) -> None:
 
     command = [sys.executable, "-m", "mentor_kit.cli", "evaluate", "paper/evaluate-bfcl", "--student", str(model)]
     command += [part for name in CATEGORIES for part in ("--split", name)]
-    command += ["--problems", str(PROBLEMS), "--samples", "0", "--set", "rollout.max_turn_tokens=96", "--json"]
+    command += ["--problems", str(PROBLEMS), "--samples", "0", "--set", "rollout.max_turn_tokens=64", "--json"]
     done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     result: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])

@@ -266,3 +266,15 @@ def test_pass_at_needs_samples():
 )
 def test_when_evaluations_are_due(plan, due):
     assert [step for step in range(1, 7) if plan.due(step, 6)] == due
+
+
+def test_the_stage_says_how_far_it_is_and_training_does_not():
+    policy = RecordingPolicy()
+    plans = (SplitPlan(split=IN_DOMAIN, problems=2, samples=2), SplitPlan(split=OUT_OF_DOMAIN, problems=1, samples=0))
+    context = ListContext(policy)
+    EvaluateStage(EvaluateOptions(on=plans)).run(experiment(policy), context)
+    told = [(event["done"], event["total"]) for event in context.of("progress")]
+    assert told == [(1, 6), (2, 6), (3, 6), (4, 6), (5, 6), (6, 6), (1, 1)]
+    context = ListContext(policy)
+    evaluate(experiment(policy), context, 10, plans)
+    assert context.of("progress") == []

@@ -160,16 +160,43 @@ def test_verdicts_are_those_of_the_checker() -> None:
     assert not [name for name in vars(multi_turn_utils) if name.startswith("mentor_kit")]
 
 
-def test_a_killed_service_begins_anew_where_it_was(parts: Any) -> None:
+def test_any_process_goes_on_with_any_episode(parts: Any) -> None:
+    from mentor_kit_bfcl.world import World
+
+    (problem,) = parts.task.problems("multi_turn_base", 0, 1)
+    setup = {name: problem.extra[name] for name in ("services", "state", "long")}
+    steps = [("cd", {"folder": "document"}), ("mkdir", {"dir_name": "temp"}), ("ls", {}), ("pwd", {})]
+
+    def results(worlds: Sequence[World]) -> list[list[str]]:
+        """Two episodes, whose calls take turns and go to one process after the other."""
+        said: list[list[str]] = [[], []]
+        for place, (name, arguments) in enumerate(steps):
+            past = [{"name": n, "arguments": a} for n, a in steps[:place]]
+            for episode in (0, 1):
+                world = worlds[(place + episode) % len(worlds)]
+                about = {"problem": setup, "episode": str(episode), "past": past}
+                said[episode].append(world.call("execute", {**about, "name": name, "arguments": arguments}))
+        return said
+
+    expected = [
+        {"current_working_directory": "document"},
+        None,
+        {"current_directory_content": ["final_report.pdf", "previous_report.pdf", "temp"]},
+        {"current_working_directory": "/workspace/document"},
+    ]
+    for worlds in ([World()], [World(kept=1)], [World(), World(), World()]):
+        for said in results(worlds):
+            assert [json.loads(text) if text != "None" else None for text in said] == expected
+
+
+def test_episodes_of_one_problem_share_nothing(parts: Any) -> None:
     (problem,) = parts.task.problems("multi_turn_base", 0, 1)
 
     async def calls() -> list[str]:
-        async with parts.toolbox.open(problem, 0) as session:
-            first = await session.call("cd", {"folder": "document"})
-            route = session.route["pwd"]
-            route.worker._worker.close()
-            return [first, await session.call("pwd", {})]
+        async with parts.toolbox.open(problem, 0) as first, parts.toolbox.open(problem, 0) as second:
+            await first.call("cd", {"folder": "document"})
+            return [await first.call("pwd", {}), await second.call("pwd", {})]
 
-    assert [json.loads(text) for text in run_async(calls())] == [
-        {"current_working_directory": "document"}, {"current_working_directory": "/workspace/document"},
+    assert [json.loads(text)["current_working_directory"] for text in run_async(calls())] == [
+        "/workspace/document", "/workspace",
     ]  # fmt: skip
