@@ -10,6 +10,8 @@ from typing import Any
 
 import pytest
 from bfcl_oracle import Oracle, text
+from hypothesis import given
+from hypothesis import strategies as st
 
 from mentor_kit import api
 from mentor_kit.actor import EpisodeLimits, Reply, Scene
@@ -167,6 +169,34 @@ def test_verdicts_on_spoiled_calls_are_the_runners(tmp_path_factory: Any, catego
             assert verdict is expected, (problem.id, calls)
             found[verdict] += 1
     assert min(found.values()) > 5
+
+
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=True) | st.text(max_size=8) | st.just("\\ud800"),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=4), inner, max_size=3),
+    max_leaves=8,
+)
+
+
+@given(st.data())
+def test_no_call_makes_a_verdict_fail(task: Any, data: st.DataObject) -> None:
+    split = data.draw(st.sampled_from(task.splits[1:]))
+    problem = data.draw(st.sampled_from(task.problems(split, 0, 60)))
+    calls = [call.model_copy() for call in task.solve(problem, ()).tool_calls]
+    for call in calls:
+        for name in data.draw(st.lists(st.sampled_from([*call.arguments, "other"]), max_size=2)):
+            call.arguments[name] = data.draw(JSON)
+    turn = assistant(calls=calls)
+    answer = task.answer(Trajectory(id="", problem_id=problem.id, actor="", messages=(turn,), ending="answered"))
+    assert task.check(answer, problem) in (True, False)
+
+
+@pytest.fixture(scope="module")
+def task() -> Any:
+    from mentor_kit_bfcl.options import COMPARED, RELEVANCE, BfclOptions
+    from mentor_kit_bfcl.task import BfclTask
+
+    return BfclTask(BfclOptions(categories=COMPARED + RELEVANCE))
 
 
 def test_malformed_calls_are_what_bfcl_eval_cannot_decode() -> None:

@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from mentor_kit_data.benchmarks import SETS, _problem
+from mentor_kit_data.rows import Row
+from mentor_kit_data.rows_task import read_problems
 
 from mentor_kit import api
 from mentor_kit.actor import EpisodeLimits
@@ -245,3 +249,22 @@ def test_phrases_are_compared_as_squad_compares_them(words: list[str]) -> None:
     for other in ("cat", "the cat", "US", "1000 cats", "theatre cat", ""):
         expected = squad(text) == squad(other) if squad(text) else text.strip() == other.strip()
         assert PhraseChecker().check(text, other) is expected
+
+
+SHORT = st.text(max_size=4)
+CELLS = st.none() | st.booleans() | st.integers() | st.floats() | SHORT | st.just(r"\boxed{2}")
+CELLS |= st.lists(SHORT, max_size=2) | st.dictionaries(SHORT, SHORT, max_size=1)
+COLUMNS = ("problem", "question", "Question", "answer", "golden_answers", "solution", "domain", "type", "_id", "id")
+
+
+@given(st.sampled_from(list(SETS)), st.lists(st.dictionaries(st.sampled_from(COLUMNS), CELLS), max_size=3))
+def test_every_row_becomes_a_problem_or_is_named(name: str, rows: list[dict[str, Any]]) -> None:
+    made = partial(_problem, SETS[name], "Q: {question}")
+    fault = ""
+    found: Sequence[Problem] = ()
+    try:
+        found = read_problems([Row("f.json", n, row) for n, row in enumerate(rows, start=1)], name, made, "fail")
+    except DataError as error:
+        fault = error.message
+    assert fault.startswith("f.json, row ") or len(found) == len(rows)
+    assert all(p.question.startswith("Q: ") and p.answer and p.extra["keys"][0] == p.answer for p in found)
