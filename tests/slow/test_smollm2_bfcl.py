@@ -20,7 +20,7 @@ pytest.importorskip("bfcl_eval")
 pytestmark = pytest.mark.slow
 
 CATEGORIES = ("simple_python", "multiple", "parallel", "irrelevance")
-PROBLEMS = 6
+PROBLEMS = 4
 
 
 @pytest.fixture(scope="module")
