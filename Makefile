@@ -50,7 +50,7 @@ student: install
 	$(BIN)/mentorkit run students/tiny --output build/student
 	rm -rf $(STUDENT) && mkdir -p $(dir $(STUDENT)) && cp -r build/student/tiny-student/*/student $(STUDENT)
 
-# The paper's comparison in small: two worlds, five arms and a control, three seeds (docs/miniature.md).
+# The paper's comparison in small: two worlds, seven arms and a control, three seeds (docs/miniature.md).
 miniature: install
 	$(BIN)/python benchmarks/miniature.py --output build/miniature
 

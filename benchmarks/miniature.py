@@ -1,9 +1,9 @@
-"""Runs the miniature of the paper's comparison: two worlds, five arms and a control, three seeds; then compares.
+"""Runs the miniature of the paper's comparison: two worlds, seven arms and a control, three seeds; then compares.
 
     python benchmarks/miniature.py --output runs-miniature
 
-Runs that are complete already are kept, so that the command can be given again after an interruption. Each run has
-one thread; as many run side by side as the machine has cores.
+First it trains the model that two of the arms distil from. Runs that are complete already are kept, so that the command
+can be given again after an interruption. Each run has one thread; as many run side by side as the machine has cores.
 """
 
 from __future__ import annotations
@@ -18,8 +18,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 WORLDS = ("neutral", "causes")
-ARMS = ("untrained", "sft", "sparse", "mentor", "mentor-f1")
+ARMS = ("untrained", "sft", "sparse", "mentor", "mentor-f1", "distill", "mentor-sod")
 CONTROL = "permuted"
+#: The arms whose stage distils from the model that the recipe `miniature/teacher` trains.
+DISTILLED = ("distill", "mentor-sod")
 
 
 @dataclass(frozen=True)
@@ -45,8 +47,9 @@ def main() -> None:
     options = _options()
     jobs = [Job(w, a, s) for w in options.worlds for s in range(options.seeds) for a in (*ARMS, CONTROL)]
     started = time.monotonic()
+    teacher = _teacher(options.output)
     with ThreadPoolExecutor(options.workers) as pool:
-        for job, seconds in zip(jobs, pool.map(lambda job: _run(job, options.output), jobs), strict=True):
+        for job, seconds in zip(jobs, pool.map(lambda job: _run(job, options.output, teacher), jobs), strict=True):
             print(f"{job.recipe} seed {job.seed}: {seconds:.0f} s", flush=True)
     print(f"all runs: {(time.monotonic() - started) / 60:.1f} minutes with {options.workers} at a time", flush=True)
     for world in options.worlds:
@@ -55,15 +58,34 @@ def main() -> None:
         _mentorkit("compare", *(str(run) for run in runs if run is not None), "--output", str(target))
 
 
-def _run(job: Job, output: Path) -> float:
+def _teacher(output: Path) -> Path:
+    """The folder of the model to distil from, trained if it is not there yet; one for all worlds and seeds."""
+    folder = output / "teacher"
+    if _finished(folder) is None:
+        started = time.monotonic()
+        _logged(folder, "miniature/teacher")
+        print(f"miniature/teacher: {time.monotonic() - started:.0f} s", flush=True)
+    found = _finished(folder)
+    if found is None:
+        raise SystemExit(f"{folder} has no finished run of miniature/teacher; its log.txt says why")
+    return (found / "student").resolve()
+
+
+def _run(job: Job, output: Path, teacher: Path) -> float:
     folder = job.folder(output)
     if _finished(folder) is not None:
         return 0.0
     started = time.monotonic()
-    arguments = ["--set", f"seed={job.seed}", "--set", "backend.threads=1", "--output", str(folder), "--plain"]
-    with (_made(folder) / "log.txt").open("w") as log:
-        _mentorkit("run", job.recipe, *arguments, stdout=log)
+    distilled = [f"train.0.teacher.model={teacher}"] if job.arm in DISTILLED else []
+    _logged(folder, job.recipe, f"seed={job.seed}", *distilled)
     return time.monotonic() - started
+
+
+def _logged(folder: Path, recipe: str, *settings: str) -> None:
+    """Run a recipe into a folder with one thread, its output into a file there."""
+    arguments = [word for setting in (*settings, "backend.threads=1") for word in ("--set", setting)]
+    with (_made(folder) / "log.txt").open("w") as log:
+        _mentorkit("run", recipe, *arguments, "--output", str(folder), "--plain", stdout=log)
 
 
 def _mentorkit(*arguments: str, stdout: object = None) -> None:

@@ -110,7 +110,7 @@ def _work(pipe: Connection, maker: str, arguments: dict[str, Any]) -> None:
             pipe.send(("turn", Turn(seconds, _peak(), found)))
     except EOFError:
         return
-    except BaseException:  # whatever it is, the other process prints it
+    except BaseException:  # noqa: BLE001 (whatever it is, the other process prints it)
         pipe.send(("error", traceback.format_exc()))
 
 

@@ -106,9 +106,7 @@ def compare_steps(plan: Plan) -> dict[str, Any]:
 def compare_tools(plan: Plan) -> dict[str, Any]:
     """A step of the quickstart, 16 problems by 8 episodes of up to four turns; no two samplers draw the same tokens."""
     given = {"problems": 16, "group": 8, "turns": plan.turns, "threads": plan.threads}
-    found = plan.turns_of(
-        Side("ours", "ours:ToolStep", **given), ("TRL, tools=", "trl_step:ToolStep", given)
-    )
+    found = plan.turns_of(Side("ours", "ours:ToolStep", **given), ("TRL, tools=", "trl_step:ToolStep", given))
     tokens = {name: [turn.found["tokens"] for turn in turns] for name, turns in found["turns"].items()}
     return {**found, "tokens": {name: statistics.mean(counts) for name, counts in tokens.items()}}
 
@@ -123,7 +121,8 @@ COMPARISONS: dict[str, Callable[[Plan], dict[str, Any]]] = {
 
 def equal(rows: list[list[int]], others: list[list[int]]) -> float:
     """The share of tokens that are the same; a tie in floating point changes all that follow it."""
-    return float(np.mean([a == b for row, other in zip(rows, others, strict=False) for a, b in zip(row, other, strict=True)]))
+    pairs = [pair for row, other in zip(rows, others, strict=False) for pair in zip(row, other, strict=True)]
+    return float(np.mean([a == b for a, b in pairs]))
 
 
 def difference(first: str, second: str) -> float:
@@ -208,7 +207,8 @@ def main() -> None:
         )
         found = {what: COMPARISONS[what](plan) for what in options.what}
     if options.json:
-        told = {"machine": machine(options.threads), "shape": asdict(shape), "model": str(options.model or options.layers)}
+        model = str(options.model or f"{options.layers} layers")
+        told = {"machine": machine(options.threads), "shape": asdict(shape), "model": model}
         print(json.dumps(told | {what: as_data(result) for what, result in found.items()}))
         return
     print(f"{machine(options.threads)}; {shape}; {options.model or f'{options.layers} layers'}")

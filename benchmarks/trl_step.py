@@ -15,8 +15,8 @@ END = 1
 class Step:
     """A step over prompts of `Shape`.
 
-    TRL takes text, so that the prompts are words of the tokenizer, one token each; that their lengths, and the number of
-    sampled tokens, are those asked for is checked in every step.
+    TRL takes text, so that the prompts are words of the tokenizer, one token each; that their lengths, and the number
+    of sampled tokens, are those asked for is checked in every step.
 
     Args:
         folder: a model in transformers' format.
@@ -120,9 +120,7 @@ class ToolStep:
         seconds = float(self._trainer.train().metrics["train_runtime"])
         return {"seconds": seconds, "tokens": self._tokens}
 
-    def _reward(
-        self, prompts: Any, completions: Any, completion_ids: list[list[int]], **columns: Any
-    ) -> list[float]:
+    def _reward(self, prompts: Any, completions: Any, completion_ids: list[list[int]], **columns: Any) -> list[float]:
         self._tokens += sum(map(len, completion_ids))
         return [float("boxed" in str(completion[-1].get("content"))) for completion in completions]
 
@@ -158,7 +156,9 @@ def cut_trainer() -> Any:
     return CutTrainer
 
 
-def trainer(kind: Any, model: Any, *, reward_funcs: Any, train_dataset: Any, processing_class: Any, **options: Any) -> Any:
+def trainer(
+    kind: Any, model: Any, *, reward_funcs: Any, train_dataset: Any, processing_class: Any, **options: Any
+) -> Any:
     """A trainer that takes one step for each call of `train`."""
     from transformers import PrinterCallback
     from trl import GRPOConfig

@@ -10,6 +10,7 @@ run.student            # a folder that transformers loads
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 from typing import Literal
@@ -29,7 +30,7 @@ from mentor_kit.evaluating import (
     with_own_teacher,
 )
 from mentor_kit.hooks.registry import Registry, default_registry
-from mentor_kit.recipe.assembly import assemble, assemble_parts, assemble_without_student, build_stages
+from mentor_kit.recipe.assembly import Parts, assemble, assemble_parts, assemble_without_student, build_stages
 from mentor_kit.recipe.checking import check_recipe, load_checked
 from mentor_kit.recipe.loading import LoadedRecipe, dump_recipe, recipe_as_data
 from mentor_kit.recipe.model import Recipe
@@ -41,7 +42,7 @@ from mentor_kit.runs import RecordOptions, Run, RunFolder, RunRecorder, StopSign
 from mentor_kit.runs.collector import settled_garbage
 from mentor_kit.runs.files import write_folder
 from mentor_kit.slot import Slot
-from mentor_kit.stages import SplitPlan
+from mentor_kit.stages import Checks, SplitPlan
 
 #: Where runs are kept, below the folder `mentorkit` is called in.
 RUNS = Path("runs")
@@ -180,9 +181,10 @@ def export(
     done = _run(run, output)
     loaded = check(done.folder.recipe, registry=registry)
     found = find_checkpoint(done, loaded.recipe, checkpoint)
-    experiment = assemble(loaded, registry)
-    experiment.policy.restore(found.policy)
-    return write_folder(target, lambda new: experiment.export(new, format))
+    with closing(assemble_parts(loaded, registry)) as parts:
+        experiment = assemble(loaded, registry, parts)
+        experiment.policy.restore(found.policy)
+        return write_folder(target, lambda new: experiment.export(new, format))
 
 
 def check(
@@ -232,8 +234,15 @@ def record_options(recipe: Recipe) -> RecordOptions:
 
 def _carry_on(loaded: LoadedRecipe, folder: RunFolder, registry: Registry, watchers: Watchers | None) -> Run:
     """Assemble, go on from the last checkpoint if there is one, and run the stages that are left."""
+    with closing(assemble_parts(loaded, registry)) as parts:
+        _run_stages(loaded, folder, registry, watchers, parts)
+    return Run(folder)
+
+
+def _run_stages(
+    loaded: LoadedRecipe, folder: RunFolder, registry: Registry, watchers: Watchers | None, parts: Parts
+) -> None:
     recipe = loaded.recipe
-    parts = assemble_parts(loaded, registry)
     stages = build_stages(recipe, registry, parts.context)
     trackers = [registry.build("trackers", slot, parts.context) for slot in recipe.trackers]
     watching = replace(watchers or Watchers(), plugins=registry.plugins, trackers=trackers)
@@ -242,13 +251,15 @@ def _carry_on(loaded: LoadedRecipe, folder: RunFolder, registry: Registry, watch
         experiment = assemble_without_student(loaded, registry, parts) if alone else assemble(loaded, registry, parts)
         recorder.start(experiment.policy, recipe_as_data(loaded), [key for key, _ in stages])
         experiment.demonstrations = Demonstrations(recorder.read_demonstrations())
+        for key, stage in stages:
+            if isinstance(stage, Checks) and not recorder.is_done(key):
+                stage.check(experiment)
         with settled_garbage():
             for index, (key, stage) in enumerate(stages):
                 if not recorder.is_done(key):
                     stage.run(experiment, recorder.context(key, is_first=index == 0))
         if not only_evaluates(recipe):
             folder.write_folder("student", lambda target: experiment.export(target, "transformers"))
-    return Run(folder)
 
 
 def _run(run: str | Path | Run, output: Path) -> Run:

@@ -1,7 +1,8 @@
 """Objectives are data: which advantage, which ratio, which clipping, which KL, how tokens are averaged.
 
-The arithmetic is in `mentor_kit.advantages` (rewards to advantages) and `mentor_kit.losses` (advantages and
-log-probabilities to a loss), written once over an array namespace for every backend. Sources are arXiv numbers.
+The arithmetic is in `mentor_kit.advantages` (rewards to advantages), `mentor_kit.distillation` (a teacher's
+log-probabilities to advantages) and `mentor_kit.losses` (advantages and log-probabilities to a loss), written once
+over an array namespace for every backend. Sources are arXiv numbers.
 
 | preset | advantage | ratio | clip (low, high) | aggregation | KL | source |
 | --- | --- | --- | --- | --- | --- | --- |
@@ -13,6 +14,8 @@ log-probabilities to a loss), written once over an array namespace for every bac
 | gspo | (r - mean) / std of the group | sequence | 3e-4, 4e-4 | sequence | none | 2507.18071 |
 | cispo | (r - mean) / std of the group | token, capped, no gradient | none, 4.0 | token | none | 2506.13585 |
 | sft | none | none | none | token | none | maximum likelihood |
+| opd | log p_teacher - log p of each token | token | none | token | none | on-policy distillation (Lu, 2025) |
+| sod | grpo's + step weight · (log p_teacher - log p) | token | 0.2, 0.28 | token | none | 2605.07725 |
 """
 
 from __future__ import annotations
@@ -26,6 +29,7 @@ from mentor_kit.record import Record
 AdvantageEstimator = Literal["group_mean_std", "group_mean", "leave_one_out", "batch_mean_std"]
 Surrogate = Literal["clipped", "capped", "reinforce", "likelihood"]
 KLEstimator = Literal["k1", "k2", "k3"]
+StepWeights = Literal["equal", "sod"]
 Aggregation = Literal["sequence", "token", "constant"]
 
 
@@ -55,6 +59,15 @@ class Objective(Record):
     kl_estimator: KLEstimator = "k3"
     kl_in: Literal["loss", "advantage"] = "loss"
     """advantage: each token's advantage loses kl · (sum of k over this and the later tokens)."""
+    reward: float = Field(default=1.0, ge=0)
+    """Weight of the reward's advantage; 0 learns from the teacher's log-probabilities alone."""
+    distill: float = Field(default=0.0, ge=0)
+    """Weight of log p_teacher - log p in each token's advantage; above 0 needs a teacher with the student's tokens."""
+    step_weights: StepWeights = "equal"
+    """Of the distillation, by assistant turn; sod: the less, the farther teacher and student are apart in that turn
+    compared with the first one (`mentor_kit.distillation`)."""
+    step_cap: float = Field(default=1.2, ge=1)
+    """The largest step weight (SOD's 1 + delta); the first turn's is 1."""
     importance_cap: float | None = Field(default=None, gt=0)
     """Truncated importance correction for the sampler's mismatch: each token's loss is multiplied by
     min(exp(old - sampled), cap), with old recomputed by the update's own forward pass (arXiv 2508.03501)."""
@@ -78,11 +91,27 @@ class Objective(Record):
             raise ValueError("the capped surrogate needs clip_high")
         if self.importance_cap is not None and self.surrogate == "likelihood":
             raise ValueError("importance_cap has no meaning for the likelihood surrogate")
+        if self.distill > 0 and self.surrogate == "likelihood":
+            raise ValueError("distill has no meaning for the likelihood surrogate, which has no advantages")
+        if self.distill == 0 and self.reward == 0:
+            raise ValueError("reward and distill are both 0: there is nothing to learn from")
+        if self.distill == 0 and self.step_weights != "equal":
+            raise ValueError("step_weights are of the distillation: set `distill` above 0")
         return self
 
     def to_json(self) -> str:
         """All fields, since a preset's value may be another than the field's default."""
         return self.model_dump_json()
+
+    @property
+    def needs_reward(self) -> bool:
+        """Whether anything is learned from rewards."""
+        return self.reward > 0.0
+
+    @property
+    def distills(self) -> bool:
+        """Whether a teacher's log-probabilities are needed."""
+        return self.distill > 0.0
 
     @property
     def needs_reference(self) -> bool:
@@ -106,4 +135,6 @@ PRESETS: dict[str, dict[str, Any]] = {
     "gspo": {"ratio": "sequence", "clip_low": 3e-4, "clip_high": 4e-4},
     "cispo": {"surrogate": "capped", "clip_low": None, "clip_high": 4.0, "aggregation": "token"},
     "sft": {"surrogate": "likelihood", "clip_low": None, "clip_high": None, "aggregation": "token"},
+    "opd": {"reward": 0.0, "distill": 1.0, "clip_low": None, "clip_high": None, "aggregation": "token"},
+    "sod": {"distill": 1.0, "step_weights": "sod", "clip_high": 0.28, "aggregation": "token"},
 }

@@ -25,7 +25,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import TYPE_CHECKING, Any, Protocol, cast
+from typing import TYPE_CHECKING, Any, Protocol, cast, runtime_checkable
 
 from mentor_kit.conversation import CallState, ToolCall
 from mentor_kit.errors import PluginError, did_you_mean
@@ -159,6 +159,15 @@ class ToolSource(Protocol):
         ...
 
 
+@runtime_checkable
+class Closes(Protocol):
+    """A part that holds something until the run is over, such as worker processes. A tool source or task may be one."""
+
+    def close(self) -> None:
+        """Let go of it. May be called twice."""
+        ...
+
+
 class FunctionTools:
     """A source of plain functions, or of tools made from them; keeps no state between calls."""
 
@@ -203,6 +212,12 @@ class Toolbox:
                 )
             found[tool.name] = tool
         return found
+
+    def close(self) -> None:
+        """Close the sources that hold something; no session may be opened after that."""
+        for source in self.sources:
+            if isinstance(source, Closes):
+                source.close()
 
     @asynccontextmanager
     async def open(self, problem: Problem, seed: int) -> AsyncIterator[ToolSession]:

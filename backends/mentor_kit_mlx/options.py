@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import ClassVar, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -11,6 +11,9 @@ class MLXOptions(BaseModel):
     """How the mlx backend runs a student."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
+
+    exports: ClassVar = ("transformers", "mlx", "adapter", "mlx-adapter")
+    """The formats of the stage `export`."""
 
     device: Literal["auto", "gpu", "cpu"] = "auto"
     """auto: the GPU where MLX has one."""

@@ -13,10 +13,13 @@ import torch
 from torch import Tensor
 from transformers.cache_utils import Cache, CacheLayerMixin
 
+from mentor_kit_torch.room import POSITION_STEP
+
 if TYPE_CHECKING:
     from mentor_kit_torch.head import Head
 
-ROW_STEP, POSITION_STEP = 8, 128
+#: Rows are made so many at a time, as new buffers are copies of the old.
+ROW_STEP = 8
 
 
 class SlotLayer(CacheLayerMixin):  # type: ignore[misc]
@@ -59,7 +62,8 @@ class SlotLayer(CacheLayerMixin):  # type: ignore[misc]
 class SlotCache(Cache):  # type: ignore[misc]
     """All layers' buffers. `aim` says what the next forward pass writes and reads."""
 
-    def __init__(self, layers: int) -> None:
+    def __init__(self, layers: int, row_step: int = ROW_STEP) -> None:
+        self._row_step = row_step
         self.rows = 0
         self.room = 0
         """Positions each row has a place for."""
@@ -79,7 +83,7 @@ class SlotCache(Cache):  # type: ignore[misc]
 
     def reserve(self, rows: int, positions: int) -> None:
         """Make room, in coarse steps; what is there is kept."""
-        rows = max(self.rows, -(-rows // ROW_STEP) * ROW_STEP)
+        rows = max(self.rows, -(-rows // self._row_step) * self._row_step)
         room = max(self.room, -(-(positions - self.base) // POSITION_STEP) * POSITION_STEP)
         if (rows, room) == (self.rows, self.room):
             return

@@ -18,11 +18,13 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from mentor_kit.batching import same_beginning
 from mentor_kit.errors import BackendError
 from mentor_kit.inputs import check_request
 from mentor_kit.policy import Completion, SampleRequest, uniforms
-from mentor_kit_torch.cache import SlotCache, causal_mask
+from mentor_kit_torch.cache import ROW_STEP, SlotCache, causal_mask
 from mentor_kit_torch.head import Head
+from mentor_kit_torch.room import Room
 from mentor_kit_torch.row_attention import RowAttention
 from mentor_kit_torch.rows import Array, Rows
 from mentor_kit_torch.sampling import Draw, draw
@@ -47,10 +49,11 @@ class TorchEngine:
         context: the longest context in tokens.
         chunk: tokens of a row that are prefilled in one pass.
         budget: tokens of all rows that are prefilled in one pass.
+        room: for keys and values.
     """
 
     def __init__(
-        self, head: Head, *, keeps: bool, parts: bool, slots: int, context: int, chunk: int, budget: int
+        self, head: Head, *, keeps: bool, parts: bool, slots: int, context: int, chunk: int, budget: int, room: Room
     ) -> None:
         self.version = 0
         self._head = head
@@ -60,7 +63,8 @@ class TorchEngine:
         self._slots = slots
         self._chunk = chunk
         self._budget = budget
-        self._cache = SlotCache(head.layers)
+        self._room = room
+        self._cache = SlotCache(head.layers, row_step=ROW_STEP if room.limit is None else 1)
         self._rows = Rows()
         self._queue: deque[tuple[int, SampleRequest]] = deque()
         """Requests without a row, with their place in the order of submission."""
@@ -80,6 +84,7 @@ class TorchEngine:
 
     def submit(self, request: SampleRequest) -> None:
         check_request(request, vocabulary=self._head.vocabulary, context=self._context)
+        self._room.check(self._length(request))
         self._queue.append((self._submitted, request))
         self._submitted += 1
 
@@ -129,43 +134,83 @@ class TorchEngine:
         if not self._queue:
             return
         if not self._sessions:
-            self._rows.restart()
-            self._forget_common()
+            self._restart()
+        expected = self._expected_beginning()
         before = len(self._queue)
-        while self._queue and self._place(*self._queue[0]):
+        while self._queue and self._place(*self._queue[0], expected):
             self._queue.popleft()
+        if len(self._queue) == before and not self._rows.busy:
+            # idle sessions hold the room that the next request needs
+            for session in list(self._sessions):
+                self.release(session)
+            self._restart()
+            self._place(*self._queue.popleft(), 0)
         if len(self._queue) < before:
             self._arrange()
             self._share_common()
             self._cache.reserve(self._rows.used, self._rows.longest)
 
-    def _place(self, order: int, request: SampleRequest) -> bool:
+    def _restart(self) -> None:
+        """Nobody holds a row."""
+        self._rows.restart()
+        self._forget_common()
+        if self._room.limit is not None:
+            self._cache.drop()
+
+    def _place(self, order: int, request: SampleRequest, expected: int) -> bool:
         row = self._sessions.get(request.session)
-        if row is None:
-            row = self._free_row()
-        elif self._rows.requests[row] is not None:  # the session still speaks
+        if row is not None and self._rows.requests[row] is not None:  # the session still speaks
             return False
-        if row is None:
+        if row is None and (row := self._free_row(request, expected)) is None:
+            return False
+        if not self._fits(request, self._rows.used, expected):
+            if request.session not in self._sessions:
+                self._rows.free(row)
             return False
         self._sessions[request.session] = row
         self._sessions.move_to_end(request.session)
         self._rows.begin(row, request, order, self._context)
         return True
 
-    def _free_row(self) -> int | None:
-        if (row := self._rows.take_free(self._slots)) is not None:
+    def _free_row(self, request: SampleRequest, expected: int) -> int | None:
+        more = self._rows.used < self._slots and self._fits(request, self._rows.used + 1, expected)
+        slots = self._slots if more else self._rows.used
+        if (row := self._rows.take_free(slots)) is not None:
             return row
         idle = next((s for s, row in self._sessions.items() if self._rows.requests[row] is None), None)
         if idle is None:
             return None
         self.release(idle)
-        return self._rows.take_free(self._slots)
+        return self._rows.take_free(slots)
+
+    def _fits(self, request: SampleRequest, rows: int, expected: int) -> bool:
+        """Whether so many rows fit, all as long as the longest may become, this request's included."""
+        if self._room.limit is None:
+            return True
+        base = self._cache.base or (expected if rows > 1 else 0)
+        if self._cache.base and list(request.context[:base]) != self._common[:base]:
+            base = 0  # every row would get its own copy
+        longest = max(self._length(request), self._rows.longest_limit + 1)
+        return self._room.fits(max(rows, self._cache.rows), max(longest - base, self._cache.room), base)
+
+    def _expected_beginning(self) -> int:
+        """How much of the waiting requests' contexts will be kept once, if nothing is held yet."""
+        if self._room.limit is None or self._rows.used or not self._parts or len(self._queue) < 2:
+            return 0
+        contexts = [np.asarray(request.context[:-1]) for _, request in self._queue]
+        found = same_beginning(contexts)
+        return found if found >= SHORTEST_KEPT else 0
+
+    def _length(self, request: SampleRequest) -> int:
+        """Places that a request's row may need."""
+        return min(len(request.context) + request.max_new_tokens, self._context) + 1
 
     def _arrange(self) -> None:
         """Put sampling rows first, so that a pass reads one block."""
         holes, strays = self._rows.arrangement()
         if not len(holes):
             return
+        self._cache.reserve(self._rows.used, self._cache.base)
         source, target = np.concatenate([strays, holes]), np.concatenate([holes, strays])
         self._cache.copy(self._tensor(source), self._tensor(target), int(self._rows.held[source].max()))
         self._rows.permute(source, target)

@@ -8,8 +8,8 @@ Its gradient takes the merged `out` and `lse`, which makes each part's share exa
 pass, arXiv 2205.14135). On a CPU PyTorch's own fused kernel does a part; elsewhere, or where a trial shows that it
 does something else, three matrix products do.
 
-Shapes: queries (B, H, T, D), keys and values (B, K, L, D) with K dividing H, out (B, H, T, D), lse (B, H, T) in float32,
-and a bias (B, 1, T, L) of the queries' type, which is added to the scores; -inf hides a key (`bias_of`).
+Shapes: queries (B, H, T, D), keys and values (B, K, L, D) with K dividing H, out (B, H, T, D), lse (B, H, T) in
+float32, and a bias (B, 1, T, L) of the queries' type, which is added to the scores; -inf hides a key (`bias_of`).
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ Gradients = tuple[Tensor, Tensor, Tensor]
 def attend(
     query: Tensor, key: Tensor, value: Tensor, scale: float, *, causal: bool = False, bias: Tensor | None = None
 ) -> Part:
-    """Attention to all keys, those up to each query's own place, or those a bias shows, at least one each: (out, lse)."""
+    """Attention to all keys, to those up to each query's own place, or to those a bias shows: (out, lse)."""
     if query.device.type == "cpu" and fused_agrees():
         return _fused(query, key, value, is_causal=causal, attn_mask=bias, scale=scale)
     parts = [_plain(query, key, value, scale, rows, causal, bias) for rows in _blocks(query, key)]
@@ -138,7 +138,7 @@ def _scores(query: Tensor, key: Tensor, scale: float, rows: slice, causal: bool,
 
 def _by_key(states: Tensor, heads: int) -> Tensor:
     """(B, H, …) as (B, heads, H / heads, …): query heads by the key they look at."""
-    return states.unflatten(1, (heads, -1))
+    return states.reshape(len(states), heads, -1, *states.shape[2:])
 
 
 def _behind(rows: slice, key: Tensor) -> Tensor:

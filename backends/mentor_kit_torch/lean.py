@@ -1,17 +1,19 @@
 """Runs decoders of Llama's kind with fewer operations than transformers does, and fewer kept for the backward pass.
 
 RMS norms, rotary positions and gated units are single functions with gradients of their own; projections are the
-model's own modules, so that adapters and quantised weights go on working. Llama, Mistral, Qwen2, Qwen3 and SmolLM2
-are of this kind. Whether a model is, its parts tell, and a comparison with transformers' own result.
+model's own modules, so that adapters and quantised weights go on working. Llama, Qwen2, Qwen3 and SmolLM2 are of this
+kind. Whether a model is, its parts tell, and a comparison with transformers' own result.
 """
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
 from torch.nn import functional
+from torch.utils.checkpoint import checkpoint
 
 if TYPE_CHECKING:
     from mentor_kit_torch.attending import Plan
@@ -28,10 +30,13 @@ class LeanDecoder:
 
     Args:
         decoder: of transformers, with the parts that `fits` asks for.
+        recompute: keep the input of each layer alone for the backward pass, and run the layer again there. No keys and
+            values of earlier passes take part in an update, which would make its gradients wrong.
     """
 
-    def __init__(self, decoder: Any) -> None:
+    def __init__(self, decoder: Any, *, recompute: bool = False) -> None:
         self._decoder = decoder
+        self._recompute = recompute
 
     @staticmethod
     def fits(decoder: Any) -> bool:
@@ -53,29 +58,48 @@ class LeanDecoder:
         decoder = self._decoder
         states: Tensor = decoder.embed_tokens(ids)
         cos, sin = (part.unsqueeze(2) for part in decoder.rotary_emb(states, positions))
+        again = self._recompute and torch.is_grad_enabled() and cache is None
         for index, layer in enumerate(decoder.layers):
-            normed = rms_norm(states, layer.input_layernorm)
-            states = states + _attended(layer.self_attn, index, normed, (cos, sin), plan, mask, cache)
-            normed = rms_norm(states, layer.post_attention_layernorm)
-            mlp = layer.mlp
-            states = states + mlp.down_proj(gated(mlp.gate_proj(normed), mlp.up_proj(normed)))
+            how = _How(index, (cos, sin), plan, mask, cache)
+            if again:
+                # the plan is an argument, so that the second pass attends as the first one did
+                states = checkpoint(_through, layer, states, how, use_reentrant=False)
+            else:
+                states = _through(layer, states, how)
         return rms_norm(states, decoder.norm)
 
 
-def _attended(
-    attention: Any, layer: int, states: Tensor, places: tuple[Tensor, Tensor], plan: Plan, mask: Any, cache: Any
-) -> Tensor:
+@dataclass(frozen=True)
+class _How:
+    """What a layer needs besides its states."""
+
+    layer: int
+    places: tuple[Tensor, Tensor]
+    """Cosines and sines, (n, T, 1, D)."""
+    plan: Plan
+    mask: Any
+    cache: Any
+
+
+def _through(layer: Any, states: Tensor, how: _How) -> Tensor:
+    states = states + _attended(layer.self_attn, rms_norm(states, layer.input_layernorm), how)
+    normed, mlp = rms_norm(states, layer.post_attention_layernorm), layer.mlp
+    found: Tensor = states + mlp.down_proj(gated(mlp.gate_proj(normed), mlp.up_proj(normed)))
+    return found
+
+
+def _attended(attention: Any, states: Tensor, how: _How) -> Tensor:
     width = attention.head_dim
     query, key, value = (
         project(states).unflatten(-1, (-1, width)) for project in (attention.q_proj, attention.k_proj, attention.v_proj)
     )
     if hasattr(attention, "q_norm"):
         query, key = rms_norm(query, attention.q_norm), rms_norm(key, attention.k_norm)
-    query, key = (rotated(part, *places).transpose(1, 2) for part in (query, key))
+    query, key = (rotated(part, *how.places).transpose(1, 2) for part in (query, key))
     value = value.transpose(1, 2)
-    if cache is not None:
-        key, value = cache.update(key, value, layer)
-    out = plan.attend(layer, query, key, value, mask, attention.scaling)
+    if how.cache is not None:
+        key, value = how.cache.update(key, value, how.layer)
+    out = how.plan.attend(how.layer, query, key, value, how.mask, attention.scaling)
     found: Tensor = attention.o_proj(out.transpose(1, 2).flatten(2))
     return found
 
@@ -141,7 +165,8 @@ class Rotation(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
         """For the states alone."""
-        return _turned(grads[0], *ctx.saved_tensors, -1), None, None
+        cos, sin = ctx.saved_tensors
+        return _turned(grads[0], cos, sin, -1), None, None
 
 
 class Gate(torch.autograd.Function):
@@ -158,16 +183,17 @@ class Gate(torch.autograd.Function):
         """For the gate and what passes it."""
         gate, up = ctx.saved_tensors
         (grad,) = grads
-        return torch.ops.aten.silu_backward(grad * up, gate), functional.silu(gate).mul_(grad)
+        pulled: Tensor = torch.ops.aten.silu_backward(grad * up, gate)
+        return pulled, functional.silu(gate).mul_(grad)
 
 
 def _inverse_root(states: Tensor, epsilon: float) -> Tensor:
-    squares = torch.linalg.vector_norm(states, dim=-1, keepdim=True).square_()
+    squares: Tensor = torch.linalg.vector_norm(states, dim=-1, keepdim=True).square_()
     return squares.div_(states.shape[-1]).add_(epsilon).rsqrt_()
 
 
 def _turned(states: Tensor, cos: Tensor, sin: Tensor, direction: int) -> Tensor:
-    """x · cos + (-x₂, x₁) · sin, or its transpose; the halves of sin are the same."""
+    """Of states x with halves x₁ and x₂: x · cos + (-x₂, x₁) · sin, or its transpose."""
     half = states.shape[-1] // 2
     out = states * cos
     out[..., :half].addcmul_(states[..., half:], sin[..., :half], value=-direction)
@@ -179,7 +205,8 @@ def _layer_fits(layer: Any) -> bool:
     attention = getattr(layer, "self_attn", None)
     if _parts(layer) != _LAYER or not hasattr(attention, "scaling") or not hasattr(attention, "head_dim"):
         return False
-    silu = isinstance(getattr(layer.mlp, "act_fn", None), torch.nn.SiLU)
+    # transformers has a class of its own for it
+    silu = "SiLU" in type(getattr(layer.mlp, "act_fn", None)).__name__
     return silu and _parts(layer.mlp) == _MLP and _parts(attention) - _HEAD_NORMS == _ATTENTION
 
 

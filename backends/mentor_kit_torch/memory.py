@@ -33,7 +33,7 @@ def estimate(
         "gradients": trainable * MASTER,
         "optimizer": trainable * MASTER * moments,
         "reference": parameters * size if load.reference and student.adapter is None else 0,
-        "keys and values": min(load.sequences, options.slots) * load.context * _position_bytes(text, size),
+        "keys and values": min(load.sequences, options.slots) * load.context * position_bytes(text, size),
         "activations": tokens * text.num_hidden_layers * _activation_bytes(text, size),
     }
     return MemoryEstimate(
@@ -58,7 +58,7 @@ def _adapter_parameters(model: Any, student: StudentSpec) -> int:
     )
 
 
-def _position_bytes(config: Any, size: int) -> int:
+def position_bytes(config: Any, size: int) -> int:
     """Keys and values of one token."""
     heads = getattr(config, "num_key_value_heads", None) or config.num_attention_heads
     width = getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads

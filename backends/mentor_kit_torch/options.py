@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import ClassVar, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -11,6 +11,9 @@ class TorchOptions(BaseModel):
     """How the torch backend runs a student."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
+
+    exports: ClassVar = ("transformers", "adapter")
+    """The formats of the stage `export`."""
 
     device: str = Field(default="auto", pattern=r"^(auto|cpu|mps|cuda(:\d+)?)$")
     """auto: the first of CUDA, MPS and CPU that is there."""
@@ -22,6 +25,12 @@ class TorchOptions(BaseModel):
     """Sequences that are held at once; more are queued."""
     token_budget: int = Field(default=16384, gt=0)
     """Tokens in one micro-batch of the update, what is shared counted once; padding counts where a model needs it."""
+    recompute: bool = False
+    """Keep of each layer its input alone for the backward pass, and run the layer again there (gradient checkpointing):
+    much less memory in the update, for a third more work. For models of Llama's kind."""
+    cache: float | None = Field(default=None, gt=0)
+    """GiB that keys and values may take; sequences that find no room wait, and one that could never have it is refused.
+    No limit if left out, but for `slots`."""
     prefill_chunk: int = Field(default=1024, gt=0)
     """Tokens of a sequence that are prefilled in one go."""
     max_context: int | None = Field(default=None, gt=0)

@@ -34,8 +34,10 @@ from mentor_kit_torch import checkpoint, meter
 from mentor_kit_torch.cache import keeps_rows
 from mentor_kit_torch.engine import TorchEngine
 from mentor_kit_torch.head import Head
+from mentor_kit_torch.memory import position_bytes
 from mentor_kit_torch.optimizer import Optimizer
 from mentor_kit_torch.options import TorchOptions
+from mentor_kit_torch.room import Room
 from mentor_kit_torch.update import batch_loss, completion_log_probs, how_to_share
 
 logger = logging.getLogger("mentor_kit_torch")
@@ -66,7 +68,12 @@ class TorchPolicy:
                 "%s: its layers keep other state than keys and values: whole contexts are run, without sharing",
                 student.model,
             )
-        self._sharing = how_to_share(self.head, self._keeps)
+        self._sharing = how_to_share(self.head, self._keeps, recompute=options.recompute)
+        if options.recompute and self.head.lean is None:
+            raise BackendError(
+                f"{student.model}: its layers cannot be run again in the backward pass",
+                hint="leave `backend.recompute` out, and lower `backend.token_budget` to save memory",
+            )
         if self._sharing == "prompts":
             logger.warning(
                 "%s: not every layer attends to everything before: updates share each prompt, not what prompts share",
@@ -80,6 +87,10 @@ class TorchPolicy:
             context=self._context,
             chunk=options.prefill_chunk,
             budget=options.token_budget,
+            room=Room(
+                limit=None if options.cache is None else int(options.cache * 2**30),
+                position=position_bytes(self.head.config, self.head.dtype.itemsize),
+            ),
         )
 
     @property

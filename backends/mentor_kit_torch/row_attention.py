@@ -44,7 +44,7 @@ class RowAttention:
         if query.shape[2] > 1:
             return kernels.attend(query, key, value, scale, bias=bias)[0]
         # plain products, as one query is too little work for a kernel of its own
-        scores = query.unflatten(1, (key.shape[1], -1)).squeeze(3) @ key.transpose(-1, -2)
+        scores = _by_key(query, key) @ key.transpose(-1, -2)
         weights = torch.softmax(scores.float() * scale + bias, dim=-1).to(value.dtype)
         return (weights @ value).reshape(query.shape)
 
@@ -53,7 +53,12 @@ class RowAttention:
         if query.shape[2] > 1:
             return kernels.attend(query, key, value, scale, bias=bias)
         # the query heads of a key stand below each other, so that a row's keys are read once
-        queries = query.unflatten(1, (key.shape[1], -1)).squeeze(3)
+        queries = _by_key(query, key)
         shown = bias.expand(-1, -1, queries.shape[2], -1)
         out, lse = kernels.attend(queries, key, value, scale, bias=shown)
         return out.reshape(query.shape), lse.reshape(query.shape[:3])
+
+
+def _by_key(query: Tensor, key: Tensor) -> Tensor:
+    """One query of each head, (n, H, 1, D), as (n, K, H / K, D): those that look at one head's keys."""
+    return query.reshape(len(query), key.shape[1], -1, query.shape[-1])

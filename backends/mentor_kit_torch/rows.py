@@ -69,6 +69,11 @@ class Rows:
         return int(self.known[: self.used].max(initial=0)) + 1
 
     @property
+    def longest_limit(self) -> int:
+        """The most tokens a used row may come to know."""
+        return int(np.maximum(self.known, self.limit)[: self.used].max(initial=0))
+
+    @property
     def longest_held(self) -> int:
         """The most tokens the cache holds of any used row."""
         return int(self.held[: self.used].max(initial=0))
@@ -146,7 +151,7 @@ class Rows:
     def free(self, row: int) -> None:
         """Nobody needs the row any more; a request in it is forgotten."""
         self.sampling[row], self.ended[row] = False, 0
-        self.held[row] = self.known[row] = 0
+        self.held[row] = self.known[row] = self.limit[row] = 0
         self.requests[row] = None
         self._free.append(row)
 

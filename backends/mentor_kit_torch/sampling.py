@@ -53,7 +53,7 @@ def _at(probabilities: Tensor, uniform: Tensor) -> Tensor:
     Sums are in float64: of blocks first, then of the ids of the block that is met.
     """
     missing = -probabilities.shape[-1] % BLOCK
-    blocks = torch.nn.functional.pad(probabilities, (0, missing)).unflatten(-1, (-1, BLOCK))
+    blocks = torch.nn.functional.pad(probabilities, (0, missing)).reshape(len(probabilities), -1, BLOCK)
     sums = blocks.sum(dim=-1, dtype=torch.float64).cumsum(dim=-1)
     wanted = uniform.unsqueeze(-1) * sums[:, -1:]
     block = _first_above(sums, wanted)

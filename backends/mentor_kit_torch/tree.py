@@ -105,7 +105,7 @@ class _Packing:
         prompt = self._add(batch.prompt_ids[index, common.stop : length], common.stop)
         self._place(prompt, [common], self.prompts, chain=0)
         for row in np.nonzero(batch.prompt_of == index)[0].tolist():
-            count, width = int(self.lengths[row]), self.before.shape[1]
+            count, width = int(self.lengths[row]), batch.ids.shape[1]
             node = self._add(batch.ids[row, :count], length)
             self.before[row] = np.minimum(node.start - 1 + np.arange(width), max(node.stop - 1, 0))
             self.before[row, 0] = prompt.stop - 1

@@ -47,7 +47,7 @@ class Layout:
     @property
     def pairs(self) -> int:
         """Pairs of a query and a key whose scores are computed."""
-        return sum(part.pairs for part in (*self.rows, *self.own, *self.above))
+        return sum(rows.pairs for rows in self.rows) + sum(span.pairs for span in (*self.own, *self.above))
 
 
 def attend(query: Tensor, key: Tensor, value: Tensor, layout: Layout, scale: float) -> Tensor:

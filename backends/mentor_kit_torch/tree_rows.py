@@ -148,7 +148,11 @@ class Rows:
 
     def _own(self, states: Tensor) -> Tensor:
         """(M, H, …) as (n, H, t, …)."""
-        return states.index_select(0, self.own).unflatten(0, self.padding.shape).transpose(1, 2)
+        return self._rows(states).transpose(1, 2)
+
+    def _rows(self, states: Tensor) -> Tensor:
+        """(M, H, …) as (n, t, H, …)."""
+        return states.index_select(0, self.own).reshape(*self.padding.shape, *states.shape[1:])
 
     def _packed(self, rows: Tensor) -> Tensor:
         """The inverse of `_own`, without padding: (m, H, …)."""
@@ -156,10 +160,11 @@ class Rows:
 
     def _keys(self, states: Tensor) -> Tensor:
         """(M, K, D) as (n, K, a + t, D)."""
-        own = states.index_select(0, self.own).unflatten(0, self.padding.shape)
+        own = self._rows(states)
         if not self.chains.places.shape[1]:
             return own.transpose(1, 2)
-        above = states.index_select(0, self.chains.places.flatten()).unflatten(0, self.chains.places.shape)
+        above = states.index_select(0, self.chains.places.flatten())
+        above = above.reshape(*self.chains.places.shape, *states.shape[1:])
         return torch.cat([above.index_select(0, self.chain_of), own], dim=1).transpose(1, 2)
 
     def _add_keys(self, total: Tensor, copied: Tensor, gradients: Tensor) -> None:

@@ -124,12 +124,13 @@ def _whole_hidden(head: Head, batch: MicroBatch) -> Tensor:
 
 
 @torch.no_grad()
-def how_to_share(head: Head, keeps: bool) -> Sharing:
-    """The way of sharing that a model allows; found out by trying it.
+def how_to_share(head: Head, keeps: bool, *, recompute: bool = False) -> Sharing:
+    """The way of sharing that a model allows; found out by trying it. Sets `head.lean` where that is right.
 
     Args:
         head: the model.
         keeps: whether its keys and values can be kept (`mentor_kit_torch.cache.keeps_rows`).
+        recompute: run layers again in the backward pass (`mentor_kit_torch.lean`).
     """
     if not keeps:
         return "none"
@@ -144,7 +145,7 @@ def how_to_share(head: Head, keeps: bool) -> Sharing:
     if not _close(head, found, expected):
         return "prompts"
     if LeanDecoder.fits(head.decoder):
-        head.lean = LeanDecoder(head.decoder)
+        head.lean = LeanDecoder(head.decoder, recompute=recompute)
         if not _close(head, completion_log_probs(head, batch, "tree"), expected):
             head.lean = None
     return "tree"

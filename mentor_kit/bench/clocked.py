@@ -8,12 +8,14 @@ from dataclasses import dataclass, replace
 from typing import Any, cast
 
 from mentor_kit.bench.clock import Clock
+from mentor_kit.chat.tokenizer import ChatTokenizer
 from mentor_kit.demonstration import Demonstration, Teacher
 from mentor_kit.objective import Objective
 from mentor_kit.policy import Completion, Engine, Floats, LossMetrics, Policy, SampleRequest, StepMetrics, TokenGroup
 from mentor_kit.record import Json
 from mentor_kit.reward import Breakdown, Reward
 from mentor_kit.stages import EvaluationPlan, Experiment
+from mentor_kit.stages.distillation import TokenTeacher
 from mentor_kit.task import Problem
 from mentor_kit.tool import Tool, Toolbox, ToolSession, ToolSource
 from mentor_kit.trajectory import Trajectory
@@ -32,13 +34,14 @@ class Counts:
 
 def clocked(experiment: Experiment, clock: Clock, counts: Counts) -> Experiment:
     """The experiment with every part watched, and without evaluations."""
-    reward, teacher = experiment.reward, experiment.teacher
+    reward, teacher, build = experiment.reward, experiment.teacher, experiment.build_teacher
     return replace(
         experiment,
         policy=cast(Policy, ClockedPolicy(experiment.policy, clock, counts)),
         toolbox=Toolbox([ClockedTools(source, clock) for source in experiment.toolbox.sources]),
         reward=None if reward is None else cast(Reward, ClockedReward(reward, clock)),
-        teacher=None if teacher is None else ClockedTeacher(teacher, clock),
+        teacher=None if teacher is None else _clocked(teacher, clock),
+        build_teacher=None if build is None else lambda slot: _clocked(build(slot), clock),
         evaluation=EvaluationPlan(at_start=False, at_end=False),
     )
 
@@ -160,3 +163,22 @@ class ClockedTeacher:
         with self.clock.on("teacher"):
             async for demonstration in self.teacher.demonstrate(problems):
                 yield demonstration
+
+
+@dataclass(frozen=True)
+class ClockedTokenTeacher(ClockedTeacher):
+    """A `mentor_kit.stages.distillation.TokenTeacher`."""
+
+    teacher: TokenTeacher
+
+    def check_tokens(self, tokenizer: ChatTokenizer) -> None:
+        """The teacher's own."""
+        self.teacher.check_tokens(tokenizer)
+
+    def log_probs(self, groups: Sequence[TokenGroup]) -> list[list[Floats]]:
+        with self.clock.on("teacher"):
+            return self.teacher.log_probs(groups)
+
+
+def _clocked(teacher: Teacher, clock: Clock) -> ClockedTeacher:
+    return ClockedTokenTeacher(teacher, clock) if isinstance(teacher, TokenTeacher) else ClockedTeacher(teacher, clock)

@@ -60,7 +60,9 @@ def find_dialect(tokenizer: ChatTokenizer) -> Dialect:
     Raises:
         ChatError: the template does not end an assistant's turn with a special token.
     """
-    plain = turn_end(tokenizer, [QUESTION, assistant_form(SENTINEL)], [_MORE], tokenizer.special)
+    # some tokenizers (Gemma's) have line breaks among their added tokens, which end nothing
+    tokens = [token for token in tokenizer.special if token.strip()]
+    plain = turn_end(tokenizer, [QUESTION, assistant_form(SENTINEL)], [_MORE], tokens)
     if plain is None:
         raise ChatError(
             f"the chat template of {tokenizer.name!r} does not end an assistant's turn with a special token",

@@ -9,7 +9,7 @@ from mentor_kit.chat.cache import Recent
 from mentor_kit.chat.calls import valid_unicode
 from mentor_kit.chat.families import families
 from mentor_kit.chat.markup import MarkupParser
-from mentor_kit.chat.parsing import HermesParser, Parser, ResponseTemplateParser
+from mentor_kit.chat.parsing import HermesParser, Parser, ResponseTemplateParser, parse
 from mentor_kit.chat.rendering import Renderer
 from mentor_kit.chat.tokenizer import ChatTokenizer
 from mentor_kit.chat.truncation import truncate
@@ -84,21 +84,24 @@ class ChatFormat:
         ids, _ = self._inserted.get(key, lambda: (self._between(messages, tools, closed), tuple(tools.values())))
         return list(ids)
 
-    def parse(self, ids: Sequence[int]) -> Message:
-        """The message that sampled ids say, with or without their stop token. Never raises."""
-        end = len(ids) - 1 if ids and ids[-1] in self.stop_ids else len(ids)
-        return self.parser.parse(self.tokenizer.decode(ids[:end]))
+    def parse(self, ids: Sequence[int], tools: Mapping[str, Tool] | None = None) -> Message:
+        """The message that sampled ids say, with or without their stop token. Never raises.
 
-    def render_turn(self, message: Message) -> list[int]:
+        With the dialogue's tools, values that a family writes bare are read by their schemas.
+        """
+        end = len(ids) - 1 if ids and ids[-1] in self.stop_ids else len(ids)
+        return parse(self.parser, self.tokenizer.decode(ids[:end]), tools)
+
+    def render_turn(self, message: Message, tools: Mapping[str, Tool] | None = None) -> list[int]:
         """The ids a model should have sampled to say `message`, its stop token included.
 
-        They parse back to the message, but for spaces around content and reasoning.
+        With the same tools they parse back to the message, but for spaces around content and reasoning.
 
         Raises:
             ChatError: the template or the parser cannot say the message: something of it would be lost.
         """
         ids = self._after(self._renderer.opening, self._opening_ids, self._renderer.turn(message))
-        lost = _lost(message, self.parse(ids))
+        lost = _lost(message, self.parse(ids, tools))
         if lost:
             raise ChatError(
                 f"the chat template of {self.tokenizer.name!r} cannot say a turn so that it reads back the same: "

@@ -11,12 +11,15 @@ import re
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from mentor_kit.chat.bare import Tools
 from mentor_kit.chat.calls import CallError, malformed, valid_unicode
 from mentor_kit.chat.parsing import END_THINK, MAX_CALLS, THINK
 from mentor_kit.conversation import Message, ToolCall, assistant
 
 #: (text, index of the opening mark) -> the calls that begin there, and the index after them; raises `CallError`.
 Read = Callable[[str, int], tuple[list[ToolCall], int]]
+#: The same, with the dialogue's tools, by whose schemas values are read.
+ReadWithTools = Callable[[str, int, Tools], tuple[list[ToolCall], int]]
 
 
 @dataclass(frozen=True)
@@ -28,6 +31,8 @@ class Syntax:
     closing: str
     """The mark that they end with; empty where the turn's end is theirs."""
     read: Read
+    read_with_tools: ReadWithTools | None = None
+    """For families that write values bare, so that a text and a number may look the same."""
 
 
 @dataclass(frozen=True)
@@ -45,6 +50,9 @@ class MarkupParser:
     """Whether the prompt already ends with the opening mark of reasoning."""
 
     def parse(self, text: str) -> Message:
+        return self.parse_with_tools(text, {})
+
+    def parse_with_tools(self, text: str, tools: Tools) -> Message:
         text = valid_unicode(text)
         reasoning: list[str] = []
         content: list[str] = []
@@ -59,7 +67,7 @@ class MarkupParser:
                 calls.append(malformed(text[found.start() :], f"more than {MAX_CALLS} calls in one turn"))
                 position = len(text)
             else:
-                made, position = self._calls(text, found.start())
+                made, position = self._calls(text, found.start(), tools)
                 calls += made[:MAX_CALLS]
         content.append(text[position:])
         return assistant(_joined(content), reasoning=_joined(reasoning), calls=calls)
@@ -73,8 +81,10 @@ class MarkupParser:
         found.append(text[start:closing].strip().removeprefix(begin))
         return closing + len(end)
 
-    def _calls(self, text: str, start: int) -> tuple[list[ToolCall], int]:
+    def _calls(self, text: str, start: int, tools: Tools) -> tuple[list[ToolCall], int]:
         try:
+            if self.syntax.read_with_tools is not None:
+                return self.syntax.read_with_tools(text, start, tools)
             return self.syntax.read(text, start)
         except CallError as error:
             closing = text.find(self.syntax.closing, start) if self.syntax.closing else -1

@@ -13,10 +13,11 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 from mentor_kit.chat.calls import CallError, call_of, malformed, read_json, skip_space, valid_unicode
 from mentor_kit.conversation import Message, ToolCall, assistant
+from mentor_kit.tool import Tool
 
 #: Calls beyond this number in one turn become one malformed call.
 MAX_CALLS = 128
@@ -34,6 +35,22 @@ class Parser(Protocol):
     def parse(self, text: str) -> Message:
         """The assistant message in a text without its stop token. Never raises; linear in the text."""
         ...
+
+
+@runtime_checkable
+class ParsesWithTools(Protocol):
+    """A parser that reads values by the tools' schemas, where its family writes texts without quotation marks."""
+
+    def parse_with_tools(self, text: str, tools: Mapping[str, Tool]) -> Message:
+        """As `Parser.parse`, with the dialogue's tools by name."""
+        ...
+
+
+def parse(parser: Parser, text: str, tools: Mapping[str, Tool] | None) -> Message:
+    """The message in a text, read with the tools by a parser that can use them."""
+    if tools and isinstance(parser, ParsesWithTools):
+        return parser.parse_with_tools(text, tools)
+    return parser.parse(text)
 
 
 @dataclass(frozen=True)

@@ -6,25 +6,31 @@ strict, takes time linear in what it reads, and raises nothing but `CallError`.
 
 from __future__ import annotations
 
+from types import MappingProxyType
+
+from mentor_kit.chat.bare import Tools, read_bare
 from mentor_kit.chat.calls import CallError, call_of, read_json, skip_space
 from mentor_kit.chat.markup import Syntax
 from mentor_kit.conversation import ToolCall
 from mentor_kit.record import Json
 
+_NO_TOOLS: Tools = MappingProxyType({})
 
-def _function_xml(text: str, start: int) -> tuple[list[ToolCall], int]:
+
+def _function_xml(text: str, start: int, tools: Tools = _NO_TOOLS) -> tuple[list[ToolCall], int]:
     """`<tool_call><function=name><parameter=key>value</parameter>…</function></tool_call>`."""
     name, place = _between(text, _after(text, start, "<tool_call>"), "<function=", ">")
     arguments: dict[str, Json] = {}
     while (place := skip_space(text, place)) < len(text) and text.startswith("<parameter=", place):
         key, place = _between(text, place, "<parameter=", ">")
         value, place = _until(text, place, "</parameter>")
-        _add(arguments, key, _plain(value.removeprefix("\n").removesuffix("\n")))
+        bare = value.removeprefix("\n").removesuffix("\n")
+        _add(arguments, key, read_bare(bare, tools.get(name), key))
     after = _after(text, _after(text, place, "</function>"), "</tool_call>")
     return [_call(name, arguments, text[start:after])], after
 
 
-def _key_value_xml(text: str, start: int) -> tuple[list[ToolCall], int]:
+def _key_value_xml(text: str, start: int, tools: Tools = _NO_TOOLS) -> tuple[list[ToolCall], int]:
     """`<tool_call>name<arg_key>key</arg_key><arg_value>value</arg_value>…</tool_call>`."""
     body, after = _until(text, _after(text, start, "<tool_call>"), "</tool_call>")
     name, mark, rest = body.partition("<arg_key>")
@@ -34,19 +40,23 @@ def _key_value_xml(text: str, start: int) -> tuple[list[ToolCall], int]:
     while (place := skip_space(rest, place)) < len(rest):
         key, place = _between(rest, place, "<arg_key>", "</arg_key>")
         value, place = _between(rest, place, "<arg_value>", "</arg_value>")
-        _add(arguments, key, _plain(value))
+        _add(arguments, key, read_bare(value, tools.get(name.strip()), key))
     return [_call(name.strip(), arguments, text[start:after])], after
 
 
 def _marked_name_and_json(text: str, start: int) -> tuple[list[ToolCall], int]:
-    """`[TOOL_CALLS][{json}, …]`, or `[TOOL_CALLS]name[ARGS]{json}` for each call."""
+    """`[TOOL_CALLS][{json}, …]`, or `[TOOL_CALLS]name[ARGS]{json}` for each call.
+
+    Version 11 has `[CALL_ID]id` after the name.
+    """
     place = skip_space(text, start + len("[TOOL_CALLS]"))
     if text.startswith("[", place):
         values, after = read_json(text, place)
         if not isinstance(values, list) or not values:
             raise CallError("calls are a JSON list that is not empty")
         return [call_of(value, text[start:after]) for value in values], after
-    name, place = _until(text, place, "[ARGS]")
+    named, place = _until(text, place, "[ARGS]")
+    name = named.partition("[CALL_ID]")[0]
     arguments, after = read_json(text, place)
     return [call_of({"name": name.strip(), "arguments": arguments}, text[start:after])], after
 
@@ -83,15 +93,6 @@ def _json_list(opening: str, closing: str) -> Syntax:
         return [call_of(value, raw, arguments_keys=("arguments", "parameters")) for value in values], after
 
     return Syntax(opening, closing, read)
-
-
-def _plain(text: str) -> Json:
-    """A value that is written bare: JSON for everything but texts."""
-    try:
-        value = _whole_json(text)
-    except CallError:
-        return text
-    return text if isinstance(value, str) else value
 
 
 def _whole_json(text: str) -> Json:
@@ -132,8 +133,8 @@ def _between(text: str, place: int, first: str, second: str) -> tuple[str, int]:
     return _until(text, _after(text, place, first), second)
 
 
-FUNCTION_XML = Syntax("<tool_call>", "</tool_call>", _function_xml)
-KEY_VALUE_XML = Syntax("<tool_call>", "</tool_call>", _key_value_xml)
+FUNCTION_XML = Syntax("<tool_call>", "</tool_call>", _function_xml, _function_xml)
+KEY_VALUE_XML = Syntax("<tool_call>", "</tool_call>", _key_value_xml, _key_value_xml)
 MISTRAL = Syntax("[TOOL_CALLS]", "", _marked_name_and_json)
 DEEPSEEK = Syntax(_CALLS, _END_CALLS, _deepseek)
 PHI = _json_list("<|tool_call|>", "<|/tool_call|>")

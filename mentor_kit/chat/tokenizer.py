@@ -40,6 +40,11 @@ class ChatTokenizer(Protocol):
         ...
 
     @property
+    def vocabulary(self) -> Mapping[str, int]:
+        """The id of every token, special ones included, by the tokenizer's own way of writing it."""
+        ...
+
+    @property
     def special(self) -> dict[str, int]:
         """Tokens that stand for themselves and never come out of ordinary text, by their text."""
         ...
@@ -112,6 +117,10 @@ class TransformersTokenizer:
     def eos_id(self) -> int | None:
         found = self.inner.eos_token_id
         return None if found is None else int(found)
+
+    @cached_property
+    def vocabulary(self) -> Mapping[str, int]:
+        return {str(token): int(index) for token, index in self.inner.get_vocab().items()}
 
     @cached_property
     def special(self) -> dict[str, int]:
@@ -197,6 +206,11 @@ def load_tokenizer(
     if chat_template is not None:
         tokenizer.chat_template = template_text(chat_template, folder)
     return TransformersTokenizer(tokenizer, name=str(model), variables=variables)
+
+
+def unread_tokens(writer: Mapping[str, int], reader: Mapping[str, int]) -> list[str]:
+    """The tokens of one vocabulary, in the order of their ids, that another one lacks or gives another id."""
+    return sorted((token for token, index in writer.items() if reader.get(token) != index), key=writer.__getitem__)
 
 
 def template_text(chat_template: str | Path, folder: Path | None = None) -> str:

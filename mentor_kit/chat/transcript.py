@@ -87,6 +87,6 @@ def demonstration_tokens(format: ChatFormat, messages: Sequence[Message], tools:
     for before, turn in zip([None, *turns], turns, strict=False):
         if before is not None:
             transcript.inserted(format.between(messages[before + 1 : turn], tools=tools))
-        ids = format.render_turn(messages[turn])
+        ids = format.render_turn(messages[turn], tools)
         transcript.sampled(ids, [0.0] * len(ids))
     return transcript.trace(temperature=1.0)

@@ -12,6 +12,9 @@ if TYPE_CHECKING:
     from mentor_kit.hooks.registry import Registry
 
 ENVIRONMENT = "This machine"
+#: Without these nothing is trained, and no report has pictures.
+NEEDED_EXTRAS = ("torch", "report")
+DEVELOPERS_EXTRAS = ("dev", "benchmarks")
 
 
 def add_to(app: typer.Typer) -> None:
@@ -121,12 +124,31 @@ def _checks(registry: Registry) -> Iterator[tuple[str, bool, str]]:
 
 
 def _package_checks() -> Iterator[tuple[str, bool, str]]:
-    """The optional packages: what they are for, and how they are installed."""
+    """The packages of all extras: their versions, and how missing ones are installed.
+
+    Only those that a run or a report needs are amiss when they are missing; the others are a matter of what one does.
+    """
     from importlib.metadata import PackageNotFoundError, version
 
-    extras = {"torch": "torch", "transformers": "torch", "peft": "torch", "matplotlib": "report", "pandas": "report"}
-    for package, extra in extras.items():
+    for package, extra in _packages_of_extras():
         try:
             yield package, True, version(package)
         except PackageNotFoundError:
-            yield package, False, f"not installed; pip install 'mentor-kit[{extra}]'"
+            yield package, extra not in NEEDED_EXTRAS, f"not installed; pip install 'mentor-kit[{extra}]'"
+
+
+def _packages_of_extras() -> list[tuple[str, str]]:
+    """(package, extra) as mentor-kit's own metadata has them, those needed first, without the developers' extras."""
+    import re
+    from importlib.metadata import requires
+
+    found = [
+        (match["package"], match["extra"])
+        for line in requires("mentor-kit") or ()
+        if (match := re.match(r"""(?P<package>[\w.-]+).*extra == ["'](?P<extra>[\w-]+)["']""", line))
+    ]
+    first: dict[str, str] = {}
+    for package, extra in sorted(found, key=lambda item: (item[1] not in NEEDED_EXTRAS, item[1])):
+        if extra not in DEVELOPERS_EXTRAS:
+            first.setdefault(package, extra)
+    return list(first.items())

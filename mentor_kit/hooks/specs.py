@@ -47,7 +47,11 @@ API_VERSION = 1
 
 @hookspec
 def register_backends(register: Register) -> None:
-    """Offer backends. `build` gives a `mentor_kit.policy.Backend`."""
+    """Offer backends. `build` gives a `mentor_kit.policy.Backend`.
+
+    A class variable `exports` of the options names the formats that its policies export, so that a recipe with another
+    one is refused before anything is loaded.
+    """
 
 
 @hookspec
@@ -57,7 +61,10 @@ def register_students(register: Register) -> None:
 
 @hookspec
 def register_tools(register: Register) -> None:
-    """Offer tools. `build` gives a `mentor_kit.tool.ToolSource`, or a list of typed functions and `Tool`s."""
+    """Offer tools. `build` gives a `mentor_kit.tool.ToolSource`, or a list of typed functions and `Tool`s.
+
+    A source that has `close()` is closed when the run is over, however it ends; so is a task.
+    """
 
 
 @hookspec
@@ -67,7 +74,10 @@ def register_tasks(register: Register) -> None:
 
 @hookspec
 def register_teachers(register: Register) -> None:
-    """Offer teachers. `build` gives a `mentor_kit.demonstration.Teacher`."""
+    """Offer teachers. `build` gives a `mentor_kit.demonstration.Teacher`.
+
+    One that can be distilled from is a `mentor_kit.stages.distillation.TokenTeacher`, too.
+    """
 
 
 @hookspec

@@ -24,7 +24,7 @@ from mentor_kit.slot import RewardSpec, Slot
 from mentor_kit.stages import Experiment, Stage
 from mentor_kit.stages.experiment import NoStudent
 from mentor_kit.task import Task
-from mentor_kit.tool import FunctionTools, Toolbox, ToolSource
+from mentor_kit.tool import Closes, FunctionTools, Toolbox, ToolSource
 
 if TYPE_CHECKING:
     from mentor_kit.chat import ChatFormat
@@ -40,6 +40,12 @@ class Parts:
     reward: Reward | None
     limits: EpisodeLimits
     context: BuildContext
+
+    def close(self) -> None:
+        """Let go of what tools and task hold, such as worker processes; the run is over."""
+        self.toolbox.close()
+        if isinstance(self.task, Closes):
+            self.task.close()
 
 
 def assemble(loaded: LoadedRecipe, registry: Registry, parts: Parts | None = None) -> Experiment:

@@ -11,6 +11,7 @@ from pydantic import BaseModel, TypeAdapter, ValidationError
 
 from mentor_kit.errors import MentorKitError, did_you_mean
 from mentor_kit.hooks.registry import BuildContext, Registry, SlotError
+from mentor_kit.objective import Objective
 from mentor_kit.recipe.faults import Fault, RecipeFaults, faults_at
 from mentor_kit.recipe.loading import LoadedRecipe, read_recipe, validated
 from mentor_kit.recipe.model import CheckpointPlan, Recipe
@@ -42,7 +43,7 @@ def check_recipe(loaded: LoadedRecipe, registry: Registry) -> None:
         RecipeError: with every fault there is, each with its place.
     """
     found = [fault for slot in slots(loaded.recipe) for fault in _faults(loaded.source, registry, *slot)]
-    if found or (found := _what_does_not_fit(loaded)):
+    if found or (found := _what_does_not_fit(loaded, registry)):
         raise RecipeFaults(found)
 
 
@@ -112,12 +113,13 @@ def _faults(source: Source, registry: Registry, kind: Kind, slot: Slot, path: Pa
             yield from _faults(source, registry, *inner)
 
 
-def _what_does_not_fit(loaded: LoadedRecipe) -> list[Fault]:
+def _what_does_not_fit(loaded: LoadedRecipe, registry: Registry) -> list[Fault]:
     """Parts that are each right, and do not go together."""
     recipe = loaded.recipe
     found: list[tuple[Path_, str]] = []
-    if recipe.reward is None and any(slot.use == "grpo" for slot in recipe.train):
-        found.append((("train",), "the stage `grpo` needs a reward: add `reward: {use: mentor}`"))
+    for index, slot in enumerate(recipe.train):
+        found += [((("train", index, "use")), fault) for fault in _lacks(recipe, slot, registry)]
+    found += _exports_that_do_not_fit(recipe, registry)
     metrics = _metrics(recipe)
     best = recipe.checkpoints.best
     if metrics and best not in (None, CheckpointPlan().best, *metrics):
@@ -126,6 +128,36 @@ def _what_does_not_fit(loaded: LoadedRecipe) -> list[Fault]:
             (("checkpoints", "best"), f"no evaluation measures {best!r}{close}; there are {', '.join(metrics)}")
         )
     return faults_at(loaded.source, recipe.model_dump(by_alias=True), found)
+
+
+def _lacks(recipe: Recipe, slot: Slot, registry: Registry) -> Iterator[str]:
+    """What a stage's objective needs, and the recipe does not have."""
+    options: Any = registry.check("stages", slot)
+    objective = getattr(options, "objective", None)
+    if not isinstance(objective, Objective):
+        return
+    if objective.needs_reward and recipe.reward is None:
+        yield f"the stage `{slot.use}` needs a reward: add `reward: {{use: mentor}}`"
+    if objective.distills and recipe.teacher is None and getattr(options, "teacher", None) is None:
+        yield (
+            f"the objective of the stage `{slot.use}` distils, and there is no teacher to distil from: "
+            "add `teacher: {use: local, with: {model: …}}` to its options"
+        )
+
+
+def _exports_that_do_not_fit(recipe: Recipe, registry: Registry) -> Iterator[tuple[Path_, str]]:
+    """Formats that the backend does not write, where it says which it does: `exports` of its options."""
+    formats = getattr(registry.parts("backends")[recipe.backend.use].options, "exports", None)
+    for index, slot in enumerate(recipe.train):
+        if slot.use != "export":
+            continue
+        wanted = str(getattr(registry.check("stages", slot), "format", ""))
+        place: Path_ = ("train", index, "with", "format")
+        if formats is not None and wanted not in formats:
+            meant = f"{wanted!r}{did_you_mean(wanted, formats)}; there are {', '.join(formats)}"
+            yield place, f"the backend {recipe.backend.use!r} does not export {meant}"
+        elif wanted.endswith("adapter") and recipe.student.adapter is None:
+            yield place, f"{wanted!r} needs an adapter: add `adapter: lora` to the student"
 
 
 def _metrics(recipe: Recipe) -> list[str]:

@@ -14,9 +14,10 @@ from mentor_kit.runs.files import NEW, storage_errors
 Figure: TypeAlias = Any
 Axes: TypeAlias = Any
 
-#: Okabe and Ito's palette (2008), which colour-blind readers can tell apart; the markers help in print.
-COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#4D4D4D")
-MARKERS = ("o", "s", "^", "D", "v", "P", "X")
+#: Okabe and Ito's palette (2008), which colour-blind readers can tell apart, but for its yellow, which white swallows:
+#: Tol's wine (2021) stands in its place. The markers help in print.
+COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#4D4D4D", "#882255")
+MARKERS = ("o", "s", "^", "D", "v", "P", "X", "*")
 
 STYLE = {
     "font.size": 10,

@@ -67,7 +67,7 @@ class PolicySpeaker:
             self._version = completion.version
         self._turns += 1
         transcript.sampled(completion.ids, completion.log_probs)
-        message = self._actor.format.parse(completion.ids)
+        message = self._actor.format.parse(completion.ids, self._scene.tools)
         return Reply(message, finish="stop" if completion.finish == "stop" else "length")
 
     def trace(self) -> TokenTrace | None:

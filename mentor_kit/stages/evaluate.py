@@ -11,7 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validat
 
 from mentor_kit.demonstration import Accounts
 from mentor_kit.record import Json, Record
-from mentor_kit.reward import Breakdown, Scored
+from mentor_kit.reward import Scored
 from mentor_kit.rollout import Sampling, run_async
 from mentor_kit.slot import EvaluationSlot, Slot, TeacherSlot
 from mentor_kit.stage import StageContext
@@ -162,7 +162,7 @@ def findings(experiment: Experiment, plan: SplitPlan, problems: Sequence[Problem
     if played.greedy and played.sampled:
         sampled = trajectory_measures(played.sampled, experiment.demonstrations)
         report |= {f"{name}_sampled": sampled[name] for name in ("similarity", "ended_rate") if name in sampled}
-    scored = _score(experiment, played.all, problems)
+    scored = experiment.measure(played.all, problems)
     report |= {k: value for k, value in reward_measures(scored[: len(played.main)]).items() if k == "reward"}
     if isinstance(experiment.player, Accounts):
         report["account"] = experiment.player.account()
@@ -245,16 +245,3 @@ def _by_group(problems: Sequence[Problem], played: Played, clusters: Mapping[str
             if episodes
         }
     return found
-
-
-def _score(experiment: Experiment, trajectories: Sequence[Trajectory], problems: Sequence[Problem]) -> list[Scored]:
-    """Rewards where the recipe has one and the teacher has shown something; else 1 for right and 0 for wrong."""
-    if experiment.reward is None:
-        return [_plain(trajectory) for trajectory in trajectories]
-    shown = [t for t in trajectories if experiment.demonstrations.of_id(t.problem_id) or experiment.teacher is None]
-    scored = {id(item.trajectory): item for item in experiment.score(shown, problems)}
-    return [scored.get(id(trajectory)) or _plain(trajectory) for trajectory in trajectories]
-
-
-def _plain(trajectory: Trajectory) -> Scored:
-    return Scored(trajectory=trajectory, reward=Breakdown(total=float(trajectory.correct)))

@@ -7,7 +7,7 @@ from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal, NoReturn, Protocol
+from typing import TYPE_CHECKING, Literal, NoReturn, Protocol, runtime_checkable
 
 from mentor_kit.actor import EpisodeLimits, Scene
 from mentor_kit.chat.format import ChatFormat
@@ -15,7 +15,7 @@ from mentor_kit.demonstration import Demonstration, Demonstrations, Plays, Teach
 from mentor_kit.errors import UsageError, did_you_mean
 from mentor_kit.policy import Policy, derive_seed
 from mentor_kit.record import Json
-from mentor_kit.reward import Reward, Scored
+from mentor_kit.reward import Breakdown, Reward, Scored
 from mentor_kit.rollout import EngineSampler, PolicyActor, Sampling, play, run_async
 from mentor_kit.slot import Slot
 from mentor_kit.stage import StageContext
@@ -49,6 +49,19 @@ class Stage(Protocol):
 
         Raises:
             Interrupted: the user asked to stop; everything up to the last checkpoint is kept.
+        """
+        ...
+
+
+@runtime_checkable
+class Checks(Protocol):
+    """A stage that can tell before the run's first step what would fail in its own."""
+
+    def check(self, experiment: Experiment) -> None:
+        """Look at the experiment's parts; light, as it is done for all stages before the first one runs.
+
+        Raises:
+            MentorKitError: the stage cannot work with them.
         """
         ...
 
@@ -200,6 +213,17 @@ class Experiment:
             scored.append(Scored(trajectory=trajectory, reward=reward))
         return scored
 
+    def measure(self, trajectories: Sequence[Trajectory], problems: Sequence[Problem]) -> list[Scored]:
+        """As `score`, for showing and not for learning.
+
+        Right is 1 and wrong is 0 where the recipe has no reward, or a teacher that has not shown the problem.
+        """
+        if self.reward is None:
+            return [_plain(trajectory) for trajectory in trajectories]
+        shown = [t for t in trajectories if self.teacher is None or self.demonstrations.of_id(t.problem_id)]
+        scored = {id(item.trajectory): item for item in self.score(shown, problems)}
+        return [scored.get(id(trajectory)) or _plain(trajectory) for trajectory in trajectories]
+
 
 class NoStudent:
     """Stands where the student would: none is loaded where somebody else is evaluated."""
@@ -237,6 +261,10 @@ def demonstrate(
             experiment.demonstrations.add(demonstration)
     found = (demonstration for problem in problems for demonstration in experiment.demonstrations.of(problem))
     return [demonstration for demonstration in found if keep == "all" or demonstration.correct]
+
+
+def _plain(trajectory: Trajectory) -> Scored:
+    return Scored(trajectory=trajectory, reward=Breakdown(total=float(trajectory.correct)))
 
 
 def _ask(teacher: Teacher, problems: Sequence[Problem], keep: Keep) -> list[Demonstration]:

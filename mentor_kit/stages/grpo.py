@@ -3,7 +3,11 @@
     problems with demonstrations ──play G times each──> trajectories ──reward──> scores
     scores ──advantages within the group──> token groups ──objective──> new weights
 
-(MENTOR, arXiv 2510.18383; GRPO, arXiv 2402.03300; dynamic sampling and overlong masking, arXiv 2503.14476.)
+With an objective that distils, a teacher with the student's tokens reads the token groups before the update, and says
+of each token how much likelier it is to the teacher; alone, or beside the rewards.
+
+(MENTOR, arXiv 2510.18383; GRPO, arXiv 2402.03300; dynamic sampling and overlong masking, arXiv 2503.14476;
+on-policy distillation with step weights, arXiv 2605.07725.)
 """
 
 from __future__ import annotations
@@ -11,16 +15,19 @@ from __future__ import annotations
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from typing import Self
 
 import numpy as np
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from mentor_kit.advantages import advantages
 from mentor_kit.errors import DataError
 from mentor_kit.objective import Objective
 from mentor_kit.policy import LossMetrics, StepMetrics, TokenGroup, derive_seed
 from mentor_kit.reward import Scored
+from mentor_kit.slot import TeacherSlot
 from mentor_kit.stage import StageContext
+from mentor_kit.stages.distillation import TokenTeacher, distilled, token_teacher
 from mentor_kit.stages.experiment import Experiment
 from mentor_kit.stages.measures import reward_measures, trajectory_measures
 from mentor_kit.stages.problems import ProblemStream
@@ -41,10 +48,13 @@ class GRPOOptions(BaseModel):
     """Steps, each of `problems` times `group` rollouts."""
     problems: int = Field(default=16, gt=0)
     """Problems a step."""
-    group: int = Field(default=8, gt=1)
-    """Rollouts of each problem (the paper's G)."""
+    group: int = Field(default=8, gt=0)
+    """Rollouts of each problem (the paper's G); at least 2, unless nothing is learned from rewards."""
     objective: Objective = Objective()
     """What an update maximises; `{preset: grpo}` and its like."""
+    teacher: TeacherSlot | None = None
+    """Where the objective distils: a teacher with the student's tokens, such as `local`; the recipe's if left out.
+    Demonstrations are the recipe's teacher's in any case."""
     optimizer: OptimizerOptions
     """The optimizer and its learning rate."""
     minibatches: int = Field(default=1, gt=0)
@@ -57,6 +67,20 @@ class GRPOOptions(BaseModel):
     """Overlong masking: trajectories that did not end keep their part in the group's mean, and are not trained on."""
     permute_rewards: bool = False
     """A control: rewards are permuted within each group, so that nothing can be learned from them."""
+
+    @model_validator(mode="after")
+    def _fits_together(self) -> Self:
+        if self.objective.needs_reward and self.group < 2:
+            raise ValueError(f"group is {self.group}: rewards are compared within a group, which takes at least 2")
+        if not self.objective.needs_reward and (self.resample or self.permute_rewards):
+            name = "resample" if self.resample else "permute_rewards"
+            raise ValueError(f"{name} is about rewards, and the objective learns from none (its `reward` is 0)")
+        if self.teacher is not None and not self.objective.distills:
+            raise ValueError(
+                "the stage's teacher is the one to distil from, and the objective does not distil: "
+                "set `objective.distill` above 0, or name the teacher at the top of the recipe"
+            )
+        return self
 
 
 @dataclass
@@ -72,26 +96,49 @@ class Batch:
 
 
 @dataclass(frozen=True)
+class Update:
+    """What a step's updates saw."""
+
+    losses: list[LossMetrics]
+    """One an optimizer step."""
+    last: StepMetrics
+    """Of the last optimizer step."""
+    measures: dict[str, float]
+    """Of the distillation."""
+
+
+@dataclass(frozen=True)
 class GRPOStage:
     """The stage `grpo`."""
 
     options: GRPOOptions
+
+    def check(self, experiment: Experiment) -> None:
+        """Refuse a teacher that cannot be distilled from, before the run's first step."""
+        if self.options.objective.distills:
+            token_teacher(experiment, self.options.teacher)
 
     def run(self, experiment: Experiment, context: StageContext) -> None:
         options = self.options
         objective = _with_constant_length(options.objective, experiment.limits.max_response_tokens)
         _warn_of_filtered_sampling(experiment, context)
         done = begin(experiment, context, options.optimizer.spec, reference=objective.needs_reference)
-        position = int((context.resumed() or {}).get("position", 0))
-        stream = ProblemStream(experiment, context, position=position, expected=options.steps * options.problems)
+        teacher = token_teacher(experiment, options.teacher) if objective.distills else None
+        stream = ProblemStream(
+            experiment,
+            context,
+            position=int((context.resumed() or {}).get("position", 0)),
+            expected=options.steps * options.problems,
+            shown=objective.needs_reward,
+        )
         for step in range(done + 1, options.steps + 1):
             started = time.perf_counter()
             batch = self._play(experiment, context, stream, step)
             played = time.perf_counter()
             context.write_rollouts(step, batch.played)
-            loss, update = self._update(experiment, batch, objective, step)
+            update = self._update(experiment, batch, objective, teacher, step)
             ended = time.perf_counter()
-            self._report(experiment, context, step, batch, loss, update, (played - started, ended - played))
+            self._report(experiment, context, step, batch, update, (played - started, ended - played))
             finish_step(experiment, context, step, options.steps, {"position": stream.position})
 
     def _play(self, experiment: Experiment, context: StageContext, stream: ProblemStream, step: int) -> Batch:
@@ -103,7 +150,8 @@ class GRPOStage:
             trajectories = experiment.play_student(
                 problems, options.group, experiment.sampling, context.key, step, batch.rounds
             )
-            scored = experiment.score(trajectories, problems)
+            score = experiment.score if options.objective.needs_reward else experiment.measure
+            scored = score(trajectories, problems)
             batch.played += scored
             batch.rounds += 1
             groups += by_problem(scored, options.group)
@@ -119,27 +167,30 @@ class GRPOStage:
         return batch
 
     def _update(
-        self, experiment: Experiment, batch: Batch, objective: Objective, step: int
-    ) -> tuple[list[LossMetrics], StepMetrics]:
-        """The step's updates on the batch; metrics of each, and of the last optimizer step."""
+        self, experiment: Experiment, batch: Batch, objective: Objective, teacher: TokenTeacher | None, step: int
+    ) -> Update:
+        """The step's updates on the batch."""
         options, policy = self.options, experiment.policy
         groups = self._token_groups(experiment, batch, objective, step)
         if options.minibatches * options.epochs > 1 or objective.importance_cap is not None:
             groups = with_old(groups, policy.log_probs(groups))
+        measures: dict[str, float] = {}
+        if teacher is not None:
+            groups, measures = distilled(teacher, groups, objective)
         rate = learning_rate(options.optimizer, step, options.steps)
-        metrics = []
+        losses = []
         for _ in range(options.epochs):
             for part in parts(groups, options.minibatches):
-                metrics.append(policy.forward_backward(part, objective))
-                update = policy.optimizer_step(rate)
-        return metrics, update
+                losses.append(policy.forward_backward(part, objective))
+                last = policy.optimizer_step(rate)
+        return Update(losses, last, measures)
 
     def _token_groups(self, experiment: Experiment, batch: Batch, objective: Objective, step: int) -> list[TokenGroup]:
         rewards = np.array([[item.reward.total for item in group] for group in batch.groups], dtype=np.float64)
         if self.options.permute_rewards:
             generator = np.random.default_rng(derive_seed(experiment.seed, "permute", step))
             rewards = generator.permuted(rewards, axis=1)
-        estimates = advantages(np, rewards, objective.advantage)
+        estimates = objective.reward * advantages(np, rewards, objective.advantage)
         groups = []
         for group, row in zip(batch.groups, estimates, strict=True):
             traces = [item.trajectory.tokens for item in group if item.trajectory.tokens is not None]
@@ -160,12 +211,12 @@ class GRPOStage:
         context: StageContext,
         step: int,
         batch: Batch,
-        losses: Sequence[LossMetrics],
-        update: StepMetrics,
+        update: Update,
         seconds: tuple[float, float],
     ) -> None:
         trajectories = [item.trajectory for item in batch.played]
         sampled = sum(trajectory.tokens.sampled for trajectory in trajectories if trajectory.tokens is not None)
+        losses, last = update.losses, update.last
         values = {name: float(np.mean([loss.values[name] for loss in losses])) for name in losses[0].values}
         context.emit(
             "step",
@@ -174,10 +225,11 @@ class GRPOStage:
             **reward_measures(batch.played),
             **trajectory_measures(trajectories, experiment.demonstrations),
             **values,
+            **update.measures,
             loss=float(np.mean([loss.loss for loss in losses])),
-            gradient_norm=update.gradient_norm,
-            clipped_gradient=update.clipped,
-            learning_rate=update.learning_rate,
+            gradient_norm=last.gradient_norm,
+            clipped_gradient=last.clipped,
+            learning_rate=last.learning_rate,
             flat_groups=batch.flat_groups / (len(batch.played) / self.options.group),
             rounds=batch.rounds,
             tokens_per_second=sampled / seconds[0],

@@ -1,4 +1,4 @@
-"""The stream of training problems: in the task's order, endlessly, and only those the teacher has shown."""
+"""The stream of training problems: in the task's order, endlessly; with a teacher, those it has shown."""
 
 from __future__ import annotations
 
@@ -21,15 +21,25 @@ class ProblemStream:
     `position` counts every problem looked at, kept or not, and is all there is to save for resuming.
 
     Args:
-        experiment: whose problems they are.
-        context: of the stage.
+        experiment: with the task and the teacher.
+        context: where demonstrations are written.
         position: where to go on.
         expected: how many problems will be taken, about.
+        shown: take only problems that the teacher, if there is one, has shown; else it is not asked.
     """
 
-    def __init__(self, experiment: Experiment, context: StageContext, *, position: int = 0, expected: int = 0) -> None:
+    def __init__(
+        self,
+        experiment: Experiment,
+        context: StageContext,
+        *,
+        position: int = 0,
+        expected: int = 0,
+        shown: bool = True,
+    ) -> None:
         self.position = position
         self._expected = min(max(FEWEST, expected), MOST)
+        self._asks = shown and experiment.teacher is not None
         self._experiment = experiment
         self._context = context
         self._known: list[Problem] = []
@@ -57,7 +67,7 @@ class ProblemStream:
         return found
 
     def _shown(self, problems: Sequence[Problem]) -> list[Problem]:
-        if self._experiment.teacher is None:
+        if not self._asks:
             return list(problems)
         shown = {found.problem_id for found in demonstrate(self._experiment, self._context, problems)}
         return [problem for problem in problems if problem.id in shown]

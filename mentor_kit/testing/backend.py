@@ -189,6 +189,47 @@ class BackendContract:
             found.append([metrics.loss, policy.optimizer_step(0.0).gradient_norm, *metrics.values.values()])
         assert found[0] == found[1]
 
+    # advantages of tokens
+
+    def test_one_advantage_for_all_tokens_is_the_same_for_each(self, policy_factory: PolicyFactory) -> None:
+        found = []
+        for each in (False, True):
+            policy = policy_factory(None)
+            policy.prepare(GENTLE)
+            groups = ragged_groups(policy.info.vocabulary)
+            if each:
+                groups = [changed(group, advantage=lambda c: c.advantage * np.ones_like(c.mask)) for group in groups]
+            metrics = policy.forward_backward(groups, Objective(preset="dapo"))
+            step = policy.optimizer_step(0.5)
+            found.append([metrics.loss, step.gradient_norm, *flat(policy.log_probs(groups))])
+        np.testing.assert_allclose(found[1], found[0], rtol=1e-4, atol=1e-5)
+
+    def test_an_advantage_of_single_tokens_moves_as_training_them_alone(self, policy_factory: PolicyFactory) -> None:
+        # an advantage of 0 is a mask of 0 under `rloo`, whose divisor is the number of sequences
+        found = []
+        for masked in (False, True):
+            policy = policy_factory(40)
+            policy.prepare(GENTLE)
+            groups = ragged_groups(policy.info.vocabulary)
+            chosen = [
+                changed(
+                    group, **({"mask": _first_of} if masked else {"advantage": lambda c: c.advantage * _first_of(c)})
+                )
+                for group in groups
+            ]
+            metrics = policy.forward_backward(chosen, Objective(preset="rloo"))
+            step = policy.optimizer_step(0.5)
+            found.append([metrics.loss, step.gradient_norm, *flat(policy.log_probs(groups))])
+        np.testing.assert_allclose(found[1], found[0], rtol=1e-4, atol=1e-5)
+
+    def test_a_policy_that_never_learns_reads_tokens(self, policy_factory: PolicyFactory, policy: Policy) -> None:
+        """As a teacher's does whose log-probabilities are distilled: without an optimizer, leaving all as it was."""
+        groups = ragged_groups(policy.info.vocabulary)
+        reader = policy_factory(None)
+        first = flat(reader.log_probs(groups))
+        np.testing.assert_allclose(first, flat(policy.log_probs(groups)), atol=TOLERANCE)
+        np.testing.assert_array_equal(flat(reader.log_probs(groups)), first)
+
     @pytest.mark.parametrize("preset", sorted(PRESETS))
     def test_an_update_makes_good_tokens_likelier(self, policy: Policy, preset: str) -> None:
         done = drive(policy.engine(), [request(f"{i}", [1, 2, 3], max_new_tokens=5) for i in range(2)])
@@ -362,6 +403,12 @@ class BackendContract:
             policy.forward_backward(bad, Objective(preset="rloo"))
         policy.optimizer_step(0.0)
         np.testing.assert_array_equal(flat(policy.log_probs(groups)), before)
+
+
+def _first_of(completion: TokenCompletion) -> NDArray[np.float32]:
+    """1 at a completion's first token, which is a trained one."""
+    first: NDArray[np.float32] = (np.arange(len(completion.mask)) == 0).astype(np.float32)
+    return first
 
 
 def _expected(oracle: Oracle, group: TokenGroup, completion: TokenCompletion) -> NDArray[np.float64]:

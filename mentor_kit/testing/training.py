@@ -24,7 +24,7 @@ from mentor_kit.losses import token_weights
 from mentor_kit.objective import PRESETS, Objective
 from mentor_kit.policy import OptimizerSpec, Policy, TokenCompletion, TokenGroup
 from mentor_kit.testing.backend import GENTLE, PolicyFactory
-from mentor_kit.testing.material import flat, ragged_groups
+from mentor_kit.testing.material import changed, flat, ragged_groups
 
 Floats64 = NDArray[np.float64]
 #: Groups, objective, optimizer and a learning rate for each step; all log-probabilities after the last, in a row.
@@ -44,13 +44,20 @@ class GradientContract:
     the change of each log-probability; dL/dlogp is written out here.
     """
 
-    @pytest.mark.parametrize("preset", sorted(PRESETS))
-    def test_gradients_are_those_of_finite_differences(self, policy_factory: PolicyFactory, preset: str) -> None:
+    @pytest.mark.parametrize(
+        ("preset", "by_token"),
+        [*((name, False) for name in sorted(PRESETS)), ("gspo", True), ("cispo", True), ("sod", True)],
+    )
+    def test_gradients_are_those_of_finite_differences(
+        self, policy_factory: PolicyFactory, preset: str, by_token: bool
+    ) -> None:
         objective = Objective(preset=preset)
         if objective.needs_reference:
             objective = Objective(preset=preset, kl=0.3)
         forward, backward = _away_from_its_reference(policy_factory), _away_from_its_reference(policy_factory)
         groups = _near(forward, ragged_groups(forward.info.vocabulary, temperature=0.8))
+        if by_token:
+            groups = _with_token_advantages(groups)
         slopes = _slopes(forward, groups, objective)
         forward.forward_backward(groups, objective)
         norm = forward.optimizer_step(0.0).gradient_norm
@@ -110,6 +117,12 @@ def _near(policy: Policy, groups: Sequence[TokenGroup], scale: float = 0.3) -> l
         )
         for group, rows in zip(groups, policy.log_probs(groups), strict=True)
     ]
+
+
+def _with_token_advantages(groups: Sequence[TokenGroup]) -> list[TokenGroup]:
+    """The groups with another advantage at every token, as distillation gives them."""
+    rng = np.random.default_rng(2)
+    return [changed(group, advantage=lambda c: rng.standard_normal(len(c.mask)).astype(np.float32)) for group in groups]
 
 
 def _slopes(policy: Policy, groups: Sequence[TokenGroup], objective: Objective) -> Floats64:

@@ -57,6 +57,10 @@ class ProblemTools:
         self.runner = runner
         self._own_process = own_process
 
+    def close(self) -> None:
+        """End the runner's processes."""
+        self.runner.close()
+
     def tools(self, problem: Problem) -> Sequence[Tool]:
         return tools_of(problem.extra.get(SCHEMAS) or ())
 

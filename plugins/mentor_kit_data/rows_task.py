@@ -16,6 +16,7 @@ from mentor_kit.hooks.registry import BuildContext
 from mentor_kit.record import Json
 from mentor_kit.short import one_or_several
 from mentor_kit.task import TRAIN, Problem, boxed_answer
+from mentor_kit.tool import Closes
 from mentor_kit.trajectory import Trajectory
 from mentor_kit_data.checking import Checker, Checking, checker, letter_of
 from mentor_kit_data.rows import BadRow, Row, read_rows
@@ -216,6 +217,11 @@ class RowsTask:
         self._whole_text = whole_text
 
     @property
+    def close(self) -> None:
+        """End the checker's worker, if it has one."""
+        if isinstance(self._checker, Closes):
+            self._checker.close()
+
     def splits(self) -> Sequence[str]:
         return tuple(self._problems)
 

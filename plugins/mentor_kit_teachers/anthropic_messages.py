@@ -46,7 +46,7 @@ class AnthropicMessages:
         # reasoning goes back with its signature, as the API demands
         return body | {"messages": [*body["messages"], {"role": "assistant", "content": _content(reply)}]}
 
-    def read(self, reply: Body) -> Reply:
+    def read(self, reply: Body, tools: Mapping[str, Tool] | None = None) -> Reply:
         blocks = _content(reply)
         words = [_text(block, "text") for block in blocks if block.get("type") == "text"]
         thoughts = [_text(block, "thinking") for block in blocks if block.get("type") == "thinking"]

@@ -1,4 +1,7 @@
-"""The teacher `local`: a model on any backend, played like a student that nobody trains."""
+"""The teacher `local`: a model on any backend, played like a student that nobody trains.
+
+It demonstrates; and where it has the student's tokens, it says how likely the student's own ones are (distillation).
+"""
 
 from __future__ import annotations
 
@@ -7,10 +10,12 @@ from dataclasses import dataclass, field
 from functools import cached_property
 
 from mentor_kit.actor import Scene
-from mentor_kit.chat import ChatFormat, load_chat_format
+from mentor_kit.chat import ChatFormat, ChatTokenizer, load_chat_format
+from mentor_kit.chat.tokenizer import unread_tokens
 from mentor_kit.demonstration import Demonstration, Teacher
+from mentor_kit.errors import DataError, UsageError
 from mentor_kit.hooks import BuildContext
-from mentor_kit.policy import Backend, Policy, StudentSpec, derive_seed
+from mentor_kit.policy import Backend, Floats, Policy, StudentSpec, TokenGroup, derive_seed
 from mentor_kit.record import Json
 from mentor_kit.rollout import EngineSampler, PolicyActor, Sampling, play
 from mentor_kit.task import Problem
@@ -60,6 +65,40 @@ class LocalTeacher:
         for _ in range(episodes):
             await self._round(everyone)
         return [shown.trajectory for attempts in everyone for shown in attempts.made if shown.trajectory is not None]
+
+    def check_tokens(self, tokenizer: ChatTokenizer) -> None:
+        """Refuse a student whose tokens the model does not read as the student writes them; it may know more.
+
+        Raises:
+            UsageError: a token of the student's is none of the model's, or has another id there.
+        """
+        own = self._format.tokenizer.vocabulary
+        unread = unread_tokens(tokenizer.vocabulary, own)
+        if unread:
+            first = unread[0]
+            there = f"is {own[first]} there" if first in own else "is none there"
+            raise UsageError(
+                f"the teacher {self.options.model!r} has another tokenizer than the student {tokenizer.name!r}: "
+                f"{len(unread):,} of {len(tokenizer.vocabulary):,} tokens differ, such as {first!r}, "
+                f"which is {tokenizer.vocabulary[first]} here and {there}",
+                hint="distil from a model of the student's family; one with other tokens can still demonstrate: "
+                "leave the objective's `distill` at 0",
+            )
+
+    def log_probs(self, groups: Sequence[TokenGroup]) -> list[list[Floats]]:
+        """The model's log-probabilities of the groups' tokens, at their temperature; 0.0 where the mask is 0.
+
+        Raises:
+            DataError: a dialogue is longer than the model's context.
+        """
+        longest = max((len(g.prompt_ids) + len(c.ids) for g in groups for c in g.completions), default=0)
+        if longest > self._policy.info.context:
+            raise DataError(
+                f"the teacher {self.options.model!r} cannot read a dialogue of {longest} tokens: "
+                f"its context has {self._policy.info.context}",
+                hint="lower `rollout.max_response_tokens`, or take a teacher with a longer context",
+            )
+        return self._policy.log_probs(groups)
 
     async def _round(self, wanted: Sequence[Attempts]) -> None:
         """One more attempt at each of the problems."""

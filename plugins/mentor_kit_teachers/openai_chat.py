@@ -12,6 +12,7 @@ from typing import Any
 from mentor_kit.actor import Reply
 from mentor_kit.chat import Parser
 from mentor_kit.chat.calls import call_of, valid_unicode
+from mentor_kit.chat.parsing import parse
 from mentor_kit.conversation import Message, ToolCall, assistant
 from mentor_kit.record import Json
 from mentor_kit.tool import Tool
@@ -59,16 +60,16 @@ class OpenAIChat:
             kept["tool_calls"] = [_with_id(call, index) for index, call in enumerate(kept["tool_calls"])]
         return body | {"messages": [*body["messages"], kept]}
 
-    def read(self, reply: Body) -> Reply:
+    def read(self, reply: Body, tools: Mapping[str, Tool] | None = None) -> Reply:
         message = _message(reply)
         finish = reply["choices"][0].get("finish_reason")
-        said = self._words(message)
+        said = self._words(message, tools)
         return Reply(said, finish="length" if finish == "length" else "stop")
 
-    def _words(self, message: dict[str, Json]) -> Message:
+    def _words(self, message: dict[str, Json], tools: Mapping[str, Tool] | None) -> Message:
         content = _text(message.get("content"))
         if self.parser is not None and not message.get("tool_calls"):
-            return self.parser.parse(content)
+            return parse(self.parser, content, tools)
         reasoning = next((_text(message[key]) for key in _REASONING if message.get(key)), "")
         if not reasoning and content.lstrip().startswith(_THINK) and _END_THINK in content:
             # a server that leaves a model's tags to its clients

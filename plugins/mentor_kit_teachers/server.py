@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 
@@ -15,7 +15,7 @@ from mentor_kit.policy import derive_seed
 from mentor_kit.record import Json
 from mentor_kit.rollout import judge, play
 from mentor_kit.task import Problem, Task
-from mentor_kit.tool import Toolbox, announced
+from mentor_kit.tool import Tool, Toolbox, announced
 from mentor_kit.trajectory import TokenTrace, Trajectory
 from mentor_kit_teachers.answers import Answers, Usage, content_hash
 from mentor_kit_teachers.collection import Attempts, Tally, fall_back
@@ -53,7 +53,8 @@ class ServerTeacher:
 
     def account(self) -> dict[str, Json]:
         """What was asked and what it cost, for the stage's summary."""
-        return self.tally.account() | self.spending.account()
+        in_all = self.answers.spent(self.identity).cost
+        return self.tally.account() | self.spending.account() | {"cost_in_all": round(in_all, 6)}
 
     async def demonstrate(self, problems: Sequence[Problem]) -> AsyncIterator[Demonstration]:
         """Raises, once what is under way has been received and kept: `GaveUp`, `SpendingLimit`, `TeacherError`.
@@ -203,15 +204,16 @@ class ServerActor:
     """Of all its turns, paid for now or earlier."""
 
     def start(self, scene: Scene) -> ServerSpeaker:
-        return ServerSpeaker(self, self.wire.opening(announced(scene.tools)))
+        return ServerSpeaker(self, self.wire.opening(announced(scene.tools)), scene.tools)
 
 
 class ServerSpeaker:
     """One episode of a server. The dialogue is kept as the server's API has it: its own words go back as they came."""
 
-    def __init__(self, actor: ServerActor, body: Body) -> None:
+    def __init__(self, actor: ServerActor, body: Body, tools: Mapping[str, Tool]) -> None:
         self._actor = actor
         self._body = body
+        self._tools = tools
 
     async def respond(self, messages: Sequence[Message]) -> Reply:
         actor = self._actor
@@ -224,7 +226,7 @@ class ServerSpeaker:
             raise
         actor.usage += answer.usage
         self._body = actor.wire.said(self._body, answer.reply)
-        return actor.wire.read(answer.reply)
+        return actor.wire.read(answer.reply, self._tools)
 
     def trace(self) -> TokenTrace | None:
         return None

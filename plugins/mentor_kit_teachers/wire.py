@@ -49,8 +49,8 @@ class Wire(Protocol):
         """The request after the server's own answer, which goes back as it came."""
         ...
 
-    def read(self, reply: Body) -> Reply:
-        """What an answer says.
+    def read(self, reply: Body, tools: Mapping[str, Tool] | None = None) -> Reply:
+        """What an answer says; the tools are for calls that are read out of its words.
 
         Raises:
             BadReply: it is none.

@@ -90,6 +90,10 @@ class IsolatedTools:
         self._tools = tuple(tools)
         self._own_process = own_process
 
+    def close(self) -> None:
+        """End the runner's processes."""
+        self.runner.close()
+
     def tools(self, problem: Problem) -> Sequence[Tool]:
         return self._tools
 

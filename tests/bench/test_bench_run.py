@@ -32,6 +32,14 @@ def test_where_a_step_goes() -> None:
     assert found.peak_memory is not None
 
 
+@pytest.mark.parametrize("key", ["teacher", "train.0.teacher"])
+def test_a_teacher_that_is_distilled_from_has_its_share(key: str) -> None:
+    distils = [f"{key}={{use: local, with: {{model: tiny-student}}}}", "train.0.objective={preset: opd}"]
+    (stage,) = api.bench("quickstart", overrides=[*SMALL, *distils], steps=1).stages
+    assert stage.split["teacher"] > 0
+    assert sum(stage.split.values()) == pytest.approx(stage.seconds, rel=1e-6)
+
+
 def test_for_programs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     monkeypatch.chdir(tmp_path)
     settings = [part for setting in SMALL for part in ("--set", setting)]

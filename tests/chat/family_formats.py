@@ -1,18 +1,23 @@
 """Chat formats with the families' real templates, read from the installed package `trl`.
 
-No package carries Mistral's, DeepSeek V3.1's and Phi-4-mini's: those below are written to the published formats, for
-the dialogues that tests lead. Where only a template is at hand, a tokenizer of bytes gets its marks as special tokens.
+No installed package carries Mistral's, DeepSeek V3.1's and Phi-4-mini's: those below are written to the published
+formats, for the dialogues that tests lead. Where only a template is at hand, a tokenizer of bytes gets its marks as
+special tokens.
+
+Slow checks take the families' own tokenizers, and Mistral's own templates, where a package has them (`own_tokenizers`).
 """
 
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass, field
+from copy import copy
+from dataclasses import dataclass, field, replace
 from functools import cache
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
+import own_tokenizers
 from chat_tokenizers import HERMES, make_tokenizer
 
 from mentor_kit.chat import ChatFormat, TransformersTokenizer
@@ -128,10 +133,17 @@ class Sample:
     """Whether a turn may have several calls."""
     words: bool = True
     """Whether a turn may have words beside its calls."""
+    tokenizer: str = ""
+    """The family's own one, of `own_tokenizers.NAMES`; empty for a tokenizer of bytes."""
+
+    @property
+    def kind(self) -> str:
+        """The template and its variables."""
+        return "-".join([self.template, *(f"{key}={value}" for key, value in self.variables.items())])
 
     @property
     def name(self) -> str:
-        return "-".join([self.template, *(f"{key}={value}" for key, value in self.variables.items())])
+        return f"{self.kind}@{self.tokenizer}" if self.tokenizer else self.kind
 
 
 SAMPLES = [
@@ -163,11 +175,32 @@ SAMPLES = [
     Sample("phi_4_mini", "phi-4"),
     Sample("gptoss", "harmony", several=False, words=False),
 ]
+#: Which templates each of the families' own tokenizers goes with.
+OWN_TOKENIZERS = {
+    "qwen3": ("qwen2_5", "qwen3", "qwen3_instruct_2507", "qwen3_vl"),
+    "qwen3_6": ("qwen3_5_think", "qwen3_5_nothink", "qwen3_6"),
+    "llama3_1": ("llama3_1", "llama3_2"),
+    "gptoss": ("gptoss",),
+    "deepseek_v3": ("deepseek_v3_1",),
+}
+#: Slow, since packages have to be downloaded: own tokenizers, and Mistral's own templates.
+OWN = [
+    *(
+        replace(sample, tokenizer=tokenizer)
+        for tokenizer, templates in OWN_TOKENIZERS.items()
+        for sample in SAMPLES
+        if sample.template in templates
+    ),
+    *(Sample(name, "mistral", words=False, tokenizer=name) for name in own_tokenizers.MISTRAL),
+    *(Sample(name, "mistral", words=False) for name in own_tokenizers.TEMPLATES if name not in own_tokenizers.MISTRAL),
+]
 
 
 def template_text(name: str) -> str:
     if name in WRITTEN:
         return WRITTEN[name]
+    if name in own_tokenizers.TEMPLATES:
+        return own_tokenizers.template(name)
     spec = find_spec("trl")
     assert spec is not None
     assert spec.origin is not None
@@ -176,7 +209,13 @@ def template_text(name: str) -> str:
 
 @cache
 def format_of(sample_name: str) -> ChatFormat:
-    sample = next(found for found in SAMPLES if found.name == sample_name)
+    sample = next(found for found in [*SAMPLES, *OWN] if found.name == sample_name)
+    if sample.tokenizer:
+        tokenizer = copy(
+            own_tokenizers.load(sample.tokenizer)
+        )  # with a template of its own, and one vocabulary for all
+        tokenizer.chat_template = template_text(sample.template)
+        return ChatFormat(TransformersTokenizer(tokenizer, name=sample.name, variables=sample.variables))
     return make(sample.template, sample.variables)
 
 

@@ -7,18 +7,21 @@ import json
 import re
 import time
 from collections.abc import Mapping
+from copy import copy
 from itertools import chain, pairwise
 from pathlib import Path
 from typing import Any
 
+import own_tokenizers
 import pytest
-from family_formats import SAMPLES, Sample, format_of, make
+from family_formats import OWN, SAMPLES, Sample, format_of, make, template_text
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from mentor_kit.chat import ChatFormat, TransformersTokenizer
 from mentor_kit.chat.families import Family, add
 from mentor_kit.chat.families import families as known_families
-from mentor_kit.chat.parsing import HermesParser
+from mentor_kit.chat.parsing import HermesParser, parse
 from mentor_kit.conversation import (
     CallState,
     Message,
@@ -34,9 +37,21 @@ from mentor_kit.errors import ChatError, PluginError
 from mentor_kit.rollout import cut_by_characters, run_call
 from mentor_kit.tool import FunctionTools, Tool
 
-IDS = [sample.name for sample in SAMPLES]
+#: All of them, and in slow checks with the families' own tokenizers.
+EVERY = [
+    *(pytest.param(sample, id=sample.name) for sample in SAMPLES),
+    *(pytest.param(sample, id=sample.name, marks=pytest.mark.slow) for sample in OWN),
+]
 #: One template for each way of writing calls.
 KINDS = {sample.family: sample for sample in reversed(SAMPLES)}
+#: The same, and in slow checks one for each of the families' own tokenizers.
+KINDS_AND_OWN = [
+    *(pytest.param(sample, id=kind) for kind, sample in KINDS.items()),
+    *(
+        pytest.param(sample, id=sample.name, marks=pytest.mark.slow)
+        for sample in {sample.tokenizer: sample for sample in OWN if sample.tokenizer}.values()
+    ),
+]
 
 
 def divide(a: float, b: float) -> float:
@@ -62,7 +77,7 @@ def note(text: str, tags: list[str]) -> str:
 TOOLS = {"divide": Tool.from_function(divide), "note": Tool.from_function(note)}
 
 
-@pytest.mark.parametrize("sample", SAMPLES, ids=IDS)
+@pytest.mark.parametrize("sample", EVERY)
 def test_the_parser_is_found_by_the_template_alone(sample: Sample):
     family = next(found for found in known_families() if found.name == sample.family)
     chat = format_of(sample.name)
@@ -116,6 +131,7 @@ CHANGING_AT_ONCE = {
 }
 #: Those that do so when the user speaks again, above all by leaving out reasoning, or by moving the tools down.
 CHANGING_LATER = {"qwen3_5_think", "qwen3_5_nothink", "qwen3_6", "qwen3_6-enable_thinking=False", "gptoss"}
+CHANGING_LATER |= {*own_tokenizers.TEMPLATES} - {"mistral_v13_tekken"}
 
 
 def keeps(sample: Sample, end: int) -> bool:
@@ -136,13 +152,13 @@ def pieces(sample: Sample) -> list[list[int]]:
     ]
 
 
-@pytest.mark.parametrize("sample", SAMPLES, ids=IDS)
+@pytest.mark.parametrize("sample", EVERY)
 def test_deltas_make_the_whole_where_the_template_keeps_what_was_said(sample: Sample):
     chat = format_of(sample.name)
     made = pieces(sample)
     assert made[0] == chat.tokenizer.encode(whole(sample, FORMS[:2], prompt=True))
-    assert keeps(sample, 4) == (sample.name not in CHANGING_AT_ONCE)
-    assert keeps(sample, 6) == (sample.name not in CHANGING_AT_ONCE | CHANGING_LATER)
+    assert keeps(sample, 4) == (sample.kind not in CHANGING_AT_ONCE)
+    assert keeps(sample, 6) == (sample.kind not in CHANGING_AT_ONCE | CHANGING_LATER)
     if keeps(sample, 4):
         assert chat.tokenizer.decode([*chain(*made[:3])]) == whole(sample, FORMS[:4], prompt=True)
     if keeps(sample, 6):
@@ -153,7 +169,7 @@ def test_deltas_make_the_whole_where_the_template_keeps_what_was_said(sample: Sa
             assert ids == chat.tokenizer.encode(whole(sample, FORMS, prompt=True))
 
 
-@pytest.mark.parametrize("sample", SAMPLES, ids=IDS)
+@pytest.mark.parametrize("sample", EVERY)
 def test_turns_are_read_back(sample: Sample):
     chat = format_of(sample.name)
     one = call("divide", a=1.5, b=-2)
@@ -194,7 +210,7 @@ JSON = st.recursive(
 QUICK = settings(max_examples=15, deadline=None, suppress_health_check=list(HealthCheck))
 
 
-@pytest.mark.parametrize("sample", KINDS.values(), ids=KINDS)
+@pytest.mark.parametrize("sample", KINDS_AND_OWN)
 def test_arguments_may_be_called_as_words_of_some_grammar_are(sample: Sample):
     chat = format_of(sample.name)
     values = {"from": 1, "as": "two words", "class": 3.5, "None": 4}
@@ -202,7 +218,7 @@ def test_arguments_may_be_called_as_words_of_some_grammar_are(sample: Sample):
     assert (heard.name, heard.arguments) == ("travel", values)
 
 
-@pytest.mark.parametrize("sample", KINDS.values(), ids=KINDS)
+@pytest.mark.parametrize("sample", KINDS_AND_OWN)
 def test_simple_calls_are_always_read_back(sample: Sample):
     chat = format_of(sample.name)
 
@@ -215,7 +231,7 @@ def test_simple_calls_are_always_read_back(sample: Sample):
     check()
 
 
-@pytest.mark.parametrize("sample", KINDS.values(), ids=KINDS)
+@pytest.mark.parametrize("sample", KINDS_AND_OWN)
 def test_any_call_is_read_back_or_refused(sample: Sample):
     chat = format_of(sample.name)
 
@@ -229,6 +245,61 @@ def test_any_call_is_read_back_or_refused(sample: Sample):
         (heard,) = chat.parse(ids).tool_calls
         # as text, so that 1, 1.0 and True differ
         assert (heard.name, json.dumps(heard.arguments, sort_keys=True)) == (name, json.dumps(values, sort_keys=True))
+
+    check()
+
+
+#: Bare words of the two XML families, a schema, and what the schema says that they are.
+BARE = [
+    ("75001", {"type": "string"}, "75001"),
+    ("75001", {"type": "integer"}, 75001),
+    ("75001", {}, 75001),
+    ("75001", None, 75001),
+    ("true", {"type": "string"}, "true"),
+    ("true", {"type": ["string", "boolean"]}, True),
+    ("null", {"anyOf": [{"type": "string"}, {"type": "null"}]}, None),
+    ("1.50", {"anyOf": [{"type": "string"}, {"type": "null"}]}, "1.50"),
+    ("1.0", {"type": ["string", "integer"]}, 1.0),
+    ("2", {"enum": ["1", "2"]}, "2"),
+    ("2", {"enum": ["one", 2]}, 2),
+    ("[1, 2]", {"type": "string"}, "[1, 2]"),
+    ("[1, 2]", {"type": "array"}, [1, 2]),
+    ("two", {"type": "integer"}, "two"),
+    ('"quoted"', {"type": "string"}, '"quoted"'),
+    ("7", {"type": 5, "anyOf": 3}, 7),
+    ("7", {"type": [{}, "string"]}, "7"),
+]
+
+
+@pytest.mark.parametrize("family", ["function-xml", "key-value-xml"])
+@pytest.mark.parametrize(("words", "schema", "value"), BARE)
+def test_a_bare_value_is_what_its_schema_says(family: str, words: str, schema: Any, value: Any):
+    parser: Any = next(found for found in known_families() if found.name == family).parser(False)
+    text = WRITTEN[family].replace("divide", "find")
+    for before, after in (("\n1\n", f"\n{words}\n"), (">1<", f">{words}<")):
+        text = text.replace(before, after)
+    properties = {} if schema is None else {"a": schema}
+    tool = Tool.declared("find", "Find.", {"type": "object", "properties": properties})
+    (made,) = parser.parse_with_tools(text, {"find": tool}).tool_calls
+    assert json.dumps(made.arguments) == json.dumps({"a": value, "b": 2})
+    (plain,) = parser.parse(text).tool_calls
+    assert json.dumps(plain.arguments) == json.dumps(
+        {"a": words if words in ("two", '"quoted"') else json.loads(words), "b": 2}
+    )
+
+
+@pytest.mark.parametrize("sample", [KINDS["function-xml"], KINDS["key-value-xml"]], ids=lambda sample: sample.family)
+def test_texts_that_look_like_numbers_can_be_said_where_the_schema_wants_texts(sample: Sample):
+    chat = format_of(sample.name)
+
+    @QUICK
+    @given(st.integers().map(str) | st.sampled_from(["true", "null", "1e5", "[]", "{}"]), WORDS)
+    def check(text: str, tag: str) -> None:
+        turn = assistant(calls=[call("note", text=text, tags=[tag])])
+        with pytest.raises(ChatError, match="tool calls changed"):
+            chat.render_turn(turn)
+        (heard,) = chat.parse(chat.render_turn(turn, TOOLS), TOOLS).tool_calls
+        assert heard.arguments == {"text": text, "tags": [tag]}
 
     check()
 
@@ -324,7 +395,7 @@ def meet_anything(sample: Sample, examples: int) -> set[CallState]:
     @settings(max_examples=examples, deadline=None, database=None, suppress_health_check=list(HealthCheck))
     @given(outputs(sample))
     def check(text: str) -> None:
-        message = parser.parse(text)
+        message = parse(parser, text, TOOLS)
         for made in message.tool_calls:
             assert made.state in (CallState.PARSED, CallState.MALFORMED)
             ran, told = asyncio.run(run_call(made, TOOLS, Session(), max_result_tokens=50, cut=cut_by_characters))
@@ -347,6 +418,25 @@ def test_whatever_a_model_writes(sample: Sample):
 def test_ten_thousand_outputs(sample: Sample):
     # a valid call is run, and never stays valid
     assert meet_anything(sample, 10_000) == set(CallState) - {CallState.VALID}
+
+
+@pytest.mark.slow
+def test_gemma_3_with_its_own_tokenizer_speaks_without_tools():
+    """Its added tokens are line breaks and tags, too: none of them ends a turn."""
+    tokenizer = copy(own_tokenizers.load("gemma3"))
+    tokenizer.chat_template = template_text("gemma3")
+    chat = ChatFormat(TransformersTokenizer(tokenizer, name="gemma3"))
+    assert [chat.tokenizer.decode([token]) for token in sorted(chat.stop_ids)] == ["<end_of_turn>"]
+    forms = [{"role": "user", "content": "One."}, {"role": "assistant", "content": "Two.\n\nThree."}]
+    forms.append({"role": "user", "content": "Four."})
+    made = [
+        *chat.open([user("One.")], {}),
+        *chat.render_turn(assistant("Two.\n\nThree.")),
+        *chat.between([user("Four.")], tools={}),
+    ]
+    assert made == tokenizer.apply_chat_template(forms, add_generation_prompt=True, tokenize=True, return_dict=False)
+    with pytest.raises(ChatError, match="does not show tools"):
+        chat.open([user("One.")], TOOLS)
 
 
 @pytest.mark.parametrize("template", ["gemma3", "phi3_5", "deepseekv3", "llama3"])

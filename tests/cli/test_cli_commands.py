@@ -265,13 +265,19 @@ def test_doctor_says_what_is_missing_and_how_to_get_it(mentorkit: Call, monkeypa
     import importlib.metadata
 
     real = importlib.metadata.version
+    missing = {"mcp"}
 
     def version(name: str) -> str:
-        if name == "peft":
+        if name in missing:
             raise importlib.metadata.PackageNotFoundError(name)
         return real(name)
 
     monkeypatch.setattr(importlib.metadata, "version", version)
+    code, said, _ = mentorkit("doctor")
+    assert code == 0  # only recipes with MCP tools need it
+    assert "ok   mcp: not installed; pip install 'mentor-kit[mcp]'" in said
+    assert "transformers" in said
+    missing.add("peft")
     code, said, _ = mentorkit("doctor")
     assert code == ExitCode.MISSING
     assert "MISS peft: not installed; pip install 'mentor-kit[torch]'" in said

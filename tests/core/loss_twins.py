@@ -117,6 +117,19 @@ def cispo(case: Case, high: float = 4.0) -> float:
     return -total / case.token_count
 
 
+def opd(case: Case) -> float:
+    """Lu (2025): importance sampling without clipping, a mean over all tokens."""
+    total = sum(
+        math.exp(case.now[i][t] - case.old[i][t]) * case.advantages[i] for i in case.rows for t in case.tokens(i)
+    )
+    return -total / case.token_count
+
+
+def sod(case: Case) -> float:
+    """arXiv 2605.07725 with the settings of its authors' script: DAPO's clip and mean over all tokens."""
+    return dapo(case)
+
+
 def sft(case: Case) -> float:
     return -sum(case.now[i][t] for i in case.rows for t in case.tokens(i)) / case.token_count
 
@@ -141,5 +154,7 @@ TWINS: dict[str, Callable[[Case], float]] = {
     "gspo": gspo,
     "cispo": cispo,
     "sft": sft,
+    "opd": opd,
+    "sod": sod,
     "importance": importance_grpo,
 }

@@ -23,6 +23,8 @@ OBJECTIVES = {
     "gspo": Objective(preset="gspo"),
     "cispo": Objective(preset="cispo"),
     "sft": Objective(preset="sft"),
+    "opd": Objective(preset="opd"),
+    "sod": Objective(preset="sod"),
     "importance": Objective(preset="grpo", kl=0.0, importance_cap=1.05),
 }
 
@@ -125,6 +127,10 @@ BY_HAND = {
     "cispo": (Objective(preset="cispo"), 2 * LN2 / 3),
     # the cap 1.28 in place of 1.5: (1.28 + 1 - .5) ln 1/2 / 3
     "cispo, capped": (Objective(preset="cispo", clip_high=0.28), 1.78 * LN2 / 3),
+    # no bounds: (1.5 + .5 - .5) / 3 tokens
+    "opd": (Objective(preset="opd"), -0.5),
+    # clip-higher: (1.28 + .5 - .8) / 3 tokens
+    "sod": (Objective(preset="sod"), -0.98 / 3),
     # (ln 2 + 2 ln 2 + ln 2) / 3
     "sft": (Objective(preset="sft"), 4 * LN2 / 3),
 }

@@ -22,6 +22,10 @@ def test_the_papers_settings() -> None:
     assert (grpo.clip_low, grpo.clip_high, grpo.kl, grpo.kl_estimator) == (0.2, 0.2, 0.001, "k3")
     assert (gspo.ratio, gspo.clip_low, gspo.clip_high) == ("sequence", 3e-4, 4e-4)
     assert (cispo.surrogate, cispo.clip_low, cispo.aggregation) == ("capped", None, "token")
+    opd, sod = Objective(preset="opd"), Objective(preset="sod")
+    assert (opd.reward, opd.distill, opd.step_weights, opd.clip_low, opd.clip_high) == (0.0, 1.0, "equal", None, None)
+    assert (sod.reward, sod.distill, sod.step_weights, sod.step_cap, sod.clip_high) == (1.0, 1.0, "sod", 1.2, 0.28)
+    assert (opd.needs_reward, opd.distills, sod.needs_reward, grpo.distills) == (False, True, True, False)
     assert not Objective(preset="dr-grpo").needs_reference
     assert grpo.needs_reference
 
@@ -32,6 +36,12 @@ def test_the_papers_settings() -> None:
         ({"preset": "dapoo"}, r"no objective is called 'dapoo' \(did you mean 'dapo'\?\)"),
         ({"preset": "cispo", "clip_high": None}, "the capped surrogate needs clip_high"),
         ({"preset": "sft", "importance_cap": 2.0}, "importance_cap has no meaning"),
+        ({"preset": "sft", "distill": 1.0}, "distill has no meaning"),
+        ({"reward": 0.0}, "reward and distill are both 0"),
+        ({"preset": "opd", "distill": 0.0}, "reward and distill are both 0"),
+        ({"step_weights": "sod"}, "step_weights are of the distillation"),
+        ({"preset": "sod", "step_cap": 0.9}, "greater than or equal to 1"),
+        ({"preset": "sod", "distill": -1.0}, "greater than or equal to 0"),
         ({"kl": -1.0}, "greater than or equal to 0"),
         ({"clip": 0.2}, "Extra inputs"),
     ],

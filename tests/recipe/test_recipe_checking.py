@@ -201,8 +201,46 @@ def test_rewards_are_expanded(here: Path) -> None:
 
 
 def test_grpo_needs_a_reward(here: Path) -> None:
-    with pytest.raises(RecipeError, match=r"quickstart.yaml:\d+:\d+: train: the stage `grpo` needs a reward"):
+    with pytest.raises(RecipeError, match=r"quickstart.yaml:\d+:\d+: train.0.use: the stage `grpo` needs a reward"):
         load_checked("quickstart", ["reward=null"], default_registry())
+
+
+def test_distillation_needs_a_teacher_and_alone_no_reward() -> None:
+    alone = ["reward=null", "teacher=null", "train.0.objective={preset: opd}"]
+    local = "train.0.teacher={use: local, with: {model: tiny-student}}"
+    load_checked("quickstart", [*alone, local], default_registry())
+    load_checked("quickstart", [*alone, "teacher={use: local, with: {model: tiny-student}}"], default_registry())
+    with pytest.raises(RecipeError, match=r"train.0.use: the objective of the stage `grpo` distils, and there is no"):
+        load_checked("quickstart", alone, default_registry())
+    with pytest.raises(RecipeError, match=r"train.0.use: the stage `grpo` needs a reward"):
+        load_checked("quickstart", ["reward=null", local, "train.0.objective={preset: sod}"], default_registry())
+    with pytest.raises(RecipeError, match=r"no teacher is called 'locla' \(did you mean 'local'\?\)"):
+        load_checked("quickstart", [*alone, "train.0.teacher=locla"], default_registry())
+    with pytest.raises(RecipeError, match="the objective does not distil"):
+        load_checked("quickstart", [local], default_registry())
+
+
+@pytest.mark.parametrize(
+    ("backend", "format", "adapter", "fault"),
+    [
+        ("torch", "mlx", True, "the backend 'torch' does not export 'mlx'; there are transformers, adapter"),
+        ("torch", "adaptor", True, r"does not export 'adaptor' \(did you mean 'adapter'\?\)"),
+        ("torch", "adapter", False, "'adapter' needs an adapter"),
+        ("torch", "adapter", True, ""),
+        ("mlx", "mlx", False, ""),
+        ("mlx", "mlx-adapter", False, "'mlx-adapter' needs an adapter"),
+    ],
+)
+def test_exports_that_the_backend_does_not_write_are_refused(
+    backend: str, format: str, adapter: bool, fault: str
+) -> None:
+    settings = [f"backend={backend}", f"train=[{{use: export, with: {{format: {format}}}}}]"]
+    settings += ["student.adapter=lora"] if adapter else []
+    if not fault:
+        load_checked("quickstart", settings, default_registry())
+        return
+    with pytest.raises(RecipeError, match=rf"train.0.with.format: .*{fault}"):
+        load_checked("quickstart", settings, default_registry())
 
 
 @pytest.mark.parametrize("name", recipe_names())

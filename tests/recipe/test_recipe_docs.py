@@ -1,4 +1,4 @@
-"""docs/recipes.md names every key; its examples, and those of teachers and families, are right."""
+"""docs/recipes.md names every key; its examples, and those of teachers, families and objectives, are right."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from pydantic import BaseModel
 from recipe_helpers import write
 
 from mentor_kit.hooks import default_registry
+from mentor_kit.objective import PRESETS, Objective
 from mentor_kit.recipe.checking import expand_reward, load_checked
 from mentor_kit.recipe.model import CheckpointPlan, LoraOptions, Recipe, Rollout, Student
 from mentor_kit.slot import GateSpec, RewardSpec, TermSpec
@@ -17,7 +18,9 @@ from mentor_kit.stages.evaluate import EvaluationPlan, SplitPlan
 
 DOCS = Path(__file__).parents[2] / "docs"
 TEXT = (DOCS / "recipes.md").read_text(encoding="utf-8")
-PAGES = TEXT + "".join((DOCS / name).read_text(encoding="utf-8") for name in ("teachers.md", "families.md"))
+PAGES = TEXT + "".join(
+    (DOCS / name).read_text(encoding="utf-8") for name in ("teachers.md", "families.md", "objectives.md")
+)
 EXAMPLES = re.findall(r"```yaml\n(.*?)```", PAGES, flags=re.DOTALL)
 MODELS = (Recipe, Student, LoraOptions, Rollout, EvaluationPlan, SplitPlan)
 MODELS += (CheckpointPlan, RewardSpec, GateSpec, TermSpec)
@@ -34,6 +37,12 @@ def test_every_key_is_explained(model: type[BaseModel]) -> None:
 def test_every_option_of_a_stage_is_explained(stage: str) -> None:
     for name in default_registry().parts("stages")[stage].options.model_fields:
         assert f"`{name}`" in TEXT, name
+
+
+def test_every_objective_is_explained() -> None:
+    text = (DOCS / "objectives.md").read_text(encoding="utf-8")
+    for name in (*PRESETS, *(name for name in Objective.model_fields if name != "preset")):
+        assert f"`{name}`" in text, name
 
 
 @pytest.mark.parametrize("number", range(len(EXAMPLES)))

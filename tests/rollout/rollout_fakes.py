@@ -54,12 +54,12 @@ class ToyFormat:
             ids += [MARKERS[message.role], *encode(message.content), END]
         return [*ids, ASSISTANT]
 
-    def parse(self, ids: Sequence[int]) -> Message:
+    def parse(self, ids: Sequence[int], tools: Mapping[str, Tool] | None = None) -> Message:
         lines = decode(ids).split("\n")
         words = "\n".join(line for line in lines if not line.startswith("!"))
         return assistant(words, calls=[_call(line) for line in lines if line.startswith("!")])
 
-    def render_turn(self, message: Message) -> list[int]:
+    def render_turn(self, message: Message, tools: Mapping[str, Tool] | None = None) -> list[int]:
         calls = [f"!{call.name} {json.dumps(call.arguments)}" for call in message.tool_calls]
         return [*encode("\n".join([*([message.content] if message.content else []), *calls])), END]
 

@@ -54,20 +54,24 @@ def test_parts_merge_to_the_whole_with_its_gradients(way: str) -> None:
         torch.testing.assert_close(both.double(), inputs[index].grad, atol=1e-5, rtol=1e-5)
 
 
-def test_masked_parts(way: str) -> None:
-    query, key, value = states(2, 4, 1, 8, seed=0), states(2, 4, 6, 8, seed=1), states(2, 4, 6, 8, seed=2)
-    allowed = torch.tensor([[True, False, True, False, False, False], [True] * 6]).reshape(2, 1, 1, 6)
-    out, lse = kernels.attend_masked(query, key, value, 0.5, allowed)
-    expected, expected_lse = whole(query, key, value, allowed, 0.5)
-    torch.testing.assert_close(out.double(), expected, atol=1e-5, rtol=1e-5)
-    torch.testing.assert_close(lse.double(), expected_lse, atol=1e-5, rtol=1e-5)
+@pytest.mark.parametrize("heads", [4, 2])
+def test_a_bias_hides_keys_also_from_the_gradient(way: str, heads: int) -> None:
+    query, grad = states(2, 4, 3, 8, seed=0), states(2, 4, 3, 8, seed=3)
+    key, value = states(2, heads, 6, 8, seed=1), states(2, heads, 6, 8, seed=2)
+    allowed = (
+        torch.tensor([[True, False, True, False, False, False], [True] * 6]).reshape(2, 1, 1, 6).repeat(1, 1, 3, 1)
+    )
+    allowed[1, 0, 0, 4:] = False
+    inputs = [x.double().requires_grad_() for x in (query, key, value)]
+    # each head of keys is looked at by the query heads that stand next to each other
+    repeated = [x.repeat_interleave(4 // heads, dim=1) for x in inputs[1:]]
+    expected, expected_lse = whole(inputs[0], *repeated, allowed, 0.5)
+    expected.backward(grad.double())
 
-
-def test_query_heads_by_the_key_they_look_at() -> None:
-    values = states(1, 6, 5, 2, seed=0)
-    grouped = kernels.by_group(values, 2)
-    assert grouped.shape == (3, 2, 5, 2)
-    # query heads 0, 1, 2 look at key 0
-    assert torch.equal(grouped[2, 0], values[0, 2])
-    assert torch.equal(grouped[0, 1], values[0, 3])
-    assert torch.equal(kernels.ungrouped(grouped), values)
+    bias = kernels.bias_of(allowed, query.dtype)
+    merged = kernels.attend(query, key, value, 0.5, bias=bias)
+    torch.testing.assert_close(merged[0].double(), expected.detach(), atol=1e-5, rtol=1e-5)
+    torch.testing.assert_close(merged[1].double(), expected_lse.detach(), atol=1e-5, rtol=1e-5)
+    found = kernels.gradients(grad, query, key, value, merged, 0.5, bias=bias)
+    for one, given in zip(found, inputs, strict=True):
+        torch.testing.assert_close(one.double(), given.grad, atol=1e-5, rtol=1e-5)

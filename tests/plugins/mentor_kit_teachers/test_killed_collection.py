@@ -9,6 +9,7 @@ import signal
 import sqlite3
 import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
 
@@ -95,6 +96,88 @@ def test_killed_and_resumed(tmp_path, kills, count):
     assert set(final) == set(server.answered)
     assert [sum(found[0] for found in final.values()), sum(found[1] for found in final.values())] == server.tokens
     assert sum(found[2] for found in final.values()) == pytest.approx(sum(server.tokens) / 1e6)
+
+
+class Watched:
+    """Looks at a run's demonstrations and at the file of answers again and again: they are valid whenever one looks."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.looks = 0
+        self.faults: list[str] = []
+        self._over = threading.Event()
+        self._thread = threading.Thread(target=self._watch)
+
+    def __enter__(self) -> Watched:
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._over.set()
+        self._thread.join()
+
+    def _watch(self) -> None:
+        while not self._over.wait(0.05):
+            try:
+                for path in self.folder.glob("runs/*/*/demonstrations.jsonl"):
+                    written = path.read_bytes()
+                    lines = written[: written.rfind(b"\n") + 1].splitlines()
+                    assert all(json.loads(line)["provenance"]["source"] for line in lines)
+                kept(self.folder)
+                self.looks += 1
+            except Exception as error:  # noqa: BLE001 (told at the end)
+                self.faults.append(f"{type(error).__name__}: {error}")
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(1800)
+def test_a_run_is_killed_at_twenty_moments_and_resumed(tmp_path):
+    """Through the command line: also while it starts, loads, and writes demonstrations batch by batch."""
+    chance = random.Random(5)
+    server = ChatServer(lambda question, results, times: (rf"\boxed{{{len(question)}}}", None))
+    server.delay = 0.02
+    stage = "train: [{use: collect, with: {problems: 150, batch: 8, keep: all}}]\nevaluate: {at_end: false}\n"
+    (tmp_path / "asked.yaml").write_text(RECIPE.format(url=server.url) + stage)
+
+    def begin() -> subprocess.Popen[str]:
+        there = any((tmp_path / "runs" / "asked").glob("*/recipe.yaml"))
+        command = [sys.executable, "-m", "mentor_kit.cli", "run", "asked.yaml", *(["--resume"] if there else [])]
+        environment = {**os.environ, "TEACHER_KEY": KEY, "OMP_NUM_THREADS": "1"}
+        return subprocess.Popen(command, cwd=tmp_path, stdout=subprocess.PIPE, text=True, env=environment)
+
+    with serving(server), Watched(tmp_path) as watched:
+        for number in range(20):
+            before, asked = kept(tmp_path), len(server.asked)
+            process = begin()
+            if number % 4:  # at work, else at any moment from its start on
+                enough = len(server.answered) + chance.randint(1, 20)
+                while len(server.answered) < enough and process.poll() is None:
+                    time.sleep(0.002)
+            time.sleep(chance.uniform(0.0, 0.1 if number % 4 else 4.0))
+            process.send_signal(signal.SIGKILL)
+            process.wait()
+            time.sleep(0.1)  # the server finishes what it was asked
+            assert not set(before) & set(server.asked[asked:])
+        before, asked = kept(tmp_path), len(server.asked)
+        assert 0 < len(before) < 300
+        process = begin()
+        out, _ = process.communicate()
+    assert process.returncode == 0
+    assert not set(before) & set(server.asked[asked:])
+    assert watched.looks > 100
+    assert watched.faults == []
+    (run,) = (tmp_path / "runs" / "asked").iterdir()
+    shown = [json.loads(line) for line in (run / "demonstrations.jsonl").read_text().splitlines()]
+    wanted = [f"train-0-{number}" for number in range(150)]
+    assert [*dict.fromkeys(demonstration["problem_id"] for demonstration in shown)] == wanted
+    # every attempt once, none lost: those of a problem end with a right one, or are two
+    attempts = [(demonstration["problem_id"], demonstration["provenance"]["attempt"]) for demonstration in shown]
+    assert len(set(attempts)) == len(attempts)
+    bill = sum(server.tokens) / 1000
+    (line,) = [line for line in out.splitlines() if line.startswith("collected:")]
+    assert float(line.rpartition("cost_in_all ")[2]) == pytest.approx(bill)
+    assert sum(found[2] for found in kept(tmp_path).values()) == pytest.approx(bill)
+    assert sum(demonstration["provenance"]["cost"] for demonstration in shown) == pytest.approx(bill)
 
 
 def test_the_command_line_collects_says_what_it_took_and_never_shows_the_key(tmp_path):

@@ -2,16 +2,23 @@
 
 from __future__ import annotations
 
+import json
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+sys.path.append(str(Path(__file__).parents[2] / "stages"))
+sys.path.append(str(Path(__file__).parents[2] / "rollout"))
 from mentor_kit_tools.functions import IsolatedTools, tools_of
 from mentor_kit_tools.limits import Limits
 from mentor_kit_tools.runner import Runner
+from stage_fakes import ListContext, RecordingPolicy, experiment
 
 from mentor_kit.actor import EpisodeLimits, Reply, Scene
 from mentor_kit.conversation import CallState, Message, ToolCall, assistant, call
+from mentor_kit.policy import SampleRequest
 from mentor_kit.rollout import play, run_async
+from mentor_kit.stages.grpo import GRPOOptions, GRPOStage
 from mentor_kit.task import TRAIN, Problem
 from mentor_kit.tool import Toolbox
 from mentor_kit.trajectory import Trajectory
@@ -65,7 +72,8 @@ class Successor:
         return answer == problem.answer
 
 
-def test_each_bad_call_is_a_failed_call_and_the_good_ones_are_unharmed() -> None:
+def toolbox_of_bad_and_good() -> Toolbox:
+    """The tools of `isolated_tools.py`; the one that hangs is not waited for as long as the others."""
     setup = {"module": "isolated_tools.py", "functions": [], "folder": str(HERE)}
     patient = Limits(seconds=120.0, memory_mb=256, output_kb=64)
     brief = patient.model_copy(update={"seconds": 2.0})
@@ -73,14 +81,17 @@ def test_each_bad_call_is_a_failed_call_and_the_good_ones_are_unharmed() -> None
     tools = tools_of(runners[0].catalogue)
     hang = [tool for tool in tools if tool.name == "hang"]
     others = [tool for tool in tools if tool.name != "hang"]
-    toolbox = Toolbox([IsolatedTools(runners[0], hang), IsolatedTools(runners[1], others)])
+    return Toolbox([IsolatedTools(runners[0], hang), IsolatedTools(runners[1], others)])
+
+
+def test_each_bad_call_is_a_failed_call_and_the_good_ones_are_unharmed() -> None:
+    toolbox = toolbox_of_bad_and_good()
     scenes = []
     for name in (*BAD, *map(str, range(12))):
         problem = Problem(id=name, question="?", answer=str(int(name) + 1) if name.isdigit() else "")
         scenes.append(Scene(id=name, problem=problem, tools=toolbox.tools(problem), seed=0))
     played = run_async(play(CallThenTell(), scenes, task=Successor(), toolbox=toolbox, limits=EpisodeLimits()))
-    for runner in runners:
-        runner.close()
+    toolbox.close()
     for trajectory in played:
         (made,) = trajectory.calls
         if trajectory.id in BAD:
@@ -89,3 +100,37 @@ def test_each_bad_call_is_a_failed_call_and_the_good_ones_are_unharmed() -> None
         else:
             assert made.state is CallState.EXECUTED
             assert trajectory.correct
+
+
+def test_a_step_of_grpo_ends_with_all_of_them_in_its_batch() -> None:
+    """The stage itself, over a student that says what it is told; what is trained on is what the good tools gave."""
+    names = list(BAD)
+
+    def speak(request: SampleRequest, version: int) -> str:
+        episode, _, turn = request.id.partition("/")
+        number = int(episode.removeprefix("p").partition("#")[0])
+        if turn != "0":
+            return "5"
+        made = BAD[names[number]][0] if number < len(names) else call("add", a=number, b=1)
+        return f"!{made.name} {json.dumps(made.arguments)}"
+
+    toolbox = toolbox_of_bad_and_good()
+    policy = RecordingPolicy(speak)
+    limits = EpisodeLimits(max_turn_tokens=40, max_response_tokens=400)
+    context = ListContext(policy)
+    options = {"steps": 1, "problems": 8, "group": 2, "optimizer": {"lr": 0.1}, "objective": {"kl": 0.0}}
+    GRPOStage(GRPOOptions.model_validate(options)).run(experiment(policy, toolbox=toolbox, limits=limits), context)
+    toolbox.close()
+    assert policy.version == 1  # the step ended, with its update
+    ((groups, _),) = policy.of("forward_backward")
+    assert sum(len(group.completions) for group in groups) == 16
+    for scored in context.rollouts[1]:
+        number = int(scored.trajectory.problem_id.removeprefix("p"))
+        (made,) = scored.trajectory.calls
+        told = [message.content for message in scored.trajectory.messages if message.role == "tool"]
+        if number < len(names):
+            reason = BAD[names[number]][1]
+            assert (made.state, made.error, told) == (CallState.FAILED, reason, [f"error: {reason}"])
+        else:
+            assert (made.state, told) == (CallState.EXECUTED, [str(number + 1)])
+        assert scored.trajectory.final_text == "5"

@@ -1,0 +1,125 @@
+"""On-policy distillation in a stage: a teacher reads what the student sampled, and every token's advantage follows.
+
+    token groups ──teacher──> its log-probabilities ──objective──> the same groups, an advantage for each token
+
+The arithmetic is in `mentor_kit.distillation`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Protocol, runtime_checkable
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mentor_kit.chat.tokenizer import ChatTokenizer
+from mentor_kit.demonstration import Teacher
+from mentor_kit.distillation import distillation, step_weights
+from mentor_kit.errors import DataError, UsageError
+from mentor_kit.objective import Objective
+from mentor_kit.policy import Floats, TokenCompletion, TokenGroup
+from mentor_kit.slot import Slot
+from mentor_kit.stages.experiment import Experiment
+
+
+@runtime_checkable
+class TokenTeacher(Teacher, Protocol):
+    """A teacher that can say how likely each of a student's tokens is to it: a model with the student's tokens."""
+
+    def check_tokens(self, tokenizer: ChatTokenizer) -> None:
+        """Refuse a student whose tokens are not the teacher's; loads no weights.
+
+        Raises:
+            UsageError: a token of the student's is none of the teacher's, or has another id there.
+        """
+        ...
+
+    def log_probs(self, groups: Sequence[TokenGroup]) -> list[list[Floats]]:
+        """The teacher's log-probabilities of every completion's tokens, as `Policy.log_probs` gives a policy's.
+
+        At the groups' temperature, of the full distribution; 0.0 where the mask is 0.
+        """
+        ...
+
+
+def token_teacher(experiment: Experiment, slot: Slot | None) -> TokenTeacher:
+    """The teacher to distil from: the slot's, or else the recipe's; its tokens are the student's.
+
+    Raises:
+        UsageError: there is no teacher, it gives no log-probabilities, or it has other tokens.
+    """
+    teacher = experiment.teacher_of(slot)
+    if not isinstance(teacher, TokenTeacher):
+        raise UsageError(
+            f"the teacher {teacher.name!r} gives no log-probabilities of the student's tokens to distil from",
+            hint="name a model with the student's tokenizer in the stage: `teacher: {use: local, with: {model: …}}`; "
+            "or set the objective's `distill` to 0",
+        )
+    teacher.check_tokens(experiment.format.tokenizer)
+    return teacher
+
+
+def distilled(
+    teacher: TokenTeacher, groups: Sequence[TokenGroup], objective: Objective
+) -> tuple[list[TokenGroup], dict[str, float]]:
+    """The groups with an advantage for each token: what they had, and the teacher's part; and what to log.
+
+    Logged are means over the trained tokens: `teacher_kl` of log p_student - log p_teacher, a sample estimate of the
+    reverse KL divergence, and `step_weight` where there are SOD's.
+
+    Raises:
+        DataError: the teacher gave log-probabilities that are not finite.
+    """
+    found = [
+        [_Row.of(completion, read) for completion, read in zip(group.completions, rows, strict=True)]
+        for group, rows in zip(groups, teacher.log_probs(groups), strict=True)
+    ]
+    if not all(np.isfinite(row.teacher).all() for rows in found for row in rows):
+        raise DataError(
+            f"the teacher {teacher.name!r} gave log-probabilities that are not finite",
+            hint="load it in a wider type: `backend: {use: torch, with: {dtype: float32}}` among its options",
+        )
+    changed = [
+        replace(group, completions=tuple(row.distilled(objective) for row in rows))
+        for group, rows in zip(groups, found, strict=True)
+    ]
+    return changed, _measures([row for rows in found for row in rows], objective)
+
+
+@dataclass(frozen=True)
+class _Row:
+    """A completion of n tokens as student and teacher see it; arrays have shape (1, n), and are 0 where the mask is."""
+
+    completion: TokenCompletion
+    student: NDArray[np.float64]
+    """Before this round of updates."""
+    teacher: NDArray[np.float64]
+    mask: NDArray[np.float64]
+
+    @staticmethod
+    def of(completion: TokenCompletion, read: Floats) -> _Row:
+        old = completion.log_probs if completion.old_log_probs is None else completion.old_log_probs
+        mask = np.asarray(completion.mask, dtype=np.float64)[None]
+        student, teacher = (np.where(mask > 0, np.asarray(array, dtype=np.float64), 0.0) for array in (old, read))
+        return _Row(completion, student, teacher, mask)
+
+    def distilled(self, objective: Objective) -> TokenCompletion:
+        """The completion with the teacher's part in its advantages."""
+        gain = distillation(np, objective, self.student, self.teacher, self.mask)[0]
+        advantage = self.completion.advantage * self.mask[0] + gain
+        return replace(self.completion, advantage=advantage.astype(np.float32))
+
+    def weights(self, objective: Objective) -> NDArray[np.float64]:
+        """SOD's, of every token."""
+        found: NDArray[np.float64] = step_weights(np, self.student, self.teacher, self.mask, objective.step_cap)
+        return found
+
+
+def _measures(rows: Sequence[_Row], objective: Objective) -> dict[str, float]:
+    tokens = max(sum(row.mask.sum() for row in rows), 1.0)
+    found = {"teacher_kl": sum(((row.student - row.teacher) * row.mask).sum() for row in rows) / tokens}
+    if objective.step_weights == "sod":
+        found["step_weight"] = sum(row.weights(objective).sum() for row in rows) / tokens
+    return {name: float(value) for name, value in found.items()}

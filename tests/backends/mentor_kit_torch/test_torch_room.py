@@ -1,0 +1,88 @@
+"""The memory of keys and values: kept within its limit, waited for, and refused where it could never be."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from mentor_kit_torch.cache import SlotCache
+from mentor_kit_torch.room import Room
+from torch_students import load, write_student
+
+from mentor_kit.errors import BackendError
+from mentor_kit.testing.material import drive, request
+
+#: Two layers, keys and values, two heads of 8 numbers of four bytes.
+POSITION = 2 * 2 * 2 * 8 * 4
+ROW = 128 * POSITION
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_student(tmp_path_factory.mktemp("student"))
+
+
+def held(cache: SlotCache) -> int:
+    return sum(layer.keys.nbytes + layer.values.nbytes for layer in cache.layers if layer.is_initialized)
+
+
+class Watched:
+    """An engine that remembers the most bytes its caches held."""
+
+    def __init__(self, engine: Any) -> None:
+        self.engine, self.most = engine, 0
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.engine, name)
+
+    def step(self) -> Any:
+        done = self.engine.step()
+        self.most = max(self.most, held(self.engine._cache))
+        return done
+
+
+def test_positions_come_in_blocks() -> None:
+    room = Room(limit=3 * 128 * 10, position=10)
+    assert room.fits(3, 128)
+    assert room.fits(1, 384)
+    assert not room.fits(2, 129)
+    assert not room.fits(3, 100, beginning=1)
+    assert Room(limit=None, position=10).fits(10**6, 10**6)
+
+
+def test_sequences_that_find_no_room_wait(folder: Path) -> None:
+    requests = [request(f"{i}", [1 + i, 2, 3], temperature=0.9, max_new_tokens=3 + i, seed=i) for i in range(7)]
+    free = drive(load(folder).engine(), requests)
+    engine = Watched(load(folder, cache=2 * ROW / 2**30).engine())
+    bound = drive(engine, requests)
+    assert {name: one.ids for name, one in bound.items()} == {name: one.ids for name, one in free.items()}
+    assert engine.most == 2 * ROW
+
+
+@given(st.data())
+@settings(max_examples=30, deadline=None)
+def test_any_dialogues_stay_within_the_limit(folder: Path, data: st.DataObject) -> None:
+    rows = data.draw(st.integers(1, 3))
+    engine, free = Watched(load(folder, cache=rows * ROW / 2**30).engine()), load(folder).engine()
+    contexts = {f"s{i}": list(data.draw(st.lists(st.integers(1, 90), min_size=1, max_size=20))) for i in range(5)}
+    for turn in range(3):
+        speaking = data.draw(st.sets(st.sampled_from(sorted(contexts)), min_size=1))
+        requests = [
+            request(f"{s}.{turn}", contexts[s], session=s, temperature=0.0, max_new_tokens=data.draw(st.integers(1, 8)))
+            for s in sorted(speaking)
+        ]
+        done, expected = drive(engine, requests), drive(free, requests)
+        for one in requests:
+            assert done[one.id].ids == expected[one.id].ids
+            contexts[one.session] += [*done[one.id].ids, 5]
+    assert engine.most <= rows * ROW
+
+
+def test_a_sequence_that_could_never_have_room_is_refused(folder: Path) -> None:
+    engine = load(folder, cache=ROW / 2 / 2**30).engine()
+    with pytest.raises(BackendError, match=r"up to 14 tokens needs .* `backend.cache` allows"):
+        engine.submit(request("a", [1, 2, 3], max_new_tokens=10))
+    assert not engine.busy

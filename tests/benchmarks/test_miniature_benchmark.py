@@ -1,0 +1,45 @@
+"""What `make miniature` would run: recipes and settings are right, and the arms that distil get the trained model."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import pytest
+
+from mentor_kit.hooks import default_registry
+from mentor_kit.recipe.checking import load_checked
+
+sys.path.append(str(Path(__file__).parents[2] / "benchmarks"))
+miniature = pytest.importorskip("miniature", reason="the benchmarks are not there")
+
+
+def test_every_arm_of_every_world_is_run_and_compared(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    made: list[tuple[str, ...]] = []
+
+    def pretend(*arguments: str, stdout: object = None) -> None:
+        made.append(arguments)
+        if arguments[0] == "run":
+            folder = Path(arguments[arguments.index("--output") + 1])
+            (folder / arguments[1].replace("/", "-") / "id" / "student").mkdir(parents=True)
+
+    monkeypatch.setattr(miniature, "_mentorkit", pretend)
+    monkeypatch.setattr(sys, "argv", ["miniature.py", "--output", str(tmp_path), "--seeds", "2", "--workers", "1"])
+    miniature.main()
+    runs = [arguments for arguments in made if arguments[0] == "run"]
+    assert runs[0][1] == "miniature/teacher"
+    assert len(runs) == 1 + 2 * 8 * 2
+    teacher = tmp_path / "teacher" / "miniature-teacher" / "id" / "student"
+    for _, recipe, *rest in runs:
+        settings = [rest[place + 1] for place, word in enumerate(rest) if word == "--set"]
+        loaded = load_checked(recipe, settings, default_registry())
+        (stage,) = loaded.recipe.train
+        asked = stage.options.get("teacher")
+        assert (asked is not None) == recipe.endswith(("/distill", "/mentor-sod"))
+        if asked is not None:
+            assert asked["with"]["model"] == str(teacher)
+    compared = [arguments for arguments in made if arguments[0] == "compare"]
+    assert [len([word for word in arguments if word.endswith("/id")]) for arguments in compared] == [16, 16]
+    made.clear()
+    miniature.main()  # nothing is run twice
+    assert [arguments[0] for arguments in made] == ["compare", "compare"]

@@ -1,0 +1,69 @@
+"""What tools and task hold is let go of when a run ends, however it ends."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+import mentor_kit.api
+from mentor_kit.errors import MentorKitError
+
+TOOL = '''
+def add(a: float, b: float) -> float:
+    """Add.
+
+    Args:
+        a: one.
+        b: two.
+    """
+    return a + b
+'''
+RECIPE = """
+extends: quickstart
+name: closing
+tools: [{use: python, with: {module: sums.py, workers: 1, limits: {seconds: 60, start_seconds: 120}}}]
+train: [{use: export}]
+evaluate: {at_start: false, at_end: false}
+checkpoints: {best: null}
+"""
+
+
+def children() -> set[int]:
+    """The processes that this one has started and that still run."""
+    found = set()
+    for status in Path("/proc").glob("[0-9]*/stat"):
+        try:
+            fields = status.read_text().rpartition(")")[2].split()
+        except OSError:
+            continue
+        if fields[1] == str(os.getpid()) and fields[0] != "Z":
+            found.add(int(status.parent.name))
+    return found
+
+
+@pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="processes are looked up in /proc")
+@pytest.mark.parametrize("settings", [[], ["student.model=no-such-model"]], ids=["done", "failed"])
+def test_no_worker_outlives_its_run(tmp_path: Path, settings: list[str]) -> None:
+    (tmp_path / "sums.py").write_text(TOOL)
+    recipe = tmp_path / "recipe.yaml"
+    recipe.write_text(RECIPE)
+    before = children()
+    seen: set[int] = set()
+    real = mentor_kit.api.assemble_parts
+
+    def watched(*arguments):  # type: ignore[no-untyped-def]
+        parts = real(*arguments)
+        seen.update(children() - before)
+        return parts
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(mentor_kit.api, "assemble_parts", watched)
+        if settings:
+            with pytest.raises(MentorKitError, match="no-such-model"):
+                mentor_kit.run(recipe, overrides=settings, output=tmp_path / "runs")
+        else:
+            mentor_kit.run(recipe, output=tmp_path / "runs")
+    assert seen  # the tools' worker was there
+    assert not seen & children()

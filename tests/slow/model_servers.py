@@ -1,0 +1,77 @@
+"""Real servers of models on this machine: `transformers serve` and `mlx_lm.server`, each in a process of its own."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import socket
+import subprocess
+import sys
+import time
+import urllib.request
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+TINY = Path(__file__).parents[2] / "plugins" / "mentor_kit_math" / "students" / "tiny"
+KINDS = ("transformers", "mlx")
+
+
+class ModelServer:
+    """A server with OpenAI's chat completions for one model's folder."""
+
+    def __init__(self, kind: str, model: Path) -> None:
+        with socket.socket() as free:
+            free.bind(("127.0.0.1", 0))
+            self.server_address = free.getsockname()
+        self.model = model
+        place = ["--host", "127.0.0.1", "--port", str(self.server_address[1])]
+        command = {
+            "transformers": [
+                *(str(Path(sys.executable).parent / "transformers"), "serve", str(model), "--device", "cpu"),
+                *place,
+            ],
+            "mlx": [sys.executable, "-m", "mlx_lm", "server", "--model", str(model), *place],
+        }
+        self.process = subprocess.Popen(
+            command[kind],
+            env={**os.environ, "HF_HUB_OFFLINE": "1"},
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+        )
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self.server_address[1]}"
+
+    def wait(self) -> None:
+        deadline = time.monotonic() + 240
+        while time.monotonic() < deadline and self.process.poll() is None:
+            try:
+                with urllib.request.urlopen(f"{self.url}/health", timeout=5):
+                    return
+            except OSError:
+                time.sleep(0.5)
+        raise TimeoutError(f"{self.process.args} did not start")
+
+
+@contextmanager
+def model_server(kind: str, model: Path) -> Iterator[ModelServer]:
+    """The server, once it answers; it ends with the block."""
+    made = ModelServer(kind, model)
+    try:
+        made.wait()
+        yield made
+    finally:
+        made.process.terminate()
+        made.process.wait()
+
+
+def tiny_teacher(folder: Path) -> Path:
+    """The tiny student as a model that draws its words, which `transformers serve` does if the folder says so."""
+    target = folder / "teacher"
+    shutil.copytree(TINY, target)
+    settings = target / "generation_config.json"
+    settings.write_text(json.dumps({**json.loads(settings.read_text()), "do_sample": True}))
+    return target
