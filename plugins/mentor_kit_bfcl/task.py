@@ -33,6 +33,11 @@ class BfclTask:
         self._options = options
         self._problems = {name: problems.read(name, dots=options.dots) for name in options.categories}
 
+    def close(self) -> None:
+        """End the worker that judges conversations, if there is one."""
+        if "_runner" in self.__dict__:
+            self._runner.close()
+
     @property
     def splits(self) -> Sequence[str]:
         # there is nothing to train on: it is a benchmark

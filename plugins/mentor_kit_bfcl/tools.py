@@ -30,6 +30,10 @@ class BfclTools:
         except ToolError as error:
             raise PluginError(f"tools bfcl: no worker can be started: {error}") from None
 
+    def close(self) -> None:
+        """End the workers."""
+        self.runner.close()
+
     def tools(self, problem: Problem) -> Sequence[Tool]:
         held_back = problem.extra.get("held_back") or ()
         return [

@@ -28,6 +28,7 @@ from mentor_kit.errors import DataError, did_you_mean
 from mentor_kit.hooks.registry import BuildContext
 from mentor_kit.record import Json
 from mentor_kit.task import TRAIN, Problem, boxed_answer
+from mentor_kit.tool import Closes
 from mentor_kit.trajectory import Trajectory
 from mentor_kit_data.checking import Check, Checker, checker
 from mentor_kit_data.rows import BadRow, Row, read_rows
@@ -178,6 +179,12 @@ class BenchmarksTask:
     def __init__(self, problems: Mapping[str, Sequence[Problem]], checkers: Mapping[str, Checker]) -> None:
         self._problems = problems
         self._checkers = checkers
+
+    def close(self) -> None:
+        """End the checkers' workers, where they have one."""
+        for checker in self._checkers.values():
+            if isinstance(checker, Closes):
+                checker.close()
 
     @property
     def splits(self) -> Sequence[str]:

@@ -216,12 +216,12 @@ class RowsTask:
         self._checker = check
         self._whole_text = whole_text
 
-    @property
     def close(self) -> None:
         """End the checker's worker, if it has one."""
         if isinstance(self._checker, Closes):
             self._checker.close()
 
+    @property
     def splits(self) -> Sequence[str]:
         return tuple(self._problems)
 
