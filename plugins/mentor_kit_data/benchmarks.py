@@ -182,9 +182,9 @@ class BenchmarksTask:
 
     def close(self) -> None:
         """End the checkers' workers, where they have one."""
-        for checker in self._checkers.values():
-            if isinstance(checker, Closes):
-                checker.close()
+        for one in self._checkers.values():
+            if isinstance(one, Closes):
+                one.close()
 
     @property
     def splits(self) -> Sequence[str]:
