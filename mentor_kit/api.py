@@ -9,7 +9,7 @@ run.student            # a folder that transformers loads
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
@@ -21,24 +21,26 @@ from mentor_kit.bench import Bench
 from mentor_kit.bench import bench as measure
 from mentor_kit.demonstration import Demonstrations
 from mentor_kit.errors import ExitCode, UsageError
+from mentor_kit.evaluating import (
+    OWN_TEACHER,
+    evaluation_stage,
+    find_checkpoint,
+    kept,
+    only_evaluates,
+    with_actor,
+    with_checkpoint,
+    with_own_teacher,
+)
 from mentor_kit.hooks.registry import Registry, default_registry
-from mentor_kit.recipe.assembly import Parts, assemble, assemble_parts, build_stages, serve
+from mentor_kit.recipe.assembly import Parts, assemble, assemble_parts, assemble_without_student, build_stages, serve
 from mentor_kit.recipe.checking import check_recipe, load_checked
 from mentor_kit.recipe.loading import LoadedRecipe, dump_recipe, recipe_as_data
 from mentor_kit.recipe.model import Recipe
 from mentor_kit.recipe.plan import Plan
 from mentor_kit.recipe.plan import plan as make_plan
-from mentor_kit.runs import (
-    Checkpoint,
-    Checkpoints,
-    Keep,
-    RecordOptions,
-    Run,
-    RunFolder,
-    RunRecorder,
-    StopSignal,
-    Watchers,
-)
+from mentor_kit.record import Json
+from mentor_kit.report.parquet import write_outcomes
+from mentor_kit.runs import RecordOptions, Run, RunFolder, RunRecorder, StopSignal, Watchers
 from mentor_kit.runs.collector import settled_garbage
 from mentor_kit.runs.files import write_folder
 from mentor_kit.slot import Slot
@@ -102,24 +104,41 @@ def evaluate(
     *,
     overrides: Sequence[str] = (),
     on: Sequence[SplitPlan] = (),
+    changes: Mapping[str, Json] | None = None,
+    trained: str | Path | Run | None = None,
+    checkpoint: str = "last",
+    actor: str | None = None,
     output: Path = RUNS,
     watchers: Watchers | None = None,
     registry: Registry | None = None,
 ) -> Run:
-    """Evaluate a recipe's student as it is: a run whose only stage is `evaluate`.
+    """Evaluate a recipe's student as it is, or somebody else on its task: a run whose only stage is `evaluate`.
 
     Args:
-        recipe: as for `run`; set `student.model` to a run's `student` folder to evaluate that one.
-        overrides: as for `run`.
+        recipe: as for `run`; set `student.model` to a folder or hub id to evaluate that one.
+        overrides: as for `run`; `evaluate.actor.…` are the options of `actor`.
         on: the splits; the recipe's own if left out.
+        changes: fields of `SplitPlan` to change in all of them, such as `{"samples": 8}`.
+        trained: a run, as for `resume`, whose student is evaluated.
+        checkpoint: which of that run's: `last`, `best`, or the name of a folder under `checkpoints/`.
+        actor: a teacher that plays in the student's place, such as `openai`; `teacher` is the recipe's own.
         output: as for `run`.
         watchers: as for `run`.
         registry: as for `run`.
+
+    Raises:
+        UsageError: what was asked for does not go together, or there is no such checkpoint.
     """
     registry = registry or default_registry()
-    stage = Slot(use="evaluate", options={"on": [plan.model_dump() for plan in on]} if on else {})
-    loaded = _with_stage(check(recipe, overrides=overrides, registry=registry), stage)
-    return run(loaded, output=output, watchers=watchers, registry=registry)
+    loaded = check(recipe, overrides=with_actor(overrides, actor), registry=registry)
+    if trained is not None:
+        loaded = with_checkpoint(loaded, _run(trained, output), checkpoint, registry)
+    if actor == OWN_TEACHER:
+        loaded = with_own_teacher(loaded)
+    stage = evaluation_stage(loaded.recipe, on, changes or {})
+    done = run(_with_stage(loaded, stage), output=output, watchers=watchers, registry=registry)
+    write_outcomes(done)
+    return done
 
 
 def collect(
@@ -164,10 +183,10 @@ def export(
     registry = registry or default_registry()
     if target.exists() and any(target.iterdir()):
         raise UsageError(f"{target} exists already and is not empty", hint="give another --output")
-    folder = _run(run, output).folder
-    loaded = check(folder.recipe, registry=registry)
+    done = _run(run, output)
+    loaded = check(done.folder.recipe, registry=registry)
     _serve(loaded, registry)
-    found = _checkpoint(folder, record_options(loaded.recipe), checkpoint)
+    found = find_checkpoint(done, loaded.recipe, checkpoint)
     with closing(assemble_parts(loaded, registry)) as parts:
         experiment = assemble(loaded, registry, parts)
         experiment.policy.restore(found.policy)
@@ -244,9 +263,7 @@ def audit(
 
 def record_options(recipe: Recipe) -> RecordOptions:
     """How much of a run its recipe wants kept."""
-    wanted = recipe.checkpoints
-    keep = Keep(last=wanted.keep_last, metric=wanted.best or "", mode=wanted.mode)
-    return RecordOptions(checkpoint_every=wanted.every, keep=keep)
+    return RecordOptions(checkpoint_every=recipe.checkpoints.every, keep=kept(recipe))
 
 
 def _carry_on(loaded: LoadedRecipe, folder: RunFolder, registry: Registry, watchers: Watchers | None) -> Run:
@@ -264,7 +281,8 @@ def _run_stages(
     trackers = [registry.build("trackers", slot, parts.context) for slot in recipe.trackers]
     watching = replace(watchers or Watchers(), plugins=registry.plugins, trackers=trackers)
     with StopSignal() as stop, RunRecorder(folder, record_options(recipe), watching, stop) as recorder:
-        experiment = assemble(loaded, registry, parts)
+        alone = recipe.evaluate.actor is not None and only_evaluates(recipe)
+        experiment = assemble_without_student(loaded, registry, parts) if alone else assemble(loaded, registry, parts)
         recorder.start(experiment.policy, recipe_as_data(loaded), [key for key, _ in stages])
         experiment.demonstrations = Demonstrations(recorder.read_demonstrations())
         for key, stage in stages:
@@ -274,7 +292,8 @@ def _run_stages(
             for index, (key, stage) in enumerate(stages):
                 if not recorder.is_done(key):
                     stage.run(experiment, recorder.context(key, is_first=index == 0))
-        folder.write_folder("student", lambda target: experiment.export(target, "transformers"))
+        if not only_evaluates(recipe):
+            folder.write_folder("student", lambda target: experiment.export(target, "transformers"))
 
 
 def _serve(loaded: LoadedRecipe, registry: Registry) -> None:
@@ -294,13 +313,3 @@ def _run(run: str | Path | Run, output: Path) -> Run:
 def _with_stage(loaded: LoadedRecipe, stage: Slot) -> LoadedRecipe:
     """The recipe with one stage in place of its own."""
     return replace(loaded, recipe=loaded.recipe.model_copy(update={"train": (stage,)}))
-
-
-def _checkpoint(folder: RunFolder, options: RecordOptions, name: str) -> Checkpoint:
-    checkpoints = Checkpoints(folder.checkpoints, options.keep)
-    named = {"last": checkpoints.latest, "best": checkpoints.best}
-    found = named[name]() if name in named else next((c for c in checkpoints.all() if c.path.name == name), None)
-    if found is None:
-        known = ", ".join(["last", "best", *(checkpoint.path.name for checkpoint in checkpoints.all())])
-        raise UsageError(f"{folder.path} has no checkpoint {name!r}", hint=f"there are: {known}")
-    return found

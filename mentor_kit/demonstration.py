@@ -57,6 +57,15 @@ class Teacher(Protocol):
 
 
 @runtime_checkable
+class Plays(Protocol):
+    """A teacher that can be evaluated as a student is: it plays what it is asked for, and all of it counts."""
+
+    async def play(self, problems: Sequence[Problem], episodes: int) -> list[Trajectory]:
+        """`episodes` trajectories for each problem, right or wrong, those of a problem next to each other."""
+        ...
+
+
+@runtime_checkable
 class Accounts(Protocol):
     """A teacher that says what its demonstrations took."""
 

@@ -31,8 +31,14 @@ class StageContext(Protocol):
         """Keep a step's trajectories with their rewards."""
         ...
 
-    def write_evaluation(self, name: str, report: Mapping[str, Json], scored: Sequence[Scored]) -> None:
-        """Keep an evaluation's report and trajectories."""
+    def write_evaluation(
+        self,
+        name: str,
+        report: Mapping[str, Json],
+        scored: Sequence[Scored],
+        outcomes: Sequence[Mapping[str, Json]] = (),
+    ) -> None:
+        """Keep an evaluation's report, its trajectories, and a flat row for each of them."""
         ...
 
     def write_demonstrations(self, demonstrations: Sequence[Demonstration]) -> None:

@@ -1,4 +1,4 @@
-"""The few statistics that evaluations and reports share: 95 % intervals, and how alike two uses of tools are.
+"""The few statistics that evaluations and reports share: 95 % intervals, pass@k, paired tests, similarity of tool use.
 
 Nothing here knows of runs or trajectories: numbers in, numbers out.
 """
@@ -62,6 +62,73 @@ def mean_interval(values: Sequence[float], *, bounds: Interval = (0.0, 1.0)) -> 
     mean, deviation = mean_and_deviation(values)
     half = t_quantile(len(values) - 1) * deviation / math.sqrt(len(values))
     return max(low, mean - half), min(high, mean + half)
+
+
+def clustered_interval(values: Sequence[float], clusters: Sequence[str], *, bounds: Interval = (0.0, 1.0)) -> Interval:
+    """A 95 % interval of a mean of observations that hang together in clusters, such as samples of one problem.
+
+    The cluster-robust standard error (Liang and Zeger, Biometrika 73, 1986; for evaluations Miller, arXiv 2411.00640,
+    section 2.2) with its correction G / (G - 1), and Student's quantile with G - 1 degrees of freedom for G clusters:
+
+        SE² = G / (G - 1) · Σ_g (Σ_{i in g} (v_i - mean))² / n²
+
+    With clusters of one size this is `mean_interval` of the clusters' means.
+
+    Args:
+        values: observations.
+        clusters: the cluster of each; clusters are independent of each other.
+        bounds: as for `mean_interval`; fewer than two clusters have this whole range.
+    """
+    if len(values) != len(clusters):
+        raise ValueError(f"{len(values)} values in {len(clusters)} clusters")
+    low, high = bounds
+    groups = len(set(clusters))
+    if groups < 2:
+        return low, high
+    mean = math.fsum(values) / len(values)
+    sums: dict[str, list[float]] = {}
+    for value, cluster in zip(values, clusters, strict=True):
+        sums.setdefault(cluster, []).append(value - mean)
+    spread = math.fsum(math.fsum(deviations) ** 2 for deviations in sums.values())
+    error = math.sqrt(groups / (groups - 1) * spread) / len(values)
+    half = t_quantile(groups - 1) * error
+    return max(low, mean - half), min(high, mean + half)
+
+
+def pass_at_k(samples: int, right: int, k: int) -> float:
+    """The chance that at least one of `k` samples is right, estimated without bias from `samples` of them.
+
+    1 - C(samples - right, k) / C(samples, k) (Chen et al., arXiv 2107.03374, section 2.1).
+
+    Args:
+        samples: how many were drawn, at least `k`.
+        right: 0 <= right <= samples.
+        k: at least 1.
+    """
+    if not 0 <= right <= samples or not 1 <= k <= samples:
+        raise ValueError(f"pass@{k} of {right} right ones among {samples}")
+    return 1.0 - math.comb(samples - right, k) / math.comb(samples, k)
+
+
+def mcnemar(gained: int, lost: int) -> float:
+    """The exact two-sided p of McNemar's test: could as many changes be so one-sided by chance alone?
+
+    Among the problems that changed, gains are Binomial(gained + lost, 1/2) if there is no difference; p is twice the
+    smaller tail, at most 1 (McNemar, Psychometrika 12, 1947; exact form).
+
+    Args:
+        gained: problems wrong before and right after.
+        lost: problems right before and wrong after.
+    """
+    if gained < 0 or lost < 0:
+        raise ValueError(f"{gained} gained, {lost} lost")
+    changed = gained + lost
+    ways, tail = 1, 0
+    for count in range(min(gained, lost) + 1):
+        tail += ways
+        ways = ways * (changed - count) // (count + 1)
+    # shifted, not multiplied: whole numbers are divided exactly, however large they are
+    return min(1.0, 2 * tail / (1 << changed))
 
 
 def mean_and_deviation(values: Sequence[float]) -> tuple[float, float]:
@@ -145,7 +212,7 @@ def _t_within(t: float, freedom: int) -> float:
     return 2 / math.pi * (angle + sine * total) if odd else sine * total
 
 
-def similarity(student: Mapping[str, int], teacher: Mapping[str, int]) -> float:
+def similarity(student: Mapping[str, float], teacher: Mapping[str, float]) -> float:
     """Tool-use similarity, 1 - JSD (base 2) of two distributions of tool names; from 0 to 1.
 
     MENTOR (arXiv 2510.18383), section 4. Two that use no tools at all are alike (1); one that uses tools and one
@@ -164,3 +231,30 @@ def similarity(student: Mapping[str, int], teacher: Mapping[str, int]) -> float:
         middle = (p + q) / 2
         divergence += sum(share / 2 * math.log2(share / middle) for share in (p, q) if share > 0)
     return min(1.0, max(0.0, 1.0 - divergence))
+
+
+def similarity_interval(
+    pairs: Sequence[tuple[Mapping[str, int], Mapping[str, int]]], *, resamples: int = 1000, seed: int = 0
+) -> Interval:
+    """A 95 % interval of `similarity` over problems: the percentile bootstrap (Efron, 1979), the same for a seed.
+
+    Args:
+        pairs: for each problem, how often the student and the teacher used each tool in it.
+        resamples: how many times as many problems are drawn again, with replacement.
+        seed: of the drawing.
+    """
+    import numpy as np
+
+    if len(pairs) < 2:
+        return 0.0, 1.0
+    names = sorted({name for pair in pairs for counts in pair for name in counts})
+    counts = np.array([[[side.get(name, 0) for name in names] for side in pair] for pair in pairs], dtype=float)
+    drawn = np.random.default_rng(seed).multinomial(len(pairs), [1 / len(pairs)] * len(pairs), size=resamples)
+    own, shown = (drawn @ counts[:, side].reshape(len(pairs), len(names)) for side in (0, 1))
+    used, taught = own.sum(axis=1), shown.sum(axis=1)
+    p, q = own / np.maximum(used, 1)[:, None], shown / np.maximum(taught, 1)[:, None]
+    middle = np.maximum((p + q) / 2, 1e-300)
+    divergence = sum((share / 2 * np.log2(np.maximum(share, 1e-300) / middle)).sum(axis=1) for share in (p, q))
+    alike = np.where((used == 0) | (taught == 0), used == taught, np.clip(1 - divergence, 0, 1))
+    low, high = np.quantile(alike, [0.025, 0.975])
+    return float(low), float(high)

@@ -44,6 +44,8 @@ class Problem(Record):
     """A finer label inside the split (a kind of problem), by which evaluations may break results down."""
     system: str = ""
     """A system message for this problem; empty for none."""
+    history: tuple[Message, ...] = ()
+    """What user and assistant have said before the question."""
     tools: tuple[DeclaredTool, ...] = ()
     extra: dict[str, Json] = {}
     """Whatever else the task needs to check, solve or speak."""
@@ -55,7 +57,7 @@ class Problem(Record):
     def opening(self) -> tuple[Message, ...]:
         """The messages a dialogue about this problem starts with."""
         first = (Message(role="system", content=self.system),) if self.system else ()
-        return (*first, user(self.question))
+        return (*first, *self.history, user(self.question))
 
 
 class Task(Protocol):
@@ -97,6 +99,18 @@ class Converses(Protocol):
 
     def next_user(self, problem: Problem, dialogue: Sequence[Message]) -> str | None:
         """The user's next words after an assistant turn without tool calls, or None to end the episode."""
+        ...
+
+
+@runtime_checkable
+class TakesCalls(Protocol):
+    """A task to which calls are the answer, as in benchmarks of function calling: they are judged, and not run.
+
+    Such a task's `answer` is asked however the episode ended, and may give None itself.
+    """
+
+    def is_over(self, problem: Problem, dialogue: Sequence[Message]) -> bool:
+        """Whether the episode ends with the assistant's turn at the end of the dialogue, before its calls are run."""
         ...
 
 

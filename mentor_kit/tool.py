@@ -56,12 +56,15 @@ class Tool:
         parameters: a JSON schema (draft 2020-12) of type `object`.
         function: called with the arguments by name; may be `async`. None for a declared-only tool: its
             calls are checked and recorded, never run (function-calling evaluations need that).
+        announced: whether the prompt has its schema; one that is not can be called all the same, once the dialogue
+            has told of it.
     """
 
     name: str
     description: str
     parameters: Mapping[str, Json]
     function: Callable[..., Any] | None = field(default=None, compare=False)
+    announced: bool = True
 
     def __post_init__(self) -> None:
         if not re.fullmatch(r"[A-Za-z0-9_.\-]{1,128}", self.name):
@@ -125,6 +128,11 @@ class Tool:
         place = ".".join(str(step) for step in error.absolute_path)
         text = error.message if len(error.message) <= 200 else error.message[:197] + "..."
         return f"{place}: {text}" if place else text
+
+
+def announced(tools: Mapping[str, Tool]) -> dict[str, Tool]:
+    """Those tools whose schemas belong into the prompt."""
+    return {name: tool for name, tool in tools.items() if tool.announced}
 
 
 class ToolSession(Protocol):

@@ -15,7 +15,8 @@ class Ending(StrEnum):
     """How an episode ended. Only ANSWERED counts as ended in the reward's sense."""
 
     ANSWERED = "answered"
-    """The assistant finished a turn by itself, without tool calls, and the user said no more."""
+    """The assistant finished a turn by itself, without tool calls (or with calls that are the answer), and the user
+    said no more."""
     MAX_TURNS = "max_turns"
     """The last turn that was allowed still made tool calls."""
     LENGTH = "length"
@@ -58,7 +59,8 @@ class Trajectory(Record):
     """What happened in one episode.
 
     `messages` is the whole dialogue, opening messages included; its tool calls carry their final states.
-    `answer` and `correct` are the task's verdict: `correct` is False whenever the episode did not end.
+    `answer` and `correct` are the task's verdict: `correct` is False whenever the episode did not end, unless the
+    task takes calls for its answer (`mentor_kit.task.TakesCalls`).
     """
 
     id: str

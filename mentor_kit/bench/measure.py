@@ -103,7 +103,13 @@ class StepLog:
     def write_rollouts(self, step: int, scored: Sequence[Scored]) -> None:
         pass
 
-    def write_evaluation(self, name: str, report: Mapping[str, Json], scored: Sequence[Scored]) -> None:
+    def write_evaluation(
+        self,
+        name: str,
+        report: Mapping[str, Json],
+        scored: Sequence[Scored],
+        outcomes: Sequence[Mapping[str, Json]] = (),
+    ) -> None:
         pass
 
     def write_demonstrations(self, demonstrations: Sequence[Demonstration]) -> None:

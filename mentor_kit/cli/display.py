@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import typer
 
 from mentor_kit.runs import Event, Watchers
+
+if TYPE_CHECKING:
+    from mentor_kit.report.tables import Sheet
 
 
 @contextmanager
@@ -26,11 +29,29 @@ def display(*, as_json: bool, plain: bool) -> Iterator[Watchers]:
             yield Watchers(on_event=live.event, on_progress=live.progress)
 
 
+def show(sheets: Sequence[Sheet], *, plain: bool) -> None:
+    """Tables: drawn on a terminal, plain lines elsewhere."""
+    if plain or not sys.stdout.isatty():
+        typer.echo("\n" + "\n".join(sheet.text() for sheet in sheets))
+        return
+    from rich.console import Console
+
+    console = Console()
+    for sheet in sheets:
+        console.print(sheet.table())
+
+
+#: Seconds between two lines on episodes.
+EVERY = 10.0
+
+
 class PlainDisplay:
     """A line for each thing that happened."""
 
     def __init__(self) -> None:
         self._clock = Clock()
+        self._said: dict[str, float] = {}
+        """When a stage's episodes were told of last."""
 
     def event(self, event: Event) -> None:
         """Show an event."""
@@ -38,9 +59,16 @@ class PlainDisplay:
             typer.echo(line)
 
     def progress(self, stage: str, done: int, total: int, values: Mapping[str, float]) -> None:
-        """Show how far a stage is, unless it is a step's event that says so."""
-        if "steps" not in values:
-            typer.echo(f"{stage} {done}/{total}  {self._clock.left(stage, done, total)} left")
+        """Show how far a stage is, unless it is a step's event that says so; episodes now and then."""
+        if "steps" in values:
+            return
+        left = self._clock.left(stage, done, total)
+        if "episodes" in values:
+            now = time.monotonic()
+            if now - self._said.setdefault(stage, now) < EVERY:
+                return
+            self._said[stage] = now
+        typer.echo(f"{stage} {done}/{total}  {left} left")
 
     def line(self, event: Event) -> str:
         """The event in one line; empty for those nobody needs to see."""
@@ -96,7 +124,7 @@ class LiveDisplay:
         if stage not in self._tasks:
             self._tasks[stage] = self._progress.add_task(stage, total=total, measures="")
         shown = f"{measures(values)}  {self._clock.left(stage, done, total)} left".lstrip()
-        self._progress.update(self._tasks[stage], completed=done, measures=shown)
+        self._progress.update(self._tasks[stage], completed=done, total=total, measures=shown)
 
 
 class Clock:
@@ -110,6 +138,9 @@ class Clock:
         seen = self._seen.setdefault(stage, [])
         seen.append((time.monotonic(), step))
         del seen[:-20]
+        if len(seen) > 1 and step < seen[-2][1]:
+            # another round, such as the next split of an evaluation
+            del seen[:-1]
         (first, before), (last, now) = seen[0], seen[-1]
         if now <= before:
             return "?"

@@ -127,26 +127,48 @@ def collect(
 def evaluate(
     recipe: RecipeArgument,
     settings: Settings = None,
-    student: Annotated[str | None, typer.Option(help="Another student, such as a run's student folder.")] = None,
+    student: Annotated[str | None, typer.Option(help="Another student: a folder, or a hub id (owner/name).")] = None,
+    trained: Annotated[str | None, typer.Option("--run", help="A run whose student is evaluated.")] = None,
+    checkpoint: Annotated[str, typer.Option(help="Which of --run: `last`, `best`, or a checkpoint's name.")] = "last",
+    actor: Annotated[
+        str | None,
+        typer.Option(help="Who plays in the student's place: a teacher, such as openai; `teacher`: the recipe's."),
+    ] = None,
+    options: Annotated[list[str] | None, typer.Option("--with", help="An option of --actor: model=NAME.")] = None,
     split: Annotated[list[str] | None, typer.Option(help="A split of the task; can be given several times.")] = None,
-    problems: Annotated[int, typer.Option(help="Problems of each split.")] = 100,
-    samples: Annotated[int, typer.Option(help="Sampled episodes per problem, beside the greedy one.")] = 1,
+    problems: Annotated[int | None, typer.Option(min=1, help="Problems of each split.")] = None,
+    samples: Annotated[int | None, typer.Option(min=0, help="Sampled episodes per problem.")] = None,
+    pass_at: Annotated[list[int] | None, typer.Option("--pass-at", min=1, help="A k of pass@k, several times.")] = None,
     output: Runs = Path("runs"),
     as_json: AsJson = False,
     plain: Plain = False,
 ) -> None:
-    """Evaluate a student as it is: greedy and sampled accuracy, tool use, similarity to the teacher."""
+    """Evaluate a student, a run's checkpoint or any other actor: accuracy, pass@k, tool use, similarity."""
     from mentor_kit import api
-    from mentor_kit.cli.display import display
+    from mentor_kit.cli.display import display, show
+    from mentor_kit.cli.who import settings_of
+    from mentor_kit.report import evaluated
     from mentor_kit.stages import SplitPlan
 
-    settings = list(settings or [])
-    if student is not None:
-        settings.append(f"student.model={Path(student).resolve() if Path(student).is_dir() else student}")
-    plans = [SplitPlan(split=name, problems=problems, samples=samples) for name in split or []]
+    changes = {"problems": problems, "samples": samples, "pass_at": tuple(pass_at or ()) or None}
     with display(as_json=as_json, plain=plain) as watchers:
-        done = api.evaluate(recipe, overrides=settings, on=plans, output=output, watchers=watchers)
-    _say(as_json, run=str(done.path))
+        done = api.evaluate(
+            recipe,
+            overrides=[*(settings or []), *settings_of(student, trained, checkpoint, actor, options or [])],
+            on=[SplitPlan(split=name) for name in split or []],
+            changes={name: value for name, value in changes.items() if value is not None},
+            trained=trained,
+            checkpoint=checkpoint,
+            actor=actor,
+            output=output,
+            watchers=watchers,
+        )
+    found = evaluated(done)
+    if as_json:
+        _say(as_json, run=str(done.path), evaluations=found.to_json())
+        return
+    show(found.sheets, plain=plain)
+    typer.echo(f"run: {done.path}")
 
 
 def audit(

@@ -20,13 +20,25 @@ def compare(
     runs: Annotated[list[str], typer.Argument(help="Run folders, folders of runs, or recipes' names.")],
     output: Annotated[Path | None, typer.Option(help="A folder for the table and the pictures.")] = None,
     root: Annotated[Path, typer.Option("--runs", help="The folder of all runs.")] = Path("runs"),
+    paired: Annotated[
+        bool, typer.Option("--paired", help="Two runs problem by problem, with McNemar's test; or one, first and last.")
+    ] = False,
+    show: Annotated[int, typer.Option(min=0, help="With --paired: name so many of the problems that changed.")] = 0,
     as_json: Annotated[bool, typer.Option("--json", help="JSON for programs.")] = False,
 ) -> None:
     """Compare runs: a table with means and intervals over seeds, learning curves, similarity against accuracy."""
     import json
 
+    from mentor_kit.errors import UsageError
     from mentor_kit.report import compare as compare_runs
+    from mentor_kit.report import paired as pair_runs
 
+    if show and not paired:
+        raise UsageError("--show names problems of a paired comparison", hint="add --paired")
+    if paired:
+        pair = pair_runs(runs, output, root=root)
+        typer.echo(json.dumps(pair.to_json()) if as_json else pair.text(show), nl=as_json)
+        return
     found = compare_runs(runs, output, root=root)
     if as_json:
         typer.echo(json.dumps(found.to_json()))

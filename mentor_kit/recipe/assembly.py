@@ -9,21 +9,34 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from mentor_kit.actor import EpisodeLimits
 from mentor_kit.demonstration import Teacher
 from mentor_kit.errors import MissingError, PluginError, UsageError, did_you_mean
 from mentor_kit.hooks.registry import BuildContext, Registry
-from mentor_kit.policy import AdapterSpec, Backend, MemoryEstimate, MemoryLoad, OptimizerSpec, Serving, StudentSpec
+from mentor_kit.policy import (
+    AdapterSpec,
+    Backend,
+    MemoryEstimate,
+    MemoryLoad,
+    OptimizerSpec,
+    Policy,
+    Serving,
+    StudentSpec,
+)
 from mentor_kit.recipe.loading import LoadedRecipe
 from mentor_kit.recipe.model import Recipe
 from mentor_kit.reward import Gate, Reward, WeightedTerm
 from mentor_kit.rollout import Sampling
 from mentor_kit.slot import CONSTANT, RewardSpec, Slot
 from mentor_kit.stages import Experiment, Stage
+from mentor_kit.stages.experiment import NoStudent
 from mentor_kit.task import Task
 from mentor_kit.tool import Closes, FunctionTools, Toolbox, ToolSource
+
+if TYPE_CHECKING:
+    from mentor_kit.chat import ChatFormat
 
 
 @dataclass(frozen=True)
@@ -63,6 +76,21 @@ def assemble(loaded: LoadedRecipe, registry: Registry, parts: Parts | None = Non
         variables=recipe.student.template_variables,
     )
     policy = backend_of(recipe, registry, parts.context).load(student, recipe.seed)
+    if recipe.student.checkpoint is not None:
+        policy.restore(loaded.folder / recipe.student.checkpoint / "policy")
+    return _experiment(loaded, registry, parts, policy, chat_format)
+
+
+def assemble_without_student(loaded: LoadedRecipe, registry: Registry, parts: Parts) -> Experiment:
+    """The experiment in which somebody else is evaluated: no model is loaded."""
+    nobody: Any = NoStudent()
+    return _experiment(loaded, registry, parts, nobody, nobody)
+
+
+def _experiment(
+    loaded: LoadedRecipe, registry: Registry, parts: Parts, policy: Policy, chat_format: ChatFormat
+) -> Experiment:
+    recipe = loaded.recipe
     return Experiment(
         name=recipe.name,
         seed=recipe.seed,
@@ -75,7 +103,7 @@ def assemble(loaded: LoadedRecipe, registry: Registry, parts: Parts | None = Non
         evaluation=recipe.evaluate,
         teacher=parts.teacher,
         reward=parts.reward,
-        deterministic=_deterministic(recipe, policy.info.device),
+        deterministic=not isinstance(policy, NoStudent) and _deterministic(recipe, policy.info.device),
         system=recipe.rollout.system or "",
         build_teacher=lambda slot: _teacher(registry.build("teachers", slot, parts.context)),
         build_evaluation=lambda slot: registry.build("evaluations", slot, parts.context),

@@ -72,6 +72,8 @@ class Student(Part):
     """Variables of the chat template, such as `enable_thinking: false`."""
     adapter: Adapter | None = None
     """Train an adapter rather than the whole model."""
+    checkpoint: str | None = None
+    """A folder below a run's `checkpoints`: the student starts with the weights it had there."""
 
 
 class Rollout(Part):

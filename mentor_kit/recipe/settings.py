@@ -15,7 +15,7 @@ SLOT_KEYS = frozenset({"use", "with"})
 REWARD_KEYS = SLOT_KEYS | {"name", "otherwise", "threshold", "weight", "when_wrong"}
 
 #: The recipe's keys where a bare name stands for `{use: name}`.
-SLOTS = frozenset({"backend", "task", "teacher", "reward", "adapter"})
+SLOTS = frozenset({"backend", "task", "teacher", "reward", "adapter", "actor"})
 
 _NUMBER = re.compile(r"-?[0-9]+")
 

@@ -87,8 +87,10 @@ def before_after(run: Run) -> BeforeAfter:
 def _changes(split: str, first: Mapping[str, Json], last: Mapping[str, Json]) -> list[Change]:
     changes = []
     for place, kind in enumerate(KINDS):
-        before, after = _paired(first.get("outcomes", {}), last.get("outcomes", {}), place)
-        if not before:
+        early, late = outcomes_of(first, place), outcomes_of(last, place)
+        both = [problem for problem in early if problem in late]
+        before, after = [early[problem] for problem in both], [late[problem] for problem in both]
+        if not both:
             continue
         name = "similarity" if kind == "greedy" else f"similarity_{kind}"
         changes.append(
@@ -105,9 +107,8 @@ def _changes(split: str, first: Mapping[str, Json], last: Mapping[str, Json]) ->
     return changes
 
 
-def _paired(
-    first: Mapping[str, Sequence[float]], last: Mapping[str, Sequence[float]], place: int
-) -> tuple[list[float], list[float]]:
-    """Outcomes of the problems that both evaluations have played in this way."""
-    both = [name for name in first if name in last and min(len(first[name]), len(last[name])) > place]
-    return [float(first[name][place]) for name in both], [float(last[name][place]) for name in both]
+def outcomes_of(report: Mapping[str, Json], place: int) -> dict[str, float]:
+    """Every problem's outcome in an evaluation, played in the way of that place in `KINDS`."""
+    outcomes: Mapping[str, Sequence[float | None]] = report.get("outcomes") or {}
+    values = {name: found[place] for name, found in outcomes.items() if len(found) > place}
+    return {name: float(value) for name, value in values.items() if value is not None}

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Coroutine, Sequence
+from collections.abc import Callable, Coroutine, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, TypeVar
 
 from mentor_kit.actor import Actor, EpisodeLimits, Reply, Scene, Speaker
 from mentor_kit.conversation import Message, tool_result, user
 from mentor_kit.rollout.tools import Cut, cut_by_characters, run_call
-from mentor_kit.task import Converses, Task
+from mentor_kit.task import Converses, TakesCalls, Task
 from mentor_kit.tool import Toolbox, ToolSession, check_call
 from mentor_kit.trajectory import Ending, Trajectory
 
@@ -25,8 +25,9 @@ async def play(
     toolbox: Toolbox,
     limits: EpisodeLimits,
     cut: Cut = cut_by_characters,
+    ended: Callable[[], None] | None = None,
 ) -> list[Trajectory]:
-    """Play all scenes side by side; trajectories in the order of the scenes.
+    """Play all scenes side by side; trajectories in the order of the scenes. `ended` is called after each.
 
     An error of the actor or the task ends all episodes and is raised as it is; a tool's error is a failed call.
     """
@@ -36,7 +37,10 @@ async def play(
     async def part(scene: Scene) -> Trajectory:
         speaker = waiting.pop(scene.id)
         try:
-            return await _episode(actor, speaker, scene, task, toolbox, limits, cut)
+            trajectory = await _episode(actor, speaker, scene, task, toolbox, limits, cut)
+            if ended is not None:
+                ended()
+            return trajectory
         except BaseException:
             # before this speaker leaves: its sampler would draw one more turn for episodes that are given up
             _cancel(episodes)
@@ -108,6 +112,9 @@ async def _converse(
         if reply.finish == "length":
             dialogue.append(_checked(reply, scene))
             return Ending.LENGTH
+        if isinstance(task, TakesCalls) and task.is_over(scene.problem, (*dialogue, reply.message)):
+            dialogue.append(_checked(reply, scene))
+            return Ending.ANSWERED
         turn, news = await _run_tools(reply.message, scene, session, limits, cut)
         dialogue.append(turn)
         if not news:
@@ -132,13 +139,13 @@ async def _run_tools(
 
 
 def _checked(reply: Reply, scene: Scene) -> Message:
-    """A turn that was cut: its calls are checked, so that statistics know them, and never run."""
+    """A turn whose calls are never run: they are checked, so that statistics know them."""
     calls = tuple(check_call(call, scene.tools) for call in reply.message.tool_calls)
     return reply.message.model_copy(update={"tool_calls": calls})
 
 
 def judge(trajectory: Trajectory, scene: Scene, task: Task) -> Trajectory:
-    """The trajectory with the task's verdict; one that did not end has no answer."""
-    answer = task.answer(trajectory) if trajectory.ended else None
+    """The trajectory with the task's verdict; one that did not end has no answer, unless calls are the answer."""
+    answer = task.answer(trajectory) if trajectory.ended or isinstance(task, TakesCalls) else None
     correct = answer is not None and bool(task.check(answer, scene.problem))
     return trajectory.model_copy(update={"answer": answer, "correct": correct})

@@ -12,6 +12,7 @@ from mentor_kit.chat.transcript import Transcript
 from mentor_kit.conversation import Message, assistant
 from mentor_kit.policy import SampleRequest
 from mentor_kit.rollout.sampler import EngineSampler
+from mentor_kit.tool import announced
 from mentor_kit.trajectory import TokenTrace
 
 
@@ -49,6 +50,7 @@ class PolicySpeaker:
     def __init__(self, actor: PolicyActor, scene: Scene) -> None:
         self._actor = actor
         self._scene = scene
+        self._tools = announced(scene.tools)
         self._transcript: Transcript | None = None
         self._turns = 0
         self._version = 0
@@ -80,9 +82,9 @@ class PolicySpeaker:
     def _hear(self, messages: Sequence[Message]) -> tuple[Transcript, list[int]]:
         """The transcript so far, and what to insert for the messages that came since the last turn."""
         if self._transcript is None:
-            self._transcript = Transcript(self._actor.format.open(messages, self._scene.tools))
+            self._transcript = Transcript(self._actor.format.open(messages, self._tools))
             return self._transcript, []
-        return self._transcript, self._actor.format.between(messages, tools=self._scene.tools)
+        return self._transcript, self._actor.format.between(messages, tools=self._tools)
 
     def _room(self, transcript: Transcript, heard: int) -> tuple[int, Literal["context", "length"]]:
         """How many tokens the turn may have after `heard` more, and what the episode ends by when none are left."""

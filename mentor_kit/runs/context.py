@@ -12,7 +12,7 @@ from mentor_kit.record import Json
 from mentor_kit.reward import Scored
 from mentor_kit.runs.events import CHECKPOINT
 from mentor_kit.runs.files import to_json, write_text
-from mentor_kit.runs.folder import check_name
+from mentor_kit.runs.folder import OUTCOMES, check_name
 
 if TYPE_CHECKING:
     from mentor_kit.runs.recorder import RunRecorder
@@ -66,10 +66,18 @@ class RunContext:
         )
         recorder.note_faults(self._key)
 
-    def write_evaluation(self, name: str, report: Mapping[str, Json], scored: Sequence[Scored]) -> None:
+    def write_evaluation(
+        self,
+        name: str,
+        report: Mapping[str, Json],
+        scored: Sequence[Scored],
+        outcomes: Sequence[Mapping[str, Json]] = (),
+    ) -> None:
         check_name(name)
         folder = self._recorder.folder.evaluation
         write_text(folder / f"{name}.jsonl", _lines(scored))
+        if outcomes:
+            write_text(folder / f"{name}{OUTCOMES}", "".join(f"{to_json(dict(row))}\n" for row in outcomes))
         # the report comes second: where there is one, its trajectories are there
         write_text(folder / f"{name}.json", to_json(dict(report), indent=2) + "\n")
 

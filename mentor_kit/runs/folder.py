@@ -7,7 +7,7 @@ runs/<name>/<id>/
     demonstrations.jsonl    what the teacher showed, append-only
     rollouts/<stage>/step-000010.jsonl
     checkpoints/<stage>-step-000020/
-    evaluation/             a report (.json) and the trajectories (.jsonl) of each evaluation
+    evaluation/             a report (.json), the trajectories (.jsonl) and a row each (.outcomes.jsonl)
     student/                the trained student, for transformers and others
 """
 
@@ -23,6 +23,9 @@ from pathlib import Path
 from mentor_kit.errors import DataError, UsageError, did_you_mean
 from mentor_kit.runs.environment import environment
 from mentor_kit.runs.files import storage_errors, tidy, to_json, write_folder, write_text
+
+#: How the file with an evaluation's rows ends.
+OUTCOMES = ".outcomes.jsonl"
 
 _NAME = re.compile(r"[\w][\w .+@=-]*")
 

@@ -16,7 +16,7 @@ from mentor_kit.record import Json
 from mentor_kit.reward import Scored
 from mentor_kit.runs.checkpoints import Checkpoints, Keep
 from mentor_kit.runs.events import RUN_END, Event, read_events
-from mentor_kit.runs.folder import RunFolder
+from mentor_kit.runs.folder import OUTCOMES, RunFolder
 from mentor_kit.runs.lock import is_locked
 from mentor_kit.runs.records import read_demonstrations, read_scored
 
@@ -151,6 +151,17 @@ class Run:
                 f"{self.path} has no evaluation {name!r}", hint="see `[e['name'] for e in run.evaluations]`"
             )
         return read_scored(path)
+
+    def outcomes(self, name: str) -> list[dict[str, Json]]:
+        """A flat row for each episode of the evaluation of that `name`; `pandas.DataFrame` takes them.
+
+        Raises:
+            DataError: there is no such evaluation, or it has no rows.
+        """
+        path = self.folder.evaluation / f"{name}{OUTCOMES}"
+        if not path.is_file():
+            raise DataError(f"{self.path} has no outcomes of an evaluation {name!r}", hint=f"expected {path}")
+        return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
 
     def demonstrations(self) -> list[Demonstration]:
         """What the teacher showed."""

@@ -1,27 +1,31 @@
-"""Evaluation: the student plays problems of a split, once greedily and once as it samples, and is compared."""
+"""Evaluation: an actor plays problems of a split, once greedily and as often as asked with sampling."""
 
 from __future__ import annotations
 
-from collections import defaultdict
-from collections.abc import Mapping, Sequence
+import itertools
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal, NamedTuple
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validator
 
+from mentor_kit.demonstration import Accounts
 from mentor_kit.record import Json, Record
 from mentor_kit.reward import Scored
-from mentor_kit.rollout import Sampling
-from mentor_kit.slot import EvaluationSlot, Slot
+from mentor_kit.rollout import Sampling, run_async
+from mentor_kit.slot import EvaluationSlot, Slot, TeacherSlot
 from mentor_kit.stage import StageContext
 from mentor_kit.stages.experiment import Experiment, demonstrate
-from mentor_kit.stages.measures import reward_measures, trajectory_measures
-from mentor_kit.statistics import mean_interval, wilson
+from mentor_kit.stages.measures import reward_measures, tool_use, trajectory_measures
+from mentor_kit.stages.outcomes import Played, accuracy, means_by_problem, pass_at, powers_of_two, rows
 from mentor_kit.task import IN_DOMAIN, OUT_OF_DOMAIN, Problem
 from mentor_kit.trajectory import Trajectory
 
 #: Evaluation problems are the same in every run: tasks ignore or get this seed.
 PROBLEM_SEED = 0
+
+#: So many problems are played side by side; by others than the student, between two words on how far they are.
+AT_ONCE, ACTOR_AT_ONCE = 512, 64
 
 
 class SplitPlan(Record):
@@ -33,6 +37,18 @@ class SplitPlan(Record):
     """How many of its problems."""
     samples: int = Field(default=1, ge=0)
     """Sampled episodes per problem, beside the greedy one; 0 for greedy alone."""
+    pass_at: tuple[int, ...] = ()
+    """The k of pass@k, none above `samples`; powers of two up to `samples`, and `samples`, if left out."""
+    clusters: Literal["problem", "group"] = "problem"
+    """What is independent of each other: problems, or their groups, where problems of a group hang together."""
+
+    @field_validator("pass_at")
+    @classmethod
+    def _enough_samples(cls, ks: tuple[int, ...], info: ValidationInfo) -> tuple[int, ...]:
+        samples = info.data.get("samples", 0)
+        if any(not 1 <= k <= samples for k in ks):
+            raise ValueError(f"{', '.join(map(str, ks))} must be between 1 and the number of `samples`, {samples}")
+        return ks
 
 
 class EvaluationPlan(Record):
@@ -46,6 +62,8 @@ class EvaluationPlan(Record):
     """Evaluate after the last step of each training stage."""
     on: tuple[SplitPlan | EvaluationSlot, ...] = ()
     """Splits of the task, and evaluations of plugins as `{use: name, with: {…}}`."""
+    actor: TeacherSlot | None = None
+    """Who plays in the stage `evaluate` in place of the student, such as a model behind a server: a teacher."""
 
     def due(self, step: int, steps: int) -> bool:
         """Whether to evaluate after `step` of `steps`."""
@@ -63,6 +81,10 @@ class EvaluateOptions(BaseModel):
     """As the recipe's `evaluate.on`; those of the recipe's `evaluate`, or else both evaluation splits, if left out."""
 
 
+#: What is evaluated where nothing is said.
+BOTH = (SplitPlan(split=IN_DOMAIN), SplitPlan(split=OUT_OF_DOMAIN))
+
+
 @dataclass(frozen=True)
 class EvaluateStage:
     """The stage `evaluate`."""
@@ -72,32 +94,48 @@ class EvaluateStage:
     def run(self, experiment: Experiment, context: StageContext) -> None:
         if context.resumed() is not None:
             return
-        both = (SplitPlan(split=IN_DOMAIN), SplitPlan(split=OUT_OF_DOMAIN))
-        evaluate(experiment, context, 0, self.options.on or experiment.evaluation.on or both)
-        context.checkpoint(0, {"step": 0})
+        on = self.options.on or experiment.evaluation.on or BOTH
+        evaluate(experiment.with_actor(), context, 0, on, Meter(context))
+        if not context.is_first:
+            # what was trained before is kept; where nothing was, there is nothing to keep
+            context.checkpoint(0, {"step": 0})
+
+
+class Findings(NamedTuple):
+    """What an evaluation has found."""
+
+    report: dict[str, Json]
+    scored: list[Scored]
+    """Every trajectory with its reward, greedy ones first."""
+    rows: Sequence[Mapping[str, Json]] = ()
+    """The same, flat."""
 
 
 def evaluate(
-    experiment: Experiment, context: StageContext, step: int, on: Sequence[SplitPlan | Slot]
+    experiment: Experiment,
+    context: StageContext,
+    step: int,
+    on: Sequence[SplitPlan | Slot],
+    meter: Meter | None = None,
 ) -> dict[str, dict[str, Json]]:
     """Play and report every split and every plugin's evaluation; reports by name, as written to the run folder."""
     reports = {}
     for plan in on:
         if isinstance(plan, SplitPlan):
-            report, scored = evaluate_split(experiment, context, plan)
+            found = evaluate_split(experiment, context, plan, meter)
         else:
-            report, scored = experiment.evaluation_of(plan).evaluate(experiment, context)
-        report = {"step": step, "stage": context.key, **report}
+            found = Findings(*experiment.evaluation_of(plan).evaluate(experiment, context))
+        report = {"step": step, "stage": context.key, **found.report}
         name = str(report["split"])
-        context.write_evaluation(f"{context.key}-{step:06d}-{name}", report, scored)
+        context.write_evaluation(f"{context.key}-{step:06d}-{name}", report, found.scored, found.rows)
         context.emit("evaluation", **{key: value for key, value in report.items() if key != "outcomes"})
         reports[name] = report
     return reports
 
 
 def evaluate_split(
-    experiment: Experiment, context: StageContext, plan: SplitPlan
-) -> tuple[dict[str, Json], list[Scored]]:
+    experiment: Experiment, context: StageContext, plan: SplitPlan, meter: Meter | None = None
+) -> Findings:
     """A split's report, and everything that was played for it, greedy episodes first.
 
     The sampled episodes use the same random numbers at every step, so that steps are compared with less noise.
@@ -105,36 +143,85 @@ def evaluate_split(
     problems = experiment.problems(plan.split, PROBLEM_SEED, plan.problems)
     if experiment.teacher is not None:
         demonstrate(experiment, context, problems)
-    greedy = experiment.play_student(problems, 1, Sampling(temperature=0), "evaluate", plan.split)
-    sampled = (
-        experiment.play_student(problems, plan.samples, experiment.sampling, "evaluate", plan.split)
-        if plan.samples
-        else []
-    )
-    report: dict[str, Json] = {"split": plan.split, "problems": len(problems), "greedy": _accuracy(greedy)}
-    if sampled:
-        report["sampled"] = _accuracy(sampled) | {"samples": plan.samples}
-    measures = trajectory_measures(greedy, experiment.demonstrations)
+    played = _play(experiment, plan, problems, meter)
+    return findings(experiment, plan, problems, played)
+
+
+def findings(experiment: Experiment, plan: SplitPlan, problems: Sequence[Problem], played: Played) -> Findings:
+    """The report on episodes of a split, their rewards, and a row for each."""
+    clusters = {problem.id: problem.group if plan.clusters == "group" else problem.id for problem in problems}
+    report: dict[str, Json] = {"split": plan.split, "actor": experiment.plays, "problems": len(problems)}
+    if experiment.player is None:
+        report["greedy"] = accuracy(played.greedy, clusters)
+    if played.sampled:
+        report["sampled"] = accuracy(played.sampled, clusters) | {"samples": plan.samples}
+        report["pass_at"] = pass_at(played.sampled, plan.pass_at or powers_of_two(plan.samples), clusters)
+    measures = trajectory_measures(played.main, experiment.demonstrations)
     report |= {name: value for name, value in measures.items() if name != "accuracy"}
-    if sampled:
-        sampled_measures = trajectory_measures(sampled, experiment.demonstrations)
-        report |= {
-            f"{name}_sampled": sampled_measures[name]
-            for name in ("similarity", "ended_rate")
-            if name in sampled_measures
-        }
-    scored = experiment.measure([*greedy, *sampled], problems)
-    report |= {name: value for name, value in reward_measures(scored[: len(greedy)]).items() if name == "reward"}
-    report["groups"] = _by_group(problems, greedy, sampled)
-    report["outcomes"] = _outcomes(greedy, sampled)
-    return report, scored
+    report |= tool_use(played.main, experiment.demonstrations)
+    if played.greedy and played.sampled:
+        sampled = trajectory_measures(played.sampled, experiment.demonstrations)
+        report |= {f"{name}_sampled": sampled[name] for name in ("similarity", "ended_rate") if name in sampled}
+    scored = experiment.measure(played.all, problems)
+    report |= {k: value for k, value in reward_measures(scored[: len(played.main)]).items() if k == "reward"}
+    if isinstance(experiment.player, Accounts):
+        report["account"] = experiment.player.account()
+    report["groups"] = _by_group(problems, played, clusters)
+    report["outcomes"] = means_by_problem(played)
+    return Findings(report, scored, rows(played, scored, problems, experiment.demonstrations))
+
+
+def _play(experiment: Experiment, plan: SplitPlan, problems: Sequence[Problem], meter: Meter | None) -> Played:
+    """The episodes of a split, some hundred problems at a time."""
+    ended = None if meter is None else meter.of(len(problems) * _episodes(experiment, plan))
+    greedy: list[Trajectory] = []
+    sampled: list[Trajectory] = []
+    at_once = AT_ONCE if experiment.player is None else ACTOR_AT_ONCE
+    for start in range(0, len(problems), at_once):
+        batch = problems[start : start + at_once]
+        if experiment.player is not None:
+            played = run_async(experiment.player.play(batch, max(plan.samples, 1)))
+            sampled += played
+            if ended is not None:
+                for _ in played:
+                    ended()
+            continue
+        greedy += experiment.play_student(batch, 1, Sampling(temperature=0), "evaluate", plan.split, ended=ended)
+        if plan.samples:
+            sampled += experiment.play_student(
+                batch, plan.samples, experiment.sampling, "evaluate", plan.split, ended=ended
+            )
+    return Played(greedy, sampled)
+
+
+def _episodes(experiment: Experiment, plan: SplitPlan) -> int:
+    """How many episodes of a problem are played."""
+    return 1 + plan.samples if experiment.player is None else max(plan.samples, 1)
+
+
+@dataclass
+class Meter:
+    """Tells the user how many of a split's episodes are over."""
+
+    context: StageContext
+
+    def of(self, episodes: int) -> Callable[[], None]:
+        """What to call after each of so many."""
+        over = itertools.count(1)
+
+        def ended() -> None:
+            done = next(over)
+            self.context.progress(done, episodes, episodes=done)
+
+        return ended
 
 
 def flat(reports: Mapping[str, Mapping[str, Any]]) -> dict[str, float]:
     """Evaluation reports as flat metrics, such as `out-of-domain/greedy`, for choosing the best checkpoint."""
     found = {}
     for split, report in reports.items():
-        found[f"{split}/greedy"] = float(report["greedy"]["accuracy"])
+        if "greedy" in report:
+            found[f"{split}/greedy"] = float(report["greedy"]["accuracy"])
         if "sampled" in report:
             found[f"{split}/sampled"] = float(report["sampled"]["accuracy"])
         if "similarity" in report:
@@ -142,44 +229,19 @@ def flat(reports: Mapping[str, Mapping[str, Any]]) -> dict[str, float]:
     return found
 
 
-def _accuracy(trajectories: Sequence[Trajectory]) -> dict[str, Json]:
-    """Accuracy with its 95 % interval; over problems' means where problems were played several times."""
-    means = list(_means(trajectories).values())
-    correct = sum(trajectory.correct for trajectory in trajectories)
-    once = len(means) == len(trajectories)
-    low, high = wilson(correct, len(trajectories)) if once else mean_interval(means)
-    return {"accuracy": correct / max(len(trajectories), 1), "low": low, "high": high, "correct": correct}
-
-
-def _means(trajectories: Sequence[Trajectory]) -> dict[str, float]:
-    outcomes: dict[str, list[bool]] = defaultdict(list)
-    for trajectory in trajectories:
-        outcomes[trajectory.problem_id].append(trajectory.correct)
-    return {problem: sum(found) / len(found) for problem, found in outcomes.items()}
-
-
-def _outcomes(greedy: Sequence[Trajectory], sampled: Sequence[Trajectory]) -> dict[str, Json]:
-    """For every problem: whether the greedy episode was right, and the mean of the sampled ones if there are any."""
-    means = _means(sampled)
-    return {
-        t.problem_id: [int(t.correct), means[t.problem_id]] if t.problem_id in means else [int(t.correct)]
-        for t in greedy
-    }
-
-
-def _by_group(
-    problems: Sequence[Problem], greedy: Sequence[Trajectory], sampled: Sequence[Trajectory]
-) -> dict[str, Json]:
+def _by_group(problems: Sequence[Problem], played: Played, clusters: Mapping[str, str]) -> dict[str, Json]:
     """Accuracy by the problems' own groups, where the split has more than one."""
     groups = {problem.id: problem.group for problem in problems}
     names = sorted(set(groups.values()))
     if len(names) < 2:
         return {}
+    # inside a group that is a cluster, problems are what is left to count
+    inside = clusters if len(set(clusters.values())) > len(names) else {name: name for name in clusters}
     found: dict[str, Json] = {}
     for name in names:
         found[name] = {
-            kind: _accuracy([t for t in played if groups[t.problem_id] == name])
-            for kind, played in (("greedy", greedy), ("sampled", sampled))
-            if played
+            kind: accuracy([t for t in episodes if groups[t.problem_id] == name], inside)
+            for kind, episodes in (("greedy", played.greedy), ("sampled", played.sampled))
+            if episodes
         }
     return found

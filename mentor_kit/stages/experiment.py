@@ -5,14 +5,14 @@ from __future__ import annotations
 import itertools
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal, Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Literal, NoReturn, Protocol, runtime_checkable
 
 from mentor_kit.actor import EpisodeLimits, Scene
 from mentor_kit.chat.format import ChatFormat
-from mentor_kit.demonstration import Demonstration, Demonstrations, Teacher
-from mentor_kit.errors import UsageError
+from mentor_kit.demonstration import Demonstration, Demonstrations, Plays, Teacher
+from mentor_kit.errors import UsageError, did_you_mean
 from mentor_kit.policy import Policy, derive_seed
 from mentor_kit.record import Json
 from mentor_kit.reward import Breakdown, Reward, Scored
@@ -90,6 +90,30 @@ class Experiment:
     """Makes an evaluation that `evaluate.on` names."""
     demonstrations: Demonstrations = field(default_factory=Demonstrations)
     """What the teacher has shown so far in this run."""
+    player: Plays | None = None
+    """Who is evaluated in place of the student."""
+
+    @property
+    def plays(self) -> str:
+        """The name of whoever is evaluated."""
+        return "student" if self.player is None else str(getattr(self.player, "name", type(self.player).__name__))
+
+    def with_actor(self) -> Experiment:
+        """The experiment with the actor that the recipe's `evaluate` names in the student's place, if it names one.
+
+        Raises:
+            UsageError: that teacher cannot be evaluated.
+        """
+        slot = self.evaluation.actor
+        if slot is None:
+            return self
+        teacher = self.teacher_of(slot)
+        if not isinstance(teacher, Plays):
+            raise UsageError(
+                f"the teacher {slot.use!r} only shows what it has, and cannot be evaluated",
+                hint="teachers that play can: scripted, openai, anthropic, local",
+            )
+        return replace(self, player=teacher)
 
     def problems(self, split: str, seed: int, count: int) -> list[Problem]:
         """The task's problems, with the recipe's system message where they bring none.
@@ -99,7 +123,8 @@ class Experiment:
         """
         if split not in self.task.splits:
             known = ", ".join(self.task.splits)
-            raise UsageError(f"the task has no split {split!r}", hint=f"its splits are: {known}")
+            close = did_you_mean(split, self.task.splits)
+            raise UsageError(f"the task has no split {split!r}{close}", hint=f"its splits are: {known}")
         found = self.task.problems(split, seed, count)
         return [p if p.system or not self.system else p.model_copy(update={"system": self.system}) for p in found]
 
@@ -115,9 +140,14 @@ class Experiment:
         )
 
     def play_student(
-        self, problems: Sequence[Problem], rollouts: int, sampling: Sampling, *seed: int | str
+        self,
+        problems: Sequence[Problem],
+        rollouts: int,
+        sampling: Sampling,
+        *seed: int | str,
+        ended: Callable[[], None] | None = None,
     ) -> list[Trajectory]:
-        """`rollouts` episodes for each problem, those of a problem next to each other.
+        """`rollouts` episodes for each problem, those of a problem next to each other; `ended` is called after each.
 
         A problem may come several times, as where a task has few: each time its episodes are other ones.
         """
@@ -136,6 +166,7 @@ class Experiment:
                 toolbox=self.toolbox,
                 limits=self.limits,
                 cut=self.format.truncate,
+                ended=ended,
             )
         )
 
@@ -198,6 +229,13 @@ class Experiment:
         shown = [t for t in trajectories if self.teacher is None or self.demonstrations.of_id(t.problem_id)]
         scored = {id(item.trajectory): item for item in self.score(shown, problems)}
         return [scored.get(id(trajectory)) or _plain(trajectory) for trajectory in trajectories]
+
+
+class NoStudent:
+    """Stands where the student would: none is loaded where somebody else is evaluated."""
+
+    def __getattr__(self, name: str) -> NoReturn:
+        raise UsageError("this run has loaded no student: `evaluate.actor` plays in its place")
 
 
 def demonstrate(

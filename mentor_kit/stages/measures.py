@@ -7,8 +7,9 @@ from collections.abc import Sequence
 
 from mentor_kit.conversation import CallState
 from mentor_kit.demonstration import Demonstrations
+from mentor_kit.record import Json
 from mentor_kit.reward import Scored
-from mentor_kit.statistics import similarity
+from mentor_kit.statistics import similarity, similarity_interval
 from mentor_kit.trajectory import Ending, Trajectory
 
 
@@ -54,15 +55,38 @@ def trajectory_measures(trajectories: Sequence[Trajectory], demonstrations: Demo
     return measures if close is None else measures | {"similarity": close}
 
 
+def tool_use(trajectories: Sequence[Trajectory], demonstrations: Demonstrations) -> dict[str, Json]:
+    """How often each tool was executed, and on problems the teacher has shown: how often by the teacher.
+
+    There `similarity_low` and `similarity_high` are the bootstrap's 95 % interval over problems as well.
+    """
+    own, shown = _uses(trajectories, demonstrations)
+    used: Counter[str] = Counter()
+    for trajectory in trajectories:
+        used.update(trajectory.tools_used)
+    found: dict[str, Json] = {"tools": dict(sorted(used.items()))}
+    if not shown:
+        return found
+    low, high = similarity_interval([(own[problem], shown[problem]) for problem in shown])
+    total = sum(shown.values(), Counter())
+    return found | {"teacher_tools": dict(sorted(total.items())), "similarity_low": low, "similarity_high": high}
+
+
 def teacher_similarity(trajectories: Sequence[Trajectory], demonstrations: Demonstrations) -> float | None:
     """1 - JSD (base 2) of the names of executed calls, student against teacher, on problems both have played."""
-    student: Counter[str] = Counter()
-    teacher: Counter[str] = Counter()
-    compared = False
+    own, shown = _uses(trajectories, demonstrations)
+    return similarity(sum(own.values(), Counter()), sum(shown.values(), Counter())) if shown else None
+
+
+def _uses(
+    trajectories: Sequence[Trajectory], demonstrations: Demonstrations
+) -> tuple[dict[str, Counter[str]], dict[str, Counter[str]]]:
+    """How often each tool was used, by problem, by the actor and by the teacher; an episode counts for one of each."""
+    own: defaultdict[str, Counter[str]] = defaultdict(Counter)
+    shown: defaultdict[str, Counter[str]] = defaultdict(Counter)
     for trajectory in trajectories:
-        shown = demonstrations.of_id(trajectory.problem_id)
-        if shown:
-            compared = True
-            student.update(trajectory.tools_used)
-            teacher.update(shown[0].tools_used)
-    return similarity(student, teacher) if compared else None
+        demonstrated = demonstrations.of_id(trajectory.problem_id)
+        if demonstrated:
+            own[trajectory.problem_id].update(trajectory.tools_used)
+            shown[trajectory.problem_id].update(demonstrated[0].tools_used)
+    return own, shown

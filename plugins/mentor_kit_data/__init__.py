@@ -13,8 +13,8 @@ if TYPE_CHECKING:
 
 @hookimpl
 def register_tasks(register: Register) -> None:
-    """`rows`, `datasets`, `mentor-parquet`, `reasoning-gym`."""
-    from mentor_kit_data import authors, gym, hub, rows_task
+    """`rows`, `datasets`, `mentor-parquet`, `reasoning-gym`, `benchmarks`."""
+    from mentor_kit_data import authors, benchmarks, gym, hub, rows_task
 
     register(
         "rows",
@@ -42,6 +42,12 @@ def register_tasks(register: Register) -> None:
         build=gym.build,
         summary="problems made by reasoning-gym's generators, with exact checking",
         available=lambda: missing("reasoning_gym", "reasoning-gym"),
+    )
+    register(
+        "benchmarks",
+        options=benchmarks.BenchmarksOptions,
+        build=benchmarks.build,
+        summary="AIME, AMC, Minerva, Omni-MATH, Bamboogle, HotpotQA, 2WikiMultihopQA from files as published",
     )
 
 

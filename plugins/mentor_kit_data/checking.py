@@ -1,4 +1,4 @@
-r"""What counts as a right answer: a number, an exact text, one of several choices, or mathematics.
+r"""What counts as a right answer: a number, an exact text, a phrase, one of several choices, or mathematics.
 
     Checker.check(answer, key) -> bool     never raises, whatever the answer; quick on any text
 
@@ -8,6 +8,7 @@ The answer is what stands in the last turn's `\boxed{}`, or the whole of that tu
 from __future__ import annotations
 
 import re
+import string
 import unicodedata
 from collections.abc import Sequence
 from fractions import Fraction
@@ -23,6 +24,7 @@ LONGEST = 4096
 _NUMBER = re.compile(r"([+-]?)(\d{1,3}(?:,\d{3})+|\d+)?(\.\d*)?(?:[eE]([+-]?\d{1,3}))?")
 _RATIO = re.compile(r"(.+?)\s*/\s*(.+)")
 _LATEX_RATIO = re.compile(r"([+-]?)\\[dt]?frac\s*\{([^{}]*)\}\s*\{([^{}]*)\}")
+_PUNCTUATION = frozenset(string.punctuation)
 _CURRENCY = ("$", "€", "£", "\\$")
 
 
@@ -42,13 +44,14 @@ class Check(FromName):
 
     number: the same number, exactly: `1,234.50` is `1234.5`, `3/4` is `0.75`, `$5` is `5`, `50%` is `50`.
     text: the same text.
+    phrase: the same words, as SQuAD compares them: without upper case, punctuation, and the articles a, an and the.
     choice: the same choice: its letter (`B`, `(b)`, `B.`, `B: Rome`), or its text where the question offers choices.
     math: the same mathematics, by math-verify: `\frac12` is `0.5`, `{2, 1}` is `{1, 2}`, `x+1` is `1+x`.
     """
 
     model_config = _STRICT
 
-    use: Literal["number", "text", "choice", "math"] = "number"
+    use: Literal["number", "text", "phrase", "choice", "math"] = "number"
     """As what answers are compared."""
     tolerance: float = Field(default=0.0, ge=0)
     """number: how far the answer may be from the key."""
@@ -77,7 +80,7 @@ class Checking(BaseModel):
     model_config = _STRICT
 
     check: Check = Check()
-    """number, text, choice or math; or one of them with options, such as `{use: number, tolerance: 0.01}`."""
+    """number, text, phrase, choice or math; or one of them with options, such as `{use: number, tolerance: 0.01}`."""
     answer: Literal["box", "text"] = "box"
     r"""Where the answer is: in `\boxed{}`, or the last turn's whole text."""
 
@@ -108,6 +111,24 @@ class TextChecker:
         if self._ignore_space:
             text = " ".join(text.split())
         return text.casefold() if self._ignore_case else text
+
+
+class PhraseChecker:
+    """Compares words, as the evaluation of SQuAD does (Rajpurkar et al., arXiv 1606.05250, section 6.1)."""
+
+    _ARTICLES = re.compile(r"\b(?:a|an|the)\b")
+
+    def check(self, answer: str, key: str, choices: Sequence[str] = ()) -> bool:
+        if len(answer) > LONGEST + len(key):
+            return False
+        plain = self._plain(answer)
+        # a key that is nothing but articles or punctuation is compared as it stands
+        return plain == self._plain(key) if plain else answer.strip() == key.strip()
+
+    def _plain(self, text: str) -> str:
+        lowered = unicodedata.normalize("NFC", text).lower()
+        bare = "".join(letter for letter in lowered if letter not in _PUNCTUATION)
+        return " ".join(self._ARTICLES.sub(" ", bare).split())
 
 
 class ChoiceChecker:
@@ -155,6 +176,8 @@ def checker(options: Check) -> Checker:
         return NumberChecker(options.tolerance)
     if options.use == "text":
         return TextChecker(ignore_case=options.ignore_case, ignore_space=options.ignore_space)
+    if options.use == "phrase":
+        return PhraseChecker()
     if options.use == "choice":
         return ChoiceChecker()
     from mentor_kit_data.mathematics import MathChecker

@@ -99,9 +99,8 @@ def read_rows(file: Path) -> Iterator[Row]:
     try:
         yield from readers.get(suffix, _json_lines)(file)
     except FileNotFoundError:
-        raise DataError(
-            f"there is no file {file}", hint="paths are relative to the recipe's folder, or to its `folder`"
-        ) from None
+        hint = "paths are relative to the recipe's folder, or to its `folder`: --set folder=FOLDER"
+        raise DataError(f"there is no file {file}", hint=hint) from None
     except OSError as error:
         raise DataError(f"{file} cannot be read: {error.strerror or error}") from error
 

@@ -19,6 +19,7 @@ from mentor_kit.policy import Backend, Floats, Policy, StudentSpec, TokenGroup, 
 from mentor_kit.record import Json
 from mentor_kit.rollout import EngineSampler, PolicyActor, Sampling, play
 from mentor_kit.task import Problem
+from mentor_kit.trajectory import Trajectory
 from mentor_kit_teachers.collection import Attempts, Tally, fall_back
 from mentor_kit_teachers.local_options import LocalOptions
 
@@ -57,6 +58,13 @@ class LocalTeacher:
         if missing and self.fallback is not None:
             for demonstration in await fall_back(self.fallback, missing, self.options):
                 yield demonstration
+
+    async def play(self, problems: Sequence[Problem], episodes: int) -> list[Trajectory]:
+        """As `mentor_kit.demonstration.Plays`, at the options' temperature."""
+        everyone = [Attempts(problem, self.options) for problem in problems]
+        for _ in range(episodes):
+            await self._round(everyone)
+        return [shown.trajectory for attempts in everyone for shown in attempts.made if shown.trajectory is not None]
 
     def check_tokens(self, tokenizer: ChatTokenizer) -> None:
         """Refuse a student whose tokens the model does not read as the student writes them; it may know more.

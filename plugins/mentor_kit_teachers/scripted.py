@@ -14,7 +14,7 @@ from mentor_kit.policy import derive_seed
 from mentor_kit.rollout import play
 from mentor_kit.task import Problem, Solves, Task
 from mentor_kit.tool import Toolbox
-from mentor_kit.trajectory import TokenTrace
+from mentor_kit.trajectory import TokenTrace, Trajectory
 
 NAME = "scripted"
 
@@ -47,20 +47,24 @@ class ScriptedTeacher:
     name: str = NAME
 
     async def demonstrate(self, problems: Sequence[Problem]) -> AsyncIterator[Demonstration]:
+        for trajectory in await self.play(problems, 1):
+            yield Demonstration.of(trajectory, teacher=self.name)
+
+    async def play(self, problems: Sequence[Problem], episodes: int) -> list[Trajectory]:
+        """As `mentor_kit.demonstration.Plays`; all episodes of a problem are the same."""
         scenes = [
             Scene(
-                id=f"{problem.id}#{self.name}",
+                id=f"{problem.id}#{self.name}{f'-{index}' if index else ''}",
                 problem=problem,
                 tools=self.toolbox.tools(problem),
                 seed=derive_seed(self.seed, self.name, problem.id),
             )
             for problem in problems
+            for index in range(episodes)
         ]
-        played = await play(
+        return await play(
             ScriptedActor(self.script, self.name), scenes, task=self.task, toolbox=self.toolbox, limits=self.limits
         )
-        for trajectory in played:
-            yield Demonstration.of(trajectory, teacher=self.name)
 
 
 @dataclass(frozen=True)

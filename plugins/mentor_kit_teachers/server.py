@@ -15,7 +15,7 @@ from mentor_kit.policy import derive_seed
 from mentor_kit.record import Json
 from mentor_kit.rollout import judge, play
 from mentor_kit.task import Problem, Task
-from mentor_kit.tool import Tool, Toolbox
+from mentor_kit.tool import Tool, Toolbox, announced
 from mentor_kit.trajectory import TokenTrace, Trajectory
 from mentor_kit_teachers.answers import Answers, Usage, content_hash
 from mentor_kit_teachers.collection import Attempts, Tally, fall_back
@@ -62,19 +62,7 @@ class ServerTeacher:
         And `DataError` where no attempt is right and the recipe wants to know.
         """
         faults: list[Exception] = []
-        self.spending.begin(self.answers.spent(self.identity))
-        connection = self.wire.connect(self.options.patience.timeout)
-        exchange = Exchange(
-            teacher=self.identity,
-            wire=self.wire,
-            connection=connection,
-            answers=self.answers,
-            spending=self.spending,
-            patience=self.options.patience,
-            places=asyncio.Semaphore(self.options.concurrency),
-            max_tokens=self.options.max_tokens,
-            stopping=lambda: bool(faults),
-        )
+        exchange = self._exchange(faults)
         working = [asyncio.create_task(self._attempts(problem, exchange, faults)) for problem in problems]
         missing = []
         try:
@@ -93,10 +81,48 @@ class ServerTeacher:
                 task.cancel()
             await asyncio.gather(*working, return_exceptions=True)
             with suppress(Exception):
-                await connection.close()
+                await exchange.connection.close()
         if missing and self.fallback is not None:
             for demonstration in await fall_back(self.fallback, missing, self.options):
                 yield demonstration
+
+    async def play(self, problems: Sequence[Problem], episodes: int) -> list[Trajectory]:
+        """As `mentor_kit.demonstration.Plays`; raises what `demonstrate` raises."""
+        faults: list[Exception] = []
+        exchange = self._exchange(faults)
+
+        async def one(problem: Problem, attempt: int) -> Demonstration | None:
+            try:
+                return await self._episode(problem, attempt, exchange)
+            except Stopped:
+                return None
+            except Exception as fault:  # noqa: BLE001 (others finish what they have paid for; then it is raised)
+                faults.append(fault)
+                return None
+
+        try:
+            played = await asyncio.gather(*(one(problem, index) for problem in problems for index in range(episodes)))
+        finally:
+            with suppress(Exception):
+                await exchange.connection.close()
+        if faults:
+            raise _explained(faults[0])
+        return [shown.trajectory for shown in played if shown is not None and shown.trajectory is not None]
+
+    def _exchange(self, faults: list[Exception]) -> Exchange:
+        """A connection to ask through, until there are faults; whoever asks for it closes it."""
+        self.spending.begin(self.answers.spent(self.identity))
+        return Exchange(
+            teacher=self.identity,
+            wire=self.wire,
+            connection=self.wire.connect(self.options.patience.timeout),
+            answers=self.answers,
+            spending=self.spending,
+            patience=self.options.patience,
+            places=asyncio.Semaphore(self.options.concurrency),
+            max_tokens=self.options.max_tokens,
+            stopping=lambda: bool(faults),
+        )
 
     def _kept(self, attempts: Attempts, faults: list[Exception]) -> list[Demonstration]:
         try:
@@ -139,7 +165,7 @@ class ServerTeacher:
         return shown
 
     def _episode_key(self, actor: ServerActor, scene: Scene) -> str:
-        first = self.wire.heard(self.wire.opening(scene.tools), scene.problem.opening())
+        first = self.wire.heard(self.wire.opening(announced(scene.tools)), scene.problem.opening())
         limits = [self.limits.max_turns, self.limits.max_result_tokens]
         return content_hash(
             {"teacher": self.identity, "body": first, "draw": actor.draw, "limits": limits, "problem": scene.problem.id}
@@ -178,7 +204,7 @@ class ServerActor:
     """Of all its turns, paid for now or earlier."""
 
     def start(self, scene: Scene) -> ServerSpeaker:
-        return ServerSpeaker(self, self.wire.opening(scene.tools), scene.tools)
+        return ServerSpeaker(self, self.wire.opening(announced(scene.tools)), scene.tools)
 
 
 class ServerSpeaker:

@@ -29,7 +29,7 @@ class SearchOptions(BaseModel):
     corpus: Path
     """A file of rows (JSONL, CSV, TSV, parquet), or a folder of .txt and .md files; relative to the recipe's folder."""
     text: str = "text"
-    """The column with a document's text."""
+    """The column with a document's text; or with several, as HotpotQA's `context`: pairs of a title and sentences."""
     title: str | None = None
     """The column with its title, which is searched and shown, too; in a folder the file's name is."""
     name: str = "search"
@@ -92,11 +92,37 @@ def read_corpus(corpus: Path, text: str, title: str | None) -> Iterator[Document
         for file in sorted(path for path in corpus.rglob("*") if path.suffix.lower() in _DOCUMENTS):
             yield Document(file.stem, file.read_text(encoding="utf-8", errors="replace"))
         return
+    seen: set[Document] = set()
     for row in read_rows(corpus):
         try:
-            yield Document("" if title is None else row.text(title), row.text(text))
+            found = _several(row.get(text), text) or [
+                Document("" if title is None else row.text(title), row.text(text))
+            ]
         except BadRow as bad:
             raise row.fault(bad) from None
+        # questions share their paragraphs
+        fresh = [document for document in found if document not in seen]
+        seen.update(fresh)
+        yield from fresh
+
+
+def _several(value: Json, column: str) -> list[Document]:
+    """The paragraphs of a question's row; empty where the column has none, but a text.
+
+    Raises:
+        BadRow: it is a list of something else.
+    """
+    from mentor_kit_data.rows import BadRow
+
+    if isinstance(value, Mapping):
+        # as the Hugging Face hub has it: a list of titles beside a list of lists of sentences
+        value = [list(pair) for pair in zip(value.get("title", ()), value.get("sentences", ()), strict=False)]
+    if not isinstance(value, list):
+        return []
+    try:
+        return [Document(str(title), "".join(sentences)) for title, sentences in value]
+    except (TypeError, ValueError):
+        raise BadRow(column, "expected a text, or pairs of a title and sentences") from None
 
 
 def serve(setup: Mapping[str, Json]) -> Index:

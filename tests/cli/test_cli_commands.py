@@ -97,6 +97,15 @@ USAGE = [
     ["collect", "quickstart", "--keep", "some"],
     ["collect", "quickstart", "--problems", "many"],
     ["plugins", "tool"],
+    ["evaluate", "quickstart", "--student", "a", "--run", "b"],
+    ["evaluate", "quickstart", "--checkpoint", "best"],
+    ["evaluate", "quickstart", "--with", "model=a"],
+    ["evaluate", "quickstart", "--actor", "teacher", "--with", "model=a"],
+    ["evaluate", "quickstart", "--actor", "openai", "--with", "model"],
+    ["evaluate", "quickstart", "--actor", "opnai"],
+    ["evaluate", "quickstart", "--samples", "2", "--pass-at", "4"],
+    ["evaluate", "quickstart", "--problems", "0"],
+    ["compare", "--show", "3", "a", "b"],
 ]
 
 
@@ -171,6 +180,8 @@ class Done:
     """As much of a finished run as the commands look at."""
 
     path = Path("runs/x/1")
+    evaluations: tuple[dict[str, Any], ...] = ()
+    events: tuple[Event, ...] = ()
 
     def demonstrations(self) -> list[int]:
         return [1, 2, 3]
@@ -193,7 +204,7 @@ def test_arguments_reach_the_python_interface(mentorkit: Call, monkeypatch: pyte
     (_, _, first), _, (_, _, evaluated), (_, exported, options) = calls
     assert (first["problems"], first["keep"], first["overrides"], first["output"]) == (7, "all", ["seed=1"], Path("o"))
     assert evaluated["overrides"] == [f"student.model={Path('student').resolve()}"]
-    assert [(plan.split, plan.problems, plan.samples) for plan in evaluated["on"]] == [("a", 5, 1), ("b", 5, 1)]
+    assert ([plan.split for plan in evaluated["on"]], evaluated["changes"]) == (["a", "b"], {"problems": 5})
     assert exported == ("r", Path("target"))
     assert options == {"checkpoint": "best", "format": "adapter", "output": Path("o")}
 
@@ -231,7 +242,7 @@ def test_progress_for_programs_is_json_lines(mentorkit: Call, monkeypatch: pytes
 def test_plugins_lists_what_is_installed(mentorkit: Call) -> None:
     code, said, _ = mentorkit("plugins")
     assert code == 0
-    names = ("data", "math", "mlx", "rewards", "stages", "teachers", "tools", "torch")
+    names = ("bfcl", "data", "math", "mlx", "rewards", "stages", "teachers", "tools", "torch")
     assert [line.split()[:2] for line in said.splitlines()[: len(names)]] == [["loaded", name] for name in names]
     _, said, _ = mentorkit("plugins", "rewards", "--json")
     found = json.loads(said)

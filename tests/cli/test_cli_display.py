@@ -92,3 +92,15 @@ def test_stages_without_steps_show_how_far_they_are(clock: list[float], capsys: 
     shown.progress("1-grpo", 3, 30, {"steps": 30})
     # 64 problems took 10 s, so that 72 take 11.25 s
     assert capsys.readouterr().out == "0-collect 64/200  ? left\n0-collect 128/200  0:11 left\n"
+
+
+def test_episodes_are_told_of_now_and_then(clock: list[float], capsys: pytest.CaptureFixture[str]) -> None:
+    shown = PlainDisplay()
+    for done in range(1, 26):
+        shown.progress("0-evaluate", done, 40, {"episodes": done})
+        clock[0] += 1
+    # the 1st at 100 s; the 11th and the 21st 10 and 20 s later, an episode a second
+    assert capsys.readouterr().out == "0-evaluate 11/40  0:29 left\n0-evaluate 21/40  0:19 left\n"
+    clock[0] += 10
+    shown.progress("0-evaluate", 1, 40, {"episodes": 1})
+    assert capsys.readouterr().out == "0-evaluate 1/40  ? left\n"

@@ -1,14 +1,26 @@
 from __future__ import annotations
 
+import itertools
 import math
 import random
 from collections import Counter
 
+import numpy
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mentor_kit.statistics import mean_interval, paired_difference, similarity, t_quantile, wilson
+from mentor_kit.statistics import (
+    clustered_interval,
+    mcnemar,
+    mean_interval,
+    paired_difference,
+    pass_at_k,
+    similarity,
+    similarity_interval,
+    t_quantile,
+    wilson,
+)
 
 
 @pytest.mark.parametrize(
@@ -124,3 +136,114 @@ def test_similarity_is_one_minus_the_divergence(one: dict[str, int], other: dict
         middle = [(a + b) / 2 for a, b in zip(p, q, strict=True)]
         # the other form of the same thing: entropy of the mean minus mean of the entropies
         assert found == pytest.approx(1 - (entropy(middle) - (entropy(p) + entropy(q)) / 2), abs=1e-9)
+
+
+@given(st.integers(1, 8), st.data())
+def test_pass_at_k_is_the_share_of_draws_with_a_right_one(samples: int, data: st.DataObject) -> None:
+    right = data.draw(st.integers(0, samples))
+    k = data.draw(st.integers(1, samples))
+    outcomes = [True] * right + [False] * (samples - right)
+    draws = list(itertools.combinations(outcomes, k))
+    assert pass_at_k(samples, right, k) == pytest.approx(sum(map(any, draws)) / len(draws))
+
+
+def test_pass_at_k_refuses_what_cannot_be() -> None:
+    for samples, right, k in ((2, 3, 1), (2, 1, 3), (2, 1, 0), (2, -1, 1)):
+        with pytest.raises(ValueError, match="pass@"):
+            pass_at_k(samples, right, k)
+
+
+@pytest.mark.parametrize(
+    ("gained", "lost", "p"),
+    [
+        (0, 0, 1.0),
+        (5, 5, 1.0),
+        # 2 (C(10,0) + C(10,1)) / 2^10, C(6,0) / 2^5, 2 (1 + 14 + 91) / 2^14
+        (9, 1, 22 / 1024),
+        (0, 6, 1 / 32),
+        (12, 2, 212 / 16384),
+    ],
+)
+def test_mcnemar_by_hand(gained: int, lost: int, p: float) -> None:
+    assert mcnemar(gained, lost) == pytest.approx(p)
+    assert mcnemar(lost, gained) == pytest.approx(p)
+
+
+@given(st.integers(0, 9), st.integers(0, 9))
+def test_mcnemar_is_the_share_of_coin_tosses_at_least_as_one_sided(gained: int, lost: int) -> None:
+    changed, least = gained + lost, min(gained, lost)
+    as_extreme = sum(
+        min(tosses.bit_count(), changed - tosses.bit_count()) <= least for tosses in range(2**changed)
+    )  # fmt: skip
+    assert mcnemar(gained, lost) == pytest.approx(as_extreme / 2**changed)
+
+
+def test_mcnemar_of_very_many() -> None:
+    # the normal approximation with continuity correction: (|3150 - 2850| - 1)^2 / 6000 = 14.9, p = 0.000113
+    assert mcnemar(3150, 2850) == pytest.approx(0.000113, rel=0.02)
+    with pytest.raises(ValueError, match="-1 lost"):
+        mcnemar(1, -1)
+
+
+def test_a_clustered_interval_by_hand() -> None:
+    # mean 0.5; deviations sum to 1.0 in a, -0.5 in b, -0.5 in c (one of two members is 0.5 - 0.5 = 0)
+    values, clusters = [1.0, 1.0, 0.0, 0.0, 0.5], ["a", "a", "b", "c", "c"]
+    # SE^2 = 3/2 (1 + 0.25 + 0.25) / 25 = 0.09; 4.303 * 0.3 = 1.2908
+    assert clustered_interval(values, clusters, bounds=(-9, 9)) == pytest.approx((-0.7908, 1.7908), abs=1e-4)
+    assert clustered_interval(values, clusters) == (0.0, 1.0)
+    assert clustered_interval([1.0, 0.0], ["a", "a"]) == (0.0, 1.0)
+    with pytest.raises(ValueError, match="2 values in 1 clusters"):
+        clustered_interval([1.0, 0.0], ["a"])
+
+
+@given(st.integers(1, 4), st.lists(st.lists(st.floats(0, 1), min_size=4, max_size=4), min_size=2, max_size=8))
+def test_clusters_of_one_size_count_as_their_means(size: int, drawn: list[list[float]]) -> None:
+    clusters = [found[:size] for found in drawn]
+    values = [value for found in clusters for value in found]
+    names = [str(place) for place, found in enumerate(clusters) for _ in found]
+    means = [sum(found) / size for found in clusters]
+    wide = (-1e9, 1e9)
+    assert clustered_interval(values, names, bounds=wide) == pytest.approx(mean_interval(means, bounds=wide))
+
+
+def test_clustered_intervals_cover_the_truth_where_plain_ones_do_not() -> None:
+    """Simulated: 20 problems, each right or wrong in all of its 8 samples."""
+    generator = random.Random(3)
+    clustered = plain = 0
+    for _ in range(300):
+        problems = [float(generator.random() < 0.5) for _ in range(20)]
+        values = [value for value in problems for _ in range(8)]
+        low, high = clustered_interval(values, [str(place) for place in range(20) for _ in range(8)])
+        clustered += low <= 0.5 <= high
+        low, high = mean_interval(values)
+        plain += low <= 0.5 <= high
+    assert clustered / 300 > 0.9
+    assert plain / 300 < 0.6
+
+
+def test_similarity_intervals() -> None:
+    alike = [(Counter(add=2), Counter(add=1))] * 5
+    assert similarity_interval(alike) == (1.0, 1.0)
+    assert similarity_interval(alike[:1]) == (0.0, 1.0)
+    mixed = [(Counter(add=1), Counter(add=1)), (Counter(sqrt=1), Counter(add=1))] * 20
+    low, high = similarity_interval(mixed)
+    # p = (1/2, 1/2) against (1, 0): 1 - 0.3113
+    assert similarity(Counter(add=20, sqrt=20), Counter(add=40)) == pytest.approx(0.6887, abs=1e-4)
+    assert similarity_interval(mixed) == (low, high)
+    # with 40 problems the share of sqrt is 0.5 ± 0.155, where similarity is 0.80 and 0.57
+    assert (low, high) == pytest.approx((0.57, 0.80), abs=0.03)
+    nobody = [(Counter(), Counter())] * 3
+    assert similarity_interval(nobody) == (1.0, 1.0)
+    assert similarity_interval([(Counter(), Counter(add=1))] * 3) == (0.0, 0.0)
+
+
+@given(st.lists(st.tuples(counts, counts), min_size=2, max_size=5))
+def test_resampled_similarities_are_those_of_the_function(pairs: list[tuple[dict[str, int], dict[str, int]]]) -> None:
+    """With one resample the interval is the similarity of that draw of problems."""
+    drawn = numpy.random.default_rng(7).multinomial(len(pairs), [1 / len(pairs)] * len(pairs))
+    own, shown = Counter[str](), Counter[str]()
+    for times, (student, teacher) in zip(drawn, pairs, strict=True):
+        for _ in range(times):
+            own.update(student)
+            shown.update(teacher)
+    assert similarity_interval(pairs, resamples=1, seed=7) == pytest.approx((similarity(own, shown),) * 2, abs=1e-9)

@@ -141,6 +141,7 @@ class ListContext:
         self.events: list[tuple[str, dict[str, Any]]] = []
         self.rollouts: dict[int, list[Scored]] = {}
         self.evaluations: dict[str, tuple[dict[str, Any], list[Scored]]] = {}
+        self.rows: dict[str, list[dict[str, Any]]] = {}
         self.demonstrations: list[Demonstration] = []
         self.checkpoints: list[tuple[int, dict[str, Any], dict[str, float], int]] = []
         self.folders: dict[str, Path] = {}
@@ -161,8 +162,11 @@ class ListContext:
     def write_rollouts(self, step: int, scored: Sequence[Scored]) -> None:
         self.rollouts[step] = list(scored)
 
-    def write_evaluation(self, name: str, report: Mapping[str, Any], scored: Sequence[Scored]) -> None:
+    def write_evaluation(
+        self, name: str, report: Mapping[str, Any], scored: Sequence[Scored], outcomes: Sequence[Any] = ()
+    ) -> None:  # fmt: skip
         assert name not in self.evaluations
+        self.rows[name] = json.loads(json.dumps(outcomes))
         self.evaluations[name] = (json.loads(json.dumps(report)), list(scored))
 
     def write_demonstrations(self, demonstrations: Sequence[Demonstration]) -> None:

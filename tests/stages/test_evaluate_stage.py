@@ -3,8 +3,10 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from stage_fakes import Digits, GappyTeacher, ListContext, RecordingPolicy, experiment
+from stage_fakes import Digits, GappyTeacher, ListContext, RecordingPolicy, experiment, trajectory
 
+from mentor_kit.errors import UsageError
+from mentor_kit.slot import Slot
 from mentor_kit.stages.evaluate import (
     EvaluateOptions,
     EvaluateStage,
@@ -23,7 +25,8 @@ def always(text: str) -> RecordingPolicy:
 
 
 def report_of(policy: RecordingPolicy, plan: SplitPlan, **changes: Any) -> tuple[dict[str, Any], list[Any]]:
-    return evaluate_split(experiment(policy, **changes), ListContext(policy), plan)
+    report, scored, _ = evaluate_split(experiment(policy, **changes), ListContext(policy), plan)
+    return report, scored
 
 
 def test_a_report_by_hand():
@@ -33,9 +36,20 @@ def test_a_report_by_hand():
 
     report, scored = report_of(RecordingPolicy(speak), SplitPlan(split=IN_DOMAIN, problems=5, samples=2))
     low, high = wilson(1, 5)
-    assert report["greedy"] == {"accuracy": 0.2, "low": low, "high": high, "correct": 1}
+    assert report["greedy"] == {
+        "accuracy": 0.2, "low": low, "high": high, "correct": 1, "episodes": 5, "interval": "wilson",
+    }  # fmt: skip
     low, high = mean_interval([0.0, 0.0, 0.0, 0.5, 0.5])
-    assert report["sampled"] == {"accuracy": 0.2, "low": low, "high": high, "correct": 2, "samples": 2}
+    sampled = report["sampled"]
+    assert (sampled["low"], sampled["high"]) == pytest.approx((low, high))
+    assert (sampled["accuracy"], sampled["correct"], sampled["samples"], sampled["episodes"]) == (0.2, 2, 2, 10)
+    assert sampled["interval"] == "clustered"
+    # pass@1 is the mean; pass@2 is 1 for i3 and i4, which had one right of two, and 0 for the others
+    assert report["pass_at"]["1"]["value"] == pytest.approx(0.2)
+    low, high = wilson(2, 5)
+    assert report["pass_at"]["2"] == {
+        "value": 0.4, "low": low, "high": high, "problems": 5, "interval": "wilson",
+    }  # fmt: skip
     assert report["outcomes"] == {"i0": [0, 0.0], "i1": [0, 0.0], "i2": [0, 0.0], "i3": [1, 0.5], "i4": [0, 0.5]}
     assert report["groups"]["odd"]["greedy"]["accuracy"] == 0.5
     assert report["groups"]["odd"]["sampled"]["accuracy"] == 0.25
@@ -112,7 +126,7 @@ def test_problems_without_a_demonstration_get_one_for_right_and_nothing_for_wron
 
 def test_a_split_without_problems():
     report, scored = report_of(always("1"), SplitPlan(split=IN_DOMAIN), task=Digits(0))
-    assert report["greedy"] == {"accuracy": 0.0, "low": 0.0, "high": 1.0, "correct": 0}
+    assert (report["greedy"]["low"], report["greedy"]["high"], report["greedy"]["accuracy"]) == (0.0, 1.0, 0.0)
     assert (report["problems"], scored) == (0, [])
 
 
@@ -136,7 +150,7 @@ def test_flat_metrics_choose_a_checkpoint():
 )
 def test_the_stage_evaluates_what_it_is_told_to(on, plan, splits):
     policy = RecordingPolicy()
-    context = ListContext(policy)
+    context = ListContext(policy, is_first=False)
     made = experiment(policy, evaluation=EvaluationPlan(on=plan), task=Digits(4))
     EvaluateStage(EvaluateOptions(on=on)).run(made, context)
     assert [event["split"] for event in context.of("evaluation")] == splits
@@ -144,6 +158,101 @@ def test_the_stage_evaluates_what_it_is_told_to(on, plan, splits):
     again = ListContext(policy, state=context.checkpoints[0][1])
     EvaluateStage(EvaluateOptions(on=on)).run(made, again)
     assert again.events == []
+
+
+def test_where_nothing_was_trained_before_nothing_is_kept():
+    policy = RecordingPolicy()
+    context = ListContext(policy)
+    EvaluateStage(EvaluateOptions()).run(experiment(policy, task=Digits(4)), context)
+    assert context.checkpoints == []
+
+
+def test_rows_by_hand():
+    policy = RecordingPolicy(lambda request, version: "3")
+    context = ListContext(policy)
+    made = experiment(policy, teacher=GappyTeacher(silent=["i4"]))
+    evaluate(made, context, 0, [SplitPlan(split=IN_DOMAIN, problems=5, samples=2)])
+    rows = context.rows["0-stage-000000-in-domain"]
+    assert [(row["problem"], row["played"], row["sample"]) for row in rows] == [
+        *[(f"i{n}", "greedy", 0) for n in range(5)],
+        *[(f"i{n}", "sampled", sample) for n in range(5) for sample in range(2)],
+    ]
+    assert [row["problem"] for row in rows if row["correct"]] == ["i3", "i3", "i3"]
+    (row,) = [row for row in rows if row["problem"] == "i3" and row["played"] == "greedy"]
+    assert (row["group"], row["answer"], row["ending"], row["turns"], row["calls"]) == ("odd", "3", "answered", 1, 0)
+    assert row["tools"] == []
+    assert row["teacher_tools"] == ["add"]
+    assert rows[4]["teacher_tools"] is None
+
+
+def test_groups_may_be_what_is_independent():
+    # 1 and 3 of i0 … i3 are odd: the odd half all right, the even half all wrong, and two halves say little
+    policy = RecordingPolicy(lambda request, version: request.session[1])
+    task = Digits(4)
+    task.check = lambda answer, problem: problem.group == "odd"  # type: ignore[method-assign]
+    plan = SplitPlan(split=IN_DOMAIN, samples=0, clusters="group")
+    report, _ = report_of(policy, plan, task=task)
+    assert report["greedy"]["interval"] == "clustered"
+    # two cluster means 0 and 1: 12.706 * 0.5 each way, cut to what a share can be
+    assert (report["greedy"]["low"], report["greedy"]["high"]) == (0.0, 1.0)
+    assert report["groups"]["odd"]["greedy"]["interval"] == "wilson"
+    assert report["groups"]["odd"]["greedy"]["accuracy"] == 1.0
+
+
+class Parrot:
+    """A teacher that can be evaluated: says the digit its options name, and counts how often it was asked."""
+
+    name = "parrot"
+
+    def __init__(self, said: str = "1") -> None:
+        self.said = said
+
+    def demonstrate(self, problems: Any) -> Any:
+        raise AssertionError("it is evaluated, not asked to show anything")
+
+    async def play(self, problems: Any, episodes: int) -> list[Any]:
+        return [
+            trajectory(p.id, self.said, correct=self.said == p.answer) for p in problems for _ in range(episodes)
+        ]  # fmt: skip
+
+
+def test_another_actor_in_the_place_of_the_student():
+    policy = RecordingPolicy()
+    context = ListContext(policy)
+    plan = EvaluationPlan(on=(SplitPlan(split=IN_DOMAIN, problems=3, samples=2),), actor=Slot(use="parrot"))
+    made = experiment(policy, evaluation=plan, build_teacher=lambda slot: Parrot())
+    EvaluateStage(EvaluateOptions()).run(made, context)
+    assert policy.engine().requests == []
+    report, scored = context.evaluations["0-stage-000000-in-domain"]
+    assert "greedy" not in report
+    assert report["actor"] == "parrot"
+    assert (report["sampled"]["correct"], report["sampled"]["episodes"]) == (2, 6)
+    assert report["outcomes"] == {"i0": [None, 0.0], "i1": [None, 1.0], "i2": [None, 0.0]}
+    assert report["pass_at"]["2"]["value"] == pytest.approx(1 / 3)
+    assert len(scored) == 6
+    assert flat({"in-domain": report}) == {"in-domain/sampled": pytest.approx(1 / 3)}
+
+
+def test_a_teacher_that_only_shows_cannot_be_evaluated():
+    policy = RecordingPolicy()
+    plan = EvaluationPlan(actor=Slot(use="gappy"))
+    made = experiment(policy, evaluation=plan, build_teacher=lambda slot: GappyTeacher())
+    with pytest.raises(UsageError, match="'gappy' only shows what it has"):
+        EvaluateStage(EvaluateOptions()).run(made, ListContext(policy))
+
+
+def test_what_is_always_right_has_an_interval_over_problems():
+    task = Digits(4)
+    task.check = lambda answer, problem: True  # type: ignore[method-assign]
+    report, _ = report_of(always("1"), SplitPlan(split=IN_DOMAIN, samples=3), task=task)
+    low, _ = wilson(4, 4)
+    assert (report["sampled"]["low"], report["sampled"]["high"]) == (low, 1.0)
+    assert (report["pass_at"]["2"]["low"], report["pass_at"]["2"]["interval"]) == (low, "wilson")
+
+
+def test_pass_at_needs_samples():
+    with pytest.raises(ValueError, match="2, 4 must be between 1 and the number of `samples`, 2"):
+        SplitPlan(split="a", samples=2, pass_at=(2, 4))
 
 
 @pytest.mark.parametrize(
@@ -157,3 +266,15 @@ def test_the_stage_evaluates_what_it_is_told_to(on, plan, splits):
 )
 def test_when_evaluations_are_due(plan, due):
     assert [step for step in range(1, 7) if plan.due(step, 6)] == due
+
+
+def test_the_stage_says_how_far_it_is_and_training_does_not():
+    policy = RecordingPolicy()
+    plans = (SplitPlan(split=IN_DOMAIN, problems=2, samples=2), SplitPlan(split=OUT_OF_DOMAIN, problems=1, samples=0))
+    context = ListContext(policy)
+    EvaluateStage(EvaluateOptions(on=plans)).run(experiment(policy), context)
+    told = [(event["done"], event["total"]) for event in context.of("progress")]
+    assert told == [(1, 6), (2, 6), (3, 6), (4, 6), (5, 6), (6, 6), (1, 1)]
+    context = ListContext(policy)
+    evaluate(experiment(policy), context, 10, plans)
+    assert context.of("progress") == []

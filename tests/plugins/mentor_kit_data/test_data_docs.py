@@ -13,7 +13,7 @@ from mentor_kit.recipe.checking import load_checked
 from mentor_kit.slot import Kind
 
 DOCS = Path(__file__).parents[3] / "docs"
-TEXTS = {name: (DOCS / name).read_text(encoding="utf-8") for name in ("tools.md", "data.md")}
+TEXTS = {name: (DOCS / name).read_text(encoding="utf-8") for name in ("tools.md", "data.md", "evaluation.md")}
 EXAMPLES = [text for page in TEXTS.values() for text in re.findall(r"```yaml\n(.*?)```", page, flags=re.DOTALL)]
 
 
@@ -34,6 +34,9 @@ PARTS: list[tuple[str, Kind, str]] = [
     ("data.md", "tasks", "datasets"),
     ("data.md", "tasks", "mentor-parquet"),
     ("data.md", "tasks", "reasoning-gym"),
+    ("data.md", "tasks", "benchmarks"),
+    ("evaluation.md", "tasks", "bfcl"),
+    ("evaluation.md", "tools", "bfcl"),
 ]
 
 

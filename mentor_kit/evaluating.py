@@ -1,0 +1,121 @@
+"""Who is evaluated, and on what: a recipe changed so that its only stage evaluates the student, a run's, or another."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+
+from pydantic import ValidationError
+
+from mentor_kit.errors import UsageError, did_you_mean
+from mentor_kit.hooks.registry import Registry, explain
+from mentor_kit.recipe.checking import load_checked
+from mentor_kit.recipe.loading import LoadedRecipe
+from mentor_kit.recipe.model import Recipe, Student
+from mentor_kit.record import Json
+from mentor_kit.runs import Checkpoint, Checkpoints, Keep, Run
+from mentor_kit.slot import Slot
+from mentor_kit.stages.evaluate import BOTH, SplitPlan
+
+#: The name under which the recipe's own teacher is evaluated.
+OWN_TEACHER = "teacher"
+
+
+def only_evaluates(recipe: Recipe) -> bool:
+    """Whether a recipe's run leaves every weight as it was, and so no student of its own."""
+    return bool(recipe.train) and all(slot.use == "evaluate" for slot in recipe.train)
+
+
+def with_actor(overrides: Sequence[str], actor: str | None) -> list[str]:
+    """Settings that put an actor in the student's place, before the others, which may set its options."""
+    return [*([f"evaluate.actor.use={actor}"] if actor not in (None, OWN_TEACHER) else []), *overrides]
+
+
+def with_own_teacher(loaded: LoadedRecipe) -> LoadedRecipe:
+    """The recipe with its own teacher in the student's place.
+
+    Raises:
+        UsageError: it has none.
+    """
+    recipe = loaded.recipe
+    if recipe.teacher is None:
+        raise UsageError(
+            "the recipe has no teacher to evaluate", hint="name one, such as --actor openai, or add it to the recipe"
+        )
+    plan = recipe.evaluate.model_copy(update={"actor": recipe.teacher})
+    return replace(loaded, recipe=recipe.model_copy(update={"evaluate": plan}))
+
+
+def with_checkpoint(loaded: LoadedRecipe, run: Run, checkpoint: str, registry: Registry) -> LoadedRecipe:
+    """The recipe with the student that a run had at a checkpoint.
+
+    Raises:
+        UsageError: there is no such checkpoint.
+        RecipeError: the run's recipe cannot be read any more.
+    """
+    trained = load_checked(run.folder.recipe, (), registry)
+    found = find_checkpoint(run, trained.recipe, checkpoint)
+    student = _placed(trained.recipe.student, trained.folder)
+    changes: dict[str, object] = {"student": student.model_copy(update={"checkpoint": str(found.path.resolve())})}
+    if loaded.recipe.backend.use != trained.recipe.backend.use:
+        # a checkpoint is its backend's own
+        changes["backend"] = trained.recipe.backend
+    return replace(loaded, recipe=loaded.recipe.model_copy(update=changes))
+
+
+def _placed(student: Student, folder: Path) -> Student:
+    """The student with paths that do not depend on the folder of its recipe."""
+
+    def absolute(name: str | None) -> str | None:
+        return str((folder / name).resolve()) if name and "\n" not in name and (folder / name).exists() else name
+
+    adapter = student.adapter
+    if adapter is not None and adapter.options.path is not None:
+        options = adapter.options.model_copy(update={"path": absolute(adapter.options.path)})
+        adapter = adapter.model_copy(update={"options": options})
+    changes = {"model": absolute(student.model), "chat_template": absolute(student.chat_template), "adapter": adapter}
+    return student.model_copy(update=changes)
+
+
+def kept(recipe: Recipe) -> Keep:
+    """Which checkpoints a recipe keeps, and what the best one is."""
+    wanted = recipe.checkpoints
+    return Keep(last=wanted.keep_last, metric=wanted.best or "", mode=wanted.mode)
+
+
+def find_checkpoint(run: Run, recipe: Recipe, name: str) -> Checkpoint:
+    """A run's checkpoint: `last`, `best`, or the name of its folder.
+
+    Raises:
+        UsageError: there is none.
+    """
+    checkpoints = Checkpoints(run.folder.checkpoints, kept(recipe))
+    named = {"last": checkpoints.latest, "best": checkpoints.best}
+    found = named[name]() if name in named else next((c for c in checkpoints.all() if c.path.name == name), None)
+    if found is None:
+        known = ["last", "best", *(checkpoint.path.name for checkpoint in checkpoints.all())]
+        close = did_you_mean(name, known) if name not in named else ""
+        raise UsageError(f"{run.path} has no checkpoint {name!r}{close}", hint=f"there are: {', '.join(known)}")
+    return found
+
+
+def evaluation_stage(recipe: Recipe, on: Sequence[SplitPlan], changes: Mapping[str, Json]) -> Slot:
+    """The stage `evaluate` on these splits, or on the recipe's own, with changes to each.
+
+    Raises:
+        UsageError: the changes are no fields of `SplitPlan`, or do not go together.
+    """
+    plans = on or recipe.evaluate.on or BOTH
+    found = []
+    for plan in plans:
+        if not isinstance(plan, SplitPlan):
+            found.append(plan.model_dump(by_alias=True))
+            continue
+        try:
+            changed = SplitPlan.model_validate(plan.model_dump() | dict(changes))
+        except ValidationError as error:
+            faults = "; ".join(text for _, text in explain(error, SplitPlan))
+            raise UsageError(f"{plan.split}: {faults}") from None
+        found.append(changed.model_dump())
+    return Slot(use="evaluate", options={"on": found})

@@ -1,0 +1,113 @@
+"""What an evaluation has found, as tables: accuracy with intervals, tool use, and the problems' groups."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from mentor_kit.record import Json
+from mentor_kit.report.tables import Sheet, share
+from mentor_kit.runs import Run
+
+#: How docs/evaluation.md calls the ways to an interval.
+_WAYS = {"wilson": "Wilson", "clustered": "clustered"}
+
+_ACCURACY = ("split", "measure", "right, %", "95 % interval", "kind", "problems", "episodes")
+_GROUPS = ("split", "group", "measure", "right, %", "95 % interval", "episodes")
+_TOOLS = (
+    *("split", "similarity", "95 % interval", "calls", "malformed, %", "unknown, %", "bad args, %", "failed, %"),
+    *("ended, %", "turns"),
+)
+
+#: Shares of calls that came to nothing.
+_CALLS = ("malformed_rate", "unknown_tool_rate", "bad_arguments_rate", "failed_rate")
+
+
+@dataclass(frozen=True)
+class Evaluated:
+    """The last evaluation of every split of a run."""
+
+    reports: tuple[Mapping[str, Any], ...]
+
+    @property
+    def sheets(self) -> list[Sheet]:
+        """As tables of texts."""
+        accuracy = Sheet(f"Accuracy of {self.actor}", _ACCURACY, tuple(self._accuracy_rows()), left=2)
+        groups = tuple(row for report in self.reports for row in _group_rows(report))
+        tools = Sheet("Use of tools", _TOOLS, tuple(_tool_row(report) for report in self.reports))
+        return [accuracy, *([Sheet("Accuracy by group", _GROUPS, groups, left=3)] if groups else []), tools]
+
+    @property
+    def actor(self) -> str:
+        """Who was evaluated."""
+        return ", ".join(dict.fromkeys(str(report.get("actor", "student")) for report in self.reports))
+
+    def text(self) -> str:
+        """Plain lines."""
+        return "\n".join(sheet.text() for sheet in self.sheets)
+
+    def to_json(self) -> list[dict[str, Json]]:
+        """The reports, without each problem's outcome: those are in the run folder."""
+        return [{key: value for key, value in report.items() if key != "outcomes"} for report in self.reports]
+
+    def _accuracy_rows(self) -> Iterator[tuple[str, ...]]:
+        for report in self.reports:
+            for measure, found in _measures(report):
+                yield (
+                    str(report["split"]),
+                    measure,
+                    f"{100 * found.get('accuracy', found.get('value')):.1f}",
+                    _interval(found),
+                    _WAYS.get(str(found.get("interval", "")), ""),
+                    str(found.get("problems", report["problems"])),
+                    str(found.get("episodes", "")),
+                )
+
+
+def evaluated(run: Run) -> Evaluated:
+    """The last evaluation of every split, in the order in which they were made."""
+    last = {str(report["split"]): report for report in run.evaluations}
+    made = [str(event.values.get("split")) for event in run.events if event.kind == "evaluation"]
+    order = dict.fromkeys([*made, *last])
+    return Evaluated(tuple(last[split] for split in order if split in last))
+
+
+def _measures(report: Mapping[str, Any]) -> Iterator[tuple[str, Mapping[str, Any]]]:
+    if found := report.get("greedy"):
+        yield "greedy", found
+    if found := report.get("sampled"):
+        samples = int(found.get("samples", 1))
+        yield "sampled" if samples == 1 else f"mean@{samples}", found
+    for k, found in (report.get("pass_at") or {}).items():
+        # pass@1 is the mean
+        if k != "1":
+            yield f"pass@{k}", found
+
+
+def _group_rows(report: Mapping[str, Any]) -> Iterator[tuple[str, ...]]:
+    for group, kinds in (report.get("groups") or {}).items():
+        for measure, found in _measures(kinds):
+            accuracy = f"{100 * found['accuracy']:.1f}"
+            yield str(report["split"]), group, measure, accuracy, _interval(found), str(found.get("episodes", ""))
+
+
+def _tool_row(report: Mapping[str, Any]) -> tuple[str, ...]:
+    low, high = report.get("similarity_low"), report.get("similarity_high")
+    return (
+        str(report["split"]),
+        share(report.get("similarity")),
+        "–" if low is None or high is None else f"{low:.2f} to {high:.2f}",
+        share(report.get("calls_per_problem")),
+        *(_percent(report.get(name)) for name in _CALLS),
+        _percent(report.get("ended_rate")),
+        share(report.get("turns")),
+    )
+
+
+def _interval(found: Mapping[str, Any]) -> str:
+    return f"{100 * found['low']:.1f} to {100 * found['high']:.1f}"
+
+
+def _percent(value: float | None) -> str:
+    return "–" if value is None else f"{100 * value:.1f}"

@@ -1,0 +1,189 @@
+"""Two evaluations problem by problem: who solved what the other did not, and whether chance would do as much."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from mentor_kit.errors import UsageError
+from mentor_kit.record import Json
+from mentor_kit.report.arms import RunLike
+from mentor_kit.report.before_after import KINDS, outcomes_of
+from mentor_kit.report.tables import Sheet, points
+from mentor_kit.runs import Run
+from mentor_kit.runs.files import to_json, write_text
+from mentor_kit.statistics import Difference, mcnemar, paired_difference
+
+METHOD = (
+    "Difference: B minus A, in percentage points, with its 95 % interval (Newcombe's method 10 where every outcome is "
+    "right or wrong, else Student's on the problems' differences). p: McNemar's exact two-sided test of the problems "
+    "that changed. Only problems that both have played count."
+)
+
+
+@dataclass(frozen=True)
+class Counts:
+    """How many problems were solved by whom."""
+
+    both: int
+    only_a: int
+    only_b: int
+    neither: int
+    p: float
+    """McNemar's exact p."""
+
+    @staticmethod
+    def of(a: Sequence[float], b: Sequence[float]) -> Counts | None:
+        """Of outcomes that are each 0 or 1; None if any is not."""
+        if not {*a, *b} <= {0.0, 1.0}:
+            return None
+        found = list(zip(a, b, strict=True))
+        only_a, only_b = found.count((1, 0)), found.count((0, 1))
+        return Counts(found.count((1, 1)), only_a, only_b, found.count((0, 0)), mcnemar(only_b, only_a))
+
+    @property
+    def texts(self) -> tuple[str, ...]:
+        """For a table."""
+        p = f"{self.p:.3f}" if self.p >= 0.001 else f"{self.p:.1e}"
+        return str(self.both), str(self.only_a), str(self.only_b), str(self.neither), p
+
+
+@dataclass(frozen=True)
+class Pair:
+    """One split, played in one way by both."""
+
+    split: str
+    kind: str
+    """`greedy` or `sampled`."""
+    a: float
+    """A's accuracy on the problems that both have played."""
+    b: float
+    difference: Difference
+    """B minus A."""
+    counts: Counts | None
+    """None where outcomes are means of several samples."""
+    gained: tuple[str, ...]
+    """Ids of the problems that went better with B."""
+    lost: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Paired:
+    """A comparison of two evaluations."""
+
+    a: str
+    """What A is."""
+    b: str
+    pairs: tuple[Pair, ...]
+    notes: tuple[str, ...]
+
+    @property
+    def sheet(self) -> Sheet:
+        """As a table of texts."""
+        heads = ("split", "played", "A, %", "B, %", "B - A", "95 % interval", "both", "only A", "only B", "neither")
+        rows = [
+            (
+                pair.split,
+                pair.kind,
+                f"{100 * pair.a:.1f}",
+                f"{100 * pair.b:.1f}",
+                points(pair.difference.mean),
+                f"{points(pair.difference.low)} to {points(pair.difference.high)}",
+                *(pair.counts.texts if pair.counts else ("–",) * 5),
+            )
+            for pair in self.pairs
+        ]
+        return Sheet("The same problems, A against B", (*heads, "p"), tuple(rows), left=2)
+
+    def text(self, show: int = 0) -> str:
+        """Plain lines; `show` names so many of the problems that changed."""
+        lines = [f"A: {self.a}", f"B: {self.b}", "", self.sheet.text().rstrip()]
+        for pair in self.pairs if show else ():
+            for word, names in (("better with B", pair.gained), ("better with A", pair.lost)):
+                if names:
+                    more = f", and {len(names) - show} more" if len(names) > show else ""
+                    lines.append(f"{pair.split}, {pair.kind}, {word}: {', '.join(names[:show])}{more}")
+        return "\n".join([*lines, *(f"note: {note}" for note in self.notes)]) + "\n"
+
+    def to_json(self) -> dict[str, Json]:
+        """Everything, for programs."""
+        return asdict(self)
+
+    def write(self, folder: Path) -> None:
+        """Write `paired.md` and `paired.json` into a folder."""
+        notes = "".join(f"- {note}\n" for note in self.notes)
+        head = f"A: {self.a}\n\nB: {self.b}\n\n"
+        write_text(folder / "paired.md", f"{head}{self.sheet.markdown()}\n{METHOD}\n" + (f"\n{notes}" if notes else ""))
+        write_text(folder / "paired.json", to_json(self.to_json(), indent=2) + "\n")
+
+
+def paired(runs: Sequence[RunLike], output: Path | None = None, *, root: Path = Path("runs")) -> Paired:
+    """Compare the last evaluations of two runs, or of one run its last with its first, problem by problem.
+
+    Args:
+        runs: A and B, each a run, its folder, or a name below `root`; or one run alone.
+        output: a folder for the table; nothing is written without it.
+        root: the folder of all runs.
+
+    Raises:
+        UsageError: there are not one or two runs, or they have no problem in common.
+        DataError: something named is not a run.
+    """
+    if not 1 <= len(runs) <= 2:
+        raise UsageError(f"a paired comparison is of two runs, not of {len(runs)}", hint="name A and B, or one run")
+    found = [run if isinstance(run, Run) else Run.open(run, root) for run in runs]
+    if len(found) == 1:
+        (run,) = found
+        first, last = _by_split(list(reversed(run.evaluations))), _by_split(run.evaluations)
+        names = (f"{run.path}, first evaluation", f"{run.path}, last evaluation")
+    else:
+        first, last = (_by_split(run.evaluations) for run in found)
+        names = (str(found[0].path), str(found[1].path))
+    pairs = [pair for split in first if split in last for pair in _pairs(split, first[split], last[split])]
+    if not pairs:
+        raise UsageError(
+            "the two have no problem in common",
+            hint=f"A was evaluated on: {', '.join(first) or 'nothing'}; B on: {', '.join(last) or 'nothing'}",
+        )
+    comparison = Paired(*names, tuple(pairs), tuple(_notes(first, last)))
+    if output is not None:
+        comparison.write(output)
+    return comparison
+
+
+def _by_split(reports: Sequence[Mapping[str, Any]]) -> dict[str, Mapping[str, Any]]:
+    """The last report of every split."""
+    return {str(report["split"]): report for report in reports}
+
+
+def _pairs(split: str, a: Mapping[str, Any], b: Mapping[str, Any]) -> Iterator[Pair]:
+    for place, kind in enumerate(KINDS):
+        ours, theirs = outcomes_of(a, place), outcomes_of(b, place)
+        names = [name for name in ours if name in theirs]
+        if not names:
+            continue
+        before, after = [ours[name] for name in names], [theirs[name] for name in names]
+        yield Pair(
+            split=split,
+            kind=kind,
+            a=sum(before) / len(names),
+            b=sum(after) / len(names),
+            difference=paired_difference(before, after),
+            counts=Counts.of(before, after),
+            gained=tuple(name for name in names if theirs[name] > ours[name]),
+            lost=tuple(name for name in names if theirs[name] < ours[name]),
+        )
+
+
+def _notes(a: Mapping[str, Mapping[str, Any]], b: Mapping[str, Mapping[str, Any]]) -> Iterator[str]:
+    for split in a:
+        if split not in b:
+            yield f"{split}: B was not evaluated on it"
+            continue
+        ours, theirs = a[split].get("outcomes", {}), b[split].get("outcomes", {})
+        alone = len(set(ours) ^ set(theirs))
+        if alone and set(ours) & set(theirs):
+            yield f"{split}: {alone} problems that only one of them has played are left out"
+    yield from (f"{split}: A was not evaluated on it" for split in b if split not in a)

@@ -1,0 +1,43 @@
+"""The outcomes of evaluations as parquet, for data frames and data bases."""
+
+from __future__ import annotations
+
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+from mentor_kit.record import Json
+from mentor_kit.runs import Run
+
+#: Types of the columns that may hold nothing else than nulls or empty lists.
+_LISTS = ("tools", "teacher_tools")
+_TEXTS = ("answer",)
+_NUMBERS = ("tokens",)
+
+
+def write_outcomes(run: Run) -> list[Path]:
+    """`<name>.outcomes.parquet` beside the rows of every evaluation; nothing where pyarrow is not installed."""
+    if find_spec("pyarrow") is None:
+        return []
+    from pyarrow import Table
+    from pyarrow.parquet import write_table
+
+    written = []
+    for file in sorted(run.folder.evaluation.glob("[!.]*.outcomes.jsonl")):
+        rows = run.outcomes(file.name.removesuffix(".outcomes.jsonl"))
+        table = Table.from_pylist(rows, schema=_schema(rows))
+        target = file.with_suffix(".parquet")
+        temporary = target.with_name(f".new-{target.name}")
+        write_table(table, temporary)
+        written.append(temporary.replace(target))
+    return written
+
+
+def _schema(rows: list[dict[str, Json]]) -> Any:
+    """Types by the values there are, and by name where there may be none, so that files of two runs go together."""
+    import pyarrow as pa
+
+    known = dict.fromkeys(_LISTS, pa.list_(pa.string())) | dict.fromkeys(_TEXTS, pa.string())
+    known |= dict.fromkeys(_NUMBERS, pa.int64())
+    inferred = pa.Table.from_pylist(rows).schema
+    return pa.schema([(name, known.get(name, inferred.field(name).type)) for name in inferred.names])

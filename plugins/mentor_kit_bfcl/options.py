@@ -1,0 +1,60 @@
+"""What a recipe says about BFCL."""
+
+from __future__ import annotations
+
+from mentor_kit_tools.limits import Limits
+from pydantic import BaseModel, ConfigDict, Field, field_validator
+
+from mentor_kit.errors import did_you_mean
+
+#: Categories of one turn whose calls are compared with gold ones.
+COMPARED = (
+    *("simple_python", "multiple", "parallel", "parallel_multiple"),
+    *("live_simple", "live_multiple", "live_parallel", "live_parallel_multiple"),
+    *("simple_java", "simple_javascript"),
+)
+#: Categories of one turn that are about whether anything is called at all.
+RELEVANCE = ("irrelevance", "live_irrelevance", "live_relevance")
+#: Categories of several turns, about what calls do to simulated services.
+MULTI_TURN = ("multi_turn_base", "multi_turn_miss_func", "multi_turn_miss_param", "multi_turn_long_context")
+
+CATEGORIES = (*COMPARED, *RELEVANCE, *MULTI_TURN)
+
+#: Shorter names.
+_ALIASES = {"simple": "simple_python"}
+
+
+class BfclOptions(BaseModel):
+    """BFCL's problems."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
+
+    categories: tuple[str, ...] = Field(default=("simple_python", "multiple", "parallel", "irrelevance"), min_length=1)
+    """The categories, each of them a split of the task; `simple` is `simple_python`."""
+    dots: bool = True
+    """Whether functions keep the dots in their names; false makes them underscores, for servers that refuse dots."""
+    limits: Limits = Limits(seconds=60.0, cpu_seconds=60)
+    """What the verdict on one conversation of several turns may use, in a process of its own."""
+
+    @field_validator("categories")
+    @classmethod
+    def _are_known(cls, names: tuple[str, ...]) -> tuple[str, ...]:
+        found = tuple(_ALIASES.get(name, name) for name in names)
+        for name in found:
+            if name not in CATEGORIES:
+                known = ", ".join(CATEGORIES)
+                raise ValueError(f"there is no category {name!r}{did_you_mean(name, CATEGORIES)}; known: {known}")
+        if len(set(found)) < len(found):
+            raise ValueError(f"a category occurs twice in {', '.join(found)}")
+        return found
+
+
+class BfclToolsOptions(BaseModel):
+    """BFCL's simulated services."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
+
+    workers: int = Field(default=2, gt=0)
+    """How many calls run side by side."""
+    limits: Limits = Limits()
+    """What one call may use."""

@@ -1,0 +1,105 @@
+"""The task `bfcl`: a split for every category. The answer is the calls, never a text."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from functools import cached_property
+
+from mentor_kit_tools.runner import Runner
+
+from mentor_kit.conversation import CallState, Message, assistant
+from mentor_kit.errors import PluginError
+from mentor_kit.record import Json
+from mentor_kit.task import TRAIN, Problem
+from mentor_kit.tool import ToolError
+from mentor_kit.trajectory import Trajectory
+from mentor_kit_bfcl import package, problems
+from mentor_kit_bfcl.gold import gold_calls, gold_turn
+from mentor_kit_bfcl.options import MULTI_TURN, BfclOptions
+from mentor_kit_bfcl.verdicts import calls_of_turn, is_right
+
+_REACHED = (CallState.EXECUTED, CallState.FAILED)
+
+
+class BfclTask:
+    """A `mentor_kit.task.Task` that takes calls, converses, and knows gold answers.
+
+    Raises:
+        DataError: a category cannot be read.
+    """
+
+    def __init__(self, options: BfclOptions) -> None:
+        self._options = options
+        self._problems = {name: problems.read(name, dots=options.dots) for name in options.categories}
+
+    def close(self) -> None:
+        """End the worker that judges conversations, if there is one."""
+        if "_runner" in self.__dict__:
+            self._runner.close()
+
+    @property
+    def splits(self) -> Sequence[str]:
+        # there is nothing to train on: it is a benchmark
+        return (TRAIN, *self._problems)
+
+    def problems(self, split: str, seed: int, count: int) -> Sequence[Problem]:
+        return self._problems.get(split, ())[:count]
+
+    def is_over(self, problem: Problem, dialogue: Sequence[Message]) -> bool:
+        return problem.split not in MULTI_TURN
+
+    def next_user(self, problem: Problem, dialogue: Sequence[Message]) -> str | None:
+        turns = problem.extra.get("turns") or ()
+        said = sum(message.role == "user" for message in dialogue)
+        return str(turns[said]) if said < len(turns) else None
+
+    def answer(self, trajectory: Trajectory) -> str | None:
+        """The calls as JSON: of the one turn, or turn by turn those that reached the services."""
+        if trajectory.problem_id.startswith(MULTI_TURN):
+            return json.dumps(_turns(trajectory.messages)) if trajectory.ended else None
+        last = trajectory.messages[-1] if trajectory.messages else None
+        # nothing was said where the context was too small; what is said before the question is no answer
+        return json.dumps(calls_of_turn(last)) if last is not None and last.role == "assistant" else None
+
+    def check(self, answer: str, problem: Problem) -> bool:
+        calls: Json = json.loads(answer)
+        if problem.split not in MULTI_TURN:
+            return is_right(calls, problem, dots=self._options.dots)
+        gold = {name: problem.extra[name] for name in ("services", "state", "long")} | {
+            "gold": json.loads(problem.answer)
+        }
+        try:
+            return self._runner.call_now("verdict", {"problem": gold, "turns": calls, "id": problem.id}) is True
+        except ToolError:
+            return False  # calls that take too long, or too much memory
+
+    def solve(self, problem: Problem, dialogue: Sequence[Message]) -> Message:
+        if problem.split not in MULTI_TURN:
+            return assistant(calls=gold_calls(problem, dots=self._options.dots))
+        turn = sum(message.role == "user" for message in dialogue) - 1
+        if dialogue[-1].role == "tool":
+            return assistant("That is done.")
+        calls = gold_turn(problem, turn)
+        return assistant(calls=calls) if calls else assistant("I cannot do that yet: something is missing.")
+
+    @cached_property
+    def _runner(self) -> Runner:
+        try:
+            return Runner("mentor_kit_bfcl.world:serve", None, limits=self._options.limits, workers=1)
+        except ToolError as error:
+            reason = f"task bfcl: bfcl-eval's services cannot be loaded: {error}"
+            raise PluginError(reason, hint=package.INSTALL) from None
+
+
+def _turns(messages: Sequence[Message]) -> list[list[list[dict[str, Json]]]]:
+    """For every turn of the user the assistant's turns with calls that reached the services."""
+    found: list[list[list[dict[str, Json]]]] = []
+    for message in messages:
+        if message.role == "user":
+            found.append([])
+        elif message.role == "assistant":
+            reached = [call for call in message.tool_calls if call.state in _REACHED]
+            if reached:
+                found[-1].append([{"name": call.name, "arguments": call.arguments} for call in reached])
+    return found
