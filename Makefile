@@ -41,7 +41,7 @@ tests:
 	OMP_NUM_THREADS=1 $(BIN)/pytest --numprocesses auto --dist loadfile
 
 slow: install-dev
-	$(BIN)/pytest -m 'slow and not cuda' --timeout 1800
+	OMP_NUM_THREADS=1 $(BIN)/pytest -m 'slow and not cuda' --timeout 1800 --numprocesses auto --dist loadfile
 
 # Makes the tiny student anew, from random weights, and puts it into the package (a quarter of an hour).
 STUDENT := plugins/mentor_kit_math/students/tiny

@@ -86,7 +86,8 @@ def test_a_row_does_not_depend_on_the_others_or_on_padding(case: Any, cap: float
     together = distillation(np, objective, *padded(case, 15))
     for index, row in enumerate(case):
         alone = distillation(np, objective, *padded([row]))
-        np.testing.assert_array_equal(together[index, : len(row)], alone[0])
+        # sums over rows of other widths may be rounded otherwise
+        np.testing.assert_allclose(together[index, : len(row)], alone[0], rtol=1e-12)
 
 
 @given(case=CASES, noise=st.floats(-5, 5))

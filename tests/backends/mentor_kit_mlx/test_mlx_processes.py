@@ -148,6 +148,7 @@ def free_ports(count: int) -> list[int]:
             one.close()
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(1500)
 def test_two_processes_update_and_sample_as_one(tmp_path: Path) -> None:
     hold_the_contract(tmp_path, "-k", "one_process or divided or any_process or bits")
