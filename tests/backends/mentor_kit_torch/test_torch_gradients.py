@@ -110,6 +110,26 @@ def test_gradients_are_those_of_plain_autograd(
         assert float((found[name] - value).norm()) <= 1e-5 * scale, name
 
 
+@pytest.mark.parametrize("kept", [1, 5, 128], ids=lambda kept: f"kept{kept}")
+@pytest.mark.parametrize("alone", [1, 4, 256], ids=lambda alone: f"alone{alone}")
+@pytest.mark.parametrize("budget", [40, 10_000])
+def test_gradients_however_a_tree_attends(
+    folder: Path, kept: int, alone: int, budget: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("mentor_kit_torch.tree.SHORTEST_KEPT", kept)
+    monkeypatch.setattr("mentor_kit_torch.tree.SHORTEST_ALONE", alone)
+    monkeypatch.setattr("mentor_kit_torch.tree_rows.LARGEST_KEPT_BIAS", 100)
+    policy = load(folder, token_budget=budget)
+    policy.prepare(OptimizerSpec(clip=None))
+    groups, objective = with_common_text(ragged_groups(100, temperature=0.8)), Objective(preset="rloo")
+    expected = plain_gradients(policy, groups, objective)
+    policy.forward_backward(groups, objective)
+    found = gradients(policy)
+    scale = max(float(value.norm()) for value in expected.values())
+    for name, value in expected.items():
+        assert float((found[name] - value).norm()) <= 1e-5 * scale, name
+
+
 def test_each_token_is_run_once(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     from mentor_kit_torch.head import Head
 
