@@ -28,13 +28,16 @@ def estimate(
     extra = trainable * MASTER if student.adapter is not None or size < MASTER else 0
     moments = 1 if load.optimizer.use == "muon" else 2
     tokens = load.train_tokens or options.token_budget
+    held = min(load.sequences, options.slots) * load.context * position_bytes(text, size)
+    if options.kv_memory is not None:
+        held = min(held, int(options.kv_memory * 2**30))
     parts = {
         "weights": parameters * size + extra,
         "gradients": trainable * MASTER,
         "optimizer": trainable * MASTER * moments,
         "reference": parameters * size if load.reference and student.adapter is None else 0,
-        "keys and values": min(load.sequences, options.slots) * load.context * position_bytes(text, size),
-        "activations": tokens * text.num_hidden_layers * _activation_bytes(text, size),
+        "keys and values": held,
+        "activations": tokens * _kept_bytes(text, size, checkpointing=options.gradient_checkpointing),
     }
     return MemoryEstimate(
         parameters=parameters,
@@ -63,6 +66,14 @@ def position_bytes(config: Any, size: int) -> int:
     heads = getattr(config, "num_key_value_heads", None) or config.num_attention_heads
     width = getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads
     return 2 * int(config.num_hidden_layers) * int(heads) * int(width) * size
+
+
+def _kept_bytes(config: Any, size: int, *, checkpointing: bool) -> int:
+    """What all layers keep of one token: with checkpointing a state each, and all of one layer that is run again."""
+    layers = int(config.num_hidden_layers)
+    if checkpointing:
+        return layers * int(config.hidden_size) * size + _activation_bytes(config, size)
+    return layers * _activation_bytes(config, size)
 
 
 def _activation_bytes(config: Any, size: int) -> int:

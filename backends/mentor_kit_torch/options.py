@@ -25,10 +25,10 @@ class TorchOptions(BaseModel):
     """Sequences that are held at once; more are queued."""
     token_budget: int = Field(default=16384, gt=0)
     """Tokens in one micro-batch of the update, what is shared counted once; padding counts where a model needs it."""
-    recompute: bool = False
+    gradient_checkpointing: bool = False
     """Keep of each layer its input alone for the backward pass, and run the layer again there (gradient checkpointing):
     much less memory in the update, for a third more work. For models of Llama's kind."""
-    cache: float | None = Field(default=None, gt=0)
+    kv_memory: float | None = Field(default=None, gt=0)
     """GiB that keys and values may take; sequences that find no room wait, and one that could never have it is refused.
     No limit if left out, but for `slots`."""
     prefill_chunk: int = Field(default=1024, gt=0)

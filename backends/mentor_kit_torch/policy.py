@@ -68,11 +68,11 @@ class TorchPolicy:
                 "%s: its layers keep other state than keys and values: whole contexts are run, without sharing",
                 student.model,
             )
-        self._sharing = how_to_share(self.head, self._keeps, recompute=options.recompute)
-        if options.recompute and self.head.lean is None:
+        self._sharing = how_to_share(self.head, self._keeps, recompute=options.gradient_checkpointing)
+        if options.gradient_checkpointing and self.head.lean is None:
             raise BackendError(
                 f"{student.model}: its layers cannot be run again in the backward pass",
-                hint="leave `backend.recompute` out, and lower `backend.token_budget` to save memory",
+                hint="leave `backend.gradient_checkpointing` out, and lower `backend.token_budget` to save memory",
             )
         if self._sharing == "prompts":
             logger.warning(
@@ -88,7 +88,7 @@ class TorchPolicy:
             chunk=options.prefill_chunk,
             budget=options.token_budget,
             room=Room(
-                limit=None if options.cache is None else int(options.cache * 2**30),
+                limit=None if options.kv_memory is None else int(options.kv_memory * 2**30),
                 position=position_bytes(self.head.config, self.head.dtype.itemsize),
             ),
         )

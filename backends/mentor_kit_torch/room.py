@@ -34,8 +34,8 @@ class Room:
             needed, given = (size / 2**30 for size in (self._bytes(1, positions, 0), self.limit))
             raise BackendError(
                 f"a sequence of up to {positions:,} tokens needs {needed:.3g} GiB of keys and values, "
-                f"and `backend.cache` allows {given:.3g}",
-                hint="raise `backend.cache`, or lower `rollout.max_response_tokens` or `backend.max_context`",
+                f"and `backend.kv_memory` allows {given:.3g}",
+                hint="raise `backend.kv_memory`, or lower `rollout.max_response_tokens` or `backend.max_context`",
             )
 
     def _bytes(self, rows: int, positions: int, beginning: int) -> int:

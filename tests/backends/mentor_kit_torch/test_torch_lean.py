@@ -88,7 +88,7 @@ def gradients(policy: Any) -> dict[str, torch.Tensor]:
 def test_the_same_as_transformers(kind: str, adapted: bool, recompute: bool, tmp_path: Path) -> None:
     adapter = AdapterSpec(rank=4) if adapted else None
     folder = write_student(tmp_path, getattr(transformers, kind)(**SHAPE, head_dim=8))
-    policy, plain = load(folder, adapter, recompute=recompute), load(folder, adapter)
+    policy, plain = load(folder, adapter, gradient_checkpointing=recompute), load(folder, adapter)
     assert policy.head.lean is not None
     plain.head.lean = None
     np.testing.assert_allclose(
@@ -106,7 +106,7 @@ def test_the_same_as_transformers(kind: str, adapted: bool, recompute: bool, tmp
 def test_layers_are_run_again_rather_than_kept(tmp_path: Path) -> None:
     kept = {}
     for recompute in (False, True):
-        policy = load(write_student(tmp_path), recompute=recompute)
+        policy = load(write_student(tmp_path), gradient_checkpointing=recompute)
         policy.prepare(OptimizerSpec())
         sizes: list[int] = []
 
@@ -122,4 +122,4 @@ def test_layers_are_run_again_rather_than_kept(tmp_path: Path) -> None:
 
 def test_other_models_refuse_to_run_layers_again(tmp_path: Path) -> None:
     with pytest.raises(BackendError, match="cannot be run again"):
-        load(make("gemma", tmp_path), recompute=True)
+        load(make("gemma", tmp_path), gradient_checkpointing=True)

@@ -56,7 +56,7 @@ def test_positions_come_in_blocks() -> None:
 def test_sequences_that_find_no_room_wait(folder: Path) -> None:
     requests = [request(f"{i}", [1 + i, 2, 3], temperature=0.9, max_new_tokens=3 + i, seed=i) for i in range(7)]
     free = drive(load(folder).engine(), requests)
-    engine = Watched(load(folder, cache=2 * ROW / 2**30).engine())
+    engine = Watched(load(folder, kv_memory=2 * ROW / 2**30).engine())
     bound = drive(engine, requests)
     assert {name: one.ids for name, one in bound.items()} == {name: one.ids for name, one in free.items()}
     assert engine.most == 2 * ROW
@@ -66,7 +66,7 @@ def test_sequences_that_find_no_room_wait(folder: Path) -> None:
 @settings(max_examples=30, deadline=None)
 def test_any_dialogues_stay_within_the_limit(folder: Path, data: st.DataObject) -> None:
     rows = data.draw(st.integers(1, 3))
-    engine, free = Watched(load(folder, cache=rows * ROW / 2**30).engine()), load(folder).engine()
+    engine, free = Watched(load(folder, kv_memory=rows * ROW / 2**30).engine()), load(folder).engine()
     contexts = {f"s{i}": list(data.draw(st.lists(st.integers(1, 90), min_size=1, max_size=20))) for i in range(5)}
     for turn in range(3):
         speaking = data.draw(st.sets(st.sampled_from(sorted(contexts)), min_size=1))
@@ -82,7 +82,7 @@ def test_any_dialogues_stay_within_the_limit(folder: Path, data: st.DataObject) 
 
 
 def test_a_sequence_that_could_never_have_room_is_refused(folder: Path) -> None:
-    engine = load(folder, cache=ROW / 2 / 2**30).engine()
-    with pytest.raises(BackendError, match=r"up to 14 tokens needs .* `backend.cache` allows"):
+    engine = load(folder, kv_memory=ROW / 2 / 2**30).engine()
+    with pytest.raises(BackendError, match=r"up to 14 tokens needs .* `backend.kv_memory` allows"):
         engine.submit(request("a", [1, 2, 3], max_new_tokens=10))
     assert not engine.busy
