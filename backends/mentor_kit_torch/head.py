@@ -119,12 +119,15 @@ class Head:
 
     def logits(self, hidden: Tensor) -> Tensor:
         """Logits (…, V) of what `hidden` gave."""
-        self.projected(hidden.shape[:-1].numel())
+        self.meter.projected(hidden.shape[:-1].numel())
         return self._project(hidden) if self.split else hidden
 
     def projected(self, positions: int) -> None:
-        """Logits of so many positions are computed elsewhere, from `weight`."""
+        """Logits of so many positions are computed elsewhere, from `weight`; again in a backward pass."""
         self.meter.projected(positions)
+        if torch.is_grad_enabled():
+            with torch.no_grad():
+                self.meter.projected(positions)
 
     @property
     def weight(self) -> Tensor | None:
