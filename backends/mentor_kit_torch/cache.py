@@ -97,7 +97,8 @@ class SlotCache(Cache):  # type: ignore[misc]
         room = max(length - self.base, 0)
         for layer in self._filled():
             for buffer in (layer.keys, layer.values):
-                buffer[target, :, :room] = buffer[source, :, :room]
+                held = buffer[:, :, :room]
+                held.index_copy_(0, target, held.index_select(0, source))
 
     def take(self, other: SlotCache, target: Tensor, length: int) -> None:
         """Copy the first `length` positions of another cache's first row to rows `target` (n,)."""
