@@ -342,7 +342,8 @@ class TorchEngine:
             uniform=tensor(uniforms(state.seed[rows], state.known[rows])),
         )
         filtered = bool((state.top_p[rows] < 1).any() or (state.top_k[rows] > 0).any())
-        tokens, log_probs = draw(logits.to(self._draws_on), how, filtered=filtered)
+        greedy = bool((state.temperature[rows] == 0).any())
+        tokens, log_probs = draw(logits.to(self._draws_on), how, filtered=filtered, greedy=greedy)
         state.add(rows, tokens.cpu().numpy(), log_probs.cpu().numpy())
 
     def _completion(self, row: int) -> tuple[int, Completion]:

@@ -35,15 +35,17 @@ def scaled_log_probs(logits: Tensor, temperature: Tensor | float) -> Tensor:
     return torch.log_softmax(logits.float() / safe, dim=-1)
 
 
-def draw(logits: Tensor, how: Draw, *, filtered: bool) -> tuple[Tensor, Tensor]:
+def draw(logits: Tensor, how: Draw, *, filtered: bool, greedy: bool) -> tuple[Tensor, Tensor]:
     """Tokens (n,) and their log-probabilities (n,) under the full scaled distribution, from logits (n, V).
 
     The token is the first in the order of ids at which the cumulative probability exceeds the uniform number.
-    `filtered` says whether any row has top-p below 1 or a top-k.
+    `filtered` says whether any row has top-p below 1 or a top-k, `greedy` whether any has temperature 0.
     """
     log_probs = scaled_log_probs(logits, how.temperature)
     probabilities = _filter(log_probs.double().exp(), how) if filtered else log_probs.exp()
-    tokens = torch.where(how.temperature > 0, _at(probabilities, how.uniform), logits.argmax(dim=-1))
+    tokens = _at(probabilities, how.uniform)
+    if greedy:
+        tokens = torch.where(how.temperature > 0, tokens, logits.argmax(dim=-1))
     return tokens, log_probs.gather(-1, tokens.unsqueeze(-1)).squeeze(-1)
 
 
