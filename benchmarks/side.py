@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
+import ctypes
+import gc
 import importlib
 import multiprocessing
 import resource
@@ -108,10 +111,20 @@ def _work(pipe: Connection, maker: str, arguments: dict[str, Any]) -> None:
             found = dict(made())
             seconds = found.pop("seconds", None) or time.perf_counter() - started
             pipe.send(("turn", Turn(seconds, _peak(), found)))
+            del found
+            _let_go()
     except EOFError:
         return
     except BaseException:  # noqa: BLE001 (whatever it is, the other process prints it)
         pipe.send(("error", traceback.format_exc()))
+
+
+def _let_go() -> None:
+    """Give freed memory back, so that the next side has it."""
+    gc.collect()
+    if sys.platform == "linux":
+        with contextlib.suppress(OSError, AttributeError):  # another C library has no such function
+            ctypes.CDLL(None).malloc_trim(0)
 
 
 def _peak() -> int:

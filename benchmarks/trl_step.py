@@ -81,7 +81,6 @@ class ToolStep:
         from trl.chat_template_utils import qwen3_template
 
         task = ArithmeticTask(capacity_gap=False, blind_check=False)
-        self._tokens = 0
         questions = [problem.opening()[-1].content for problem in task.problems("train", 0, problems)]
         tokenizer = AutoTokenizer.from_pretrained(TINY)
         # the tiny student's calls are written as Qwen3's are
@@ -97,9 +96,9 @@ class ToolStep:
             return call
 
         self._trainer = trainer(
-            plain_trainer(),
+            counting_trainer(),
             peers.load(TINY, threads),
-            reward_funcs=self._reward,
+            reward_funcs=answered,
             tools=[tool(name) for name in OPERATIONS],
             train_dataset=Dataset.from_list(
                 [{"prompt": [{"role": "user", "content": question}]} for question in questions]
@@ -116,13 +115,14 @@ class ToolStep:
         )
 
     def __call__(self) -> dict[str, Any]:
-        self._tokens = 0
+        self._trainer.drawn = 0
         seconds = float(self._trainer.train().metrics["train_runtime"])
-        return {"seconds": seconds, "tokens": self._tokens}
+        return {"seconds": seconds, "tokens": self._trainer.drawn}
 
-    def _reward(self, prompts: Any, completions: Any, completion_ids: list[list[int]], **columns: Any) -> list[float]:
-        self._tokens += sum(map(len, completion_ids))
-        return [float("boxed" in str(completion[-1].get("content"))) for completion in completions]
+
+def answered(completions: Any, **columns: Any) -> list[float]:
+    """Whether the last turn has an answer."""
+    return [float("boxed" in str(completion[-1].get("content"))) for completion in completions]
 
 
 def plain_trainer() -> Any:
@@ -130,6 +130,23 @@ def plain_trainer() -> Any:
     from trl import GRPOTrainer
 
     return GRPOTrainer
+
+
+def counting_trainer() -> Any:
+    """TRL's trainer, which tells in `drawn` how many tokens it has drawn, those of tools' results left out."""
+    from trl import GRPOTrainer
+
+    class CountingTrainer(GRPOTrainer):  # type: ignore[misc]
+        """Nothing is computed otherwise."""
+
+        drawn = 0
+
+        def _tool_call_loop(self, *args: Any, **options: Any) -> Any:
+            found = super()._tool_call_loop(*args, **options)
+            self.drawn += sum(map(sum, found[0]))
+            return found
+
+    return CountingTrainer
 
 
 def cut_trainer() -> Any:
