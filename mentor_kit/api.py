@@ -73,8 +73,7 @@ def run(
         MentorKitError: anything else a user can cause.
     """
     registry = registry or default_registry()
-    loaded = check(recipe, overrides=overrides, registry=registry)
-    _serve(loaded, registry)
+    loaded = _ready(recipe, registry, overrides)
     folder = RunFolder.create(output, loaded.recipe.name, dump_recipe(loaded))
     return _carry_on(loaded, folder, registry, watchers)
 
@@ -94,9 +93,7 @@ def resume(
     """
     registry = registry or default_registry()
     folder = _run(run, output).folder
-    loaded = check(folder.recipe, registry=registry)
-    _serve(loaded, registry)
-    return _carry_on(loaded, folder, registry, watchers)
+    return _carry_on(_ready(folder.recipe, registry), folder, registry, watchers)
 
 
 def evaluate(
@@ -184,8 +181,7 @@ def export(
     if target.exists() and any(target.iterdir()):
         raise UsageError(f"{target} exists already and is not empty", hint="give another --output")
     done = _run(run, output)
-    loaded = check(done.folder.recipe, registry=registry)
-    _serve(loaded, registry)
+    loaded = _ready(done.folder.recipe, registry)
     found = find_checkpoint(done, loaded.recipe, checkpoint)
     with closing(assemble_parts(loaded, registry)) as parts:
         experiment = assemble(loaded, registry, parts)
@@ -211,9 +207,7 @@ def check(
 def plan(recipe: str | Path | LoadedRecipe, *, overrides: Sequence[str] = (), registry: Registry | None = None) -> Plan:
     """What a recipe would do and need, without running it: tokens, parameters, an estimate of memory."""
     registry = registry or default_registry()
-    loaded = check(recipe, overrides=overrides, registry=registry)
-    _serve(loaded, registry)
-    return make_plan(loaded, registry)
+    return make_plan(_ready(recipe, registry, overrides), registry)
 
 
 def bench(
@@ -232,9 +226,7 @@ def bench(
         registry: as for `run`.
     """
     registry = registry or default_registry()
-    loaded = check(recipe, overrides=overrides, registry=registry)
-    _serve(loaded, registry)
-    return measure(loaded, registry, steps=steps)
+    return measure(_ready(recipe, registry, overrides), registry, steps=steps)
 
 
 def audit(
@@ -296,14 +288,18 @@ def _run_stages(
             folder.write_folder("student", lambda target: experiment.export(target, "transformers"))
 
 
-def _serve(loaded: LoadedRecipe, registry: Registry) -> None:
-    """Where a launcher started several processes, all but the first serve that one, and end with it.
+def _ready(recipe: str | Path | LoadedRecipe, registry: Registry, overrides: Sequence[str] = ()) -> LoadedRecipe:
+    """The checked recipe, in the process that acts on it.
+
+    Where a launcher started several processes, all but the first serve that one here, and end with it.
 
     Raises:
         SystemExit: this process has served.
     """
+    loaded = check(recipe, overrides=overrides, registry=registry)
     if serve(loaded, registry):
         raise SystemExit(ExitCode.DONE)
+    return loaded
 
 
 def _run(run: str | Path | Run, output: Path) -> Run:

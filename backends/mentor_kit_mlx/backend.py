@@ -8,7 +8,8 @@ from functools import cache
 import mlx.core as mx
 
 from mentor_kit.errors import BackendError
-from mentor_kit.policy import MemoryEstimate, MemoryLoad, StudentSpec, derive_seed
+from mentor_kit.policy import MemoryEstimate, MemoryLoad, StudentSpec
+from mentor_kit.randomness import derive_seed
 from mentor_kit_mlx.adapters import add_adapter
 from mentor_kit_mlx.config import config_of
 from mentor_kit_mlx.divided import DividedPolicy, Leader, follow

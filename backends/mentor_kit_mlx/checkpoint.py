@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Any
 import mlx.core as mx
 
 from mentor_kit.errors import DataError
-from mentor_kit.policy import OptimizerSpec, derive_seed
+from mentor_kit.policy import OptimizerSpec
+from mentor_kit.randomness import derive_seed
 from mentor_kit_mlx.loading import first_line
 from mentor_kit_mlx.optimizer import Optimizer
 from mentor_kit_mlx.trees import Arrays, put, read, trained, write

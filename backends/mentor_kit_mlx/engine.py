@@ -21,7 +21,8 @@ import mlx.core as mx
 import numpy as np
 
 from mentor_kit.inputs import check_request
-from mentor_kit.policy import Completion, SampleRequest, uniforms
+from mentor_kit.policy import Completion, SampleRequest
+from mentor_kit.randomness import uniforms
 from mentor_kit_mlx.cache import RowCache
 from mentor_kit_mlx.head import Head
 from mentor_kit_mlx.memory import Room

@@ -12,7 +12,6 @@ to beside each row's own keys and values (`mentor_kit_torch.row_attention`); oth
 from __future__ import annotations
 
 from collections import OrderedDict, deque
-from collections.abc import Sequence
 
 import numpy as np
 import torch
@@ -21,7 +20,8 @@ from torch import Tensor
 from mentor_kit.batching import same_beginning
 from mentor_kit.errors import BackendError
 from mentor_kit.inputs import check_request
-from mentor_kit.policy import Completion, SampleRequest, uniforms
+from mentor_kit.policy import Completion, SampleRequest
+from mentor_kit.randomness import uniforms
 from mentor_kit_torch.cache import ROW_STEP, SlotCache, causal_mask
 from mentor_kit_torch.head import Head
 from mentor_kit_torch.room import Room
@@ -228,7 +228,7 @@ class TorchEngine:
         if len(fresh) < 2 or not self._keeps:
             return
         common = self._rows.common_beginning(fresh)
-        known = _same(self._common, common)
+        known = same_beginning([np.asarray(self._common), np.asarray(common)])
         if known < SHORTEST_SHARED <= len(common):
             self._run_common(common)
             known = len(common)
@@ -362,10 +362,3 @@ class TorchEngine:
 def _keys(ids: Tensor, length: int, cache: SlotCache) -> int:
     """Keys that are read: each row's own, and the common beginning's once."""
     return cache.base + len(ids) * (length - cache.base)
-
-
-def _same(first: Sequence[int], second: Sequence[int]) -> int:
-    """The length of the common beginning."""
-    count = min(len(first), len(second))
-    differ = np.nonzero(np.asarray(first[:count]) != np.asarray(second[:count]))[0]
-    return int(differ[0]) if len(differ) else count

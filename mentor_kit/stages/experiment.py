@@ -13,7 +13,8 @@ from mentor_kit.actor import EpisodeLimits, Scene
 from mentor_kit.chat.format import ChatFormat
 from mentor_kit.demonstration import Demonstration, Demonstrations, Plays, Teacher
 from mentor_kit.errors import UsageError, did_you_mean
-from mentor_kit.policy import Policy, derive_seed
+from mentor_kit.policy import Policy
+from mentor_kit.randomness import derive_seed
 from mentor_kit.record import Json
 from mentor_kit.reward import Breakdown, Reward, Scored
 from mentor_kit.rollout import EngineSampler, PolicyActor, Sampling, play, run_async

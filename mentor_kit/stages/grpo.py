@@ -23,7 +23,8 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 from mentor_kit.advantages import advantages
 from mentor_kit.errors import DataError
 from mentor_kit.objective import Objective
-from mentor_kit.policy import LossMetrics, StepMetrics, TokenGroup, derive_seed
+from mentor_kit.policy import LossMetrics, StepMetrics, TokenGroup
+from mentor_kit.randomness import derive_seed
 from mentor_kit.reward import Scored
 from mentor_kit.slot import TeacherSlot
 from mentor_kit.stage import StageContext

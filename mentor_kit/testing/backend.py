@@ -22,13 +22,8 @@ from numpy.typing import NDArray
 
 from mentor_kit.errors import BackendError, DataError, UsageError
 from mentor_kit.objective import PRESETS, Objective
-from mentor_kit.policy import (
-    OptimizerSpec,
-    Policy,
-    TokenCompletion,
-    TokenGroup,
-    uniforms,
-)
+from mentor_kit.policy import OptimizerSpec, Policy, TokenCompletion, TokenGroup
+from mentor_kit.randomness import uniforms
 from mentor_kit.testing.material import changed, drive, flat, group_of, log_softmax, ragged_groups, request
 
 PolicyFactory = Callable[[int | None], Policy]

@@ -14,7 +14,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from mentor_kit.errors import UsageError, did_you_mean
 from mentor_kit.hooks.registry import BuildContext
-from mentor_kit.policy import derive_seed
+from mentor_kit.randomness import derive_seed
 from mentor_kit.record import Json
 from mentor_kit.short import FromName
 from mentor_kit.task import IN_DOMAIN, OUT_OF_DOMAIN, TRAIN, Problem, boxed_answer

@@ -17,7 +17,7 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 from mentor_kit.actor import EpisodeLimits, Reply, Scene
 from mentor_kit.conversation import Message, ToolCall, assistant, call
 from mentor_kit.demonstration import Demonstration
-from mentor_kit.policy import derive_seed
+from mentor_kit.randomness import derive_seed
 from mentor_kit.rollout import play
 from mentor_kit.task import Problem, Task
 from mentor_kit.tool import Toolbox

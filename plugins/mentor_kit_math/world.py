@@ -27,7 +27,7 @@ from itertools import islice, product
 
 from mentor_kit.conversation import Message, assistant, call
 from mentor_kit.errors import UsageError, did_you_mean
-from mentor_kit.policy import derive_seed
+from mentor_kit.randomness import derive_seed
 from mentor_kit.task import IN_DOMAIN, OUT_OF_DOMAIN, TRAIN, Problem, boxed_answer
 from mentor_kit.trajectory import Trajectory
 from mentor_kit_math.language import ENDING, OPENING, WORDINGS

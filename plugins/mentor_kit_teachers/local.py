@@ -15,7 +15,8 @@ from mentor_kit.chat.tokenizer import unread_tokens
 from mentor_kit.demonstration import Demonstration, Teacher
 from mentor_kit.errors import DataError, UsageError
 from mentor_kit.hooks import BuildContext
-from mentor_kit.policy import Backend, Floats, Policy, StudentSpec, TokenGroup, derive_seed
+from mentor_kit.policy import Backend, Floats, Policy, StudentSpec, TokenGroup
+from mentor_kit.randomness import derive_seed
 from mentor_kit.record import Json
 from mentor_kit.rollout import EngineSampler, PolicyActor, Sampling, play
 from mentor_kit.task import Problem

@@ -10,7 +10,7 @@ from mentor_kit.conversation import Message
 from mentor_kit.demonstration import Demonstration
 from mentor_kit.errors import UsageError
 from mentor_kit.hooks import BuildContext
-from mentor_kit.policy import derive_seed
+from mentor_kit.randomness import derive_seed
 from mentor_kit.rollout import play
 from mentor_kit.task import Problem, Solves, Task
 from mentor_kit.tool import Toolbox

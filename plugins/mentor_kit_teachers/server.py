@@ -11,7 +11,7 @@ from mentor_kit.actor import EpisodeLimits, Reply, Scene
 from mentor_kit.conversation import Message, assistant
 from mentor_kit.demonstration import Demonstration, Teacher
 from mentor_kit.errors import DataError, MentorKitError
-from mentor_kit.policy import derive_seed
+from mentor_kit.randomness import derive_seed
 from mentor_kit.record import Json
 from mentor_kit.rollout import judge, play
 from mentor_kit.task import Problem, Task

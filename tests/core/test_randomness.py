@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mentor_kit.policy import derive_seed, uniforms
+from mentor_kit.randomness import derive_seed, uniforms
 
 MASK = 2**64 - 1
 SEEDS = st.integers(0, MASK)

@@ -17,7 +17,7 @@ from question_reader import Question, read
 from mentor_kit.actor import EpisodeLimits, Scene
 from mentor_kit.conversation import Message
 from mentor_kit.demonstration import Demonstration
-from mentor_kit.policy import derive_seed
+from mentor_kit.randomness import derive_seed
 from mentor_kit.rollout import play
 from mentor_kit.task import Problem, boxed_answer
 from mentor_kit.tool import FunctionTools, Toolbox
