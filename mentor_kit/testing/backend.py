@@ -12,7 +12,7 @@ through `mentor_kit.policy`; the oracle is the only other source of numbers.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -23,27 +23,26 @@ from numpy.typing import NDArray
 from mentor_kit.errors import BackendError, DataError, UsageError
 from mentor_kit.objective import PRESETS, Objective
 from mentor_kit.policy import OptimizerSpec, Policy, TokenCompletion, TokenGroup
-from mentor_kit.randomness import uniforms
-from mentor_kit.testing.material import changed, drive, flat, group_of, log_softmax, ragged_groups, request
+from mentor_kit.testing.material import (
+    GENTLE,
+    TOLERANCE,
+    Oracle,
+    PolicyFactory,
+    changed,
+    drive,
+    flat,
+    group_of,
+    log_softmax,
+    ragged_groups,
+    request,
+)
+from mentor_kit.testing.sampling import SamplingContract
 
-PolicyFactory = Callable[[int | None], Policy]
-Oracle = Callable[[Sequence[int]], NDArray[np.float64]]
-
-#: AdamW that is nearly plain descent, so that noise in tiny gradients is not blown up to whole steps.
-GENTLE = OptimizerSpec(eps=1.0, clip=None)
-TOLERANCE = 1e-4
 TEMPERATURES = (0.7, 1.0, 1.3)
 
 
-class BackendContract:
+class BackendContract(SamplingContract):
     """The tests; see the module for the two fixtures a subclass gives."""
-
-    @pytest.fixture
-    def policy(self, policy_factory: PolicyFactory) -> Policy:
-        """A fresh policy with an optimizer."""
-        policy = policy_factory(None)
-        policy.prepare(GENTLE)
-        return policy
 
     # numbers
 
@@ -76,59 +75,7 @@ class BackendContract:
         values = policy.forward_backward(groups, Objective(preset="dapo")).values
         assert values["mismatch_max"] < TOLERANCE
 
-    def test_sampling_follows_the_distribution(self, policy: Policy, oracle: Oracle) -> None:
-        context, count, temperature = [3, 1, 4, 1, 5], 4000, 1.3
-        probabilities = np.exp(log_softmax(oracle(context)[-1], temperature))
-        requests = [
-            request(str(i), context, max_new_tokens=1, temperature=temperature, seed=i * 7919) for i in range(count)
-        ]
-        done = drive(policy.engine(), requests)
-        counts = np.bincount([done[str(i)].ids[0] for i in range(count)], minlength=len(probabilities))
-        expected = probabilities * count
-        degrees = len(expected) - 1
-        statistic = float(((counts - expected) ** 2 / expected).sum())
-        # chi-square: mean d, variance about 2d; the seeds are fixed, so this either always or never holds
-        assert statistic < degrees + 4 * (2 * degrees) ** 0.5
-
-    @pytest.mark.parametrize(("top_p", "top_k"), [(1.0, 0), (0.6, 0), (1.0, 5), (0.8, 10)])
-    def test_tokens_are_the_inverse_cdf_at_the_counter(
-        self, policy: Policy, oracle: Oracle, top_p: float, top_k: int
-    ) -> None:
-        context, temperature = [3, 1, 4, 1, 5], 1.3
-        plain = np.exp(log_softmax(oracle(context)[-1], temperature))
-        cumulative = np.cumsum(_filtered(plain, top_p, top_k))
-        requests = [
-            request(str(i), context, max_new_tokens=1, temperature=temperature, seed=i, top_p=top_p, top_k=top_k)
-            for i in range(50)
-        ]
-        done = drive(policy.engine(), requests)
-        for i in range(50):
-            uniform = float(uniforms([i], [len(context)])[0]) * cumulative[-1]
-            if np.abs(cumulative - uniform).min() < TOLERANCE:
-                continue  # a tie in floating point
-            token = int(np.searchsorted(cumulative, uniform, side="right"))
-            assert done[str(i)].ids == (token,)
-            assert done[str(i)].log_probs[0] == pytest.approx(np.log(plain[token]), abs=TOLERANCE)
-
-    def test_greedy_takes_the_most_likely_token(self, policy: Policy, oracle: Oracle) -> None:
-        done = drive(policy.engine(), [request("a", [1, 2, 3], temperature=0.0)])["a"]
-        context = [1, 2, 3]
-        for token, log_prob in zip(done.ids, done.log_probs, strict=True):
-            row = log_softmax(oracle(context)[-1], 1.0)
-            assert token == int(row.argmax())
-            assert log_prob == pytest.approx(row[token], abs=TOLERANCE)
-            context.append(token)
-
     # batching
-
-    def test_a_request_does_not_depend_on_its_company(self, policy: Policy, policy_factory: PolicyFactory) -> None:
-        alone = drive(policy.engine(), [request("me", [5, 6, 7], max_new_tokens=12)])["me"]
-        others = [request(f"o{i}", range(1, 2 + i), max_new_tokens=1 + i % 9) for i in range(11)]
-        together = drive(
-            policy_factory(None).engine(), [*others[:5], request("me", [5, 6, 7], max_new_tokens=12), *others[5:]]
-        )
-        assert together["me"].ids == alone.ids
-        np.testing.assert_allclose(together["me"].log_probs, alone.log_probs, atol=TOLERANCE)
 
     def test_the_update_does_not_depend_on_micro_batches(self, policy_factory: PolicyFactory) -> None:
         found = []
@@ -252,28 +199,6 @@ class BackendContract:
 
     # sessions
 
-    def test_turns_of_a_session_are_as_from_scratch(self, policy: Policy, policy_factory: PolicyFactory) -> None:
-        engine, fresh = policy.engine(), policy_factory(None).engine()
-        contexts = {f"s{i}": [2, 3, 4, 5, 6, 7, 8, 9, 10, *range(11, 12 + i)] for i in range(4)}
-        for turn in range(3):
-            requests = [
-                request(f"{s}.{turn}", c, session=s, max_new_tokens=2 + turn + i, seed=i)
-                for i, (s, c) in enumerate(contexts.items())
-            ]
-            done = drive(engine, requests)
-            for item in requests:
-                twin = drive(fresh, [item])[item.id]
-                fresh.release(item.session)
-                assert done[item.id].ids == twin.ids
-                np.testing.assert_allclose(done[item.id].log_probs, twin.log_probs, atol=TOLERANCE)
-                contexts[item.session] += [*done[item.id].ids, 1, 2]
-
-    def test_a_session_may_go_back(self, policy: Policy, policy_factory: PolicyFactory) -> None:
-        engine = policy.engine()
-        drive(engine, [request("a", [1, 2, 3, 4, 5, 6], session="s")])
-        again = drive(engine, [request("b", [1, 2, 9, 8], session="s")])["b"]
-        assert again.ids == drive(policy_factory(None).engine(), [request("b", [1, 2, 9, 8])])["b"].ids
-
     def test_new_weights_are_used_at_once(self, policy: Policy) -> None:
         engine = policy.engine()
         before = drive(engine, [request("a", range(1, 20), session="s", temperature=0.7)])["a"]
@@ -285,54 +210,6 @@ class BackendContract:
         assert (before.version, after.version) == (0, 1)
         now = policy.log_probs([group_of(context, [after], [0.0], 0.7)])
         np.testing.assert_allclose(flat(now), after.log_probs, atol=TOLERANCE)
-
-    def test_stop_and_length(self, policy: Policy) -> None:
-        engine = policy.engine()
-        free = drive(engine, [request("a", [1, 2], max_new_tokens=10)])["a"]
-        assert (free.finish, len(free.ids), len(free.log_probs)) == ("length", 10, 10)
-        stop = free.ids[4]
-        held = drive(engine, [request("b", [1, 2], max_new_tokens=10, seed=ord("a"), stop_ids=frozenset({stop}))])["b"]
-        assert held.finish == "stop"
-        assert held.ids == free.ids[: free.ids.index(stop) + 1]
-
-    def test_the_context_ends_a_turn(self, policy: Policy) -> None:
-        limit = policy.info.context
-        context = [i % 30 for i in range(limit - 3)]
-        done = drive(policy.engine(), [request("a", context, max_new_tokens=50)])["a"]
-        assert (done.finish, len(done.ids)) == ("length", 3)
-
-    def test_cancelled_requests_come_back(self, policy: Policy) -> None:
-        engine = policy.engine()
-        engine.submit(request("kept", [1, 2, 3], max_new_tokens=4))
-        engine.submit(request("running", [1, 2, 3], max_new_tokens=30))
-        found = engine.step()
-        engine.submit(request("queued", [4], max_new_tokens=4))
-        for name in ("running", "queued", "unknown"):
-            engine.cancel(name)
-        while engine.busy:
-            found += engine.step()
-        assert {c.id: c.finish for c in found} == {"kept": "length", "running": "cancelled", "queued": "cancelled"}
-        engine.release("running")
-        engine.release("never heard of")
-        assert drive(engine, [request("next", [1, 2, 3], max_new_tokens=2)])["next"].finish == "length"
-
-    def test_only_cancelled_requests(self, policy: Policy) -> None:
-        engine = policy.engine()
-        engine.submit(request("a", [1]))
-        engine.cancel("a")
-        assert engine.busy
-        assert [c.finish for c in engine.step()] == ["cancelled"]
-        assert not engine.busy
-
-    def test_completions_come_in_the_order_of_submission(self, policy: Policy) -> None:
-        engine = policy.engine()
-        names = [f"r{i}" for i in range(6)]
-        for name in names:
-            engine.submit(request(name, [1, 2, len(name)], max_new_tokens=3))
-        found: list[str] = []
-        while engine.busy:
-            found += [completion.id for completion in engine.step()]
-        assert found == names
 
     # keeping
 
@@ -412,19 +289,6 @@ def _expected(oracle: Oracle, group: TokenGroup, completion: TokenCompletion) ->
         return np.zeros(0)
     rows = log_softmax(oracle([*group.prompt_ids, *ids])[start - 1 : -1], group.temperature)
     result: NDArray[np.float64] = rows[np.arange(len(ids)), ids] * completion.mask
-    return result
-
-
-def _filtered(probabilities: NDArray[np.float64], top_p: float, top_k: int) -> NDArray[np.float64]:
-    """Zero outside the top k, then outside the smallest set of the likeliest that holds top-p of what is left."""
-    order = np.argsort(-probabilities, kind="stable")
-    kept = list(order[: top_k or len(order)])
-    total, held, last = probabilities[kept].sum(), 0.0, 0
-    while held < top_p * total and last < len(kept):
-        held += probabilities[kept[last]]
-        last += 1
-    result = np.zeros_like(probabilities)
-    result[kept[:last]] = probabilities[kept[:last]]
     return result
 
 

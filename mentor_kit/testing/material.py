@@ -2,13 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from mentor_kit.policy import Completion, Engine, SampleRequest, TokenCompletion, TokenGroup
+from mentor_kit.policy import Completion, Engine, OptimizerSpec, Policy, SampleRequest, TokenCompletion, TokenGroup
+
+PolicyFactory = Callable[[int | None], Policy]
+Oracle = Callable[[Sequence[int]], NDArray[np.float64]]
+
+#: AdamW that is nearly plain descent, so that noise in tiny gradients is not blown up to whole steps.
+GENTLE = OptimizerSpec(eps=1.0, clip=None)
+TOLERANCE = 1e-4
 
 
 def request(id: str, context: Sequence[int], **changes: Any) -> SampleRequest:

@@ -14,8 +14,7 @@ from dataclasses import replace
 import numpy as np
 
 from mentor_kit.policy import AdapterSpec, Backend, MemoryLoad, OptimizerSpec, StudentSpec
-from mentor_kit.testing.backend import TOLERANCE
-from mentor_kit.testing.material import drive, request
+from mentor_kit.testing.material import TOLERANCE, drive, request
 
 LOAD = MemoryLoad(sequences=4, context=64, train_tokens=512)
 FLOAT = 4  # bytes

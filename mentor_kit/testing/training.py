@@ -23,8 +23,7 @@ from numpy.typing import NDArray
 from mentor_kit.losses import token_weights
 from mentor_kit.objective import PRESETS, Objective
 from mentor_kit.policy import OptimizerSpec, Policy, TokenCompletion, TokenGroup
-from mentor_kit.testing.backend import GENTLE, PolicyFactory
-from mentor_kit.testing.material import changed, flat, ragged_groups
+from mentor_kit.testing.material import GENTLE, PolicyFactory, changed, flat, ragged_groups
 
 Floats64 = NDArray[np.float64]
 #: Groups, objective, optimizer and a learning rate for each step; all log-probabilities after the last, in a row.

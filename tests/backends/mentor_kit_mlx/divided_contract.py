@@ -24,8 +24,8 @@ from torch_students import Float64Twin
 from mentor_kit.errors import MissingError
 from mentor_kit.objective import Objective
 from mentor_kit.policy import AdapterSpec, OptimizerSpec, Policy, StudentSpec
-from mentor_kit.testing.backend import BackendContract, Oracle
-from mentor_kit.testing.material import drive, ragged_groups, request
+from mentor_kit.testing.backend import BackendContract
+from mentor_kit.testing.material import Oracle, drive, ragged_groups, request
 from mentor_kit.testing.training import GradientContract, Trainer, TrajectoryContract
 
 FOLDER = Path(os.environ["STUDENT"])

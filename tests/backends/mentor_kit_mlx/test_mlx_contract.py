@@ -13,7 +13,8 @@ from mlx_students import load
 from torch_students import Float64Twin, write_student
 
 from mentor_kit.policy import AdapterSpec, Backend, Policy, StudentSpec
-from mentor_kit.testing.backend import BackendContract, Oracle
+from mentor_kit.testing.backend import BackendContract
+from mentor_kit.testing.material import Oracle
 from mentor_kit.testing.memory import MemoryContract
 from mentor_kit.testing.training import GradientContract, Trainer, TrajectoryContract
 
