@@ -29,9 +29,10 @@ import numpy as np
 from mlx.utils import tree_flatten
 from mlx_lm_lora.trainer import grpo_trainer as peer
 from shape import Shape, write_model
+from work import grouped, sampled
 
 from mentor_kit.objective import Objective
-from mentor_kit.policy import OptimizerSpec, SampleRequest, StudentSpec, TokenCompletion, TokenGroup
+from mentor_kit.policy import OptimizerSpec, StudentSpec, TokenCompletion, TokenGroup
 
 OBJECTIVE = Objective(preset="grpo", kl=0.0)
 PEER = "mlx-lm-lora"
@@ -86,16 +87,7 @@ class Sides:
 
     def sample(self) -> list[list[int]]:
         """Greedy tokens of our engine."""
-        engine = self.policy.engine()
-        for index, prompt in enumerate(self.prompts):
-            name = str(index)
-            engine.submit(SampleRequest(name, name, prompt, 0.0, self.shape.completion, frozenset(), seed=index))
-        found: dict[str, list[int]] = {}
-        while engine.busy:
-            found |= {done.id: list(done.ids) for done in engine.step()}
-        for name in found:
-            engine.release(name)
-        return [found[str(index)] for index in range(len(self.prompts))]
+        return [list(done.ids) for done in sampled(self.policy, self.prompts, self.shape.completion, 0.0)]
 
     def sample_as_peer(self) -> list[list[int]]:
         """Greedy tokens of the peer, which nothing stops."""
@@ -160,8 +152,7 @@ class Sides:
             TokenCompletion(ids, ones, old, float(advantage))
             for ids, old, advantage in zip(self.completions, log_probs, self.advantages, strict=True)
         ]
-        size = self.shape.group
-        return [TokenGroup(np.array(self.prompts[s]), tuple(rows[s : s + size])) for s in range(0, len(rows), size)]
+        return grouped(self.prompts, rows, self.shape.group)
 
 
 def _in_turn(sides: Sides, rounds: int) -> tuple[dict[str, list[float]], dict[str, list[float]], Any, Any]:

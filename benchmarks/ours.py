@@ -8,9 +8,10 @@ from typing import Any
 import numpy as np
 import torch
 from shape import Shape
+from work import grouped, sampled
 
 from mentor_kit.objective import Objective
-from mentor_kit.policy import OptimizerSpec, SampleRequest, StudentSpec, TokenCompletion, TokenGroup
+from mentor_kit.policy import Completion, OptimizerSpec, StudentSpec, TokenCompletion, TokenGroup
 
 
 class _Ours:
@@ -25,28 +26,13 @@ class _Ours:
         self.shape = shape
         self.prompts = shape.prompts(self.policy.info.vocabulary)
 
-    def sampled(self, temperature: float) -> list[Any]:
-        """A completion for each prompt; the engine's sessions end afterwards."""
-        engine = self.policy.engine()
-        for index, prompt in enumerate(self.prompts):
-            name = str(index)
-            engine.submit(
-                SampleRequest(name, name, prompt, temperature, self.shape.completion, frozenset(), seed=index)
-            )
-        found: dict[int, Any] = {}
-        while engine.busy:
-            found |= {int(done.id): done for done in engine.step()}
-        for index in range(len(self.prompts)):
-            engine.release(str(index))
-        return [found[index] for index in range(len(self.prompts))]
+    def sampled(self, temperature: float) -> list[Completion]:
+        """A completion for each prompt."""
+        return sampled(self.policy, self.prompts, self.shape.completion, temperature)
 
     def groups(self, rows: list[TokenCompletion]) -> list[TokenGroup]:
         """Completions with their prompts."""
-        size = self.shape.group
-        return [
-            TokenGroup(np.array(self.prompts[start]), tuple(rows[start : start + size]))
-            for start in range(0, len(rows), size)
-        ]
+        return grouped(self.prompts, rows, self.shape.group)
 
 
 class Sampling(_Ours):

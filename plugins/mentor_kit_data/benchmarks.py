@@ -32,7 +32,7 @@ from mentor_kit.tool import Closes
 from mentor_kit.trajectory import Trajectory
 from mentor_kit_data.checking import Check, Checker, checker
 from mentor_kit_data.rows import BadRow, Row, read_rows
-from mentor_kit_data.rows_task import read_problems
+from mentor_kit_data.rows_task import Prompt, read_problems
 
 _QUESTIONS = ("problem", "question", "Problem", "Question")
 _ANSWERS = ("golden_answers", "answer", "Answer")
@@ -81,7 +81,7 @@ class BenchmarksOptions(BaseModel):
     sets: dict[str, Path] = Field(min_length=1)
     """The file of each set, relative to the recipe's folder: JSONL, JSON, CSV, TSV or parquet. The sets' names are
     the splits: aime24, aime25, amc23, minerva, omni-math, bamboogle, hotpotqa, 2wikimultihopqa."""
-    prompt: str = "{question}"
+    prompt: Prompt = "{question}"
     """The user's message: a text with `{question}` in it."""
     seconds: float = Field(default=5.0, gt=0)
     """Time that comparing one mathematical answer may take; one that takes longer is wrong."""
@@ -95,13 +95,6 @@ class BenchmarksOptions(BaseModel):
             if name not in SETS:
                 raise ValueError(f"there is no set {name!r}{did_you_mean(name, SETS)}; known: {', '.join(SETS)}")
         return sets
-
-    @field_validator("prompt")
-    @classmethod
-    def _has_question(cls, prompt: str) -> str:
-        if "{question}" not in prompt:
-            raise ValueError("must have {question} where the question goes")
-        return prompt
 
 
 def build(options: BenchmarksOptions, context: BuildContext) -> BenchmarksTask:

@@ -7,9 +7,9 @@ import random
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, field_validator
 
 from mentor_kit.errors import DataError
 from mentor_kit.hooks.registry import BuildContext
@@ -25,6 +25,16 @@ from mentor_kit_data.rows import BadRow, Row, read_rows
 MakeProblem = Callable[[Row, str], Problem]
 
 _log = logging.getLogger(__name__)
+
+
+def _has_question(prompt: str) -> str:
+    if "{question}" not in prompt:
+        raise ValueError("must have {question} where the question goes")
+    return prompt
+
+
+Prompt = Annotated[str, AfterValidator(_has_question)]
+"""What an actor reads, with `{question}` where the question goes."""
 
 
 class Columns(BaseModel):
@@ -53,17 +63,10 @@ class RowsBase(Checking):
     """Which column has what."""
     answer_pattern: str | None = None
     """A regular expression whose first group is the key inside the answer's column, such as `#### (.*)`."""
-    prompt: str = "{question}"
+    prompt: Prompt = "{question}"
     """The user's message: a text with `{question}` in it."""
     broken: Literal["fail", "skip"] = "fail"
     """What a row that cannot be used does: end the run, or be left out with a warning; either names its place."""
-
-    @field_validator("prompt")
-    @classmethod
-    def _has_question(cls, prompt: str) -> str:
-        if "{question}" not in prompt:
-            raise ValueError("must have {question} where the question goes")
-        return prompt
 
     @field_validator("answer_pattern")
     @classmethod
