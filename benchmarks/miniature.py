@@ -17,6 +17,8 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
+from mentor_kit.runs import Run
+
 WORLDS = ("neutral", "causes")
 ARMS = ("untrained", "sft", "sparse", "mentor", "mentor-f1", "distill", "mentor-sod")
 CONTROL = "permuted"
@@ -96,7 +98,8 @@ def _mentorkit(*arguments: str, stdout: object = None) -> None:
 
 def _finished(folder: Path) -> Path | None:
     """The complete run below a job's folder, if there is one."""
-    return next((found.parent for found in sorted(folder.glob("*/*/student"))), None)
+    runs = (events.parent for events in sorted(folder.glob("*/*/events.jsonl")))
+    return next((run for run in runs if Run.open(run).outcome == "done"), None)
 
 
 def _made(folder: Path) -> Path:

@@ -8,6 +8,7 @@ from typing import Any
 import torch
 
 from mentor_kit.policy import MemoryEstimate, MemoryLoad, StudentSpec
+from mentor_kit_torch.layout import ask_for_large_pages
 from mentor_kit_torch.loading import (
     add_adapter,
     load_model,
@@ -29,6 +30,7 @@ class TorchBackend:
 
     def load(self, student: StudentSpec, seed: int) -> TorchPolicy:
         options = self.options
+        ask_for_large_pages()
         if options.threads is not None:
             torch.set_num_threads(options.threads)
         device = pick_device(options.device)

@@ -29,7 +29,7 @@ def save(policy: TorchPolicy, folder: Path) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     save_file(trained(policy.model), folder / WEIGHTS)
     if policy.reference is not None:
-        save_file({name: value.cpu() for name, value in policy.reference.items()}, folder / REFERENCE)
+        save_file({name: value.contiguous().cpu() for name, value in policy.reference.items()}, folder / REFERENCE)
     random = [torch.get_rng_state(), *torch.cuda.get_rng_state_all()]
     state: dict[str, Any] = {
         "version": policy.version,
@@ -64,8 +64,7 @@ def restore(policy: TorchPolicy, folder: Path) -> None:
     for values in (weights, *([] if reference is None else [reference])):
         _check(policy.model, values, folder)
     _put(policy.model, weights)
-    device = policy.head.device
-    policy.reference = None if reference is None else {name: value.to(device) for name, value in reference.items()}
+    policy.reference = None if reference is None else _lying_alike(policy.model, reference)
     if policy.optimizer is not None:
         policy.optimizer.close()
     policy.optimizer = None if optimizer is None else Optimizer(policy.model, optimizer)
@@ -94,6 +93,13 @@ def _check(model: Any, weights: dict[str, Tensor], folder: Path) -> None:
         f"{own.get(name, 'none')} here",
         hint="resume with the recipe that the run was started with",
     )
+
+
+@torch.no_grad()
+def _lying_alike(model: Any, weights: dict[str, Tensor]) -> dict[str, Tensor]:
+    """Weights where the model's own are, and in memory as they are, since another order rounds otherwise."""
+    parameters = dict(model.named_parameters())
+    return {name: torch.empty_like(parameters[name], requires_grad=False).copy_(w) for name, w in weights.items()}
 
 
 @torch.no_grad()

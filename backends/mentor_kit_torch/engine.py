@@ -73,7 +73,7 @@ class TorchEngine:
         """Row by session, least recently used first."""
         self._common: list[int] = []
         """The beginning whose keys and values are in `_common_cache`."""
-        self._common_cache = SlotCache(head.layers)
+        self._common_cache = SlotCache(head.layers, row_step=1)
         self._submitted = 0
         # float64, which the draw needs, is not on every device
         self._draws_on = torch.device("cpu") if head.device.type == "mps" else head.device
@@ -325,7 +325,7 @@ class TorchEngine:
         pairs = ids.numel() * length
         if not self._parts:
             return self._head.hidden(ids, where, mask=mask, cache=cache, pairs=pairs)
-        plan = RowAttention(self._common_cache, cache.base)
+        plan = RowAttention(self._common_cache, cache.base, _common_start(where, cache.base))
         keys_read = _keys(ids, length, cache)
         return self._head.hidden(ids, where, mask=mask, cache=cache, plan=plan, pairs=pairs, keys=keys_read)
 
@@ -357,6 +357,12 @@ class TorchEngine:
     @property
     def _device(self) -> torch.device:
         return self._head.device
+
+
+def _common_start(where: Tensor, base: int) -> int | None:
+    """Where the rows' tokens, at places (n, T) that follow each other, begin behind `base`, if that is one place."""
+    starts = where[:, 0]
+    return int(starts[0]) - base if where.shape[1] > 1 and bool((starts == starts[0]).all()) else None
 
 
 def _keys(ids: Tensor, length: int, cache: SlotCache) -> int:

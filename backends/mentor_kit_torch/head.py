@@ -11,6 +11,7 @@ from torch import Tensor
 
 from mentor_kit_torch.attending import Plan, attending
 from mentor_kit_torch.attention import AttentionMasks
+from mentor_kit_torch.layout import few_rows
 from mentor_kit_torch.lean import LeanDecoder
 from mentor_kit_torch.meter import Meter
 from mentor_kit_torch.tree import Tree
@@ -132,12 +133,17 @@ class Head:
     @property
     def weight(self) -> Tensor | None:
         """The output projection's weights (V, width), where logits are the product with them and nothing more."""
-        plain = type(self.projection) is torch.nn.Linear and self.projection.bias is None
         extras = (self._divisor, self._factor, self._softcap)
-        return self.projection.weight if self.split and plain and extras == (None, None, None) else None
+        return self.projection.weight if self.split and self._plain and extras == (None, None, None) else None
+
+    @property
+    def _plain(self) -> bool:
+        """Whether logits are products with the projection's weights, but for what is done to them afterwards."""
+        return type(self.projection) is torch.nn.Linear and self.projection.bias is None
 
     def _project(self, hidden: Tensor) -> Tensor:
-        logits: Tensor = self.projection(hidden)
+        found = few_rows(hidden, self.projection.weight) if self._plain else None
+        logits: Tensor = self.projection(hidden) if found is None else found
         if self._divisor is not None:
             logits = logits / self._divisor
         if self._factor is not None:

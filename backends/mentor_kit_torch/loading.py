@@ -15,6 +15,7 @@ from safetensors import SafetensorError
 
 from mentor_kit.errors import BackendError, MissingError
 from mentor_kit.policy import AdapterSpec, StudentSpec
+from mentor_kit_torch.layout import lay_out
 from mentor_kit_torch.options import TorchOptions
 
 if TYPE_CHECKING:
@@ -108,7 +109,9 @@ def load_model(
             hint="the file of weights is incomplete, or belongs to another config.json",
         )
     model.config.use_cache = True
-    return model.to(device).eval()
+    model = model.to(device).eval()
+    lay_out(model)
+    return model
 
 
 def add_adapter(model: Any, adapter: AdapterSpec, seed: int) -> Any:

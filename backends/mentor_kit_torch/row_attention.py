@@ -21,6 +21,8 @@ class RowAttention:
     """Holds it in its first row."""
     length: int
     """Of the beginning; 0 if there is none."""
+    start: int | None = None
+    """Where all rows' queries begin, counted from the beginning's end, if it is one place: no mask is needed then."""
     _bias: list[Tensor] = field(default_factory=list, init=False)
     """What the rows' mask comes to: it is the same for all layers."""
 
@@ -31,32 +33,38 @@ class RowAttention:
         assert mask is not None
         if not self._bias:
             self._bias.append(kernels.bias_of(mask, query.dtype))
-        if not self.length:
+        if not self.length and query.shape[2] == 1:
             return self._alone(query, key, value, scale)
-        own = self._own(query, key, value, scale)
-        held = self.beginning.layers[layer]
-        begin = held.keys[:1, :, : self.length], held.values[:1, :, : self.length]
-        out, lse = kernels.attend(fold(query, key.shape[1]), *begin, scale)
-        return kernels.merge([own, (unfold(out, query.shape), unfold(lse, query.shape))])[0]
+        parts = self._own(query, key, value, scale)
+        if self.length:
+            held = self.beginning.layers[layer]
+            begin = held.keys[:1, :, : self.length], held.values[:1, :, : self.length]
+            out, lse = kernels.attend(fold(query, key.shape[1]), *begin, scale)
+            parts.append((unfold(out, query.shape), unfold(lse, query.shape)))
+        return kernels.merge(parts)[0]
 
     def _alone(self, query: Tensor, key: Tensor, value: Tensor, scale: float) -> Tensor:
-        (bias,) = self._bias
-        if query.shape[2] > 1:
-            return kernels.attend(query, key, value, scale, bias=bias)[0]
         # plain products, as one query is too little work for a kernel of its own
+        (bias,) = self._bias
         scores = _by_key(query, key) @ key.transpose(-1, -2)
         weights = torch.softmax(scores.float() * scale + bias, dim=-1).to(value.dtype)
         return (weights @ value).reshape(query.shape)
 
-    def _own(self, query: Tensor, key: Tensor, value: Tensor, scale: float) -> Part:
+    def _own(self, query: Tensor, key: Tensor, value: Tensor, scale: float) -> list[Part]:
         (bias,) = self._bias
-        if query.shape[2] > 1:
-            return kernels.attend(query, key, value, scale, bias=bias)
-        # the query heads of a key stand below each other, so that a row's keys are read once
-        queries = _by_key(query, key)
-        shown = bias.expand(-1, -1, queries.shape[2], -1)
-        out, lse = kernels.attend(queries, key, value, scale, bias=shown)
-        return out.reshape(query.shape), lse.reshape(query.shape[:3])
+        if query.shape[2] == 1:
+            # the query heads of a key stand below each other, so that a row's keys are read once
+            queries = _by_key(query, key)
+            shown = bias.expand(-1, -1, queries.shape[2], -1)
+            out, lse = kernels.attend(queries, key, value, scale, bias=shown)
+            return [(out.reshape(query.shape), lse.reshape(query.shape[:3]))]
+        if self.start is None:
+            return [kernels.attend(query, key, value, scale, bias=bias)]
+        before, new = (slice(0, self.start), slice(self.start, self.start + query.shape[2]))
+        parts = [kernels.attend(query, key[:, :, new], value[:, :, new], scale, causal=True)]
+        if self.start:
+            parts.append(kernels.attend(query, key[:, :, before], value[:, :, before], scale))
+        return parts
 
 
 def _by_key(query: Tensor, key: Tensor) -> Tensor:

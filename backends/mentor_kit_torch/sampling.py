@@ -26,42 +26,71 @@ class Draw:
 BLOCK = 256
 
 
-def scaled_log_probs(logits: Tensor, temperature: Tensor | float) -> Tensor:
-    """Log-probabilities in float32 of logits (…, V) at a temperature; 0 counts as 1."""
-    if isinstance(temperature, Tensor):
-        safe: Tensor | float = torch.where(temperature > 0, temperature, torch.ones_like(temperature)).unsqueeze(-1)
-    else:
-        safe = temperature or 1.0
-    return torch.log_softmax(logits.float() / safe, dim=-1)
-
-
 def draw(logits: Tensor, how: Draw, *, filtered: bool, greedy: bool) -> tuple[Tensor, Tensor]:
     """Tokens (n,) and their log-probabilities (n,) under the full scaled distribution, from logits (n, V).
 
     The token is the first in the order of ids at which the cumulative probability exceeds the uniform number.
     `filtered` says whether any row has top-p below 1 or a top-k, `greedy` whether any has temperature 0.
     """
-    log_probs = scaled_log_probs(logits, how.temperature)
-    probabilities = _filter(log_probs.double().exp(), how) if filtered else log_probs.exp()
-    tokens = _at(probabilities, how.uniform)
+    scaled = _in_blocks(_scaled(logits, how.temperature))
+    highest = scaled.amax(dim=-1)
+    top = highest.amax(dim=-1)
+    weights = (scaled - top[:, None, None]).exp_()
+    sums = weights.sum(dim=-1).double()
+    total = sums.sum(dim=-1)
+    if filtered:
+        whole = weights.flatten(1)[:, : logits.shape[-1]].double() / total.unsqueeze(-1)
+        weights = _in_blocks(_filter(whole, how), 0.0)
+        sums = weights.sum(dim=-1)
+    tokens = _at(weights, sums, how.uniform)
     if greedy:
-        tokens = torch.where(how.temperature > 0, tokens, logits.argmax(dim=-1))
-    return tokens, log_probs.gather(-1, tokens.unsqueeze(-1)).squeeze(-1)
+        tokens = torch.where(how.temperature > 0, tokens, _likeliest(scaled, highest))
+    chosen = scaled.flatten(1).gather(1, tokens.unsqueeze(-1)).squeeze(-1)
+    return tokens, (chosen - top).double().sub_(total.log()).float()
 
 
-def _at(probabilities: Tensor, uniform: Tensor) -> Tensor:
-    """(n,): the first ids at which sums of probabilities (n, V) exceed uniform numbers (n,) of their totals.
+def _scaled(logits: Tensor, temperature: Tensor) -> Tensor:
+    """Logits (n, V) in float32, divided by temperatures (n,), of which 0 counts as 1."""
+    logits = logits.float()
+    divisor = torch.where(temperature > 0, temperature, torch.ones_like(temperature))
+    return logits if bool((divisor == 1).all()) else logits / divisor.unsqueeze(-1)
+
+
+def _in_blocks(values: Tensor, missing: float = -torch.inf) -> Tensor:
+    """Values (n, V) as (n, blocks, BLOCK), the last of them filled up."""
+    lacks = -values.shape[-1] % BLOCK
+    whole = torch.nn.functional.pad(values, (0, lacks), value=missing) if lacks else values
+    return whole.view(len(values), -1, BLOCK)
+
+
+def _likeliest(scaled: Tensor, highest: Tensor) -> Tensor:
+    """(n,): the first ids of the greatest logits (n, blocks, BLOCK), by those of each block (n, blocks)."""
+    block = highest.argmax(dim=-1, keepdim=True)
+    inside = _block(scaled, block).argmax(dim=-1, keepdim=True)
+    return (block * BLOCK + inside).squeeze(-1)
+
+
+def _at(weights: Tensor, sums: Tensor, uniform: Tensor) -> Tensor:
+    """(n,): the first ids at which growing sums of weights exceed uniform numbers (n,) of their totals.
 
     Sums are in float64: of blocks first, then of the ids of the block that is met.
+
+    Args:
+        weights: (n, blocks, BLOCK).
+        sums: of each block, (n, blocks), in float64.
+        uniform: from 0 to below 1, in float64.
     """
-    missing = -probabilities.shape[-1] % BLOCK
-    blocks = torch.nn.functional.pad(probabilities, (0, missing)).reshape(len(probabilities), -1, BLOCK)
-    sums = blocks.sum(dim=-1, dtype=torch.float64).cumsum(dim=-1)
-    wanted = uniform.unsqueeze(-1) * sums[:, -1:]
-    block = _first_above(sums, wanted)
-    before = torch.where(block > 0, sums.gather(-1, (block - 1).clamp(min=0)), 0.0)
-    inside = blocks.gather(1, block.unsqueeze(-1).expand(-1, -1, BLOCK)).squeeze(1).double().cumsum(dim=-1)
+    grown = sums.cumsum(dim=-1)
+    wanted = uniform.unsqueeze(-1) * grown[:, -1:]
+    block = _first_above(grown, wanted)
+    before = torch.where(block > 0, grown.gather(-1, (block - 1).clamp(min=0)), 0.0)
+    inside = _block(weights, block).double().cumsum(dim=-1)
     return (block * BLOCK + _first_above(inside, wanted - before)).squeeze(-1)
+
+
+def _block(values: Tensor, block: Tensor) -> Tensor:
+    """(n, BLOCK): a block (n, 1) of each row of values (n, blocks, BLOCK)."""
+    return values.gather(1, block.unsqueeze(-1).expand(-1, -1, BLOCK)).squeeze(1)
 
 
 def _first_above(sums: Tensor, wanted: Tensor) -> Tensor:

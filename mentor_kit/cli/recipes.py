@@ -232,13 +232,17 @@ def _show_result(done: Run, as_json: bool) -> None:
     from mentor_kit.report import before_after
 
     table = before_after(done)
+    places = {"run": str(done.path)}
+    if done.folder.student.is_dir():  # a recipe that only evaluates leaves none
+        places["student"] = str(done.student)
     if as_json:
-        _say(as_json, run=str(done.path), student=str(done.student), before_after=table.to_json())
+        _say(as_json, **places, before_after=table.to_json())
         return
     if table.changes:
         typer.echo("")
         typer.echo(table.text(), nl=False)
-    typer.echo(f"\nrun: {done.path}\nstudent: {done.student}")
+    typer.echo("")
+    _say(as_json, **places)
 
 
 def _say(as_json: bool, **values: object) -> None:

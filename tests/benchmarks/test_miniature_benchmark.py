@@ -9,6 +9,7 @@ import pytest
 
 from mentor_kit.hooks import default_registry
 from mentor_kit.recipe.checking import load_checked
+from mentor_kit.runs.events import RUN_END, Event
 
 sys.path.append(str(Path(__file__).parents[2] / "benchmarks"))
 miniature = pytest.importorskip("miniature", reason="the benchmarks are not there")
@@ -21,7 +22,12 @@ def test_every_arm_of_every_world_is_run_and_compared(tmp_path: Path, monkeypatc
         made.append(arguments)
         if arguments[0] == "run":
             folder = Path(arguments[arguments.index("--output") + 1])
-            (folder / arguments[1].replace("/", "-") / "id" / "student").mkdir(parents=True)
+            run = folder / arguments[1].replace("/", "-") / "id"
+            run.mkdir(parents=True)
+            if not arguments[1].endswith("/untrained"):  # a run that trains nothing leaves no student
+                (run / "student").mkdir()
+            (run / "recipe.yaml").touch()
+            (run / "events.jsonl").write_text(Event.now(RUN_END, "", {"outcome": "done"}).to_json() + "\n")
 
     monkeypatch.setattr(miniature, "_mentorkit", pretend)
     monkeypatch.setattr(sys, "argv", ["miniature.py", "--output", str(tmp_path), "--seeds", "2", "--workers", "1"])

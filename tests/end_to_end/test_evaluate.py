@@ -56,6 +56,21 @@ def test_a_checkpoint_is_its_student(tmp_path: Path) -> None:
     assert not (tmp_path / last["run"] / "checkpoints").exists()
 
 
+def test_a_recipe_that_only_evaluates_ends_well(tmp_path: Path) -> None:
+    asked = ("--set", "evaluate={on: [{split: in-domain, problems: 4, samples: 1}]}")
+    done = subprocess.run(
+        [sys.executable, "-m", "mentor_kit.cli", "run", "miniature/neutral/untrained", *asked],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        timeout=600,
+    )
+    assert done.returncode == 0, done.stderr
+    assert "run: " in done.stdout
+    assert "student: " not in done.stdout
+    assert "student" not in mentorkit(tmp_path, "run", "miniature/neutral/untrained", *asked)
+
+
 def test_actors_are_compared_problem_by_problem(tmp_path: Path) -> None:
     pandas = pytest.importorskip("pandas")
     pytest.importorskip("pyarrow")
