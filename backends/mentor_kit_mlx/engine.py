@@ -14,7 +14,6 @@ none does, the beginning that all new rows have in common is run first; and rows
 
 from __future__ import annotations
 
-from collections import deque
 from collections.abc import Sequence
 
 import mlx.core as mx
@@ -23,6 +22,7 @@ import numpy as np
 from mentor_kit.inputs import check_request
 from mentor_kit.policy import Completion, SampleRequest
 from mentor_kit.randomness import uniforms
+from mentor_kit.request_queue import RequestQueue
 from mentor_kit_mlx.cache import RowCache
 from mentor_kit_mlx.head import Head
 from mentor_kit_mlx.memory import Room
@@ -71,14 +71,12 @@ class MLXEngine:
         self._cache = RowCache(head.layers, quantized)
         self._rows: list[Row] = []
         """As they stand in the cache; released ones until the next arrangement."""
-        self._queue: deque[tuple[int, SampleRequest]] = deque()
-        """Requests without a row, with their place in the order of submission."""
-        self._finished: list[tuple[int, Completion]] = []
-        self._submitted = 0
+        self._queue = RequestQueue()
+        """Requests without a row."""
 
     @property
     def busy(self) -> bool:
-        return bool(self._queue or self._finished) or any(row.request is not None for row in self._rows)
+        return self._queue.busy or any(row.request is not None for row in self._rows)
 
     def check(self, request: SampleRequest) -> None:
         """Refuse what cannot be sampled.
@@ -91,14 +89,10 @@ class MLXEngine:
 
     def submit(self, request: SampleRequest) -> None:
         self.check(request)
-        self._queue.append((self._submitted, request))
-        self._submitted += 1
+        self._queue.add(request)
 
     def cancel(self, request_id: str) -> None:
-        for order, request in self._queue:
-            if request.id == request_id:
-                self._finished.append((order, Completion(request.id, (), (), "cancelled", self.version)))
-        self._queue = deque(item for item in self._queue if item[1].id != request_id)
+        self._queue.cancel(request_id, self.version)
         for row in self._rows:
             if row.sampling and row.request is not None and row.request.id == request_id:
                 row.finish = "cancelled"
@@ -123,9 +117,7 @@ class MLXEngine:
         elif any(row.sampling for row in self._rows):
             self._decode()
         ended = [row for row in self._rows if row.finish is not None]
-        finished = self._finished + [(row.order, row.end(self.version)) for row in ended]
-        self._finished = []
-        return [completion for _, completion in sorted(finished, key=lambda item: item[0])]
+        return self._queue.due((row.order, row.end(self.version)) for row in ended)
 
     def _admit(self) -> None:
         """Give rows to waiting requests, as far as there is room."""
@@ -135,8 +127,8 @@ class MLXEngine:
             self._rows = []
             self._cache.drop()
         new: list[Row] = []
-        while self._queue and (row := self._place(*self._queue[0])) is not None:
-            self._queue.popleft()
+        while self._queue and (row := self._place(*self._queue.first)) is not None:
+            self._queue.pop()
             new.append(row)
         if new:
             self._arrange()

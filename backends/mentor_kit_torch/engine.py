@@ -11,8 +11,6 @@ to beside each row's own keys and values (`mentor_kit_torch.row_attention`); oth
 
 from __future__ import annotations
 
-from collections import OrderedDict, deque
-
 import numpy as np
 import torch
 from torch import Tensor
@@ -22,8 +20,10 @@ from mentor_kit.errors import BackendError
 from mentor_kit.inputs import check_request
 from mentor_kit.policy import Completion, SampleRequest
 from mentor_kit.randomness import uniforms
+from mentor_kit.request_queue import Finished, RequestQueue
 from mentor_kit_torch.cache import ROW_STEP, SlotCache, causal_mask
 from mentor_kit_torch.head import Head
+from mentor_kit_torch.placing import Placing, worth_keeping
 from mentor_kit_torch.room import Room
 from mentor_kit_torch.row_attention import RowAttention
 from mentor_kit_torch.rows import Array, Rows
@@ -31,8 +31,6 @@ from mentor_kit_torch.sampling import Draw, draw
 
 #: Beginnings shorter than this are not worth a pass of their own.
 SHORTEST_SHARED = 8
-#: Shorter ones are copied to each row: attending in one part is faster then.
-SHORTEST_KEPT = 128
 
 
 class TorchEngine:
@@ -60,54 +58,42 @@ class TorchEngine:
         self._keeps = keeps
         self._parts = parts
         self._context = context
-        self._slots = slots
         self._chunk = chunk
         self._budget = budget
-        self._room = room
-        self._cache = SlotCache(head.layers, row_step=ROW_STEP if room.limit is None else 1)
+        self._limited = room.limit is not None
+        self._cache = SlotCache(head.layers, row_step=1 if self._limited else ROW_STEP)
         self._rows = Rows()
-        self._queue: deque[tuple[int, SampleRequest]] = deque()
-        """Requests without a row, with their place in the order of submission."""
-        self._finished: list[tuple[int, Completion]] = []
-        self._sessions: OrderedDict[str, int] = OrderedDict()
-        """Row by session, least recently used first."""
+        self._placing = Placing(self._rows, self._cache, room, slots=slots, context=context, parts=parts)
+        self._queue = RequestQueue()
+        """Requests without a row."""
         self._common: list[int] = []
         """The beginning whose keys and values are in `_common_cache`."""
         self._common_cache = SlotCache(head.layers, row_step=1)
-        self._submitted = 0
         # float64, which the draw needs, is not on every device
         self._draws_on = torch.device("cpu") if head.device.type == "mps" else head.device
 
     @property
     def busy(self) -> bool:
-        return bool(self._queue or self._finished) or self._rows.busy
+        return self._queue.busy or self._rows.busy
 
     def submit(self, request: SampleRequest) -> None:
         check_request(request, vocabulary=self._head.vocabulary, context=self._context)
-        self._room.check(self._length(request))
-        self._queue.append((self._submitted, request))
-        self._submitted += 1
+        self._placing.check(request)
+        self._queue.add(request)
 
     def cancel(self, request_id: str) -> None:
-        for order, request in self._queue:
-            if request.id == request_id:
-                self._finished.append((order, Completion(request.id, (), (), "cancelled", self.version)))
-        self._queue = deque(item for item in self._queue if item[1].id != request_id)
+        self._queue.cancel(request_id, self.version)
         self._rows.cancel(request_id)
 
     def release(self, session: str) -> None:
-        row = self._sessions.pop(session, None)
-        if row is not None:
-            self._rows.free(row)
+        self._placing.release(session)
 
     def drop(self, version: int) -> None:
         """Forget all keys and values: the weights are now those of `version`. Running requests take in anew."""
         self.version = version
         self._forget_common()
         self._rows.held[:] = 0
-        for session, row in list(self._sessions.items()):
-            if self._rows.requests[row] is None:
-                self.release(session)
+        self._placing.release_idle()
 
     @torch.inference_mode()
     def step(self) -> list[Completion]:
@@ -125,26 +111,23 @@ class TorchEngine:
                 f"out of memory while sampling {self._rows.sampling_count} sequences at once",
                 hint="lower `backend.slots` or `backend.token_budget`",
             ) from error
-        finished = self._finished + [self._completion(row) for row in self._rows.take_finished()]
-        self._finished = []
-        return [completion for _, completion in sorted(finished, key=lambda item: item[0])]
+        return self._queue.due(self._completion(row) for row in self._rows.take_finished())
 
     def _admit(self) -> None:
         """Give rows to waiting requests, as far as there are slots."""
         if not self._queue:
             return
-        if not self._sessions:
+        if self._placing.empty:
             self._restart()
-        expected = self._expected_beginning()
+        expected = self._placing.expected_beginning(self._queue)
         before = len(self._queue)
-        while self._queue and self._place(*self._queue[0], expected):
-            self._queue.popleft()
+        while self._queue and self._placing.place(*self._queue.first, self._common, expected):
+            self._queue.pop()
         if len(self._queue) == before and not self._rows.busy:
             # idle sessions hold the room that the next request needs
-            for session in list(self._sessions):
-                self.release(session)
+            self._placing.release_idle()
             self._restart()
-            self._place(*self._queue.popleft(), 0)
+            self._placing.place(*self._queue.pop(), self._common, 0)
         if len(self._queue) < before:
             self._arrange()
             self._share_common()
@@ -154,56 +137,8 @@ class TorchEngine:
         """Nobody holds a row."""
         self._rows.restart()
         self._forget_common()
-        if self._room.limit is not None:
+        if self._limited:
             self._cache.drop()
-
-    def _place(self, order: int, request: SampleRequest, expected: int) -> bool:
-        row = self._sessions.get(request.session)
-        if row is not None and self._rows.requests[row] is not None:  # the session still speaks
-            return False
-        if row is None and (row := self._free_row(request, expected)) is None:
-            return False
-        if not self._fits(request, self._rows.used, expected):
-            if request.session not in self._sessions:
-                self._rows.free(row)
-            return False
-        self._sessions[request.session] = row
-        self._sessions.move_to_end(request.session)
-        self._rows.begin(row, request, order, self._context)
-        return True
-
-    def _free_row(self, request: SampleRequest, expected: int) -> int | None:
-        more = self._rows.used < self._slots and self._fits(request, self._rows.used + 1, expected)
-        slots = self._slots if more else self._rows.used
-        if (row := self._rows.take_free(slots)) is not None:
-            return row
-        idle = next((s for s, row in self._sessions.items() if self._rows.requests[row] is None), None)
-        if idle is None:
-            return None
-        self.release(idle)
-        return self._rows.take_free(slots)
-
-    def _fits(self, request: SampleRequest, rows: int, expected: int) -> bool:
-        """Whether so many rows fit, all as long as the longest may become, this request's included."""
-        if self._room.limit is None:
-            return True
-        base = self._cache.base or (expected if rows > 1 else 0)
-        if self._cache.base and list(request.context[:base]) != self._common[:base]:
-            base = 0  # every row would get its own copy
-        longest = max(self._length(request), self._rows.longest_limit + 1)
-        return self._room.fits(max(rows, self._cache.rows), max(longest - base, self._cache.room), base)
-
-    def _expected_beginning(self) -> int:
-        """How much of the waiting requests' contexts will be kept once, if nothing is held yet."""
-        if self._room.limit is None or self._rows.used or not self._parts or len(self._queue) < 2:
-            return 0
-        contexts = [np.asarray(request.context[:-1]) for _, request in self._queue]
-        found = same_beginning(contexts)
-        return found if found >= SHORTEST_KEPT else 0
-
-    def _length(self, request: SampleRequest) -> int:
-        """Places that a request's row may need."""
-        return min(len(request.context) + request.max_new_tokens, self._context) + 1
 
     def _arrange(self) -> None:
         """Put sampling rows first, so that a pass reads one block."""
@@ -214,8 +149,7 @@ class TorchEngine:
         source, target = np.concatenate([strays, holes]), np.concatenate([holes, strays])
         self._cache.copy(self._tensor(source), self._tensor(target), int(self._rows.held[source].max()))
         self._rows.permute(source, target)
-        moved = dict(zip(source.tolist(), target.tolist(), strict=True))
-        self._sessions = OrderedDict((session, moved.get(row, row)) for session, row in self._sessions.items())
+        self._placing.moved(source, target)
 
     def _share_common(self) -> None:
         """Prefill the beginning that all fresh rows have in common once, for all to keep or to copy."""
@@ -234,7 +168,7 @@ class TorchEngine:
             known = len(common)
         if known < SHORTEST_SHARED:
             return
-        if self._parts and known >= SHORTEST_KEPT and not self._rows.longest_held:
+        if self._parts and worth_keeping(known) and not self._rows.longest_held:
             self._cache.base = known
         else:
             self._cache.reserve(self._rows.used, self._rows.longest)
@@ -346,7 +280,7 @@ class TorchEngine:
         tokens, log_probs = draw(logits.to(self._draws_on), how, filtered=filtered, greedy=greedy)
         state.add(rows, tokens.cpu().numpy(), log_probs.cpu().numpy())
 
-    def _completion(self, row: int) -> tuple[int, Completion]:
+    def _completion(self, row: int) -> Finished:
         order = int(self._rows.order[row])
         request, ids, log_probs, finish = self._rows.end(row)
         return order, Completion(request.id, ids, log_probs, finish, self.version)

@@ -107,8 +107,17 @@ def _named(name: str) -> Path:
         return Path(registry.build("recipes", Slot(use=name), BuildContext(registry=registry)))
     known = recipe_names()
     raise RecipeError(
-        f"there is no recipe {name!r}{closest(name, known)}", hint=f"give a file, or one of: {', '.join(known)}"
+        f"there is no recipe {name!r}{closest(name, known)}",
+        hint=f"give a file, or one of: {', '.join(_offered(name, known))}",
     )
+
+
+def _offered(name: str, known: list[str]) -> list[str]:
+    """The recipes of the folder that a name has, or, if it has none, those outside of folders, and the folders."""
+    folder = name.rpartition("/")[0]
+    inside = [other for other in known if folder and other.rpartition("/")[0] == folder]
+    parts = (other.partition("/") for other in known)
+    return inside or list(dict.fromkeys(f"{first}/…" if rest else first for first, _, rest in parts))
 
 
 def _shipped() -> dict[str, Path]:

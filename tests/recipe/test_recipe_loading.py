@@ -81,6 +81,19 @@ def test_names_of_recipes(here: Path) -> None:
         find_recipe("mentr")
 
 
+def test_a_recipe_that_is_not_there_names_its_neighbours() -> None:
+    with pytest.raises(RecipeError) as caught:
+        find_recipe("miniature/causes/menthor")
+    assert "did you mean 'miniature/causes/mentor'" in str(caught.value)
+    assert caught.value.hint is not None
+    assert "miniature/causes/sparse" in caught.value.hint
+    assert "paper" not in caught.value.hint
+    with pytest.raises(RecipeError) as caught:
+        find_recipe("nothing-like-it")
+    # folders stand for what is in them
+    assert {"quickstart", "miniature/…", "paper/…"} <= set(str(caught.value.hint).partition(": ")[2].split(", "))
+
+
 def test_plugins_offer_recipes_and_a_broken_one_matters_only_if_used(
     here: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -59,7 +59,7 @@ def test_a_prompt_is_prefilled_once_for_all(folder: Path, passes: list[tuple[int
 @pytest.fixture
 def keeping(monkeypatch: pytest.MonkeyPatch) -> None:
     """Common beginnings of any length are kept once."""
-    monkeypatch.setattr("mentor_kit_torch.engine.SHORTEST_KEPT", 8)
+    monkeypatch.setattr("mentor_kit_torch.placing.SHORTEST_KEPT", 8)
 
 
 @pytest.mark.usefixtures("keeping")
@@ -211,7 +211,7 @@ def test_any_order_of_events_gives_what_each_request_gives_alone(small: TorchPol
     with pytest.MonkeyPatch.context() as patch:
         if kept:
             patch.setattr("mentor_kit_torch.engine.SHORTEST_SHARED", 2)
-            patch.setattr("mentor_kit_torch.engine.SHORTEST_KEPT", 2)
+            patch.setattr("mentor_kit_torch.placing.SHORTEST_KEPT", 2)
         play_events(small, data)
 
 
