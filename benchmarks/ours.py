@@ -14,7 +14,7 @@ from mentor_kit.objective import Objective
 from mentor_kit.policy import Completion, OptimizerSpec, StudentSpec, TokenCompletion, TokenGroup
 
 
-class _Ours:
+class Ours:
     """The student on the torch backend."""
 
     def __init__(self, folder: Path, shape: Shape, threads: int, dtype: str = "float32", **options: Any) -> None:
@@ -35,7 +35,7 @@ class _Ours:
         return grouped(self.prompts, rows, self.shape.group)
 
 
-class Sampling(_Ours):
+class Sampling(Ours):
     """Greedy tokens of all prompts."""
 
     def __call__(self) -> dict[str, Any]:
@@ -43,7 +43,7 @@ class Sampling(_Ours):
         return {"tokens": sum(map(len, output)), "output": output}
 
 
-class Update(_Ours):
+class Update(Ours):
     """Gradients of the mean of advantage times log-probability."""
 
     def __init__(self, folder: Path, shape: Shape, threads: int, keep: Path | None = None, **options: Any) -> None:
@@ -62,7 +62,7 @@ class Update(_Ours):
         return {"tokens": tokens, **kept_gradients(self.policy.model, self._keep)}
 
 
-class Step(_Ours):
+class Step(Ours):
     """Sample, reward, advantages, update."""
 
     def __init__(self, folder: Path, shape: Shape, threads: int, **options: Any) -> None:

@@ -76,3 +76,20 @@ def test_ratios_are_of_one_round_and_of_one_problem() -> None:
 def test_a_side_that_fails_tells_its_own_error(folder: Path) -> None:
     with pytest.raises(RuntimeError, match=r"(?s)broken failed:.*no_such_option"):
         speed.Side("broken", "ours:Sampling", folder=folder, shape=SHAPE, threads=1, no_such_option=1)
+
+
+def test_limits_count_the_products_of_a_pass(folder: Path) -> None:
+    limits = pytest.importorskip("limits", reason="the benchmarks are not there")
+    found = limits.decoding(folder, SHAPE, threads=1, passes=2)
+    rows, width, hidden, layers, heads, size = 6, 32, 48, 2, 4, 8
+    weights = layers * (2 * width * width + 2 * width * 2 * size + 3 * width * hidden) + 100 * width
+    # the prompt's 15 tokens, the first new one, one pass to warm up, and each pass's own token
+    lengths = [15 + 1 + 1 + number + 1 for number in range(2)]
+    pairs = sum(4 * layers * heads * size * rows * length for length in lengths) / 2
+    assert found.rows == rows
+    assert found.flops == pytest.approx(2 * rows * weights + pairs, rel=0.02)
+    update = limits.updating(folder, SHAPE, threads=1, rounds=1)
+    # the common beginning, two problems' rests, and completions but for their last tokens
+    assert update.rows == 12 + 2 * 3 + 6 * 4
+    assert found.best > 0
+    assert "% of the best" in str(update)

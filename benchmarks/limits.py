@@ -1,0 +1,135 @@
+"""How near decoding and the update come to what the machine multiplies at best with as many rows.
+
+    python benchmarks/limits.py --model FOLDER
+
+The products that a pass is made of are counted by the backend (`mentorkit bench` uses the same counts), and divided by
+the pass's time: the median of the passes, and of the updates. The best rate is that of a product of as many rows with
+one of the layers' own matrices, in the same type, again and again: the greatest of the matrices' medians. A pass also
+attends, normalises and draws; those are no products, or smaller ones, so it cannot reach that rate.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import statistics
+import tempfile
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from ours import Ours, Update
+from shape import Shape, write_model
+from speed import machine
+
+from mentor_kit.policy import SampleRequest
+
+
+@dataclass(frozen=True)
+class Rate:
+    """What was reached, beside the best."""
+
+    what: str
+    rows: int
+    seconds: float
+    flops: float
+    best: float
+    """FLOP/s."""
+
+    def __str__(self) -> str:
+        reached = self.flops / self.seconds
+        return (
+            f"{self.what}: {self.rows} rows, {self.seconds:.3f} s, {self.flops / 1e9:.0f} GFLOP, "
+            f"{reached / 1e9:.0f} GFLOP/s; {reached / self.best:.0%} of the best product's {self.best / 1e9:.0f}"
+        )
+
+
+def decoding(folder: Path, shape: Shape, threads: int, passes: int) -> Rate:
+    """Passes of all sequences at once, each of which has its prompt behind it."""
+    policy = Ours(folder, shape, threads).policy
+    engine = policy.engine()
+    for number, prompt in enumerate(shape.prompts(policy.info.vocabulary)):
+        name = str(number)
+        engine.submit(SampleRequest(name, name, tuple(prompt), 1.0, passes + 4, frozenset(), seed=number))
+    for _ in range(3):  # the prompts, and two passes to warm up
+        engine.step()
+    before, seconds = policy.work()["decode"].flops, []
+    for _ in range(passes):
+        started = time.perf_counter()
+        engine.step()
+        seconds.append(time.perf_counter() - started)
+    flops = (policy.work()["decode"].flops - before) / passes
+    rows = shape.problems * shape.group
+    return Rate("decode", rows, statistics.median(seconds), flops, best_rate(policy.model, rows))
+
+
+def updating(folder: Path, shape: Shape, threads: int, rounds: int) -> Rate:
+    """Gradients of all problems, whose tokens are run once where they are shared."""
+    update = Update(folder, shape, threads)
+    update()
+    work, before, seconds = update.policy.work, update.policy.work()["update"], []
+    for _ in range(rounds):
+        started = time.perf_counter()
+        update()
+        seconds.append(time.perf_counter() - started)
+    after = work()["update"]
+    rows, flops = (int((b - a) / rounds) for a, b in ((before.tokens, after.tokens), (before.flops, after.flops)))
+    return Rate("update", rows, statistics.median(seconds), flops, best_rate(update.policy.model, rows))
+
+
+@torch.no_grad()
+def best_rate(model: Any, rows: int) -> float:
+    """FLOP/s of the fastest product of so many rows with a matrix of a layer, as it lies in memory."""
+    layers = model.get_decoder().layers
+    matrices = {p.shape: p for p in layers.parameters() if p.ndim == 2}
+    return max(_rate(matrix, rows) for matrix in matrices.values())
+
+
+def _rate(matrix: Any, rows: int) -> float:
+    states = torch.randn(rows, matrix.shape[1], dtype=matrix.dtype)
+    seconds = _median(lambda: torch.nn.functional.linear(states, matrix))
+    return 2.0 * rows * matrix.numel() / seconds
+
+
+def _median(work: Callable[[], object], least: float = 0.5) -> float:
+    """The median time of calls over so many seconds, at least three of them."""
+    found: list[float] = []
+    work()
+    while sum(found) < least or len(found) < 3:
+        started = time.perf_counter()
+        work()
+        found.append(time.perf_counter() - started)
+    return statistics.median(found)
+
+
+def main() -> None:
+    """A line for decoding and one for the update."""
+    options = _options()
+    shape = Shape(options.prompt, options.own, options.completion, options.problems, options.group)
+    with tempfile.TemporaryDirectory() as scratch:
+        folder = options.model or write_model(Path(scratch), options.layers)
+        print(f"{machine(options.threads)}; {shape}; {options.model or f'{options.layers} layers'}")
+        print(decoding(folder, shape, options.threads, options.passes))
+        print(updating(folder, shape, options.threads, options.rounds))
+
+
+def _options() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--model", type=Path)
+    parser.add_argument("--layers", type=int, default=4)
+    parser.add_argument("--prompt", type=int, default=1024)
+    parser.add_argument("--own", type=int, default=16)
+    parser.add_argument("--completion", type=int, default=64)
+    parser.add_argument("--problems", type=int, default=8)
+    parser.add_argument("--group", type=int, default=8)
+    parser.add_argument("--passes", type=int, default=40)
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--threads", type=int, default=os.cpu_count() or 1)
+    return parser.parse_args()
+
+
+if __name__ == "__main__":
+    main()
