@@ -3,9 +3,10 @@
     python benchmarks/limits.py --model FOLDER
 
 The products that a pass is made of are counted by the backend (`mentorkit bench` uses the same counts), and divided by
-the pass's time: the median of the passes, and of the updates. The best rate is that of a product of as many rows with
-one of the layers' own matrices, in the same type, again and again: the greatest of the matrices' medians. A pass also
-attends, normalises and draws; those are no products, or smaller ones, so it cannot reach that rate.
+the pass's time: the median of the passes, and of the updates. Two rates stand beside that, both of products of as many
+rows with matrices of the model's layers, in the same type, as they lie in memory: of the matrix that is fastest again
+and again, out of the processor's cache; and of all the layers' matrices in turn, as a pass needs them, out of memory. A
+pass also attends, normalises and draws; those are no products, or smaller ones, so it cannot reach either.
 """
 
 from __future__ import annotations
@@ -37,13 +38,16 @@ class Rate:
     seconds: float
     flops: float
     best: float
-    """FLOP/s."""
+    """FLOP/s of one matrix, again and again."""
+    in_turn: float
+    """FLOP/s of all matrices, one after the other."""
 
     def __str__(self) -> str:
         reached = self.flops / self.seconds
         return (
             f"{self.what}: {self.rows} rows, {self.seconds:.3f} s, {self.flops / 1e9:.0f} GFLOP, "
-            f"{reached / 1e9:.0f} GFLOP/s; {reached / self.best:.0%} of the best product's {self.best / 1e9:.0f}"
+            f"{reached / 1e9:.0f} GFLOP/s; {reached / self.in_turn:.0%} of {self.in_turn / 1e9:.0f} for the layers' "
+            f"products alone, {reached / self.best:.0%} of {self.best / 1e9:.0f} for the best of them"
         )
 
 
@@ -63,7 +67,7 @@ def decoding(folder: Path, shape: Shape, threads: int, passes: int) -> Rate:
         seconds.append(time.perf_counter() - started)
     flops = (policy.work()["decode"].flops - before) / passes
     rows = shape.problems * shape.group
-    return Rate("decode", rows, statistics.median(seconds), flops, best_rate(policy.model, rows))
+    return Rate("decode", rows, statistics.median(seconds), flops, *best_rates(policy.model, rows))
 
 
 def updating(folder: Path, shape: Shape, threads: int, rounds: int) -> Rate:
@@ -77,21 +81,21 @@ def updating(folder: Path, shape: Shape, threads: int, rounds: int) -> Rate:
         seconds.append(time.perf_counter() - started)
     after = work()["update"]
     rows, flops = (int((b - a) / rounds) for a, b in ((before.tokens, after.tokens), (before.flops, after.flops)))
-    return Rate("update", rows, statistics.median(seconds), flops, best_rate(update.policy.model, rows))
+    return Rate("update", rows, statistics.median(seconds), flops, *best_rates(update.policy.model, rows))
 
 
 @torch.no_grad()
-def best_rate(model: Any, rows: int) -> float:
-    """FLOP/s of the fastest product of so many rows with a matrix of a layer, as it lies in memory."""
-    layers = model.get_decoder().layers
-    matrices = {p.shape: p for p in layers.parameters() if p.ndim == 2}
-    return max(_rate(matrix, rows) for matrix in matrices.values())
+def best_rates(model: Any, rows: int) -> tuple[float, float]:
+    """FLOP/s of products of so many rows: with the layers' fastest matrix, and with all of them in turn."""
+    matrices = [p for p in model.get_decoder().layers.parameters() if p.ndim == 2]
+    states = {width: torch.randn(rows, width) for width in {matrix.shape[1] for matrix in matrices}}
 
+    def rate(chosen: list[Any]) -> float:
+        flops = sum(2.0 * rows * matrix.numel() for matrix in chosen)
+        return flops / _median(lambda: [torch.nn.functional.linear(states[m.shape[1]], m) for m in chosen])
 
-def _rate(matrix: Any, rows: int) -> float:
-    states = torch.randn(rows, matrix.shape[1], dtype=matrix.dtype)
-    seconds = _median(lambda: torch.nn.functional.linear(states, matrix))
-    return 2.0 * rows * matrix.numel() / seconds
+    one_of_a_kind = {matrix.shape: matrix for matrix in matrices}
+    return max(rate([matrix]) for matrix in one_of_a_kind.values()), rate(matrices)
 
 
 def _median(work: Callable[[], object], least: float = 0.5) -> float:
