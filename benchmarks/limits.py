@@ -60,28 +60,22 @@ def decoding(folder: Path, shape: Shape, threads: int, passes: int) -> Rate:
         engine.submit(SampleRequest(name, name, tuple(prompt), 1.0, passes + 4, frozenset(), seed=number))
     for _ in range(3):  # the prompts, and two passes to warm up
         engine.step()
-    before, seconds = policy.work()["decode"].flops, []
-    for _ in range(passes):
-        started = time.perf_counter()
-        engine.step()
-        seconds.append(time.perf_counter() - started)
+    before = policy.work()["decode"].flops
+    seconds = _median(engine.step, passes)
     flops = (policy.work()["decode"].flops - before) / passes
     rows = shape.problems * shape.group
-    return Rate("decode", rows, statistics.median(seconds), flops, *best_rates(policy.model, rows))
+    return Rate("decode", rows, seconds, flops, *best_rates(policy.model, rows))
 
 
 def updating(folder: Path, shape: Shape, threads: int, rounds: int) -> Rate:
     """Gradients of all problems, whose tokens are run once where they are shared."""
     update = Update(folder, shape, threads)
     update()
-    work, before, seconds = update.policy.work, update.policy.work()["update"], []
-    for _ in range(rounds):
-        started = time.perf_counter()
-        update()
-        seconds.append(time.perf_counter() - started)
-    after = work()["update"]
-    rows, flops = (int((b - a) / rounds) for a, b in ((before.tokens, after.tokens), (before.flops, after.flops)))
-    return Rate("update", rows, statistics.median(seconds), flops, *best_rates(update.policy.model, rows))
+    before = update.policy.work()["update"]
+    seconds = _median(update, rounds)
+    after = update.policy.work()["update"]
+    rows, flops = (after.tokens - before.tokens) // rounds, (after.flops - before.flops) / rounds
+    return Rate("update", rows, seconds, flops, *best_rates(update.policy.model, rows))
 
 
 @torch.no_grad()
@@ -92,17 +86,22 @@ def best_rates(model: Any, rows: int) -> tuple[float, float]:
 
     def rate(chosen: list[Any]) -> float:
         flops = sum(2.0 * rows * matrix.numel() for matrix in chosen)
-        return flops / _median(lambda: [torch.nn.functional.linear(states[m.shape[1]], m) for m in chosen])
+        return flops / _median_over(0.5, lambda: [torch.nn.functional.linear(states[m.shape[1]], m) for m in chosen])
 
     one_of_a_kind = {matrix.shape: matrix for matrix in matrices}
     return max(rate([matrix]) for matrix in one_of_a_kind.values()), rate(matrices)
 
 
-def _median(work: Callable[[], object], least: float = 0.5) -> float:
-    """The median time of calls over so many seconds, at least three of them."""
-    found: list[float] = []
+def _median_over(least: float, work: Callable[[], object]) -> float:
+    """The median time of calls over about so many seconds, at least three of them, after one to warm up."""
     work()
-    while sum(found) < least or len(found) < 3:
+    return _median(work, max(3, round(least / _median(work, 1))))
+
+
+def _median(work: Callable[[], object], count: int) -> float:
+    """The median time of so many calls, in seconds."""
+    found = []
+    for _ in range(count):
         started = time.perf_counter()
         work()
         found.append(time.perf_counter() - started)

@@ -24,18 +24,16 @@ class RowAttention:
     start: int | None = None
     """Where all rows' queries begin, counted from the beginning's end, if it is one place: no mask is needed then."""
     _bias: list[Tensor] = field(default_factory=list, init=False)
-    """What the rows' mask comes to: it is the same for all layers."""
+    """What the rows' mask comes to, once it is needed: it is the same for all layers."""
 
     def attend(
         self, layer: int, query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None, scale: float
     ) -> Tensor:
         """As `Plan.attend`; the mask (n, 1, T, L) is about the rows' own keys and values."""
         assert mask is not None
-        if not self._bias:
-            self._bias.append(kernels.bias_of(mask, query.dtype))
         if not self.length and query.shape[2] == 1:
-            return self._alone(query, key, value, scale)
-        parts = self._own(query, key, value, scale)
+            return self._alone(query, key, value, mask, scale)
+        parts = self._own(query, key, value, mask, scale)
         if self.length:
             held = self.beginning.layers[layer]
             begin = held.keys[:1, :, : self.length], held.values[:1, :, : self.length]
@@ -43,28 +41,31 @@ class RowAttention:
             parts.append((unfold(out, query.shape), unfold(lse, query.shape)))
         return kernels.merge(parts)[0]
 
-    def _alone(self, query: Tensor, key: Tensor, value: Tensor, scale: float) -> Tensor:
+    def _alone(self, query: Tensor, key: Tensor, value: Tensor, mask: Tensor, scale: float) -> Tensor:
         # plain products, as one query is too little work for a kernel of its own
-        (bias,) = self._bias
         scores = _by_key(query, key) @ key.transpose(-1, -2)
-        weights = torch.softmax(scores.float() * scale + bias, dim=-1).to(value.dtype)
+        weights = torch.softmax(scores.float() * scale + self._bias_of(mask, query), dim=-1).to(value.dtype)
         return (weights @ value).reshape(query.shape)
 
-    def _own(self, query: Tensor, key: Tensor, value: Tensor, scale: float) -> list[Part]:
-        (bias,) = self._bias
+    def _own(self, query: Tensor, key: Tensor, value: Tensor, mask: Tensor, scale: float) -> list[Part]:
         if query.shape[2] == 1:
             # the query heads of a key stand below each other, so that a row's keys are read once
             queries = _by_key(query, key)
-            shown = bias.expand(-1, -1, queries.shape[2], -1)
+            shown = self._bias_of(mask, query).expand(-1, -1, queries.shape[2], -1)
             out, lse = kernels.attend(queries, key, value, scale, bias=shown)
             return [(out.reshape(query.shape), lse.reshape(query.shape[:3]))]
         if self.start is None:
-            return [kernels.attend(query, key, value, scale, bias=bias)]
+            return [kernels.attend(query, key, value, scale, bias=self._bias_of(mask, query))]
         before, new = (slice(0, self.start), slice(self.start, self.start + query.shape[2]))
         parts = [kernels.attend(query, key[:, :, new], value[:, :, new], scale, causal=True)]
         if self.start:
             parts.append(kernels.attend(query, key[:, :, before], value[:, :, before], scale))
         return parts
+
+    def _bias_of(self, mask: Tensor, query: Tensor) -> Tensor:
+        if not self._bias:
+            self._bias.append(kernels.bias_of(mask, query.dtype))
+        return self._bias[0]
 
 
 def _by_key(query: Tensor, key: Tensor) -> Tensor:

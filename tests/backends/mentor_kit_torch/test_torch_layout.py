@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import os
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -105,17 +103,12 @@ def test_rows_that_begin_at_one_place_need_no_mask(start: int, beginning: int) -
     torch.testing.assert_close(found.double(), expected, atol=1e-5, rtol=1e-5)
 
 
-@pytest.mark.skipif(sys.platform != "linux", reason="large pages are asked for on Linux")
-def test_large_pages_are_asked_for_unless_the_user_said_otherwise(folder: Path) -> None:
-    code = (
-        "import os, sys; from mentor_kit_torch.backend import TorchBackend; from mentor_kit_torch.options import "
-        "TorchOptions; from mentor_kit.policy import StudentSpec; "
-        "TorchBackend(TorchOptions(device='cpu', threads=1)).load(StudentSpec(model=sys.argv[1]), seed=0); "
-        "print(os.environ['THP_MEM_ALLOC_ENABLE'])"
-    )
-    for given, expected in (({}, "1"), ({"THP_MEM_ALLOC_ENABLE": "0"}, "0")):
-        environment = {k: v for k, v in os.environ.items() if k != "THP_MEM_ALLOC_ENABLE"} | given
-        done = subprocess.run(
-            [sys.executable, "-c", code, str(folder)], env=environment, capture_output=True, text=True, check=True
-        )
-        assert done.stdout.split()[-1] == expected
+@pytest.mark.parametrize(("given", "expected"), [(None, "1"), ("0", "0")])
+def test_large_pages_are_asked_for_unless_the_user_said_otherwise(
+    folder: Path, given: str | None, expected: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("THP_MEM_ALLOC_ENABLE", given or "")
+    if given is None:
+        monkeypatch.delenv("THP_MEM_ALLOC_ENABLE")
+    load(folder)
+    assert os.environ["THP_MEM_ALLOC_ENABLE"] == expected
