@@ -23,7 +23,7 @@ from typing import Any
 
 import torch
 from ours import Ours, Update
-from shape import Shape, write_model
+from shape import Shape, add_options, shape_of, write_model
 from speed import machine
 
 from mentor_kit.policy import SampleRequest
@@ -111,7 +111,7 @@ def _median(work: Callable[[], object], count: int) -> float:
 def main() -> None:
     """A line for decoding and one for the update."""
     options = _options()
-    shape = Shape(options.prompt, options.own, options.completion, options.problems, options.group)
+    shape = shape_of(options)
     with tempfile.TemporaryDirectory() as scratch:
         folder = options.model or write_model(Path(scratch), options.layers)
         print(f"{machine(options.threads)}; {shape}; {options.model or f'{options.layers} layers'}")
@@ -122,12 +122,7 @@ def main() -> None:
 def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--model", type=Path)
-    parser.add_argument("--layers", type=int, default=4)
-    parser.add_argument("--prompt", type=int, default=1024)
-    parser.add_argument("--own", type=int, default=16)
-    parser.add_argument("--completion", type=int, default=64)
-    parser.add_argument("--problems", type=int, default=8)
-    parser.add_argument("--group", type=int, default=8)
+    add_options(parser, problems=8)
     parser.add_argument("--passes", type=int, default=40)
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--threads", type=int, default=os.cpu_count() or 1)

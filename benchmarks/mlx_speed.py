@@ -28,7 +28,7 @@ import mlx.core as mx
 import numpy as np
 from mlx.utils import tree_flatten
 from mlx_lm_lora.trainer import grpo_trainer as peer
-from shape import Shape, write_model
+from shape import Shape, add_options, shape_of, write_model
 from work import grouped, sampled
 
 from mentor_kit.objective import Objective
@@ -43,7 +43,7 @@ EQUAL = 1e-4
 def main() -> None:
     """The comparison, as lines."""
     options = _options()
-    shape = Shape(options.prompt, options.own, options.completion, options.problems, options.group)
+    shape = shape_of(options)
     with tempfile.TemporaryDirectory() as scratch:
         folder = write_model(Path(scratch), options.layers, vocab_size=options.vocabulary)
         # kernels are compiled on a small piece of work
@@ -200,13 +200,8 @@ def _check(tokens: dict[str, Any], gradients: dict[str, Any], shape: Shape) -> f
 
 def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--layers", type=int, default=4)
+    add_options(parser)
     parser.add_argument("--vocabulary", type=int, default=49152)
-    parser.add_argument("--prompt", type=int, default=1024)
-    parser.add_argument("--own", type=int, default=16)
-    parser.add_argument("--completion", type=int, default=64)
-    parser.add_argument("--problems", type=int, default=1)
-    parser.add_argument("--group", type=int, default=8)
     parser.add_argument("--rounds", type=int, default=3)
     return parser.parse_args()
 

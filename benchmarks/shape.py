@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -33,6 +34,21 @@ class Shape:
         rng = np.random.default_rng(1)
         tokens = rng.integers(2, vocabulary, (count, self.completion)).tolist()
         return tokens, rng.normal(size=count).tolist()
+
+
+def add_options(parser: argparse.ArgumentParser, *, problems: int = 1) -> None:
+    """Options of a command line for a shape, and for the layers of a model of random weights."""
+    parser.add_argument("--layers", type=int, default=4)
+    parser.add_argument("--prompt", type=int, default=1024)
+    parser.add_argument("--own", type=int, default=16)
+    parser.add_argument("--completion", type=int, default=64)
+    parser.add_argument("--problems", type=int, default=problems)
+    parser.add_argument("--group", type=int, default=8)
+
+
+def shape_of(options: argparse.Namespace) -> Shape:
+    """The shape that was asked for."""
+    return Shape(options.prompt, options.own, options.completion, options.problems, options.group)
 
 
 def write_model(folder: Path, layers: int, **changes: Any) -> Path:

@@ -26,7 +26,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from shape import Shape, write_model
+from shape import Shape, add_options, shape_of, write_model
 from side import Side, Turn, take_turns
 
 
@@ -192,7 +192,7 @@ def as_data(result: dict[str, Any]) -> dict[str, Any]:
 def main() -> None:
     """The comparisons, as lines or as JSON."""
     options = _options()
-    shape = Shape(options.prompt, options.own, options.completion, options.problems, options.group)
+    shape = shape_of(options)
     with tempfile.TemporaryDirectory() as scratch:
         folder = options.model or write_model(Path(scratch), options.layers)
         plan = Plan(
@@ -223,13 +223,8 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--what", nargs="+", choices=COMPARISONS, default=["sampling", "update", *with_trl])
     parser.add_argument("--peers", nargs="+", default=[], help="names of the peers to compare with; all if left out")
     parser.add_argument("--model", type=Path)
-    parser.add_argument("--layers", type=int, default=4)
-    parser.add_argument("--prompt", type=int, default=1024)
-    parser.add_argument("--own", type=int, default=16)
-    parser.add_argument("--completion", type=int, default=64)
-    parser.add_argument("--problems", type=int, default=1)
+    add_options(parser)
     parser.add_argument("--peer-problems", type=int, help="in a peer's turn; as many as ours if left out")
-    parser.add_argument("--group", type=int, default=8)
     parser.add_argument("--turns", type=int, default=4, help="the most turns of an episode with tools")
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--warm-up", type=int, default=1)

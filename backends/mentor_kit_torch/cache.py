@@ -69,6 +69,8 @@ class SlotCache(Cache):  # type: ignore[misc]
         """Positions each row has a place for."""
         self.base = 0
         """Positions that come before a row's first place, and are kept elsewhere."""
+        self.moves = 0
+        """How often the buffers changed."""
         self.where: Tensor = torch.empty(0)
         self.chosen: Tensor | None = None
         self.length = 0
@@ -91,6 +93,11 @@ class SlotCache(Cache):  # type: ignore[misc]
             layer.keys = _grown(layer.keys, rows, room)
             layer.values = _grown(layer.values, rows, room)
         self.rows, self.room = rows, room
+        self.moves += 1
+
+    def fits(self, positions: int) -> bool:
+        """Whether the rows have places for so many positions, and for few more."""
+        return 0 <= self.room - (positions - self.base) < POSITION_STEP
 
     def copy(self, source: Tensor, target: Tensor, length: int) -> None:
         """Copy the positions up to `length` of rows `source` (n,) to rows `target` (n,); all are read first."""
@@ -116,6 +123,7 @@ class SlotCache(Cache):  # type: ignore[misc]
                 layer.values = _preceded(layer.values, source.values[:1, :, : self.base])
         self.room += self.base
         self.base = 0
+        self.moves += 1
 
     def drop(self) -> None:
         """Free everything."""
@@ -123,6 +131,7 @@ class SlotCache(Cache):  # type: ignore[misc]
             layer.keys = layer.values = None
             layer.is_initialized = False
         self.rows = self.room = self.base = 0
+        self.moves += 1
 
     def _filled(self) -> list[Any]:
         return [layer for layer in self.layers if layer.is_initialized]

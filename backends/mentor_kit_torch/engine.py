@@ -21,11 +21,12 @@ from mentor_kit.inputs import check_request
 from mentor_kit.policy import Completion, SampleRequest
 from mentor_kit.randomness import uniforms
 from mentor_kit.request_queue import Finished, RequestQueue
-from mentor_kit_torch.cache import ROW_STEP, SlotCache, causal_mask
+from mentor_kit_torch.cache import ROW_STEP, SlotCache
 from mentor_kit_torch.head import Head
+from mentor_kit_torch.passes import Passes
 from mentor_kit_torch.placing import Placing, worth_keeping
+from mentor_kit_torch.recorded import RecordedDecoding, Recorder
 from mentor_kit_torch.room import Room
-from mentor_kit_torch.row_attention import RowAttention
 from mentor_kit_torch.rows import Array, Rows
 from mentor_kit_torch.sampling import Draw, draw
 
@@ -48,10 +49,21 @@ class TorchEngine:
         chunk: tokens of a row that are prefilled in one pass.
         budget: tokens of all rows that are prefilled in one pass.
         room: for keys and values.
+        recorder: decoding passes are recorded by it, and replayed; needs `keeps`.
     """
 
     def __init__(
-        self, head: Head, *, keeps: bool, parts: bool, slots: int, context: int, chunk: int, budget: int, room: Room
+        self,
+        head: Head,
+        *,
+        keeps: bool,
+        parts: bool,
+        slots: int,
+        context: int,
+        chunk: int,
+        budget: int,
+        room: Room,
+        recorder: Recorder | None = None,
     ) -> None:
         self.version = 0
         self._head = head
@@ -69,6 +81,8 @@ class TorchEngine:
         self._common: list[int] = []
         """The beginning whose keys and values are in `_common_cache`."""
         self._common_cache = SlotCache(head.layers, row_step=1)
+        self._passes = Passes(head, self._common_cache, parts)
+        self._recorded = None if recorder is None else RecordedDecoding(self._passes, self._cache, recorder)
         # float64, which the draw needs, is not on every device
         self._draws_on = torch.device("cpu") if head.device.type == "mps" else head.device
 
@@ -181,12 +195,13 @@ class TorchEngine:
 
     def _run_common(self, ids: list[int]) -> None:
         cache = self._common_cache
-        cache.drop()
+        if not cache.fits(len(ids)):
+            cache.drop()
         cache.reserve(1, len(ids))
         for start in range(0, len(ids), self._chunk):
             part = torch.tensor([ids[start : start + self._chunk]], device=self._device)
             where = torch.arange(start, start + part.shape[1], device=self._device).unsqueeze(0)
-            self._pass(cache, part, where, start + part.shape[1])
+            self._passes.run(cache, part, where, start + part.shape[1])
         self._common = ids
 
     def _prefill(self, rows: Array) -> None:
@@ -230,38 +245,26 @@ class TorchEngine:
         """One more token for every row of the first zone; rows that finished meanwhile run along, ignored."""
         if self._rows.idle_share > 0.25:
             self._arrange()
-        rows = np.arange(self._rows.zone)
-        where = self._rows.held[: self._rows.zone]
+        zone = self._rows.zone
+        rows = np.arange(zone if self._recorded is None else self._recorded.rows(zone))
+        where = self._rows.held[rows]
         length = int(where.max()) + 1
         self._cache.reserve(self._rows.used, length)
-        ids = self._rows.window(rows, 1)
-        hidden = self._forward(self._tensor(ids), self._tensor(where[:, None]), length)
-        self._rows.held[: self._rows.zone] += self._rows.sampling[: self._rows.zone]
-        self._sample(self._head.logits(hidden[:, -1]), rows)
+        ids, places = self._tensor(self._rows.window(rows, 1)), self._tensor(where[:, None])
+        run = self._forward if self._recorded is None else self._recorded.run
+        hidden = run(ids, places, length)[:zone]
+        self._rows.held[:zone] += self._rows.sampling[:zone]
+        self._sample(self._head.logits(hidden[:, -1]), rows[:zone])
 
     def _forward(self, ids: Tensor, where: Tensor, length: int, chosen: Tensor | None = None) -> Tensor:
         """Hidden states (n, T, width) of tokens at positions `where` (n, T), of the `chosen` rows or the first n."""
         if self._keeps:
-            return self._pass(self._cache, ids, where, length, chosen)
+            return self._passes.run(self._cache, ids, where, length, chosen)
         rows = np.arange(len(where)) if chosen is None else chosen.cpu().numpy()
         whole = self._tensor(self._rows.tokens[rows, :length])
         hidden = self._head.hidden(whole, torch.arange(length, device=self._device).expand(whole.shape))
         inside = where.clamp(max=length - 1).unsqueeze(-1)
         return hidden.gather(1, inside.expand(-1, -1, hidden.shape[-1]))
-
-    def _pass(self, cache: SlotCache, ids: Tensor, where: Tensor, length: int, chosen: Tensor | None = None) -> Tensor:
-        if cache.base:
-            # rows that are nobody's run along at some place of theirs
-            where, length = where.clamp(min=cache.base), max(length, cache.base + 1)
-        cache.aim(where, length, chosen)
-        keys = torch.arange(cache.base, length, device=self._device).unsqueeze(0)
-        mask = self._head.mask(causal_mask(where, keys), where, keys)
-        pairs = ids.numel() * length
-        if not self._parts:
-            return self._head.hidden(ids, where, mask=mask, cache=cache, pairs=pairs)
-        plan = RowAttention(self._common_cache, cache.base, _common_start(where, cache.base))
-        keys_read = _keys(ids, length, cache)
-        return self._head.hidden(ids, where, mask=mask, cache=cache, plan=plan, pairs=pairs, keys=keys_read)
 
     def _sample(self, logits: Tensor, rows: Array) -> None:
         state = self._rows
@@ -291,14 +294,3 @@ class TorchEngine:
     @property
     def _device(self) -> torch.device:
         return self._head.device
-
-
-def _common_start(where: Tensor, base: int) -> int | None:
-    """Where the rows' tokens, at places (n, T) that follow each other, begin behind `base`, if that is one place."""
-    starts = where[:, 0]
-    return int(starts[0]) - base if where.shape[1] > 1 and bool((starts == starts[0]).all()) else None
-
-
-def _keys(ids: Tensor, length: int, cache: SlotCache) -> int:
-    """Keys that are read: each row's own, and the common beginning's once."""
-    return cache.base + len(ids) * (length - cache.base)

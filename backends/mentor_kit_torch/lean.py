@@ -17,6 +17,7 @@ from torch.utils.checkpoint import checkpoint
 
 if TYPE_CHECKING:
     from mentor_kit_torch.attending import Plan
+    from mentor_kit_torch.compiled import CompiledLayers
 
 _LAYER = {"self_attn", "mlp", "input_layernorm", "post_attention_layernorm"}
 _ATTENTION = {"q_proj", "k_proj", "v_proj", "o_proj"}
@@ -35,6 +36,8 @@ class LeanDecoder:
     """
 
     def __init__(self, decoder: Any, *, recompute: bool = False) -> None:
+        self.compiled: CompiledLayers | None = None
+        """Run the layers on one token a row, where there is a cache."""
         self._decoder = decoder
         self._recompute = recompute
 
@@ -58,6 +61,8 @@ class LeanDecoder:
         decoder = self._decoder
         states: Tensor = decoder.embed_tokens(ids)
         cos, sin = (part.unsqueeze(2) for part in decoder.rotary_emb(states, positions))
+        if self.compiled is not None and cache is not None and ids.shape[1] == 1:
+            return rms_norm(self.compiled(decoder.layers, states, (cos, sin), plan, mask, cache), decoder.norm)
         again = self._recompute and torch.is_grad_enabled() and cache is None
         for index, layer in enumerate(decoder.layers):
             how = _How(index, (cos, sin), plan, mask, cache)

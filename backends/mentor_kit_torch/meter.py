@@ -57,6 +57,15 @@ class Meter:
             self._done[kind]["seconds"] += time.perf_counter() - started
             self._kind = before
 
+    @contextmanager
+    def off(self) -> Iterator[None]:
+        """What is done for a while is not counted, but for its time."""
+        before, self._kind = self._kind, ""
+        try:
+            yield
+        finally:
+            self._kind = before
+
     def ran(self, tokens: int, *, pairs: int = 0, keys: int = 0) -> None:
         """A pass of so many tokens, which attended in so many pairs to so many stored keys."""
         if not self._kind:

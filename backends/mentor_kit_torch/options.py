@@ -35,5 +35,10 @@ class TorchOptions(BaseModel):
     """Tokens of a sequence that are prefilled in one go."""
     max_context: int | None = Field(default=None, gt=0)
     """A limit below the model's own."""
+    compile: bool = False
+    """Have `torch.compile` make the decoder's layer faster for sampling, in the first minute or two. For models of
+    Llama's kind."""
+    cuda_graphs: bool = False
+    """Record sampling's passes of each shape as CUDA graphs, and replay them."""
     attention: Literal["auto", "sdpa", "eager"] = "auto"
     """The implementation of attention in transformers; auto: sdpa where the model has it."""

@@ -32,11 +32,13 @@ from mentor_kit.policy import (
 )
 from mentor_kit_torch import checkpoint, meter
 from mentor_kit_torch.cache import keeps_rows
+from mentor_kit_torch.compiled import compile_decoding
 from mentor_kit_torch.engine import TorchEngine
 from mentor_kit_torch.head import Head
 from mentor_kit_torch.memory import position_bytes
 from mentor_kit_torch.optimizer import Optimizer
 from mentor_kit_torch.options import TorchOptions
+from mentor_kit_torch.recorded import cuda_graphs
 from mentor_kit_torch.room import Room
 from mentor_kit_torch.update import batch_loss, completion_log_probs, how_to_share
 
@@ -79,6 +81,8 @@ class TorchPolicy:
                 "%s: not every layer attends to everything before: updates share each prompt, not what prompts share",
                 student.model,
             )
+        if options.compile:
+            compile_decoding(self.head)
         self._engine = TorchEngine(
             self.head,
             keeps=self._keeps,
@@ -91,6 +95,7 @@ class TorchPolicy:
                 limit=None if options.kv_memory is None else int(options.kv_memory * 2**30),
                 position=position_bytes(self.head.config, self.head.dtype.itemsize),
             ),
+            recorder=cuda_graphs(self.head.device, self._keeps) if options.cuda_graphs else None,
         )
 
     @property

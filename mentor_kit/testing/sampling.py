@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 
 from mentor_kit.policy import Policy
 from mentor_kit.randomness import uniforms
+from mentor_kit.testing.events import Events
 from mentor_kit.testing.material import (
     GENTLE,
     TOLERANCE,
@@ -140,6 +141,18 @@ class SamplingContract:
         assert engine.busy
         assert [c.finish for c in engine.step()] == ["cancelled"]
         assert not engine.busy
+
+    def test_a_session_speaks_once_at_a_time(self, policy: Policy, policy_factory: PolicyFactory) -> None:
+        requests = [request("a", [1, 2], session="s"), request("b", [1, 2, 3], session="s", seed=5)]
+        done = drive(policy.engine(), requests)
+        assert done["b"].ids == drive(policy_factory(None).engine(), requests[1:])["b"].ids
+
+    @pytest.mark.parametrize("seed", range(4))
+    def test_any_order_of_events_gives_what_each_request_gives_alone(self, policy: Policy, seed: int) -> None:
+        rng = np.random.default_rng(seed)
+        events = Events(policy.engine(), lambda options: options[int(rng.integers(len(options)))])
+        events.play(25)
+        events.check()
 
     def test_completions_come_in_the_order_of_submission(self, policy: Policy) -> None:
         engine = policy.engine()

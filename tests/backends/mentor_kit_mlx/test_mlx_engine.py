@@ -5,7 +5,6 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -13,6 +12,7 @@ from mentor_kit_mlx.policy import MLXPolicy
 from mlx_students import load
 from torch_students import write_student
 
+from mentor_kit.testing.events import Events
 from mentor_kit.testing.material import drive, request
 
 
@@ -91,15 +91,6 @@ def test_chunks_that_end_no_prompt_give_no_logits(folder: Path, monkeypatch: pyt
     assert done["a"].ids == whole.ids
 
 
-def test_a_session_speaks_once_at_a_time(folder: Path) -> None:
-    engine = load(folder).engine()
-    done = drive(
-        engine, [request("a", [1, 2], session="s", max_new_tokens=4), request("b", [1, 2, 3], session="s", seed=5)]
-    )
-    alone = drive(load(folder).engine(), [request("b", [1, 2, 3], seed=5)])
-    assert done["b"].ids == alone["b"].ids
-
-
 def test_new_weights_while_requests_run(folder: Path) -> None:
     policy = load(folder)
     engine = policy.engine()
@@ -143,43 +134,6 @@ def small(folder: Path) -> MLXPolicy:
 @settings(max_examples=15, deadline=None, derandomize=True)
 @given(data=st.data())
 def test_any_order_of_events_gives_what_each_request_gives_alone(small: MLXPolicy, data: Any) -> None:
-    engine = small.engine()
-    contexts: dict[str, list[int]] = {f"s{i}": [1, 2, 3, 4, 5, 6, 7, 8, 9, 10 + i][: 4 + 2 * i] for i in range(6)}
-    asked: dict[str, Any] = {}
-    running: set[str] = set()
-    cancelled: set[str] = set()
-    found = []
-    for event in range(data.draw(st.integers(5, 20))):
-        session = data.draw(st.sampled_from(sorted(contexts)))
-        kind = data.draw(st.sampled_from(["ask", "ask", "step", "step", "cancel", "release"]))
-        if kind == "ask" and session not in running:
-            name = f"{session}/{event}"
-            asked[name] = request(name, contexts[session], session=session, max_new_tokens=1 + event % 5)
-            engine.submit(asked[name])
-            running.add(session)
-        elif kind == "cancel" and (names := sorted(n for n in asked if n.split("/")[0] in running)):
-            engine.cancel(names[-1])
-            cancelled.add(names[-1])
-        elif kind == "release" and session not in running:
-            engine.release(session)
-        elif kind == "step":
-            new = engine.step()
-            found += new
-            for completion in new:
-                owner = completion.id.split("/")[0]
-                running.discard(owner)
-                contexts[owner] = [*contexts[owner], *completion.ids, 3][:40]
-    for _ in range(100):
-        found += engine.step()
-    assert not engine.busy
-    assert sorted(c.id for c in found) == sorted(asked)
-    for session in contexts:
-        engine.release(session)
-    for completion in found:
-        if completion.finish == "cancelled":
-            assert completion.id in cancelled
-            continue
-        twin = drive(engine, [asked[completion.id]])[completion.id]
-        engine.release(asked[completion.id].session)
-        assert completion.ids == twin.ids
-        np.testing.assert_allclose(completion.log_probs, twin.log_probs, atol=1e-4)
+    events = Events(small.engine(), lambda options: data.draw(st.sampled_from(options)))
+    events.play(data.draw(st.integers(5, 20)))
+    events.check()

@@ -1,0 +1,144 @@
+"""A decoder layer's pass over one token a row as one function of tensors, for `torch.compile`.
+
+Sizes are symbols to the compiler, so that one compilation serves all numbers of rows and keys, and all layers, which
+are alike. It gives what `mentor_kit_torch.row_attention` gives, by plain products.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import torch
+from torch import Tensor
+
+from mentor_kit.errors import BackendError
+from mentor_kit_torch.cache import SlotCache
+from mentor_kit_torch.lean import gated, rms_norm, rotated
+from mentor_kit_torch.passes import Passes
+
+if TYPE_CHECKING:
+    from mentor_kit_torch.head import Head
+    from mentor_kit_torch.row_attention import RowAttention
+
+
+_LEAVE_OUT = "leave `backend.compile` out"
+
+
+class Held(NamedTuple):
+    """A layer's keys and values, and what the rows see of them."""
+
+    keys: Tensor
+    """(rows, K, room, D); of the first n rows the new key is written."""
+    values: Tensor
+    where: Tensor
+    """(n,): the place that each row's new key and value get."""
+    shown: Tensor
+    """(n, 1, 1, L) booleans: of each row's first L places."""
+    beginning: tuple[Tensor, Tensor] | None
+    """Keys and values (1, K, B, D) that all rows see besides."""
+
+
+class CompiledLayers:
+    """A decoder's layers of Llama's kind, compiled when they are first run."""
+
+    def __init__(self) -> None:
+        self._decode_layer = torch.compile(decode_layer, dynamic=True)
+
+    def __call__(
+        self, layers: Any, states: Tensor, places: tuple[Tensor, Tensor], plan: Any, mask: Tensor, cache: Any
+    ) -> Tensor:
+        """States (n, 1, width) after the layers.
+
+        Args:
+            layers: of transformers.
+            states: of the rows' new tokens.
+            places: their cosines and sines, (n, 1, 1, D).
+            plan: a `RowAttention`.
+            mask: (n, 1, 1, L) booleans, about the rows' own keys and values.
+            cache: a `SlotCache` that is aimed at this pass.
+        """
+        for index, layer in enumerate(layers):
+            states = self._decode_layer(layer, states, places, _held(cache, index, plan, mask))
+        return states
+
+
+@torch.inference_mode()
+def compile_decoding(head: Head) -> None:
+    """Have a model's layers compiled for passes of one token a row, and try them.
+
+    Raises:
+        BackendError: they are not of Llama's kind, or the compiler fails, or does something else.
+    """
+    if head.lean is None:
+        raise BackendError(
+            f"layers of {head.config.model_type} cannot be compiled: they are not of Llama's kind", hint=_LEAVE_OUT
+        )
+    cache = SlotCache(head.layers)
+    passes = Passes(head, SlotCache(head.layers, row_step=1), parts=True)
+    ids = (torch.arange(10, device=head.device) % head.vocabulary).reshape(2, 5)
+    places = torch.arange(5, device=head.device).expand(2, 5)
+    cache.reserve(2, 5)
+    passes.run(cache, ids[:, :4], places[:, :4], 4)
+    expected = passes.run(cache, ids[:, 4:], places[:, 4:], 5).float()
+    head.lean.compiled = CompiledLayers()
+    try:
+        found = passes.run(cache, ids[:, 4:], places[:, 4:], 5).float()
+    except RuntimeError as error:  # those of the compiler are its children
+        raise BackendError(
+            f"torch.compile failed on this machine: {str(error).strip().splitlines()[0]}", hint=_LEAVE_OUT
+        ) from error
+    if not torch.allclose(found, expected, atol=1e-3 if head.dtype == torch.float32 else 0.25, rtol=1e-2):
+        raise BackendError("torch.compile gives other results than PyTorch on this machine", hint=_LEAVE_OUT)
+
+
+def decode_layer(layer: Any, states: Tensor, places: tuple[Tensor, Tensor], held: Held) -> Tensor:
+    """States (n, 1, width) after one layer; the new tokens' keys and values are written to what is held."""
+    states = states + _attended(layer.self_attn, rms_norm(states, layer.input_layernorm), places, held)
+    normed, mlp = rms_norm(states, layer.post_attention_layernorm), layer.mlp
+    found: Tensor = states + mlp.down_proj(gated(mlp.gate_proj(normed), mlp.up_proj(normed)))
+    return found
+
+
+def _held(cache: SlotCache, layer: int, plan: RowAttention, mask: Tensor) -> Held:
+    own, begin = cache.layers[layer], plan.beginning.layers[layer]
+    beginning = (begin.keys[:1, :, : plan.length], begin.values[:1, :, : plan.length]) if plan.length else None
+    return Held(own.keys, own.values, cache.where[:, 0] - cache.base, mask, beginning)
+
+
+def _attended(attention: Any, states: Tensor, places: tuple[Tensor, Tensor], held: Held) -> Tensor:
+    width = attention.head_dim
+    query, key, value = (
+        project(states).unflatten(-1, (-1, width)) for project in (attention.q_proj, attention.k_proj, attention.v_proj)
+    )
+    if hasattr(attention, "q_norm"):
+        query, key = rms_norm(query, attention.q_norm), rms_norm(key, attention.k_norm)
+    query, key = (rotated(part, *places)[:, 0] for part in (query, key))
+    rows = torch.arange(len(states), device=states.device)
+    held.keys[rows, :, held.where] = key
+    held.values[rows, :, held.where] = value[:, 0]
+    by_key = query.view(len(query), key.shape[1], -1, width)
+    out = _seen(by_key, held, attention.scaling)
+    found: Tensor = attention.o_proj(out.flatten(1).unsqueeze(1))
+    return found
+
+
+def _seen(query: Tensor, held: Held, scale: float) -> Tensor:
+    """What queries (n, K, G, D), G to each head of keys, get from their rows' keys and the beginning's."""
+    count, length = len(query), held.shown.shape[-1]
+    keys, values = held.keys[:count, :, :length], held.values[:count, :, :length]
+    scores = (query @ keys.transpose(-1, -2)).float() * scale
+    scores = scores.masked_fill(~held.shown, -torch.inf)
+    if held.beginning is None:
+        return torch.softmax(scores, dim=-1).to(values.dtype) @ values
+    begin_keys, begin_values = (part[0] for part in held.beginning)
+    # the queries of all rows below each other, so that the beginning is read once
+    asked = query.transpose(0, 1).flatten(1, 2)
+    begin = _by_row((asked @ begin_keys.transpose(-1, -2)).float() * scale, count)
+    weights = torch.softmax(torch.cat([begin, scores], dim=-1), dim=-1).to(values.dtype)
+    of_begin, of_own = weights[..., : begin.shape[-1]], weights[..., begin.shape[-1] :]
+    return _by_row(of_begin.transpose(0, 1).flatten(1, 2) @ begin_values, count) + of_own @ values
+
+
+def _by_row(states: Tensor, count: int) -> Tensor:
+    """(K, n * G, …) as (n, K, G, …)."""
+    return states.view(len(states), count, -1, *states.shape[2:]).transpose(0, 1)
