@@ -3,7 +3,8 @@
     python benchmarks/curves.py --output docs/images/cost.svg
 
 One number is changed at a time, from a prompt of 1024 tokens, 64 new ones, eight completions and four layers of
-SmolLM2's shape; the turns are those of the quickstart's student with its tools.
+SmolLM2's shape; the turns are those of the quickstart's student with its tools. Points are kept in a file beside the
+picture as they come, and curves that are not asked for are taken from there.
 """
 
 from __future__ import annotations
@@ -27,7 +28,7 @@ CURVES: dict[str, tuple[int, ...]] = {
     "completion": (16, 64, 128),
     "group": (4, 8, 16),
     "layers": (2, 4, 8),
-    "turns": (1, 2, 4),
+    "turns": (2, 3, 4),
 }
 TITLES = {
     "prompt": "tokens of the prompt",
@@ -68,7 +69,7 @@ def draw(curves: dict[str, Points], file: Path, machine: str) -> None:
         values = [point["value"] for point in points]
         panel.plot(values, [point["theirs"] for point in points], "s--", color="#888888", label="TRL")
         panel.plot(values, [point["ours"] for point in points], "o-", color="#1f5fbf", label="mentor-kit")
-        panel.set_xscale("log", base=2)
+        panel.set_xscale("linear" if name == "turns" else "log", **({} if name == "turns" else {"base": 2}))
         panel.set_xticks(values, [f"{value:,}" for value in values])
         panel.minorticks_off()
         panel.set_ylim(bottom=0)
@@ -78,7 +79,6 @@ def draw(curves: dict[str, Points], file: Path, machine: str) -> None:
     panels[0].set_ylabel("seconds a step")
     panels[0].legend(frameon=False)
     figure.suptitle(f"A step of GRPO: {machine}", fontsize=9)
-    file.parent.mkdir(parents=True, exist_ok=True)
     figure.savefig(file, metadata={"Date": None})
 
 
@@ -90,20 +90,21 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--threads", type=int, default=os.cpu_count() or 1)
     options = parser.parse_args()
-    machine = speed.machine(options.threads)
-    found: dict[str, Points] = {}
+    machine, kept = speed.machine(options.threads), options.output.with_suffix(".json")
+    options.output.parent.mkdir(parents=True, exist_ok=True)
+    found: dict[str, Points] = json.loads(kept.read_text())["curves"] if kept.exists() else {}
     for name in options.curves:
         found[name] = []
         for value in CURVES[name]:
             point = measure(name, value, options.rounds, options.threads)
             found[name].append(point)
+            kept.write_text(json.dumps({"machine": machine, "curves": found}, indent=1) + "\n")
             ratio = point["theirs"] / point["ours"]
             print(
                 f"{name} {value}: ours {point['ours']:.2f} s, TRL {point['theirs']:.2f} s, {ratio:.1f} times",
                 flush=True,
             )
-    options.output.with_suffix(".json").write_text(json.dumps({"machine": machine, "curves": found}, indent=1))
-    draw(found, options.output, machine)
+    draw({name: found[name] for name in CURVES if name in found}, options.output, machine)
 
 
 if __name__ == "__main__":

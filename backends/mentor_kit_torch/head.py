@@ -14,6 +14,7 @@ from mentor_kit_torch.attention import AttentionMasks
 from mentor_kit_torch.layout import few_rows
 from mentor_kit_torch.lean import LeanDecoder
 from mentor_kit_torch.meter import Meter
+from mentor_kit_torch.projection import kept_rows
 from mentor_kit_torch.tree import Tree
 
 logger = logging.getLogger("mentor_kit_torch")
@@ -124,11 +125,11 @@ class Head:
         return self._project(hidden) if self.split else hidden
 
     def projected(self, positions: int) -> None:
-        """Logits of so many positions are computed elsewhere, from `weight`; again in a backward pass."""
+        """Logits of so many positions are computed elsewhere, from `weight`; some of them again in a backward pass."""
         self.meter.projected(positions)
         if torch.is_grad_enabled():
             with torch.no_grad():
-                self.meter.projected(positions)
+                self.meter.projected(positions - kept_rows(positions, self.vocabulary))
 
     @property
     def weight(self) -> Tensor | None:

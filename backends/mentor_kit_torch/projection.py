@@ -1,4 +1,4 @@
-"""Log-probabilities of tokens from hidden states, without ever keeping the logits of a whole micro-batch."""
+"""Log-probabilities of tokens from hidden states, without ever having the logits of a large micro-batch at once."""
 
 from __future__ import annotations
 
@@ -10,12 +10,14 @@ from torch import Tensor
 
 #: Logits of more numbers than this are computed in parts.
 LARGEST_LOGITS = 1 << 25
+#: Logits of so many numbers are kept for the backward pass, rather than computed again.
+KEPT_LOGITS = 1 << 26
 
 
 class TokenLogProbs(torch.autograd.Function):
     """log softmax(hidden @ weight.T / temperature) at the targets, (M,) in float32.
 
-    Logits are computed again in the backward pass, and turned into their own gradient in place:
+    Logits that were not kept are computed again in the backward pass. They become their own gradient in place:
 
         d loss / d logits = grad · (onehot(target) - softmax(logits)) / temperature
     """
@@ -23,9 +25,11 @@ class TokenLogProbs(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, hidden: Tensor, weight: Tensor, targets: Tensor, temperature: Tensor) -> Tensor:
         """From hidden states (M, width), weights (V, width), targets (M,) and temperatures (M,)."""
-        found, totals = [], []
+        found, totals, ctx.kept = [], [], []
         for part in _parts(len(targets), len(weight)):
             logits = _logits(hidden[part], weight, temperature[part])
+            if part.stop <= kept_rows(len(targets), len(weight)):
+                ctx.kept.append(logits)
             totals.append(torch.logsumexp(logits, dim=-1))
             found.append(logits.gather(-1, targets[part].unsqueeze(-1)).squeeze(-1) - totals[-1])
         ctx.save_for_backward(hidden, weight, targets, temperature, torch.cat(totals))
@@ -40,7 +44,8 @@ class TokenLogProbs(torch.autograd.Function):
         weight_grad = torch.zeros_like(weight, dtype=torch.float32) if ctx.needs_input_grad[1] else None
         scaled = grad.float() / temperature
         for part in _parts(len(targets), len(weight)):
-            pulls = _logits(hidden[part], weight, temperature[part]).sub_(totals[part].unsqueeze(-1)).exp_()
+            logits = ctx.kept.pop(0) if ctx.kept else _logits(hidden[part], weight, temperature[part])
+            pulls = logits.sub_(totals[part].unsqueeze(-1)).exp_()
             pulls.mul_(-scaled[part].unsqueeze(-1))
             pulls.scatter_add_(-1, targets[part].unsqueeze(-1), scaled[part].unsqueeze(-1))
             pulls = pulls.to(weight.dtype)
@@ -51,9 +56,19 @@ class TokenLogProbs(torch.autograd.Function):
         return hidden_grad, None if weight_grad is None else weight_grad.to(weight.dtype), None, None
 
 
+def kept_rows(rows: int, vocabulary: int) -> int:
+    """How many of so many rows of logits are kept for the backward pass."""
+    most, step = KEPT_LOGITS // vocabulary, _rows_at_once(vocabulary)
+    return rows if rows <= most else most // step * step
+
+
 def _parts(rows: int, vocabulary: int) -> Iterator[slice]:
-    step = max(1, LARGEST_LOGITS // vocabulary)
+    step = _rows_at_once(vocabulary)
     return (slice(start, min(start + step, rows)) for start in range(0, rows, step))
+
+
+def _rows_at_once(vocabulary: int) -> int:
+    return max(1, LARGEST_LOGITS // vocabulary)
 
 
 def _logits(hidden: Tensor, weight: Tensor, temperature: Tensor) -> Tensor:

@@ -54,8 +54,10 @@ def test_gate() -> None:
 
 
 @pytest.mark.parametrize("largest", [1 << 20, 30])
-def test_token_log_probs(largest: int, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("kept", [1 << 20, 50, 0], ids=["kept", "some kept", "none kept"])
+def test_token_log_probs(largest: int, kept: int, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("mentor_kit_torch.projection.LARGEST_LOGITS", largest)
+    monkeypatch.setattr("mentor_kit_torch.projection.KEPT_LOGITS", kept)
     hidden, weight = states(7, 4, seed=0), states(11, 4, seed=1)
     targets, temperature = torch.tensor([0, 10, 3, 3, 5, 1, 2]), torch.tensor([1.0, 0.5, 1, 2, 1, 1, 0.7])
     logits = (hidden @ weight.T) / temperature.unsqueeze(-1)

@@ -25,7 +25,10 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return write_student(tmp_path_factory.mktemp("student"))
 
 
-def test_an_updates_products(folder: Path) -> None:
+@pytest.mark.parametrize(("largest", "kept"), [(1 << 20, 0), (100, 450), (1 << 20, 1 << 20)])
+def test_an_updates_products(folder: Path, monkeypatch: pytest.MonkeyPatch, largest: int, kept: int) -> None:
+    monkeypatch.setattr("mentor_kit_torch.projection.LARGEST_LOGITS", largest)
+    monkeypatch.setattr("mentor_kit_torch.projection.KEPT_LOGITS", kept)
     policy = load(folder)
     assert isinstance(policy, Measured)
     policy.prepare(OptimizerSpec())
@@ -37,8 +40,9 @@ def test_an_updates_products(folder: Path) -> None:
     # the prompt, and two tokens of each completion: they look at themselves, and at the prompt
     tokens, pairs = 4 + 2 * 2, 4 * 4 + 2 * (2 * 2) + 4 * 4
     assert work.tokens == tokens
-    # logits are computed again in the backward pass
-    assert work.flops == pytest.approx(3 * (2 * BODY * tokens + PAIR * pairs) + 4 * 2 * HEAD * 6)
+    # logits that are not kept are computed again in the backward pass
+    again = 6 - min(6, kept // 100)
+    assert work.flops == pytest.approx(3 * (2 * BODY * tokens + PAIR * pairs) + 3 * 2 * HEAD * 6 + 2 * HEAD * again)
     assert work.seconds > 0
 
 
