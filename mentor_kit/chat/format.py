@@ -203,4 +203,11 @@ def _essence(made: ToolCall) -> object:
 
 def _key(messages: Sequence[Message], tools: Mapping[str, Tool]) -> tuple[object, ...]:
     # tools by identity: cached values hold on to them, so no other tool can have their ids
-    return (*(repr(message) for message in messages), *(id(tool) for tool in tools.values()))
+    return (*map(_identity, messages), *(id(tool) for tool in tools.values()))
+
+
+def _identity(message: Message) -> tuple[object, ...]:
+    # by hand, as the fields' own texts take long, and arguments cannot be hashed
+    result = message.result
+    said = None if result is None else (result.name, result.content, result.ok, result.truncated)
+    return message.role, message.content, message.reasoning, said, *map(repr, message.tool_calls)

@@ -13,7 +13,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol, runtime_checkable
+from typing import Any, Protocol, cast
 
 from mentor_kit.chat.calls import CallError, call_of, malformed, read_json, skip_space, valid_unicode
 from mentor_kit.conversation import Message, ToolCall, assistant
@@ -37,7 +37,6 @@ class Parser(Protocol):
         ...
 
 
-@runtime_checkable
 class ParsesWithTools(Protocol):
     """A parser that reads values by the tools' schemas, where its family writes texts without quotation marks."""
 
@@ -48,8 +47,9 @@ class ParsesWithTools(Protocol):
 
 def parse(parser: Parser, text: str, tools: Mapping[str, Tool] | None) -> Message:
     """The message in a text, read with the tools by a parser that can use them."""
-    if tools and isinstance(parser, ParsesWithTools):
-        return parser.parse_with_tools(text, tools)
+    # asked by name, as it is asked for every turn, and whether a parser fulfils a protocol takes long to tell
+    if tools and hasattr(parser, "parse_with_tools"):
+        return cast(ParsesWithTools, parser).parse_with_tools(text, tools)
     return parser.parse(text)
 
 

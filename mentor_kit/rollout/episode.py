@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Coroutine, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from typing import Any, TypeVar
 
 from mentor_kit.actor import Actor, EpisodeLimits, Reply, Scene, Speaker
@@ -15,6 +16,19 @@ from mentor_kit.tool import Toolbox, ToolSession, check_call
 from mentor_kit.trajectory import Ending, Trajectory
 
 T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class _Rules:
+    """What all episodes have in common."""
+
+    task: Task
+    takes_calls: TakesCalls | None
+    """The task, if it is of this kind; asked once, as an answer takes long for how often it is needed."""
+    converses: Converses | None
+    toolbox: Toolbox
+    limits: EpisodeLimits
+    cut: Cut
 
 
 async def play(
@@ -31,13 +45,21 @@ async def play(
 
     An error of the actor or the task ends all episodes and is raised as it is; a tool's error is a failed call.
     """
+    rules = _Rules(
+        task=task,
+        takes_calls=task if isinstance(task, TakesCalls) else None,
+        converses=task if isinstance(task, Converses) else None,
+        toolbox=toolbox,
+        limits=limits,
+        cut=cut,
+    )
     waiting: dict[str, Speaker] = {}
     episodes: list[asyncio.Task[Trajectory]] = []
 
     async def part(scene: Scene) -> Trajectory:
         speaker = waiting.pop(scene.id)
         try:
-            trajectory = await _episode(actor, speaker, scene, task, toolbox, limits, cut)
+            trajectory = await _episode(actor, speaker, scene, rules)
             if ended is not None:
                 ended()
             return trajectory
@@ -76,12 +98,10 @@ def run_async(work: Coroutine[Any, Any, T]) -> T:
         return pool.submit(asyncio.run, work).result()
 
 
-async def _episode(
-    actor: Actor, speaker: Speaker, scene: Scene, task: Task, toolbox: Toolbox, limits: EpisodeLimits, cut: Cut
-) -> Trajectory:
+async def _episode(actor: Actor, speaker: Speaker, scene: Scene, rules: _Rules) -> Trajectory:
     dialogue: list[Message] = []
-    async with toolbox.open(scene.problem, scene.seed) as session:
-        ending = await _converse(speaker, scene, dialogue, session, task, limits, cut)
+    async with rules.toolbox.open(scene.problem, scene.seed) as session:
+        ending = await _converse(speaker, scene, dialogue, session, rules)
     trajectory = Trajectory(
         id=scene.id,
         problem_id=scene.problem.id,
@@ -90,21 +110,15 @@ async def _episode(
         ending=ending,
         tokens=speaker.trace(),
     )
-    return judge(trajectory, scene, task)
+    return judge(trajectory, scene, rules.task)
 
 
 async def _converse(
-    speaker: Speaker,
-    scene: Scene,
-    dialogue: list[Message],
-    session: ToolSession,
-    task: Task,
-    limits: EpisodeLimits,
-    cut: Cut,
+    speaker: Speaker, scene: Scene, dialogue: list[Message], session: ToolSession, rules: _Rules
 ) -> Ending:
     """Respond, run tools, respond …; fills `dialogue` and says how it ended."""
     news: Sequence[Message] = scene.problem.opening()
-    for _ in range(limits.max_turns):
+    for _ in range(rules.limits.max_turns):
         dialogue.extend(news)
         reply = await speaker.respond(news)
         if reply.finish == "context":
@@ -112,13 +126,14 @@ async def _converse(
         if reply.finish == "length":
             dialogue.append(_checked(reply, scene))
             return Ending.LENGTH
-        if isinstance(task, TakesCalls) and task.is_over(scene.problem, (*dialogue, reply.message)):
+        takes_calls = rules.takes_calls
+        if takes_calls is not None and takes_calls.is_over(scene.problem, (*dialogue, reply.message)):
             dialogue.append(_checked(reply, scene))
             return Ending.ANSWERED
-        turn, news = await _run_tools(reply.message, scene, session, limits, cut)
+        turn, news = await _run_tools(reply.message, scene, session, rules)
         dialogue.append(turn)
         if not news:
-            words = task.next_user(scene.problem, dialogue) if isinstance(task, Converses) else None
+            words = None if rules.converses is None else rules.converses.next_user(scene.problem, dialogue)
             if words is None:
                 return Ending.ANSWERED
             news = [user(words)]
@@ -126,13 +141,12 @@ async def _converse(
     return Ending.MAX_TURNS
 
 
-async def _run_tools(
-    turn: Message, scene: Scene, session: ToolSession, limits: EpisodeLimits, cut: Cut
-) -> tuple[Message, list[Message]]:
+async def _run_tools(turn: Message, scene: Scene, session: ToolSession, rules: _Rules) -> tuple[Message, list[Message]]:
     """The turn with its calls in their final states, and the messages with their results."""
+    longest = rules.limits.max_result_tokens
     calls, results = [], []
     for parsed in turn.tool_calls:
-        call, result = await run_call(parsed, scene.tools, session, max_result_tokens=limits.max_result_tokens, cut=cut)
+        call, result = await run_call(parsed, scene.tools, session, max_result_tokens=longest, cut=rules.cut)
         calls.append(call)
         results.append(tool_result(result))
     return turn.model_copy(update={"tool_calls": tuple(calls)}), results
