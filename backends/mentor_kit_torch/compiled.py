@@ -13,7 +13,7 @@ from torch import Tensor
 
 from mentor_kit.errors import BackendError
 from mentor_kit_torch.cache import SlotCache
-from mentor_kit_torch.lean import gated, rms_norm, rotated
+from mentor_kit_torch.lean import fed_forward, projected, rms_norm
 from mentor_kit_torch.passes import Passes
 
 if TYPE_CHECKING:
@@ -94,9 +94,7 @@ def compile_decoding(head: Head) -> None:
 def decode_layer(layer: Any, states: Tensor, places: tuple[Tensor, Tensor], held: Held) -> Tensor:
     """States (n, 1, width) after one layer; the new tokens' keys and values are written to what is held."""
     states = states + _attended(layer.self_attn, rms_norm(states, layer.input_layernorm), places, held)
-    normed, mlp = rms_norm(states, layer.post_attention_layernorm), layer.mlp
-    found: Tensor = states + mlp.down_proj(gated(mlp.gate_proj(normed), mlp.up_proj(normed)))
-    return found
+    return states + fed_forward(layer, states)
 
 
 def _held(cache: SlotCache, layer: int, plan: RowAttention, mask: Tensor) -> Held:
@@ -106,17 +104,11 @@ def _held(cache: SlotCache, layer: int, plan: RowAttention, mask: Tensor) -> Hel
 
 
 def _attended(attention: Any, states: Tensor, places: tuple[Tensor, Tensor], held: Held) -> Tensor:
-    width = attention.head_dim
-    query, key, value = (
-        project(states).unflatten(-1, (-1, width)) for project in (attention.q_proj, attention.k_proj, attention.v_proj)
-    )
-    if hasattr(attention, "q_norm"):
-        query, key = rms_norm(query, attention.q_norm), rms_norm(key, attention.k_norm)
-    query, key = (rotated(part, *places)[:, 0] for part in (query, key))
+    query, key, value = (part[:, 0] for part in projected(attention, states, places))
     rows = torch.arange(len(states), device=states.device)
     held.keys[rows, :, held.where] = key
-    held.values[rows, :, held.where] = value[:, 0]
-    by_key = query.view(len(query), key.shape[1], -1, width)
+    held.values[rows, :, held.where] = value
+    by_key = query.view(len(query), key.shape[1], -1, query.shape[-1])
     out = _seen(by_key, held, attention.scaling)
     found: Tensor = attention.o_proj(out.flatten(1).unsqueeze(1))
     return found

@@ -88,20 +88,29 @@ class _How:
 
 def _through(layer: Any, states: Tensor, how: _How) -> Tensor:
     states = states + _attended(layer.self_attn, rms_norm(states, layer.input_layernorm), how)
+    return states + fed_forward(layer, states)
+
+
+def fed_forward(layer: Any, states: Tensor) -> Tensor:
+    """What a layer's second half adds to states (…, width)."""
     normed, mlp = rms_norm(states, layer.post_attention_layernorm), layer.mlp
-    found: Tensor = states + mlp.down_proj(gated(mlp.gate_proj(normed), mlp.up_proj(normed)))
+    found: Tensor = mlp.down_proj(gated(mlp.gate_proj(normed), mlp.up_proj(normed)))
     return found
 
 
-def _attended(attention: Any, states: Tensor, how: _How) -> Tensor:
+def projected(attention: Any, states: Tensor, places: tuple[Tensor, Tensor]) -> tuple[Tensor, Tensor, Tensor]:
+    """Queries (n, T, H, D), keys and values (n, T, K, D) of states (n, T, width), turned to their places."""
     width = attention.head_dim
     query, key, value = (
         project(states).unflatten(-1, (-1, width)) for project in (attention.q_proj, attention.k_proj, attention.v_proj)
     )
     if hasattr(attention, "q_norm"):
         query, key = rms_norm(query, attention.q_norm), rms_norm(key, attention.k_norm)
-    query, key = (rotated(part, *how.places).transpose(1, 2) for part in (query, key))
-    value = value.transpose(1, 2)
+    return rotated(query, *places), rotated(key, *places), value
+
+
+def _attended(attention: Any, states: Tensor, how: _How) -> Tensor:
+    query, key, value = (part.transpose(1, 2) for part in projected(attention, states, how.places))
     if how.cache is not None:
         key, value = how.cache.update(key, value, how.layer)
     out = how.plan.attend(how.layer, query, key, value, how.mask, attention.scaling)
