@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 from transformers.cache_utils import Cache, CacheLayerMixin
 
-from mentor_kit_torch.room import POSITION_STEP
+from mentor_kit_torch.room import POSITION_STEP, in_steps
 
 if TYPE_CHECKING:
     from mentor_kit_torch.head import Head
@@ -40,11 +40,10 @@ class SlotLayer(CacheLayerMixin):  # type: ignore[misc]
     def update(self, key_states: Tensor, value_states: Tensor, *args: Any, **kwargs: Any) -> tuple[Tensor, Tensor]:
         if not self.is_initialized:
             self.lazy_initialization(key_states, value_states)
-        where = self.owner.where - self.owner.base
-        rows = torch.arange(where.shape[0], device=where.device) if self.owner.chosen is None else self.owner.chosen
-        self.keys[rows.unsqueeze(1), :, where] = key_states.transpose(1, 2)
-        self.values[rows.unsqueeze(1), :, where] = value_states.transpose(1, 2)
-        count, length = where.shape[0], self.owner.length - self.owner.base
+        rows, places = self.owner.written, self.owner.places
+        self.keys[rows.unsqueeze(1), :, places] = key_states.transpose(1, 2)
+        self.values[rows.unsqueeze(1), :, places] = value_states.transpose(1, 2)
+        count, length = len(rows), self.owner.length - self.owner.base
         if self.owner.chosen is None:
             return self.keys[:count, :, :length], self.values[:count, :, :length]
         return self.keys[rows, :, :length], self.values[rows, :, :length]
@@ -71,7 +70,10 @@ class SlotCache(Cache):  # type: ignore[misc]
         """Positions that come before a row's first place, and are kept elsewhere."""
         self.moves = 0
         """How often the buffers changed."""
-        self.where: Tensor = torch.empty(0)
+        self.places: Tensor = torch.empty(0)
+        """(n, T), counted from `base`: where the next pass writes."""
+        self.written: Tensor = torch.empty(0)
+        """(n,): the rows it writes to."""
         self.chosen: Tensor | None = None
         self.length = 0
         super().__init__(layers=[SlotLayer(self) for _ in range(layers)])
@@ -81,12 +83,15 @@ class SlotCache(Cache):  # type: ignore[misc]
 
         Its rows are the first n, or those `chosen` (n,).
         """
-        self.where, self.length, self.chosen = where, length, chosen
+        # here rather than in each layer
+        self.places = where - self.base
+        self.written = torch.arange(len(where), device=where.device) if chosen is None else chosen
+        self.length, self.chosen = length, chosen
 
     def reserve(self, rows: int, positions: int) -> None:
         """Make room, in coarse steps; what is there is kept."""
         rows = max(self.rows, -(-rows // self._row_step) * self._row_step)
-        room = max(self.room, -(-(positions - self.base) // POSITION_STEP) * POSITION_STEP)
+        room = max(self.room, in_steps(positions - self.base))
         if (rows, room) == (self.rows, self.room):
             return
         for layer in self._filled():
@@ -157,8 +162,7 @@ def keeps_rows(head: Head) -> bool:
     """Whether a model gives the same when its keys and values are kept in rows; found out by trying it."""
     if not head.masks.expressible:
         return False
-    ids = (torch.arange(10, device=head.device) % head.vocabulary).reshape(2, 5)
-    places = torch.arange(5, device=head.device).expand(2, 5)
+    ids, places = trial(head)
     whole = head.logits(head.hidden(ids, places)).float()
     cache = SlotCache(head.layers)
     cache.reserve(2, 5)
@@ -170,4 +174,15 @@ def keeps_rows(head: Head) -> bool:
             last = head.logits(head.hidden(ids[:, start:end], where, mask=mask, cache=cache)).float()
     except (RuntimeError, TypeError, ValueError, AttributeError, IndexError, KeyError):
         return False
-    return torch.allclose(last, whole[:, 3:], atol=1e-3 if head.dtype == torch.float32 else 0.25, rtol=1e-2)
+    return agree(head, last, whole[:, 3:])
+
+
+def trial(head: Head) -> tuple[Tensor, Tensor]:
+    """Tokens (2, 5) to try passes with, and their places."""
+    ids = (torch.arange(10, device=head.device) % head.vocabulary).reshape(2, 5)
+    return ids, torch.arange(5, device=head.device).expand(2, 5)
+
+
+def agree(head: Head, found: Tensor, expected: Tensor) -> bool:
+    """Whether two ways of running a model gave the same, but for rounding in its type."""
+    return torch.allclose(found, expected, atol=1e-3 if head.dtype == torch.float32 else 0.25, rtol=1e-2)

@@ -36,8 +36,7 @@ class TorchOptions(BaseModel):
     max_context: int | None = Field(default=None, gt=0)
     """A limit below the model's own."""
     compile: bool = False
-    """Have `torch.compile` make the decoder's layer faster for sampling, in the first minute or two. For models of
-    Llama's kind."""
+    """Have `torch.compile` make one function of the decoder's layer for sampling. For models of Llama's kind."""
     cuda_graphs: bool = False
     """Record sampling's passes of each shape as CUDA graphs, and replay them."""
     attention: Literal["auto", "sdpa", "eager"] = "auto"

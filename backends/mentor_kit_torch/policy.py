@@ -81,6 +81,7 @@ class TorchPolicy:
                 "%s: not every layer attends to everything before: updates share each prompt, not what prompts share",
                 student.model,
             )
+        recorder = cuda_graphs(self.head.device, self._keeps) if options.cuda_graphs else None
         if options.compile:
             compile_decoding(self.head)
         self._engine = TorchEngine(
@@ -95,7 +96,7 @@ class TorchPolicy:
                 limit=None if options.kv_memory is None else int(options.kv_memory * 2**30),
                 position=position_bytes(self.head.config, self.head.dtype.itemsize),
             ),
-            recorder=cuda_graphs(self.head.device, self._keeps) if options.cuda_graphs else None,
+            recorder=recorder,
         )
 
     @property

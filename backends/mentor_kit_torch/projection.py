@@ -26,9 +26,10 @@ class TokenLogProbs(torch.autograd.Function):
     def forward(ctx: Any, hidden: Tensor, weight: Tensor, targets: Tensor, temperature: Tensor) -> Tensor:
         """From hidden states (M, width), weights (V, width), targets (M,) and temperatures (M,)."""
         found, totals, ctx.kept = [], [], []
+        kept = kept_rows(len(targets), len(weight))
         for part in _parts(len(targets), len(weight)):
             logits = _logits(hidden[part], weight, temperature[part])
-            if part.stop <= kept_rows(len(targets), len(weight)):
+            if part.stop <= kept:
                 ctx.kept.append(logits)
             totals.append(torch.logsumexp(logits, dim=-1))
             found.append(logits.gather(-1, targets[part].unsqueeze(-1)).squeeze(-1) - totals[-1])

@@ -18,7 +18,7 @@ from torch import Tensor
 from mentor_kit.errors import BackendError
 from mentor_kit_torch.cache import SlotCache
 from mentor_kit_torch.passes import Passes, keys_read
-from mentor_kit_torch.room import POSITION_STEP
+from mentor_kit_torch.room import in_steps
 
 Work = Callable[[], Tensor]
 Recorder = Callable[[Work], Work]
@@ -107,7 +107,7 @@ class RecordedDecoding:
             BackendError: the model's passes cannot be recorded.
         """
         base = self._cache.base
-        length = base + -(-max(length - base, 1) // POSITION_STEP) * POSITION_STEP
+        length = base + in_steps(max(length - base, 1))
         memory = (self._cache.moves, self._passes.beginning.moves)
         if memory != self._memory:
             self._recordings, self._memory = {}, memory

@@ -10,6 +10,11 @@ from mentor_kit.errors import BackendError
 POSITION_STEP = 128
 
 
+def in_steps(positions: int) -> int:
+    """So many positions, or as many more as there are in a whole number of steps."""
+    return -(-positions // POSITION_STEP) * POSITION_STEP
+
+
 @dataclass(frozen=True)
 class Room:
     """A limit on the keys and values of rows of one length, beside a beginning that is kept once."""
@@ -39,4 +44,4 @@ class Room:
             )
 
     def _bytes(self, rows: int, positions: int, beginning: int) -> int:
-        return (rows * (-(-positions // POSITION_STEP) * POSITION_STEP) + beginning) * self.position
+        return (rows * in_steps(positions) + beginning) * self.position

@@ -6,32 +6,14 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from float64_trainer import Float64Trainer
 from mentor_kit_mlx.backend import MLXBackend
 from mentor_kit_mlx.options import MLXOptions
 from mlx_students import load
-from torch_students import Float64Twin, write_student
 
 from mentor_kit.policy import AdapterSpec, Backend, Policy, StudentSpec
 from mentor_kit.testing.backend import BackendContract
-from mentor_kit.testing.material import Oracle
 from mentor_kit.testing.memory import MemoryContract
-from mentor_kit.testing.training import GradientContract, Trainer, TrajectoryContract
-
-
-@pytest.fixture(scope="module")
-def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return write_student(tmp_path_factory.mktemp("student"))
-
-
-@pytest.fixture(scope="module")
-def oracle(folder: Path) -> Oracle:
-    return Float64Twin(folder)
-
-
-@pytest.fixture(scope="module")
-def trainer(folder: Path) -> Trainer:
-    return Float64Trainer(folder)
+from mentor_kit.testing.training import GradientContract, TrajectoryContract
 
 
 class TestMLXFullFineTuning(BackendContract, GradientContract, TrajectoryContract):

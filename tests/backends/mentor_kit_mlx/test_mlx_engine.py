@@ -9,15 +9,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from mlx_students import load
-from torch_students import write_student
 
 from mentor_kit.testing.events import Events
 from mentor_kit.testing.material import drive, request
-
-
-@pytest.fixture(scope="module")
-def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return write_student(tmp_path_factory.mktemp("student"))
 
 
 @pytest.fixture

@@ -19,11 +19,6 @@ from mentor_kit.policy import AdapterSpec, OptimizerSpec, TokenGroup
 from mentor_kit.testing.material import drive, flat, group_of, ragged_groups, request
 
 
-@pytest.fixture(scope="module")
-def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return torch_students.write_student(tmp_path_factory.mktemp("student"))
-
-
 def gradients(
     policy: MLXPolicy, groups: Sequence[TokenGroup], objective: Objective, share: bool = True, budget: int = 60
 ) -> dict[str, np.ndarray]:

@@ -12,7 +12,7 @@ import torch_students
 from mentor_kit_mlx.mlxlm import mlx_lm
 from mentor_kit_mlx.policy import MLXPolicy
 from mlx_students import load, nudge_adapter, weights
-from torch_students import Float64Twin, write_student
+from torch_students import Float64Twin
 
 from mentor_kit.errors import DataError, UsageError
 from mentor_kit.objective import Objective
@@ -20,11 +20,6 @@ from mentor_kit.policy import AdapterSpec, OptimizerSpec
 from mentor_kit.testing.material import drive, flat, log_softmax, ragged_groups, request
 
 GROUPS = ragged_groups(100)
-
-
-@pytest.fixture(scope="module")
-def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return write_student(tmp_path_factory.mktemp("student"))
 
 
 def learn(policy: MLXPolicy, steps: int = 1, kl: float = 0.0) -> None:

@@ -27,11 +27,6 @@ from mentor_kit.testing.material import ragged_groups
 OBJECTIVE = Objective(preset="rloo")
 
 
-@pytest.fixture(scope="module")
-def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return write_student(tmp_path_factory.mktemp("student"))
-
-
 def gradients(policy: MLXPolicy, *, share: bool = True, budget: int = 60) -> dict[str, np.ndarray]:
     """Of ragged groups, added up over micro-batches."""
     total: dict[str, np.ndarray] = {}

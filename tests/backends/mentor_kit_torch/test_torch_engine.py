@@ -10,16 +10,11 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from torch_students import Float64Twin, load, write_student
+from torch_students import Float64Twin, load
 
 from mentor_kit.errors import BackendError
 from mentor_kit.testing.events import Events
 from mentor_kit.testing.material import drive, log_softmax, request
-
-
-@pytest.fixture(scope="module")
-def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return write_student(tmp_path_factory.mktemp("student"))
 
 
 @pytest.fixture

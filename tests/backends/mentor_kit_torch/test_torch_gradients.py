@@ -9,17 +9,12 @@ import numpy as np
 import pytest
 import torch
 from mentor_kit_torch.policy import TorchPolicy
-from torch_students import load, nudge_adapter, write_student
+from torch_students import load, nudge_adapter
 
 from mentor_kit.losses import LossBatch, policy_loss, token_weights
 from mentor_kit.objective import PRESETS, Objective
 from mentor_kit.policy import AdapterSpec, OptimizerSpec, TokenCompletion, TokenGroup
 from mentor_kit.testing.material import changed, ragged_groups
-
-
-@pytest.fixture(scope="module")
-def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return write_student(tmp_path_factory.mktemp("student"))
 
 
 def row_log_probs(model: Any, group: TokenGroup, completion: Any) -> torch.Tensor:

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 from mentor_kit_torch.policy import TorchPolicy
-from torch_students import Float64Twin, load, nudge_adapter, write_student
+from torch_students import Float64Twin, load, nudge_adapter
 from transformers import AutoModelForCausalLM
 
 from mentor_kit.errors import DataError, UsageError
@@ -18,11 +18,6 @@ from mentor_kit.policy import AdapterSpec, OptimizerSpec
 from mentor_kit.testing.material import drive, flat, log_softmax, ragged_groups, request
 
 GROUPS = ragged_groups(100)
-
-
-@pytest.fixture(scope="module")
-def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return write_student(tmp_path_factory.mktemp("student"))
 
 
 def learn(policy: TorchPolicy, steps: int = 1, kl: float = 0.0) -> None:

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 from mentor_kit_torch.meter import limits
-from torch_students import load, write_student
+from torch_students import load
 
 from mentor_kit.objective import Objective
 from mentor_kit.policy import Measured, OptimizerSpec, TokenCompletion, TokenGroup
@@ -18,11 +18,6 @@ from mentor_kit.testing.material import drive, request
 BODY = 2 * (2 * 32 * 32 + 2 * 32 * 16 + 3 * 32 * 48 + 2 * 32) + 32
 HEAD = 100 * 32
 PAIR = 4 * 2 * 32
-
-
-@pytest.fixture(scope="module")
-def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return write_student(tmp_path_factory.mktemp("student"))
 
 
 @pytest.mark.parametrize(("largest", "kept"), [(1 << 20, 0), (100, 450), (1 << 20, 1 << 20)])

@@ -11,11 +11,11 @@ import torch
 from mentor_kit_torch.recorded import Work
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
-from torch_students import Float64Twin, load, write_student
+from torch_students import load
 
 from mentor_kit.errors import BackendError
 from mentor_kit.policy import AdapterSpec, Policy
-from mentor_kit.testing.material import Oracle, drive, request
+from mentor_kit.testing.material import drive, request
 from mentor_kit.testing.sampling import SamplingContract
 
 
@@ -67,16 +67,6 @@ def tapes(monkeypatch: pytest.MonkeyPatch) -> Tapes:
     found = Tapes()
     monkeypatch.setattr("mentor_kit_torch.policy.cuda_graphs", lambda device, keeps: found)
     return found
-
-
-@pytest.fixture(scope="module")
-def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return write_student(tmp_path_factory.mktemp("student"))
-
-
-@pytest.fixture(scope="module")
-def oracle(folder: Path) -> Oracle:
-    return Float64Twin(folder)
 
 
 class TestRecorded(SamplingContract):

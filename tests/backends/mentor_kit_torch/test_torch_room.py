@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from mentor_kit_torch.cache import SlotCache
 from mentor_kit_torch.room import Room
-from torch_students import load, write_student
+from torch_students import load
 
 from mentor_kit.errors import BackendError
 from mentor_kit.testing.material import drive, request
@@ -18,11 +18,6 @@ from mentor_kit.testing.material import drive, request
 #: Two layers, keys and values, two heads of 8 numbers of four bytes.
 POSITION = 2 * 2 * 2 * 8 * 4
 ROW = 128 * POSITION
-
-
-@pytest.fixture(scope="module")
-def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return write_student(tmp_path_factory.mktemp("student"))
 
 
 def held(cache: SlotCache) -> int:
