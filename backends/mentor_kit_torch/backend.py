@@ -35,12 +35,13 @@ class TorchBackend:
             torch.set_num_threads(options.threads)
         device = pick_device(options.device)
         make_deterministic(device)
-        model: Any = load_model(student, options, device, pick_dtype(options.dtype, device))
+        dtype = pick_dtype(options.dtype, device, read_config(student))
+        model: Any = load_model(student, options, device, dtype)
         if student.adapter is not None:
             model = add_adapter(model, student.adapter, seed)
         torch.manual_seed(seed)
         return TorchPolicy(model, student, options)
 
     def estimate(self, student: StudentSpec, load: MemoryLoad) -> MemoryEstimate:
-        device = pick_device(self.options.device)
-        return estimate(read_config(student), student, load, self.options, pick_dtype(self.options.dtype, device))
+        device, config = pick_device(self.options.device), read_config(student)
+        return estimate(config, student, load, self.options, pick_dtype(self.options.dtype, device, config))

@@ -14,6 +14,7 @@ from torch import Tensor
 from transformers.cache_utils import Cache, CacheLayerMixin
 
 from mentor_kit_torch.room import POSITION_STEP, in_steps
+from mentor_kit_torch.trial import agree, trial_tokens
 
 if TYPE_CHECKING:
     from mentor_kit_torch.head import Head
@@ -162,7 +163,7 @@ def keeps_rows(head: Head) -> bool:
     """Whether a model gives the same when its keys and values are kept in rows; found out by trying it."""
     if not head.masks.expressible:
         return False
-    ids, places = trial(head)
+    ids, places = trial_tokens(head)
     whole = head.logits(head.hidden(ids, places)).float()
     cache = SlotCache(head.layers)
     cache.reserve(2, 5)
@@ -175,14 +176,3 @@ def keeps_rows(head: Head) -> bool:
     except (RuntimeError, TypeError, ValueError, AttributeError, IndexError, KeyError):
         return False
     return agree(head, last, whole[:, 3:])
-
-
-def trial(head: Head) -> tuple[Tensor, Tensor]:
-    """Tokens (2, 5) to try passes with, and their places."""
-    ids = (torch.arange(10, device=head.device) % head.vocabulary).reshape(2, 5)
-    return ids, torch.arange(5, device=head.device).expand(2, 5)
-
-
-def agree(head: Head, found: Tensor, expected: Tensor) -> bool:
-    """Whether two ways of running a model gave the same, but for rounding in its type."""
-    return torch.allclose(found, expected, atol=1e-3 if head.dtype == torch.float32 else 0.25, rtol=1e-2)

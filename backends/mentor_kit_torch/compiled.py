@@ -13,9 +13,10 @@ from torch import Tensor
 
 from mentor_kit.errors import BackendError
 from mentor_kit_torch.attending import fold, unfold
-from mentor_kit_torch.cache import SlotCache, agree, trial
+from mentor_kit_torch.cache import SlotCache
 from mentor_kit_torch.lean import fed_forward, projected, rms_norm
 from mentor_kit_torch.passes import Passes
+from mentor_kit_torch.trial import agree, shallow, trial_tokens
 
 if TYPE_CHECKING:
     from mentor_kit_torch.head import Head
@@ -76,21 +77,27 @@ def compile_decoding(head: Head) -> None:
         raise BackendError(
             f"layers of {head.config.model_type} cannot be compiled: they are not of Llama's kind", hint=_LEAVE_OUT
         )
-    cache = SlotCache(head.layers)
-    passes = Passes(head, SlotCache(head.layers, row_step=1), parts=True)
-    ids, places = trial(head)
-    cache.reserve(2, 5)
-    passes.run(cache, ids[:, :4], places[:, :4], 4)
-    expected = passes.run(cache, ids[:, 4:], places[:, 4:], 5).float()
-    head.lean.compiled = CompiledLayers()
-    try:
-        found = passes.run(cache, ids[:, 4:], places[:, 4:], 5).float()
-    except RuntimeError as error:  # those of the compiler are its children
-        raise BackendError(
-            f"torch.compile failed on this machine: {str(error).strip().splitlines()[0]}", hint=_LEAVE_OUT
-        ) from error
+    with shallow(head):
+        expected = _last(head)
+        head.lean.compiled = CompiledLayers()
+        try:
+            found = _last(head)
+        except RuntimeError as error:  # those of the compiler are its children
+            raise BackendError(
+                f"torch.compile failed on this machine: {str(error).strip().splitlines()[0]}", hint=_LEAVE_OUT
+            ) from error
     if not agree(head, found, expected):
         raise BackendError("torch.compile gives other results than PyTorch on this machine", hint=_LEAVE_OUT)
+
+
+def _last(head: Head) -> Tensor:
+    """Hidden states (2, 1, width) after two sequences, of which the last token is run by itself."""
+    cache = SlotCache(head.layers)
+    passes = Passes(head, SlotCache(head.layers, row_step=1), parts=True)
+    ids, places = trial_tokens(head)
+    cache.reserve(2, 5)
+    passes.run(cache, ids[:, :4], places[:, :4], 4)
+    return passes.run(cache, ids[:, 4:], places[:, 4:], 5).float()
 
 
 def decode_layer(layer: Any, states: Tensor, places: tuple[Tensor, Tensor], held: Held) -> Tensor:

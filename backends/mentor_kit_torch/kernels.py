@@ -23,6 +23,8 @@ from torch import Tensor
 
 #: Scores of more numbers than this are computed for some of the queries at a time.
 LARGEST_SCORES = 1 << 26
+#: Keys so many and fewer: the fused kernel's gradients take several times as long in 16 bits as in float32.
+FEW_KEYS = 256
 
 Part = tuple[Tensor, Tensor]
 Gradients = tuple[Tensor, Tensor, Tensor]
@@ -52,7 +54,10 @@ def gradients(
     """Gradients for one part's queries, keys and values, from the merged out and its gradient (B, H, T, D)."""
     out, lse = merged
     if query.device.type == "cpu" and fused_agrees():
-        return _fused_gradients(grad, query, key, value, out, lse, 0.0, causal, attn_mask=bias, scale=scale)
+        parts = grad, query, key, value, out, lse, 0.0, causal
+        if query.dtype != torch.float32 and key.shape[2] <= FEW_KEYS:
+            return _wide_gradients(*parts, bias=bias, scale=scale)
+        return _fused_gradients(*parts, attn_mask=bias, scale=scale)
     queries, keys, values = torch.empty_like(query), torch.zeros_like(key), torch.zeros_like(value)
     heads, key, value = key.shape[1], key.unsqueeze(2), value.unsqueeze(2)
     for rows in _blocks(query, key):
@@ -90,6 +95,14 @@ def _fused(query: Tensor, key: Tensor, value: Tensor, **how: Any) -> Part:
 def _fused_gradients(*parts: Any, **how: Any) -> Gradients:
     found: Gradients = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu_backward(*parts, **how)
     return found
+
+
+def _wide_gradients(grad: Tensor, query: Tensor, *parts: Any, bias: Tensor | None, **how: Any) -> Gradients:
+    """As `_fused_gradients`, computed in float32."""
+    wide = (part.float() if isinstance(part, Tensor) else part for part in (grad, query, *parts))
+    bias = None if bias is None else bias.float()
+    queries, keys, values = (found.to(query.dtype) for found in _fused_gradients(*wide, attn_mask=bias, **how))
+    return queries, keys, values
 
 
 @cache

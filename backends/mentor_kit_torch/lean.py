@@ -121,12 +121,12 @@ def _attended(attention: Any, states: Tensor, how: _How) -> Tensor:
 def rms_norm(states: Tensor, norm: Any) -> Tensor:
     """What a module of transformers, with `weight` and an epsilon, gives for states (…, width)."""
     epsilon = norm.variance_epsilon if hasattr(norm, "variance_epsilon") else norm.eps
-    if states.dtype != torch.float32 or norm.weight.dtype != torch.float32 or states.device.type != "cpu":
+    if states.dtype != norm.weight.dtype or states.device.type != "cpu":
         return torch.rms_norm(states, states.shape[-1:], norm.weight, epsilon)
     if torch.is_grad_enabled():
         found: Tensor = RMSNorm.apply(states, norm.weight, epsilon)  # type: ignore[no-untyped-call]
         return found
-    return (states * _inverse_root(states, epsilon)).mul_(norm.weight)
+    return _normed(states, norm.weight, _inverse_root(states, epsilon))
 
 
 def rotated(states: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
@@ -153,18 +153,18 @@ class RMSNorm(torch.autograd.Function):
         """(…, width)."""
         root = _inverse_root(states, epsilon)
         ctx.save_for_backward(states, weight, root)
-        return (states * root).mul_(weight)
+        return _normed(states, weight, root)
 
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
         """With y = x · r: r · (g · w - y · mean(g · w · y)) for x, and the sum of g · y for w."""
         states, weight, root = ctx.saved_tensors
         (grad,) = grads
-        unit = states * root
-        total = (grad * unit).flatten(0, -2).sum(dim=0) if ctx.needs_input_grad[1] else None
+        unit, grad = states * root, grad.float()
+        total = (grad * unit).flatten(0, -2).sum(dim=0).to(weight.dtype) if ctx.needs_input_grad[1] else None
         pull = grad * weight
         along = torch.linalg.vecdot(pull, unit).unsqueeze(-1).div_(states.shape[-1])
-        return pull.sub_(unit.mul_(along)).mul_(root), total, None
+        return pull.sub_(unit.mul_(along)).mul_(root).to(states.dtype), total, None
 
 
 class Rotation(torch.autograd.Function):
@@ -201,8 +201,14 @@ class Gate(torch.autograd.Function):
         return pulled, functional.silu(gate).mul_(grad)
 
 
+def _normed(states: Tensor, weight: Tensor, root: Tensor) -> Tensor:
+    """In the states' own type, rounded before the weight as transformers does."""
+    return (states * root).to(states.dtype).mul_(weight)
+
+
 def _inverse_root(states: Tensor, epsilon: float) -> Tensor:
-    squares: Tensor = torch.linalg.vector_norm(states, dim=-1, keepdim=True).square_()
+    """(…, 1) in float32."""
+    squares: Tensor = torch.linalg.vector_norm(states, dim=-1, keepdim=True, dtype=torch.float32).square_()
     return squares.div_(states.shape[-1]).add_(epsilon).rsqrt_()
 
 

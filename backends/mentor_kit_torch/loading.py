@@ -22,6 +22,8 @@ if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
 WEIGHTS = ("*.safetensors", "*.bin")
+#: Hidden states of narrower models are multiplied no faster in 16 bits on a CPU.
+WIDE = 512
 
 
 def pick_device(name: str) -> torch.device:
@@ -48,12 +50,27 @@ def make_deterministic(device: torch.device) -> None:
     torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
 
 
-def pick_dtype(name: str, device: torch.device) -> torch.dtype:
-    """The floating-point type an option names, for a device."""
+def pick_dtype(name: str, device: torch.device, config: Any) -> torch.dtype:
+    """The floating-point type an option names, for a model of this configuration on a device.
+
+    auto: bfloat16 on CUDA, and on CPUs with matrix units for it (Intel's AMX) where the model is wide enough to gain by
+    them; else float32.
+    """
     if name == "auto":
-        return torch.bfloat16 if device.type == "cuda" else torch.float32
+        on_cpu = device.type == "cpu" and multiplies_bfloat16() and _width(config) >= WIDE
+        return torch.bfloat16 if on_cpu or device.type == "cuda" else torch.float32
     dtype: torch.dtype = getattr(torch, name)
     return dtype
+
+
+def multiplies_bfloat16() -> bool:
+    """Whether this CPU has matrix units for bfloat16."""
+    capabilities: Any = getattr(torch.cpu, "get_capabilities", dict)()  # PyTorch has it since 2.10
+    return bool(capabilities.get("amx_bf16", False))
+
+
+def _width(config: Any) -> int:
+    return int(getattr(config.get_text_config(), "hidden_size", 0))
 
 
 def read_config(student: StudentSpec) -> Any:

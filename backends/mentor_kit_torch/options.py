@@ -18,7 +18,10 @@ class TorchOptions(BaseModel):
     device: str = Field(default="auto", pattern=r"^(auto|cpu|mps|cuda(:\d+)?)$")
     """auto: the first of CUDA, MPS and CPU that is there."""
     dtype: Literal["auto", "float32", "bfloat16", "float16"] = "auto"
-    """auto: bfloat16 on CUDA, float32 elsewhere. Trained weights are always kept in float32 beside a 16-bit model."""
+    """auto: bfloat16 on CUDA, and for models 512 wide and wider on CPUs with matrix units for it; else float32.
+
+    Trained weights are always kept in float32 beside a 16-bit model.
+    """
     threads: int | None = Field(default=None, gt=0)
     """CPU threads; PyTorch's own choice if left out."""
     slots: int = Field(default=256, gt=0)

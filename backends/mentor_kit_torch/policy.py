@@ -40,6 +40,7 @@ from mentor_kit_torch.optimizer import Optimizer
 from mentor_kit_torch.options import TorchOptions
 from mentor_kit_torch.recorded import cuda_graphs
 from mentor_kit_torch.room import Room
+from mentor_kit_torch.trial import exact
 from mentor_kit_torch.update import batch_loss, completion_log_probs, how_to_share
 
 logger = logging.getLogger("mentor_kit_torch")
@@ -64,13 +65,14 @@ class TorchPolicy:
         self.reference: dict[str, Tensor] | None = None
         """Trained parameters as they were; None while there is no reference, or where it is the bare model."""
         self._context = _longest_context(self.head.config, options)
-        self._keeps = keeps_rows(self.head)
+        with exact(self.head):
+            self._keeps = keeps_rows(self.head)
+            self._sharing = how_to_share(self.head, self._keeps, recompute=options.gradient_checkpointing)
         if not self._keeps:
             logger.warning(
                 "%s: its layers keep other state than keys and values: whole contexts are run, without sharing",
                 student.model,
             )
-        self._sharing = how_to_share(self.head, self._keeps, recompute=options.gradient_checkpointing)
         if options.gradient_checkpointing and self.head.lean is None:
             raise BackendError(
                 f"{student.model}: its layers cannot be run again in the backward pass",

@@ -22,6 +22,7 @@ from mentor_kit_torch.head import Head
 from mentor_kit_torch.lean import LeanDecoder
 from mentor_kit_torch.projection import LARGEST_LOGITS, TokenLogProbs
 from mentor_kit_torch.tree import Tree
+from mentor_kit_torch.trial import agree
 
 #: tree: the prompts' common beginning, each prompt and each completion once, packed (`mentor_kit_torch.tree`);
 #: prompts: each prompt once, its keys and values expanded over its completions, for attention of other kinds;
@@ -142,17 +143,13 @@ def how_to_share(head: Head, keeps: bool, *, recompute: bool = False) -> Sharing
         found = completion_log_probs(head, batch, "tree")
     except (RuntimeError, TypeError, ValueError, AttributeError, IndexError, KeyError):
         return "prompts"
-    if not _close(head, found, expected):
+    if not agree(head, found, expected):
         return "prompts"
     if LeanDecoder.fits(head.decoder):
         head.lean = LeanDecoder(head.decoder, recompute=recompute)
-        if not _close(head, completion_log_probs(head, batch, "tree"), expected):
+        if not agree(head, completion_log_probs(head, batch, "tree"), expected):
             head.lean = None
     return "tree"
-
-
-def _close(head: Head, found: Tensor, expected: Tensor) -> bool:
-    return torch.allclose(found, expected, atol=1e-3 if head.dtype == torch.float32 else 0.25)
 
 
 def _small_groups(vocabulary: int) -> list[TokenGroup]:

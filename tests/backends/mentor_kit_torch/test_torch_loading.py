@@ -11,7 +11,7 @@ import pydantic
 import pytest
 import torch
 from mentor_kit_torch.backend import TorchBackend
-from mentor_kit_torch.loading import pick_device, pick_dtype
+from mentor_kit_torch.loading import pick_device
 from mentor_kit_torch.options import TorchOptions
 from torch_students import SHAPE, load, write_student
 from transformers import LlamaConfig
@@ -91,9 +91,6 @@ def test_a_device_that_is_not_there(device: str) -> None:
 
 def test_types_and_options() -> None:
     assert pick_device("cpu") == torch.device("cpu")
-    assert pick_dtype("auto", torch.device("cpu")) == torch.float32
-    assert pick_dtype("auto", torch.device("cuda")) == torch.bfloat16
-    assert pick_dtype("float16", torch.device("cpu")) == torch.float16
     for wrong in ({"device": "gpu"}, {"dtype": "int8"}, {"slots": 0}, {"slot": 3}):
         with pytest.raises(pydantic.ValidationError):
             TorchOptions(**wrong)
