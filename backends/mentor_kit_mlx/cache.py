@@ -15,6 +15,7 @@ import numpy as np
 
 from mentor_kit.errors import BackendError
 from mentor_kit_mlx.quantized import Quantized
+from mentor_kit_mlx.trial import agree, trial_tokens
 
 if TYPE_CHECKING:
     from mentor_kit_mlx.head import Head
@@ -213,12 +214,12 @@ def _done(array: mx.array) -> mx.array:
 
 def keeps_rows(head: Head) -> bool:
     """Whether a model gives the same when its keys and values are kept in rows; found out by trying it."""
-    whole = head.logits(head.hidden(_trial(head))).astype(mx.float32)
+    whole = head.logits(head.hidden(trial_tokens(head)))
     try:
         found = _by_rows(head, RowCache(head.layers))
     except UNFIT:
         return False
-    return np.allclose(found, np.array(whole[:, 3:]), atol=1e-3 if head.dtype == mx.float32 else 0.25, rtol=1e-2)
+    return agree(head, found, whole[:, 3:])
 
 
 def check_quantized(head: Head, quantized: Quantized, *, keeps: bool) -> None:
@@ -245,14 +246,11 @@ def check_quantized(head: Head, quantized: Quantized, *, keeps: bool) -> None:
         ) from error
 
 
-def _trial(head: Head) -> mx.array:
-    return mx.arange(10).reshape(2, 5) % head.vocabulary
-
-
-def _by_rows(head: Head, cache: RowCache) -> np.ndarray[Any, Any]:
+def _by_rows(head: Head, cache: RowCache) -> mx.array:
     """The logits (2, 2, V) of the last two tokens of two rows, which are taken in behind the first three."""
     cache.reserve(2, 5)
     for start, end in ((0, 3), (3, 5)):
         layers = cache.aim(np.array([start, start]), end - start, end, [0, 1])
-        last = head.logits(head.hidden(_trial(head)[:, start:end], layers)).astype(mx.float32)
-    return np.array(last)
+        last = head.logits(head.hidden(trial_tokens(head)[:, start:end], layers))
+        mx.eval(last)
+    return last

@@ -23,7 +23,7 @@ class Head:
 
     def __init__(self, model: Any) -> None:
         self.model = model
-        self._decoder: Any = model.model if "model" in model else None
+        self.decoder: Any = model.model if "model" in model else None
         self.projection: Any = model.lm_head if "lm_head" in model else self._embeddings()
         args = getattr(model, "args", None)
         self._softcap = getattr(args, "final_logit_softcapping", None)
@@ -32,7 +32,7 @@ class Head:
         whole = model(mx.array([[0, 0]]))
         self.vocabulary = int(whole.shape[-1])
         self.dtype: mx.Dtype = whole.dtype
-        self.split = self._decoder is not None and self.projection is not None and self._agrees()
+        self.split = self.decoder is not None and self.projection is not None and self._agrees()
         if not self.split:
             logger.warning("%s: logits are computed at every position: its head is not understood", kind(model))
 
@@ -49,7 +49,7 @@ class Head:
             cache: one object a layer, which says where the tokens stand and what they see; None for sequences that
                 start here.
         """
-        part = self._decoder if self.split else self.model
+        part = self.decoder if self.split else self.model
         found: mx.array = part(ids) if cache is None else part(ids, cache=list(cache))
         return found
 
@@ -69,7 +69,7 @@ class Head:
         return self.logits(hidden)
 
     def _embeddings(self) -> Any:
-        return self._decoder.embed_tokens if self._decoder is not None and "embed_tokens" in self._decoder else None
+        return self.decoder.embed_tokens if self.decoder is not None and "embed_tokens" in self.decoder else None
 
     def _project(self, hidden: mx.array) -> mx.array:
         tied = hasattr(self.projection, "as_linear")
@@ -84,7 +84,7 @@ class Head:
         ids = mx.arange(4)[None] % self.vocabulary
         whole = self.model(ids).astype(mx.float32)
         try:
-            found = self._project(self._decoder(ids)).astype(mx.float32)
+            found = self._project(self.decoder(ids)).astype(mx.float32)
         except (ValueError, TypeError, AttributeError):
             return False
         return found.shape == whole.shape and np.allclose(np.array(found), np.array(whole), atol=1e-3, rtol=1e-3)

@@ -38,6 +38,7 @@ from mentor_kit_mlx.optimizer import Optimizer
 from mentor_kit_mlx.options import MLXOptions
 from mentor_kit_mlx.recomputing import Recomputing, is_exact
 from mentor_kit_mlx.trees import Arrays, by_name, put, trained
+from mentor_kit_mlx.trial import exact
 from mentor_kit_mlx.update import completion_log_probs, loss_and_gradients
 
 logger = logging.getLogger("mentor_kit_mlx")
@@ -76,7 +77,8 @@ class MLXPolicy:
                 hint="add `student.adapter`, or take a model that is not quantized",
             )
         self._context = longest_context(self.model, loaded.config, options)
-        self._keeps = keeps_rows(self.head)
+        with exact(self.head):
+            self._keeps = keeps_rows(self.head)
         if not self._keeps:
             logger.warning(
                 "%s: its layers keep other state than keys and values: whole contexts are run, without sharing",
