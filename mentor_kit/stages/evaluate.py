@@ -21,9 +21,6 @@ from mentor_kit.stages.outcomes import Played, accuracy, means_by_problem, pass_
 from mentor_kit.task import IN_DOMAIN, OUT_OF_DOMAIN, Problem
 from mentor_kit.trajectory import Trajectory
 
-#: Evaluation problems are the same in every run: tasks ignore or get this seed.
-PROBLEM_SEED = 0
-
 #: So many problems are played side by side; by others than the student, between two words on how far they are.
 AT_ONCE, ACTOR_AT_ONCE = 512, 64
 
@@ -140,7 +137,7 @@ def evaluate_split(
 
     The sampled episodes use the same random numbers at every step, so that steps are compared with less noise.
     """
-    problems = experiment.problems(plan.split, PROBLEM_SEED, plan.problems)
+    problems = experiment.evaluation_problems(plan.split, plan.problems)
     if experiment.teacher is not None:
         demonstrate(experiment, context, problems)
     played = _play(experiment, plan, problems, meter)

@@ -29,6 +29,9 @@ if TYPE_CHECKING:
 
 Keep = Literal["right", "all"]
 
+#: Evaluation problems are the same in every run: tasks ignore or get this seed.
+PROBLEM_SEED = 0
+
 
 class Evaluation(Protocol):
     """A way to evaluate of one's own (a benchmark with its own checker). Built by an evaluations plugin."""
@@ -93,6 +96,8 @@ class Experiment:
     """What the teacher has shown so far in this run."""
     player: Plays | None = None
     """Who is evaluated in place of the student."""
+    _evaluated: dict[tuple[str, int], list[Problem]] = field(default_factory=dict, repr=False)
+    """What `evaluation_problems` found."""
 
     @property
     def plays(self) -> str:
@@ -128,6 +133,16 @@ class Experiment:
             raise UsageError(f"the task has no split {split!r}{close}", hint=f"its splits are: {known}")
         found = self.task.problems(split, seed, count)
         return [p if p.system or not self.system else p.model_copy(update={"system": self.system}) for p in found]
+
+    def evaluation_problems(self, split: str, count: int) -> list[Problem]:
+        """The first problems of a split, the same in every run; they are drawn once, however often it is evaluated on.
+
+        Raises:
+            UsageError: the task has no such split.
+        """
+        if (split, count) not in self._evaluated:
+            self._evaluated[split, count] = self.problems(split, PROBLEM_SEED, count)
+        return self._evaluated[split, count]
 
     def student(self, sampling: Sampling) -> PolicyActor:
         """The student as an actor, with the weights it has now."""

@@ -168,6 +168,7 @@ def evaluate(name: str, arguments: dict[str, Any], decimals: int | None = 2) -> 
     return value
 
 
+@functools.cache
 def _guarded(function: Callable[..., float], decimals: int | None) -> Callable[..., int | float]:
     @functools.wraps(function)
     def call(**arguments: Any) -> int | float:

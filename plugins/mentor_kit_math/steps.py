@@ -88,9 +88,9 @@ def result(tool: str, value: Number, operands: tuple[Number, ...]) -> Number | N
         return None
 
 
-def mistake_is_right(operation: str, value: Number, operands: tuple[Number, ...]) -> bool:
-    """Whether the favourite mistake gives the right value here."""
-    return result(FAVOURITE_MISTAKE[operation], value, operands) == result(operation, value, operands)
+def mistake_is_right(step: Step, before: Number) -> bool:
+    """Whether the favourite mistake gives a step's value too, from the value before it."""
+    return result(FAVOURITE_MISTAKE[step.operation], before, step.operands) == step.value
 
 
 def written(number: Number) -> str:

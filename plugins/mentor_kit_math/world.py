@@ -159,7 +159,7 @@ class ArithmeticTask:
             steps: list[Step] = []
             for operation, wanted in zip(operations, blind, strict=True):
                 step = _step(operation, value, chance)
-                if step is None or mistake_is_right(operation, value, step.operands) != wanted:
+                if step is None or mistake_is_right(step, value) != wanted:
                     break
                 steps.append(step)
                 value = step.value

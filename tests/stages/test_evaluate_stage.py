@@ -278,3 +278,20 @@ def test_the_stage_says_how_far_it_is_and_training_does_not():
     context = ListContext(policy)
     evaluate(experiment(policy), context, 10, plans)
     assert context.of("progress") == []
+
+
+def test_problems_are_drawn_once_however_often_they_are_evaluated_on():
+    class Counted(Digits):
+        drawn = 0
+
+        def problems(self, split: str, seed: int, count: int) -> list[Any]:
+            self.drawn += 1
+            return super().problems(split, seed, count)
+
+    task = Counted()
+    toy = experiment(always("3"), task=task)
+    context = ListContext(toy.policy)  # type: ignore[arg-type]
+    few, more = SplitPlan(split=IN_DOMAIN, problems=2), SplitPlan(split=IN_DOMAIN, problems=5)
+    reports = [evaluate_split(toy, context, plan).report for _ in range(3) for plan in (few, more)]
+    assert task.drawn == 2
+    assert [report["problems"] for report in reports] == 3 * [2, 5]
