@@ -31,6 +31,7 @@ from mentor_kit.evaluating import (
     with_checkpoint,
     with_own_teacher,
 )
+from mentor_kit.garbage import garbage_settled
 from mentor_kit.hooks.registry import Registry, default_registry
 from mentor_kit.recipe.assembly import Parts, assemble, assemble_parts, assemble_without_student, build_stages, serve
 from mentor_kit.recipe.checking import check_recipe, load_checked
@@ -41,7 +42,6 @@ from mentor_kit.recipe.plan import plan as make_plan
 from mentor_kit.record import Json
 from mentor_kit.report.parquet import write_outcomes
 from mentor_kit.runs import RecordOptions, Run, RunFolder, RunRecorder, StopSignal, Watchers
-from mentor_kit.runs.collector import settled_garbage
 from mentor_kit.runs.files import write_folder
 from mentor_kit.slot import Slot
 from mentor_kit.stages import Checks, SplitPlan
@@ -280,7 +280,7 @@ def _run_stages(
         for key, stage in stages:
             if isinstance(stage, Checks) and not recorder.is_done(key):
                 stage.check(experiment)
-        with settled_garbage():
+        with garbage_settled():
             for index, (key, stage) in enumerate(stages):
                 if not recorder.is_done(key):
                     stage.run(experiment, recorder.context(key, is_first=index == 0))

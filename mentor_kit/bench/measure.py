@@ -18,13 +18,13 @@ from mentor_kit.bench.clocked import Counts, clocked
 from mentor_kit.bench.result import Bench, StageBench
 from mentor_kit.demonstration import Demonstration
 from mentor_kit.errors import DataError, UsageError
+from mentor_kit.garbage import garbage_settled
 from mentor_kit.hooks.registry import Registry
 from mentor_kit.policy import MachineLimits, Measured, Policy, Work
 from mentor_kit.recipe.assembly import assemble, assemble_parts
 from mentor_kit.recipe.loading import LoadedRecipe
 from mentor_kit.record import Json
 from mentor_kit.reward import Scored
-from mentor_kit.runs.collector import settled_garbage
 from mentor_kit.slot import Slot
 from mentor_kit.stages import EvaluationPlan, SplitPlan
 
@@ -54,7 +54,7 @@ def bench(loaded: LoadedRecipe, registry: Registry, *, steps: int = 3) -> Bench:
             short = Slot(use=slot.use, options={**slot.options, "steps": steps + WARM_UP})
             stage = registry.build("stages", short, parts.context)
             log = StepLog(policy, key)
-            with settled_garbage():
+            with garbage_settled():
                 stage.run(clocked(experiment, log.clock, log.counts), log)
             stages.append(_stage(log, count, limits))
     evaluations = _episodes(recipe.evaluate, [count for _, _, count in planned if count])
