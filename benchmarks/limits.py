@@ -51,9 +51,9 @@ class Rate:
         )
 
 
-def decoding(folder: Path, shape: Shape, threads: int, passes: int) -> Rate:
+def decoding(folder: Path, shape: Shape, threads: int, dtype: str, passes: int) -> Rate:
     """Passes of all sequences at once, each of which has its prompt behind it."""
-    policy = Ours(folder, shape, threads).policy
+    policy = Ours(folder, shape, threads, dtype).policy
     engine = policy.engine()
     for number, prompt in enumerate(shape.prompts(policy.info.vocabulary)):
         name = str(number)
@@ -67,9 +67,9 @@ def decoding(folder: Path, shape: Shape, threads: int, passes: int) -> Rate:
     return Rate("decode", rows, seconds, flops, *best_rates(policy.model, rows))
 
 
-def updating(folder: Path, shape: Shape, threads: int, rounds: int) -> Rate:
+def updating(folder: Path, shape: Shape, threads: int, dtype: str, rounds: int) -> Rate:
     """Gradients of all problems, whose tokens are run once where they are shared."""
-    update = Update(folder, shape, threads)
+    update = Update(folder, shape, threads, dtype=dtype)
     update()
     before = update.policy.work()["update"]
     seconds = _median(update, rounds)
@@ -82,7 +82,8 @@ def updating(folder: Path, shape: Shape, threads: int, rounds: int) -> Rate:
 def best_rates(model: Any, rows: int) -> tuple[float, float]:
     """FLOP/s of products of so many rows: with the layers' fastest matrix, and with all of them in turn."""
     matrices = [p for p in model.get_decoder().layers.parameters() if p.ndim == 2]
-    states = {width: torch.randn(rows, width) for width in {matrix.shape[1] for matrix in matrices}}
+    kind = matrices[0].dtype
+    states = {width: torch.randn(rows, width).to(kind) for width in {matrix.shape[1] for matrix in matrices}}
 
     def rate(chosen: list[Any]) -> float:
         flops = sum(2.0 * rows * matrix.numel() for matrix in chosen)
@@ -114,15 +115,17 @@ def main() -> None:
     shape = shape_of(options)
     with tempfile.TemporaryDirectory() as scratch:
         folder = options.model or write_model(Path(scratch), options.layers)
-        print(f"{machine(options.threads)}; {shape}; {options.model or f'{options.layers} layers'}")
-        print(decoding(folder, shape, options.threads, options.passes))
-        print(updating(folder, shape, options.threads, options.rounds))
+        model = options.model or f"{options.layers} layers"
+        print(f"{machine(options.threads)}; {shape}; {model}; {options.dtype}")
+        print(decoding(folder, shape, options.threads, options.dtype, options.passes))
+        print(updating(folder, shape, options.threads, options.dtype, options.rounds))
 
 
 def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--model", type=Path)
     add_options(parser, problems=8)
+    parser.add_argument("--dtype", choices=("float32", "bfloat16"), default="float32")
     parser.add_argument("--passes", type=int, default=40)
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--threads", type=int, default=os.cpu_count() or 1)

@@ -69,7 +69,7 @@ def restore(policy: TorchPolicy, folder: Path) -> None:
         policy.optimizer.close()
     policy.optimizer = None if optimizer is None else Optimizer(policy.model, optimizer)
     if policy.optimizer is not None and moments is not None:
-        policy.optimizer.load(moments)
+        policy.optimizer.load(moments, weights)
     policy.version = version
     torch.set_rng_state(random[0])
     if len(random) - 1 == torch.cuda.device_count():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import torch
@@ -66,14 +67,13 @@ class Optimizer:
         ]
         return {"optimizers": [optimizer.state_dict() for optimizer in self._optimizers], "masters": masters}
 
-    def load(self, state: dict[str, Any]) -> None:
-        """Bring back what `state` gave."""
+    def load(self, state: dict[str, Any], weights: Mapping[str, Tensor]) -> None:
+        """Bring back what `state` gave; masters that it has none of, as the model was in float32, are these weights."""
         for optimizer, saved in zip(self._optimizers, state["optimizers"], strict=True):
             optimizer.load_state_dict(saved)
         with torch.no_grad():
-            for master, saved in zip(self._masters, state["masters"], strict=True):
-                if saved is not None:
-                    master.copy_(saved)
+            for (name, _), master, saved in zip(self._parameters, self._masters, state["masters"], strict=True):
+                master.copy_(weights[name] if saved is None else saved)
 
     @torch.no_grad()
     def _write_back(self) -> None:

@@ -131,6 +131,20 @@ def test_gradients_of_an_update(tmp_path: Path) -> None:
         assert (found[name] - value).norm() < 0.1 * value.norm(), name
 
 
+def test_a_run_of_32_bits_goes_on_in_16_without_losing_any(tmp_path: Path) -> None:
+    folder = write_student(tmp_path / "student")
+    wide, policy = load(folder), load(folder, dtype="bfloat16")
+    gradients(wide)
+    wide.optimizer_step(1e-2)
+    wide.save(tmp_path / "checkpoint")
+    policy.restore(tmp_path / "checkpoint")
+    assert policy.optimizer is not None
+    expected = dict(wide.model.named_parameters())
+    for (name, parameter), master in zip(policy.optimizer._parameters, policy.optimizer._masters, strict=True):
+        assert torch.equal(master, expected[name]), name
+        assert torch.equal(parameter, expected[name].bfloat16()), name
+
+
 @pytest.mark.parametrize(
     ("device", "units", "width", "expected"),
     [
