@@ -27,6 +27,7 @@ def test_collect_a_step_of_grpo_and_evaluate_with_real_parts(tmp_path: Path) -> 
             f"teacher.with.url={served.url}/v1",
             f"teacher.with.model={teacher}",
             f"teacher.with.cache={tmp_path / 'answers.sqlite'}",
+            "backend.dtype=float32",
             "rollout.system=null",  # the tiny teacher was made without one
         ]
         command = [sys.executable, "-m", "mentor_kit.cli", "run", "served/smollm2", "--output", str(tmp_path / "runs")]

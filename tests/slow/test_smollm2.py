@@ -21,6 +21,7 @@ name: smollm2
 student:
   model: {model}
   adapter: {{use: lora, with: {{rank: 8}}}}
+backend: {{use: torch, with: {{device: cpu, dtype: float32}}}}
 task: {{use: arithmetic}}
 tools: [{{use: math}}]
 teacher: {{use: scripted}}
