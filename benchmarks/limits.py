@@ -51,7 +51,7 @@ class Rate:
         )
 
 
-def decoding(folder: Path, shape: Shape, threads: int, dtype: str, passes: int) -> Rate:
+def decoding(folder: Path, shape: Shape, threads: int, passes: int, dtype: str = "float32") -> Rate:
     """Passes of all sequences at once, each of which has its prompt behind it."""
     policy = Ours(folder, shape, threads, dtype).policy
     engine = policy.engine()
@@ -67,7 +67,7 @@ def decoding(folder: Path, shape: Shape, threads: int, dtype: str, passes: int) 
     return Rate("decode", rows, seconds, flops, *best_rates(policy.model, rows))
 
 
-def updating(folder: Path, shape: Shape, threads: int, dtype: str, rounds: int) -> Rate:
+def updating(folder: Path, shape: Shape, threads: int, rounds: int, dtype: str = "float32") -> Rate:
     """Gradients of all problems, whose tokens are run once where they are shared."""
     update = Update(folder, shape, threads, dtype=dtype)
     update()
@@ -117,8 +117,8 @@ def main() -> None:
         folder = options.model or write_model(Path(scratch), options.layers)
         model = options.model or f"{options.layers} layers"
         print(f"{machine(options.threads)}; {shape}; {model}; {options.dtype}")
-        print(decoding(folder, shape, options.threads, options.dtype, options.passes))
-        print(updating(folder, shape, options.threads, options.dtype, options.rounds))
+        print(decoding(folder, shape, options.threads, options.passes, options.dtype))
+        print(updating(folder, shape, options.threads, options.rounds, options.dtype))
 
 
 def _options() -> argparse.Namespace:

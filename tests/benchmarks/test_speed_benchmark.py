@@ -78,9 +78,10 @@ def test_a_side_that_fails_tells_its_own_error(folder: Path) -> None:
         speed.Side("broken", "ours:Sampling", folder=folder, shape=SHAPE, threads=1, no_such_option=1)
 
 
-def test_limits_count_the_products_of_a_pass(folder: Path) -> None:
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+def test_limits_count_the_products_of_a_pass(folder: Path, dtype: str) -> None:
     limits = pytest.importorskip("limits", reason="the benchmarks are not there")
-    found = limits.decoding(folder, SHAPE, threads=1, passes=2)
+    found = limits.decoding(folder, SHAPE, threads=1, passes=2, dtype=dtype)
     rows, width, hidden, layers, heads, size = 6, 32, 48, 2, 4, 8
     weights = layers * (2 * width * width + 2 * width * 2 * size + 3 * width * hidden) + 100 * width
     # the prompt's 15 tokens, the first new one, one pass to warm up, and each pass's own token
@@ -88,7 +89,7 @@ def test_limits_count_the_products_of_a_pass(folder: Path) -> None:
     pairs = sum(4 * layers * heads * size * rows * length for length in lengths) / 2
     assert found.rows == rows
     assert found.flops == pytest.approx(2 * rows * weights + pairs, rel=0.02)
-    update = limits.updating(folder, SHAPE, threads=1, rounds=1)
+    update = limits.updating(folder, SHAPE, threads=1, rounds=1, dtype=dtype)
     # the common beginning, two problems' rests, and completions but for their last tokens
     assert update.rows == 12 + 2 * 3 + 6 * 4
     assert min(found.best, found.in_turn) > 0
