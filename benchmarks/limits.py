@@ -82,8 +82,7 @@ def updating(folder: Path, shape: Shape, threads: int, rounds: int, dtype: str =
 def best_rates(model: Any, rows: int) -> tuple[float, float]:
     """FLOP/s of products of so many rows: with the layers' fastest matrix, and with all of them in turn."""
     matrices = [p for p in model.get_decoder().layers.parameters() if p.ndim == 2]
-    kind = matrices[0].dtype
-    states = {width: torch.randn(rows, width).to(kind) for width in {matrix.shape[1] for matrix in matrices}}
+    states = {matrix.shape[1]: torch.randn(rows, matrix.shape[1], dtype=matrix.dtype) for matrix in matrices}
 
     def rate(chosen: list[Any]) -> float:
         flops = sum(2.0 * rows * matrix.numel() for matrix in chosen)

@@ -35,8 +35,8 @@ class TorchBackend:
             torch.set_num_threads(options.threads)
         device = pick_device(options.device)
         make_deterministic(device)
-        dtype = pick_dtype(options.dtype, device, read_config(student))
-        model: Any = load_model(student, options, device, dtype)
+        config = read_config(student)
+        model: Any = load_model(student, config, options, device, pick_dtype(options.dtype, device, config))
         if student.adapter is not None:
             model = add_adapter(model, student.adapter, seed)
         torch.manual_seed(seed)

@@ -55,7 +55,7 @@ def gradients(
     out, lse = merged
     if query.device.type == "cpu" and fused_agrees():
         parts = grad, query, key, value, out, lse, 0.0, causal
-        if query.dtype != torch.float32 and key.shape[2] <= FEW_KEYS:
+        if query.dtype.itemsize == 2 and key.shape[2] <= FEW_KEYS:
             return _wide_gradients(*parts, bias=bias, scale=scale)
         return _fused_gradients(*parts, attn_mask=bias, scale=scale)
     queries, keys, values = torch.empty_like(query), torch.zeros_like(key), torch.zeros_like(value)

@@ -96,9 +96,9 @@ def first_line(error: Exception) -> str:
 
 
 def load_model(
-    student: StudentSpec, options: TorchOptions, device: torch.device, dtype: torch.dtype
+    student: StudentSpec, config: Any, options: TorchOptions, device: torch.device, dtype: torch.dtype
 ) -> PreTrainedModel:
-    """The model on its device, in evaluation mode, without an adapter.
+    """The model of this configuration on its device, in evaluation mode, without an adapter.
 
     Raises:
         MissingError: there is no such folder, and no hub that has it.
@@ -113,6 +113,7 @@ def load_model(
     try:
         model, found = AutoModelForCausalLM.from_pretrained(
             student.model,
+            config=config,
             revision=student.revision,
             dtype=dtype,
             attn_implementation=None if options.attention == "auto" else options.attention,

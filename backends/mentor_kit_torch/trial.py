@@ -36,11 +36,10 @@ def exact(head: Head) -> Iterator[None]:
     Models with weights that are no floating-point numbers stay as they are, and so do those whose layers are not known.
     """
     own, layers = head.dtype, _layers(head)
-    tensors = list(_tensors(head.model.modules()))
-    plain = all(tensor.is_floating_point() for tensor in head.model.parameters())
-    if own == torch.float32 or layers is None or not plain:
+    if own == torch.float32 or layers is None or not all(p.is_floating_point() for p in head.model.parameters()):
         yield
         return
+    tensors = list(_tensors(head.model.modules()))
     kept = [(tensor, tensor.data) for tensor in tensors]
     inside = {id(tensor) for tensor in _tensors(layers.modules())}
     try:
