@@ -1,8 +1,10 @@
 """From token groups to micro-batches: padded arrays that every backend can take in.
 
-The shared prompt of a group stands in a micro-batch once, its completions are rows that point to it. A group with
-more completions than fit is spread over several micro-batches. Normalisation is global: the weights of tokens are
-computed over the whole update first (`mentor_kit.losses.token_weights`), so micro-batches add up.
+The shared prompt of a group stands in a micro-batch once, its completions are rows that point to it. Completions of a
+group that say the same are one row: a student that has learnt something says it again and again, and it need not be run
+again for each. A group with more completions than fit is spread over several micro-batches. Normalisation is global:
+the weights of tokens are computed over the whole update first (`mentor_kit.losses.token_weights`), so micro-batches add
+up.
 """
 
 from __future__ import annotations
@@ -18,21 +20,31 @@ from mentor_kit.losses import token_weights
 from mentor_kit.objective import Objective
 from mentor_kit.policy import Floats, Ints, TokenCompletion, TokenGroup
 
+Bools = NDArray[np.bool_]
+Said = tuple[int, bytes, bytes]
+"""What completions have in common that can be one row: their group, tokens and mask."""
+
 
 @dataclass(frozen=True)
 class MicroBatch:
-    """P prompts and N completions of up to T tokens, padded at the end with id 0 and mask 0."""
+    """P prompts, and N completions of up to T tokens, of which D differ; padded at the end with id 0 and mask 0."""
 
     prompt_ids: Ints
     """(P, longest prompt)."""
     prompt_lengths: Ints
     """(P,)."""
     prompt_of: Ints
-    """(N,): each completion's prompt."""
+    """(D,): each row's prompt."""
     ids: Ints
-    """(N, T)."""
+    """(D, T)."""
     lengths: Ints
-    """(N,)."""
+    """(D,)."""
+    trained: Bools
+    """(D, T): the tokens whose log-probabilities are wanted."""
+    temperature: Floats
+    """(D,)."""
+    row_of: Ints
+    """(N,): the row that says what a completion says; a row's first one comes before the next row's."""
     mask: Floats
     """(N, T)."""
     log_probs: Floats
@@ -43,10 +55,8 @@ class MicroBatch:
     """(N, T)."""
     weights: Floats
     """(N, T)."""
-    temperature: Floats
-    """(N,)."""
     origin: tuple[tuple[int, int], ...]
-    """(group, completion) of each row."""
+    """(group, completion) of each of the N."""
 
     @property
     def common(self) -> int:
@@ -57,16 +67,24 @@ class MicroBatch:
 
     @property
     def shared(self) -> bool:
-        """Whether any prompt has several completions, so that forwarding it apart saves work."""
+        """Whether any prompt has several rows, so that forwarding it apart saves work."""
         return len(self.prompt_lengths) < len(self.lengths)
 
 
 @dataclass(frozen=True)
-class _Row:
+class _Member:
+    """A completion up to its last trained token."""
+
     group: int
     index: int
     completion: TokenCompletion
     weights: Floats
+
+    @property
+    def says(self) -> Said:
+        """What it has in common with those that can be one row with it."""
+        ids, mask = self.completion.ids.astype(np.int64), self.completion.mask > 0
+        return self.group, ids.tobytes(), mask.tobytes()
 
 
 def micro_batches(
@@ -77,7 +95,7 @@ def micro_batches(
     packed: bool = False,
     only: Collection[tuple[int, int]] | None = None,
 ) -> Iterator[MicroBatch]:
-    """The groups in order, in micro-batches of at most `token_budget` tokens (at least one row each).
+    """The groups in order, in micro-batches of rows with at most `token_budget` tokens (at least one row each).
 
     Completions without a trained token are left out, and so are tokens behind a completion's last trained one.
     Without an objective all weights are 0.
@@ -89,8 +107,8 @@ def micro_batches(
         packed: count no padding, and the prompts' common beginning once: for backends that run each token once.
         only: the completions to take, as (group, completion); all if left out. Weights are those of the whole update.
     """
-    rows = (row for row in _rows(groups, objective) if only is None or (row.group, row.index) in only)
-    yield from (_padded(groups, batch) for batch in _filled(groups, rows, token_budget, packed=packed))
+    members = (each for each in _members(groups, objective) if only is None or (each.group, each.index) in only)
+    yield from (_padded(groups, batch) for batch in _filled(groups, members, token_budget, packed=packed))
 
 
 def same_beginning(rows: Sequence[Ints]) -> int:
@@ -101,7 +119,7 @@ def same_beginning(rows: Sequence[Ints]) -> int:
     return int(differ[0]) if len(differ) else shortest
 
 
-def _rows(groups: Sequence[TokenGroup], objective: Objective | None) -> Iterator[_Row]:
+def _members(groups: Sequence[TokenGroup], objective: Objective | None) -> Iterator[_Member]:
     completions = [completion for group in groups for completion in group.completions]
     masks = [completion.mask for completion in completions]
     weights = token_weights(objective, masks) if objective is not None else [np.zeros_like(mask) for mask in masks]
@@ -110,7 +128,7 @@ def _rows(groups: Sequence[TokenGroup], objective: Objective | None) -> Iterator
         trained = np.nonzero(completion.mask)[0]
         if len(trained):
             length = int(trained[-1]) + 1
-            yield _Row(g, c, _cut(completion, length), weight[:length])
+            yield _Member(g, c, _cut(completion, length), weight[:length])
 
 
 def _cut(completion: TokenCompletion, length: int) -> TokenCompletion:
@@ -164,41 +182,52 @@ class _Size:
 
 
 def _filled(
-    groups: Sequence[TokenGroup], rows: Iterable[_Row], token_budget: int, *, packed: bool
-) -> Iterator[list[_Row]]:
-    batch: list[_Row] = []
+    groups: Sequence[TokenGroup], members: Iterable[_Member], token_budget: int, *, packed: bool
+) -> Iterator[list[_Member]]:
+    batch: list[_Member] = []
+    said: set[Said] = set()
     size = _Size()
-    for row in rows:
-        prompt, length = groups[row.group].prompt_ids, len(row.completion.ids)
-        grown = size.with_row(prompt, length, is_new=not batch or batch[-1].group != row.group)
-        if batch and (grown.packed if packed else grown.padded) > token_budget:
-            yield batch
-            batch, grown = [], _Size().with_row(prompt, length, is_new=True)
-        batch.append(row)
-        size = grown
+    for member in members:
+        says = member.says
+        if says not in said:
+            prompt, length = groups[member.group].prompt_ids, len(member.completion.ids)
+            grown = size.with_row(prompt, length, is_new=not batch or batch[-1].group != member.group)
+            if batch and (grown.packed if packed else grown.padded) > token_budget:
+                yield batch
+                batch, said, grown = [], set(), _Size().with_row(prompt, length, is_new=True)
+            said.add(says)
+            size = grown
+        batch.append(member)
     if batch:
         yield batch
 
 
-def _padded(groups: Sequence[TokenGroup], rows: Sequence[_Row]) -> MicroBatch:
-    used = list(dict.fromkeys(row.group for row in rows))
+def _padded(groups: Sequence[TokenGroup], members: Sequence[_Member]) -> MicroBatch:
+    used = list(dict.fromkeys(member.group for member in members))
     place = {group: index for index, group in enumerate(used)}
-    completions = [row.completion for row in rows]
+    said = [member.says for member in members]
+    firsts: dict[Said, _Member] = {}
+    for says, member in zip(said, members, strict=True):
+        firsts.setdefault(says, member)
+    rows, number = list(firsts.values()), {says: row for row, says in enumerate(firsts)}
+    completions = [member.completion for member in members]
     sampled = [completion.log_probs for completion in completions]
     old = [c.log_probs if c.old_log_probs is None else c.old_log_probs for c in completions]
     return MicroBatch(
         prompt_ids=_matrix([groups[g].prompt_ids for g in used], np.int64),
         prompt_lengths=np.array([len(groups[g].prompt_ids) for g in used]),
         prompt_of=np.array([place[row.group] for row in rows]),
-        ids=_matrix([completion.ids for completion in completions], np.int64),
-        lengths=np.array([len(completion.ids) for completion in completions]),
+        ids=_matrix([row.completion.ids for row in rows], np.int64),
+        lengths=np.array([len(row.completion.ids) for row in rows]),
+        trained=_matrix([row.completion.mask > 0 for row in rows], np.bool_),
+        temperature=np.array([groups[row.group].temperature for row in rows], dtype=np.float32),
+        row_of=np.array([number[says] for says in said]),
         mask=_matrix([completion.mask for completion in completions]),
         log_probs=_matrix(_masked(sampled, completions)),
         old_log_probs=_matrix(_masked(old, completions)),
         advantages=_matrix([np.broadcast_to(c.advantage, c.mask.shape) for c in completions]),
-        weights=_matrix([row.weights for row in rows]),
-        temperature=np.array([groups[row.group].temperature for row in rows], dtype=np.float32),
-        origin=tuple((row.group, row.index) for row in rows),
+        weights=_matrix([member.weights for member in members]),
+        origin=tuple((member.group, member.index) for member in members),
     )
 
 

@@ -138,7 +138,9 @@ def shares(groups: Sequence[TokenGroup], size: int) -> list[set[Place]]:
 
 
 def _tokens(groups: Sequence[TokenGroup], places: Sequence[Place]) -> int:
-    return sum(len(groups[g].completions[c].ids) for g, c in places)
+    """Tokens to run; those of equal completions of a group are run once."""
+    said = {(g, groups[g].completions[c].ids.tobytes()): len(groups[g].completions[c].ids) for g, c in places}
+    return sum(said.values())
 
 
 def failure(error: BackendError | Any) -> Json:

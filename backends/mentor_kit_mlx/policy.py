@@ -174,7 +174,8 @@ class MLXPolicy:
         found: dict[tuple[int, int], Floats] = {}
         for batch in micro_batches(groups, self.options.token_budget, only=only):
             values = np.array(self._scores(batch, weights))
-            found |= {place: values[row, : batch.lengths[row]] for row, place in enumerate(batch.origin)}
+            lengths = batch.lengths[batch.row_of]
+            found |= {place: own[:n] for place, own, n in zip(batch.origin, values, lengths, strict=True)}
         return found
 
     def snapshot_reference(self) -> None:

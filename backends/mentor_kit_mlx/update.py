@@ -26,15 +26,25 @@ LARGEST_LOGITS = 1 << 26
 def completion_log_probs(head: Head, batch: MicroBatch, *, share: bool) -> mx.array:
     """(N, T) log-probabilities of the completions' trained tokens, at their temperatures; 0 elsewhere."""
     hidden = _shared_hidden(head, batch) if share and batch.shared else _whole_hidden(head, batch)
-    places = np.flatnonzero(batch.mask > 0)
+    places = np.flatnonzero(batch.trained)
     targets = mx.array(batch.ids.reshape(-1)[places])
     temperature = mx.array(np.broadcast_to(batch.temperature[:, None], batch.ids.shape).reshape(-1)[places])
     chosen = hidden.reshape(-1, hidden.shape[-1])[mx.array(places)]
     values = _token_log_probs(head, chosen, targets, temperature)
     # every place is filled from one value, or from the zero behind them
-    source = np.full(batch.mask.size, len(places))
+    source = np.full(batch.trained.size, len(places))
     source[places] = np.arange(len(places))
-    return mx.concatenate([values, mx.zeros(1)])[mx.array(source)].reshape(batch.mask.shape)
+    rows = mx.concatenate([values, mx.zeros(1)])[mx.array(source)].reshape(batch.trained.shape)
+    return _of_completions(rows, batch.row_of)
+
+
+def _of_completions(rows: mx.array, row_of: np.ndarray[Any, Any]) -> mx.array:
+    """(N, T): of each completion, its row of (D, T)."""
+    if len(rows) == len(row_of):
+        return rows
+    # those of a row next to each other, then put in their order, as `_expand` says why
+    order = np.argsort(row_of, kind="stable")
+    return _expand(rows, np.bincount(row_of).tolist())[mx.array(np.argsort(order))]
 
 
 def loss_and_gradients(
@@ -83,7 +93,7 @@ def batch_loss(
 
 
 def _shared_hidden(head: Head, batch: MicroBatch) -> mx.array:
-    """(N, T, width): the hidden state that predicts each completion token, each prompt forwarded once."""
+    """(D, T, width): the hidden state that predicts each row's tokens, each prompt forwarded once."""
     prompts, lengths = batch.prompt_ids, batch.prompt_lengths
     counts = np.bincount(batch.prompt_of, minlength=len(lengths)).tolist()
     # padding stands behind each prompt, where a causal mask never looks; below it is masked out
@@ -101,7 +111,7 @@ def _shared_hidden(head: Head, batch: MicroBatch) -> mx.array:
 
 
 def _expand(values: mx.array | None, counts: list[int]) -> mx.array:
-    """(P, …) to (N, …), each of P repeated `counts` times; its gradient is summed in a fixed order."""
+    """(P, …) to (D, …), each of P repeated `counts` times; its gradient is summed in a fixed order."""
     assert values is not None
     parts = [
         mx.broadcast_to(values[index : index + 1], (count, *values.shape[1:])) for index, count in enumerate(counts)
@@ -128,7 +138,7 @@ def _behind_prompts(lengths: np.ndarray[Any, Any], prompt: int, width: int) -> V
 
 
 def _whole_hidden(head: Head, batch: MicroBatch) -> mx.array:
-    """As `_shared_hidden`, with each completion behind a prompt of its own: for models whose state is not shared."""
+    """As `_shared_hidden`, with each row behind a prompt of its own: for models whose state is not shared."""
     count, width = batch.ids.shape
     prompt_lengths = batch.prompt_lengths[batch.prompt_of]
     total = int((prompt_lengths + batch.lengths).max())

@@ -181,9 +181,9 @@ class TorchPolicy:
         for batch in micro_batches(groups, self.options.token_budget, packed=self._packs):
             with self.head.meter.on("update"):
                 values = self._scores(batch, weights).cpu().numpy()
-            for row, (group, index) in enumerate(batch.origin):
-                length = int(batch.lengths[row])
-                found[group][index][:length] = values[row, :length]
+            for place, (group, index) in enumerate(batch.origin):
+                length = int(batch.lengths[batch.row_of[place]])
+                found[group][index][:length] = values[place, :length]
         return found
 
     def snapshot_reference(self) -> None:

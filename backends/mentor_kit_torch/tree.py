@@ -38,7 +38,7 @@ class Tree:
     positions: Tensor
     """(1, M): places in the sequences they belong to."""
     before: Tensor
-    """(N, T): the place in the packed sequence of the token before each token of each completion."""
+    """(D, T): the place in the packed sequence of the token before each token of each completion."""
     layout: Layout
     """What attends to what."""
 

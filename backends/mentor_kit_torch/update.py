@@ -26,18 +26,20 @@ from mentor_kit_torch.trial import agree
 
 #: tree: the prompts' common beginning, each prompt and each completion once, packed (`mentor_kit_torch.tree`);
 #: prompts: each prompt once, its keys and values expanded over its completions, for attention of other kinds;
-#: none: whole sequences, for models whose state cannot be shared.
+#: none: whole sequences, for models whose state cannot be shared. Equal completions of a prompt are one in each.
 Sharing = Literal["tree", "prompts", "none"]
 
 
 def completion_log_probs(head: Head, batch: MicroBatch, sharing: Sharing) -> Tensor:
     """(N, T) log-probabilities of the completions' trained tokens, at their temperatures; 0 elsewhere."""
     device = head.device
-    trained = torch.from_numpy(batch.mask > 0).to(device)
+    trained, row_of = torch.from_numpy(batch.trained).to(device), torch.from_numpy(batch.row_of).to(device)
     targets = torch.from_numpy(batch.ids).to(device)[trained]
     temperature = torch.from_numpy(batch.temperature).to(device).unsqueeze(1).expand(trained.shape)[trained]
     values = _token_log_probs(head, _trained_hidden(head, batch, trained, sharing), targets, temperature)
-    return torch.zeros(trained.shape, dtype=torch.float32, device=device).masked_scatter(trained, values)
+    rows = torch.zeros(trained.shape, dtype=torch.float32, device=device).masked_scatter(trained, values)
+    # index_select, as its gradient is summed in a fixed order; that of plain indexing is not
+    return rows.index_select(0, row_of)
 
 
 def batch_loss(
@@ -65,17 +67,17 @@ def batch_loss(
 
 
 def _trained_hidden(head: Head, batch: MicroBatch, trained: Tensor, sharing: Sharing) -> Tensor:
-    """(M, width): the hidden states that predict the trained tokens (N, T)."""
+    """(M, width): the hidden states that predict the trained tokens (D, T)."""
     if sharing == "tree":
         tree = Tree.of(batch, head.device)
-        # index_select, as its gradient is summed in a fixed order; that of plain indexing is not
+        # index_select as above
         return head.packed(tree).index_select(0, tree.before[trained])
     shared = sharing == "prompts" and batch.shared
     return (_shared_hidden(head, batch) if shared else _whole_hidden(head, batch))[trained]
 
 
 def _shared_hidden(head: Head, batch: MicroBatch) -> Tensor:
-    """(N, T, width): the hidden state that predicts each completion token, each prompt forwarded once."""
+    """(D, T, width): the hidden state that predicts each row's tokens, each prompt forwarded once."""
     device = head.device
     prompts, lengths = torch.from_numpy(batch.prompt_ids).to(device), torch.from_numpy(batch.prompt_lengths).to(device)
     rows = torch.from_numpy(batch.prompt_of).to(device)
@@ -99,7 +101,7 @@ def _shared_hidden(head: Head, batch: MicroBatch) -> Tensor:
 
 
 def _prompt_and_causal(lengths: Tensor, prompt: int, width: int) -> Tensor:
-    """(N, 1, width, prompt + width): the prompt without its padding, and the completion up to each position."""
+    """(D, 1, width, prompt + width): the prompt without its padding, and the completion up to each position."""
     inside = torch.arange(prompt, device=lengths.device) < lengths.unsqueeze(1)
     causal = torch.ones(width, width, dtype=torch.bool, device=lengths.device).tril()
     count = len(lengths)
@@ -108,7 +110,7 @@ def _prompt_and_causal(lengths: Tensor, prompt: int, width: int) -> Tensor:
 
 
 def _whole_hidden(head: Head, batch: MicroBatch) -> Tensor:
-    """As `_shared_hidden`, with each completion behind a prompt of its own."""
+    """As `_shared_hidden`, with each row behind a prompt of its own."""
     count, width = batch.ids.shape
     prompt_lengths = batch.prompt_lengths[batch.prompt_of]
     total = int((prompt_lengths + batch.lengths).max())

@@ -62,7 +62,10 @@ def group_of(
 
 
 def ragged_groups(vocabulary: int, seed: int = 0, temperature: float = 1.0) -> list[TokenGroup]:
-    """Three groups of ragged rows, one of them empty, with inserted tokens and made-up log-probabilities."""
+    """Three groups of ragged rows, one of them empty, with inserted tokens and made-up log-probabilities.
+
+    Two say the same and are worth different amounts; another one differs from them in what is trained alone.
+    """
     rng = np.random.default_rng(seed)
     groups = []
     for prompt, lengths in ((7, (5, 9, 1)), (3, (6,)), (12, (4, 0, 8, 2))):
@@ -73,6 +76,12 @@ def ragged_groups(vocabulary: int, seed: int = 0, temperature: float = 1.0) -> l
             values = -rng.random(count).astype(np.float32) * 4 * mask
             ids = rng.integers(0, vocabulary, count)
             completions.append(TokenCompletion(ids, mask, values, float(rng.normal())))
+        if len(lengths) > 1:
+            said, ones = completions[0], np.ones(lengths[0], dtype=np.float32)
+            completions += [
+                TokenCompletion(said.ids, said.mask, said.log_probs - 0.1 * said.mask, 1.5),
+                TokenCompletion(said.ids, ones, -ones, -0.5),
+            ]
         groups.append(TokenGroup(rng.integers(0, vocabulary, prompt), tuple(completions), temperature))
     return groups
 

@@ -29,7 +29,7 @@ def test_an_updates_products(folder: Path, monkeypatch: pytest.MonkeyPatch, larg
     policy.prepare(OptimizerSpec())
     assert policy.work() == {}
     one = np.ones(3, dtype=np.float32)
-    rows = tuple(TokenCompletion(np.array([5, 6, 7]), one, -one, 1.0) for _ in range(2))
+    rows = tuple(TokenCompletion(np.array([first, 6, 7]), one, -one, 1.0) for first in (5, 8))
     policy.forward_backward([TokenGroup(np.array([1, 2, 3, 4]), rows)], Objective(preset="rloo"))
     work = policy.work()["update"]
     # the prompt, and two tokens of each completion: they look at themselves, and at the prompt
