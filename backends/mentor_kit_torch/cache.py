@@ -14,6 +14,7 @@ from torch import Tensor
 from transformers.cache_utils import Cache, CacheLayerMixin
 
 from mentor_kit_torch.room import POSITION_STEP, in_steps
+from mentor_kit_torch.rows import Array
 from mentor_kit_torch.trial import agree, trial_tokens
 
 if TYPE_CHECKING:
@@ -105,21 +106,25 @@ class SlotCache(Cache):  # type: ignore[misc]
         """Whether the rows have places for so many positions, and for few more."""
         return 0 <= self.room - (positions - self.base) < POSITION_STEP
 
-    def copy(self, source: Tensor, target: Tensor, length: int) -> None:
+    def copy(self, source: Array, target: Array, length: int) -> None:
         """Copy the positions up to `length` of rows `source` (n,) to rows `target` (n,); all are read first."""
         room = max(length - self.base, 0)
-        for layer in self._filled():
+        if not len(source) or not room or not (filled := self._filled()):
+            return
+        read, written = (torch.from_numpy(rows).to(filled[0].keys.device) for rows in (source, target))
+        for layer in filled:
             for buffer in (layer.keys, layer.values):
                 held = buffer[:, :, :room]
-                held.index_copy_(0, target, held.index_select(0, source))
+                held.index_copy_(0, written, held.index_select(0, read))
 
-    def take(self, other: SlotCache, target: Tensor, length: int) -> None:
+    def take(self, other: SlotCache, target: Array, length: int) -> None:
         """Copy the first `length` positions of another cache's first row to rows `target` (n,)."""
         for layer, source in zip(self.layers, other.layers, strict=True):
             if not layer.is_initialized:
                 layer.lazy_initialization(source.keys, source.values)
-            layer.keys[target, :, :length] = source.keys[:1, :, :length]
-            layer.values[target, :, :length] = source.values[:1, :, :length]
+            rows = torch.from_numpy(target).to(source.keys.device)
+            layer.keys[rows, :, :length] = source.keys[:1, :, :length]
+            layer.values[rows, :, :length] = source.values[:1, :, :length]
 
     def hold_all(self, other: SlotCache) -> None:
         """Every row has its own copy of the positions before `base` from now on: of another cache's first row."""

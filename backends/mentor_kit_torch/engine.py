@@ -97,7 +97,7 @@ class TorchEngine:
 
     def cancel(self, request_id: str) -> None:
         self._queue.cancel(request_id, self.version)
-        self._rows.cancel(request_id)
+        self._placing.cancel(request_id)
 
     def release(self, session: str) -> None:
         self._placing.release(session)
@@ -106,7 +106,7 @@ class TorchEngine:
         """Forget all keys and values: the weights are now those of `version`. Running requests take in anew."""
         self.version = version
         self._forget_common()
-        self._rows.held[:] = 0
+        self._rows.forget()
         self._placing.release_idle()
 
     @torch.inference_mode()
@@ -143,7 +143,7 @@ class TorchEngine:
             self._restart()
             self._placing.place(*self._queue.pop(), self._common, 0)
         if len(self._queue) < before:
-            self._arrange()
+            self._placing.arrange()
             self._share_common()
             self._cache.reserve(self._rows.used, self._rows.longest)
 
@@ -153,17 +153,6 @@ class TorchEngine:
         self._forget_common()
         if self._limited:
             self._cache.drop()
-
-    def _arrange(self) -> None:
-        """Put sampling rows first, so that a pass reads one block."""
-        holes, strays = self._rows.arrangement()
-        if not len(holes):
-            return
-        self._cache.reserve(self._rows.used, self._cache.base)
-        source, target = np.concatenate([strays, holes]), np.concatenate([holes, strays])
-        self._cache.copy(self._tensor(source), self._tensor(target), int(self._rows.held[source].max()))
-        self._rows.permute(source, target)
-        self._placing.moved(source, target)
 
     def _share_common(self) -> None:
         """Prefill the beginning that all fresh rows have in common once, for all to keep or to copy."""
@@ -186,7 +175,7 @@ class TorchEngine:
             self._cache.base = known
         else:
             self._cache.reserve(self._rows.used, self._rows.longest)
-            self._cache.take(self._common_cache, self._tensor(fresh), known)
+            self._cache.take(self._common_cache, fresh, known)
         self._rows.held[fresh] = known
 
     def _forget_common(self) -> None:
@@ -213,12 +202,8 @@ class TorchEngine:
         logits = torch.cat([self._take_in(block) for block in blocks])
         followers = np.setdiff1d(rows, leaders)
         if len(followers):
-            sources = np.array([twins[row] for row in followers])
-            self._cache.copy(self._tensor(sources), self._tensor(followers), int(self._rows.held[sources].max()))
-            self._rows.held[followers] = self._rows.held[sources]
-        place = {row: index for index, row in enumerate(leaders)}
-        picked = self._tensor(np.array([place[twins[row]] for row in rows]))
-        self._sample(logits[picked], rows)
+            self._rows.ride(followers, np.array([twins[row] for row in followers]))
+        self._sample(logits, np.searchsorted(leaders, self._rows.leader[rows]), rows)
 
     def _take_in(self, rows: Array) -> Tensor:
         """Logits (n, V) after the whole context of rows, which is prefilled in chunks."""
@@ -242,9 +227,12 @@ class TorchEngine:
             self._rows.held[rows] += counts
 
     def _decode(self) -> None:
-        """One more token for every row of the first zone; rows that finished meanwhile run along, ignored."""
-        if self._rows.idle_share > 0.25:
-            self._arrange()
+        """One more token for every row that samples, of which those of the first zone lead.
+
+        Rows of the zone that finished meanwhile run along, ignored.
+        """
+        if self._rows.scattered:
+            self._placing.arrange()
         zone = self._rows.zone
         rows = np.arange(zone if self._recorded is None else self._recorded.rows(zone))
         where = self._rows.held[rows]
@@ -253,8 +241,9 @@ class TorchEngine:
         ids, places = self._tensor(self._rows.window(rows, 1)), self._tensor(where[:, None])
         run = self._forward if self._recorded is None else self._recorded.run
         hidden = run(ids, places, length)[:zone]
-        self._rows.held[:zone] += self._rows.sampling[:zone]
-        self._sample(self._head.logits(hidden[:, -1]), rows[:zone])
+        drawn = np.nonzero(self._rows.sampling)[0]
+        self._rows.held[drawn] += 1
+        self._sample(self._head.logits(hidden[:, -1]), self._rows.leader[drawn], drawn)
 
     def _forward(self, ids: Tensor, where: Tensor, length: int, chosen: Tensor | None = None) -> Tensor:
         """Hidden states (n, T, width) of tokens at positions `where` (n, T), of the `chosen` rows or the first n."""
@@ -266,8 +255,11 @@ class TorchEngine:
         inside = where.clamp(max=length - 1).unsqueeze(-1)
         return hidden.gather(1, inside.expand(-1, -1, hidden.shape[-1]))
 
-    def _sample(self, logits: Tensor, rows: Array) -> None:
+    def _sample(self, logits: Tensor, places: Array, rows: Array) -> None:
+        """Draw a token for each of the rows, from the logits (n, V) at its place."""
         state = self._rows
+        if not np.array_equal(places, np.arange(len(logits))):
+            logits = logits.index_select(0, self._tensor(places))
 
         def tensor(values: Array) -> Tensor:
             return torch.from_numpy(values).to(self._draws_on)
@@ -282,6 +274,7 @@ class TorchEngine:
         greedy = bool((state.temperature[rows] == 0).any())
         tokens, log_probs = draw(logits.to(self._draws_on), how, filtered=filtered, greedy=greedy)
         state.add(rows, tokens.cpu().numpy(), log_probs.cpu().numpy())
+        self._placing.part()
 
     def _completion(self, row: int) -> Finished:
         order = int(self._rows.order[row])

@@ -1,4 +1,7 @@
-"""Who gets which row: requests by their sessions, within the slots there are and the room for keys and values."""
+"""Who gets which row: requests by their sessions, within the slots there are and the room for keys and values.
+
+When rows change places, or no longer share one, their keys and values are copied.
+"""
 
 from __future__ import annotations
 
@@ -6,6 +9,7 @@ from collections import OrderedDict
 from collections.abc import Iterable
 
 import numpy as np
+import torch
 
 from mentor_kit.batching import same_beginning
 from mentor_kit.policy import SampleRequest
@@ -84,6 +88,8 @@ class Placing:
         """A session is over: its row is free."""
         row = self._sessions.pop(session, None)
         if row is not None:
+            self._rows.sampling[row] = False
+            self.part()
             self._rows.free(row)
 
     def release_idle(self) -> None:
@@ -92,10 +98,41 @@ class Placing:
             if self._rows.requests[row] is None:
                 self.release(session)
 
-    def moved(self, source: Array, target: Array) -> None:
-        """Rows `target` are what rows `source` were."""
-        places = dict(zip(source.tolist(), target.tolist(), strict=True))
-        self._sessions = OrderedDict((session, places.get(row, row)) for session, row in self._sessions.items())
+    def cancel(self, request_id: str) -> None:
+        """End a request that is being sampled."""
+        self._rows.cancel(request_id)
+        self.part()
+
+    def arrange(self) -> None:
+        """Put the rows that lead first, so that a pass reads one block."""
+        holes, strays = self._rows.arrangement()
+        source, target = np.concatenate([strays, holes]), np.concatenate([holes, strays])
+        owned = ~self._rows.hollow[source]
+        self._copy(source[owned], target[owned])
+        self._moved(source, target)
+
+    def part(self) -> None:
+        """Give rows keys and values of their own that no longer say what the row they ride with says."""
+        rows, sources = self._rows.parted()
+        if not len(rows):
+            return
+        holes, strays = self._rows.extension(rows[self._rows.leads[rows]])
+        moved = self._moved(np.concatenate([strays, holes]), np.concatenate([holes, strays]))
+        self._copy(moved[sources], moved[rows])
+
+    @torch.inference_mode()
+    def _copy(self, source: Array, target: Array) -> None:
+        self._cache.reserve(self._rows.used, self._cache.base)
+        self._cache.copy(source, target, int(self._rows.held[source].max(initial=0)))
+
+    def _moved(self, source: Array, target: Array) -> Array:
+        """Rows `target` become what rows `source` were; where each of all rows is then."""
+        places = np.arange(len(self._rows.held))
+        places[source] = target
+        if len(source):
+            self._rows.permute(source, target)
+            self._sessions = OrderedDict((session, int(places[row])) for session, row in self._sessions.items())
+        return places
 
     def expected_beginning(self, requests: Iterable[SampleRequest]) -> int:
         """How much of waiting requests' contexts will be kept once, if nothing is held yet."""

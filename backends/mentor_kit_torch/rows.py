@@ -15,15 +15,20 @@ FINISH: tuple[Finish, ...] = ("stop", "length", "cancelled")
 
 
 class Rows:
-    """The first `zone` rows sample, or did until lately; behind them are idle and free ones.
+    """The first `zone` rows lead, or did until lately; behind them are riders, idle and free ones.
 
     Per row: `known` tokens (context and sampled), of which the cache holds the first `held`.
+
+    Rows that sample and so far say the same need keys and values once: one leads, and is run; the others ride, and
+    draw from what it gave. What lies in a rider's own place in the cache means nothing.
     """
 
     def __init__(self) -> None:
         self.used = 0
         self.zone = 0
         self._free: list[int] = []
+        self._stop_somewhere = np.zeros(1, dtype=bool)
+        """By token: those that are stop tokens of any request so far; the last one stands for all behind it."""
         self._allocate(0, 0)
 
     def _allocate(self, rows: int, width: int) -> None:
@@ -39,13 +44,15 @@ class Rows:
         self.top_p = np.ones(rows, dtype=np.float32)
         self.top_k = np.zeros(rows, dtype=np.int64)
         self.sampling = np.zeros(rows, dtype=bool)
+        self.leader = np.arange(rows)
+        """The row in whose place the cache holds a row's keys and values: itself, but for riders."""
         self.ended = np.zeros(rows, dtype=np.int64)
         """How a request ended whose completion was not taken yet: 1 + an index of `FINISH`; else 0."""
         self.requests: list[SampleRequest | None] = [None] * rows
 
     _ARRAYS = (
         *("tokens", "log_probs", "known", "held", "start", "limit", "order", "seed"),
-        *("temperature", "top_p", "top_k", "sampling", "ended"),
+        *("temperature", "top_p", "top_k", "sampling", "ended", "leader"),
     )
 
     @property
@@ -59,9 +66,20 @@ class Rows:
         return int(self.sampling.sum())
 
     @property
-    def idle_share(self) -> float:
-        """The share of the first zone's rows that sample no more."""
-        return 1 - self.sampling_count / max(self.zone, 1)
+    def leads(self) -> Array:
+        """(rows,) booleans: those that sample from their own keys and values."""
+        return np.asarray(self.sampling & (self.leader == np.arange(len(self.leader))))
+
+    @property
+    def scattered(self) -> bool:
+        """Whether a row that leads is behind the zone, or more than a quarter of the zone leads no more."""
+        leads = self.leads
+        return bool(leads[self.zone :].any() or leads[: self.zone].sum() < 0.75 * self.zone)
+
+    @property
+    def hollow(self) -> Array:
+        """(rows,) booleans: those in whose own place the cache holds nothing."""
+        return np.asarray((self.held == 0) | (self.leader != np.arange(len(self.leader))))
 
     @property
     def longest(self) -> int:
@@ -107,11 +125,41 @@ class Rows:
         self.top_k[row] = request.top_k
         self.sampling[row], self.ended[row] = True, 0
         self.requests[row] = request
+        self.leader[row] = row
+        self._may_stop(request.stop_ids)
+
+    def ride(self, rows: Array, leaders: Array) -> None:
+        """Rows that know what others know share their keys and values with them from now on."""
+        self.leader[rows] = leaders
+        self.held[rows] = self.held[leaders]
+
+    def parted(self) -> tuple[Array, Array]:
+        """Riders that must have keys and values of their own now, and the rows to copy these from: (rows, sources).
+
+        They said something else than their leader, or either has ended. Those that say the same follow one of them.
+        """
+        riders = np.nonzero(self.leader != np.arange(len(self.leader)))[0]
+        leaders = self.leader[riders]
+        last = self.known[riders] - 1
+        stays = (
+            self.sampling[riders] & self.sampling[leaders] & (self.tokens[riders, last] == self.tokens[leaders, last])
+        )
+        leads: dict[tuple[int, int], int] = {}
+        found: dict[int, int] = {}
+        for row, leader in zip(riders[~stays].tolist(), leaders[~stays].tolist(), strict=True):
+            said = leader, int(self.tokens[row, self.known[row] - 1])
+            self.leader[row] = leads.setdefault(said, row) if self.sampling[row] else row
+            if self.leader[row] == row:
+                found[row] = leader
+        return np.array(list(found), dtype=np.int64), np.array(list(found.values()), dtype=np.int64)
+
+    def forget(self) -> None:
+        """The cache holds nothing that is of use."""
+        self.held[:] = 0
+        self.leader = np.arange(len(self.leader))
 
     def add(self, rows: Array, tokens: Array, log_probs: Array) -> None:
-        """A new token for each of the rows that sample; stop tokens and limits end them."""
-        live = self.sampling[rows]
-        rows, tokens, log_probs = rows[live], tokens[live], log_probs[live]
+        """A new token for each of the rows, which sample; stop tokens and limits end them."""
         place = self.known[rows]
         self.tokens[rows, place] = tokens
         self.log_probs[rows, place] = log_probs
@@ -121,11 +169,17 @@ class Rows:
 
     def _stops(self, rows: Array, tokens: Array) -> Array:
         """Which of the rows' new tokens are stop tokens of their requests."""
-        sets = {id(request.stop_ids): request.stop_ids for row in rows if (request := self.requests[row]) is not None}
-        if len(sets) == 1:
-            return np.isin(tokens, list(next(iter(sets.values()))))
-        found = [token in self.requests[row].stop_ids for row, token in zip(rows, tokens, strict=True)]
-        return np.array(found, dtype=bool)
+        found = self._stop_somewhere[np.minimum(tokens, len(self._stop_somewhere) - 1)]
+        for index in np.nonzero(found)[0].tolist():
+            request = self.requests[rows[index]]
+            found[index] = request is not None and int(tokens[index]) in request.stop_ids
+        return np.asarray(found)
+
+    def _may_stop(self, ids: frozenset[int]) -> None:
+        lacks = max(ids, default=-1) + 2 - len(self._stop_somewhere)
+        if lacks > 0:
+            self._stop_somewhere = np.pad(self._stop_somewhere, (0, lacks))
+        self._stop_somewhere[list(ids)] = True
 
     def cancel(self, request_id: str) -> None:
         """End a request that is being sampled."""
@@ -152,6 +206,7 @@ class Rows:
         """Nobody needs the row any more; a request in it is forgotten."""
         self.sampling[row], self.ended[row] = False, 0
         self.held[row] = self.known[row] = self.limit[row] = 0
+        self.leader[row] = row
         self.requests[row] = None
         self._free.append(row)
 
@@ -205,11 +260,23 @@ class Rows:
         return np.asarray(self.tokens[rows[:, None], places])
 
     def arrangement(self) -> tuple[Array, Array]:
-        """The rows to swap, pair by pair, for those that sample to come first: those that don't, those that do."""
-        self.zone = self.sampling_count
-        holes = np.nonzero(~self.sampling[: self.zone])[0]
-        strays = self.zone + np.nonzero(self.sampling[self.zone : self.used])[0]
-        return holes, strays
+        """The rows to swap, pair by pair, for those that lead to come first: those that don't, those that do."""
+        leads = self.leads
+        self.zone = int(leads.sum())
+        return np.nonzero(~leads[: self.zone])[0], self.zone + np.nonzero(leads[self.zone :])[0]
+
+    def extension(self, new: Array) -> tuple[Array, Array]:
+        """The rows to swap, as in `arrangement`, for new ones that lead to join the zone at its end.
+
+        Of new rows the cache holds nothing yet. Nothing is swapped where it holds something of one that makes room.
+        """
+        new = np.compress(new >= self.zone, new)
+        end = self.zone + len(new)
+        holes = np.setdiff1d(np.arange(self.zone, end), new)
+        if not self.hollow[holes].all():
+            return holes[:0], new[:0]
+        self.zone = end
+        return holes, np.compress(new >= end, new)
 
     def permute(self, source: Array, target: Array) -> None:
         """Rows `target` become what rows `source`, a permutation of them, were."""
@@ -220,6 +287,9 @@ class Rows:
         for row, request in zip(target, requests, strict=True):
             self.requests[row] = request
         moved = dict(zip(source.tolist(), target.tolist(), strict=True))
+        places = np.arange(len(self.leader))
+        places[source] = target
+        self.leader = places[self.leader]
         self._free = [moved.get(row, row) for row in self._free]
 
     def _grow(self, rows: int, width: int) -> None:

@@ -14,6 +14,9 @@ SESSIONS = 6
 #: A session's context at most, in tokens.
 LONGEST = 40
 
+#: Tokens that end some of the requests.
+STOPS = range(0, 200, 5)
+
 Choose = Callable[[Sequence[Any]], Any]
 """One of several things."""
 
@@ -29,7 +32,8 @@ class Events:
     def __init__(self, engine: Engine, choose: Choose) -> None:
         self.engine = engine
         self.choose = choose
-        self.contexts = {f"s{i}": [1, 2, 3, 4, 5, 6, 7, 8, 9, 10 + i][: 4 + 2 * i] for i in range(SESSIONS)}
+        # one and one begin with the same, so that they may go on alike for a while
+        self.contexts = {f"s{i}": [1, 2, 3, 4, 5, 6, 7, 8, 9, 10 + i][: 4 + 3 * (i // 2)] for i in range(SESSIONS)}
         self.asked: dict[str, SampleRequest] = {}
         self.running: dict[str, str] = {}
         """The request of each session that speaks."""
@@ -71,7 +75,15 @@ class Events:
 
     def _ask(self, session: str, event: int) -> None:
         name = f"{session}/{event}"
-        self.asked[name] = request(name, self.contexts[session], session=session, max_new_tokens=1 + event % 5)
+        temperature, stops = self.choose([0.0, 0.0, 0.1, 1.0]), self.choose([(), STOPS])
+        self.asked[name] = request(
+            name,
+            self.contexts[session],
+            session=session,
+            max_new_tokens=1 + event % 5,
+            temperature=temperature,
+            stop_ids=frozenset(stops),
+        )
         self.engine.submit(self.asked[name])
         self.running[session] = name
 

@@ -147,6 +147,53 @@ def test_turns_prefill_what_is_new(folder: Path, passes: list[tuple[int, ...]]) 
     assert passes == [(1, 35)]
 
 
+def test_rows_that_say_the_same_are_run_once(folder: Path, passes: list[tuple[int, ...]]) -> None:
+    engine = load(folder).engine()
+    passes.clear()
+    prompts = [[1, 2, 3], [4, 5, 6]]
+    greedy = [request(f"{p}.{g}", prompts[p], max_new_tokens=4, temperature=0.0) for p in range(2) for g in range(3)]
+    drawn = [request(f"{p}.{g}", prompts[p], max_new_tokens=4, seed=g) for p in range(2) for g in range(3, 6)]
+    found = drive(engine, [*greedy, *drawn])
+    said = [(prompts[int(name[0])], found[name].ids) for name in found]
+    beginnings = [len({(*prompt, *ids[:n]) for prompt, ids in said}) for n in (1, 2, 3)]
+    assert 2 < beginnings[0] < 8
+    assert beginnings[2] < 9
+    # a pass has a quarter of idle rows at most
+    assert [width for _, width in passes] == [3, 1, 1, 1]
+    for (rows, _), needed in zip(passes[1:], beginnings, strict=True):
+        assert needed <= rows <= needed / 0.75
+    # each session goes on from keys and values of its own
+    again = [
+        request(f"next {name}", [*prompts[int(name[0])], *found[name].ids, 7], session=name, temperature=0.0)
+        for name in found
+    ]
+    alone = load(folder).engine()
+    for asked, found_now in zip(again, drive(engine, again).values(), strict=True):
+        expected = drive(alone, [asked])[asked.id]
+        assert found_now.ids == expected.ids
+        np.testing.assert_allclose(found_now.log_probs, expected.log_probs, atol=1e-4)
+
+
+@pytest.mark.parametrize("end", ["cancel", "release"])
+@pytest.mark.parametrize("which", [0, 1, 2])
+def test_those_that_ride_go_on_without_their_leader(folder: Path, end: str, which: int) -> None:
+    engine = load(folder).engine()
+    asked = [request(f"{i}", [1, 2, 3], max_new_tokens=6, temperature=0.0) for i in range(3)]
+    for one in asked:
+        engine.submit(one)
+    engine.step()
+    engine.step()
+    getattr(engine, end)(f"{which}")
+    engine.submit(request("new", [9, 8, 7], max_new_tokens=6))
+    found = drive(engine, [])
+    alone = load(folder).engine()
+    expected = drive(alone, [asked[0], request("new", [9, 8, 7], max_new_tokens=6)])
+    for name in {"0", "1", "2", "new"} - {f"{which}"}:
+        twin = expected["new" if name == "new" else "0"]
+        assert found[name].ids == twin.ids
+        np.testing.assert_allclose(found[name].log_probs, twin.log_probs, atol=1e-4)
+
+
 def test_prefill_keeps_to_its_budget(folder: Path, passes: list[tuple[int, ...]]) -> None:
     engine = load(folder, prefill_chunk=16, token_budget=32).engine()
     passes.clear()
