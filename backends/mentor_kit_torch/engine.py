@@ -1,8 +1,11 @@
 """Continuous batching: sequences of any length side by side, keys and values kept over an episode's turns.
 
-The rows of the cache that sample now come first, then those that wait for their episode's next turn, and free ones.
-A step either prefills the rows that have new context, or draws one token for every row that samples. Rows that finish
-run along, ignored, until a quarter of them is idle; then sampling rows from the end take their places.
+Rows that so far say the same, as those of a group do for a while, are run once: one of them leads, the others ride and
+draw from what it gives, until they say something else and get a copy of its keys and values
+(`mentor_kit_torch.rows`). The rows of the cache that lead now come first, then the others, which ride, wait for their
+episode's next turn, or are free. A step either prefills the rows that have new context, or draws one token for every
+row that samples. Rows that finish run along, ignored, until a quarter of those that run is idle; then leading rows from
+the end take their places.
 
 Shared context is prefilled once: the beginning that all new sequences have in common (a system prompt with tools)
 once for given weights, and each distinct prompt once for its group. A long common beginning is kept once and attended

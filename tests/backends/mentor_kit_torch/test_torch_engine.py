@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from torch_students import Float64Twin, load
 
 from mentor_kit.errors import BackendError
+from mentor_kit.policy import Completion, Engine
 from mentor_kit.testing.events import Events
 from mentor_kit.testing.material import drive, log_softmax, request
 
@@ -151,10 +152,13 @@ def test_rows_that_say_the_same_are_run_once(folder: Path, passes: list[tuple[in
     engine = load(folder).engine()
     passes.clear()
     prompts = [[1, 2, 3], [4, 5, 6]]
-    greedy = [request(f"{p}.{g}", prompts[p], max_new_tokens=4, temperature=0.0) for p in range(2) for g in range(3)]
-    drawn = [request(f"{p}.{g}", prompts[p], max_new_tokens=4, seed=g) for p in range(2) for g in range(3, 6)]
-    found = drive(engine, [*greedy, *drawn])
-    said = [(prompts[int(name[0])], found[name].ids) for name in found]
+    asked = [
+        request(f"{p} {g}", prompts[p], max_new_tokens=4, seed=g, temperature=float(g > 2), session=f"{6 * p + g}")
+        for p in range(2)
+        for g in range(6)
+    ]
+    found = drive(engine, asked)
+    said = [(one.context, found[one.id].ids) for one in asked]
     beginnings = [len({(*prompt, *ids[:n]) for prompt, ids in said}) for n in (1, 2, 3)]
     assert 2 < beginnings[0] < 8
     assert beginnings[2] < 9
@@ -162,21 +166,66 @@ def test_rows_that_say_the_same_are_run_once(folder: Path, passes: list[tuple[in
     assert [width for _, width in passes] == [3, 1, 1, 1]
     for (rows, _), needed in zip(passes[1:], beginnings, strict=True):
         assert needed <= rows <= needed / 0.75
-    # each session goes on from keys and values of its own
-    again = [
-        request(f"next {name}", [*prompts[int(name[0])], *found[name].ids, 7], session=name, temperature=0.0)
-        for name in found
+    check_next_turns(folder, engine, [[*context, *ids] for context, ids in said])
+
+
+@pytest.mark.parametrize("ends_first", [0, 1])
+def test_one_that_says_the_same_may_end_earlier(folder: Path, ends_first: int) -> None:
+    engine = load(folder).engine()
+    asked = [
+        request(f"{i}", [1, 2, 3], max_new_tokens=2 if i == ends_first else 6, temperature=0.0, session=f"{i}")
+        for i in range(2)
     ]
-    alone = load(folder).engine()
-    for asked, found_now in zip(again, drive(engine, again).values(), strict=True):
-        expected = drive(alone, [asked])[asked.id]
-        assert found_now.ids == expected.ids
-        np.testing.assert_allclose(found_now.log_probs, expected.log_probs, atol=1e-4)
+    for one in asked:
+        engine.submit(one)
+    early: list[Completion] = []
+    while not early:
+        early = engine.step()
+    # while the other one still speaks
+    turn = request("turn", [1, 2, 3, *early[0].ids, 7], session=f"{ends_first}", max_new_tokens=2)
+    found = {early[0].id: early[0], **drive(engine, [turn])}
+    assert early[0].id == f"{ends_first}"
+    assert early[0].ids == found[f"{1 - ends_first}"].ids[:2]
+    assert found["turn"].ids == drive(load(folder).engine(), [turn])["turn"].ids
+    check_next_turns(folder, engine, [[*asked[i].context, *found[f"{i}"].ids] for i in range(2)])
 
 
+def test_those_that_part_disturb_nobody_who_waits(folder: Path) -> None:
+    greedy = request("1.0", [4, 5, 6], max_new_tokens=12, temperature=0.0, session="2")
+    said = drive(load(folder).engine(), [greedy])["1.0"].ids
+    for seed in range(100):  # one that says the same for long enough, then something else
+        other = request("1.1", [4, 5, 6], max_new_tokens=12, temperature=0.5, seed=seed, session="3")
+        found = drive(load(folder).engine(), [other])["1.1"].ids
+        if found[:5] == said[:5] and found[5:-1] != said[5:-1]:
+            break
+    engine = load(folder).engine()
+    early = [
+        request(f"0.{i}", [1, 2, 3], max_new_tokens=3, temperature=0.0 if i == 0 else 1.0, session=f"{i}")
+        for i in range(2)
+    ]
+    answers = drive(engine, [early[0], greedy, early[1], other])
+    assert answers["1.1"].ids == found
+    assert answers["1.0"].ids == said
+    order = ("0.0", "0.1", "1.0", "1.1")
+    contexts = [[1, 2, 3] if name < "1" else [4, 5, 6] for name in order]
+    check_next_turns(
+        folder, engine, [[*context, *answers[name].ids] for context, name in zip(contexts, order, strict=True)]
+    )
+
+
+def check_next_turns(folder: Path, engine: Engine, contexts: list[list[int]]) -> None:
+    """Sessions 0, 1, … go on as new ones do."""
+    for i, context in enumerate(contexts):
+        asked = request(f"next {i}", [*context, 7], session=f"{i}", max_new_tokens=5)
+        here, there = (drive(one, [asked])[asked.id] for one in (engine, load(folder).engine()))
+        assert here.ids == there.ids
+        np.testing.assert_allclose(here.log_probs, there.log_probs, atol=1e-4)
+
+
+@pytest.mark.parametrize("crowd", [False, True], ids=["alone", "with a new one"])
 @pytest.mark.parametrize("end", ["cancel", "release"])
 @pytest.mark.parametrize("which", [0, 1, 2])
-def test_those_that_ride_go_on_without_their_leader(folder: Path, end: str, which: int) -> None:
+def test_those_that_ride_go_on_without_their_leader(folder: Path, end: str, which: int, crowd: bool) -> None:
     engine = load(folder).engine()
     asked = [request(f"{i}", [1, 2, 3], max_new_tokens=6, temperature=0.0) for i in range(3)]
     for one in asked:
@@ -184,11 +233,10 @@ def test_those_that_ride_go_on_without_their_leader(folder: Path, end: str, whic
     engine.step()
     engine.step()
     getattr(engine, end)(f"{which}")
-    engine.submit(request("new", [9, 8, 7], max_new_tokens=6))
-    found = drive(engine, [])
+    found = drive(engine, [request("new", [9, 8, 7], max_new_tokens=6)] if crowd else [])
     alone = load(folder).engine()
     expected = drive(alone, [asked[0], request("new", [9, 8, 7], max_new_tokens=6)])
-    for name in {"0", "1", "2", "new"} - {f"{which}"}:
+    for name in {"0", "1", "2", *(["new"] if crowd else [])} - {f"{which}"}:
         twin = expected["new" if name == "new" else "0"]
         assert found[name].ids == twin.ids
         np.testing.assert_allclose(found[name].log_probs, twin.log_probs, atol=1e-4)
