@@ -52,10 +52,10 @@ class Rate:
 
 
 def decoding(folder: Path, shape: Shape, threads: int, passes: int, dtype: str = "float32") -> Rate:
-    """Passes of all sequences at once, each of which has its prompt behind it."""
+    """Passes of all sequences at once, each of which has a prompt of its own behind it."""
     policy = Ours(folder, shape, threads, dtype).policy
     engine = policy.engine()
-    for number, prompt in enumerate(shape.prompts(policy.info.vocabulary)):
+    for number, prompt in enumerate(shape.prompts_apart(policy.info.vocabulary)):
         name = str(number)
         engine.submit(SampleRequest(name, name, tuple(prompt), 1.0, passes + 4, frozenset(), seed=number))
     for _ in range(3):  # the prompts, and two passes to warm up

@@ -11,7 +11,7 @@ from shape import Shape
 from work import grouped, sampled
 
 from mentor_kit.objective import Objective
-from mentor_kit.policy import Completion, OptimizerSpec, StudentSpec, TokenCompletion, TokenGroup
+from mentor_kit.policy import OptimizerSpec, StudentSpec, TokenCompletion, TokenGroup
 
 
 class Ours:
@@ -26,20 +26,17 @@ class Ours:
         self.shape = shape
         self.prompts = shape.prompts(self.policy.info.vocabulary)
 
-    def sampled(self, temperature: float) -> list[Completion]:
-        """A completion for each prompt."""
-        return sampled(self.policy, self.prompts, self.shape.completion, temperature)
-
     def groups(self, rows: list[TokenCompletion]) -> list[TokenGroup]:
         """Completions with their prompts."""
         return grouped(self.prompts, rows, self.shape.group)
 
 
 class Sampling(Ours):
-    """Greedy tokens of all prompts."""
+    """Greedy tokens of all prompts, each with an ending of its own."""
 
     def __call__(self) -> dict[str, Any]:
-        output = [list(done.ids) for done in self.sampled(0.0)]
+        prompts = self.shape.prompts_apart(self.policy.info.vocabulary)
+        output = [list(done.ids) for done in sampled(self.policy, prompts, self.shape.completion, 0.0)]
         return {"tokens": sum(map(len, output)), "output": output}
 
 
@@ -73,7 +70,7 @@ class Step(Ours):
     def __call__(self) -> dict[str, Any]:
         from mentor_kit.advantages import advantages
 
-        done = self.sampled(1.0)
+        done = sampled(self.policy, self.prompts, self.shape.completion, 1.0)
         rewards = np.array([float(sum(one.ids) % 7) for one in done]).reshape(-1, self.shape.group)
         ones = np.ones(self.shape.completion, dtype=np.float32)
         rows = [

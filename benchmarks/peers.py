@@ -26,7 +26,7 @@ class Generate:
 
     def __init__(self, folder: Path, shape: Shape, threads: int, cache: str | None = None) -> None:
         self._model = load(folder, threads)
-        self._ids = torch.tensor(shape.prompts(self._model.config.vocab_size))
+        self._ids = torch.tensor(shape.prompts_apart(self._model.config.vocab_size))
         self._shape, self._cache = shape, cache
 
     def __call__(self) -> dict[str, Any]:
@@ -44,7 +44,7 @@ class ContinuousBatching:
 
     def __init__(self, folder: Path, shape: Shape, threads: int) -> None:
         self._model = load(folder, threads)
-        self._prompts, self._shape = shape.prompts(self._model.config.vocab_size), shape
+        self._prompts, self._shape = shape.prompts_apart(self._model.config.vocab_size), shape
 
     def __call__(self) -> dict[str, Any]:
         from transformers import ContinuousBatchingConfig, GenerationConfig

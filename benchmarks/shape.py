@@ -23,10 +23,16 @@ class Shape:
 
     def prompts(self, vocabulary: int) -> list[list[int]]:
         """A prompt for every sequence, those of a group next to each other."""
+        return [problem for problem in self._problems(vocabulary, self.problems) for _ in range(self.group)]
+
+    def prompts_apart(self, vocabulary: int) -> list[list[int]]:
+        """A prompt of its own for every sequence: no two say the same, which ours would run as one."""
+        return self._problems(vocabulary, self.problems * self.group)
+
+    def _problems(self, vocabulary: int, count: int) -> list[list[int]]:
         rng = np.random.default_rng(0)
         common = rng.integers(2, vocabulary, self.prompt).tolist()
-        problems = [common + rng.integers(2, vocabulary, self.own).tolist() for _ in range(self.problems)]
-        return [problem for problem in problems for _ in range(self.group)]
+        return [common + rng.integers(2, vocabulary, self.own).tolist() for _ in range(count)]
 
     def completions(self, vocabulary: int) -> tuple[list[list[int]], list[float]]:
         """Tokens and an advantage for every sequence."""

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -80,7 +81,7 @@ class _Member:
     completion: TokenCompletion
     weights: Floats
 
-    @property
+    @cached_property
     def says(self) -> Said:
         """What it has in common with those that can be one row with it."""
         ids, mask = self.completion.ids.astype(np.int64), self.completion.mask > 0
@@ -188,14 +189,13 @@ def _filled(
     said: set[Said] = set()
     size = _Size()
     for member in members:
-        says = member.says
-        if says not in said:
+        if member.says not in said:
             prompt, length = groups[member.group].prompt_ids, len(member.completion.ids)
             grown = size.with_row(prompt, length, is_new=not batch or batch[-1].group != member.group)
             if batch and (grown.packed if packed else grown.padded) > token_budget:
                 yield batch
                 batch, said, grown = [], set(), _Size().with_row(prompt, length, is_new=True)
-            said.add(says)
+            said.add(member.says)
             size = grown
         batch.append(member)
     if batch:
@@ -205,10 +205,9 @@ def _filled(
 def _padded(groups: Sequence[TokenGroup], members: Sequence[_Member]) -> MicroBatch:
     used = list(dict.fromkeys(member.group for member in members))
     place = {group: index for index, group in enumerate(used)}
-    said = [member.says for member in members]
     firsts: dict[Said, _Member] = {}
-    for says, member in zip(said, members, strict=True):
-        firsts.setdefault(says, member)
+    for member in members:
+        firsts.setdefault(member.says, member)
     rows, number = list(firsts.values()), {says: row for row, says in enumerate(firsts)}
     completions = [member.completion for member in members]
     sampled = [completion.log_probs for completion in completions]
@@ -221,7 +220,7 @@ def _padded(groups: Sequence[TokenGroup], members: Sequence[_Member]) -> MicroBa
         lengths=np.array([len(row.completion.ids) for row in rows]),
         trained=_matrix([row.completion.mask > 0 for row in rows], np.bool_),
         temperature=np.array([groups[row.group].temperature for row in rows], dtype=np.float32),
-        row_of=np.array([number[says] for says in said]),
+        row_of=np.array([number[member.says] for member in members]),
         mask=_matrix([completion.mask for completion in completions]),
         log_probs=_matrix(_masked(sampled, completions)),
         old_log_probs=_matrix(_masked(old, completions)),

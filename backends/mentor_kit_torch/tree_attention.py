@@ -14,7 +14,7 @@ from torch import Tensor
 
 from mentor_kit_torch import kernels
 from mentor_kit_torch.kernels import Part
-from mentor_kit_torch.tree_rows import Chains, Rows, States
+from mentor_kit_torch.tree_rows import Rows, States
 
 
 @dataclass(frozen=True)
@@ -85,12 +85,9 @@ class TreeAttention(torch.autograd.Function):
         states, merged = (query, key, value), (out, lse)
         # every token's own node fills its place; what is seen from other nodes is added
         totals = torch.empty_like(query), torch.empty_like(key), torch.empty_like(value)
-        copies: dict[int, tuple[Chains, list[Tensor]]] = {
-            id(rows.chains): (rows.chains, [rows.chains.zeros(part) for part in (key, value)])
-            for rows in ctx.layout.rows
-        }
-        for rows in ctx.layout.rows:
-            rows.gradients(grad, states, merged, ctx.scale, totals, copies[id(rows.chains)][1])
+        copies = [[rows.chains.zeros(part) for part in (key, value)] for rows in ctx.layout.rows]
+        for rows, copied in zip(ctx.layout.rows, copies, strict=True):
+            rows.gradients(grad, states, merged, ctx.scale, totals, copied)
         for span in ctx.layout.own:
             for total, part in zip(totals, _gradients(span, grad, states, merged, ctx.scale), strict=True):
                 total[span.queries] = part
@@ -98,9 +95,9 @@ class TreeAttention(torch.autograd.Function):
             found = _gradients(span, grad, states, merged, ctx.scale)
             for total, block, part in zip(totals, (span.queries, span.keys, span.keys), found, strict=True):
                 total[block] += part
-        for chains, gradients in copies.values():
-            for total, part in zip(totals[1:], gradients, strict=True):
-                chains.add(total, part)
+        for rows, copied in zip(ctx.layout.rows, copies, strict=True):
+            for total, part in zip(totals[1:], copied, strict=True):
+                rows.chains.add(total, part)
         return *totals, None, None
 
 

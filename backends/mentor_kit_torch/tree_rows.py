@@ -26,50 +26,38 @@ States = tuple[Tensor, Tensor, Tensor]
 
 @dataclass(frozen=True)
 class Node:
-    """A node of the tree, and which of some chains stands above it."""
+    """A node of the tree, and the short ones above it."""
 
     span: slice
-    chain: int
+    above: tuple[slice, ...]
+    """From the root."""
 
 
 @dataclass(frozen=True)
 class Chains:
-    """Short nodes that stand above each other: c chains."""
+    """Short nodes that stand above each other: c chains, of up to a tokens."""
 
-    spans: tuple[tuple[slice, ...], ...]
-    """Each chain's nodes, from the root."""
     places: Tensor
     """(c, a): their packed places; padding points to place 0."""
     inside: Tensor
     """(c, a): what is no padding."""
 
     @staticmethod
-    def of(spans: list[tuple[slice, ...]], device: torch.device) -> Chains:
+    def of(spans: Sequence[tuple[slice, ...]], device: torch.device) -> Chains:
         """The chains of these nodes."""
         rows = [np.concatenate([np.zeros(0, np.int64), *map(_places, nodes)]) for nodes in spans]
         width = max(map(len, rows))
         places = np.stack([np.pad(row, (0, width - len(row))) for row in rows])
         inside = np.arange(width) < np.array([len(row) for row in rows])[:, None]
-        return Chains(tuple(spans), torch.from_numpy(places).to(device), torch.from_numpy(inside).to(device))
+        return Chains(torch.from_numpy(places).to(device), torch.from_numpy(inside).to(device))
 
     def zeros(self, states: Tensor) -> Tensor:
         """Room for gradients of copies of states (M, K, D): (c, a, K, D)."""
         return states.new_zeros(*self.places.shape, *states.shape[1:])
 
     def add(self, total: Tensor, gradients: Tensor) -> None:
-        """Add gradients (c, a, K, D) to the packed ones (M, K, D)."""
-        first = self.spans[0][:1]
-        same = all(nodes[:1] == first for nodes in self.spans)
-        start = 0
-        for root in first if same else ():
-            start = root.stop - root.start
-            total[root] += gradients[:, :start].sum(dim=0)
-        for nodes, found in zip(self.spans, gradients, strict=True):
-            place = start
-            for node in nodes[1:] if start else nodes:
-                end = place + node.stop - node.start
-                total[node] += found[place:end]
-                place = end
+        """Add gradients (c, a, K, D) to the packed ones (M, K, D); those of padding are 0."""
+        total.index_add_(0, self.places.flatten(), gradients.flatten(0, 1))
 
 
 @dataclass(frozen=True)
@@ -91,8 +79,11 @@ class Rows:
     """The bias, once it was needed."""
 
     @staticmethod
-    def of(nodes: list[Node], chains: Chains, device: torch.device) -> Rows:
+    def of(nodes: Sequence[Node], device: torch.device) -> Rows:
         """The rows of these nodes."""
+        # slices have no hash before Python 3.12
+        spans = [tuple((each.start, each.stop) for each in node.above) for node in nodes]
+        number = {chain: index for index, chain in enumerate(dict.fromkeys(spans))}
         lengths = np.array([node.span.stop - node.span.start for node in nodes])
         starts = np.array([node.span.start for node in nodes])
         inside = np.arange(lengths.max()) < lengths[:, None]
@@ -102,8 +93,8 @@ class Rows:
             return torch.from_numpy(values).to(device)
 
         return Rows(
-            chains=chains,
-            chain_of=tensor(np.array([node.chain for node in nodes])),
+            chains=Chains.of([tuple(slice(*ends) for ends in chain) for chain in number], device),
+            chain_of=tensor(np.array([number[chain] for chain in spans])),
             own=tensor(places.reshape(-1)),
             padding=tensor(~inside),
             inside=tensor(np.nonzero(inside.reshape(-1))[0]),

@@ -24,7 +24,7 @@ from mentor_kit_torch.projection import LARGEST_LOGITS, TokenLogProbs
 from mentor_kit_torch.tree import Tree
 from mentor_kit_torch.trial import agree
 
-#: tree: the prompts' common beginning, each prompt and each completion once, packed (`mentor_kit_torch.tree`);
+#: tree: what prompts, and completions of a prompt, begin with is run once, and packed (`mentor_kit_torch.tree`);
 #: prompts: each prompt once, its keys and values expanded over its completions, for attention of other kinds;
 #: none: whole sequences, for models whose state cannot be shared. Equal completions of a prompt are one in each.
 Sharing = Literal["tree", "prompts", "none"]
@@ -34,9 +34,13 @@ def completion_log_probs(head: Head, batch: MicroBatch, sharing: Sharing) -> Ten
     """(N, T) log-probabilities of the completions' trained tokens, at their temperatures; 0 elsewhere."""
     device = head.device
     trained, row_of = torch.from_numpy(batch.trained).to(device), torch.from_numpy(batch.row_of).to(device)
-    targets = torch.from_numpy(batch.ids).to(device)[trained]
-    temperature = torch.from_numpy(batch.temperature).to(device).unsqueeze(1).expand(trained.shape)[trained]
-    values = _token_log_probs(head, _trained_hidden(head, batch, trained, sharing), targets, temperature)
+    if sharing == "tree":
+        values = _tree_log_probs(head, batch)
+    else:
+        hidden = _shared_hidden(head, batch) if sharing == "prompts" and batch.shared else _whole_hidden(head, batch)
+        targets = torch.from_numpy(batch.ids).to(device)[trained]
+        temperature = torch.from_numpy(batch.temperature).to(device).unsqueeze(1).expand(trained.shape)[trained]
+        values = _token_log_probs(head, hidden[trained], targets, temperature)
     rows = torch.zeros(trained.shape, dtype=torch.float32, device=device).masked_scatter(trained, values)
     # index_select, as its gradient is summed in a fixed order; that of plain indexing is not
     return rows.index_select(0, row_of)
@@ -66,14 +70,12 @@ def batch_loss(
     )
 
 
-def _trained_hidden(head: Head, batch: MicroBatch, trained: Tensor, sharing: Sharing) -> Tensor:
-    """(M, width): the hidden states that predict the trained tokens (D, T)."""
-    if sharing == "tree":
-        tree = Tree.of(batch, head.device)
-        # index_select as above
-        return head.packed(tree).index_select(0, tree.before[trained])
-    shared = sharing == "prompts" and batch.shared
-    return (_shared_hidden(head, batch) if shared else _whole_hidden(head, batch))[trained]
+def _tree_log_probs(head: Head, batch: MicroBatch) -> Tensor:
+    """Of the rows' trained tokens; where rows share the text before a token, and the token, it is looked at once."""
+    tree = Tree.of(batch, head.device)
+    # index_select as above
+    hidden = head.packed(tree).index_select(0, tree.asked)
+    return _token_log_probs(head, hidden, tree.said, tree.temperature).index_select(0, tree.answers)
 
 
 def _shared_hidden(head: Head, batch: MicroBatch) -> Tensor:

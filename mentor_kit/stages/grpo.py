@@ -234,6 +234,7 @@ class GRPOStage:
             clipped_gradient=last.clipped,
             learning_rate=last.learning_rate,
             flat_groups=batch.flat_groups / (len(batch.played) / self.options.group),
+            distinct=_distinct(batch.groups),
             rounds=batch.rounds,
             tokens_per_second=sampled / seconds[0],
             seconds_rollout=seconds[0],
@@ -256,6 +257,12 @@ def _progress(step: int, steps: int) -> float:
 def _is_flat(group: Sequence[Scored]) -> bool:
     totals = [item.reward.total for item in group]
     return max(totals) - min(totals) < NO_SPREAD
+
+
+def _distinct(groups: Sequence[Sequence[Scored]]) -> float:
+    """The share of episodes that say, token by token, what none before them in their group said."""
+    said = [[item.trajectory.tokens.ids for item in group if item.trajectory.tokens is not None] for group in groups]
+    return sum(len(set(group)) for group in said) / max(sum(map(len, said)), 1)
 
 
 def _with_constant_length(objective: Objective, longest: int) -> Objective:

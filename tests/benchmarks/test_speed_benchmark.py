@@ -34,6 +34,9 @@ def test_prompts_share_what_they_should() -> None:
     assert prompts[0] == prompts[2]
     assert prompts[0][:12] == prompts[3][:12]
     assert prompts[0] != prompts[3]
+    apart = SHAPE.prompts_apart(100)
+    assert len({tuple(prompt) for prompt in apart}) == 6
+    assert [prompt[:12] for prompt in apart] == [prompts[0][:12]] * 6
 
 
 def test_sampling(folder: Path) -> None:

@@ -127,6 +127,17 @@ def test_without_dynamic_sampling_flat_groups_stay_in_place():
     assert context.of("step")[0]["flat_groups"] == pytest.approx(1 / 3)
 
 
+def test_what_a_group_says_again_is_counted():
+    said = {"p0": "1111", "p1": "1211", "p2": "1234"}
+
+    def speak(request: SampleRequest, version: int) -> str:
+        name, _, index = request.session.partition("#")
+        return said[name][int(index)]
+
+    context = run(experiment(RecordingPolicy(speak)), steps=1)
+    assert context.of("step")[0]["distinct"] == pytest.approx((1 + 2 + 4) / 12)
+
+
 def overlong() -> RecordingPolicy:
     return RecordingPolicy(lambda request, version: "9" * 30 if request.session.endswith("#1") else spoken(request, 0))
 

@@ -8,6 +8,8 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from mentor_kit_torch.policy import TorchPolicy
 from torch_students import load, nudge_adapter
 
@@ -125,6 +127,47 @@ def test_gradients_however_a_tree_attends(
         assert float((found[name] - value).norm()) <= 1e-5 * scale, name
 
 
+def branching_groups(seed: int) -> list[TokenGroup]:
+    """Three groups whose completions go on from places of each other's."""
+    rng = np.random.default_rng(seed)
+    groups = []
+    for _ in range(3):
+        said: list[list[int]] = [[]]
+        for _ in range(rng.integers(1, 7)):
+            before = said[rng.integers(len(said))]
+            said.append([*before[: rng.integers(len(before) + 1)], *rng.integers(0, 100, rng.integers(0, 7)).tolist()])
+        masks = [(rng.random(len(ids)) < 0.7).astype(np.float32) for ids in said]
+        rows = (
+            TokenCompletion(np.array(ids, dtype=np.int64), mask, -mask, float(rng.normal()))
+            for ids, mask in zip(said, masks, strict=True)
+        )
+        groups.append(TokenGroup(rng.integers(0, 100, rng.integers(1, 9)), tuple(rows), float(rng.choice([0.8, 1.0]))))
+    return with_common_text(groups, int(rng.integers(0, 9)))
+
+
+@settings(max_examples=40, deadline=None, derandomize=True)
+@given(seed=st.integers(0, 1 << 20), shared=st.integers(1, 4), kept=st.integers(1, 9), alone=st.integers(1, 9))
+def test_completions_share_what_they_begin_with(folder: Path, seed: int, shared: int, kept: int, alone: int) -> None:
+    policy, groups = load(folder), branching_groups(seed)
+    policy.prepare(OptimizerSpec(clip=None))
+    objective = Objective(preset="rloo")
+    expected = plain_gradients(policy, groups, objective)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("mentor_kit_torch.tree.SHORTEST_SHARED", shared)
+        patch.setattr("mentor_kit_torch.tree.SHORTEST_KEPT", kept)
+        patch.setattr("mentor_kit_torch.tree.SHORTEST_ALONE", alone)
+        log_probs = policy.log_probs(groups)
+        policy.forward_backward(groups, objective)
+    for group, rows in zip(groups, log_probs, strict=True):
+        for completion, row in zip(group.completions, rows, strict=True):
+            alone_row = row_log_probs(policy.model, group, completion).detach().numpy() if len(row) else row
+            np.testing.assert_allclose(row * completion.mask, alone_row, atol=1e-5)
+    found = gradients(policy)
+    scale = max((float(value.norm()) for value in expected.values()), default=0.0)
+    for name, value in expected.items():
+        assert float((found[name] - value).norm()) <= 1e-5 * scale, name
+
+
 def test_each_token_is_run_once(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     from mentor_kit_torch.head import Head
 
@@ -137,12 +180,14 @@ def test_each_token_is_run_once(folder: Path, monkeypatch: pytest.MonkeyPatch) -
     policy = load(folder)
     monkeypatch.setattr(Head, "hidden", hidden)
     policy.prepare(OptimizerSpec())
-    ones = [np.ones(count, dtype=np.float32) for count in (4, 1, 6)]
-    rows = tuple(TokenCompletion(np.full(len(one), 7), one, -one, 1.0) for one in ones)
+    # three in common are not worth a node; the last two have sixteen
+    said = [[7, 8, 9, 10], [7], [7, 8, 9, *range(20, 33), 3], [7, 8, 9, *range(20, 33), 4, 5]]
+    ones = [np.ones(len(ids), dtype=np.float32) for ids in said]
+    rows = tuple(TokenCompletion(np.array(ids), one, -one, 1.0) for ids, one in zip(said, ones, strict=True))
     groups = with_common_text([TokenGroup(np.array([50, 51]), rows), TokenGroup(np.array([52]), rows[:1])])
     policy.forward_backward(groups, Objective(preset="rloo"))
     # the common text, the rests of two prompts, and completions without the last token, which predicts nothing
-    assert seen == [(1, 9 + 2 + 1 + 3 + 0 + 5 + 3)]
+    assert seen == [(1, 9 + 2 + 1 + 3 + 0 + (16 + 1) + 3)]
 
 
 def test_large_heads_are_computed_in_parts(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
