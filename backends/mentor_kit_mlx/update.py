@@ -111,7 +111,7 @@ def _shared_hidden(head: Head, batch: MicroBatch) -> mx.array:
 
 
 def _expand(values: mx.array | None, counts: list[int]) -> mx.array:
-    """(P, …) to (D, …), each of P repeated `counts` times; its gradient is summed in a fixed order."""
+    """(P, …) to (N, …), each of P repeated `counts` times, N in all; its gradient is summed in a fixed order."""
     assert values is not None
     parts = [
         mx.broadcast_to(values[index : index + 1], (count, *values.shape[1:])) for index, count in enumerate(counts)

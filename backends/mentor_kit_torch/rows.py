@@ -246,7 +246,7 @@ class Rows:
         return found
 
     def distinct(self, rows: Array) -> tuple[Array, dict[int, int]]:
-        """Rows with different contexts to take in, and for every row the one it can copy from."""
+        """Rows with different contexts to take in, and for every row the one that takes in its own."""
         leaders: dict[tuple[int, bytes], int] = {}
         twins: dict[int, int] = {}
         for row in rows.tolist():

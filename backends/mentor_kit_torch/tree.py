@@ -82,8 +82,9 @@ class _Packing:
         self.before = np.zeros(batch.ids.shape, dtype=np.int64)
         """The packed place of the token before each token of each row."""
         self.prompts: list[Node] = []
-        """Short ones; and so below."""
+        """Short ones."""
         self.completions: list[Node] = []
+        """Short ones, and short beginnings that several share."""
         self.own: list[Span] = []
         self.above: list[Span] = []
 
