@@ -86,11 +86,12 @@ class Placing:
 
     def release(self, session: str) -> None:
         """A session is over: its row is free."""
-        row = self._sessions.pop(session, None)
+        row = self._sessions.get(session)
         if row is not None:
+            # those that ride with it part first, which may put rows elsewhere
             self._rows.sampling[row] = False
             self.part()
-            self._rows.free(row)
+            self._rows.free(self._sessions.pop(session))
 
     def release_idle(self) -> None:
         """Forget all sessions that nothing is sampled for."""
