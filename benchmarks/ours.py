@@ -34,9 +34,12 @@ class Ours:
 class Sampling(Ours):
     """Greedy tokens of all prompts, each with an ending of its own."""
 
+    def __init__(self, folder: Path, shape: Shape, threads: int, **options: Any) -> None:
+        super().__init__(folder, shape, threads, **options)
+        self.prompts = shape.prompts_apart(self.policy.info.vocabulary)
+
     def __call__(self) -> dict[str, Any]:
-        prompts = self.shape.prompts_apart(self.policy.info.vocabulary)
-        output = [list(done.ids) for done in sampled(self.policy, prompts, self.shape.completion, 0.0)]
+        output = [list(done.ids) for done in sampled(self.policy, self.prompts, self.shape.completion, 0.0)]
         return {"tokens": sum(map(len, output)), "output": output}
 
 

@@ -106,8 +106,7 @@ class Placing:
 
     def arrange(self) -> None:
         """Put the rows that lead first, so that a pass reads one block."""
-        holes, strays = self._rows.arrangement()
-        source, target = np.concatenate([strays, holes]), np.concatenate([holes, strays])
+        source, target = self._rows.arrangement()
         owned = ~self._rows.hollow[source]
         self._copy(source[owned], target[owned])
         self._moved(source, target)
@@ -117,8 +116,7 @@ class Placing:
         rows, sources = self._rows.parted()
         if not len(rows):
             return
-        holes, strays = self._rows.extension(rows[self._rows.leads[rows]])
-        moved = self._moved(np.concatenate([strays, holes]), np.concatenate([holes, strays]))
+        moved = self._moved(*self._rows.extension(rows[self._rows.leads[rows]]))
         self._copy(moved[sources], moved[rows])
 
     @torch.inference_mode()
@@ -128,10 +126,8 @@ class Placing:
 
     def _moved(self, source: Array, target: Array) -> Array:
         """Rows `target` become what rows `source` were; where each of all rows is then."""
-        places = np.arange(len(self._rows.held))
-        places[source] = target
+        places = self._rows.permute(source, target)
         if len(source):
-            self._rows.permute(source, target)
             self._sessions = OrderedDict((session, int(places[row])) for session, row in self._sessions.items())
         return places
 

@@ -260,13 +260,13 @@ class Rows:
         return np.asarray(self.tokens[rows[:, None], places])
 
     def arrangement(self) -> tuple[Array, Array]:
-        """The rows to swap, pair by pair, for those that lead to come first: those that don't, those that do."""
+        """What `permute` takes for those that lead to come first."""
         leads = self.leads
         self.zone = int(leads.sum())
-        return np.nonzero(~leads[: self.zone])[0], self.zone + np.nonzero(leads[self.zone :])[0]
+        return _swaps(np.nonzero(~leads[: self.zone])[0], self.zone + np.nonzero(leads[self.zone :])[0])
 
     def extension(self, new: Array) -> tuple[Array, Array]:
-        """The rows to swap, as in `arrangement`, for new ones that lead to join the zone at its end.
+        """What `permute` takes for new rows that lead to join the zone at its end.
 
         Of new rows the cache holds nothing yet. Nothing is swapped where it holds something of one that makes room.
         """
@@ -274,23 +274,23 @@ class Rows:
         end = self.zone + len(new)
         holes = np.setdiff1d(np.arange(self.zone, end), new)
         if not self.hollow[holes].all():
-            return holes[:0], new[:0]
+            return _swaps(holes[:0], new[:0])
         self.zone = end
-        return holes, np.compress(new >= end, new)
+        return _swaps(holes, np.compress(new >= end, new))
 
-    def permute(self, source: Array, target: Array) -> None:
-        """Rows `target` become what rows `source`, a permutation of them, were."""
+    def permute(self, source: Array, target: Array) -> Array:
+        """Rows `target` become what rows `source`, a permutation of them, were; where each of all rows is then."""
         for name in self._ARRAYS:
             array = getattr(self, name)
             array[target] = array[source]
         requests = [self.requests[row] for row in source]
         for row, request in zip(target, requests, strict=True):
             self.requests[row] = request
-        moved = dict(zip(source.tolist(), target.tolist(), strict=True))
         places = np.arange(len(self.leader))
         places[source] = target
         self.leader = places[self.leader]
-        self._free = [moved.get(row, row) for row in self._free]
+        self._free = [int(places[row]) for row in self._free]
+        return places
 
     def _grow(self, rows: int, width: int) -> None:
         """Room for so many rows and tokens, in coarse steps."""
@@ -305,3 +305,8 @@ class Rows:
         for name, array in old.items():
             getattr(self, name)[tuple(slice(size) for size in array.shape)] = array
         self.requests[: len(requests)] = requests
+
+
+def _swaps(some: Array, others: Array) -> tuple[Array, Array]:
+    """Sources and targets for some rows to change places with as many others, pair by pair."""
+    return np.concatenate([others, some]), np.concatenate([some, others])

@@ -82,8 +82,9 @@ class Rows:
     def of(nodes: Sequence[Node], device: torch.device) -> Rows:
         """The rows of these nodes."""
         # slices have no hash before Python 3.12
-        spans = [tuple((each.start, each.stop) for each in node.above) for node in nodes]
-        number = {chain: index for index, chain in enumerate(dict.fromkeys(spans))}
+        above = [tuple((each.start, each.stop) for each in node.above) for node in nodes]
+        chains = {key: node.above for key, node in zip(above, nodes, strict=True)}
+        number = {key: index for index, key in enumerate(chains)}
         lengths = np.array([node.span.stop - node.span.start for node in nodes])
         starts = np.array([node.span.start for node in nodes])
         inside = np.arange(lengths.max()) < lengths[:, None]
@@ -93,8 +94,8 @@ class Rows:
             return torch.from_numpy(values).to(device)
 
         return Rows(
-            chains=Chains.of([tuple(slice(*ends) for ends in chain) for chain in number], device),
-            chain_of=tensor(np.array([number[chain] for chain in spans])),
+            chains=Chains.of(list(chains.values()), device),
+            chain_of=tensor(np.array([number[key] for key in above])),
             own=tensor(places.reshape(-1)),
             padding=tensor(~inside),
             inside=tensor(np.nonzero(inside.reshape(-1))[0]),
