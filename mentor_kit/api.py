@@ -9,7 +9,7 @@ run.student            # a folder that transformers loads
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
@@ -86,13 +86,13 @@ def resume(
     On a CPU the result is that of an uninterrupted run, to the bit.
 
     Args:
-        run: a run folder, `name/id`, or a recipe's name for its newest run in `output`.
+        run: a run folder, `name/id`, or a recipe's name for its newest run in `output` that trains.
         output: the folder of all runs.
         watchers: as for `run`.
         registry: as for `run`.
     """
     registry = registry or default_registry()
-    folder = _run(run, output).folder
+    folder = _run(run, output, lambda run: run.trains).folder
     return _carry_on(_ready(folder.recipe, registry), folder, registry, watchers)
 
 
@@ -116,7 +116,8 @@ def evaluate(
         overrides: as for `run`; `evaluate.actor.…` are the options of `actor`.
         on: the splits; the recipe's own if left out.
         changes: fields of `SplitPlan` to change in all of them, such as `{"samples": 8}`.
-        trained: a run, as for `resume`, whose student is evaluated.
+        trained: a run whose student is evaluated: its folder, `name/id`, or a recipe's name for its newest run that
+            has a checkpoint.
         checkpoint: which of that run's: `last`, `best`, or the name of a folder under `checkpoints/`.
         actor: a teacher that plays in the student's place, such as `openai`; `teacher` is the recipe's own.
         output: as for `run`.
@@ -129,7 +130,7 @@ def evaluate(
     registry = registry or default_registry()
     loaded = check(recipe, overrides=with_actor(overrides, actor), registry=registry)
     if trained is not None:
-        loaded = with_checkpoint(loaded, _run(trained, output), checkpoint, registry)
+        loaded = with_checkpoint(loaded, _run(trained, output, lambda run: run.has_checkpoint), checkpoint, registry)
     if actor == OWN_TEACHER:
         loaded = with_own_teacher(loaded)
     stage = evaluation_stage(loaded.recipe, on, changes or {})
@@ -167,7 +168,7 @@ def export(
     """Write a checkpoint's student, with its tokenizer, into a new folder.
 
     Args:
-        run: as for `resume`.
+        run: as for `evaluate`.
         target: the folder to make; it must not exist, or be empty.
         checkpoint: `last`, `best`, or the name of a folder under `checkpoints/`.
         format: `transformers` or `adapter`.
@@ -178,9 +179,11 @@ def export(
         UsageError: the target exists already, or there is no such checkpoint.
     """
     registry = registry or default_registry()
+    if target.exists() and not target.is_dir():
+        raise UsageError(f"{target} is a file", hint="name a folder to make")
     if target.exists() and any(target.iterdir()):
-        raise UsageError(f"{target} exists already and is not empty", hint="give another --output")
-    done = _run(run, output)
+        raise UsageError(f"{target} exists already and is not empty", hint="name another folder")
+    done = _run(run, output, lambda run: run.has_checkpoint)
     loaded = _ready(done.folder.recipe, registry)
     found = find_checkpoint(done, loaded.recipe, checkpoint)
     with closing(assemble_parts(loaded, registry)) as parts:
@@ -302,8 +305,8 @@ def _ready(recipe: str | Path | LoadedRecipe, registry: Registry, overrides: Seq
     return loaded
 
 
-def _run(run: str | Path | Run, output: Path) -> Run:
-    return run if isinstance(run, Run) else Run.open(run, output)
+def _run(run: str | Path | Run, output: Path, suits: Callable[[Run], bool]) -> Run:
+    return run if isinstance(run, Run) else Run.open(run, output, suits)
 
 
 def _with_stage(loaded: LoadedRecipe, stage: Slot) -> LoadedRecipe:

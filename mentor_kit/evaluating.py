@@ -8,7 +8,7 @@ from pathlib import Path
 
 from pydantic import ValidationError
 
-from mentor_kit.errors import UsageError, did_you_mean
+from mentor_kit.errors import UsageError
 from mentor_kit.hooks.registry import Registry, explain
 from mentor_kit.recipe.checking import load_checked
 from mentor_kit.recipe.loading import LoadedRecipe
@@ -90,14 +90,7 @@ def find_checkpoint(run: Run, recipe: Recipe, name: str) -> Checkpoint:
     Raises:
         UsageError: there is none.
     """
-    checkpoints = Checkpoints(run.folder.checkpoints, kept(recipe))
-    named = {"last": checkpoints.latest, "best": checkpoints.best}
-    found = named[name]() if name in named else next((c for c in checkpoints.all() if c.path.name == name), None)
-    if found is None:
-        known = ["last", "best", *(checkpoint.path.name for checkpoint in checkpoints.all())]
-        close = did_you_mean(name, known) if name not in named else ""
-        raise UsageError(f"{run.path} has no checkpoint {name!r}{close}", hint=f"there are: {', '.join(known)}")
-    return found
+    return Checkpoints(run.folder.checkpoints, kept(recipe)).find(name)
 
 
 def evaluation_stage(recipe: Recipe, on: Sequence[SplitPlan], changes: Mapping[str, Json]) -> Slot:

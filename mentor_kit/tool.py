@@ -117,6 +117,8 @@ class Tool:
         """
         try:
             error = next(iter(self._validator.iter_errors(dict(arguments))), None)
+        except OverflowError:  # jsonschema divides by a `multipleOf` that is no whole number
+            return "a number is too large"
         except Exception as fault:  # unknown types, bad patterns, dangling references: each has an error of its own
             reason = str(fault).split("\n", 1)[0]
             raise PluginError(

@@ -10,6 +10,7 @@ import tokenize
 import warnings
 from itertools import pairwise
 from keyword import iskeyword
+from typing import ClassVar
 
 from mentor_kit.chat.calls import MAX_DEPTH, CallError, call_of, read_json, skip_space
 from mentor_kit.chat.markup import Syntax
@@ -172,11 +173,18 @@ def _dotted(node: ast.expr) -> str:
     return ".".join([node.id, *reversed(parts)])
 
 
+class _JsonWords(ast.NodeTransformer):
+    """Templates write lists and mappings as JSON: its words stand for Python's, at any depth."""
+
+    _WORDS: ClassVar = {"true": True, "false": False, "null": None}
+
+    def visit_Name(self, node: ast.Name) -> ast.expr:
+        return ast.Constant(self._WORDS[node.id]) if node.id in self._WORDS else node
+
+
 def _literal(node: ast.expr) -> Json:
-    if isinstance(node, ast.Name) and node.id in ("true", "false", "null"):
-        return json.loads(node.id)
     try:
-        value = ast.literal_eval(node)
+        value = ast.literal_eval(_JsonWords().visit(node))
         text = json.dumps(value, allow_nan=False)
     except (ValueError, TypeError, SyntaxError, RecursionError, MemoryError):
         raise CallError("an argument is no text, number, list or mapping") from None

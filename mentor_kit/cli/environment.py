@@ -84,12 +84,13 @@ def schema(
 
     from mentor_kit.hooks.registry import default_registry
     from mentor_kit.recipe.schema import recipe_schema
+    from mentor_kit.runs.files import write_text
 
     text = json.dumps(recipe_schema(default_registry()), indent=2)
     if output is None:
         typer.echo(text)
         return
-    output.write_text(text + "\n", encoding="utf-8")
+    write_text(output, text + "\n")
     typer.echo(f"schema: {output}")
 
 

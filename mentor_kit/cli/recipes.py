@@ -51,6 +51,8 @@ def run(
     from mentor_kit.cli.display import display
     from mentor_kit.errors import UsageError
 
+    if dry_run and resume:
+        raise UsageError("--resume goes on with a run, and --dry-run starts none: give one of the two")
     if dry_run:
         _show_plan(recipe, settings or [], as_json)
         return
@@ -212,11 +214,16 @@ def bench(
 
 
 def _run_name(recipe: str) -> str:
-    """The run that `--resume` means: a recipe file stands for the newest run of its name."""
+    """The run that `--resume` means: a run's own recipe stands for it, another for the newest run of its name."""
     from mentor_kit.recipe.loading import load_recipe
+    from mentor_kit.runs import RunFolder
 
     path = Path(recipe)
-    return load_recipe(path).recipe.name if path.is_file() else recipe
+    if not path.is_file():
+        return recipe
+    folder = RunFolder(path.parent)
+    is_of_a_run = path.name == folder.recipe.name and folder.environment.is_file()
+    return str(folder.path) if is_of_a_run else load_recipe(path).recipe.name
 
 
 def _show_plan(recipe: str, settings: list[str], as_json: bool) -> None:

@@ -117,9 +117,9 @@ class Recipe(Part):
 
     mentorkit: Literal[1]
     """The version of this format."""
-    name: str = Field(min_length=1)
+    name: str = Field(min_length=1, max_length=200)
     """What the run is called; its folder is runs/<name>/<id>."""
-    seed: int = Field(default=0, ge=0)
+    seed: int = Field(default=0, ge=0, lt=1 << 63)
     """Everything random follows from it."""
     folder: str | None = None
     """What relative paths are relative to; the recipe's own folder if left out."""

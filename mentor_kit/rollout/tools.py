@@ -57,8 +57,10 @@ def as_text(value: Any) -> str:
 
 
 def _reason(error: BaseException) -> str:
-    text = " ".join(_unicode(str(error)).split()) or type(error).__name__
-    return text if isinstance(error, ToolError) else f"{type(error).__name__}: {text}"
+    text = _unicode(str(error)).strip()
+    if isinstance(error, ToolError):
+        return text or type(error).__name__
+    return f"{type(error).__name__}: {' '.join(text.split()) or type(error).__name__}"
 
 
 def _unicode(text: str) -> str:

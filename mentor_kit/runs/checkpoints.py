@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
-from mentor_kit.errors import DataError, UsageError
+from mentor_kit.errors import DataError, UsageError, did_you_mean
 from mentor_kit.policy import Policy
 from mentor_kit.record import Json
 from mentor_kit.runs.files import remove_folder, to_json, write_folder
@@ -143,14 +143,21 @@ class Checkpoints:
         Raises:
             UsageError: there is no such checkpoint.
         """
-        found = {"last": self.latest, "best": self.best}.get(which, lambda: self._named(which))()
-        if found is None:
-            names = ", ".join(["last", "best", *(checkpoint.path.name for checkpoint in self.all())])
-            raise UsageError(f"{self.folder} has no checkpoint {which!r}", hint=f"there are: {names}")
-        return found
-
-    def _named(self, name: str) -> Checkpoint | None:
-        return next((checkpoint for checkpoint in self.all() if checkpoint.path.name == name), None)
+        complete = self.all()
+        if not complete:
+            raise UsageError(
+                f"{self.folder.parent} has no checkpoint: it trains nothing, or ended before its first",
+                hint="name another run",
+            )
+        named = {checkpoint.path.name: checkpoint for checkpoint in complete} | {"last": complete[-1]}
+        if best := self.best():
+            named["best"] = best
+        if which not in named:
+            raise UsageError(
+                f"{self.folder.parent} has no checkpoint {which!r}{did_you_mean(which, named)}",
+                hint=f"there are: {', '.join(named)}",
+            )
+        return named[which]
 
     def _prune(self) -> None:
         found, best = self.all(), self.best()

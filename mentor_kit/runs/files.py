@@ -170,6 +170,8 @@ def _explained(error: OSError, path: Path, kept: str) -> MentorKitError:
         hint = "make room on that disk, or keep runs in a folder on another one"
     elif error.errno in (errno.EROFS, errno.EACCES, errno.EPERM):
         hint = "make that folder writable, or keep runs in another one"
+    elif error.errno in (errno.ENOTDIR, errno.EISDIR, errno.EEXIST, errno.ENOENT):
+        hint = "name a place that can be made: a file may be where a folder should be, or the other way round"
     else:
         hint = "check that disk, then resume the run"
     return MentorKitError(message, hint=hint)

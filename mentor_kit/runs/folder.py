@@ -27,6 +27,8 @@ from mentor_kit.runs.files import storage_errors, tidy, to_json, write_folder, w
 #: How the file with an evaluation's rows ends.
 OUTCOMES = ".outcomes.jsonl"
 
+Suits = Callable[["RunFolder"], bool]
+
 _NAME = re.compile(r"[\w][\w .+@=-]*")
 
 
@@ -87,21 +89,21 @@ class RunFolder:
         return sorted(found, key=lambda run: (run.id[:15], run.recipe.stat().st_mtime_ns, run.id))
 
     @staticmethod
-    def last(root: Path, name: str) -> RunFolder:
-        """The newest run of a recipe.
+    def last(root: Path, name: str, suits: Suits | None = None) -> RunFolder:
+        """The newest run of a recipe; of those that suit, if any does.
 
         Raises:
             DataError: there is none.
         """
         if found := RunFolder.all(root, name):
-            return found[-1]
+            return next((run for run in reversed(found) if suits is not None and suits(run)), found[-1])
         known = sorted({recipe.parent.parent.name for recipe in root.glob("*/*/recipe.yaml")})
         listed = f"; there are runs of: {', '.join(known)}" if known else ""
         raise DataError(f"there is no run of {name!r} in {root}{did_you_mean(name, known)}{listed}")
 
     @staticmethod
-    def find(run: str | Path, root: Path) -> RunFolder:
-        """The run that a user names: by its folder, as `name/id`, or by a name for its newest run.
+    def find(run: str | Path, root: Path, suits: Suits | None = None) -> RunFolder:
+        """The run that a user names: by its folder, as `name/id`, or by a name for its newest run that suits.
 
         Raises:
             DataError: there is none.
@@ -111,9 +113,9 @@ class RunFolder:
                 return RunFolder.open(path)
         path = Path(run)
         if path.is_dir() and any(path.glob("*/recipe.yaml")):
-            return RunFolder.last(path.absolute().parent, path.absolute().name)
+            return RunFolder.last(path.absolute().parent, path.absolute().name, suits)
         if len(path.parts) == 1:
-            return RunFolder.last(root, str(run))
+            return RunFolder.last(root, str(run), suits)
         return RunFolder.open(path)
 
     @property

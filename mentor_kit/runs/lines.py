@@ -7,6 +7,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Self
 
+from mentor_kit.errors import DataError
 from mentor_kit.runs.files import storage_errors
 
 _CHUNK = 1 << 16
@@ -73,10 +74,17 @@ def read_lines(path: Path) -> Iterator[bytes]:
     """The complete lines of a file, without newlines; nothing for a file that is not there.
 
     A last line without its newline is left out: it may still be being written.
+
+    Raises:
+        DataError: it is no file, or may not be read.
     """
     if not path.exists():
         return
-    with path.open("rb") as file:
+    try:
+        file = path.open("rb")
+    except OSError as error:
+        raise DataError(f"{path} cannot be read: {error.strerror}") from None
+    with file:
         for line in file:
             if line.endswith(b"\n"):
                 yield line[:-1]

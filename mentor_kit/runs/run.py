@@ -5,7 +5,7 @@ from __future__ import annotations
 import importlib
 import json
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -14,7 +14,7 @@ from mentor_kit.demonstration import Demonstration
 from mentor_kit.errors import DataError, MissingError
 from mentor_kit.record import Json
 from mentor_kit.reward import Scored
-from mentor_kit.runs.checkpoints import Checkpoints, Keep
+from mentor_kit.runs.checkpoints import STATE, Checkpoints, Keep
 from mentor_kit.runs.events import RUN_END, Event, read_events
 from mentor_kit.runs.folder import OUTCOMES, RunFolder
 from mentor_kit.runs.lock import is_locked
@@ -36,13 +36,18 @@ class Run:
         self.folder = folder if isinstance(folder, RunFolder) else RunFolder.open(folder)
 
     @staticmethod
-    def open(run: str | Path, root: Path = Path("runs")) -> Run:
+    def open(run: str | Path, root: Path = Path("runs"), suits: Callable[[Run], bool] | None = None) -> Run:
         """The run a user names: by its folder, as `name/id`, or by a name for its newest run.
+
+        Args:
+            run: what the user wrote.
+            root: the folder of all runs.
+            suits: which runs a name is meant for; where none of that name suits, it means the newest.
 
         Raises:
             DataError: there is none.
         """
-        return Run(RunFolder.find(run, root))
+        return Run(RunFolder.find(run, root, None if suits is None else lambda folder: suits(Run(folder))))
 
     @property
     def path(self) -> Path:
@@ -61,9 +66,26 @@ class Run:
 
         try:
             found = YAML(typ="safe", pure=True).load(self.folder.recipe.read_text(encoding="utf-8"))
-        except (OSError, YAMLError) as error:
+        except (OSError, ValueError, YAMLError) as error:
             raise DataError(f"{self.folder.recipe} cannot be read: {error}") from None
-        return dict(found or {})
+        if not isinstance(found, dict):
+            raise DataError(f"{self.folder.recipe} is no recipe: expected a mapping")
+        return found
+
+    @property
+    def trains(self) -> bool:
+        """Whether any of its stages does more than `collect` and `evaluate`; the commands of those names make runs too.
+
+        Raises:
+            DataError: the recipe cannot be read.
+        """
+        stages = self.recipe.get("train") or []
+        return any(stage.get("use") not in ("collect", "evaluate") for stage in stages)
+
+    @property
+    def has_checkpoint(self) -> bool:
+        """Whether it has a student to take from."""
+        return any(self.folder.checkpoints.glob(f"[!.]*/{STATE}"))
 
     @property
     def name(self) -> str:
@@ -72,8 +94,15 @@ class Run:
 
     @property
     def seed(self) -> int:
-        """The recipe's seed."""
-        return int(self.recipe.get("seed", 0))
+        """The recipe's seed.
+
+        Raises:
+            DataError: it is no whole number, or the recipe cannot be read.
+        """
+        found = self.recipe.get("seed", 0)
+        if not isinstance(found, int):
+            raise DataError(f"{self.folder.recipe}: the seed is no whole number: {found!r}")
+        return found
 
     @property
     def events(self) -> list[Event]:
@@ -119,9 +148,12 @@ class Run:
         found = []
         for path in sorted(self.folder.evaluation.glob("[!.]*.json"), key=lambda path: natural(path.stem)):
             try:
-                found.append({"name": path.stem} | json.loads(path.read_bytes()))
-            except (ValueError, TypeError) as error:
+                report = json.loads(path.read_bytes())
+            except (OSError, ValueError) as error:
                 raise DataError(f"{path} cannot be read: {error}") from None
+            if not isinstance(report, dict):
+                raise DataError(f"{path} is no evaluation report: expected an object")
+            found.append({"name": path.stem} | report)
         return found
 
     def rollouts(self, stage: str | None = None, step: int | None = None) -> Iterator[Scored]:

@@ -30,6 +30,8 @@ from mentor_kit.tool import ToolError
 LENGTH_BYTES = 8
 _PAGE = resource.getpagesize()
 _OUT_OF_MEMORY = "the tool ran out of memory"
+#: Characters of what is said about a failed call.
+_LONGEST_REASON = 2000
 
 
 class Program(Protocol):
@@ -100,13 +102,21 @@ def _reply(number: int, value: Any, *, limit: int) -> bytes:
 
 
 def _failure(number: int, reason: str, *, memory: bool = False) -> bytes:
-    return json.dumps({"id": number, "error": reason[:2000], "memory": memory}).encode()
+    return json.dumps({"id": number, "error": _shortened(reason), "memory": memory}).encode()
+
+
+def _shortened(reason: str) -> str:
+    """Cut in its middle: what a tool printed before it failed comes first, why it failed comes last."""
+    if len(reason) <= _LONGEST_REASON:
+        return reason
+    half = _LONGEST_REASON // 2
+    return f"{reason[:half]}\n… [cut: {len(reason)} characters]\n{reason[-half:]}"
 
 
 def _reason(error: BaseException) -> str:
+    if isinstance(error, ToolError) and str(error).strip():
+        return str(error)
     text = " ".join(str(error).split())
-    if isinstance(error, ToolError) and text:
-        return text
     return f"{type(error).__name__}: {text}" if text else type(error).__name__
 
 

@@ -338,6 +338,14 @@ def test_every_family_reads_the_published_form():
         assert (made.name, made.arguments, made.state) == ("divide", {"a": 1, "b": 2}, CallState.PARSED)
 
 
+@pytest.mark.parametrize("written", ["[True, None]", "[true, null]", "[True, null]"])
+def test_lists_and_mappings_of_lfm_may_be_written_as_json(written: str):
+    text = f'<|tool_call_start|>[f(x={written}, y={{"a": false}}, z=true, w=None)]<|tool_call_end|>'
+    (made,) = next(family for family in known_families() if family.name == "lfm-2").parser(False).parse(text).tool_calls
+    assert made.state is CallState.PARSED
+    assert made.arguments == {"x": [True, None], "y": {"a": False}, "z": True, "w": None}
+
+
 @pytest.mark.parametrize("family", known_families(), ids=lambda family: family.name)
 def test_every_cut_of_a_call_is_words_or_a_malformed_call(family: Family):
     text = WRITTEN[family.name]

@@ -13,7 +13,7 @@ from jsonschema import Draft202012Validator
 from mentor_kit import api
 from mentor_kit.cli import app as cli
 from mentor_kit.errors import BackendError, ExitCode, Interrupted, MentorKitError, MissingError
-from mentor_kit.runs import Event, Watchers
+from mentor_kit.runs import Event, RunFolder, Watchers
 
 KEY = "sk-very-secret-4711"
 Outcome = tuple[int, str, str]
@@ -94,6 +94,9 @@ USAGE = [
     ["run", "quickstart", "--set", "seed"],
     ["run", "gone.yaml"],
     ["run", "quickstart", "--resume", "--set", "seed=3"],
+    ["run", "quickstart", "--resume", "--dry-run"],
+    ["run", "quickstart", "--set", f"seed={1 << 63}"],
+    ["run", "quickstart", "--set", f"name={'a' * 201}"],
     ["collect", "quickstart", "--keep", "some"],
     ["collect", "quickstart", "--problems", "many"],
     ["plugins", "tool"],
@@ -224,6 +227,19 @@ def test_resume_takes_a_recipe_file_for_the_newest_run_of_its_name(
     assert named == ["mine", "runs/mine/1"]
 
 
+def test_resume_takes_a_runs_own_recipe_for_that_run(mentorkit: Call, monkeypatch: pytest.MonkeyPatch) -> None:
+    named: list[object] = []
+
+    def resume(run: object, **_: object) -> None:
+        named.append(run)
+        raise Interrupted("enough")
+
+    monkeypatch.setattr(api, "resume", resume)
+    first, _ = (RunFolder.create(Path("runs"), "mine", "extends: quickstart\nname: mine\n") for _ in range(2))
+    mentorkit("run", str(first.recipe), "--resume")
+    assert named == [str(first.path)]
+
+
 def test_progress_for_programs_is_json_lines(mentorkit: Call, monkeypatch: pytest.MonkeyPatch) -> None:
     def run(*_: object, watchers: Watchers, **__: object) -> None:
         for step in (1, 2):
@@ -256,6 +272,10 @@ def test_schema_is_printed_or_written(mentorkit: Call) -> None:
     Draft202012Validator.check_schema(json.loads(said))
     mentorkit("schema", "--output", "recipe.json")
     assert json.loads(Path("recipe.json").read_text()) == json.loads(said)
+    code, _, errors = mentorkit("schema", "--output", "recipe.json/inside")
+    assert code == ExitCode.FAILED
+    assert "cannot write recipe.json/inside" in errors
+    assert "a file may be where a folder should be" in errors
 
 
 def test_doctor_says_what_is_missing_and_how_to_get_it(mentorkit: Call, monkeypatch: pytest.MonkeyPatch) -> None:

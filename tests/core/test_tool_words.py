@@ -177,6 +177,13 @@ def test_a_broken_schema_is_the_tools_fault(broken: dict[str, Any]) -> None:
         tool.check({"a": "1"})
 
 
+def test_a_number_too_large_to_check_is_the_calls_fault() -> None:
+    cents = {"type": "number", "multipleOf": 0.01}
+    tool = Tool.declared("pay", "", {"type": "object", "properties": {"amount": cents}})
+    found = check_call(call("pay", amount=10**310), {"pay": tool})
+    assert (found.state, found.error) == (CallState.BAD_ARGUMENTS, "a number is too large")
+
+
 TOOLS = {"convert": Tool.from_function(convert)}
 
 

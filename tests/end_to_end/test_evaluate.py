@@ -45,6 +45,10 @@ def test_a_checkpoint_is_its_student(tmp_path: Path) -> None:
     )
     untrained = mentorkit(tmp_path, "evaluate", "quickstart", *asked)
     assert outcomes(tmp_path, last) == outcomes(tmp_path, folder)
+    # a name means the run that has checkpoints, not the evaluations since
+    named = mentorkit(tmp_path, "evaluate", "quickstart", "--run", "quickstart", *asked)
+    assert outcomes(tmp_path, named) == outcomes(tmp_path, last)
+    assert mentorkit(tmp_path, "run", "quickstart", "--resume")["run"] == trained["run"]
     # another checkpoint, and none, are other students: their words differ somewhere
     words = [
         (tmp_path / result["run"] / "evaluation" / "0-evaluate-000000-in-domain.jsonl").read_bytes()

@@ -95,7 +95,7 @@ def test_respond_tools_respond():
         (call("give", what="table"), CallState.EXECUTED, '{"größe": [1, null]}'),
         (call("give", what="nothing"), CallState.EXECUTED, "null"),
         (call("give", what="object"), CallState.EXECUTED, "\"<class 'set'>\""),
-        (call("fail", how="tool"), CallState.FAILED, "error: the shop is closed"),
+        (call("fail", how="tool"), CallState.FAILED, "error: the shop is\nclosed"),
         (call("fail", how="value"), CallState.FAILED, "error: ValueError: no such row"),
         (call("fail", how="silent"), CallState.FAILED, "error: ValueError: ValueError"),
         (call("fail", how="exit"), CallState.FAILED, "error: SystemExit: 3"),

@@ -6,13 +6,14 @@ import os
 import signal
 import subprocess
 import sys
+from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
 
 from mentor_kit.errors import DataError, MentorKitError, UsageError
-from mentor_kit.runs import RunFolder
+from mentor_kit.runs import Run, RunFolder
 from mentor_kit.runs.files import tidy, write_folder, write_text
 from mentor_kit.runs.lock import FolderLock, is_locked
 
@@ -30,6 +31,51 @@ def test_ids_sort_by_time_and_the_last_run_is_found(tmp_path: Path) -> None:
     assert RunFolder.find(f"quick/{early.id}", tmp_path) == early
     assert RunFolder.find(early.path, tmp_path / "elsewhere") == early
     assert RunFolder.find(tmp_path / "quick", tmp_path / "elsewhere") == late
+
+
+def test_a_name_means_the_newest_run_that_suits(tmp_path: Path) -> None:
+    runs = [RunFolder.create(tmp_path, "quick", "x", now=NOW.replace(hour=hour)) for hour in (1, 2, 3, 4)]
+    for name, root in (("quick", tmp_path), (tmp_path / "quick", tmp_path / "elsewhere")):
+        assert RunFolder.find(name, root, lambda run: run in runs[:3]) == runs[2]
+        assert RunFolder.find(name, root, lambda run: False) == runs[3]
+    # one that is named itself is meant, whether it suits or not
+    assert RunFolder.find(f"quick/{runs[0].id}", tmp_path, lambda run: run == runs[1]) == runs[0]
+
+
+@pytest.mark.parametrize(
+    ("stages", "trains"),
+    [
+        ("[]", False),
+        ("[{use: evaluate, with: {}}]", False),
+        ("[{use: collect}, {use: evaluate}]", False),
+        ("[{use: collect}, {use: grpo}]", True),
+        ("[{use: a-strangers-stage}]", True),
+    ],
+)
+def test_runs_that_collect_and_evaluate_train_nothing(tmp_path: Path, stages: str, trains: bool) -> None:
+    run = Run(RunFolder.create(tmp_path, "quick", f"name: quick\ntrain: {stages}\n"))
+    assert run.trains is trains
+    assert not run.has_checkpoint
+
+
+@pytest.mark.parametrize(
+    ("recipe", "ask", "message"),
+    [
+        (b"\xff", lambda run: run.recipe, "recipe.yaml cannot be read"),
+        (b"- a\n", lambda run: run.recipe, "recipe.yaml is no recipe"),
+        (b"seed: abc\n", lambda run: run.seed, "recipe.yaml: the seed is no whole number: 'abc'"),
+        (b"seed: 1\n", lambda run: run.events, "events.jsonl cannot be read"),
+        (b"seed: 1\n", lambda run: run.evaluations, "0-grpo-000001-in-domain.json is no evaluation report"),
+    ],
+)
+def test_a_damaged_run_is_named(tmp_path: Path, recipe: bytes, ask: Callable[[Run], object], message: str) -> None:
+    folder = RunFolder.create(tmp_path, "quick", "name: quick\n")
+    folder.recipe.write_bytes(recipe)
+    folder.events.mkdir()
+    folder.evaluation.mkdir()
+    (folder.evaluation / "0-grpo-000001-in-domain.json").write_text('"text"')
+    with pytest.raises(DataError, match=message):
+        ask(Run(folder))
 
 
 def test_runs_of_the_same_second_keep_their_order(tmp_path: Path) -> None:

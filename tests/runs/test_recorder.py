@@ -136,6 +136,16 @@ def test_the_last_and_the_best_are_kept(tmp_path: Path) -> None:
             checkpoints.find("newest")
 
 
+def test_only_checkpoints_that_are_there_are_named(tmp_path: Path) -> None:
+    checkpoints = Checkpoints(tmp_path / "checkpoints", Keep(metric="accuracy"))
+    with pytest.raises(UsageError, match="has no checkpoint: it trains nothing"):
+        checkpoints.find("last")
+    checkpoints.save("0-grpo", 1, Counter(), {"step": 1}, {}, {})
+    with pytest.raises(UsageError, match="no checkpoint 'best'") as caught:
+        checkpoints.find("best")
+    assert caught.value.hint == "there are: 0-grpo-step-000001, last"
+
+
 def test_the_newest_is_newest_whatever_the_stages_are_called(tmp_path: Path) -> None:
     checkpoints = Checkpoints(tmp_path, Keep(last=9))
     for stage in ("9-sft", "10-grpo", "2-x"):

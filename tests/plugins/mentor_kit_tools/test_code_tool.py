@@ -85,6 +85,26 @@ def test_errors_are_failed_calls_with_what_was_printed(source: Any) -> None:
     assert "NameError" in found[2][1]
 
 
+def test_the_reason_survives_long_output_which_keeps_its_form(source: Any) -> None:
+    ((_, long), (_, short)) = ran(
+        source, "for i in range(900):\n    print('line', i)\n1 / 0", "print('a  b\\n c')\n1 / 0"
+    )
+    assert short == "error: a  b\n c\nZeroDivisionError: division by zero"
+    assert long.startswith("error: line 0\nline 1\n")
+    assert "[cut: " in long
+    assert long.endswith("line 899\nZeroDivisionError: division by zero")
+
+
+def test_sets_are_in_the_same_order_in_every_process() -> None:
+    code = "set('abcdefghijklmnop')"
+    found = []
+    for _ in range(3):
+        source = built()
+        found.append(ran(source, code))
+        source.runner.close()
+    assert found[0] == found[1] == found[2]
+
+
 ATTACKS = [
     "open('/etc/passwd').read()",
     "from pathlib import Path\nPath('/etc/passwd').read_text()",
