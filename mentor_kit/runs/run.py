@@ -79,8 +79,8 @@ class Run:
         Raises:
             DataError: the recipe cannot be read.
         """
-        stages = self.recipe.get("train") or []
-        return any(stage.get("use") not in ("collect", "evaluate") for stage in stages)
+        slots = [slot if isinstance(slot, dict) else {"use": slot} for slot in self.recipe.get("train") or []]
+        return any(slot.get("use") not in ("collect", "evaluate") for slot in slots)
 
     @property
     def has_checkpoint(self) -> bool:

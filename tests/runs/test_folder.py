@@ -50,6 +50,7 @@ def test_a_name_means_the_newest_run_that_suits(tmp_path: Path) -> None:
         ("[{use: collect}, {use: evaluate}]", False),
         ("[{use: collect}, {use: grpo}]", True),
         ("[{use: a-strangers-stage}]", True),
+        ("[evaluate, grpo]", True),
     ],
 )
 def test_runs_that_collect_and_evaluate_train_nothing(tmp_path: Path, stages: str, trains: bool) -> None:
