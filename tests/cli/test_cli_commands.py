@@ -240,6 +240,14 @@ def test_resume_takes_a_runs_own_recipe_for_that_run(mentorkit: Call, monkeypatc
     assert named == [str(first.path)]
 
 
+def test_a_student_is_exported_into_no_file(mentorkit: Call) -> None:
+    target = write("mine")
+    code, _, errors = mentorkit("export", "quickstart", target)
+    assert code == ExitCode.USAGE
+    assert f"{target} is a file" in errors
+    assert Path(target).read_text() == "mine"
+
+
 def test_progress_for_programs_is_json_lines(mentorkit: Call, monkeypatch: pytest.MonkeyPatch) -> None:
     def run(*_: object, watchers: Watchers, **__: object) -> None:
         for step in (1, 2):
