@@ -44,7 +44,7 @@ class LeanDecoder:
     @staticmethod
     def fits(decoder: Any) -> bool:
         """Whether a decoder has the parts of Llama's kind, and no others."""
-        if decoder is None or _parts(decoder) != _DECODER:
+        if decoder is None or _parts(decoder) != _DECODER or _scales_by_place(decoder.config):
             return False
         return all(_layer_fits(layer) for layer in decoder.layers)
 
@@ -219,6 +219,11 @@ def _turned(states: Tensor, cos: Tensor, sin: Tensor, direction: int) -> Tensor:
     out[..., :half].addcmul_(states[..., half:], sin[..., :half], value=-direction)
     out[..., half:].addcmul_(states[..., :half], sin[..., half:], value=direction)
     return out
+
+
+def _scales_by_place(config: Any) -> bool:
+    """Whether queries far behind are made larger, as in Ministral 3; a trial of few tokens does not see it."""
+    return (getattr(config, "rope_parameters", None) or {}).get("llama_4_scaling_beta") is not None
 
 
 def _layer_fits(layer: Any) -> bool:

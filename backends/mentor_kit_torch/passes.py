@@ -37,13 +37,14 @@ class Passes:
             where, length = where.clamp(min=cache.base), max(length, cache.base + 1)
         cache.aim(where, length, chosen)
         keys = torch.arange(cache.base, length, device=where.device).unsqueeze(0)
-        mask = self.head.mask(causal_mask(where, keys), where, keys)
+        shown = causal_mask(where, keys)
         pairs = ids.numel() * length
         if not self.parts:
+            mask = self.head.mask(shown, where, keys)
             return self.head.hidden(ids, where, mask=mask, cache=cache, pairs=pairs)
         plan = RowAttention(self.beginning, cache.base, _common_start(where, cache.base))
         read = keys_read(len(ids), length, cache.base)
-        return self.head.hidden(ids, where, mask=mask, cache=cache, plan=plan, pairs=pairs, keys=read)
+        return self.head.hidden(ids, where, mask=shown, cache=cache, plan=plan, pairs=pairs, keys=read)
 
 
 def keys_read(rows: int, length: int, base: int) -> int:

@@ -139,21 +139,23 @@ def how_to_share(head: Head, keeps: bool, *, recompute: bool = False) -> Sharing
     """
     if not keeps:
         return "none"
-    if not head.masks.full:
-        return "prompts"
     (batch,) = micro_batches(_small_groups(head.vocabulary), 1 << 20)
     expected = completion_log_probs(head, batch, "none")
-    try:
-        found = completion_log_probs(head, batch, "tree")
-    except (RuntimeError, TypeError, ValueError, AttributeError, IndexError, KeyError):
-        return "prompts"
-    if not agree(head, found, expected):
-        return "prompts"
+    if not head.masks.full or not _gives(head, batch, "tree", expected):
+        return "prompts" if _gives(head, batch, "prompts", expected) else "none"
     if LeanDecoder.fits(head.decoder):
         head.lean = LeanDecoder(head.decoder, recompute=recompute)
-        if not agree(head, completion_log_probs(head, batch, "tree"), expected):
+        if not _gives(head, batch, "tree", expected):
             head.lean = None
     return "tree"
+
+
+def _gives(head: Head, batch: MicroBatch, sharing: Sharing, expected: Tensor) -> bool:
+    """Whether a model can be run so, with this result."""
+    try:
+        return agree(head, completion_log_probs(head, batch, sharing), expected)
+    except (RuntimeError, TypeError, ValueError, AttributeError, IndexError, KeyError):
+        return False
 
 
 def _small_groups(vocabulary: int) -> list[TokenGroup]:

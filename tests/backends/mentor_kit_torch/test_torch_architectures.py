@@ -18,6 +18,11 @@ from mentor_kit.testing.material import drive, flat, group_of, log_softmax, ragg
 WINDOW = 6  # shorter than the sequences below
 LAYERS = ["sliding_attention", "full_attention"]
 HEAD = {"head_dim": 8}
+#: Queries behind the eighth place are scaled by their places.
+FAR = {
+    **{"rope_type": "yarn", "rope_theta": 10000.0, "factor": 6.0, "original_max_position_embeddings": 8},
+    **{"beta_fast": 32.0, "beta_slow": 1.0, "mscale": 1.0, "mscale_all_dim": 1.0, "llama_4_scaling_beta": 0.5},
+}
 
 FAMILIES: dict[str, tuple[str, dict[str, Any]]] = {
     "qwen2": ("Qwen2Config", {}),
@@ -34,7 +39,13 @@ FAMILIES: dict[str, tuple[str, dict[str, Any]]] = {
     "cohere": ("CohereConfig", {"logit_scale": 0.5}),
     "phi3": ("Phi3Config", {}),
     "smollm3": ("SmolLM3Config", {"no_rope_layers": [1, 0]}),
+    "olmo": ("OlmoConfig", {}),
     "olmo2": ("Olmo2Config", {}),
+    "ministral3": ("Ministral3Config", HEAD | {"sliding_window": None, "rope_parameters": FAR}),
+    "mpt": (
+        "MptConfig",
+        {"d_model": 32, "n_heads": 4, "n_layers": 2, "max_seq_len": 96, "vocab_size": 100, "initializer_range": 0.2},
+    ),
     "qwen3-moe": (
         "Qwen3MoeConfig",
         HEAD | {"num_experts": 4, "num_experts_per_tok": 2, "moe_intermediate_size": 16},
@@ -45,13 +56,15 @@ FAMILIES: dict[str, tuple[str, dict[str, Any]]] = {
 }
 #: Models whose state is no keys and values.
 WHOLE = {"lfm2", "mamba"}
+#: Models that look at keys by their places in the cache, which the padding of prompts shifts.
+BY_PLACE = {"mpt"}
 #: Models of which some layers see the latest tokens alone.
 WINDOWS = {"mistral-window", "gemma2", "gemma3"}
 
 
 def make(name: str, folder: Path) -> Path:
     kind, changes = FAMILIES[name]
-    shape = {} if name == "gpt2" else SHAPE
+    shape = {} if name in ("gpt2", "mpt") else SHAPE
     return write_student(folder, getattr(transformers, kind)(**(shape | changes)))
 
 
@@ -61,7 +74,7 @@ def test_family(name: str, tmp_path: Path) -> None:
     # experts are not run in float64
     policy, twin = load(folder), Float64Twin(folder, torch.float32 if "moe" in name else torch.float64)
     assert policy._keeps == (name not in WHOLE)
-    assert policy._sharing == ("none" if name in WHOLE else "prompts" if name in WINDOWS else "tree")
+    assert policy._sharing == ("none" if name in WHOLE | BY_PLACE else "prompts" if name in WINDOWS else "tree")
     prompts = [list(range(1, 13)), [1, 2, 9]]
     requests = [
         request(f"{p}.{g}", prompts[p], temperature=0.8, max_new_tokens=6 + g) for p in range(2) for g in range(3)
@@ -78,6 +91,17 @@ def test_family(name: str, tmp_path: Path) -> None:
     sampled = np.concatenate([c.log_probs for group in groups for c in group.completions])
     np.testing.assert_allclose(flat(policy.log_probs(groups)), sampled, atol=1e-4)
     assert shared_gradient(policy, groups) == pytest.approx(apart_gradient(policy, groups), rel=1e-4, abs=1e-5)
+
+
+@pytest.mark.parametrize("name", ["qwen2", "qwen3", "mistral-window"])
+def test_eager_attention_gives_the_same(name: str, tmp_path: Path) -> None:
+    folder = make(name, tmp_path)
+    policy, twin = load(folder, attention="eager"), Float64Twin(folder)
+    requests = [request(str(n), list(range(1, 5 + 3 * n)), temperature=0.8, max_new_tokens=6) for n in range(3)]
+    done = drive(policy.engine(), requests)
+    for item in requests:
+        expected = exact(twin, item.context, done[item.id].ids, 0.8)
+        np.testing.assert_allclose(done[item.id].log_probs, expected, atol=1e-4)
 
 
 def exact(twin: Float64Twin, context: Any, ids: Any, temperature: float) -> np.ndarray:
