@@ -43,7 +43,7 @@ class Head:
         takes = inspect.signature(inner.forward).parameters
         # transformers is about to rename the argument
         self._cache_name = "cache" if "cache" in takes else "past_key_values"
-        self._last_position = int(getattr(config, "max_position_embeddings", None) or 1 << 30) - 1
+        self._last_position = longest_context(config) - 1
         self._takes_positions = "position_ids" in takes
         self.meter = Meter(model, config, self.vocabulary)
         self.split = self.decoder is not None and self.projection is not None and self._agrees()
@@ -158,3 +158,18 @@ class Head:
         hidden = self.decoder(input_ids=ids, use_cache=False).last_hidden_state
         found = self._project(hidden).float()
         return found.shape == whole.shape and torch.allclose(found, whole, atol=1e-3, rtol=1e-3)
+
+
+def longest_context(config: Any) -> int:
+    """Tokens that a model of this configuration takes; 2^20 where it does not say.
+
+    With LongRoPE (Phi-3, Phi-4-mini) it is as many as the model was first trained on: transformers takes other
+    frequencies for a whole pass once any of its sequences is longer, so that what a sequence gets would depend on
+    those beside it.
+    """
+    own = int(getattr(config, "max_position_embeddings", None) or 1 << 20)
+    rope = getattr(config, "rope_parameters", None) or {}
+    if rope.get("rope_type") != "longrope":
+        return own
+    short = rope.get("original_max_position_embeddings") or getattr(config, "original_max_position_embeddings", None)
+    return min(own, int(short or own))

@@ -104,6 +104,26 @@ def test_eager_attention_gives_the_same(name: str, tmp_path: Path) -> None:
         np.testing.assert_allclose(done[item.id].log_probs, expected, atol=1e-4)
 
 
+def test_longrope_is_short_whatever_is_beside(tmp_path: Path) -> None:
+    rope = {"rope_type": "longrope", "rope_theta": 10000.0, "short_factor": [1.0] * 4, "factor": 3.0}
+    rope |= {"long_factor": [1.0, 2.0, 4.0, 8.0], "original_max_position_embeddings": 32}
+    config = transformers.Phi3Config(**SHAPE, original_max_position_embeddings=32, rope_parameters=rope)
+    folder = write_student(tmp_path, config)
+    policy, twin = load(folder), Float64Twin(folder)
+    assert policy.info.context == 32  # the model was first trained on so many
+    # a second turn: one has much to take in, and the other, which is longer, little
+    first = [request("x", list(range(24)), max_new_tokens=1), request("y", [1], max_new_tokens=1)]
+    done = drive(policy.engine(), first)
+    more = [
+        request(f"{r.id}+", [*r.context, *done[r.id].ids, *range(2, 2 + new)], session=r.session, max_new_tokens=2)
+        for r, new in zip(first, (1, 15), strict=True)
+    ]
+    done |= drive(policy.engine(), more)
+    for item in [*first, *more]:
+        expected = exact(twin, item.context, done[item.id].ids, 1.0)
+        np.testing.assert_allclose(done[item.id].log_probs, expected, atol=1e-4)
+
+
 def exact(twin: Float64Twin, context: Any, ids: Any, temperature: float) -> np.ndarray:
     rows = log_softmax(twin([*context, *ids])[len(context) - 1 : -1], temperature)
     return rows[np.arange(len(ids)), list(ids)]
