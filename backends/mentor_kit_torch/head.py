@@ -43,7 +43,7 @@ class Head:
         takes = inspect.signature(inner.forward).parameters
         # transformers is about to rename the argument
         self._cache_name = "cache" if "cache" in takes else "past_key_values"
-        self._last_position = longest_context(config) - 1
+        self.longest_context = _longest_context(config)
         self._takes_positions = "position_ids" in takes
         self.meter = Meter(model, config, self.vocabulary)
         self.split = self.decoder is not None and self.projection is not None and self._agrees()
@@ -99,7 +99,7 @@ class Head:
         if plan is None:
             return self._run(ids, positions, mask, cache)
         if self.lean is not None:
-            return self.lean(ids, positions.clamp(max=self._last_position), plan, mask, cache)
+            return self.lean(ids, positions.clamp(max=self.longest_context - 1), plan, mask, cache)
         with attending(self.config, plan):
             return self._run(ids, positions, mask, cache)
 
@@ -110,7 +110,7 @@ class Head:
     def _run(self, ids: Tensor, positions: Tensor, mask: Any, cache: Any) -> Tensor:
         inputs: dict[str, Any] = {"input_ids": ids, "attention_mask": mask, "use_cache": cache is not None}
         if self._takes_positions:
-            inputs["position_ids"] = positions.clamp(max=self._last_position)
+            inputs["position_ids"] = positions.clamp(max=self.longest_context - 1)
         if cache is not None:
             inputs[self._cache_name] = cache
         if self.split:
@@ -160,7 +160,7 @@ class Head:
         return found.shape == whole.shape and torch.allclose(found, whole, atol=1e-3, rtol=1e-3)
 
 
-def longest_context(config: Any) -> int:
+def _longest_context(config: Any) -> int:
     """Tokens that a model of this configuration takes; 2^20 where it does not say.
 
     With LongRoPE (Phi-3, Phi-4-mini) it is as many as the model was first trained on: transformers takes other

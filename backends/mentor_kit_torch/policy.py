@@ -34,7 +34,7 @@ from mentor_kit_torch import checkpoint, meter
 from mentor_kit_torch.cache import keeps_rows
 from mentor_kit_torch.compiled import compile_decoding
 from mentor_kit_torch.engine import TorchEngine
-from mentor_kit_torch.head import Head, longest_context
+from mentor_kit_torch.head import Head
 from mentor_kit_torch.memory import position_bytes
 from mentor_kit_torch.optimizer import Optimizer
 from mentor_kit_torch.options import TorchOptions
@@ -64,8 +64,7 @@ class TorchPolicy:
         self.optimizer: Optimizer | None = None
         self.reference: dict[str, Tensor] | None = None
         """Trained parameters as they were; None while there is no reference, or where it is the bare model."""
-        own = longest_context(self.head.config)
-        self._context = min(own, options.max_context or own)
+        self._context = min(self.head.longest_context, options.max_context or self.head.longest_context)
         with exact(self.head):
             self._keeps = keeps_rows(self.head)
             self._sharing = how_to_share(self.head, self._keeps, recompute=options.gradient_checkpointing)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
@@ -120,7 +120,7 @@ class Checkpoints:
 
     def all(self) -> list[Checkpoint]:
         """All complete checkpoints, oldest first."""
-        found = [Checkpoint.read(path.parent) for path in self.folder.glob(f"[!.]*/{STATE}")]
+        found = [Checkpoint.read(path) for path in complete(self.folder)]
         return sorted(found, key=lambda checkpoint: checkpoint.number)
 
     def latest(self) -> Checkpoint | None:
@@ -130,8 +130,11 @@ class Checkpoints:
 
     def best(self) -> Checkpoint | None:
         """The best checkpoint by the metric, the earliest of equals; None while none has the metric."""
+        return self._best_of(self.all())
+
+    def _best_of(self, checkpoints: Sequence[Checkpoint]) -> Checkpoint | None:
         sign = 1 if self.keep.mode == "max" else -1
-        found = [(checkpoint.metrics.get(self.keep.metric), checkpoint) for checkpoint in self.all()]
+        found = [(checkpoint.metrics.get(self.keep.metric), checkpoint) for checkpoint in checkpoints]
         rated = [
             (sign * value, checkpoint) for value, checkpoint in found if value is not None and math.isfinite(value)
         ]
@@ -143,14 +146,14 @@ class Checkpoints:
         Raises:
             UsageError: there is no such checkpoint.
         """
-        complete = self.all()
-        if not complete:
+        found = self.all()
+        if not found:
             raise UsageError(
                 f"{self.folder.parent} has no checkpoint: it trains nothing, or ended before its first",
                 hint="name another run",
             )
-        named = {checkpoint.path.name: checkpoint for checkpoint in complete} | {"last": complete[-1]}
-        if best := self.best():
+        named = {checkpoint.path.name: checkpoint for checkpoint in found} | {"last": found[-1]}
+        if best := self._best_of(found):
             named["best"] = best
         if which not in named:
             raise UsageError(
@@ -160,7 +163,13 @@ class Checkpoints:
         return named[which]
 
     def _prune(self) -> None:
-        found, best = self.all(), self.best()
+        found = self.all()
+        best = self._best_of(found)
         for checkpoint in found[: -self.keep.last]:
             if best is None or checkpoint.number != best.number:
                 remove_folder(checkpoint.path)
+
+
+def complete(folder: Path) -> list[Path]:
+    """The complete checkpoints in a folder of them, in no order."""
+    return [state.parent for state in folder.glob(f"[!.]*/{STATE}")]

@@ -27,6 +27,7 @@ from mentor_kit.runs.files import storage_errors, tidy, to_json, write_folder, w
 #: How the file with an evaluation's rows ends.
 OUTCOMES = ".outcomes.jsonl"
 
+#: Whether a run is of the kind that a name is meant for.
 Suits = Callable[["RunFolder"], bool]
 
 _NAME = re.compile(r"[\w][\w .+@=-]*")

@@ -14,7 +14,7 @@ from mentor_kit.demonstration import Demonstration
 from mentor_kit.errors import DataError, MissingError
 from mentor_kit.record import Json
 from mentor_kit.reward import Scored
-from mentor_kit.runs.checkpoints import STATE, Checkpoints, Keep
+from mentor_kit.runs.checkpoints import Checkpoints, Keep, complete
 from mentor_kit.runs.events import RUN_END, Event, read_events
 from mentor_kit.runs.folder import OUTCOMES, RunFolder
 from mentor_kit.runs.lock import is_locked
@@ -85,7 +85,7 @@ class Run:
     @property
     def has_checkpoint(self) -> bool:
         """Whether it has a student to take from."""
-        return any(self.folder.checkpoints.glob(f"[!.]*/{STATE}"))
+        return bool(complete(self.folder.checkpoints))
 
     @property
     def name(self) -> str:

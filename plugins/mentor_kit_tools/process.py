@@ -270,10 +270,14 @@ def _read(pipe: int) -> bytes | None:
 
 def _environment(more: Mapping[str, str]) -> dict[str, str]:
     kept = ("PATH", "HOME", "LANG", "LC_ALL", "TMPDIR", "TZ", "VIRTUAL_ENV", "PYTHONPATH", "PYTHONHOME")
-    # one thread: linear algebra in a tool would else reserve memory for every core
-    own = {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", "PYTHONIOENCODING": "utf-8:replace"}
-    # a set is then written in the same order in every process
-    own["PYTHONHASHSEED"] = "0"
+    own = {
+        # linear algebra in a tool would else reserve memory for every core
+        "OMP_NUM_THREADS": "1",
+        "OPENBLAS_NUM_THREADS": "1",
+        "PYTHONIOENCODING": "utf-8:replace",
+        # a set is then written in the same order in every process
+        "PYTHONHASHSEED": "0",
+    }
     return {name: os.environ[name] for name in kept if name in os.environ} | own | dict(more)
 
 
