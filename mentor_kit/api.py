@@ -20,7 +20,7 @@ from mentor_kit.audit import audit as audit_reward
 from mentor_kit.bench import Bench
 from mentor_kit.bench import bench as measure
 from mentor_kit.demonstration import Demonstrations
-from mentor_kit.errors import ExitCode, UsageError
+from mentor_kit.errors import ExitCode, Interrupted, UsageError
 from mentor_kit.evaluating import (
     OWN_TEACHER,
     evaluation_stage,
@@ -263,8 +263,14 @@ def record_options(recipe: Recipe) -> RecordOptions:
 
 def _carry_on(loaded: LoadedRecipe, folder: RunFolder, registry: Registry, watchers: Watchers | None) -> Run:
     """Assemble, go on from the last checkpoint if there is one, and run the stages that are left."""
-    with closing(assemble_parts(loaded, registry)) as parts:
-        _run_stages(loaded, folder, registry, watchers, parts)
+    try:
+        with closing(assemble_parts(loaded, registry)) as parts:
+            _run_stages(loaded, folder, registry, watchers, parts)
+    except KeyboardInterrupt:
+        raise Interrupted(
+            f"stopped at once; everything up to the last checkpoint is in {folder.path}",
+            hint=f"to go on: mentorkit run --resume {folder.path}",
+        ) from None
     return Run(folder)
 
 
@@ -275,7 +281,7 @@ def _run_stages(
     stages = build_stages(recipe, registry, parts.context)
     trackers = [registry.build("trackers", slot, parts.context) for slot in recipe.trackers]
     watching = replace(watchers or Watchers(), plugins=registry.plugins, trackers=trackers)
-    with StopSignal() as stop, RunRecorder(folder, record_options(recipe), watching, stop) as recorder:
+    with StopSignal(watching.stopping) as stop, RunRecorder(folder, record_options(recipe), watching, stop) as recorder:
         alone = recipe.evaluate.actor is not None and only_evaluates(recipe)
         experiment = assemble_without_student(loaded, registry, parts) if alone else assemble(loaded, registry, parts)
         recorder.start(experiment.policy, recipe_as_data(loaded), [key for key, _ in stages])

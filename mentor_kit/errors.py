@@ -18,6 +18,7 @@ from __future__ import annotations
 import difflib
 from collections.abc import Iterable
 from enum import IntEnum
+from typing import Any
 
 
 class ExitCode(IntEnum):
@@ -47,6 +48,10 @@ class MentorKitError(Exception):
 
     def __str__(self) -> str:
         return self.message if self.hint is None else f"{self.message}\n{self.hint}"
+
+    def as_data(self) -> dict[str, Any]:
+        """The error for programs: its class's name, its message and its hint, as strings."""
+        return {"error": type(self).__name__, "message": self.message, "hint": self.hint}
 
 
 class UsageError(MentorKitError):

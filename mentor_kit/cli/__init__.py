@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import signal
+from contextlib import suppress
+
 from mentor_kit.garbage import garbage_seldom
 
 
@@ -10,4 +13,8 @@ def main() -> None:
     with garbage_seldom():
         from mentor_kit.cli.app import run_app
 
-        raise SystemExit(run_app())
+        code = run_app()
+        with suppress(ValueError):  # outside the main thread
+            # a Ctrl-C from now on finds nothing to stop, and must not spoil what is done
+            signal.signal(signal.SIGINT, signal.SIG_IGN)
+        raise SystemExit(code)

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+import json
 import os
 import sys
-from collections.abc import Sequence
-from typing import Annotated
+from collections.abc import Mapping, Sequence
+from typing import Annotated, Any
 
 import typer
 
 from mentor_kit.cli import environment, recipes, results
-from mentor_kit.errors import ExitCode, MentorKitError
+from mentor_kit.errors import ExitCode, Interrupted, MentorKitError, UsageError
 from mentor_kit.secret import hide
 
 #: Set to anything, it shows the traceback of an unexpected error.
@@ -22,6 +23,7 @@ app = typer.Typer(
     no_args_is_help=True,
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
+    context_settings={"max_content_width": 120},
 )
 
 
@@ -40,17 +42,15 @@ environment.add_to(app)
 
 
 def run_app(arguments: Sequence[str] | None = None) -> int:
-    """Run a command; its exit code. Nothing but a bug leaves a traceback, and that only on request."""
+    """Run a command; its exit code. Nothing but a bug leaves a traceback, and that only on request.
+
+    With `--json` among the arguments, an error is a last line on standard output, too: a JSON object whose `kind` is
+    `error`, with the error's class, message, hint and exit code.
+    """
     _add_plugin_commands()
     try:
         code = app(args=arguments, standalone_mode=False)
         return code if isinstance(code, int) else ExitCode.DONE
-    except MentorKitError as error:
-        _complain(error.message, error.hint)
-        return error.exit_code
-    except (typer.Abort, KeyboardInterrupt):
-        _complain("stopped", None)
-        return ExitCode.INTERRUPTED
     except BrokenPipeError:
         return _reader_left()
     except SystemExit as stop:
@@ -58,8 +58,12 @@ def run_app(arguments: Sequence[str] | None = None) -> int:
         if isinstance(stop.__context__, BrokenPipeError):
             return _reader_left()
         raise
-    except Exception as error:  # noqa: BLE001 (the last resort: a person gets a sentence, not a traceback)
-        return _other(error)
+    except (Exception, KeyboardInterrupt) as error:  # noqa: BLE001 (a person gets a sentence, not a traceback)
+        failed = _as_error(error)
+        _complain(failed.message, failed.hint)
+        if "--json" in (sys.argv[1:] if arguments is None else arguments):
+            _complain_to_programs(failed.as_data(), failed.exit_code)
+        return failed.exit_code
 
 
 def _reader_left() -> int:
@@ -68,19 +72,26 @@ def _reader_left() -> int:
     return ExitCode.DONE
 
 
-def _other(error: Exception) -> int:
-    """A mistake on the command line, or a bug."""
-    show = getattr(error, "show", None)
-    if show is not None:
-        show()
-        return int(getattr(error, "exit_code", ExitCode.USAGE))
+def _as_error(error: BaseException) -> MentorKitError:
+    """Whatever ended a command, as one of our errors: a mistake on the command line, Ctrl-C, or a bug.
+
+    Raises:
+        Exception: the bug itself, where `DEBUG` asks for it.
+    """
+    if isinstance(error, MentorKitError):
+        return error
+    if isinstance(error, typer.Abort | KeyboardInterrupt):
+        return Interrupted("stopped")
+    if (describe := getattr(error, "format_message", None)) is not None:
+        context = getattr(error, "ctx", None)
+        command = context.command_path if context is not None else "mentorkit"
+        return UsageError(describe().rstrip("."), hint=f"`{command} --help` lists what it takes")
     if os.environ.get(DEBUG):
         raise error
-    _complain(
+    return MentorKitError(
         f"an error in mentor-kit itself: {type(error).__name__}: {error}",
-        f"{DEBUG}=1 shows where; please report it",
+        hint=f"{DEBUG}=1 shows where; please report it",
     )
-    return ExitCode.FAILED
 
 
 def _add_plugin_commands() -> None:
@@ -100,3 +111,9 @@ def _complain(message: str, hint: str | None) -> None:
         typer.echo(f"error: {line}", err=True)
     if hint:
         typer.echo(f"  {hide(hint)}", err=True)
+
+
+def _complain_to_programs(error: Mapping[str, Any], code: int) -> None:
+    """An error as a line of JSON on standard output. Secrets of the recipe stay hidden."""
+    hidden = {key: hide(value) if isinstance(value, str) else value for key, value in error.items()}
+    typer.echo(json.dumps({"kind": "error", **hidden, "code": int(code)}))

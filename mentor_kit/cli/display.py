@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import sys
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Any
 
 import typer
@@ -20,13 +21,23 @@ if TYPE_CHECKING:
 def display(*, as_json: bool, plain: bool) -> Iterator[Watchers]:
     """Watchers that show a run on standard output, in the form that suits it."""
     if as_json:
-        yield Watchers(on_event=lambda event: typer.echo(event.to_json()))
+        yield Watchers(on_event=lambda event: typer.echo(event.to_json()), on_stop=say_stopping)
     elif plain or not sys.stdout.isatty():
         plain_display = PlainDisplay()
-        yield Watchers(on_event=plain_display.event, on_progress=plain_display.progress)
+        yield Watchers(on_event=plain_display.event, on_progress=plain_display.progress, on_stop=say_stopping)
     else:
         with LiveDisplay() as live:
-            yield Watchers(on_event=live.event, on_progress=live.progress)
+            yield Watchers(on_event=live.event, on_progress=live.progress, on_stop=live.stopping)
+
+
+#: What the first Ctrl-C is answered with.
+STOPPING = "stopping after this step; Ctrl-C again stops at once"
+
+
+def say_stopping() -> None:
+    """Answer Ctrl-C on standard error, past its buffer, which the signal may have come in the midst of."""
+    with suppress(OSError):
+        os.write(2, f"{STOPPING}\n".encode())
 
 
 def show(sheets: Sequence[Sheet], *, plain: bool) -> None:
@@ -118,6 +129,13 @@ class LiveDisplay:
         # steps move the bar, by `progress`
         if event.kind != "step" and (line := self._plain.line(event)):
             self._console.print(line, highlight=False, markup=False)
+
+    def stopping(self) -> None:
+        """Answer Ctrl-C, above the bar where the console is free."""
+        try:
+            self._console.print(STOPPING, highlight=False)
+        except RuntimeError:  # the signal came in the midst of a write
+            say_stopping()
 
     def progress(self, stage: str, done: int, total: int, values: Mapping[str, float]) -> None:
         """Move the stage's bar."""

@@ -21,7 +21,8 @@ def _known_recipes(incomplete: str) -> list[str]:
 
 
 RecipeArgument = Annotated[
-    str, typer.Argument(help="A recipe file, or a shipped recipe's name.", autocompletion=_known_recipes)
+    str,
+    typer.Argument(help="A recipe file, a shipped recipe's name, or - for a pipe.", autocompletion=_known_recipes),
 ]
 Settings = Annotated[list[str] | None, typer.Option("--set", help="A setting, such as train.0.steps=9.")]
 Runs = Annotated[Path, typer.Option("--output", "--runs", help="The folder of all runs.")]
@@ -78,15 +79,9 @@ def check(
     from mentor_kit import api
     from mentor_kit.hooks.registry import default_registry
     from mentor_kit.recipe.checking import expand_reward
-    from mentor_kit.recipe.faults import RecipeFaults
     from mentor_kit.recipe.loading import as_data, dump_recipe, recipe_as_data
 
-    try:
-        loaded = api.check(recipe, overrides=settings or [])
-    except RecipeFaults as error:
-        if as_json:
-            typer.echo(json.dumps({"faults": error.as_data()}))
-        raise
+    loaded = api.check(recipe, overrides=settings or [])
     reward = expand_reward(loaded, default_registry()) if expand else None
     if as_json:
         typer.echo(json.dumps(recipe_as_data(loaded) | ({"reward": as_data(reward)} if reward else {})))

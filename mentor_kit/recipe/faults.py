@@ -63,9 +63,10 @@ class RecipeFaults(RecipeError):
         self.faults = sorted(set(faults))
         super().__init__("\n".join(hide(str(fault)) for fault in self.faults))
 
-    def as_data(self) -> list[dict[str, Json]]:
-        """The faults for programs: file (or setting), line and column (0 if there is none), and text."""
-        return [{**vars(fault.place), "text": hide(fault.text)} for fault in self.faults]
+    def as_data(self) -> dict[str, Json]:
+        """The error for programs; `faults` has file (or setting), line and column (0 if there is none), and text."""
+        faults = [{**vars(fault.place), "text": hide(fault.text)} for fault in self.faults]
+        return {**super().as_data(), "error": "RecipeError", "faults": faults}
 
 
 def _of_best_members(faults: list[tuple[Path_, str]]) -> list[tuple[Path_, str]]:

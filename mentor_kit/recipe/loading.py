@@ -14,7 +14,7 @@ from mentor_kit.recipe.environment import resolve_secrets
 from mentor_kit.recipe.faults import RecipeFaults, faults_at
 from mentor_kit.recipe.model import Recipe
 from mentor_kit.recipe.settings import override
-from mentor_kit.recipe.source import Source, closest, merge, read_source
+from mentor_kit.recipe.source import STDIN, Source, closest, merge, read_source
 from mentor_kit.recipe.writing import to_yaml
 from mentor_kit.record import Json
 from mentor_kit.secret import Secret
@@ -59,7 +59,7 @@ def read_recipe(recipe: str | Path, overrides: Sequence[str] = ()) -> tuple[Sour
     for setting in overrides:
         override(source, setting)
     resolve_secrets(source)
-    return source, file.resolve().parent
+    return source, _folder_of(file)
 
 
 def validated(source: Source, folder: Path) -> LoadedRecipe:
@@ -78,13 +78,13 @@ def validated(source: Source, folder: Path) -> LoadedRecipe:
 
 
 def find_recipe(recipe: str | Path) -> Path:
-    """The file of a recipe that a user names.
+    """The file of a recipe that a user names; a pipe, or `-` for standard input, is one too.
 
     Raises:
         RecipeError: there is none.
     """
     path = Path(recipe).expanduser()
-    if path.is_file():
+    if path == STDIN or (path.exists() and not path.is_dir()):
         return path
     # a name wins over a folder of that name, such as one that a run was written to
     if path.is_dir() and str(recipe) not in recipe_names():
@@ -118,6 +118,11 @@ def _offered(name: str, known: list[str]) -> list[str]:
     inside = [other for other in known if folder and other.rpartition("/")[0] == folder]
     parts = (other.partition("/") for other in known)
     return inside or list(dict.fromkeys(f"{first}/…" if rest else first for first, _, rest in parts))
+
+
+def _folder_of(file: Path) -> Path:
+    """The folder that a recipe's paths start from: a pipe is read where the command is called."""
+    return file.resolve().parent if file.is_file() else Path.cwd()
 
 
 def _shipped() -> dict[str, Path]:
@@ -169,7 +174,7 @@ def _extended(file: Path, chain: tuple[Path, ...]) -> Source:
         return source
     if not isinstance(base, str):
         raise RecipeError(source.fault(("extends",), f"expected a file or a recipe's name, not {base!r}"))
-    beside = file.parent / base
+    beside = (file.parent if file.is_file() else Path.cwd()) / base
     try:
         below = beside if beside.is_file() else find_recipe(base)
     except RecipeError as error:

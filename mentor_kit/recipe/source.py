@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -47,8 +48,12 @@ class Source:
         return f"{place}: {'.'.join(map(str, path))}: {message}" if path else f"{place}: {message}"
 
 
+#: The path that stands for standard input.
+STDIN = Path("-")
+
+
 def read_source(file: Path) -> Source:
-    """The data of one YAML 1.2 file.
+    """The data of one YAML 1.2 file, of a pipe, or of standard input.
 
     Raises:
         RecipeError: the file cannot be read, is not YAML, has a key twice, or is not a mapping.
@@ -58,7 +63,7 @@ def read_source(file: Path) -> Source:
 
     shown = _shown(file)
     try:
-        text = file.read_text(encoding="utf-8")
+        text = sys.stdin.read() if file == STDIN else file.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
         reason = getattr(error, "strerror", None) or str(error)
         raise RecipeError(f"{shown}: cannot be read: {reason}") from None
@@ -175,6 +180,8 @@ def _forget(tables: Source, paths: Iterable[Path_]) -> None:
 
 
 def _shown(file: Path) -> str:
+    if file == STDIN:
+        return "<stdin>"
     try:
         return str(file.resolve().relative_to(Path.cwd()))
     except ValueError:

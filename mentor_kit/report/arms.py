@@ -55,7 +55,7 @@ def collect_arms(runs: Sequence[RunLike], root: Path) -> tuple[list[Arm], list[s
 
     Raises:
         UsageError: no run was named, or none has an evaluation.
-        DataError: something named is not a run.
+        UsageError: something named is not a run.
     """
     notes: list[str] = []
     by_arm: dict[str, dict[int, Played]] = {}

@@ -184,7 +184,8 @@ def compare(runs: Sequence[RunLike], output: Path | None = None, *, root: Path =
 
     Raises:
         UsageError: there is nothing to compare.
-        DataError: something named is not a run, or cannot be read.
+        UsageError: something named is not a run.
+        DataError: a run cannot be read.
         MissingError: figures were asked for, and matplotlib is not installed.
     """
     arms, notes = collect_arms(runs, root)

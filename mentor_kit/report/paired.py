@@ -129,7 +129,7 @@ def paired(runs: Sequence[RunLike], output: Path | None = None, *, root: Path = 
 
     Raises:
         UsageError: there are not one or two runs, or they have no problem in common.
-        DataError: something named is not a run.
+        UsageError: something named is not a run.
     """
     if not 1 <= len(runs) <= 2:
         raise UsageError(f"a paired comparison is of two runs, not of {len(runs)}", hint="name A and B, or one run")

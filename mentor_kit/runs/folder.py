@@ -20,7 +20,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
-from mentor_kit.errors import DataError, UsageError, did_you_mean
+from mentor_kit.errors import UsageError, did_you_mean
 from mentor_kit.runs.environment import environment
 from mentor_kit.runs.files import storage_errors, tidy, to_json, write_folder, write_text
 
@@ -75,11 +75,11 @@ class RunFolder:
         """The run in an existing folder.
 
         Raises:
-            DataError: there is no run in it.
+            UsageError: there is no run in it.
         """
         folder = RunFolder(path)
         if not folder.recipe.is_file():
-            raise DataError(f"{path} is not a run folder: it has no recipe.yaml", hint="a run is runs/<name>/<id>")
+            raise UsageError(f"{path} is not a run folder: it has no recipe.yaml", hint="a run is runs/<name>/<id>")
         return folder
 
     @staticmethod
@@ -94,20 +94,20 @@ class RunFolder:
         """The newest run of a recipe; of those that suit, if any does.
 
         Raises:
-            DataError: there is none.
+            UsageError: there is none.
         """
         if found := RunFolder.all(root, name):
             return next((run for run in reversed(found) if suits is not None and suits(run)), found[-1])
         known = sorted({recipe.parent.parent.name for recipe in root.glob("*/*/recipe.yaml")})
         listed = f"; there are runs of: {', '.join(known)}" if known else ""
-        raise DataError(f"there is no run of {name!r} in {root}{did_you_mean(name, known)}{listed}")
+        raise UsageError(f"there is no run of {name!r} in {root}{did_you_mean(name, known)}{listed}")
 
     @staticmethod
     def find(run: str | Path, root: Path, suits: Suits | None = None) -> RunFolder:
         """The run that a user names: by its folder, as `name/id`, or by a name for its newest run that suits.
 
         Raises:
-            DataError: there is none.
+            UsageError: there is none.
         """
         for path in (Path(run), root / run):
             if (path / "recipe.yaml").is_file():

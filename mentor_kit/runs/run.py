@@ -45,7 +45,7 @@ class Run:
             suits: which runs a name is meant for; where none of that name suits, it means the newest.
 
         Raises:
-            DataError: there is none.
+            UsageError: there is none.
         """
         return Run(RunFolder.find(run, root, None if suits is None else lambda folder: suits(Run(folder))))
 

@@ -17,7 +17,7 @@ class StopSignal:
     Outside the main thread signals cannot be caught; then only `request` stops a run.
 
     Args:
-        on_request: called at the first signal, to tell the user that the run is about to stop.
+        on_request: called at the first signal, to tell the user that the run is about to stop; it must not raise.
     """
 
     def __init__(self, on_request: Callable[[], None] | None = None) -> None:

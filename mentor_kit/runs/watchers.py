@@ -35,6 +35,8 @@ class Watchers:
     trackers: Sequence[Tracker] = ()
     on_event: OnEvent | None = None
     on_progress: OnProgress | None = None
+    on_stop: Callable[[], None] | None = None
+    """Called once, when the user has asked the run to stop; from a signal handler, so it must be short."""
     faults: list[str] = field(default_factory=list)
     """What went wrong since `new_faults` was asked last; each watcher's first fault of each kind only."""
     _known: set[str] = field(default_factory=set)
@@ -50,6 +52,11 @@ class Watchers:
         """Show progress."""
         if self.on_progress is not None:
             self._call("on_progress", self.on_progress, stage, done, total, values)
+
+    def stopping(self) -> None:
+        """Show that the run ends after the step in hand."""
+        if self.on_stop is not None:
+            self._call("on_stop", self.on_stop)
 
     def hook(self, name: str, **values: Any) -> None:
         """Call a hook of all plugins, in the order in which pluggy would, going on past those that fail."""

@@ -256,11 +256,12 @@ def test_progress_for_programs_is_json_lines(mentorkit: Call, monkeypatch: pytes
 
     monkeypatch.setattr(api, "run", run)
     _, said, _ = mentorkit("run", "quickstart", "--json")
-    events = [json.loads(line) for line in said.splitlines()]
+    *events, last = [json.loads(line) for line in said.splitlines()]
     assert [(event["kind"], event["stage"], event["step"]) for event in events] == [
         ("step", "0-grpo", 1),
         ("step", "0-grpo", 2),
     ]
+    assert (last["kind"], last["error"], last["code"]) == ("error", "Interrupted", 130)
 
 
 def test_plugins_lists_what_is_installed(mentorkit: Call) -> None:

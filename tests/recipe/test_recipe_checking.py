@@ -153,7 +153,7 @@ def test_faults_name_the_file_or_the_setting_they_come_from(here: Path) -> None:
 def test_faults_for_programs(here: Path) -> None:
     with pytest.raises(RecipeFaults) as error:
         load_checked(replaced(here, "mentor}", "menotr}"), ["seed=x"], registry())
-    setting, line = error.value.as_data()
+    setting, line = error.value.as_data()["faults"]
     assert (setting["file"], setting["line"]) == ("--set seed=x", 0)
     assert (line["file"], line["line"], line["column"]) == ("recipe.yaml", 7, 15)
     assert line["text"].startswith("reward.use: no reward")

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from report_helpers import report, step, write_run
 
-from mentor_kit.errors import DataError, MissingError, UsageError
+from mentor_kit.errors import MissingError, UsageError
 from mentor_kit.report import before_after, compare, plot_run
 from mentor_kit.report.curve import smoothed
 from mentor_kit.runs import Run
@@ -89,7 +89,7 @@ def test_runs_are_named_in_many_ways(runs: list[Run], tmp_path: Path) -> None:
     for name in ("small-mentor", "small-sparse-seed0"):
         (tmp_path / name).rename(tmp_path / "a" / "b" / name)
     assert [result.seeds for result in compare([tmp_path]).results] == everything
-    with pytest.raises(DataError, match="did you mean 'small-mentor'"):
+    with pytest.raises(UsageError, match="did you mean 'small-mentor'"):
         compare(["small-mentro"], root=tmp_path / "a" / "b")
 
 

@@ -88,9 +88,9 @@ def test_runs_of_the_same_second_keep_their_order(tmp_path: Path) -> None:
 
 def test_a_wrong_name_is_explained(tmp_path: Path) -> None:
     RunFolder.create(tmp_path, "quickstart", "x")
-    with pytest.raises(DataError, match="did you mean 'quickstart'"):
+    with pytest.raises(UsageError, match="did you mean 'quickstart'"):
         RunFolder.find("quickstrat", tmp_path)
-    with pytest.raises(DataError, match="not a run folder"):
+    with pytest.raises(UsageError, match="not a run folder"):
         RunFolder.find(tmp_path / "no" / "such", tmp_path)
 
 
