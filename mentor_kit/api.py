@@ -26,14 +26,21 @@ from mentor_kit.evaluating import (
     evaluation_stage,
     find_checkpoint,
     kept,
-    only_evaluates,
     with_actor,
     with_checkpoint,
     with_own_teacher,
 )
 from mentor_kit.garbage import garbage_settled
 from mentor_kit.hooks.registry import Registry, default_registry
-from mentor_kit.recipe.assembly import Parts, assemble, assemble_parts, assemble_without_student, build_stages, serve
+from mentor_kit.recipe.assembly import (
+    Parts,
+    assemble,
+    assemble_parts,
+    assemble_without_student,
+    build_stages,
+    serve,
+    workloads,
+)
 from mentor_kit.recipe.checking import check_recipe, load_checked
 from mentor_kit.recipe.loading import LoadedRecipe, dump_recipe, recipe_as_data
 from mentor_kit.recipe.model import Recipe
@@ -279,21 +286,25 @@ def _run_stages(
 ) -> None:
     recipe = loaded.recipe
     stages = build_stages(recipe, registry, parts.context)
+    works = workloads(recipe, stages)
     trackers = [registry.build("trackers", slot, parts.context) for slot in recipe.trackers]
     watching = replace(watchers or Watchers(), plugins=registry.plugins, trackers=trackers)
     with StopSignal(watching.stopping) as stop, RunRecorder(folder, record_options(recipe), watching, stop) as recorder:
-        alone = recipe.evaluate.actor is not None and only_evaluates(recipe)
-        experiment = assemble_without_student(loaded, registry, parts) if alone else assemble(loaded, registry, parts)
+        needs_student = any(work.student for work in works.values())
+        build_experiment = assemble if needs_student else assemble_without_student
+        experiment = build_experiment(loaded, registry, parts)
         recorder.start(experiment.policy, recipe_as_data(loaded), [key for key, _ in stages])
         experiment.demonstrations = Demonstrations(recorder.read_demonstrations())
         for key, stage in stages:
             if isinstance(stage, Checks) and not recorder.is_done(key):
                 stage.check(experiment)
         with garbage_settled():
-            for index, (key, stage) in enumerate(stages):
+            trained = False
+            for key, stage in stages:
                 if not recorder.is_done(key):
-                    stage.run(experiment, recorder.context(key, is_first=index == 0))
-        if not only_evaluates(recipe):
+                    stage.run(experiment, recorder.context(key, is_first=not trained))
+                trained = trained or works[key].trains
+        if trained:
             folder.write_folder("student", lambda target: experiment.export(target, "transformers"))
 
 

@@ -22,11 +22,6 @@ from mentor_kit.stages.evaluate import BOTH, SplitPlan
 OWN_TEACHER = "teacher"
 
 
-def only_evaluates(recipe: Recipe) -> bool:
-    """Whether a recipe's run leaves every weight as it was, and so no student of its own."""
-    return bool(recipe.train) and all(slot.use == "evaluate" for slot in recipe.train)
-
-
 def with_actor(overrides: Sequence[str], actor: str | None) -> list[str]:
     """Settings that put an actor in the student's place, before the others, which may set its options."""
     return [*([f"evaluate.actor.use={actor}"] if actor not in (None, OWN_TEACHER) else []), *overrides]

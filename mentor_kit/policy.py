@@ -310,7 +310,8 @@ class MemoryLoad:
     """Tokens of the longest sequence."""
     train_tokens: int
     """Tokens in one micro-batch of the update; 0 lets the backend take its own budget."""
-    optimizer: OptimizerSpec = field(default_factory=OptimizerSpec)
+    optimizer: OptimizerSpec | None = field(default_factory=OptimizerSpec)
+    """None where nothing is trained: no gradients, optimizer and activations then."""
     reference: bool = False
     """Whether a reference policy is kept."""
 

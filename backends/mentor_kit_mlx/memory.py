@@ -114,13 +114,14 @@ def estimate(
     parameters = int(mlx_lm("utils").get_total_parameters(model))
     rank = student.adapter.rank if student.adapter is not None else 0
     trainable = sum(shape.parameters(rank, options.adapter) for shape in layers.values()) if rank else parameters
-    extra = trainable * MASTER if rank or size < MASTER else 0
-    tokens = load.train_tokens or options.token_budget
+    updated = trainable if load.optimizer is not None else 0
+    extra = trainable * MASTER if rank else updated * MASTER if size < MASTER else 0
+    tokens = (load.train_tokens or options.token_budget) if updated else 0
     per_position = position_bytes(config, size, options.quantized)
     parts = {
         "weights": weights + extra,
-        "gradients": trainable * MASTER,
-        "optimizer": trainable * MASTER * moments(load.optimizer),
+        "gradients": updated * MASTER,
+        "optimizer": updated * MASTER * moments(load.optimizer) if load.optimizer is not None else 0,
         "reference": trainable * (MASTER if rank else size) if load.reference else 0,
         "keys and values": min(load.sequences, options.slots) * load.context * per_position,
     }
@@ -129,8 +130,8 @@ def estimate(
         left = allowed - sum(parts[name] for name in FIXED)
         checkpointed = wants_checkpointing(activation_bytes(config, tokens, size, checkpointed=False), left)
     parts["activations"] = activation_bytes(config, tokens, size, checkpointed=checkpointed)
-    notes = ["activations are an upper estimate, at a full micro-batch of the update"]
-    if checkpointed:
+    notes = ["activations are an upper estimate, at a full micro-batch of the update"] if updated else []
+    if checkpointed and updated:
         notes.append("layers are computed again in the backward pass (`backend.gradient_checkpointing`)")
     if allowed is not None:
         notes.append(_verdict(parts, allowed))

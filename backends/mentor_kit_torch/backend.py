@@ -1,25 +1,15 @@
-"""The torch backend: loads policies, and estimates what they would need."""
+"""The torch backend: loads policies, and estimates what they would need. PyTorch is imported when one is loaded."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
-
-import torch
+from typing import TYPE_CHECKING, Any
 
 from mentor_kit.policy import MemoryEstimate, MemoryLoad, StudentSpec
-from mentor_kit_torch.layout import ask_for_large_pages
-from mentor_kit_torch.loading import (
-    add_adapter,
-    load_model,
-    make_deterministic,
-    pick_device,
-    pick_dtype,
-    read_config,
-)
-from mentor_kit_torch.memory import estimate
 from mentor_kit_torch.options import TorchOptions
-from mentor_kit_torch.policy import TorchPolicy
+
+if TYPE_CHECKING:
+    from mentor_kit_torch.policy import TorchPolicy
 
 
 @dataclass(frozen=True)
@@ -29,6 +19,19 @@ class TorchBackend:
     options: TorchOptions
 
     def load(self, student: StudentSpec, seed: int) -> TorchPolicy:
+        import torch
+
+        from mentor_kit_torch.layout import ask_for_large_pages
+        from mentor_kit_torch.loading import (
+            add_adapter,
+            load_model,
+            make_deterministic,
+            pick_device,
+            pick_dtype,
+            read_config,
+        )
+        from mentor_kit_torch.policy import TorchPolicy
+
         options = self.options
         ask_for_large_pages()
         if options.threads is not None:
@@ -43,5 +46,8 @@ class TorchBackend:
         return TorchPolicy(model, student, options)
 
     def estimate(self, student: StudentSpec, load: MemoryLoad) -> MemoryEstimate:
+        from mentor_kit_torch.loading import pick_device, pick_dtype, read_config
+        from mentor_kit_torch.memory import estimate
+
         device, config = pick_device(self.options.device), read_config(student)
         return estimate(config, student, load, self.options, pick_dtype(self.options.dtype, device, config))

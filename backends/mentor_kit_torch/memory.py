@@ -22,19 +22,20 @@ def estimate(
         model = AutoModelForCausalLM.from_config(config)
     parameters = sum(parameter.numel() for parameter in model.parameters())
     trainable = parameters if student.adapter is None else _adapter_parameters(model, student)
+    updated = trainable if load.optimizer is not None else 0
     text = config.get_text_config()
     size = torch.empty((), dtype=dtype).element_size()
     # an adapter is float32 and comes on top; a 16-bit model that is trained itself has float32 masters
-    extra = trainable * MASTER if student.adapter is not None or size < MASTER else 0
-    moments = 1 if load.optimizer.use == "muon" else 2
-    tokens = load.train_tokens or options.token_budget
+    extra = trainable * MASTER if student.adapter is not None else updated * MASTER if size < MASTER else 0
+    moments = 1 if load.optimizer is not None and load.optimizer.use == "muon" else 2
+    tokens = (load.train_tokens or options.token_budget) if updated else 0
     held = min(load.sequences, options.slots) * load.context * position_bytes(text, size)
     if options.kv_memory is not None:
         held = min(held, int(options.kv_memory * 2**30))
     parts = {
         "weights": parameters * size + extra,
-        "gradients": trainable * MASTER,
-        "optimizer": trainable * MASTER * moments,
+        "gradients": updated * MASTER,
+        "optimizer": updated * MASTER * moments,
         "reference": parameters * size if load.reference and student.adapter is None else 0,
         "keys and values": held,
         "activations": tokens * _kept_bytes(text, size, checkpointing=options.gradient_checkpointing),
@@ -43,7 +44,7 @@ def estimate(
         parameters=parameters,
         trainable=trainable,
         parts=parts,
-        notes=("activations are an upper estimate, at a full micro-batch of the update",),
+        notes=("activations are an upper estimate, at a full micro-batch of the update",) if updated else (),
     )
 
 

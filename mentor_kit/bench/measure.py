@@ -9,23 +9,22 @@ from __future__ import annotations
 import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
 
 from mentor_kit.bench.clock import Clock
 from mentor_kit.bench.clocked import Counts, clocked
 from mentor_kit.bench.result import Bench, StageBench
 from mentor_kit.demonstration import Demonstration
-from mentor_kit.errors import DataError, UsageError
+from mentor_kit.errors import DataError, Interrupted, UsageError
 from mentor_kit.garbage import garbage_settled
 from mentor_kit.hooks.registry import Registry
 from mentor_kit.policy import MachineLimits, Measured, Policy, Work
-from mentor_kit.recipe.assembly import assemble, assemble_parts
+from mentor_kit.recipe.assembly import assemble, assemble_parts, build_stages, workloads
 from mentor_kit.recipe.loading import LoadedRecipe
 from mentor_kit.record import Json
 from mentor_kit.reward import Scored
-from mentor_kit.slot import Slot
 from mentor_kit.stages import EvaluationPlan, SplitPlan
 
 WARM_UP = 1
@@ -41,33 +40,40 @@ def bench(loaded: LoadedRecipe, registry: Registry, *, steps: int = 3) -> Bench:
     if steps < 1:
         raise UsageError(f"--steps takes a number of at least 1, not {steps}")
     recipe = loaded.recipe
-    planned = [(f"{i}-{slot.use}", slot, _steps(registry.check("stages", slot))) for i, slot in enumerate(recipe.train)]
-    if not any(count for _, _, count in planned):
-        raise UsageError(f"{recipe.name} has no training stage to measure", hint="its `train` needs sft or grpo")
     parts = assemble_parts(loaded, registry)
+    planned = build_stages(recipe, registry, parts.context)
+    works = workloads(recipe, planned)
+    counts = {key: work.steps for key, work in works.items() if work.trains and work.steps}
+    if not counts:
+        silent = [key for key, work in works.items() if not work.is_known]
+        hint = f"how many steps it has, {silent[0]} does not tell" if silent else "its `train` needs sft or grpo"
+        raise UsageError(f"{recipe.name} has no training stage to measure", hint=hint)
     experiment = assemble(loaded, registry, parts)
     policy = experiment.policy
     limits = policy.limits() if isinstance(policy, Measured) else None
     stages = []
-    for key, slot, count in planned:
-        if count:
-            short = Slot(use=slot.use, options={**slot.options, "steps": steps + WARM_UP})
-            stage = registry.build("stages", short, parts.context)
-            log = StepLog(policy, key)
-            with garbage_settled():
+    for key, stage in planned:
+        if key in counts:
+            log = StepLog(policy, key, steps + WARM_UP)
+            log.mark()
+            with garbage_settled(), suppress(Enough):
                 stage.run(clocked(experiment, log.clock, log.counts), log)
-            stages.append(_stage(log, count, limits))
-    evaluations = _episodes(recipe.evaluate, [count for _, _, count in planned if count])
+            stages.append(_stage(log, counts[key], limits))
+    evaluations = _episodes(recipe.evaluate, list(counts.values()))
     return Bench(
         name=recipe.name,
         policy=policy.info,
         limits=limits,
         stages=tuple(stages),
-        not_measured=tuple(key for key, _, count in planned if not count),
+        not_measured=tuple(key for key in works if key not in counts),
         evaluations=evaluations,
         evaluation_seconds=_evaluation_seconds(stages, evaluations),
         peak_memory=_peak_memory(policy),
     )
+
+
+class Enough(Interrupted):
+    """Ends a stage of which enough was measured."""
 
 
 @dataclass(frozen=True)
@@ -86,16 +92,28 @@ class StepLog:
 
     policy: Policy
     key: str
+    wanted: int
+    """The stage is stopped after so many steps."""
     clock: Clock = field(default_factory=Clock)
     counts: Counts = field(default_factory=Counts)
     moments: list[Moment] = field(default_factory=list)
     demonstrations: list[Demonstration] = field(default_factory=list)
     is_first: bool = False
 
+    @property
+    def steps(self) -> int:
+        """How many have ended."""
+        return len(self.moments) - 1
+
+    def mark(self) -> None:
+        """Keep this moment; the first one is that before the first step."""
+        work = self.policy.work() if isinstance(self.policy, Measured) else {}
+        self.moments.append(Moment(time.perf_counter(), self.clock.read(), replace(self.counts), work))
+
     def emit(self, kind: str, **values: Json) -> None:
         if kind == "step":
-            work = self.policy.work() if isinstance(self.policy, Measured) else {}
-            self.moments.append(Moment(time.perf_counter(), self.clock.read(), replace(self.counts), work))
+            self.check_stop()  # of a stage that does not ask between its steps
+            self.mark()
 
     def progress(self, done: int, total: int, **values: float) -> None:
         pass
@@ -125,7 +143,8 @@ class StepLog:
         return None
 
     def check_stop(self) -> None:
-        pass
+        if self.steps >= self.wanted:
+            raise Enough("enough was measured")
 
     def checkpoint_due(self, step: int, steps: int) -> bool:
         return False
@@ -134,15 +153,12 @@ class StepLog:
         raise UsageError(f"a stage that writes the folder {name!r} cannot be measured")
 
 
-def _steps(options: Any) -> int:
-    return int(getattr(options, "steps", 0))
-
-
 def _stage(log: StepLog, steps: int, limits: MachineLimits | None) -> StageBench:
-    if len(log.moments) <= WARM_UP:
+    if not log.steps:
         raise DataError(f"stage {log.key} told of no steps: it cannot be measured")
-    first, last = log.moments[WARM_UP - 1], log.moments[-1]
-    count = len(log.moments) - WARM_UP
+    # a stage of a single step has none to warm up with
+    skipped = WARM_UP if log.steps > WARM_UP else 0
+    first, last, count = log.moments[skipped], log.moments[-1], log.steps - skipped
     seconds = (last.time - first.time) / count
     spent = {kind: (last.clock[kind] - first.clock[kind]) / count for kind in last.clock}
     done = {kind: _less(work, first.work.get(kind, Work())) for kind, work in last.work.items()}

@@ -6,7 +6,7 @@ student ─> tokenizer and chat format ─> policy
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -32,6 +32,7 @@ from mentor_kit.rollout import Sampling
 from mentor_kit.slot import CONSTANT, RewardSpec, Slot
 from mentor_kit.stages import Experiment, Stage
 from mentor_kit.stages.experiment import NoStudent
+from mentor_kit.stages.workload import Workload, workload_of
 from mentor_kit.task import Task
 from mentor_kit.tool import Closes, FunctionTools, Toolbox, ToolSource
 
@@ -82,7 +83,7 @@ def assemble(loaded: LoadedRecipe, registry: Registry, parts: Parts | None = Non
 
 
 def assemble_without_student(loaded: LoadedRecipe, registry: Registry, parts: Parts) -> Experiment:
-    """The experiment in which somebody else is evaluated: no model is loaded."""
+    """The experiment of stages that do not use the student: no model and no tokenizer is loaded."""
     nobody: Any = NoStudent()
     return _experiment(loaded, registry, parts, nobody, nobody)
 
@@ -231,7 +232,11 @@ def serve(loaded: LoadedRecipe, registry: Registry) -> bool:
     Nothing else of the recipe is built: no tool, no teacher, no folder.
     """
     context = BuildContext(registry=registry, seed=loaded.recipe.seed, recipe_folder=loaded.folder)
-    backend = backend_of(loaded.recipe, registry, context)
+    try:
+        backend = backend_of(loaded.recipe, registry, context)
+    except MissingError:
+        # a recipe whose stages do not use the student runs without its backend; the others fail when they load it
+        return False
     return isinstance(backend, Serving) and backend.serve()
 
 
@@ -246,25 +251,39 @@ def build_stages(recipe: Recipe, registry: Registry, context: BuildContext) -> l
     return [(f"{index}-{slot.use}", registry.build("stages", slot, context)) for index, slot in enumerate(recipe.train)]
 
 
-def estimate_memory(loaded: LoadedRecipe, registry: Registry, context: BuildContext, prompt: int) -> MemoryEstimate:
-    """Memory at the recipe's widest stage, for prompts of `prompt` tokens; nothing heavy is loaded."""
-    recipe = loaded.recipe
-    widest, reference, optimizer = 1, False, OptimizerSpec()
-    for slot in recipe.train:
-        options: Any = registry.check("stages", slot)
-        widest = max(widest, getattr(options, "problems", 0) * getattr(options, "group", 0) or 1)
-        objective = getattr(options, "objective", None)
-        reference = reference or bool(objective is not None and objective.needs_reference)
-        optimizer = options.optimizer.spec if hasattr(options, "optimizer") else optimizer
+def workloads(recipe: Recipe, stages: Sequence[tuple[str, Stage]]) -> dict[str, Workload]:
+    """What each stage says of its work, by its key."""
+    return {key: workload_of(key, stage, recipe.evaluate) for key, stage in stages}
+
+
+def estimate_memory(
+    loaded: LoadedRecipe, registry: Registry, context: BuildContext, prompt: int, works: Mapping[str, Workload]
+) -> MemoryEstimate | None:
+    """Memory at the recipe's widest, for prompts of `prompt` tokens; nothing heavy is loaded.
+
+    None where no stage uses the student.
+    """
+    recipe, needy = loaded.recipe, {key: work for key, work in works.items() if work.student}
+    if not needy:
+        return None
+    optimizers: list[OptimizerSpec | None] = [
+        work.optimizer or OptimizerSpec() for work in needy.values() if work.trains
+    ]
     load = MemoryLoad(
-        sequences=widest,
+        sequences=max(work.sequences for work in needy.values()),
         context=prompt + recipe.rollout.max_response_tokens,
         train_tokens=0,
-        optimizer=optimizer,
-        reference=reference,
+        reference=any(work.reference for work in needy.values()),
     )
-    student = student_spec(loaded, registry, context)
-    return backend_of(recipe, registry, context).estimate(student, load)
+    student, backend = student_spec(loaded, registry, context), backend_of(recipe, registry, context)
+    # stages come one after the other, each with an optimizer of its own: the largest decides
+    estimates = [
+        backend.estimate(student, replace(load, optimizer=spec)) for spec in dict.fromkeys(optimizers or [None])
+    ]
+    largest = max(estimates, key=lambda estimate: estimate.total)
+    silent = ", ".join(key for key, work in needy.items() if not work.is_known)
+    note = (f"what {silent} needs is not known, and not counted",) if silent else ()
+    return largest.model_copy(update={"notes": (*largest.notes, *note)})
 
 
 def _teacher(built: Any) -> Teacher:

@@ -2,21 +2,33 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from contextlib import closing
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 from mentor_kit.chat import load_chat_format
 from mentor_kit.errors import MissingError
 from mentor_kit.hooks.registry import Registry
-from mentor_kit.policy import MemoryEstimate, StudentSpec
-from mentor_kit.recipe.assembly import Parts, assemble_parts, estimate_memory, student_spec
+from mentor_kit.policy import MemoryEstimate
+from mentor_kit.recipe.assembly import (
+    Parts,
+    assemble_parts,
+    assemble_without_student,
+    build_stages,
+    estimate_memory,
+    student_spec,
+    workloads,
+)
 from mentor_kit.recipe.loading import LoadedRecipe
 from mentor_kit.record import Json
-from mentor_kit.task import TRAIN
+from mentor_kit.slot import Slot
+from mentor_kit.stages.workload import Workload
+from mentor_kit.task import TRAIN, Problem
 
 #: Tokens of a prompt whose tokenizer is not on this machine: about a dozen tools' schemas and a problem.
 ASSUMED = 1024
+#: So many problems' prompts are looked at.
+LOOKED_AT = 16
 
 
 @dataclass(frozen=True)
@@ -24,11 +36,52 @@ class StagePlan:
     """One stage of the plan."""
 
     key: str
-    steps: int
-    episodes: int
-    """Played by the student in training."""
-    tokens: int
-    """The most those episodes can have after their prompts."""
+    work: Workload
+    response: int
+    """The most tokens that an episode has after its prompt."""
+
+    @property
+    def episodes(self) -> int:
+        """Played by the student in the stage's own steps."""
+        return (self.work.steps or 0) * self.work.episodes
+
+    def as_data(self) -> dict[str, Json]:
+        """The stage for programs; `steps` is null where the stage does not tell them."""
+        work = self.work
+        return {
+            "key": self.key,
+            "steps": work.steps,
+            "problems": work.problems,
+            "episodes": self.episodes,
+            "tokens": self.episodes * self.response,
+            "trains": work.trains if work.is_known else None,
+        }
+
+    def text(self) -> str:
+        """The stage for people."""
+        work = self.work
+        if not work.is_known:
+            return f"{self.key}: does not tell what it does"
+        said = []
+        if work.trains:
+            said.append(_counted(work.steps or 0, "step") + (f" of {_counted(work.problems, 'problem')}"))
+        elif work.problems:
+            said.append(_counted(work.problems, "problem"))
+        if self.episodes:
+            said.append(f"{_counted(self.episodes, 'episode')}, at most {self.episodes * self.response:,} tokens")
+        return f"{self.key}: {', '.join(said)}" if said else self.key
+
+
+@dataclass(frozen=True)
+class Prompts:
+    """What the first problems' prompts are like."""
+
+    longest: int
+    """Tokens of the longest one; `ASSUMED` where there is no tokenizer."""
+    first: str
+    """The first one, as the student would read it; empty where there is no tokenizer."""
+    missing: str = ""
+    """Why the tokenizer could not be read, where it is not on this machine."""
 
 
 @dataclass(frozen=True)
@@ -37,53 +90,65 @@ class Plan:
 
     name: str
     model: str
-    prompt_tokens: int
-    """Of the longest prompt among the first training problems; `ASSUMED` where there is no tokenizer."""
-    prompt: str
-    """The first problem's prompt, as the student would read it."""
+    """Empty where no stage uses the student."""
+    prompts: Prompts | None
+    """None where no stage uses the student."""
     stages: tuple[StagePlan, ...]
-    memory: MemoryEstimate
-    no_tokenizer: str = ""
-    """Why the tokenizer could not be read, where it is not on this machine."""
+    memory: MemoryEstimate | None
+    """None where no stage uses the student."""
+    note: str = ""
+    """What else there is to know."""
 
     def as_data(self) -> dict[str, Json]:
         """The plan for programs."""
-        return {
+        found: dict[str, Json] = {
             "name": self.name,
             "model": self.model,
-            "prompt_tokens": self.prompt_tokens,
-            "stages": [vars(stage) for stage in self.stages],
-            "parameters": self.memory.parameters,
-            "trainable": self.memory.trainable,
-            "memory_bytes": self.memory.parts,
-            "memory_total": self.memory.total,
+            "stages": [stage.as_data() for stage in self.stages],
         }
+        if self.prompts is not None:
+            found["prompt_tokens"] = self.prompts.longest
+        if self.memory is not None:
+            found |= {
+                "parameters": self.memory.parameters,
+                "trainable": self.memory.trainable,
+                "memory_bytes": self.memory.parts,
+                "memory_total": self.memory.total,
+            }
+        return found
 
     def text(self) -> str:
         """The plan for people."""
-        lines = [
-            f"{self.name}: nothing was run",
-            f"student     {self.model}",
-            f"parameters  {self.memory.parameters:,}, of which {self.memory.trainable:,} are trained",
-            *self._about_prompts(),
-        ]
-        for stage in self.stages:
-            played = f", {stage.episodes:,} episodes, at most {stage.tokens:,} tokens" if stage.episodes else ""
-            lines.append(f"stage       {stage.key}: {stage.steps:,} steps{played}")
-        lines.append(f"memory      about {_size(self.memory.total)}:")
-        lines += [f"    {part:<16} {_size(size)}" for part, size in self.memory.parts.items() if size]
-        lines += [f"    ({note})" for note in self.memory.notes]
+        lines = [f"{self.name}: nothing was run", f"student     {self.model or 'none is loaded: no stage uses it'}"]
+        if self.memory is not None:
+            trained = f", of which {self.memory.trainable:,} are trained" if self._trains else ""
+            lines.append(f"parameters  {self.memory.parameters:,}{trained}")
+        lines += self._about_prompts()
+        lines += [f"stage       {stage.text()}" for stage in self.stages]
+        if self.note:
+            lines.append(f"note        {self.note}")
+        if self.memory is not None:
+            lines.append(f"memory      about {_size(self.memory.total)}:")
+            lines += [f"    {part:<16} {_size(size)}" for part, size in self.memory.parts.items() if size]
+            lines += [f"    ({note})" for note in self.memory.notes]
         return "\n".join(lines)
 
+    @property
+    def _trains(self) -> bool:
+        return any(stage.work.trains for stage in self.stages)
+
     def _about_prompts(self) -> list[str]:
-        if self.no_tokenizer:
-            return [f"prompt      taken for {self.prompt_tokens} tokens: {self.no_tokenizer}"]
-        first = (f"    {line}" for line in self.prompt.rstrip().splitlines())
-        return [f"prompt      at most {self.prompt_tokens} tokens; the first one:", *first]
+        found = self.prompts
+        if found is None:
+            return []
+        if found.missing:
+            return [f"prompt      taken for {found.longest} tokens: {found.missing}"]
+        first = (f"    {line}" for line in found.first.rstrip().splitlines())
+        return [f"prompt      at most {found.longest} tokens; the first one:", *first]
 
 
 def plan(loaded: LoadedRecipe, registry: Registry) -> Plan:
-    """What the recipe would do; the tokenizer is read, weights are not.
+    """What the recipe would do; the tokenizer is read where a stage uses the student, weights are not.
 
     A student of the hub whose tokenizer cannot be fetched now is taken to have prompts of `ASSUMED` tokens, if its
     backend knows its sizes.
@@ -91,49 +156,58 @@ def plan(loaded: LoadedRecipe, registry: Registry) -> Plan:
     Raises:
         MissingError: the student is not here, and its backend does not know it.
     """
-    recipe = loaded.recipe
-    parts = assemble_parts(loaded, registry)
+    note = ""
+    if not loaded.recipe.train:
+        note = "the recipe has no stages, so `run` does nothing; the plan is that of `mentorkit evaluate`"
+        loaded = replace(loaded, recipe=loaded.recipe.model_copy(update={"train": (Slot(use="evaluate"),)}))
+    with closing(assemble_parts(loaded, registry)) as parts:
+        return _plan(loaded, registry, parts, note)
+
+
+def _plan(loaded: LoadedRecipe, registry: Registry, parts: Parts, note: str) -> Plan:
+    works = workloads(loaded.recipe, build_stages(loaded.recipe, registry, parts.context))
+    needed = any(work.student for work in works.values())
+    prompts = _prompts(loaded, registry, parts) if needed else None
+    return Plan(
+        name=loaded.recipe.name,
+        model=student_spec(loaded, registry, parts.context).model if needed else "",
+        prompts=prompts,
+        stages=tuple(StagePlan(key, work, loaded.recipe.rollout.max_response_tokens) for key, work in works.items()),
+        memory=estimate_memory(loaded, registry, parts.context, prompts.longest if prompts else 0, works),
+        note=note,
+    )
+
+
+def _prompts(loaded: LoadedRecipe, registry: Registry, parts: Parts) -> Prompts:
+    """The prompts of the first training problems, made as a run makes them."""
     student = student_spec(loaded, registry, parts.context)
-    missing = ""
     try:
-        longest, prompt = _prompts(loaded, student, parts)
+        chat = load_chat_format(
+            student.model,
+            chat_template=loaded.recipe.student.chat_template,
+            folder=loaded.folder,
+            revision=student.revision,
+            variables=loaded.recipe.student.template_variables,
+        )
     except MissingError as error:
         if Path(student.model).exists():
             raise
-        longest, prompt, missing = ASSUMED, "", error.message
-    return Plan(
-        name=recipe.name,
-        model=student.model,
-        prompt_tokens=longest,
-        prompt=prompt,
-        no_tokenizer=missing,
-        stages=tuple(
-            _stage(f"{index}-{slot.use}", registry.check("stages", slot), recipe.rollout.max_response_tokens)
-            for index, slot in enumerate(recipe.train)
-        ),
-        memory=estimate_memory(loaded, registry, parts.context, longest),
-    )
-
-
-def _prompts(loaded: LoadedRecipe, student: StudentSpec, parts: Parts) -> tuple[int, str]:
-    """Tokens of the longest prompt among the first training problems, and the first prompt."""
-    recipe = loaded.recipe
-    chat = load_chat_format(
-        student.model,
-        chat_template=recipe.student.chat_template,
-        folder=loaded.folder,
-        revision=student.revision,
-        variables=recipe.student.template_variables,
-    )
-    problems = parts.task.problems(TRAIN, recipe.seed, 16)
+        return Prompts(ASSUMED, "", error.message)
+    problems = _first_problems(loaded, registry, parts)
     prompts = [chat.open(problem.opening(), parts.toolbox.tools(problem)) for problem in problems]
-    return max(map(len, prompts), default=0), chat.tokenizer.decode(prompts[0]) if prompts else ""
+    return Prompts(max(map(len, prompts), default=0), chat.tokenizer.decode(prompts[0]) if prompts else "")
 
 
-def _stage(key: str, options: Any, longest: int) -> StagePlan:
-    steps = int(getattr(options, "steps", 1))
-    episodes = steps * int(getattr(options, "problems", None) or 0) * int(getattr(options, "group", 0))
-    return StagePlan(key, steps, episodes, episodes * longest)
+def _first_problems(loaded: LoadedRecipe, registry: Registry, parts: Parts) -> list[Problem]:
+    """The first problems of training; of another split where there are none, as in a recipe that only evaluates."""
+    experiment = assemble_without_student(loaded, registry, parts)
+    splits = dict.fromkeys((TRAIN, *parts.task.splits))
+    found = (experiment.problems(split, experiment.seed, LOOKED_AT) for split in splits if split in parts.task.splits)
+    return next((problems for problems in found if problems), [])
+
+
+def _counted(count: int, noun: str) -> str:
+    return f"{count:,} {noun}{'' if count == 1 else 's'}"
 
 
 def _size(count: float) -> str:

@@ -12,13 +12,25 @@ from mentor_kit.lazy import lazily
 if TYPE_CHECKING:
     from mentor_kit.stages.evaluate import EvaluationPlan, SplitPlan
     from mentor_kit.stages.experiment import Checks, Evaluation, Experiment, Stage, demonstrate
+    from mentor_kit.stages.workload import TellsWorkload, Workload
 
-__all__ = ["Checks", "Evaluation", "EvaluationPlan", "Experiment", "SplitPlan", "Stage", "demonstrate"]
+__all__ = [
+    "Checks",
+    "Evaluation",
+    "EvaluationPlan",
+    "Experiment",
+    "SplitPlan",
+    "Stage",
+    "TellsWorkload",
+    "Workload",
+    "demonstrate",
+]
 
 __getattr__ = lazily(
     __name__,
     {
         **dict.fromkeys(("EvaluationPlan", "SplitPlan"), "mentor_kit.stages.evaluate"),
         **dict.fromkeys(("Checks", "Evaluation", "Experiment", "Stage", "demonstrate"), "mentor_kit.stages.experiment"),
+        **dict.fromkeys(("TellsWorkload", "Workload"), "mentor_kit.stages.workload"),
     },
 )

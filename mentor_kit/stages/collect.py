@@ -9,7 +9,9 @@ from pydantic import BaseModel, ConfigDict, Field
 from mentor_kit.demonstration import Accounts
 from mentor_kit.slot import TeacherSlot
 from mentor_kit.stage import StageContext
+from mentor_kit.stages.evaluate import EvaluationPlan
 from mentor_kit.stages.experiment import Experiment, Keep, demonstrate
+from mentor_kit.stages.workload import Workload
 from mentor_kit.task import TRAIN
 
 
@@ -35,6 +37,10 @@ class CollectStage:
     """The stage `collect`."""
 
     options: CollectOptions
+
+    def workload(self, evaluation: EvaluationPlan) -> Workload:
+        """The teacher works; the student is not asked."""
+        return Workload(steps=1, problems=self.options.problems, student=False, trains=False, scores=False)
 
     def run(self, experiment: Experiment, context: StageContext) -> None:
         options = self.options

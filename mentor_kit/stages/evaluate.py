@@ -18,6 +18,7 @@ from mentor_kit.stage import StageContext
 from mentor_kit.stages.experiment import Experiment, demonstrate
 from mentor_kit.stages.measures import reward_measures, tool_use, trajectory_measures
 from mentor_kit.stages.outcomes import Played, accuracy, means_by_problem, pass_at, powers_of_two, rows
+from mentor_kit.stages.workload import Workload
 from mentor_kit.task import IN_DOMAIN, OUT_OF_DOMAIN, Problem
 from mentor_kit.trajectory import Trajectory
 
@@ -62,6 +63,11 @@ class EvaluationPlan(Record):
     actor: TeacherSlot | None = None
     """Who plays in the stage `evaluate` in place of the student, such as a model behind a server: a teacher."""
 
+    @property
+    def sequences(self) -> int:
+        """Sequences that the student generates at once at the most; evaluations of plugins are not counted."""
+        return at_once(self.on)
+
     def due(self, step: int, steps: int) -> bool:
         """Whether to evaluate after `step` of `steps`."""
         if step == steps:
@@ -88,14 +94,36 @@ class EvaluateStage:
 
     options: EvaluateOptions
 
+    def workload(self, evaluation: EvaluationPlan) -> Workload:
+        """The student plays, or whoever the recipe puts in its place."""
+        on, student = self._on(evaluation), evaluation.actor is None
+        splits = [plan for plan in on if isinstance(plan, SplitPlan)]
+        return Workload(
+            steps=1,
+            problems=sum(plan.problems for plan in splits),
+            episodes=sum(plan.problems * (1 + plan.samples) for plan in splits) if student else 0,
+            sequences=at_once(on) if student else 0,
+            student=student,
+            trains=False,
+            scores=False,
+        )
+
     def run(self, experiment: Experiment, context: StageContext) -> None:
         if context.resumed() is not None:
             return
-        on = self.options.on or experiment.evaluation.on or BOTH
-        evaluate(experiment.with_actor(), context, 0, on, Meter(context))
+        evaluate(experiment.with_actor(), context, 0, self._on(experiment.evaluation), Meter(context))
         if not context.is_first:
             # what was trained before is kept; where nothing was, there is nothing to keep
             context.checkpoint(0, {"step": 0})
+
+    def _on(self, evaluation: EvaluationPlan) -> Sequence[SplitPlan | Slot]:
+        return self.options.on or evaluation.on or BOTH
+
+
+def at_once(on: Sequence[SplitPlan | Slot]) -> int:
+    """Sequences that the student generates at once at the most when it is evaluated on these."""
+    splits = (plan for plan in on if isinstance(plan, SplitPlan))
+    return max((min(plan.problems, AT_ONCE) * max(plan.samples, 1) for plan in splits), default=0)
 
 
 class Findings(NamedTuple):

@@ -7,7 +7,9 @@ from dataclasses import dataclass
 from pydantic import BaseModel, ConfigDict
 
 from mentor_kit.stage import StageContext
+from mentor_kit.stages.evaluate import EvaluationPlan
 from mentor_kit.stages.experiment import Experiment
+from mentor_kit.stages.workload import Workload
 
 
 class ExportOptions(BaseModel):
@@ -26,6 +28,10 @@ class ExportStage:
     """The stage `export`."""
 
     options: ExportOptions
+
+    def workload(self, evaluation: EvaluationPlan) -> Workload:
+        """The student is written as it is."""
+        return Workload(steps=1, trains=False, scores=False)
 
     def run(self, experiment: Experiment, context: StageContext) -> None:
         folder = context.write_folder(self.options.name, lambda target: experiment.export(target, self.options.format))

@@ -29,12 +29,14 @@ from mentor_kit.reward import Scored
 from mentor_kit.slot import TeacherSlot
 from mentor_kit.stage import StageContext
 from mentor_kit.stages.distillation import TokenTeacher, distilled, token_teacher
+from mentor_kit.stages.evaluate import EvaluationPlan
 from mentor_kit.stages.experiment import Experiment
 from mentor_kit.stages.measures import reward_measures, trajectory_measures
 from mentor_kit.stages.problems import ProblemStream
 from mentor_kit.stages.schedule import OptimizerOptions, learning_rate
 from mentor_kit.stages.steps import begin, finish_step
 from mentor_kit.stages.tokens import by_problem, parts, token_group, with_old
+from mentor_kit.stages.workload import Workload
 
 #: Rewards closer together than this are no spread.
 NO_SPREAD = 1e-8
@@ -113,6 +115,20 @@ class GRPOStage:
     """The stage `grpo`."""
 
     options: GRPOOptions
+
+    def workload(self, evaluation: EvaluationPlan) -> Workload:
+        """A group of episodes is played of each problem at every step, all at once."""
+        options, episodes = self.options, self.options.problems * self.options.group
+        return Workload(
+            steps=options.steps,
+            problems=options.problems,
+            episodes=episodes,
+            sequences=max(episodes, evaluation.sequences),
+            scores=options.objective.needs_reward,
+            reference=options.objective.needs_reference,
+            optimizer=options.optimizer.spec,
+            adjustable=("steps",),
+        )
 
     def check(self, experiment: Experiment) -> None:
         """Refuse a teacher that cannot be distilled from, before the run's first step."""

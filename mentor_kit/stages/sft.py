@@ -15,10 +15,12 @@ from mentor_kit.objective import Objective
 from mentor_kit.policy import TokenGroup
 from mentor_kit.slot import TeacherSlot
 from mentor_kit.stage import StageContext
+from mentor_kit.stages.evaluate import EvaluationPlan
 from mentor_kit.stages.experiment import Experiment, Keep, demonstrate
 from mentor_kit.stages.schedule import OptimizerOptions, learning_rate
 from mentor_kit.stages.steps import begin, finish_step
 from mentor_kit.stages.tokens import token_group
+from mentor_kit.stages.workload import Workload
 from mentor_kit.task import TRAIN, Problem
 
 
@@ -50,6 +52,17 @@ class SFTStage:
     """The stage `sft`."""
 
     options: SFTOptions
+
+    def workload(self, evaluation: EvaluationPlan) -> Workload:
+        """A batch of demonstrations is learned at every step; the student plays in evaluations alone."""
+        return Workload(
+            steps=self.options.steps,
+            problems=self.options.batch,
+            sequences=evaluation.sequences,
+            scores=False,
+            optimizer=self.options.optimizer.spec,
+            adjustable=("steps",),
+        )
 
     def run(self, experiment: Experiment, context: StageContext) -> None:
         options = self.options
