@@ -200,17 +200,28 @@ def export(
 
 
 def check(
-    recipe: str | Path | LoadedRecipe, *, overrides: Sequence[str] = (), registry: Registry | None = None
+    recipe: str | Path | LoadedRecipe,
+    *,
+    overrides: Sequence[str] = (),
+    look: bool = True,
+    registry: Registry | None = None,
 ) -> LoadedRecipe:
     """The recipe, loaded, with every name and option in it checked; nothing heavy is imported.
+
+    Args:
+        recipe: as for `run`.
+        overrides: as for `run`.
+        look: also look at what the recipe names on this machine: files and their columns, modules and their functions,
+            commands, folders of models.
+        registry: as for `run`.
 
     Raises:
         RecipeError: it is wrong; the message has every fault, with file, line and column.
     """
     registry = registry or default_registry()
     if not isinstance(recipe, LoadedRecipe):
-        return load_checked(recipe, overrides, registry)
-    check_recipe(recipe, registry)
+        return load_checked(recipe, overrides, registry, look=look)
+    check_recipe(recipe, registry, look=look)
     return recipe
 
 

@@ -71,9 +71,10 @@ def check(
     recipe: RecipeArgument,
     settings: Settings = None,
     expand: Annotated[bool, typer.Option("--expand", help="Print the whole recipe, and the reward's parts.")] = False,
+    look: Annotated[bool, typer.Option(help="Look at the files, modules and models that it names.")] = True,
     as_json: AsJson = False,
 ) -> None:
-    """Check a recipe: every name and option, with file, line and column of what is wrong."""
+    """Check a recipe: every name, option and file, with file, line and column of what is wrong."""
     import json
 
     from mentor_kit import api
@@ -81,7 +82,7 @@ def check(
     from mentor_kit.recipe.checking import expand_reward
     from mentor_kit.recipe.loading import as_data, dump_recipe, recipe_as_data
 
-    loaded = api.check(recipe, overrides=settings or [])
+    loaded = api.check(recipe, overrides=settings or [], look=look)
     reward = expand_reward(loaded, default_registry()) if expand else None
     if as_json:
         typer.echo(json.dumps(recipe_as_data(loaded) | ({"reward": as_data(reward)} if reward else {})))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, get_args
@@ -58,6 +58,9 @@ class BuildContext:
 
 Build = Callable[[Any, BuildContext], Any]
 
+#: Options to what is wrong with them on this machine: places inside the options, each with a message.
+Look = Callable[[Any, BuildContext], Iterable[tuple[tuple[str | int, ...], str]]]
+
 
 @dataclass(frozen=True)
 class Part:
@@ -71,6 +74,7 @@ class Part:
     options: type[BaseModel] = NoOptions
     summary: str = ""
     available: Callable[[], str] | None = None
+    look: Look | None = None
 
     def unavailable(self) -> str:
         """Why the part cannot be used on this machine; empty if it can."""
@@ -91,6 +95,7 @@ class Register(Protocol):
         options: type[BaseModel] | None = None,
         summary: str = "",
         available: Callable[[], str] | None = None,
+        look: Look | None = None,
     ) -> None: ...
 
 
@@ -160,6 +165,31 @@ class Registry:
         except ValidationError as error:
             raise SlotError([(("with", *place), text) for place, text in explain(error, part.options)]) from None
 
+    def look(self, kind: Kind, slot: Slot, context: BuildContext) -> None:
+        """Look at what a slot's options name on this machine, such as files and modules; nothing is built.
+
+        A part that cannot be used on this machine is not looked at: that is said when it is built.
+
+        Raises:
+            SlotError: an option names something that is not there, or not of the right form.
+            PluginError: the plugin's own look failed.
+        """
+        options = self.check(kind, slot)
+        part = self.part(kind, slot.use)
+        if part.look is None or part.unavailable():
+            return
+        try:
+            found = [(("with", *place), text) for place, text in part.look(options, context)]
+        except MentorKitError:
+            raise
+        except Exception as error:
+            reason = f"{type(error).__name__}: {error}"
+            raise PluginError(
+                f"plugin {part.owner!r} could not look at {_noun(kind)} {slot.use!r}: {reason}"
+            ) from error
+        if found:
+            raise SlotError(found)
+
     def build(self, kind: Kind, slot: Slot, context: BuildContext) -> Any:
         """The object that a slot describes.
 
@@ -194,9 +224,10 @@ class Registry:
             options: type[BaseModel] | None = None,
             summary: str = "",
             available: Callable[[], str] | None = None,
+            look: Look | None = None,
         ) -> None:
             _check_part(name, build, options)
-            part = Part(kind, name, owner, build, options or NoOptions, summary, available)
+            part = Part(kind, name, owner, build, options or NoOptions, summary, available, look)
             first = self._parts[kind].setdefault(name, part)
             if first is not part:
                 self._clashes.setdefault((kind, name), {first.owner}).add(owner)

@@ -15,7 +15,7 @@ A plugin is a module with functions of these names, marked `@hookimpl`, and an e
 
 Every `register_<kind>` hook gets a function
 
-    register(name, *, build, options=None, summary="", available=None)
+    register(name, *, build, options=None, summary="", available=None, look=None)
 
 name:      what a recipe writes in `use:`.
 build:     called as `build(options, context)` when a recipe uses the part; import heavy packages inside it.
@@ -23,6 +23,9 @@ options:   a pydantic model (forbid extra fields) that the recipe's `with:` is c
            heavy is imported; None for a part without options.
 summary:   one line for `mentorkit plugins`.
 available: returns "" if the part can be used on this machine, or the reason and the command that changes it.
+look:      called as `look(options, context)` by `mentorkit check` and before every run; gives what is wrong with what
+           the options name, such as a file that is not there, as pairs of a place inside the options and a message.
+           Must be quick and import nothing heavy; `mentor_kit.hooks.looking` has the usual looks at files.
 """
 
 from __future__ import annotations

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import types
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Annotated, Any, Union, get_args, get_origin
 
@@ -14,14 +15,17 @@ from mentor_kit.hooks.registry import BuildContext, Registry, SlotError
 from mentor_kit.objective import Objective
 from mentor_kit.recipe.faults import Fault, RecipeFaults, faults_at
 from mentor_kit.recipe.loading import LoadedRecipe, read_recipe, validated
+from mentor_kit.recipe.looking import slot_faults, student_faults
 from mentor_kit.recipe.model import CheckpointPlan, Recipe
 from mentor_kit.recipe.source import Path_, Source
 from mentor_kit.slot import Fills, Kind, RewardSpec, Slot
 from mentor_kit.stages.evaluate import SplitPlan
 
 
-def load_checked(recipe: str | Path, overrides: Sequence[str], registry: Registry) -> LoadedRecipe:
-    """Load a recipe and check it whole, so that a fault in one place hides none in another.
+def load_checked(
+    recipe: str | Path, overrides: Sequence[str], registry: Registry, *, look: bool = False
+) -> LoadedRecipe:
+    """Load a recipe and check it whole, so that a fault in one place hides none in another; `look` as there.
 
     Raises:
         RecipeError: with every fault there is, each with its place.
@@ -32,17 +36,23 @@ def load_checked(recipe: str | Path, overrides: Sequence[str], registry: Registr
     except RecipeFaults as error:
         found = (fault for slot in _slots_of_valid_keys(source) for fault in _faults(source, registry, *slot))
         raise RecipeFaults([*error.faults, *found]) from None
-    check_recipe(loaded, registry)
+    check_recipe(loaded, registry, look=look)
     return loaded
 
 
-def check_recipe(loaded: LoadedRecipe, registry: Registry) -> None:
+def check_recipe(loaded: LoadedRecipe, registry: Registry, *, look: bool = False) -> None:
     """Every slot's name and options, those inside options too.
+
+    Args:
+        loaded: the recipe.
+        registry: the plugins.
+        look: also look at what it names on this machine: files, columns, modules, commands, models.
 
     Raises:
         RecipeError: with every fault there is, each with its place.
     """
     found = [fault for slot in slots(loaded.recipe) for fault in _faults(loaded.source, registry, *slot)]
+    found += _not_here(loaded, registry) if look else ()
     if found or (found := _what_does_not_fit(loaded, registry)):
         raise RecipeFaults(found)
 
@@ -111,6 +121,25 @@ def _faults(source: Source, registry: Registry, kind: Kind, slot: Slot, path: Pa
     else:
         for inner in slots(options, (*path, "with")):
             yield from _faults(source, registry, *inner)
+
+
+def _not_here(loaded: LoadedRecipe, registry: Registry) -> Iterator[Fault]:
+    """What the recipe names and is not on this machine."""
+    data = loaded.recipe.model_dump(by_alias=True)
+    yield from faults_at(loaded.source, data, list(student_faults(loaded, registry)))
+    for kind, slot, path in _all_slots(loaded.recipe, registry):
+        found = slot_faults(loaded, registry, kind, slot)
+        yield from faults_at(loaded.source, slot.model_dump(by_alias=True), found, path)
+
+
+def _all_slots(recipe: Recipe, registry: Registry) -> Iterator[tuple[Kind, Slot, Path_]]:
+    """The recipe's slots, and those inside the options of slots whose own options are right."""
+    waiting = list(slots(recipe))
+    while waiting:
+        kind, slot, path = waiting.pop(0)
+        yield kind, slot, path
+        with suppress(MentorKitError):
+            waiting += slots(registry.check(kind, slot), (*path, "with"))
 
 
 def _what_does_not_fit(loaded: LoadedRecipe, registry: Registry) -> list[Fault]:

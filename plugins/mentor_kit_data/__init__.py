@@ -14,12 +14,13 @@ if TYPE_CHECKING:
 @hookimpl
 def register_tasks(register: Register) -> None:
     """`rows`, `datasets`, `mentor-parquet`, `reasoning-gym`, `benchmarks`."""
-    from mentor_kit_data import authors, benchmarks, gym, hub, rows_task
+    from mentor_kit_data import authors, benchmarks, gym, hub, looking, rows_task
 
     register(
         "rows",
         options=rows_task.RowsOptions,
         build=rows_task.build,
+        look=looking.look_at_rows,
         summary="problems from JSONL, CSV or parquet files, by a mapping of columns",
     )
     register(
@@ -33,6 +34,7 @@ def register_tasks(register: Register) -> None:
         "mentor-parquet",
         options=authors.AuthorsOptions,
         build=authors.build,
+        look=looking.look_at_authors,
         summary="problems in the MENTOR authors' parquet format, with tools of their own",
         available=lambda: missing("pyarrow", "data"),
     )
@@ -47,6 +49,7 @@ def register_tasks(register: Register) -> None:
         "benchmarks",
         options=benchmarks.BenchmarksOptions,
         build=benchmarks.build,
+        look=looking.look_at_benchmarks,
         summary="AIME, AMC, Minerva, Omni-MATH, Bamboogle, HotpotQA, 2WikiMultihopQA from files as published",
     )
 

@@ -21,8 +21,8 @@ if TYPE_CHECKING:
 @hookimpl
 def register_teachers(register: Register) -> None:
     """`scripted`, `recorded`, `openai`, `anthropic` and `local`."""
-    from mentor_kit_teachers.local_options import LocalOptions
-    from mentor_kit_teachers.recorded import RecordedOptions, recorded
+    from mentor_kit_teachers.local_options import LocalOptions, look_at_local
+    from mentor_kit_teachers.recorded import RecordedOptions, look_at_recorded, recorded
     from mentor_kit_teachers.server_options import AnthropicOptions, OpenAIOptions
 
     register("scripted", build=_scripted, summary="plays the task's own worked solutions, with the real tools")
@@ -30,6 +30,7 @@ def register_teachers(register: Register) -> None:
         "recorded",
         options=RecordedOptions,
         build=recorded,
+        look=look_at_recorded,
         summary="demonstrations from a file: demonstrations.jsonl, or the MENTOR authors' parquet format",
     )
     register(
@@ -46,7 +47,13 @@ def register_teachers(register: Register) -> None:
         available=lambda: _installed("anthropic"),
         summary="a model of Anthropic's",
     )
-    register("local", options=LocalOptions, build=_local, summary="a model on any backend, on this machine")
+    register(
+        "local",
+        options=LocalOptions,
+        build=_local,
+        look=look_at_local,
+        summary="a model on any backend, on this machine",
+    )
 
 
 def _installed(package: str) -> str:

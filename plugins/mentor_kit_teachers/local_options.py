@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 from pydantic import Field
 
+from mentor_kit.hooks import BuildContext
+from mentor_kit.hooks.looking import model_fault
 from mentor_kit.record import Json
 from mentor_kit.slot import BackendSlot, Slot
 from mentor_kit_teachers.collection import CollectionOptions
@@ -28,3 +32,9 @@ class LocalOptions(CollectionOptions):
     """Keep the most likely tokens up to this probability."""
     top_k: int = Field(default=0, ge=0)
     """Keep so many of the most likely tokens; 0 keeps all."""
+
+
+def look_at_local(options: LocalOptions, context: BuildContext) -> Iterator[tuple[tuple[str | int, ...], str]]:
+    """Whether the model is there, if it is a folder."""
+    if fault := model_fault(options.model, context.recipe_folder, context.registry):
+        yield ("model",), fault

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import AsyncIterator, Iterable, Sequence
+from collections.abc import AsyncIterator, Iterable, Iterator, Sequence
 from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict
@@ -11,6 +11,7 @@ from pydantic import BaseModel, ConfigDict
 from mentor_kit.demonstration import Demonstration
 from mentor_kit.errors import DataError
 from mentor_kit.hooks import BuildContext
+from mentor_kit.hooks.looking import path_fault
 from mentor_kit.task import Problem
 from mentor_kit_teachers.records import Recording, read_recordings
 
@@ -23,6 +24,12 @@ class RecordedOptions(BaseModel):
     path: Path
     """demonstrations.jsonl, a run folder that has one, or a parquet file in the MENTOR authors' format;
     relative to the recipe's folder."""
+
+
+def look_at_recorded(options: RecordedOptions, context: BuildContext) -> Iterator[tuple[tuple[str | int, ...], str]]:
+    """Whether the file, or the run folder, is there."""
+    if fault := path_fault(options.path, context.recipe_folder):
+        yield ("path",), fault
 
 
 def recorded(options: RecordedOptions, context: BuildContext) -> RecordedTeacher:

@@ -21,6 +21,7 @@ def register_tools(register: Register) -> None:
         "python",
         options=functions.PythonOptions,
         build=functions.build,
+        look=functions.look,
         summary="the typed functions of a Python module, in worker processes with limits",
         available=isolation_missing,
     )
@@ -28,6 +29,7 @@ def register_tools(register: Register) -> None:
         "mcp",
         options=servers.McpOptions,
         build=servers.build,
+        look=servers.look,
         summary="the tools of an MCP server, over stdio or HTTP",
         available=lambda: missing("mcp", "mcp"),
     )
@@ -35,6 +37,7 @@ def register_tools(register: Register) -> None:
         "search",
         options=search.SearchOptions,
         build=search.build,
+        look=search.look,
         summary="full-text search (BM25) in a local corpus",
         available=lambda: missing("bm25s", "search"),
     )

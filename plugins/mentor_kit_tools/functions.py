@@ -10,7 +10,7 @@ import importlib.util
 import inspect
 import os
 import sys
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 from types import ModuleType
@@ -24,6 +24,7 @@ from mentor_kit.record import Json
 from mentor_kit.task import Problem
 from mentor_kit.tool import Tool, ToolError, ToolSession
 from mentor_kit_tools.limits import Limits
+from mentor_kit_tools.modules import find_module, top_level_names
 from mentor_kit_tools.runner import Runner
 
 
@@ -75,6 +76,22 @@ def build(options: PythonOptions, context: BuildContext) -> IsolatedTools:
             hint=f"`module` is the name of an installed module or of one in {folder}, or a file there",
         ) from None
     return IsolatedTools(runner, tools_of(runner.catalogue), own_process=options.state == "episode")
+
+
+def look(options: PythonOptions, context: BuildContext) -> Iterator[tuple[tuple[str | int, ...], str]]:
+    """What is wrong with the module as a file; it is parsed, and not imported."""
+    file, fault = find_module(options.module, context.recipe_folder.resolve())
+    names: set[str] | None = None
+    if file is not None:
+        try:
+            names = top_level_names(file)
+        except (SyntaxError, ValueError) as error:
+            fault = f"{file} is no Python: {error}"
+    if fault:
+        yield ("module",), fault
+    for index, name in enumerate(options.functions):
+        if names is not None and name not in names:
+            yield ("functions", index), f"{file} has no function {name!r}{did_you_mean(name, names)}"
 
 
 def tools_of(catalogue: Json) -> tuple[Tool, ...]:

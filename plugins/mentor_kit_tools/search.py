@@ -10,6 +10,7 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict, Field
 
 from mentor_kit.errors import DataError
+from mentor_kit.hooks.looking import path_fault
 from mentor_kit.hooks.registry import BuildContext
 from mentor_kit.record import Json
 from mentor_kit.tool import Tool, ToolError
@@ -46,6 +47,12 @@ class SearchOptions(BaseModel):
     """How many calls run side by side; each has the whole index in memory."""
     limits: Limits = Limits(memory_mb=8192, start_seconds=1800.0)
     """What one call may use; memory holds the index, too."""
+
+
+def look(options: SearchOptions, context: BuildContext) -> Iterator[tuple[tuple[str | int, ...], str]]:
+    """Whether the corpus is there."""
+    if fault := path_fault(options.corpus, context.recipe_folder):
+        yield ("corpus",), fault
 
 
 def build(options: SearchOptions, context: BuildContext) -> IsolatedTools:

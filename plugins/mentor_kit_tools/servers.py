@@ -8,16 +8,19 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
 import sys
 import threading
-from collections.abc import Coroutine, Mapping, Sequence
+from collections.abc import Coroutine, Iterator, Mapping, Sequence
 from concurrent.futures import Future
 from pathlib import Path
+from shutil import which
 from typing import Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from mentor_kit.errors import PluginError, did_you_mean
+from mentor_kit.hooks.looking import file_fault
 from mentor_kit.hooks.registry import BuildContext
 from mentor_kit.record import Json
 from mentor_kit.tool import ToolError
@@ -60,6 +63,20 @@ class McpOptions(BaseModel):
         if self.command and self.headers:
             raise ValueError("`headers` are for a `url`; a command gets `environment`")
         return self
+
+
+def look(options: McpOptions, context: BuildContext) -> Iterator[tuple[tuple[str | int, ...], str]]:
+    """Whether the command that starts the server is there, and the script that it names; nothing is started."""
+    if not options.command:
+        return
+    folder = context.recipe_folder.resolve()
+    word, *arguments = options.command
+    here = folder / word
+    path = options.environment.get("PATH", os.environ.get("PATH", ""))
+    if word != "python" and not here.is_file() and which(word, path=path) is None:
+        yield ("command", 0), f"there is no command {word!r}, and no file {here}"
+    if arguments and arguments[0].endswith(".py") and (fault := file_fault(arguments[0], folder)):
+        yield ("command", 1), fault
 
 
 def build(options: McpOptions, context: BuildContext) -> IsolatedTools:

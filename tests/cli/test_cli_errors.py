@@ -32,7 +32,7 @@ def call(*arguments: str, cwd: Path, given: str | None = None) -> tuple[int, str
         (["evaluate", "quickstart", "--problems", "x", "--json"], "UsageError", 2),
         (["evaluate", "quickstart", "--run", "nobody", "--json"], "UsageError", 2),
         (["run", "nobody", "--resume", "--json"], "UsageError", 2),
-        (["run", "quickstart", "--json", "--set", "student.model=nowhere"], "MissingError", 3),
+        (["run", "quickstart", "--json", "--set", "student.model=nowhere"], "RecipeError", 2),
     ],
 )
 def test_programs_get_errors_as_json(tmp_path: Path, arguments: list[str], kind: str, code: int) -> None:

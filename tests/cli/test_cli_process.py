@@ -66,10 +66,13 @@ def test_codes_of_the_process(tmp_path: Path) -> None:
         "error: --set reward.use=menotr: reward.use: no reward is called 'menotr' (did you mean 'mentor'?); "
         "`mentorkit plugins rewards` lists them\n"
     )
-    missing = run("run", "quickstart", "--set", "student.model=no-such-student", cwd=tmp_path)
+    unknown = run("run", "quickstart", "--set", "student.model=no-such-student", cwd=tmp_path)
+    assert unknown.returncode == 2
+    assert "no-such-student" in unknown.stderr
+    missing = run("run", "quickstart", "--set", "student.model=no-such/student", cwd=tmp_path, HF_HUB_OFFLINE="1")
     assert missing.returncode == 3
-    assert "no-such-student" in missing.stderr
-    assert "Traceback" not in wrong.stderr + missing.stderr
+    assert "no-such/student" in missing.stderr
+    assert "Traceback" not in wrong.stderr + unknown.stderr + missing.stderr
 
 
 def test_a_broken_plugin_costs_nobody_else_anything(tmp_path: Path) -> None:

@@ -44,9 +44,11 @@ def children() -> set[int]:
 
 
 @pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="processes are looked up in /proc")
-@pytest.mark.parametrize("settings", [[], ["student.model=no-such-model"]], ids=["done", "failed"])
+@pytest.mark.parametrize("settings", [[], ["student.model=broken"]], ids=["done", "failed"])
 def test_no_worker_outlives_its_run(tmp_path: Path, settings: list[str]) -> None:
     (tmp_path / "sums.py").write_text(TOOL)
+    (tmp_path / "broken").mkdir()
+    (tmp_path / "broken" / "config.json").write_text("{}")
     recipe = tmp_path / "recipe.yaml"
     recipe.write_text(RECIPE)
     before = children()
@@ -61,7 +63,7 @@ def test_no_worker_outlives_its_run(tmp_path: Path, settings: list[str]) -> None
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(mentor_kit.api, "assemble_parts", watched)
         if settings:
-            with pytest.raises(MentorKitError, match="no-such-model"):
+            with pytest.raises(MentorKitError, match="broken"):
                 mentor_kit.run(recipe, overrides=settings, output=tmp_path / "runs")
         else:
             mentor_kit.run(recipe, output=tmp_path / "runs")

@@ -78,8 +78,11 @@ def test_a_check_needs_no_hub_and_no_data() -> None:
     """The command itself, with addresses that lead nowhere."""
     nowhere = {"HF_ENDPOINT": "http://127.0.0.1:9", "HTTPS_PROXY": "http://127.0.0.1:9", "HF_HUB_OFFLINE": "1"}
     command = [sys.executable, "-m", "mentor_kit.cli", "check", "paper/qwen3-8b/mentor"]
-    done = subprocess.run(command, env={**os.environ, **nowhere}, capture_output=True, text=True)
+    done = subprocess.run([*command, "--no-look"], env={**os.environ, **nowhere}, capture_output=True, text=True)
     assert (done.returncode, done.stderr) == (0, "")
+    done = subprocess.run(command, env={**os.environ, **nowhere}, capture_output=True, text=True)
+    assert done.returncode == 2
+    assert done.stderr.count("train.parquet; paths are relative to") == 2  # the task's and the teacher's
 
 
 def run(name: str, data: Path, output: Path, *settings: str) -> tuple[list[dict[str, Any]], Path]:

@@ -1,0 +1,49 @@
+"""Looks at what a recipe names on this machine: its student's files, and what the parts in its slots look at."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from mentor_kit.errors import MentorKitError, MissingError
+from mentor_kit.hooks.looking import file_fault, model_fault, path_fault
+from mentor_kit.hooks.registry import BuildContext, Registry, SlotError
+from mentor_kit.recipe.loading import LoadedRecipe
+from mentor_kit.recipe.source import Path_
+from mentor_kit.slot import Kind, Slot
+
+#: What marks a chat template that is written out, rather than named.
+_TEMPLATE_MARKS = ("{%", "{{")
+
+
+def student_faults(loaded: LoadedRecipe, registry: Registry) -> Iterator[tuple[Path_, str]]:
+    """What the recipe says of its student that is not on this machine."""
+    student, folder = loaded.recipe.student, loaded.folder
+    looks: dict[Path_, str] = {("model",): model_fault(student.model, folder, registry)}
+    if student.checkpoint is not None:
+        looks["checkpoint",] = path_fault(student.checkpoint, folder)
+    if student.adapter is not None and student.adapter.options.path is not None:
+        looks["adapter", "with", "path"] = path_fault(student.adapter.options.path, folder)
+    template = student.chat_template
+    if template is not None and not template.isidentifier() and not any(mark in template for mark in _TEMPLATE_MARKS):
+        looks["chat_template",] = file_fault(template, folder)
+    for place, fault in looks.items():
+        if fault:
+            yield ("student", *place), fault
+
+
+def slot_faults(loaded: LoadedRecipe, registry: Registry, kind: Kind, slot: Slot) -> list[tuple[Path_, str]]:
+    """What the part in a slot sees; places are relative to the slot. Nothing where its options are wrong already."""
+    context = BuildContext(registry=registry, seed=loaded.recipe.seed, recipe_folder=loaded.folder)
+    try:
+        registry.check(kind, slot)
+    except MentorKitError:
+        return []
+    try:
+        registry.look(kind, slot, context)
+    except SlotError as error:
+        return error.faults
+    except MissingError:
+        return []  # a package that is not installed is an error of its own, with a code of its own, when it is needed
+    except MentorKitError as error:
+        return [(("use",), str(error).replace("\n", "; "))]
+    return []
