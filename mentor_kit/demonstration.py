@@ -94,6 +94,10 @@ class Demonstrations:
         """As `of`, for a problem known by its id only."""
         return self._by_problem.get(problem_id, [])
 
+    def right(self, problem_id: str) -> Sequence[Demonstration]:
+        """The problem's demonstrations with a right answer, in the order they were added."""
+        return [demonstration for demonstration in self.of_id(problem_id) if demonstration.correct]
+
     def __len__(self) -> int:
         return sum(len(found) for found in self._by_problem.values())
 

@@ -13,6 +13,9 @@ from functools import lru_cache
 #: The normal distribution's 97.5 % quantile.
 Z = 1.959963984540054
 
+#: Values closer together than this differ by rounding alone.
+SAME = 1e-9
+
 Interval = tuple[float, float]
 
 
@@ -36,20 +39,31 @@ def wilson(successes: int, count: int) -> Interval:
     """
     if not 0 <= successes <= count:
         raise ValueError(f"{successes} successes in {count} trials")
-    if count == 0:
-        return 0.0, 1.0
-    share = successes / count
+    return (0.0, 1.0) if count == 0 else _score_interval(successes / count, count)
+
+
+def _score_interval(share: float, count: float) -> Interval:
+    """Wilson's interval of a share of so many trials, which need not be a whole number."""
     scale = 1 + Z**2 / count
     centre = (share + Z**2 / (2 * count)) / scale
     half = Z / scale * math.sqrt(share * (1 - share) / count + Z**2 / (4 * count**2))
     return (
-        0.0 if successes == 0 else max(0.0, centre - half),
-        1.0 if successes == count else min(1.0, centre + half),
+        0.0 if share <= 0 else min(share, max(0.0, centre - half)),
+        1.0 if share >= 1 else max(share, min(1.0, centre + half)),
     )
+
+
+def unseen(count: int) -> float:
+    """The largest share of a population of which `count` draws need not show anything: Wilson's limit for none."""
+    return Z**2 / (count + Z**2)
 
 
 def mean_interval(values: Sequence[float], *, bounds: Interval = (0.0, 1.0)) -> Interval:
     """Student's 95 % interval of a mean, cut to the values' possible range.
+
+    Where all values are the same there is no spread to go by, and they are taken for what a share of the population
+    as large as `unseen` may differ from, in either direction: v - u (v - low) to v + u (high - v). For values at a
+    bound this is Wilson's interval.
 
     Args:
         values: independent observations, such as one accuracy a seed.
@@ -60,39 +74,54 @@ def mean_interval(values: Sequence[float], *, bounds: Interval = (0.0, 1.0)) -> 
     if len(values) < 2:
         return low, high
     mean, deviation = mean_and_deviation(values)
+    if max(values) - min(values) <= SAME:
+        share = unseen(len(values))
+        return max(low, mean - share * (mean - low)), min(high, mean + share * (high - mean))
     half = t_quantile(len(values) - 1) * deviation / math.sqrt(len(values))
     return max(low, mean - half), min(high, mean + half)
 
 
-def clustered_interval(values: Sequence[float], clusters: Sequence[str], *, bounds: Interval = (0.0, 1.0)) -> Interval:
-    """A 95 % interval of a mean of observations that hang together in clusters, such as samples of one problem.
+def clustered_interval(values: Sequence[float], clusters: Sequence[str], *, trials: float | None = None) -> Interval:
+    """A 95 % interval of a mean of values in [0, 1] that hang together in clusters, such as samples of one problem.
 
-    The cluster-robust standard error (Liang and Zeger, Biometrika 73, 1986; for evaluations Miller, arXiv 2411.00640,
-    section 2.2) with its correction G / (G - 1), and Student's quantile with G - 1 degrees of freedom for G clusters:
+    Wilson's interval with an effective number of trials (Korn and Graubard, Survey Methodology 24, 1998; with Wilson's
+    interval Franco et al., Journal of Survey Statistics and Methodology 7, 2019), in which t is Student's quantile with
+    G - 1 degrees of freedom for G clusters:
 
-        SE² = G / (G - 1) · Σ_g (Σ_{i in g} (v_i - mean))² / n²
+        n_e = (z / t)² · min(n, p (1 - p) / SE²)
 
-    With clusters of one size this is `mean_interval` of the clusters' means.
+    SE is the cluster-robust standard error (Liang and Zeger, Biometrika 73, 1986; for evaluations Miller, arXiv
+    2411.00640, section 2.2) with its correction G / (G - 1):
+
+        SE² = G / (G - 1) · Σ_g (Σ_{i in g} (v_i - p))² / N²
+
+    Values that happen to be alike in all clusters so count for no more than n independent trials. Where p is 0 or 1,
+    it is Wilson's interval with the clusters for its trials.
 
     Args:
-        values: observations.
-        clusters: the cluster of each; clusters are independent of each other.
-        bounds: as for `mean_interval`; fewer than two clusters have this whole range.
+        values: N observations.
+        clusters: the cluster of each; clusters are independent of each other. Fewer than two, whose values are not all
+            0 or all 1, say nothing of how they differ: their interval is [0, 1].
+        trials: the number n of trials that all observations stand for; N if left out.
     """
     if len(values) != len(clusters):
         raise ValueError(f"{len(values)} values in {len(clusters)} clusters")
-    low, high = bounds
     groups = len(set(clusters))
+    if groups == 0:
+        return 0.0, 1.0
+    mean = min(1.0, max(0.0, math.fsum(values) / len(values)))
+    if mean in (0.0, 1.0):
+        return _score_interval(mean, groups)
     if groups < 2:
-        return low, high
-    mean = math.fsum(values) / len(values)
+        return 0.0, 1.0
     sums: dict[str, list[float]] = {}
     for value, cluster in zip(values, clusters, strict=True):
         sums.setdefault(cluster, []).append(value - mean)
     spread = math.fsum(math.fsum(deviations) ** 2 for deviations in sums.values())
-    error = math.sqrt(groups / (groups - 1) * spread) / len(values)
-    half = t_quantile(groups - 1) * error
-    return max(low, mean - half), min(high, mean + half)
+    error = groups / (groups - 1) * spread / len(values) ** 2
+    count = trials if trials is not None else len(values)
+    effective = min(count, mean * (1 - mean) / error) if error > 0 else count
+    return _score_interval(mean, effective * (Z / t_quantile(groups - 1)) ** 2)
 
 
 def pass_at_k(samples: int, right: int, k: int) -> float:
@@ -143,7 +172,7 @@ def paired_difference(before: Sequence[float], after: Sequence[float]) -> Differ
 
     Right-or-wrong outcomes (all 0 or 1) take Newcombe's score interval for paired proportions (method 10;
     Newcombe, Statistics in Medicine 17, 1998, 2635-2650), which also holds where nothing or everything
-    changed; means of several samples take Student's interval of the differences.
+    changed; means of several samples take `mean_interval` of the differences.
 
     Args:
         before: outcomes in [0, 1].
@@ -238,6 +267,10 @@ def similarity_interval(
 ) -> Interval:
     """A 95 % interval of `similarity` over problems: the percentile bootstrap (Efron, 1979), the same for a seed.
 
+    Draws from few or equal problems show less spread than there is. So the interval holds at least what the estimate
+    would be if of the student's calls a share as large as `unseen` were of a tool that nobody has used, or had been
+    drawn from the teacher's. Where one of the two has used no tool, or there is one problem, it is [0, 1].
+
     Args:
         pairs: for each problem, how often the student and the teacher used each tool in it.
         resamples: how many times as many problems are drawn again, with replacement.
@@ -245,10 +278,10 @@ def similarity_interval(
     """
     import numpy as np
 
-    if len(pairs) < 2:
-        return 0.0, 1.0
     names = sorted({name for pair in pairs for counts in pair for name in counts})
     counts = np.array([[[side.get(name, 0) for name in names] for side in pair] for pair in pairs], dtype=float)
+    if len(pairs) < 2 or not all(counts.sum(axis=(0, 2))):
+        return 0.0, 1.0
     drawn = np.random.default_rng(seed).multinomial(len(pairs), [1 / len(pairs)] * len(pairs), size=resamples)
     own, shown = (drawn @ counts[:, side].reshape(len(pairs), len(names)) for side in (0, 1))
     used, taught = own.sum(axis=1), shown.sum(axis=1)
@@ -257,4 +290,14 @@ def similarity_interval(
     divergence = sum((share / 2 * np.log2(np.maximum(share, 1e-300) / middle)).sum(axis=1) for share in (p, q))
     alike = np.where((used == 0) | (taught == 0), used == taught, np.clip(1 - divergence, 0, 1))
     low, high = np.quantile(alike, [0.025, 0.975])
-    return float(low), float(high)
+    totals = [dict(zip(names, map(float, side), strict=True)) for side in counts.sum(axis=0)]
+    least, most = _unseen_similarities(totals[0], totals[1], len(pairs))
+    return min(float(low), least), max(float(high), most)
+
+
+def _unseen_similarities(student: Mapping[str, float], teacher: Mapping[str, float], count: int) -> Interval:
+    """What `similarity` is with the student's unseen calls of an unheard-of tool, and with the teacher's."""
+    share, own, shown = unseen(count), sum(student.values()), sum(teacher.values())
+    seen = {name: (1 - share) * used / own for name, used in student.items()}
+    taught = {name: seen[name] + share * teacher[name] / shown for name in seen}
+    return similarity({**seen, "": share}, teacher), similarity(taught, teacher)

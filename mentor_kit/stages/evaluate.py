@@ -188,12 +188,14 @@ def findings(experiment: Experiment, plan: SplitPlan, problems: Sequence[Problem
         sampled = trajectory_measures(played.sampled, experiment.demonstrations)
         report |= {f"{name}_sampled": sampled[name] for name in ("similarity", "ended_rate") if name in sampled}
     scored = experiment.measure(played.all, problems)
-    report |= {k: value for k, value in reward_measures(scored[: len(played.main)]).items() if k == "reward"}
+    rewarded = [problem.id for problem in problems if experiment.is_rewarded(problem.id)]
+    if main := [item for item in scored[: len(played.main)] if item.trajectory.problem_id in set(rewarded)]:
+        report |= {"reward": reward_measures(main)["reward"], "reward_problems": len(rewarded)}
     if isinstance(experiment.player, Accounts):
         report["account"] = experiment.player.account()
     report["groups"] = _by_group(problems, played, clusters)
     report["outcomes"] = means_by_problem(played)
-    return Findings(report, scored, rows(played, scored, problems, experiment.demonstrations))
+    return Findings(report, scored, rows(played, scored, problems, experiment.demonstrations, rewarded))
 
 
 def _play(experiment: Experiment, plan: SplitPlan, problems: Sequence[Problem], meter: Meter | None) -> Played:

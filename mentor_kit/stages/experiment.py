@@ -235,14 +235,18 @@ class Experiment:
         self.reward.prepare(cases)
         return [Scored(trajectory=case[0], reward=self.reward(*case, progress=progress)) for case in cases]
 
+    def is_rewarded(self, problem_id: str) -> bool:
+        """Whether the recipe's reward scores a problem's episodes: if there is a teacher, it has shown it rightly."""
+        return self.reward is not None and (self.teacher is None or bool(self.demonstrations.right(problem_id)))
+
     def measure(self, trajectories: Sequence[Trajectory], problems: Sequence[Problem]) -> list[Scored]:
         """As `score`, for showing and not for learning.
 
-        Right is 1 and wrong is 0 where the recipe has no reward, or a teacher that has not shown the problem.
+        Right is 1 and wrong is 0 for episodes that the reward does not score (`is_rewarded`).
         """
-        if self.reward is None:
+        shown = [trajectory for trajectory in trajectories if self.is_rewarded(trajectory.problem_id)]
+        if not shown:
             return [_plain(trajectory) for trajectory in trajectories]
-        shown = [t for t in trajectories if self.teacher is None or self.demonstrations.of_id(t.problem_id)]
         scored = {id(item.trajectory): item for item in self.score(shown, problems)}
         return [scored.get(id(trajectory)) or _plain(trajectory) for trajectory in trajectories]
 

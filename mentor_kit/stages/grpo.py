@@ -234,6 +234,9 @@ class GRPOStage:
         seconds: tuple[float, float],
     ) -> None:
         trajectories = [item.trajectory for item in batch.played]
+        # where there is a reward, episodes of problems that the teacher has not shown are no part of its mean
+        plain = experiment.reward is None
+        rewarded = [item for item in batch.played if plain or experiment.is_rewarded(item.trajectory.problem_id)]
         sampled = sum(trajectory.tokens.sampled for trajectory in trajectories if trajectory.tokens is not None)
         losses, last = update.losses, update.last
         values = {name: float(np.mean([loss.values[name] for loss in losses])) for name in losses[0].values}
@@ -241,7 +244,7 @@ class GRPOStage:
             "step",
             step=step,
             steps=self.options.steps,
-            **reward_measures(batch.played),
+            **(reward_measures(rewarded) if rewarded else {}),
             **trajectory_measures(trajectories, experiment.demonstrations),
             **values,
             **update.measures,

@@ -6,7 +6,7 @@ from collections import Counter, defaultdict
 from collections.abc import Sequence
 
 from mentor_kit.conversation import CallState
-from mentor_kit.demonstration import Demonstrations
+from mentor_kit.demonstration import Demonstration, Demonstrations
 from mentor_kit.record import Json
 from mentor_kit.reward import Scored
 from mentor_kit.statistics import similarity, similarity_interval
@@ -30,7 +30,7 @@ def trajectory_measures(trajectories: Sequence[Trajectory], demonstrations: Demo
     """Accuracy, endings, lengths, call statistics, and how close the tool use is to the teacher's.
 
     Rates of malformed, unknown-tool, badly argued and failed calls are shares of all calls. `similarity` is
-    1 - JSD of the executed calls' names, and left out where the teacher showed nothing for these problems.
+    1 - JSD of the executed calls' names, and left out where the teacher showed nothing right for these problems.
     """
     count = max(len(trajectories), 1)
     calls = [call for trajectory in trajectories for call in trajectory.calls]
@@ -56,7 +56,7 @@ def trajectory_measures(trajectories: Sequence[Trajectory], demonstrations: Demo
 
 
 def tool_use(trajectories: Sequence[Trajectory], demonstrations: Demonstrations) -> dict[str, Json]:
-    """How often each tool was executed, and on problems the teacher has shown: how often by the teacher.
+    """How often each tool was executed, and on problems the teacher has shown rightly: how often by the teacher.
 
     There `similarity_low` and `similarity_high` are the bootstrap's 95 % interval over problems as well.
     """
@@ -73,20 +73,37 @@ def tool_use(trajectories: Sequence[Trajectory], demonstrations: Demonstrations)
 
 
 def teacher_similarity(trajectories: Sequence[Trajectory], demonstrations: Demonstrations) -> float | None:
-    """1 - JSD (base 2) of the names of executed calls, student against teacher, on problems both have played."""
+    """1 - JSD (base 2) of the names of executed calls, student against teacher, on problems both have played.
+
+    The teacher's are those of its right demonstrations; where a problem has several, an episode is held to the one
+    that it is most similar to.
+    """
     own, shown = _uses(trajectories, demonstrations)
     return similarity(sum(own.values(), Counter()), sum(shown.values(), Counter())) if shown else None
+
+
+def closest(trajectory: Trajectory, demonstrations: Demonstrations) -> Demonstration | None:
+    """The right demonstration of the trajectory's problem whose use of tools is most similar; the first of equals.
+
+    None where the teacher has shown nothing right.
+    """
+    own = Counter(trajectory.tools_used)
+    right = demonstrations.right(trajectory.problem_id)
+    return max(right, key=lambda shown: similarity(own, Counter(shown.tools_used)), default=None)
 
 
 def _uses(
     trajectories: Sequence[Trajectory], demonstrations: Demonstrations
 ) -> tuple[dict[str, Counter[str]], dict[str, Counter[str]]]:
-    """How often each tool was used, by problem, by the actor and by the teacher; an episode counts for one of each."""
+    """How often each tool was used, by problem, by the actor and by the teacher; an episode counts for one of each.
+
+    Problems that the teacher has not shown rightly are left out.
+    """
     own: defaultdict[str, Counter[str]] = defaultdict(Counter)
     shown: defaultdict[str, Counter[str]] = defaultdict(Counter)
     for trajectory in trajectories:
-        demonstrated = demonstrations.of_id(trajectory.problem_id)
-        if demonstrated:
+        demonstration = closest(trajectory, demonstrations)
+        if demonstration is not None:
             own[trajectory.problem_id].update(trajectory.tools_used)
-            shown[trajectory.problem_id].update(demonstrated[0].tools_used)
+            shown[trajectory.problem_id].update(demonstration.tools_used)
     return own, shown

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import math
 from collections import Counter, defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 
 from mentor_kit.conversation import CallState
 from mentor_kit.demonstration import Demonstrations
 from mentor_kit.record import Json
 from mentor_kit.reward import Scored
+from mentor_kit.stages.measures import closest
 from mentor_kit.statistics import Interval, clustered_interval, pass_at_k, wilson
 from mentor_kit.task import Problem
 from mentor_kit.trajectory import Trajectory
@@ -40,7 +41,7 @@ def accuracy(trajectories: Sequence[Trajectory], clusters: Mapping[str, str]) ->
     """The share of right episodes with its 95 % interval.
 
     Wilson's where every episode is a cluster of its own, else the clustered one (`mentor_kit.statistics`); where all
-    are right, or all wrong, and so show no spread, Wilson's with the clusters for its trials.
+    are right, or all wrong, Wilson's with the clusters for its trials.
 
     Args:
         trajectories: the episodes.
@@ -62,7 +63,7 @@ def accuracy(trajectories: Sequence[Trajectory], clusters: Mapping[str, str]) ->
 def pass_at(trajectories: Sequence[Trajectory], ks: Sequence[int], clusters: Mapping[str, str]) -> dict[str, Json]:
     """For every k the mean over problems of the estimated pass@k, with its 95 % interval, clustered as above.
 
-    Problems with fewer than k episodes are left out.
+    Problems with fewer than k episodes are left out. A problem's n episodes stand for n // k trials of k.
     """
     found: dict[str, Json] = {}
     outcomes = by_problem(trajectories)
@@ -71,20 +72,20 @@ def pass_at(trajectories: Sequence[Trajectory], ks: Sequence[int], clusters: Map
         if not enough:
             continue
         values = [pass_at_k(len(right), sum(right), k) for right in enough.values()]
-        kind, (low, high) = _interval(values, [clusters[problem] for problem in enough])
+        trials = sum(len(right) // k for right in enough.values())
+        kind, (low, high) = _interval(values, [clusters[problem] for problem in enough], trials)
         value = math.fsum(values) / len(values)
         found[str(k)] = {"value": value, "low": low, "high": high, "problems": len(values), "interval": kind}
     return found
 
 
-def _interval(values: Sequence[float], clusters: Sequence[str]) -> tuple[str, Interval]:
-    """Which interval it is, and the interval."""
+def _interval(values: Sequence[float], clusters: Sequence[str], trials: int | None = None) -> tuple[str, Interval]:
+    """Which interval it is, and the interval; `trials` as for `clustered_interval`."""
     count = len(set(clusters))
     if len(values) == count and {*values} <= {0.0, 1.0}:
         return "wilson", wilson(round(sum(values)), count)
-    if len({*values}) == 1 and values[0] in (0.0, 1.0):
-        return "wilson", wilson(round(values[0]) * count, count)
-    return "clustered", clustered_interval(values, clusters)
+    kind = "wilson" if {*values} in ({0.0}, {1.0}) else "clustered"
+    return kind, clustered_interval(values, clusters, trials=trials)
 
 
 def powers_of_two(samples: int) -> tuple[int, ...]:
@@ -116,7 +117,11 @@ def means_by_problem(played: Played) -> dict[str, Json]:
 
 
 def rows(
-    played: Played, scored: Sequence[Scored], problems: Sequence[Problem], demonstrations: Demonstrations
+    played: Played,
+    scored: Sequence[Scored],
+    problems: Sequence[Problem],
+    demonstrations: Demonstrations,
+    rewarded: Collection[str] | None = None,
 ) -> list[dict[str, Json]]:
     """A flat row for every episode, for data frames: its outcome, its calls by state, its reward.
 
@@ -124,19 +129,23 @@ def rows(
         played: the episodes.
         scored: the same, greedy ones first, with their rewards.
         problems: what was played.
-        demonstrations: what the teacher has shown.
+        demonstrations: what the teacher has shown; `teacher_tools` are those of the right one closest to the episode.
+        rewarded: ids of the problems whose episodes the recipe's reward scored; all if left out. `reward` is null in
+            the rows of others.
     """
     groups = {problem.id: problem.group for problem in problems}
+    rewarded = groups if rewarded is None else rewarded
     counts: Counter[tuple[str, str]] = Counter()
     found = []
     for place, item in enumerate(scored):
         kind = "greedy" if place < len(played.greedy) else "sampled"
         problem = item.trajectory.problem_id
-        shown = demonstrations.of_id(problem)
+        shown = closest(item.trajectory, demonstrations)
         found.append(
             {"problem": problem, "group": groups.get(problem, ""), "played": kind, "sample": counts[kind, problem]}
             | _row(item)
-            | {"teacher_tools": list(shown[0].tools_used) if shown else None}
+            | {"reward": item.reward.total if problem in rewarded else None}
+            | {"teacher_tools": list(shown.tools_used) if shown else None}
         )
         counts[kind, problem] += 1
     return found
@@ -158,5 +167,4 @@ def _row(item: Scored) -> dict[str, Json]:
         "failed": states[CallState.FAILED],
         "tools": list(trajectory.tools_used),
         "tokens": trajectory.tokens.sampled if trajectory.tokens is not None else None,
-        "reward": item.reward.total,
     }

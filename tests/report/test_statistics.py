@@ -186,24 +186,111 @@ def test_mcnemar_of_very_many() -> None:
 
 
 def test_a_clustered_interval_by_hand() -> None:
-    # mean 0.5; deviations sum to 1.0 in a, -0.5 in b, -0.5 in c (one of two members is 0.5 - 0.5 = 0)
-    values, clusters = [1.0, 1.0, 0.0, 0.0, 0.5], ["a", "a", "b", "c", "c"]
-    # SE^2 = 3/2 (1 + 0.25 + 0.25) / 25 = 0.09; 4.303 * 0.3 = 1.2908
-    assert clustered_interval(values, clusters, bounds=(-9, 9)) == pytest.approx((-0.7908, 1.7908), abs=1e-4)
-    assert clustered_interval(values, clusters) == (0.0, 1.0)
-    assert clustered_interval([1.0, 0.0], ["a", "a"]) == (0.0, 1.0)
+    # p = 1/2; deviations sum to 1, 0, -1, 0 in a, b, c, d: SE^2 = 4/3 * 2 / 64, p (1 - p) / SE^2 = 6 of 8 trials;
+    # t = 3.1824, so 6 (1.95996 / 3.1824)^2 = 2.2758 trials: Wilson's interval is 0.5 +- 0.3962
+    values, clusters = [1.0, 1.0, 1.0, 0.0, 0.0, 0.0, 1.0, 0.0], list("aabbccdd")
+    assert clustered_interval(values, clusters) == pytest.approx((0.1038, 0.8962), abs=1e-4)
     with pytest.raises(ValueError, match="2 values in 1 clusters"):
         clustered_interval([1.0, 0.0], ["a"])
 
 
-@given(st.integers(1, 4), st.lists(st.lists(st.floats(0, 1), min_size=4, max_size=4), min_size=2, max_size=8))
-def test_clusters_of_one_size_count_as_their_means(size: int, drawn: list[list[float]]) -> None:
-    clusters = [found[:size] for found in drawn]
-    values = [value for found in clusters for value in found]
-    names = [str(place) for place, found in enumerate(clusters) for _ in found]
-    means = [sum(found) / size for found in clusters]
-    wide = (-1e9, 1e9)
-    assert clustered_interval(values, names, bounds=wide) == pytest.approx(mean_interval(means, bounds=wide))
+@pytest.mark.parametrize(
+    ("values", "clusters", "trials"),
+    [
+        ([1.0, 0.0] * 3, "aabbcc", 6),
+        ([1.0, 1.0, 1.0, 0.0] * 2, "aaaabbbb", 8),
+        ([1.0, 0.0] * 50, [str(place // 2) for place in range(100)], 100),
+        ([0.25] * 7, "abcdefg", 7),
+        ([0.5, 0.1, 0.9], "aab", 3),
+        ([1.0, 0.0, 0.0, 0.0], "aabb", 4),
+    ],
+)
+def test_clusters_that_are_alike_count_for_no_more_than_their_trials(
+    values: list[float], clusters: list[str], trials: int
+) -> None:
+    """The limits solve the score equation |p - limit| = z sqrt(limit (1 - limit) / trials), with t in z's place."""
+    low, high = clustered_interval(values, clusters)
+    mean, groups = sum(values) / len(values), len(set(clusters))
+    sums = [sum(v - mean for v, c in zip(values, clusters, strict=True) if c == name) for name in set(clusters)]
+    error = groups / (groups - 1) * sum(found**2 for found in sums) / len(values) ** 2
+    variance = max(error, mean * (1 - mean) / trials)
+    for limit in (low, high):
+        scaled = variance / (mean * (1 - mean)) * limit * (1 - limit)
+        assert abs(mean - limit) == pytest.approx(t_quantile(groups - 1) * math.sqrt(scaled), rel=1e-6)
+
+
+def test_one_cluster_says_nothing_of_others() -> None:
+    assert clustered_interval([1.0, 0.0], ["a", "a"]) == (0.0, 1.0)
+    assert clustered_interval([], []) == (0.0, 1.0)
+    assert clustered_interval([1.0, 1.0], ["a", "a"]) == wilson(1, 1)
+    assert clustered_interval([0.0] * 6, list("aabbcc")) == wilson(0, 3)
+
+
+@given(
+    st.lists(st.tuples(st.sampled_from([0.0, 0.25, 0.5, 1.0, 1 / 3]), st.sampled_from("abcdef")), max_size=30),
+    st.integers(1, 40),
+)
+def test_clustered_intervals_hold_their_mean_and_have_width(drawn: list[tuple[float, str]], trials: int) -> None:
+    values, clusters = [value for value, _ in drawn], [cluster for _, cluster in drawn]
+    low, high = clustered_interval(values, clusters, trials=trials)
+    assert 0 <= low < high <= 1
+    assert not values or low <= sum(values) / len(values) + 1e-12
+    assert not values or high >= sum(values) / len(values) - 1e-12
+    mirrored = clustered_interval([1 - value for value in values], clusters, trials=trials)
+    assert mirrored == pytest.approx((1 - high, 1 - low), abs=1e-9)
+
+
+@pytest.mark.parametrize("shape", [(50, 50), (2, 2), (0.3, 0.3), (0.2, 2), (0.5, 8)])
+@pytest.mark.parametrize("problems", [3, 12])
+def test_clustered_intervals_cover_the_truth(shape: tuple[float, float], problems: int) -> None:
+    """Simulated: four samples of each problem, whose own accuracies are drawn from a beta distribution."""
+    generator = random.Random(11)
+    truth, held = shape[0] / sum(shape), 0
+    clusters = [str(place) for place in range(problems) for _ in range(4)]
+    for _ in range(400):
+        rates = [generator.betavariate(*shape) for _ in range(problems)]
+        low, high = clustered_interval([float(generator.random() < rate) for rate in rates for _ in range(4)], clusters)
+        held += low <= truth <= high
+    assert held / 400 >= 0.92
+
+
+@given(
+    st.floats(0, 1), st.integers(2, 40), st.sampled_from([(0.0, 1.0), (-1.0, 1.0), (0.0, 5.0)])
+)  # fmt: skip
+def test_equal_values_have_an_interval_with_width(value: float, count: int, bounds: tuple[float, float]) -> None:
+    low, high = mean_interval([value] * count, bounds=bounds)
+    assert bounds[0] <= low <= value + 1e-12
+    assert value - 1e-12 <= high <= bounds[1]
+    # of all values a share of z^2 / (n + z^2), which n draws may miss, might be anything
+    assert high - low == pytest.approx(3.8414588 / (count + 3.8414588) * (bounds[1] - bounds[0]))
+
+
+def test_equal_values_at_a_bound_are_a_proportion() -> None:
+    for count in (2, 3, 10):
+        assert mean_interval([1.0] * count) == pytest.approx(wilson(count, count))
+        assert mean_interval([0.0] * count) == pytest.approx(wilson(0, count))
+    # 0.1 + 0.2 is not 0.3 to the bit, and no spread either
+    assert mean_interval([0.1 + 0.2, 0.3, 0.3]) == pytest.approx(mean_interval([0.3] * 3))
+
+
+@pytest.mark.parametrize(
+    ("before", "after"),
+    [
+        ([0.5, 0.25], [1.0, 0.75]),
+        ([0.5, 0.25], [0.5, 0.25]),
+        ([0.3, 0.2, 0.1], [0.2, 0.1, 0.0]),
+        ([1, 1, 1], [1, 1, 1]),
+        ([0] * 10, [1] * 10),
+        ([0.5], [0.75]),
+        ([1], [1]),
+    ],
+)
+def test_equal_differences_have_an_interval_with_width(before: list[float], after: list[float]) -> None:
+    found = paired_difference(before, after)
+    assert -1 <= found.low < found.high <= 1
+    assert found.low <= found.mean <= found.high
+    back = paired_difference(after, before)
+    assert (back.low, back.high) == pytest.approx((-found.high, -found.low))
 
 
 def test_clustered_intervals_cover_the_truth_where_plain_ones_do_not() -> None:
@@ -222,9 +309,6 @@ def test_clustered_intervals_cover_the_truth_where_plain_ones_do_not() -> None:
 
 
 def test_similarity_intervals() -> None:
-    alike = [(Counter(add=2), Counter(add=1))] * 5
-    assert similarity_interval(alike) == (1.0, 1.0)
-    assert similarity_interval(alike[:1]) == (0.0, 1.0)
     mixed = [(Counter(add=1), Counter(add=1)), (Counter(sqrt=1), Counter(add=1))] * 20
     low, high = similarity_interval(mixed)
     # p = (1/2, 1/2) against (1, 0): 1 - 0.3113
@@ -232,18 +316,58 @@ def test_similarity_intervals() -> None:
     assert similarity_interval(mixed) == (low, high)
     # with 40 problems the share of sqrt is 0.5 ± 0.155, where similarity is 0.80 and 0.57
     assert (low, high) == pytest.approx((0.57, 0.80), abs=0.03)
-    nobody = [(Counter(), Counter())] * 3
-    assert similarity_interval(nobody) == (1.0, 1.0)
-    assert similarity_interval([(Counter(), Counter(add=1))] * 3) == (0.0, 0.0)
 
 
-@given(st.lists(st.tuples(counts, counts), min_size=2, max_size=5))
+@pytest.mark.parametrize("count", [2, 5, 40])
+def test_similarities_without_spread_have_an_interval_with_width(count: int) -> None:
+    unseen = 3.8414588 / (count + 3.8414588)
+    alike = similarity_interval([(Counter(add=2), Counter(add=1))] * count)
+    # p = (1 - u, u) against (1, 0): what `count` equal problems need not have shown
+    assert alike == pytest.approx((similarity({"add": 1 - unseen, "new": unseen}, Counter(add=1)), 1.0))
+    apart = similarity_interval([(Counter(sqrt=2), Counter(add=1))] * count)
+    assert apart == pytest.approx((0.0, similarity({"add": unseen, "sqrt": 1 - unseen}, Counter(add=1))))
+    part = similarity_interval([(Counter(add=1, sqrt=1), Counter(add=1))] * count)
+    assert part[0] < 0.6887 < part[1]
+
+
+def test_nothing_is_known_of_tools_that_nobody_used() -> None:
+    assert similarity_interval([(Counter(add=1), Counter(add=1))]) == (0.0, 1.0)
+    assert similarity_interval([(Counter(), Counter())] * 3) == (0.0, 1.0)
+    assert similarity_interval([(Counter(), Counter(add=1))] * 3) == (0.0, 1.0)
+    assert similarity_interval([]) == (0.0, 1.0)
+
+
+@given(st.lists(st.tuples(counts, counts), min_size=1, max_size=6))
+def test_similarity_intervals_hold_their_estimate(pairs: list[tuple[dict[str, int], dict[str, int]]]) -> None:
+    low, high = similarity_interval(pairs, resamples=50)
+    own, shown = (sum((Counter(pair[side]) for pair in pairs), Counter[str]()) for side in (0, 1))
+    assert 0 <= low < high <= 1
+    assert low - 1e-9 <= similarity(own, shown) <= high + 1e-9
+
+
+def test_similarity_intervals_cover_the_truth() -> None:
+    """Simulated: the teacher adds in all of 25 problems, the student in 95 of 100; often all are alike."""
+    generator = random.Random(2)
+    truth, held = similarity({"add": 0.95, "sqrt": 0.05}, Counter(add=1)), 0
+    for _ in range(200):
+        own = [Counter(add=1) if generator.random() < 0.95 else Counter(sqrt=1) for _ in range(25)]
+        low, high = similarity_interval([(used, Counter(add=1)) for used in own], resamples=200)
+        held += low <= truth <= high
+    assert held / 200 >= 0.92
+
+
+used = st.dictionaries(st.sampled_from("abcdef"), st.integers(1, 20), min_size=1)
+
+
+@given(st.lists(st.tuples(used, used), min_size=2, max_size=5))
 def test_resampled_similarities_are_those_of_the_function(pairs: list[tuple[dict[str, int], dict[str, int]]]) -> None:
-    """With one resample the interval is the similarity of that draw of problems."""
+    """With one resample the interval holds the similarity of that draw of problems, and no less than the least."""
     drawn = numpy.random.default_rng(7).multinomial(len(pairs), [1 / len(pairs)] * len(pairs))
     own, shown = Counter[str](), Counter[str]()
     for times, (student, teacher) in zip(drawn, pairs, strict=True):
         for _ in range(times):
             own.update(student)
             shown.update(teacher)
-    assert similarity_interval(pairs, resamples=1, seed=7) == pytest.approx((similarity(own, shown),) * 2, abs=1e-9)
+    low, high = similarity_interval(pairs, resamples=1, seed=7)
+    assert low <= similarity(own, shown) + 1e-9
+    assert high >= similarity(own, shown) - 1e-9

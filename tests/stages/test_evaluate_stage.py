@@ -5,6 +5,7 @@ from typing import Any
 import pytest
 from stage_fakes import Digits, GappyTeacher, ListContext, RecordingPolicy, experiment, trajectory
 
+from mentor_kit.demonstration import Demonstration, Demonstrations
 from mentor_kit.errors import UsageError
 from mentor_kit.slot import Slot
 from mentor_kit.stages.evaluate import (
@@ -16,8 +17,12 @@ from mentor_kit.stages.evaluate import (
     evaluate_split,
     flat,
 )
-from mentor_kit.statistics import mean_interval, wilson
+from mentor_kit.statistics import wilson
 from mentor_kit.task import IN_DOMAIN, OUT_OF_DOMAIN
+
+
+def shown_wrongly(name: str) -> list[Demonstration]:
+    return [Demonstration(problem_id=name, teacher="gappy", tools_used=("add",), correct=False)]
 
 
 def always(text: str) -> RecordingPolicy:
@@ -39,9 +44,11 @@ def test_a_report_by_hand():
     assert report["greedy"] == {
         "accuracy": 0.2, "low": low, "high": high, "correct": 1, "episodes": 5, "interval": "wilson",
     }  # fmt: skip
-    low, high = mean_interval([0.0, 0.0, 0.0, 0.5, 0.5])
+    # p = 1/5; two of five problems differ by +0.3 · 2 and three by -0.2 · 2: SE^2 = 5/4 · 1.2 / 100 = 0.015, so that
+    # p (1 - p) / SE^2 is more than the 10 episodes; t = 2.7764, 10 (1.96 / 2.7764)^2 = 4.983 trials
+    low, high = 0.0361, 0.6251
     sampled = report["sampled"]
-    assert (sampled["low"], sampled["high"]) == pytest.approx((low, high))
+    assert (sampled["low"], sampled["high"]) == pytest.approx((low, high), abs=1e-4)
     assert (sampled["accuracy"], sampled["correct"], sampled["samples"], sampled["episodes"]) == (0.2, 2, 2, 10)
     assert sampled["interval"] == "clustered"
     # pass@1 is the mean; pass@2 is 1 for i3 and i4, which had one right of two, and 0 for the others
@@ -114,13 +121,22 @@ def test_similarity_to_the_teacher():
     assert "similarity" not in report
 
 
-def test_problems_without_a_demonstration_get_one_for_right_and_nothing_for_wrong():
+def test_the_mean_reward_is_over_problems_with_a_right_demonstration():
     teacher = GappyTeacher(silent=["i1", "i2"])
     plan = SplitPlan(split=IN_DOMAIN, problems=3, samples=0)
     report, scored = report_of(always("1"), plan, teacher=teacher)
     assert [item.reward.total for item in scored] == pytest.approx([0.1, 1.0, 0.0])
-    assert report["reward"] == pytest.approx(1.1 / 3)
-    _, plain = report_of(always("1"), plan, reward=None)
+    assert (report["reward"], report["reward_problems"]) == (pytest.approx(0.1), 1)
+    silent = GappyTeacher(silent=["i0", "i1", "i2"])
+    report, _ = report_of(always("1"), plan, teacher=silent)
+    assert "reward" not in report
+    wrong = GappyTeacher(silent=["i0", "i1"], wrong=["i2"])
+    report, _ = report_of(always("1"), plan, teacher=wrong, demonstrations=Demonstrations(shown_wrongly("i2")))
+    assert "reward" not in report
+    report, _ = report_of(always("1"), plan)
+    assert (report["reward"], report["reward_problems"]) == (pytest.approx(0.1), 3)
+    report, plain = report_of(always("1"), plan, reward=None)
+    assert "reward" not in report
     assert [item.reward.total for item in plain] == [0.0, 1.0, 0.0]
 
 
@@ -183,6 +199,8 @@ def test_rows_by_hand():
     assert row["tools"] == []
     assert row["teacher_tools"] == ["add"]
     assert rows[4]["teacher_tools"] is None
+    # the digit said, over ten; none where the teacher has shown nothing to compare with
+    assert [row["reward"] for row in rows[:5]] == [*4 * [pytest.approx(0.3)], None]
 
 
 def test_groups_may_be_what_is_independent():
@@ -193,8 +211,8 @@ def test_groups_may_be_what_is_independent():
     plan = SplitPlan(split=IN_DOMAIN, samples=0, clusters="group")
     report, _ = report_of(policy, plan, task=task)
     assert report["greedy"]["interval"] == "clustered"
-    # two cluster means 0 and 1: 12.706 * 0.5 each way, cut to what a share can be
-    assert (report["greedy"]["low"], report["greedy"]["high"]) == (0.0, 1.0)
+    # two cluster means 0 and 1 are worth one trial, and 12.706 standard errors each way leave hardly anything out
+    assert (report["greedy"]["low"], report["greedy"]["high"]) == pytest.approx((0.0, 1.0), abs=0.01)
     assert report["groups"]["odd"]["greedy"]["interval"] == "wilson"
     assert report["groups"]["odd"]["greedy"]["accuracy"] == 1.0
 

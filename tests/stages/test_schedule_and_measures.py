@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import math
+from collections import Counter
 
 import pytest
 from hypothesis import given
@@ -8,12 +9,14 @@ from hypothesis import strategies as st
 from stage_fakes import Digits, demonstration, trajectory
 
 from mentor_kit.conversation import CallState, ToolCall, assistant, user
-from mentor_kit.demonstration import Demonstrations
+from mentor_kit.demonstration import Demonstration, Demonstrations
 from mentor_kit.policy import OptimizerSpec
 from mentor_kit.reward import Breakdown, Scored, TermScore
-from mentor_kit.stages.measures import reward_measures, teacher_similarity, trajectory_measures
+from mentor_kit.stages.measures import reward_measures, teacher_similarity, tool_use, trajectory_measures
+from mentor_kit.stages.outcomes import Played, rows
 from mentor_kit.stages.schedule import OptimizerOptions, learning_rate
 from mentor_kit.stages.tokens import parts
+from mentor_kit.statistics import similarity
 from mentor_kit.trajectory import Ending, TokenTrace, Trajectory
 
 
@@ -122,7 +125,7 @@ def test_similarity_by_hand():
     shown = Demonstrations(
         [
             demonstration(problems[0], tools=("add", "sub")),
-            demonstration(problems[0], tools=("other",)),  # only the first demonstration of a problem counts
+            demonstration(problems[0], tools=("other",)),  # less like the student's than the first
             demonstration(problems[1], tools=("add", "add")),
         ]
     )
@@ -137,3 +140,45 @@ def test_similarity_by_hand():
     second = 0.75 * math.log2(0.75 / 0.625) + 0.25 * math.log2(0.25 / 0.375)
     assert teacher_similarity(played, shown) == pytest.approx(1 - (first + second) / 2)
     assert teacher_similarity(played[2:], shown) is None
+
+
+def shown(*tools: str, correct: bool = True) -> Demonstration:
+    return Demonstration(problem_id="p0", teacher="t", tools_used=tools, correct=correct)
+
+
+@pytest.mark.parametrize(
+    ("demonstrations", "teacher_tools"),
+    [
+        ([shown("add")], {"add": 1}),
+        ([shown("sqrt", correct=False), shown("add")], {"add": 1}),
+        ([shown("add"), shown("sqrt", correct=False)], {"add": 1}),
+        ([shown("add", correct=False), shown("sqrt")], {"sqrt": 1}),
+        ([shown("sqrt"), shown("add", "sqrt"), shown("add")], {"add": 1}),
+        ([shown("sqrt"), shown("mul")], {"sqrt": 1}),
+        ([shown("mul", correct=False), shown(), shown("add", "mul")], {"add": 1, "mul": 1}),
+        ([shown("add", correct=False)], None),
+        ([], None),
+    ],
+)
+def test_episodes_are_held_to_the_right_demonstration_most_like_them(
+    demonstrations: list[Demonstration], teacher_tools: dict[str, int] | None
+) -> None:
+    played = trajectory("p0", "0", tools=("add",))
+    known = Demonstrations(demonstrations)
+    found = tool_use([played], known)
+    assert found.get("teacher_tools") == teacher_tools
+    expected = None if teacher_tools is None else similarity(Counter(add=1), Counter(teacher_tools))
+    assert teacher_similarity([played], known) == expected
+    (row,) = rows(
+        Played([played], []),
+        [Scored(trajectory=played, reward=Breakdown(total=1.0))],
+        Digits().problems("train", 0, 1),
+        known,
+    )
+    assert row["teacher_tools"] == (None if teacher_tools is None else list(teacher_tools))
+
+
+def test_each_episode_of_a_problem_has_the_demonstration_most_like_it() -> None:
+    known = Demonstrations([shown("add"), shown("sqrt", "sqrt"), shown("mul", correct=False)])
+    played = [trajectory("p0", "0", tools=tools) for tools in (("add",), ("sqrt", "sqrt"), ("mul",))]
+    assert tool_use(played, known)["teacher_tools"] == {"add": 2, "sqrt": 2}
