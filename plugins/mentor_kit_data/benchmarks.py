@@ -83,7 +83,7 @@ class BenchmarksOptions(BaseModel):
     the splits: aime24, aime25, amc23, minerva, omni-math, bamboogle, hotpotqa, 2wikimultihopqa."""
     prompt: Prompt = "{question}"
     """The user's message: a text with `{question}` in it."""
-    seconds: float = Field(default=5.0, gt=0)
+    seconds: float = Field(default=5.0, gt=0, allow_inf_nan=False)
     """Time that comparing one mathematical answer may take; one that takes longer is wrong."""
     broken: Literal["fail", "skip"] = "fail"
     """What a row that cannot be used does: end the run, or be left out with a warning; either names its place."""
@@ -102,7 +102,7 @@ def build(options: BenchmarksOptions, context: BuildContext) -> BenchmarksTask:
 
     Raises:
         DataError: a file cannot be read, has no rows, or a row is broken and the recipe wants to know.
-        MissingError: mathematics is to be compared, and math-verify is not installed.
+        MissingError: mathematics is to be compared, and mpmath is not installed.
     """
     found = {}
     for name, file in options.sets.items():

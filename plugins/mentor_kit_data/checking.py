@@ -21,11 +21,14 @@ from mentor_kit.short import FromName
 #: Longer answers are wrong: no key is as long, and comparing them is work.
 LONGEST = 4096
 
-_NUMBER = re.compile(r"([+-]?)(\d{1,3}(?:,\d{3})+|\d+)?(\.\d*)?(?:[eE]([+-]?\d{1,3}))?")
+_NUMBER = re.compile(
+    r"(?P<sign>[+-]?)\s*(?P<currency>(?:\\?\$|€|£|¥|₹)?)\s*(?P<inner>[+-]?)\s*"
+    r"(?P<whole>[0-9]{1,3}(?:,[0-9]{3})+|[0-9]+|(?=\.[0-9]))(?P<part>\.[0-9]+)?(?:[eE](?P<exponent>[+-]?[0-9]{1,3}))?"
+    r"\.?\s*(?:\\?%)?\.?"
+)
 _RATIO = re.compile(r"(.+?)\s*/\s*(.+)")
 _LATEX_RATIO = re.compile(r"([+-]?)\\[dt]?frac\s*\{([^{}]*)\}\s*\{([^{}]*)\}")
 _PUNCTUATION = frozenset(string.punctuation)
-_CURRENCY = ("$", "€", "£", "\\$")
 
 
 class Checker(Protocol):
@@ -46,20 +49,21 @@ class Check(FromName):
     text: the same text.
     phrase: the same words, as SQuAD compares them: without upper case, punctuation, and the articles a, an and the.
     choice: the same choice: its letter (`B`, `(b)`, `B.`, `B: Rome`), or its text where the question offers choices.
-    math: the same mathematics, by math-verify: `\frac12` is `0.5`, `{2, 1}` is `{1, 2}`, `x+1` is `1+x`.
+    math: the same mathematics: `\frac12` is `0.5`, `4.5 \times 10^{33}` is `4.5e33`, `\{2, 1\}` is `\{1, 2\}`, `x+1` is
+        `1+x`; no arithmetic that is left to do, no equation of numbers, nothing that cannot be read as a whole.
     """
 
     model_config = _STRICT
 
     use: Literal["number", "text", "phrase", "choice", "math"] = "number"
     """As what answers are compared."""
-    tolerance: float = Field(default=0.0, ge=0)
+    tolerance: float = Field(default=0.0, ge=0, allow_inf_nan=False)
     """number: how far the answer may be from the key."""
     ignore_case: bool = True
     """text: whether upper and lower case are the same."""
     ignore_space: bool = True
     """text: whether runs of white space count as one blank, and outer ones not at all."""
-    seconds: float = Field(default=5.0, gt=0)
+    seconds: float = Field(default=5.0, gt=0, allow_inf_nan=False)
     """math: time a comparison may take; an answer that takes longer is wrong."""
 
     @model_validator(mode="after")
@@ -89,7 +93,8 @@ class NumberChecker:
     """Compares exactly, as fractions, up to a tolerance."""
 
     def __init__(self, tolerance: float = 0.0) -> None:
-        self._tolerance = Fraction(tolerance)
+        # as it was written: the float 0.3 is a little less than that
+        self._tolerance = Fraction(str(tolerance))
 
     def check(self, answer: str, key: str, choices: Sequence[str] = ()) -> bool:
         found, wanted = read_number(answer), read_number(key)
@@ -170,7 +175,7 @@ def checker(options: Check) -> Checker:
     """The checker that options describe.
 
     Raises:
-        MissingError: mathematics is asked for, and math-verify is not installed.
+        MissingError: mathematics is asked for, and mpmath is not installed.
     """
     if options.use == "number":
         return NumberChecker(options.tolerance)
@@ -188,7 +193,8 @@ def checker(options: Check) -> Checker:
 def read_number(text: str) -> Fraction | None:
     r"""A number as people and models write one, exactly, or None. Quick on any text.
 
-    Takes thousands' commas, a leading currency, a trailing `%` or `.`, `a/b`, `\frac{a}{b}`, and exponents.
+    Takes thousands' commas, a sign, a leading currency, a trailing `%` or `.`, `a/b`, `\frac{a}{b}`, and
+    exponents.
     """
     if len(text) > 200:
         return None
@@ -207,14 +213,9 @@ def _ratio(above: str, below: str) -> Fraction | None:
 
 
 def _plain_number(text: str) -> Fraction | None:
-    text = text.strip().removesuffix("%").removesuffix("\\").removesuffix(".").strip()
-    sign = text[:1] if text[:1] in ("+", "-") else ""
-    rest = text[len(sign) :].strip()
-    for mark in _CURRENCY:
-        rest = rest.removeprefix(mark).strip()
-    match = _NUMBER.fullmatch(sign + rest) if rest.isascii() else None
-    if match is None or not (match.group(2) or (match.group(3) or ".") != "."):
+    match = _NUMBER.fullmatch(text.strip())
+    if match is None or (match["sign"] and match["inner"]):
         return None
-    digits = (match.group(2) or "0").replace(",", "") + (match.group(3) or "").rstrip(".")
-    value = Fraction(digits) * Fraction(10) ** int(match.group(4) or 0)
-    return -value if sign == "-" else value
+    digits = (match["whole"] or "0").replace(",", "") + (match["part"] or "")
+    value = Fraction(digits) * Fraction(10) ** int(match["exponent"] or 0)
+    return -value if "-" in (match["sign"], match["inner"]) else value

@@ -1,12 +1,11 @@
-"""Comparing mathematics with math-verify, in a worker process with a hard limit from outside.
+"""Compares mathematics: numbers and signs at once, expressions in a worker process with a hard limit from outside.
 
-math-verify's own limit is a signal that works in a program's main thread alone, and does not stop a computation
-in C: `9**9**9**9` would hold the trainer. Here the process is killed, and the answer is wrong.
+What decides is in `mentor_kit_data.formulas.equality`. An expression whose values take too long to compute ends with
+its process, and the answer is wrong.
 """
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping, Sequence
 from functools import lru_cache
 from typing import Any
@@ -20,6 +19,7 @@ from mentor_kit.record import Json
 from mentor_kit.tool import ToolError
 from mentor_kit_data import missing
 from mentor_kit_data.checking import LONGEST
+from mentor_kit_data.formulas.equality import Undecided, same
 
 #: Comparisons that are remembered: an answer of a group is often given several times.
 _REMEMBERED = 65_536
@@ -32,11 +32,11 @@ class MathChecker:
         seconds: that a comparison may take.
 
     Raises:
-        MissingError: math-verify is not installed, or this machine cannot isolate processes.
+        MissingError: mpmath is not installed, or this machine cannot isolate processes.
     """
 
     def __init__(self, seconds: float = 5.0) -> None:
-        reason = missing("math_verify", "math") or isolation_missing()
+        reason = missing("mpmath", "math") or isolation_missing()
         if reason:
             problem, _, hint = reason.partition("\n")
             raise MissingError(f"answers cannot be checked as mathematics: {problem}", hint=hint)
@@ -44,11 +44,11 @@ class MathChecker:
         try:
             self._runner = Runner(f"{__name__}:serve", None, limits=limits, workers=1)
         except ToolError as error:
-            raise PluginError(f"math-verify cannot be started: {error}") from None
-        self._compare = lru_cache(_REMEMBERED)(self._verified)
+            raise PluginError(f"the process that compares expressions cannot be started: {error}") from None
+        self._compare = lru_cache(_REMEMBERED)(self._compared)
 
     def check(self, answer: str, key: str, choices: Sequence[str] = ()) -> bool:
-        if not answer.strip() or len(answer) > LONGEST or not _balanced(answer):
+        if not answer.strip() or len(answer) > LONGEST:
             return False
         return answer.strip() == key.strip() or self._compare(answer, key)
 
@@ -56,52 +56,31 @@ class MathChecker:
         """End the worker."""
         self._runner.close()
 
-    def _verified(self, answer: str, key: str) -> bool:
+    def _compared(self, answer: str, key: str) -> bool:
         try:
-            return self._runner.call_now("verify", {"answer": answer, "key": key}) is True
+            return same(answer, key)
+        except Undecided:
+            pass
+        try:
+            return self._runner.call_now("same", {"answer": answer, "key": key}) is True
         except ToolError:
-            return False  # too slow, too large, or no mathematics
+            return False  # too slow, or too large
 
 
-def _balanced(text: str) -> bool:
-    """Whether every brace that opens is closed, those after a backslash apart: math-verify would guess."""
-    depth = 0
-    for brace in re.findall(r"\\.|[{}]", text, re.DOTALL):
-        depth += {"{": 1, "}": -1}.get(brace, 0)
-        if depth < 0:
-            return False
-    return depth == 0
+def serve(setup: Json) -> Comparer:
+    """In the worker: what compares expressions, loaded."""
+    return Comparer()
 
 
-def serve(setup: Json) -> Verifier:
-    """In the worker: math-verify, loaded."""
-    return Verifier()
-
-
-class Verifier:
+class Comparer:
     """A `mentor_kit_tools.worker.Program` that compares two texts."""
 
     catalogue: Json = None
 
     def __init__(self) -> None:
-        import logging
+        from mentor_kit_data.formulas.evaluation import Evaluator
 
-        from math_verify import ExprExtractionConfig, LatexExtractionConfig, parse, verify
-
-        logging.disable(logging.CRITICAL)  # it reports every text it cannot parse
-        self._parse, self._verify = parse, verify
-        self._configuration = [LatexExtractionConfig(), ExprExtractionConfig()]
-        self.call("verify", {"answer": "\\frac{1}{2}", "key": "0.5"})  # what it loads on first use
+        self._evaluator = Evaluator()
 
     def call(self, name: str, arguments: Mapping[str, Json]) -> Any:
-        key, answer = self._read(arguments["key"]), self._read(arguments["answer"])
-        return bool(key and answer and self._verify(key, answer, timeout_seconds=None))
-
-    def _read(self, text: str) -> list[Any]:
-        # in a box of its own, so that it is taken as a whole; else math-verify takes a text's last number
-        parsed: list[Any] = self._parse(
-            text if "\\boxed" in text else rf"\boxed{{{text}}}",
-            extraction_config=self._configuration,
-            parsing_timeout=None,
-        )
-        return parsed
+        return same(str(arguments["answer"]), str(arguments["key"]), self._evaluator)

@@ -24,7 +24,7 @@ from mentor_kit.recipe.faults import RecipeFaults
 from mentor_kit.rollout import run_async
 from mentor_kit.task import Problem
 
-pytest.importorskip("math_verify")
+pytest.importorskip("mpmath")
 pytest.importorskip("bm25s")
 
 PARIS = ["Paris", ["Paris is the capital of France.", " It lies on the Seine."]]
