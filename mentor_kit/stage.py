@@ -50,7 +50,11 @@ class StageContext(Protocol):
         ...
 
     def checkpoint(self, step: int, state: Mapping[str, Json], *, metrics: Mapping[str, float] | None = None) -> None:
-        """Save the policy and the stage's state after `step`; `metrics` decide which checkpoint is the best."""
+        """Save the policy and the stage's state after `step`; `metrics` decide which checkpoint is the best.
+
+        A second call for a step saved without metrics, and with no step in between, brings them and another state; the
+        policy is not saved again.
+        """
         ...
 
     def resumed(self) -> Mapping[str, Json] | None:

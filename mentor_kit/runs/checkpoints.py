@@ -5,14 +5,14 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Literal
 
 from mentor_kit.errors import DataError, UsageError, did_you_mean
 from mentor_kit.policy import Policy
 from mentor_kit.record import Json
-from mentor_kit.runs.files import remove_folder, to_json, write_folder
+from mentor_kit.runs.files import remove_folder, to_json, write_folder, write_text
 
 STATE = "state.json"
 
@@ -51,6 +51,11 @@ class Checkpoint:
     def policy(self) -> Path:
         """The folder for `Policy.restore`."""
         return self.path / "policy"
+
+    @property
+    def text(self) -> str:
+        """What `read` finds in its folder."""
+        return to_json({name: value for name, value in vars(self).items() if name != "path"}, indent=2) + "\n"
 
     @staticmethod
     def read(path: Path) -> Checkpoint:
@@ -99,24 +104,28 @@ class Checkpoints:
         """
         before = self.all()
         number = before[-1].number + 1 if before else 1
-        path = self.folder / f"{stage}-step-{step:06d}"
-        record = {
-            "number": number,
-            "stage": stage,
-            "step": step,
-            "state": dict(state),
-            "metrics": dict(metrics),
-            "offsets": dict(offsets),
-        }
+        new = Checkpoint(self.folder / f"{stage}-step-{step:06d}", number, stage, step, state, metrics, offsets)
 
         def fill(folder: Path) -> None:
             (folder / "policy").mkdir()
             policy.save(folder / "policy")
-            (folder / STATE).write_text(to_json(record, indent=2) + "\n", encoding="utf-8")
+            (folder / STATE).write_text(new.text, encoding="utf-8")
 
-        write_folder(path, fill)
+        write_folder(new.path, fill)
         self._prune()
-        return Checkpoint.read(path)
+        return Checkpoint.read(new.path)
+
+    def amend(
+        self,
+        checkpoint: Checkpoint,
+        state: Mapping[str, Json],
+        metrics: Mapping[str, float],
+        offsets: Mapping[str, int],
+    ) -> None:
+        """Give a checkpoint another state and metrics; its policy stays as it is. Then let go as `save` does."""
+        new = replace(checkpoint, state=state, metrics=metrics, offsets=offsets)
+        write_text(checkpoint.path / STATE, new.text)
+        self._prune()
 
     def all(self) -> list[Checkpoint]:
         """All complete checkpoints, oldest first."""

@@ -90,6 +90,13 @@ class RunContext:
 
     def checkpoint(self, step: int, state: Mapping[str, Json], *, metrics: Mapping[str, float] | None = None) -> None:
         recorder = self._recorder
+        saved = recorder.checkpoints.latest()
+        again = saved is not None and not self._unsaved and (saved.stage, saved.step) == (self._key, step)
+        if saved is not None and again and metrics is not None and not saved.metrics:
+            event = recorder.record(CHECKPOINT, self._key, {"step": step, "metrics": dict(metrics or {})})
+            recorder.checkpoints.amend(saved, state, metrics or {}, recorder.offsets())
+            recorder.announce(event)
+            return
         before = recorder.events.offset
         # the event goes first, so that a run resumed from this checkpoint has it as well
         event = recorder.record(CHECKPOINT, self._key, {"step": step, "metrics": dict(metrics or {})})

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Mapping, Sequence
+import re
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, NamedTuple
 
@@ -15,7 +16,7 @@ from mentor_kit.reward import Scored
 from mentor_kit.rollout import Sampling, run_async
 from mentor_kit.slot import EvaluationSlot, Slot, TeacherSlot
 from mentor_kit.stage import StageContext
-from mentor_kit.stages.experiment import Experiment, demonstrate
+from mentor_kit.stages.experiment import Checks, Experiment, demonstrate
 from mentor_kit.stages.measures import reward_measures, tool_use, trajectory_measures
 from mentor_kit.stages.outcomes import Played, accuracy, means_by_problem, pass_at, powers_of_two, rows
 from mentor_kit.stages.workload import Workload
@@ -108,10 +109,14 @@ class EvaluateStage:
             scores=False,
         )
 
+    def check(self, experiment: Experiment) -> None:
+        """Refuse what could not be evaluated, or played, before the run's first step."""
+        check_evaluations(experiment.with_actor(), self._on(experiment.evaluation))
+
     def run(self, experiment: Experiment, context: StageContext) -> None:
         if context.resumed() is not None:
             return
-        evaluate(experiment.with_actor(), context, 0, self._on(experiment.evaluation), Meter(context))
+        evaluate(experiment.with_actor(), context, 0, self._on(experiment.evaluation))
         if not context.is_first:
             # what was trained before is kept; where nothing was, there is nothing to keep
             context.checkpoint(0, {"step": 0})
@@ -136,23 +141,75 @@ class Findings(NamedTuple):
     """The same, flat."""
 
 
+def plan_names(on: Sequence[SplitPlan | Slot]) -> list[str]:
+    """What each evaluation is called in files, metrics and tables.
+
+    A split's evaluation has the split's name. Where several are of one split, all but the first have a number behind
+    it: `in-domain`, `in-domain-2`. Those of plugins are named by their reports; here theirs are empty.
+    """
+    taken = {plan.split for plan in on if isinstance(plan, SplitPlan)}
+    seen: set[str] = set()
+    names = []
+    for plan in on:
+        name = plan.split if isinstance(plan, SplitPlan) else ""
+        if name in seen:
+            name = another_name(name, taken)
+        seen.add(name)
+        taken.add(name)
+        names.append(name if isinstance(plan, SplitPlan) else "")
+    return names
+
+
+def another_name(name: str, taken: Collection[str]) -> str:
+    """The name with the first number from 2 behind it that makes it a new one."""
+    return next(new for number in itertools.count(2) if (new := f"{name}-{number}") not in taken)
+
+
+def file_name(name: str) -> str:
+    """The name as a part of a file's, on every system; two names may become one."""
+    return re.sub(r"[^\w .+@=-]", "-", name)[:100]
+
+
+def check_evaluations(experiment: Experiment, on: Sequence[SplitPlan | Slot]) -> None:
+    """Refuse evaluations that could not be made, before the run's first step.
+
+    Raises:
+        UsageError: the task has no such split.
+        MentorKitError: a plugin's evaluation cannot be built, or says that it cannot work with this experiment.
+    """
+    for plan in on:
+        if isinstance(plan, SplitPlan):
+            experiment.check_split(plan.split)
+        elif isinstance(evaluation := experiment.evaluation_of(plan), Checks):
+            evaluation.check(experiment)
+
+
 def evaluate(
-    experiment: Experiment,
-    context: StageContext,
-    step: int,
-    on: Sequence[SplitPlan | Slot],
-    meter: Meter | None = None,
+    experiment: Experiment, context: StageContext, step: int, on: Sequence[SplitPlan | Slot]
 ) -> dict[str, dict[str, Json]]:
     """Play and report every split and every plugin's evaluation; reports by name, as written to the run folder."""
-    reports = {}
-    for plan in on:
+    reports: dict[str, dict[str, Json]] = {}
+    names, meter = plan_names(on), Meter(context, sum(_episodes_of(experiment, plan) for plan in on))
+    taken, files = set(names), set[str]()
+    for plan, name in zip(on, names, strict=True):
         if isinstance(plan, SplitPlan):
             found = evaluate_split(experiment, context, plan, meter)
         else:
             found = Findings(*experiment.evaluation_of(plan).evaluate(experiment, context))
-        report = {"step": step, "stage": context.key, **found.report}
-        name = str(report["split"])
-        context.write_evaluation(f"{context.key}-{step:06d}-{name}", report, found.scored, found.rows)
+            name = str(found.report["split"])
+            name = another_name(name, taken) if name in taken else name
+            taken.add(name)
+        about = {
+            "step": step,
+            "stage": context.key,
+            "plan": name,
+            "who": experiment.subject.model_dump(exclude_none=True),
+        }
+        report = {**about, **found.report}
+        file = file_name(name)
+        file = another_name(file, files) if file in files else file
+        files.add(file)
+        context.write_evaluation(f"{context.key}-{step:06d}-{file}", report, found.scored, found.rows)
         context.emit("evaluation", **{key: value for key, value in report.items() if key != "outcomes"})
         reports[name] = report
     return reports
@@ -200,7 +257,7 @@ def findings(experiment: Experiment, plan: SplitPlan, problems: Sequence[Problem
 
 def _play(experiment: Experiment, plan: SplitPlan, problems: Sequence[Problem], meter: Meter | None) -> Played:
     """The episodes of a split, some hundred problems at a time."""
-    ended = None if meter is None else meter.of(len(problems) * _episodes(experiment, plan))
+    ended = None if meter is None else meter.ended
     greedy: list[Trajectory] = []
     sampled: list[Trajectory] = []
     at_once = AT_ONCE if experiment.player is None else ACTOR_AT_ONCE
@@ -221,38 +278,45 @@ def _play(experiment: Experiment, plan: SplitPlan, problems: Sequence[Problem], 
     return Played(greedy, sampled)
 
 
-def _episodes(experiment: Experiment, plan: SplitPlan) -> int:
-    """How many episodes of a problem are played."""
-    return 1 + plan.samples if experiment.player is None else max(plan.samples, 1)
+def _episodes_of(experiment: Experiment, plan: SplitPlan | Slot) -> int:
+    """How many episodes are played for a plan; of a plugin's evaluation that is not known."""
+    if not isinstance(plan, SplitPlan):
+        return 0
+    each = 1 + plan.samples if experiment.player is None else max(plan.samples, 1)
+    return each * len(experiment.evaluation_problems(plan.split, plan.problems))
 
 
 @dataclass
 class Meter:
-    """Tells the user how many of a split's episodes are over."""
+    """Tells the user how many of an evaluation's episodes are over, from the first word that it has begun."""
 
     context: StageContext
+    total: int
+    done: int = 0
 
-    def of(self, episodes: int) -> Callable[[], None]:
-        """What to call after each of so many."""
-        over = itertools.count(1)
+    def __post_init__(self) -> None:
+        if self.total:
+            self._tell()
 
-        def ended() -> None:
-            done = next(over)
-            self.context.progress(done, episodes, episodes=done)
+    def ended(self) -> None:
+        """One more is over."""
+        self.done += 1
+        self._tell()
 
-        return ended
+    def _tell(self) -> None:
+        self.context.progress(self.done, self.total, episodes=self.done)
 
 
 def flat(reports: Mapping[str, Mapping[str, Any]]) -> dict[str, float]:
     """Evaluation reports as flat metrics, such as `out-of-domain/greedy`, for choosing the best checkpoint."""
     found = {}
-    for split, report in reports.items():
+    for name, report in reports.items():
         if "greedy" in report:
-            found[f"{split}/greedy"] = float(report["greedy"]["accuracy"])
+            found[f"{name}/greedy"] = float(report["greedy"]["accuracy"])
         if "sampled" in report:
-            found[f"{split}/sampled"] = float(report["sampled"]["accuracy"])
+            found[f"{name}/sampled"] = float(report["sampled"]["accuracy"])
         if "similarity" in report:
-            found[f"{split}/similarity"] = float(report["similarity"])
+            found[f"{name}/similarity"] = float(report["similarity"])
     return found
 
 

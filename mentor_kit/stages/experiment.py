@@ -20,6 +20,7 @@ from mentor_kit.reward import Breakdown, Reward, Scored
 from mentor_kit.rollout import EngineSampler, PolicyActor, Sampling, play, run_async
 from mentor_kit.slot import Slot
 from mentor_kit.stage import StageContext
+from mentor_kit.stages.subject import STUDENT, Subject
 from mentor_kit.task import Problem, Task
 from mentor_kit.tool import Toolbox
 from mentor_kit.trajectory import Trajectory
@@ -39,8 +40,9 @@ class Evaluation(Protocol):
     def evaluate(self, experiment: Experiment, context: StageContext) -> tuple[dict[str, Json], list[Scored]]:
         """The report and what was played.
 
-        The report has at least `split` (the evaluation's name), `problems`, and `greedy` with `accuracy`, `low`
-        and `high`. With `outcomes`, from a problem's id to [0 or 1], evaluations are compared problem by problem.
+        The report has at least `split` (the evaluation's name; one that is taken gets a number), `problems`, and
+        `greedy` with `accuracy`, `low` and `high`. With `outcomes`, from a problem's id to [0 or 1], evaluations are
+        compared problem by problem. With `check` as in `Checks`, it can refuse before the run's first step.
         """
         ...
 
@@ -96,8 +98,14 @@ class Experiment:
     """What the teacher has shown so far in this run."""
     player: Plays | None = None
     """Who is evaluated in place of the student."""
+    subject: Subject = STUDENT
+    """Who that is, as reports say it."""
     _evaluated: dict[tuple[str, int], list[Problem]] = field(default_factory=dict, repr=False)
     """What `evaluation_problems` found."""
+    _player: Plays | None = field(default=None, repr=False)
+    """The actor that `with_actor` built."""
+    _evaluations: dict[str, Evaluation] = field(default_factory=dict, repr=False)
+    """What `evaluation_of` built."""
 
     @property
     def plays(self) -> str:
@@ -113,13 +121,16 @@ class Experiment:
         slot = self.evaluation.actor
         if slot is None:
             return self
-        teacher = self.teacher_of(slot)
+        teacher = self._player or self.teacher_of(slot)
         if not isinstance(teacher, Plays):
             raise UsageError(
                 f"the teacher {slot.use!r} only shows what it has, and cannot be evaluated",
                 hint="teachers that play can: scripted, openai, anthropic, local",
             )
-        return replace(self, player=teacher)
+        self._player = teacher
+        found, model = replace(self, player=teacher), slot.options.get("model")
+        found.subject = Subject(kind="actor", name=f"{found.plays} {model}" if model else found.plays, model=model)
+        return found
 
     def problems(self, split: str, seed: int, count: int) -> list[Problem]:
         """The task's problems, with the recipe's system message where they bring none.
@@ -127,12 +138,20 @@ class Experiment:
         Raises:
             UsageError: the task has no such split.
         """
+        self.check_split(split)
+        found = self.task.problems(split, seed, count)
+        return [p if p.system or not self.system else p.model_copy(update={"system": self.system}) for p in found]
+
+    def check_split(self, split: str) -> None:
+        """Refuse a split that the task does not have.
+
+        Raises:
+            UsageError: it has none of that name.
+        """
         if split not in self.task.splits:
             known = ", ".join(self.task.splits)
             close = did_you_mean(split, self.task.splits)
             raise UsageError(f"the task has no split {split!r}{close}", hint=f"its splits are: {known}")
-        found = self.task.problems(split, seed, count)
-        return [p if p.system or not self.system else p.model_copy(update={"system": self.system}) for p in found]
 
     def evaluation_problems(self, split: str, count: int) -> list[Problem]:
         """The first problems of a split, the same in every run; they are drawn once, however often it is evaluated on.
@@ -204,14 +223,17 @@ class Experiment:
         return self.teacher
 
     def evaluation_of(self, slot: Slot) -> Evaluation:
-        """The evaluation that a recipe names.
+        """The evaluation that a recipe names, built once.
 
         Raises:
             UsageError: this experiment was made without plugins.
         """
-        if self.build_evaluation is None:
-            raise UsageError(f"evaluation {slot.use!r}: this experiment was assembled without plugins")
-        return self.build_evaluation(slot)
+        key = slot.to_json()
+        if key not in self._evaluations:
+            if self.build_evaluation is None:
+                raise UsageError(f"evaluation {slot.use!r}: this experiment was assembled without plugins")
+            self._evaluations[key] = self.build_evaluation(slot)
+        return self._evaluations[key]
 
     def score(
         self, trajectories: Sequence[Trajectory], problems: Sequence[Problem], *, progress: float = 1.0

@@ -10,16 +10,22 @@ from mentor_kit.stage import StageContext
 from mentor_kit.stages.evaluate import evaluate, flat
 from mentor_kit.stages.experiment import Experiment
 
+#: What a checkpoint's state has as long as the evaluation after its step has not been made.
+DUE = "evaluation_due"
+
 
 def begin(experiment: Experiment, context: StageContext, optimizer: OptimizerSpec, *, reference: bool = False) -> int:
     """The number of steps that are done already; 0 for a fresh start.
 
     A fresh start makes the optimizer, keeps the reference policy where one is needed, and evaluates the student
-    as it is if this is the first training stage.
+    as it is if this is the first training stage. A resumed one makes the evaluation that its checkpoint waits for.
     """
     state = context.resumed()
     if state is not None:
-        return int(state["step"])
+        step = int(state["step"])
+        if state.get(DUE):
+            _evaluate(experiment, context, step, {name: value for name, value in state.items() if name != DUE})
+        return step
     experiment.policy.prepare(optimizer)
     if reference:
         experiment.policy.snapshot_reference()
@@ -31,13 +37,22 @@ def begin(experiment: Experiment, context: StageContext, optimizer: OptimizerSpe
 def finish_step(
     experiment: Experiment, context: StageContext, step: int, steps: int, state: Mapping[str, Json] | None = None
 ) -> None:
-    """Evaluate and save after `step` where they are due; raise `Interrupted` if the user asked to stop.
+    """Save and evaluate after `step` where they are due; raise `Interrupted` if the user asked to stop.
 
-    An evaluation is always followed by a checkpoint, so that the best one can be told.
+    A checkpoint comes before the evaluation, so that what was trained is kept if that fails, and is told of its metrics
+    afterwards, so that the best one can be told. A run that ends in between is resumed with the evaluation.
     """
-    metrics = {}
+    done = {"step": step, **(state or {})}
     if experiment.evaluation.on and experiment.evaluation.due(step, steps):
-        metrics = flat(evaluate(experiment, context, step, experiment.evaluation.on))
-    if metrics or context.checkpoint_due(step, steps):
-        context.checkpoint(step, {"step": step, **(state or {})}, metrics=metrics)
+        context.checkpoint(step, {**done, DUE: True})
+        context.check_stop()
+        _evaluate(experiment, context, step, done)
+    elif context.checkpoint_due(step, steps):
+        context.checkpoint(step, done)
     context.check_stop()
+
+
+def _evaluate(experiment: Experiment, context: StageContext, step: int, state: Mapping[str, Json]) -> None:
+    """Evaluate after a step that has its checkpoint, and add the metrics to that."""
+    reports = evaluate(experiment, context, step, experiment.evaluation.on)
+    context.checkpoint(step, state, metrics=flat(reports))

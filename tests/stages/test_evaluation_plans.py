@@ -1,0 +1,140 @@
+"""What evaluations are called, who plays in them, and what is refused before the first step."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from stage_fakes import GappyTeacher, ListContext, RecordingPolicy, experiment, trajectory
+
+from mentor_kit.errors import UsageError
+from mentor_kit.slot import Slot
+from mentor_kit.stages.evaluate import (
+    EvaluateOptions,
+    EvaluateStage,
+    EvaluationPlan,
+    SplitPlan,
+    check_evaluations,
+    evaluate,
+    flat,
+    plan_names,
+)
+from mentor_kit.stages.subject import Subject
+from mentor_kit.task import IN_DOMAIN
+
+
+class Parrot:
+    """A teacher that can be evaluated."""
+
+    name = "parrot"
+
+    def demonstrate(self, problems: Any) -> Any:
+        raise AssertionError("it is evaluated, not asked to show anything")
+
+    async def play(self, problems: Any, episodes: int) -> list[Any]:
+        return [trajectory(problem.id, "1") for problem in problems for _ in range(episodes)]
+
+
+def split(name: str, **options: Any) -> SplitPlan:
+    return SplitPlan(split=name, **options)
+
+
+@pytest.mark.parametrize(
+    ("splits", "names"),
+    [
+        (["a"], ["a"]),
+        (["a", "b"], ["a", "b"]),
+        (["a", "a"], ["a", "a-2"]),
+        (["a", "b", "a", "a"], ["a", "b", "a-2", "a-3"]),
+        (["a", "a", "a-2"], ["a", "a-3", "a-2"]),
+        (["a-2", "a", "a", "a-2"], ["a-2", "a", "a-3", "a-2-2"]),
+    ],
+)
+def test_every_plan_has_a_name_of_its_own(splits, names):
+    assert plan_names([split(name) for name in splits]) == names
+    assert plan_names([Slot(use="own"), *(split(name) for name in splits)]) == ["", *names]
+
+
+def test_two_plans_of_one_split_are_both_kept():
+    policy = RecordingPolicy()
+    context = ListContext(policy)
+    plans = (split(IN_DOMAIN, problems=6, samples=0), split(IN_DOMAIN, problems=2, samples=4))
+    reports = evaluate(experiment(policy), context, 3, plans)
+    assert sorted(context.evaluations) == ["0-stage-000003-in-domain", "0-stage-000003-in-domain-2"]
+    few, more = (context.evaluations[f"0-stage-000003-{name}"][0] for name in ("in-domain-2", "in-domain"))
+    assert (few["problems"], more["problems"]) == (2, 6)
+    assert {(report["split"], report["plan"]) for report in (few, more)} == {
+        (IN_DOMAIN, IN_DOMAIN), (IN_DOMAIN, "in-domain-2"),
+    }  # fmt: skip
+    assert sorted(flat(reports)) == ["in-domain-2/greedy", "in-domain-2/sampled", "in-domain/greedy"]
+
+
+class Own:
+    """An evaluation of a plugin's, which can be refused before the first step."""
+
+    def __init__(self, name: str, fault: str = "") -> None:
+        self.name, self.fault = name, fault
+
+    def check(self, experiment: Any) -> None:
+        if self.fault:
+            raise UsageError(self.fault)
+
+    def evaluate(self, experiment: Any, context: Any) -> tuple[dict[str, Any], list[Any]]:
+        return {"split": self.name, "problems": 1, "greedy": {"accuracy": 1.0, "low": 0.5, "high": 1.0}}, []
+
+
+@pytest.mark.parametrize(
+    ("name", "file", "plan"),
+    [
+        ("own", "own", "own"),
+        (IN_DOMAIN, "in-domain-2", "in-domain-2"),
+        ("a/b: c", "a-b- c", "a/b: c"),
+        ("x" * 300, "x" * 100, "x" * 300),
+    ],
+)
+def test_evaluations_of_plugins_displace_none(name, file, plan):
+    policy = RecordingPolicy()
+    context = ListContext(policy)
+    built = experiment(policy, build_evaluation=lambda slot: Own(name))
+    reports = evaluate(built, context, 0, (Slot(use="own"), split(IN_DOMAIN, problems=2), Slot(use="own")))
+    assert len(reports) == len(context.evaluations) == 3
+    assert context.evaluations[f"0-stage-000000-{file}"][0]["plan"] == plan
+
+
+def test_what_cannot_be_evaluated_is_found_before_the_first_step():
+    policy = RecordingPolicy()
+    made = experiment(policy, build_evaluation=lambda slot: Own("own", slot.options.get("fault", "")))
+    check_evaluations(made, (split(IN_DOMAIN), Slot(use="own")))
+    with pytest.raises(UsageError, match=r"no split 'indomain' .did you mean 'in-domain'") as caught:
+        check_evaluations(made, (split("indomain"),))
+    assert "its splits are: train, in-domain, out-of-domain" in str(caught.value.hint)
+    with pytest.raises(UsageError, match="no server"):
+        check_evaluations(made, (Slot(use="own", options={"fault": "no server"}),))
+    with pytest.raises(UsageError, match="no split 'nosplit'"):
+        EvaluateStage(EvaluateOptions(on=(split("nosplit"),))).check(made)
+    silent = experiment(evaluation=EvaluationPlan(actor=Slot(use="gappy")), build_teacher=lambda slot: GappyTeacher())
+    with pytest.raises(UsageError, match="'gappy' only shows what it has"):
+        EvaluateStage(EvaluateOptions()).check(silent)
+
+
+def test_evaluations_of_plugins_are_built_once():
+    built: list[Any] = []
+    made = experiment(build_evaluation=lambda slot: built.append(slot) or Own("own"))
+    slots = [Slot(use="own"), Slot(use="own", options={"a": 1}), Slot(use="own")]
+    assert len({id(made.evaluation_of(slot)) for slot in slots}) == len(built) == 2
+
+
+@pytest.mark.parametrize(
+    ("options", "name"), [({}, "parrot"), ({"model": "grey"}, "parrot grey"), ({"temperature": 0}, "parrot")]
+)
+def test_a_report_says_who_played(options, name):
+    policy = RecordingPolicy()
+    plan = EvaluationPlan(on=(split(IN_DOMAIN, problems=2),), actor=Slot(use="parrot", options=options))
+    context = ListContext(policy)
+    student = Subject(kind="run", name="toy", run="toy/1", seed=3)
+    made = experiment(policy, evaluation=plan, build_teacher=lambda slot: Parrot(), subject=student)
+    EvaluateStage(EvaluateOptions()).run(made, context)
+    evaluate(made, context, 1, plan.on)
+    played, own = (context.evaluations[f"0-stage-00000{step}-in-domain"][0]["who"] for step in (0, 1))
+    assert (played["kind"], played["name"], played.get("model")) == ("actor", name, options.get("model"))
+    assert own == {"kind": "run", "name": "toy", "run": "toy/1", "seed": 3}
