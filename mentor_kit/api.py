@@ -23,12 +23,14 @@ from mentor_kit.demonstration import Demonstrations
 from mentor_kit.errors import ExitCode, Interrupted, UsageError
 from mentor_kit.evaluating import (
     OWN_TEACHER,
-    evaluation_stage,
     find_checkpoint,
     kept,
+    subject_of,
     with_actor,
     with_checkpoint,
+    with_evaluation,
     with_own_teacher,
+    with_stage,
 )
 from mentor_kit.garbage import garbage_settled
 from mentor_kit.hooks.registry import Registry, default_registry
@@ -52,6 +54,7 @@ from mentor_kit.runs import RecordOptions, Run, RunFolder, RunRecorder, StopSign
 from mentor_kit.runs.files import write_folder
 from mentor_kit.slot import Slot
 from mentor_kit.stages import Checks, SplitPlan
+from mentor_kit.stages.evaluate import check_evaluations
 
 #: Where runs are kept, below the folder `mentorkit` is called in.
 RUNS = Path("runs")
@@ -81,8 +84,10 @@ def run(
     """
     registry = registry or default_registry()
     loaded = _ready(recipe, registry, overrides)
-    folder = RunFolder.create(output, loaded.recipe.name, dump_recipe(loaded))
-    return _carry_on(loaded, folder, registry, watchers)
+    with closing(assemble_parts(loaded, registry)) as parts:
+        # what is wrong with these leaves no folder behind
+        folder = RunFolder.create(output, loaded.recipe.name, dump_recipe(loaded))
+        return _carry_on(loaded, folder, registry, watchers, parts)
 
 
 def resume(
@@ -100,7 +105,9 @@ def resume(
     """
     registry = registry or default_registry()
     folder = _run(run, output, lambda run: run.trains).folder
-    return _carry_on(_ready(folder.recipe, registry), folder, registry, watchers)
+    loaded = _ready(folder.recipe, registry)
+    with closing(assemble_parts(loaded, registry)) as parts:
+        return _carry_on(loaded, folder, registry, watchers, parts)
 
 
 def evaluate(
@@ -140,8 +147,8 @@ def evaluate(
         loaded = with_checkpoint(loaded, _run(trained, output, lambda run: run.has_checkpoint), checkpoint, registry)
     if actor == OWN_TEACHER:
         loaded = with_own_teacher(loaded)
-    stage = evaluation_stage(loaded.recipe, on, changes or {})
-    done = run(_with_stage(loaded, stage), output=output, watchers=watchers, registry=registry)
+    loaded = with_evaluation(loaded, on, changes or {})
+    done = run(loaded, output=output, watchers=watchers, registry=registry)
     write_outcomes(done)
     return done
 
@@ -159,7 +166,7 @@ def collect(
     """Let a recipe's teacher demonstrate training problems: a run whose only stage is `collect`."""
     registry = registry or default_registry()
     stage = Slot(use="collect", options={"problems": problems, "keep": keep})
-    loaded = _with_stage(check(recipe, overrides=overrides, registry=registry), stage)
+    loaded = with_stage(check(recipe, overrides=overrides, registry=registry), stage)
     return run(loaded, output=output, watchers=watchers, registry=registry)
 
 
@@ -279,11 +286,12 @@ def record_options(recipe: Recipe) -> RecordOptions:
     return RecordOptions(checkpoint_every=recipe.checkpoints.every, keep=kept(recipe))
 
 
-def _carry_on(loaded: LoadedRecipe, folder: RunFolder, registry: Registry, watchers: Watchers | None) -> Run:
-    """Assemble, go on from the last checkpoint if there is one, and run the stages that are left."""
+def _carry_on(
+    loaded: LoadedRecipe, folder: RunFolder, registry: Registry, watchers: Watchers | None, parts: Parts
+) -> Run:
+    """Go on from the last checkpoint if there is one, and run the stages that are left."""
     try:
-        with closing(assemble_parts(loaded, registry)) as parts:
-            _run_stages(loaded, folder, registry, watchers, parts)
+        _run_stages(loaded, folder, registry, watchers, parts)
     except KeyboardInterrupt:
         raise Interrupted(
             f"stopped at once; everything up to the last checkpoint is in {folder.path}",
@@ -304,11 +312,15 @@ def _run_stages(
         needs_student = any(work.student for work in works.values())
         build_experiment = assemble if needs_student else assemble_without_student
         experiment = build_experiment(loaded, registry, parts)
+        trains = any(work.trains for work in works.values())
+        experiment.subject = subject_of(loaded, folder, trains=trains)
         recorder.start(experiment.policy, recipe_as_data(loaded), [key for key, _ in stages])
         experiment.demonstrations = Demonstrations(recorder.read_demonstrations())
         for key, stage in stages:
             if isinstance(stage, Checks) and not recorder.is_done(key):
                 stage.check(experiment)
+        if trains:
+            check_evaluations(experiment, experiment.evaluation.on)
         with garbage_settled():
             trained = False
             for key, stage in stages:
@@ -335,8 +347,3 @@ def _ready(recipe: str | Path | LoadedRecipe, registry: Registry, overrides: Seq
 
 def _run(run: str | Path | Run, output: Path, suits: Callable[[Run], bool]) -> Run:
     return run if isinstance(run, Run) else Run.open(run, output, suits)
-
-
-def _with_stage(loaded: LoadedRecipe, stage: Slot) -> LoadedRecipe:
-    """The recipe with one stage in place of its own."""
-    return replace(loaded, recipe=loaded.recipe.model_copy(update={"train": (stage,)}))

@@ -13,10 +13,13 @@ from mentor_kit.hooks.registry import Registry, explain
 from mentor_kit.recipe.checking import load_checked
 from mentor_kit.recipe.loading import LoadedRecipe
 from mentor_kit.recipe.model import Recipe, Student
+from mentor_kit.recipe.source import Path_, Place
 from mentor_kit.record import Json
-from mentor_kit.runs import Checkpoint, Checkpoints, Keep, Run
+from mentor_kit.report.arms import training_steps
+from mentor_kit.runs import Checkpoint, Checkpoints, Keep, Run, RunFolder
 from mentor_kit.slot import Slot
 from mentor_kit.stages.evaluate import BOTH, SplitPlan
+from mentor_kit.stages.subject import Subject
 
 #: The name under which the recipe's own teacher is evaluated.
 OWN_TEACHER = "teacher"
@@ -88,12 +91,79 @@ def find_checkpoint(run: Run, recipe: Recipe, name: str) -> Checkpoint:
     return Checkpoints(run.folder.checkpoints, kept(recipe)).find(name)
 
 
-def evaluation_stage(recipe: Recipe, on: Sequence[SplitPlan], changes: Mapping[str, Json]) -> Slot:
-    """The stage `evaluate` on these splits, or on the recipe's own, with changes to each.
+def with_stage(loaded: LoadedRecipe, stage: Slot, places: Mapping[Path_, Place] | None = None) -> LoadedRecipe:
+    """The recipe with one stage in place of its own.
+
+    Args:
+        loaded: the recipe.
+        stage: the stage.
+        places: where values of the stage were given, by their path in the new recipe.
+    """
+    keys, values = (
+        {p: v for p, v in d.items() if p[:1] != ("train",)} for d in (loaded.source.keys, loaded.source.values)
+    )
+    source = replace(loaded.source, keys=keys, values=values | dict(places or {}))
+    return replace(loaded, recipe=loaded.recipe.model_copy(update={"train": (stage,)}), source=source)
+
+
+def with_evaluation(loaded: LoadedRecipe, on: Sequence[SplitPlan], changes: Mapping[str, Json]) -> LoadedRecipe:
+    """The recipe whose only stage evaluates on these splits, or on the recipe's own, with changes to each.
 
     Raises:
         UsageError: the changes are no fields of `SplitPlan`, or do not go together.
     """
+    stage = _evaluation_stage(loaded.recipe, on, changes)
+    given = loaded.source.place
+    places: dict[Path_, Place] = {
+        ("train", 0, "with", "on", index, "split"): Place("--split")
+        if on
+        else given(("evaluate", "on", index, "split"))
+        for index in range(len(on or loaded.recipe.evaluate.on))
+    }
+    return with_stage(loaded, stage, places)
+
+
+def subject_of(loaded: LoadedRecipe, folder: RunFolder, *, trains: bool) -> Subject:
+    """Who the student is that a run evaluates.
+
+    Args:
+        loaded: the run's recipe.
+        folder: the run's.
+        trains: whether the run trains it.
+    """
+    recipe = loaded.recipe
+    model = recipe.student.model
+    if trains:
+        return Subject(kind="run", name=recipe.name, model=model, run=folder.key, seed=recipe.seed)
+    if recipe.student.checkpoint is not None:
+        place = loaded.folder / recipe.student.checkpoint
+        if (place.parents[1] / "recipe.yaml").is_file():
+            found = Checkpoint.read(place)
+            other = Run(place.parents[1])
+            return _of_run(other, place.name, training_steps(other, found.stage, found.step))
+    place = (loaded.folder / model).resolve()
+    if place.name == "student" and (place.parent / "recipe.yaml").is_file():
+        other = Run(place.parent)
+        return _of_run(other, place.name, training_steps(other))
+    return Subject(kind="model", name=model, model=model)
+
+
+def _of_run(run: Run, checkpoint: str, steps: int) -> Subject:
+    """The student that a run had after so many steps."""
+    student = run.recipe.get("student") or {}
+    return Subject(
+        kind="checkpoint",
+        name=run.name,
+        model=student.get("model"),
+        run=run.folder.key,
+        checkpoint=checkpoint,
+        steps=steps,
+        seed=run.seed,
+    )
+
+
+def _evaluation_stage(recipe: Recipe, on: Sequence[SplitPlan], changes: Mapping[str, Json]) -> Slot:
+    """The stage `evaluate`; as for `with_evaluation`."""
     plans = on or recipe.evaluate.on or BOTH
     found = []
     for plan in plans:

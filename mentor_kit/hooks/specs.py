@@ -72,7 +72,11 @@ def register_tools(register: Register) -> None:
 
 @hookspec
 def register_tasks(register: Register) -> None:
-    """Offer tasks. `build` gives a `mentor_kit.task.Task`."""
+    """Offer tasks. `build` gives a `mentor_kit.task.Task`.
+
+    A class variable or property `task_splits` of the options names the task's splits, where they are known without
+    building it, so that a recipe with another one is refused by `mentorkit check`; else it is when the run begins.
+    """
 
 
 @hookspec

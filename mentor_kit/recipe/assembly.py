@@ -25,8 +25,10 @@ from mentor_kit.policy import (
     Serving,
     StudentSpec,
 )
+from mentor_kit.recipe.faults import RecipeFaults
 from mentor_kit.recipe.loading import LoadedRecipe
 from mentor_kit.recipe.model import Recipe
+from mentor_kit.recipe.splits import split_faults
 from mentor_kit.reward import Gate, Reward, WeightedTerm
 from mentor_kit.rollout import Sampling
 from mentor_kit.slot import CONSTANT, RewardSpec, Slot
@@ -112,7 +114,12 @@ def _experiment(
 
 
 def assemble_parts(loaded: LoadedRecipe, registry: Registry) -> Parts:
-    """The parts that need no model, for collecting, for dry runs, and for `assemble`."""
+    """The parts that need no model, for collecting, for dry runs, and for `assemble`.
+
+    Raises:
+        RecipeError: the recipe names a split that its task does not have.
+        MentorKitError: a part cannot be built here; the message names it.
+    """
     recipe = loaded.recipe
     limits = EpisodeLimits(
         max_turns=recipe.rollout.max_turns,
@@ -122,6 +129,8 @@ def assemble_parts(loaded: LoadedRecipe, registry: Registry) -> Parts:
     )
     context = BuildContext(registry=registry, seed=recipe.seed, recipe_folder=loaded.folder, limits=limits)
     context = replace(context, task=registry.build("tasks", recipe.task, context))
+    if faults := split_faults(loaded, registry, tuple(context.need_task().splits)):
+        raise RecipeFaults(faults)
     sources = [tool_source(registry.build("tools", slot, context), slot.use) for slot in recipe.tools]
     context = replace(context, toolbox=Toolbox(sources))
     teacher = None if recipe.teacher is None else _teacher(registry.build("teachers", recipe.teacher, context))

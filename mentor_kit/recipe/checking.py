@@ -18,8 +18,9 @@ from mentor_kit.recipe.loading import LoadedRecipe, read_recipe, validated
 from mentor_kit.recipe.looking import slot_faults, student_faults
 from mentor_kit.recipe.model import CheckpointPlan, Recipe
 from mentor_kit.recipe.source import Path_, Source
+from mentor_kit.recipe.splits import known_splits, split_faults
 from mentor_kit.slot import Fills, Kind, RewardSpec, Slot
-from mentor_kit.stages.evaluate import SplitPlan
+from mentor_kit.stages.evaluate import SplitPlan, plan_names
 
 
 def load_checked(
@@ -156,7 +157,9 @@ def _what_does_not_fit(loaded: LoadedRecipe, registry: Registry) -> list[Fault]:
         found.append(
             (("checkpoints", "best"), f"no evaluation measures {best!r}{close}; there are {', '.join(metrics)}")
         )
-    return faults_at(loaded.source, recipe.model_dump(by_alias=True), found)
+    splits = known_splits(recipe, registry)
+    of_splits = [] if splits is None else split_faults(loaded, registry, splits)
+    return [*faults_at(loaded.source, recipe.model_dump(by_alias=True), found), *of_splits]
 
 
 def _lacks(recipe: Recipe, slot: Slot, registry: Registry) -> Iterator[str]:
@@ -195,8 +198,8 @@ def _metrics(recipe: Recipe) -> list[str]:
     if not all(isinstance(plan, SplitPlan) for plan in plans):
         return []
     return [
-        f"{plan.split}/{measure}"
-        for plan in plans
+        f"{name}/{measure}"
+        for plan, name in zip(plans, plan_names(plans), strict=True)
         if isinstance(plan, SplitPlan)
         for measure in ("greedy", *(("sampled",) if plan.samples else ()), "similarity")
     ]

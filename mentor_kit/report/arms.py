@@ -109,6 +109,14 @@ def placed_steps(run: Run) -> list[dict[str, Json]]:
     return [step | {"at": starts[_stage(step)] + int(step["step"])} for step in run.steps]
 
 
+def training_steps(run: Run, stage: str | None = None, step: int = 0) -> int:
+    """How many training steps a run has taken over all stages; until a step of a stage, where one is named."""
+    starts = _starts(run)
+    if stage is not None:
+        return starts.get(stage, 0) + step
+    return max((int(found["at"]) for found in [*placed_steps(run), *placed_reports(run)]), default=0)
+
+
 def _starts(run: Run) -> dict[str, int]:
     """How many steps came before each stage."""
     lengths: dict[str, int] = {}

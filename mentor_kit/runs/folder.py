@@ -130,6 +130,11 @@ class RunFolder:
         return self.path.absolute().parent.name
 
     @property
+    def key(self) -> str:
+        """`name/id`, by which it is known among all runs."""
+        return f"{self.name}/{self.id}"
+
+    @property
     def recipe(self) -> Path:
         """The expanded recipe."""
         return self.path / "recipe.yaml"

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from mentor_kit_tools.limits import Limits
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 
 from mentor_kit.errors import did_you_mean
+from mentor_kit.task import TRAIN
 
 #: Categories of one turn whose calls are compared with gold ones.
 COMPARED = (
@@ -47,6 +50,11 @@ class BfclOptions(BaseModel):
         if len(set(found)) < len(found):
             raise ValueError(f"a category occurs twice in {', '.join(found)}")
         return found
+
+    @property
+    def task_splits(self) -> Sequence[str]:
+        """The task's splits."""
+        return (TRAIN, *self.categories)
 
 
 class BfclToolsOptions(BaseModel):

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import ast
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Literal
 
@@ -52,6 +52,11 @@ class AuthorsOptions(Checking):
     _one_or_several = field_validator("files", mode="before", json_schema_input_type=dict[str, str | tuple[str, ...]])(
         one_or_several
     )
+
+    @property
+    def task_splits(self) -> Sequence[str]:
+        """The task's splits."""
+        return tuple(self.files)
 
 
 def build(options: AuthorsOptions, context: BuildContext) -> RowsTask:

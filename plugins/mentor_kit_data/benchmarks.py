@@ -96,6 +96,11 @@ class BenchmarksOptions(BaseModel):
                 raise ValueError(f"there is no set {name!r}{did_you_mean(name, SETS)}; known: {', '.join(SETS)}")
         return sets
 
+    @property
+    def task_splits(self) -> Sequence[str]:
+        """The task's splits."""
+        return (TRAIN, *self.sets)
+
 
 def build(options: BenchmarksOptions, context: BuildContext) -> BenchmarksTask:
     """The task; its files are read now.

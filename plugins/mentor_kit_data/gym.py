@@ -52,6 +52,11 @@ class GymOptions(BaseModel):
     system: str = r"Give the final answer in \boxed{}."
     """A system message for every problem."""
 
+    @property
+    def task_splits(self) -> Sequence[str]:
+        """The task's splits."""
+        return (TRAIN, IN_DOMAIN, *((OUT_OF_DOMAIN,) if self.out_of_domain else ()))
+
 
 def build(options: GymOptions, context: BuildContext) -> GymTask:
     """The task.
@@ -75,7 +80,7 @@ class GymTask:
 
     @property
     def splits(self) -> Sequence[str]:
-        return (TRAIN, IN_DOMAIN, *((OUT_OF_DOMAIN,) if self._options.out_of_domain else ()))
+        return self._options.task_splits
 
     def problems(self, split: str, seed: int, count: int) -> Sequence[Problem]:
         if split != TRAIN:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +25,11 @@ class HubOptions(RowsBase):
     """A revision on the hub: a commit, so that the same recipe means the same rows for ever."""
     splits: dict[str, str] = Field(default={"train": "train"}, min_length=1)
     """Which of its splits serves as which of the task's: `in-domain: test`, or a slice, `in-domain: test[:500]`."""
+
+    @property
+    def task_splits(self) -> Sequence[str]:
+        """The task's splits."""
+        return tuple(self.splits)
 
 
 def build(options: HubOptions, context: BuildContext) -> RowsTask:

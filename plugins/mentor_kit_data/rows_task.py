@@ -90,6 +90,11 @@ class RowsOptions(RowsBase):
         one_or_several
     )
 
+    @property
+    def task_splits(self) -> Sequence[str]:
+        """The task's splits."""
+        return tuple(self.files)
+
 
 def build(options: RowsOptions, context: BuildContext) -> RowsTask:
     """The task; its files are read now, so that their faults show before a model is loaded.

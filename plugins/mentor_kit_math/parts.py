@@ -6,7 +6,7 @@ import hashlib
 import os
 import tempfile
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -33,6 +33,7 @@ class ArithmeticOptions(BaseModel):
     """Chains of operations in words."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
+    task_splits: ClassVar = ArithmeticTask.splits
 
     capacity_gap: bool = False
     """The teacher does most additions, subtractions and sums in its head, which a student cannot imitate."""

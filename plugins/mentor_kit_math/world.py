@@ -64,13 +64,11 @@ class ArithmeticTask:
         blind_check: the second.
     """
 
+    splits: Sequence[str] = (TRAIN, IN_DOMAIN, OUT_OF_DOMAIN, COMPOSITIONS, WORDING, LONGER, BROAD)
+
     def __init__(self, *, capacity_gap: bool = False, blind_check: bool = False) -> None:
         self.capacity_gap = capacity_gap
         self.blind_check = blind_check
-
-    @property
-    def splits(self) -> Sequence[str]:
-        return (TRAIN, IN_DOMAIN, OUT_OF_DOMAIN, COMPOSITIONS, WORDING, LONGER, BROAD)
 
     def problems(self, split: str, seed: int, count: int) -> list[Problem]:
         """The first problems of a split. Evaluation splits do not depend on the seed; `count` may be any number.

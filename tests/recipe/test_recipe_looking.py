@@ -42,7 +42,8 @@ def here(tmp_path: Path) -> Path:
 
 def faults(here: Path, *lines: str, settings: tuple[str, ...] = ()) -> list[tuple[int, str]]:
     """The faults of a recipe that adds lines to the quickstart's: the line of each, and the key it names."""
-    (here / "recipe.yaml").write_text("\n".join(["extends: quickstart", *lines]) + "\n")
+    # the quickstart's evaluation splits are those of its own task
+    (here / "recipe.yaml").write_text("\n".join(["extends: quickstart", *lines, "evaluate: {on: []}"]) + "\n")
     try:
         load_checked(here / "recipe.yaml", settings, default_registry(), look=True)
     except RecipeFaults as error:
@@ -165,6 +166,7 @@ def test_a_look_that_fails_is_its_plugins_fault(monkeypatch: pytest.MonkeyPatch,
 def test_looking_imports_nothing_heavy(here: Path) -> None:
     (here / "recipe.yaml").write_text(
         f"extends: quickstart\n{ROWS}\ntools: [{{use: python, with: {{module: sums}}}}]\nstudent: {{model: a/b}}\n"
+        "evaluate: {on: []}\n"
     )
     code = """
 import sys
