@@ -142,7 +142,7 @@ def evaluate(
         UsageError: what was asked for does not go together, or there is no such checkpoint.
     """
     registry = registry or default_registry()
-    loaded = check(recipe, overrides=with_actor(overrides, actor), registry=registry)
+    loaded = check(recipe, overrides=with_actor(overrides, actor), look=False, registry=registry)
     if trained is not None:
         loaded = with_checkpoint(loaded, _run(trained, output, lambda run: run.has_checkpoint), checkpoint, registry)
     if actor == OWN_TEACHER:
@@ -166,7 +166,7 @@ def collect(
     """Let a recipe's teacher demonstrate training problems: a run whose only stage is `collect`."""
     registry = registry or default_registry()
     stage = Slot(use="collect", options={"problems": problems, "keep": keep})
-    loaded = with_stage(check(recipe, overrides=overrides, registry=registry), stage)
+    loaded = with_stage(check(recipe, overrides=overrides, look=False, registry=registry), stage)
     return run(loaded, output=output, watchers=watchers, registry=registry)
 
 

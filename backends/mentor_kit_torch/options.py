@@ -2,9 +2,19 @@
 
 from __future__ import annotations
 
-from typing import ClassVar, Literal
+import re
+from typing import Annotated, ClassVar, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field
+
+
+def _is_device(name: str) -> str:
+    if not re.fullmatch(r"auto|cpu|mps|cuda(:\d+)?", name):
+        raise ValueError(f"must be auto, cpu, mps, cuda, or one of several, such as cuda:1, not {name!r}")
+    return name
+
+
+Device = Annotated[str, AfterValidator(_is_device)]
 
 
 class TorchOptions(BaseModel):
@@ -15,7 +25,7 @@ class TorchOptions(BaseModel):
     exports: ClassVar = ("transformers", "adapter")
     """The formats of the stage `export`."""
 
-    device: str = Field(default="auto", pattern=r"^(auto|cpu|mps|cuda(:\d+)?)$")
+    device: Device = "auto"
     """auto: the first of CUDA, MPS and CPU that is there."""
     dtype: Literal["auto", "float32", "bfloat16", "float16"] = "auto"
     """auto: bfloat16 on CUDA, and for models 512 wide and wider on CPUs with matrix units for it; else float32.

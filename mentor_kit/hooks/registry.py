@@ -5,13 +5,14 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol, get_args
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar, get_args
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from mentor_kit.actor import EpisodeLimits
 from mentor_kit.errors import MentorKitError, MissingError, PluginError, RecipeError, did_you_mean
 from mentor_kit.hooks.loader import Plugins, load_plugins
+from mentor_kit.hooks.strictness import default_faults, lenient_faults
 from mentor_kit.slot import Kind, Slot
 from mentor_kit.task import Task
 from mentor_kit.tool import Toolbox
@@ -116,6 +117,8 @@ class Registry:
         """(plugin, what went wrong) for hooks that failed while registering."""
         self._parts: dict[Kind, dict[str, Part]] = {}
         self._clashes: dict[tuple[Kind, str], set[str]] = {}
+        self._whole: set[type[BaseModel]] = set()
+        """Options whose defaults were looked at."""
 
     def parts(self, kind: Kind) -> Mapping[str, Part]:
         """The parts of a kind by name, sorted; clashing names are listed under their first owner."""
@@ -158,12 +161,14 @@ class Registry:
 
         Raises:
             SlotError: the name is unknown or an option is wrong.
+            PluginError: the part's own defaults are.
         """
         part = self.part(kind, slot.use)
-        try:
-            return part.options.model_validate(slot.options)
-        except ValidationError as error:
-            raise SlotError([(("with", *place), text) for place, text in explain(error, part.options)]) from None
+        options, found = validated(part.options, slot.options)
+        if options is None or found:
+            raise SlotError([(("with", *place), text) for place, text in found])
+        self._check_defaults(part)
+        return options
 
     def look(self, kind: Kind, slot: Slot, context: BuildContext) -> None:
         """Look at what a slot's options name on this machine, such as files and modules; nothing is built.
@@ -214,6 +219,17 @@ class Registry:
                 hint="this is a fault of the plugin, or of a package it needs",
             ) from error
 
+    def _check_defaults(self, part: Part) -> None:
+        """Raises `PluginError` for a default that the option itself would refuse; each part is looked at once."""
+        if part.options in self._whole:
+            return
+        for place, text in default_faults(part.options):
+            raise PluginError(
+                f"plugin {part.owner!r}: {_noun(part.kind)} {part.name!r}, option {place[-1]!r}: {text}",
+                hint="this is a fault of the plugin",
+            )
+        self._whole.add(part.options)
+
     def _ask(self, kind: Kind, implementation: HookImpl) -> None:
         owner = implementation.plugin_name
 
@@ -258,6 +274,25 @@ def _check_part(name: Any, build: Any, options: Any) -> None:
         raise PluginError(f"part {name!r}: build is {build!r}, not a function of options and context")
     if options is not None and not (isinstance(options, type) and issubclass(options, BaseModel)):
         raise PluginError(f"part {name!r}: options is {options!r}, not a pydantic model")
+
+
+M = TypeVar("M", bound=BaseModel)
+
+
+def validated(model: type[M], data: Any) -> tuple[M | None, list[tuple[tuple[str | int, ...], str]]]:
+    """Data as a model, and what is wrong with it: what the model refuses, and what `lenient_faults` finds.
+
+    Returns:
+        The model, None where it refuses the data; and the faults, as places in the data with messages.
+    """
+    found: list[tuple[tuple[str | int, ...], str]] = []
+    options = None
+    try:
+        options = model.model_validate(data)
+    except ValidationError as error:
+        found = explain(error, model)
+    known = {place for place, _ in found}
+    return options, [*found, *((place, text) for place, text in lenient_faults(model, data) if place not in known)]
 
 
 def explain(error: ValidationError, model: type[BaseModel]) -> list[tuple[tuple[str | int, ...], str]]:

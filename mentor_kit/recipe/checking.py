@@ -127,7 +127,7 @@ def _faults(source: Source, registry: Registry, kind: Kind, slot: Slot, path: Pa
 def _not_here(loaded: LoadedRecipe, registry: Registry) -> Iterator[Fault]:
     """What the recipe names and is not on this machine."""
     data = loaded.recipe.model_dump(by_alias=True)
-    yield from faults_at(loaded.source, data, list(student_faults(loaded, registry)))
+    yield from faults_at(loaded.source, data, student_faults(loaded, registry))
     for kind, slot, path in _all_slots(loaded.recipe, registry):
         found = slot_faults(loaded, registry, kind, slot)
         yield from faults_at(loaded.source, slot.model_dump(by_alias=True), found, path)

@@ -15,6 +15,7 @@ from mentor_kit.secret import hide
 #: pydantic's phrases, and what they become.
 _PHRASES = (
     (r", unable to parse \w+ as an? \w+", ""),
+    (r", got a number with a fractional part", ""),
     (r"^Input should be a valid dictionary or instance of \w+", "must be a mapping of keys to values"),
     (r"^Input should be a valid dictionary", "must be a mapping of keys to values"),
     (r"^Input should be a valid (tuple|list)", "must be a list"),

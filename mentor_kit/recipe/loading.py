@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pydantic import BaseModel, ValidationError
+from pydantic import BaseModel
 
 from mentor_kit.errors import RecipeError
 from mentor_kit.recipe.environment import resolve_secrets
@@ -68,12 +68,11 @@ def validated(source: Source, folder: Path) -> LoadedRecipe:
     Raises:
         RecipeFaults: keys or values of the recipe itself are wrong.
     """
-    from mentor_kit.hooks.registry import explain
+    from mentor_kit.hooks.registry import validated as checked
 
-    try:
-        recipe = Recipe.model_validate(source.data)
-    except ValidationError as error:
-        raise RecipeFaults(faults_at(source, source.data, explain(error, Recipe))) from None
+    recipe, found = checked(Recipe, source.data)
+    if recipe is None or found:
+        raise RecipeFaults(faults_at(source, source.data, found))
     return LoadedRecipe(recipe, folder if recipe.folder is None else (folder / recipe.folder).resolve(), source)
 
 

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 from mentor_kit.errors import MentorKitError, MissingError
 from mentor_kit.hooks.looking import file_fault, model_fault, path_fault
 from mentor_kit.hooks.registry import BuildContext, Registry, SlotError
@@ -15,8 +13,8 @@ from mentor_kit.slot import Kind, Slot
 _TEMPLATE_MARKS = ("{%", "{{")
 
 
-def student_faults(loaded: LoadedRecipe, registry: Registry) -> Iterator[tuple[Path_, str]]:
-    """What the recipe says of its student that is not on this machine."""
+def student_faults(loaded: LoadedRecipe, registry: Registry) -> list[tuple[Path_, str]]:
+    """What the recipe says of its student that is not on this machine; nothing where no stage uses the student."""
     student, folder = loaded.recipe.student, loaded.folder
     looks: dict[Path_, str] = {("model",): model_fault(student.model, folder, registry)}
     if student.checkpoint is not None:
@@ -26,9 +24,20 @@ def student_faults(loaded: LoadedRecipe, registry: Registry) -> Iterator[tuple[P
     template = student.chat_template
     if template is not None and not template.isidentifier() and not any(mark in template for mark in _TEMPLATE_MARKS):
         looks["chat_template",] = file_fault(template, folder)
-    for place, fault in looks.items():
-        if fault:
-            yield ("student", *place), fault
+    found = [(("student", *place), fault) for place, fault in looks.items() if fault]
+    return found if found and _uses_student(loaded, registry) else []
+
+
+def _uses_student(loaded: LoadedRecipe, registry: Registry) -> bool:
+    """Whether a stage uses the student: a recipe that only collects may name one that is elsewhere."""
+    from mentor_kit.recipe.assembly import build_stages, workloads
+
+    context = BuildContext(registry=registry, seed=loaded.recipe.seed, recipe_folder=loaded.folder)
+    try:
+        works = workloads(loaded.recipe, build_stages(loaded.recipe, registry, context))
+    except MentorKitError:
+        return True
+    return any(work.student for work in works.values())
 
 
 def slot_faults(loaded: LoadedRecipe, registry: Registry, kind: Kind, slot: Slot) -> list[tuple[Path_, str]]:

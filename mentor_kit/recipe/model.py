@@ -59,8 +59,8 @@ class Adapter(FromName, Part):
     """The adapter's options."""
 
 
-class Student(Part):
-    """The model that learns."""
+class Student(FromName, Part):
+    """The model that learns. A bare name stands for `{model: name}`."""
 
     model: str
     """A registered name, a folder in transformers' format, or a hub id (owner/name)."""

@@ -17,6 +17,9 @@ REWARD_KEYS = SLOT_KEYS | {"name", "otherwise", "threshold", "weight", "when_wro
 #: The recipe's keys where a bare name stands for `{use: name}`.
 SLOTS = frozenset({"backend", "task", "teacher", "reward", "adapter", "actor"})
 
+#: The recipe's key where a bare name stands for `{model: name}`.
+STUDENT = "student"
+
 _NUMBER = re.compile(r"-?[0-9]+")
 
 
@@ -68,8 +71,8 @@ class _Walk:
         child = self.node.get(key) if isinstance(self.node, dict) else self.node[key]
         if child is None:
             child = self._set(key, [] if _NUMBER.fullmatch(after) else {})
-        elif isinstance(child, str) and (isinstance(key, int) or key in SLOTS):
-            child = self.node[key] = {"use": child}
+        elif isinstance(child, str) and (isinstance(key, int) or key in SLOTS or key == STUDENT):
+            child = self.node[key] = {"model" if key == STUDENT else "use": child}
         elif not isinstance(child, dict | list):
             raise self._fault(f"{_dotted((*self.path, key))} is a plain value, and has no {after!r}")
         self.node, self.path = child, (*self.path, key)

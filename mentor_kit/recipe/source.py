@@ -155,6 +155,9 @@ def _merged(base: Any, over: Any, path: Path_, tables: Source) -> Any:
         base = {"use": base}
     elif isinstance(over, str) and isinstance(base, dict) and "use" in base:
         over = {"use": over}
+    elif path == ("student",):
+        # a bare name stands for the model alone, so that the rest of the student is kept
+        base, over = ({"model": side} if isinstance(side, str) else side for side in (base, over))
     if isinstance(base, dict) and isinstance(over, dict):
         left = {key: value for key, value in base.items() if key not in _forgotten(base, over)}
         _forget(tables, [(*path, key) for key in base if key not in left])

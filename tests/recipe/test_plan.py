@@ -13,7 +13,7 @@ import pytest
 from pydantic import BaseModel, ConfigDict
 
 from mentor_kit import api
-from mentor_kit.errors import MissingError, PluginError
+from mentor_kit.errors import MissingError, PluginError, RecipeError
 from mentor_kit.hooks import Plugins, Registry, hookimpl, load_plugins
 from mentor_kit.hooks.registry import default_registry
 from mentor_kit.policy import OptimizerSpec
@@ -64,6 +64,7 @@ STAND_INS: dict[str, Callable[[Path], list[str]]] = {
     r"paper/evaluate-search": lambda data: [
         f"folder={data}", "task.sets={hotpotqa: hotpotqa.json}", "evaluate.on=[{split: hotpotqa, problems: 1}]",
     ],
+    r"miniature/.*/(distill|mentor-sod)": lambda data: [f"train.0.teacher.model={tiny_model()}"],
     r"(paper|laptop|served)/.*": lambda data: [f"student.model={tiny_model()}", "student.chat_template=null"],
 }  # fmt: skip
 
@@ -250,7 +251,7 @@ def test_a_stage_that_does_not_use_the_student_loads_none() -> None:
     work = Workload(steps=1, student=False, trains=False, scores=False)
     found = plan("train=[theirs]", "student.model=./nowhere", registry=stages(theirs=Talks(work)))
     assert (found.model, found.memory, found.prompts) == ("", None, None)
-    with pytest.raises(MissingError, match="nowhere"):
+    with pytest.raises(RecipeError, match="nowhere"):
         plan("train=[theirs, sft]", "train.1.steps=1", "train.1.optimizer={lr: 1}", "student.model=./nowhere",
              registry=stages(theirs=Talks(work)))  # fmt: skip
 

@@ -1,0 +1,132 @@
+"""What pydantic lets through and a recipe must not: true for 1, numbers that are not finite, keys nobody reads.
+
+Options are models of anybody's making, so this goes by their annotations and needs nothing of them.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Mapping
+from typing import Annotated, Any, Literal, Union, get_args, get_origin
+
+from pydantic import BaseModel, TypeAdapter, ValidationError
+from pydantic.fields import FieldInfo
+from pydantic_core import PydanticUndefined
+
+from mentor_kit.errors import did_you_mean
+
+#: A place inside the data, with what is wrong there.
+Found = tuple[tuple[str | int, ...], str]
+
+#: Whole numbers from here on are mistakes: nothing that is counted or seeded goes so far.
+LARGEST = 1 << 63
+
+_UNIONS = (Union, type(int | str))
+
+
+def lenient_faults(model: type[BaseModel], data: Any) -> list[Found]:
+    """The faults in data that the model itself would take.
+
+    Args:
+        model: of the options, or of a recipe.
+        data: what a recipe has in their place, as YAML gives it.
+    """
+    return list(_in_model(model, data, ()))
+
+
+def default_faults(model: type[BaseModel]) -> list[Found]:
+    """The defaults of a model that its own fields would refuse; pydantic does not look at them."""
+    found: list[Found] = []
+    for name, field in model.model_fields.items():
+        if field.default is PydanticUndefined:
+            continue
+        annotated: Any = Annotated[field.annotation, *field.metadata] if field.metadata else field.annotation
+        try:
+            TypeAdapter(annotated).validate_python(field.default)
+        except ValidationError as error:
+            first = error.errors(include_url=False)[0]
+            found.append(((field.alias or name,), f"its default {field.default!r} is refused: {first['msg']}"))
+    return found
+
+
+def _in_model(model: type[BaseModel], data: Any, place: tuple[str | int, ...]) -> Iterator[Found]:
+    if not isinstance(data, Mapping):
+        return
+    known = _by_key(model)
+    for key, value in data.items():
+        if key in known:
+            yield from _in_value(known[key].annotation, value, (*place, key))
+        elif model.model_config.get("extra", "ignore") == "ignore":
+            names = [field.alias or name for name, field in model.model_fields.items()]
+            hint = did_you_mean(str(key), names)
+            yield (*place, key), f"unknown key{hint}; known keys: {', '.join(names) or 'none'}"
+
+
+def _in_value(annotation: Any, value: Any, place: tuple[str | int, ...]) -> Iterator[Found]:
+    annotation = _plain(annotation)
+    origin, inside = get_origin(annotation), get_args(annotation)
+    if origin in _UNIONS:
+        # a value that one member of the union takes is no fault
+        yield from min((list(_in_value(member, value, place)) for member in _fitting(inside, value)), key=len)
+    elif isinstance(value, bool):
+        if annotation in (int, float) or (origin is Literal and not _literals(annotation)):
+            yield place, f"must be {_kind(annotation)}, not {str(value).lower()}"
+    elif isinstance(value, int) and abs(value) >= LARGEST and annotation in (int, float):
+        yield place, "must be a number that fits into 64 bits"
+    elif isinstance(value, float) and not math.isfinite(value):
+        if annotation in (int, float):
+            yield place, f"must be a finite number, not {value}"
+    elif isinstance(value, Mapping):
+        if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+            yield from _in_model(annotation, value, place)
+        elif origin is not None and len(inside) == 2:
+            for key, item in value.items():
+                yield from _in_value(inside[1], item, (*place, key))
+    elif isinstance(value, list | tuple) and inside:
+        is_row = origin is tuple and Ellipsis not in inside
+        for index, item in enumerate(value):
+            yield from _in_value(inside[min(index, len(inside) - 1)] if is_row else inside[0], item, (*place, index))
+
+
+def _fitting(members: tuple[Any, ...], value: Any) -> list[Any]:
+    """The members of a union that a value may be meant for; all of them if none is more likely."""
+    plain = [_plain(member) for member in members]
+    if isinstance(value, Mapping):
+        models = [member for member in plain if isinstance(member, type) and issubclass(member, BaseModel)]
+        taking = [member for member in models if set(value) <= _by_key(member).keys()]
+        return taking or models or plain
+    if isinstance(value, bool):
+        # true is meant as such where a member says so; otherwise the numbers among them are asked
+        said = [member for member in plain if member is bool or value in _literals(member)]
+        return said or [member for member in plain if member in (int, float)] or plain
+    if isinstance(value, int | float):
+        return [member for member in plain if member in (int, float)] or plain
+    return plain
+
+
+def _literals(annotation: Any) -> tuple[Any, ...]:
+    """The values of a `Literal` that are true or false."""
+    values = get_args(annotation) if get_origin(annotation) is Literal else ()
+    return tuple(value for value in values if isinstance(value, bool))
+
+
+def _plain(annotation: Any) -> Any:
+    """The annotation without its marks and names."""
+    while True:
+        if hasattr(annotation, "__value__"):  # a type alias
+            annotation = annotation.__value__
+        elif get_origin(annotation) is Annotated:
+            annotation = get_args(annotation)[0]
+        else:
+            return annotation
+
+
+def _by_key(model: type[BaseModel]) -> dict[str, FieldInfo]:
+    """The model's fields by the keys that stand for them."""
+    return {key: field for name, field in model.model_fields.items() for key in (name, field.alias) if key}
+
+
+def _kind(annotation: Any) -> str:
+    if get_origin(annotation) is Literal:
+        return " or ".join(map(repr, get_args(annotation)))
+    return "a whole number" if annotation is int else "a number"
