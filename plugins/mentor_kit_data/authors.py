@@ -13,10 +13,9 @@ from __future__ import annotations
 
 import ast
 import json
-from collections.abc import Iterator, Mapping, Sequence
-from pathlib import Path
-from typing import Literal
+from collections.abc import Mapping, Sequence
 
+from jsonschema import Draft202012Validator, SchemaError
 from pydantic import Field, field_validator
 
 from mentor_kit.errors import MentorKitError
@@ -25,9 +24,10 @@ from mentor_kit.record import Json
 from mentor_kit.short import one_or_several
 from mentor_kit.task import Problem
 from mentor_kit.tool import Tool
-from mentor_kit_data.checking import Check, Checking
-from mentor_kit_data.rows import BadRow, Row, read_rows
-from mentor_kit_data.rows_task import RowsTask, rows_task
+from mentor_kit_data.checking import Check
+from mentor_kit_data.keys import KeyRule
+from mentor_kit_data.rows import BadRow, Row
+from mentor_kit_data.rows_task import BrokenRows, RowsTask, rows_of_splits, rows_task
 
 #: Where a problem's `extra` has its tools, for `problem-tools`.
 SCHEMAS, SOURCE = "func_schemas", "env"
@@ -37,18 +37,16 @@ _TYPES = {"dict": "object", "float": "number", "int": "integer", "str": "string"
 _TYPES |= {"list": "array", "tuple": "array"}
 
 
-class AuthorsOptions(Checking):
+class AuthorsOptions(BrokenRows):
     """Problems in the MENTOR authors' parquet format."""
 
     files: dict[str, tuple[str, ...]] = Field(min_length=1)
-    """The parquet files of every split: `train`, and others such as `in-domain`."""
+    """The parquet files of every split, or patterns such as `train-*.parquet`: `train`, and others such as
+    `in-domain`."""
     check: Check = Check(use="math")
     """As for the task `rows`; mathematics if left out."""
     system: str = ""
     """A system message for every problem."""
-    broken: Literal["fail", "skip"] = "fail"
-    """What a row that cannot be used does: end the run, or be left out with a warning; either names its place."""
-
     _one_or_several = field_validator("files", mode="before", json_schema_input_type=dict[str, str | tuple[str, ...]])(
         one_or_several
     )
@@ -65,17 +63,12 @@ def build(options: AuthorsOptions, context: BuildContext) -> RowsTask:
     Raises:
         DataError: a file cannot be read, or a row is broken and the recipe wants to know.
     """
-    sources = {split: _rows(context.recipe_folder, names) for split, names in options.files.items()}
 
     def make(row: Row, split: str) -> Problem:
         return problem_of(row, split).model_copy(update={"system": options.system})
 
-    return rows_task(sources, make, options, options.broken)
-
-
-def _rows(folder: Path, names: tuple[str, ...]) -> Iterator[Row]:
-    for name in names:
-        yield from read_rows(folder / Path(name).expanduser())
+    rule = KeyRule(options, "reward_model.ground_truth")
+    return rows_task(rows_of_splits(options.files, context.recipe_folder), make, options, rule)
 
 
 def problem_of(row: Row, split: str) -> Problem:
@@ -132,8 +125,12 @@ def _tool(schema: Json) -> Tool:
         raise BadRow(column, f"expected a function with a name, found {schema!r}")
     parameters = _plain(inner.get("parameters") or {"type": "object", "properties": {}})
     try:
+        Draft202012Validator.check_schema(parameters)
         tool = Tool.declared(inner["name"], str(inner.get("description") or ""), parameters)
         tool.check({})
+    except SchemaError as error:
+        place = ".".join(map(str, error.absolute_path))
+        raise BadRow(column, f"{inner['name']!r}: no JSON schema: parameters.{place}: {error.message}") from None
     except (MentorKitError, TypeError, ValueError) as error:
         raise BadRow(column, f"{inner['name']!r}: {getattr(error, 'message', error)}") from None
     return tool
@@ -145,6 +142,8 @@ def _plain(schema: Json, *, names: bool = False) -> Json:
         kept = {key: value for key, value in schema.items() if value is not None}
         if not names and kept.get("type") == "any":
             del kept["type"]
+        if not names and isinstance(kept.get("items"), list):  # a tuple, as drafts before 2020 have it
+            kept["prefixItems"] = kept.pop("items")
         return {
             key: _TYPES.get(value, value)
             if key == "type" and not names and isinstance(value, str)

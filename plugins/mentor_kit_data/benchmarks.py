@@ -30,8 +30,9 @@ from mentor_kit.record import Json
 from mentor_kit.task import TRAIN, Problem, boxed_answer
 from mentor_kit.tool import Closes
 from mentor_kit.trajectory import Trajectory
-from mentor_kit_data.checking import Check, Checker, checker
-from mentor_kit_data.rows import BadRow, Row, read_rows
+from mentor_kit_data.checking import Check, Checker, Checking, checker
+from mentor_kit_data.keys import KeyRule, keys_of
+from mentor_kit_data.rows import BadRow, Row, hint_for, is_number, read_rows
 from mentor_kit_data.rows_task import Prompt, read_problems
 
 _QUESTIONS = ("problem", "question", "Problem", "Question")
@@ -113,9 +114,10 @@ def build(options: BenchmarksOptions, context: BuildContext) -> BenchmarksTask:
     for name, file in options.sets.items():
         make = partial(_problem, SETS[name], options.prompt)
         rows = read_rows(context.recipe_folder / file.expanduser())
-        found[name] = read_problems(rows, name, make, options.broken)
+        rule = KeyRule(Checking(check=_check(SETS[name].check, options.seconds)))
+        found[name] = read_problems(rows, name, make, options.broken, rule)
         if not found[name]:
-            raise DataError(f"the set {name!r} has no problems", hint=f"is {file} empty?")
+            raise DataError(f"the set {name!r} has no problems", hint=f"is {file} empty, or are all rows left out?")
     kinds = {SETS[name].check for name in found}
     checks = {kind: checker(_check(kind, options.seconds)) for kind in kinds}
     return BenchmarksTask(found, {name: checks[SETS[name].check] for name in found})
@@ -150,9 +152,11 @@ def _keys(row: Row, values: Mapping[str, Json], published: Published) -> list[st
     if column is None:
         raise BadRow("answer", f"there is none of {', '.join(_ANSWERS)}; the row has {', '.join(map(str, values))}")
     found = values[column]
-    keys = [str(key).strip() for key in (found if isinstance(found, list) else [found])]
-    if not all(keys):
-        raise BadRow(column, f"expected an answer, found {found!r}")
+    keys = []
+    for key in found if isinstance(found, list) else [found]:
+        if not is_number(key) and not (isinstance(key, str) and key.strip()):
+            raise BadRow(column, f"expected an answer, found {found!r}", hint_for(column, found))
+        keys.append(str(key).strip())
     return [key.lstrip("0") or "0" for key in keys] if published.whole else keys
 
 
@@ -196,4 +200,4 @@ class BenchmarksTask:
         return boxed_answer(trajectory.final_text)
 
     def check(self, answer: str, problem: Problem) -> bool:
-        return any(self._checkers[problem.split].check(answer, key) for key in problem.extra["keys"])
+        return any(self._checkers[problem.split].check(answer, key) for key in keys_of(problem))

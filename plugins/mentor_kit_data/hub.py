@@ -10,6 +10,8 @@ from pydantic import Field
 
 from mentor_kit.errors import DataError, did_you_mean
 from mentor_kit.hooks.registry import BuildContext
+from mentor_kit.task import TRAIN
+from mentor_kit_data.keys import KeyRule
 from mentor_kit_data.rows import Row
 from mentor_kit_data.rows_task import ColumnProblems, RowsBase, RowsTask, rows_task
 
@@ -38,8 +40,15 @@ def build(options: HubOptions, context: BuildContext) -> RowsTask:
     Raises:
         DataError: the data set, a split or a row of it cannot be used.
     """
+    for name, split in options.splits.items():
+        if name != TRAIN and split == options.splits.get(TRAIN):
+            raise DataError(
+                f"the split {split!r} of {options.dataset!r} serves as {TRAIN!r} and as {name!r}",
+                hint=f"evaluate on other problems than training's: {TRAIN}: '{split}[:90%]', {name}: '{split}[90%:]'",
+            )
     sources = {name: _rows(options, split, context.recipe_folder) for name, split in options.splits.items()}
-    return rows_task(sources, ColumnProblems(options), options, options.broken)
+    rule = KeyRule(options, options.columns.answer)
+    return rows_task(sources, ColumnProblems(options), options, rule, own_ids=options.columns.id is not None)
 
 
 def _rows(options: HubOptions, split: str, folder: Path) -> Iterator[Row]:

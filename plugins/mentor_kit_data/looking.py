@@ -10,14 +10,17 @@ from mentor_kit.hooks.looking import file_fault
 from mentor_kit.hooks.registry import BuildContext
 from mentor_kit_data.authors import AuthorsOptions
 from mentor_kit_data.benchmarks import BenchmarksOptions
+from mentor_kit_data.files import matching, split_files
+from mentor_kit_data.keys import KeyRule
 from mentor_kit_data.rows import BadRow, Row, read_rows
-from mentor_kit_data.rows_task import RowsOptions
+from mentor_kit_data.rows_task import ColumnProblems, RowsOptions
 
-Faults = Iterator[tuple[tuple[str | int, ...], str]]
+Place = tuple[str | int, ...]
+Faults = Iterator[tuple[Place, str]]
 
 
 def look_at_rows(options: RowsOptions, context: BuildContext) -> Faults:
-    """Files that are not there, and columns that the first row of a file lacks."""
+    """Files that are not there or serve twice; columns that a first row lacks; a key of it that nothing matches."""
     named = options.columns.model_dump(exclude_none=True)
     for place, file, fault in _files(options.files, context.recipe_folder):
         if fault:
@@ -30,11 +33,12 @@ def look_at_rows(options: RowsOptions, context: BuildContext) -> Faults:
             continue
         # where broken rows are left out, the first one may be one of them
         if row is not None and isinstance(row.values, Mapping) and options.broken == "fail":
-            yield from ((("columns", key), fault) for key, fault in _missing_columns(row, named))
+            missing = [(("columns", key), fault) for key, fault in _missing_columns(row, named)]
+            yield from missing or _broken_row(row, place, options)
 
 
 def look_at_authors(options: AuthorsOptions, context: BuildContext) -> Faults:
-    """Files that are not there."""
+    """Files that are not there, or serve twice."""
     yield from ((place, fault) for place, _, fault in _files(options.files, context.recipe_folder) if fault)
 
 
@@ -45,10 +49,31 @@ def look_at_benchmarks(options: BenchmarksOptions, context: BuildContext) -> Fau
             yield ("sets", name), fault
 
 
-def _files(splits: Mapping[str, tuple[str, ...]], folder: Path) -> Iterator[tuple[tuple[str | int, ...], Path, str]]:
+def _files(splits: Mapping[str, tuple[str, ...]], folder: Path) -> Iterator[tuple[Place, Path, str]]:
+    """Every file with its place, and what is wrong with it."""
+    faults = []
     for split, names in splits.items():
         for index, name in enumerate(names):
-            yield ("files", split, index), folder / Path(name).expanduser(), file_fault(name, folder)
+            place = ("files", split, index)
+            try:
+                found = [(path, file_fault(path, folder)) for path in matching(name, folder)]
+            except DataError as error:
+                found = [(folder / name, error.message)]
+            faults += [fault for _, fault in found]
+            yield from ((place, path, fault) for path, fault in found)
+    try:
+        split_files(splits, folder)
+    except DataError as error:
+        if not any(faults):
+            yield ("files",), folder, f"{error.message}; {error.hint}"
+
+
+def _broken_row(row: Row, place: Place, options: RowsOptions) -> Faults:
+    try:
+        KeyRule(options, options.columns.answer).examine(ColumnProblems(options)(row, ""))
+    except BadRow as bad:
+        fault = row.fault(bad)
+        yield place, f"{fault.message}; {fault.hint}"
 
 
 def _missing_columns(row: Row, named: Mapping[str, str]) -> Iterator[tuple[str, str]]:

@@ -2,17 +2,25 @@
 
 from __future__ import annotations
 
+import codecs
 import csv
+import gzip
+import io
 import json
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+import math
+import zlib
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, replace
+from decimal import Decimal
 from pathlib import Path
-from typing import Any
+from typing import IO, Any, cast
 
-from mentor_kit.errors import DataError, MissingError
+from mentor_kit.errors import DataError, MissingError, did_you_mean
 from mentor_kit.record import Json
 
 _ROWS_AT_ONCE = 1024
+#: Of characters; the csv module has 131,072 if nothing is said.
+_LONGEST_CELL = 2**31 - 1
 _SUFFIXES = (".jsonl", ".ndjson", ".json", ".csv", ".tsv", ".parquet")
 
 
@@ -22,12 +30,14 @@ class BadRow(Exception):
     Args:
         column: the column at fault; empty for the whole row.
         reason: what was expected, and what was found.
+        hint: what would help; to mend the row, or to leave it out, if empty.
     """
 
-    def __init__(self, column: str, reason: str) -> None:
+    def __init__(self, column: str, reason: str, hint: str = "") -> None:
         super().__init__(reason)
         self.column = column
         self.reason = reason if len(reason) <= 200 else reason[:197] + "..."
+        self.hint = hint
 
 
 @dataclass(frozen=True)
@@ -39,11 +49,18 @@ class Row:
     number: int
     """From 1; in text files the number of the line it starts in."""
     values: Mapping[str, Json] | BadRow
+    label: str = ""
+    """What the id of a row without one starts with; the source's name if empty."""
 
     @property
     def place(self) -> str:
         """`file, row n`, for messages."""
         return f"{self.source}, row {self.number}"
+
+    @property
+    def name(self) -> str:
+        """A name that no other row of the split has, for ids."""
+        return f"{self.label or Path(self.source).stem}/{self.number}"
 
     def get(self, column: str) -> Json:
         """The value of a column; `a.b` is the key `b` of the record in column `a`, unless a column has that name.
@@ -58,7 +75,10 @@ class Row:
         value: Json = self.values
         for step in column.split("."):
             if not isinstance(value, Mapping) or step not in value:
-                raise BadRow(column, f"there is no such column; the row has {', '.join(map(str, self.values))}")
+                known = [str(name) for name in self.values]
+                raise BadRow(
+                    column, f"there is no such column{did_you_mean(column, known)}; the row has {', '.join(known)}"
+                )
             value = value[step]
         return value
 
@@ -69,77 +89,160 @@ class Row:
             BadRow: it is neither, or empty.
         """
         value = self.get(column)
-        if isinstance(value, int | float) and not isinstance(value, bool):
+        if is_number(value):
             return str(value)
         if not isinstance(value, str) or not value.strip():
-            raise BadRow(column, f"expected a text, found {value!r}")
+            raise BadRow(column, f"expected a text, found {value!r}", hint_for(column, value))
         return value
 
     def fault(self, bad: BadRow) -> DataError:
         """The error that names file, row and column."""
         column = f", column {bad.column}" if bad.column else ""
-        return DataError(
-            f"{self.place}{column}: {bad.reason}", hint="mend the row, or let the recipe skip such rows: `broken: skip`"
-        )
+        skip = "mend the row, or let the recipe skip such rows: `broken: skip`"
+        return DataError(f"{self.place}{column}: {bad.reason}", hint=f"{bad.hint}; or {skip}" if bad.hint else skip)
 
 
-def read_rows(file: Path) -> Iterator[Row]:
-    """The rows of a file, in order; its format is known by the ending of its name.
+def is_number(value: object) -> bool:
+    """Whether a cell has a number: no bool, and none that is missing (NaN) or infinite."""
+    return isinstance(value, int | float | Decimal) and not isinstance(value, bool) and math.isfinite(value)
+
+
+def hint_for(column: str, value: Json) -> str:
+    """What helps where a cell has something else than a text or a number."""
+    if isinstance(value, Mapping) and value:
+        return f"name a key in it, such as `{column}.{next(iter(value))}`"
+    return "write it as the words that answers have" if isinstance(value, bool) else ""
+
+
+def read_rows(file: Path, label: str = "") -> Iterator[Row]:
+    """The rows of a file, in order; its format is known by the ending of its name, with or without `.gz` behind it.
 
     Raises:
         DataError: there is no such file, it cannot be read as a whole, or its ending is unknown.
         MissingError: the file is parquet, and pyarrow is not installed.
     """
+    try:
+        for row in _reader(file)(file):
+            yield replace(row, label=label)
+    except FileNotFoundError:
+        around = [entry.name for entry in file.parent.iterdir()] if file.parent.is_dir() else []
+        hint = "paths are relative to the recipe's folder, or to its `folder`: --set folder=FOLDER"
+        raise DataError(f"there is no file {file}{did_you_mean(file.name, around)}", hint=hint) from None
+    except (OSError, EOFError, zlib.error) as error:
+        raise DataError(f"{file} cannot be read: {getattr(error, 'strerror', None) or error}") from error
+
+
+def _reader(file: Path) -> Callable[[Path], Iterator[Row]]:
+    if file.is_dir():
+        raise DataError(f"{file} is a folder", hint=f"name its files, also by a pattern: {file.name}/*.jsonl")
     readers = {".csv": _csv, ".tsv": _csv, ".parquet": _parquet}
-    suffix = file.suffix.lower()
+    suffix = _suffix(file)
     if suffix not in _SUFFIXES:
         raise DataError(
-            f"{file}: the ending {suffix!r} is of no known format", hint=f"known endings: {', '.join(_SUFFIXES)}"
+            f"{file}: the ending {suffix!r} is of no known format",
+            hint=f"known endings: {', '.join(_SUFFIXES)}; the text formats with .gz behind it, too",
         )
-    try:
-        yield from readers.get(suffix, _json_lines)(file)
-    except FileNotFoundError:
-        hint = "paths are relative to the recipe's folder, or to its `folder`: --set folder=FOLDER"
-        raise DataError(f"there is no file {file}", hint=hint) from None
-    except OSError as error:
-        raise DataError(f"{file} cannot be read: {error.strerror or error}") from error
+    return readers.get(suffix, _json_lines)
+
+
+def _suffix(file: Path) -> str:
+    name = file.name.lower()
+    plain = Path(name.removesuffix(".gz")).suffix
+    return ".parquet.gz" if plain == ".parquet" and name.endswith(".gz") else plain
+
+
+def _opened(file: Path) -> IO[bytes]:
+    """The file's bytes, unpacked, behind a mark of UTF-8 if there is one.
+
+    Raises:
+        DataError: it is text in UTF-16.
+    """
+    opened = gzip.open if file.name.lower().endswith(".gz") else open
+    stream = cast("IO[bytes]", opened(file, "rb"))
+    start = stream.read(3)
+    if start[:2] in (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE):
+        stream.close()
+        raise DataError(f"{file} is text in UTF-16; expected UTF-8", hint="save it as UTF-8, or CSV UTF-8 in Excel")
+    stream.seek(len(start) if start == codecs.BOM_UTF8 else 0)
+    return stream
 
 
 def _json_lines(file: Path) -> Iterator[Row]:
     """One object a line; an empty line is none. A file with one JSON list of objects is read, too."""
-    with file.open("rb") as stream:
-        if file.suffix.lower() == ".json" and stream.read(1024).lstrip().startswith(b"["):
-            yield from _json_list(file)
+    with _opened(file) as stream:
+        start = stream.tell()
+        beginning = stream.read(1024).lstrip()
+        stream.seek(start)
+        # a list on lines of its own, in a file of whatever name; `[1]` on the first line is a line
+        if beginning.startswith(b"[") and (_suffix(file) == ".json" or beginning[1:].lstrip()[:1] == b"{"):
+            yield from _json_list(file, stream.read())
             return
-        stream.seek(0)
+        if _suffix(file) == ".json" and beginning.startswith(b"{"):
+            _check_lines(file, stream.readline(), stream)
+            stream.seek(start)
         for number, line in enumerate(stream, start=1):
             if line.strip():
                 yield Row(str(file), number, _object(line))
 
 
+def _check_lines(file: Path, first: bytes, rest: IO[bytes]) -> None:
+    """Raises `DataError` where a `.json` file is one object, with the rows somewhere inside."""
+    if isinstance(_object(first), Mapping) and any(line.strip() for line in rest):
+        return
+    try:
+        whole = json.loads(first + rest.read())
+    except (ValueError, RecursionError):
+        return
+    lists = [name for name, value in whole.items() if isinstance(value, list)] if isinstance(whole, dict) else []
+    columns = [name for name, value in whole.items() if isinstance(value, dict)] if isinstance(whole, dict) else []
+    if lists or len(columns) > 1:
+        inside = f"the rows may be in {lists[0]!r}" if lists else "it may be pandas' table by columns"
+        raise DataError(
+            f"{file} is one JSON object; expected a list of objects, or one object a line; {inside}",
+            hint=f"write that list alone: jq '.{lists[0]}' {file.name}" if lists else "to_json(…, orient='records')",
+        )
+
+
 def _object(line: bytes) -> Mapping[str, Json] | BadRow:
     try:
-        value = json.loads(line)
+        value = json.loads(line, object_pairs_hook=_once)
+    except UnicodeDecodeError:
+        return BadRow("", "expected UTF-8", "save the file as UTF-8")
     except (ValueError, RecursionError) as error:
         return BadRow("", f"this is no JSON: {error}")
-    return value if isinstance(value, dict) else BadRow("", f"expected an object, found {value!r}")
+    return _row(value)
 
 
-def _json_list(file: Path) -> Iterator[Row]:
+def _row(value: Json | BadRow) -> Mapping[str, Json] | BadRow:
+    return value if isinstance(value, dict | BadRow) else BadRow("", f"expected an object, found {value!r}")
+
+
+def _once(pairs: list[tuple[str, Json]]) -> dict[str, Json] | BadRow:
+    """An object, if its keys occur once each."""
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        names = [name for name, _ in pairs]
+        twice = next(name for name in names if names.count(name) > 1)
+        return BadRow(twice, "the key occurs twice in one object")
+    return found
+
+
+def _json_list(file: Path, content: bytes) -> Iterator[Row]:
     try:
-        values = json.loads(file.read_bytes())
+        values = json.loads(content, object_pairs_hook=_once)
     except (ValueError, RecursionError) as error:
-        raise DataError(f"{file} is no JSON: {error}") from None
+        raise DataError(
+            f"{file} is no JSON: {error}", hint="expected a list of objects, or one object a line"
+        ) from None
     for number, value in enumerate(values, start=1):
-        good = value if isinstance(value, dict) else BadRow("", f"expected an object, found {value!r}")
-        yield Row(str(file), number, good)
+        yield Row(str(file), number, _row(value))
 
 
 def _csv(file: Path) -> Iterator[Row]:
-    delimiter = "\t" if file.suffix.lower() == ".tsv" else ","
-    # utf-8-sig: spreadsheets put a mark at the beginning; surrogateescape: a bad byte is its row's fault alone
-    with file.open(encoding="utf-8-sig", errors="surrogateescape", newline="") as stream:
-        reader = csv.reader(stream, delimiter=delimiter)
+    csv.field_size_limit(_LONGEST_CELL)
+    # surrogateescape: a bad byte is its row's fault alone
+    with io.TextIOWrapper(_opened(file), encoding="utf-8", errors="surrogateescape", newline="") as stream:
+        reader = csv.reader(stream, delimiter=_delimiter(file))
         names: list[str] = []
         start = 1
         try:
@@ -153,7 +256,17 @@ def _csv(file: Path) -> Iterator[Row]:
             raise DataError(f"{file}, row {start}: {error}", hint="is a quotation mark missing?") from None
 
 
+def _delimiter(file: Path) -> str:
+    """What is between cells: as its name says, or a semicolon where the first line has no comma, as Excel writes it."""
+    if _suffix(file) == ".tsv":
+        return "\t"
+    with _opened(file) as stream:
+        first = stream.readline()
+    return ";" if b";" in first and b"," not in first else ","
+
+
 def _names(file: Path, cells: list[str]) -> list[str]:
+    cells = [cell.strip() for cell in cells]
     if len(set(cells)) < len(cells):
         raise DataError(f"{file}: two columns have the same name; its first line is {', '.join(cells)}")
     return cells
@@ -164,7 +277,7 @@ def _cells(names: list[str], cells: list[str]) -> Mapping[str, Json] | BadRow:
         return BadRow("", f"expected {len(names)} cells, found {len(cells)}")
     for name, cell in zip(names, cells, strict=True):
         if not cell.isascii() and any("\udc80" <= letter <= "\udcff" for letter in cell):
-            return BadRow(name, "expected UTF-8")
+            return BadRow(name, "expected UTF-8", "save the file as UTF-8")
     return dict(zip(names, cells, strict=True))
 
 

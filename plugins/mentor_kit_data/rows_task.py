@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import itertools
 import logging
 import random
 import re
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -19,10 +20,17 @@ from mentor_kit.task import TRAIN, Problem, boxed_answer
 from mentor_kit.tool import Closes
 from mentor_kit.trajectory import Trajectory
 from mentor_kit_data.checking import Checker, Checking, checker, letter_of
-from mentor_kit_data.rows import BadRow, Row, read_rows
+from mentor_kit_data.files import split_files
+from mentor_kit_data.keys import KeyRule, keys_of
+from mentor_kit_data.rows import BadRow, Row, hint_for, is_number
 
 #: (row, name of its split) -> the problem; raises `BadRow`.
 MakeProblem = Callable[[Row, str], Problem]
+
+#: Broken rows that are named one by one.
+_NAMED = 10
+#: Whole numbers from here on are no longer exact where a file has them as floats.
+_LARGEST_WHOLE = 2**53
 
 _log = logging.getLogger(__name__)
 
@@ -56,7 +64,14 @@ class Columns(BaseModel):
     """A system message of the problem's own."""
 
 
-class RowsBase(Checking):
+class BrokenRows(Checking):
+    """How answers are checked, and what broken rows do."""
+
+    broken: Literal["fail", "skip"] = "fail"
+    """What a row that cannot be used does: end the run, or be left out with a warning; either names its place."""
+
+
+class RowsBase(BrokenRows):
     """What all tasks from rows have in common."""
 
     columns: Columns = Columns()
@@ -65,8 +80,6 @@ class RowsBase(Checking):
     """A regular expression whose first group is the key inside the answer's column, such as `#### (.*)`."""
     prompt: Prompt = "{question}"
     """The user's message: a text with `{question}` in it."""
-    broken: Literal["fail", "skip"] = "fail"
-    """What a row that cannot be used does: end the run, or be left out with a warning; either names its place."""
 
     @field_validator("answer_pattern")
     @classmethod
@@ -84,7 +97,8 @@ class RowsOptions(RowsBase):
     """Problems from files."""
 
     files: dict[str, tuple[str, ...]] = Field(min_length=1)
-    """The files of every split: `train`, and others such as `in-domain`; JSONL, CSV, TSV or parquet."""
+    """The files of every split, or patterns such as `train-*.jsonl`: `train`, and others such as `in-domain`; JSONL,
+    JSON, CSV, TSV or parquet."""
 
     _one_or_several = field_validator("files", mode="before", json_schema_input_type=dict[str, str | tuple[str, ...]])(
         one_or_several
@@ -103,55 +117,106 @@ def build(options: RowsOptions, context: BuildContext) -> RowsTask:
         DataError: a file cannot be read, or a row is broken and the recipe wants to know.
         MissingError: a package is not installed.
     """
-    problem = ColumnProblems(options)
-    sources = {split: _rows(context.recipe_folder, names) for split, names in options.files.items()}
-    return rows_task(sources, problem, options, options.broken)
+    rule = KeyRule(options, options.columns.answer)
+    rows = rows_of_splits(options.files, context.recipe_folder)
+    return rows_task(rows, ColumnProblems(options), options, rule, own_ids=options.columns.id is not None)
+
+
+def rows_of_splits(files: Mapping[str, Sequence[str]], folder: Path) -> dict[str, Iterable[Row]]:
+    """The rows of every split's files.
+
+    Raises:
+        DataError: names of files do not fit together; see `split_files`.
+    """
+    found = split_files(files, folder)
+    return {split: itertools.chain.from_iterable(file.rows() for file in files) for split, files in found.items()}
 
 
 def rows_task(
-    sources: Mapping[str, Iterable[Row]], make: MakeProblem, checking: Checking, broken: Literal["fail", "skip"]
+    sources: Mapping[str, Iterable[Row]],
+    make: MakeProblem,
+    options: BrokenRows,
+    keys: KeyRule,
+    *,
+    own_ids: bool = False,
 ) -> RowsTask:
     """A task from the rows of its splits.
 
     Raises:
         DataError: a row is broken, or a split has no good one.
     """
-    found = {split: read_problems(rows, split, make, broken) for split, rows in sources.items()}
+    found = {
+        split: read_problems(rows, split, make, options.broken, keys, own_ids=own_ids)
+        for split, rows in sources.items()
+    }
     for split, problems in found.items():
         if not problems:
-            raise DataError(f"the split {split!r} has no problems", hint="are its files empty?")
-    return RowsTask(found, checker(checking.check), whole_text=checking.answer == "text")
-
-
-def _rows(folder: Path, names: Sequence[str]) -> Iterator[Row]:
-    for name in names:
-        yield from read_rows(folder / Path(name).expanduser())
+            raise DataError(f"the split {split!r} has no problems", hint="are its files empty, or all rows left out?")
+    _warn_of_leaks(found)
+    return RowsTask(found, checker(options.check), whole_text=options.answer == "text")
 
 
 def read_problems(
-    rows: Iterable[Row], split: str, make: MakeProblem, broken: Literal["fail", "skip"]
+    rows: Iterable[Row],
+    split: str,
+    make: MakeProblem,
+    broken: Literal["fail", "skip"],
+    keys: KeyRule | None = None,
+    *,
+    own_ids: bool = False,
 ) -> tuple[Problem, ...]:
     """The problems of a split, in order.
+
+    Args:
+        rows: of all its files.
+        split: its name.
+        make: makes a problem of a row.
+        broken: whether a broken row ends it, or is left out.
+        keys: finds keys that nothing can match.
+        own_ids: whether the user has named a column of ids; else one that occurs again is replaced by the row's name.
 
     Raises:
         DataError: a row is broken, and `broken` is fail; names file, row and column.
     """
     found: dict[str, Problem] = {}
     places: dict[str, str] = {}
+    left_out = 0
     for row in rows:
         try:
             problem = make(row, split)
+            if keys is not None:
+                keys.examine(problem)
+            if problem.id in found and not own_ids:
+                problem = problem.model_copy(update={"id": f"{split}/{row.name}"})
             if problem.id in found:
                 raise BadRow("", f"its id {problem.id!r} is that of {places[problem.id]}, too")
         except BadRow as bad:
             fault = row.fault(bad)
             if broken == "fail":
                 raise fault from None
-            _log.warning("%s (left out)", fault.message)
+            left_out += 1
+            if left_out <= _NAMED:
+                _log.warning("%s (left out)", fault.message)
             continue
         found[problem.id] = problem
         places[problem.id] = row.place
+    if left_out > _NAMED:
+        _log.warning("%d more rows of the split %r are broken (left out)", left_out - _NAMED, split)
     return tuple(found.values())
+
+
+def _warn_of_leaks(splits: Mapping[str, Sequence[Problem]]) -> None:
+    """Warns of evaluation problems that training meets."""
+    trained = {_squeezed(problem): problem.id for problem in splits.get(TRAIN, ())}
+    for split, problems in splits.items():
+        leaks = [problem for problem in problems if _squeezed(problem) in trained] if split != TRAIN else []
+        if leaks:
+            example = f"{leaks[0].id} is {trained[_squeezed(leaks[0])]}"
+            _log.warning("%d of %d problems of %r are in %r, too: %s", len(leaks), len(problems), split, TRAIN, example)
+
+
+def _squeezed(problem: Problem) -> str:
+    return " ".join(problem.question.split()).casefold()
 
 
 class ColumnProblems:
@@ -173,7 +238,7 @@ class ColumnProblems:
         keys = self._keys(row, choices)
         if len(keys) > 1:
             extra["keys"] = keys
-        name = f"{Path(row.source).stem}/{row.number}" if columns.id is None else row.text(columns.id)
+        name = row.name if columns.id is None else row.text(columns.id)
         return Problem(
             id=f"{split}/{name}",
             question=self._options.prompt.replace("{question}", question),
@@ -193,20 +258,33 @@ class ColumnProblems:
         return [self._key(column, item, choices) for item in values]
 
     def _key(self, column: str, value: Json, choices: Sequence[str]) -> str:
-        if choices and isinstance(value, int) and not isinstance(value, bool):
+        whole = is_number(value) and value == int(value)
+        if choices and whole and self._options.check.use not in ("number", "math"):
             if not 0 <= value < len(choices):
                 raise BadRow(column, f"expected a choice from 0 to {len(choices) - 1}, found {value}")
-            return letter_of(value)
-        if isinstance(value, int | float) and not isinstance(value, bool):
-            return str(value)
+            return letter_of(int(value))
+        if is_number(value):
+            return str(int(value) if whole and abs(value) < _LARGEST_WHOLE else value)
         if not isinstance(value, str) or not value.strip():
-            raise BadRow(column, f"expected a text or a number, found {value!r}")
+            raise BadRow(column, f"expected a text or a number, found {value!r}", hint_for(column, value))
         if self._pattern is None:
-            return value.strip()
+            return self._chosen(column, value.strip(), choices)
         match = self._pattern.search(value)
         if match is None or not (match.group(1) or "").strip():
             raise BadRow(column, f"the pattern {self._pattern.pattern!r} finds no key in {value!r}")
-        return match.group(1).strip()
+        return self._chosen(column, match.group(1).strip(), choices)
+
+    def _chosen(self, column: str, key: str, choices: Sequence[str]) -> str:
+        """The key; one that is a choice's letter and another one's text is refused."""
+        if self._options.check.use == "choice" and len(key) == 1 and (index := ord(key.upper()) - ord("A")) >= 0:
+            texts = [place for place, choice in enumerate(choices) if choice.strip().casefold() == key.casefold()]
+            if texts and index < len(choices) and texts != [index]:
+                raise BadRow(
+                    column,
+                    f"{key!r} is the letter of the choice {choices[index]!r}, and the text of another one",
+                    "give the choice by its index from 0",
+                )
+        return key
 
 
 def _choices(row: Row, column: str) -> tuple[str, ...]:
@@ -244,6 +322,5 @@ class RowsTask:
         return (text.strip() or None) if self._whole_text else boxed_answer(text)
 
     def check(self, answer: str, problem: Problem) -> bool:
-        keys = problem.extra.get("keys") or [problem.answer]
         choices = problem.extra.get("choices") or ()
-        return any(self._checker.check(answer, key, choices) for key in keys)
+        return any(self._checker.check(answer, key, choices) for key in keys_of(problem))

@@ -216,6 +216,10 @@ def test_the_recipes_with_the_tiny_student(recipe: str, folder: Path, tmp_path: 
         ({"question": "Q"}, "row 1, column answer: there is none of golden_answers, answer, Answer"),
         ({"answer": "1"}, "row 1, column problem: there is none of problem, question"),
         ({"problem": "Q", "answer": [""]}, "row 1, column answer: expected an answer"),
+        ({"problem": "Q", "answer": [None]}, "row 1, column answer: expected an answer"),
+        ({"problem": "Q", "answer": float("nan")}, "row 1, column answer: expected an answer"),
+        ({"problem": "Q", "answer": "NaN"}, "row 1, column answer: the key is missing"),
+        ({"problem": "Q", "answer": "1 + 1 = 2\n#### 2"}, "row 1, column answer: no answer can be"),
         ({"problem": "Q", "solution": "no box"}, r"row 1, column solution: expected an answer in a last \\boxed"),
         ({"problem": "", "answer": "1"}, "row 1, column problem: expected a text"),
     ],
@@ -225,7 +229,12 @@ def test_broken_rows_are_named(tmp_path: Path, row: Mapping[str, Any], message: 
     with pytest.raises(DataError, match=message):
         api.evaluate(
             "paper/evaluate-maths",
-            overrides=[f"folder={tmp_path}", "task.sets={amc23: amc.jsonl}", "student.model=tiny-student"],
+            overrides=[
+                f"folder={tmp_path}",
+                "task.sets={amc23: amc.jsonl}",
+                "student.model=tiny-student",
+                "evaluate={on: [{split: amc23}]}",
+            ],
             output=tmp_path,
         )
 

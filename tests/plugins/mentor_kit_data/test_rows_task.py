@@ -40,7 +40,8 @@ def write(path: Path, values: list[dict[str, Any]]) -> Path:
 @pytest.mark.parametrize("name", ["a.jsonl", "a.csv", "a.parquet", "a.json"])
 def test_the_same_rows_from_every_kind_of_file(tmp_path: Path, name: str) -> None:
     write(tmp_path / name, ROWS)
-    task = rows(tmp_path, files={"train": name, "in-domain": [name]})
+    write(tmp_path / f"train-{name}", [{"question": "What is 0?", "answer": 0}])
+    task = rows(tmp_path, files={"train": f"train-{name}", "in-domain": [name]})
     assert task.splits == ("train", "in-domain")
     found = task.problems("in-domain", 0, 100)
     assert [(p.question, p.answer, p.split) for p in found] == [
@@ -53,7 +54,8 @@ def test_the_same_rows_from_every_kind_of_file(tmp_path: Path, name: str) -> Non
 
 def test_training_problems_are_shuffled_by_the_seed_and_a_longer_call_starts_with_a_shorter(tmp_path: Path) -> None:
     json_lines(tmp_path / "a.jsonl", *[{"question": f"{n}?", "answer": n} for n in range(50)])
-    task = rows(tmp_path, files={"train": "a.jsonl", "in-domain": "a.jsonl"})
+    json_lines(tmp_path / "b.jsonl", *[{"question": f"{n}?", "answer": n} for n in range(50, 100)])
+    task = rows(tmp_path, files={"train": "a.jsonl", "in-domain": "b.jsonl"})
     whole = task.problems("train", 3, 50)
     assert sorted(p.id for p in whole) == sorted(p.id for p in task.problems("train", 4, 50))
     assert whole != task.problems("train", 4, 50)
