@@ -3,6 +3,7 @@ r"""Whether an answer is the key, as mathematics: by what kind of thing the key 
 | key | right is |
 | --- | --- |
 | a number, in any spelling | the same number in any spelling: no product, sum, power or root that has that value |
+| a letter | the same letter |
 | an expression | one of the same value; without letters and functions, one without functions |
 | several values, a set | the same ones, in any order |
 | a point, an interval, a matrix | the same entries in the same places |
@@ -20,9 +21,12 @@ from mentor_kit_data.formulas.intervals import real_set
 from mentor_kit_data.formulas.notation import NotMathematics, Token, tokens
 from mentor_kit_data.formulas.parser import parse
 from mentor_kit_data.formulas.tree import Formula
-from mentor_kit_data.formulas.vocabulary import UNIT_NAMES, UNITS, WORDS
+from mentor_kit_data.formulas.vocabulary import COUNTED, UNIT_NAMES, UNITS, WORDS
 
 _SETLIKE = frozenset(["set", "sequence", "union", "intersection", "difference", "constant"])
+#: What may be a set of intervals.
+_INTERVALS = frozenset(["sequence", "set", "union", "difference", "relation", "labelled", "list"])
+_KNOWN_UNITS = UNITS | COUNTED
 _FREE_UNITS = frozenset(["%", "£", *UNIT_NAMES, *UNIT_NAMES.values()])
 
 
@@ -95,6 +99,8 @@ class _Comparison:
             return True
         if answer.kind == "relation" or key.kind == "relation":
             return self._same_set(answer, key)
+        if key.kind == "name" and answer.kind == "labelled":
+            return False
         if answer.kind == key.kind == "labelled" and _label(answer) != _label(key):
             return False
         answer, key = (part.parts[0] if part.kind == "labelled" else part for part in (answer, key))
@@ -105,11 +111,7 @@ class _Comparison:
 
     def _one(self, answer: Formula, key: Formula) -> bool:
         """For one value each."""
-        if key.kind in ("union", "intersection", "difference") or answer.kind in (
-            "union",
-            "intersection",
-            "difference",
-        ):
+        if _is_set_of_sets(key) or _is_set_of_sets(answer):
             return answer == key or self._same_set(answer, key)
         if key.kind in ("sequence", "matrix") or answer.kind in ("sequence", "matrix"):
             same_frame = (answer.kind, answer.name, len(answer.parts)) == (key.kind, key.name, len(key.parts))
@@ -131,7 +133,7 @@ class _Comparison:
     def _same_value(self, answer: Formula, key: Formula) -> bool:
         if key.kind == "number":
             return answer.kind == "number" and answer.value == key.value
-        if key.kind == "numeral" or answer.kind == "numeral":
+        if key.kind in ("numeral", "name") or answer.kind == "numeral":
             return answer == key
         if not letters(key) and not functions(key) and (functions(answer) or letters(answer)):
             return False
@@ -156,9 +158,16 @@ class _Comparison:
         return True
 
     def _same_set(self, answer: Formula, key: Formula) -> bool:
-        """As sets of real numbers: intervals, their unions, inequalities of one letter."""
-        kinds = {answer.kind, key.kind}
-        if not kinds & {"union", "difference", "relation", "list"} or kinds & {"number", "^", "*", "/", "+", "call"}:
+        """As sets of real numbers: intervals, their unions, inequalities of one letter.
+
+        Where the key is one interval or the members of a set, unions and differences are work left to do, and where it
+        is one inequality, several are no answer.
+        """
+        if key.kind in ("sequence", "set") and answer.kind not in ("relation", "constant"):
+            return False
+        if answer.kind == "list" and key.kind not in ("union", "difference", "list"):
+            return False
+        if not all(part.kind in _INTERVALS or part.name == "mathbb R" for part in (answer, key)):
             return False
         numbers = self._numbers()
         try:
@@ -194,6 +203,11 @@ class _Comparison:
         if self._evaluator is None:
             raise Undecided
         return self._evaluator
+
+
+def _is_set_of_sets(formula: Formula) -> bool:
+    r"""Whether it is more than one interval: a union, a difference, `\mathbb{R}`."""
+    return formula.kind in ("union", "intersection", "difference") or formula.name.startswith("mathbb")
 
 
 def _label(formula: Formula) -> str:
@@ -246,7 +260,7 @@ def _is_free(unit: str) -> bool:
     if unit in _FREE_UNITS:
         return True
     words = "".join(letter if letter.isalpha() else " " for letter in unit.partition("^")[0]).split()
-    return bool(words) and all(word.casefold() in UNITS or word.casefold().removesuffix("s") in UNITS for word in words)
+    return bool(words) and all({word.casefold(), word.casefold().removesuffix("s")} & _KNOWN_UNITS for word in words)
 
 
 def _sides(formula: Formula) -> list[tuple[str, Formula]]:

@@ -124,7 +124,7 @@ class Evaluator:
         """A fraction where that is possible, else a number of mpmath's."""
         if formula.kind == "number":
             return formula.value
-        if formula.kind == "name":
+        if formula.kind == "name" and formula.name in point:
             return point[formula.name]
         if formula.kind == "constant":
             return self._constant(formula.name)

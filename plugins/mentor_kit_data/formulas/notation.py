@@ -52,8 +52,10 @@ _TOKEN = re.compile(
       | (?P<mark><=|>=|!=|.)""",
     re.VERBOSE | re.DOTALL,
 )
-_THOUSANDS = re.compile(r"(?<![0-9.,}])[1-9][0-9]{0,2}(?:(?:\{,\}|,\\!|\\,)[0-9]{3})+(?![0-9])")
+_THOUSANDS = re.compile(r"(?<![0-9.,}])[1-9][0-9]{0,2}(?:(?:\{,\}|,\\!|\\[,;: ]|~)[0-9]{3})+(?![0-9])")
 _COMMAS = re.compile(r"(?<![0-9.,])[1-9][0-9]{0,2}(?:,[0-9]{3})+(?![0-9])")
+#: The letter between a number and a power of ten.
+_TIMES_TEN = re.compile(r"(?<=[0-9])\s*[xX]\s*(?=10\s*\^)")
 #: How many marks may be around one formula.
 _LAYERS = 6
 _WRAPPED = (("$$", "$$"), ("$", "$"), (r"\(", r"\)"), (r"\[", r"\]"))
@@ -71,6 +73,7 @@ def tokens(text: str, *, commas: bool = True) -> tuple[Token, ...]:
     """
     plain = _bare(unicodedata.normalize("NFC", text))
     plain = "".join(_written(letter) for letter in plain)
+    plain = _TIMES_TEN.sub(r"\\times ", plain.replace(r"\degree", r"^{\circ}"))
     plain = _THOUSANDS.sub(_joined, plain)
     if commas:
         plain = _COMMAS.sub(_joined, plain)
@@ -165,7 +168,7 @@ def _measured(before: list[Token]) -> bool:
     if not before:
         return False
     joined = before[-1].text in ("*", "/") and any(token.kind == "text" for token in before)
-    return joined or before[-1].kind in ("number", "text")
+    return joined or before[-1].kind in ("number", "text") or before[-1].text in ("}", ")")
 
 
 def _styled(command: str, inner: str, *, measured: bool) -> list[Token]:
@@ -174,14 +177,15 @@ def _styled(command: str, inner: str, *, measured: bool) -> list[Token]:
         return [Token("command", rf"\mathbb {inner.strip()}")]
     if command in FONTS:
         return _split(inner)
-    single = re.fullmatch(r"\s*\(?([A-Za-z])\)?\s*", inner)
-    if single is not None and not measured:
-        return [Token("letter", single.group(1), True)]
-    return [_word(word) for word in re.findall(r"[^\W\d_]+|[0-9]+(?:\.[0-9]+)?|[^\s.~\\]", inner)]
+    words = re.findall(r"[^\W\d_]+|[0-9]+(?:\.[0-9]+)?|[^\s.~\\]", inner)
+    measured = (measured and not inner.startswith("(")) or (inner[:1] in (" ", "~") and len(words) == 1)
+    return [_word(word, measured=measured) for word in words]
 
 
-def _word(word: str) -> Token:
+def _word(word: str, *, measured: bool) -> Token:
     plain = word.casefold()
+    if len(word) == 1 and word.isalpha() and not (measured and plain in UNITS):
+        return Token("letter", word, True)
     if plain in SEPARATORS:
         return Token("separator", plain, True)
     if plain in FUNCTIONS:
@@ -199,7 +203,7 @@ def _run(letters: str, spaced: bool) -> list[Token]:
     if plain in ("inf", "infinity"):
         return [Token("command", r"\infty", spaced)]
     if len(letters) > 3 or plain in SEPARATORS | WORDS:
-        return [_word(letters)]
+        return [_word(letters, measured=False)]
     return [Token("letter", letter, spaced and index == 0) for index, letter in enumerate(letters)]
 
 
@@ -218,6 +222,8 @@ def _argument(text: str, position: int) -> tuple[str, int]:
     """The braces' content that follows, and where it ends."""
     while position < len(text) and text[position].isspace():
         position += 1
+    if text[position : position + 1].isalpha():
+        return text[position], position + 1
     if position >= len(text) or text[position] != "{":
         raise NotMathematics(text)
     end = _end(text, position)

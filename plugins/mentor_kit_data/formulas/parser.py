@@ -17,7 +17,7 @@ from fractions import Fraction
 from mentor_kit_data.formulas.notation import NotMathematics, Token
 from mentor_kit_data.formulas.numerals import Numerals, is_plain, mixed, negative, power_of_ten, ratio, scientific
 from mentor_kit_data.formulas.tree import Formula
-from mentor_kit_data.formulas.vocabulary import CURRENCIES, FUNCTIONS
+from mentor_kit_data.formulas.vocabulary import ACCENTS, CURRENCIES, FUNCTIONS
 
 #: Formulas within formulas; no key is as deep.
 _DEEPEST = 50
@@ -25,9 +25,10 @@ _DEEPEST = 50
 _RELATIONS = frozenset(["=", "<", ">", r"\le", r"\ge", r"\ne", r"\in"])
 _SETS = {r"\cup": "union", r"\cap": "intersection", r"\setminus": "difference"}
 _CLOSING = {"(": (")", "]"), "[": ("]", ")"), r"\{": (r"\}",), r"\langle": (r"\rangle",)}
+#: What has a name, beside letters: `f(x)`, `AB`, `(x, y)`, `e`.
 _LABEL = re.compile(
-    r"(?:\\angle)?(?:[A-Za-z]|\\(?!pi\b)[A-Za-z]+)(?:_(?:[A-Za-z0-9]+|\{[A-Za-z0-9]+\}))?'*(?:\([A-Za-z0-9,]*\))?"
-    r"|(?:\\angle)?[A-Z]{2,4}|\([A-Za-z](?:,[A-Za-z])+\)"
+    r"(?:[A-Za-z]|\\[A-Za-z]+)(?:_(?:[A-Za-z0-9]+|\{[A-Za-z0-9]+\}))?'*\([A-Za-z0-9,]*\)|[A-Z]{2,4}"
+    r"|\([A-Za-z](?:,[A-Za-z])+\)|[ei]"
 )
 _MATRICES = ("pmatrix", "bmatrix", "matrix", "Bmatrix", "smallmatrix")
 
@@ -77,7 +78,9 @@ class _Parser(Numerals):
         if not signs:
             return parts[0]
         left = "".join(token.text for token in self._tokens[start : ends[0]])
-        if len(signs) == 1 and signs[0] in ("=", r"\in") and _LABEL.fullmatch(left):
+        named = parts[0].kind == "name" or _LABEL.fullmatch(left) is not None
+        several = left.startswith("(") and parts[1].kind not in ("sequence", "set", "list", "union")
+        if len(signs) == 1 and signs[0] in ("=", r"\in") and named and not several:
             return Formula("labelled", (parts[1],), left + ("" if signs[0] == "=" else r"\in"))
         return Formula("relation", tuple(parts), " ".join(signs))
 
@@ -238,6 +241,8 @@ class _Parser(Numerals):
             return self._brackets()
         if self._took("{"):
             inner = self.listing()
+            if self._took(r"\choose"):
+                inner = Formula("call", (inner, self._sum()), "binom")
             self._must("}")
             return inner
         if kind == "command":
@@ -289,13 +294,23 @@ class _Parser(Numerals):
             return self._function(name)
         if name in ("infty", "emptyset") or name.startswith("mathbb "):
             return Formula("constant", name=name) if name != "emptyset" else Formula("set")
-        if name == "angle" and self._kind() == "letter":
+        if command in ACCENTS:
+            return self._accented(name)
+        if name in ("angle", "triangle") and self._kind() == "letter":
             while self._kind() == "letter":
                 name += self._take()
             return Formula("name", name=name)
         if name.startswith("begin{"):
             return self._matrix(name[6:-1])
         raise NotMathematics(f"{command} is not known")
+
+    def _accented(self, accent: str) -> Formula:
+        r"""`\vec{v}`, `\overline{AB}`, with a subscript or without."""
+        letters = self._script_text()
+        if not re.fullmatch(r"[A-Za-z]{1,3}|\\[A-Za-z]+", letters):
+            raise NotMathematics(f"{accent} over something else than letters")
+        subscript = f"_{self._script_text()}" if self._took("_") else ""
+        return Formula("name", name=f"{accent} {letters}{subscript}")
 
     def _argument(self) -> Formula:
         r"""What follows `\frac` and its like: braces, or one digit or letter."""
@@ -374,4 +389,6 @@ class _Parser(Numerals):
         return Formula("matrix", tuple(item for row in rows for item in row), f"{len(rows)}x{len(rows[0])}")
 
 
-_BEGINNINGS = FUNCTIONS | {"frac", "binom", "sqrt", "surd", "lfloor", "lceil", "infty"}
+_BEGINNINGS = (
+    FUNCTIONS | {accent[1:] for accent in ACCENTS} | {"frac", "binom", "sqrt", "surd", "lfloor", "lceil", "infty"}
+)

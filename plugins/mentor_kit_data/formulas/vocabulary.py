@@ -44,6 +44,8 @@ SILENT = _names(
 )
 FONTS = _names("mathbf mathit mathsf mathtt mathcal boldsymbol bm pmb", "\\")
 TEXTS = _names("text textrm textbf textit textsf texttt textnormal mathrm mbox hbox operatorname", "\\")
+#: Marks over letters.
+ACCENTS = _names("dot ddot vec hat bar tilde overline overrightarrow widehat", "\\")
 #: Names of functions, also where they are written without a backslash.
 FUNCTIONS = _names("sin cos tan cot sec csc arcsin arccos arctan sinh cosh tanh ln log lg exp max min gcd lcm")
 #: Words between values.
@@ -57,6 +59,15 @@ UNITS = _names(
     "erg w watt kw mw n newton pa pascal kpa atm bar k kelvin hz hertz khz mhz ghz c coulomb v volt a ampere amp ohm t "
     "tesla mol mole rad radian degree deg meter metre centimeter centimetre millimeter kilometer kilometre dollar usd "
     "cent euro eur rupee yen unit square cubic sq cu per mph kmh au pc kpc mpc ly yr angstrom dyne gauss percent"
+)
+#: Things that are often counted, which are units likewise.
+COUNTED = _names(
+    "apple arrangement ball balloon bag bead bird block boat book bottle box boxes boy bus buses cake candy car card "
+    "cat chair chicken child children choice class classes coin color cookie cow cup customer dog edge egg face "
+    "family fish flower friend game girl guest house integer item kid letter marble men man mark member number orange "
+    "outcome page pair pen pencil people permutation person piece player point possibility question row seat sheep "
+    "shirt side slice solution sticker student subset table teacher team ticket tile time toy tree triangle value "
+    "vertex vertices vote way woman women word worker"
 )
 CURRENCIES = frozenset("$€£¥₹")
 #: Units that have several names, with one for each.

@@ -61,26 +61,27 @@ JOINTS = [
 AROUND = [
     r"I do not know @ {k}", "not {k}", r"\neg {k}", r"\lnot {k}", r"\text{not } {k}", r"\text{maybe } {k}", "about {k}",
     r"\approx {k}", r"\sim {k}", "~ {k}?", "{k}?", "{k}??", "?{k}", "{k} ?", "{k} (maybe)", r"{k} \text{ (maybe)}",
-    r"{k} \text{ is wrong}", r"{k} \text{ or not}", r"{k} \text{ apples}", "{k} apples or so", r"{k} \text{ if } x = 1",
-    r"\cancel{{w}} {k}", r"\cancel{{k}}", r"\sout{{k}}", r"\not {k}", r"\phantom{{w}} {k}", r"{w} \phantom {k}",
-    r"\hphantom{{k}}", r"\overline{{k}}", r"\underline{{w}}{k}", r"\hat{{k}}", r"\color{{red}}{{k}}", r"\tag{{w}} {k}",
-    r"\overset{{w}}{{k}}", r"\stackrel{{w}}{{k}}", r"\underbrace{{k}}_{{w}}", r"\boxed{{w}} \boxed{{k}}",
-    r"\boxed{{k}} {w}", r"{w} \boxed{{k}}", r"\boxed{{{k}, {w}}}", "({w}, {k})", "({k}, {k})", "[{w}, {k}]",
-    "[{k}, {k}]", r"\{{{w}, {k}\}}", r"\{{{k}, {k}\}}", "{{{w}, {k}}}", r"\langle {k} \rangle", "[{k}]", "|{k}|",
-    r"\|{k}\|", "({k}", "{k})", "{{{k}", "{k}}}", r"\{{{k}", r"({w}) {k}", r"({k})({k})", "[{w}] {k}", "{k}!", "{k}'",
-    "{k}_{{10}}", "{k}_2", "{k}^{{1}}", "{k}^1", "--{k}", "++{k}", "+-{k}", "-(-{k})", r"\lfloor {k} \rfloor",
-    r"\lceil {k} \rceil", r"\sqrt{{({k})^2}}", r"\max({w}, {k})", r"\min({k}, 10^{{99}})", r"\gcd({k}, {k})",
-    r"\log_{{10}} 10^{{{k}}}", r"\ln e^{{{k}}}", r"\exp(\ln({k}))", r"{k} + 0", "0 + {k}", "{k} - 0", r"1 \cdot {k}",
-    r"{k} \cdot 1", "({k}) * 1", "2({k})/2", r"\frac{{2 \cdot {k}}}{{2}}", r"\frac{{{k} + {w}}}{{1}} - {w}",
-    r"\sum_{{i=1}}^{{1}} {k}", r"\int_0^{{1}} {k} dx", r"\lim_{{x \to 0}} {k}", r"\prod {k}", "x + {k}", "2x = {k}",
-    "x + 1 = {k}", "x = {w} = {k}", "x = y = {k}", "{w} = x = {k}", "{k} = {k}", "1 = 2 = 3 = {k}", "x = {w}, y = {k}",
-    "x = {w} or x = {k}", "x > {w}", "x < {k}", r"x \ne {k}", r"x \approx {k}", r"x \to {k}", "x := {k}", r"\pi = {k}",
-    "0 = {k}", "x^2 = {k}", r"\frac{{x}}{{1}} = {k}", r"x \in {k}", r"x \in \{{{w}, {k}\}}", r"x \in [{k}, {k}]",
-    r"x \in [{w}, {k}]", r"\mathbb{{R}} \ni {k}", r"\pm {k}", r"\mp {k}", r"{k} \pm 0", "{k} i", "{k} x", "{k} e",
-    r"{k} \pi", r"{k} \infty", "e{k}", "x{k}", "x_{{{k}}}", r"\begin{{pmatrix}} {k} \end{{pmatrix}}", "{k}, ...",
-    "..., {k}", "{k}, ", ", {k}", "; {k}", "{k};", "{k}:", ": {k}", "= {k}", "{k} =", r"\le {k}", "{k} or", "or {k}",
-    "and {k}", "{k} and", "{k}e", "{k}.{k}", "the last: {k}", "1) {w} 2) {k}", "A. {w} B. {k}", "not known, {k}",
-    "{w} wait no {k}", "__import__('x') or {k}", "# {k}", r"\% {k}", r"{w} % {k}", r"{w} \\ {k}",
+    r"{k} \text{ is wrong}", r"{k} \text{ or not}", r"{k} \text{ apples or so}", "{k} apples or so",
+    r"{k} \text{ if } x = 1", r"\cancel{{w}} {k}", r"\cancel{{k}}", r"\sout{{k}}", r"\not {k}", r"\phantom{{w}} {k}",
+    r"{w} \phantom {k}", r"\hphantom{{k}}", r"\overline{{k}}", r"\underline{{w}}{k}", r"\hat{{k}}",
+    r"\color{{red}}{{k}}", r"\tag{{w}} {k}", r"\overset{{w}}{{k}}", r"\stackrel{{w}}{{k}}", r"\underbrace{{k}}_{{w}}",
+    r"\boxed{{w}} \boxed{{k}}", r"\boxed{{k}} {w}", r"{w} \boxed{{k}}", r"\boxed{{{k}, {w}}}", "({w}, {k})",
+    "({k}, {k})", "[{w}, {k}]", "[{k}, {k}]", r"\{{{w}, {k}\}}", r"\{{{k}, {k}\}}", "{{{w}, {k}}}",
+    r"\langle {k} \rangle", "[{k}]", "|{k}|", r"\|{k}\|", "({k}", "{k})", "{{{k}", "{k}}}", r"\{{{k}", r"({w}) {k}",
+    r"({k})({k})", "[{w}] {k}", "{k}!", "{k}'", "{k}_{{10}}", "{k}_2", "{k}^{{1}}", "{k}^1", "--{k}", "++{k}", "+-{k}",
+    "-(-{k})", r"\lfloor {k} \rfloor", r"\lceil {k} \rceil", r"\sqrt{{({k})^2}}", r"\max({w}, {k})",
+    r"\min({k}, 10^{{99}})", r"\gcd({k}, {k})", r"\log_{{10}} 10^{{{k}}}", r"\ln e^{{{k}}}", r"\exp(\ln({k}))",
+    r"{k} + 0", "0 + {k}", "{k} - 0", r"1 \cdot {k}", r"{k} \cdot 1", "({k}) * 1", "2({k})/2",
+    r"\frac{{2 \cdot {k}}}{{2}}", r"\frac{{{k} + {w}}}{{1}} - {w}", r"\sum_{{i=1}}^{{1}} {k}", r"\int_0^{{1}} {k} dx",
+    r"\lim_{{x \to 0}} {k}", r"\prod {k}", "x + {k}", "2x = {k}", "x + 1 = {k}", "x = {w} = {k}", "x = y = {k}",
+    "{w} = x = {k}", "{k} = {k}", "1 = 2 = 3 = {k}", "x = {w}, y = {k}", "x = {w} or x = {k}", "x > {w}", "x < {k}",
+    r"x \ne {k}", r"x \approx {k}", r"x \to {k}", "x := {k}", r"\pi = {k}", "0 = {k}", "x^2 = {k}",
+    r"\frac{{x}}{{1}} = {k}", r"x \in {k}", r"x \in \{{{w}, {k}\}}", r"x \in [{k}, {k}]", r"x \in [{w}, {k}]",
+    r"\mathbb{{R}} \ni {k}", r"\pm {k}", r"\mp {k}", r"{k} \pm 0", "{k} i", "{k} x", "{k} e", r"{k} \pi", r"{k} \infty",
+    "e{k}", "x{k}", "x_{{{k}}}", r"\begin{{pmatrix}} {k} \end{{pmatrix}}", "{k}, ...", "..., {k}", "{k}, ", ", {k}",
+    "; {k}", "{k};", "{k}:", ": {k}", "= {k}", "{k} =", r"\le {k}", "{k} or", "or {k}", "and {k}", "{k} and", "{k}e",
+    "{k}.{k}", "the last: {k}", "1) {w} 2) {k}", "A. {w} B. {k}", "not known, {k}", "{w} wait no {k}",
+    "__import__('x') or {k}", "# {k}", r"\% {k}", r"{w} % {k}", r"{w} \\ {k}",
     r"\begin{{array}}{{c}} {w} \\ {k} \end{{array}}", r"\verb|{k}|", r"\input{{{k}}}",
 ]  # fmt: skip
 
@@ -108,6 +109,43 @@ def test_no_hedge_is_right(key: str, wrong: str) -> None:
     forms = [form for form in dict.fromkeys(hedges(key, wrong)) if form.strip() != key]
     assert len(forms) > 500
     assert [form for form in forms if right(form, key)] == []
+
+
+def pairs(key: str, wrong: str) -> Iterator[str]:
+    """A wrong thing and the right one, in either order and with every joint between them."""
+    for joint, (left, after) in itertools.product(JOINTS, [(wrong, key), (key, wrong)]):
+        yield f"{left}{joint}{after}"
+        yield f"{left} {joint} {after}"
+
+
+@pytest.mark.parametrize(
+    ("key", "wrong"),
+    [
+        (r"\frac{\sqrt 2}{2}", r"\frac{\sqrt 3}{2}"),
+        (r"2\pi", r"3\pi"),
+        ("x^2+1", "x^2-1"),
+        ("1, 2", "3, 4"),
+        ("(1,2)", "(3,4)"),
+        ("[0,1)", "[0,2)"),
+        (r"\{1,2\}", r"\{3\}"),
+        (r"x=4 \lor x=5", "x=6"),
+        ("y=2x+1", "y=3x"),
+        ("x>3", "x>4"),
+        (r"(-\infty,0)\cup(1,\infty)", "(0,2)"),
+        (r"\begin{pmatrix}1\\2\end{pmatrix}", r"\begin{pmatrix}3\\2\end{pmatrix}"),
+        (r"\text{Evelyn}", "Briana"),
+        (r"n \mid 12", r"n \mid 13"),
+        (r"50\%", r"20\%"),
+        (r"36^\circ", r"40^\circ"),
+        (r"5 \text{ cm}", r"6 \text{ cm}"),
+        ("A", "B"),
+        ("2^{10}", "2^9"),
+        ("5!", "4!"),
+        ("x = 5", "x = 6"),
+    ],
+)
+def test_no_pair_is_right_where_the_key_is_no_number(key: str, wrong: str) -> None:
+    assert [form for form in pairs(key, wrong) if right(form, key)] == []
 
 
 def test_an_answer_that_is_checked_where_only_words_fit() -> None:
