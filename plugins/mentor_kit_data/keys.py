@@ -99,7 +99,7 @@ def _choice_fault(key: str, choices: Sequence[str]) -> tuple[str, str]:
         return f"{key!r} is the text of {len(same)} choices", f"give its letter, A to {last}, or its index from 0"
     return (
         f"{key!r} is not among the choices: {', '.join(map(repr, choices))}",
-        f"expected a letter, A to {last}, the text of a choice, or its index from 0",
+        f"expected a letter, A to {last}, the text of a choice, or its index from 0 as a number",
     )
 
 

@@ -63,7 +63,9 @@ class Row:
         return f"{self.label or Path(self.source).stem}/{self.number}"
 
     def get(self, column: str) -> Json:
-        """The value of a column; `a.b` is the key `b` of the record in column `a`, unless a column has that name.
+        """The value of a column: `a.b` is the key `b` of the record in column `a`, `a.0` the first entry of the list.
+
+        A column that has such a name itself goes first.
 
         Raises:
             BadRow: there is no such column, or the row cannot be read at all.
@@ -74,6 +76,9 @@ class Row:
             return self.values[column]
         value: Json = self.values
         for step in column.split("."):
+            if isinstance(value, list) and step.isdecimal() and int(step) < len(value):
+                value = value[int(step)]
+                continue
             if not isinstance(value, Mapping) or step not in value:
                 known = [str(name) for name in self.values]
                 raise BadRow(
@@ -111,6 +116,9 @@ def hint_for(column: str, value: Json) -> str:
     """What helps where a cell has something else than a text or a number."""
     if isinstance(value, Mapping) and value:
         return f"name a key in it, such as `{column}.{next(iter(value))}`"
+    if isinstance(value, list) and value:
+        inner = ".content" if isinstance(value[0], Mapping) and "content" in value[0] else ""
+        return f"name an entry of the list, such as `{column}.0{inner}`"
     return "write it as the words that answers have" if isinstance(value, bool) else ""
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import json
 import logging
 import random
 import re
@@ -46,7 +47,7 @@ Prompt = Annotated[str, AfterValidator(_has_question)]
 
 
 class Columns(BaseModel):
-    """Which column has what. `a.b` is the key `b` of the record in column `a`."""
+    """Which column has what. `a.b` is the key `b` of the record in column `a`, `a.0` the first entry of the list."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
 
@@ -189,7 +190,8 @@ def read_problems(
             if problem.id in found and not own_ids:
                 problem = problem.model_copy(update={"id": f"{split}/{row.name}"})
             if problem.id in found:
-                raise BadRow("", f"its id {problem.id!r} is that of {places[problem.id]}, too")
+                own = "leave `columns.id` out, so that ids are made of files and rows" if own_ids else ""
+                raise BadRow("", f"its id {problem.id!r} is that of {places[problem.id]}, too", own)
         except BadRow as bad:
             fault = row.fault(bad)
             if broken == "fail":
@@ -289,8 +291,13 @@ class ColumnProblems:
 
 def _choices(row: Row, column: str) -> tuple[str, ...]:
     value = row.get(column)
+    if isinstance(value, str):  # a cell of a CSV file
+        try:
+            value = json.loads(value)
+        except (ValueError, RecursionError):
+            raise BadRow(column, f"expected a list of texts, or one in JSON, found {value!r}") from None
     if not isinstance(value, list) or not 2 <= len(value) <= 26 or not all(isinstance(item, str) for item in value):
-        raise BadRow(column, f"expected a list of 2 to 26 texts, found {value!r}")
+        raise BadRow(column, f"expected a list of 2 to 26 texts, found {value!r}", hint_for(column, value))
     return tuple(value)
 
 

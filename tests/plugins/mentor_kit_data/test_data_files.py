@@ -81,8 +81,9 @@ def test_the_authors_indices_may_start_anew(tmp_path: Path) -> None:
 
 def test_ids_of_the_users_own_are_kept_or_refused(tmp_path: Path) -> None:
     json_lines(tmp_path / "a.jsonl", *[{**row, "id": "x"} for row in some(1, 2)])
-    with pytest.raises(DataError, match=r"row 2: its id 'train/x' is that of .*row 1, too"):
+    with pytest.raises(DataError, match=r"row 2: its id 'train/x' is that of .*row 1, too") as caught:
         rows(tmp_path, {"train": "a.jsonl"}, columns={"id": "id"})
+    assert "columns.id" in (caught.value.hint or "")
 
 
 def test_a_set_with_and_without_ids(tmp_path: Path) -> None:
@@ -189,6 +190,30 @@ def test_files_as_people_have_them(tmp_path: Path, name: str, content: bytes) ->
     (tmp_path / name).write_bytes(content)
     task = rows(tmp_path, {"in-domain": name})
     assert [(p.question, p.answer) for p in task.problems("in-domain", 0, 9)] == [("1+1?", "2"), ("Ä?", "4")]
+
+
+def test_entries_of_lists(tmp_path: Path) -> None:
+    """As verl and TRL have prompts."""
+    chat = [{"role": "user", "content": "1+1?"}]
+    json_lines(tmp_path / "a.jsonl", {"prompt": chat, "reward_model": {"ground_truth": ["2"]}})
+    with pytest.raises(DataError, match="column prompt: expected a text") as caught:
+        rows(tmp_path, {"train": "a.jsonl"}, columns={"question": "prompt", "answer": "reward_model.ground_truth"})
+    assert "prompt.0.content" in (caught.value.hint or "")
+    columns = {"question": "prompt.0.content", "answer": "reward_model.ground_truth"}
+    (problem,) = rows(tmp_path, {"train": "a.jsonl"}, columns=columns).problems("train", 0, 9)
+    assert (problem.question, problem.answer) == ("1+1?", "2")
+    with pytest.raises(DataError, match=r"column prompt\.1\.content: there is no such column"):
+        rows(tmp_path, {"train": "a.jsonl"}, columns={**columns, "question": "prompt.1.content"})
+
+
+def test_choices_in_csv(tmp_path: Path) -> None:
+    (tmp_path / "a.csv").write_text('question,answer,options\nWhere?,Rome,"[""Paris"", ""Rome""]"\n')
+    options: dict[str, Any] = {"columns": {"choices": "options"}, "check": "choice"}
+    task = rows(tmp_path, {"train": "a.csv"}, **options)
+    assert task.check("B", task.problems("train", 0, 9)[0])
+    (tmp_path / "a.csv").write_text("question,answer,options\nWhere?,Rome,Paris|Rome\n")
+    with pytest.raises(DataError, match="row 2, column options: expected a list of texts"):
+        rows(tmp_path, {"train": "a.csv"}, **options)
 
 
 def test_long_cells(tmp_path: Path) -> None:
