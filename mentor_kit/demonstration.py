@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Iterable, Iterator, Sequence
 from typing import Protocol, runtime_checkable
 
+from mentor_kit.conversation import Message, user
 from mentor_kit.record import Json, Record
 from mentor_kit.task import Problem
 from mentor_kit.trajectory import Trajectory
@@ -38,6 +39,34 @@ class Demonstration(Record):
             trajectory=trajectory.model_copy(update={"tokens": None}),
             provenance=provenance or {},
         )
+
+    def about(self, problem: Problem) -> Demonstration:
+        """The same, with the place in its dialogue where the work on this problem begins.
+
+        A dialogue that was led here has it. In one from elsewhere the work begins after the problem's question, where
+        the problem's history stands before it; a dialogue without that history is all work.
+        """
+        trajectory = self.trajectory
+        if trajectory is None or trajectory.opening or not problem.history:
+            return self
+        opening = _opening_of(problem, trajectory.messages)
+        if not opening:
+            return self
+        begun = trajectory.model_copy(update={"opening": opening})
+        return self.model_copy(update={"trajectory": begun, "tools_used": begun.tools_used})
+
+
+def _opening_of(problem: Problem, messages: Sequence[Message]) -> int:
+    """How many messages stand before the work on the problem: a system message or none, its history, its question."""
+    wanted = [(message.role, _squeezed(message.content)) for message in (*problem.history, user(problem.question))]
+    start = sum(message.role == "system" for message in messages[:1])
+    end = start + len(wanted)
+    found = [(message.role, _squeezed(message.content)) for message in messages[start:end]]
+    return end if found == wanted else 0
+
+
+def _squeezed(text: str) -> str:
+    return " ".join(text.split())
 
 
 class Teacher(Protocol):

@@ -53,6 +53,10 @@ class Gate:
     otherwise: float
     threshold: float = 1.0
 
+    def passes(self, trajectory: Trajectory, problem: Problem, demonstrations: Sequence[Demonstration]) -> bool:
+        """Whether the trajectory's score reaches the threshold."""
+        return _score(self.name, self.term, trajectory, problem, demonstrations) >= self.threshold
+
 
 @dataclass(frozen=True)
 class WeightedTerm:
@@ -108,7 +112,7 @@ class Reward:
             PluginError: a term gave something that is not a number in [0, 1].
         """
         for gate in self.gates:
-            if _score(gate.name, gate.term, trajectory, problem, demonstrations) < gate.threshold:
+            if not gate.passes(trajectory, problem, demonstrations):
                 return Breakdown(total=gate.otherwise, gate=gate.name)
         terms = {}
         for item in self.terms:
@@ -122,7 +126,7 @@ class Reward:
         waiting = list(cases)
         for gate in self.gates:
             _prepare(gate.term, waiting)
-            waiting = [case for case in waiting if _score(gate.name, gate.term, *case) >= gate.threshold]
+            waiting = [case for case in waiting if gate.passes(*case)]
         for item in self.terms:
             _prepare(item.term, waiting)
 

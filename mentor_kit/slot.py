@@ -6,7 +6,7 @@ import math
 from dataclasses import dataclass
 from typing import Annotated, Any, Literal, Self, TypeAlias
 
-from pydantic import ConfigDict, Field, GetJsonSchemaHandler, model_validator
+from pydantic import BeforeValidator, ConfigDict, Field, GetJsonSchemaHandler, model_validator
 from pydantic.json_schema import JsonSchemaValue
 from pydantic_core import CoreSchema
 
@@ -68,23 +68,35 @@ TrackerSlot: TypeAlias = Annotated[Slot, Fills("trackers")]
 EvaluationSlot: TypeAlias = Annotated[Slot, Fills("evaluations")]
 
 
+def _no_truth_value(value: Any) -> Any:
+    if isinstance(value, bool):
+        raise ValueError(f"expected a number, found {str(value).lower()}")
+    return value
+
+
+#: A finite number: neither NaN nor infinity, nor `true`, which would be 1.
+Number: TypeAlias = Annotated[float, BeforeValidator(_no_truth_value), Field(allow_inf_nan=False)]
+#: A whole number, and not `true`.
+Whole: TypeAlias = Annotated[int, BeforeValidator(_no_truth_value)]
+
+
 class GateSpec(Slot):
     """A gate as a recipe writes it."""
 
     name: str = ""
     """How reports call it; the term's name if left out."""
-    otherwise: float
+    otherwise: Number
     """What a trajectory earns that does not pass."""
-    threshold: float = 1.0
-    """The score that passes."""
+    threshold: Number = Field(default=1.0, gt=0, le=1)
+    """The score that passes; scores lie between 0 and 1, and 0 would pass everything."""
 
 
 class Schedule(Record):
     """How a term's weight changes over a stage: a factor on it that runs from `start` to `end`."""
 
-    start: float = Field(default=1.0, ge=0, allow_inf_nan=False)
+    start: Number = Field(default=1.0, ge=0)
     """The factor until `over` begins."""
-    end: float = Field(default=1.0, ge=0, allow_inf_nan=False)
+    end: Number = Field(default=1.0, ge=0)
     """The factor once `over` is past; evaluations use it, too."""
     over: tuple[float, float] = (0.0, 1.0)
     """Between which shares of the stage's steps the factor changes: 0 is the first step, 1 the last."""
@@ -124,8 +136,8 @@ class TermSpec(Slot):
 
     name: str = ""
     """How reports call it; the term's name if left out."""
-    weight: float
-    when_wrong: float = 1.0
+    weight: Number
+    when_wrong: Number = 1.0
     """The factor on the term when the final answer is wrong."""
     schedule: Schedule | None = None
     """How the weight changes over a stage; it stays if left out."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from enum import StrEnum
 from typing import Self
 
-from pydantic import model_validator
+from pydantic import Field, model_validator
 
 from mentor_kit.conversation import CallState, Message, ToolCall, calls_of
 from mentor_kit.record import Record
@@ -58,7 +58,9 @@ class TokenTrace(Record):
 class Trajectory(Record):
     """What happened in one episode.
 
-    `messages` is the whole dialogue, opening messages included; its tool calls carry their final states.
+    `messages` is the whole dialogue; its tool calls carry their final states. The first `opening` of them are the
+    problem's (`Problem.opening`): whatever assistants said and called in there is nobody's work. The episode is what
+    follows, and all properties below look at nothing else.
     `answer` and `correct` are the task's verdict: `correct` is False whenever the episode did not end, unless the
     task takes calls for its answer (`mentor_kit.task.TakesCalls`).
     """
@@ -67,10 +69,24 @@ class Trajectory(Record):
     problem_id: str
     actor: str
     messages: tuple[Message, ...]
+    opening: int = Field(default=0, ge=0)
+    """How many of the messages the problem opened with: its system message, history and question. 0 in dialogues from
+    elsewhere, whose assistant's turns are all of the episode (`Demonstration.about` finds the place)."""
     ending: Ending
     answer: str | None = None
     correct: bool = False
     tokens: TokenTrace | None = None
+
+    @model_validator(mode="after")
+    def _opens_with_messages(self) -> Self:
+        if self.opening > len(self.messages):
+            raise ValueError(f"opening is {self.opening}, of {len(self.messages)} messages")
+        return self
+
+    @property
+    def episode(self) -> tuple[Message, ...]:
+        """The messages after the opening ones."""
+        return self.messages[self.opening :]
 
     @property
     def ended(self) -> bool:
@@ -80,12 +96,12 @@ class Trajectory(Record):
     @property
     def turns(self) -> tuple[Message, ...]:
         """The assistant's messages."""
-        return tuple(message for message in self.messages if message.role == "assistant")
+        return tuple(message for message in self.episode if message.role == "assistant")
 
     @property
     def calls(self) -> tuple[ToolCall, ...]:
         """Every call the assistant made or tried to make, in order."""
-        return tuple(calls_of(self.messages))
+        return tuple(calls_of(self.episode))
 
     @property
     def executed(self) -> tuple[ToolCall, ...]:
@@ -100,5 +116,5 @@ class Trajectory(Record):
     @property
     def final_text(self) -> str:
         """The content of the last message if it is the assistant's, without reasoning and calls; else empty."""
-        last = self.messages[-1] if self.messages else None
+        last = self.episode[-1] if self.episode else None
         return last.content if last is not None and last.role == "assistant" else ""

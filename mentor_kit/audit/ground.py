@@ -114,7 +114,8 @@ def find_grounds(world: World, teacher: Teacher, count: int, seed: int) -> list[
 
 def _demonstrated(teacher: Teacher, problems: Sequence[Problem]) -> list[Demonstration]:
     async def gather() -> list[Demonstration]:
-        return [one async for one in teacher.demonstrate(problems)]
+        by_id = {problem.id: problem for problem in problems}
+        return [one.about(by_id[one.problem_id]) async for one in teacher.demonstrate(problems)]
 
     return run_async(gather())
 

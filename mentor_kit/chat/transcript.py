@@ -70,17 +70,25 @@ class Transcript:
         self._context = None
 
 
-def demonstration_tokens(format: ChatFormat, messages: Sequence[Message], tools: Mapping[str, Tool]) -> TokenTrace:
+def demonstration_tokens(
+    format: ChatFormat, messages: Sequence[Message], tools: Mapping[str, Tool], *, opening: int = 0
+) -> TokenTrace:
     """A dialogue that somebody else led, as if the policy had sampled the assistant's turns.
 
-    The mask is 1 on the assistant's turns, stop tokens included; messages after the last turn are left out.
-    Log-probabilities are 0, the temperature is 1.
+    The mask is 1 on the assistant's turns after the opening messages, stop tokens included; messages after the last
+    turn are left out. Log-probabilities are 0, the temperature is 1.
+
+    Args:
+        format: the student's.
+        messages: the dialogue.
+        tools: the dialogue's tools.
+        opening: how many messages the problem opened with (`Trajectory.opening`): they are the prompt, as in a rollout.
 
     Raises:
         DataError: the assistant says nothing in it.
         ChatError: the template cannot say one of the turns.
     """
-    turns = [index for index, message in enumerate(messages) if message.role == "assistant"]
+    turns = [index for index, message in enumerate(messages) if message.role == "assistant" and index >= opening]
     if not turns:
         raise DataError("a dialogue to imitate has no assistant turn", hint="look at its messages")
     transcript = Transcript(format.open(messages[: turns[0]], tools))

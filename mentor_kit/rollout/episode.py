@@ -107,6 +107,7 @@ async def _episode(actor: Actor, speaker: Speaker, scene: Scene, rules: _Rules) 
         problem_id=scene.problem.id,
         actor=actor.name,
         messages=tuple(dialogue),
+        opening=len(scene.problem.opening()),
         ending=ending,
         tokens=speaker.trace(),
     )

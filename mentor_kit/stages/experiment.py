@@ -322,4 +322,5 @@ def _ask(teacher: Teacher, problems: Sequence[Problem], keep: Keep) -> list[Demo
         return [found async for found in teacher.demonstrate(problems) if keep == "all" or found.correct]
 
     order = {problem.id: index for index, problem in enumerate(problems)}
-    return sorted(run_async(gather()), key=lambda demonstration: order[demonstration.problem_id])
+    about = [found.about(problems[order[found.problem_id]]) for found in run_async(gather())]
+    return sorted(about, key=lambda demonstration: order[demonstration.problem_id])

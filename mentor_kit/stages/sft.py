@@ -125,5 +125,6 @@ def demonstration_group(experiment: Experiment, problem: Problem, demonstration:
             hint="SFT needs whole trajectories: collect them with a teacher",
         )
     tools = experiment.toolbox.tools(problem)
-    trace = demonstration_tokens(experiment.format, demonstration.trajectory.messages, tools)
+    shown = demonstration.trajectory
+    trace = demonstration_tokens(experiment.format, shown.messages, tools, opening=shown.opening)
     return token_group([trace], [1.0], trained=[True])

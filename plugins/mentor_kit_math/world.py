@@ -91,7 +91,7 @@ class ArithmeticTask:
         return found is not None and key is not None and abs(found - key) <= TOLERANCE
 
     def solve(self, problem: Problem, dialogue: Sequence[Message]) -> Message:
-        turns = sum(message.role == "assistant" for message in dialogue)
+        turns = sum(message.role == "assistant" for message in dialogue[len(problem.opening()) :])
         return self._solution(problem)[turns]
 
     def _solution(self, problem: Problem) -> list[Message]:

@@ -24,6 +24,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from mentor_kit.demonstration import Demonstration
 from mentor_kit.errors import DataError
+from mentor_kit.slot import Number, Whole
 from mentor_kit.task import Problem
 from mentor_kit.trajectory import Trajectory
 
@@ -33,8 +34,8 @@ class Excess(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    times: float = Field(default=2.0, ge=0)
-    plus: int = Field(default=2, ge=0)
+    times: Number = Field(default=2.0, ge=0)
+    plus: Whole = Field(default=2, ge=0)
 
     def limit(self, demonstration: Demonstration) -> float:
         """The largest number of executed calls that is not too many."""

@@ -23,7 +23,7 @@ from mentor_kit.hooks import BuildContext
 from mentor_kit.record import Record
 from mentor_kit.reward import Case
 from mentor_kit.rollout import run_async
-from mentor_kit.slot import TeacherSlot
+from mentor_kit.slot import Number, TeacherSlot, Whole
 from mentor_kit.task import TRAIN, Problem
 from mentor_kit.tool import Toolbox
 from mentor_kit.trajectory import Trajectory
@@ -33,7 +33,7 @@ from mentor_kit_rewards.comparison import measures
 V = TypeVar("V")
 
 #: A score in place of the judge's.
-Score = Annotated[float, Field(ge=0, le=1)]
+Score = Annotated[Number, Field(ge=0, le=1)]
 
 
 class Criterion(Record):
@@ -43,7 +43,7 @@ class Criterion(Record):
     """How it is called; letters, digits, `_` and `-`."""
     text: str = Field(min_length=1)
     """What is asked for, in a sentence."""
-    weight: float = Field(default=1.0, gt=0, allow_inf_nan=False)
+    weight: Number = Field(default=1.0, gt=0)
     """Its part in the mean."""
 
 
@@ -56,13 +56,13 @@ class JudgeOptions(BaseModel):
     """The judge: any teacher with a model behind it (`openai`, `anthropic`, `local`)."""
     rubric: tuple[Criterion, ...] = ()
     """What is judged; if left out, the judge writes criteria for each problem from the demonstration."""
-    criteria: int = Field(default=4, gt=0, le=20)
+    criteria: Whole = Field(default=4, gt=0, le=20)
     """How many criteria it writes then."""
     show: tuple[Literal["results", "words", "reasoning"], ...] = ()
     """What the judge sees beside calls, answer and whether that is right. Free words are where a student can plead."""
-    max_tokens: int = Field(default=1024, gt=0)
+    max_tokens: Whole = Field(default=1024, gt=0)
     """Of a verdict, where the judge is a local model; servers have an option of their own."""
-    longest: int = Field(default=8000, gt=0)
+    longest: Whole = Field(default=8000, gt=0)
     """A trajectory is cut to so many characters."""
     when_unreadable: Score = 0.0
     """The score where the judge's answer is no verdict, or it cannot write criteria."""

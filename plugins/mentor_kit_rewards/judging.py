@@ -70,7 +70,7 @@ def work(trajectory: Trajectory, show: Sequence[str], longest: int) -> str:
         "answer_is_right": trajectory.correct,
     }
     if "results" in show:
-        seen["results"] = [message.result.content for message in trajectory.messages if message.result is not None]
+        seen["results"] = [message.result.content for message in trajectory.episode if message.result is not None]
     if "words" in show:
         seen["words"] = [turn.content for turn in trajectory.turns]
     if "reasoning" in show:

@@ -16,39 +16,39 @@ from __future__ import annotations
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from mentor_kit.slot import GateSpec, RewardSpec, Schedule, TermSpec
+from mentor_kit.slot import GateSpec, Number, RewardSpec, Schedule, TermSpec
 from mentor_kit_rewards.comparison import Excess
 
 
 class SparseOptions(BaseModel):
     """The numbers of the baseline."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+    model_config = ConfigDict(extra="forbid", frozen=True)
 
-    right: float = 1.0
+    right: Number = 1.0
     """What a right answer earns."""
-    wrong: float = 0.1
+    wrong: Number = 0.1
     """What an episode earns that ended without one."""
-    not_ended: float = 0.0
+    not_ended: Number = 0.0
     """What an episode earns that did not end."""
 
 
 class MentorOptions(BaseModel):
     """The numbers of MENTOR's reward."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+    model_config = ConfigDict(extra="forbid", frozen=True)
 
-    right: float = Field(default=0.7, ge=0)
+    right: Number = Field(default=0.7, ge=0)
     """R1: what a right answer earns."""
-    tools: float = Field(default=0.3, ge=0)
+    tools: Number = Field(default=0.3, ge=0)
     """R2: what the teacher's tools earn."""
-    when_wrong: float = Field(default=0.2, ge=0)
+    when_wrong: Number = Field(default=0.2, ge=0)
     """The factor on R2 when the answer is wrong."""
-    known: float = Field(default=0.1, ge=0)
+    known: Number = Field(default=0.1, ge=0)
     """R3: what naming no unknown tool earns."""
-    no_answer: float = 0.1
+    no_answer: Number = 0.1
     """What an episode earns that ended without an answer."""
-    not_ended: float = 0.0
+    not_ended: Number = 0.0
     """What an episode earns that did not end."""
     excess: Excess | None = Excess()
     """With more executed calls than this R2 is 0; null for no limit."""
@@ -59,7 +59,7 @@ class MentorOptions(BaseModel):
 class OverlapOptions(MentorOptions):
     """The numbers of ablation 2."""
 
-    no_answer: float = 0.0
+    no_answer: Number = 0.0
     """What an episode earns that ended without an answer. The published 0.1 is more than an honest wrong attempt's
     0.06, so that silence would pay."""
 

@@ -13,6 +13,7 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from mentor_kit.conversation import Message
 from mentor_kit.demonstration import Demonstration
+from mentor_kit.slot import Number, Whole
 from mentor_kit.task import Problem
 from mentor_kit.trajectory import Trajectory
 from mentor_kit_rewards.comparison import measures
@@ -31,9 +32,9 @@ class CallEconomyOptions(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    times: float = Field(default=1.0, gt=0, allow_inf_nan=False)
+    times: Number = Field(default=1.0, gt=0)
     """So many times the demonstration's calls cost nothing."""
-    plus: int = Field(default=0, ge=0)
+    plus: Whole = Field(default=0, ge=0)
     """And so many more."""
 
 
@@ -72,9 +73,9 @@ class FormatOptions(BaseModel):
     """Whether each turn has reasoning."""
     words_with_calls: bool = True
     """Whether a turn that calls tools may say something, too."""
-    calls_per_turn: int | None = Field(default=None, gt=0)
+    calls_per_turn: Whole | None = Field(default=None, gt=0)
     """At most so many calls a turn; null for any number."""
-    answer_words: int | None = Field(default=None, gt=0)
+    answer_words: Whole | None = Field(default=None, gt=0)
     """At most so many words in the last turn; null for any number."""
     forbidden: tuple[str, ...] = _MARKS
     """No turn's words or reasoning may contain these: marks that are left over, and fake tool results."""
@@ -107,9 +108,9 @@ class LengthOptions(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    free: int = Field(ge=0)
+    free: Whole = Field(ge=0)
     """Up to so many tokens of its own the assistant scores 1."""
-    limit: int = Field(gt=0)
+    limit: Whole = Field(gt=0)
     """From so many on it scores 0."""
 
     @model_validator(mode="after")

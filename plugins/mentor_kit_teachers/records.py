@@ -73,8 +73,10 @@ def _json_lines(file: Path) -> Iterator[Recording]:
 
 
 def _question(demonstration: Demonstration) -> str | None:
-    """The first words of the user, where the dialogue was kept."""
-    messages = demonstration.trajectory.messages if demonstration.trajectory is not None else ()
+    """The question that was worked on, where the dialogue was kept: the first of the user's after what went before."""
+    if demonstration.trajectory is None:
+        return None
+    messages = demonstration.trajectory.messages[max(0, demonstration.trajectory.opening - 1) :]
     return next((message.content for message in messages if message.role == "user"), None)
 
 

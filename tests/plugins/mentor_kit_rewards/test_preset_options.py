@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import pytest
 from reward_words import CONTEXT, PROBLEM, REGISTRY, did, showed
 
 from mentor_kit.cli import app as cli
+from mentor_kit.errors import RecipeError
 from mentor_kit.hooks.registry import SlotError
 from mentor_kit.recipe.assembly import assemble_parts, build_reward
 from mentor_kit.recipe.checking import load_checked
+from mentor_kit.recipe.faults import RecipeFaults
 from mentor_kit.record import Json
 from mentor_kit.reward import Reward
 from mentor_kit.slot import Slot
@@ -83,3 +86,43 @@ def test_a_schedule_in_a_recipe(tmp_path: Path, capsys: pytest.CaptureFixture[st
 def test_wrong_numbers_are_named(name: str, options: dict[str, Json], text: str) -> None:
     with pytest.raises(SlotError, match=text):
         preset(name, **options)
+
+
+WRITTEN = {
+    "reward.gates.0.threshold": "gates: [{use: ended, otherwise: 0, threshold: BAD}]",
+    "reward.gates.0.otherwise": "gates: [{use: ended, otherwise: BAD}]",
+    "reward.terms.0.weight": "terms: [{use: correct, weight: BAD}]",
+    "reward.terms.0.when_wrong": "terms: [{use: correct, weight: 1, when_wrong: BAD}]",
+    "reward.terms.0.schedule.start": "terms: [{use: correct, weight: 1, schedule: {start: BAD}}]",
+    "reward.terms.0.schedule.end": "terms: [{use: correct, weight: 1, schedule: {end: BAD}}]",
+    "reward.terms.0.with.excess.times": "terms: [{use: tool-match, weight: 1, with: {excess: {times: BAD}}}]",
+    "reward.terms.0.with.times": "terms: [{use: call-economy, weight: 1, with: {times: BAD}}]",
+    "reward.terms.0.with.free": "terms: [{use: length, weight: 1, with: {free: BAD, limit: 9}}]",
+    "reward.terms.0.with.when_unreadable": (
+        "terms: [{use: judge, weight: 1, with: {teacher: scripted, when_unreadable: BAD}}]"
+    ),
+    **{f"reward.with.{key}": f"{{use: mentor, with: {{{key}: BAD}}}}" for key in ("right", "when_wrong", "no_answer")},
+    "reward.with.wrong": "{use: sparse, with: {wrong: BAD}}",
+    "reward.with.schedule.end": "{use: mentor-f1, with: {schedule: {end: BAD}}}",
+}
+
+
+@pytest.mark.parametrize("bad", [".nan", ".inf", "-.inf", "true"])
+@pytest.mark.parametrize("place", WRITTEN)
+def test_what_is_no_finite_number_is_refused_with_its_place(tmp_path: Path, place: str, bad: str) -> None:
+    recipe = tmp_path / "recipe.yaml"
+    text = WRITTEN[place].replace("BAD", bad)
+    recipe.write_text(f"extends: quickstart\nreward:\n  {text}\n")
+    with pytest.raises(RecipeFaults) as caught:
+        load_checked(recipe, (), REGISTRY)
+    assert {re.split(r": ", fault.text)[0] for fault in caught.value.faults} == {place}
+
+
+@pytest.mark.parametrize("threshold", ["0", "-1", "1.5"])
+def test_a_threshold_that_no_score_or_every_score_reaches_is_refused(tmp_path: Path, threshold: str) -> None:
+    recipe = tmp_path / "recipe.yaml"
+    recipe.write_text(
+        f"extends: quickstart\nreward:\n  gates: [{{use: ended, otherwise: 0, threshold: {threshold}}}]\n"
+    )
+    with pytest.raises(RecipeError, match=r"recipe.yaml:3:\d+: reward.gates.0.threshold"):
+        load_checked(recipe, (), REGISTRY)
