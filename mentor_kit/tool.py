@@ -132,6 +132,25 @@ class Tool:
         return f"{place}: {text}" if place else text
 
 
+    def takes(self, parameter: str, value: Json) -> bool:
+        """Whether the schema of one parameter allows a value; False if it says nothing of the parameter, or is wrong."""
+        schema = self.parameter_schema(parameter)
+        if schema is None:
+            return False
+        try:
+            # within the whole schema, which its references point into
+            return bool(self._validator.evolve(schema=schema).is_valid(value))
+        except Exception:  # noqa: BLE001 (`check` says what is wrong with the schema)
+            return False
+
+    def parameter_schema(self, parameter: str) -> Mapping[str, Json] | bool | None:
+        """What `parameters` says of one parameter; None if nothing."""
+        properties = self.parameters.get("properties")
+        named = properties.get(parameter) if isinstance(properties, Mapping) else None
+        schema = self.parameters.get("additionalProperties") if named is None else named
+        return schema if isinstance(schema, Mapping | bool) else None
+
+
 def announced(tools: Mapping[str, Tool]) -> dict[str, Tool]:
     """Those tools whose schemas belong into the prompt."""
     return {name: tool for name, tool in tools.items() if tool.announced}

@@ -10,23 +10,44 @@ import json
 import math
 import re
 from collections import Counter
+from collections.abc import Mapping
+from types import MappingProxyType
 from typing import Any
 
 from mentor_kit.conversation import CallState, ToolCall
 from mentor_kit.record import Json
+from mentor_kit.tool import Tool
+
+#: The tools of a dialogue by name.
+Tools = Mapping[str, Tool]
+NO_TOOLS: Tools = MappingProxyType({})
 
 #: Arguments nested deeper than this are refused: run folders, schemas and templates recurse into them.
 MAX_DEPTH = 32
 #: No tool's name is longer.
 MAX_NAME = 128
 
+_ARGUMENTS = ("arguments", "parameters")
+_BESIDE = ("name", "id", "type")
 _NAME_WINDOW = 2000
 _NAME = re.compile(r'"name"\s*:\s*"([A-Za-z0-9_.\-]{1,128})"')
+_TOOL_NAME = re.compile(r"[A-Za-z0-9_.\-]{1,128}")
 _SPACE = re.compile(r"[ \t\n\r]*")
 
 
 class CallError(ValueError):
-    """A text is no call; the message says why, in words a model can read."""
+    """A text is no call; the message says why, in words a model can read.
+
+    Args:
+        message: the reason.
+        place: how far the text belongs to the call, as far as it was read; 0 if that is not known.
+        name: of the tool, if it was read.
+    """
+
+    def __init__(self, message: str, *, place: int = 0, name: str = "") -> None:
+        super().__init__(message)
+        self.place = place
+        self.name = name
 
 
 def read_json(text: str, start: int) -> tuple[Json, int]:
@@ -57,31 +78,55 @@ def read_json(text: str, start: int) -> tuple[Json, int]:
     return value, end
 
 
-def call_of(value: Json, raw: str, *, arguments_keys: tuple[str, ...] = ("arguments",)) -> ToolCall:
+def call_of(value: Json, raw: str, *, tools: Tools = NO_TOOLS) -> ToolCall:
     """The call that a JSON value describes: PARSED, or MALFORMED with the reason.
 
+    The arguments stand under `arguments` or `parameters`, as an object or as a string that holds one. No other key
+    may hold any, so that nothing a model wrote is left out; `id` and `type` say nothing about the call. A call
+    without arguments has none of the two keys, or, where the tool requires no argument, null or an empty string.
+
     Args:
-        value: an object with `name` and, if the tool takes any, arguments: an object, or text that holds one.
+        value: an object with `name` and arguments, or one with both under `function`, as OpenAI's wire format has it.
         raw: the text the value was read from.
-        arguments_keys: under which names the arguments may stand; the first that is there counts.
+        tools: the dialogue's, by name.
     """
+    name = ""
     try:
+        value = _unwrapped(value)
         name = _name_of(value)
-        arguments: Json = next((value[key] for key in arguments_keys if key in value), {})
-        return ToolCall(name=name, arguments=_arguments_of(arguments), raw=raw)
+        given = [key for key in _ARGUMENTS if key in value]
+        if len(given) > 1:
+            raise CallError("the call has both arguments and parameters")
+        unknown = next((key for key in value if key not in (*_ARGUMENTS, *_BESIDE)), None)
+        if unknown is not None:
+            raise CallError(f"the key {unknown[:80]!r} is none of a call's: arguments go under 'arguments'")
+        arguments = _arguments_of(value[given[0]], tools.get(name)) if given else {}
+        return ToolCall(name=name, arguments=arguments, raw=raw)
     except CallError as error:
-        return malformed(raw, str(error))
+        return malformed(raw, str(error), name)
 
 
-def malformed(raw: str, error: str) -> ToolCall:
-    """A call that could not be read, with its name where one can be made out."""
-    name = _NAME.search(raw, 0, _NAME_WINDOW)
+def malformed(raw: str, error: str, name: str = "") -> ToolCall:
+    """A call that could not be read, with its name where it was read or can be made out."""
+    found = None if name else _NAME.search(raw, 0, _NAME_WINDOW)
     return ToolCall(
-        name=name.group(1) if name else "",
+        name=found.group(1) if found else name,
         state=CallState.MALFORMED,
         raw=raw,
         error=f"malformed call: {error}",
     )
+
+
+def whole_json(text: str) -> Json:
+    """The JSON value that a text is, but for spaces around it.
+
+    Raises:
+        CallError: it is none.
+    """
+    value, end = read_json(text, 0)
+    if skip_space(text, end) != len(text):
+        raise CallError("text follows the JSON")
+    return value
 
 
 def skip_space(text: str, start: int) -> int:
@@ -95,9 +140,29 @@ def valid_unicode(text: str) -> str:
     return text.encode("utf-8", "replace").decode("utf-8")
 
 
-def _name_of(value: Json) -> str:
+def tool_name(text: str, place: int = 0) -> str:
+    """The name of a tool that a format writes bare.
+
+    Raises:
+        CallError: the text is none, because something else was swallowed, or left out.
+    """
+    name = text.strip()
+    if not _TOOL_NAME.fullmatch(name):
+        raise CallError(f"{name[:80]!r} is not a tool's name" if name else "the name is missing", place=place)
+    return name
+
+
+def _unwrapped(value: Json) -> dict[str, Json]:
+    if isinstance(value, dict) and isinstance(value.get("function"), dict) and "name" not in value:
+        if unknown := next((key for key in value if key not in ("function", "id", "type")), None):
+            raise CallError(f"the key {unknown[:80]!r} is none of a call's")
+        value = value["function"]
     if not isinstance(value, dict):
         raise CallError("a call is a JSON object with name and arguments")
+    return value
+
+
+def _name_of(value: dict[str, Json]) -> str:
     if "name" not in value:
         raise CallError("the name is missing")
     name = value["name"]
@@ -108,16 +173,26 @@ def _name_of(value: Json) -> str:
     return name
 
 
-def _arguments_of(value: Json) -> dict[str, Json]:
+def _arguments_of(value: Json, tool: Tool | None) -> dict[str, Json]:
     if isinstance(value, str):
         # many models write the object as text once more, as OpenAI's wire format does
-        text = value
-        value, end = read_json(text, 0)
-        if skip_space(text, end) != len(text):
-            raise CallError("text follows the arguments")
+        value = whole_json(value) if value.strip() else None
+    if value is None:
+        return no_arguments(tool)
     if not isinstance(value, dict):
         raise CallError("the arguments are not a JSON object")
     return value
+
+
+def no_arguments(tool: Tool | None) -> dict[str, Json]:
+    """The arguments of a call that gives null or nothing for them: none, where the tool requires none.
+
+    Raises:
+        CallError: it requires some, or is not known.
+    """
+    if tool is None or tool.parameters.get("required"):
+        raise CallError("the arguments are not a JSON object")
+    return {}
 
 
 def _deeper_than(value: Json, limit: int) -> bool:

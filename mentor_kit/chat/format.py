@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
 from functools import cached_property
 
@@ -15,6 +16,7 @@ from mentor_kit.chat.tokenizer import ChatTokenizer
 from mentor_kit.chat.truncation import truncate
 from mentor_kit.conversation import CallState, Message, ToolCall, assistant, call
 from mentor_kit.errors import ChatError
+from mentor_kit.record import Json
 from mentor_kit.tool import Tool
 
 _GIVE_ANOTHER = "give one that does in the recipe: `student: {chat_template: hermes}` or a file"
@@ -23,6 +25,7 @@ _UNKNOWN = (
     "(docs/families.md); or give another template: `student: {chat_template: hermes}`"
 )
 _PROBE = assistant(calls=[call("probe", text="a", number=1)])
+_MORE_PROBES = (assistant("Words."), assistant(reasoning="Hm.", calls=_PROBE.tool_calls))
 
 
 class ChatFormat:
@@ -105,7 +108,7 @@ class ChatFormat:
         if lost:
             raise ChatError(
                 f"the chat template of {self.tokenizer.name!r} cannot say a turn so that it reads back the same: "
-                f"its {lost} changed",
+                f"its {lost}",
                 hint="give a template that shows content, reasoning and calls of a turn: "
                 "`student: {chat_template: hermes}` or a file",
             )
@@ -147,19 +150,24 @@ class ChatFormat:
         if not self._renderer.dialect.shows_tools:
             return "does not show tools to the model"
         try:
-            written = self._renderer.turn(_PROBE)
+            self._renderer.turn(_PROBE)
         except ChatError:
             return "does not show an assistant's tool calls"
-        if not _reads(self.parser, written, self._renderer):
+        if not _reads(self.parser, _PROBE, self._renderer):
+            known = ", ".join(family.name for family in families())
+            own = "does not read them back" if self.tokenizer.has_response_template else "is missing"
             return (
-                "writes tool calls in a form that none of the known families "
-                f"({', '.join(family.name for family in families())}) has, and the tokenizer has no response template"
+                f"writes tool calls in a form that none of the known families ({known}) has, "
+                f"and the tokenizer's own response template {own}"
             )
         return ""
 
 
 def choose_parser(tokenizer: ChatTokenizer) -> Parser:
-    """The tokenizer's response template where it has one, else the first family's that reads its template's calls.
+    """The parser that reads what the tokenizer's template writes.
+
+    It is the one that reads back most of a call, words, and reasoning before a call: of the families in their order,
+    and then the tokenizer's own response template, if it has one.
 
     Raises:
         ChatError: the template does not end an assistant's turn with a special token.
@@ -168,37 +176,58 @@ def choose_parser(tokenizer: ChatTokenizer) -> Parser:
 
 
 def _choose(tokenizer: ChatTokenizer, renderer: Renderer) -> Parser:
-    if tokenizer.has_response_template:
-        return ResponseTemplateParser(tokenizer, prefix=renderer.opening)
-    try:
-        written = renderer.turn(_PROBE)
-    except ChatError:
-        return HermesParser(in_reasoning=renderer.opens_reasoning)
     parsers = [family.parser(renderer.opens_reasoning) for family in families()]
-    return next(
-        (parser for parser in parsers if _reads(parser, written, renderer)),
-        HermesParser(in_reasoning=renderer.opens_reasoning),
-    )
+    if tokenizer.has_response_template:
+        parsers.append(ResponseTemplateParser(tokenizer, prefix=renderer.opening, write=renderer.turn))
+    readers = [parser for parser in parsers if _reads(parser, _PROBE, renderer)]
+    if not readers:
+        return HermesParser(in_reasoning=renderer.opens_reasoning)
+    more = _MORE_PROBES if renderer.dialect.reasoning_key else _MORE_PROBES[:1]
+    return max(readers, key=lambda parser: sum(_reads(parser, turn, renderer) for turn in more))
 
 
-def _reads(parser: Parser, written: str, renderer: Renderer) -> bool:
+def _reads(parser: Parser, turn: Message, renderer: Renderer) -> bool:
+    """Whether a parser reads back a turn as the template writes it."""
+    try:
+        written = renderer.turn(turn)
+    except ChatError:
+        return False
     stop = max((token for token in renderer.dialect.stops if written.endswith(token)), key=len, default="")
-    return not _lost(_PROBE, parser.parse(written.removesuffix(stop)))
+    return not _lost(turn, parser.parse(written.removesuffix(stop)))
 
 
 def _lost(said: Message, heard: Message) -> str:
     """What of a message changed when it was written and read again; empty if nothing did."""
     if said.reasoning.strip() != heard.reasoning.strip():
-        return "reasoning"
+        return "reasoning changed"
     if said.content.strip() != heard.content.strip():
-        return "content"
+        return "content changed"
     if [_essence(made) for made in said.tool_calls] != [_essence(made) for made in heard.tool_calls]:
-        return "tool calls"
+        return f"tool calls changed{_changed(said.tool_calls, heard.tool_calls)}"
     return ""
 
 
 def _essence(made: ToolCall) -> object:
-    return made.raw.strip() if made.state is CallState.MALFORMED else (made.name, made.arguments)
+    # as JSON, which tells 1 from 1.0 and true
+    return made.raw.strip() if made.state is CallState.MALFORMED else (made.name, _json(made.arguments))
+
+
+def _changed(said: Sequence[ToolCall], heard: Sequence[ToolCall]) -> str:
+    """Where the first difference is, for a message."""
+    for one, other in zip(said, heard, strict=False):
+        if _essence(one) == _essence(other):
+            continue
+        if other.state is CallState.MALFORMED:
+            return f": {one.name!r} reads as a {other.error}"
+        for key in [*one.arguments, *other.arguments]:
+            values = [_json(made.arguments.get(key, "nothing")) for made in (one, other)]
+            if values[0] != values[1]:
+                return f": argument {key!r} of {one.name!r} reads as {values[1][:80]} instead of {values[0][:80]}"
+    return f": {len(heard)} instead of {len(said)}" if len(said) != len(heard) else ""
+
+
+def _json(value: Json) -> str:
+    return json.dumps(value, sort_keys=True, ensure_ascii=False)
 
 
 def _key(messages: Sequence[Message], tools: Mapping[str, Tool]) -> tuple[object, ...]:

@@ -1,25 +1,111 @@
-"""Harmony, the form of gpt-oss: a turn is several messages, each in a channel.
+"""Harmony, the form of gpt-oss: a turn is several messages, each with a header that names its channel and recipient.
 
     <|channel|>analysis<|message|>reasoning<|end|>
     <|start|>assistant<|channel|>final<|message|>answer, or
     <|start|>assistant to=functions.name<|channel|>commentary json<|message|>{…}
 
 The prompt ends with `<|start|>assistant`; the turn ends with `<|return|>` or `<|call|>`, which the text no longer has.
+
+A message with a recipient is a call, in whatever channel: that is how the format has it, and models do call from the
+analysis channel. The prefix `functions.` may be missing, so another name than a tool's is a call of an unknown tool.
 """
 
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
-from mentor_kit.chat.calls import CallError, call_of, malformed, read_json, skip_space, valid_unicode
+from mentor_kit.chat.attempts import with_attempts
+from mentor_kit.chat.calls import (
+    NO_TOOLS,
+    CallError,
+    Tools,
+    call_of,
+    malformed,
+    read_json,
+    skip_space,
+    tool_name,
+    valid_unicode,
+)
 from mentor_kit.chat.parsing import MAX_CALLS
 from mentor_kit.conversation import Message, ToolCall, assistant
 
 START, MESSAGE = "<|start|>assistant", "<|message|>"
-_END = re.compile(r"<\|(?:end|call|return)\|>")
+_ENDS = ("<|end|>", "<|call|>", "<|return|>")
+#: What a message ends with, or the next one begins with.
+_BORDER = re.compile(r"<\|(?:end|call|return)\|>|(?=<\|start\|>)")
 _CHANNEL = re.compile(r"<\|channel\|>\s*([a-z]{1,20})")
-_RECIPIENT = re.compile(r"\bto=functions\.([A-Za-z0-9_.\-]{1,128})(?=[\s<]|$)")
+_RECIPIENT = re.compile(r"(?<![^\s>])to=([^\s<]{0,200})")
+_PREFIX = "functions."
+#: To whom a message goes that is no call.
+_PEOPLE = ("all", "assistant", "self", "user", "")
+
+
+@dataclass
+class _Turn:
+    """What was read of a turn so far."""
+
+    tools: Tools
+    reasoning: list[str] = field(default_factory=list)
+    content: list[str] = field(default_factory=list)
+    calls: list[ToolCall] = field(default_factory=list)
+
+    def message(self, text: str, start: int) -> int:
+        """Reads the message that begins at `start`, and returns the place after it."""
+        begin = start + len(START) if text.startswith(START, start) else start
+        body = text.find(MESSAGE, begin)
+        following = text.find(START, begin)
+        if body < 0 or 0 <= following < body:
+            end = following if following >= 0 else len(text)
+            self._unfinished(text[begin:end], text[start:end])
+            return end
+        header = text[begin:body]
+        body += len(MESSAGE)
+        recipient = self._recipient(header)
+        border = _BORDER.search(text, body)
+        end = border.end() if border else len(text)
+        if recipient is None:
+            channel = _CHANNEL.search(header)
+            said = text[body : border.start() if border else len(text)]
+            (self.reasoning if channel and channel.group(1) == "analysis" else self.content).append(said)
+            return end
+        try:
+            if start and begin == start:
+                raise CallError(f"{START} is missing", name=recipient)
+            call, end = self._call(text, start, body, recipient)
+            self.calls.append(call)
+        except CallError as error:
+            self.calls.append(malformed(text[start:end], str(error), error.name))
+        return end
+
+    def _unfinished(self, header: str, raw: str) -> None:
+        """A header without a message: a turn that was cut, or one that follows no form."""
+        recipient = self._recipient(header)
+        if recipient is not None and (_CHANNEL.search(header) or _PREFIX in header):
+            self.calls.append(malformed(raw, f"{MESSAGE} is missing", recipient))
+        elif not _CHANNEL.search(header):
+            self.content.append(header)
+
+    def _recipient(self, header: str) -> str | None:
+        """To whom a message goes if it is a call: a tool's name, or what was written in its place."""
+        found = _RECIPIENT.search(header)
+        if found is None:
+            return None
+        name = found.group(1)
+        return None if name in _PEOPLE and name not in self.tools else name.removeprefix(_PREFIX)
+
+    def _call(self, text: str, start: int, body: int, recipient: str) -> tuple[ToolCall, int]:
+        name = tool_name(recipient)
+        try:
+            place = skip_space(text, body)
+            arguments, place = (None, place) if _ended(text, place) else read_json(text, place)
+            end = skip_space(text, place)
+            if not _ended(text, end):
+                raise CallError("text follows the JSON")
+        except CallError as error:
+            raise CallError(str(error), name=name) from None
+        call = call_of({"name": name, "arguments": arguments}, text[start:end], tools=self.tools)
+        return call, next((end + len(mark) for mark in _ENDS if text.startswith(mark, end)), end)
 
 
 @dataclass(frozen=True)
@@ -27,33 +113,24 @@ class HarmonyParser:
     """A `mentor_kit.chat.parsing.Parser`."""
 
     def parse(self, text: str) -> Message:
+        return self.parse_with_tools(text, NO_TOOLS)
+
+    def parse_with_tools(self, text: str, tools: Tools) -> Message:
         text = valid_unicode(text)
-        reasoning: list[str] = []
-        content: list[str] = []
-        calls: list[ToolCall] = []
-        for part in text.removeprefix(START).split(START, MAX_CALLS):
-            header, mark, body = part.partition(MESSAGE)
-            body = _END.split(body, 1)[0]
-            if not mark:
-                # nobody was spoken to yet: a turn that was cut, or one that follows no form
-                calls += [malformed(part, f"{MESSAGE} is missing")] if _RECIPIENT.search(header) else []
-                content += [] if _CHANNEL.search(header) or _RECIPIENT.search(header) else [part]
-            elif recipient := _RECIPIENT.search(header):
-                calls.append(_call(recipient.group(1), body, part))
-            else:
-                channel = _CHANNEL.search(header)
-                (reasoning if channel and channel.group(1) == "analysis" else content).append(body)
-        return assistant(_joined(content), reasoning=_joined(reasoning), calls=calls)
+        turn = _Turn(tools)
+        place = 0
+        for _ in range(MAX_CALLS):
+            if place >= len(text):
+                break
+            place = turn.message(text, place)
+        if text[place:].strip():
+            turn.calls.append(malformed(text[place:], f"more than {MAX_CALLS} messages in one turn"))
+        said = assistant(_joined(turn.content), reasoning=_joined(turn.reasoning), calls=turn.calls)
+        return with_attempts(said, tools)
 
 
-def _call(name: str, body: str, raw: str) -> ToolCall:
-    try:
-        arguments, end = read_json(body, 0)
-        if skip_space(body, end) != len(body):
-            raise CallError("text follows the JSON")
-    except CallError as error:
-        return malformed(raw, str(error)).model_copy(update={"name": name})
-    return call_of({"name": name, "arguments": arguments}, raw)
+def _ended(text: str, place: int) -> bool:
+    return place == len(text) or text.startswith((*_ENDS, START), place)
 
 
 def _joined(parts: list[str]) -> str:

@@ -11,8 +11,8 @@ import re
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from mentor_kit.chat.bare import Tools
-from mentor_kit.chat.calls import CallError, malformed, valid_unicode
+from mentor_kit.chat.attempts import with_attempts
+from mentor_kit.chat.calls import NO_TOOLS, CallError, Tools, malformed, valid_unicode
 from mentor_kit.chat.parsing import END_THINK, MAX_CALLS, THINK
 from mentor_kit.conversation import Message, ToolCall, assistant
 
@@ -32,7 +32,7 @@ class Syntax:
     """The mark that they end with; empty where the turn's end is theirs."""
     read: Read
     read_with_tools: ReadWithTools | None = None
-    """For families that write values bare, so that a text and a number may look the same."""
+    """For families that write values bare, so that a text and a number may look the same, or nothing at all."""
 
 
 @dataclass(frozen=True)
@@ -40,7 +40,7 @@ class MarkupParser:
     """A `mentor_kit.chat.parsing.Parser` for one syntax.
 
     Reasoning that is never closed takes the rest of the turn with it. What cannot be read is a malformed call, up to
-    its closing mark.
+    the closing mark after all that was read of it. An opening mark in inline code (`<mark>`) is words.
     """
 
     syntax: Syntax
@@ -50,7 +50,7 @@ class MarkupParser:
     """Whether the prompt already ends with the opening mark of reasoning."""
 
     def parse(self, text: str) -> Message:
-        return self.parse_with_tools(text, {})
+        return self.parse_with_tools(text, NO_TOOLS)
 
     def parse_with_tools(self, text: str, tools: Tools) -> Message:
         text = valid_unicode(text)
@@ -58,7 +58,7 @@ class MarkupParser:
         content: list[str] = []
         calls: list[ToolCall] = []
         position = self._reasoning(text, 0, reasoning) if self.in_reasoning else 0
-        opening = re.compile(f"{re.escape(self.think[0])}|{re.escape(self.syntax.opening)}")
+        opening = re.compile(f"{re.escape(self.think[0])}|{not_in_code(self.syntax.opening)}")
         while found := opening.search(text, position):
             content.append(text[position : found.start()])
             if found.group() == self.think[0]:
@@ -70,7 +70,7 @@ class MarkupParser:
                 made, position = self._calls(text, found.start(), tools)
                 calls += made[:MAX_CALLS]
         content.append(text[position:])
-        return assistant(_joined(content), reasoning=_joined(reasoning), calls=calls)
+        return with_attempts(assistant(_joined(content), reasoning=_joined(reasoning), calls=calls), tools)
 
     def _reasoning(self, text: str, start: int, found: list[str]) -> int:
         begin, end = self.think
@@ -87,9 +87,14 @@ class MarkupParser:
                 return self.syntax.read_with_tools(text, start, tools)
             return self.syntax.read(text, start)
         except CallError as error:
-            closing = text.find(self.syntax.closing, start) if self.syntax.closing else -1
+            closing = text.find(self.syntax.closing, max(start, error.place)) if self.syntax.closing else -1
             after = len(text) if closing < 0 else closing + len(self.syntax.closing)
-            return [malformed(text[start:after], str(error))], after
+            return [malformed(text[start:after], str(error), error.name)], after
+
+
+def not_in_code(mark: str) -> str:
+    """A pattern for a mark that does not stand alone in inline code, where it is spoken about."""
+    return f"(?:(?<!`){re.escape(mark)}|{re.escape(mark)}(?!`))"
 
 
 def _joined(parts: list[str]) -> str:

@@ -1,7 +1,8 @@
 """Parsers: from the text a model wrote to a message with content, reasoning and tool calls.
 
 A parser never raises, whatever the text, and takes time linear in its length. Calls count only outside
-reasoning; what looks like a call and cannot be read becomes a call in state MALFORMED.
+reasoning; what looks like a call and cannot be read becomes a call in state MALFORMED. `parse` also looks at the words
+that a parser leaves (`mentor_kit.chat.attempts`).
 
     HermesParser            <think>…</think> and <tool_call>{json}</tool_call>: Qwen, Hermes, SmolLM and others
     BareJsonParser          the whole turn is one JSON object, as Llama 3 writes calls
@@ -10,14 +11,28 @@ reasoning; what looks like a call and cannot be read becomes a call in state MAL
 
 from __future__ import annotations
 
+import json
 import re
-from collections.abc import Mapping, Sequence
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any, Protocol, cast
 
-from mentor_kit.chat.calls import CallError, call_of, malformed, read_json, skip_space, valid_unicode
-from mentor_kit.conversation import Message, ToolCall, assistant
-from mentor_kit.tool import Tool
+from mentor_kit.chat.attempts import with_attempts
+from mentor_kit.chat.calls import (
+    NO_TOOLS,
+    CallError,
+    Tools,
+    call_of,
+    malformed,
+    read_json,
+    skip_space,
+    valid_unicode,
+)
+from mentor_kit.conversation import CallState, Message, ToolCall, assistant
+from mentor_kit.errors import ChatError
+from mentor_kit.record import Json
 
 #: Calls beyond this number in one turn become one malformed call.
 MAX_CALLS = 128
@@ -25,7 +40,11 @@ MAX_CALLS = 128
 THINK, END_THINK = "<think>", "</think>"
 CALL, END_CALL = "<tool_call>", "</tool_call>"
 
-_OPENING = re.compile(f"{THINK}|{CALL}")
+# a tag in inline code (`<tool_call>`) is spoken about
+_OPENING = re.compile(f"{THINK}|(?<!`){CALL}|{CALL}(?!`)")
+_CALL_BEGINS = re.compile(r'\{\s*(?:"type"\s*:\s*"function"\s*,\s*)?"name"')
+#: Marks as a template may write them around calls.
+_MARK = re.compile(r"</?[^\s<>=]{1,60}[>=]|\[/?[A-Z_]{3,40}\]")
 _REASONING_KEYS = ("reasoning_content", "reasoning", "thinking")
 
 
@@ -38,19 +57,21 @@ class Parser(Protocol):
 
 
 class ParsesWithTools(Protocol):
-    """A parser that reads values by the tools' schemas, where its family writes texts without quotation marks."""
+    """A parser that reads calls by the tools' schemas: values without quotation marks, and arguments that are null."""
 
-    def parse_with_tools(self, text: str, tools: Mapping[str, Tool]) -> Message:
+    def parse_with_tools(self, text: str, tools: Tools) -> Message:
         """As `Parser.parse`, with the dialogue's tools by name."""
         ...
 
 
-def parse(parser: Parser, text: str, tools: Mapping[str, Tool] | None) -> Message:
-    """The message in a text, read with the tools by a parser that can use them."""
+def parse(parser: Parser, text: str, tools: Tools | None) -> Message:
+    """The message in a text, read with the tools by a parser that can use them; attempts are found for any parser."""
     # asked by name, as it is asked for every turn, and whether a parser fulfils a protocol takes long to tell
     if tools and hasattr(parser, "parse_with_tools"):
-        return cast(ParsesWithTools, parser).parse_with_tools(text, tools)
-    return parser.parse(text)
+        message = cast(ParsesWithTools, parser).parse_with_tools(text, tools)
+    else:
+        message = parser.parse(text)
+    return with_attempts(message, tools or NO_TOOLS)
 
 
 @dataclass(frozen=True)
@@ -65,6 +86,9 @@ class HermesParser:
     """Whether the prompt already ends with an opening `<think>`."""
 
     def parse(self, text: str) -> Message:
+        return self.parse_with_tools(text, NO_TOOLS)
+
+    def parse_with_tools(self, text: str, tools: Tools) -> Message:
         text = valid_unicode(text)
         reasoning: list[str] = []
         content: list[str] = []
@@ -78,60 +102,100 @@ class HermesParser:
                 calls.append(malformed(text[opening.start() :], f"more than {MAX_CALLS} calls in one turn"))
                 position = len(text)
             else:
-                call, position = _tagged_call(text, opening.start())
+                call, position = _tagged_call(text, opening.start(), tools)
                 calls.append(call)
         content.append(text[position:])
-        return assistant(_joined(content), reasoning=_joined(reasoning), calls=calls)
+        return with_attempts(assistant(_joined(content), reasoning=_joined(reasoning), calls=calls), tools)
 
 
 @dataclass(frozen=True)
 class BareJsonParser:
     """A turn that is one JSON object with a name and parameters is a call; any other turn is content.
 
-    The object may follow `<|python_tag|>` and have `arguments` instead of `parameters`. A turn that begins
-    with `{"name"` and cannot be read is a malformed call.
+    The object may follow `<|python_tag|>` and have `arguments` instead of `parameters`. It needs neither if it has the
+    name of a tool. A turn that begins with `{"name"` and cannot be read is a malformed call.
     """
 
     in_reasoning: bool = False
     """Whether the prompt already ends with an opening `<think>`."""
 
     def parse(self, text: str) -> Message:
+        return self.parse_with_tools(text, NO_TOOLS)
+
+    def parse_with_tools(self, text: str, tools: Tools) -> Message:
         text = valid_unicode(text)
         reasoning: list[str] = []
         start = skip_space(text, 0)
         if self.in_reasoning or text.startswith(THINK, start):
             start = _reasoning(text, start if self.in_reasoning else start + len(THINK), reasoning)
         body = text[start:].strip()
-        call = _bare_call(body.removeprefix("<|python_tag|>"))
+        call = _bare_call(body.removeprefix("<|python_tag|>").lstrip(), tools)
         thought = _joined(reasoning)
-        return assistant(reasoning=thought, calls=[call]) if call else assistant(body, reasoning=thought)
+        if call is not None:
+            return assistant(reasoning=thought, calls=[call])
+        return with_attempts(assistant(body, reasoning=thought), tools)
 
 
 @dataclass(frozen=True)
 class ResponseTemplateParser:
     """Parses with the tokenizer's response template, and checks what comes out.
 
-    Anything the template cannot read makes the whole turn one malformed call.
+    Anything the template cannot read makes the whole turn one malformed call. So do calls that are not all that was
+    written: where a mark of calls stands in a string, or the calls written anew have other marks than the text.
     """
 
     tokenizer: ParsesResponses
     prefix: str = ""
     """The end of the prompt, which may open the reasoning."""
+    write: Callable[[Message], str] | None = None
+    """What the chat template makes of a turn; without it marks are not compared."""
 
     def parse(self, text: str) -> Message:
+        return self.parse_with_tools(text, NO_TOOLS)
+
+    def parse_with_tools(self, text: str, tools: Tools) -> Message:
         text = valid_unicode(text)
+        schemas = {"tools": [tool.schema for tool in tools.values()]} if tools else {}
         try:
-            return _message_of(self.tokenizer.parse_response(text, self.prefix), text)
+            message = _message_of(self.tokenizer.parse_response(text, self.prefix, **schemas), text, tools)
+            self._check(message, text)
         except Exception as error:  # noqa: BLE001 (templates run a model's text through any code there is)
             reason = " ".join(str(error).split())[:200] or type(error).__name__
             return assistant(calls=[malformed(text, valid_unicode(reason))])
+        return with_attempts(message, tools)
+
+    def _check(self, message: Message, text: str) -> None:
+        marks = self._marks if message.tool_calls else frozenset()
+        if not marks or self.write is None or any(call.state is CallState.MALFORMED for call in message.tool_calls):
+            return
+        said = json.dumps([call.arguments for call in message.tool_calls], ensure_ascii=False)
+        if not marks.isdisjoint(_MARK.findall(said)):
+            raise CallError("a mark of calls stands in an argument, or one is missing")
+        given, expected = Counter(_MARK.findall(text)), Counter(_MARK.findall(self.write(message)))
+        if any(given[mark] != expected[mark] for mark in marks):
+            raise CallError("marks of calls are missing, or too many")
+
+    @cached_property
+    def _marks(self) -> frozenset[str]:
+        """What the template writes around calls, and not around words."""
+        if self.write is None:
+            return frozenset()
+        one = ToolCall(name="probe", arguments={"text": "a", "number": 1})
+        try:
+            words, calls = (_MARK.findall(self.write(turn)) for turn in (assistant("a"), assistant(calls=[one])))
+        except ChatError:
+            return frozenset()
+        return frozenset(calls).difference(words)
 
 
 class ParsesResponses(Protocol):
     """The part of a chat tokenizer that a response template needs."""
 
-    def parse_response(self, text: str, prefix: str) -> Any:
-        """What the response template makes of a text that follows the prompt `prefix`; may raise anything."""
+    def parse_response(self, text: str, prefix: str, *, tools: Sequence[dict[str, Json]] = ()) -> Any:
+        """What the response template makes of a text that follows the prompt `prefix`; may raise anything.
+
+        Values are read by the schemas of `tools`, where transformers can.
+        """
         ...
 
 
@@ -145,7 +209,7 @@ def _reasoning(text: str, start: int, found: list[str]) -> int:
     return end + len(END_THINK)
 
 
-def _tagged_call(text: str, start: int) -> tuple[ToolCall, int]:
+def _tagged_call(text: str, start: int, tools: Tools) -> tuple[ToolCall, int]:
     """The call whose opening tag stands at `start`, and where the text goes on after it."""
     try:
         value, end = read_json(text, start + len(CALL))
@@ -155,7 +219,7 @@ def _tagged_call(text: str, start: int) -> tuple[ToolCall, int]:
     except CallError as error:
         return _broken_call(text, start, str(error))
     after = closing + len(END_CALL)
-    return call_of(value, text[start:after]), after
+    return call_of(value, text[start:after], tools=tools), after
 
 
 def _broken_call(text: str, start: int, error: str) -> tuple[ToolCall, int]:
@@ -168,23 +232,22 @@ def _broken_call(text: str, start: int, error: str) -> tuple[ToolCall, int]:
     return malformed(text[start:after], error), after
 
 
-def _bare_call(text: str) -> ToolCall | None:
+def _bare_call(text: str, tools: Tools) -> ToolCall | None:
     """The call that a text is, or None if it is not meant as one."""
     if not text.startswith("{"):
         return None
-    meant = text[1:200].lstrip().startswith('"name"')
     try:
         value, end = read_json(text, 0)
-        if skip_space(text, end) != len(text):
-            raise CallError("text follows the JSON")
     except CallError as error:
-        return malformed(text, str(error)) if meant else None
-    if not meant and not ("name" in value and ("parameters" in value or "arguments" in value)):
+        return malformed(text, str(error)) if _CALL_BEGINS.match(text) else None
+    if not any(key in value for key in ("parameters", "arguments", "function")) and value.get("name") not in [*tools]:
         return None
-    return call_of(value, text, arguments_keys=("parameters", "arguments"))
+    if skip_space(text, end) != len(text):
+        return malformed(text, "text follows the JSON")
+    return call_of(value, text, tools=tools)
 
 
-def _message_of(parsed: Any, text: str) -> Message:
+def _message_of(parsed: Any, text: str, tools: Tools) -> Message:
     """A message from what a response template gave; raises on any other form than transformers documents."""
     if not isinstance(parsed, Mapping):
         raise TypeError(f"the response template gave {type(parsed).__name__}, not a message")
@@ -195,20 +258,18 @@ def _message_of(parsed: Any, text: str) -> Message:
     return assistant(
         _text(parsed.get("content")).strip(),
         reasoning=_text(reasoning).strip(),
-        calls=[_template_call(call, text) for call in calls],
+        calls=[_template_call(call, text, tools) for call in calls],
     )
 
 
-def _template_call(call: Any, text: str) -> ToolCall:
+def _template_call(call: Any, text: str, tools: Tools) -> ToolCall:
     """A call in OpenAI's form; passed through JSON once more, so that it meets the same limits as any other."""
-    import json
-
     value = call.get("function", call) if isinstance(call, Mapping) else call
     try:
         checked, _ = read_json(json.dumps(value), 0)
     except CallError as error:
         return malformed(text, str(error))
-    return call_of(checked, text)
+    return call_of(checked, text, tools=tools)
 
 
 def _text(value: Any) -> str:

@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import cached_property
 from importlib.util import find_spec
+from inspect import signature
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -77,8 +78,11 @@ class ChatTokenizer(Protocol):
         """
         ...
 
-    def parse_response(self, text: str, prefix: str) -> Any:
-        """What the tokenizer's response template makes of a text that follows the prompt `prefix`."""
+    def parse_response(self, text: str, prefix: str, *, tools: Sequence[dict[str, Json]] = ()) -> Any:
+        """What the tokenizer's response template makes of a text that follows the prompt `prefix`.
+
+        Values are read by the schemas of `tools`, where transformers can.
+        """
         ...
 
     def save(self, folder: Path) -> None:
@@ -169,8 +173,14 @@ class TransformersTokenizer:
             ) from error
         return str(text)
 
-    def parse_response(self, text: str, prefix: str) -> Any:
-        return self.inner.parse_response(text, prefix=prefix)
+    def parse_response(self, text: str, prefix: str, *, tools: Sequence[dict[str, Json]] = ()) -> Any:
+        # transformers before 5.15 reads values without their schemas
+        schemas = {"tools": list(tools)} if tools and self._reads_with_tools else {}
+        return self.inner.parse_response(text, prefix=prefix, **schemas)
+
+    @cached_property
+    def _reads_with_tools(self) -> bool:
+        return "tools" in signature(self.inner.parse_response).parameters
 
     def save(self, folder: Path) -> None:
         self.inner.save_pretrained(str(folder))
