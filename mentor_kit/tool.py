@@ -133,7 +133,7 @@ class Tool:
 
 
     def takes(self, parameter: str, value: Json) -> bool:
-        """Whether the schema of one parameter allows a value; False if it says nothing of the parameter, or is wrong."""
+        """Whether the schema of a parameter allows a value; False if it is wrong, or says nothing of the parameter."""
         schema = self.parameter_schema(parameter)
         if schema is None:
             return False

@@ -8,7 +8,7 @@ These are attempts, outside of reasoning:
     a JSON object with a tool's name and arguments and nothing else, or a list of them, that begins a line
     name(key=…), or a list of it, with a tool's name, if the turn says nothing else
 
-These are words: a tool's name in a sentence, any other JSON, a call in inline code (`…`), and JSON in a code fence,
+These are words: a tool's name in a sentence, any other JSON, a mark in inline code (`…`), and JSON in a code fence,
 unless the fence is all that the turn says.
 """
 
@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import ast
 import re
+import string
 import warnings
 from collections.abc import Iterator
 from itertools import islice
@@ -53,6 +54,7 @@ _CLOSING = re.compile(
 _CALL_KEYS = {"name", "arguments", "parameters", "id", "type"}
 #: More beginnings of JSON are not looked at, nor longer calls in Python's form.
 _MOST, _LONGEST = 64, 10_000
+_NAME_CHARACTERS = f"{string.ascii_letters}{string.digits}_.-"
 #: An attempt's name stands within its first characters.
 _WINDOW = 2000
 
@@ -94,6 +96,8 @@ def _mark(content: str) -> _Attempt | None:
     start = found.start()
     if found.group().startswith("</") and (json := _ANY_NAME_FIRST.search(content, 0, start)):
         start = json.start()
+    elif found.group() == "[ARGS]":
+        start = len(content[:start].rstrip(_NAME_CHARACTERS))
     return _Attempt(start, f"{found.group()} outside of a call")
 
 

@@ -219,8 +219,24 @@ def format_of(sample_name: str) -> ChatFormat:
     return make(sample.template, sample.variables)
 
 
-def make(template: str, variables: dict[str, Any] | None = None) -> ChatFormat:
-    text = template_text(template)
-    tokenizer = make_tokenizer(text)
+def make(
+    template: str,
+    variables: dict[str, Any] | None = None,
+    *,
+    changed: tuple[str, str] = ("", ""),
+    response_template: dict[str, Any] | None = None,
+) -> ChatFormat:
+    """A tokenizer of bytes with that template, of which one part may be changed."""
+    text = template_text(template).replace(*changed)
+    options = {} if response_template is None else {"response_template": response_template}
+    tokenizer = make_tokenizer(text, **options)
     tokenizer.add_special_tokens({"additional_special_tokens": sorted(set(_MARK.findall(text)))})
     return ChatFormat(TransformersTokenizer(tokenizer, name=template, variables=variables))
+
+
+def make_response_format(name: str) -> ChatFormat:
+    """A family's chat template, with the response template that `trl` has for it."""
+    from trl import chat_template_utils
+
+    chat = {"qwen3_5": "qwen3_5_think", "nemotron_3": "nemotron_3_nano", "llama3": "llama3_1"}.get(name, name)
+    return make(chat, response_template=getattr(chat_template_utils, f"{name}_template"))
