@@ -131,7 +131,6 @@ class Tool:
         text = error.message if len(error.message) <= 200 else error.message[:197] + "..."
         return f"{place}: {text}" if place else text
 
-
     def takes(self, parameter: str, value: Json) -> bool:
         """Whether the schema of a parameter allows a value; False if it is wrong, or says nothing of the parameter."""
         schema = self.parameter_schema(parameter)
