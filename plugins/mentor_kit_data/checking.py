@@ -139,6 +139,8 @@ class PhraseChecker:
 class ChoiceChecker:
     """Compares choices. A text that is two choices' is no answer."""
 
+    #: Behind a letter: another one, or words between several.
+    _MORE = re.compile(r"(?:or|and)\b.*|[,;/&|].*|\(?[A-Z]\)?[.:)]*", re.DOTALL | re.IGNORECASE)
     _LETTER = re.compile(r"\(?([A-Za-z])\)?(?:[.:)]\s*(.*))?", re.DOTALL)
 
     def __init__(self) -> None:
@@ -162,7 +164,7 @@ class ChoiceChecker:
         """Whether there is a choice of that letter, with the text that stands behind it."""
         index = ord(letter.upper()) - ord("A")
         if not choices:
-            return True
+            return not rest or self._MORE.fullmatch(rest) is None
         return index < len(choices) and (not rest or self._text.check(rest, choices[index]))
 
 

@@ -60,6 +60,8 @@ class KeyRule:
             return f"no number can be {key!r}, by `check: number`", _for_no_number(key)
         if use == "choice":
             return _choice_fault(key, choices)
+        if use == "math" and r"\boxed" in key.strip().strip("$.")[1:]:
+            return f"no answer can be {key!r}", f"the key is a part of it: `{_BOX_PATTERN}`"
         if use == "math" and len(key) > LONGEST:
             return f"the key has {len(key)} characters; answers have at most {LONGEST}", _part_of(key)
         if use in ("text", "phrase"):

@@ -49,11 +49,12 @@ _TOKEN = re.compile(
       | (?P<environment>\\(?:begin|end)\s*\{[A-Za-z]+\*?\})
       | (?P<command>\\(?:[A-Za-z]+|.))
       | (?P<letters>[A-Za-z]+)
-      | (?P<mark><=|>=|!=|.)""",
+      | (?P<mark><=|>=|!=|\*\*|.)""",
     re.VERBOSE | re.DOTALL,
 )
 _THOUSANDS = re.compile(r"(?<![0-9.,}])[1-9][0-9]{0,2}(?:(?:\{,\}|,\\!|\\[,;: ]|~)[0-9]{3})+(?![0-9])")
 _COMMAS = re.compile(r"(?<![0-9.,])[1-9][0-9]{0,2}(?:,[0-9]{3})+(?![0-9])")
+_SCRIPTS = re.compile(r"(?P<upper>[⁰¹²³⁴-⁹⁺⁻]+)|(?P<lower>[₀-₉₊₋]+)")
 #: The letter between a number and a power of ten.
 _TIMES_TEN = re.compile(r"(?<=[0-9])\s*[xX]\s*(?=10\s*\^)")
 #: How many marks may be around one formula.
@@ -72,7 +73,7 @@ def tokens(text: str, *, commas: bool = True) -> tuple[Token, ...]:
         NotMathematics: braces do not fit.
     """
     plain = _bare(unicodedata.normalize("NFC", text))
-    plain = "".join(_written(letter) for letter in plain)
+    plain = "".join(_written(letter) for letter in _SCRIPTS.sub(_scripts, plain))
     plain = _TIMES_TEN.sub(r"\\times ", plain.replace(r"\degree", r"^{\circ}"))
     plain = _THOUSANDS.sub(_joined, plain)
     if commas:
@@ -115,16 +116,15 @@ def _written(letter: str) -> str:
         return UNICODE[letter]
     if letter in GREEK_LETTERS:
         return rf"\{GREEK_LETTERS[letter]} "
-    kind, _, digits = unicodedata.decomposition(letter).partition(" ")
-    plain = "".join(chr(int(code, 16)) for code in digits.split()) if kind in _SHIFTED else ""
-    if kind == "<fraction>" and re.fullmatch(r"[0-9]+⁄[0-9]+", plain):
-        above, below = plain.split("⁄")
-        return rf"\frac{{{above}}}{{{below}}}"
-    shifted = plain.replace("−", "-")
-    return _SHIFTED[kind].format(shifted) if re.fullmatch(r"[0-9+-]", shifted) else letter
+    name, _, codes = unicodedata.decomposition(letter).partition(" ")
+    above, _, below = "".join(chr(int(code, 16)) for code in codes.split() if name == "<fraction>").partition("⁄")
+    return rf"\frac{{{above}}}{{{below}}}" if above.isdigit() and below.isdigit() else letter
 
 
-_SHIFTED = {"<super>": "^{{{}}}", "<sub>": "_{{{}}}", "<fraction>": "{}"}
+def _scripts(match: re.Match[str]) -> str:
+    """A row of raised or lowered digits, such as `⁻¹²`."""
+    digits = unicodedata.normalize("NFKC", match.group()).replace("−", "-")
+    return ("_" if match.lastgroup == "lower" else "^") + f"{{{digits}}}"
 
 
 def _split(text: str) -> list[Token]:

@@ -17,7 +17,7 @@ from fractions import Fraction
 from mentor_kit_data.formulas.notation import NotMathematics, Token
 from mentor_kit_data.formulas.numerals import Numerals, is_plain, mixed, negative, power_of_ten, ratio, scientific
 from mentor_kit_data.formulas.tree import Formula
-from mentor_kit_data.formulas.vocabulary import ACCENTS, CURRENCIES, FUNCTIONS
+from mentor_kit_data.formulas.vocabulary import ACCENTS, CURRENCIES, FUNCTIONS, GREEK
 
 #: Formulas within formulas; no key is as deep.
 _DEEPEST = 50
@@ -27,7 +27,8 @@ _SETS = {r"\cup": "union", r"\cap": "intersection", r"\setminus": "difference"}
 _CLOSING = {"(": (")", "]"), "[": ("]", ")"), r"\{": (r"\}",), r"\langle": (r"\rangle",)}
 #: What has a name, beside letters: `f(x)`, `AB`, `(x, y)`, `e`.
 _LABEL = re.compile(
-    r"(?:[A-Za-z]|\\[A-Za-z]+)(?:_(?:[A-Za-z0-9]+|\{[A-Za-z0-9]+\}))?'*\([A-Za-z0-9,]*\)|[A-Z]{2,4}"
+    rf"(?:[A-Za-z]|\\(?:{'|'.join(sorted(GREEK - {'pi'}))}))"
+    r"(?:_(?:[A-Za-z0-9]+|\{[A-Za-z0-9]+\}))?'*\([A-Za-z0-9,]*\)|[A-Z]{2,4}"
     r"|\([A-Za-z](?:,[A-Za-z])+\)|[ei]"
 )
 _MATRICES = ("pmatrix", "bmatrix", "matrix", "Bmatrix", "smallmatrix")

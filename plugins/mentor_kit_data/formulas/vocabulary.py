@@ -35,7 +35,7 @@ ALIASES = {
     r"\lbrace": r"\{", r"\rbrace": r"\}", r"\lbrack": "[", r"\rbrack": "]", r"\lvert": "|", r"\rvert": "|",
     r"\vert": "|", r"\%": "%", r"\$": "$", r"\varnothing": r"\emptyset", r"\backslash": r"\setminus",
     r"\lor": "or", r"\vee": "or", r"\land": "and", r"\wedge": "and", r"\prime": "'",
-    r"\R": r"\mathbb R", r"\Z": r"\mathbb Z", r"\N": r"\mathbb N", r"\Q": r"\mathbb Q", r"\C": r"\mathbb C",
+    "**": "^", r"\R": r"\mathbb R", r"\Z": r"\mathbb Z", r"\N": r"\mathbb N", r"\Q": r"\mathbb Q", r"\C": r"\mathbb C",
 }  # fmt: skip
 SILENT = _names(
     "left right big Big bigg Bigg bigl bigr Bigl Bigr biggl biggr Biggl Biggr displaystyle textstyle limits nolimits "

@@ -172,6 +172,19 @@ def test_what_is_no_choice(answer: str) -> None:
     assert not any(ChoiceChecker().check(answer, key, CITIES) for key in "ABC")
 
 
+@pytest.mark.parametrize(
+    "answer",
+    ["B) or C)", "B. and C.", "B: C", "B) (C)", "B.C", "B: or maybe C", "B), C)", "B. / C.", "B) | C)", "B, C"],
+)
+def test_several_choices_are_none_where_the_texts_are_not_known(answer: str) -> None:
+    assert not any(ChoiceChecker().check(answer, key) for key in "ABC")
+
+
+@pytest.mark.parametrize("answer", ["B", "(b)", "B.", "B: Rome", "B) A river, or a lake", "B. I am", "B: orange"])
+def test_one_choice_where_the_texts_are_not_known(answer: str) -> None:
+    assert [key for key in "ABC" if ChoiceChecker().check(answer, key)] == ["B"]
+
+
 def test_choices_that_are_letters_and_choices_that_are_the_same() -> None:
     assert ChoiceChecker().check("B", "B", ["B", "A"])  # a letter is a letter first
     assert not ChoiceChecker().check("B", "A", ["B", "A"])

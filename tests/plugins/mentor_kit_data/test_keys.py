@@ -37,6 +37,7 @@ def row(answer: Any, *choices: str) -> dict[str, Any]:
         (GSM, {"check": "text"}, "answer_pattern: '#### (.*)'"),
         (r"So it is \boxed{4}.", {}, r"answer_pattern: '\\boxed"),
         (r"So it is \boxed{4}.", {"check": "text"}, r"answer_pattern: '\\boxed"),
+        (r"So it is \boxed{4}.", {"check": "math"}, r"answer_pattern: '\\boxed"),
         ("B", {}, "check: choice"),
         ("(c)", {}, "check: choice"),
         ("18 dollars", {}, "answer_pattern"),
