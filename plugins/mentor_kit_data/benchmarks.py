@@ -200,4 +200,5 @@ class BenchmarksTask:
         return boxed_answer(trajectory.final_text)
 
     def check(self, answer: str, problem: Problem) -> bool:
-        return any(self._checkers[problem.split].check(answer, key) for key in keys_of(problem))
+        checker = self._checkers[problem.split]
+        return any(checker.check(answer, key, question=problem.question) for key in keys_of(problem))

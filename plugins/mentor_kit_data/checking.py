@@ -17,6 +17,7 @@ from typing import Literal, Protocol, Self
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from mentor_kit.short import FromName
+from mentor_kit_data.copies import is_copied
 
 #: Longer answers are wrong: no key is as long, and comparing them is work.
 LONGEST = 4096
@@ -34,8 +35,15 @@ _PUNCTUATION = frozenset(string.punctuation)
 class Checker(Protocol):
     """Compares answers with keys."""
 
-    def check(self, answer: str, key: str, choices: Sequence[str] = ()) -> bool:
-        """Whether the answer is right; `choices` are those the question offers, where it does."""
+    def check(self, answer: str, key: str, choices: Sequence[str] = (), question: str = "") -> bool:
+        """Whether the answer is right.
+
+        Args:
+            answer: what was given.
+            key: what is right.
+            choices: those that the question offers, where it does.
+            question: its text, where it is known: an expression copied from there is no number.
+        """
         ...
 
 
@@ -96,9 +104,11 @@ class NumberChecker:
         # as it was written: the float 0.3 is a little less than that
         self._tolerance = Fraction(str(tolerance))
 
-    def check(self, answer: str, key: str, choices: Sequence[str] = ()) -> bool:
+    def check(self, answer: str, key: str, choices: Sequence[str] = (), question: str = "") -> bool:
         found, wanted = read_number(answer), read_number(key)
-        return found is not None and wanted is not None and abs(found - wanted) <= self._tolerance
+        if found is None or wanted is None or abs(found - wanted) > self._tolerance:
+            return False
+        return not is_copied(answer, key, question)
 
 
 class TextChecker:
@@ -108,7 +118,7 @@ class TextChecker:
         self._ignore_case = ignore_case
         self._ignore_space = ignore_space
 
-    def check(self, answer: str, key: str, choices: Sequence[str] = ()) -> bool:
+    def check(self, answer: str, key: str, choices: Sequence[str] = (), question: str = "") -> bool:
         return len(answer) <= LONGEST + len(key) and self._plain(answer) == self._plain(key)
 
     def _plain(self, text: str) -> str:
@@ -123,7 +133,7 @@ class PhraseChecker:
 
     _ARTICLES = re.compile(r"\b(?:a|an|the)\b")
 
-    def check(self, answer: str, key: str, choices: Sequence[str] = ()) -> bool:
+    def check(self, answer: str, key: str, choices: Sequence[str] = (), question: str = "") -> bool:
         if len(answer) > LONGEST + len(key):
             return False
         plain = self._plain(answer)
@@ -146,7 +156,7 @@ class ChoiceChecker:
     def __init__(self) -> None:
         self._text = TextChecker()
 
-    def check(self, answer: str, key: str, choices: Sequence[str] = ()) -> bool:
+    def check(self, answer: str, key: str, choices: Sequence[str] = (), question: str = "") -> bool:
         found, wanted = self.letter(answer, choices), self.letter(key, choices)
         return found is not None and found == wanted
 

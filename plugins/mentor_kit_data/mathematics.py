@@ -19,6 +19,7 @@ from mentor_kit.record import Json
 from mentor_kit.tool import ToolError
 from mentor_kit_data import missing
 from mentor_kit_data.checking import LONGEST
+from mentor_kit_data.copies import is_copied
 from mentor_kit_data.formulas.equality import Undecided, same
 
 #: Comparisons that are remembered: an answer of a group is often given several times.
@@ -47,10 +48,12 @@ class MathChecker:
             raise PluginError(f"the process that compares expressions cannot be started: {error}") from None
         self._compare = lru_cache(_REMEMBERED)(self._compared)
 
-    def check(self, answer: str, key: str, choices: Sequence[str] = ()) -> bool:
+    def check(self, answer: str, key: str, choices: Sequence[str] = (), question: str = "") -> bool:
         if not answer.strip() or len(answer) > LONGEST:
             return False
-        return answer.strip() == key.strip() or self._compare(answer, key)
+        if answer.strip() == key.strip():
+            return True
+        return self._compare(answer, key) and not is_copied(answer, key, question)
 
     def close(self) -> None:
         """End the worker."""

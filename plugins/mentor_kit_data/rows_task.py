@@ -330,4 +330,4 @@ class RowsTask:
 
     def check(self, answer: str, problem: Problem) -> bool:
         choices = problem.extra.get("choices") or ()
-        return any(self._checker.check(answer, key, choices) for key in keys_of(problem))
+        return any(self._checker.check(answer, key, choices, problem.question) for key in keys_of(problem))
