@@ -18,8 +18,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mentor_kit.objective import KLEstimator, Objective
+from mentor_kit.policy import LossMetrics
 
 Array = Any  # numpy.ndarray, torch.Tensor or mlx.core.array
+
+MISMATCH_MAX = "mismatch_max"
+#: The metrics of an update that are maxima over its tokens; the others are means.
+MAXIMA = frozenset({MISMATCH_MAX})
 
 
 @dataclass(frozen=True)
@@ -56,6 +61,29 @@ def combined(found: Sequence[LossTerms], tokens: int) -> dict[str, float]:
         return {}
     means = {name: sum(float(terms.sums[name]) for terms in found) / max(tokens, 1) for name in found[0].sums}
     return means | {name: max(float(terms.maxima[name]) for terms in found) for name in found[0].maxima}
+
+
+def over_updates(losses: Sequence[LossMetrics]) -> LossMetrics:
+    """What several updates saw, as one: the mean loss, and means over all their trained tokens, and maxima.
+
+    An update that had nothing to train has no metrics, and no part in the means.
+    """
+    trained = [loss for loss in losses if loss.tokens]
+    tokens = sum(loss.tokens for loss in trained)
+    names = dict.fromkeys(name for loss in trained for name in loss.values)
+
+    def value(name: str) -> float:
+        having = [loss for loss in trained if name in loss.values]
+        if name in MAXIMA:
+            return max(loss.values[name] for loss in having)
+        return sum(loss.values[name] * loss.tokens for loss in having) / sum(loss.tokens for loss in having)
+
+    return LossMetrics(
+        loss=sum(loss.loss for loss in trained) / max(len(trained), 1),
+        tokens=tokens,
+        sequences=sum(loss.sequences for loss in trained),
+        values={name: value(name) for name in names},
+    )
 
 
 def policy_loss(xp: Any, objective: Objective, batch: LossBatch) -> LossTerms:
@@ -173,7 +201,7 @@ def _metrics(
     }
     if kl is not None:
         sums["kl"] = xp.sum(_stop(xp, kl))
-    return sums, {"mismatch_max": xp.max(gap)}
+    return sums, {MISMATCH_MAX: xp.max(gap)}
 
 
 def _stop(xp: Any, array: Array) -> Array:

@@ -22,6 +22,7 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from mentor_kit.advantages import advantages
 from mentor_kit.errors import DataError
+from mentor_kit.losses import over_updates
 from mentor_kit.objective import Objective
 from mentor_kit.policy import LossMetrics, StepMetrics, TokenGroup
 from mentor_kit.randomness import derive_seed
@@ -238,17 +239,16 @@ class GRPOStage:
         plain = experiment.reward is None
         rewarded = [item for item in batch.played if plain or experiment.is_rewarded(item.trajectory.problem_id)]
         sampled = sum(trajectory.tokens.sampled for trajectory in trajectories if trajectory.tokens is not None)
-        losses, last = update.losses, update.last
-        values = {name: float(np.mean([loss.values[name] for loss in losses])) for name in losses[0].values}
+        loss, last = over_updates(update.losses), update.last
         context.emit(
             "step",
             step=step,
             steps=self.options.steps,
             **(reward_measures(rewarded) if rewarded else {}),
             **trajectory_measures(trajectories, experiment.demonstrations),
-            **values,
+            **loss.values,
             **update.measures,
-            loss=float(np.mean([loss.loss for loss in losses])),
+            loss=loss.loss,
             gradient_norm=last.gradient_norm,
             clipped_gradient=last.clipped,
             learning_rate=last.learning_rate,

@@ -367,3 +367,18 @@ def test_evaluations_come_where_they_are_due_and_bring_a_checkpoint():
     policy = RecordingPolicy()
     later = run(experiment(policy, evaluation=plan), ListContext(policy, is_first=False), steps=2)
     assert [event["step"] for event in later.of("evaluation")] == [2]
+
+
+@pytest.mark.parametrize("minibatches", [1, 2, 3])
+def test_minibatches_in_which_nothing_is_trained_cost_nothing(minibatches: int) -> None:
+    """A policy that gives no metrics of an update without trained tokens, as every backend's does."""
+
+    class Sparse(RecordingPolicy):
+        def forward_backward(self, groups: Sequence[TokenGroup], objective: Objective) -> Any:
+            loss = super().forward_backward(groups, objective)
+            masked = (len(groups) == 1 and question_of(groups[0]) != "p1") or minibatches == 1
+            return loss.model_copy(update={"tokens": 0, "values": {}}) if masked else loss
+
+    context = run(experiment(policy=Sparse()), steps=1, minibatches=minibatches)
+    (event,) = [values for kind, values in context.events if kind == "step"]
+    assert event.get("entropy") == (None if minibatches == 1 else 0.25)
