@@ -35,6 +35,10 @@ from mentor_kit.errors import ChatError
 from mentor_kit.record import Json
 from mentor_kit.tool import Tool
 
+#: Stands for a tool's result in a rendered probe.
+_RESULT = "mentorkit7result"
+_TAG = re.compile(r"</?[^\s<>]{1,60}>|\[/?[A-Z_]{3,40}\]")
+
 
 class Renderer:
     """Renders with one tokenizer's template.
@@ -47,7 +51,11 @@ class Renderer:
         self._tokenizer = tokenizer
         self.dialect = find_dialect(tokenizer)
         self.opening = self._render([QUESTION], generation_prompt=True)
-        self._control = _any_of(tokenizer.control)
+        plain, called = self._probed_dialogues()
+        marks = {token for token in tokenizer.special if _TAG.fullmatch(token)}
+        control = tokenizer.control | {token for token in marks if token in plain} - {THINK, END_THINK}
+        self._control = _any_of(control)
+        self._control_of_results = _any_of(control | {token for token in marks if token in called} | _frames(called))
         self._stops = _any_of(self.dialect.stops | _eos(tokenizer))
         self._ends: Recent[TurnEnd] = Recent(256)
         self._stencils: Recent[Stencil | None] = Recent(256)
@@ -62,7 +70,7 @@ class Renderer:
 
     def prompt(self, messages: Sequence[Message], tools: Mapping[str, Tool]) -> str:
         """The whole text of a conversation, up to where the assistant begins to speak."""
-        return self._render(list(self._forms(messages)), tools=_schemas(tools), generation_prompt=True)
+        return self._render(list(self._forms(messages)), tools=self._schemas(tools), generation_prompt=True)
 
     def between(self, messages: Sequence[Message], tools: Mapping[str, Tool]) -> tuple[str, str]:
         """The stop token of the turn before, and the text from there to where the assistant speaks again.
@@ -72,7 +80,7 @@ class Renderer:
         """
         forms = list(self._forms(messages))
         if not self._fixed_tools:
-            return self._between(forms, _schemas(tools))
+            return self._between(forms, self._schemas(tools))
         schemas: list[Json] = [probe_tool("tool")] if tools else []
         if plain_results(forms):
             key = (bool(tools), *(str(form["name"]) for form in forms))
@@ -98,8 +106,32 @@ class Renderer:
         return self._with_reasoning(body, message.reasoning)
 
     def harmless(self, text: str) -> str:
-        """The text with control tokens broken by a space: what a tool or user says must not steer the template."""
+        """The text with control tokens broken by a space: what others say must not steer the model.
+
+        Control tokens are those that the tokenizer calls special, and those that the template begins and ends messages
+        with, as some tokenizers call few of them special (DeepSeek's).
+        """
         return _broken(self._control, valid_unicode(text))
+
+    def harmless_result(self, text: str) -> str:
+        """The same for a tool's result, which may not end itself, or look like a call or reasoning, either."""
+        return _broken(self._control_of_results, valid_unicode(text))
+
+    def _probed_dialogues(self) -> tuple[str, str]:
+        """A dialogue of words, and one with a call and its result, as far as the template shows them."""
+        said: list[dict[str, Json]] = [QUESTION, assistant_form(SENTINEL), {"role": "user", "content": "More"}]
+        turn = sentinel_turn(["probe"], self.dialect.arguments_as_text)
+        texts = []
+        for forms in ([{"role": "system", "content": "Be brief."}, *said], said):
+            try:
+                texts.append(self._render(forms, generation_prompt=True))
+            except ChatError:
+                continue
+        try:
+            called = self._render([QUESTION, turn, tool_form("probe", 0, _RESULT)], generation_prompt=True)
+        except ChatError:
+            called = ""
+        return "".join(texts), called
 
     def _between(self, forms: list[dict[str, Json]], schemas: list[Json]) -> tuple[str, str]:
         names = [form["name"].replace(SENTINEL, "") for form in forms if form["role"] == "tool"]
@@ -161,7 +193,8 @@ class Renderer:
                 yield self._assistant(message)
             elif message.role == "tool":
                 name = message.result.name if message.result else ""
-                yield tool_form(self.harmless(name) or "unknown", results, self.harmless(message.content))
+                content = self.harmless_result(message.content)
+                yield tool_form(self.harmless(name) or "unknown", results, content)
                 results += 1
             else:
                 yield {"role": message.role, "content": self.harmless(message.content)}
@@ -188,6 +221,17 @@ class Renderer:
         text = json.dumps(arguments, ensure_ascii=False)
         return dict(json.loads(_broken(self._stops, text)))
 
+    def _schemas(self, tools: Mapping[str, Tool]) -> list[Json]:
+        """The tools' schemas, which may come from a server that nobody knows."""
+        return [self._harmless_value(tool.schema) for tool in tools.values()]
+
+    def _harmless_value(self, value: Json) -> Json:
+        if isinstance(value, str):
+            return self.harmless(value)
+        if isinstance(value, Mapping):
+            return {self.harmless(key): self._harmless_value(item) for key, item in value.items()}
+        return [self._harmless_value(item) for item in value] if isinstance(value, list | tuple) else value
+
     def _render(
         self, forms: Sequence[dict[str, Json]], *, tools: Sequence[dict[str, Json]] = (), generation_prompt: bool
     ) -> str:
@@ -200,8 +244,11 @@ class Renderer:
         )
 
 
-def _schemas(tools: Mapping[str, Tool]) -> list[Json]:
-    return [tool.schema for tool in tools.values()]
+def _frames(called: str) -> set[str]:
+    """The tags that stand around a result."""
+    before, found, after = called.partition(_RESULT)
+    tags = [*_TAG.findall(before)[-1:], *_TAG.findall(after)[:1]] if found else []
+    return set(tags)
 
 
 def _eos(tokenizer: ChatTokenizer) -> set[str]:
