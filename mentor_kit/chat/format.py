@@ -200,11 +200,9 @@ def _lost(said: Message, heard: Message) -> str:
     """What of a message changed when it was written and read again; empty if nothing did."""
     if said.reasoning.strip() != heard.reasoning.strip():
         return "reasoning changed"
-    if said.content.strip() != heard.content.strip():
-        return "content changed"
     if [_essence(made) for made in said.tool_calls] != [_essence(made) for made in heard.tool_calls]:
         return f"tool calls changed{_changed(said.tool_calls, heard.tool_calls)}"
-    return ""
+    return "" if said.content.strip() == heard.content.strip() else "content changed"
 
 
 def _essence(made: ToolCall) -> object:
