@@ -145,7 +145,7 @@ def subject_of(loaded: LoadedRecipe, folder: RunFolder, *, trains: bool) -> Subj
     if place.name == "student" and (place.parent / "recipe.yaml").is_file():
         other = Run(place.parent)
         return _of_run(other, place.name, training_steps(other))
-    return Subject(kind="model", name=model, model=model)
+    return Subject(kind="model", name=place.name if place.is_dir() else model, model=model)
 
 
 def _of_run(run: Run, checkpoint: str, steps: int) -> Subject:

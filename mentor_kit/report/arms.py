@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeAlias
@@ -12,6 +12,7 @@ from mentor_kit.errors import UsageError
 from mentor_kit.record import Json
 from mentor_kit.runs import Run, RunFolder
 from mentor_kit.runs.run import natural
+from mentor_kit.stages.subject import Subject
 
 RunLike: TypeAlias = Run | str | Path
 Report: TypeAlias = dict[str, Json]
@@ -21,26 +22,27 @@ _SEED = re.compile(r"[-_. ]?seed[-_=]?\d+$", re.IGNORECASE)
 
 @dataclass(frozen=True)
 class Played:
-    """A run with what a comparison needs of it, read once."""
+    """What a run's evaluations say of one who played in them, read once."""
 
     run: Run
     seed: int
+    """The seed of the run that trained the student, where one did; else that of the run."""
     reports: tuple[Report, ...]
     """Evaluations in order; each with `at`, the number of training steps before it over all stages."""
 
-    def last(self, split: str) -> Report | None:
-        """The last evaluation on a split."""
-        return next((report for report in reversed(self.reports) if report["split"] == split), None)
+    def last(self, plan: str) -> Report | None:
+        """The last evaluation of a name."""
+        return next((report for report in reversed(self.reports) if plan_of(report) == plan), None)
 
 
 @dataclass(frozen=True)
 class Arm:
-    """One way of training, run with one or more seeds."""
+    """One way of training, run with one or more seeds; or somebody who was evaluated in a student's place."""
 
     name: str
-    """The recipe's name without a seed."""
+    """The recipe's name without a seed; behind a colon who played, if it was not the recipe's own run."""
     label: str
-    """The name without what all arms' names start with."""
+    """The name without what all recipes' names start with."""
     played: tuple[Played, ...]
     """One a seed, in order of seeds."""
 
@@ -53,31 +55,89 @@ class Arm:
 def collect_arms(runs: Sequence[RunLike], root: Path) -> tuple[list[Arm], list[str]]:
     """The arms in the order in which they were named, and notes on runs left out or not like the others.
 
+    An arm is one recipe's name and one who played: runs that train are never one with evaluations of somebody else.
+
     Raises:
-        UsageError: no run was named, or none has an evaluation.
-        UsageError: something named is not a run.
+        UsageError: no run was named, none of that name is there, or none has an evaluation.
     """
     notes: list[str] = []
-    by_arm: dict[str, dict[int, Played]] = {}
+    by_arm: dict[tuple[str, str], dict[int, Played]] = {}
     for run in _expanded(runs, root):
-        played = Played(run, run.seed, tuple(placed_reports(run)))
-        if not played.reports:
+        found = _by_subject(run)
+        if not found:
             notes.append(f"{run.path} is left out: it has no evaluation")
             continue
         if (outcome := run.outcome) != "done":
             notes.append(f"{run.path} is not finished ({outcome}); its last evaluation so far counts")
-        seeds = by_arm.setdefault(_SEED.sub("", run.name) or run.name, {})
-        if played.seed in seeds:
-            notes.append(f"{seeds[played.seed].run.path} is left out: {run.path} is newer, with the same seed")
-        seeds[played.seed] = played
+        for who, played in found.items():
+            seeds = by_arm.setdefault((_without_seed(run.name), who), {})
+            if (other := seeds.get(played.seed)) is not None:
+                older, played = sorted((other, played), key=lambda each: each.run.folder.age)
+                notes.append(f"{older.run.path} is left out: {played.run.path} is newer, with the same seed")
+            seeds[played.seed] = played
     if not by_arm:
         raise UsageError("there is nothing to compare: no run with an evaluation", hint="\n".join(notes) or None)
-    prefix = _common_prefix(list(by_arm))
-    arms = [
-        Arm(name, name.removeprefix(prefix), tuple(seeds[seed] for seed in sorted(seeds)))
-        for name, seeds in by_arm.items()
-    ]
+    prefix = _common_prefix(list(dict.fromkeys(name for name, _ in by_arm)))
+    arms = []
+    for (name, who), seeds in by_arm.items():
+        alone = sum(other == name for other, _ in by_arm) == 1
+        told = "" if alone and who.startswith(AS_IT_IS) else f": {who.removeprefix(AS_IT_IS)}" if who else ""
+        in_order = tuple(seeds[seed] for seed in sorted(seeds))
+        arms.append(Arm(name + told, name.removeprefix(prefix) + told, in_order))
     return arms, notes + _differences(arms)
+
+
+#: What stands before the name of a model that is evaluated as it is: where it is alone, the recipe's name will do.
+AS_IT_IS = "untrained "
+
+
+def _by_subject(run: Run) -> dict[str, Played]:
+    """What was evaluated in a run, by who played: "" for the student that it trains itself."""
+    found: dict[str, list[Report]] = {}
+    seeds: dict[str, int] = {}
+    for report in placed_reports(run):
+        subject = subject_of(run, report)
+        who = _label(subject, _without_seed(run.name))
+        found.setdefault(who, []).append(report)
+        seeds[who] = run.seed if subject.seed is None else subject.seed
+    return {who: Played(run, seeds[who], tuple(reports)) for who, reports in found.items()}
+
+
+def _label(subject: Subject, recipe: str) -> str:
+    """How the arm of a recipe says who played in it."""
+    if subject.kind == "run":
+        return ""
+    if subject.kind == "model":
+        return f"{AS_IT_IS}{subject.name}"
+    if subject.kind == "actor":
+        return subject.name
+    trained = _without_seed(subject.name)
+    return f"step {subject.steps}" if trained == recipe else f"{trained}, step {subject.steps}"
+
+
+def subject_of(run: Run, report: Report) -> Subject:
+    """Who played in an evaluation; as well as it can be told where the report does not say."""
+    if isinstance(who := report.get("who"), dict):
+        return Subject.model_validate(who)
+    if (actor := str(report.get("actor", "student"))) != "student":
+        return Subject(kind="actor", name=actor)
+    return Subject(kind="run" if run.trains else "model", name=run.name if run.trains else "student")
+
+
+def own_reports(run: Run, reports: Sequence[Report]) -> list[Report]:
+    """The evaluations of whoever was evaluated in a run: of its student, if any is, else of one actor, the last."""
+    keys = [(subject.kind, subject.name) for subject in (subject_of(run, report) for report in reports)]
+    wanted = next((key for key in keys if key[0] != "actor"), keys[-1] if keys else None)
+    return [report for report, key in zip(reports, keys, strict=True) if key == wanted]
+
+
+def _without_seed(name: str) -> str:
+    return _SEED.sub("", name) or name
+
+
+def plan_of(report: Mapping[str, Json]) -> str:
+    """What an evaluation is called: its split, with a number where several are of one."""
+    return str(report.get("plan") or report["split"])
 
 
 def _expanded(runs: Sequence[RunLike], root: Path) -> list[Run]:
@@ -100,7 +160,12 @@ def _expanded(runs: Sequence[RunLike], root: Path) -> list[Run]:
 def placed_reports(run: Run) -> list[Report]:
     """The evaluations of a run, each with `at`: the number of training steps before it, over all stages."""
     starts = _starts(run)
-    return [report | {"at": starts[_stage(report)] + int(report["step"])} for report in run.evaluations]
+    found = []
+    for report in run.evaluations:
+        # the student of another run has that one's steps behind it
+        before = subject_of(run, report).steps or 0
+        found.append(report | {"at": before + starts[_stage(report)] + int(report["step"])})
+    return found
 
 
 def placed_steps(run: Run) -> list[dict[str, Json]]:
@@ -139,6 +204,10 @@ def _differences(arms: Sequence[Arm]) -> list[str]:
         last = [report for arm in arms for played in arm.played if (report := played.last(split)) is not None]
         if len(counts := {int(report["problems"]) for report in last}) > 1:
             notes.append(f"{split}: runs were evaluated on different numbers of problems: {sorted(counts)}")
+        rewarded = {int(report.get("reward_problems") or report["problems"]) for report in last if "reward" in report}
+        if rewarded and rewarded != counts:
+            listed = ", ".join(map(str, sorted(rewarded)))
+            notes.append(f"{split}: reward is over {listed} problems, those that the teacher has shown rightly")
     if len({arm.seeds for arm in arms}) > 1:
         listed = "; ".join(f"{arm.label}: {', '.join(map(str, arm.seeds))}" for arm in arms)
         notes.append(f"arms have different seeds ({listed})")
@@ -150,9 +219,9 @@ def _differences(arms: Sequence[Arm]) -> list[str]:
 
 
 def splits_of(arms: Sequence[Arm]) -> list[str]:
-    """All splits that were evaluated, in the order of their first evaluation."""
+    """The names of all evaluations, in the order in which they were first made."""
     reports = [report for arm in arms for played in arm.played for report in played.reports]
-    return list(dict.fromkeys(str(report["split"]) for report in reports))
+    return list(dict.fromkeys(map(plan_of, reports)))
 
 
 def _common_prefix(names: Sequence[str]) -> str:

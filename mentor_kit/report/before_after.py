@@ -8,6 +8,7 @@ from dataclasses import asdict, dataclass
 from rich.table import Table
 
 from mentor_kit.record import Json
+from mentor_kit.report.arms import own_reports, placed_reports, plan_of, training_steps
 from mentor_kit.report.tables import Sheet, percent, points, share
 from mentor_kit.runs import Run
 from mentor_kit.statistics import Difference, paired_difference
@@ -21,8 +22,13 @@ class Change:
     """Accuracy of one split, played in one way, before and after."""
 
     split: str
+    """The evaluation's name: its split, with a number where several are of one."""
     kind: str
     """`greedy` or `sampled`."""
+    before_step: int
+    """Training steps before the first evaluation, over all stages: 0 is before training."""
+    after_step: int
+    """The same of the last one."""
     before: float
     after: float
     difference: Difference
@@ -34,36 +40,45 @@ class Change:
 
 @dataclass(frozen=True)
 class BeforeAfter:
-    """The changes of all splits that were evaluated at least twice."""
+    """The changes in all evaluations that were made at least twice: from the first to the last."""
 
     changes: tuple[Change, ...]
+    steps: int
+    """Training steps of the run so far, over all stages."""
 
     @property
     def sheet(self) -> Sheet:
-        """As a table of texts."""
+        """As a table of texts.
+
+        An evaluation is called "before" only if it was made before any training, and "after" only after the last step.
+        """
+        early = _head({change.before_step for change in self.changes}, {0: "before"})
+        late = _head({change.after_step for change in self.changes}, {self.steps: "after"})
         rows = [
             (
                 change.split,
                 change.kind,
-                percent(change.before),
-                percent(change.after),
+                _at(change.before, change.before_step if early == STEP else None),
+                _at(change.after, change.after_step if late == STEP else None),
                 points(change.difference.mean),
                 f"{points(change.difference.low)} to {points(change.difference.high)}",
-                f"{share(change.similarity_before)} → {share(change.similarity_after)}",
+                f"{share(change.similarity_before)}→{share(change.similarity_after)}",
                 str(change.difference.count),
             )
             for change in self.changes
         ]
-        heads = ("split", "played", "before", "after", "change", "95 % interval", "similarity to teacher", "problems")
-        return Sheet("Accuracy before and after", heads, tuple(rows), left=2)
+        heads = ("split", "played", early, late, "change", "95 % interval", "similarity", "n")
+        when = [f"at {head}" if head.startswith(f"{STEP} ") else head for head in (early, late)]
+        title = f"Accuracy {' and '.join(when)}" if STEP not in when else "Accuracy of the first and last evaluation"
+        return Sheet(f"{title}, on the same n problems", heads, tuple(rows), left=2)
 
     def table(self) -> Table:
         """For a terminal."""
         return self.sheet.table()
 
-    def text(self) -> str:
-        """Plain lines."""
-        return self.sheet.text()
+    def text(self, width: int | None = None) -> str:
+        """Plain lines, in so many columns."""
+        return self.sheet.text(width)
 
     def to_json(self) -> list[dict[str, Json]]:
         """For programs."""
@@ -71,17 +86,33 @@ class BeforeAfter:
 
 
 def before_after(run: Run) -> BeforeAfter:
-    """The first and the last evaluation of every split, compared problem by problem.
+    """The first and the last evaluation of every name, compared problem by problem.
 
-    Only problems that both have played count, so that the two are comparable.
+    Only problems that both have played count, so that the two are comparable; and only evaluations of the student.
     """
-    reports = run.evaluations
+    reports = own_reports(run, placed_reports(run))
     changes = []
-    for split in dict.fromkeys(str(report["split"]) for report in reports):
-        of_split = [report for report in reports if report["split"] == split]
-        if len(of_split) > 1:
-            changes += _changes(split, of_split[0], of_split[-1])
-    return BeforeAfter(tuple(changes))
+    for name in dict.fromkeys(map(plan_of, reports)):
+        of_name = [report for report in reports if plan_of(report) == name]
+        if len(of_name) > 1:
+            changes += _changes(name, of_name[0], of_name[-1])
+    return BeforeAfter(tuple(changes), training_steps(run))
+
+
+#: What the head of a column says of evaluations that were not made before or after training.
+STEP = "step"
+
+
+def _head(steps: set[int], names: Mapping[int, str]) -> str:
+    """The head of a column: a name, or the step of all evaluations in it."""
+    if len(steps) != 1:
+        return STEP
+    (step,) = steps
+    return names.get(step, f"{STEP} {step}")
+
+
+def _at(value: float, step: int | None) -> str:
+    return percent(value) if step is None else f"{percent(value)} at {step}"
 
 
 def _changes(split: str, first: Mapping[str, Json], last: Mapping[str, Json]) -> list[Change]:
@@ -97,6 +128,8 @@ def _changes(split: str, first: Mapping[str, Json], last: Mapping[str, Json]) ->
             Change(
                 split=split,
                 kind=kind,
+                before_step=int(first["at"]),
+                after_step=int(last["at"]),
                 before=sum(before) / len(before),
                 after=sum(after) / len(after),
                 difference=paired_difference(before, after),

@@ -10,8 +10,8 @@ from pathlib import Path
 from rich.table import Table
 
 from mentor_kit.record import Json
-from mentor_kit.report.arms import Arm, Report, RunLike, collect_arms, splits_of
-from mentor_kit.report.tables import Sheet, csv_text, percent_within, share
+from mentor_kit.report.arms import Arm, Report, RunLike, collect_arms, plan_of, splits_of
+from mentor_kit.report.tables import Sheet, csv_text, percent_within, share, wrapped
 from mentor_kit.runs.files import to_json, write_text
 from mentor_kit.statistics import Interval, mean_interval
 
@@ -24,7 +24,7 @@ class Mean:
 
     value: float
     low: float | None
-    """None where the spread is not known: seeds are one or all the same, and nothing is counted per problem."""
+    """None where the spread is not known: seeds are one or all the same, and the evaluation has no interval."""
     high: float | None
     values: tuple[float, ...]
     """One a seed."""
@@ -126,9 +126,10 @@ class Comparison:
         """For a terminal."""
         return self.sheet.table()
 
-    def text(self) -> str:
-        """Plain lines."""
-        return self.sheet.text() + "".join(f"note: {note}\n" for note in self.notes)
+    def text(self, width: int | None = None) -> str:
+        """Plain lines, in so many columns."""
+        notes = (wrapped(f"note: {note}", width) for note in self.notes)
+        return self.sheet.text(width) + "".join(f"{note}\n" for note in notes)
 
     def markdown(self) -> str:
         """A Markdown table, with the notes below."""
@@ -231,7 +232,7 @@ def _curves(arms: Sequence[Arm], splits: Sequence[str]) -> Iterator[Curve]:
             by_step: dict[int, dict[int, Report]] = {}
             for played in arm.played:
                 for report in played.reports:
-                    if report["split"] == split:
+                    if plan_of(report) == split:
                         by_step.setdefault(int(report["at"]), {})[played.seed] = report
             whole = {step: list(found.values()) for step, found in by_step.items() if len(found) == len(arm.played)}
             for kind in ("greedy", "sampled"):
@@ -247,7 +248,7 @@ def _accuracy(reports: Sequence[Report], kind: str) -> Mean | None:
         return None
     values = tuple(float(item["accuracy"]) for item in found)
     # seeds that all give the same (an untrained student's greedy answers) say nothing about the spread
-    low, high = (found[0]["low"], found[0]["high"]) if len(set(values)) == 1 else mean_interval(values)
+    low, high = (found[0].get("low"), found[0].get("high")) if len(set(values)) == 1 else mean_interval(values)
     return Mean(math.fsum(values) / len(values), low, high, values)
 
 
@@ -255,5 +256,6 @@ def _mean(reports: Sequence[Report], name: str, bounds: Interval) -> Mean | None
     values = tuple(float(report[name]) for report in reports if report.get(name) is not None)
     if not values:
         return None
-    low, high = mean_interval(values, bounds=bounds) if len(set(values)) > 1 else (None, None)
+    own = (reports[0].get(f"{name}_low"), reports[0].get(f"{name}_high"))
+    low, high = mean_interval(values, bounds=bounds) if len(set(values)) > 1 else own
     return Mean(math.fsum(values) / len(values), low, high, values)

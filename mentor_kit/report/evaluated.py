@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from mentor_kit.record import Json
+from mentor_kit.report.arms import plan_of, subject_of
 from mentor_kit.report.tables import Sheet, share
 from mentor_kit.runs import Run
 
@@ -26,9 +27,11 @@ _CALLS = ("malformed_rate", "unknown_tool_rate", "bad_arguments_rate", "failed_r
 
 @dataclass(frozen=True)
 class Evaluated:
-    """The last evaluation of every split of a run."""
+    """The last evaluation of every name in a run, and of everyone who played."""
 
     reports: tuple[Mapping[str, Any], ...]
+    who: tuple[str, ...]
+    """Who played in each."""
 
     @property
     def sheets(self) -> list[Sheet]:
@@ -41,11 +44,11 @@ class Evaluated:
     @property
     def actor(self) -> str:
         """Who was evaluated."""
-        return ", ".join(dict.fromkeys(str(report.get("actor", "student")) for report in self.reports))
+        return "; ".join(dict.fromkeys(self.who))
 
-    def text(self) -> str:
-        """Plain lines."""
-        return "\n".join(sheet.text() for sheet in self.sheets)
+    def text(self, width: int | None = None) -> str:
+        """Plain lines, in so many columns."""
+        return "\n".join(sheet.text(width) for sheet in self.sheets)
 
     def to_json(self) -> list[dict[str, Json]]:
         """The reports, without each problem's outcome: those are in the run folder."""
@@ -55,7 +58,7 @@ class Evaluated:
         for report in self.reports:
             for measure, found in _measures(report):
                 yield (
-                    str(report["split"]),
+                    plan_of(report),
                     measure,
                     f"{100 * found.get('accuracy', found.get('value')):.1f}",
                     _interval(found),
@@ -66,11 +69,11 @@ class Evaluated:
 
 
 def evaluated(run: Run) -> Evaluated:
-    """The last evaluation of every split, in the order in which they were made."""
-    last = {str(report["split"]): report for report in run.evaluations}
-    made = [str(event.values.get("split")) for event in run.events if event.kind == "evaluation"]
-    order = dict.fromkeys([*made, *last])
-    return Evaluated(tuple(last[split] for split in order if split in last))
+    """The last evaluation of every name, of each who played, in the order in which they were made."""
+    last = {(plan_of(report), subject_of(run, report)): report for report in run.evaluations}
+    made = [plan_of(event.values) for event in run.events if event.kind == "evaluation"]
+    order = sorted(last, key=lambda key: made.index(key[0]) if key[0] in made else len(made))
+    return Evaluated(tuple(last[key] for key in order), tuple(subject.text for _, subject in order))
 
 
 def _measures(report: Mapping[str, Any]) -> Iterator[tuple[str, Mapping[str, Any]]]:
@@ -89,13 +92,13 @@ def _group_rows(report: Mapping[str, Any]) -> Iterator[tuple[str, ...]]:
     for group, kinds in (report.get("groups") or {}).items():
         for measure, found in _measures(kinds):
             accuracy = f"{100 * found['accuracy']:.1f}"
-            yield str(report["split"]), group, measure, accuracy, _interval(found), str(found.get("episodes", ""))
+            yield plan_of(report), group, measure, accuracy, _interval(found), str(found.get("episodes", ""))
 
 
 def _tool_row(report: Mapping[str, Any]) -> tuple[str, ...]:
     low, high = report.get("similarity_low"), report.get("similarity_high")
     return (
-        str(report["split"]),
+        plan_of(report),
         share(report.get("similarity")),
         "–" if low is None or high is None else f"{low:.2f} to {high:.2f}",
         share(report.get("calls_per_problem")),

@@ -9,9 +9,9 @@ from typing import Any
 
 from mentor_kit.errors import UsageError
 from mentor_kit.record import Json
-from mentor_kit.report.arms import RunLike
+from mentor_kit.report.arms import RunLike, own_reports, placed_reports, plan_of, subject_of
 from mentor_kit.report.before_after import KINDS, outcomes_of
-from mentor_kit.report.tables import Sheet, points
+from mentor_kit.report.tables import Sheet, points, wrapped
 from mentor_kit.runs import Run
 from mentor_kit.runs.files import to_json, write_text
 from mentor_kit.statistics import Difference, mcnemar, paired_difference
@@ -97,15 +97,15 @@ class Paired:
         ]
         return Sheet("The same problems, A against B", (*heads, "p"), tuple(rows), left=2)
 
-    def text(self, show: int = 0) -> str:
-        """Plain lines; `show` names so many of the problems that changed."""
-        lines = [f"A: {self.a}", f"B: {self.b}", "", self.sheet.text().rstrip()]
+    def text(self, show: int = 0, width: int | None = None) -> str:
+        """Plain lines, in so many columns; `show` names so many of the problems that changed."""
+        lines = [wrapped(f"A: {self.a}", width), wrapped(f"B: {self.b}", width), "", self.sheet.text(width).rstrip()]
         for pair in self.pairs if show else ():
             for word, names in (("better with B", pair.gained), ("better with A", pair.lost)):
                 if names:
                     more = f", and {len(names) - show} more" if len(names) > show else ""
-                    lines.append(f"{pair.split}, {pair.kind}, {word}: {', '.join(names[:show])}{more}")
-        return "\n".join([*lines, *(f"note: {note}" for note in self.notes)]) + "\n"
+                    lines.append(wrapped(f"{pair.split}, {pair.kind}, {word}: {', '.join(names[:show])}{more}", width))
+        return "\n".join([*lines, *(wrapped(f"note: {note}", width) for note in self.notes)]) + "\n"
 
     def to_json(self) -> dict[str, Json]:
         """Everything, for programs."""
@@ -122,8 +122,10 @@ class Paired:
 def paired(runs: Sequence[RunLike], output: Path | None = None, *, root: Path = Path("runs")) -> Paired:
     """Compare the last evaluations of two runs, or of one run its last with its first, problem by problem.
 
+    Where a run has evaluated its student and others, its student's evaluations are meant.
+
     Args:
-        runs: A and B, each a run, its folder, or a name below `root`; or one run alone.
+        runs: A and B, each a run, its folder, or a name below `root` for its newest run that trains; or one run alone.
         output: a folder for the table; nothing is written without it.
         root: the folder of all runs.
 
@@ -133,14 +135,14 @@ def paired(runs: Sequence[RunLike], output: Path | None = None, *, root: Path = 
     """
     if not 1 <= len(runs) <= 2:
         raise UsageError(f"a paired comparison is of two runs, not of {len(runs)}", hint="name A and B, or one run")
-    found = [run if isinstance(run, Run) else Run.open(run, root) for run in runs]
+    found = [run if isinstance(run, Run) else Run.open(run, root, lambda run: run.trains) for run in runs]
+    reports = [own_reports(run, placed_reports(run)) for run in found]
     if len(found) == 1:
-        (run,) = found
-        first, last = _by_split(list(reversed(run.evaluations))), _by_split(run.evaluations)
-        names = (f"{run.path}, first evaluation", f"{run.path}, last evaluation")
+        first, last = _by_plan(list(reversed(reports[0]))), _by_plan(reports[0])
+        names = (_name(found[0], first, ", first evaluation"), _name(found[0], last, ", last evaluation"))
     else:
-        first, last = (_by_split(run.evaluations) for run in found)
-        names = (str(found[0].path), str(found[1].path))
+        first, last = map(_by_plan, reports)
+        names = (_name(found[0], first), _name(found[1], last))
     pairs = [pair for split in first if split in last for pair in _pairs(split, first[split], last[split])]
     if not pairs:
         raise UsageError(
@@ -153,9 +155,16 @@ def paired(runs: Sequence[RunLike], output: Path | None = None, *, root: Path = 
     return comparison
 
 
-def _by_split(reports: Sequence[Mapping[str, Any]]) -> dict[str, Mapping[str, Any]]:
-    """The last report of every split."""
-    return {str(report["split"]): report for report in reports}
+def _by_plan(reports: Sequence[Mapping[str, Any]]) -> dict[str, Mapping[str, Any]]:
+    """The last report of every name."""
+    return {plan_of(report): report for report in reports}
+
+
+def _name(run: Run, reports: Mapping[str, Mapping[str, Any]], which: str = "") -> str:
+    """The run, and who played in it where that is not the student that it trains."""
+    subjects = [subject_of(run, dict(report)) for report in reports.values()]
+    told = dict.fromkeys(f", {subject.text}" for subject in subjects if subject.kind in ("checkpoint", "actor"))
+    return f"{run.path}{''.join(told)}{which}"
 
 
 def _pairs(split: str, a: Mapping[str, Any], b: Mapping[str, Any]) -> Iterator[Pair]:

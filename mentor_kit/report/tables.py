@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import csv
 import io
-from dataclasses import dataclass
+import textwrap
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 
 from rich import box
 from rich.table import Table
@@ -34,10 +36,56 @@ class Sheet:
             table.add_row(*row)
         return table
 
-    def text(self) -> str:
-        """Plain lines in aligned columns."""
-        widths = [max(map(len, column)) for column in zip(self.heads, *self.rows, strict=True)]
-        lines = [self.title, self._line(self.heads, widths), "  ".join("-" * width for width in widths)]
+    def text(self, width: int | None = None) -> str:
+        """Plain lines in aligned columns.
+
+        Args:
+            width: columns that the lines may take; as many as it needs if left out. A table that needs more is turned,
+                or else cut into tables below each other that each begin with the columns of words.
+        """
+        parts = [self] if width is None else self.fitting(width)
+        title = self.title if width is None else textwrap.fill(self.title, max(width, 20))
+        return f"{title}\n" + "\n".join(part._lines() for part in parts)
+
+    def fitting(self, width: int, *, gap: int = 2) -> list[Sheet]:
+        """The table as it is, turned, or in pieces: whatever fits into so many columns first."""
+        if self._width(gap) <= width or len(self.heads) <= 2:
+            return [self]
+        turned = self.turned()
+        if turned._width(gap) <= width:
+            return [turned]
+        pieces: list[list[int]] = []
+        for place in range(self.left, len(self.heads)):
+            if pieces and self._of([*pieces[-1], place])._width(gap) <= width:
+                pieces[-1].append(place)
+            else:
+                pieces.append([*range(self.left), place])
+        found = [self._of(places) for places in pieces]
+        if all(piece._width(gap) <= width for piece in found):
+            return found
+        # not even a single column fits beside the words: a row is a table of its own
+        return [replace(self, rows=(row,)).turned() for row in self.rows]
+
+    def turned(self) -> Sheet:
+        """The table with its columns for rows."""
+        first, *others = zip(self.heads, *self.rows, strict=True)
+        return Sheet(self.title, first, tuple(others))
+
+    def _of(self, places: Sequence[int]) -> Sheet:
+        """Those columns of the table."""
+        rows = tuple(tuple(row[place] for place in places) for row in self.rows)
+        return replace(self, heads=tuple(self.heads[place] for place in places), rows=rows)
+
+    def _widths(self) -> list[int]:
+        return [max(map(len, column)) for column in zip(self.heads, *self.rows, strict=True)]
+
+    def _width(self, gap: int) -> int:
+        widths = self._widths()
+        return sum(widths) + gap * (len(widths) - 1)
+
+    def _lines(self) -> str:
+        widths = self._widths()
+        lines = [self._line(self.heads, widths), "  ".join("-" * width for width in widths)]
         return "\n".join([*lines, *(self._line(row, widths) for row in self.rows)]) + "\n"
 
     def markdown(self) -> str:
@@ -52,6 +100,13 @@ class Sheet:
         return "  ".join(
             cell.ljust(width) if place < self.left else cell.rjust(width) for cell, width, place in cells
         ).rstrip()
+
+
+def wrapped(text: str, width: int | None) -> str:
+    """A line of words in as many columns; further lines stand in. Words that are longer, such as paths, stay whole."""
+    if width is None:
+        return text
+    return textwrap.fill(text, max(width, 20), subsequent_indent="  ", break_long_words=False, break_on_hyphens=False)
 
 
 def csv_text(heads: list[str], rows: list[list[object]]) -> str:

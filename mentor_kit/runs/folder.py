@@ -86,8 +86,7 @@ class RunFolder:
     def all(root: Path, name: str) -> list[RunFolder]:
         """All runs of a recipe, oldest first."""
         found = [RunFolder(recipe.parent) for recipe in (root / name).glob("*/recipe.yaml")]
-        # ids are sorted by the second; within one, the recipe was written when the run was made
-        return sorted(found, key=lambda run: (run.id[:15], run.recipe.stat().st_mtime_ns, run.id))
+        return sorted(found, key=lambda run: run.age)
 
     @staticmethod
     def last(root: Path, name: str, suits: Suits | None = None) -> RunFolder:
@@ -128,6 +127,12 @@ class RunFolder:
     def name(self) -> str:
         """The recipe's name."""
         return self.path.absolute().parent.name
+
+    @property
+    def age(self) -> tuple[str, int, str]:
+        """What sorts runs from the oldest to the newest."""
+        # ids are sorted by the second; within one, the recipe was written when the run was made
+        return self.id[:15], self.recipe.stat().st_mtime_ns, self.id
 
     @property
     def key(self) -> str:
