@@ -119,7 +119,11 @@ def collect(
             output=output,
             watchers=watchers,
         )
-    _say(as_json, run=str(done.path), demonstrations=len(done.demonstrations()))
+    count = len(done.demonstrations())
+    if as_json:
+        _say(as_json, run=str(done.path), demonstrations=count)
+    else:
+        _say(as_json, run=str(done.path), demonstrations=f"{done.path / 'demonstrations.jsonl'} ({count})")
 
 
 def evaluate(
@@ -232,6 +236,7 @@ def _show_plan(recipe: str, settings: list[str], as_json: bool) -> None:
 
 
 def _show_result(done: Run, as_json: bool) -> None:
+    from mentor_kit.cli.display import width
     from mentor_kit.report import before_after
 
     table = before_after(done)
@@ -243,7 +248,7 @@ def _show_result(done: Run, as_json: bool) -> None:
         return
     if table.changes:
         typer.echo("")
-        typer.echo(table.text(), nl=False)
+        typer.echo(table.text(width()), nl=False)
     typer.echo("")
     _say(as_json, **places)
 

@@ -29,6 +29,7 @@ def compare(
     """Compare runs: a table with means and intervals over seeds, learning curves, similarity against accuracy."""
     import json
 
+    from mentor_kit.cli.display import width
     from mentor_kit.errors import UsageError
     from mentor_kit.report import compare as compare_runs
     from mentor_kit.report import paired as pair_runs
@@ -37,13 +38,13 @@ def compare(
         raise UsageError("--show names problems of a paired comparison", hint="add --paired")
     if paired:
         pair = pair_runs(runs, output, root=root)
-        typer.echo(json.dumps(pair.to_json()) if as_json else pair.text(show), nl=as_json)
+        typer.echo(json.dumps(pair.to_json()) if as_json else pair.text(show, width()), nl=as_json)
         return
     found = compare_runs(runs, output, root=root)
     if as_json:
         typer.echo(json.dumps(found.to_json()))
         return
-    typer.echo(found.text())
+    typer.echo(found.text(width()))
     if output is not None:
         typer.echo(f"\nwritten to {output}")
 

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from mentor_kit.report.figure import Axes, Figure, in_percent, look, new_figure, save
+from mentor_kit.statistics import Interval
 from mentor_kit.task import OUT_OF_DOMAIN
 
 if TYPE_CHECKING:
@@ -25,7 +27,6 @@ def draw_curves(comparison: Comparison, path: Path) -> list[Path]:
     curves = [curve for curve in comparison.curves if curve.split == split]
     kinds = [kind for kind in KINDS if any(curve.kind == kind for curve in curves)]
     order = {label: place for place, label in enumerate(_labels(comparison))}
-    several = any(len(point.accuracy.values) > 1 for curve in curves for point in curve.points)
     with new_figure(len(kinds), width=0.9 + 4.1 * len(kinds), height=4.2, title=comparison.title) as (figure, panels):
         for axes, kind in zip(panels, kinds, strict=True):
             chosen = [curve for curve in curves if curve.kind == kind]
@@ -40,7 +41,7 @@ def draw_curves(comparison: Comparison, path: Path) -> list[Path]:
         for axes in panels[1:]:
             axes.sharey(panels[0])
             axes.tick_params(labelleft=False)
-        _legend(figure, panels[0], "lines: mean over seeds; bands: lowest to highest seed" if several else "")
+        _legend(figure, panels[0], _bands(curves))
         return [save(figure, path.with_suffix(suffix)) for suffix in (".png", ".svg")]
 
 
@@ -75,12 +76,29 @@ def _draw_curve(axes: Axes, curve: Curve, place: int) -> None:
     means = [point.accuracy for point in curve.points]
     if len(curve.points) == 1 and curve.points[0].step == 0:
         axes.axhline(means[0].value, label=curve.label, color=style["color"], linestyle=(0, (5, 3)), linewidth=1.4)
+        low, high = _band(means[0])
+        axes.axhspan(low, high, color=style["color"], alpha=0.07, linewidth=0)
         return
     steps = [point.step for point in curve.points]
     axes.plot(steps, [mean.value for mean in means], label=curve.label, **style)
-    if any(len(mean.values) > 1 for mean in means):
-        low, high = [min(mean.values) for mean in means], [max(mean.values) for mean in means]
-        axes.fill_between(steps, low, high, color=style["color"], alpha=0.14, linewidth=0)
+    lows, highs = zip(*map(_band, means), strict=True)
+    axes.fill_between(steps, lows, highs, color=style["color"], alpha=0.14, linewidth=0)
+
+
+def _band(mean: Mean) -> Interval:
+    """What the band of a curve spans: the seeds, or of one seed the evaluation's own interval."""
+    if len(mean.values) > 1:
+        return min(mean.values), max(mean.values)
+    return mean.interval or (mean.value, mean.value)
+
+
+def _bands(curves: Sequence[Curve]) -> str:
+    """What bands are, for the legend."""
+    counts = {len(point.accuracy.values) > 1 for curve in curves for point in curve.points}
+    of_seeds, of_problems = "lowest to highest seed", "95 % interval over problems"
+    if counts == {True}:
+        return f"lines: mean over seeds; bands: {of_seeds}"
+    return f"bands: {of_problems}" if True not in counts else f"bands: {of_seeds}; of one seed: {of_problems}"
 
 
 def _draw_point(axes: Axes, label: str, x: Mean, y: Mean, place: int) -> None:

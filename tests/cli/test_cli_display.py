@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import json
+import re
+
 import pytest
 
 from mentor_kit.cli import display as module
-from mentor_kit.cli.display import Clock, LiveDisplay, PlainDisplay
+from mentor_kit.cli.display import Clock, LiveDisplay, PlainDisplay, display, show
+from mentor_kit.report.tables import Sheet
 from mentor_kit.runs import Event
 
 
@@ -91,7 +95,8 @@ def test_stages_without_steps_show_how_far_they_are(clock: list[float], capsys: 
     shown.progress("0-collect", 128, 200, {"kept": 120})
     shown.progress("1-grpo", 3, 30, {"steps": 30})
     # 64 problems took 10 s, so that 72 take 11.25 s
-    assert capsys.readouterr().out == "0-collect 64/200  ? left\n0-collect 128/200  0:11 left\n"
+    shown.progress("0-collect", 200, 200, {"kept": 190})
+    assert capsys.readouterr().out == "0-collect 64/200  ? left\n0-collect 128/200  0:11 left\n0-collect 200/200\n"
 
 
 def test_episodes_are_told_of_now_and_then(clock: list[float], capsys: pytest.CaptureFixture[str]) -> None:
@@ -104,3 +109,75 @@ def test_episodes_are_told_of_now_and_then(clock: list[float], capsys: pytest.Ca
     clock[0] += 10
     shown.progress("0-evaluate", 1, 40, {"episodes": 1})
     assert capsys.readouterr().out == "0-evaluate 1/40  ? left\n"
+
+
+def test_an_evaluation_says_that_it_begins_and_then_how_far_it_is(
+    clock: list[float], capsys: pytest.CaptureFixture[str]
+) -> None:
+    shown = PlainDisplay()
+    for _ in range(2):
+        for done in range(13):
+            shown.progress("1-grpo", done, 12, {"episodes": done})
+            clock[0] += 1
+    said = capsys.readouterr().out.splitlines()
+    assert said == 2 * ["1-grpo evaluation 0/12", "1-grpo evaluation 10/12  0:02 left"]
+
+
+def test_programs_are_told_of_evaluations_as_well(clock: list[float], capsys: pytest.CaptureFixture[str]) -> None:
+    with display(as_json=True, plain=False) as watchers:
+        for done in range(13):
+            watchers.progress("1-grpo", done, 12, {"episodes": done})
+            watchers.progress("1-grpo", done, 12, {"steps": 12})
+            clock[0] += 1
+        watchers.progress("0-collect", 64, 200, {"kept": 60})
+        watchers.event(step(1))
+    lines = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    assert [(line["kind"], line["stage"]) for line in lines] == [
+        ("progress", "1-grpo"), ("progress", "1-grpo"), ("progress", "0-collect"), ("step", "0-grpo"),
+    ]  # fmt: skip
+    assert [line["values"] for line in lines[:3]] == [
+        {"done": 0, "total": 12, "episodes": 0},
+        {"done": 10, "total": 12, "episodes": 10},
+        {"done": 64, "total": 200, "kept": 60},
+    ]
+
+
+@pytest.mark.parametrize("done", [1, 30])
+def test_a_run_of_one_step_and_a_last_step_have_no_time_left(clock: list[float], done: int) -> None:
+    shown = PlainDisplay()
+    shown.line(step(done - 1, loss=1.0))
+    clock[0] += 2
+    line = shown.line(Event("step", "now", "0-grpo", done, {"steps": done, "loss": 1.5}))
+    assert line == f"0-grpo step {done}/{done}  loss 1.500"
+
+
+@pytest.mark.parametrize("columns", [40, 60, 80, 120])
+def test_the_live_line_keeps_stage_step_total_and_time(
+    columns: int, clock: list[float], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("COLUMNS", str(columns))
+    with LiveDisplay() as live:
+        for number in (1, 2):
+            values = {"steps": 1000, "reward": 0.512, "accuracy": 0.25, "similarity": 0.67, "tokens_per_second": 4812.3}
+            live.progress("1-grpo", number, 1000, values)
+            clock[0] += 2
+    line = next(line for line in capsys.readouterr().out.splitlines() if "1-grpo" in line)
+    assert len(line) <= columns
+    for word in ("1-grpo", "2/1000", "33:16 left", "reward"[: columns - 35]):
+        assert word in line
+
+
+@pytest.mark.parametrize("width", [60, 80])
+def test_tables_fit_the_columns_there_are(
+    width: int, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    heads = ("split", "similarity", "95 % interval", "calls", "malformed, %", "unknown, %", "failed, %", "turns")
+    rows = tuple((f"split-{n}", "0.68", "0.56 to 0.76", "2.18", "0.0", "0.0", "0.0", "3.18") for n in range(8))
+    monkeypatch.setenv("COLUMNS", str(width))
+    for terminal in (False, True):
+        monkeypatch.setattr("sys.stdout.isatty", lambda terminal=terminal: terminal)
+        show([Sheet("Use of tools", heads, rows)], plain=False)
+        said = re.sub(r"\x1b\[[0-9;]*m", "", capsys.readouterr().out)
+        assert max(map(len, said.splitlines())) <= width
+        for word in (*heads, "split-7", "0.56 to 0.76"):
+            assert word in said

@@ -6,6 +6,7 @@ import json
 import sys
 import xml.etree.ElementTree as ElementTree
 from pathlib import Path
+from typing import Any
 
 import pytest
 from report_helpers import report, step, write_run
@@ -191,3 +192,29 @@ def test_one_evaluation_has_no_before(tmp_path: Path) -> None:
     found = before_after(write_run(tmp_path, "one", 0, [report(0, OUT, 0.2, outcomes={"p": [1]})]))
     assert found.changes == ()
     assert found.text()
+
+
+def test_one_seed_has_the_bands_of_its_evaluations(
+    runs: list[Run], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The bands of curves are the table's intervals; of several seeds they reach from the lowest to the highest."""
+    from matplotlib.axes import Axes
+
+    bands: list[Any] = []
+    draw = Axes.fill_between
+
+    def noted(self: Any, x: Any, low: Any, high: Any, **more: Any) -> Any:
+        bands.append([tuple(map(float, values)) for values in (x, low, high)])
+        return draw(self, x, low, high, **more)
+
+    monkeypatch.setattr(Axes, "fill_between", noted)
+    reports = [report(number, OUT, accuracy) for number, accuracy in ((0, 0.2), (10, 0.5))]
+    one = write_run(tmp_path, "one", 0, reports, [step(10)])
+    compare([one], tmp_path / "one-seed")
+    assert bands == [[(0, 10), (pytest.approx(0.1), pytest.approx(0.4)), (pytest.approx(0.3), pytest.approx(0.6))]]
+    svg = (tmp_path / "one-seed" / "learning-curves.svg").read_text()
+    assert "bands: 95 % interval over problems" in svg
+    bands.clear()
+    compare(runs[:3], tmp_path / "three-seeds")
+    assert [(0, 10, 20), (0.0, 0.4, 0.8), (0.0, 0.5, 1.0)] in bands
+    assert "lowest to highest seed" in (tmp_path / "three-seeds" / "learning-curves.svg").read_text()
