@@ -19,42 +19,31 @@ from mentor_kit.audit import Audit
 from mentor_kit.audit import audit as audit_reward
 from mentor_kit.bench import Bench
 from mentor_kit.bench import bench as measure
-from mentor_kit.demonstration import Demonstrations
-from mentor_kit.errors import ExitCode, Interrupted, UsageError
+from mentor_kit.errors import ExitCode, RecipeError, UsageError
 from mentor_kit.evaluating import (
     OWN_TEACHER,
     find_checkpoint,
-    kept,
-    subject_of,
     with_actor,
     with_checkpoint,
     with_evaluation,
     with_own_teacher,
     with_stage,
 )
-from mentor_kit.garbage import garbage_settled
 from mentor_kit.hooks.registry import Registry, default_registry
-from mentor_kit.recipe.assembly import (
-    Parts,
-    assemble,
-    assemble_parts,
-    assemble_without_student,
-    build_stages,
-    serve,
-    workloads,
-)
+from mentor_kit.recipe.assembly import assemble, assemble_parts, serve
+from mentor_kit.recipe.changes import changes
 from mentor_kit.recipe.checking import check_recipe, load_checked
-from mentor_kit.recipe.loading import LoadedRecipe, dump_recipe, recipe_as_data
-from mentor_kit.recipe.model import Recipe
+from mentor_kit.recipe.loading import LoadedRecipe, dump_recipe, load_recipe
 from mentor_kit.recipe.plan import Plan
 from mentor_kit.recipe.plan import plan as make_plan
 from mentor_kit.record import Json
 from mentor_kit.report.parquet import write_outcomes
-from mentor_kit.runs import RecordOptions, Run, RunFolder, RunRecorder, StopSignal, Watchers
+from mentor_kit.running import Edit, begin_run, carry_on
+from mentor_kit.runs import Run, RunFolder, Watchers
 from mentor_kit.runs.files import write_folder
+from mentor_kit.secret import hide
 from mentor_kit.slot import Slot
-from mentor_kit.stages import Checks, SplitPlan
-from mentor_kit.stages.evaluate import check_evaluations
+from mentor_kit.stages import SplitPlan
 
 #: Where runs are kept, below the folder `mentorkit` is called in.
 RUNS = Path("runs")
@@ -84,14 +73,18 @@ def run(
     """
     registry = registry or default_registry()
     loaded = _ready(recipe, registry, overrides)
-    with closing(assemble_parts(loaded, registry)) as parts:
-        # what is wrong with these leaves no folder behind
-        folder = RunFolder.create(output, loaded.recipe.name, dump_recipe(loaded))
-        return _carry_on(loaded, folder, registry, watchers, parts)
+    folder = RunFolder.create(output, loaded.recipe.name, dump_recipe(loaded), settings=overrides)
+    return begin_run(loaded, folder, registry, watchers)
 
 
 def resume(
-    run: str | Path | Run, *, output: Path = RUNS, watchers: Watchers | None = None, registry: Registry | None = None
+    run: str | Path | Run,
+    *,
+    overrides: Sequence[str] = (),
+    recipe: str | Path | None = None,
+    output: Path = RUNS,
+    watchers: Watchers | None = None,
+    registry: Registry | None = None,
 ) -> Run:
     """Go on with a run from its last checkpoint; a run without one starts again in the same folder.
 
@@ -99,15 +92,26 @@ def resume(
 
     Args:
         run: a run folder, `name/id`, or a recipe's name for its newest run in `output` that trains.
+        overrides: settings that change work yet to come, such as `train.0.steps=100`: a run can be lengthened.
+        recipe: the recipe that the run was made of, which may have been edited since; the run's own if left out.
         output: the folder of all runs.
         watchers: as for `run`.
         registry: as for `run`.
+
+    Raises:
+        UsageError: what is changed contradicts what was done.
     """
     registry = registry or default_registry()
     folder = _run(run, output, lambda run: run.trains).folder
-    loaded = _ready(folder.recipe, registry)
-    with closing(assemble_parts(loaded, registry)) as parts:
-        return _carry_on(loaded, folder, registry, watchers, parts)
+    before = _ready(folder.recipe, registry)
+    if recipe is None and not overrides:
+        return carry_on(before, folder, registry, watchers)
+    settings = [] if recipe is None else folder.settings()
+    after = check(folder.recipe if recipe is None else recipe, overrides=[*settings, *overrides], registry=registry)
+    notes = [] if recipe is None or not settings else _overruled(recipe, overrides, after, registry)
+    found = changes(before, after, registry)
+    edit = Edit(before, found, overrides) if found else None
+    return carry_on(after if found else before, folder, registry, watchers, edit, notes)
 
 
 def evaluate(
@@ -281,56 +285,6 @@ def audit(
     return audit_reward(loaded, registry, problems=problems, tries=tries, seed=seed)
 
 
-def record_options(recipe: Recipe) -> RecordOptions:
-    """How much of a run its recipe wants kept."""
-    return RecordOptions(checkpoint_every=recipe.checkpoints.every, keep=kept(recipe))
-
-
-def _carry_on(
-    loaded: LoadedRecipe, folder: RunFolder, registry: Registry, watchers: Watchers | None, parts: Parts
-) -> Run:
-    """Go on from the last checkpoint if there is one, and run the stages that are left."""
-    try:
-        _run_stages(loaded, folder, registry, watchers, parts)
-    except KeyboardInterrupt:
-        raise Interrupted(
-            f"stopped at once; everything up to the last checkpoint is in {folder.path}",
-            hint=f"to go on: mentorkit run --resume {folder.path}",
-        ) from None
-    return Run(folder)
-
-
-def _run_stages(
-    loaded: LoadedRecipe, folder: RunFolder, registry: Registry, watchers: Watchers | None, parts: Parts
-) -> None:
-    recipe = loaded.recipe
-    stages = build_stages(recipe, registry, parts.context)
-    works = workloads(recipe, stages)
-    trackers = [registry.build("trackers", slot, parts.context) for slot in recipe.trackers]
-    watching = replace(watchers or Watchers(), plugins=registry.plugins, trackers=trackers)
-    with StopSignal(watching.stopping) as stop, RunRecorder(folder, record_options(recipe), watching, stop) as recorder:
-        needs_student = any(work.student for work in works.values())
-        build_experiment = assemble if needs_student else assemble_without_student
-        experiment = build_experiment(loaded, registry, parts)
-        trains = any(work.trains for work in works.values())
-        experiment.subject = subject_of(loaded, folder, trains=trains)
-        recorder.start(experiment.policy, recipe_as_data(loaded), [key for key, _ in stages])
-        experiment.demonstrations = Demonstrations(recorder.read_demonstrations())
-        for key, stage in stages:
-            if isinstance(stage, Checks) and not recorder.is_done(key):
-                stage.check(experiment)
-        if trains:
-            check_evaluations(experiment, experiment.evaluation.on)
-        with garbage_settled():
-            trained = False
-            for key, stage in stages:
-                if not recorder.is_done(key):
-                    stage.run(experiment, recorder.context(key, is_first=not trained))
-                trained = trained or works[key].trains
-        if trained:
-            folder.write_folder("student", lambda target: experiment.export(target, "transformers"))
-
-
 def _ready(recipe: str | Path | LoadedRecipe, registry: Registry, overrides: Sequence[str] = ()) -> LoadedRecipe:
     """The checked recipe, in the process that acts on it.
 
@@ -343,6 +297,16 @@ def _ready(recipe: str | Path | LoadedRecipe, registry: Registry, overrides: Seq
     if serve(loaded, registry):
         raise SystemExit(ExitCode.DONE)
     return loaded
+
+
+def _overruled(recipe: str | Path, overrides: Sequence[str], after: LoadedRecipe, registry: Registry) -> list[str]:
+    """What a recipe says that the settings a run was started with overrule, as a note."""
+    try:
+        found = changes(load_recipe(recipe, overrides), after, registry)
+    except RecipeError:  # it is no recipe without those settings
+        return []
+    said = "; ".join(f"{change.key}: {change.after}, where {recipe} has {change.before}" for change in found)
+    return [hide(f"the settings that the run was started with hold: {said} (--set changes them)")] if found else []
 
 
 def _run(run: str | Path | Run, output: Path, suits: Callable[[Run], bool]) -> Run:

@@ -57,11 +57,10 @@ def run(
     if dry_run:
         _show_plan(recipe, settings or [], as_json)
         return
-    if resume and settings:
-        raise UsageError("--resume goes on with the recipe as it was: --set cannot change it")
     with display(as_json=as_json, plain=plain) as watchers:
         if resume:
-            done = api.resume(_run_name(recipe), output=output, watchers=watchers)
+            named, file = _run_meant(recipe, settings or [])
+            done = api.resume(named, overrides=settings or [], recipe=file, output=output, watchers=watchers)
         else:
             done = api.run(recipe, overrides=settings or [], output=output, watchers=watchers)
     _show_result(done, as_json)
@@ -213,17 +212,21 @@ def bench(
     typer.echo(json.dumps(found.as_data()) if as_json else found.text())
 
 
-def _run_name(recipe: str) -> str:
-    """The run that `--resume` means: a run's own recipe stands for it, another for the newest run of its name."""
+def _run_meant(recipe: str, settings: list[str]) -> tuple[str, Path | None]:
+    """The run that `--resume` means, and the recipe that may have been edited since.
+
+    A run's own recipe stands for that run, another for the newest run of its name.
+    """
     from mentor_kit.recipe.loading import load_recipe
     from mentor_kit.runs import RunFolder
 
     path = Path(recipe)
     if not path.is_file():
-        return recipe
+        return recipe, None
     folder = RunFolder(path.parent)
-    is_of_a_run = path.name == folder.recipe.name and folder.environment.is_file()
-    return str(folder.path) if is_of_a_run else load_recipe(path).recipe.name
+    if path.name == folder.recipe.name and folder.environment.is_file():
+        return str(folder.path), None
+    return load_recipe(path, settings).recipe.name, path
 
 
 def _show_plan(recipe: str, settings: list[str], as_json: bool) -> None:

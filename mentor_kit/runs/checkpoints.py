@@ -1,10 +1,10 @@
-"""Checkpoints: complete or absent, never half; the last few and the best one are kept."""
+"""Checkpoints: complete or absent, never half; the last few, every stage's last and the best one are kept."""
 
 from __future__ import annotations
 
 import json
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Literal
@@ -19,7 +19,7 @@ STATE = "state.json"
 
 @dataclass(frozen=True)
 class Keep:
-    """Which checkpoints stay: the last `last`, and the best by `metric`."""
+    """Which checkpoints stay: the last `last`, the last one of every stage, and the best by `metric`."""
 
     last: int = 2
     """At least 1: the newest is what a run resumes from."""
@@ -132,10 +132,16 @@ class Checkpoints:
         found = [Checkpoint.read(path) for path in complete(self.folder)]
         return sorted(found, key=lambda checkpoint: checkpoint.number)
 
-    def latest(self) -> Checkpoint | None:
-        """The newest checkpoint: what a run resumes from."""
-        found = self.all()
+    def latest(self, stages: Collection[str] | None = None) -> Checkpoint | None:
+        """The newest checkpoint, what a run resumes from; or the newest one of these stages."""
+        found = [checkpoint for checkpoint in self.all() if stages is None or checkpoint.stage in stages]
         return found[-1] if found else None
+
+    def remove_after(self, checkpoint: Checkpoint) -> None:
+        """Remove those that are newer."""
+        for found in self.all():
+            if found.number > checkpoint.number:
+                remove_folder(found.path)
 
     def best(self) -> Checkpoint | None:
         """The best checkpoint by the metric, the earliest of equals; None while none has the metric."""
@@ -174,8 +180,9 @@ class Checkpoints:
     def _prune(self) -> None:
         found = self.all()
         best = self._best_of(found)
+        kept = {checkpoint.stage: checkpoint.number for checkpoint in found}.values()
         for checkpoint in found[: -self.keep.last]:
-            if best is None or checkpoint.number != best.number:
+            if checkpoint.number not in kept and (best is None or checkpoint.number != best.number):
                 remove_folder(checkpoint.path)
 
 

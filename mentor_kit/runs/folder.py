@@ -2,7 +2,8 @@
 
 runs/<name>/<id>/
     recipe.yaml             expanded, without secrets
-    environment.json        versions, platform, commit
+    environment.json        versions, platform, commit, the settings it was started with
+    changes.jsonl           what was changed of the recipe when the run was resumed, append-only
     events.jsonl            what happened, append-only
     demonstrations.jsonl    what the teacher showed, append-only
     rollouts/<stage>/step-000010.jsonl
@@ -13,16 +14,23 @@ runs/<name>/<id>/
 
 from __future__ import annotations
 
+import json
 import re
 import secrets
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
-from mentor_kit.errors import UsageError, did_you_mean
+from mentor_kit.errors import DataError, UsageError, did_you_mean
+from mentor_kit.record import Json
 from mentor_kit.runs.environment import environment
+from mentor_kit.runs.events import utc_now
 from mentor_kit.runs.files import storage_errors, tidy, to_json, write_folder, write_text
+from mentor_kit.runs.lines import LineFile, read_lines
+
+#: The key of a run's settings in its environment and changes.
+SETTINGS = "settings"
 
 #: How the file with an evaluation's rows ends.
 OUTCOMES = ".outcomes.jsonl"
@@ -40,13 +48,16 @@ class RunFolder:
     path: Path
 
     @staticmethod
-    def create(root: Path, name: str, recipe: str, *, now: datetime | None = None) -> RunFolder:
+    def create(
+        root: Path, name: str, recipe: str, *, settings: Sequence[str] = (), now: datetime | None = None
+    ) -> RunFolder:
         """A fresh folder `root/name/<id>` with the recipe and the environment in it.
 
         Args:
             root: the folder of all runs.
             name: the recipe's name.
             recipe: the expanded recipe as YAML, without secrets.
+            settings: those that the recipe was given, such as `train.0.steps=9`.
             now: the time in the id; this moment if left out.
 
         Raises:
@@ -65,7 +76,7 @@ class RunFolder:
                     if not path.is_dir():
                         raise
         folder = RunFolder(path)
-        write_text(folder.environment, to_json(environment(), indent=2) + "\n")
+        write_text(folder.environment, to_json(environment() | {SETTINGS: list(settings)}, indent=2) + "\n")
         # the recipe is last: a folder with one is a run
         write_text(folder.recipe, recipe)
         return folder
@@ -150,6 +161,11 @@ class RunFolder:
         return self.path / "environment.json"
 
     @property
+    def changes(self) -> Path:
+        """What was changed of the recipe since."""
+        return self.path / "changes.jsonl"
+
+    @property
     def events(self) -> Path:
         """What happened."""
         return self.path / "events.jsonl"
@@ -178,6 +194,27 @@ class RunFolder:
     def student(self) -> Path:
         """The folder of the trained student."""
         return self.path / "student"
+
+    def settings(self) -> list[str]:
+        """The settings of the run's recipe so far: those it was started with, then those it was resumed with.
+
+        None of a run that an earlier version made.
+
+        Raises:
+            DataError: a file cannot be read.
+        """
+        try:
+            first = json.loads(self.environment.read_bytes()).get(SETTINGS, [])
+            later = [json.loads(line)[SETTINGS] for line in read_lines(self.changes)]
+        except (OSError, ValueError, KeyError, AttributeError) as error:
+            raise DataError(f"the settings of the run {self.path} cannot be read: {error}") from None
+        return [str(setting) for settings in (first, *later) for setting in settings]
+
+    def change_recipe(self, recipe: str, settings: Sequence[str], changes: Mapping[str, Json]) -> None:
+        """Put a changed recipe in the place of the one there is, and write down what was changed."""
+        with LineFile(self.changes) as file:
+            file.append([to_json({"time": utc_now(), SETTINGS: list(settings), "changes": dict(changes)})], sync=True)
+        write_text(self.recipe, recipe)
 
     def rollouts_of(self, stage: str, step: int) -> Path:
         """The rollouts of a stage's step."""

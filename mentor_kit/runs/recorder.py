@@ -99,7 +99,15 @@ class RunRecorder:
             raise UsageError("the run has not been started: call `start` first")
         return self._policy
 
-    def start(self, policy: Policy, recipe: Mapping[str, Any], stages: Sequence[str]) -> Checkpoint | None:
+    def start(
+        self,
+        policy: Policy,
+        recipe: Mapping[str, Any],
+        stages: Sequence[str],
+        *,
+        go_back_to: Checkpoint | None = None,
+        dropped: Sequence[str] = (),
+    ) -> Checkpoint | None:
         """Begin, or go on from the last checkpoint: the record is cut back to it, and the policy restored.
 
         Demonstrations that came after it stay: a teacher's work is not thrown away, and stages ask only for
@@ -109,11 +117,15 @@ class RunRecorder:
             policy: the student, as loaded from the recipe.
             recipe: expanded, without secrets; for plugins.
             stages: the keys of all stages, in order.
+            go_back_to: an earlier checkpoint to go on from; later ones are removed.
+            dropped: the keys of stages that the recipe had before it was changed.
 
         Raises:
             UsageError: the last checkpoint is of a stage the recipe does not have.
             DataError: the checkpoint cannot be restored.
         """
+        if go_back_to is not None:
+            self.checkpoints.remove_after(go_back_to)
         checkpoint = self.checkpoints.latest()
         if checkpoint is not None and checkpoint.stage not in stages:
             raise UsageError(
@@ -122,7 +134,7 @@ class RunRecorder:
             )
         if checkpoint is not None:
             policy.restore(checkpoint.policy)
-        rewind(self.folder, self.events, checkpoint, stages)
+        rewind(self.folder, self.events, checkpoint, [*stages, *dropped])
         self._policy, self._stages, self.resumed_from = policy, tuple(stages), checkpoint
         self.watchers.hook("on_run_start", folder=self.folder.path, recipe=recipe)
         if checkpoint is None:

@@ -15,7 +15,7 @@ from mentor_kit.errors import DataError, MissingError
 from mentor_kit.record import Json
 from mentor_kit.reward import Scored
 from mentor_kit.runs.checkpoints import Checkpoints, Keep, complete
-from mentor_kit.runs.events import RUN_END, Event, read_events
+from mentor_kit.runs.events import RUN_END, RUN_RESUME, RUN_START, Event, read_events
 from mentor_kit.runs.folder import OUTCOMES, RunFolder
 from mentor_kit.runs.lock import is_locked
 from mentor_kit.runs.records import read_demonstrations, read_scored
@@ -81,6 +81,11 @@ class Run:
         """
         slots = [slot if isinstance(slot, dict) else {"use": slot} for slot in self.recipe.get("train") or []]
         return any(slot.get("use") not in ("collect", "evaluate") for slot in slots)
+
+    @property
+    def has_started(self) -> bool:
+        """Whether its parts could be built, so that there is something to go on with."""
+        return any(event.kind in (RUN_START, RUN_RESUME) for event in self.events)
 
     @property
     def has_checkpoint(self) -> bool:

@@ -78,5 +78,4 @@ def test_a_teacher_with_other_tokens_is_refused_before_the_first_step(tmp_path: 
             (student / path.name).write_bytes(path.read_bytes())
     with pytest.raises(UsageError, match=r"'tiny-student' has another tokenizer .* such as '<extra>', which is"):
         run(tmp_path / "runs", f"student.model={student}", "train.0.objective={preset: opd}")
-    (folder,) = RunFolder.all(tmp_path / "runs", "quickstart")
-    assert Run(folder).steps == []
+    assert RunFolder.all(tmp_path / "runs", "quickstart") == []

@@ -101,7 +101,7 @@ def test_a_student_that_cannot_be_loaded_costs_no_demonstrations(tmp_path: Path)
     train = f"train=[{{use: collect, with: {{problems: 3}}}}, {GRPO}]"
     with pytest.raises(RecipeError, match="nowhere"):
         api.run("quickstart", overrides=[*SHORT, train, "student.model=./nowhere"], output=tmp_path)
-    assert not list(tmp_path.glob("quickstart/*"))
+    assert not list(tmp_path.glob("*/*"))
     done = api.run("quickstart", overrides=[*SHORT, train], output=tmp_path / "right")
     assert len(done.demonstrations()) >= 3
     assert done.student.is_dir()
@@ -114,3 +114,23 @@ def test_an_evaluation_at_the_start_comes_before_the_first_stage_that_trains(fir
     done = api.run("quickstart", overrides=[*SHORT, stages, on], output=tmp_path)
     played = [(report["stage"], report["step"]) for report in done.evaluations if report["stage"] != "0-evaluate"]
     assert played == [("1-grpo", 0), ("1-grpo", 1), ("2-grpo", 1)]
+
+
+@pytest.mark.parametrize(
+    ("settings", "code"),
+    [
+        (["student.model=./nowhere"], 3),
+        (["train.0.objective={preset: opd}"], 2),  # the scripted teacher cannot be distilled from
+        (["student.checkpoint=./nowhere", "evaluate.on=[]"], 1),
+        (["tools=[{use: python, with: {module: nowhere.py}}]"], 2),
+        (["task={use: rows, with: {files: {train: nowhere.csv}}}"], 2),
+    ],
+)
+def test_a_run_that_cannot_begin_leaves_no_folder(
+    settings: list[str], code: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from mentor_kit.cli.app import run_app
+
+    monkeypatch.chdir(tmp_path)
+    found = run_app(["run", "quickstart", *(word for one in (*SHORT, *settings) for word in ("--set", one))])
+    assert (found, list(tmp_path.glob("runs/*/*"))) == (code, []), capsys.readouterr().err

@@ -1,0 +1,159 @@
+"""A recipe that was changed since its run began: what differs, and whether the run can go on with it.
+
+What only concerns work yet to come may change: evaluations, checkpoints, trackers, how the backend runs, later stages,
+and what a stage that is under way says is adjustable. What was done with is fixed.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from mentor_kit.errors import UsageError
+from mentor_kit.hooks.registry import Registry, SlotError
+from mentor_kit.recipe.checking import slots
+from mentor_kit.recipe.loading import LoadedRecipe, as_data, recipe_as_data
+from mentor_kit.recipe.source import Path_
+from mentor_kit.record import Json
+from mentor_kit.secret import hide
+from mentor_kit.stages.workload import Workload
+
+#: Keys of a recipe that may change at any time.
+FREE = frozenset({"evaluate", "checkpoints", "trackers"})
+
+#: Stands for a key that is not there.
+ABSENT = "nothing"
+
+
+@dataclass(frozen=True)
+class Change:
+    """A value that is another one now."""
+
+    path: Path_
+    before: Json
+    after: Json
+
+    @property
+    def key(self) -> str:
+        """As a setting names it, such as `train.0.steps`."""
+        return ".".join(str(step) for step in self.path if step != "with")
+
+    def __str__(self) -> str:
+        return hide(f"{self.key}: {_shown(self.before)} -> {_shown(self.after)}")
+
+
+@dataclass(frozen=True)
+class Progress:
+    """How far a run is: at a stage's last checkpoint."""
+
+    stage: int = -1
+    """The stage's place; -1 before the first checkpoint."""
+    step: int = 0
+
+
+def changes(before: LoadedRecipe, after: LoadedRecipe, registry: Registry) -> list[Change]:
+    """What differs between two recipes, defaults of parts written out."""
+    return list(_differences(_whole(before, registry), _whole(after, registry), ()))
+
+
+def check_changes(found: Sequence[Change], progress: Progress, works: Sequence[Workload], hint: str) -> None:
+    """Refuse what contradicts what was done already.
+
+    Args:
+        found: what differs.
+        progress: how far the run is.
+        works: what the stages say, after the change.
+        hint: what the user can do instead.
+
+    Raises:
+        UsageError: with every change that cannot be, and why.
+    """
+    refused = [f"{change} ({reason})" for change in found if (reason := _contradicts(change, progress, works))]
+    if refused:
+        raise UsageError("the run cannot be resumed with another recipe:\n" + "\n".join(refused), hint=hint)
+
+
+def _contradicts(change: Change, progress: Progress, works: Sequence[Workload]) -> str:
+    """Why a change cannot be; empty if it can."""
+    key = change.path[0]
+    if key in FREE or (key == "backend" and change.path[1:2] == ("with",)):
+        return ""
+    if key == "train":
+        return _contradicts_stage(change, progress, works)
+    if key == "reward" and not any(work.scores for work in works[: progress.stage + 1]):
+        return ""
+    if key == "reward":
+        return "a stage that learns from the reward has begun"
+    return "fixed once a run has begun"
+
+
+def _contradicts_stage(change: Change, progress: Progress, works: Sequence[Workload]) -> str:
+    place = change.path[1] if len(change.path) > 1 else 0
+    if not isinstance(place, int) or place < progress.stage:
+        return "the stage is finished"
+    if place > progress.stage:
+        return ""
+    work = works[place] if place < len(works) else Workload()
+    if change.path[2:3] != ("with",) or change.path[3] not in work.adjustable:
+        may = f"; of its options only {', '.join(work.adjustable)} can change" if work.adjustable else ""
+        return f"the stage has begun{may}"
+    if work.steps is not None and work.steps < progress.step:
+        return f"{progress.step} steps are done"
+    return ""
+
+
+def _whole(loaded: LoadedRecipe, registry: Registry) -> dict[str, Json]:
+    """The recipe as data, with every part's own defaults."""
+    data = recipe_as_data(loaded)
+    _fill(data, loaded.recipe, registry, ())
+    return data
+
+
+def _fill(data: Any, model: Any, registry: Registry, path: Path_) -> None:
+    """Put all options, defaults too, in the place of those that are written; those of slots inside them as well."""
+    for kind, slot, place in slots(model, path):
+        try:
+            options = registry.check(kind, slot)
+        except SlotError:
+            continue
+        node = data
+        for step in place:
+            node = node[step]
+        node["with"] = _as_written(as_data(options), node["with"])
+        _fill(data, options, registry, (*place, "with"))
+
+
+def _as_written(options: Json, written: Json) -> Json:
+    """Checked options, with strings as they are written: a secret is its reference there."""
+    if isinstance(options, dict) and isinstance(written, dict):
+        return {key: _as_written(value, written.get(key)) for key, value in options.items()}
+    if isinstance(options, list) and isinstance(written, list) and len(options) == len(written):
+        return [_as_written(*pair) for pair in zip(options, written, strict=True)]
+    if isinstance(options, str):
+        return written if isinstance(written, str) else hide(options)
+    return options
+
+
+def _differences(before: Json, after: Json, path: Path_) -> Iterator[Change]:
+    if isinstance(before, dict) and isinstance(after, dict):
+        if path and before.get("use", ABSENT) != after.get("use", ABSENT):
+            # another part, whose options have nothing to do with the former one's
+            yield Change((*path, "use"), before.get("use", ABSENT), after.get("use", ABSENT))
+            return
+        for key in dict.fromkeys((*before, *after)):
+            yield from _differences(before.get(key, ABSENT), after.get(key, ABSENT), (*path, key))
+    elif isinstance(before, list) and isinstance(after, list):
+        for place in range(max(len(before), len(after))):
+            one, other = (items[place] if place < len(items) else ABSENT for items in (before, after))
+            yield from _differences(one, other, (*path, place))
+    elif before != after or type(before) is not type(after):
+        yield Change(path, before, after)
+
+
+def _shown(value: Json) -> str:
+    if isinstance(value, dict) and "use" in value:
+        return str(value["use"])
+    text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False, default=str)
+    return text if len(text) <= 60 else text[:57] + "..."
