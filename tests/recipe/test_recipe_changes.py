@@ -130,7 +130,8 @@ def test_what_is_free(setting: str, at: Progress) -> None:
         ("seed=1", "seed"), ("name=x", "name"), ("folder=/x", "folder"), ("student.model=a/b", "student.model"),
         ("student.adapter=lora", "student.adapter"), ("task.inner.width=3", "task.inner.width"),
         ("tools=[]", "tools.0"), ("teacher.count=3", "teacher.count"),
-        ("rollout.temperature=0.5", "rollout.temperature"), ("rollout.max_turns=9", "rollout.max_turns"), ("backend=mlx", "backend.use"), ("teacher=null", "teacher"),
+        ("rollout.temperature=0.5", "rollout.temperature"),
+        ("rollout.max_turns=9", "rollout.max_turns"), ("backend=mlx", "backend.use"), ("teacher=null", "teacher"),
     ],
 )  # fmt: skip
 @pytest.mark.parametrize("at", [Progress(), Progress(1, 5)])
