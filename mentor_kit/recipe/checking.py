@@ -13,7 +13,6 @@ from pydantic import BaseModel, TypeAdapter, ValidationError
 from mentor_kit.errors import MentorKitError, did_you_mean
 from mentor_kit.hooks.registry import BuildContext, Registry, SlotError
 from mentor_kit.objective import Objective
-from mentor_kit.recipe.assembly import build_stages, workloads
 from mentor_kit.recipe.faults import Fault, RecipeFaults, faults_at
 from mentor_kit.recipe.loading import LoadedRecipe, read_recipe, validated
 from mentor_kit.recipe.looking import slot_faults, student_faults
@@ -128,22 +127,10 @@ def _faults(source: Source, registry: Registry, kind: Kind, slot: Slot, path: Pa
 def _not_here(loaded: LoadedRecipe, registry: Registry) -> Iterator[Fault]:
     """What the recipe names and is not on this machine."""
     data = loaded.recipe.model_dump(by_alias=True)
-    missing = student_faults(loaded, registry)
-    if missing and _uses_student(loaded, registry):
-        yield from faults_at(loaded.source, data, missing)
+    yield from faults_at(loaded.source, data, student_faults(loaded, registry))
     for kind, slot, path in _all_slots(loaded.recipe, registry):
         found = slot_faults(loaded, registry, kind, slot)
         yield from faults_at(loaded.source, slot.model_dump(by_alias=True), found, path)
-
-
-def _uses_student(loaded: LoadedRecipe, registry: Registry) -> bool:
-    """Whether a stage uses the student, or may do."""
-    context = BuildContext(registry=registry, seed=loaded.recipe.seed, recipe_folder=loaded.folder)
-    try:
-        works = workloads(loaded.recipe, build_stages(loaded.recipe, registry, context))
-    except MentorKitError:
-        return True
-    return not works or any(work.student for work in works.values())
 
 
 def _all_slots(recipe: Recipe, registry: Registry) -> Iterator[tuple[Kind, Slot, Path_]]:
