@@ -21,15 +21,9 @@ class TorchBackend:
     def load(self, student: StudentSpec, seed: int) -> TorchPolicy:
         import torch
 
+        from mentor_kit_torch.adapters import add_adapter
         from mentor_kit_torch.layout import ask_for_large_pages
-        from mentor_kit_torch.loading import (
-            add_adapter,
-            load_model,
-            make_deterministic,
-            pick_device,
-            pick_dtype,
-            read_config,
-        )
+        from mentor_kit_torch.loading import load_model, make_deterministic, pick_device, pick_dtype, read_config
         from mentor_kit_torch.policy import TorchPolicy
 
         options = self.options

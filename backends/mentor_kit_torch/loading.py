@@ -5,8 +5,6 @@ from __future__ import annotations
 import logging
 import os
 import warnings
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,7 +12,7 @@ import torch
 from safetensors import SafetensorError
 
 from mentor_kit.errors import BackendError, MissingError
-from mentor_kit.policy import AdapterSpec, StudentSpec
+from mentor_kit.policy import StudentSpec
 from mentor_kit_torch.layout import lay_out
 from mentor_kit_torch.options import TorchOptions
 
@@ -130,52 +128,6 @@ def load_model(
     model = model.to(device).eval()
     lay_out(model)
     return model
-
-
-def add_adapter(model: Any, adapter: AdapterSpec, seed: int) -> Any:
-    """The model with a new adapter, or one from a folder; only the adapter is trainable.
-
-    Raises:
-        MissingError: the adapter's folder is not there.
-        BackendError: the adapter does not fit the model.
-    """
-    from peft import LoraConfig, PeftModel, get_peft_model
-
-    if adapter.path is not None:
-        if not (adapter.path / "adapter_config.json").is_file():
-            raise MissingError(
-                f"student.adapter: {adapter.path} has no adapter_config.json",
-                hint="name a folder that peft or `mentorkit export --format adapter` has written",
-            )
-        try:
-            with _quiet():
-                return PeftModel.from_pretrained(model, str(adapter.path), is_trainable=True).eval()
-        except (OSError, RuntimeError, ValueError, KeyError, TypeError, SafetensorError) as error:
-            raise BackendError(
-                f"student.adapter: {adapter.path} does not fit the model: {first_line(error)}",
-                hint="use the model that the adapter was trained on",
-            ) from error
-    config = LoraConfig(
-        task_type="CAUSAL_LM",
-        r=adapter.rank,
-        lora_alpha=adapter.alpha,
-        lora_dropout=adapter.dropout,
-        target_modules=list(adapter.targets) or "all-linear",
-    )
-    with torch.random.fork_rng(), _quiet():
-        torch.manual_seed(seed)
-        try:
-            return get_peft_model(model, config).eval()
-        except ValueError as error:
-            raise BackendError(f"student.adapter: {error}", hint="set `targets` to names of linear layers") from error
-
-
-@contextmanager
-def _quiet() -> Iterator[None]:
-    """Without peft's warnings that it asks transformers by names that are on their way out."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", FutureWarning)
-        yield
 
 
 def _check_folder(model: str, *, weights: bool) -> None:

@@ -7,6 +7,7 @@ from typing import Any
 import torch
 
 from mentor_kit.policy import MemoryEstimate, MemoryLoad, StudentSpec
+from mentor_kit_torch.adapters import adapter_parameters
 from mentor_kit_torch.options import TorchOptions
 
 MASTER = 4  # bytes of a float32
@@ -21,7 +22,7 @@ def estimate(
     with torch.device("meta"):
         model = AutoModelForCausalLM.from_config(config)
     parameters = sum(parameter.numel() for parameter in model.parameters())
-    trainable = parameters if student.adapter is None else _adapter_parameters(model, student)
+    trainable = parameters if student.adapter is None else adapter_parameters(model, student.adapter)
     updated = trainable if load.optimizer is not None else 0
     text = config.get_text_config()
     size = torch.empty((), dtype=dtype).element_size()
@@ -45,20 +46,6 @@ def estimate(
         trainable=trainable,
         parts=parts,
         notes=("activations are an upper estimate, at a full micro-batch of the update",) if updated else (),
-    )
-
-
-def _adapter_parameters(model: Any, student: StudentSpec) -> int:
-    """A low-rank pair for every adapted linear layer."""
-    adapter = student.adapter
-    assert adapter is not None
-    output = model.get_output_embeddings()
-    return sum(
-        adapter.rank * (module.in_features + module.out_features)
-        for name, module in model.named_modules()
-        if isinstance(module, torch.nn.Linear)
-        and module is not output
-        and (not adapter.targets or name.rsplit(".", 1)[-1] in adapter.targets)
     )
 
 

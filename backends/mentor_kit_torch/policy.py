@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import logging
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -31,6 +30,7 @@ from mentor_kit.policy import (
     Work,
 )
 from mentor_kit_torch import checkpoint, meter
+from mentor_kit_torch.adapters import merged
 from mentor_kit_torch.cache import keeps_rows
 from mentor_kit_torch.compiled import compile_decoding
 from mentor_kit_torch.engine import TorchEngine
@@ -212,8 +212,7 @@ class TorchPolicy:
                 raise UsageError("there is no adapter to export", hint="use the format `transformers`")
             self.model.save_pretrained(folder)
         elif format == "transformers":
-            model = copy.deepcopy(self.model).merge_and_unload() if self.adapted else self.model
-            model.save_pretrained(folder)
+            (merged(self.model) if self.adapted else self.model).save_pretrained(folder)
         else:
             raise UsageError(f"torch does not export {format!r}", hint="it exports `transformers` and `adapter`")
 
