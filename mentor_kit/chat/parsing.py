@@ -165,14 +165,17 @@ class ResponseTemplateParser:
         return with_attempts(message, tools)
 
     def _check(self, message: Message, text: str) -> None:
-        marks = self._marks if message.tool_calls else frozenset()
-        if not marks or self.write is None or any(call.state is CallState.MALFORMED for call in message.tool_calls):
+        if self.write is None or any(call.state is CallState.MALFORMED for call in message.tool_calls):
+            return
+        if not self._marks.isdisjoint(_MARK.findall(message.content)):
+            raise CallError("a mark of calls outside of a call")
+        if not message.tool_calls:
             return
         said = json.dumps([call.arguments for call in message.tool_calls], ensure_ascii=False)
-        if not marks.isdisjoint(_MARK.findall(said)):
+        if not self._marks.isdisjoint(_MARK.findall(said)):
             raise CallError("a mark of calls stands in an argument, or one is missing")
         given, expected = Counter(_MARK.findall(text)), Counter(_MARK.findall(self.write(message)))
-        if any(given[mark] != expected[mark] for mark in marks):
+        if any(given[mark] != expected[mark] for mark in self._marks):
             raise CallError("marks of calls are missing, or too many")
 
     @cached_property
