@@ -116,6 +116,32 @@ WRITTEN = {
     "smollm": HERMES,
 }
 
+#: What a model may write, by the formats' own documents, and the calls in it.
+PUBLISHED = {
+    "hermes": '<tool_call>\n{"name": "divide", "arguments": {"a": 1, "b": 2}}\n</tool_call>',
+    "llama-3": '{"name": "divide", "parameters": {"a": 1, "b": 2}}',
+    "function-xml": (
+        "<tool_call>\n<function=divide>\n<parameter=a>\n1\n</parameter>\n<parameter=b>\n2\n</parameter>\n"
+        "</function>\n</tool_call>"
+    ),
+    "key-value-xml": (
+        "<tool_call>divide\n<arg_key>a</arg_key>\n<arg_value>1</arg_value>\n"
+        "<arg_key>b</arg_key>\n<arg_value>2</arg_value>\n</tool_call>"
+    ),
+    "mistral": '[TOOL_CALLS] [{"name": "divide", "arguments": {"a": 1, "b": 2}, "id": "abcdefghi"}]',
+    "deepseek": (
+        "<｜tool▁calls▁begin｜><｜tool▁call▁begin｜>function<｜tool▁sep｜>divide\n```json\n"
+        '{"a": 1, "b": 2}\n```<｜tool▁call▁end｜><｜tool▁calls▁end｜>'
+    ),
+    "gemma-4": "<|tool_call>call:divide{a:1,b:2}<tool_call|>",
+    "lfm-2": "<|tool_call_start|>[divide(a=1, b=2)]<|tool_call_end|>",
+    "phi-4": '<|tool_call|>[{"name": "divide", "arguments": {"a": 1, "b": 2}}]<|/tool_call|>',
+    "harmony": (
+        "<|channel|>analysis<|message|>Need to divide.<|end|><|start|>assistant<|channel|>commentary "
+        'to=functions.divide <|constrain|>json<|message|>{"a": 1, "b": 2}'
+    ),
+}
+
 _MARK = re.compile(
     r"<\|[^<>|\s]{1,40}\|>|<\|[a-z_]+>|<[a-z_]+\|>|<｜[^<>]{1,30}｜>|</?(?:start|end)_of_turn>|\[/?[A-Z_]{3,}\]"
 )

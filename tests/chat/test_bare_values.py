@@ -1,0 +1,81 @@
+"""Values without quotation marks, read by the tool's schema."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+from family_formats import PUBLISHED, SAMPLES, Sample, format_of
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from mentor_kit.chat.families import families as known_families
+from mentor_kit.conversation import assistant, call
+from mentor_kit.errors import ChatError
+from mentor_kit.tool import Tool
+
+KINDS = {sample.family: sample for sample in reversed(SAMPLES)}
+WORDS = st.lists(st.from_regex(r"[A-Za-zäöü]{1,8}", fullmatch=True), min_size=2, max_size=4).map(" ".join)
+QUICK = settings(max_examples=15, deadline=None, suppress_health_check=list(HealthCheck))
+TOOLS = {
+    "note": Tool.declared(
+        "note",
+        "Note something.",
+        {"type": "object", "properties": {"text": {"type": "string"}, "tags": {"type": "array"}}},
+    )
+}
+
+#: Bare words of the two XML families, a schema, and what the schema says that they are.
+BARE = [
+    ("75001", {"type": "string"}, "75001"),
+    ("75001", {"type": "integer"}, 75001),
+    ("75001", {}, 75001),
+    ("75001", None, 75001),
+    ("true", {"type": "string"}, "true"),
+    ("true", {"type": ["string", "boolean"]}, True),
+    ("null", {"anyOf": [{"type": "string"}, {"type": "null"}]}, None),
+    ("1.50", {"anyOf": [{"type": "string"}, {"type": "null"}]}, "1.50"),
+    ("1.0", {"type": ["string", "integer"]}, 1.0),
+    ("2", {"enum": ["1", "2"]}, "2"),
+    ("2", {"enum": ["one", 2]}, 2),
+    ("[1, 2]", {"type": "string"}, "[1, 2]"),
+    ("[1, 2]", {"type": "array"}, [1, 2]),
+    ("two", {"type": "integer"}, "two"),
+    ('"quoted"', {"type": "string"}, '"quoted"'),
+    ("7", {"type": 5, "anyOf": 3}, 7),
+    ("7", {"type": [{}, "string"]}, "7"),
+]
+
+
+@pytest.mark.parametrize("family", ["function-xml", "key-value-xml"])
+@pytest.mark.parametrize(("words", "schema", "value"), BARE)
+def test_a_bare_value_is_what_its_schema_says(family: str, words: str, schema: Any, value: Any):
+    parser: Any = next(found for found in known_families() if found.name == family).parser(False)
+    text = PUBLISHED[family].replace("divide", "find")
+    for before, after in (("\n1\n", f"\n{words}\n"), (">1<", f">{words}<")):
+        text = text.replace(before, after)
+    properties = {} if schema is None else {"a": schema}
+    tool = Tool.declared("find", "Find.", {"type": "object", "properties": properties})
+    (made,) = parser.parse_with_tools(text, {"find": tool}).tool_calls
+    assert json.dumps(made.arguments) == json.dumps({"a": value, "b": 2})
+    (plain,) = parser.parse(text).tool_calls
+    assert json.dumps(plain.arguments) == json.dumps(
+        {"a": words if words in ("two", '"quoted"') else json.loads(words), "b": 2}
+    )
+
+
+@pytest.mark.parametrize("sample", [KINDS["function-xml"], KINDS["key-value-xml"]], ids=lambda sample: sample.family)
+def test_texts_that_look_like_numbers_can_be_said_where_the_schema_wants_texts(sample: Sample):
+    chat = format_of(sample.name)
+
+    @QUICK
+    @given(st.integers().map(str) | st.sampled_from(["true", "null", "1e5", "[]", "{}"]), WORDS)
+    def check(text: str, tag: str) -> None:
+        turn = assistant(calls=[call("note", text=text, tags=[tag])])
+        with pytest.raises(ChatError, match="tool calls changed"):
+            chat.render_turn(turn)
+        (heard,) = chat.parse(chat.render_turn(turn, TOOLS), TOOLS).tool_calls
+        assert heard.arguments == {"text": text, "tags": [tag]}
+
+    check()
