@@ -30,7 +30,12 @@ MAX_NAME = 128
 _ARGUMENTS = ("arguments", "parameters")
 _BESIDE = ("name", "id", "type")
 _NAME_WINDOW = 2000
-_NAME = re.compile(r'"name"\s*:\s*"([A-Za-z0-9_.\-]{1,128})"')
+# of the call itself, in the first object there is; where a family writes names without one, that object is an argument
+_NAME = re.compile(
+    r"(?:(?!<function=|<arg_|<tool_call>\s*\w|call:|to=|\[ARGS\]|<｜)[^{])*"
+    r'(?:\{\s*"function"\s*:\s*)?\{\s*(?:"(?:id|type)"\s*:\s*"[^"]{0,80}"\s*,\s*)*'
+    r'"name"\s*:\s*"([A-Za-z0-9_.\-]{1,128})"'
+)
 _TOOL_NAME = re.compile(r"[A-Za-z0-9_.\-]{1,128}")
 _SPACE = re.compile(r"[ \t\n\r]*")
 
@@ -108,7 +113,7 @@ def call_of(value: Json, raw: str, *, tools: Tools = NO_TOOLS) -> ToolCall:
 
 def malformed(raw: str, error: str, name: str = "") -> ToolCall:
     """A call that could not be read, with its name where it was read or can be made out."""
-    found = None if name else _NAME.search(raw, 0, _NAME_WINDOW)
+    found = None if name else _NAME.match(raw, 0, _NAME_WINDOW)
     return ToolCall(
         name=found.group(1) if found else name,
         state=CallState.MALFORMED,

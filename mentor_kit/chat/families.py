@@ -15,6 +15,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from mentor_kit.chat.forms import FORMS, Form
 from mentor_kit.chat.harmony import HarmonyParser
 from mentor_kit.chat.loose_values import GEMMA, PYTHONIC
 from mentor_kit.chat.markup import MarkupParser, Syntax
@@ -32,6 +33,14 @@ class Family:
     """Which ones are known to."""
     parser: Callable[[bool], Parser]
     """Makes the parser; told whether the prompt ends with the opening mark of reasoning."""
+    form: Form | None = None
+    """How they write, for audits of rewards (`mentorkit audit`) and the term `format`; those here have theirs in
+    `mentor_kit.chat.forms`."""
+
+    @property
+    def written(self) -> Form | None:
+        """How they write; None where nobody said."""
+        return self.form or FORMS.get(self.name)
 
 
 def _of(syntax: Syntax, think: tuple[str, str] | None = None) -> Callable[[bool], Parser]:

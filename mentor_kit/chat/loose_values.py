@@ -139,6 +139,8 @@ _GEMMA = _Notation(_gemma_string, re.compile(r"[^\s:{}\[\],\"<]{1,256}"))
 
 def _gemma(text: str, start: int, tools: Tools = NO_TOOLS) -> tuple[list[ToolCall], int]:
     name, place = _matched(_NAME, text, _needed(text, start + len(_CALL), _OPENING), "the name")
+    if not text.startswith(("{", _END_CALL), skip_space(text, place)) and text[place:].strip():
+        raise CallError("the name is no tool's")  # what was read is the beginning of one
     try:
         if _after(text, place, _END_CALL):
             arguments: Json = no_arguments(tools.get(name))
@@ -191,8 +193,14 @@ def _pythonic(text: str, start: int, tools: Tools = NO_TOOLS) -> tuple[list[Tool
     found: list[tuple[str, dict[str, Json]]] = []
     while not (after := _after(text, place, "]")):
         name, place = _matched(_NAME, text, _separated(text, place, bool(found)), "the name")
-        arguments, place = _keywords(text, _needed(text, place, "("))
+        place = _needed(text, place, "(")
+        try:
+            arguments, place = _keywords(text, place)
+        except CallError as error:
+            raise CallError(str(error), place=error.place, name=name) from None
         found.append((name, arguments))
+    if not text.startswith(_END_CALLS, skip_space(text, after)):
+        raise CallError(f"{_END_CALLS} is missing", name=found[0][0] if found else "")
     after = _needed(text, after, _END_CALLS)
     if not found:
         raise CallError("calls are a list, such as [name(key='value')]")

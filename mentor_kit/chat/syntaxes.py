@@ -85,6 +85,8 @@ def _key_value_xml(text: str, start: int, tools: Tools = NO_TOOLS) -> tuple[list
     place = start + len(_CALL)
     end = text.find("<", place)
     name = tool_name(text[place : end if end >= 0 else len(text)])
+    if end >= 0 and not text.startswith(("<arg_key>", _END_CALL), end):
+        raise CallError("the name is no tool's", place=end)  # what was read is the beginning of one
     place = max(place, end)
     arguments: dict[str, Json] = {}
     try:
@@ -132,18 +134,19 @@ def _deepseek(text: str, start: int, tools: Tools = NO_TOOLS) -> tuple[list[Tool
     """V3: the kind of call, the name, and JSON in a fence, between the family's marks; V3.1: name and JSON alone."""
     calls, place = [], start + len(_BEGIN)
     while not text.startswith(_END, skip_space(text, place)):
-        begin = skip_space(text, place)
+        begin, named = skip_space(text, place), ""
         try:
             name, place = _between(text, begin, _ONE, _SEPARATOR)
             if old := _NAME_BEFORE_FENCE.match(text, place):
                 name, place = old.group(1), old.end()
+            named = tool_name(name)
             arguments, place = _json_or_nothing(text, place, _END_ONE, _FENCE)
             if old and text.startswith(_FENCE, skip_space(text, place)):
                 place = skip_space(text, place) + len(_FENCE)
             place = _after(text, place, _END_ONE)
-            call = {"name": tool_name(name), "arguments": arguments}
+            call = {"name": named, "arguments": arguments}
         except CallError as error:
-            raise CallError(str(error), place=place) from None
+            raise CallError(str(error), place=place, name=named) from None
         calls.append(call_of(call, text[begin:place], tools=tools))
     if not calls:
         raise CallError("the list of calls is empty")

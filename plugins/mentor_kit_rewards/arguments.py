@@ -3,13 +3,13 @@
     agreement(A, B) = 2 · max_matching Σ_(a, b) alike(a, b) / (|A| + |B|)
 
 A and B are the executed calls of student and teacher. Each call is matched with at most one of the other's, and only
-calls of the same tool are alike: by the F1 of their arguments, compared by name and canonical value.
+calls of the same tool are alike: by the F1 of their arguments, compared by name and canonical value. An argument that
+both have at its schema's default says nothing of either call, and is left out.
 """
 
 from __future__ import annotations
 
 import math
-import unicodedata
 from collections import defaultdict
 from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass
@@ -20,13 +20,13 @@ from pydantic import ConfigDict
 from mentor_kit.conversation import ToolCall
 from mentor_kit.demonstration import Demonstration
 from mentor_kit.errors import DataError
-from mentor_kit.record import Json
 from mentor_kit.task import Problem
 from mentor_kit.tool import Tool, Toolbox
 from mentor_kit.trajectory import Trajectory
 from mentor_kit_rewards.comparison import ToolUseOptions, measures
+from mentor_kit_rewards.values import canonical, without_idle_repeats
 
-#: A call as it is compared: its arguments, by name, in canonical form.
+#: Values by the argument's name, in canonical form.
 Arguments = Mapping[str, Hashable]
 
 
@@ -45,8 +45,9 @@ class ToolArgumentsOptions(ToolUseOptions):
 class ToolArguments:
     """How well the executed calls agree with a demonstration's; the best of several counts.
 
-    An argument that is left out counts as given with its schema's default. Demonstrations that keep no more than the
-    names of tools cannot be compared, and are passed over.
+    An argument that is left out counts as given with its schema's default; what both have at the default, given or
+    left out, does not count at all. Demonstrations that keep no more than the names of tools cannot be compared, and
+    are passed over.
     """
 
     options: ToolArgumentsOptions
@@ -77,14 +78,24 @@ class ToolArguments:
         excess = self.options.excess
         if excess is not None and len(used) > excess.limit(demonstration):
             return 0.0
-        left, right = (_by_tool(calls, tools) for calls in (used, shown))
-        common = math.fsum(self._matched(left[name], right[name]) for name in left.keys() & right.keys())
+        left, right = (_by_tool(calls) for calls in (without_idle_repeats(used, shown), shown))
+        common = math.fsum(
+            self._matched(left[name], right[name], _defaults(tools.get(name))) for name in left.keys() & right.keys()
+        )
         return min(1.0, 2 * common / (len(used) + len(shown)))
 
-    def _matched(self, left: Sequence[Arguments], right: Sequence[Arguments]) -> float:
-        return best_matching([[self._alike(a, b) for b in right] for a in left])
+    def _matched(self, left: Sequence[Arguments], right: Sequence[Arguments], defaults: Arguments) -> float:
+        return best_matching([[self._alike(a, b, defaults) for b in right] for a in left])
 
-    def _alike(self, left: Arguments, right: Arguments) -> float:
+    def _alike(self, left: Arguments, right: Arguments, defaults: Arguments) -> float:
+        if self.options.compare == "values":
+            left, right = {**defaults, **left}, {**defaults, **right}
+        idle = {
+            name
+            for name, default in defaults.items()
+            if left.get(name, default) == default and right.get(name, default) == default
+        }
+        left, right = ({name: value for name, value in one.items() if name not in idle} for one in (left, right))
         if not left and not right:
             return 1.0
         same = sum(
@@ -92,23 +103,6 @@ class ToolArguments:
         )
         alike = 2 * same / (len(left) + len(right))
         return alike if self.options.partial else float(alike == 1)
-
-
-def canonical(value: Json) -> Hashable:
-    """A JSON value so that those that mean the same are equal.
-
-    Numbers by value, to 12 significant digits (5 is 5.0, but not "5" and not true); texts in NFC with single spaces;
-    objects whatever the order of their keys; lists in their order.
-    """
-    if isinstance(value, bool) or value is None:
-        return ("constant", value)
-    if isinstance(value, int | float):
-        return ("number", _number(value))
-    if isinstance(value, str):
-        return ("text", " ".join(unicodedata.normalize("NFC", value).split()))
-    if isinstance(value, Mapping):
-        return ("object", frozenset((str(key), canonical(item)) for key, item in value.items()))
-    return ("list", tuple(canonical(item) for item in value))
 
 
 def best_matching(weights: Sequence[Sequence[float]]) -> float:
@@ -156,29 +150,25 @@ def _comparable(demonstration: Demonstration) -> bool:
     return demonstration.trajectory is not None or not demonstration.tools_used
 
 
-def _by_tool(calls: Sequence[ToolCall], tools: Mapping[str, Tool]) -> defaultdict[str, list[Arguments]]:
+def _by_tool(calls: Sequence[ToolCall]) -> defaultdict[str, list[Arguments]]:
     found: defaultdict[str, list[Arguments]] = defaultdict(list)
     for call in calls:
-        given = {**_defaults(tools.get(call.name)), **call.arguments}
-        found[call.name].append({name: canonical(value) for name, value in given.items()})
+        found[call.name].append({name: canonical(value) for name, value in call.arguments.items()})
     return found
 
 
-def _defaults(tool: Tool | None) -> dict[str, Json]:
+def _defaults(tool: Tool | None) -> Arguments:
+    """What an argument is if nobody chose it: its schema's default, or the only value that the schema allows."""
     properties = tool.parameters.get("properties") if tool is not None else None
     if not isinstance(properties, Mapping):
         return {}
-    return {
-        name: schema["default"]
-        for name, schema in properties.items()
-        if isinstance(schema, Mapping) and "default" in schema
-    }
-
-
-def _number(value: float) -> int | float | str:
-    if isinstance(value, int):
-        return value
-    if not math.isfinite(value):
-        return str(value)
-    rounded = float(f"{value:.12g}")
-    return int(rounded) if rounded.is_integer() else rounded
+    found = {}
+    for name, schema in properties.items():
+        only = schema.get("enum") if isinstance(schema, Mapping) else None
+        if isinstance(schema, Mapping) and "default" in schema:
+            found[name] = canonical(schema["default"])
+        elif isinstance(schema, Mapping) and "const" in schema:
+            found[name] = canonical(schema["const"])
+        elif isinstance(only, list) and len(only) == 1:
+            found[name] = canonical(only[0])
+    return found

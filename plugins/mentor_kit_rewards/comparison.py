@@ -10,7 +10,9 @@ With A the names of the student's executed calls and B those of a demonstration,
 | tool-multiset-f1 | 2 Σ_name min(count in A, count in B) / (|A| + |B|) |
 | tool-order | 2 LCS(A, B) / (|A| + |B|), LCS the length of the longest common subsequence |
 
-The score is the best agreement with any demonstration. (The first three: MENTOR, arXiv 2510.18383, section 3.)
+A call that is the same as an earlier one, arguments and all, counts among the common ones only as often as the
+demonstration repeats calls of that tool. The score is the best agreement with any demonstration. (The first three:
+MENTOR, arXiv 2510.18383, section 3.)
 """
 
 from __future__ import annotations
@@ -27,6 +29,7 @@ from mentor_kit.errors import DataError
 from mentor_kit.slot import Number, Whole
 from mentor_kit.task import Problem
 from mentor_kit.trajectory import Trajectory
+from mentor_kit_rewards.values import without_idle_repeats
 
 
 class Excess(BaseModel):
@@ -89,31 +92,39 @@ class ToolUse(ABC):
         excess = self.options.excess
         if excess is not None and len(used) > excess.limit(demonstration):
             return 0.0
-        return self.agreement(used, shown)
+        calls = demonstration.trajectory.executed if demonstration.trajectory is not None else None
+        told = without_idle_repeats(trajectory.executed, calls)
+        return self.agreement(used, shown, [call.name for call in told])
 
     @abstractmethod
-    def agreement(self, used: Sequence[str], shown: Sequence[str]) -> float:
-        """How well the names used agree with those shown, from 0 to 1; `shown` is never empty."""
+    def agreement(self, used: Sequence[str], shown: Sequence[str], told: Sequence[str]) -> float:
+        """How well the names used agree with those shown, from 0 to 1.
+
+        Args:
+            used: of the student's executed calls.
+            shown: of the demonstration's; never empty.
+            told: those used without idle repeats.
+        """
 
 
 class ToolMatch(ToolUse):
     """1 if the two sets are equal."""
 
-    def agreement(self, used: Sequence[str], shown: Sequence[str]) -> float:
+    def agreement(self, used: Sequence[str], shown: Sequence[str], told: Sequence[str]) -> float:
         return float(set(used) == set(shown))
 
 
 class ToolOverlap(ToolUse):
     """1 if the two sets have a tool in common."""
 
-    def agreement(self, used: Sequence[str], shown: Sequence[str]) -> float:
+    def agreement(self, used: Sequence[str], shown: Sequence[str], told: Sequence[str]) -> float:
         return float(not set(used).isdisjoint(shown))
 
 
 class ToolF1(ToolUse):
     """The harmonic mean of precision and recall of the two sets."""
 
-    def agreement(self, used: Sequence[str], shown: Sequence[str]) -> float:
+    def agreement(self, used: Sequence[str], shown: Sequence[str], told: Sequence[str]) -> float:
         left, right = set(used), set(shown)
         return 2 * len(left & right) / (len(left) + len(right))
 
@@ -121,16 +132,20 @@ class ToolF1(ToolUse):
 class ToolMultisetF1(ToolUse):
     """The same of the two multisets: how often each tool was used counts."""
 
-    def agreement(self, used: Sequence[str], shown: Sequence[str]) -> float:
-        common = (Counter(used) & Counter(shown)).total()
-        return 2 * common / (len(used) + len(shown))
+    def agreement(self, used: Sequence[str], shown: Sequence[str], told: Sequence[str]) -> float:
+        return 2 * _common(told, shown) / (len(used) + len(shown))
 
 
 class ToolOrder(ToolUse):
     """The longest common subsequence, as a share of both sequences' mean length."""
 
-    def agreement(self, used: Sequence[str], shown: Sequence[str]) -> float:
-        return 2 * longest_common(used, shown) / (len(used) + len(shown))
+    def agreement(self, used: Sequence[str], shown: Sequence[str], told: Sequence[str]) -> float:
+        common = min(longest_common(used, shown), _common(told, shown))
+        return 2 * common / (len(used) + len(shown))
+
+
+def _common(left: Sequence[str], right: Sequence[str]) -> int:
+    return (Counter(left) & Counter(right)).total()
 
 
 def longest_common(left: Sequence[str], right: Sequence[str]) -> int:

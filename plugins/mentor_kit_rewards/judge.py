@@ -62,8 +62,8 @@ class JudgeOptions(BaseModel):
     """What the judge sees beside calls, answer and whether that is right. Free words are where a student can plead."""
     max_tokens: Whole = Field(default=1024, gt=0)
     """Of a verdict, where the judge is a local model; servers have an option of their own."""
-    longest: Whole = Field(default=8000, gt=0)
-    """A trajectory is cut to so many characters."""
+    longest: Whole = Field(default=8000, ge=judging.SHORTEST)
+    """So many characters of a trajectory are shown: what is too long is cut where it stands, and says so."""
     when_unreadable: Score = 0.0
     """The score where the judge's answer is no verdict, or it cannot write criteria."""
     when_unreachable: Literal["fail"] | Score = "fail"

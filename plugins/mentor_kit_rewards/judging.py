@@ -1,8 +1,9 @@
 """What a judge is asked, and how its answers are read: by one question a trajectory, injection in mind.
 
-What a student wrote is data in the question: ASCII JSON on one line between two marks, which no text of a student's can
-end. The marks hold a nonce, the hash of the question's content, and an answer counts only if it repeats it: so no
-text that a student prepared is an answer. The question says nothing of the problem's or the system's text.
+What a student wrote is data in the question: whole ASCII JSON on one line between two marks, which no text of a
+student's can end. Verdict and answer stand first in it, and what is long is cut by itself, so that it hides nothing.
+The marks hold a nonce, the hash of the question's content, and an answer counts only if it repeats it: so no text that
+a student prepared is an answer. The question says nothing of the problem's or the system's text.
 """
 
 from __future__ import annotations
@@ -10,16 +11,21 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from mentor_kit.chat.calls import CallError, read_json, skip_space
+from mentor_kit.conversation import ToolCall
 from mentor_kit.record import Json
 from mentor_kit.task import Problem
 from mentor_kit.trajectory import Trajectory
 
 #: The best score of a criterion.
 BEST = 10
+#: A view of fewer characters has no room for an answer.
+SHORTEST = 400
+#: Parts are cut no further; then lists are.
+_SHORTEST_PART = 32
 
 _FENCE = re.compile(r"```(?:json)?\s*(.*?)\s*```", re.DOTALL)
 
@@ -57,26 +63,73 @@ Answer with one JSON object and nothing else:
 
 
 def work(trajectory: Trajectory, show: Sequence[str], longest: int) -> str:
-    """A trajectory as a judge sees it: ASCII JSON on one line, cut to `longest` characters.
+    """A trajectory as a judge sees it: whole JSON in ASCII on one line, at most `longest` characters.
+
+    Our verdict and the answer come first. What is too long is cut by itself, and is an object then that says so, which
+    no string can look like: the answer to a quarter, every other part to what leaves room for the rest.
 
     Args:
         trajectory: a student's or a teacher's.
         show: what to show beside calls, answer and verdict: `results`, `words`, `reasoning`.
-        longest: the limit, in characters.
+        longest: the limit, in characters; `SHORTEST` or more.
     """
-    seen: dict[str, Json] = {
-        "calls": [{"tool": c.name, "arguments": c.arguments, "state": c.state.value} for c in trajectory.calls],
-        "answer": trajectory.answer,
-        "answer_is_right": trajectory.correct,
-    }
+    parts = _parts(trajectory, show)
+    longest_list = max(map(len, parts.values()))
+    head: dict[str, Json] = {"answer_is_right": trajectory.correct, "answer": _cut(trajectory.answer, longest // 4)}
+    text = ""
+    for limit, most in _limits(longest, longest_list):
+        text = json.dumps(head | _within(parts, limit, most))
+        if len(text) <= longest:
+            break
+    return text
+
+
+def _limits(longest: int, longest_list: int) -> Iterator[tuple[int, int]]:
+    """How long a part may be, and how many a list may have: from all that there is to nothing."""
+    limit, most = longest, longest_list
+    while limit > _SHORTEST_PART:
+        yield limit, most
+        limit //= 2
+    while most:
+        yield _SHORTEST_PART, most
+        most //= 2
+    yield _SHORTEST_PART, 0
+
+
+def _parts(trajectory: Trajectory, show: Sequence[str]) -> dict[str, Sequence[Any]]:
+    found: dict[str, Sequence[Any]] = {"calls": trajectory.calls}
     if "results" in show:
-        seen["results"] = [message.result.content for message in trajectory.episode if message.result is not None]
+        found["results"] = [message.result.content for message in trajectory.episode if message.result is not None]
     if "words" in show:
-        seen["words"] = [turn.content for turn in trajectory.turns]
+        found["words"] = [turn.content for turn in trajectory.turns]
     if "reasoning" in show:
-        seen["reasoning"] = [turn.reasoning for turn in trajectory.turns]
-    text = json.dumps(seen)
-    return text if len(text) <= longest else f"{text[:longest]}... (cut: {len(text)} characters)"
+        found["reasoning"] = [turn.reasoning for turn in trajectory.turns]
+    return found
+
+
+def _within(parts: Mapping[str, Sequence[Any]], limit: int, most: int) -> dict[str, Json]:
+    found: dict[str, Json] = {}
+    for name, items in parts.items():
+        found[name] = [_call(one, limit) if isinstance(one, ToolCall) else _cut(one, limit) for one in items[:most]]
+        if len(items) > most:
+            found[f"{name}_left_out"] = len(items) - most
+    return found
+
+
+def _call(call: ToolCall, limit: int) -> dict[str, Json]:
+    text = json.dumps(call.arguments)
+    arguments = call.arguments if len(text) <= limit else _cut(text, limit)
+    return {"tool": _cut(call.name, limit), "state": call.state.value, "arguments": arguments}
+
+
+def _cut(text: str | None, limit: int) -> Json:
+    """The text, or its beginning in an object, so that it takes at most `limit` characters of JSON."""
+    if text is None or len(json.dumps(text)) <= limit:
+        return text
+    beginning = text[:limit]
+    while (length := len(json.dumps(beginning))) > limit:
+        beginning = beginning[: len(beginning) * limit // length - 1] if len(beginning) > 1 else ""
+    return {"cut": beginning, "characters": len(text)}
 
 
 def verdict_question(criteria: Mapping[str, str], teacher: str, student: str) -> Problem:

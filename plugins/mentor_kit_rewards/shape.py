@@ -11,7 +11,8 @@ from typing import Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from mentor_kit.conversation import Message
+from mentor_kit.chat.forms import all_marks
+from mentor_kit.conversation import CallState, Message
 from mentor_kit.demonstration import Demonstration
 from mentor_kit.slot import Number, Whole
 from mentor_kit.task import Problem
@@ -20,11 +21,6 @@ from mentor_kit_rewards.comparison import measures
 
 #: Where an actor has no tokens, so many characters are taken for one.
 _CHARACTERS_PER_TOKEN = 4
-
-_MARKS = (
-    *("<think>", "</think>", "<tool_call>", "</tool_call>", "<tool_response>", "</tool_response>"),
-    *("<|im_start|>", "<|im_end|>"),
-)
 
 
 class CallEconomyOptions(BaseModel):
@@ -42,7 +38,7 @@ class CallEconomy:
     """1 for no more calls than the teacher made, else what the teacher needed as a share of them.
 
     min(1, (times · teacher's calls + plus) / calls), for the best of several demonstrations. Every call counts that
-    was made or tried. A student that executed none where the teacher did is not economical: 0.
+    was made or tried. A student that executed none of the teacher's tools, where there are any, is not economical: 0.
     """
 
     def __init__(self, options: CallEconomyOptions) -> None:
@@ -58,7 +54,7 @@ class CallEconomy:
 
     def _against(self, trajectory: Trajectory, demonstration: Demonstration) -> float:
         made = len(trajectory.calls)
-        if demonstration.tools_used and not trajectory.executed:
+        if demonstration.tools_used and set(trajectory.tools_used).isdisjoint(demonstration.tools_used):
             return 0.0
         allowed = self.options.times * len(demonstration.tools_used) + self.options.plus
         return 1.0 if made <= allowed else allowed / made
@@ -77,30 +73,35 @@ class FormatOptions(BaseModel):
     """At most so many calls a turn; null for any number."""
     answer_words: Whole | None = Field(default=None, gt=0)
     """At most so many words in the last turn; null for any number."""
-    forbidden: tuple[str, ...] = _MARKS
-    """No turn's words or reasoning may contain these: marks that are left over, and fake tool results."""
+    forbidden: tuple[str, ...] | None = None
+    """No turn's words or reasoning may contain these: marks that are left over, and fake tool results. If left out, the
+    marks of all families of models, whichever the student is of (`mentor_kit.chat.forms`)."""
 
 
 class Format:
-    """1 if every turn of the assistant's is orderly, else 0."""
+    """1 if there are turns of the assistant's and every one is orderly, else 0; a malformed call is not."""
 
     def __init__(self, options: FormatOptions) -> None:
         self.options = options
+        self._forbidden = all_marks() if options.forbidden is None else options.forbidden
 
     def score(self, trajectory: Trajectory, problem: Problem, demonstrations: Sequence[Demonstration]) -> float:
         limit = self.options.answer_words
         brief = limit is None or len(trajectory.final_text.split()) <= limit
-        return float(brief and all(self._is_orderly(turn) for turn in trajectory.turns))
+        turns = trajectory.turns
+        return float(brief and bool(turns) and all(self._is_orderly(turn) for turn in turns))
 
     def _is_orderly(self, turn: Message) -> bool:
         options = self.options
+        if any(call.state is CallState.MALFORMED for call in turn.tool_calls):
+            return False
         if options.reasoning != "any" and bool(turn.reasoning) != (options.reasoning == "required"):
             return False
         if turn.tool_calls and turn.content and not options.words_with_calls:
             return False
         if options.calls_per_turn is not None and len(turn.tool_calls) > options.calls_per_turn:
             return False
-        return not any(mark in text for mark in options.forbidden for text in (turn.content, turn.reasoning))
+        return not any(mark in text for mark in self._forbidden for text in (turn.content, turn.reasoning))
 
 
 class LengthOptions(BaseModel):

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 
 from pydantic import BaseModel, ConfigDict
 
-from mentor_kit.conversation import CallState
+from mentor_kit.conversation import CallState, ToolCall
 from mentor_kit.demonstration import Demonstration
 from mentor_kit.task import Problem
 from mentor_kit.trajectory import Trajectory
@@ -42,14 +42,21 @@ class Correct:
 
 
 class KnownTools:
-    """1 unless a call names a tool that does not exist; no calls at all is 1.
+    """1 if every call names a tool there is; no calls at all is 1.
 
-    A malformed call changes nothing, unless its name could be read and is unknown: then the rollout has
-    marked it as a call of an unknown tool.
+    A malformed call with a tool's name changes nothing. One whose name cannot be read (none, an empty one, one that is
+    too long or no name at all) names no tool there is, whatever the family's parser made of it.
     """
 
     def score(self, trajectory: Trajectory, problem: Problem, demonstrations: Sequence[Demonstration]) -> float:
-        return float(all(call.state is not CallState.UNKNOWN_TOOL for call in trajectory.calls))
+        return float(all(_names_a_tool(call) for call in trajectory.calls))
+
+
+def _names_a_tool(call: ToolCall) -> bool:
+    if call.state is CallState.UNKNOWN_TOOL:
+        return False
+    # where no text is known, what stood in it is not either
+    return bool(call.name.strip()) or call.state is not CallState.MALFORMED or not call.raw
 
 
 class CleanCallsOptions(BaseModel):
@@ -58,18 +65,18 @@ class CleanCallsOptions(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     share: bool = False
-    """Score the share of calls that are not broken, where one broken call otherwise makes the score 0."""
+    """Score 1 / (1 + broken calls), where one broken call otherwise makes the score 0."""
 
 
 class CleanCalls:
-    """1 if no call is malformed, names an unknown tool, has wrong arguments or failed; no calls at all is 1."""
+    """1 if no call is malformed, names an unknown tool, has wrong arguments or failed; no calls at all is 1.
+
+    Clean calls count for nothing, so that none of them makes up for a broken one.
+    """
 
     def __init__(self, options: CleanCallsOptions) -> None:
         self.options = options
 
     def score(self, trajectory: Trajectory, problem: Problem, demonstrations: Sequence[Demonstration]) -> float:
-        calls = trajectory.calls
-        clean = sum(call.state not in BROKEN for call in calls)
-        if self.options.share:
-            return clean / len(calls) if calls else 1.0
-        return float(clean == len(calls))
+        broken = sum(call.state in BROKEN for call in trajectory.calls)
+        return 1 / (1 + broken) if self.options.share else float(not broken)

@@ -22,7 +22,7 @@ def made(name: str, *states: str) -> list[ToolCall]:
 @pytest.mark.parametrize("state", BROKEN)
 def test_a_broken_call_is_not_clean(state: str) -> None:
     trajectory = did("add", *made("add", state), "add", "add")
-    assert (score("clean-calls", trajectory), score("clean-calls", trajectory, share=True)) == (0.0, 0.75)
+    assert (score("clean-calls", trajectory), score("clean-calls", trajectory, share=True)) == (0.0, 0.5)
 
 
 def test_no_call_is_a_clean_one() -> None:

@@ -1,0 +1,76 @@
+"""Values and calls as terms compare them: what means the same is equal."""
+
+from __future__ import annotations
+
+import math
+import unicodedata
+from collections import Counter
+from collections.abc import Hashable, Mapping, Sequence
+
+from mentor_kit.conversation import ToolCall
+from mentor_kit.record import Json
+
+#: From here on neighbouring floats are further apart than twelve digits tell, and whole numbers are told apart exactly.
+_EXACT = 1e12
+
+
+def canonical(value: Json) -> Hashable:
+    """A JSON value so that those that mean the same are equal.
+
+    Numbers by value (5 is 5.0, but not "5" and not true): whole ones exactly, others to 12 significant digits; texts in
+    NFC with single spaces; objects whatever the order of their keys; lists in their order.
+    """
+    if isinstance(value, bool) or value is None:
+        return ("constant", value)
+    if isinstance(value, int | float):
+        return ("number", _number(value))
+    if isinstance(value, str):
+        return ("text", " ".join(unicodedata.normalize("NFC", value).split()))
+    if isinstance(value, Mapping):
+        return ("object", frozenset((str(key), canonical(item)) for key, item in value.items()))
+    return ("list", tuple(canonical(item) for item in value))
+
+
+def without_idle_repeats(used: Sequence[ToolCall], shown: Sequence[ToolCall] | None) -> list[ToolCall]:
+    """The calls without those that say again what was said before.
+
+    A call that is the same as an earlier one, arguments and all, stays only as often as the demonstration repeats calls
+    of that tool: whoever makes one call twice has not made two.
+
+    Args:
+        used: the student's executed calls.
+        shown: the demonstration's; None if it keeps names alone, and nobody knows: then all stay.
+    """
+    if shown is None:
+        return list(used)
+    free = _repeats(shown)
+    seen: set[Hashable] = set()
+    kept = []
+    for call in used:
+        key = _essence(call)
+        if key in seen:
+            if not free[call.name]:
+                continue
+            free[call.name] -= 1
+        seen.add(key)
+        kept.append(call)
+    return kept
+
+
+def _repeats(calls: Sequence[ToolCall]) -> Counter[str]:
+    """How many calls of each tool repeat an earlier one."""
+    distinct = {_essence(call): call.name for call in calls}
+    return Counter(call.name for call in calls) - Counter(distinct.values())
+
+
+def _essence(call: ToolCall) -> Hashable:
+    return call.name, canonical(call.arguments)
+
+
+def _number(value: float) -> int | float | str:
+    if isinstance(value, int) or value.is_integer():
+        return int(value)
+    if not math.isfinite(value):
+        return str(value)
+    rounded = value if abs(value) >= _EXACT else float(f"{value:.12g}")
+    return int(rounded) if rounded.is_integer() else rounded
