@@ -23,11 +23,17 @@ from mentor_kit.stages.subject import Subject
 
 #: The name under which the recipe's own teacher is evaluated.
 OWN_TEACHER = "teacher"
+#: Settings that would take the actor's place.
+_WITH_ACTOR = ("evaluate", "evaluate.actor")
 
 
 def with_actor(overrides: Sequence[str], actor: str | None) -> list[str]:
-    """Settings that put an actor in the student's place, before the others, which may set its options."""
-    return [*([f"evaluate.actor.use={actor}"] if actor not in (None, OWN_TEACHER) else []), *overrides]
+    """Settings that put an actor in the student's place: before those of its options, after those of all `evaluate`."""
+    if actor in (None, OWN_TEACHER):
+        return list(overrides)
+    whole = [place for place, setting in enumerate(overrides, 1) if setting.split("=")[0].strip() in _WITH_ACTOR]
+    place = max(whole, default=0)
+    return [*overrides[:place], f"evaluate.actor.use={actor}", *overrides[place:]]
 
 
 def with_own_teacher(loaded: LoadedRecipe) -> LoadedRecipe:

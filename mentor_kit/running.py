@@ -131,12 +131,13 @@ def _run_stages(
         for note in notes:
             recorder.emit(NOTE, "", {"text": note})
         with garbage_settled():
-            trained = False
-            for key, stage in stages:
+            for index, (key, stage) in enumerate(stages):
                 if not recorder.is_done(key):
-                    stage.run(experiment, recorder.context(key, is_first=not trained))
-                trained = trained or works[key].trains
-        if trained:
+                    before = [earlier for earlier, _ in stages[:index] if works[earlier].trains]
+                    # of a stage that says nothing of its work, its steps tell whether it has trained
+                    is_first = not any(works[earlier].is_known or recorder.has_steps(earlier) for earlier in before)
+                    stage.run(experiment, recorder.context(key, is_first=is_first))
+        if trains:
             folder.write_folder("student", lambda target: experiment.export(target, "transformers"))
 
 

@@ -21,7 +21,7 @@ from mentor_kit.policy import Policy
 from mentor_kit.record import Json
 from mentor_kit.runs.checkpoints import Checkpoint, Checkpoints, Keep
 from mentor_kit.runs.context import RunContext
-from mentor_kit.runs.events import NOTE, RUN_END, RUN_RESUME, RUN_START, Event, EventLog
+from mentor_kit.runs.events import NOTE, RUN_END, RUN_RESUME, RUN_START, Event, EventLog, read_events
 from mentor_kit.runs.folder import RunFolder
 from mentor_kit.runs.lines import LineFile
 from mentor_kit.runs.lock import FolderLock
@@ -148,6 +148,10 @@ class RunRecorder:
         if self.resumed_from is None:
             return False
         return self._stages.index(stage) < self._stages.index(self.resumed_from.stage)
+
+    def has_steps(self, stage: str) -> bool:
+        """Whether a stage has logged a training step so far."""
+        return any(event.kind == "step" and event.stage == stage for event in read_events(self.folder.path))
 
     def context(self, stage: str, *, is_first: bool) -> RunContext:
         """What a stage sees of this run.

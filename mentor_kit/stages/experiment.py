@@ -53,6 +53,8 @@ class Stage(Protocol):
     def run(self, experiment: Experiment, context: StageContext) -> None:
         """Do the stage's work from where `context.resumed()` says.
 
+        A stage that trains emits a `step` for each of its steps.
+
         Raises:
             Interrupted: the user asked to stop; everything up to the last checkpoint is kept.
         """
