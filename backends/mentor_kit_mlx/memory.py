@@ -8,7 +8,7 @@ from typing import Any
 import mlx.core as mx
 
 from mentor_kit.errors import BackendError
-from mentor_kit.policy import MemoryEstimate, MemoryLoad, OptimizerSpec, StudentSpec
+from mentor_kit.policy import AdapterSpec, MemoryEstimate, MemoryLoad, OptimizerSpec, StudentSpec
 from mentor_kit_mlx.cache import POSITION_STEP, ROW_STEP
 from mentor_kit_mlx.config import Config
 from mentor_kit_mlx.mlxlm import mlx_lm
@@ -95,7 +95,6 @@ def estimate(
     Raises:
         BackendError: mlx-lm has no such model.
     """
-    from mentor_kit_mlx.adapters import adapted_layers
     from mentor_kit_mlx.loading import pick_dtype, quantize
 
     model = _outline(config)
@@ -110,19 +109,18 @@ def estimate(
     size = dtype.size
     leaves = list(by_name(model.parameters()).values())
     weights = sum(value.nbytes if value.dtype == mx.uint32 else value.size * size for value in leaves)
-    layers = adapted_layers(model, student.adapter.targets) if student.adapter is not None else {}
     parameters = int(mlx_lm("utils").get_total_parameters(model))
-    rank = student.adapter.rank if student.adapter is not None else 0
-    trainable = sum(shape.parameters(rank, options.adapter) for shape in layers.values()) if rank else parameters
+    adapted = student.adapter is not None
+    trainable = parameters if student.adapter is None else _adapter_parameters(model, student.adapter, options)
     updated = trainable if load.optimizer is not None else 0
-    extra = trainable * MASTER if rank else updated * MASTER if size < MASTER else 0
+    extra = trainable * MASTER if adapted else updated * MASTER if size < MASTER else 0
     tokens = (load.train_tokens or options.token_budget) if updated else 0
     per_position = position_bytes(config, size, options.quantized)
     parts = {
         "weights": weights + extra,
         "gradients": updated * MASTER,
         "optimizer": updated * MASTER * moments(load.optimizer) if load.optimizer is not None else 0,
-        "reference": trainable * (MASTER if rank else size) if load.reference else 0,
+        "reference": trainable * (MASTER if adapted else size) if load.reference else 0,
         "keys and values": min(load.sequences, options.slots) * load.context * per_position,
     }
     checkpointed = options.gradient_checkpointing is True
@@ -163,6 +161,16 @@ def wants_checkpointing(activations: int, left: int) -> bool:
 def in_gib(count: int) -> str:
     """A number of bytes for people."""
     return f"{count / GIB:.2f} GiB"
+
+
+def _adapter_parameters(model: Any, adapter: AdapterSpec, options: MLXOptions) -> int:
+    """How many an adapter trains: those of its file, or low-rank pairs for the layers that it would be put on."""
+    from mentor_kit_mlx.adapters import adapted_layers, saved_parameters
+
+    if adapter.path is not None:
+        return saved_parameters(adapter.path)
+    layers = adapted_layers(model, adapter.targets)
+    return sum(shape.parameters(adapter.rank, options.adapter) for shape in layers.values())
 
 
 def _verdict(parts: dict[str, int], allowed: int) -> str:
