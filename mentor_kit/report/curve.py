@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from mentor_kit.errors import UsageError
-from mentor_kit.report.arms import Report, placed_reports, placed_steps
+from mentor_kit.report.arms import Report, own_reports, placed_reports, placed_steps, plan_of
 from mentor_kit.report.figure import COLOURS, Axes, in_percent, look, new_figure, save
 from mentor_kit.runs import Run
 
@@ -31,7 +31,7 @@ def plot_run(run: Run, path: Path) -> Path:
     """
     if path.suffix not in (".png", ".svg", ".pdf"):
         raise UsageError(f"{path}: figures are written as .png, .svg or .pdf")
-    reports, steps = placed_reports(run), placed_steps(run)
+    reports, steps = own_reports(run, placed_reports(run)), placed_steps(run)
     if not (reports or steps):
         raise UsageError(f"{run.path} has nothing to draw yet: no step and no evaluation")
     panels = bool(reports) + bool(steps)
@@ -44,9 +44,9 @@ def plot_run(run: Run, path: Path) -> Path:
 
 
 def _draw_evaluations(axes: Axes, reports: Sequence[Report]) -> None:
-    for place, split in enumerate(dict.fromkeys(str(report["split"]) for report in reports)):
+    for place, split in enumerate(dict.fromkeys(map(plan_of, reports))):
         for kind, dash in (("greedy", "-"), ("sampled", (0, (4, 2)))):
-            found = [report for report in reports if report["split"] == split and report.get(kind)]
+            found = [report for report in reports if plan_of(report) == split and report.get(kind)]
             if not found:
                 continue
             at = [report["at"] for report in found]

@@ -218,3 +218,16 @@ def test_one_seed_has_the_bands_of_its_evaluations(
     compare(runs[:3], tmp_path / "three-seeds")
     assert [(0, 10, 20), (0.0, 0.4, 0.8), (0.0, 0.5, 1.0)] in bands
     assert "lowest to highest seed" in (tmp_path / "three-seeds" / "learning-curves.svg").read_text()
+
+
+def test_a_runs_picture_has_a_line_for_each_of_its_students_evaluations(tmp_path: Path) -> None:
+    reports = [
+        report(number, OUT, 0.5, 0.4) | {"plan": plan} for number in (0, 10) for plan in (OUT, f"{OUT}-2")
+    ]  # fmt: skip
+    reports.append(report(0, "scripts", 1.0, stage="1-evaluate") | {"who": {"kind": "actor", "name": "scripted"}})
+    run = write_run(tmp_path, "one", 0, [found | {"split": found.get("plan", "scripts")} for found in reports])
+    text = plot_run(run, tmp_path / "run.svg").read_text()
+    for name in (OUT, f"{OUT}-2"):
+        for kind in ("greedy", "sampled"):
+            assert f">{name}, {kind}<" in text
+    assert "scripts" not in text
