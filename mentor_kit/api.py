@@ -235,10 +235,23 @@ def check(
     return recipe
 
 
-def plan(recipe: str | Path | LoadedRecipe, *, overrides: Sequence[str] = (), registry: Registry | None = None) -> Plan:
-    """What a recipe would do and need, without running it: tokens, parameters, an estimate of memory."""
+def plan(
+    recipe: str | Path | LoadedRecipe,
+    *,
+    overrides: Sequence[str] = (),
+    memory: float | None = None,
+    registry: Registry | None = None,
+) -> Plan:
+    """What a recipe would do and need, without running it: tokens, parameters, an estimate of memory.
+
+    Args:
+        recipe: as for `run`.
+        overrides: as for `run`.
+        memory: GiB of the device that it is planned for; those of this machine's device if left out.
+        registry: as for `run`.
+    """
     registry = registry or default_registry()
-    return make_plan(_ready(recipe, registry, overrides), registry)
+    return make_plan(_ready(recipe, registry, overrides), registry, memory)
 
 
 def bench(

@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
 
 import mlx.core as mx
 
 from mentor_kit.errors import BackendError
+from mentor_kit.memory import DeviceMemory, Saving
 from mentor_kit.policy import MemoryEstimate, MemoryLoad, StudentSpec
 from mentor_kit.randomness import derive_seed
 from mentor_kit_mlx.adapters import add_adapter
 from mentor_kit_mlx.config import config_of
 from mentor_kit_mlx.divided import DividedPolicy, Leader, follow
 from mentor_kit_mlx.loading import load_model, pick_device
-from mentor_kit_mlx.memory import estimate, limit
+from mentor_kit_mlx.memory import device_memory, estimate, limit, savings
 from mentor_kit_mlx.options import MLXOptions
 from mentor_kit_mlx.policy import MLXPolicy
 from mentor_kit_mlx.processes import processes
@@ -44,6 +46,13 @@ class MLXBackend:
         mx.set_default_device(pick_device(self.options.device))
         config = config_of(student)
         return estimate(config, student, load, self.options, limit(self.options))
+
+    def memory(self) -> DeviceMemory | None:
+        mx.set_default_device(pick_device(self.options.device))
+        return device_memory(self.options)
+
+    def savings(self, student: StudentSpec, load: MemoryLoad) -> Sequence[Saving]:
+        return savings(config_of(student), student, load, self.options)
 
 
 def load_here(student: StudentSpec, options: MLXOptions, seed: int) -> MLXPolicy:

@@ -8,6 +8,7 @@ from typing import Any
 import mlx.core as mx
 
 from mentor_kit.errors import BackendError
+from mentor_kit.memory import GIB, DeviceMemory, Saving, halves, main_memory
 from mentor_kit.policy import AdapterSpec, MemoryEstimate, MemoryLoad, OptimizerSpec, StudentSpec
 from mentor_kit_mlx.cache import POSITION_STEP, ROW_STEP
 from mentor_kit_mlx.config import Config
@@ -16,7 +17,6 @@ from mentor_kit_mlx.options import MLXOptions
 from mentor_kit_mlx.quantized import Quantized
 from mentor_kit_mlx.trees import by_name, trained
 
-GIB = 1 << 30
 MASTER = 4  # bytes of a float32
 #: Parts of an estimate that no option of sampling or the update makes smaller.
 FIXED = ("weights", "gradients", "optimizer", "reference")
@@ -61,6 +61,25 @@ def limit(options: MLXOptions) -> int | None:
         return None
     recommended = mx.device_info().get("max_recommended_working_set_size")
     return int(recommended) if recommended else None
+
+
+def device_memory(options: MLXOptions) -> DeviceMemory | None:
+    """What the run may take."""
+    allowed = limit(options)
+    return main_memory() if allowed is None else DeviceMemory(device="MLX", bytes=allowed, usable=allowed)
+
+
+def savings(config: Config, student: StudentSpec, load: MemoryLoad, options: MLXOptions) -> list[Saving]:
+    """Running layers again is a third more work; fewer sequences at once take longer; fewer bits are less exact."""
+    found = []
+    if load.optimizer is not None:
+        found.append(Saving(option="token_budget", values=halves(options.token_budget, load.context)))
+        if options.gradient_checkpointing is not True:
+            found.append(Saving(option="gradient_checkpointing", values=(True,)))
+    found.append(Saving(option="slots", values=halves(min(options.slots, load.sequences), 1)))
+    if student.adapter is not None and options.quantize is None and config.get("quantization") is None:
+        found.append(Saving(option="quantize", values=(8, 4)))
+    return [saving for saving in found if saving.values]
 
 
 def room_for_keys(model: Any, per_position: int, allowed: int | None, optimizer: OptimizerSpec | None) -> Room:
@@ -114,7 +133,8 @@ def estimate(
     trainable = parameters if student.adapter is None else _adapter_parameters(model, student.adapter, options)
     updated = trainable if load.optimizer is not None else 0
     extra = trainable * MASTER if adapted else updated * MASTER if size < MASTER else 0
-    tokens = (load.train_tokens or options.token_budget) if updated else 0
+    # a sequence that is longer than the budget makes a micro-batch of its own
+    tokens = (load.train_tokens or max(options.token_budget, load.context)) if updated else 0
     per_position = position_bytes(config, size, options.quantized)
     parts = {
         "weights": weights + extra,

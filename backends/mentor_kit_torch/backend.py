@@ -9,6 +9,9 @@ from mentor_kit.policy import MemoryEstimate, MemoryLoad, StudentSpec
 from mentor_kit_torch.options import TorchOptions
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from mentor_kit.memory import DeviceMemory, Saving
     from mentor_kit_torch.policy import TorchPolicy
 
 
@@ -45,3 +48,16 @@ class TorchBackend:
 
         device, config = pick_device(self.options.device), read_config(student)
         return estimate(config, student, load, self.options, pick_dtype(self.options.dtype, device, config))
+
+    def memory(self) -> DeviceMemory | None:
+        from mentor_kit_torch.loading import pick_device
+        from mentor_kit_torch.memory import device_memory
+
+        return device_memory(pick_device(self.options.device))
+
+    def savings(self, student: StudentSpec, load: MemoryLoad) -> Sequence[Saving]:
+        from mentor_kit_torch.loading import pick_device, pick_dtype, read_config
+        from mentor_kit_torch.memory import savings
+
+        device, config = pick_device(self.options.device), read_config(student)
+        return savings(config, load, self.options, pick_dtype(self.options.dtype, device, config))

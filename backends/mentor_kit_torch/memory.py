@@ -6,8 +6,10 @@ from typing import Any
 
 import torch
 
+from mentor_kit.memory import GIB, DeviceMemory, Saving, halves, main_memory
 from mentor_kit.policy import MemoryEstimate, MemoryLoad, StudentSpec
 from mentor_kit_torch.adapters import adapter_parameters
+from mentor_kit_torch.lean import LeanDecoder
 from mentor_kit_torch.options import TorchOptions
 
 MASTER = 4  # bytes of a float32
@@ -17,10 +19,7 @@ def estimate(
     config: Any, student: StudentSpec, load: MemoryLoad, options: TorchOptions, dtype: torch.dtype
 ) -> MemoryEstimate:
     """Bytes by part; weights are never loaded, the model is laid out on the meta device."""
-    from transformers import AutoModelForCausalLM
-
-    with torch.device("meta"):
-        model = AutoModelForCausalLM.from_config(config)
+    model = _outline(config)
     parameters = sum(parameter.numel() for parameter in model.parameters())
     trainable = parameters if student.adapter is None else adapter_parameters(model, student.adapter)
     updated = trainable if load.optimizer is not None else 0
@@ -29,7 +28,8 @@ def estimate(
     # an adapter is float32 and comes on top; a 16-bit model that is trained itself has float32 masters
     extra = trainable * MASTER if student.adapter is not None else updated * MASTER if size < MASTER else 0
     moments = 1 if load.optimizer is not None and load.optimizer.use == "muon" else 2
-    tokens = (load.train_tokens or options.token_budget) if updated else 0
+    # a sequence that is longer than the budget makes a micro-batch of its own
+    tokens = (load.train_tokens or max(options.token_budget, load.context)) if updated else 0
     held = min(load.sequences, options.slots) * load.context * position_bytes(text, size)
     if options.kv_memory is not None:
         held = min(held, int(options.kv_memory * 2**30))
@@ -47,6 +47,49 @@ def estimate(
         parts=parts,
         notes=("activations are an upper estimate, at a full micro-batch of the update",) if updated else (),
     )
+
+
+def device_memory(device: torch.device) -> DeviceMemory | None:
+    """What the device has."""
+    if device.type == "cuda":
+        found = torch.cuda.get_device_properties(device)
+        return DeviceMemory.of(found.name, found.total_memory)
+    if device.type == "mps":
+        return DeviceMemory.of("GPU", torch.mps.recommended_max_memory())
+    return main_memory()
+
+
+def savings(config: Any, load: MemoryLoad, options: TorchOptions, dtype: torch.dtype) -> list[Saving]:
+    """Running layers again is a third more work; with less for keys and values fewer sequences are sampled at once."""
+    size = torch.empty((), dtype=dtype).element_size()
+    one = load.context * position_bytes(config.get_text_config(), size)
+    held = min(load.sequences, options.slots) * one
+    if options.kv_memory is not None:
+        held = min(held, int(options.kv_memory * GIB))
+    found = []
+    if load.optimizer is not None:
+        budgets = halves(options.token_budget, load.context)
+        found.append(Saving(option="token_budget", values=budgets or _exactly(load.context, options.token_budget)))
+        if not options.gradient_checkpointing and LeanDecoder.fits(getattr(_outline(config), "model", None)):
+            found.append(Saving(option="gradient_checkpointing", values=(True,)))
+    found.append(Saving(option="kv_memory", values=halves(-(-held // GIB), -(-one // GIB))))
+    if size == MASTER:
+        found.append(Saving(option="dtype", values=("bfloat16",)))
+    return [saving for saving in found if saving.values]
+
+
+def _exactly(context: int, budget: int) -> tuple[int, ...]:
+    """The longest sequence, in steps of 256 tokens, where that is less than the budget."""
+    rounded = -(-context // 256) * 256
+    return (rounded,) if rounded < budget else ()
+
+
+def _outline(config: Any) -> Any:
+    """The model without weights."""
+    from transformers import AutoModelForCausalLM
+
+    with torch.device("meta"):
+        return AutoModelForCausalLM.from_config(config)
 
 
 def position_bytes(config: Any, size: int) -> int:

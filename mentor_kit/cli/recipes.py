@@ -43,6 +43,9 @@ def run(
         bool, typer.Option("--resume", help="Go on with a run: RECIPE is its folder, or a name for the newest one.")
     ] = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would run, and what it would need.")] = False,
+    memory: Annotated[
+        float | None, typer.Option(help="With --dry-run: GiB of the device to plan for; this machine's if left out.")
+    ] = None,
     output: Runs = Path("runs"),
     as_json: AsJson = False,
     plain: Plain = False,
@@ -55,8 +58,12 @@ def run(
     if dry_run and resume:
         raise UsageError("--resume goes on with a run, and --dry-run starts none: give one of the two")
     if dry_run:
-        _show_plan(recipe, settings or [], as_json)
+        if memory is not None and not 0 < memory < float("inf"):
+            raise UsageError(f"--memory takes a number of GiB above 0, not {memory:g}")
+        _show_plan(recipe, settings or [], memory, as_json)
         return
+    if memory is not None:
+        raise UsageError("--memory is for --dry-run: a run takes what its backend's options say")
     with display(as_json=as_json, plain=plain) as watchers:
         if resume:
             named, file = _run_meant(recipe, settings or [])
@@ -229,12 +236,12 @@ def _run_meant(recipe: str, settings: list[str]) -> tuple[str, Path | None]:
     return load_recipe(path, settings).recipe.name, path
 
 
-def _show_plan(recipe: str, settings: list[str], as_json: bool) -> None:
+def _show_plan(recipe: str, settings: list[str], memory: float | None, as_json: bool) -> None:
     import json
 
     from mentor_kit import api
 
-    plan = api.plan(recipe, overrides=settings)
+    plan = api.plan(recipe, overrides=settings, memory=memory)
     typer.echo(json.dumps(plan.as_data()) if as_json else plan.text())
 
 

@@ -53,7 +53,8 @@ def register_backends(register: Register) -> None:
     """Offer backends. `build` gives a `mentor_kit.policy.Backend`.
 
     A class variable `exports` of the options names the formats that its policies export, so that a recipe with another
-    one is refused before anything is loaded.
+    one is refused before anything is loaded. One that is a `mentor_kit.memory.SavesMemory`, too, tells dry runs what
+    its device has, and which of its options save memory.
     """
 
 
@@ -99,7 +100,11 @@ def register_rewards(register: Register) -> None:
 
 @hookspec
 def register_stages(register: Register) -> None:
-    """Offer stages. `build` gives a `mentor_kit.stages.Stage`."""
+    """Offer stages. `build` gives a `mentor_kit.stages.Stage`.
+
+    One that says what it will do, by a method `workload` that returns a `mentor_kit.stages.Workload`, is planned for
+    in dry runs and estimates, can be measured and lengthened; where it does not use the student, none is loaded for it.
+    """
 
 
 @hookspec

@@ -272,27 +272,35 @@ def estimate_memory(
 
     None where no stage uses the student.
     """
-    recipe, needy = loaded.recipe, {key: work for key, work in works.items() if work.student}
-    if not needy:
+    loads = memory_loads(loaded.recipe, prompt, works)
+    if not loads:
         return None
-    optimizers: list[OptimizerSpec | None] = [
-        work.optimizer or OptimizerSpec() for work in needy.values() if work.trains
-    ]
-    load = MemoryLoad(
-        sequences=max(work.sequences for work in needy.values()),
-        context=prompt + recipe.rollout.max_response_tokens,
-        train_tokens=0,
-        reference=any(work.reference for work in needy.values()),
-    )
-    student, backend = student_spec(loaded, registry, context), backend_of(recipe, registry, context)
-    # stages come one after the other, each with an optimizer of its own: the largest decides
-    estimates = [
-        backend.estimate(student, replace(load, optimizer=spec)) for spec in dict.fromkeys(optimizers or [None])
-    ]
+    student, backend = student_spec(loaded, registry, context), backend_of(loaded.recipe, registry, context)
+    estimates = [backend.estimate(student, load) for load in loads]
     largest = max(estimates, key=lambda estimate: estimate.total)
-    silent = ", ".join(key for key, work in needy.items() if not work.is_known)
+    silent = ", ".join(key for key, work in works.items() if not work.is_known)
     note = (f"what {silent} needs is not known, and not counted",) if silent else ()
     return largest.model_copy(update={"notes": (*largest.notes, *note)})
+
+
+def memory_loads(recipe: Recipe, prompt: int, works: Mapping[str, Workload]) -> list[MemoryLoad]:
+    """What the stages ask of a policy: stages come one after the other, each with an optimizer of its own.
+
+    None where no stage uses the student.
+    """
+    needy = [work for work in works.values() if work.student]
+    optimizers: list[OptimizerSpec | None] = [work.optimizer or OptimizerSpec() for work in needy if work.trains]
+    return [
+        MemoryLoad(
+            sequences=max(work.sequences for work in needy),
+            context=prompt + recipe.rollout.max_response_tokens,
+            train_tokens=0,
+            optimizer=optimizer,
+            reference=any(work.reference for work in needy),
+        )
+        for optimizer in dict.fromkeys(optimizers or [None])
+        if needy
+    ]
 
 
 def _teacher(built: Any) -> Teacher:

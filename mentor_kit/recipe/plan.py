@@ -9,6 +9,7 @@ from pathlib import Path
 from mentor_kit.chat import load_chat_format
 from mentor_kit.errors import MissingError
 from mentor_kit.hooks.registry import Registry
+from mentor_kit.memory import GIB, DeviceMemory
 from mentor_kit.policy import MemoryEstimate
 from mentor_kit.recipe.assembly import (
     Parts,
@@ -19,6 +20,7 @@ from mentor_kit.recipe.assembly import (
     student_spec,
     workloads,
 )
+from mentor_kit.recipe.fitting import Smaller, device_of, fitting
 from mentor_kit.recipe.loading import LoadedRecipe
 from mentor_kit.record import Json
 from mentor_kit.slot import Slot
@@ -96,8 +98,17 @@ class Plan:
     stages: tuple[StagePlan, ...]
     memory: MemoryEstimate | None
     """None where no stage uses the student."""
+    device: DeviceMemory | None = None
+    """The memory of the device that it would run on, where that is known."""
+    smaller: Smaller | None = None
+    """With which settings it fits, where it does not without."""
     note: str = ""
     """What else there is to know."""
+
+    @property
+    def fits(self) -> bool | None:
+        """Whether the device's memory is enough; None where that is not known."""
+        return None if self.memory is None or self.device is None else self.memory.total <= self.device.usable
 
     def as_data(self) -> dict[str, Json]:
         """The plan for programs."""
@@ -114,6 +125,10 @@ class Plan:
                 "trainable": self.memory.trainable,
                 "memory_bytes": self.memory.parts,
                 "memory_total": self.memory.total,
+                "device": None if self.device is None else self.device.device,
+                "device_bytes": None if self.device is None else self.device.bytes,
+                "fits": self.fits,
+                "settings_that_fit": None if self.smaller is None else list(self.smaller.settings),
             }
         return found
 
@@ -131,11 +146,25 @@ class Plan:
             lines.append(f"memory      about {_size(self.memory.total)}:")
             lines += [f"    {part:<16} {_size(size)}" for part, size in self.memory.parts.items() if size]
             lines += [f"    ({note})" for note in self.memory.notes]
+            lines += self._about_device()
         return "\n".join(lines)
 
     @property
     def _trains(self) -> bool:
         return any(stage.work.trains for stage in self.stages)
+
+    def _about_device(self) -> list[str]:
+        if self.device is None:
+            return []
+        has = f"device      {self.device.device}, {_size(self.device.bytes)}"
+        if self.fits:
+            return [f"{has}: it fits"]
+        if self.smaller is None:
+            return [f"{has}: it does not fit, whatever is set; take a smaller student"]
+        return [
+            f"{has}: it does not fit; it takes about {_size(self.smaller.total)} with",
+            f"    {self.smaller.text()}",
+        ]
 
     def _about_prompts(self) -> list[str]:
         found = self.prompts
@@ -147,11 +176,16 @@ class Plan:
         return [f"prompt      at most {found.longest} tokens; the first one:", *first]
 
 
-def plan(loaded: LoadedRecipe, registry: Registry) -> Plan:
+def plan(loaded: LoadedRecipe, registry: Registry, memory: float | None = None) -> Plan:
     """What the recipe would do; the tokenizer is read where a stage uses the student, weights are not.
 
     A student of the hub whose tokenizer cannot be fetched now is taken to have prompts of `ASSUMED` tokens, if its
     backend knows its sizes.
+
+    Args:
+        loaded: the recipe.
+        registry: the plugins to use.
+        memory: GiB of the device to plan for; those of this machine's if left out.
 
     Raises:
         MissingError: the student is not here, and its backend does not know it.
@@ -160,22 +194,29 @@ def plan(loaded: LoadedRecipe, registry: Registry) -> Plan:
     if not loaded.recipe.train:
         note = "the recipe has no stages, so `run` does nothing; the plan is that of `mentorkit evaluate`"
         loaded = replace(loaded, recipe=loaded.recipe.model_copy(update={"train": (Slot(use="evaluate"),)}))
+    device = None if memory is None else DeviceMemory.of("a device", int(memory * GIB))
     with closing(assemble_parts(loaded, registry)) as parts:
-        return _plan(loaded, registry, parts, note)
+        return replace(_plan(loaded, registry, parts, device), note=note)
 
 
-def _plan(loaded: LoadedRecipe, registry: Registry, parts: Parts, note: str) -> Plan:
+def _plan(loaded: LoadedRecipe, registry: Registry, parts: Parts, device: DeviceMemory | None) -> Plan:
     works = workloads(loaded.recipe, build_stages(loaded.recipe, registry, parts.context))
-    needed = any(work.student for work in works.values())
-    prompts = _prompts(loaded, registry, parts) if needed else None
-    return Plan(
+    stages = tuple(StagePlan(key, work, loaded.recipe.rollout.max_response_tokens) for key, work in works.items())
+    if not any(work.student for work in works.values()):
+        return Plan(loaded.recipe.name, "", None, stages, None)
+    model, prompts = student_spec(loaded, registry, parts.context).model, _prompts(loaded, registry, parts)
+    memory = estimate_memory(loaded, registry, parts.context, prompts.longest, works)
+    found = Plan(
         name=loaded.recipe.name,
-        model=student_spec(loaded, registry, parts.context).model if needed else "",
+        model=model,
         prompts=prompts,
-        stages=tuple(StagePlan(key, work, loaded.recipe.rollout.max_response_tokens) for key, work in works.items()),
-        memory=estimate_memory(loaded, registry, parts.context, prompts.longest if prompts else 0, works),
-        note=note,
+        stages=stages,
+        memory=memory,
+        device=device or device_of(loaded, registry, parts.context),
     )
+    if found.device is None or found.fits:
+        return found
+    return replace(found, smaller=fitting(loaded, registry, parts.context, prompts.longest, works, found.device.usable))
 
 
 def _prompts(loaded: LoadedRecipe, registry: Registry, parts: Parts) -> Prompts:

@@ -1,0 +1,106 @@
+"""Whether a run fits into a device's memory, and if not, with which settings it would: found by trying estimates."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping, Sequence
+from copy import deepcopy
+from dataclasses import dataclass, replace
+
+from mentor_kit.hooks.registry import BuildContext, Registry
+from mentor_kit.memory import DeviceMemory, SavesMemory, Saving
+from mentor_kit.recipe.assembly import backend_of, estimate_memory, memory_loads, student_spec
+from mentor_kit.recipe.loading import LoadedRecipe, validated
+from mentor_kit.recipe.settings import override
+from mentor_kit.record import Json
+from mentor_kit.stages.workload import Workload
+
+#: The setting that trains an adapter in place of all weights.
+ADAPTER = "student.adapter=lora"
+
+
+@dataclass(frozen=True)
+class Smaller:
+    """Settings with which a run takes less memory."""
+
+    settings: tuple[str, ...]
+    total: int
+    """Bytes, about, with them."""
+
+    def text(self) -> str:
+        """As they are given to `mentorkit run`."""
+        return " ".join(f"--set {setting}" for setting in self.settings)
+
+
+def device_of(loaded: LoadedRecipe, registry: Registry, context: BuildContext) -> DeviceMemory | None:
+    """The memory of the device that the recipe's backend runs on, where it can tell."""
+    backend = backend_of(loaded.recipe, registry, context)
+    return backend.memory() if isinstance(backend, SavesMemory) else None
+
+
+def fitting(
+    loaded: LoadedRecipe,
+    registry: Registry,
+    context: BuildContext,
+    prompt: int,
+    works: Mapping[str, Workload],
+    usable: int,
+) -> Smaller | None:
+    """The settings that change least and make the run fit into `usable` bytes; None where there are none.
+
+    An adapter, which makes it another experiment, is the last resort.
+    """
+    for first in ((), (ADAPTER,)):
+        if first and loaded.recipe.student.adapter is not None:
+            break
+        changed = _with(loaded, first)
+        backend = backend_of(changed.recipe, registry, context)
+        if not isinstance(backend, SavesMemory):
+            return None
+        load, *_ = memory_loads(changed.recipe, prompt, works)
+        savings = backend.savings(student_spec(changed, registry, context), load)
+
+        def total(settings: Sequence[str], changed: LoadedRecipe = changed) -> int:
+            found = estimate_memory(_with(changed, settings), registry, context, prompt, works)
+            return 0 if found is None else found.total
+
+        if chosen := _mildest(savings, total, usable):
+            settings = (*first, *chosen)
+            return Smaller(settings, total(chosen))
+        if first and total(()) <= usable:
+            return Smaller(first, total(()))
+    return None
+
+
+def _mildest(savings: Sequence[Saving], total: Callable[[Sequence[str]], int], usable: int) -> list[str]:
+    """A setting for each saving that is needed: all at their strongest, then each eased as far as it goes."""
+    chosen: list[Json | None] = [saving.values[-1] for saving in savings]
+
+    def settings() -> list[str]:
+        return [
+            f"backend.{saving.option}={json.dumps(value)}".replace('"', "")
+            for saving, value in zip(savings, chosen, strict=True)
+            if value is not None
+        ]
+
+    if not savings or total(settings()) > usable:
+        return []
+    # those that cost most come last, and are eased first
+    for place in reversed(range(len(savings))):
+        for value in (None, *savings[place].values):
+            chosen[place] = value
+            if total(settings()) <= usable:
+                break
+    return settings()
+
+
+def _with(loaded: LoadedRecipe, settings: Sequence[str]) -> LoadedRecipe:
+    """The recipe with settings of its student and backend."""
+    if not settings:
+        return loaded
+    source = deepcopy(loaded.source)
+    for setting in settings:
+        override(source, setting)
+    changed = validated(source, loaded.folder).recipe
+    update = {"student": changed.student, "backend": changed.backend}
+    return replace(loaded, source=source, recipe=loaded.recipe.model_copy(update=update))
