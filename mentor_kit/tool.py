@@ -28,15 +28,18 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any, Protocol, cast, runtime_checkable
 
 from mentor_kit.conversation import CallState, ToolCall
-from mentor_kit.errors import PluginError, did_you_mean
+from mentor_kit.errors import ExitCode, PluginError, did_you_mean
 from mentor_kit.record import Json
+from mentor_kit.tool_schema import argument_fault, schema_fault
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
-    from jsonschema.protocols import Validator
-
     from mentor_kit.task import Problem
+
+
+#: What can be done about a tool whose parameters are no schema.
+SCHEMA_HINT = "`parameters` is a JSON schema of type object, with no references to elsewhere"
 
 
 class ToolError(Exception):
@@ -53,7 +56,7 @@ class Tool:
     Attributes:
         name: letters, digits, `_`, `-` and `.`; what the model writes.
         description: what it does, for the model.
-        parameters: a JSON schema (draft 2020-12) of type `object`.
+        parameters: a JSON schema of type `object`, of the dialect that its `$schema` names (draft 2020-12 if none).
         function: called with the arguments by name; may be `async`. None for a declared-only tool: its
             calls are checked and recorded, never run (function-calling evaluations need that).
         announced: whether the prompt has its schema; one that is not can be called all the same, once the dialogue
@@ -104,10 +107,9 @@ class Tool:
         }
 
     @cached_property
-    def _validator(self) -> Validator:
-        from jsonschema import Draft202012Validator
-
-        return cast("Validator", Draft202012Validator(dict(self.parameters)))
+    def fault(self) -> str:
+        """Why `parameters` are no JSON schema of a tool, in one line; empty when they are."""
+        return schema_fault(self.parameters)
 
     def check(self, arguments: Mapping[str, Json]) -> str:
         """Why `arguments` do not fit the schema, in one line; empty when they do.
@@ -115,21 +117,9 @@ class Tool:
         Raises:
             PluginError: the schema itself is wrong.
         """
-        try:
-            error = next(iter(self._validator.iter_errors(dict(arguments))), None)
-        except OverflowError:  # jsonschema divides by a `multipleOf` that is no whole number
-            return "a number is too large"
-        except Exception as fault:  # unknown types, bad patterns, dangling references: each has an error of its own
-            reason = str(fault).split("\n", 1)[0]
-            raise PluginError(
-                f"tool {self.name!r}: its parameters are no JSON schema: {reason}",
-                hint="`parameters` is a JSON schema (draft 2020-12) of type object",
-            ) from fault
-        if error is None:
-            return ""
-        place = ".".join(str(step) for step in error.absolute_path)
-        text = error.message if len(error.message) <= 200 else error.message[:197] + "..."
-        return f"{place}: {text}" if place else text
+        if self.fault:
+            raise PluginError(f"tool {self.name!r}: its parameters are no JSON schema: {self.fault}", hint=SCHEMA_HINT)
+        return argument_fault(self.parameters, arguments)
 
     def takes(self, parameter: str, value: Json) -> bool:
         """Whether the schema of a parameter allows a value; False if it is wrong, or says nothing of the parameter."""
@@ -210,27 +200,58 @@ class FunctionTools:
         return await value if inspect.isawaitable(value) else value
 
 
+class ToolClash(PluginError):
+    """Two sources offer a tool of one name. `source` is the second one's index; None for the problem's own tools."""
+
+    exit_code = ExitCode.USAGE
+
+    def __init__(self, message: str, *, hint: str, source: int | None) -> None:
+        super().__init__(message, hint=hint)
+        self.source = source
+
+
 class Toolbox:
     """All tool sources of a recipe as one.
 
-    Raises:
-        PluginError: two sources offer a tool of the same name for a problem.
+    Args:
+        sources: in the recipe's order.
+        names: what messages call the sources, such as the names of the parts that built them.
     """
 
-    def __init__(self, sources: Sequence[ToolSource] = ()) -> None:
+    def __init__(self, sources: Sequence[ToolSource] = (), names: Sequence[str] = ()) -> None:
         self.sources = tuple(sources)
+        self.names = tuple(names) or tuple(type(source).__name__ for source in sources)
 
     def tools(self, problem: Problem) -> dict[str, Tool]:
-        """The tools of a problem by name, in a stable order; a problem's own tools come last."""
+        """The tools of a problem by name, in a stable order; a problem's own tools come last.
+
+        Raises:
+            ToolClash: two of them have one name.
+            PluginError: a source gives something else than tools, or one whose parameters are no schema.
+        """
         found: dict[str, Tool] = {}
-        offered = [tool for source in self.sources for tool in source.tools(problem)]
-        for tool in [*offered, *problem.declared_tools()]:
-            if tool.name in found:
-                raise PluginError(
-                    f"problem {problem.id!r} has two tools called {tool.name!r}",
-                    hint="remove one of the recipe's `tools`, or rename the tool",
-                )
-            found[tool.name] = tool
+        origins: dict[str, str] = {}
+        offers: list[tuple[int | None, str, Any]] = [
+            (index, name, source.tools(problem))
+            for index, (source, name) in enumerate(zip(self.sources, self.names, strict=True))
+        ]
+        for index, origin, tools in [*offers, (None, "the problem", problem.declared_tools())]:
+            if not isinstance(tools, Sequence) or not all(isinstance(tool, Tool) for tool in tools):
+                raise PluginError(f"{origin}: gave {tools!r}; expected a list of `Tool`s")
+            for tool in tools:
+                if tool.name in found:
+                    raise ToolClash(
+                        f"problem {problem.id!r} has two tools called {tool.name!r}: "
+                        f"one of {origins[tool.name]}, one of {origin}",
+                        hint="remove one of the recipe's `tools`, or give its `prefix` or `rename` where it has them",
+                        source=index,
+                    )
+                if tool.fault:
+                    raise PluginError(
+                        f"{origin}, tool {tool.name!r}: its parameters are no JSON schema: {tool.fault}",
+                        hint=SCHEMA_HINT,
+                    )
+                found[tool.name], origins[tool.name] = tool, origin
         return found
 
     def close(self) -> None:

@@ -25,9 +25,10 @@ from mentor_kit.policy import (
     Serving,
     StudentSpec,
 )
-from mentor_kit.recipe.faults import RecipeFaults
+from mentor_kit.recipe.faults import RecipeFaults, faults_at
 from mentor_kit.recipe.loading import LoadedRecipe
 from mentor_kit.recipe.model import Recipe
+from mentor_kit.recipe.source import Path_
 from mentor_kit.recipe.splits import split_faults
 from mentor_kit.reward import Gate, Reward, WeightedTerm
 from mentor_kit.rollout import Sampling
@@ -36,7 +37,7 @@ from mentor_kit.stages import Experiment, Stage
 from mentor_kit.stages.experiment import NoStudent
 from mentor_kit.stages.workload import Workload, workload_of
 from mentor_kit.task import Task
-from mentor_kit.tool import Closes, FunctionTools, Toolbox, ToolSource
+from mentor_kit.tool import Closes, FunctionTools, Toolbox, ToolClash, ToolSource
 
 if TYPE_CHECKING:
     from mentor_kit.chat import ChatFormat
@@ -132,10 +133,33 @@ def assemble_parts(loaded: LoadedRecipe, registry: Registry) -> Parts:
     if faults := split_faults(loaded, registry, tuple(context.need_task().splits)):
         raise RecipeFaults(faults)
     sources = [tool_source(registry.build("tools", slot, context), slot.use) for slot in recipe.tools]
-    context = replace(context, toolbox=Toolbox(sources))
+    toolbox = Toolbox(sources, [f"tools.{index} ({slot.use})" for index, slot in enumerate(recipe.tools)])
+    try:
+        _check_tools(loaded, context.need_task(), toolbox)
+    except BaseException:
+        toolbox.close()
+        raise
+    context = replace(context, toolbox=toolbox)
     teacher = None if recipe.teacher is None else _teacher(registry.build("teachers", recipe.teacher, context))
     reward = None if recipe.reward is None else build_reward(recipe.reward, registry, context)
     return Parts(context.need_task(), context.need_toolbox(), teacher, reward, limits, context)
+
+
+def _check_tools(loaded: LoadedRecipe, task: Task, toolbox: Toolbox) -> None:
+    """Look at the tools of a problem: what is wrong with them should not wait for the first episode.
+
+    Raises:
+        RecipeError: two sources of the recipe have a tool of one name.
+        PluginError: a source's tools cannot be used.
+    """
+    problems = task.problems(task.splits[0], loaded.recipe.seed, 1)
+    try:
+        for problem in problems:
+            toolbox.tools(problem)
+    except ToolClash as clash:
+        place: Path_ = ("task",) if clash.source is None else ("tools", clash.source)
+        data = loaded.recipe.model_dump(by_alias=True)
+        raise RecipeFaults(faults_at(loaded.source, data, [(place, f"{clash.message}; {clash.hint}")])) from None
 
 
 def tool_source(built: Any, name: str) -> ToolSource:

@@ -25,7 +25,8 @@ from mentor_kit.task import Problem
 from mentor_kit.tool import Tool, ToolError, ToolSession
 from mentor_kit_tools.limits import Limits
 from mentor_kit_tools.modules import find_module, top_level_names
-from mentor_kit_tools.runner import Runner
+from mentor_kit_tools.names import Prefix, Renamed, ToolName, named
+from mentor_kit_tools.runner import Runner, closed_on_error
 
 
 def default_workers() -> int:
@@ -51,6 +52,10 @@ class PythonOptions(BaseModel):
     """What one call may use."""
     environment: dict[str, str] = {}
     """Environment variables for the functions; of the trainer's own they see only PATH, HOME and the like."""
+    prefix: Prefix = ""
+    """What goes before the tools' names."""
+    rename: dict[str, ToolName] = {}
+    """Other names for some of the functions: `{add: plus}`."""
 
 
 def build(options: PythonOptions, context: BuildContext) -> IsolatedTools:
@@ -71,11 +76,17 @@ def build(options: PythonOptions, context: BuildContext) -> IsolatedTools:
             environment=options.environment,
         )
     except ToolError as error:
+        lacks = str(error).startswith(("ModuleNotFoundError", "FileNotFoundError"))
         raise PluginError(
             f"tools python: the module {options.module!r} cannot be used: {error}",
-            hint=f"`module` is the name of an installed module or of one in {folder}, or a file there",
+            hint=f"`module` is the name of an installed module or of one in {folder}, or a file there"
+            if lacks
+            else f"a worker process imports it, in {folder}",
         ) from None
-    return IsolatedTools(runner, tools_of(runner.catalogue), own_process=options.state == "episode")
+    origin = f"tools python: the module {options.module!r}"
+    with closed_on_error(runner):
+        tools, names = named(runner.catalogue, origin, prefix=options.prefix, rename=options.rename)
+    return IsolatedTools(runner, tools, own_process=options.state == "episode", names=names)
 
 
 def look(options: PythonOptions, context: BuildContext) -> Iterator[tuple[tuple[str | int, ...], str]]:
@@ -100,12 +111,27 @@ def tools_of(catalogue: Json) -> tuple[Tool, ...]:
 
 
 class IsolatedTools:
-    """A `mentor_kit.tool.ToolSource` of tools that run in a runner."""
+    """A `mentor_kit.tool.ToolSource` of tools that run in a runner.
 
-    def __init__(self, runner: Runner, tools: Sequence[Tool], *, own_process: bool = False) -> None:
+    Args:
+        runner: where they run.
+        tools: as the model sees them.
+        own_process: whether each episode has a process of its own.
+        names: what the runner's program calls its tools, by the names that the model sees, where those differ.
+    """
+
+    def __init__(
+        self,
+        runner: Runner,
+        tools: Sequence[Tool],
+        *,
+        own_process: bool = False,
+        names: Mapping[str, str] | None = None,
+    ) -> None:
         self.runner = runner
         self._tools = tuple(tools)
         self._own_process = own_process
+        self._names = names or {}
 
     def close(self) -> None:
         """End the runner's processes."""
@@ -118,9 +144,9 @@ class IsolatedTools:
     async def open(self, problem: Problem, seed: int) -> AsyncIterator[ToolSession]:
         if self._own_process:
             async with self.runner.own() as worker:
-                yield worker
+                yield Renamed(worker, self._names)
         else:
-            yield self.runner
+            yield Renamed(self.runner, self._names)
 
 
 def serve(setup: Mapping[str, Json]) -> Functions:

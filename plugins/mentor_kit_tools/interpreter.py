@@ -20,6 +20,7 @@ from mentor_kit.record import Json
 from mentor_kit.tool import Tool, ToolError
 from mentor_kit_tools.functions import IsolatedTools, default_workers
 from mentor_kit_tools.limits import Limits
+from mentor_kit_tools.names import ToolName
 from mentor_kit_tools.runner import Runner
 
 _MOMENT = datetime.datetime(2026, 1, 1, tzinfo=datetime.UTC)
@@ -32,7 +33,7 @@ class CodeOptions(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
 
-    name: str = "python"
+    name: ToolName = "python"
     """What the tool is called."""
     description: str = (
         "Run Python code. Gives what it prints, and the value of its last expression. There are no files, no network "

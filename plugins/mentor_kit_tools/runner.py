@@ -13,9 +13,9 @@ import shutil
 import tempfile
 import threading
 import weakref
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
@@ -155,6 +155,16 @@ class Runner:
         with self._state.lock:
             self._state.owned.add(worker)
         return worker
+
+
+@contextmanager
+def closed_on_error(runner: Runner) -> Iterator[None]:
+    """Closes the runner where what it runs turns out to be of no use."""
+    try:
+        yield
+    except BaseException:
+        runner.close()
+        raise
 
 
 class OwnWorker:

@@ -16,6 +16,7 @@ from mentor_kit.record import Json
 from mentor_kit.tool import Tool, ToolError
 from mentor_kit_tools.functions import IsolatedTools
 from mentor_kit_tools.limits import Limits
+from mentor_kit_tools.names import ToolName
 from mentor_kit_tools.runner import Runner
 
 #: Files of a folder that are a document each.
@@ -33,7 +34,7 @@ class SearchOptions(BaseModel):
     """The column with a document's text; or with several, as HotpotQA's `context`: pairs of a title and sentences."""
     title: str | None = None
     """The column with its title, which is searched and shown, too; in a folder the file's name is."""
-    name: str = "search"
+    name: ToolName = "search"
     """What the tool is called."""
     description: str = "Search a collection of documents. Gives the passages that fit best."
     """What the model is told of it."""

@@ -19,17 +19,21 @@ from typing import Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from mentor_kit.errors import PluginError, did_you_mean
+from mentor_kit.errors import PluginError
 from mentor_kit.hooks.looking import file_fault
 from mentor_kit.hooks.registry import BuildContext
 from mentor_kit.record import Json
 from mentor_kit.tool import ToolError
-from mentor_kit_tools.functions import IsolatedTools, tools_of
+from mentor_kit.tool_schema import without_nulls
+from mentor_kit_tools.functions import IsolatedTools
 from mentor_kit_tools.limits import Limits
-from mentor_kit_tools.runner import Runner
+from mentor_kit_tools.names import Prefix, ToolName, named
+from mentor_kit_tools.runner import Runner, closed_on_error
 
 #: How long the client waits for a sign of life, after a call that failed for no reason of the tool's.
 _PROBE_SECONDS = 5.0
+#: Pages of a server's list of tools; more are no list.
+_MOST_PAGES = 1000
 
 
 class McpOptions(BaseModel):
@@ -47,7 +51,13 @@ class McpOptions(BaseModel):
     environment: dict[str, str] = {}
     """Environment variables for the command; of the trainer's own it sees only PATH, HOME and the like."""
     tools: tuple[str, ...] = ()
-    """Which of the server's tools; all if left out."""
+    """Which of the server's tools, by the server's names; all if left out."""
+    leave_out: tuple[str, ...] = ()
+    """Which of the server's tools not, by the server's names."""
+    prefix: Prefix = ""
+    """What goes before the tools' names, so that two servers may have tools of one name: `shop_`."""
+    rename: dict[str, ToolName] = {}
+    """Other names for some of the server's tools, by the server's names: `{find/order: find_order}`."""
     state: Literal["shared", "episode"] = "shared"
     """shared: all episodes use the same servers. episode: each has a connection (a server, with `command`) of its
     own."""
@@ -102,19 +112,19 @@ def build(options: McpOptions, context: BuildContext) -> IsolatedTools:
             f"tools mcp: no connection to {server!r}: {error}",
             hint="start the server by hand to see what it says; `url` ends in the server's path, often /mcp",
         ) from None
-    return IsolatedTools(runner, tools_of(_chosen(runner, options, server)), own_process=options.state == "episode")
-
-
-def _chosen(runner: Runner, options: McpOptions, server: str) -> list[Json]:
-    offered = {one["name"]: one for one in runner.catalogue}
-    for name in options.tools:
-        if name not in offered:
-            runner.close()
-            raise PluginError(
-                f"tools mcp: the server {server!r} has no tool {name!r}{did_you_mean(name, offered)}",
-                hint=f"it has: {', '.join(offered)}",
-            )
-    return [offered[name] for name in options.tools or offered]
+    origin = f"tools mcp: the server {server!r}"
+    with closed_on_error(runner):
+        if fault := runner.catalogue["fault"]:
+            raise PluginError(f"{origin}: {fault}", hint="this is a fault of the server")
+        tools, names = named(
+            runner.catalogue["tools"],
+            origin,
+            tools=options.tools,
+            leave_out=options.leave_out,
+            prefix=options.prefix,
+            rename=options.rename,
+        )
+    return IsolatedTools(runner, tools, own_process=options.state == "episode", names=names)
 
 
 def serve(setup: Mapping[str, Json]) -> Connection:
@@ -168,14 +178,24 @@ class _Link:
             self._keeper.cancel()
             await asyncio.wait([self._keeper])
 
-    async def catalogue(self) -> list[Json]:
-        tools, cursor = [], None
-        while True:
-            page = await self._client.list_tools(cursor=cursor)
-            tools += page.tools
-            cursor = page.next_cursor
-            if cursor is None:
-                return [_described(tool) for tool in tools]
+    async def catalogue(self) -> Json:
+        """All tools of the server; `fault` says what is wrong with the list, if anything is."""
+        tools: list[Json] = []
+        asked: set[str | None] = set()
+        cursor: str | None = None
+        # a server may give the same cursor for ever: what it has listed by then is all
+        while cursor not in asked:
+            if len(asked) == _MOST_PAGES:
+                return {"tools": [], "fault": f"its list of tools does not end after {_MOST_PAGES} pages"}
+            asked.add(cursor)
+            try:
+                page = await self._client.list_tools(cursor=cursor)
+            except Exception as error:  # noqa: BLE001 (whatever the server answered, the run must say so)
+                return {"tools": [], "fault": f"its list of tools cannot be read: {_listing_fault(error)}"}
+            tools += [_described(tool) for tool in page.tools]
+            # many servers write an empty cursor where there is none
+            cursor = page.next_cursor or None
+        return {"tools": tools, "fault": ""}
 
     async def call(self, name: str, arguments: dict[str, Json]) -> str:
         try:
@@ -251,7 +271,17 @@ def _block(block: Any) -> str:
 
 
 def _described(tool: Any) -> Json:
-    return {"name": tool.name, "description": tool.description or "", "parameters": tool.input_schema}
+    return {"name": tool.name, "description": tool.description or "", "parameters": without_nulls(tool.input_schema)}
+
+
+def _listing_fault(error: Exception) -> str:
+    """What is wrong with an answer of the server, in one line."""
+    from pydantic import ValidationError
+
+    if not isinstance(error, ValidationError):
+        return _innermost(error)
+    first = error.errors(include_url=False)[0]
+    return f"{'.'.join(map(str, first['loc']))}: {first['msg']}, not {first['input']!r}"
 
 
 def _innermost(error: BaseException) -> str:

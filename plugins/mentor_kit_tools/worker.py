@@ -24,6 +24,7 @@ import threading
 from collections.abc import Mapping
 from typing import Any, Protocol
 
+from mentor_kit.errors import MentorKitError
 from mentor_kit.record import Json
 from mentor_kit.tool import ToolError
 
@@ -116,6 +117,8 @@ def _shortened(reason: str) -> str:
 def _reason(error: BaseException) -> str:
     if isinstance(error, ToolError) and str(error).strip():
         return str(error)
+    if isinstance(error, MentorKitError):
+        return error.message if error.hint is None else f"{error.message}; {error.hint}"
     text = " ".join(str(error).split())
     return f"{type(error).__name__}: {text}" if text else type(error).__name__
 

@@ -63,6 +63,18 @@ def flood() -> str:
     return "spam " * (400 << 10)
 
 
+@server.tool(name="calc/minus")
+def minus(a: int, b: int) -> int:
+    """Subtract."""
+    return a - b
+
+
+@server.tool(name="Take away")
+def take_away(a: int, b: int) -> int:
+    """Subtract, in other words."""
+    return a - b
+
+
 if __name__ == "__main__":
     if len(sys.argv) > 1:
         server.run("streamable-http", host="127.0.0.1", port=int(sys.argv[1]))

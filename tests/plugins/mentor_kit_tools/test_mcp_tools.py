@@ -103,6 +103,11 @@ def test_tools_of_a_server(transport: str, request: pytest.FixtureRequest) -> No
     assert "out of ink" in found[1][1]
     assert found[2][0] is CallState.BAD_ARGUMENTS
     assert found[3] == (CallState.EXECUTED, "9")
+    # the library for servers warns of such names, and takes them
+    assert played(source, call("calc_minus", a=5, b=3), call("Take_away", a=5, b=4)) == [
+        (CallState.EXECUTED, "2"),
+        (CallState.EXECUTED, "1"),
+    ]
 
 
 def test_a_server_that_ends_or_floods_costs_its_own_call(stdio: Any) -> None:
