@@ -30,6 +30,7 @@ from mentor_kit.evaluating import (
 )
 from mentor_kit.hooks.registry import Registry, default_registry
 from mentor_kit.recipe.assembly import assemble, assemble_parts, serve
+from mentor_kit.recipe.attribution import attributed
 from mentor_kit.recipe.changes import changes
 from mentor_kit.recipe.checking import check_recipe, load_checked
 from mentor_kit.recipe.loading import LoadedRecipe, dump_recipe, load_recipe
@@ -203,7 +204,7 @@ def export(
     done = _run(run, output, lambda run: run.has_checkpoint)
     loaded = _ready(done.folder.recipe, registry)
     found = find_checkpoint(done, loaded.recipe, checkpoint)
-    with closing(assemble_parts(loaded, registry)) as parts:
+    with attributed(loaded, registry), closing(assemble_parts(loaded, registry)) as parts:
         experiment = assemble(loaded, registry, parts)
         experiment.policy.restore(found.policy)
         return write_folder(target, lambda new: experiment.export(new, format))
@@ -251,7 +252,9 @@ def plan(
         registry: as for `run`.
     """
     registry = registry or default_registry()
-    return make_plan(_ready(recipe, registry, overrides), registry, memory)
+    loaded = _ready(recipe, registry, overrides)
+    with attributed(loaded, registry):
+        return make_plan(loaded, registry, memory)
 
 
 def bench(
@@ -270,7 +273,9 @@ def bench(
         registry: as for `run`.
     """
     registry = registry or default_registry()
-    return measure(_ready(recipe, registry, overrides), registry, steps=steps)
+    loaded = _ready(recipe, registry, overrides)
+    with attributed(loaded, registry):
+        return measure(loaded, registry, steps=steps)
 
 
 def audit(
@@ -294,7 +299,8 @@ def audit(
     """
     registry = registry or default_registry()
     loaded = check(recipe, overrides=overrides, registry=registry)
-    return audit_reward(loaded, registry, problems=problems, tries=tries, seed=seed)
+    with attributed(loaded, registry):
+        return audit_reward(loaded, registry, problems=problems, tries=tries, seed=seed)
 
 
 def _ready(recipe: str | Path | LoadedRecipe, registry: Registry, overrides: Sequence[str] = ()) -> LoadedRecipe:

@@ -9,7 +9,8 @@ from pathlib import Path
 from pydantic import ValidationError
 
 from mentor_kit.errors import UsageError
-from mentor_kit.hooks.registry import Registry, explain
+from mentor_kit.hooks.options import explain
+from mentor_kit.hooks.registry import Registry
 from mentor_kit.recipe.checking import load_checked
 from mentor_kit.recipe.loading import LoadedRecipe
 from mentor_kit.recipe.model import Recipe, Student

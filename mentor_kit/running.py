@@ -19,6 +19,7 @@ from mentor_kit.recipe.assembly import (
     build_stages,
     workloads,
 )
+from mentor_kit.recipe.attribution import attributed
 from mentor_kit.recipe.changes import Change, Progress, check_changes
 from mentor_kit.recipe.loading import LoadedRecipe, dump_recipe, recipe_as_data
 from mentor_kit.recipe.model import Recipe
@@ -77,7 +78,7 @@ def carry_on(
         Interrupted: the user stopped the run.
     """
     try:
-        with closing(assemble_parts(loaded, registry)) as parts:
+        with attributed(loaded, registry), closing(assemble_parts(loaded, registry)) as parts:
             _run_stages(loaded, folder, registry, watchers, parts, edit, notes)
     except KeyboardInterrupt:
         raise Interrupted(
@@ -107,7 +108,11 @@ def _run_stages(
     trackers = [registry.build("trackers", slot, parts.context) for slot in recipe.trackers]
     watching = replace(watchers or Watchers(), plugins=registry.plugins, trackers=trackers)
     go_back_to = None if edit is None else _last_trained(edit, folder, registry, parts, list(works.values()))
-    with StopSignal(watching.stopping) as stop, RunRecorder(folder, record_options(recipe), watching, stop) as recorder:
+    with (
+        StopSignal(watching.stopping) as stop,
+        RunRecorder(folder, record_options(recipe), watching, stop) as recorder,
+        attributed(loaded, registry),
+    ):
         needs_student = any(work.student for work in works.values())
         build_experiment = assemble if needs_student else assemble_without_student
         experiment = build_experiment(loaded, registry, parts)

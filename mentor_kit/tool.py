@@ -30,7 +30,7 @@ from typing import TYPE_CHECKING, Any, Protocol, cast, runtime_checkable
 from mentor_kit.conversation import CallState, ToolCall
 from mentor_kit.errors import ExitCode, PluginError, did_you_mean
 from mentor_kit.record import Json
-from mentor_kit.tool_schema import argument_fault, schema_fault
+from mentor_kit.tool_schema import argument_fault, parameter_takes, schema_fault, schema_of
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -123,21 +123,11 @@ class Tool:
 
     def takes(self, parameter: str, value: Json) -> bool:
         """Whether the schema of a parameter allows a value; False if it is wrong, or says nothing of the parameter."""
-        schema = self.parameter_schema(parameter)
-        if schema is None:
-            return False
-        try:
-            # within the whole schema, which its references point into
-            return bool(self._validator.evolve(schema=schema).is_valid(value))
-        except Exception:  # noqa: BLE001 (`check` says what is wrong with the schema)
-            return False
+        return not self.fault and parameter_takes(self.parameters, parameter, value)
 
     def parameter_schema(self, parameter: str) -> Mapping[str, Json] | bool | None:
         """What `parameters` says of one parameter; None if nothing."""
-        properties = self.parameters.get("properties")
-        named = properties.get(parameter) if isinstance(properties, Mapping) else None
-        schema = self.parameters.get("additionalProperties") if named is None else named
-        return schema if isinstance(schema, Mapping | bool) else None
+        return schema_of(self.parameters, parameter)
 
 
 def announced(tools: Mapping[str, Tool]) -> dict[str, Tool]:

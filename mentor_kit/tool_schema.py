@@ -61,6 +61,27 @@ def argument_fault(parameters: Mapping[str, Json], arguments: Mapping[str, Json]
     return f"{place}: {text}" if place else text
 
 
+def schema_of(parameters: Mapping[str, Json], parameter: str) -> Mapping[str, Json] | bool | None:
+    """What the parameters' schema says of one of them; None if nothing."""
+    properties = parameters.get("properties")
+    named = properties.get(parameter) if isinstance(properties, Mapping) else None
+    schema = parameters.get("additionalProperties") if named is None else named
+    return schema if isinstance(schema, Mapping | bool) else None
+
+
+def parameter_takes(parameters: Mapping[str, Json], parameter: str, value: Json) -> bool:
+    """Whether parameters that have no fault allow a value for one of them; False if they say nothing of it."""
+    validator: Any = _read(parameters).validator
+    schema = schema_of(validator.schema, parameter)
+    if schema is None:
+        return False
+    try:
+        # within the whole schema, which its references point into
+        return bool(validator.evolve(schema=schema).is_valid(value))
+    except (OverflowError, RecursionError):
+        return False
+
+
 def without_nulls(schema: Json) -> Json:
     """The schema without keywords that are null, as programs write those that they have nothing for."""
     if not isinstance(schema, dict):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import sys
+import traceback
 from collections.abc import Mapping, Sequence
 from typing import Annotated, Any
 
@@ -79,6 +80,8 @@ def _as_error(error: BaseException) -> MentorKitError:
         Exception: the bug itself, where `DEBUG` asks for it.
     """
     if isinstance(error, MentorKitError):
+        if os.environ.get(DEBUG) and error.__cause__ is not None:
+            traceback.print_exception(error.__cause__)
         return error
     if isinstance(error, typer.Abort | KeyboardInterrupt):
         return Interrupted("stopped")
@@ -86,12 +89,25 @@ def _as_error(error: BaseException) -> MentorKitError:
         context = getattr(error, "ctx", None)
         command = context.command_path if context is not None else "mentorkit"
         return UsageError(describe().rstrip("."), hint=f"`{command} --help` lists what it takes")
+    if (found := _of_a_plugin(error)) is not None:
+        return found
     if os.environ.get(DEBUG):
         raise error
     return MentorKitError(
         f"an error in mentor-kit itself: {type(error).__name__}: {error}",
         hint=f"{DEBUG}=1 shows where; please report it",
     )
+
+
+def _of_a_plugin(error: BaseException) -> MentorKitError | None:
+    """The error as that of a plugin, such as of a command of its own; None where none is at fault."""
+    from mentor_kit.hooks.blame import blamed
+    from mentor_kit.hooks.registry import default_registry
+
+    found = blamed(error, default_registry())
+    if found is not None and os.environ.get(DEBUG):
+        traceback.print_exception(error)
+    return found
 
 
 def _add_plugin_commands() -> None:

@@ -14,6 +14,7 @@ from mentor_kit.errors import did_you_mean
 from mentor_kit.hooks import specs
 
 GROUP = "mentorkit"
+DISTRIBUTION = "mentor-kit"
 
 #: Comma-separated names: load only these / all but these.
 ALLOW, DENY = "MENTORKIT_PLUGINS", "MENTORKIT_DISABLE_PLUGINS"
@@ -30,6 +31,11 @@ class PluginInfo:
     """The installed package it comes from, with its version."""
     state: Literal["loaded", "disabled", "failed"]
     reason: str = ""
+
+    @property
+    def is_built_in(self) -> bool:
+        """Whether it comes with mentor-kit itself."""
+        return self.distribution.partition(" ")[0].replace("_", "-").lower() == DISTRIBUTION
 
 
 @dataclass(frozen=True)

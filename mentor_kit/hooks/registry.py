@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+import weakref
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol, TypeVar, get_args
+from typing import TYPE_CHECKING, Any, Protocol, get_args
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict
 
 from mentor_kit.actor import EpisodeLimits
 from mentor_kit.errors import MentorKitError, MissingError, PluginError, RecipeError, did_you_mean
 from mentor_kit.hooks.loader import Plugins, load_plugins
-from mentor_kit.hooks.strictness import default_faults, lenient_faults
+from mentor_kit.hooks.options import shown, validated
+from mentor_kit.hooks.strictness import default_faults
 from mentor_kit.slot import Kind, Slot
 from mentor_kit.task import Task
 from mentor_kit.tool import Toolbox
@@ -21,6 +23,17 @@ if TYPE_CHECKING:
     from pluggy import HookImpl
 
 KINDS: tuple[Kind, ...] = get_args(Kind)
+
+
+#: What is asked of all that parts of a kind build.
+METHODS: dict[Kind, tuple[str, ...]] = {
+    "backends": ("load",),
+    "tasks": ("splits", "problems", "answer", "check"),
+    "teachers": ("demonstrate",),
+    "reward_terms": ("score",),
+    "stages": ("run",),
+    "trackers": ("log",),
+}
 
 
 class NoOptions(BaseModel):
@@ -117,6 +130,8 @@ class Registry:
         """(plugin, what went wrong) for hooks that failed while registering."""
         self._parts: dict[Kind, dict[str, Part]] = {}
         self._clashes: dict[tuple[Kind, str], set[str]] = {}
+        self._built: dict[int, tuple[weakref.ref[Any], Part, Slot]] = {}
+        """What was built and is still there, by identity."""
         self._whole: set[type[BaseModel]] = set()
         """Options whose defaults were looked at."""
 
@@ -146,10 +161,10 @@ class Registry:
         if owners := self._clashes.get((kind, name)):
             first, *others = sorted(owners)
             if not others:
-                raise PluginError(f"{_noun(kind)} {name!r} is registered twice by the plugin {first!r}")
+                raise PluginError(f"{noun(kind)} {name!r} is registered twice by the plugin {first!r}")
             second = others[0]
             raise PluginError(
-                f"{_noun(kind)} {name!r} is registered by two plugins: {first!r} and {second!r}",
+                f"{noun(kind)} {name!r} is registered by two plugins: {first!r} and {second!r}",
                 hint=f"disable one of them: MENTORKIT_DISABLE_PLUGINS={second}",
             )
         if name not in parts:
@@ -189,9 +204,7 @@ class Registry:
             raise
         except Exception as error:
             reason = f"{type(error).__name__}: {error}"
-            raise PluginError(
-                f"plugin {part.owner!r} could not look at {_noun(kind)} {slot.use!r}: {reason}"
-            ) from error
+            raise PluginError(f"plugin {part.owner!r} could not look at {noun(kind)} {slot.use!r}: {reason}") from error
         if found:
             raise SlotError(found)
 
@@ -207,17 +220,50 @@ class Registry:
         part = self.part(kind, slot.use)
         if reason := part.unavailable():
             problem, _, hint = reason.partition("\n")
-            raise MissingError(f"{_noun(kind)} {slot.use!r} cannot be used here: {problem}", hint=hint or None)
+            raise MissingError(f"{noun(kind)} {slot.use!r} cannot be used here: {problem}", hint=hint or None)
         try:
-            return part.build(options, context)
+            built = part.build(options, context)
         except MentorKitError:
             raise
         except Exception as error:
             reason = f"{type(error).__name__}: {error}"
             raise PluginError(
-                f"plugin {part.owner!r} could not build the {_noun(kind)} {slot.use!r}: {reason}",
+                f"plugin {part.owner!r} could not build the {noun(kind)} {slot.use!r}: {reason}",
                 hint="this is a fault of the plugin, or of a package it needs",
             ) from error
+        lacking = [method for method in METHODS.get(kind, ()) if not hasattr(built, method)]
+        if lacking:
+            raise PluginError(
+                f"plugin {part.owner!r} built {shown(built)} for the {noun(kind)} {part.name!r}: "
+                f"it has no {' and no '.join(map(repr, lacking))}",
+                hint="this is a fault of the plugin",
+            )
+        self._remember(built, part, slot)
+        return built
+
+    def origin_of(self, built: Any) -> tuple[Part, Slot] | None:
+        """The part that built an object, and the slot it was built for; None where nothing here did."""
+        reference, part, slot = self._built.get(id(built), (None, None, None))
+        return (part, slot) if reference is not None and reference() is built and part and slot else None
+
+    def only_part_of(self, owner: str) -> tuple[Part, Slot] | None:
+        """What is at work of a plugin, where that is one thing."""
+        found = [
+            (part, slot) for reference, part, slot in list(self._built.values()) if part.owner == owner and reference()
+        ]
+        return found[0] if len(found) == 1 else None
+
+    def is_built_in(self, owner: str) -> bool:
+        """Whether a plugin comes with mentor-kit."""
+        return any(info.name == owner and info.is_built_in for info in self.plugins.found)
+
+    def _remember(self, built: Any, part: Part, slot: Slot) -> None:
+        key = id(built)
+        try:
+            # a weak reference: models and connections must not live longer for this
+            self._built[key] = (weakref.ref(built, lambda _: self._built.pop(key, None)), part, slot)
+        except TypeError:
+            self._built.pop(key, None)
 
     def _check_defaults(self, part: Part) -> None:
         """Raises `PluginError` for a default that the option itself would refuse; each part is looked at once."""
@@ -225,7 +271,7 @@ class Registry:
             return
         for place, text in default_faults(part.options):
             raise PluginError(
-                f"plugin {part.owner!r}: {_noun(part.kind)} {part.name!r}, option {place[-1]!r}: {text}",
+                f"plugin {part.owner!r}: {noun(part.kind)} {part.name!r}, option {place[-1]!r}: {text}",
                 hint="this is a fault of the plugin",
             )
         self._whole.add(part.options)
@@ -256,7 +302,7 @@ class Registry:
             self.faults.append((owner, f"register_{kind} failed: {type(error).__name__}: {error}"))
 
     def _unknown(self, kind: Kind, name: str) -> str:
-        text = f"no {_noun(kind)} is called {name!r}{did_you_mean(name, self.parts(kind))}; "
+        text = f"no {noun(kind)} is called {name!r}{did_you_mean(name, self.parts(kind))}; "
         text += f"`mentorkit plugins {kind}` lists them"
         broken = [info.name for info in self.plugins.failed] + [owner for owner, _ in self.faults]
         if broken:
@@ -276,69 +322,8 @@ def _check_part(name: Any, build: Any, options: Any) -> None:
         raise PluginError(f"part {name!r}: options is {options!r}, not a pydantic model")
 
 
-M = TypeVar("M", bound=BaseModel)
-
-
-def validated(model: type[M], data: Any) -> tuple[M | None, list[tuple[tuple[str | int, ...], str]]]:
-    """Data as a model, and what is wrong with it: what the model refuses, and what `lenient_faults` finds.
-
-    Returns:
-        The model, None where it refuses the data; and the faults, as places in the data with messages.
-    """
-    found: list[tuple[tuple[str | int, ...], str]] = []
-    options = None
-    try:
-        options = model.model_validate(data)
-    except ValidationError as error:
-        found = explain(error, model)
-    known = {place for place, _ in found}
-    return options, [*found, *((place, text) for place, text in lenient_faults(model, data) if place not in known)]
-
-
-def explain(error: ValidationError, model: type[BaseModel]) -> list[tuple[tuple[str | int, ...], str]]:
-    """A pydantic error in a user's words: places with messages, with a did-you-mean for unknown keys."""
-    found = []
-    for fault in error.errors(include_url=False):
-        place = tuple(step for step in fault["loc"] if not str(step).startswith(("function-", "tagged-union")))
-        message = fault["msg"].removeprefix("Value error, ")
-        if fault["type"] == "extra_forbidden":
-            known = _keys(model, place[:-1])
-            message = f"unknown key{did_you_mean(str(place[-1]), known)}; known keys: {', '.join(known) or 'none'}"
-        elif fault["type"] == "missing":
-            message = "this key is required"
-        elif fault["type"] != "value_error":
-            message = f"{message}, not {_shown(fault['input'])}"
-        found.append((place, message))
-    return found
-
-
-def _keys(model: Any, place: tuple[str | int, ...]) -> list[str]:
-    """The keys a model takes at a place inside it."""
-    choices = [model]
-    for step in place:
-        if isinstance(step, int):
-            continue
-        # a step may also name the member of a union that the next steps are about
-        if named := [choice for choice in choices if getattr(choice, "__name__", "") == step]:
-            choices = named
-            continue
-        fields = [f for choice in choices for n, f in choice.model_fields.items() if step in (n, f.alias)]
-        choices = [arg for f in fields for arg in _leaves(f.annotation) if hasattr(arg, "model_fields")]
-    model = choices[0] if choices else None
-    return [field.alias or name for name, field in getattr(model, "model_fields", {}).items()]
-
-
-def _leaves(annotation: Any) -> list[Any]:
-    args = get_args(annotation)
-    return [leaf for arg in args for leaf in _leaves(arg)] if args else [annotation]
-
-
-def _shown(value: Any) -> str:
-    text = repr(value)
-    return text if len(text) <= 60 else text[:57] + "..."
-
-
-def _noun(kind: Kind) -> str:
+def noun(kind: Kind) -> str:
+    """What one part of a kind is called in messages."""
     return kind.removesuffix("s").replace("_", " ")
 
 

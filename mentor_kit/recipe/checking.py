@@ -128,12 +128,12 @@ def _not_here(loaded: LoadedRecipe, registry: Registry) -> Iterator[Fault]:
     """What the recipe names and is not on this machine."""
     data = loaded.recipe.model_dump(by_alias=True)
     yield from faults_at(loaded.source, data, student_faults(loaded, registry))
-    for kind, slot, path in _all_slots(loaded.recipe, registry):
+    for kind, slot, path in all_slots(loaded.recipe, registry):
         found = slot_faults(loaded, registry, kind, slot)
         yield from faults_at(loaded.source, slot.model_dump(by_alias=True), found, path)
 
 
-def _all_slots(recipe: Recipe, registry: Registry) -> Iterator[tuple[Kind, Slot, Path_]]:
+def all_slots(recipe: Recipe, registry: Registry) -> Iterator[tuple[Kind, Slot, Path_]]:
     """The recipe's slots, and those inside the options of slots whose own options are right."""
     waiting = list(slots(recipe))
     while waiting:

@@ -44,7 +44,7 @@ def faults_at(source: Source, data: Any, found: list[tuple[Path_, str]], path: P
     Args:
         source: where the recipe's values stand.
         data: what was validated.
-        found: places inside `data` with messages, as `mentor_kit.hooks.registry.explain` gives them.
+        found: places inside `data` with messages, as `mentor_kit.hooks.options.explain` gives them.
         path: where `data` stands in the recipe.
     """
     faults = []

@@ -68,7 +68,7 @@ def validated(source: Source, folder: Path) -> LoadedRecipe:
     Raises:
         RecipeFaults: keys or values of the recipe itself are wrong.
     """
-    from mentor_kit.hooks.registry import validated as checked
+    from mentor_kit.hooks.options import validated as checked
 
     recipe, found = checked(Recipe, source.data)
     if recipe is None or found:

@@ -12,7 +12,8 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from mentor_kit.errors import PluginError
 from mentor_kit.hooks import Plugins, Registry, hookimpl
-from mentor_kit.hooks.registry import KINDS, default_registry, validated
+from mentor_kit.hooks.options import validated
+from mentor_kit.hooks.registry import KINDS, default_registry
 from mentor_kit.recipe.model import Recipe
 from mentor_kit.slot import Slot
 
