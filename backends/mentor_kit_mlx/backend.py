@@ -15,7 +15,7 @@ from mentor_kit.randomness import derive_seed
 from mentor_kit_mlx.adapters import add_adapter
 from mentor_kit_mlx.config import config_of
 from mentor_kit_mlx.divided import DividedPolicy, Leader, follow
-from mentor_kit_mlx.loading import load_model, pick_device
+from mentor_kit_mlx.loading import load_model, model_errors, pick_device
 from mentor_kit_mlx.memory import device_memory, estimate, limit, savings
 from mentor_kit_mlx.options import MLXOptions
 from mentor_kit_mlx.policy import MLXPolicy
@@ -45,7 +45,8 @@ class MLXBackend:
     def estimate(self, student: StudentSpec, load: MemoryLoad) -> MemoryEstimate:
         mx.set_default_device(pick_device(self.options.device))
         config = config_of(student)
-        return estimate(config, student, load, self.options, limit(self.options))
+        with model_errors(student):
+            return estimate(config, student, load, self.options, limit(self.options))
 
     def memory(self) -> DeviceMemory | None:
         mx.set_default_device(pick_device(self.options.device))

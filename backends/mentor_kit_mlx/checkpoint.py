@@ -13,7 +13,7 @@ from mentor_kit.errors import DataError
 from mentor_kit.policy import OptimizerSpec
 from mentor_kit.randomness import derive_seed
 from mentor_kit_mlx.loading import first_line
-from mentor_kit_mlx.optimizer import Optimizer
+from mentor_kit_mlx.optimizer import Optimizer, exact_weights
 from mentor_kit_mlx.trees import Arrays, put, read, trained, write
 
 if TYPE_CHECKING:
@@ -52,6 +52,8 @@ def save(policy: MLXPolicy, folder: Path, random: Sequence[int] | None = None) -
 def restore(policy: MLXPolicy, folder: Path) -> None:
     """Bring back what `save` wrote; nothing is changed if that cannot be done.
 
+    A checkpoint of a model in another type goes on in this one's, with the optimizer's float32 masters as they were.
+
     Raises:
         DataError: the folder is not a checkpoint of this student.
     """
@@ -65,16 +67,18 @@ def restore(policy: MLXPolicy, folder: Path) -> None:
         random = seed_of(state["random"], 0)
         for values in (weights, *([] if reference is None else [reference])):
             _check(policy.model, values, folder)
+        exact = exact_weights(weights, moments)
         optimizer = None if spec is None else Optimizer(policy.model, spec, compiled=policy.compiled)
         if optimizer is not None:
-            optimizer.load(moments, steps)
+            optimizer.load(moments, steps, exact)
     except UNREADABLE as error:
         raise DataError(
             f"{folder} is not a whole checkpoint of the mlx backend: {first_line(error)}",
             hint="resume from an earlier checkpoint",
         ) from error
-    put(policy.model, weights)
-    policy.reference, policy.optimizer, policy.version = reference, optimizer, version
+    put(policy.model, _as_here(policy.model, exact))
+    policy.reference = None if reference is None else _as_here(policy.model, reference)
+    policy.optimizer, policy.version = optimizer, version
     mx.random.seed(random)
 
 
@@ -99,6 +103,11 @@ def _whole(path: Path) -> Arrays:
     found = read(path)
     mx.eval(found)
     return found
+
+
+def _as_here(model: Any, weights: Arrays) -> Arrays:
+    """Weights in the types that the model's own have."""
+    return {name: weights[name].astype(value.dtype) for name, value in trained(model).items()}
 
 
 def _check(model: Any, weights: Arrays, folder: Path) -> None:

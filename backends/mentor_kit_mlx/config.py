@@ -64,11 +64,20 @@ def read_config(folder: Path) -> Config:
         BackendError: it cannot be read.
     """
     try:
-        own = json.loads((folder / "config.json").read_text())
-        own["model_type"]
-    except (OSError, ValueError, KeyError, TypeError) as error:
+        own = json.loads((folder / "config.json").read_text(encoding="utf-8"), object_hook=_number)
+    except (OSError, ValueError, RecursionError) as error:
         raise BackendError(f"{folder / 'config.json'} cannot be read: {error}") from error
+    if not isinstance(own, dict) or not isinstance(own.get("model_type"), str):
+        raise BackendError(
+            f"{folder / 'config.json'} does not say what model it is: expected a mapping with `model_type`",
+            hint="student.model takes a folder in the format of transformers or mlx-lm",
+        )
     return complete(own, _defaults(own))
+
+
+def _number(value: dict[str, Any]) -> Any:
+    """What transformers writes in the place of numbers that JSON has no form for, as the number."""
+    return float(value["__float__"]) if value.keys() == {"__float__"} else value
 
 
 def complete(own: Config, defaults: Config) -> Config:
@@ -123,7 +132,7 @@ def _defaults(own: Config) -> Config:
     try:
         found: Config = AutoConfig.for_model(own["model_type"], **kept).to_dict()
         return found
-    except (ValueError, KeyError, TypeError):
+    except Exception:  # noqa: BLE001 (every type of model checks its configuration in a way of its own)
         return {}
     finally:
         logger.setLevel(level)

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import mlx.core as mx
 
-from mentor_kit.errors import BackendError, MissingError
+from mentor_kit.errors import BackendError, MentorKitError, MissingError
 from mentor_kit.policy import StudentSpec
 from mentor_kit_mlx.config import Config, find_folder, read_config
 from mentor_kit_mlx.mlxlm import mlx_lm
@@ -45,20 +47,33 @@ def load_model(student: StudentSpec, options: MLXOptions) -> Loaded:
     """
     folder = find_folder(student)
     config = read_config(folder)
-    try:
+    with model_errors(student):
         model, config = mlx_lm("utils").load_model(folder, lazy=True, model_config=config)
         if (dtype := pick_dtype(options)) is not None:
             model.set_dtype(dtype)
         if options.quantize is not None and "quantization" not in config:
             config = quantize(model, config, options.quantize)
         mx.eval(model.parameters())
-    except (OSError, ValueError, KeyError, TypeError, RuntimeError, AttributeError, ImportError) as error:
+    model.eval()
+    return Loaded(model, config, folder)
+
+
+@contextmanager
+def model_errors(student: StudentSpec) -> Iterator[None]:
+    """What a model's own code makes of an odd folder, as an error that names the folder.
+
+    Raises:
+        BackendError: in place of anything but our own errors.
+    """
+    try:
+        yield
+    except MentorKitError:
+        raise
+    except Exception as error:
         raise BackendError(
             f"{student.model} cannot be loaded: {first_line(error)}",
             hint="student.model takes a language model that mlx-lm knows, in the format of transformers or mlx-lm",
         ) from error
-    model.eval()
-    return Loaded(model, config, folder)
 
 
 def pick_dtype(options: MLXOptions) -> mx.Dtype | None:
@@ -94,7 +109,26 @@ def quantize(model: Any, config: Config, bits: int, group_size: int = 64) -> Con
     return config | {"quantization": how, "quantization_config": how}
 
 
+def quantize_as(model: Any, how: Mapping[str, Any]) -> None:
+    """Quantize the layers that a folder's configuration says are, in place.
+
+    Args:
+        model: not quantized yet.
+        how: its `quantization`: the group's size and the bits, and for layers by name others, or false for none.
+    """
+    import mlx.nn as nn
+
+    def chosen(name: str, module: Any) -> Any:
+        own = how.get(name, True)
+        size = own["group_size"] if isinstance(own, Mapping) else how["group_size"]
+        return own if own and hasattr(module, "to_quantized") and module.weight.shape[-1] % size == 0 else False
+
+    nn.quantize(model, group_size=how["group_size"], bits=how["bits"], class_predicate=chosen)
+
+
 def first_line(error: Exception) -> str:
     """What an error says, in short."""
     lines = str(error).strip().splitlines()
+    if isinstance(error, KeyError):
+        return f"{lines[0]} is missing"
     return lines[0] if lines else type(error).__name__

@@ -93,9 +93,11 @@ def room_for_keys(model: Any, per_position: int, allowed: int | None, optimizer:
 
 
 def position_bytes(config: Config, size: int, quantized: Quantized | None = None) -> int:
-    """Keys and values of one token, in numbers of `size` bytes or quantized."""
+    """Keys and values of one token, in numbers of `size` bytes or quantized; none where no layer attends."""
     text = config.get("text_config") or config
-    heads = text.get("num_key_value_heads") or text["num_attention_heads"]
+    heads = text.get("num_key_value_heads") or text.get("num_attention_heads")
+    if not heads:
+        return 0
     width = text.get("head_dim") or text["hidden_size"] // text["num_attention_heads"]
     one = int(width) * size if quantized is None else quantized.bytes(int(width), size)
     return 2 * int(text["num_hidden_layers"]) * int(heads) * one
@@ -114,16 +116,14 @@ def estimate(
     Raises:
         BackendError: mlx-lm has no such model.
     """
-    from mentor_kit_mlx.loading import pick_dtype, quantize
+    from mentor_kit_mlx.loading import pick_dtype, quantize, quantize_as
 
     model = _outline(config)
     bits = config.get("quantization")
     if bits is None and options.quantize is not None:
         config = quantize(model, config, options.quantize)
     elif bits is not None:
-        import mlx.nn as nn
-
-        nn.quantize(model, group_size=bits["group_size"], bits=bits["bits"])
+        quantize_as(model, bits)
     dtype = pick_dtype(options) or getattr(mx, str(config.get("torch_dtype") or config.get("dtype") or "bfloat16"))
     size = dtype.size
     leaves = list(by_name(model.parameters()).values())

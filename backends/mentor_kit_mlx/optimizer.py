@@ -102,14 +102,20 @@ class Optimizer:
         parts = {"first": self._first, "second": self._second, "master": self._masters}
         return {f"{part}/{name}": value for part, values in parts.items() for name, value in values.items()}
 
-    def load(self, state: Arrays, steps: int) -> None:
+    def load(self, state: Arrays, steps: int, weights: Arrays) -> None:
         """Bring back what `state` gave.
+
+        Args:
+            state: of an optimizer whose model may have had another type.
+            steps: how many it had taken.
+            weights: as exact as they were kept, for masters that the state has none of, as its model was in float32.
 
         Raises:
             KeyError: the state is of other parameters.
         """
-        for part, values in (("first", self._first), ("second", self._second), ("master", self._masters)):
+        for part, values in (("first", self._first), ("second", self._second)):
             values.update({name: state[f"{part}/{name}"] for name in values})
+        self._masters.update({name: weights[name].astype(mx.float32) for name in self._masters})
         self.steps = steps
 
     def _scalars(self, rate: float, factor: float) -> dict[str, mx.array]:
@@ -146,6 +152,11 @@ class Optimizer:
         update = orthogonal((1 - momentum) * gradient + momentum * first)
         scale = 0.2 * max(weight.shape) ** 0.5
         return weight * how["keep"] - how["rate"] * scale * update, first
+
+
+def exact_weights(weights: Arrays, state: Arrays) -> Arrays:
+    """A checkpoint's weights as exact as it has them: an optimizer's float32 masters where its model was in 16 bits."""
+    return {name: state.get(f"master/{name}", value) for name, value in weights.items()}
 
 
 def orthogonal(matrix: mx.array) -> mx.array:

@@ -13,7 +13,7 @@ from mentor_kit.objective import Objective
 from mentor_kit.policy import OptimizerSpec, TokenGroup
 from mentor_kit.record import Json
 from mentor_kit_mlx import checkpoint
-from mentor_kit_mlx.optimizer import Optimizer
+from mentor_kit_mlx.optimizer import Optimizer, exact_weights
 from mentor_kit_mlx.policy import MLXPolicy
 from mentor_kit_mlx.processes import Processes
 from mentor_kit_mlx.trees import put, trained
@@ -114,7 +114,7 @@ class Part:
         put(policy.model, weights)
         policy.reference = kept
         if policy.optimizer is not None:
-            policy.optimizer.load(moments, steps)
+            policy.optimizer.load(moments, steps, exact_weights(weights, moments))
         policy.restored(version)
         mx.random.seed(checkpoint.seed_of(random, self._processes.rank))
 

@@ -104,7 +104,15 @@ def _drawing_from(seed: int | None) -> Iterator[None]:
 
 
 def is_exact(head: Head, recomputing: Recomputing, *, share: bool) -> bool:
-    """Whether a model has the same gradients with its layers recomputed; found out by trying it."""
+    """Whether a model has the same gradients with its layers recomputed; found out by trying it.
+
+    Trying takes no numbers from MLX's generator, so that a resumed run, which tries again, goes on with the same ones.
+    """
+    with _drawing_from(0):
+        return _is_exact(head, recomputing, share=share)
+
+
+def _is_exact(head: Head, recomputing: Recomputing, *, share: bool) -> bool:
     rng, objective = np.random.default_rng(0), Objective(preset="sft")
     completions = tuple(
         TokenCompletion(rng.integers(0, head.vocabulary, 3), np.ones(3, np.float32), np.zeros(3, np.float32))

@@ -43,11 +43,12 @@ class TorchBackend:
         return TorchPolicy(model, student, options)
 
     def estimate(self, student: StudentSpec, load: MemoryLoad) -> MemoryEstimate:
-        from mentor_kit_torch.loading import pick_device, pick_dtype, read_config
+        from mentor_kit_torch.loading import model_errors, pick_device, pick_dtype, read_config
         from mentor_kit_torch.memory import estimate
 
         device, config = pick_device(self.options.device), read_config(student)
-        return estimate(config, student, load, self.options, pick_dtype(self.options.dtype, device, config))
+        with model_errors(student):
+            return estimate(config, student, load, self.options, pick_dtype(self.options.dtype, device, config))
 
     def memory(self) -> DeviceMemory | None:
         from mentor_kit_torch.loading import pick_device

@@ -5,13 +5,14 @@ from __future__ import annotations
 import logging
 import os
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
-from safetensors import SafetensorError
 
-from mentor_kit.errors import BackendError, MissingError
+from mentor_kit.errors import BackendError, MentorKitError, MissingError
 from mentor_kit.policy import StudentSpec
 from mentor_kit_torch.layout import lay_out
 from mentor_kit_torch.options import TorchOptions
@@ -81,15 +82,31 @@ def read_config(student: StudentSpec) -> Any:
     from transformers import AutoConfig
 
     _check_folder(student.model, weights=False)
-    try:
+    with model_errors(student):
         return AutoConfig.from_pretrained(student.model, revision=student.revision)
-    except (OSError, ValueError, KeyError, ImportError) as error:
+
+
+@contextmanager
+def model_errors(student: StudentSpec) -> Iterator[None]:
+    """What transformers, or a model's own code, makes of an odd folder, as an error that names the folder.
+
+    Raises:
+        MissingError: there is no such folder, and no hub that has it.
+        BackendError: the folder holds no model that transformers can run.
+    """
+    try:
+        yield
+    except MentorKitError:
+        raise
+    except Exception as error:
         raise _cannot_load(student.model, error) from error
 
 
 def first_line(error: Exception) -> str:
     """What an error says, in short."""
     lines = str(error).strip().splitlines()
+    if isinstance(error, KeyError):
+        return f"{lines[0]} is missing"
     return lines[0] if lines else type(error).__name__
 
 
@@ -108,7 +125,7 @@ def load_model(
     _check_folder(student.model, weights=True)
     transformers_logging.disable_progress_bar()
     logging.getLogger("transformers").setLevel(logging.ERROR)
-    try:
+    with model_errors(student):
         model, found = AutoModelForCausalLM.from_pretrained(
             student.model,
             config=config,
@@ -117,8 +134,6 @@ def load_model(
             attn_implementation=None if options.attention == "auto" else options.attention,
             output_loading_info=True,
         )
-    except (OSError, ValueError, KeyError, RuntimeError, ImportError, SafetensorError) as error:
-        raise _cannot_load(student.model, error) from error
     if missing := sorted(found["missing_keys"]):
         raise BackendError(
             f"{student.model} has no weights for {missing[0]}" + (f" and {len(missing) - 1} more" * (len(missing) > 1)),
