@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from mentor_kit.errors import MentorKitError
+from mentor_kit.errors import MentorKitError, UsageError
 from mentor_kit.record import Json
 
 NEW, OLD = ".new-", ".old-"
@@ -41,7 +41,14 @@ def storage_errors(path: Path, kept: str = "everything that was written before i
 
 
 def write_text(path: Path, text: str, *, sync: bool = True) -> None:
-    """Write a whole file; readers see the old one or the new one."""
+    """Write a whole file; readers see the old one or the new one.
+
+    Raises:
+        UsageError: the path is a folder.
+        MentorKitError: it cannot be written.
+    """
+    if path.is_dir():
+        raise UsageError(f"{path} is a folder", hint="name a file to write")
     temporary = path.with_name(NEW + path.name)
     with storage_errors(path):
         path.parent.mkdir(parents=True, exist_ok=True)

@@ -42,6 +42,11 @@ class CollectStage:
         """The teacher works; the student is not asked."""
         return Workload(steps=1, problems=self.options.problems, student=False, trains=False, scores=False)
 
+    def check(self, experiment: Experiment) -> None:
+        """Refuse a recipe without a teacher, and a split that the task does not have, before anything is made."""
+        experiment.teacher_of(self.options.teacher)
+        experiment.problems(self.options.split, experiment.seed, 1)
+
     def run(self, experiment: Experiment, context: StageContext) -> None:
         options = self.options
         teacher = experiment.teacher_of(options.teacher)

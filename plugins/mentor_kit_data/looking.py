@@ -31,6 +31,8 @@ def look_at_rows(options: RowsOptions, context: BuildContext) -> Faults:
         except DataError as error:
             yield place, error.message
             continue
+        if row is None and len(options.files[str(place[1])]) == 1:
+            yield place, f"{file} has no rows"
         # where broken rows are left out, the first one may be one of them
         if row is not None and isinstance(row.values, Mapping) and options.broken == "fail":
             missing = [(("columns", key), fault) for key, fault in _missing_columns(row, named)]
