@@ -35,9 +35,12 @@ class Reply:
 
     message: Message
     """Its tool calls are in state PARSED or MALFORMED: checking and running them is the rollout's work."""
-    finish: Literal["stop", "length", "context"] = "stop"
+    finish: Literal["stop", "length", "context", "refused"] = "stop"
     """stop: finished by itself; length: cut by the token limit of the turn or response;
-    context: the messages did not fit into the context, and nothing was said."""
+    context: the messages did not fit into the context, and nothing was said;
+    refused: whoever speaks for the actor would not go on with this dialogue, and what was said does not count."""
+    reason: str = ""
+    """Why there is no whole turn, where that is known: one line."""
 
 
 class Speaker(Protocol):

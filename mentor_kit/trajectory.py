@@ -23,6 +23,8 @@ class Ending(StrEnum):
     """A turn, or the response as a whole, used up its tokens before the turn was finished."""
     CONTEXT_FULL = "context_full"
     """The next message did not fit into the model's context."""
+    REFUSED = "refused"
+    """The server behind the actor would not go on with this dialogue."""
 
 
 class TokenTrace(Record):
@@ -73,6 +75,8 @@ class Trajectory(Record):
     """How many of the messages the problem opened with: its system message, history and question. 0 in dialogues from
     elsewhere, whose assistant's turns are all of the episode (`Demonstration.about` finds the place)."""
     ending: Ending
+    reason: str = ""
+    """Why the episode ended before its time, where somebody gave a reason: one line."""
     answer: str | None = None
     correct: bool = False
     tokens: TokenTrace | None = None

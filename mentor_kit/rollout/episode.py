@@ -11,7 +11,7 @@ from typing import Any, TypeVar
 from mentor_kit.actor import Actor, EpisodeLimits, Reply, Scene, Speaker
 from mentor_kit.conversation import Message, tool_result, user
 from mentor_kit.rollout.tools import Cut, cut_by_characters, run_call
-from mentor_kit.task import Converses, TakesCalls, Task
+from mentor_kit.task import Converses, Problem, TakesCalls, Task
 from mentor_kit.tool import Toolbox, ToolSession, check_call
 from mentor_kit.trajectory import Ending, Trajectory
 
@@ -101,7 +101,7 @@ def run_async(work: Coroutine[Any, Any, T]) -> T:
 async def _episode(actor: Actor, speaker: Speaker, scene: Scene, rules: _Rules) -> Trajectory:
     dialogue: list[Message] = []
     async with rules.toolbox.open(scene.problem, scene.seed) as session:
-        ending = await _converse(speaker, scene, dialogue, session, rules)
+        ending, reason = await _converse(speaker, scene, dialogue, session, rules)
     trajectory = Trajectory(
         id=scene.id,
         problem_id=scene.problem.id,
@@ -109,37 +109,40 @@ async def _episode(actor: Actor, speaker: Speaker, scene: Scene, rules: _Rules) 
         messages=tuple(dialogue),
         opening=len(scene.problem.opening()),
         ending=ending,
+        reason=reason,
         tokens=speaker.trace(),
     )
-    return judge(trajectory, scene, rules.task)
+    return judge(trajectory, scene.problem, rules.task)
 
 
 async def _converse(
     speaker: Speaker, scene: Scene, dialogue: list[Message], session: ToolSession, rules: _Rules
-) -> Ending:
-    """Respond, run tools, respond …; fills `dialogue` and says how it ended."""
+) -> tuple[Ending, str]:
+    """Respond, run tools, respond …; fills `dialogue` and says how it ended, and why if there is a reason."""
     news: Sequence[Message] = scene.problem.opening()
     for _ in range(rules.limits.max_turns):
         dialogue.extend(news)
         reply = await speaker.respond(news)
         if reply.finish == "context":
-            return Ending.CONTEXT_FULL
+            return Ending.CONTEXT_FULL, reply.reason
+        if reply.finish == "refused":
+            return Ending.REFUSED, reply.reason
         if reply.finish == "length":
             dialogue.append(_checked(reply, scene))
-            return Ending.LENGTH
+            return Ending.LENGTH, reply.reason
         takes_calls = rules.takes_calls
         if takes_calls is not None and takes_calls.is_over(scene.problem, (*dialogue, reply.message)):
             dialogue.append(_checked(reply, scene))
-            return Ending.ANSWERED
+            return Ending.ANSWERED, ""
         turn, news = await _run_tools(reply.message, scene, session, rules)
         dialogue.append(turn)
         if not news:
             words = None if rules.converses is None else rules.converses.next_user(scene.problem, dialogue)
             if words is None:
-                return Ending.ANSWERED
+                return Ending.ANSWERED, ""
             news = [user(words)]
     dialogue.extend(news)
-    return Ending.MAX_TURNS
+    return Ending.MAX_TURNS, ""
 
 
 async def _run_tools(turn: Message, scene: Scene, session: ToolSession, rules: _Rules) -> tuple[Message, list[Message]]:
@@ -159,8 +162,8 @@ def _checked(reply: Reply, scene: Scene) -> Message:
     return reply.message.model_copy(update={"tool_calls": calls})
 
 
-def judge(trajectory: Trajectory, scene: Scene, task: Task) -> Trajectory:
+def judge(trajectory: Trajectory, problem: Problem, task: Task) -> Trajectory:
     """The trajectory with the task's verdict; one that did not end has no answer, unless calls are the answer."""
     answer = task.answer(trajectory) if trajectory.ended or isinstance(task, TakesCalls) else None
-    correct = answer is not None and bool(task.check(answer, scene.problem))
+    correct = answer is not None and bool(task.check(answer, problem))
     return trajectory.model_copy(update={"answer": answer, "correct": correct})

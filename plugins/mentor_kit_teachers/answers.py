@@ -27,7 +27,7 @@ CREATE TABLE IF NOT EXISTS answers (
     hash TEXT PRIMARY KEY, teacher TEXT NOT NULL, time REAL NOT NULL, reply TEXT NOT NULL,
     input_tokens INTEGER NOT NULL, output_tokens INTEGER NOT NULL, cost REAL NOT NULL
 );
-CREATE TABLE IF NOT EXISTS episodes (hash TEXT PRIMARY KEY, trajectory TEXT NOT NULL);
+CREATE TABLE IF NOT EXISTS answered (form TEXT PRIMARY KEY);
 """
 
 
@@ -86,14 +86,13 @@ class Answers:
         counts = (usage.input_tokens, usage.output_tokens, usage.cost)
         self._write("INSERT OR IGNORE INTO answers VALUES (?, ?, ?, ?, ?, ?, ?)", *values, *counts)
 
-    def find_episode(self, key: str) -> str | None:
-        """The finished episode of that hash, as JSON."""
-        row = self._one("SELECT trajectory FROM episodes WHERE hash = ?", key)
-        return None if row is None else str(row[0])
+    def has_answered(self, form: str) -> bool:
+        """Whether requests of that form (a hash of the teacher and its parameters) were ever answered."""
+        return self._one("SELECT 1 FROM answered WHERE form = ?", form) is not None
 
-    def keep_episode(self, key: str, trajectory: str) -> None:
-        """Write a finished episode down."""
-        self._write("INSERT OR REPLACE INTO episodes VALUES (?, ?)", key, trajectory)
+    def keep_answered(self, form: str) -> None:
+        """Write down that a request of that form was answered."""
+        self._write("INSERT OR IGNORE INTO answered VALUES (?)", form)
 
     def spent(self, teacher: str) -> Usage:
         """What all answers of a teacher in this file took."""

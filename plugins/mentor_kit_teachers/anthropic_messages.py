@@ -2,18 +2,31 @@
 
 from __future__ import annotations
 
-import json
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from importlib import import_module
 from typing import Any
 
 from mentor_kit.actor import Reply
-from mentor_kit.chat.calls import call_of, valid_unicode
+from mentor_kit.chat.calls import call_of, malformed, valid_unicode
 from mentor_kit.conversation import Message, ToolCall, assistant
 from mentor_kit.record import Json
 from mentor_kit.tool import Tool
-from mentor_kit_teachers.wire import BadReply, Body, Counted, as_fault
+from mentor_kit_teachers.faults import as_fault
+from mentor_kit_teachers.strict import (
+    EMPTY,
+    NO_RESULT,
+    arguments_for_server,
+    as_json,
+    id_for_server,
+    name_for_server,
+    plain,
+)
+from mentor_kit_teachers.wire import BadReply, Body, Counted, token_count
+
+#: What the API takes for a call's id.
+_ID = re.compile(r"[a-zA-Z0-9_-]+")
 
 
 @dataclass(frozen=True)
@@ -36,15 +49,27 @@ class AnthropicMessages:
 
     def heard(self, body: Body, messages: Sequence[Message]) -> Body:
         words = "\n\n".join(message.content for message in messages if message.role == "system")
-        last = body["messages"][-1]["content"] if body["messages"] else []
-        ids = iter([block["id"] for block in last if isinstance(block, dict) and block.get("type") == "tool_use"])
-        blocks = [_block(message, ids) for message in messages if message.role != "system"]
-        said = [*body["messages"], {"role": "user", "content": blocks}]
+        said: list[dict[str, Json]] = list(body["messages"])
+        waiting = _ids(said[-1:])
+        for message in messages:
+            if message.role == "system":
+                continue
+            if message.role != "tool":
+                _add(said, "user", [_result(waiting.pop(0), NO_RESULT, ok=False) for _ in range(len(waiting))])
+            if message.role == "assistant":
+                _add(said, "assistant", _history_blocks(message, said, _offered(body)))
+                waiting = _ids(said[-1:])
+            elif message.role == "tool" and waiting:
+                ok = message.result is None or message.result.ok
+                _add(said, "user", [_result(waiting.pop(0), message.content, ok=ok)])
+            else:
+                _add(said, "user", _words(message.content))
         return body | {"messages": said} | ({"system": words} if words else {})
 
     def said(self, body: Body, reply: Body) -> Body:
         # reasoning goes back with its signature, as the API demands
-        return body | {"messages": [*body["messages"], {"role": "assistant", "content": _content(reply)}]}
+        blocks = _strict(_content(reply), body["messages"], _offered(body))
+        return body | {"messages": [*body["messages"], plain({"role": "assistant", "content": blocks or _words("")})]}
 
     def read(self, reply: Body, tools: Mapping[str, Tool] | None = None) -> Reply:
         blocks = _content(reply)
@@ -52,17 +77,25 @@ class AnthropicMessages:
         thoughts = [_text(block, "thinking") for block in blocks if block.get("type") == "thinking"]
         calls = [_call(block) for block in blocks if block.get("type") == "tool_use"]
         said = assistant("\n".join(words).strip(), reasoning="\n".join(thoughts).strip(), calls=calls)
-        if reply.get("stop_reason") == "model_context_window_exceeded":
-            return Reply(said, finish="length")
-        return Reply(said, finish="length" if reply.get("stop_reason") == "max_tokens" else "stop")
+        stopped = reply.get("stop_reason")
+        if stopped == "refusal":
+            return Reply(said, finish="refused", reason="the model refused to go on (stop_reason: refusal)")
+        return Reply(said, finish="length" if stopped in ("max_tokens", "model_context_window_exceeded") else "stop")
 
     def counted(self, reply: Body) -> Counted | None:
         usage = reply.get("usage")
-        if not isinstance(usage, dict) or not isinstance(usage.get("input_tokens"), int):
+        if not isinstance(usage, dict):
             return None
-        cached = int(usage.get("cache_read_input_tokens") or 0)
-        written = int(usage.get("cache_creation_input_tokens") or 0)
-        return Counted(usage["input_tokens"] + cached + written, int(usage.get("output_tokens") or 0), cached)
+        sent, received = token_count(usage.get("input_tokens")), token_count(usage.get("output_tokens"))
+        if sent is None or received is None:
+            return None
+        cached = token_count(usage.get("cache_read_input_tokens")) or 0
+        written = token_count(usage.get("cache_creation_input_tokens")) or 0
+        return Counted(sent + cached + written, received, cached)
+
+    def url_hint(self) -> str:
+        bare = (self.url or "").rstrip("/").removesuffix("/messages").removesuffix("/v1")
+        return "" if not self.url or bare == self.url.rstrip("/") else f"/v1/messages is added to it: try {bare}"
 
     def connect(self, timeout: float) -> AnthropicConnection:
         sdk = import_module("anthropic")
@@ -95,30 +128,81 @@ class AnthropicConnection:
         await self.client.close()
 
 
-def _block(message: Message, ids: Any) -> dict[str, Json]:
-    if message.role != "tool":
-        return {"type": "text", "text": message.content}
-    ok = message.result is None or message.result.ok
-    return {"type": "tool_result", "tool_use_id": next(ids), "content": message.content, "is_error": not ok}
+def _add(said: list[dict[str, Json]], role: str, blocks: list[dict[str, Json]]) -> None:
+    """Append blocks to a dialogue whose roles take turns."""
+    if not blocks:
+        return
+    if said and said[-1]["role"] == role:
+        said[-1] = {**said[-1], "content": [*said[-1]["content"], *blocks]}
+    else:
+        said.append({"role": role, "content": blocks})
+
+
+def _result(call: str, content: str, *, ok: bool) -> dict[str, Json]:
+    return {"type": "tool_result", "tool_use_id": call, "content": content, "is_error": not ok}
+
+
+def _words(content: str) -> list[dict[str, Json]]:
+    return [{"type": "text", "text": content if content.strip() else EMPTY}]
+
+
+def _history_blocks(
+    message: Message, before: Sequence[Mapping[str, Json]], offered: Sequence[str]
+) -> list[dict[str, Json]]:
+    """A turn of somebody else's in a given history."""
+    calls = [{"type": "tool_use", "name": call.name, "input": call.arguments} for call in message.tool_calls]
+    words = _words(message.content) if message.content.strip() or not calls else []
+    return _strict([*words, *calls], before, offered)
+
+
+def _strict(
+    blocks: Sequence[dict[str, Json]], before: Sequence[Mapping[str, Json]], offered: Sequence[str]
+) -> list[dict[str, Json]]:
+    """Blocks as they go back: as they came, without empty texts, and with calls that a strict server takes."""
+    taken = set(_ids(before))
+    kept = []
+    for block in blocks:
+        if block.get("type") == "text" and not _text(block, "text").strip():
+            continue
+        if block.get("type") == "tool_use":
+            block = {
+                **block,
+                "id": id_for_server(block.get("id"), taken, _ID),
+                "name": name_for_server(block.get("name"), offered),
+                "input": arguments_for_server(block.get("input")) or {},
+            }
+            taken.add(block["id"])
+        kept.append(block)
+    return kept
+
+
+def _ids(messages: Sequence[Mapping[str, Json]]) -> list[str]:
+    blocks = [block for message in messages for block in message["content"]]
+    return [block["id"] for block in blocks if block.get("type") == "tool_use"]
+
+
+def _offered(body: Body) -> list[str]:
+    return [tool["name"] for tool in body.get("tools") or []]
 
 
 def _content(reply: Body) -> list[dict[str, Json]]:
     blocks = reply.get("content")
+    if isinstance(blocks, str):
+        return [{"type": "text", "text": blocks}]
     if not isinstance(blocks, list) or not all(isinstance(block, dict) for block in blocks):
         raise BadReply("it has no content")
     return blocks
 
 
-def _text(block: dict[str, Json], key: str) -> str:
+def _text(block: Mapping[str, Json], key: str) -> str:
     value = block.get(key)
-    if not isinstance(value, str):
-        raise BadReply(f"a {key} block without text")
-    return valid_unicode(value)
+    return valid_unicode(value) if isinstance(value, str) else ""
 
 
-def _call(block: dict[str, Json]) -> ToolCall:
+def _call(block: Mapping[str, Json]) -> ToolCall:
     name, arguments = block.get("name"), block.get("input")
-    if not isinstance(name, str) or not isinstance(block.get("id"), str):
-        raise BadReply("a tool call without name and id")
-    raw = valid_unicode(json.dumps(arguments, ensure_ascii=False))
-    return call_of({"name": name, "arguments": arguments}, raw).model_copy(update={"name": valid_unicode(name)})
+    raw = as_json(arguments)
+    if not isinstance(name, str) or not name:
+        return malformed(as_json(block), "the name is missing")
+    given = {} if arguments is None else arguments
+    return call_of({"name": name, "arguments": given}, raw).model_copy(update={"name": valid_unicode(name)})

@@ -14,9 +14,11 @@ from dataclasses import dataclass, field
 from mentor_kit.record import Json
 from mentor_kit.secret import hide
 from mentor_kit_teachers.answers import Answer, Answers, Usage, content_hash
+from mentor_kit_teachers.faults import error_inside, one_line, words
 from mentor_kit_teachers.patience import Gate, PatienceOptions, Trouble, patiently
 from mentor_kit_teachers.spending import Spending
-from mentor_kit_teachers.wire import BadReply, Body, Connection, Counted, Wire, one_line
+from mentor_kit_teachers.standing import Standing
+from mentor_kit_teachers.wire import BadReply, Body, Connection, Counted, Wire
 
 #: Where a server does not count tokens, so many characters are taken for one; fewer where a limit is at stake.
 _CHARACTERS_PER_TOKEN, _AT_LEAST = 4, 2
@@ -36,6 +38,7 @@ class Exchange:
     connection: Connection
     answers: Answers
     spending: Spending
+    standing: Standing
     patience: PatienceOptions
     places: asyncio.Semaphore
     """As many as requests may be under way at once."""
@@ -63,8 +66,10 @@ class Exchange:
             found = self.answers.find(key)
             if found is not None:
                 self.spending.reuse(found.usage)
-                return found
-            return await self._send(body, key)
+            else:
+                found = await self._send(body, key)
+            self.standing.answered()
+            return found
 
     async def _send(self, body: Body, key: str) -> Answer:
         async with self.places, self.spending.reserve(self._most(body)):
@@ -92,16 +97,21 @@ def read_reply(text: str, wire: Wire) -> Body:
     """A response's JSON, checked, with secrets hidden.
 
     Raises:
-        Trouble: it is no JSON, or no answer.
+        Trouble: it is no JSON, or no answer; or an error that may pass.
+        Rejected: it is an error that will not.
     """
     try:
         reply = json.loads(hide(text))
         if not isinstance(reply, dict):
             raise BadReply(f"a JSON {type(reply).__name__}")
-        wire.read(reply)
+        fault = error_inside(reply)
+        if fault is None:
+            wire.read(reply)
+            return reply
     except (BadReply, ValueError, RecursionError) as error:
-        raise Trouble(f"the response is no answer ({one_line(str(error))}): {one_line(text)[:80]!r}") from None
-    return reply
+        shown = words(text)[:120] or "nothing"
+        fault = Trouble(f"the response is no answer ({one_line(str(error))}): {shown!r}", own=True)
+    raise fault
 
 
 def _tokens(content: Json, characters: int = _CHARACTERS_PER_TOKEN) -> int:

@@ -2,21 +2,21 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from importlib import import_module
-from itertools import chain, count
 from typing import Any
 
 from mentor_kit.actor import Reply
 from mentor_kit.chat import Parser
-from mentor_kit.chat.calls import call_of, valid_unicode
+from mentor_kit.chat.calls import call_of, malformed, valid_unicode
 from mentor_kit.chat.parsing import parse
 from mentor_kit.conversation import Message, ToolCall, assistant
 from mentor_kit.record import Json
 from mentor_kit.tool import Tool
-from mentor_kit_teachers.wire import BadReply, Body, Counted, as_fault
+from mentor_kit_teachers.faults import as_fault
+from mentor_kit_teachers.strict import NO_RESULT, arguments_for_server, as_json, id_for_server, name_for_server, plain
+from mentor_kit_teachers.wire import BadReply, Body, Counted, token_count
 
 #: Under which keys servers put reasoning.
 _REASONING = ("reasoning_content", "reasoning")
@@ -40,55 +40,71 @@ class OpenAIChat:
         return body | ({"tools": [tool.schema for tool in tools.values()]} if tools else {})
 
     def heard(self, body: Body, messages: Sequence[Message]) -> Body:
-        last = body["messages"][-1] if body["messages"] else {}
-        ids = [call["id"] for call in last.get("tool_calls") or []]
-        # calls that were read out of the content have no ids; a server that gives none does not ask for them
-        names = chain(ids, (f"call_{index}" for index in count(len(ids))))
-        said = [
-            {"role": "tool", "tool_call_id": next(names), "content": message.content}
-            if message.role == "tool"
-            else {"role": message.role, "content": message.content}
-            for message in messages
-        ]
-        return body | {"messages": [*body["messages"], *said]}
+        said: list[dict[str, Json]] = list(body["messages"])
+        waiting = _ids(said[-1:])
+        for message in messages:
+            if message.role == "tool":
+                said.append(self._result(message, waiting))
+                continue
+            said += [_result_of(waiting.pop(0), NO_RESULT) for _ in range(len(waiting))]
+            said.append({"role": message.role, "content": message.content})
+            if message.tool_calls:
+                calls = [{"function": {"name": c.name, "arguments": c.arguments}} for c in message.tool_calls]
+                said[-1] |= {"content": message.content or None, "tool_calls": _calls(calls, said, _offered(body))}
+                waiting = _ids(said[-1:])
+        return body | {"messages": said}
+
+    def _result(self, message: Message, waiting: list[str]) -> dict[str, Json]:
+        if waiting:
+            return _result_of(waiting.pop(0), message.content)
+        # calls that were read out of the content have no ids; a server that leaves them there does not ask for them
+        return _result_of("call00000", message.content) if self.parser else {"role": "user", "content": message.content}
 
     def said(self, body: Body, reply: Body) -> Body:
         message = _message(reply)
-        kept: Body = {"role": "assistant", "content": message.get("content")}
-        kept |= {key: message[key] for key in (*_REASONING, "tool_calls") if message.get(key)}
-        if "tool_calls" in kept:
-            kept["tool_calls"] = [_with_id(call, index) for index, call in enumerate(kept["tool_calls"])]
-        return body | {"messages": [*body["messages"], kept]}
+        kept: Body = {"role": "assistant", "content": _content(message.get("content"))}
+        kept |= {key: message[key] for key in _REASONING if message.get(key)}
+        calls = _calls(_listed(message), body["messages"], _offered(body))
+        if calls:
+            kept["tool_calls"] = calls
+        elif kept["content"] is None:
+            kept["content"] = ""
+        return body | {"messages": [*body["messages"], plain(kept)]}
 
     def read(self, reply: Body, tools: Mapping[str, Tool] | None = None) -> Reply:
         message = _message(reply)
         finish = reply["choices"][0].get("finish_reason")
         said = self._words(message, tools)
+        if finish == "content_filter":
+            return Reply(said, finish="refused", reason="the server's content filter cut the turn")
         return Reply(said, finish="length" if finish == "length" else "stop")
 
     def _words(self, message: dict[str, Json], tools: Mapping[str, Tool] | None) -> Message:
         content = _text(message.get("content"))
-        if self.parser is not None and not message.get("tool_calls"):
+        calls = _listed(message)
+        if self.parser is not None and not calls:
             return parse(self.parser, content, tools)
-        reasoning = next((_text(message[key]) for key in _REASONING if message.get(key)), "")
+        reasoning = next((text for key in _REASONING if (text := _text(message.get(key)))), "")
         if not reasoning and content.lstrip().startswith(_THINK) and _END_THINK in content:
             # a server that leaves a model's tags to its clients
             reasoning, _, content = content.lstrip().removeprefix(_THINK).partition(_END_THINK)
-        calls = message.get("tool_calls") or []
-        if not isinstance(calls, list):
-            raise BadReply("tool_calls is no list")
         return assistant(content.strip(), reasoning=reasoning.strip(), calls=[_call(call) for call in calls])
 
     def counted(self, reply: Body) -> Counted | None:
         usage = reply.get("usage")
-        if not isinstance(usage, dict) or not isinstance(usage.get("prompt_tokens"), int):
+        if not isinstance(usage, dict):
             return None
-        details = usage.get("prompt_tokens_details") or {}
-        return Counted(
-            sent=usage["prompt_tokens"],
-            received=int(usage.get("completion_tokens") or 0),
-            cached=int(details.get("cached_tokens") or 0),
-        )
+        sent, received = token_count(usage.get("prompt_tokens")), token_count(usage.get("completion_tokens"))
+        if sent is None or received is None:
+            return None
+        details = usage.get("prompt_tokens_details")
+        cached = token_count(details.get("cached_tokens")) if isinstance(details, dict) else None
+        return Counted(sent, received, min(cached or 0, sent))
+
+    def url_hint(self) -> str:
+        if self.url is None or "/v1" in self.url:
+            return ""
+        return f"most servers' API begins in /v1: try {self.url.rstrip('/')}/v1"
 
     def connect(self, timeout: float) -> OpenAIConnection:
         sdk = import_module("openai")
@@ -132,26 +148,68 @@ def _message(reply: Body) -> dict[str, Json]:
 
 
 def _text(value: Json) -> str:
-    if value is None:
-        return ""
+    """The words in a content or a reasoning, of parts too; parts and values of other kinds carry nothing for us."""
     if isinstance(value, list):
-        # content in parts; others than text carry nothing for us
-        return "".join(str(part.get("text", "")) for part in value if isinstance(part, dict))
-    if not isinstance(value, str):
-        raise BadReply(f"{type(value).__name__} where text belongs")
-    return valid_unicode(value)
+        return "".join(_text(part.get("text")) for part in value if isinstance(part, dict))
+    return valid_unicode(value) if isinstance(value, str) else ""
+
+
+def _content(value: Json) -> Json:
+    """A content as it goes back: text, or parts as they came; None for anything else."""
+    if isinstance(value, list):
+        kinds = [part.get("type") for part in value if isinstance(part, dict)]
+        return value if value and len(kinds) == len(value) and all(isinstance(kind, str) for kind in kinds) else None
+    return value if isinstance(value, str) else None
+
+
+def _listed(message: Mapping[str, Json]) -> list[Json]:
+    """The calls of a message; one alone counts as a list of one."""
+    calls = message.get("tool_calls") or []
+    return calls if isinstance(calls, list) else [calls]
 
 
 def _call(call: Json) -> ToolCall:
     function = call.get("function") if isinstance(call, dict) else None
-    if not isinstance(function, dict) or not isinstance(function.get("name"), str):
-        raise BadReply("a tool call without a function's name")
+    name = function.get("name") if isinstance(function, dict) else None
+    if not isinstance(function, dict) or not isinstance(name, str) or not name:
+        return malformed(as_json(call), "the name is missing")
     arguments = function.get("arguments") or "{}"
-    raw = arguments if isinstance(arguments, str) else json.dumps(arguments)
-    return call_of({"name": function["name"], "arguments": arguments}, valid_unicode(raw)).model_copy(
-        update={"name": valid_unicode(function["name"])}
-    )
+    raw = valid_unicode(arguments) if isinstance(arguments, str) else as_json(arguments)
+    return call_of({"name": name, "arguments": arguments}, raw).model_copy(update={"name": valid_unicode(name)})
 
 
-def _with_id(call: dict[str, Json], index: int) -> dict[str, Json]:
-    return {"type": "function", **call, "id": call.get("id") or f"call_{index}"}
+def _calls(calls: Sequence[Json], before: Sequence[Mapping[str, Json]], offered: Sequence[str]) -> list[Json]:
+    """Calls as they go back: as they came, with ids, names and arguments that a strict server takes."""
+    taken = set(_ids(before))
+    kept: list[Json] = []
+    for call in calls:
+        whole = _object(call)
+        given = id_for_server(whole.get("id"), taken)
+        taken.add(given)
+        kept.append({**whole, "type": "function", "id": given, "function": _function(whole.get("function"), offered)})
+    return kept
+
+
+def _function(value: Json, offered: Sequence[str]) -> dict[str, Json]:
+    function = _object(value)
+    written = function.get("arguments")
+    arguments = arguments_for_server(written)
+    as_it_came = isinstance(written, str) and bool(arguments)
+    sent = written if as_it_came else as_json(arguments or {})
+    return {**function, "name": name_for_server(function.get("name"), offered), "arguments": sent}
+
+
+def _object(value: Json) -> dict[str, Json]:
+    return value if isinstance(value, dict) else {}
+
+
+def _ids(messages: Sequence[Mapping[str, Json]]) -> list[str]:
+    return [call["id"] for message in messages for call in message.get("tool_calls") or []]
+
+
+def _result_of(call: str, content: str) -> dict[str, Json]:
+    return {"role": "tool", "tool_call_id": call, "content": content}
+
+
+def _offered(body: Body) -> list[str]:
+    return [tool["function"]["name"] for tool in body.get("tools") or []]

@@ -1,7 +1,7 @@
 """Trying again: what a server or the network between may do wrong, and how long to wait for better.
 
 Trouble    may pass: no connection, too slow, 429, 5xx, half an answer, no JSON  ─> wait and send again
-Rejected   will not: wrong key, unknown model, a request that is too long        ─> say so
+Rejected   will not: wrong key, unknown model, a dialogue that it does not take  ─> say so, or end that dialogue
 """
 
 from __future__ import annotations
@@ -19,6 +19,9 @@ from mentor_kit.errors import MentorKitError
 
 T = TypeVar("T")
 
+#: Statuses of a request whose content a server does not take.
+_OF_CONTENT = frozenset({400, 413, 422})
+
 
 class Trouble(Exception):
     """A fault that may pass.
@@ -27,11 +30,12 @@ class Trouble(Exception):
         reason: one line.
         wait: seconds the server asked for; None if it did not.
         everyone: whether other requests should wait, too.
+        own: whether it may be this dialogue's alone: the server had it, and gave no answer to it.
     """
 
-    def __init__(self, reason: str, *, wait: float | None = None, everyone: bool = False) -> None:
+    def __init__(self, reason: str, *, wait: float | None = None, everyone: bool = False, own: bool = False) -> None:
         super().__init__(reason)
-        self.reason, self.wait, self.everyone = reason, wait, everyone
+        self.reason, self.wait, self.everyone, self.own = reason, wait, everyone, own
 
 
 class Rejected(Exception):
@@ -41,9 +45,19 @@ class Rejected(Exception):
         super().__init__(reason)
         self.reason, self.status, self.too_long = reason, status, too_long
 
+    @property
+    def of_dialogue(self) -> bool:
+        """Whether it is about what the request holds: the key, the model and the account are not at fault."""
+        return self.too_long or self.status in _OF_CONTENT
+
 
 class GaveUp(MentorKitError):
     """The server did not answer, however often it was asked."""
+
+    reason = ""
+    """The last time's, in one line."""
+    own = False
+    """Whether it may be the dialogue's alone, as in `Trouble`."""
 
 
 class PatienceOptions(BaseModel):
@@ -98,7 +112,7 @@ async def patiently(
             async with asyncio.timeout(options.timeout):
                 return await send()
         except TimeoutError:
-            trouble = Trouble(f"no whole answer within {options.timeout:g} s")
+            trouble = Trouble(f"no whole answer within {options.timeout:g} s", own=True)
         except Trouble as found:
             trouble = found
         if attempt == options.retries or stopped():
@@ -113,10 +127,12 @@ async def patiently(
             gate.shut(wait)
         else:
             await asyncio.sleep(wait)
-    raise GaveUp(
+    fault = GaveUp(
         f"the teacher's server did not answer in {attempt + 1} tries; the last time: {trouble.reason}",
         hint="every answer so far is kept and costs nothing again: look at the server, then resume the run",
     )
+    fault.reason, fault.own = trouble.reason, trouble.own
+    raise fault
 
 
 def retry_after(headers: Mapping[str, str]) -> float | None:

@@ -1,7 +1,11 @@
-"""The teacher `recorded`: demonstrations from a file, matched to the task's problems by id, else by question."""
+"""The teacher `recorded`: demonstrations from a file, matched to the task's problems by id, else by question.
+
+Whether they are right is for the task to say, by the key and the check that it has now, not for the file.
+"""
 
 from __future__ import annotations
 
+import logging
 from collections import defaultdict
 from collections.abc import AsyncIterator, Iterable, Iterator, Sequence
 from pathlib import Path
@@ -12,8 +16,12 @@ from mentor_kit.demonstration import Demonstration
 from mentor_kit.errors import DataError
 from mentor_kit.hooks import BuildContext
 from mentor_kit.hooks.looking import path_fault
-from mentor_kit.task import Problem
+from mentor_kit.record import Json
+from mentor_kit.task import Problem, Task
+from mentor_kit.trajectory import Trajectory
 from mentor_kit_teachers.records import Recording, read_recordings
+
+_log = logging.getLogger(__name__)
 
 
 class RecordedOptions(BaseModel):
@@ -39,7 +47,7 @@ def recorded(options: RecordedOptions, context: BuildContext) -> RecordedTeacher
         DataError: the file is missing, or a row is broken.
         MissingError: the file is parquet, and pyarrow is not installed.
     """
-    return RecordedTeacher(read_recordings(context.recipe_folder / options.path.expanduser()))
+    return RecordedTeacher(read_recordings(context.recipe_folder / options.path.expanduser()), context.task)
 
 
 class RecordedTeacher:
@@ -47,19 +55,48 @@ class RecordedTeacher:
 
     name = "recorded"
 
-    def __init__(self, recordings: Iterable[Recording]) -> None:
+    def __init__(self, recordings: Iterable[Recording], task: Task | None = None) -> None:
+        self._task = task
         self._by_id: dict[str, list[Recording]] = defaultdict(list)
         self._by_question: dict[str, list[Recording]] = defaultdict(list)
+        self._judged = self._now_right = self._now_wrong = 0
         for recording in recordings:
             self._by_id[recording.demonstration.problem_id].append(recording)
             if recording.question is not None:
                 self._by_question[_squeezed(recording.question)].append(recording)
 
+    def account(self) -> dict[str, Json]:
+        """How many recordings were judged anew, and how many verdicts are others than the file's."""
+        changed = {"now_right": self._now_right, "now_wrong": self._now_wrong}
+        return {"judged_anew": self._judged, **{name: count for name, count in changed.items() if count}}
+
     async def demonstrate(self, problems: Sequence[Problem]) -> AsyncIterator[Demonstration]:
         """Raises `DataError` where a problem's id is recorded for another question only."""
+        before = self._now_wrong, self._now_right
         for problem in problems:
             for recording in self._of(problem):
-                yield _for_problem(recording.demonstration, problem)
+                yield self._verified(_for_problem(recording.demonstration, problem).about(problem), problem)
+        now_wrong, now_right = self._now_wrong - before[0], self._now_right - before[1]
+        if now_wrong or now_right:
+            _log.warning(
+                "recorded demonstrations, judged by the task as it is now: %d that were right are wrong, "
+                "%d that were wrong are right",
+                now_wrong,
+                now_right,
+            )
+
+    def _verified(self, shown: Demonstration, problem: Problem) -> Demonstration:
+        """The demonstration with the task's verdict of now; as it is where it has no dialogue to judge."""
+        if self._task is None or shown.trajectory is None:
+            return shown
+        judged = _judge(shown.trajectory, problem, self._task)
+        self._judged += 1
+        if judged.correct == shown.correct:
+            return shown.model_copy(update={"trajectory": judged})
+        self._now_right += judged.correct
+        self._now_wrong += not judged.correct
+        provenance = {**shown.provenance, "recorded_as": "right" if shown.correct else "wrong"}
+        return shown.model_copy(update={"trajectory": judged, "correct": judged.correct, "provenance": provenance})
 
     def _of(self, problem: Problem) -> list[Recording]:
         question = _squeezed(problem.question)
@@ -72,6 +109,17 @@ class RecordedTeacher:
                 hint="the recording is of another task, or of other options of this one: record it again",
             )
         return found
+
+
+def _judge(trajectory: Trajectory, problem: Problem, task: Task) -> Trajectory:
+    """The trajectory with the task's verdict; by the answer it was recorded with where no last words say one."""
+    from mentor_kit.rollout import judge  # the rollout is not light, and options are read from this module
+
+    answer = trajectory.answer
+    judged = judge(trajectory.model_copy(update={"answer": None, "correct": False}), problem, task)
+    if judged.answer is not None or answer is None or trajectory.final_text or not trajectory.ended:
+        return judged
+    return judged.model_copy(update={"answer": answer, "correct": bool(task.check(answer, problem))})
 
 
 def _for_problem(demonstration: Demonstration, problem: Problem) -> Demonstration:

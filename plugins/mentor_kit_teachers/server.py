@@ -1,9 +1,14 @@
-"""Teachers behind a server: they play with the real tools, one request a turn, many problems at once."""
+"""Teachers behind a server: they play with the real tools, one request a turn, many problems at once.
+
+What is kept are the server's answers, each by its whole request. Tools are run every time: where one says something
+else than before, the next request is another one, and the server is asked anew.
+"""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Mapping, Sequence
+import logging
+from collections.abc import AsyncIterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 
@@ -13,22 +18,32 @@ from mentor_kit.demonstration import Demonstration, Teacher
 from mentor_kit.errors import DataError, MentorKitError
 from mentor_kit.randomness import derive_seed
 from mentor_kit.record import Json
-from mentor_kit.rollout import judge, play
+from mentor_kit.rollout import play
 from mentor_kit.task import Problem, Task
-from mentor_kit.tool import Tool, Toolbox, announced
+from mentor_kit.tool import Toolbox, announced
 from mentor_kit.trajectory import TokenTrace, Trajectory
 from mentor_kit_teachers.answers import Answers, Usage, content_hash
 from mentor_kit_teachers.collection import Attempts, Tally, fall_back
 from mentor_kit_teachers.exchange import Exchange, Stopped
-from mentor_kit_teachers.patience import Rejected
+from mentor_kit_teachers.patience import GaveUp, Rejected
 from mentor_kit_teachers.server_options import ServerOptions
 from mentor_kit_teachers.spending import Spending
+from mentor_kit_teachers.standing import Standing
+from mentor_kit_teachers.strict import plain
 from mentor_kit_teachers.wire import Body, Wire
 
+_log = logging.getLogger(__name__)
+
+#: So many unfinished episodes are named.
+_NAMED = 5
+#: Statuses of a server that has nothing at that address.
+_NOWHERE = frozenset({404, 405})
 _HINTS = {
     401: "the key is wrong: set the right one in the environment",
+    402: "the account has no money left, or no quota",
     403: "the key may not use this model, or the account has no access",
-    404: "check `teacher.with.model`, and whether `teacher.with.url` ends where the API begins (often in /v1)",
+    404: "check `teacher.with.model`, and whether `teacher.with.url` ends where the API begins",
+    405: "check whether `teacher.with.url` ends where the API begins",
 }
 
 
@@ -50,11 +65,16 @@ class ServerTeacher:
 
     def __post_init__(self) -> None:
         self.spending = Spending(self.options.price)
+        form = content_hash({"teacher": self.identity, "form": self.wire.opening({})})
+        self.standing = Standing(self.answers, form)
+        self.refused = 0
+        """Episodes that the server would not go on with."""
 
     def account(self) -> dict[str, Json]:
         """What was asked and what it cost, for the stage's summary."""
         in_all = self.answers.spent(self.identity).cost
-        return self.tally.account() | self.spending.account() | {"cost_in_all": round(in_all, 6)}
+        refused: dict[str, Json] = {"refused": self.refused} if self.refused else {}
+        return self.tally.account() | refused | self.spending.account() | {"cost_in_all": round(in_all, 6)}
 
     async def demonstrate(self, problems: Sequence[Problem]) -> AsyncIterator[Demonstration]:
         """Raises, once what is under way has been received and kept: `GaveUp`, `SpendingLimit`, `TeacherError`.
@@ -74,8 +94,7 @@ class ServerTeacher:
                     missing.append(attempts.problem)
                 for demonstration in self._kept(attempts, faults):
                     yield demonstration
-            if faults:
-                raise _explained(faults[0])
+            self._raise_first(faults)
         finally:
             for task in working:
                 task.cancel()
@@ -105,8 +124,7 @@ class ServerTeacher:
         finally:
             with suppress(Exception):
                 await exchange.connection.close()
-        if faults:
-            raise _explained(faults[0])
+        self._raise_first(faults)
         return [shown.trajectory for shown in played if shown is not None and shown.trajectory is not None]
 
     def _exchange(self, faults: list[Exception]) -> Exchange:
@@ -118,6 +136,7 @@ class ServerTeacher:
             connection=self.wire.connect(self.options.patience.timeout),
             answers=self.answers,
             spending=self.spending,
+            standing=self.standing,
             patience=self.options.patience,
             places=asyncio.Semaphore(self.options.concurrency),
             max_tokens=self.options.max_tokens,
@@ -152,33 +171,33 @@ class ServerTeacher:
             seed=derive_seed(self.options.seed, self.name, problem.id, attempt),
         )
         actor = ServerActor(self.name, self.wire, exchange, draw=f"{self.options.seed}/{attempt}")
-        key = self._episode_key(actor, scene)
-        written = self.answers.find_episode(key)
-        if written is not None:
-            shown = Demonstration.from_json(written)
-            took = shown.provenance
-            self.spending.reuse(Usage(took["input_tokens"], took["output_tokens"], took["cost"]))
-            return self._judged(shown, scene)
         (played,) = await play(actor, [scene], task=self.task, toolbox=self.toolbox, limits=self.limits)
-        shown = Demonstration.of(played, teacher=self.name, provenance=self._provenance(actor.usage, attempt))
-        self.answers.keep_episode(key, shown.to_json())
-        return shown
+        if played.reason:
+            self._note(played, attempt)
+        return Demonstration.of(played, teacher=self.name, provenance=self._provenance(actor.usage, attempt))
 
-    def _episode_key(self, actor: ServerActor, scene: Scene) -> str:
-        first = self.wire.heard(self.wire.opening(announced(scene.tools)), scene.problem.opening())
-        limits = [self.limits.max_turns, self.limits.max_result_tokens]
-        return content_hash(
-            {"teacher": self.identity, "body": first, "draw": actor.draw, "limits": limits, "problem": scene.problem.id}
-        )
+    def _note(self, played: Trajectory, attempt: int) -> None:
+        """Say why an episode ended before its time; of many, the first ones."""
+        self.refused += 1
+        if self.refused <= _NAMED:
+            problem, ending = played.problem_id, played.ending
+            _log.warning("problem %r, attempt %d ends unfinished (%s): %s", problem, attempt, ending, played.reason)
+        elif self.refused == _NAMED + 1:
+            _log.warning("more episodes end unfinished; each one's reason is in its trajectory")
 
-    def _judged(self, shown: Demonstration, scene: Scene) -> Demonstration:
-        """A demonstration from the file, with the verdict of the task as it is now."""
-        trajectory = shown.trajectory
-        if trajectory is None:
-            return shown
-        unjudged = trajectory.model_copy(update={"answer": None, "correct": False, "id": scene.id})
-        again: Trajectory = judge(unjudged, scene, self.task)
-        return Demonstration.of(again, teacher=self.name, provenance=shown.provenance)
+    def _raise_first(self, faults: Sequence[Exception]) -> None:
+        """Raise the first fault there is, or what all requests have met; nothing is under way."""
+        fault = faults[0] if faults else self.standing.verdict()
+        if fault is not None:
+            raise self._explained(fault)
+
+    def _explained(self, fault: Exception) -> Exception:
+        if not isinstance(fault, Rejected):
+            return fault
+        hint = _HINTS.get(fault.status, "look at `teacher.with`: the model, its parameters and the server's limits")
+        if fault.status in _NOWHERE:
+            hint = "; ".join(filter(None, (hint, self.wire.url_hint())))
+        return TeacherError(f"the teacher's server refuses: {fault.reason}", hint=hint)
 
     def _provenance(self, usage: Usage, attempt: int) -> dict[str, Json]:
         return {
@@ -204,29 +223,31 @@ class ServerActor:
     """Of all its turns, paid for now or earlier."""
 
     def start(self, scene: Scene) -> ServerSpeaker:
-        return ServerSpeaker(self, self.wire.opening(announced(scene.tools)), scene.tools)
+        return ServerSpeaker(self, self.wire.opening(announced(scene.tools)), scene)
 
 
 class ServerSpeaker:
     """One episode of a server. The dialogue is kept as the server's API has it: its own words go back as they came."""
 
-    def __init__(self, actor: ServerActor, body: Body, tools: Mapping[str, Tool]) -> None:
+    def __init__(self, actor: ServerActor, body: Body, scene: Scene) -> None:
         self._actor = actor
         self._body = body
-        self._tools = tools
+        self._scene = scene
+        self._first = True
 
     async def respond(self, messages: Sequence[Message]) -> Reply:
         actor = self._actor
-        self._body = actor.wire.heard(self._body, messages)
+        self._body = plain(actor.wire.heard(self._body, messages))
         try:
             answer = await actor.exchange.ask(self._body, actor.draw)
-        except Rejected as fault:
-            if fault.too_long:
-                return Reply(assistant(), finish="context")
-            raise
+        except (Rejected, GaveUp) as fault:
+            actor.exchange.standing.excuse(fault, self._scene.problem.id, first=self._first)
+            too_long = isinstance(fault, Rejected) and fault.too_long
+            return Reply(assistant(), finish="context" if too_long else "refused", reason=fault.reason)
+        self._first = False
         actor.usage += answer.usage
         self._body = actor.wire.said(self._body, answer.reply)
-        return actor.wire.read(answer.reply, self._tools)
+        return actor.wire.read(answer.reply, self._scene.tools)
 
     def trace(self) -> TokenTrace | None:
         return None
@@ -237,12 +258,3 @@ class ServerSpeaker:
 
 class TeacherError(MentorKitError):
     """The server refuses what the recipe asks of it."""
-
-
-def _explained(fault: Exception) -> Exception:
-    if not isinstance(fault, Rejected):
-        return fault
-    return TeacherError(
-        f"the teacher's server refuses: {fault.reason}",
-        hint=_HINTS.get(fault.status, "look at `teacher.with`: the model, its parameters and the server's limits"),
-    )

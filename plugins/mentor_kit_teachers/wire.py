@@ -4,20 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Protocol
 
 from mentor_kit.actor import Reply
 from mentor_kit.conversation import Message
 from mentor_kit.record import Json
-from mentor_kit.secret import hide
 from mentor_kit.tool import Tool
-from mentor_kit_teachers.patience import Rejected, Trouble, retry_after
 
 Body = dict[str, Json]
 
-#: Statuses that may pass: timeouts, conflicts, too early, too many requests; besides all from 500 on.
-_PASSING = frozenset({408, 409, 425, 429})
-_TOO_LONG = ("context_length_exceeded", "context length", "context window", "prompt is too long", "maximum context")
+#: No answer has more tokens: what is above it was not counted.
+_MOST = 10**12
 
 
 class BadReply(ValueError):
@@ -46,7 +43,7 @@ class Wire(Protocol):
         ...
 
     def said(self, body: Body, reply: Body) -> Body:
-        """The request after the server's own answer, which goes back as it came."""
+        """The request after the server's own answer, which goes back as it came, as far as strict servers take it."""
         ...
 
     def read(self, reply: Body, tools: Mapping[str, Tool] | None = None) -> Reply:
@@ -59,6 +56,10 @@ class Wire(Protocol):
 
     def counted(self, reply: Body) -> Counted | None:
         """The tokens of an answer; None if the server did not count them."""
+        ...
+
+    def url_hint(self) -> str:
+        """What may be wrong with the recipe's `url`, where a server has nothing there; empty if nothing is odd."""
         ...
 
     def connect(self, timeout: float) -> Connection:
@@ -83,29 +84,10 @@ class Connection(Protocol):
         ...
 
 
-def as_fault(error: Exception, sdk: Any) -> Exception:
-    """A fault of an official package (`openai` and `anthropic` name theirs alike) as `Trouble` or `Rejected`."""
-    if isinstance(error, sdk.APIStatusError):
-        return _status_fault(error)
-    if isinstance(error, sdk.APITimeoutError):
-        return Trouble("the server was too slow")
-    if isinstance(error, sdk.APIConnectionError):
-        cause = error.__cause__ or error
-        return Trouble(f"no connection: {one_line(f'{type(cause).__name__}: {cause}')}")
-    return Trouble(f"the response cannot be read: {one_line(f'{type(error).__name__}: {error}')}")
-
-
-def _status_fault(error: Any) -> Exception:
-    status = int(error.status_code)
-    reason = f"HTTP {status}: {one_line(str(error.message))}"
-    exhausted = "insufficient_quota" in f"{error.body} {error.message}"
-    if (status in _PASSING or status >= 500) and not exhausted:
-        wait = retry_after(error.response.headers)
-        return Trouble(reason, wait=wait, everyone=status == 429 or wait is not None)
-    said = f"{error.body} {error.message}".lower()
-    return Rejected(reason, status=status, too_long=status in (400, 413) and any(word in said for word in _TOO_LONG))
-
-
-def one_line(text: str) -> str:
-    """A server's words in one short line, without secrets: servers echo keys."""
-    return hide(" ".join(text.split()))[:300]
+def token_count(value: Json) -> int | None:
+    """A number of tokens as a server writes it, a string too; None if it is none."""
+    if isinstance(value, str) and value.isascii() and value.isdecimal() and len(value) < len(str(_MOST)):
+        value = int(value)
+    if isinstance(value, float) and value.is_integer():
+        value = int(value)
+    return value if isinstance(value, int) and not isinstance(value, bool) and 0 <= value < _MOST else None

@@ -19,6 +19,7 @@ from typing import Any
 
 from doubling import next_step
 from pydantic import TypeAdapter
+from strict_histories import check_anthropic, check_openai
 
 KEY = "sk-very-secret-0123456789"
 
@@ -53,6 +54,8 @@ class ChatServer(_Server):
         self.busy = 0
         self.busiest = 0
         self.fixed: tuple[int, dict[str, str], Any] | None = None
+        self.odd: Callable[[dict[str, Any]], tuple[int, bytes] | None] = lambda body: None
+        """Status and content of a response in place of the right one."""
         self.shape: Callable[[dict[str, Any]], dict[str, Any]] = lambda answer: answer
         self.lock = threading.Lock()
 
@@ -86,6 +89,7 @@ def _openai(server: ChatServer, body: dict[str, Any], times: int) -> dict[str, A
 
     list(TypeAdapter(CompletionCreateParamsNonStreaming).validate_python(body, strict=False)["messages"])
     messages = body["messages"]
+    check_openai(messages, numbered=server.numbered)
     calls = [call["id"] for message in messages for call in message.get("tool_calls") or []]
     results = [message for message in messages if message["role"] == "tool"]
     assert not server.numbered or [result["tool_call_id"] for result in results] == calls
@@ -119,6 +123,7 @@ def _anthropic(script: Script, body: dict[str, Any]) -> dict[str, Any]:
     assert [message["role"] for message in body["messages"]] == ["user", "assistant"] * (len(body["messages"]) // 2) + [
         "user"
     ]
+    check_anthropic(body["messages"])
     blocks = [block for message in body["messages"] for block in message["content"]]
     calls = [block["id"] for block in blocks if block["type"] == "tool_use"]
     results = [block for block in blocks if block["type"] == "tool_result"]
@@ -170,6 +175,8 @@ class _ChatHandler(BaseHTTPRequestHandler):
         with server.lock:
             server.bodies.append(body)
             server.asked.append(self.headers["Idempotency-Key"])
+        if (odd := server.odd(body)) is not None:
+            return _respond(self, *odd)
         try:
             content = server.answer(self.path, body, self.headers["Idempotency-Key"])
         except Exception as error:  # noqa: BLE001

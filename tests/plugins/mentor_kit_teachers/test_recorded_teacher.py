@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,7 @@ from mentor_kit.hooks.loader import load_plugins
 from mentor_kit.hooks.registry import BuildContext, Registry
 from mentor_kit.rollout import run_async
 from mentor_kit.slot import Slot
-from mentor_kit.task import Problem
+from mentor_kit.task import TRAIN, Problem, boxed_answer
 from mentor_kit.trajectory import Ending, Trajectory
 
 REGISTRY = Registry(load_plugins())
@@ -81,6 +82,85 @@ def parquet(path: Path, *rows: dict[str, Any]) -> Path:
 
     pq.write_table(pa.Table.from_pylist(list(rows)), path)
     return path
+
+
+class Numbers:
+    """A task whose answer is the box's content, compared as `check` says."""
+
+    splits = (TRAIN,)
+
+    def __init__(self, check: Callable[[str, str], bool] = str.__eq__) -> None:
+        self._check = check
+
+    def problems(self, split: str, seed: int, count: int) -> Sequence[Problem]:
+        return [FIRST, SECOND][:count]
+
+    def answer(self, trajectory: Trajectory) -> str | None:
+        return boxed_answer(trajectory.final_text)
+
+    def check(self, answer: str, problem: Problem) -> bool:
+        return self._check(answer, str(problem.answer))
+
+
+def judged(path: Path, task: Numbers, *problems: Problem) -> tuple[list[Demonstration], dict[str, Any]]:
+    slot = Slot.model_validate({"use": "recorded", "with": {"path": str(path)}})
+    built: Any = REGISTRY.build("teachers", slot, BuildContext(REGISTRY, recipe_folder=Path("/"), task=task))
+
+    async def gather() -> list[Demonstration]:
+        return [found async for found in built.demonstrate(problems)]
+
+    return run_async(gather()), built.account()
+
+
+def test_the_key_of_now_decides(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    file = lines(tmp_path / "d.jsonl", demonstration(FIRST, "add"), demonstration(SECOND, "add"))
+    mended = FIRST.model_copy(update={"answer": "6"})
+    found, account = judged(file, Numbers(), mended, SECOND)
+    assert [d.correct for d in found] == [False, True]
+    assert [d.trajectory.correct for d in found if d.trajectory] == [False, True]
+    assert [d.provenance.get("recorded_as") for d in found] == ["right", None]
+    assert account == {"judged_anew": 2, "now_wrong": 1}
+    assert "1 that were right are wrong" in caplog.text
+
+
+def test_the_check_of_now_decides_both_ways(tmp_path: Path) -> None:
+    wrong = demonstration(FIRST)
+    assert wrong.trajectory is not None
+    said = wrong.trajectory.model_copy(update={"correct": False, "messages": (user("q"), assistant(r"\boxed{5.0}"))})
+    line = wrong.model_copy(update={"correct": False, "trajectory": said})
+    file = lines(tmp_path / "d.jsonl", line.model_copy(update={"trajectory": said}))
+    asked = FIRST.model_copy(update={"question": "q"})
+    assert judged(file, Numbers(), asked)[0][0].correct is False
+    (found,), account = judged(file, Numbers(lambda a, b: float(a) == float(b)), asked)
+    assert (found.correct, found.trajectory.answer if found.trajectory else None) == (True, "5.0")
+    assert account == {"judged_anew": 1, "now_right": 1}
+
+
+@pytest.mark.parametrize(
+    ("last", "ending", "answer", "right"),
+    [
+        (r"\boxed{5}", Ending.ANSWERED, "9", True),  # what was said goes before what was noted
+        ("It is five.", Ending.ANSWERED, "5", False),  # no answer in the words, by the task of now
+        ("", Ending.ANSWERED, "5", True),  # nothing was kept but the answer
+        ("", Ending.ANSWERED, None, False),
+        (r"\boxed{5}", Ending.LENGTH, "5", False),
+        ("", Ending.MAX_TURNS, "5", False),
+    ],
+)
+def test_what_is_judged(tmp_path: Path, last: str, ending: Ending, answer: str | None, right: bool) -> None:
+    made = demonstration(FIRST)
+    assert made.trajectory is not None
+    messages = (user(FIRST.question), assistant(last))
+    trajectory = made.trajectory.model_copy(update={"messages": messages, "ending": ending, "answer": answer})
+    (found,), _ = judged(lines(tmp_path / "d", made.model_copy(update={"trajectory": trajectory})), Numbers(), FIRST)
+    assert found.correct is right
+
+
+def test_names_alone_cannot_be_judged(tmp_path: Path) -> None:
+    file = lines(tmp_path / "d.jsonl", demonstration(FIRST, "add", whole=False))
+    (found,), account = judged(file, Numbers(), FIRST.model_copy(update={"answer": "6"}))
+    assert found.correct
+    assert account == {"judged_anew": 0}
 
 
 def test_our_own_lines_are_matched_by_id(tmp_path: Path) -> None:

@@ -217,18 +217,13 @@ def test_a_dialogue_that_is_too_long_ends_that_episode_alone(server, tmp_path):
 
 
 def test_when_one_request_fails_for_good_what_is_under_way_is_kept(server, tmp_path):
-    def script(question: str, results: list[str], times: int):
-        if question.startswith("Double 2 "):
-            raise ValueError("unknown")  # a 400 of this server
-        time.sleep(0.3)
-        return next_step(question, results)
-
-    server.script = script
-    with pytest.raises(MentorKitError, match="HTTP 400"):
+    server.delay = 0.3
+    server.odd = lambda body: (403, b"") if "Double 2 " in str(body) else None
+    with pytest.raises(MentorKitError, match="HTTP 403"):
         shown(openai(tmp_path, server), 4)
     received = len(server.answered)
     assert received == 3  # the first turns of the other three
-    server.script = lambda question, results, times: next_step(question, results)
+    server.odd = lambda body: None
     again = openai(tmp_path, server)
     assert [d.correct for d in shown(again, 4)] == [True] * 4
     assert again.account()["requests"] == 12 - received

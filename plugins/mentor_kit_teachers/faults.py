@@ -1,0 +1,151 @@
+"""What a server's fault is, and its reason: one that may pass, one of a dialogue, or one of what the recipe asks for.
+
+Servers say it in many ways: an object, a list, a string, nested `detail`s, a web page, nothing; some with status 200.
+"""
+
+from __future__ import annotations
+
+import html
+import json
+import re
+from collections.abc import Mapping
+from http import HTTPStatus
+from typing import Any
+
+from mentor_kit.record import Json
+from mentor_kit.secret import hide
+from mentor_kit_teachers.patience import Rejected, Trouble, retry_after
+
+#: Statuses that may pass: timeouts, conflicts, too early, too many requests; besides all from 500 on.
+_PASSING = frozenset({408, 409, 425, 429})
+#: Statuses of a dialogue that is too long, in servers' words.
+_LONG = frozenset({400, 413, 422, 500})
+_TOO_LONG = (
+    "context_length_exceeded",
+    "context length",
+    "context window",
+    "context size",
+    "context_size",
+    "context limit",
+    "maximum context",
+    "prompt is too long",
+    "range of input length",
+    "input is too long",
+    "too many tokens",
+)
+#: Nobody's dialogue, whatever the status: there is no money left.
+_NO_MONEY = ("insufficient_quota", "exceeded your current quota", "credit balance is too low", "billing_hard_limit")
+#: One dialogue's, although the status says otherwise.
+_ONE_DIALOGUE = {403: ("flagged", "moderation"), 429: ("request too large",)}
+#: Keys under which a server's words stand, the best first.
+_WORDS = ("error", "message", "msg", "detail", "details", "errors", "description", "title", "reason")
+#: At most so many of a list's entries are shown.
+_SHOWN = 3
+_MARKUP = re.compile(r"<(script|style|head)\b.*?</\1\s*>|<[^>]*>", re.DOTALL | re.IGNORECASE)
+_PAGE = re.compile(r"\s*<(!doctype|html)\b", re.IGNORECASE)
+_TITLE = re.compile(r"<title[^>]*>(.*?)</title", re.DOTALL | re.IGNORECASE)
+
+
+def as_fault(error: Exception, sdk: Any) -> Exception:
+    """A fault of an official package (`openai` and `anthropic` name theirs alike) as `Trouble` or `Rejected`."""
+    if isinstance(error, sdk.APIStatusError):
+        return status_fault(int(error.status_code), _body(error), error.response.headers)
+    if isinstance(error, sdk.APITimeoutError):
+        return Trouble("the server was too slow", own=True)
+    if isinstance(error, sdk.APIConnectionError):
+        cause = error.__cause__ or error
+        return Trouble(f"no connection: {one_line(f'{type(cause).__name__}: {cause}')}")
+    return Trouble(f"the response cannot be read: {one_line(f'{type(error).__name__}: {error}')}", own=True)
+
+
+def status_fault(status: int, text: str, headers: Mapping[str, str]) -> Exception:
+    """The fault of a response with such a status, text and headers."""
+    reason = f"HTTP {status}: {words(text) or _phrase(status)}"
+    said = text.lower()
+    if any(word in said for word in _NO_MONEY):
+        return Rejected(reason, status=402)
+    if status in _LONG and any(word in said for word in _TOO_LONG):
+        return Rejected(reason, status=status, too_long=True)
+    if any(word in said for word in _ONE_DIALOGUE.get(status, ())):
+        return Rejected(reason, status=400)
+    if status in _PASSING or status >= 500:
+        wait = retry_after(headers)
+        return Trouble(reason, wait=wait, everyone=status == 429 or wait is not None, own=status == 500)
+    return Rejected(reason, status=status)
+
+
+def error_inside(reply: Mapping[str, Json]) -> Exception | None:
+    """The fault of a response that says it is well (status 200) and holds an error; None if it holds none."""
+    choices = reply.get("choices")
+    inner = choices[0].get("error") if isinstance(choices, list) and choices and isinstance(choices[0], dict) else None
+    marked = "error" in (reply.get("object"), reply.get("type"))
+    error = reply.get("error") or inner or (reply if marked else None)
+    if not error or (choices and not inner):
+        return None
+    text = json.dumps(error)
+    code = (
+        next((_status(error.get(key)) for key in ("code", "status") if _status(error.get(key))), 0)
+        if (isinstance(error, dict))
+        else 0
+    )
+    if code:
+        return status_fault(code, text, {})
+    if "unexpected endpoint" in text.lower():
+        return Rejected(words(text), status=404)
+    fault = status_fault(HTTPStatus.BAD_REQUEST, text, {})
+    if isinstance(fault, Rejected) and (fault.too_long or not fault.of_dialogue):
+        return fault
+    return Trouble(f"an error in place of an answer: {words(text)}", own=True)
+
+
+def words(text: str) -> str:
+    """What an error's body says, in one short line without secrets: JSON of any shape, a web page, or plain text."""
+    if _PAGE.match(text):
+        title = _TITLE.search(text)
+        said = title.group(1) if title and title.group(1).strip() else _MARKUP.sub(" ", text)
+        return one_line(f"a web page: {html.unescape(said)}")
+    try:
+        return one_line(_said(json.loads(text)))
+    except (ValueError, RecursionError):
+        return one_line(html.unescape(_MARKUP.sub(" ", text)) if text.lstrip().startswith("<") else text)
+
+
+def one_line(text: str) -> str:
+    """A server's words in one short line, without secrets: servers echo keys."""
+    return hide(" ".join(text.split()))[:300]
+
+
+def _said(body: Json) -> str:
+    """The words in an error's body; its JSON where nothing looks like words."""
+    if isinstance(body, str):
+        return body
+    if isinstance(body, list):
+        return "; ".join(said for entry in body[:_SHOWN] if (said := _said(entry)))
+    if not isinstance(body, dict):
+        return "" if body is None else json.dumps(body)
+    for key in _WORDS:
+        said = _said(body[key]) if body.get(key) else ""
+        if said:
+            place = body.get("loc")
+            return f"{'.'.join(map(str, place))}: {said}" if isinstance(place, list) else said
+    return json.dumps(body, ensure_ascii=False) if body else ""
+
+
+def _body(error: Any) -> str:
+    try:
+        return str(error.response.text)
+    except Exception:  # noqa: BLE001 (a body that broke off, or in no encoding: the package's own words remain)
+        return str(error.message)
+
+
+def _phrase(status: int) -> str:
+    try:
+        return HTTPStatus(status).phrase
+    except ValueError:
+        return "no reason given"
+
+
+def _status(value: Json) -> int:
+    """An HTTP status of a fault; 0 if the value is none."""
+    number = int(value) if isinstance(value, int) or (isinstance(value, str) and value.isdecimal()) else 0
+    return number if 400 <= number <= 599 else 0

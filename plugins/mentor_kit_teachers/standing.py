@@ -1,0 +1,72 @@
+"""Whose fault it is that a dialogue gets no answer: its own, which ends that episode, or the recipe's or server's.
+
+A dialogue that the server answered before is at fault itself. One that was refused from its first request on is, too,
+once any other request of this form (teacher and parameters) is answered, now or in an earlier run; if none ever is,
+the recipe asks for what the server does not take.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from mentor_kit_teachers.answers import Answers
+from mentor_kit_teachers.patience import GaveUp, Rejected
+
+Fault = Rejected | GaveUp
+
+#: So many problems' first requests are refused, with none answered, and no more are sent.
+_REFUSED = 8
+#: So many requests in a row get no answer, with none answered between, and the server is at fault.
+_SILENT = 3
+
+
+@dataclass
+class Standing:
+    """What a server has answered so far."""
+
+    answers: Answers
+    form: str
+    """A hash of the teacher and its parameters."""
+    _refused: dict[str, Fault] = field(default_factory=dict)
+    """By problem: first requests that were refused before any was answered."""
+    _silent: int = 0
+    _answered: bool = False
+
+    def answered(self) -> None:
+        """A request was answered, now or earlier."""
+        self._silent = 0
+        if not self._answered:
+            self._answered = True
+            self._refused.clear()
+            self.answers.keep_answered(self.form)
+
+    def excuse(self, fault: Fault, problem: str, *, first: bool) -> None:
+        """Return if the fault ends its own episode alone; `verdict` may still hold first requests against all.
+
+        Args:
+            fault: what a request of that problem met.
+            problem: its id.
+            first: whether it is the dialogue's first request.
+
+        Raises:
+            Rejected, GaveUp: the fault, as it is not the dialogue's.
+        """
+        if isinstance(fault, GaveUp):
+            self._silent += 1
+            if not fault.own or self._silent >= _SILENT:
+                raise fault
+        elif not fault.of_dialogue:
+            raise fault
+        elif fault.too_long:
+            return
+        if first and not self._known():
+            self._refused[problem] = fault
+            if len(self._refused) >= _REFUSED:
+                raise fault
+
+    def verdict(self) -> Fault | None:
+        """Once nothing is under way: the first fault, if requests were refused and none was ever answered."""
+        return None if self._known() else next(iter(self._refused.values()), None)
+
+    def _known(self) -> bool:
+        return self._answered or self.answers.has_answered(self.form)
