@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import os
+import time
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from importlib.metadata import EntryPoint, entry_points
 from typing import Literal
 
@@ -31,11 +32,13 @@ class PluginInfo:
     """The installed package it comes from, with its version."""
     state: Literal["loaded", "disabled", "failed"]
     reason: str = ""
+    seconds: float = field(default=0.0, compare=False)
+    """How long its module took to be imported."""
 
     @property
     def is_built_in(self) -> bool:
         """Whether it comes with mentor-kit itself."""
-        return self.distribution.partition(" ")[0].replace("_", "-").lower() == DISTRIBUTION
+        return _is_ours(self.distribution.partition(" ")[0])
 
 
 @dataclass(frozen=True)
@@ -52,38 +55,60 @@ class Plugins:
 
 
 def load_plugins(points: Iterable[EntryPoint] | None = None) -> Plugins:
-    """Load the plugins of this environment, sorted by name; `points` replaces the installed entry points."""
+    """Load the plugins of this environment; `points` replaces the installed entry points.
+
+    Those that come with mentor-kit are first, so that nobody takes their names; the others are sorted by name.
+    """
     manager = pluggy.PluginManager(GROUP)
     manager.add_hookspecs(specs)
     chosen = entry_points(group=GROUP) if points is None else points
-    found = tuple(_load(manager, point) for point in sorted(chosen, key=lambda point: (point.name, point.value)))
-    return Plugins(manager, found)
+    in_order = sorted(chosen, key=lambda point: (not _is_built_in(point), point.name, point.value))
+    found: list[PluginInfo] = []
+    for point in in_order:
+        found.append(_load(manager, point, {info.name for info in found}))
+    return Plugins(manager, tuple(found))
 
 
-def _load(manager: pluggy.PluginManager, point: EntryPoint) -> PluginInfo:
+def _load(manager: pluggy.PluginManager, point: EntryPoint, taken: set[str]) -> PluginInfo:
     origin = f"{point.dist.name} {point.dist.version}" if point.dist is not None else "unknown"
+    name, note = point.name, ""
+    if name in taken and not _is_built_in(point):
+        # its package's name, which nobody else can have, says whose it is
+        name = origin.partition(" ")[0]
+        note = f"its entry point {point.name!r} is called like another plugin's; here it is {name!r}"
 
-    def fate(state: Literal["loaded", "disabled", "failed"], reason: str = "") -> PluginInfo:
-        return PluginInfo(point.name, point.value, origin, state, reason)
+    def fate(state: Literal["loaded", "disabled", "failed"], reason: str = "", seconds: float = 0.0) -> PluginInfo:
+        return PluginInfo(name, point.value, origin, state, reason, seconds)
 
-    if reason := _disabled(point.name):
+    if reason := _disabled(name):
         return fate("disabled", reason)
-    if manager.has_plugin(point.name):
-        return fate("failed", f"another plugin is called {point.name!r} already")
+    if name in taken:
+        return fate("failed", f"another plugin is called {name!r} already")
+    began = time.perf_counter()
     try:
         module = point.load()
         if reason := _unfit(module):
             return fate("failed", reason)
-        manager.register(module, name=point.name)
+        if manager.is_registered(module):
+            return fate("failed", f"its module {point.value!r} is loaded already, as another plugin")
+        manager.register(module, name=name)
         manager.get_hookcallers(module)
     except KeyboardInterrupt:
         raise
     except BaseException as error:  # noqa: BLE001 (a plugin may even call sys.exit at import)
-        return fate("failed", f"{type(error).__name__}: {error}")
+        return fate("failed", f"{type(error).__name__}: {error}", time.perf_counter() - began)
     if reason := _misspelt_hooks(manager, module):
         manager.unregister(module)
         return fate("failed", reason)
-    return fate("loaded")
+    return fate("loaded", note, time.perf_counter() - began)
+
+
+def _is_built_in(point: EntryPoint) -> bool:
+    return point.dist is not None and _is_ours(point.dist.name)
+
+
+def _is_ours(distribution: str) -> bool:
+    return distribution.replace("_", "-").lower() == DISTRIBUTION
 
 
 def _disabled(name: str) -> str:

@@ -47,9 +47,9 @@ def model_fault(name: str, folder: Path, registry: Registry) -> str:
         folder: the recipe's folder, which a folder's name is relative to.
         registry: the plugins, whose students have names.
     """
-    students = registry.parts("students")
-    if name in students:
+    if registry.has("students", name):
         return ""
+    students = registry.parts("students")
     for place in (folder / Path(name).expanduser(), Path(name).expanduser()):
         if place.is_dir():
             return "" if (place / "config.json").is_file() else f"{place} has no model: there is no config.json in it"

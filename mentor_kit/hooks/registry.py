@@ -129,47 +129,65 @@ class Registry:
         self.faults: list[tuple[str, str]] = []
         """(plugin, what went wrong) for hooks that failed while registering."""
         self._parts: dict[Kind, dict[str, Part]] = {}
-        self._clashes: dict[tuple[Kind, str], set[str]] = {}
+        self._all: dict[Kind, list[Part]] = {}
+        """Every part that was registered, those whose names clash too."""
         self._built: dict[int, tuple[weakref.ref[Any], Part, Slot]] = {}
         """What was built and is still there, by identity."""
         self._whole: set[type[BaseModel]] = set()
         """Options whose defaults were looked at."""
 
     def parts(self, kind: Kind) -> Mapping[str, Part]:
-        """The parts of a kind by name, sorted; clashing names are listed under their first owner."""
+        """The parts of a kind by name, sorted; those whose names clash are listed under their first owner."""
         if kind not in self._parts:
-            self._parts[kind] = {}
+            self._all[kind] = []
             caller = getattr(self.plugins.manager.hook, f"register_{kind}")
-            for implementation in sorted(caller.get_hookimpls(), key=lambda found: str(found.plugin_name)):
+            # those that come with mentor-kit are the first owners of their names
+            for implementation in sorted(
+                caller.get_hookimpls(), key=lambda found: (not self.is_built_in(found.plugin_name), found.plugin_name)
+            ):
                 self._ask(kind, implementation)
-            self._parts[kind] = dict(sorted(self._parts[kind].items()))
+            first = {part.name: part for part in reversed(self._all[kind])}
+            self._parts[kind] = dict(sorted(first.items()))
         return self._parts[kind]
 
     def clashes(self, kind: Kind) -> dict[str, set[str]]:
-        """Names of a kind that several plugins registered, with the plugins."""
-        self.parts(kind)
-        return {name: owners for (of, name), owners in self._clashes.items() if of == kind}
+        """Names of a kind that were registered several times, with the plugins that did."""
+        names = [part.name for part in self._all_of(kind)]
+        twice = {name for name in names if names.count(name) > 1}
+        return {name: {part.owner for part in self._named(kind, name)} for name in twice}
+
+    def has(self, kind: Kind, name: str) -> bool:
+        """Whether there is a part of that name."""
+        return bool(self._named(kind, name))
 
     def part(self, kind: Kind, name: str) -> Part:
-        """The part of that name.
+        """The part of that name; `plugin:name` says whose it is.
 
         Raises:
             SlotError: there is none; the message lists failed plugins that might have had it.
-            PluginError: two plugins register the name.
+            PluginError: two plugins register the name, and it does not say which is meant.
         """
-        parts = self.parts(kind)
-        if owners := self._clashes.get((kind, name)):
-            first, *others = sorted(owners)
-            if not others:
-                raise PluginError(f"{noun(kind)} {name!r} is registered twice by the plugin {first!r}")
-            second = others[0]
-            raise PluginError(
-                f"{noun(kind)} {name!r} is registered by two plugins: {first!r} and {second!r}",
-                hint=f"disable one of them: MENTORKIT_DISABLE_PLUGINS={second}",
-            )
-        if name not in parts:
+        found = self._named(kind, name)
+        if not found:
             raise SlotError([(("use",), self._unknown(kind, name))])
-        return parts[name]
+        if len(found) == 1:
+            return found[0]
+        first, second, *_ = found
+        if first.owner == second.owner:
+            raise PluginError(f"{noun(kind)} {first.name!r} is registered twice by the plugin {first.owner!r}")
+        raise PluginError(
+            f"{noun(kind)} {name!r} is registered by two plugins: {first.owner!r} and {second.owner!r}",
+            hint=f"say which is meant: `use: {first.owner}:{name}` or `use: {second.owner}:{name}`; "
+            f"or leave one out: MENTORKIT_DISABLE_PLUGINS={second.owner}",
+        )
+
+    def _named(self, kind: Kind, name: str) -> list[Part]:
+        owner, colon, bare = name.rpartition(":")
+        return [part for part in self._all_of(kind) if part.name == bare and (not colon or part.owner == owner)]
+
+    def _all_of(self, kind: Kind) -> list[Part]:
+        self.parts(kind)
+        return self._all[kind]
 
     def check(self, kind: Kind, slot: Slot) -> BaseModel:
         """The slot's options, checked; nothing is built or imported.
@@ -289,10 +307,7 @@ class Registry:
             look: Look | None = None,
         ) -> None:
             _check_part(name, build, options)
-            part = Part(kind, name, owner, build, options or NoOptions, summary, available, look)
-            first = self._parts[kind].setdefault(name, part)
-            if first is not part:
-                self._clashes.setdefault((kind, name), {first.owner}).add(owner)
+            self._all[kind].append(Part(kind, name, owner, build, options or NoOptions, summary, available, look))
 
         try:
             implementation.function(register)
@@ -314,8 +329,8 @@ class Registry:
 
 def _check_part(name: Any, build: Any, options: Any) -> None:
     """Raises `PluginError` for what could only fail later, far from the plugin."""
-    if not isinstance(name, str) or not name:
-        raise PluginError(f"a part cannot be called {name!r}")
+    if not isinstance(name, str) or not name or ":" in name:
+        raise PluginError(f"a part cannot be called {name!r}; expected a name without ':'")
     if not callable(build):
         raise PluginError(f"part {name!r}: build is {build!r}, not a function of options and context")
     if options is not None and not (isinstance(options, type) and issubclass(options, BaseModel)):

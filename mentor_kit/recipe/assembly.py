@@ -239,7 +239,7 @@ def find_model(
         MissingError: it is neither a registered name, nor a folder, nor a hub id.
     """
     students = registry.parts("students")
-    if name in students:
+    if registry.has("students", name):
         return str(registry.build("students", Slot(use=name), context))
     for place in (folder / name, Path(name)):
         if place.expanduser().is_dir():

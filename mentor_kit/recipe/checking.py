@@ -179,7 +179,7 @@ def _lacks(recipe: Recipe, slot: Slot, registry: Registry) -> Iterator[str]:
 
 def _exports_that_do_not_fit(recipe: Recipe, registry: Registry) -> Iterator[tuple[Path_, str]]:
     """Formats that the backend does not write, where it says which it does: `exports` of its options."""
-    formats = getattr(registry.parts("backends")[recipe.backend.use].options, "exports", None)
+    formats = getattr(registry.part("backends", recipe.backend.use).options, "exports", None)
     for index, slot in enumerate(recipe.train):
         if slot.use != "export":
             continue

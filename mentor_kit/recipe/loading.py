@@ -100,7 +100,7 @@ def _named(name: str) -> Path:
     if name in (shipped := _shipped()):
         return shipped[name]
     registry = _registry()
-    if name in registry.parts("recipes"):
+    if registry.has("recipes", name):
         from mentor_kit.hooks.registry import BuildContext
 
         return Path(registry.build("recipes", Slot(use=name), BuildContext(registry=registry)))

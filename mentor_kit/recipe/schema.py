@@ -74,7 +74,7 @@ class _Definitions:
 
     def _choice(self, part: Part, slot: dict[str, Json]) -> dict[str, Json]:
         options = self._model(part.options, re.sub(r"[^\w:.-]", "_", f"{part.kind}:{part.name}:"))
-        properties = {**slot["properties"], "use": {"const": part.name}, "with": options}
+        properties = {**slot["properties"], "use": {"enum": [part.name, f"{part.owner}:{part.name}"]}, "with": options}
         return {
             "type": "object",
             "description": part.summary,

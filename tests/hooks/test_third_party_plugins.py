@@ -5,7 +5,7 @@ from __future__ import annotations
 import subprocess
 import sys
 from collections.abc import Iterator
-from importlib.metadata import EntryPoint, distributions
+from importlib.metadata import EntryPoint, distributions, entry_points
 from pathlib import Path
 from textwrap import dedent
 
@@ -177,8 +177,29 @@ def test_two_plugins_of_one_name(site: Site) -> None:
     site.install("coin", COIN)
     site.install("coin", COIN, module="plugin_coin_again")
     first, second = site.load().found
-    assert (first.state, second.state) == ("loaded", "failed")
-    assert second.reason == "another plugin is called 'coin' already"
+    assert (first.name, first.state, second.name, second.state) == ("coin", "loaded", "plugin_coin_again", "loaded")
+
+
+@pytest.mark.parametrize("name", ["tools", "math", "stages", "torch"])
+def test_a_stranger_that_is_called_like_a_built_in_plugin_displaces_none(
+    site: Site, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    site.install(name, COIN, module="aaa_first_by_name")
+    ours = [point for point in entry_points(group="mentorkit") if point.dist and point.dist.name == "mentor-kit"]
+    for order in ([*site.points(), *ours], [*ours, *site.points()]):
+        plugins = load_plugins(order)
+        built_in = fate(plugins, name)
+        assert (built_in.state, built_in.is_built_in) == ("loaded", True)
+        theirs = fate(plugins, "aaa_first_by_name")
+        assert (theirs.state, theirs.is_built_in, theirs.distribution) == ("loaded", False, "aaa_first_by_name 1.2")
+        assert Registry(plugins).part("tools", "coin").owner == "aaa_first_by_name"
+    # each can be switched off by itself
+    monkeypatch.setenv("MENTORKIT_DISABLE_PLUGINS", name)
+    assert fate(load_plugins(order), name).state == "disabled"
+    assert fate(load_plugins(order), "aaa_first_by_name").state == "loaded"
+    monkeypatch.setenv("MENTORKIT_DISABLE_PLUGINS", "aaa_first_by_name")
+    assert fate(load_plugins(order), name).state == "loaded"
+    assert fate(load_plugins(order), "aaa_first_by_name").state == "disabled"
 
 
 def test_a_clash_names_both_owners_and_matters_only_when_used(site: Site) -> None:
@@ -189,7 +210,40 @@ def test_a_clash_names_both_owners_and_matters_only_when_used(site: Site) -> Non
     assert registry.part("tools", "penny").owner == "mint"
     with pytest.raises(PluginError, match="tool 'coin' is registered by two plugins: 'coin' and 'mint'") as caught:
         registry.part("tools", "coin")
-    assert caught.value.hint == "disable one of them: MENTORKIT_DISABLE_PLUGINS=mint"
+    assert "MENTORKIT_DISABLE_PLUGINS=mint" in str(caught.value.hint)
+
+
+def test_a_recipe_can_say_whose_part_is_meant(site: Site) -> None:
+    site.install("coin", COIN)
+    site.install("mint", COIN.replace("default=2", "default=3"))
+    registry = Registry(site.load())
+    context = BuildContext(registry)
+    assert len(registry.build("tools", Slot(use="coin:coin"), context)) == 2
+    assert len(registry.build("tools", Slot(use="mint:coin"), context)) == 3
+    with pytest.raises(SlotError):
+        registry.part("tools", "mint:penny")
+    with pytest.raises(SlotError):
+        registry.part("tools", "other:coin")
+
+
+def test_a_clash_with_a_built_in_part_advises_against_the_stranger(site: Site) -> None:
+    # by its name it comes before all built-in plugins
+    site.install("aaa", COIN.replace('"coin"', '"math"'))
+    registry = Registry(load_plugins([*entry_points(group="mentorkit"), *site.points()]))
+    assert registry.parts("tools")["math"].owner == "math"
+    with pytest.raises(PluginError) as caught:
+        registry.part("tools", "math")
+    assert "MENTORKIT_DISABLE_PLUGINS=aaa" in str(caught.value.hint)
+    assert "math:math" in str(caught.value.hint)
+    assert registry.part("tools", "aaa:math").owner == "aaa"
+    assert registry.part("tools", "math:math").owner == "math"
+
+
+def test_how_long_a_plugin_takes_to_load_is_known(site: Site) -> None:
+    site.install("coin", COIN)
+    site.install("slow", "import time; time.sleep(0.3)")
+    assert fate(site.load(), "slow").seconds >= 0.3
+    assert fate(site.load(), "coin").seconds < 0.3
 
 
 def test_one_plugin_registering_a_name_twice_is_a_clash_with_itself(site: Site) -> None:
@@ -203,6 +257,7 @@ FAULTS = [
     "raise ValueError('oh')",
     "raise SystemExit(1)",
     "register('x')",
+    "register('a:b', build=print)",
     "register(1, build=print)",
     "register('x', build=1)",
     "register('x', build=print, options=dict)",
