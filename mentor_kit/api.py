@@ -33,7 +33,8 @@ from mentor_kit.recipe.assembly import assemble, assemble_parts, serve
 from mentor_kit.recipe.attribution import attributed
 from mentor_kit.recipe.changes import changes
 from mentor_kit.recipe.checking import check_recipe, load_checked
-from mentor_kit.recipe.loading import LoadedRecipe, dump_recipe, load_recipe
+from mentor_kit.recipe.expanding import dump_run
+from mentor_kit.recipe.loading import LoadedRecipe, load_recipe
 from mentor_kit.recipe.plan import Plan
 from mentor_kit.recipe.plan import plan as make_plan
 from mentor_kit.record import Json
@@ -73,7 +74,7 @@ def run(
     """
     registry = registry or default_registry()
     loaded = _ready(recipe, registry, overrides)
-    folder = RunFolder.create(output, loaded.recipe.name, dump_recipe(loaded), settings=overrides)
+    folder = RunFolder.create(output, loaded.recipe.name, dump_run(loaded, registry), settings=overrides)
     return begin_run(loaded, folder, registry, watchers)
 
 

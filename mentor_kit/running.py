@@ -21,7 +21,8 @@ from mentor_kit.recipe.assembly import (
 )
 from mentor_kit.recipe.attribution import attributed
 from mentor_kit.recipe.changes import Change, Progress, check_changes
-from mentor_kit.recipe.loading import LoadedRecipe, dump_recipe, recipe_as_data
+from mentor_kit.recipe.expanding import dump_run, expanded
+from mentor_kit.recipe.loading import LoadedRecipe
 from mentor_kit.recipe.model import Recipe
 from mentor_kit.runs import Checkpoint, Checkpoints, RecordOptions, Run, RunFolder, RunRecorder, StopSignal, Watchers
 from mentor_kit.runs.events import NOTE
@@ -126,13 +127,13 @@ def _run_stages(
             check_evaluations(experiment, experiment.evaluation.on)
         recorder.start(
             experiment.policy,
-            recipe_as_data(loaded),
+            expanded(loaded, registry),
             list(works),
             go_back_to=go_back_to,
             dropped=[] if edit is None else [key for key in _keys(edit.before.recipe) if key not in works],
         )
         if edit is not None:
-            _write_down(edit, loaded, recorder)
+            _write_down(edit, dump_run(loaded, registry), recorder)
         for note in notes:
             recorder.emit(NOTE, "", {"text": note})
         with garbage_settled():
@@ -174,10 +175,10 @@ def _last_trained(
     return found
 
 
-def _write_down(edit: Edit, loaded: LoadedRecipe, recorder: RunRecorder) -> None:
+def _write_down(edit: Edit, recipe: str, recorder: RunRecorder) -> None:
     """The changed recipe in the place of the former one, with what was changed."""
     changed = {change.key: [change.before, change.after] for change in edit.changes}
-    recorder.folder.change_recipe(dump_recipe(loaded), edit.settings, changed)
+    recorder.folder.change_recipe(recipe, edit.settings, changed)
     recorder.emit(NOTE, "", {"text": f"resumed with a changed recipe: {'; '.join(map(str, edit.changes))}"})
 
 

@@ -86,16 +86,18 @@ def check(
     from mentor_kit import api
     from mentor_kit.hooks.registry import default_registry
     from mentor_kit.recipe.checking import expand_reward
-    from mentor_kit.recipe.loading import as_data, dump_recipe, recipe_as_data
+    from mentor_kit.recipe.expanding import expanded
+    from mentor_kit.recipe.loading import as_data
+    from mentor_kit.recipe.writing import to_yaml
 
     loaded = api.check(recipe, overrides=settings or [], look=look)
     reward = expand_reward(loaded, default_registry()) if expand else None
     if as_json:
-        typer.echo(json.dumps(recipe_as_data(loaded) | ({"reward": as_data(reward)} if reward else {})))
+        typer.echo(json.dumps(expanded(loaded, default_registry()) | ({"reward": as_data(reward)} if reward else {})))
         return
     typer.echo(f"{recipe}: every name and option is right")
     if expand:
-        typer.echo(dump_recipe(loaded))
+        typer.echo(to_yaml(expanded(loaded, default_registry())))
         for line in _reward_lines(reward):
             typer.echo(line)
 

@@ -9,12 +9,11 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 from mentor_kit.errors import UsageError
-from mentor_kit.hooks.registry import Registry, SlotError
-from mentor_kit.recipe.checking import slots
-from mentor_kit.recipe.loading import LoadedRecipe, as_data, recipe_as_data
+from mentor_kit.hooks.registry import Registry
+from mentor_kit.recipe.expanding import expanded
+from mentor_kit.recipe.loading import LoadedRecipe
 from mentor_kit.recipe.source import Path_
 from mentor_kit.record import Json
 from mentor_kit.secret import hide
@@ -55,7 +54,7 @@ class Progress:
 
 def changes(before: LoadedRecipe, after: LoadedRecipe, registry: Registry) -> list[Change]:
     """What differs between two recipes, defaults of parts written out."""
-    return list(_differences(_whole(before, registry), _whole(after, registry), ()))
+    return list(_differences(expanded(before, registry), expanded(after, registry), ()))
 
 
 def check_changes(found: Sequence[Change], progress: Progress, works: Sequence[Workload], hint: str) -> None:
@@ -102,38 +101,6 @@ def _contradicts_stage(change: Change, progress: Progress, works: Sequence[Workl
     if work.steps is not None and work.steps < progress.step:
         return f"{progress.step} steps are done"
     return ""
-
-
-def _whole(loaded: LoadedRecipe, registry: Registry) -> dict[str, Json]:
-    """The recipe as data, with every part's own defaults."""
-    data = recipe_as_data(loaded)
-    _fill(data, loaded.recipe, registry, ())
-    return data
-
-
-def _fill(data: Any, model: Any, registry: Registry, path: Path_) -> None:
-    """Put all options, defaults too, in the place of those that are written; those of slots inside them as well."""
-    for kind, slot, place in slots(model, path):
-        try:
-            options = registry.check(kind, slot)
-        except SlotError:
-            continue
-        node = data
-        for step in place:
-            node = node[step]
-        node["with"] = _as_written(as_data(options), node["with"])
-        _fill(data, options, registry, (*place, "with"))
-
-
-def _as_written(options: Json, written: Json) -> Json:
-    """Checked options, with strings as they are written: a secret is its reference there."""
-    if isinstance(options, dict) and isinstance(written, dict):
-        return {key: _as_written(value, written.get(key)) for key, value in options.items()}
-    if isinstance(options, list) and isinstance(written, list) and len(options) == len(written):
-        return [_as_written(*pair) for pair in zip(options, written, strict=True)]
-    if isinstance(options, str):
-        return written if isinstance(written, str) else hide(options)
-    return options
 
 
 def _differences(before: Json, after: Json, path: Path_) -> Iterator[Change]:

@@ -7,6 +7,7 @@ from itertools import pairwise
 from typing import Any
 
 from mentor_kit.errors import RecipeError
+from mentor_kit.objective import PRESETS, Objective
 from mentor_kit.recipe.source import Path_, Place, Source, plain_value
 from mentor_kit.record import Json
 
@@ -82,7 +83,16 @@ class _Walk:
         key = self._key(step)
         if key == "use" and isinstance(self.node, dict) and self.node.get("use") != value:
             self.node.pop("with", None)
+        if key == "preset" and self.path[-1:] == ("objective",) and isinstance(self.node, dict):
+            self._forget_preset(str(self.node.get("preset", "grpo")))
         self._set(key, value)
+
+    def _forget_preset(self, former: str) -> None:
+        """Drop the values of an objective that are the former preset's own, as in a recipe with all defaults."""
+        own = PRESETS.get(former, {})
+        values = {name: own.get(name, field.default) for name, field in Objective.model_fields.items()}
+        for name in [name for name in self.node if name in values and self.node[name] == values[name]]:
+            del self.node[name]
 
     def _key(self, step: str) -> str | int:
         """The step as a key of this node; where it is an option of a slot, the node moves on to the slot's options."""

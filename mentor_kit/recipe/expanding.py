@@ -1,0 +1,109 @@
+"""A recipe with nothing left unsaid: every default of the recipe and of every part's options, written out."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from copy import deepcopy
+from functools import partial
+from typing import Any
+
+from pydantic import BaseModel
+
+from mentor_kit.errors import MentorKitError
+from mentor_kit.hooks.registry import Registry
+from mentor_kit.recipe.checking import slots
+from mentor_kit.recipe.loading import LoadedRecipe, as_data, recipe_as_data
+from mentor_kit.recipe.source import Path_
+from mentor_kit.recipe.writing import to_yaml
+from mentor_kit.record import Json
+from mentor_kit.secret import hide
+from mentor_kit.slot import Kind, Slot
+
+
+def expanded(loaded: LoadedRecipe, registry: Registry, *, machine: bool = True) -> dict[str, Json]:
+    """The recipe as data, with every part's own defaults, secrets as references.
+
+    Args:
+        loaded: the recipe.
+        registry: the plugins.
+        machine: also those defaults that depend on the machine, such as how many processes run side by side.
+    """
+    data = recipe_as_data(loaded)
+    _fill(data, loaded.recipe, registry, (), machine)
+    return data
+
+
+def dump_run(loaded: LoadedRecipe, registry: Registry) -> str:
+    """The recipe as a run keeps it: as YAML, with every default that is the same on every machine."""
+    return to_yaml(expanded(loaded, registry, machine=False))
+
+
+def _fill(data: Any, model: Any, registry: Registry, path: Path_, machine: bool) -> None:
+    """Put all options, defaults too, in the place of those that are written; those of slots inside them as well."""
+    for kind, slot, place in slots(model, path):
+        try:
+            options = registry.check(kind, slot)
+        except MentorKitError:
+            continue  # what is wrong with it is for `check` to say
+        node = data
+        for step in place:
+            node = node[step]
+        filled = _as_written(as_data(options), node["with"])
+        if not machine:
+            filled = _without_machine(options, filled, node["with"])
+        node["with"] = _readable(filled, node["with"], partial(_means, options, registry, kind, slot))
+        _fill(data, options, registry, (*place, "with"), machine)
+
+
+def _readable(filled: dict[str, Json], written: dict[str, Json], means: Callable[[Json], bool]) -> dict[str, Json]:
+    """The options with as many defaults written out as leave them what they are.
+
+    Some options refuse others beside them, even with their defaults, such as a tolerance for answers that are texts.
+    """
+    if means(filled):
+        return filled
+    kept = deepcopy(written)
+    for path, value in _missing(filled, written):
+        tried = deepcopy(kept)
+        node: Any = tried
+        for step in path[:-1]:
+            node = node[step]
+        node[path[-1]] = value
+        kept = tried if means(tried) else kept
+    return kept
+
+
+def _missing(filled: Json, written: Json, path: Path_ = ()) -> Iterator[tuple[Path_, Json]]:
+    """What is filled in and not written: the places, with the values."""
+    for key, value in filled.items():
+        if key not in written:
+            yield (*path, key), value
+        elif isinstance(value, dict) and isinstance(written[key], dict):
+            yield from _missing(value, written[key], (*path, key))
+
+
+def _means(options: BaseModel, registry: Registry, kind: Kind, slot: Slot, filled: Json) -> bool:
+    """Whether the options, written out, are read as what they are: a plugin's own validators may change them again."""
+    try:
+        again = registry.check(kind, Slot(use=slot.use, options=filled))
+    except MentorKitError:
+        # a reference to a secret is none yet
+        return "${env:" in str(filled)
+    return bool(again == options) or "${env:" in str(filled)
+
+
+def _as_written(options: Json, written: Json) -> Json:
+    """Checked options, with strings as they are written: a secret is its reference there."""
+    if isinstance(options, dict) and isinstance(written, dict):
+        return {key: _as_written(value, written.get(key)) for key, value in options.items()}
+    if isinstance(options, list) and isinstance(written, list) and len(options) == len(written):
+        return [_as_written(*pair) for pair in zip(options, written, strict=True)]
+    if isinstance(options, str):
+        return written if isinstance(written, str) else hide(options)
+    return options
+
+
+def _without_machine(options: BaseModel, filled: dict[str, Json], written: dict[str, Json]) -> dict[str, Json]:
+    """Without what a model works out afresh on every machine, where the recipe does not write it."""
+    made = {field.alias or name for name, field in type(options).model_fields.items() if field.default_factory}
+    return {key: value for key, value in filled.items() if key not in made or key in written}

@@ -1,0 +1,98 @@
+"""Recipes with every default written out: nothing is left out, and they are read as the same recipe again."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from pydantic import BaseModel, Field, field_validator
+
+from mentor_kit.errors import RecipeError
+from mentor_kit.hooks.registry import KINDS, Registry, default_registry
+from mentor_kit.recipe.changes import changes
+from mentor_kit.recipe.checking import all_slots, check_recipe
+from mentor_kit.recipe.expanding import dump_run, expanded
+from mentor_kit.recipe.loading import load_recipe, recipe_names
+from mentor_kit.slot import Slot
+
+
+@pytest.mark.parametrize("name", recipe_names())
+def test_every_default_of_every_part_is_written(name: str, tmp_path: Path) -> None:
+    registry = default_registry()
+    try:
+        loaded = load_recipe(name)
+    except RecipeError as error:  # a recipe that others extend is none by itself
+        pytest.skip(str(error))
+    data = expanded(loaded, registry)
+    for kind, slot, path in all_slots(loaded.recipe, registry):
+        node: Any = data
+        for step in path:
+            node = node[step]
+        fields = registry.part(kind, slot.use).options.model_fields
+        assert set(node["with"]) == {field.alias or name for name, field in fields.items()}, path
+    # what a run keeps is the same recipe, and stays so when it is read and written again
+    file = tmp_path / "recipe.yaml"
+    file.write_text(dump_run(loaded, registry), encoding="utf-8")
+    again = load_recipe(file)
+    check_recipe(again, registry)
+    assert changes(loaded, again, registry) == []
+    assert dump_run(again, registry) == dump_run(loaded, registry)
+
+
+def test_what_hangs_on_the_machine_is_not_kept_with_a_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    registry, base = default_registry(), ["tools=[{use: python, with: {module: math}}]"]
+    loaded = load_recipe("quickstart", base)
+    assert expanded(loaded, registry)["tools"][0]["with"]["workers"] >= 1
+    assert "workers" not in dump_run(loaded, registry)
+    assert "workers: 3" in dump_run(load_recipe("quickstart", [*base, "tools.0.workers=3"]), registry)
+
+
+def test_secrets_are_references(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TOKEN_OF_MINE", "sk-12345")
+    tools = "tools=[{use: mcp, with: {url: 'http://x/mcp', headers: {Authorization: 'Bearer ${env:TOKEN_OF_MINE}'}}}]"
+    loaded = load_recipe("quickstart", [tools])
+    text = json.dumps(expanded(loaded, default_registry())) + dump_run(loaded, default_registry())
+    assert "sk-12345" not in text
+    assert text.count("Bearer ${env:TOKEN_OF_MINE}") == 2
+    assert '"prefix": ""' in text
+
+
+class Odd(BaseModel):
+    """Options that are not read again as they are written."""
+
+    seconds: float = 1.0
+    more: int = Field(default=5)
+
+    @field_validator("seconds", mode="before")
+    @classmethod
+    def _minutes(cls, value: Any) -> Any:
+        return float(value) * 60
+
+
+def test_an_option_that_would_be_read_as_another_stays_as_written(monkeypatch: pytest.MonkeyPatch) -> None:
+    registry = Registry(default_registry().plugins)
+    for kind in KINDS:
+        registry.parts(kind)
+    part = registry.part("tools", "math")
+    monkeypatch.setattr(registry, "_named", lambda kind, name: [_odd(part)] if name == "odd" else named(kind, name))
+    named = Registry._named.__get__(registry)
+    loaded = load_recipe("quickstart", ["tools=[{use: odd, with: {seconds: 2}}]"])
+    assert registry.check("tools", Slot(use="odd", options={"seconds": 2})) == Odd(seconds=2)
+    assert expanded(loaded, registry)["tools"][0]["with"] == {"seconds": 2, "more": 5}
+
+
+def _odd(part: Any) -> Any:
+    from dataclasses import replace
+
+    return replace(part, options=Odd)
+
+
+@pytest.mark.parametrize("preset", ["dapo", "rloo", "gspo", "cispo", "sod"])
+def test_another_preset_of_an_expanded_objective_is_that_preset(preset: str, tmp_path: Path) -> None:
+    registry, setting = default_registry(), f"train.0.objective.preset={preset}"
+    file = tmp_path / "recipe.yaml"
+    file.write_text(dump_run(load_recipe("quickstart"), registry), encoding="utf-8")
+    # the recipe's own value, which is not the preset's, stays in both
+    assert changes(load_recipe("quickstart", [setting]), load_recipe(file, [setting]), registry) == []
