@@ -21,6 +21,7 @@ DEBUG = "MENTORKIT_DEBUG"
 app = typer.Typer(
     name="mentorkit",
     help="Teach small language models to use tools, with a teacher's trajectory as a dense reward.",
+    epilog="Example: mentorkit run quickstart",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
     rich_markup_mode=None,

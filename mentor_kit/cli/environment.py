@@ -24,19 +24,22 @@ def add_to(app: typer.Typer) -> None:
 
 
 def plugins(
-    kind: Annotated[str | None, typer.Argument(help="A kind of part, such as tools or rewards.")] = None,
+    kind: Annotated[str | None, typer.Argument(help="A kind, such as tools or rewards, or a part of any kind.")] = None,
+    part: Annotated[str | None, typer.Argument(help="A part of that kind, whose options are listed.")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="JSON for programs.")] = False,
     plain: Annotated[bool, typer.Option("--plain", help="Plain lines.")] = False,
 ) -> None:
-    """List plugins (loaded, disabled, failed with the reason) and the parts they offer."""
+    """List plugins (loaded, disabled, failed with the reason) and the parts they offer; or the options of a part."""
     import json
 
-    from mentor_kit.errors import UsageError, did_you_mean
+    from mentor_kit.cli.parts import named, shipped, show
     from mentor_kit.hooks.registry import KINDS, default_registry
 
-    if kind is not None and kind not in KINDS:
-        raise UsageError(f"there is no kind {kind!r}{did_you_mean(kind, KINDS)}", hint=f"kinds: {', '.join(KINDS)}")
     registry = default_registry()
+    if part is not None or (kind is not None and kind not in KINDS):
+        show(named(registry, kind, part), as_json=as_json)
+        return
+    recipes = shipped() if kind == "recipes" else {}
     wanted = [known for known in KINDS if kind in (None, known)]
     parts = [part for known in wanted for part in registry.parts(known).values()]
     if as_json:
@@ -45,15 +48,19 @@ def plugins(
             {"kind": p.kind, "name": p.name, "plugin": p.owner, "summary": p.summary, "unavailable": p.unavailable()}
             for p in parts
         ]
+        offered += [{"kind": "recipes", "name": name, "plugin": "", "summary": text} for name, text in recipes.items()]
         typer.echo(json.dumps({"plugins": found, "parts": offered, "faults": registry.faults}))
         return
     if kind is None:
         for line in _plugin_lines(registry):
             typer.echo(line)
-    for part in parts:
-        missing = part.unavailable().partition("\n")[0]
+    for name, text in recipes.items():
+        typer.echo(f"{name:<32} {text}")
+    for found_part in parts:
+        missing = found_part.unavailable().partition("\n")[0]
         note = f" [not here: {missing}]" if missing else ""
-        typer.echo(f"{part.kind:<13} {part.name:<16} {part.owner:<12} {part.summary}{note}".rstrip())
+        line = f"{found_part.kind:<13} {found_part.name:<16} {found_part.owner:<12} {found_part.summary}{note}"
+        typer.echo(line.rstrip())
     for known in wanted:
         for name, owners in registry.clashes(known).items():
             typer.echo(f"clash: {known} {name!r} is registered by {', '.join(sorted(owners))}")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import dropwhile, takewhile
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -94,6 +95,21 @@ def find_recipe(recipe: str | Path) -> Path:
 def recipe_names() -> list[str]:
     """The names of all recipes: those that come with mentor-kit, and those of plugins."""
     return sorted({*_shipped(), *_registry().parts("recipes")})
+
+
+def recipe_summaries() -> dict[str, str]:
+    """What the recipes that come with mentor-kit are for, by name: their first comment, or else what they change."""
+    return {name: _summary(file) for name, file in _shipped().items()}
+
+
+def _summary(file: Path) -> str:
+    lines = file.read_text(encoding="utf-8").splitlines()
+    block = dropwhile(lambda line: not line.startswith("#"), lines)
+    comment = " ".join(line.lstrip("# ") for line in takewhile(lambda line: line.startswith("#"), block))
+    keys = [line.partition(":")[0] for line in lines if line[:1].isalpha() and not line.startswith(("name", "extends"))]
+    base = next((line.partition(":")[2].strip() for line in lines if line.startswith("extends")), "")
+    changed = f" with another {', '.join(keys)}" if keys else ""
+    return comment.partition(". ")[0].rstrip(".:") or f"{base.removeprefix('../').removesuffix('.yaml')}{changed}"
 
 
 def _named(name: str) -> Path:

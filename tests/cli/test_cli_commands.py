@@ -342,3 +342,32 @@ def test_options_are_documented() -> None:
             for option in parameter.opts:
                 if option.startswith("--") and option != "--help":
                     assert f"`{option}" in section, f"{name} {option}"
+
+
+@pytest.mark.parametrize("arguments", [["grpo"], ["stages", "grpo"], ["stages:grpo"], ["stages", "stages:grpo"]])
+def test_the_options_of_a_part(mentorkit: Call, arguments: list[str]) -> None:
+    code, said, _ = mentorkit("plugins", *arguments)
+    assert code == 0
+    assert "steps: int, > 0 (required)" in said
+    _, said, _ = mentorkit("plugins", *arguments, "--json")
+    (part,) = json.loads(said)["parts"]
+    assert {option["name"]: option["default"] for option in part["options"]}["group"] == 8
+
+
+@pytest.mark.parametrize(
+    ("arguments", "meant"),
+    [(["grop"], "grpo"), (["stage"], "stages"), (["stages", "grop"], "grpo"), (["stags", "grpo"], "stages")],
+)
+def test_a_part_that_is_not_there(mentorkit: Call, arguments: list[str], meant: str) -> None:
+    code, said, errors = mentorkit("plugins", *arguments)
+    assert (code, said) == (ExitCode.USAGE, "")
+    assert f"did you mean '{meant}'?" in errors
+
+
+def test_shipped_recipes_are_listed(mentorkit: Call) -> None:
+    from mentor_kit.recipe.loading import recipe_names
+
+    _, said, _ = mentorkit("plugins", "recipes")
+    assert {line.split()[0] for line in said.splitlines()} >= set(recipe_names())
+    _, said, _ = mentorkit("plugins", "recipes", "--json")
+    assert {part["name"] for part in json.loads(said)["parts"]} >= set(recipe_names())

@@ -1,0 +1,81 @@
+"""What `mentorkit plugins PART` prints: a part's options, and a line of a recipe."""
+
+from __future__ import annotations
+
+import json
+import textwrap
+from collections.abc import Mapping, Sequence
+
+import typer
+
+from mentor_kit.errors import UsageError, did_you_mean
+from mentor_kit.hooks.describing import Option, example, options_of
+from mentor_kit.hooks.registry import KINDS, Part, Registry, noun
+
+
+def named(registry: Registry, kind: str | None, part: str | None) -> list[Part]:
+    """The parts that a user names: by kind and name, or by name alone, of all kinds.
+
+    Raises:
+        UsageError: there is neither a kind nor a part of that name.
+    """
+    if part is not None and kind not in KINDS:
+        raise UsageError(
+            f"there is no kind {kind!r}{did_you_mean(str(kind), KINDS)}", hint=f"kinds: {', '.join(KINDS)}"
+        )
+    wanted, name = [known for known in KINDS if part is None or known == kind], str(kind if part is None else part)
+    found = [registry.part(known, name) for known in wanted if registry.has(known, name)]
+    if not found:
+        names = [other for known in wanted for other in registry.parts(known)]
+        close = did_you_mean(name, [*names, *(KINDS if part is None else ())])
+        what = "kind, and no part," if part is None else noun(wanted[0])
+        raise UsageError(
+            f"there is no {what} {name!r}{close}",
+            hint=f"kinds: {', '.join(KINDS)}" if part is None else f"`mentorkit plugins {kind}` lists them",
+        )
+    return found
+
+
+def shipped() -> Mapping[str, str]:
+    """The recipes that come with mentor-kit, with what they are for."""
+    from mentor_kit.recipe.loading import recipe_summaries
+
+    return recipe_summaries()
+
+
+def show(parts: Sequence[Part], *, as_json: bool) -> None:
+    """Print the options of parts."""
+    if as_json:
+        typer.echo(json.dumps({"parts": [_as_data(part) for part in parts]}, default=str))
+        return
+    typer.echo("\n\n".join("\n".join(_lines(part)) for part in parts))
+
+
+def _as_data(part: Part) -> dict[str, object]:
+    return {
+        "kind": part.kind,
+        "name": part.name,
+        "plugin": part.owner,
+        "summary": part.summary,
+        "unavailable": part.unavailable(),
+        "options": [option.as_data() for option in options_of(part.options)],
+        "example": example(part),
+    }
+
+
+def _lines(part: Part) -> list[str]:
+    missing = part.unavailable().replace("\n", "; ")
+    lines = [f"{noun(part.kind)} {part.name} (plugin {part.owner}): {part.summary}".removesuffix(": ")]
+    lines += [f"not here: {missing}"] if missing else []
+    lines.append(f"  {example(part)}")
+    options = list(options_of(part.options))
+    lines.append("options:" if options else "no options")
+    return [*lines, *(line for option in options for line in _about(option))]
+
+
+def _about(option: Option) -> list[str]:
+    default = "required" if option.required else f"default {json.dumps(option.default, default=str)}"
+    if isinstance(option.default, dict) and option.default:
+        default = "its own options follow"
+    text = textwrap.wrap(option.text, 100)
+    return [f"  {option.name}: {option.type} ({default})", *(f"      {line}" for line in text)]

@@ -1,0 +1,153 @@
+"""A part's options in words: names, types, defaults and docstrings, and a line for a recipe."""
+
+from __future__ import annotations
+
+import ast
+import inspect
+import types
+from collections.abc import Iterator
+from dataclasses import dataclass
+from itertools import pairwise
+from textwrap import dedent
+from typing import Annotated, Any, Literal, Union, get_args, get_origin
+
+from pydantic import BaseModel
+from pydantic.fields import FieldInfo
+from pydantic_core import PydanticUndefined
+
+from mentor_kit.hooks.registry import Part
+from mentor_kit.record import Json
+from mentor_kit.slot import Fills, Kind, Slot
+
+#: Where a recipe names a part of a kind; `{}` is the part with its options.
+PLACES: dict[Kind, str] = {
+    "backends": "backend: {}",
+    "students": "student: {}",
+    "tools": "tools: [{}]",
+    "tasks": "task: {}",
+    "teachers": "teacher: {}",
+    "reward_terms": "reward: {{terms: [{}]}}",
+    "rewards": "reward: {}",
+    "stages": "train: [{}]",
+    "evaluations": "evaluate: {{on: [{}]}}",
+    "trackers": "trackers: [{}]",
+    "recipes": "extends: {}",
+}
+
+
+@dataclass(frozen=True)
+class Option:
+    """One option of a part; `optimizer.use` is one inside another."""
+
+    name: str
+    type: str
+    required: bool
+    default: Json
+    """As JSON; None, too, where it is required."""
+    text: str
+    """Its docstring or description, in one line; empty where it has none."""
+
+    def as_data(self) -> dict[str, Json]:
+        """The option for programs."""
+        return dict(vars(self))
+
+
+def options_of(
+    model: type[BaseModel], prefix: str = "", around: tuple[type, ...] = (), values: BaseModel | None = None
+) -> Iterator[Option]:
+    """All options of a model, each followed by those inside it.
+
+    Args:
+        model: the options.
+        prefix: of the names.
+        around: the models that this one is inside of.
+        values: the default of what has these options, whose values are theirs.
+    """
+    docstrings = _docstrings(model)
+    for name, field in model.model_fields.items():
+        key = prefix + (field.alias or name)
+        text = " ".join((field.description or docstrings.get(name, "")).split())
+        value = field.default if values is None else getattr(values, name)
+        yield Option(key, _type(field), field.is_required() and values is None, _default(value, field), text)
+        inner = _model_in(field.annotation)
+        if inner is not None and inner not in (*around, model):
+            yield from options_of(inner, f"{key}.", (*around, model), value if isinstance(value, inner) else None)
+
+
+def example(part: Part) -> str:
+    """A line of a recipe that uses a part; `…` stands for what must be given."""
+    needed = [field.alias or name for name, field in part.options.model_fields.items() if field.is_required()]
+    values = ", ".join(f"{name}: …" for name in needed)
+    if part.kind in ("recipes", "students"):
+        return PLACES[part.kind].format(part.name)
+    weight = ", weight: 1.0" if part.kind == "reward_terms" else ""
+    given = f", with: {{{values}}}" if values else ""
+    return PLACES[part.kind].format(f"{{use: {part.name}{weight}{given}}}")
+
+
+def _type(field: FieldInfo) -> str:
+    limits = [
+        f"{sign} {value}"
+        for mark in field.metadata
+        for name, sign in (("gt", ">"), ("ge", ">="), ("lt", "<"), ("le", "<="))
+        if (value := getattr(mark, name, None)) is not None
+    ]
+    fills = next((mark for mark in field.metadata if isinstance(mark, Fills)), None)
+    said = f"one of `mentorkit plugins {fills.kind}`" if fills is not None else _words(field.annotation)
+    return ", ".join([said, *limits])
+
+
+def _words(annotation: Any) -> str:
+    """A type as people write it."""
+    origin, inside = get_origin(annotation), get_args(annotation)
+    if hasattr(annotation, "__value__"):
+        return _words(annotation.__value__)
+    if origin is Annotated:
+        fills = next((mark for mark in inside[1:] if isinstance(mark, Fills)), None)
+        return f"one of `mentorkit plugins {fills.kind}`" if fills is not None else _words(inside[0])
+    if origin in (Union, types.UnionType):
+        return " | ".join(dict.fromkeys(_words(member) for member in inside))
+    if origin is Literal:
+        return " | ".join(map(str, inside))
+    if origin is not None:
+        members = ", ".join(_words(member) for member in inside if member is not Ellipsis)
+        return f"{getattr(origin, '__name__', origin)}[{members}]"
+    return "null" if annotation in (None, type(None)) else getattr(annotation, "__name__", str(annotation))
+
+
+def _default(value: Any, field: FieldInfo) -> Json:
+    """A default as JSON; as text where it has no such form."""
+    if value is PydanticUndefined:
+        # a default that is made anew each time is told by its factory alone
+        return None if field.default_factory is None else "made when it is used"
+    if isinstance(value, BaseModel):
+        return value.model_dump(mode="json", by_alias=True)
+    if isinstance(value, tuple | list):
+        return [item.model_dump(mode="json") if isinstance(item, BaseModel) else item for item in value]
+    return value if value is None or isinstance(value, bool | int | float | str | dict) else str(value)
+
+
+def _model_in(annotation: Any) -> type[BaseModel] | None:
+    """The one model that an annotation is about; a slot's options are those of the part that fills it."""
+    members = get_args(annotation) if get_origin(annotation) in (Union, types.UnionType, Annotated) else [annotation]
+    found = [member for member in members if isinstance(member, type) and issubclass(member, BaseModel)]
+    return found[0] if len(found) == 1 and not issubclass(found[0], Slot) else None
+
+
+def _docstrings(model: type[BaseModel]) -> dict[str, str]:
+    """The strings below a model's fields, its bases' too."""
+    found: dict[str, str] = {}
+    for base in reversed(model.__mro__):
+        if not issubclass(base, BaseModel) or base is BaseModel:
+            continue
+        try:
+            (definition,) = ast.parse(dedent(inspect.getsource(base))).body
+        except (OSError, TypeError, SyntaxError, ValueError):
+            continue  # a model that was made without a source file
+        body = definition.body if isinstance(definition, ast.ClassDef) else []
+        for field, below in pairwise(body):
+            if not (isinstance(field, ast.AnnAssign) and isinstance(field.target, ast.Name)):
+                continue
+            if isinstance(below, ast.Expr) and isinstance(below.value, ast.Constant):
+                found[field.target.id] = str(below.value.value)
+    return found
