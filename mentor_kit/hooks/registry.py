@@ -27,7 +27,6 @@ KINDS: tuple[Kind, ...] = get_args(Kind)
 
 #: What is asked of all that parts of a kind build.
 METHODS: dict[Kind, tuple[str, ...]] = {
-    "backends": ("load",),
     "tasks": ("splits", "problems", "answer", "check"),
     "teachers": ("demonstrate",),
     "reward_terms": ("score",),
