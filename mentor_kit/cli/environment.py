@@ -14,6 +14,8 @@ if TYPE_CHECKING:
 ENVIRONMENT = "This machine"
 #: Without these nothing is trained, and no report has pictures.
 NEEDED_EXTRAS = ("torch", "report")
+#: Seconds that the import of a plugin may take.
+SLOW = 1.0
 DEVELOPERS_EXTRAS = ("dev", "benchmarks")
 
 
@@ -66,14 +68,18 @@ def plugins(
             typer.echo(f"clash: {known} {name!r} is registered by {', '.join(sorted(owners))}")
 
 
-def doctor(as_json: Annotated[bool, typer.Option("--json", help="JSON for programs.")] = False) -> None:
-    """Check this machine: Python, packages, plugins, devices, disk."""
+def doctor(
+    recipe: Annotated[str | None, typer.Argument(help="A recipe: what its parts need and lack here, too.")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="JSON for programs.")] = False,
+) -> None:
+    """Check this machine: Python, packages, plugins, devices, disk; and what a recipe needs."""
     import json
 
     from mentor_kit.errors import ExitCode
     from mentor_kit.hooks.registry import default_registry
 
-    checks = list(_checks(default_registry()))
+    needs = [] if recipe is None else list(_needs(recipe, default_registry()))
+    checks = [*_checks(default_registry()), *needs]
     if as_json:
         typer.echo(json.dumps([{"check": name, "ok": ok, "detail": detail} for name, ok, detail in checks]))
     else:
@@ -122,13 +128,30 @@ def _checks(registry: Registry) -> Iterator[tuple[str, bool, str]]:
     yield from _package_checks()
     for info in registry.plugins.failed:
         yield f"plugin {info.name}", False, f"{info.reason} ({info.distribution})"
+    for info in registry.plugins.found:
+        if info.seconds > SLOW:
+            yield f"plugin {info.name}", True, f"slow: its import took {info.seconds:.1f} s, before every command"
     for implementation in registry.plugins.manager.hook.doctor_checks.get_hookimpls():
         try:
-            yield from list(implementation.function())  # type: ignore[call-overload]
+            found = list(implementation.function())  # type: ignore[call-overload]
+            # which of the backends that come with mentor-kit is there is a matter of what one does
+            is_optional = registry.is_built_in(implementation.plugin_name)
+            yield from ((name, ok or is_optional, detail) for name, ok, detail in found)
         except Exception as error:  # noqa: BLE001 (a plugin's fault is what this command is for)
             yield f"plugin {implementation.plugin_name}", False, f"its checks failed: {error}"
     free = shutil.disk_usage(Path.cwd()).free
     yield "disk", free > 1 << 30, f"{free / (1 << 30):.1f} GiB free in {Path.cwd()}"
+
+
+def _needs(recipe: str, registry: Registry) -> Iterator[tuple[str, bool, str]]:
+    """The parts that a recipe uses, with what they lack on this machine."""
+    from mentor_kit.hooks.registry import noun
+    from mentor_kit.recipe.checking import all_slots, load_checked
+
+    loaded = load_checked(recipe, (), registry)
+    for kind, slot, _ in all_slots(loaded.recipe, registry):
+        reason = registry.part(kind, slot.use).unavailable()
+        yield f"{noun(kind)} {slot.use}", not reason, reason or "can be used here"
 
 
 def _package_checks() -> Iterator[tuple[str, bool, str]]:

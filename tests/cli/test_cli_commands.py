@@ -371,3 +371,17 @@ def test_shipped_recipes_are_listed(mentorkit: Call) -> None:
     assert {line.split()[0] for line in said.splitlines()} >= set(recipe_names())
     _, said, _ = mentorkit("plugins", "recipes", "--json")
     assert {part["name"] for part in json.loads(said)["parts"]} >= set(recipe_names())
+
+
+def test_doctor_of_a_recipe(mentorkit: Call, monkeypatch: pytest.MonkeyPatch) -> None:
+    code, said, _ = mentorkit("doctor", "quickstart", "--json")
+    assert code == 0
+    assert {check["check"] for check in json.loads(said)} >= {"backend torch", "stage grpo", "tool math"}
+    code, _, errors = mentorkit("doctor", "quickstrat")
+    assert (code, "did you mean 'quickstart'?" in errors) == (ExitCode.USAGE, True)
+    from mentor_kit.hooks.registry import Part
+
+    monkeypatch.setattr(Part, "unavailable", lambda part: "no such device" if part.name == "torch" else "")
+    code, said, _ = mentorkit("doctor", "quickstart")
+    assert code == ExitCode.MISSING
+    assert "MISS backend torch: no such device" in said
