@@ -36,7 +36,7 @@ Aggregation = Literal["sequence", "token", "constant"]
 class Objective(Record):
     """What an update maximises. Fields left out take their value from `preset`."""
 
-    model_config = ConfigDict(validate_default=True)
+    model_config = ConfigDict(validate_default=True, allow_inf_nan=False)
 
     preset: str = "grpo"
     """A row of the module's table; its values can be overridden one by one."""

@@ -16,10 +16,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal, Protocol, runtime_checkable
+from typing import Annotated, Literal, Protocol, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
+from pydantic import ConfigDict, Field
 
 from mentor_kit.objective import Objective
 from mentor_kit.record import Record
@@ -50,18 +51,24 @@ class StudentSpec:
     adapter: AdapterSpec | None = None
 
 
+#: How much of a moving average stays in a step.
+Share = Annotated[float, Field(ge=0, lt=1)]
+
+
 class OptimizerSpec(Record):
     """An optimizer without its learning rate: the schedule stays with the stage."""
 
+    model_config = ConfigDict(allow_inf_nan=False)
+
     use: Literal["adamw", "muon"] = "adamw"
     """muon: for the hidden matrices, with AdamW for embeddings, output projection, norms and biases."""
-    betas: tuple[float, float] = (0.9, 0.999)
-    eps: float = 1e-8
-    weight_decay: float = 0.0
-    momentum: float = 0.95
+    betas: tuple[Share, Share] = (0.9, 0.999)
+    eps: float = Field(default=1e-8, ge=0)
+    weight_decay: float = Field(default=0.0, ge=0)
+    momentum: float = Field(default=0.95, ge=0, lt=1)
     """Muon's; its step is scaled to AdamW's root mean square of 0.2, so that both take the same learning rates
     (arXiv 2502.16982)."""
-    clip: float | None = 1.0
+    clip: float | None = Field(default=1.0, gt=0)
     """The gradient's global norm is cut to this; None for no clipping."""
 
 

@@ -12,7 +12,7 @@ from mentor_kit_mlx.quantized import Quantized
 class MLXOptions(BaseModel):
     """How the mlx backend runs a student."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
     exports: ClassVar = ("transformers", "mlx", "adapter", "mlx-adapter")
     """The formats of the stage `export`."""

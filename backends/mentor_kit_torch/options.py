@@ -20,7 +20,7 @@ Device = Annotated[str, AfterValidator(_is_device)]
 class TorchOptions(BaseModel):
     """How the torch backend runs a student."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
     exports: ClassVar = ("transformers", "adapter")
     """The formats of the stage `export`."""

@@ -14,12 +14,16 @@ from pydantic.fields import FieldInfo
 from pydantic_core import PydanticUndefined
 
 from mentor_kit.errors import did_you_mean
+from mentor_kit.secret import Secret
 
 #: A place inside the data, with what is wrong there.
 Found = tuple[tuple[str | int, ...], str]
 
 #: Whole numbers from here on are mistakes: nothing that is counted or seeded goes so far.
 LARGEST = 1 << 63
+
+#: Numbers from here on are mistakes, too: no rate, weight, time or size goes so far.
+LARGEST_FLOAT = 1e15
 
 _UNIONS = (Union, type(int | str))
 
@@ -73,9 +77,15 @@ def _in_value(annotation: Any, value: Any, place: tuple[str | int, ...]) -> Iter
             yield place, f"must be {_kind(annotation)}, not {str(value).lower()}"
     elif isinstance(value, int) and abs(value) >= LARGEST and annotation in (int, float):
         yield place, "must be a number that fits into 64 bits"
-    elif isinstance(value, float) and not math.isfinite(value):
-        if annotation in (int, float):
+    elif isinstance(value, float) and annotation in (int, float):
+        if not math.isfinite(value):
             yield place, f"must be a finite number, not {value}"
+        elif abs(value) > LARGEST_FLOAT:
+            yield place, f"must be a number of at most {LARGEST_FLOAT:g}, not {value:g}"
+    elif isinstance(value, str):
+        # pydantic reads such strings; a secret's value is one whatever it is for
+        if annotation in (int, float) and not isinstance(value, Secret) and _is_number(value):
+            yield place, f"must be {_kind(annotation)}, not the string {value!r}; write it without quotes"
     elif isinstance(value, Mapping):
         if isinstance(annotation, type) and issubclass(annotation, BaseModel):
             yield from _in_model(annotation, value, place)
@@ -99,9 +109,27 @@ def _fitting(members: tuple[Any, ...], value: Any) -> list[Any]:
         # true is meant as such where a member says so; otherwise the numbers among them are asked
         said = [member for member in plain if member is bool or value in _literals(member)]
         return said or [member for member in plain if member in (int, float)] or plain
+    if isinstance(value, str):
+        numbers = [member for member in plain if member in (int, float)]
+        return numbers if numbers and all(one in numbers or _takes_no(one, value) for one in plain) else plain
     if isinstance(value, int | float):
         return [member for member in plain if member in (int, float)] or plain
     return plain
+
+
+def _takes_no(member: Any, text: str) -> bool:
+    """Whether a member of a union can take no such string."""
+    if get_origin(member) is Literal:
+        return text not in get_args(member)
+    return member in (bool, type(None)) or get_origin(member) in (list, tuple, dict)
+
+
+def _is_number(text: str) -> bool:
+    try:
+        float(text)
+    except ValueError:
+        return False
+    return True
 
 
 def _literals(annotation: Any) -> tuple[Any, ...]:

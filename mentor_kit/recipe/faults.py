@@ -16,6 +16,7 @@ from mentor_kit.secret import hide
 _PHRASES = (
     (r", unable to parse \w+ as an? \w+", ""),
     (r", got a number with a fractional part", ""),
+    (r"^Unable to parse input string as an integer, exceeded maximum size", "must be a whole number of 64 bits"),
     (r"^Input should be a valid dictionary or instance of \w+", "must be a mapping of keys to values"),
     (r"^Input should be a valid dictionary", "must be a mapping of keys to values"),
     (r"^Input should be a valid (tuple|list)", "must be a list"),

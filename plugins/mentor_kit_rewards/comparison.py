@@ -35,7 +35,7 @@ from mentor_kit_rewards.values import without_idle_repeats
 class Excess(BaseModel):
     """How many executed calls are too many: more than `times` the demonstration's, plus `plus`."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
     times: Number = Field(default=2.0, ge=0)
     plus: Whole = Field(default=2, ge=0)

@@ -23,7 +23,7 @@ from mentor_kit.task import Problem
 class CollectionOptions(BaseModel):
     """The part of a teacher's options that says how often it tries, and what is kept."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
     attempts: int = Field(default=1, gt=0)
     """Episodes a problem, at most; the next one is played only while right ones are missing."""

@@ -31,7 +31,7 @@ _GRACE_SECONDS = 2.0
 class CodeOptions(BaseModel):
     """A Python interpreter for model-written code."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True, allow_inf_nan=False)
 
     name: ToolName = "python"
     """What the tool is called."""

@@ -8,13 +8,14 @@ from typing import Annotated, Any, Literal, get_args, get_origin
 
 import pluggy
 import pytest
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from mentor_kit.errors import PluginError
 from mentor_kit.hooks import Plugins, Registry, hookimpl
 from mentor_kit.hooks.options import validated
 from mentor_kit.hooks.registry import KINDS, default_registry
 from mentor_kit.recipe.model import Recipe
+from mentor_kit.secret import Secret
 from mentor_kit.slot import Slot
 
 Place = tuple[str | int, ...]
@@ -77,11 +78,38 @@ def test_there_are_many() -> None:
 
 @pytest.mark.parametrize(("model", "key", "kinds"), NUMBERS, ids=[f"{MODELS[m]} {key}" for m, key, _ in NUMBERS])
 def test_a_number_is_a_finite_number(model: type[BaseModel], key: str, kinds: set[Any]) -> None:
-    wrong: list[Any] = [math.nan, math.inf, -math.inf, 10**400, -(10**400)]
+    wrong: list[Any] = [math.nan, math.inf, -math.inf, 10**400, -(10**400), 1e30, -1e30]
     if bool not in kinds:
         wrong += [True, False]
     for value in wrong:
         assert any(place[:1] == (key,) for place in places(model, {key: value})), value
+
+
+@pytest.mark.parametrize(("model", "key", "kinds"), NUMBERS, ids=[f"{MODELS[m]} {key}" for m, key, _ in NUMBERS])
+def test_a_number_is_no_string(model: type[BaseModel], key: str, kinds: set[Any]) -> None:
+    for value in ("1", "1.0", "1e-4"):
+        assert any(place[:1] == (key,) for place in places(model, {key: value})), value
+
+
+#: Where less than nothing has a meaning: what a wrong answer costs.
+PENALTIES = {"no_answer", "not_ended", "right", "wrong", "otherwise", "weight", "when_wrong"}
+
+
+@pytest.mark.parametrize(("model", "key", "kinds"), NUMBERS, ids=[f"{MODELS[m]} {key}" for m, key, _ in NUMBERS])
+def test_less_than_nothing_is_for_penalties_alone(model: type[BaseModel], key: str, kinds: set[Any]) -> None:
+    assert key in PENALTIES or any(place[:1] == (key,) for place in places(model, {key: -1}))
+
+
+@pytest.mark.parametrize("model", MODELS, ids=MODELS.values())
+def test_models_themselves_take_finite_numbers_alone(model: type[BaseModel]) -> None:
+    """From Python, options are made without a registry."""
+    for name, field in model.model_fields.items():
+        if get_origin(field.annotation) in (tuple, list, dict) or float not in leaves(field.annotation):
+            continue
+        for value in (math.nan, math.inf):
+            with pytest.raises(ValidationError) as caught:
+                model.model_validate({field.alias or name: value})
+            assert any((field.alias or name) in error["loc"] for error in caught.value.errors()), (name, value)
 
 
 @pytest.mark.parametrize("model", MODELS, ids=MODELS.values())
@@ -106,6 +134,7 @@ class Theirs(BaseModel):
     either: bool | int = 1
     auto: float | Literal["auto"] = "auto"
     maybe: Annotated[float | None, Field(gt=0)] = None
+    name_or_count: str | int = 1
     anything: Any = None
 
 
@@ -128,6 +157,16 @@ class Theirs(BaseModel):
         ({"auto": math.nan}, {("auto",)}),
         ({"maybe": math.inf}, {("maybe",)}),
         ({"m": 1}, {("m",)}),
+        ({"n": "5"}, {("n",)}),
+        ({"rates": [1, "2"]}, {("rates", 1)}),
+        ({"by_name": {"a": "1e-4"}}, {("by_name", "a")}),
+        ({"inner": {"size": "1"}}, {("inner", "size")}),
+        ({"auto": "auto"}, set()),
+        ({"auto": "3"}, {("auto",)}),
+        ({"auto": 1e16}, {("auto",)}),
+        ({"maybe": "1"}, {("maybe",)}),
+        ({"name_or_count": "3"}, set()),
+        ({"maybe": Secret("1.5", "${env:RATE}")}, set()),
     ],
 )
 def test_a_strangers_options_are_held_to_the_same(data: dict[str, Any], wrong: set[Place]) -> None:
