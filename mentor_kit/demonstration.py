@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Iterable, Iterator, Sequence
+from collections.abc import AsyncIterator, Collection, Iterable, Iterator, Sequence
 from typing import Protocol, runtime_checkable
 
-from mentor_kit.conversation import Message, user
+from mentor_kit.conversation import CallState, Message, user
 from mentor_kit.record import Json, Record
 from mentor_kit.task import Problem
 from mentor_kit.trajectory import Trajectory
@@ -54,6 +54,30 @@ class Demonstration(Record):
             return self
         begun = trajectory.model_copy(update={"opening": opening})
         return self.model_copy(update={"trajectory": begun, "tools_used": begun.tools_used})
+
+    @property
+    def label(self) -> str:
+        """What messages call it: its problem, its teacher, and its file and row where they are known."""
+        file, row = self.provenance.get("file"), self.provenance.get("row")
+        place = f" ({file}, row {row})" if file and row else ""
+        return f"the demonstration of problem {self.problem_id!r} by {self.teacher!r}{place}"
+
+    def fault(self, tools: Collection[str]) -> str | None:
+        """Why it cannot be imitated, as far as that shows without a student's tokens; None where nothing does.
+
+        Args:
+            tools: the names of the problem's tools.
+        """
+        if self.trajectory is None:
+            return "it has no dialogue to imitate, only the names of tools"
+        if not self.trajectory.turns:
+            return "the assistant says nothing in its dialogue"
+        for call in self.trajectory.calls:
+            if call.state is CallState.MALFORMED:
+                return f"it has a malformed call{f' of {call.name!r}' if call.name else ''}"
+            if call.name not in tools:
+                return f"it calls {call.name!r}, which is no tool of the recipe"
+        return None
 
 
 def _opening_of(problem: Problem, messages: Sequence[Message]) -> int:

@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from mentor_kit.demonstration import Accounts
+from mentor_kit.demonstration import Accounts, Demonstration
 from mentor_kit.slot import TeacherSlot
 from mentor_kit.stage import StageContext
 from mentor_kit.stages.evaluate import EvaluationPlan
 from mentor_kit.stages.experiment import Experiment, Keep, demonstrate
 from mentor_kit.stages.workload import Workload
-from mentor_kit.task import TRAIN
+from mentor_kit.task import TRAIN, Problem
+
+#: So many demonstrations that cannot be imitated are named; the rest is counted.
+_NAMED = 5
 
 
 class CollectOptions(BaseModel):
@@ -51,13 +55,26 @@ class CollectStage:
         options = self.options
         teacher = experiment.teacher_of(options.teacher)
         problems = experiment.problems(options.split, experiment.seed, options.problems)
-        kept = 0
+        kept = unusable = 0
         for start in range(0, len(problems), options.batch):
             batch = problems[start : start + options.batch]
-            kept += len(demonstrate(experiment, context, batch, teacher=teacher, keep=options.keep))
+            shown = demonstrate(experiment, context, batch, teacher=teacher, keep=options.keep)
+            kept += len(shown)
+            for text in _faults(experiment, batch, shown):
+                unusable += 1
+                if unusable <= _NAMED:
+                    context.emit("note", text=text)
             context.progress(start + len(batch), len(problems), kept=kept)
             context.check_stop()
         took = teacher.account() if isinstance(teacher, Accounts) else {}
-        context.emit(
-            "collected", **{"problems": len(problems), "demonstrations": kept, "teacher": teacher.name, **took}
-        )
+        counts = {"demonstrations": kept, **({"not_for_sft": unusable} if unusable else {})}
+        context.emit("collected", **{"problems": len(problems), **counts, "teacher": teacher.name, **took})
+
+
+def _faults(experiment: Experiment, problems: list[Problem], shown: list[Demonstration]) -> Iterator[str]:
+    """What `sft` will leave out, and why, as far as that is known without a student."""
+    tools = {problem.id: experiment.toolbox.tools(problem) for problem in problems if shown}
+    for demonstration in shown:
+        fault = demonstration.fault(tools[demonstration.problem_id])
+        if fault is not None:
+            yield f"SFT cannot use {demonstration.label}: {fault}"

@@ -26,6 +26,12 @@ def test_what_is_right_is_kept_in_the_order_of_the_problems():
     assert [(event["done"], event["kept"]) for event in context.of("progress")] == [(2, 1), (4, 2), (5, 3)]
 
 
+def test_what_sft_cannot_use_is_counted_and_named():
+    context = run(experiment(teacher=GappyTeacher(names_only=True)))
+    assert context.of("collected")[0]["not_for_sft"] == 5
+    assert [f"'p{n}'" in note["text"] for n, note in enumerate(context.of("note"))] == [True] * 5
+
+
 def test_all_are_kept_where_that_is_asked_for():
     context = run(experiment(teacher=GappyTeacher(wrong=["p3"])), keep="all")
     assert [shown.correct for shown in context.demonstrations] == [True, True, True, False, True]

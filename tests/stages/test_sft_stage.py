@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from collections.abc import AsyncIterator, Callable, Sequence
 from typing import Any
 
 import pytest
@@ -15,11 +16,14 @@ from stage_fakes import (
     question_of,
 )
 
+from mentor_kit.conversation import CallState, Message, ToolCall, assistant, user
+from mentor_kit.demonstration import Demonstration
 from mentor_kit.errors import DataError, Interrupted, UsageError
 from mentor_kit.policy import TokenGroup
 from mentor_kit.slot import Slot
 from mentor_kit.stages import Experiment
 from mentor_kit.stages.sft import SFTOptions, SFTStage
+from mentor_kit.task import Problem
 
 
 def run(made: Experiment | None = None, context: ListContext | None = None, **options: Any) -> ListContext:
@@ -83,7 +87,7 @@ def test_what_is_not_recorded_leaves_no_trace(record):
 
 def test_only_right_demonstrations_unless_all_are_wanted():
     teacher = GappyTeacher(wrong=["p1"])
-    assert names(run(experiment(teacher=teacher), steps=1)) == [["p0"]]
+    assert names(run(experiment(teacher=teacher), steps=1)) == [["p0", "p0"]]
     assert names(run(experiment(teacher=teacher), steps=1, keep="all")) == [["p0", "p1"]]
 
 
@@ -92,17 +96,87 @@ def test_wrong_demonstrations_from_an_earlier_stage_are_not_imitated():
     first, second = Digits().problems("train", 0, 2)
     made.demonstrations.add(demonstration(first, correct=False))
     made.demonstrations.add(demonstration(second))
-    assert names(run(made, steps=1)) == [["p1"]]
+    assert names(run(made, steps=1)) == [["p1", "p1"]]
 
 
-def test_a_step_without_demonstrations_is_an_error():
+def test_problems_without_a_demonstration_are_passed_over():
     teacher = GappyTeacher(silent=["p2", "p3"])
-    with pytest.raises(DataError, match="'gappy' gave no demonstration that could be kept for step 2"):
-        run(experiment(teacher=teacher))
+    context = run(experiment(teacher=teacher), steps=4, problems=6)
+    assert names(context) == [["p0", "p1"], ["p4", "p5"], ["p0", "p1"], ["p4", "p5"]]
+    assert sorted(name for asked in teacher.asked for name in asked) == [f"p{n}" for n in range(6)]
 
 
-def test_names_of_tools_alone_cannot_be_imitated():
-    with pytest.raises(DataError, match="problem 'p0' by 'gappy' has no dialogue to imitate"):
+def test_few_demonstrations_of_many_problems_are_gone_through_again_and_again():
+    silent = [f"p{n}" for n in range(3, 100)]
+    made = names(run(experiment(teacher=GappyTeacher(silent=silent)), steps=50))
+    assert [name for step in made for name in step] == ["p0", "p1", "p2"] * 33 + ["p0"]
+
+
+def test_no_demonstration_at_all_names_what_to_do():
+    with pytest.raises(DataError) as caught:
+        run(experiment(teacher=GappyTeacher(silent=["p0", "p1", "p2"])), problems=3)
+    assert "'gappy'" in caught.value.message
+    assert "`problems`" in str(caught.value.hint)
+    assert "`keep: all`" in str(caught.value.hint)
+
+
+ODD: dict[str, Callable[[Demonstration], Demonstration]] = {
+    "names of tools": lambda shown: shown.model_copy(update={"trajectory": None}),
+    "a malformed call": lambda shown: with_turn(
+        shown, assistant(calls=[ToolCall(raw='{"x": 2 "y"}', state=CallState.MALFORMED)])
+    ),
+    "'subtract'": lambda shown: with_turn(shown, assistant(calls=[ToolCall(name="subtract")])),
+    "tokens": lambda shown: with_turn(shown, assistant("x" * 2000)),
+    "assistant says nothing": lambda shown: with_messages(shown, [user("Q p1")]),
+}
+
+
+def with_turn(shown: Demonstration, turn: Message) -> Demonstration:
+    assert shown.trajectory is not None
+    messages = shown.trajectory.messages
+    return with_messages(shown, [messages[0], turn, *messages[1:]])
+
+
+def with_messages(shown: Demonstration, messages: Sequence[Message]) -> Demonstration:
+    assert shown.trajectory is not None
+    changed = shown.trajectory.model_copy(update={"messages": tuple(messages)})
+    return shown.model_copy(update={"trajectory": changed})
+
+
+class OddTeacher(GappyTeacher):
+    """Shows p1 in an odd way."""
+
+    def __init__(self, odd: Callable[[Demonstration], Demonstration], **options: Any) -> None:
+        super().__init__(**options)
+        self.odd = odd
+
+    async def demonstrate(self, problems: Sequence[Problem]) -> AsyncIterator[Demonstration]:
+        async for shown in super().demonstrate(problems):
+            yield self.odd(shown) if shown.problem_id == "p1" else shown
+
+
+@pytest.mark.parametrize("reason", ODD)
+@pytest.mark.parametrize("record", [True, False])
+def test_what_cannot_be_imitated_is_named_and_left_out(reason, record):
+    context = run(experiment(teacher=OddTeacher(ODD[reason])), steps=3, problems=3, record=record)
+    assert names(context) == [["p0", "p2"], ["p0", "p2"], ["p0", "p2"]]
+    (note,) = context.of("note")
+    assert "'p1'" in note["text"]
+    assert "'gappy'" in note["text"]
+    assert reason in note["text"]
+    assert [step["left_out"] for step in context.of("step")] == [1, 1, 1]
+
+
+@pytest.mark.parametrize("reason", ODD)
+def test_what_cannot_be_imitated_ends_the_run_where_that_is_asked_for(reason):
+    with pytest.raises(DataError, match="'p1' by 'gappy'") as caught:
+        run(experiment(teacher=OddTeacher(ODD[reason])), broken="fail")
+    assert reason in caught.value.message
+    assert "broken: skip" in str(caught.value.hint)
+
+
+def test_nothing_left_is_an_error_that_counts_them():
+    with pytest.raises(DataError, match="6 cannot be imitated"):
         run(experiment(teacher=GappyTeacher(names_only=True)))
 
 
