@@ -198,8 +198,9 @@ def export(
         UsageError: the target exists already, or there is no such checkpoint.
     """
     registry = registry or default_registry()
-    if target.exists() and not target.is_dir():
-        raise UsageError(f"{target} is a file", hint="name a folder to make")
+    for place in (target, *target.parents):
+        if place.exists() and not place.is_dir():
+            raise UsageError(f"{place} is a file", hint="name a folder to make")
     if target.exists() and any(target.iterdir()):
         raise UsageError(f"{target} exists already and is not empty", hint="name another folder")
     done = _run(run, output, lambda run: run.has_checkpoint)

@@ -16,6 +16,8 @@ A message says what is wrong (naming the file or the value), what was expected, 
 from __future__ import annotations
 
 import difflib
+import errno
+import os
 from collections.abc import Iterable
 from enum import IntEnum
 from typing import Any
@@ -92,6 +94,30 @@ class Interrupted(MentorKitError):
     """The user stopped the run; everything up to the last checkpoint is kept."""
 
     exit_code = ExitCode.INTERRUPTED
+
+
+#: What the system says of a disk that takes no more, or not from this user, and what helps.
+_DISK = {
+    errno.ENOSPC: "make room on that disk, or keep files on another one",
+    errno.EDQUOT: "make room within your quota, or keep files on another disk",
+    errno.EROFS: "make that place writable, or keep files in another one",
+    errno.EACCES: "make that place readable and writable, or keep files in another one",
+    errno.EPERM: "make that place readable and writable, or keep files in another one",
+}
+
+
+def disk_error(error: BaseException) -> MentorKitError | None:
+    """An error of the disk, wherever it came up, as one that a user can act on; None for any other error."""
+    found: BaseException | None = error
+    while found is not None:
+        if isinstance(found, OSError) and found.errno in _DISK:
+            # without a name there is no saying that a permission is about a file
+            if found.filename is None and found.errno in (errno.EACCES, errno.EPERM):
+                return None
+            place = "the output or a temporary file" if found.filename is None else os.fsdecode(found.filename)
+            return MentorKitError(f"cannot use {place}: {os.strerror(found.errno)}", hint=_DISK[found.errno])
+        found = found.__cause__
+    return None
 
 
 def did_you_mean(wrong: str, known: Iterable[str]) -> str:

@@ -7,7 +7,7 @@ from contextlib import closing, suppress
 from dataclasses import dataclass, replace
 
 from mentor_kit.demonstration import Demonstrations
-from mentor_kit.errors import Interrupted
+from mentor_kit.errors import Interrupted, MentorKitError, disk_error
 from mentor_kit.evaluating import kept, subject_of
 from mentor_kit.garbage import garbage_settled
 from mentor_kit.hooks.registry import Registry
@@ -81,6 +81,13 @@ def carry_on(
     try:
         with attributed(loaded, registry), closing(assemble_parts(loaded, registry)) as parts:
             _run_stages(loaded, folder, registry, watchers, parts, edit, notes)
+    except OSError as error:
+        if (disk := disk_error(error)) is None:
+            raise
+        raise MentorKitError(
+            f"{disk.message}; everything up to the last checkpoint is in {folder.path}",
+            hint=f"{disk.hint}; to go on: mentorkit run --resume {folder.path}",
+        ) from error
     except KeyboardInterrupt:
         raise Interrupted(
             f"stopped at once; everything up to the last checkpoint is in {folder.path}",

@@ -7,12 +7,13 @@ import os
 import sys
 import traceback
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from typing import Annotated, Any
 
 import typer
 
 from mentor_kit.cli import environment, recipes, results
-from mentor_kit.errors import ExitCode, Interrupted, MentorKitError, UsageError
+from mentor_kit.errors import ExitCode, Interrupted, MentorKitError, UsageError, disk_error
 from mentor_kit.secret import hide
 
 #: Set to anything, it shows the traceback of an unexpected error.
@@ -67,7 +68,8 @@ def run_app(arguments: Sequence[str] | None = None) -> int:
         failed = _as_error(error)
         _complain(failed.message, failed.hint)
         if "--json" in (sys.argv[1:] if arguments is None else arguments):
-            _complain_to_programs(failed.as_data(), failed.exit_code)
+            with suppress(OSError):  # the output may be what failed
+                _complain_to_programs(failed.as_data(), failed.exit_code)
         return failed.exit_code
 
 
@@ -75,6 +77,14 @@ def _reader_left() -> int:
     """Whoever read the output has left: there is nothing more to say, not even at exit."""
     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     return ExitCode.DONE
+
+
+def _give_up_output() -> None:
+    """Where the output itself cannot be written, what is left of it is not tried again at exit."""
+    try:
+        sys.stdout.flush()
+    except OSError:
+        _reader_left()
 
 
 def _as_error(error: BaseException) -> MentorKitError:
@@ -93,6 +103,9 @@ def _as_error(error: BaseException) -> MentorKitError:
         context = getattr(error, "ctx", None)
         command = context.command_path if context is not None else "mentorkit"
         return UsageError(describe().rstrip("."), hint=f"`{command} --help` lists what it takes")
+    if (disk := disk_error(error)) is not None:
+        _give_up_output()
+        return disk
     if (found := _of_a_plugin(error)) is not None:
         return found
     if os.environ.get(DEBUG):

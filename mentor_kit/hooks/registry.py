@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Protocol, get_args
 from pydantic import BaseModel, ConfigDict
 
 from mentor_kit.actor import EpisodeLimits
-from mentor_kit.errors import MentorKitError, MissingError, PluginError, RecipeError, did_you_mean
+from mentor_kit.errors import MentorKitError, MissingError, PluginError, RecipeError, did_you_mean, disk_error
 from mentor_kit.hooks.loader import Plugins, load_plugins
 from mentor_kit.hooks.options import shown, validated
 from mentor_kit.hooks.strictness import default_faults
@@ -243,6 +243,8 @@ class Registry:
         except MentorKitError:
             raise
         except Exception as error:
+            if (disk := disk_error(error)) is not None:
+                raise disk from error
             reason = f"{type(error).__name__}: {error}"
             raise PluginError(
                 f"plugin {part.owner!r} could not build the {noun(kind)} {slot.use!r}: {reason}",

@@ -80,10 +80,10 @@ def in_percent(axis: Axes, label: str) -> None:
 
 def save(figure: Figure, path: Path) -> Path:
     """Write a figure in the format of the path's suffix; whole, or not at all. The same figure, the same bytes."""
-    path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f"{NEW}{path.name}")
     metadata = {"Date": None} if path.suffix == ".svg" else {"Software": None} if path.suffix == ".png" else None
     with storage_errors(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
         try:
             figure.savefig(temporary, format=path.suffix[1:], dpi=160, metadata=metadata)
             temporary.replace(path)

@@ -8,6 +8,7 @@ from typing import Any
 
 from mentor_kit.record import Json
 from mentor_kit.runs import Run
+from mentor_kit.runs.files import storage_errors
 
 #: Types of the columns that may hold nothing else than nulls or empty lists.
 _LISTS = ("tools", "teacher_tools")
@@ -28,8 +29,12 @@ def write_outcomes(run: Run) -> list[Path]:
         table = Table.from_pylist(rows, schema=_schema(rows))
         target = file.with_suffix(".parquet")
         temporary = target.with_name(f".new-{target.name}")
-        write_table(table, temporary)
-        written.append(temporary.replace(target))
+        with storage_errors(target):
+            try:
+                write_table(table, temporary)
+                written.append(temporary.replace(target))
+            finally:
+                temporary.unlink(missing_ok=True)
     return written
 
 

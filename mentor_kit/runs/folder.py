@@ -26,7 +26,7 @@ from mentor_kit.errors import DataError, UsageError, did_you_mean
 from mentor_kit.record import Json
 from mentor_kit.runs.environment import environment
 from mentor_kit.runs.events import utc_now
-from mentor_kit.runs.files import storage_errors, tidy, to_json, write_folder, write_text
+from mentor_kit.runs.files import remove_folder, storage_errors, tidy, to_json, write_folder, write_text
 from mentor_kit.runs.lines import LineFile, read_lines
 
 #: The key of a run's settings in its environment and changes.
@@ -76,10 +76,17 @@ class RunFolder:
                     if not path.is_dir():
                         raise
         folder = RunFolder(path)
-        write_text(folder.environment, to_json(environment() | {SETTINGS: list(settings)}, indent=2) + "\n")
-        # the recipe is last: a folder with one is a run
-        write_text(folder.recipe, recipe)
+        try:
+            folder._describe(recipe, settings)
+        except BaseException:
+            remove_folder(path)
+            raise
         return folder
+
+    def _describe(self, recipe: str, settings: Sequence[str]) -> None:
+        write_text(self.environment, to_json(environment() | {SETTINGS: list(settings)}, indent=2) + "\n")
+        # the recipe is last: a folder with one is a run
+        write_text(self.recipe, recipe)
 
     @staticmethod
     def open(path: Path) -> RunFolder:

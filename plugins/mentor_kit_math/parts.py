@@ -70,22 +70,29 @@ def tiny_student(options: Any, context: BuildContext) -> Path:
 
 def tiny_blank(options: Any, context: BuildContext) -> Path:
     """A folder with a student of random weights; made once for each seed and state of this package, in the cache."""
+    from mentor_kit.runs.files import storage_errors
     from mentor_kit.version import __version__
-    from mentor_kit_math.blank import write_blank
 
     root = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "mentor-kit"
     folder = root / f"tiny-blank-{__version__}-{_fingerprint()}-{context.seed}"
     if not (folder / "config.json").is_file():
-        root.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(dir=root) as temporary:
-            written = write_blank(Path(temporary) / "student", context.seed)
-            try:
-                written.rename(folder)
-            except OSError:
-                # another run made the same student meanwhile
-                if not (folder / "config.json").is_file():
-                    raise
+        with storage_errors(folder, kept="caches are kept in XDG_CACHE_HOME, or else ~/.cache"):
+            _make_blank(folder, context.seed)
     return folder
+
+
+def _make_blank(folder: Path, seed: int) -> None:
+    from mentor_kit_math.blank import write_blank
+
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=folder.parent) as temporary:
+        written = write_blank(Path(temporary) / "student", seed)
+        try:
+            written.rename(folder)
+        except OSError:
+            # another run made the same student meanwhile
+            if not (folder / "config.json").is_file():
+                raise
 
 
 def _fingerprint() -> str:

@@ -37,6 +37,9 @@ class Counting:
     def __init__(self, options: Options, has: int | None) -> None:
         self.options, self.has = options, has
 
+    def load(self, student: StudentSpec, seed: int) -> Any:
+        raise AssertionError("a plan loads no weights")
+
     def estimate(self, student: StudentSpec, load: MemoryLoad) -> MemoryEstimate:
         kept, weights = 0 if self.options.again else 40, 1000 if student.adapter is None else 10
         return MemoryEstimate(parameters=1, trainable=1, parts={"all": self.options.room + kept + weights})
