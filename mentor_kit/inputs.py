@@ -1,11 +1,39 @@
-"""What every backend refuses before its model sees it: requests and groups that no model of that size could take."""
+"""What every backend refuses before its model sees it.
+
+Requests and groups that no model of that size could take, targets that no layer has, and adapters in folders that say
+more than a backend reads.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import json
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from pathlib import Path
 
-from mentor_kit.errors import BackendError
+from mentor_kit.errors import BackendError, MissingError, did_you_mean
 from mentor_kit.policy import SampleRequest, TokenGroup
+from mentor_kit.record import Json
+
+ADAPTER_CONFIG = "adapter_config.json"
+#: Keys of peft's adapter_config.json that do not bear on what an adapter computes, or do so only beside another key.
+DESCRIPTIVE = frozenset(
+    (
+        "auto_mapping",
+        "base_model_name_or_path",
+        "corda_config",
+        "eva_config",
+        "inference_mode",
+        "loftq_config",
+        "lora_ga_config",
+        "megatron_core",
+        "peft_type",
+        "peft_version",
+        "qalora_group_size",
+        "revision",
+        "runtime_config",
+        "task_type",
+    )
+)
 
 
 def check_request(request: SampleRequest, *, vocabulary: int, context: int) -> None:
@@ -46,6 +74,96 @@ def check_groups(groups: Sequence[TokenGroup], *, vocabulary: int, context: int)
         for ids in (group.prompt_ids, *(c.ids for c in group.completions)):
             if len(ids) and not 0 <= int(ids.min()) <= int(ids.max()) < vocabulary:
                 raise _outside("a token id", vocabulary)
+
+
+def is_target(name: str, targets: Sequence[str]) -> bool:
+    """Whether a module's full name is one of the targets, or ends with one, as peft has it."""
+    return any(name == target or name.endswith(f".{target}") for target in targets)
+
+
+def check_targets(targets: Sequence[str], layers: Iterable[str], others: Mapping[str, str]) -> None:
+    """Refuse a target that no layer has, also beside others that fit.
+
+    Args:
+        targets: an adapter's.
+        layers: full names of the modules that can be adapted.
+        others: the kind of every other module, by its full name.
+
+    Raises:
+        BackendError: naming the target and the layers there are.
+    """
+    fitting = list(layers)
+    known = sorted({name.rpartition(".")[2] for name in fitting})
+    for target in targets:
+        if any(is_target(name, (target,)) for name in fitting):
+            continue
+        kind = next((kind for name, kind in others.items() if is_target(name, (target,))), None)
+        close = did_you_mean(target, fitting if "." in target else known)
+        wrong = f"no layer is called {target!r}" if kind is None else f"{target!r} is a {kind}"
+        raise BackendError(
+            f"student.adapter.targets: {wrong}{close}",
+            hint=f"layers that can be adapted: {', '.join(known)}",
+        )
+
+
+def other_dtype(folder: Path, saved: str, own: str) -> str | None:
+    """What a policy should be warned of that is restored in another floating-point type than it was saved in."""
+    if saved == own:
+        return None
+    return (
+        f"{folder} was saved in {saved} and goes on in {own}: trained weights go on exactly where an optimizer keeps "
+        "them in float32, but what the model computes is rounded otherwise from here on"
+    )
+
+
+def read_adapter_config(folder: Path) -> dict[str, Json]:
+    """What an adapter's folder says of it.
+
+    Raises:
+        MissingError: there is no such file.
+        BackendError: it is no JSON object.
+    """
+    file = folder / ADAPTER_CONFIG
+    if not file.is_file():
+        raise MissingError(
+            f"student.adapter: {folder} has no {ADAPTER_CONFIG}",
+            hint="name a folder that peft, mlx-lm or `mentorkit export --format adapter` has written",
+        )
+    try:
+        config = json.loads(file.read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError) as error:
+        raise BackendError(f"student.adapter: {file} cannot be read: {error}") from error
+    if not isinstance(config, dict):
+        raise BackendError(f"student.adapter: {file} is no adapter's configuration: it holds no object")
+    return config
+
+
+def check_peft_config(config: Mapping[str, Json], folder: Path, understood: Collection[str]) -> None:
+    """Refuse an adapter of peft that would be read as another one.
+
+    Args:
+        config: of its folder.
+        folder: for messages.
+        understood: the keys that are read as peft reads them; others may only be empty, or describe.
+
+    Raises:
+        BackendError: naming the key.
+    """
+    if str(config.get("peft_type")).upper() != "LORA":
+        raise unread(folder, "peft_type", config.get("peft_type"))
+    for key, value in config.items():
+        if key not in understood and key not in DESCRIPTIVE and value not in (None, False, {}, []):
+            raise unread(folder, key, value)
+
+
+def unread(folder: Path, key: str, value: Json) -> BackendError:
+    """An adapter's configuration says something that is not read as peft reads it."""
+    said = json.dumps(value)
+    said = said if len(said) <= 60 else f"{said[:59]}…"
+    return BackendError(
+        f"student.adapter: {folder / ADAPTER_CONFIG}: `{key}: {said}` is not supported here",
+        hint="merge the adapter into its model by peft's `merge_and_unload`, and train on from that",
+    )
 
 
 def _outside(what: str, vocabulary: int) -> BackendError:

@@ -1,41 +1,29 @@
-"""Adapters: made by mlx-lm's tuner, written for mlx-lm and for peft, and read from both."""
+"""Adapters on a model of mlx-lm: new ones, and those from folders."""
 
 from __future__ import annotations
 
-import json
 import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import mlx.core as mx
 import mlx.nn as nn
+from mlx.utils import tree_unflatten
 
-from mentor_kit.errors import BackendError, MissingError, did_you_mean
+from mentor_kit.errors import BackendError
+from mentor_kit.inputs import check_targets, is_target, read_adapter_config
 from mentor_kit.policy import AdapterSpec
+from mentor_kit_mlx.adapter_files import Adapter, Kind, LowRank, Saved, read_mlx, read_peft
+from mentor_kit_mlx.embeddings import PROJECTION, cannot_untie, check_untied, is_tied, untie
 from mentor_kit_mlx.mlxlm import mlx_lm
-from mentor_kit_mlx.trees import Arrays, read, trained, write
 
-Kind = Literal["lora", "dora"]
-PEFT, PEFT_PREFIX = "adapter_model.safetensors", "base_model.model."
-MLX = "adapters.safetensors"
-#: Our (mlx-lm's) names of the parts, and peft's; its matrices are transposed.
-PARTS = {"lora_a": "lora_A.weight", "lora_b": "lora_B.weight", "m": "lora_magnitude_vector"}
-#: Keys of peft's configuration that are read, or that say nothing of what the adapter computes: where its layers are
-#: is told by the names of its weights.
-READ = frozenset(
-    (
-        "peft_type", "task_type", "base_model_name_or_path", "revision", "auto_mapping", "peft_version",
-        "inference_mode", "runtime_config", "r", "lora_alpha", "lora_dropout", "use_rslora", "use_dora",
-        "rank_pattern", "alpha_pattern", "init_lora_weights", "target_modules", "exclude_modules",
-        "layers_to_transform", "layers_pattern", "loftq_config", "eva_config", "corda_config",
-        "qalora_group_size", "megatron_core",
-    )
-)  # fmt: skip
-#: Ways to begin an adapter that leave the model's own weights as they were.
-HARMLESS_STARTS = (True, False, "gaussian", "orthogonal")
+#: Layers that are tables of tokens.
+TABLES = (nn.Embedding, nn.QuantizedEmbedding)
+#: What reading an adapter raises that is none.
+UNFIT = (OSError, ValueError, KeyError, TypeError, AttributeError, RuntimeError, re.error)
 
 
 @dataclass(frozen=True)
@@ -51,62 +39,56 @@ class Shape:
         return self.experts * rank * (self.inputs + self.outputs) + (self.outputs if kind == "dora" else 0)
 
 
-@dataclass(frozen=True)
-class Adapter:
-    """What is on a model."""
-
-    kind: Kind
-    rank: int
-    scale: float
-    dropout: float
-    layers: tuple[str, ...]
-    """Full names of the adapted layers."""
-    own: Mapping[str, tuple[int, float]] = field(default_factory=dict)
-    """Rank and scale of those layers whose rank or scale is not that of the others, by full name."""
-
-    def of(self, layer: str) -> tuple[int, float]:
-        """A layer's rank and scale."""
-        return self.own.get(layer, (self.rank, self.scale))
+def adaptable(model: Any) -> dict[str, Shape]:
+    """The layers that can have an adapter, by full name; tied embeddings are also an output projection."""
+    switch = mlx_lm("models.switch_layers")
+    kinds = (nn.Linear, nn.QuantizedLinear, switch.SwitchLinear, switch.QuantizedSwitchLinear, *TABLES)
+    found = {name: _shape(module) for name, module in model.named_modules() if isinstance(module, kinds)}
+    if is_tied(model):
+        table = _shape(model.model.embed_tokens)
+        found[PROJECTION] = Shape(table.outputs, table.inputs)
+    return found
 
 
-def adapted_layers(model: Any, targets: Sequence[str]) -> dict[str, Shape]:
-    """The linear layers by full name: all inside the model's blocks, or those anywhere that the targets name.
-
-    A target is a layer's full name or the end of one, as peft has it.
+def adapted_layers(model: Any, spec: AdapterSpec) -> dict[str, Shape]:
+    """The layers that a new adapter goes on: those that a target means, or the linear ones inside the model's blocks.
 
     Raises:
-        BackendError: a target is the name of no linear layer.
+        BackendError: a target is no layer.
     """
-    linear = _linear_layers(model)
-    if not targets:
-        blocks = {id(module) for block in model.layers for module in block.modules()}
-        return {name: _shape(module) for name, module in linear.items() if id(module) in blocks}
-    for target in targets:
-        if not any(_meant(name, target) for name in linear):
-            raise _no_layer(model, target, linear)
-    return {name: _shape(linear[name]) for name in linear if any(_meant(name, target) for target in targets)}
+    layers = adaptable(model)
+    if spec.targets:
+        others = {name: type(module).__name__ for name, module in model.named_modules() if name not in layers}
+        check_targets(spec.targets, layers, others)
+        return {name: shape for name, shape in layers.items() if is_target(name, spec.targets)}
+    blocks = {id(module) for block in model.layers for module in block.modules()}
+    inside = {name for name, module in model.named_modules() if id(module) in blocks and not isinstance(module, TABLES)}
+    found = {name: shape for name, shape in layers.items() if name in inside}
+    if not found:
+        raise BackendError(
+            "student.adapter: there is no linear layer in the model's blocks", hint="train the whole model"
+        )
+    return found
 
 
-def _linear_layers(model: Any) -> dict[str, Any]:
-    switch = mlx_lm("models.switch_layers")
-    kinds = (nn.Linear, nn.QuantizedLinear, switch.SwitchLinear, switch.QuantizedSwitchLinear)
-    return {name: module for name, module in model.named_modules() if isinstance(module, kinds)}
+def adapter_parameters(model: Any, spec: AdapterSpec, kind: Kind) -> int:
+    """How many parameters an adapter trains on a model whose weights are never computed.
 
-
-def _no_layer(model: Any, target: str, linear: Iterable[str]) -> BackendError:
-    known = sorted({name.rpartition(".")[2] for name in linear})
-    kinds = [type(module).__name__ for name, module in model.named_modules() if _meant(name, target)]
-    if kinds:
-        fault = f"{target!r} is a {kinds[0]}, and the MLX backend adapts linear layers alone"
-    elif target == "lm_head":
-        fault = "the model has no 'lm_head': its output projection is its embeddings"
-    else:
-        fault = f"no linear layer is called {target!r}{did_you_mean(target, known)}"
-    return BackendError(f"student.adapter.targets: {fault}", hint=f"layers that can be adapted: {', '.join(known)}")
+    Raises:
+        MissingError: the adapter's folder is not there.
+        BackendError: the adapter does not fit the model.
+    """
+    if spec.path is None:
+        return sum(shape.parameters(spec.rank, kind) for shape in adapted_layers(model, spec).values())
+    saved = _saved(model, spec.path)
+    _check_shapes(model, saved, spec.path)
+    return sum(value.size for value in saved.weights.values())
 
 
 def add_adapter(model: Any, spec: AdapterSpec, kind: Kind, seed: int) -> Adapter:
     """Put a new adapter, or one from a folder, on a model; only the adapter is trainable.
+
+    An adapter of peft, or a new one, that is on one of two tied ends gives the model an output projection of its own.
 
     Raises:
         MissingError: the adapter's folder is not there.
@@ -115,30 +97,18 @@ def add_adapter(model: Any, spec: AdapterSpec, kind: Kind, seed: int) -> Adapter
     model.freeze()
     if spec.path is not None:
         return _read(model, spec.path)
-    layers = tuple(adapted_layers(model, spec.targets))
-    adapter = Adapter(kind, spec.rank, spec.alpha / spec.rank, spec.dropout, layers)
+    pair = LowRank(spec.rank, spec.alpha / spec.rank)
+    adapter = Adapter(kind, spec.dropout, dict.fromkeys(adapted_layers(model, spec), pair))
+    _tell_apart(model, adapter)
     mx.random.seed(seed)
     _put(model, adapter)
     return adapter
 
 
-def saved_parameters(folder: Path) -> int:
-    """How many an adapter in a folder trains.
-
-    Raises:
-        MissingError: the folder has no adapter.
-        BackendError: its weights cannot be read.
-    """
-    file = folder / (PEFT if (folder / PEFT).is_file() else MLX)
-    if not file.is_file():
-        raise MissingError(
-            f"student.adapter: {folder} has neither {PEFT} nor {MLX}",
-            hint="name a folder that mlx-lm, peft or `mentorkit export --format adapter` has written",
-        )
-    try:
-        return sum(int(value.size) for value in read(file).values())
-    except (OSError, ValueError, RuntimeError) as error:
-        raise _misfit(folder, str(error)) from error
+def tables(model: Any) -> list[str]:
+    """Names of the embeddings that have an adapter."""
+    kind = mlx_lm("tuner.lora").LoRAEmbedding
+    return [name for name, module in model.named_modules() if isinstance(module, kind)]
 
 
 def fused(model: Any) -> Iterator[tuple[str, Any]]:
@@ -161,90 +131,69 @@ def dropout(model: Any) -> Iterator[None]:
             part.eval()
 
 
-def write_mlx(model: Any, adapter: Adapter, folder: Path) -> None:
-    """An adapter for mlx-lm: `mlx_lm.generate --adapter-path`.
-
-    Raises:
-        BackendError: its layers have ranks or scales of their own, which mlx-lm has no words for.
-    """
-    if adapter.own:
-        raise BackendError(
-            "the adapter's layers have several ranks or scales, and mlx-lm knows one",
-            hint="use the format `adapter`, for peft, or `mlx`, the whole model",
-        )
-    folder.mkdir(parents=True, exist_ok=True)
-    write(folder / MLX, trained(model))
-    config = {
-        "fine_tune_type": adapter.kind,
-        # mlx-lm counts from the last block; more than there are would also mean all
-        "num_layers": len(model.layers),
-        "lora_parameters": {
-            "rank": adapter.rank,
-            "scale": adapter.scale,
-            "dropout": adapter.dropout,
-            "keys": list(adapter.layers),
-        },
-    }
-    (folder / "adapter_config.json").write_text(json.dumps(config, indent=2))
-
-
-def write_peft(model: Any, adapter: Adapter, folder: Path, base: str) -> None:
-    """An adapter for peft, which the torch backend also reads.
-
-    Raises:
-        BackendError: it is on stacked experts, which peft writes otherwise.
-    """
-    weights = {}
-    for name, value in trained(model).items():
-        if value.ndim > 2:
-            raise BackendError("peft has no such adapter of stacked experts", hint="use the format `mlx-adapter`")
-        layer, part = name.rsplit(".", 1)
-        weights[f"{PEFT_PREFIX}{layer}.{PARTS[part]}"] = mx.contiguous(value.T) if value.ndim == 2 else value
-    folder.mkdir(parents=True, exist_ok=True)
-    write(folder / PEFT, weights, made_for="pt")
-    config = {
-        "peft_type": "LORA",
-        "task_type": "CAUSAL_LM",
-        "base_model_name_or_path": base,
-        "r": adapter.rank,
-        "lora_alpha": adapter.scale * adapter.rank,
-        "rank_pattern": {_pattern(layer): rank for layer, (rank, _) in adapter.own.items()},
-        "alpha_pattern": {_pattern(layer): rank * scale for layer, (rank, scale) in adapter.own.items()},
-        "lora_dropout": adapter.dropout,
-        "use_dora": adapter.kind == "dora",
-        "target_modules": list(adapter.layers),
-        "bias": "none",
-        "inference_mode": True,
-    }
-    (folder / "adapter_config.json").write_text(json.dumps(config, indent=2))
-
-
 def _read(model: Any, folder: Path) -> Adapter:
-    try:
-        config = json.loads((folder / "adapter_config.json").read_text())
-    except FileNotFoundError as error:
-        raise MissingError(
-            f"student.adapter: {folder} has no adapter_config.json",
-            hint="name a folder that mlx-lm, peft or `mentorkit export --format adapter` has written",
-        ) from error
-    except (OSError, ValueError) as error:
-        raise _misfit(folder, str(error)) from error
-    if not isinstance(config, dict):
-        raise _misfit(folder, "its adapter_config.json is no mapping of keys to values")
-    if "peft_type" in config:
-        _check_peft(config, folder)
-    try:
-        found, weights = _of_peft(config, folder) if "peft_type" in config else _of_mlx(model, config, folder)
-        _put(model, found)
-        if {name: value.shape for name, value in trained(model).items()} != {
-            n: value.shape for n, value in weights.items()
-        }:
-            raise ValueError("its weights have other names or shapes")
-        model.load_weights(list(weights.items()), strict=False)
-    except (OSError, ValueError, KeyError, TypeError, AttributeError, RuntimeError) as error:
-        raise _misfit(folder, str(error).strip().splitlines()[0] if str(error).strip() else repr(error)) from error
+    saved = _saved(model, folder)
+    _check_shapes(model, saved, folder)
+    _check_base(model, saved, folder)
+    if saved.unties:
+        _tell_apart(model, saved.adapter)
+    _put(model, saved.adapter)
+    model.load_weights(list(saved.weights.items()), strict=False)
     mx.eval(model.trainable_parameters())
-    return found
+    return saved.adapter
+
+
+def _saved(model: Any, folder: Path) -> Saved:
+    config = read_adapter_config(folder)
+    try:
+        if "peft_type" in config:
+            return read_peft(config, folder, list(adaptable(model)))
+        return read_mlx(config, folder)
+    except BackendError:
+        raise
+    except UNFIT as error:
+        raise _misfit(folder, str(error).strip().splitlines()[0] if str(error).strip() else repr(error)) from error
+
+
+def _check_shapes(model: Any, saved: Saved, folder: Path) -> None:
+    """Refuse weights that the layers of an adapter do not have, and an adapter without them."""
+    layers, adapter = adaptable(model), saved.adapter
+    found = {name: tuple(value.shape) for name, value in saved.weights.items()}
+    for name, pair in adapter.layers.items():
+        if name not in layers:
+            raise _misfit(folder, f"the model has no layer {name}")
+        for part, shape in _part_shapes(layers[name], pair.rank, adapter.kind).items():
+            if (own := found.pop(f"{name}.{part}", None)) != shape:
+                there = "is not there" if own is None else f"has the shape {own}"
+                raise _misfit(folder, f"{name}.{part} {there}, and should have {shape}")
+    if found:
+        raise _misfit(folder, f"{next(iter(found))} is no part of it")
+
+
+def _part_shapes(shape: Shape, rank: int, kind: Kind) -> dict[str, tuple[int, ...]]:
+    if shape.experts > 1:
+        inner, outer = (shape.experts, rank, shape.inputs), (shape.experts, shape.outputs, rank)
+        return {"lora_a": inner, "lora_b": outer}
+    pair: dict[str, tuple[int, ...]] = {"lora_a": (shape.inputs, rank), "lora_b": (rank, shape.outputs)}
+    return pair | ({"m": (shape.outputs,)} if kind == "dora" else {})
+
+
+def _check_base(model: Any, saved: Saved, folder: Path) -> None:
+    """Refuse embeddings beside an adapter that are not the model's own: peft would take them in their place."""
+    own: Mapping[str, Any] = dict(model.named_modules())
+    for name, value in saved.base.items():
+        layer = own.get(name, model.model.embed_tokens if name == PROJECTION and is_tied(model) else None)
+        if layer is None or not hasattr(layer, "weight"):
+            raise _misfit(folder, f"the model has no layer {name}")
+        weight, tolerance = layer.weight, 1e-2
+        if hasattr(layer, "scales"):
+            how = {"group_size": layer.group_size, "bits": layer.bits, "mode": layer.mode}
+            weight, tolerance = mx.dequantize(weight, layer.scales, layer.get("biases"), **how), 0.25
+        if weight.shape != value.shape:
+            raise _misfit(folder, f"{name} has the shape {value.shape} there, and {weight.shape} in the model")
+        gap = mx.linalg.norm((weight - value).astype(mx.float32))
+        if float(gap) > tolerance * float(mx.linalg.norm(value.astype(mx.float32))):
+            raise _misfit(folder, f"it brings other weights of {name}")
 
 
 def _misfit(folder: Path, why: str) -> BackendError:
@@ -254,87 +203,66 @@ def _misfit(folder: Path, why: str) -> BackendError:
     )
 
 
-def _of_peft(config: dict[str, Any], folder: Path) -> tuple[Adapter, Arrays]:
-    ours = {theirs: mine for mine, theirs in PARTS.items()}
-    weights: Arrays = {}
-    for name, value in read(folder / PEFT).items():
-        name = name.replace("lora_magnitude_vector.weight", "lora_magnitude_vector")  # as older versions write it
-        part = next((part for part in ours if name.endswith(f".{part}")), None)
-        if part is None:
-            raise ValueError(f"{name} is no part of LoRA or DoRA")
-        layer = name.removesuffix(f".{part}").removeprefix(PEFT_PREFIX)
-        weights[f"{layer}.{ours[part]}"] = (value.T if value.ndim == 2 else value).astype(mx.float32)
-    layers = tuple(dict.fromkeys(name.rsplit(".", 1)[0] for name in weights))
-
-    def rank_and_scale(layer: str) -> tuple[int, float]:
-        rank = int(_by_pattern(config.get("rank_pattern"), layer, config["r"]))
-        alpha = float(_by_pattern(config.get("alpha_pattern"), layer, config["lora_alpha"]))
-        return rank, alpha / (rank**0.5 if config.get("use_rslora") else rank)
-
-    usual = rank_and_scale("")
-    own = {layer: found for layer in layers if (found := rank_and_scale(layer)) != usual}
-    kind: Kind = "dora" if config.get("use_dora") else "lora"
-    return Adapter(kind, *usual, float(config.get("lora_dropout", 0.0)), layers, own), weights
-
-
-def _by_pattern(patterns: Mapping[str, Any] | None, layer: str, usual: Any) -> Any:
-    """A layer's value: that of the first pattern that fits its name or the end of it, as peft looks for it."""
-    return next((value for key, value in (patterns or {}).items() if re.match(rf"(.*\.)?({key})$", layer)), usual)
-
-
-def _pattern(layer: str) -> str:
-    """The pattern that fits a layer's full name alone."""
-    return re.escape(layer)
-
-
-def _check_peft(config: Mapping[str, Any], folder: Path) -> None:
-    """Refuse an adapter of peft whose configuration says something that would be left out here.
+def _tell_apart(model: Any, adapter: Adapter) -> None:
+    """Untie the model where an adapter is on its embeddings or its output projection.
 
     Raises:
-        BackendError: naming the key.
+        BackendError: they are one in mlx-lm's model.
     """
-    refused = next((key for key, value in config.items() if key not in READ and _says_something(value)), None)
-    if config["peft_type"] != "LORA":
-        refused = "peft_type"
-    elif config.get("init_lora_weights", True) not in HARMLESS_STARTS:
-        refused = "init_lora_weights"  # such starts change the base model's weights
-    if refused is not None:
-        raise BackendError(
-            f"student.adapter: {folder / 'adapter_config.json'}: the MLX backend cannot read an adapter with "
-            f"{refused}: {config[refused]!r}",
-            hint="merge it into its model with peft, or use the torch backend",
-        )
-
-
-def _says_something(value: Any) -> bool:
-    return value not in (None, False, "none") and value != [] and value != {}
-
-
-def _of_mlx(model: Any, config: dict[str, Any], folder: Path) -> tuple[Adapter, Arrays]:
-    weights = {name: value.astype(mx.float32) for name, value in read(folder / MLX).items()}
-    layers = tuple(dict.fromkeys(name.rsplit(".", 1)[0] for name in weights))
-    how = config["lora_parameters"]
-    kind: Kind = "dora" if config.get("fine_tune_type") == "dora" else "lora"
-    return Adapter(kind, int(how["rank"]), float(how["scale"]), float(how.get("dropout", 0.0)), layers), weights
+    own = dict(model.named_modules())
+    if any(name.rpartition(".")[2] == PROJECTION for name in own):
+        return
+    if not any(name == PROJECTION or isinstance(own[name], TABLES) for name in adapter.layers):
+        return
+    if not is_tied(model):
+        raise cannot_untie(model)
+    ids = mx.arange(4)[None] % model.model.embed_tokens.weight.shape[0]
+    before = model(ids)
+    mx.eval(before)
+    untie(model)
+    check_untied(model, before, ids)
 
 
 def _put(model: Any, adapter: Adapter) -> None:
-    """Wrap the layers; keys are full names, so that mlx-lm takes these layers and no others."""
-    alike: dict[tuple[int, float], set[str]] = {}
-    for layer in adapter.layers:
-        alike.setdefault(adapter.of(layer), set()).add(layer)
-    for (rank, scale), keys in alike.items():
-        how = {"rank": rank, "scale": scale, "dropout": adapter.dropout, "keys": keys}
-        mlx_lm("tuner.utils").linear_to_lora_layers(model, len(model.layers), how, use_dora=adapter.kind == "dora")
+    """Wrap the layers, in the model's order, so that a seed gives the same adapter wherever it is asked for."""
+    layers = [
+        (name, _wrapped(name, module, adapter.kind, adapter.layers[name], adapter.dropout))
+        for name, module in model.named_modules()
+        if name in adapter.layers
+    ]
+    model.update_modules(tree_unflatten(layers))
     model.eval()
     mx.eval(model.parameters())
 
 
-def _meant(name: str, target: str) -> bool:
-    return name == target or name.endswith(f".{target}")
+def _wrapped(name: str, module: Any, kind: Kind, pair: LowRank, dropout: float) -> Any:
+    """A layer with an adapter of mlx-lm's."""
+    lora, dora = mlx_lm("tuner.lora"), mlx_lm("tuner.dora")
+    how: dict[str, Any] = {"r": pair.rank, "scale": pair.scale, "dropout": dropout}
+    if kind == "dora":
+        if not isinstance(module, nn.Linear | nn.QuantizedLinear):
+            raise BackendError(
+                f"student.adapter: DoRA is for linear layers, and {name} is a {type(module).__name__}",
+                hint="leave that layer out of the targets, or use `adapter: lora`",
+            )
+        shape = _shape(module)
+        wrapped = dora.DoRALinear(shape.inputs, shape.outputs, **how)
+        wrapped.set_linear(module)
+        return wrapped
+    if hasattr(module, "to_lora"):
+        return module.to_lora(**how)
+    if isinstance(module, TABLES):
+        # as in peft, tokens are not dropped
+        return lora.LoRAEmbedding.from_base(module, **how | {"dropout": 0.0})
+    return (lora.LoRALinear if isinstance(module, nn.Linear | nn.QuantizedLinear) else lora.LoRASwitchLinear).from_base(
+        module, **how
+    )
 
 
 def _shape(module: Any) -> Shape:
     *experts, outputs, inputs = module.weight.shape
-    packed = 32 // module.bits if hasattr(module, "bits") else 1
-    return Shape(inputs * packed, outputs, experts[0] if experts else 1)
+    if hasattr(module, "bits"):
+        inputs = inputs * 32 // module.bits
+    if isinstance(module, TABLES):
+        inputs, outputs = outputs, inputs  # from a token to its state
+    return Shape(inputs, outputs, experts[0] if experts else 1)

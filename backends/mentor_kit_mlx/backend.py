@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 
 import mlx.core as mx
 
 from mentor_kit.errors import BackendError
 from mentor_kit.memory import DeviceMemory, Saving
-from mentor_kit.policy import MemoryEstimate, MemoryLoad, StudentSpec
+from mentor_kit.policy import AdapterSpec, MemoryEstimate, MemoryLoad, StudentSpec
 from mentor_kit.randomness import derive_seed
-from mentor_kit_mlx.adapters import add_adapter
+from mentor_kit_mlx.adapter_files import Adapter
+from mentor_kit_mlx.adapters import adaptable, add_adapter
 from mentor_kit_mlx.config import config_of
 from mentor_kit_mlx.divided import DividedPolicy, Leader, follow
-from mentor_kit_mlx.loading import load_model, model_errors, pick_device
+from mentor_kit_mlx.embeddings import PROJECTION, as_untied, is_tied
+from mentor_kit_mlx.loading import Loaded, load_model, model_errors, pick_device
 from mentor_kit_mlx.memory import device_memory, estimate, limit, savings
 from mentor_kit_mlx.options import MLXOptions
 from mentor_kit_mlx.policy import MLXPolicy
@@ -66,11 +68,20 @@ def load_here(student: StudentSpec, options: MLXOptions, seed: int) -> MLXPolicy
     loaded = load_model(student, options)
     adapter = None
     if student.adapter is not None:
-        adapter = add_adapter(loaded.model, student.adapter, options.adapter, seed)
+        loaded, adapter = _adapted(loaded, student.adapter, options, seed)
     found = processes()
     # other processes have other rows, which must not drop the same units
     mx.random.seed(seed if found is None or found.leads else derive_seed(seed, "process", found.rank))
     return MLXPolicy(loaded, adapter, student, options, allowed)
+
+
+def _adapted(loaded: Loaded, spec: AdapterSpec, options: MLXOptions, seed: int) -> tuple[Loaded, Adapter]:
+    """The model with an adapter on it; it has two ends instead of tied ones where that is on either."""
+    tied = adaptable(loaded.model)[PROJECTION] if is_tied(loaded.model) else None
+    adapter = add_adapter(loaded.model, spec, options.adapter, seed)
+    if tied is not None and not is_tied(loaded.model):
+        return replace(loaded, config=as_untied(loaded.config), parameters_twice=tied.inputs * tied.outputs), adapter
+    return loaded, adapter
 
 
 @cache

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -10,14 +11,18 @@ from typing import TYPE_CHECKING, Any
 import mlx.core as mx
 
 from mentor_kit.errors import DataError
+from mentor_kit.inputs import other_dtype
 from mentor_kit.policy import OptimizerSpec
 from mentor_kit.randomness import derive_seed
 from mentor_kit_mlx.loading import first_line
 from mentor_kit_mlx.optimizer import Optimizer, exact_weights
+from mentor_kit_mlx.random_state import random_state
 from mentor_kit_mlx.trees import Arrays, put, read, trained, write
 
 if TYPE_CHECKING:
     from mentor_kit_mlx.policy import MLXPolicy
+
+logger = logging.getLogger("mentor_kit_mlx")
 
 WEIGHTS, REFERENCE, OPTIMIZER = "weights.safetensors", "reference.safetensors", "optimizer.safetensors"
 STATE = "policy.json"
@@ -41,6 +46,7 @@ def save(policy: MLXPolicy, folder: Path, random: Sequence[int] | None = None) -
         "optimizer": None,
         "reference": policy.reference is not None,
         "random": list(random or [random_state()]),
+        "dtype": policy.info.dtype,
     }
     if policy.optimizer is not None:
         write(folder / OPTIMIZER, policy.optimizer.state())
@@ -71,6 +77,7 @@ def restore(policy: MLXPolicy, folder: Path) -> None:
         optimizer = None if spec is None else Optimizer(policy.model, spec, compiled=policy.compiled)
         if optimizer is not None:
             optimizer.load(moments, steps, exact)
+        dtype = str(state.get("dtype") or policy.info.dtype)
     except UNREADABLE as error:
         raise DataError(
             f"{folder} is not a whole checkpoint of the mlx backend: {first_line(error)}",
@@ -80,13 +87,8 @@ def restore(policy: MLXPolicy, folder: Path) -> None:
     policy.reference = None if reference is None else _as_here(policy.model, reference)
     policy.optimizer, policy.version = optimizer, version
     mx.random.seed(random)
-
-
-def random_state() -> int:
-    """The seed that brings MLX's generator into the state it is in: its key, which is a seed's two halves."""
-    generator: Any = mx.random
-    high, low = next(iter(generator.state)).tolist()
-    return int(high) << 32 | int(low)
+    if (note := other_dtype(folder, dtype, policy.info.dtype)) is not None:
+        logger.warning(note)
 
 
 def random_states(folder: Path) -> list[int]:

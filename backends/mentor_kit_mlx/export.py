@@ -12,11 +12,13 @@ import mlx.core as mx
 from mlx.utils import tree_unflatten
 
 from mentor_kit.errors import BackendError
-from mentor_kit_mlx import adapters
+from mentor_kit_mlx import adapter_files, adapters
+from mentor_kit_mlx.adapter_files import Adapter
 from mentor_kit_mlx.config import Config
+from mentor_kit_mlx.embeddings import PROJECTION, as_untied, is_tied
 from mentor_kit_mlx.loading import Loaded
 from mentor_kit_mlx.mlxlm import mlx_lm
-from mentor_kit_mlx.trees import Arrays, by_name, read, write
+from mentor_kit_mlx.trees import Arrays, by_name, read, trained, write
 
 #: Types of models whose weights have the same names in mlx-lm and in transformers, as the tests show.
 SAME_NAMES = frozenset(("llama", "qwen2", "qwen3", "phi3", "smollm3", "olmo2", "granite", "cohere"))
@@ -39,7 +41,8 @@ def write_transformers(loaded: Loaded, folder: Path) -> None:
         BackendError: mlx-lm changed the weights' names when it loaded them, so transformers would not know them.
     """
     weights = _whole(loaded.model)
-    if loaded.config["model_type"] not in SAME_NAMES and _names(loaded.folder) != _shapes(weights):
+    names = {name: shape for name, shape in _shapes(weights).items() if not (loaded.untied and _is_new(name))}
+    if loaded.config["model_type"] not in SAME_NAMES and _names(loaded.folder) != names:
         raise BackendError(
             f"mlx-lm keeps the weights of {loaded.config['model_type']!r} in another form than transformers",
             hint="use the format `mlx`, or `adapter`",
@@ -49,7 +52,36 @@ def write_transformers(loaded: Loaded, folder: Path) -> None:
         | _own_config(loaded.folder)
         | {"dtype": str(next(iter(weights.values())).dtype).removeprefix("mlx.core.")}
     )
-    _write(weights, config, folder, made_for="pt")
+    _write(weights, as_untied(config) if loaded.untied else config, folder, made_for="pt")
+
+
+def write_peft(loaded: Loaded, adapter: Adapter, folder: Path, base: str) -> None:
+    """The adapter for peft.
+
+    Raises:
+        BackendError: peft has no such adapter.
+    """
+    tables = adapters.tables(loaded.model)
+    if tables and is_tied(loaded.model):
+        raise BackendError(
+            "an adapter on both ends of tied embeddings is none of peft's, which has one on each end",
+            hint="use the format `transformers`, `mlx` or `mlx-adapter`",
+        )
+    adapter_files.write_peft(trained(loaded.model), adapter, tables, folder, base)
+
+
+def write_mlx_adapter(loaded: Loaded, adapter: Adapter, folder: Path) -> None:
+    """The adapter for mlx-lm.
+
+    Raises:
+        BackendError: mlx-lm has no such adapter.
+    """
+    if loaded.untied:
+        raise BackendError(
+            "mlx-lm has no adapter on one end of tied embeddings alone",
+            hint="use the format `adapter`, `mlx` or `transformers`",
+        )
+    adapter_files.write_mlx(trained(loaded.model), adapter, len(loaded.model.layers), folder)
 
 
 def write_mlx(loaded: Loaded, folder: Path) -> None:
@@ -82,7 +114,7 @@ def _quantized_again(model: Any, how: Mapping[str, tuple[int, int, str]]) -> Arr
     plain = _rebuilt(model)
 
     def choose(name: str, module: Any) -> Any:
-        found = how.get(name) or how.get(f"{name}.linear")
+        found = how.get(name) or how.get(f"{name}.linear") or how.get(f"{name}.embedding")
         return {"group_size": found[0], "bits": found[1], "mode": found[2]} if found else False
 
     nn.quantize(plain, class_predicate=choose)
@@ -105,6 +137,10 @@ def _own_config(folder: Path) -> Config:
     for name in ("quantization", "quantization_config", "torch_dtype"):
         config.pop(name, None)
     return config
+
+
+def _is_new(name: str) -> bool:
+    return name.partition(".")[0] == PROJECTION
 
 
 def _names(folder: Path) -> dict[str, tuple[int, ...]]:

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import mlx.core as mx
+import mlx.nn as nn
 import numpy as np
 
 logger = logging.getLogger("mentor_kit_mlx")
@@ -61,6 +62,12 @@ class Head:
         """The projection's own trainable parameters, as a tree; empty for a model that runs whole."""
         found: Parameters = self.projection.trainable_parameters() if self.split else {}
         return found
+
+    @property
+    def drops(self) -> bool:
+        """Whether the projection draws random numbers now: an adapter on it has dropout."""
+        parts = self.projection.modules() if self.split else ()
+        return any(isinstance(part, nn.Dropout) and part.training and part._p_1 < 1 for part in parts)
 
     def logits_with(self, parameters: Parameters, hidden: mx.array) -> mx.array:
         """As `logits`, with these parameters in the projection, for a function that is differentiated in them."""

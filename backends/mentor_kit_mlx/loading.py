@@ -24,6 +24,13 @@ class Loaded:
     model: Any
     config: Config
     folder: Path
+    parameters_twice: int = 0
+    """Parameters of an output projection that are those of the embeddings, as the model was untied for an adapter."""
+
+    @property
+    def untied(self) -> bool:
+        """Whether embeddings and output projection were one in the folder, and are two in the model."""
+        return self.parameters_twice > 0
 
 
 def pick_device(name: str) -> mx.Device:
@@ -123,12 +130,13 @@ def quantize_as(model: Any, how: Mapping[str, Any]) -> None:
         size = own["group_size"] if isinstance(own, Mapping) else how["group_size"]
         return own if own and hasattr(module, "to_quantized") and module.weight.shape[-1] % size == 0 else False
 
-    nn.quantize(model, group_size=how["group_size"], bits=how["bits"], class_predicate=chosen)
+    usual = {"group_size": how["group_size"], "bits": how["bits"], "mode": how.get("mode", "affine")}
+    nn.quantize(model, class_predicate=chosen, **usual)
 
 
 def first_line(error: Exception) -> str:
     """What an error says, in short."""
     lines = str(error).strip().splitlines()
-    if isinstance(error, KeyError):
+    if isinstance(error, KeyError) and lines:
         return f"{lines[0]} is missing"
     return lines[0] if lines else type(error).__name__

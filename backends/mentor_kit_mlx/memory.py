@@ -9,7 +9,7 @@ import mlx.core as mx
 
 from mentor_kit.errors import BackendError
 from mentor_kit.memory import GIB, DeviceMemory, Saving, halves, main_memory
-from mentor_kit.policy import AdapterSpec, MemoryEstimate, MemoryLoad, OptimizerSpec, StudentSpec
+from mentor_kit.policy import MemoryEstimate, MemoryLoad, OptimizerSpec, StudentSpec
 from mentor_kit_mlx.cache import POSITION_STEP, ROW_STEP
 from mentor_kit_mlx.config import Config
 from mentor_kit_mlx.mlxlm import mlx_lm
@@ -86,7 +86,8 @@ def room_for_keys(model: Any, per_position: int, allowed: int | None, optimizer:
     """What weights, gradients and optimizer leave of the memory that is allowed."""
     if allowed is None:
         return Room(None, per_position)
-    held = sum(value.nbytes for value in by_name(model.parameters()).values())
+    # what an untied output projection shares with the embeddings is there once
+    held = sum({id(value): value.nbytes for value in by_name(model.parameters()).values()}.values())
     count = sum(value.size for value in trained(model).values())
     copies = 0 if optimizer is None else 1 + moments(optimizer)
     return Room(max(allowed - held - copies * MASTER * count, 0), per_position)
@@ -116,6 +117,7 @@ def estimate(
     Raises:
         BackendError: mlx-lm has no such model.
     """
+    from mentor_kit_mlx.adapters import adapter_parameters
     from mentor_kit_mlx.loading import pick_dtype, quantize, quantize_as
 
     model = _outline(config)
@@ -130,7 +132,7 @@ def estimate(
     weights = sum(value.nbytes if value.dtype == mx.uint32 else value.size * size for value in leaves)
     parameters = int(mlx_lm("utils").get_total_parameters(model))
     adapted = student.adapter is not None
-    trainable = parameters if student.adapter is None else _adapter_parameters(model, student.adapter, options)
+    trainable = adapter_parameters(model, student.adapter, options.adapter) if student.adapter else parameters
     updated = trainable if load.optimizer is not None else 0
     extra = trainable * MASTER if adapted else updated * MASTER if size < MASTER else 0
     # a sequence that is longer than the budget makes a micro-batch of its own
@@ -181,16 +183,6 @@ def wants_checkpointing(activations: int, left: int) -> bool:
 def in_gib(count: int) -> str:
     """A number of bytes for people."""
     return f"{count / GIB:.2f} GiB"
-
-
-def _adapter_parameters(model: Any, adapter: AdapterSpec, options: MLXOptions) -> int:
-    """How many an adapter trains: those of its file, or low-rank pairs for the layers that it would be put on."""
-    from mentor_kit_mlx.adapters import adapted_layers, saved_parameters
-
-    if adapter.path is not None:
-        return saved_parameters(adapter.path)
-    layers = adapted_layers(model, adapter.targets)
-    return sum(shape.parameters(adapter.rank, options.adapter) for shape in layers.values())
 
 
 def _verdict(parts: dict[str, int], allowed: int) -> str:

@@ -16,6 +16,7 @@ from mentor_kit_mlx import checkpoint
 from mentor_kit_mlx.optimizer import Optimizer, exact_weights
 from mentor_kit_mlx.policy import MLXPolicy
 from mentor_kit_mlx.processes import Processes
+from mentor_kit_mlx.random_state import random_state
 from mentor_kit_mlx.trees import put, trained
 from mentor_kit_mlx.wire import groups_from_data, request_from_data
 
@@ -97,7 +98,7 @@ class Part:
         return [[vars(completion) for completion in found], engine.busy]
 
     def _random(self) -> Json:
-        return checkpoint.random_state()
+        return random_state()
 
     def _restore(self, version: int, optimizer: Json, steps: int, reference: bool, random: Sequence[int]) -> None:
         """Take over the first process's weights, optimizer and reference; its files may be on its disk alone."""

@@ -25,8 +25,9 @@ from mentor_kit.policy import (
     StudentSpec,
     TokenGroup,
 )
-from mentor_kit_mlx import adapters, checkpoint, export
-from mentor_kit_mlx.adapters import Adapter, dropout
+from mentor_kit_mlx import checkpoint, export
+from mentor_kit_mlx.adapter_files import Adapter
+from mentor_kit_mlx.adapters import dropout
 from mentor_kit_mlx.cache import check_quantized, keeps_rows
 from mentor_kit_mlx.context import longest_context
 from mentor_kit_mlx.engine import MLXEngine
@@ -104,7 +105,7 @@ class MLXPolicy:
 
     @property
     def info(self) -> PolicyInfo:
-        base = int(mlx_lm("utils").get_total_parameters(self.model))
+        base = int(mlx_lm("utils").get_total_parameters(self.model)) - self._loaded.parameters_twice
         trainable = sum(value.size for value in trained(self.model).values())
         return PolicyInfo(
             model=self.student.model,
@@ -204,9 +205,9 @@ class MLXPolicy:
             if self._adapter is None:
                 raise UsageError("there is no adapter to export", hint="use the format `transformers` or `mlx`")
             if format == "adapter":
-                adapters.write_peft(self.model, self._adapter, folder, self.student.model)
+                export.write_peft(self._loaded, self._adapter, folder, self.student.model)
             else:
-                adapters.write_mlx(self.model, self._adapter, folder)
+                export.write_mlx_adapter(self._loaded, self._adapter, folder)
         elif format == "transformers":
             export.write_transformers(self._loaded, folder)
         elif format == "mlx":

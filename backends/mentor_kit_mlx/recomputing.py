@@ -19,8 +19,8 @@ from mentor_kit.batching import micro_batches
 from mentor_kit.objective import Objective
 from mentor_kit.policy import TokenCompletion, TokenGroup
 from mentor_kit_mlx.cache import UNFIT, Behind
-from mentor_kit_mlx.checkpoint import random_state
 from mentor_kit_mlx.head import Head
+from mentor_kit_mlx.random_state import drawing_from, own_seed
 from mentor_kit_mlx.update import loss_and_gradients
 
 Call = Callable[..., Any]
@@ -65,7 +65,7 @@ class Recomputing:
         caches = [index for index, value in enumerate(given) if isinstance(value, Behind)]
         past = [[part for part in (given[i].keys, given[i].values) if part is not None] for i in caches]
         own = layer.trainable_parameters()
-        seed = self._own_seed()
+        seed = own_seed() if self._dropout else None
 
         def part(parameters: Any, arrays: list[mx.array], past: list[list[mx.array]]) -> Any:
             layer.update(parameters)
@@ -73,7 +73,7 @@ class Recomputing:
             fresh = [Behind(given[index].view, *parts) for index, parts in zip(caches, past, strict=True)]
             for index, value in [*zip(floats, arrays, strict=True), *zip(caches, fresh, strict=True)]:
                 values[index] = value
-            with _drawing_from(seed):
+            with drawing_from(seed):
                 found = plain(layer, *values[: len(args)], **dict(zip(kwargs, values[len(args) :], strict=True)))
             return found, [[cache.keys, cache.values] for cache in fresh]
 
@@ -85,30 +85,13 @@ class Recomputing:
             given[index].keys, given[index].values = keys, values
         return found
 
-    def _own_seed(self) -> int | None:
-        """A seed for this layer's random numbers alone, in this pass; None where it draws none."""
-        return int(np.array(mx.random.randint(0, 1 << 30))) if self._dropout else None
-
-
-@contextmanager
-def _drawing_from(seed: int | None) -> Iterator[None]:
-    if seed is None:
-        yield
-        return
-    before = random_state()
-    mx.random.seed(seed)
-    try:
-        yield
-    finally:
-        mx.random.seed(before)
-
 
 def is_exact(head: Head, recomputing: Recomputing, *, share: bool) -> bool:
     """Whether a model has the same gradients with its layers recomputed; found out by trying it.
 
     Trying takes no numbers from MLX's generator, so that a resumed run, which tries again, goes on with the same ones.
     """
-    with _drawing_from(0):
+    with drawing_from(0):
         return _is_exact(head, recomputing, share=share)
 
 

@@ -17,6 +17,7 @@ from mentor_kit.losses import LossBatch, LossTerms, policy_loss
 from mentor_kit.objective import Objective
 from mentor_kit_mlx.cache import Behind, View
 from mentor_kit_mlx.head import Head
+from mentor_kit_mlx.random_state import drawing_from, own_seed
 from mentor_kit_mlx.trees import Arrays, put, trained
 
 #: Logits of more numbers than this are computed in parts, and again in the backward pass rather than kept.
@@ -171,9 +172,11 @@ def _recomputed(
     head: Head, parameters: dict[str, Any], hidden: mx.array, targets: mx.array, temperature: mx.array
 ) -> mx.array:
     """As `_gathered`, computed again in the backward pass rather than kept."""
+    seed = own_seed() if head.drops else None
 
     def part(parameters: dict[str, Any], hidden: mx.array) -> mx.array:
-        return _gathered(head, parameters, hidden, targets, temperature)
+        with drawing_from(seed):
+            return _gathered(head, parameters, hidden, targets, temperature)
 
     # what such a function is not given as an argument gets no gradient through it
     found: mx.array = mx.checkpoint(part)(parameters, hidden)

@@ -3,25 +3,50 @@
 from __future__ import annotations
 
 import copy
-import json
-import math
+import re
 import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from pickle import UnpicklingError
 from typing import Any
 
 import torch
 from safetensors import SafetensorError, safe_open
 from torch import nn
 
-from mentor_kit.errors import BackendError, MissingError, did_you_mean
+from mentor_kit.errors import BackendError, MissingError
+from mentor_kit.inputs import ADAPTER_CONFIG, check_peft_config, check_targets, read_adapter_config
 from mentor_kit.policy import AdapterSpec
 from mentor_kit_torch.loading import first_line
 
 #: Layers that a low-rank adapter of peft takes.
 ADAPTABLE = ("Linear", "Embedding", "Conv1D", "Conv2d", "Conv1d", "Conv3d", "MultiheadAttention")
-WEIGHTS = "adapter_model.safetensors"
+WEIGHTS, PICKLED = "adapter_model.safetensors", "adapter_model.bin"
+#: Keys of an adapter's configuration that peft reads, and that nothing here goes around.
+UNDERSTOOD = frozenset(
+    (
+        "alpha_pattern",
+        "bias",
+        "exclude_modules",
+        "fan_in_fan_out",
+        "init_lora_weights",
+        "layers_pattern",
+        "layers_to_transform",
+        "lora_alpha",
+        "lora_dropout",
+        "modules_to_save",
+        "r",
+        "rank_pattern",
+        "target_modules",
+        "target_parameters",
+        "trainable_token_indices",
+        "use_dora",
+        "use_rslora",
+    )
+)
+#: What peft raises where an adapter and a model do not belong together.
+UNFIT = (OSError, RuntimeError, ValueError, KeyError, TypeError, IndexError, SafetensorError, re.error)
 
 
 def add_adapter(model: Any, adapter: AdapterSpec, seed: int) -> Any:
@@ -31,56 +56,70 @@ def add_adapter(model: Any, adapter: AdapterSpec, seed: int) -> Any:
         MissingError: the adapter's folder is not there.
         BackendError: the adapter does not fit the model, or a target is no layer of it.
     """
-    from peft import LoraConfig, PeftModel, get_peft_model
+    from peft import PeftModel
 
-    if adapter.path is not None:
-        _check_folder(adapter.path)
+    if adapter.path is None:
+        with torch.random.fork_rng():
+            torch.manual_seed(seed)
+            return _new(model, adapter).eval()
+    _check_config(adapter.path)
+    try:
+        with quiet():
+            adapted = PeftModel.from_pretrained(model, str(adapter.path), is_trainable=True).eval()
+    except UNFIT as error:
+        raise _misfit(adapter.path, first_line(error)) from error
+    _check_weights(adapted, adapter.path)
+    return adapted
+
+
+def adapter_parameters(model: Any, adapter: AdapterSpec) -> int:
+    """How many parameters an adapter trains, found out by peft on a model without weights, which is changed.
+
+    Raises:
+        MissingError: the adapter's folder is not there.
+        BackendError: the adapter does not fit the model, or a target is no layer of it.
+    """
+    from peft import LoraConfig, get_peft_model
+
+    if adapter.path is None:
+        adapted = _new(model, adapter, init_lora_weights=False)
+    else:
+        _check_config(adapter.path)
         try:
-            with _quiet():
-                return PeftModel.from_pretrained(model, str(adapter.path), is_trainable=True).eval()
-        except (OSError, RuntimeError, ValueError, KeyError, TypeError, SafetensorError) as error:
-            raise BackendError(
-                f"student.adapter: {adapter.path} does not fit the model: {first_line(error)}",
-                hint="use the model that the adapter was trained on",
-            ) from error
-    check_targets(model, adapter.targets)
+            with quiet():
+                config = LoraConfig.from_pretrained(str(adapter.path))
+                config.init_lora_weights, config.inference_mode = False, False
+                adapted = get_peft_model(model, config)
+        except UNFIT as error:
+            raise _misfit(adapter.path, first_line(error)) from error
+        _check_weights(adapted, adapter.path)
+    return sum(parameter.numel() for parameter in adapted.parameters() if parameter.requires_grad)
+
+
+def _new(model: Any, adapter: AdapterSpec, **more: Any) -> Any:
+    from peft import LoraConfig, get_peft_model
+
+    _check_targets(model, adapter.targets)
     config = LoraConfig(
         task_type="CAUSAL_LM",
         r=adapter.rank,
         lora_alpha=adapter.alpha,
         lora_dropout=adapter.dropout,
         target_modules=list(adapter.targets) or "all-linear",
+        **more,
     )
-    with torch.random.fork_rng(), _quiet():
-        torch.manual_seed(seed)
-        try:
-            return get_peft_model(model, config).eval()
-        except ValueError as error:
-            raise BackendError(f"student.adapter: {error}", hint="set `targets` to names of linear layers") from error
+    try:
+        with quiet():
+            return get_peft_model(model, config)
+    except ValueError as error:
+        raise BackendError(f"student.adapter: {error}", hint="set `targets` to names of linear layers") from error
 
 
-def check_targets(model: Any, targets: Sequence[str]) -> None:
-    """Refuse a target that no layer has: peft takes the others and says nothing of it.
-
-    Raises:
-        BackendError: naming the target and the layers there are.
-    """
-    names = {name: type(module).__name__ for name, module in model.named_modules()}
-    fitting = [name for name, kind in names.items() if kind in ADAPTABLE]
-    known = sorted({name.rpartition(".")[2] for name in fitting})
-    for target in targets:
-        found = [name for name in names if is_meant(name, (target,))]
-        if not any(name in fitting for name in found):
-            kind = f"{target!r} is a {names[found[0]]}" if found else f"no layer is called {target!r}"
-            raise BackendError(
-                f"student.adapter.targets: {kind}{did_you_mean(target, known)}",
-                hint=f"layers that can be adapted: {', '.join(known)}",
-            )
-
-
-def is_meant(name: str, targets: Sequence[str]) -> bool:
-    """Whether a layer's full name is one of the targets, or ends with one, as peft has it; all are where none is."""
-    return not targets or any(name == target or name.endswith(f".{target}") for target in targets)
+def _check_targets(model: Any, targets: Sequence[str]) -> None:
+    """Refuse a target that no layer has: peft takes the others and says nothing of it."""
+    kinds = {name: type(module).__name__ for name, module in model.named_modules() if name}
+    layers = [name for name, kind in kinds.items() if kind in ADAPTABLE]
+    check_targets(targets, layers, {name: kind for name, kind in kinds.items() if kind not in ADAPTABLE})
 
 
 def merged(model: Any) -> Any:
@@ -95,7 +134,8 @@ def merged(model: Any) -> Any:
     plain = [getattr(layer, "base_layer", layer) for layer in ends]
     if len({id(layer.weight) for layer in plain}) < len(plain) and any(map(_is_adapted, ends)):
         plain[-1].weight = nn.Parameter(plain[-1].weight.detach().clone(), requires_grad=False)
-    whole = twin.merge_and_unload()
+    with quiet():
+        whole = twin.merge_and_unload()
     output = whole.get_output_embeddings()
     if output is not None and whole.get_input_embeddings().weight is not output.weight:
         for config in (whole.config, whole.config.get_text_config()):
@@ -103,55 +143,65 @@ def merged(model: Any) -> Any:
     return whole
 
 
-def adapter_parameters(model: Any, adapter: AdapterSpec) -> int:
-    """How many an adapter trains: those of its file, or a low-rank pair for every layer that it would be put on.
-
-    Raises:
-        MissingError: the adapter's folder is not there.
-        BackendError: its weights cannot be read.
-    """
-    if adapter.path is not None:
-        return _saved_parameters(adapter.path)
-    check_targets(model, adapter.targets)
-    output = model.get_output_embeddings()
-    return sum(
-        adapter.rank * sum(module.weight.shape[:2])
-        for name, module in model.named_modules()
-        if isinstance(module, nn.Linear | nn.Embedding)
-        and is_meant(name, adapter.targets)
-        and (adapter.targets or (isinstance(module, nn.Linear) and module is not output))
-    )
-
-
-def _saved_parameters(folder: Path) -> int:
-    _check_folder(folder)
-    if not (folder / WEIGHTS).is_file():
-        raise MissingError(f"student.adapter: {folder} has no {WEIGHTS}", hint="name a folder that peft has written")
-    try:
-        with safe_open(folder / WEIGHTS, framework="pt") as file:
-            return sum(math.prod(file.get_slice(name).get_shape()) for name in file.keys())  # noqa: SIM118 (no mapping)
-    except (OSError, SafetensorError) as error:
-        raise BackendError(f"student.adapter: {folder / WEIGHTS} cannot be read: {first_line(error)}") from error
-
-
-def _check_folder(folder: Path) -> None:
-    """Raises `MissingError` where there is no adapter of peft, and `BackendError` where it is another program's."""
-    file = folder / "adapter_config.json"
-    if not file.is_file():
-        raise MissingError(
-            f"student.adapter: {folder} has no adapter_config.json",
-            hint="name a folder that peft or `mentorkit export --format adapter` has written",
-        )
-    try:
-        config = json.loads(file.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise BackendError(f"student.adapter: {file} cannot be read: {first_line(error)}") from error
-    if not isinstance(config, dict) or "peft_type" not in config:
-        other = "an adapter of mlx-lm" if isinstance(config, dict) and "lora_parameters" in config else "none of peft's"
+def _check_config(folder: Path) -> None:
+    config = read_adapter_config(folder)
+    if "peft_type" not in config:
+        other = "an adapter of mlx-lm" if "lora_parameters" in config else "none of peft's"
         raise BackendError(
-            f"student.adapter: {folder} is {other}: its adapter_config.json has no `peft_type`",
+            f"student.adapter: {folder} is {other}: its {ADAPTER_CONFIG} has no `peft_type`",
             hint="the torch backend reads adapters of peft; the MLX backend writes them with the format `adapter`",
         )
+    check_peft_config(config, folder, UNDERSTOOD)
+
+
+def _check_weights(adapted: Any, folder: Path) -> None:
+    """Refuse a file without weights that its configuration tells of, or with others: peft says little or nothing.
+
+    Raises:
+        MissingError: there is no such file.
+        BackendError: naming a weight.
+    """
+    from peft import get_peft_model_state_dict
+
+    trained = get_peft_model_state_dict(adapted, save_embedding_layers=False)
+    saved = _saved_shapes(folder)
+    if lacking := sorted({_by_now(name) for name in trained} - saved.keys()):
+        raise _misfit(folder, f"{ADAPTER_CONFIG} tells of {lacking[0]}, of which there are no weights")
+    # embeddings come with their plain weights where an adapter is on them
+    names = [name.replace(".default", "") for name, _ in adapted.named_parameters(remove_duplicate=False)]
+    known = {_by_now(name) for name in (*trained, *names, *(name.replace(".base_layer", "") for name in names))}
+    if surplus := sorted(saved.keys() - known):
+        raise _misfit(folder, f"there are weights of {surplus[0]}, of which {ADAPTER_CONFIG} does not tell")
+    for name, value in trained.items():
+        if (found := saved[_by_now(name)]) != tuple(value.shape):
+            raise _misfit(folder, f"{name} has the shape {found}, and {tuple(value.shape)} by {ADAPTER_CONFIG}")
+
+
+def _by_now(name: str) -> str:
+    """A weight's name as peft has it by now."""
+    return name.removesuffix(".weight") if name.endswith("lora_magnitude_vector.weight") else name
+
+
+def _saved_shapes(folder: Path) -> dict[str, tuple[int, ...]]:
+    file = folder / WEIGHTS
+    try:
+        if file.is_file():
+            with safe_open(file, framework="pt") as opened:
+                names = opened.keys()
+                return {_by_now(name): tuple(opened.get_slice(name).get_shape()) for name in names}
+        if (folder / PICKLED).is_file():
+            found = torch.load(folder / PICKLED, weights_only=True, map_location="meta")
+            return {_by_now(name): tuple(value.shape) for name, value in found.items()}
+    except (*UNFIT, UnpicklingError, AttributeError) as error:
+        raise BackendError(f"student.adapter: {folder}: its weights cannot be read: {first_line(error)}") from error
+    raise MissingError(f"student.adapter: {folder} has no {WEIGHTS}", hint="name a folder that peft has written")
+
+
+def _misfit(folder: Path, why: str) -> BackendError:
+    return BackendError(
+        f"student.adapter: {folder} does not fit the model: {why}",
+        hint="use the model that the adapter was trained on",
+    )
 
 
 def _is_adapted(layer: Any) -> bool:
@@ -160,8 +210,8 @@ def _is_adapted(layer: Any) -> bool:
 
 
 @contextmanager
-def _quiet() -> Iterator[None]:
-    """Without peft's warnings that it asks transformers by names that are on their way out."""
+def quiet() -> Iterator[None]:
+    """Without peft's warnings: of names on their way out, and of tied embeddings, which are looked after here."""
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore", FutureWarning)
+        warnings.simplefilter("ignore")
         yield

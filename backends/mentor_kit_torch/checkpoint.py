@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 from pathlib import Path
 from pickle import UnpicklingError
 from typing import TYPE_CHECKING, Any
@@ -13,12 +14,15 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from mentor_kit.errors import DataError
+from mentor_kit.inputs import other_dtype
 from mentor_kit.policy import OptimizerSpec
 from mentor_kit_torch.loading import first_line
 from mentor_kit_torch.optimizer import Optimizer
 
 if TYPE_CHECKING:
     from mentor_kit_torch.policy import TorchPolicy
+
+logger = logging.getLogger("mentor_kit_torch")
 
 WEIGHTS, REFERENCE, OPTIMIZER, STATE = "weights.safetensors", "reference.safetensors", "optimizer.pt", "policy.json"
 UNREADABLE = (OSError, ValueError, TypeError, KeyError, EOFError, RuntimeError, SafetensorError, UnpicklingError)
@@ -36,6 +40,7 @@ def save(policy: TorchPolicy, folder: Path) -> None:
         "optimizer": None,
         "reference": policy.reference is not None,
         "random": [part.tolist() for part in random],
+        "dtype": policy.info.dtype,
     }
     if policy.optimizer is not None:
         torch.save(policy.optimizer.state(), folder / OPTIMIZER)
@@ -55,6 +60,7 @@ def restore(policy: TorchPolicy, folder: Path) -> None:
         reference = load_file(folder / REFERENCE) if state["reference"] else None
         moments = torch.load(folder / OPTIMIZER, weights_only=True) if state["optimizer"] else None
         optimizer = OptimizerSpec(**state["optimizer"]) if state["optimizer"] else None
+        dtype = str(state.get("dtype") or policy.info.dtype)
         version, random = int(state["version"]), [torch.tensor(part, dtype=torch.uint8) for part in state["random"]]
     except UNREADABLE as error:
         raise DataError(
@@ -71,6 +77,8 @@ def restore(policy: TorchPolicy, folder: Path) -> None:
     if policy.optimizer is not None and moments is not None:
         policy.optimizer.load(moments, weights)
     policy.version = version
+    if (note := other_dtype(folder, dtype, policy.info.dtype)) is not None:
+        logger.warning(note)
     torch.set_rng_state(random[0])
     if len(random) - 1 == torch.cuda.device_count():
         torch.cuda.set_rng_state_all(random[1:])

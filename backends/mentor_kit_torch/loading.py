@@ -105,7 +105,7 @@ def model_errors(student: StudentSpec) -> Iterator[None]:
 def first_line(error: Exception) -> str:
     """What an error says, in short."""
     lines = str(error).strip().splitlines()
-    if isinstance(error, KeyError):
+    if isinstance(error, KeyError) and lines:
         return f"{lines[0]} is missing"
     return lines[0] if lines else type(error).__name__
 

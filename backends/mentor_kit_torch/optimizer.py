@@ -74,6 +74,7 @@ class Optimizer:
         with torch.no_grad():
             for (name, _), master, saved in zip(self._parameters, self._masters, state["masters"], strict=True):
                 master.copy_(weights[name] if saved is None else saved)
+        self._write_back()
 
     @torch.no_grad()
     def _write_back(self) -> None:

@@ -30,7 +30,7 @@ from mentor_kit.policy import (
     Work,
 )
 from mentor_kit_torch import checkpoint, meter
-from mentor_kit_torch.adapters import merged
+from mentor_kit_torch.adapters import merged, quiet
 from mentor_kit_torch.cache import keeps_rows
 from mentor_kit_torch.compiled import compile_decoding
 from mentor_kit_torch.engine import TorchEngine
@@ -210,7 +210,8 @@ class TorchPolicy:
         if format == "adapter":
             if not self.adapted:
                 raise UsageError("there is no adapter to export", hint="use the format `transformers`")
-            self.model.save_pretrained(folder)
+            with quiet():
+                self.model.save_pretrained(folder)
         elif format == "transformers":
             (merged(self.model) if self.adapted else self.model).save_pretrained(folder)
         else:

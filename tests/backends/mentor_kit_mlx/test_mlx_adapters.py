@@ -1,185 +1,211 @@
-"""Adapters of any shape are read as peft reads them, or refused by the key that says what cannot be."""
+"""Adapters on the mlx backend: what is written is what was trained, on tied embeddings too."""
 
 from __future__ import annotations
 
 import json
-import warnings
+import random
 from pathlib import Path
-from typing import Any
 
+import mlx.core as mx
 import numpy as np
 import pytest
-import torch
-from mentor_kit_mlx.backend import MLXBackend
-from mentor_kit_mlx.options import MLXOptions
-from mentor_kit_mlx.policy import MLXPolicy
+import torch_students
+from adapter_oracles import (
+    KINDS,
+    LAYERS,
+    by_peft,
+    by_transformers,
+    estimated,
+    mlx_flatten,
+    of_mlx,
+    of_policy,
+    write_peft,
+)
+from mentor_kit_mlx.mlxlm import mlx_lm
 from mlx_students import load, nudge_adapter
-from peft import LoraConfig, PeftModel, get_peft_model
 from torch_students import SHAPE, write_student
-from transformers import AutoModelForCausalLM, LlamaConfig
+from transformers import CohereConfig, LlamaConfig
 
-from mentor_kit.errors import BackendError, MissingError
-from mentor_kit.policy import AdapterSpec, MemoryLoad, OptimizerSpec, StudentSpec, TokenCompletion, TokenGroup
+from mentor_kit.errors import BackendError
+from mentor_kit.objective import Objective
+from mentor_kit.policy import AdapterSpec
+from mentor_kit.testing.material import GENTLE, flat, ragged_groups
 
-IDS = np.array([5, 9, 33, 71, 7, 30, 44, 2], dtype=np.int64)
 
-
-@pytest.fixture(scope="module", params=["tied", "untied"])
+@pytest.fixture(scope="module", params=KINDS)
 def base(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    config = LlamaConfig(**SHAPE, tie_word_embeddings=request.param == "tied")
-    return write_student(tmp_path_factory.mktemp(request.param), config)
-
-
-@pytest.fixture(scope="module")
-def untied(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return write_student(tmp_path_factory.mktemp("untied"), LlamaConfig(**SHAPE, tie_word_embeddings=False))
+    kind, tied = KINDS[request.param]
+    return write_student(tmp_path_factory.mktemp(request.param), kind(**SHAPE, head_dim=8, tie_word_embeddings=tied))
 
 
 @pytest.fixture(scope="module")
 def tied(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return write_student(tmp_path_factory.mktemp("tied"), LlamaConfig(**SHAPE, tie_word_embeddings=True))
+    return write_student(tmp_path_factory.mktemp("tied"))
 
 
-def of_policy(policy: MLXPolicy) -> np.ndarray:
-    completion = TokenCompletion(ids=IDS[1:], mask=np.ones(7, np.float32), log_probs=np.zeros(7, np.float32))
-    ((found,),) = policy.log_probs([TokenGroup(prompt_ids=IDS[:1], completions=(completion,))])
-    return np.asarray(found)
-
-
-@torch.no_grad()
-def of_model(model: Any) -> np.ndarray:
-    logits = model.eval()(torch.tensor(IDS[None])).logits[0, :-1].log_softmax(-1)
-    return logits[torch.arange(7), torch.tensor(IDS[1:])].float().numpy()
-
-
-def by_peft(base: Path, folder: Path) -> np.ndarray:
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        return of_model(PeftModel.from_pretrained(AutoModelForCausalLM.from_pretrained(base), str(folder)))
-
-
-def write_peft(base: Path, folder: Path, **options: Any) -> Path:
-    torch.manual_seed(0)
-    values = {"r": 4, "lora_alpha": 8, "target_modules": ["q_proj", "v_proj"], "init_lora_weights": False, **options}
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        config = LoraConfig(task_type="CAUSAL_LM", **values)
-        get_peft_model(AutoModelForCausalLM.from_pretrained(base), config).save_pretrained(folder)
-    return folder
+def random_targets(seed: int) -> tuple[str, ...]:
+    generator = random.Random(seed)
+    return tuple(generator.sample(LAYERS, generator.randint(1, 4)))
 
 
 @pytest.mark.parametrize(
-    "options",
-    [
-        {},
-        {"use_rslora": True},
-        {"use_dora": True},
-        {"alpha_pattern": {"layers.0.self_attn.q_proj": 64}},
-        {"rank_pattern": {"layers.0.self_attn.q_proj": 2}},
-        {"alpha_pattern": {"q_proj": 3, "layers.1.self_attn.v_proj": 40}, "rank_pattern": {r"layers\.[01].*v_proj": 7}},
-        {"use_rslora": True, "rank_pattern": {"v_proj": 1}},
-        {"layers_to_transform": [1]},
-        {"exclude_modules": ["v_proj"]},
-        {"target_modules": "all-linear"},
-        {"target_modules": r".*layers\.0.*proj"},
-    ],
+    "targets",
+    [(), ("lm_head",), ("embed_tokens",), ("lm_head", "embed_tokens"), ("layers.1.mlp.up_proj", "model.embed_tokens")]
+    + [random_targets(seed) for seed in range(4)],
     ids=str,
 )
-def test_peft_adapters_are_read_as_peft_reads_them(base: Path, tmp_path: Path, options: dict[str, Any]) -> None:
-    folder = write_peft(base, tmp_path / "adapter", **options)
-    policy = load(base, AdapterSpec(path=folder))
-    np.testing.assert_allclose(of_policy(policy), by_peft(base, folder), atol=1e-4)
-    # trained further, it is written for peft as it is
+def test_what_is_written_is_what_was_trained(base: Path, tmp_path: Path, targets: tuple[str, ...]) -> None:
+    policy = load(base, AdapterSpec(rank=3, alpha=5.0, targets=targets))
+    np.testing.assert_allclose(of_policy(policy), by_transformers(base), atol=1e-4)
     nudge_adapter(policy)
-    policy.export(tmp_path / "again", format="adapter")
-    np.testing.assert_allclose(by_peft(base, tmp_path / "again"), of_policy(policy), atol=1e-4)
-    policy.export(tmp_path / "whole", format="transformers")
-    whole = AutoModelForCausalLM.from_pretrained(tmp_path / "whole", dtype=torch.float32)
-    np.testing.assert_allclose(of_model(whole), of_policy(policy), atol=1e-4)
-
-
-@pytest.mark.parametrize(
-    ("change", "key"),
-    [
-        ({"modules_to_save": ["norm"]}, "modules_to_save"),
-        ({"bias": "lora_only"}, "bias"),
-        ({"lora_bias": True}, "lora_bias"),
-        ({"layer_replication": [[0, 2], [1, 2]]}, "layer_replication"),
-        ({"fan_in_fan_out": True}, "fan_in_fan_out"),
-        ({"trainable_token_indices": [3]}, "trainable_token_indices"),
-        ({"init_lora_weights": "pissa"}, "init_lora_weights"),
-        ({"init_lora_weights": "olora"}, "init_lora_weights"),
-        ({"peft_type": "VERA"}, "peft_type"),
-        ({"a_key_of_tomorrow": {"x": 1}}, "a_key_of_tomorrow"),
-    ],
-)
-def test_what_would_be_left_out_is_refused_by_its_key(
-    base: Path, tmp_path: Path, change: dict[str, Any], key: str
-) -> None:
-    folder = write_peft(base, tmp_path / "adapter")
-    file = folder / "adapter_config.json"
-    file.write_text(json.dumps(json.loads(file.read_text()) | change))
-    with pytest.raises(BackendError) as error:
-        load(base, AdapterSpec(path=folder))
-    assert str(file) in error.value.message
-    assert key in error.value.message
-
-
-def test_several_ranks_have_no_form_in_mlx_lm(base: Path, tmp_path: Path) -> None:
-    folder = write_peft(base, tmp_path / "adapter", rank_pattern={"q_proj": 2})
-    with pytest.raises(BackendError, match="ranks"):
-        load(base, AdapterSpec(path=folder)).export(tmp_path / "mlx", format="mlx-adapter")
+    trained = of_policy(policy)
+    assert np.abs(trained - by_transformers(base)).max() > 1e-2
+    for kept in ("transformers", "mlx", "adapter"):
+        policy.export(tmp_path / kept, format=kept)
+    np.testing.assert_allclose(by_transformers(tmp_path / "transformers"), trained, atol=1e-4)
+    np.testing.assert_allclose(of_policy(load(tmp_path / "transformers")), trained, atol=1e-4)
+    model, _ = mlx_lm("utils").load_model(tmp_path / "mlx")
+    np.testing.assert_allclose(of_mlx(model), trained, atol=1e-4)
+    np.testing.assert_allclose(by_peft(base, tmp_path / "adapter"), trained, atol=1e-4)
+    again = load(base, AdapterSpec(path=tmp_path / "adapter"))
+    np.testing.assert_allclose(of_policy(again), trained, atol=1e-4)
+    assert again.info == policy.info
+    np.testing.assert_array_equal(of_policy(policy), trained)
 
 
 @pytest.mark.parametrize(
     ("targets", "named"),
     [
-        (("q_porj",), "q_proj"),
-        (("q_proj", "v_porj"), "v_proj"),
+        (("q_porj",), "'q_proj'"),
+        (("q_proj", "v_porj"), "'v_proj'"),
         (("self_attn",), "Attention"),
-        (("embed_tokens",), "Embedding"),
-        (("lm_head",), "embeddings"),
         (("model.layers.7.mlp.up_proj",), "layers.7"),
+        (("lm_haed",), "'lm_head'"),
+        (("proj",), "proj"),
+        (("q_proj", "all-linear"), "all-linear"),
     ],
+    ids=str,
 )
-def test_a_target_that_is_no_linear_layer_is_refused(tied: Path, targets: tuple[str, ...], named: str) -> None:
-    spec = AdapterSpec(targets=targets)
-    for attempt in (lambda: load(tied, spec), lambda: estimated(tied, spec)):
+def test_a_target_that_is_no_layer_is_refused(base: Path, targets: tuple[str, ...], named: str) -> None:
+    for attempt in (
+        lambda: load(base, AdapterSpec(targets=targets)),
+        lambda: estimated(base, AdapterSpec(targets=targets)),
+    ):
         with pytest.raises(BackendError) as error:
             attempt()
         assert named in error.value.message
         assert "down_proj" in str(error.value.hint)
+        assert "lm_head" in str(error.value.hint)
 
 
-@pytest.mark.parametrize("targets", [("lm_head",), ("model.layers.1.mlp.up_proj", "k_proj"), ("lm_head", "o_proj")])
-def test_layers_anywhere_are_adapted_and_written_as_trained(
-    untied: Path, tmp_path: Path, targets: tuple[str, ...]
-) -> None:
-    policy = load(untied, AdapterSpec(rank=3, alpha=5.0, targets=targets))
-    before = of_policy(policy)
+@pytest.mark.parametrize("targets", [(), ("q_proj",), ("embed_tokens",), ("lm_head", "up_proj")], ids=str)
+def test_an_estimate_counts_what_is_trained(base: Path, tmp_path: Path, targets: tuple[str, ...]) -> None:
+    spec = AdapterSpec(rank=3, targets=targets)
+    policy = load(base, spec)
+    assert estimated(base, spec) == policy.info.trainable
+    assert policy.info.parameters - policy.info.trainable == load(base).info.parameters
+    policy.export(tmp_path, format="adapter")
+    assert estimated(base, AdapterSpec(path=tmp_path)) == policy.info.trainable
+    assert torch_students.load(base, AdapterSpec(path=tmp_path)).info.trainable == policy.info.trainable
+
+
+def test_gradients_of_both_ends_are_those_of_torch(base: Path, tmp_path: Path) -> None:
+    groups = ragged_groups(100)
+    first = load(base, AdapterSpec(rank=2, targets=("lm_head", "embed_tokens", "k_proj")))
+    nudge_adapter(first)
+    first.export(tmp_path, format="adapter")
+    policies = (load(base, AdapterSpec(path=tmp_path)), torch_students.load(base, AdapterSpec(path=tmp_path)))
+    for policy in policies:
+        policy.prepare(GENTLE)
+        policy.forward_backward(groups, Objective(preset="rloo"))
+        policy.optimizer_step(0.02)
+    ours, theirs = (flat(policy.log_probs(groups)) for policy in policies)
+    np.testing.assert_allclose(ours, theirs, atol=1e-4)
+    assert np.abs(ours - flat(first.log_probs(groups))).max() > 1e-2
+
+
+def test_checkpoints_of_both_ends_go_on(tied: Path, tmp_path: Path) -> None:
+    spec = AdapterSpec(rank=2, targets=("lm_head", "embed_tokens"))
+    policy = load(tied, spec)
     nudge_adapter(policy)
-    trained = of_policy(policy)
-    assert np.abs(trained - before).max() > 1e-2
+    policy.save(tmp_path)
+    other = load(tied, spec)
+    other.restore(tmp_path)
+    np.testing.assert_array_equal(of_policy(other), of_policy(policy))
+
+
+@pytest.mark.parametrize("bits", [4, 8])
+def test_quantized_and_tied(tmp_path: Path, bits: int) -> None:
+    shape = SHAPE | {"hidden_size": 64, "intermediate_size": 64}
+    folder = write_student(tmp_path / "student", LlamaConfig(**shape, tie_word_embeddings=True))
+    policy = load(folder, AdapterSpec(rank=2, targets=("lm_head", "embed_tokens", "v_proj")), quantize=bits)
+    nudge_adapter(policy)
+    policy.export(tmp_path / "whole")
+    np.testing.assert_allclose(by_transformers(tmp_path / "whole"), of_policy(policy), atol=1e-3)
     policy.export(tmp_path / "adapter", format="adapter")
-    policy.export(tmp_path / "whole", format="transformers")
-    np.testing.assert_allclose(by_peft(untied, tmp_path / "adapter"), trained, atol=1e-4)
-    whole = AutoModelForCausalLM.from_pretrained(tmp_path / "whole", dtype=torch.float32)
-    np.testing.assert_allclose(of_model(whole), trained, atol=1e-4)
-    assert estimated(untied, AdapterSpec(rank=3, targets=targets)) == policy.info.trainable
-    assert estimated(untied, AdapterSpec(path=tmp_path / "adapter")) == policy.info.trainable
+    again = load(folder, AdapterSpec(path=tmp_path / "adapter"), quantize=bits)
+    np.testing.assert_allclose(of_policy(again), of_policy(policy), atol=1e-5)
 
 
-def estimated(base: Path, adapter: AdapterSpec) -> int:
-    load_ = MemoryLoad(sequences=1, context=8, train_tokens=8, optimizer=OptimizerSpec())
-    return MLXBackend(MLXOptions(device="cpu")).estimate(StudentSpec(str(base), adapter=adapter), load_).trainable
+def test_what_mlx_lm_has_no_adapter_for(tied: Path, tmp_path: Path) -> None:
+    policy = load(tied, AdapterSpec(rank=2, targets=("lm_head",)))
+    with pytest.raises(BackendError, match="tied"):
+        policy.export(tmp_path / "out", format="mlx-adapter")
+    folder = write_peft(tied, tmp_path / "peft", rank_pattern={"v_proj": 2})
+    with pytest.raises(BackendError, match="ranks"):
+        load(tied, AdapterSpec(path=folder)).export(tmp_path / "out", format="mlx-adapter")
+    for targets in (("lm_head",), ("q_proj", "lm_head")):
+        with pytest.raises(BackendError, match="no output projection apart"):
+            load(cohere(tmp_path), AdapterSpec(targets=targets))
+    with pytest.raises(BackendError, match="DoRA"):
+        load(tied, AdapterSpec(targets=("embed_tokens",)), adapter="dora")
+    assert not (tmp_path / "out").exists()
 
 
-def test_folders_that_hold_no_adapter(base: Path, tmp_path: Path) -> None:
-    with pytest.raises(MissingError, match=r"adapter_config\.json"):
-        load(base, AdapterSpec(path=tmp_path))
-    with pytest.raises(MissingError, match="adapter"):
-        estimated(base, AdapterSpec(path=tmp_path))
-    for text in ("{", "[]", "3", "{}"):
-        (tmp_path / "adapter_config.json").write_text(text)
-        with pytest.raises((BackendError, MissingError), match=str(tmp_path)):
-            load(base, AdapterSpec(path=tmp_path))
+def cohere(folder: Path) -> Path:
+    """A model of mlx-lm's whose logits always come from its embeddings."""
+    return write_student(folder / "cohere", CohereConfig(**SHAPE))
+
+
+def test_mlx_lms_own_adapter_on_tied_embeddings_is_on_both_ends(tied: Path, tmp_path: Path) -> None:
+    model, _ = mlx_lm("utils").load_model(tied)
+    how = {"rank": 2, "scale": 3.0, "dropout": 0.0, "keys": ["model.embed_tokens", "self_attn.q_proj"]}
+    model.freeze()
+    mlx_lm("tuner.utils").linear_to_lora_layers(model, 2, how)
+    rng = np.random.default_rng(0)
+    changed = {
+        name: mx.array(0.1 * rng.standard_normal(value.shape), dtype=mx.float32)
+        for name, value in (mlx_flatten(model.trainable_parameters())).items()
+    }
+    model.load_weights(list(changed.items()), strict=False)
+    mx.save_safetensors(str(tmp_path / "adapters.safetensors"), changed)
+    config = {"fine_tune_type": "lora", "num_layers": 2, "lora_parameters": how}
+    (tmp_path / "adapter_config.json").write_text(json.dumps(config))
+    policy = load(tied, AdapterSpec(path=tmp_path))
+    np.testing.assert_allclose(of_policy(policy), of_mlx(model), atol=1e-4)
+    policy.export(tmp_path / "whole")
+    np.testing.assert_allclose(by_transformers(tmp_path / "whole"), of_policy(policy), atol=1e-4)
+    with pytest.raises(BackendError, match="both ends"):
+        policy.export(tmp_path / "peft", format="adapter")
+
+
+@pytest.mark.parametrize("bits", [3, 5, 6])
+def test_odd_numbers_of_bits(tmp_path: Path, bits: int) -> None:
+    """mlx-lm's own DoRA takes eight numbers for eleven there."""
+    import mlx.nn as nn
+
+    shape = SHAPE | {"hidden_size": 128, "intermediate_size": 128, "initializer_range": 0.1}
+    folder = write_student(tmp_path / "plain", LlamaConfig(**shape, tie_word_embeddings=True))
+    model, config = mlx_lm("utils").load_model(folder, model_config={"rope_theta": 10000.0})
+    nn.quantize(model, group_size=64, bits=bits)
+    quantized = tmp_path / "quantized"
+    quantized.mkdir()
+    mx.save_safetensors(str(quantized / "model.safetensors"), (mlx_flatten(model.parameters())))
+    how = {"group_size": 64, "bits": bits}
+    (quantized / "config.json").write_text(json.dumps(config | {"quantization": how}))
+    for kind in ("lora", "dora"):
+        policy = load(quantized, AdapterSpec(rank=2), adapter=kind)
+        nudge_adapter(policy, scale=0.02)
+        assert estimated(quantized, AdapterSpec(rank=2), adapter=kind) == policy.info.trainable
+        policy.export(tmp_path / kind)
+        np.testing.assert_allclose(by_transformers(tmp_path / kind), of_policy(policy), atol=1e-3)

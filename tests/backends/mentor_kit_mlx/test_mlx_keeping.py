@@ -8,9 +8,12 @@ from typing import Any
 import mlx.core as mx
 import numpy as np
 import pytest
+import torch
 import torch_students
 from mentor_kit_mlx.mlxlm import mlx_lm
 from mentor_kit_mlx.policy import MLXPolicy
+from mentor_kit_mlx.trees import trained
+from mlx.utils import tree_unflatten
 from mlx_students import load, nudge_adapter, weights
 from torch_students import Float64Twin
 
@@ -41,6 +44,8 @@ def same(first: dict[str, np.ndarray], second: dict[str, np.ndarray]) -> bool:
         (AdapterSpec(rank=2), {}),
         (AdapterSpec(rank=2), {"adapter": "dora"}),
         (AdapterSpec(dropout=0.3), {}),
+        (AdapterSpec(dropout=0.3), {"gradient_checkpointing": True}),
+        (AdapterSpec(dropout=0.3, targets=("lm_head", "embed_tokens", "k_proj")), {"gradient_checkpointing": True}),
     ],
 )
 def test_every_kind_of_policy_goes_on_with_the_same_bits(
@@ -58,6 +63,110 @@ def test_every_kind_of_policy_goes_on_with_the_same_bits(
     assert other.version == 2
     learn(other, 2)
     assert same(weights(other), expected)
+
+
+@pytest.mark.parametrize("trial", ["prepare", "restore"])
+def test_trials_leave_the_random_numbers_as_they_were(folder: Path, tmp_path: Path, trial: str) -> None:
+    policy = load(folder, AdapterSpec(dropout=0.3), gradient_checkpointing=True)
+    policy.prepare(OptimizerSpec())
+    policy.save(tmp_path)
+    mx.random.seed(7)
+    if trial == "restore":
+        policy.restore(tmp_path)
+        mx.random.seed(7)
+    policy.prepare(OptimizerSpec())
+    found = mx.random.uniform(shape=(5,)).tolist()
+    mx.random.seed(7)
+    assert found == mx.random.uniform(shape=(5,)).tolist()
+
+
+def test_dropout_of_a_head_in_parts_drops_the_same_in_the_backward_pass(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The parts are computed twice; the gradient is held against differences of the loss with the same numbers."""
+    policy = load(folder, AdapterSpec(rank=2, dropout=0.5, targets=("lm_head",)))
+    nudge_adapter(policy)
+    monkeypatch.setattr("mentor_kit_mlx.update.LARGEST_LOGITS", 300)
+    name = "lm_head.lora_b"
+
+    place = 0
+
+    def loss(change: float = 0.0) -> float:
+        before = trained(policy.model)[name]
+        moved = np.array(before)
+        moved.flat[place] += change
+        policy.model.update(tree_unflatten([(name, mx.array(moved))]))
+        mx.random.seed(3)
+        policy.prepare(OptimizerSpec())
+        found = policy.forward_backward(GROUPS, Objective(preset="sft")).loss
+        policy.model.update(tree_unflatten([(name, before)]))
+        return found
+
+    loss()
+    assert policy.optimizer is not None
+    gradient = np.array(policy.optimizer.gradients[name])
+    place = int(np.abs(gradient).argmax())
+    assert gradient.flat[place] == pytest.approx((loss(1e-2) - loss(-1e-2)) / 2e-2, rel=2e-2)
+
+
+KINDS = ["float32", "bfloat16", "float16"]
+
+
+@pytest.mark.parametrize("loader", [load, torch_students.load], ids=["mlx", "torch"])
+@pytest.mark.parametrize(("saved", "own"), [(a, b) for a in KINDS for b in KINDS if a != b])
+def test_checkpoints_go_on_in_another_dtype(
+    folder: Path, tmp_path: Path, loader: Any, saved: str, own: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The optimizer's float32 weights go on exactly; what the model computes with is they, rounded."""
+    exact, first, other = loader(folder), loader(folder, dtype=saved), loader(folder, dtype=own)
+    first.prepare(OptimizerSpec())
+    first.snapshot_reference()
+    learn(first, 2)
+    first.save(tmp_path)
+    other.restore(tmp_path)
+    exact.restore(tmp_path)  # float32: the weights themselves
+    assert other.info.dtype == own
+    assert [saved in record.message and own in record.message for record in caplog.records][:1] == [True]
+    kept, found = floats(exact), floats(other)
+    np.testing.assert_array_equal(found, rounded(kept, own))
+    assert np.abs(kept - rounded(kept, saved)).max() > 0 or saved == "float32"
+    learn(other)
+    assert other.info.dtype == own
+    assert {str(kind).rpartition(".")[2] for kind in dtypes(other)} == {own}
+    other.log_probs(GROUPS, weights="reference")
+    # and back again, as if it had never been elsewhere
+    other.restore(tmp_path)
+    other.save(tmp_path / "again")
+    exact.restore(tmp_path / "again")
+    np.testing.assert_array_equal(floats(exact), kept)
+
+
+@pytest.mark.parametrize(("saved", "own"), [("float32", "bfloat16"), ("bfloat16", "float32")])
+def test_checkpoints_without_an_optimizer_go_on_in_another_dtype(
+    folder: Path, tmp_path: Path, saved: str, own: str
+) -> None:
+    first, other = load(folder, dtype=saved), load(folder, dtype=own)
+    first.save(tmp_path)
+    other.restore(tmp_path)
+    assert {str(kind).rpartition(".")[2] for kind in dtypes(other)} == {own}
+    np.testing.assert_array_equal(floats(other), rounded(floats(first), own))
+
+
+def floats(policy: Any) -> np.ndarray:
+    if isinstance(policy, MLXPolicy):
+        return np.concatenate([value.ravel() for value in weights(policy).values()])
+    return np.concatenate([p.detach().float().numpy().ravel() for p in policy.model.parameters()])
+
+
+def dtypes(policy: Any) -> set[Any]:
+    if isinstance(policy, MLXPolicy):
+        return {value.dtype for value in trained(policy.model).values()}
+    return {parameter.dtype for parameter in policy.model.parameters()}
+
+
+def rounded(values: np.ndarray, dtype: str) -> np.ndarray:
+    """By PyTorch."""
+    return torch.from_numpy(values).to(getattr(torch, dtype)).float().numpy()
 
 
 def test_results_do_not_depend_on_what_was_sampled_before(folder: Path) -> None:

@@ -1,0 +1,274 @@
+"""Adapters in folders: read from mlx-lm's and peft's files, and written as either."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import mlx.core as mx
+
+from mentor_kit.errors import BackendError
+from mentor_kit.inputs import ADAPTER_CONFIG, check_peft_config, is_target, unread
+from mentor_kit.record import Json
+from mentor_kit_mlx.trees import Arrays, read, write
+
+Kind = Literal["lora", "dora"]
+PEFT, PEFT_PREFIX, MLX = "adapter_model.safetensors", "base_model.model.", "adapters.safetensors"
+#: Our (mlx-lm's) names of the parts, and peft's, of linear layers and of embeddings; matrices are transposed in peft.
+PARTS = {"lora_a": "lora_A.weight", "lora_b": "lora_B.weight", "m": "lora_magnitude_vector"}
+EMBEDDING_PARTS = {"lora_a": "lora_embedding_A", "lora_b": "lora_embedding_B"}
+#: Keys of peft's configuration that are read as peft reads them.
+UNDERSTOOD = frozenset(
+    (
+        "alpha_pattern",
+        "bias",
+        "exclude_modules",
+        "fan_in_fan_out",
+        "init_lora_weights",
+        "layers_pattern",
+        "layers_to_transform",
+        "lora_alpha",
+        "lora_dropout",
+        "r",
+        "rank_pattern",
+        "target_modules",
+        "use_dora",
+        "use_rslora",
+    )
+)
+#: How peft begins new adapters without a change to the model's own weights.
+BEGINNINGS = (True, False, None, "gaussian", "orthogonal", "eva")
+
+
+@dataclass(frozen=True)
+class LowRank:
+    """What a layer's pair of matrices is."""
+
+    rank: int
+    scale: float
+
+
+@dataclass(frozen=True)
+class Adapter:
+    """What is on a model."""
+
+    kind: Kind
+    dropout: float
+    layers: Mapping[str, LowRank]
+    """By the full names of the adapted layers."""
+
+
+@dataclass(frozen=True)
+class Saved:
+    """An adapter in a folder."""
+
+    adapter: Adapter
+    weights: Arrays
+    """By our names."""
+    base: Arrays
+    """Plain weights of embeddings that came with it, by the layer."""
+    unties: bool
+    """Whether it takes embeddings and output projection for two layers, as peft does, also where they are tied."""
+
+
+def read_peft(config: Mapping[str, Json], folder: Path, layers: Sequence[str]) -> Saved:
+    """An adapter that peft wrote; its weights say which layers it is on, and its configuration has to say the same.
+
+    Args:
+        config: its configuration.
+        folder: where it is.
+        layers: full names of all the model's layers that could have one.
+
+    Raises:
+        BackendError: the configuration asks for something that is not read as peft reads it.
+        ValueError, KeyError, …: the two do not belong together.
+    """
+    check_peft_config(config, folder, UNDERSTOOD)
+    begins = config.get("init_lora_weights", True)
+    if begins not in BEGINNINGS:
+        raise unread(folder, "init_lora_weights", begins)
+    weights, base = _peft_weights(config, folder)
+    found = {
+        name.removesuffix(".lora_a"): value.shape[-1] for name, value in weights.items() if name.endswith("lora_a")
+    }
+    _check_targets(config, found, layers)
+    ranks, alphas = config.get("rank_pattern") or {}, config.get("alpha_pattern") or {}
+    own = {}
+    for name, rank in found.items():
+        said = int(_by_pattern(ranks, name, config.get("r", 8)))
+        if said != rank:
+            raise ValueError(f"{name} has the rank {rank}, and {said} by `r` and `rank_pattern`")
+        alpha = float(_by_pattern(alphas, name, config.get("lora_alpha", 8)))
+        own[name] = LowRank(rank, alpha / (rank**0.5 if config.get("use_rslora") else rank))
+    kind: Kind = "dora" if config.get("use_dora") else "lora"
+    return Saved(Adapter(kind, float(config.get("lora_dropout") or 0.0), own), weights, base, unties=True)
+
+
+def read_mlx(config: Mapping[str, Json], folder: Path) -> Saved:
+    """An adapter that mlx-lm wrote.
+
+    Raises:
+        BackendError: it is a whole model's weights.
+        ValueError, KeyError, …: it is none.
+    """
+    kind = config.get("fine_tune_type", "lora")
+    if kind not in ("lora", "dora"):
+        raise unread(folder, "fine_tune_type", kind)
+    weights = {name: value.astype(mx.float32) for name, value in read(folder / MLX).items()}
+    how = config["lora_parameters"]
+    pair = LowRank(int(how["rank"]), float(how["scale"]))
+    layers = {name.rpartition(".")[0]: pair for name in weights}
+    return Saved(Adapter(kind, float(how.get("dropout") or 0.0), layers), weights, {}, unties=False)
+
+
+def write_mlx(weights: Arrays, adapter: Adapter, blocks: int, folder: Path) -> None:
+    """An adapter for mlx-lm: `mlx_lm.generate --adapter-path`.
+
+    Raises:
+        BackendError: mlx-lm has one rank and one scale for all layers, and this adapter has several.
+    """
+    pairs = set(adapter.layers.values())
+    if len(pairs) > 1:
+        raise BackendError(
+            "mlx-lm has no adapter whose layers have ranks or scales of their own",
+            hint="use the format `adapter`, `mlx` or `transformers`",
+        )
+    (pair,) = pairs
+    folder.mkdir(parents=True, exist_ok=True)
+    write(folder / MLX, weights)
+    config = {
+        "fine_tune_type": adapter.kind,
+        # mlx-lm counts from the last block; more than there are would also mean all
+        "num_layers": blocks,
+        "lora_parameters": {
+            "rank": pair.rank,
+            "scale": pair.scale,
+            "dropout": adapter.dropout,
+            "keys": list(adapter.layers),
+        },
+    }
+    (folder / ADAPTER_CONFIG).write_text(json.dumps(config, indent=2))
+
+
+def write_peft(weights: Arrays, adapter: Adapter, embeddings: Sequence[str], folder: Path, base: str) -> None:
+    """An adapter for peft, which the torch backend also reads.
+
+    Args:
+        weights: by our names.
+        adapter: what they are.
+        embeddings: names of adapted layers that are tables of tokens.
+        folder: to write.
+        base: the model that it is for.
+
+    Raises:
+        BackendError: it is on stacked experts, which peft writes otherwise.
+    """
+    found = {}
+    for name, value in weights.items():
+        if value.ndim > 2:
+            raise BackendError("peft has no such adapter of stacked experts", hint="use the format `mlx-adapter`")
+        layer, _, part = name.rpartition(".")
+        theirs = (EMBEDDING_PARTS if layer in embeddings else PARTS)[part]
+        found[f"{PEFT_PREFIX}{layer}.{theirs}"] = mx.contiguous(value.T) if value.ndim == 2 else value
+    folder.mkdir(parents=True, exist_ok=True)
+    write(folder / PEFT, found, made_for="pt")
+    common = Counter(adapter.layers.values()).most_common(1)[0][0]
+    config = {
+        "peft_type": "LORA",
+        "task_type": "CAUSAL_LM",
+        "base_model_name_or_path": base,
+        "r": common.rank,
+        "lora_alpha": common.scale * common.rank,
+        "rank_pattern": {n: pair.rank for n, pair in adapter.layers.items() if pair.rank != common.rank},
+        "alpha_pattern": {n: pair.scale * pair.rank for n, pair in adapter.layers.items() if pair != common},
+        "lora_dropout": adapter.dropout,
+        "use_dora": adapter.kind == "dora",
+        "target_modules": list(adapter.layers),
+        "bias": "none",
+        "inference_mode": True,
+    }
+    (folder / ADAPTER_CONFIG).write_text(json.dumps(config, indent=2))
+
+
+def _peft_weights(config: Mapping[str, Json], folder: Path) -> tuple[Arrays, Arrays]:
+    """The adapter's weights by our names, and plain weights beside them by their layers."""
+    weights, base = {}, {}
+    for name, value in read(folder / PEFT).items():
+        # as older versions write it
+        known = name.replace("lora_magnitude_vector.weight", "lora_magnitude_vector").removeprefix(PEFT_PREFIX)
+        if known == name.replace("lora_magnitude_vector.weight", "lora_magnitude_vector"):
+            raise ValueError(f"{name} does not begin with {PEFT_PREFIX}")
+        layer, part = _part(known)
+        if part is not None:
+            weights[f"{layer}.{part}"] = (value.T if value.ndim == 2 else value).astype(mx.float32)
+        elif known.endswith(".weight"):
+            base[known.removesuffix(".weight").removesuffix(".base_layer")] = value
+        elif known.endswith(".bias") and config.get("bias", "none") != "none":
+            raise unread(folder, "bias", config["bias"])
+        else:
+            raise ValueError(f"{name} is no part of LoRA or DoRA")
+    return weights, base
+
+
+def _part(name: str) -> tuple[str, str | None]:
+    """A weight's layer, and our name of its part; None where it is none."""
+    for names in (PARTS, EMBEDDING_PARTS):
+        for ours, theirs in names.items():
+            if name.endswith(f".{theirs}"):
+                return name.removesuffix(f".{theirs}"), ours
+    return name, None
+
+
+def _by_pattern(patterns: Mapping[str, Json], name: str, default: Json) -> Json:
+    """A layer's own value: of the first pattern that its name ends with."""
+    return next((value for key, value in patterns.items() if re.match(rf"(.*\.)?({key})$", name)), default)
+
+
+def _check_targets(config: Mapping[str, Json], found: Mapping[str, int], layers: Sequence[str]) -> None:
+    """Hold the layers there are weights of against those that the configuration tells of."""
+    if config.get("target_modules") is None:
+        raise ValueError("`target_modules` is not there")
+    if unknown := [name for name in found if name not in layers]:
+        raise ValueError(f"the model has no layer {unknown[0]}")
+    if surplus := [name for name in found if not _is_meant(config, name)]:
+        raise ValueError(f"there are weights of {surplus[0]}, which `target_modules` and its like leave out")
+    lacking = [name for name in layers if name not in found and _is_meant(config, name)]
+    if lacking and config["target_modules"] != "all-linear":
+        raise ValueError(f"`target_modules` and its like name {lacking[0]}, of which there are no weights")
+
+
+def _is_meant(config: Mapping[str, Json], name: str) -> bool:
+    """Whether peft would put an adapter on a layer."""
+    targets = config["target_modules"]
+    if _matches(config.get("exclude_modules"), name):
+        return False
+    if targets == "all-linear":
+        return not name.endswith(("embed_tokens", "lm_head"))
+    if not _matches(targets, name):
+        return False
+    numbers = config.get("layers_to_transform")
+    if isinstance(targets, str) or numbers is None or numbers == []:
+        return True
+    number = _number(name, config.get("layers_pattern"))
+    return number is not None and number in (numbers if isinstance(numbers, list) else [numbers])
+
+
+def _matches(targets: Json, name: str) -> bool:
+    if not targets:
+        return False
+    return re.fullmatch(targets, name) is not None if isinstance(targets, str) else is_target(name, targets)
+
+
+def _number(name: str, patterns: Json) -> int | None:
+    """The number of a layer's block, behind a name that one of the patterns is, or behind any."""
+    wanted: Iterator[str] = iter([r".*?\.[^.]*"])
+    if patterns:
+        names = [patterns] if isinstance(patterns, str) else patterns
+        wanted = (rf"(?:^|.*?\.){pattern}" for pattern in names)
+    found = (re.match(rf"{pattern}\.(\d+)\.", name) for pattern in wanted)
+    return next((int(match[1]) for match in found if match), None)
