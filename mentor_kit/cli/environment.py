@@ -34,10 +34,13 @@ def plugins(
     """List plugins (loaded, disabled, failed with the reason) and the parts they offer; or the options of a part."""
     import json
 
-    from mentor_kit.cli.parts import named, shipped, show
+    from mentor_kit.cli.parts import named, shipped, show, show_recipe
     from mentor_kit.hooks.registry import KINDS, default_registry
 
     registry = default_registry()
+    recipe = part if kind == "recipes" else kind if part is None else None
+    if recipe is not None and show_recipe(recipe, as_json=as_json):
+        return
     if part is not None or (kind is not None and kind not in KINDS):
         show(named(registry, kind, part), as_json=as_json)
         return

@@ -27,6 +27,7 @@ def named(registry: Registry, kind: str | None, part: str | None) -> list[Part]:
     found = [registry.part(known, name) for known in wanted if registry.has(known, name)]
     if not found:
         names = [other for known in wanted for other in registry.parts(known)]
+        names += shipped() if "recipes" in wanted else ()
         close = did_you_mean(name, [*names, *(KINDS if part is None else ())])
         what = "kind, and no part," if part is None else noun(wanted[0])
         raise UsageError(
@@ -41,6 +42,19 @@ def shipped() -> Mapping[str, str]:
     from mentor_kit.recipe.loading import recipe_summaries
 
     return recipe_summaries()
+
+
+def show_recipe(name: str, *, as_json: bool) -> bool:
+    """Print what a recipe that comes with mentor-kit is for; False where there is none of that name."""
+    summary = shipped().get(name)
+    if summary is None:
+        return False
+    try_it = [f"mentorkit check {name} --expand", f"mentorkit run {name}"]
+    if as_json:
+        typer.echo(json.dumps({"recipes": [{"name": name, "summary": summary}]}))
+    else:
+        typer.echo("\n".join([f"recipe {name}: {summary}", *(f"  {command}" for command in try_it)]))
+    return True
 
 
 def show(parts: Sequence[Part], *, as_json: bool) -> None:

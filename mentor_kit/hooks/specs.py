@@ -17,10 +17,11 @@ Every `register_<kind>` hook gets a function
 
     register(name, *, build, options=None, summary="", available=None, look=None)
 
-name:      what a recipe writes in `use:`.
+name:      what a recipe writes in `use:`, without colons; where two plugins have a part of one name, `plugin:name`.
 build:     called as `build(options, context)` when a recipe uses the part; import heavy packages inside it.
-options:   a pydantic model (forbid extra fields) that the recipe's `with:` is checked against, before anything
-           heavy is imported; None for a part without options.
+options:   a pydantic model that the recipe's `with:` is checked against, before anything heavy is imported; None for a
+           part without options. Whatever the model itself takes, keys it does not have, true and strings for numbers,
+           and numbers that are not finite or beyond all measure are faults, and so is a default of the wrong type.
 summary:   one line for `mentorkit plugins`.
 available: returns "" if the part can be used on this machine, or the reason and the command that changes it.
 look:      called as `look(options, context)` by `mentorkit check` and before every run; gives what is wrong with what
@@ -67,7 +68,8 @@ def register_students(register: Register) -> None:
 def register_tools(register: Register) -> None:
     """Offer tools. `build` gives a `mentor_kit.tool.ToolSource`, or a list of typed functions and `Tool`s.
 
-    A source that has `close()` is closed when the run is over, however it ends; so is a task.
+    A source that has `close()` is closed when the run is over, however it ends; so is a task. A property `tool_names`
+    of the options gives the names of the tools, as far as options tell, so that `check` finds two of one name.
     """
 
 

@@ -150,6 +150,7 @@ def _what_does_not_fit(loaded: LoadedRecipe, registry: Registry) -> list[Fault]:
     for index, slot in enumerate(recipe.train):
         found += [((("train", index, "use")), fault) for fault in _lacks(recipe, slot, registry)]
     found += _exports_that_do_not_fit(recipe, registry)
+    found += _tools_of_one_name(recipe, registry)
     metrics = _metrics(recipe)
     best = recipe.checkpoints.best
     if metrics and best not in (None, CheckpointPlan().best, *metrics):
@@ -175,6 +176,23 @@ def _lacks(recipe: Recipe, slot: Slot, registry: Registry) -> Iterator[str]:
             f"the objective of the stage `{slot.use}` distils, and there is no teacher to distil from: "
             "add `teacher: {use: local, with: {model: …}}` to its options"
         )
+
+
+def _tools_of_one_name(recipe: Recipe, registry: Registry) -> Iterator[tuple[Path_, str]]:
+    """Tools that two slots have, as far as their options tell: `tool_names`; two slots that are equal in any case."""
+    owners: dict[str, int] = {}
+    for index, slot in enumerate(recipe.tools):
+        names = tuple(getattr(registry.check("tools", slot), "tool_names", ()))
+        twice = [name for name in names if name in owners]
+        if twice:
+            yield (
+                ("tools", index),
+                f"two tools are called {twice[0]!r}: one of tools.{owners[twice[0]]}, one of tools.{index}; "
+                "remove one of them, or give its `prefix` or `rename` where it has them",
+            )
+        elif not names and slot in recipe.tools[:index]:
+            yield ("tools", index), f"the same tools as tools.{recipe.tools.index(slot)}"
+        owners = dict.fromkeys(names, index) | owners
 
 
 def _exports_that_do_not_fit(recipe: Recipe, registry: Registry) -> Iterator[tuple[Path_, str]]:

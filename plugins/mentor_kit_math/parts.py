@@ -14,7 +14,7 @@ from mentor_kit.errors import MissingError, UsageError
 from mentor_kit.hooks.registry import BuildContext
 from mentor_kit.tool import Tool
 from mentor_kit_math.novice import NoviceOptions, NoviceTeacher
-from mentor_kit_math.operations import math_tools
+from mentor_kit_math.operations import OPERATIONS, math_tools
 from mentor_kit_math.world import ArithmeticTask
 
 TINY = Path(__file__).parent / "students" / "tiny"
@@ -27,6 +27,11 @@ class MathOptions(BaseModel):
 
     decimals: int | None = Field(default=2, ge=0, le=12)
     """Results are rounded to so many digits after the point; null leaves them as they are."""
+
+    @property
+    def tool_names(self) -> list[str]:
+        """The names of the tools."""
+        return list(OPERATIONS)
 
 
 class ArithmeticOptions(BaseModel):

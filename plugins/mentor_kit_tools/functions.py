@@ -25,7 +25,7 @@ from mentor_kit.task import Problem
 from mentor_kit.tool import Tool, ToolError, ToolSession
 from mentor_kit_tools.limits import Limits
 from mentor_kit_tools.modules import find_module, top_level_names
-from mentor_kit_tools.names import Prefix, Renamed, ToolName, named
+from mentor_kit_tools.names import Prefix, Renamed, ToolName, named, names_of
 from mentor_kit_tools.runner import Runner, closed_on_error
 
 
@@ -56,6 +56,11 @@ class PythonOptions(BaseModel):
     """What goes before the tools' names."""
     rename: dict[str, ToolName] = {}
     """Other names for some of the functions: `{add: plus}`."""
+
+    @property
+    def tool_names(self) -> list[str]:
+        """The names of the tools, where `functions` lists them."""
+        return list(names_of(self.functions, self.prefix, self.rename).values())
 
 
 def build(options: PythonOptions, context: BuildContext) -> IsolatedTools:

@@ -51,6 +51,11 @@ class CodeOptions(BaseModel):
     workers: int = Field(default_factory=default_workers, gt=0)
     """How many calls run side by side."""
 
+    @property
+    def tool_names(self) -> list[str]:
+        """The tool's name."""
+        return [self.name]
+
 
 def build(options: CodeOptions, context: BuildContext) -> IsolatedTools:
     """The tool, with the first interpreter running."""

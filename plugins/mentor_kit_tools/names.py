@@ -60,7 +60,7 @@ def named(
     Raises:
         PluginError: there is no such tool, two have one name, or a tool's parameters are no schema.
     """
-    rename = dict(rename or {})
+    rename = rename or {}
     offered: dict[str, Json] = {}
     for one in catalogue:
         if offered.setdefault(one["name"], one) != one:
@@ -72,7 +72,7 @@ def named(
             close = did_you_mean(name, offered)
             raise PluginError(f"{origin} has no tool {name!r}{close}", hint=f"it has: {', '.join(offered)}")
     chosen = [name for name in tools or offered if name not in leave_out]
-    seen = rename | _safe({name: f"{prefix}{name}" for name in chosen if name not in rename})
+    seen = names_of(chosen, prefix, rename)
     names = {seen[name]: name for name in chosen}
     if len(names) < len(chosen):
         twice = next(name for name in chosen if names[seen[name]] != name)
@@ -80,6 +80,12 @@ def named(
             f"{origin}: two tools would be called {seen[twice]!r}", hint="give one another name: `rename`"
         )
     return [_tool(called, offered[name], origin) for called, name in names.items()], names
+
+
+def names_of(chosen: Sequence[str], prefix: str, rename: Mapping[str, str]) -> dict[str, str]:
+    """What a model calls tools, by their own names; arguments as for `named`."""
+    safe = _safe({name: f"{prefix}{name}" for name in chosen if name not in rename})
+    return {name: rename.get(name) or safe[name] for name in chosen}
 
 
 def _safe(wanted: Mapping[str, str]) -> dict[str, str]:

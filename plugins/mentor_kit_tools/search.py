@@ -49,6 +49,11 @@ class SearchOptions(BaseModel):
     limits: Limits = Limits(memory_mb=8192, start_seconds=1800.0)
     """What one call may use; memory holds the index, too."""
 
+    @property
+    def tool_names(self) -> list[str]:
+        """The tool's name."""
+        return [self.name]
+
 
 def look(options: SearchOptions, context: BuildContext) -> Iterator[tuple[tuple[str | int, ...], str]]:
     """Whether the corpus is there."""

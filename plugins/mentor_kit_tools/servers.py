@@ -27,7 +27,7 @@ from mentor_kit.tool import ToolError
 from mentor_kit.tool_schema import without_nulls
 from mentor_kit_tools.functions import IsolatedTools
 from mentor_kit_tools.limits import Limits
-from mentor_kit_tools.names import Prefix, ToolName, named
+from mentor_kit_tools.names import Prefix, ToolName, named, names_of
 from mentor_kit_tools.runner import Runner, closed_on_error
 
 #: How long the client waits for a sign of life, after a call that failed for no reason of the tool's.
@@ -65,6 +65,12 @@ class McpOptions(BaseModel):
     """How many calls run side by side; with `command` each is a server of its own."""
     limits: Limits = Limits(seconds=30.0)
     """What one call may use; memory is that of client and server, each."""
+
+    @property
+    def tool_names(self) -> list[str]:
+        """The names of the tools, where `tools` lists them."""
+        chosen = [name for name in self.tools if name not in self.leave_out]
+        return list(names_of(chosen, self.prefix, self.rename).values())
 
     @model_validator(mode="after")
     def _one_way(self) -> Self:

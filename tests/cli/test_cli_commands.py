@@ -312,6 +312,15 @@ def test_doctor_says_what_is_missing_and_how_to_get_it(mentorkit: Call, monkeypa
     assert "MISS peft: not installed; pip install 'mentor-kit[torch]'" in said
 
 
+def test_a_recipe_is_listed_by_its_name(mentorkit: Call) -> None:
+    for words in (("recipes", "quickstart"), ("quickstart",)):
+        code, said, _ = mentorkit("plugins", *words)
+        assert code == 0
+        assert said.startswith("recipe quickstart: ")
+    assert mentorkit("plugins", "recipes", "quikstart")[0] == ExitCode.USAGE
+    assert "'quickstart'" in mentorkit("plugins", "recipes", "quikstart")[2]
+
+
 def test_version_and_help(mentorkit: Call) -> None:
     from mentor_kit import __version__
 
