@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import copy
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 import mlx.core as mx
+import mlx.nn as nn
 from mlx.utils import tree_unflatten
 
 from mentor_kit.errors import BackendError
@@ -81,6 +82,12 @@ def write_mlx_adapter(loaded: Loaded, adapter: Adapter, folder: Path) -> None:
             "mlx-lm has no adapter on one end of tied embeddings alone",
             hint="use the format `adapter`, `mlx` or `transformers`",
         )
+    odd = [m.bits for m in loaded.model.modules() if hasattr(m, "scales") and hasattr(m, "bits") and 32 % m.bits]
+    if adapter.kind == "dora" and odd:
+        raise BackendError(
+            f"mlx-lm reads no adapter of DoRA on weights of {odd[0]} bits",
+            hint="use the format `mlx` or `transformers`",
+        )
     adapter_files.write_mlx(trained(loaded.model), adapter, len(loaded.model.layers), folder)
 
 
@@ -104,13 +111,26 @@ def _whole(model: Any) -> Arrays:
 
 def _rebuilt(model: Any) -> Any:
     twin = copy.deepcopy(model)
+    # first, as some modes dequantize to 16 bits, in which what an adapter adds would be lost
+    twin.update_modules(tree_unflatten(list(_dequantized(twin))))
     twin.update_modules(tree_unflatten(list(adapters.fused(twin))))
-    return mlx_lm("utils").dequantize_model(twin)
+    return twin
+
+
+def _dequantized(model: Any) -> Iterator[tuple[str, Any]]:
+    """The quantized layers as plain ones in the type of the model's other weights, by name."""
+    adapter, own = trained(model), by_name(model.parameters())
+    kept = [v.dtype for name, v in own.items() if name not in adapter and mx.issubdtype(v.dtype, mx.floating)]
+    for name, module in model.named_modules():
+        if hasattr(module, "scales") and hasattr(module, "bits"):
+            holder = nn.Module()
+            holder.layer = module
+            plain = mlx_lm("utils").dequantize_model(holder).layer
+            plain.weight = plain.weight.astype(kept[0])
+            yield name, plain
 
 
 def _quantized_again(model: Any, how: Mapping[str, tuple[int, int, str]]) -> Arrays:
-    import mlx.nn as nn
-
     plain = _rebuilt(model)
 
     def choose(name: str, module: Any) -> Any:

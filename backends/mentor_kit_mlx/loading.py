@@ -15,6 +15,7 @@ from mentor_kit.policy import StudentSpec
 from mentor_kit_mlx.config import Config, find_folder, read_config
 from mentor_kit_mlx.mlxlm import mlx_lm
 from mentor_kit_mlx.options import MLXOptions
+from mentor_kit_mlx.trees import Arrays, read
 
 
 @dataclass(frozen=True)
@@ -116,22 +117,46 @@ def quantize(model: Any, config: Config, bits: int, group_size: int = 64) -> Con
     return config | {"quantization": how, "quantization_config": how}
 
 
-def quantize_as(model: Any, how: Mapping[str, Any]) -> None:
-    """Quantize the layers that a folder's configuration says are, in place.
+def quantize_as(model: Any, how: Mapping[str, Any], folder: Path) -> None:
+    """Quantize the layers that a folder's configuration says are, or its weights where those are there, in place.
 
     Args:
-        model: not quantized yet.
-        how: its `quantization`: the group's size and the bits, and for layers by name others, or false for none.
+        model: not quantized yet; its weights are never computed.
+        how: `quantization` of config.json: the group's size, bits and mode, and for layers by name others, or false.
+        folder: the student's; only the names and shapes in its files of weights are read.
     """
     import mlx.nn as nn
 
-    def chosen(name: str, module: Any) -> Any:
-        own = how.get(name, True)
-        size = own["group_size"] if isinstance(own, Mapping) else how["group_size"]
-        return own if own and hasattr(module, "to_quantized") and module.weight.shape[-1] % size == 0 else False
+    weights = _saved(folder)
+    usual = _whole(how)
 
-    usual = {"group_size": how["group_size"], "bits": how["bits"], "mode": how.get("mode", "affine")}
+    def chosen(name: str, module: Any) -> Any:
+        own = how.get(name)
+        if isinstance(own, Mapping):
+            return _whole(own)
+        if own is False or not hasattr(module, "to_quantized"):
+            return False
+        if weights:
+            known = f"{name}.scales" in weights
+            return mlx_lm("utils").infer_quant_config(name, module, weights) if known else False
+        return usual if module.weight.shape[-1] % usual["group_size"] == 0 else False
+
     nn.quantize(model, class_predicate=chosen, **usual)
+
+
+def _whole(how: Mapping[str, Any]) -> dict[str, Any]:
+    """How weights are quantized, with what goes without saying in that mode."""
+    mode = how.get("mode") or "affine"
+    size, bits = {"mxfp4": (32, 4), "mxfp8": (32, 8), "nvfp4": (16, 4)}.get(mode, (64, 4))
+    return {"group_size": how.get("group_size") or size, "bits": how.get("bits") or bits, "mode": mode}
+
+
+def _saved(folder: Path) -> Arrays:
+    """The weights in a folder, of which nothing but names and shapes is read until they are used."""
+    found: Arrays = {}
+    for file in sorted(folder.glob("model*.safetensors")):
+        found |= read(file)
+    return found
 
 
 def first_line(error: Exception) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import mlx.core as mx
@@ -125,11 +126,11 @@ def estimate(
     if bits is None and options.quantize is not None:
         config = quantize(model, config, options.quantize)
     elif bits is not None:
-        quantize_as(model, bits)
+        quantize_as(model, bits, Path(student.model))
     dtype = pick_dtype(options) or getattr(mx, str(config.get("torch_dtype") or config.get("dtype") or "bfloat16"))
     size = dtype.size
     leaves = list(by_name(model.parameters()).values())
-    weights = sum(value.nbytes if value.dtype == mx.uint32 else value.size * size for value in leaves)
+    weights = sum(value.size * size if mx.issubdtype(value.dtype, mx.floating) else value.nbytes for value in leaves)
     parameters = int(mlx_lm("utils").get_total_parameters(model))
     adapted = student.adapter is not None
     trainable = adapter_parameters(model, student.adapter, options.adapter) if student.adapter else parameters

@@ -106,7 +106,7 @@ class Update:
     losses: list[LossMetrics]
     """One an optimizer step."""
     last: StepMetrics
-    """Of the last optimizer step."""
+    """Of the last optimizer step that trained anything."""
     measures: dict[str, float]
     """Of the distillation."""
 
@@ -198,11 +198,13 @@ class GRPOStage:
         if teacher is not None:
             groups, measures = distilled(teacher, groups, objective)
         rate = learning_rate(options.optimizer, step, options.steps)
-        losses = []
+        losses, steps = [], []
         for _ in range(options.epochs):
             for part in parts(groups, options.minibatches):
                 losses.append(policy.forward_backward(part, objective))
-                last = policy.optimizer_step(rate)
+                steps.append(policy.optimizer_step(rate))
+        # a part in which nothing is trained has no gradient to tell of
+        last = next((s for s, loss in zip(reversed(steps), reversed(losses), strict=True) if loss.tokens), steps[-1])
         return Update(losses, last, measures)
 
     def _token_groups(self, experiment: Experiment, batch: Batch, objective: Objective, step: int) -> list[TokenGroup]:

@@ -10,9 +10,12 @@ class TestMyMemory(MemoryContract):
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
+import pytest
 
+from mentor_kit.errors import BackendError
 from mentor_kit.policy import AdapterSpec, Backend, MemoryLoad, OptimizerSpec, StudentSpec
 from mentor_kit.testing.material import TOLERANCE, drive, request
 
@@ -34,6 +37,20 @@ class MemoryContract:
         count = backend.load(student, 0).info.parameters
         assert whole.parameters == whole.trainable == count
         assert (whole.parts["weights"], whole.parts["gradients"]) == (FLOAT * count, FLOAT * count)
+
+    def test_an_estimate_of_a_saved_adapter_is_of_that_one(
+        self, backend: Backend, student: StudentSpec, tmp_path: Path
+    ) -> None:
+        policy = backend.load(replace(student, adapter=AdapterSpec(rank=3)), 0)
+        policy.export(tmp_path / "adapter", format="adapter")
+        spec = replace(student, adapter=AdapterSpec(path=tmp_path / "adapter"))
+        assert backend.estimate(spec, LOAD).trainable == backend.load(spec, 0).info.trainable == policy.info.trainable
+
+    def test_a_target_that_no_layer_has_is_refused(self, backend: Backend, student: StudentSpec) -> None:
+        spec = replace(student, adapter=AdapterSpec(targets=("no_such_layer",)))
+        for attempt in (lambda: backend.load(spec, 0), lambda: backend.estimate(spec, LOAD)):
+            with pytest.raises(BackendError, match="no_such_layer"):
+                attempt()
 
     def test_an_estimate_follows_what_is_asked(self, backend: Backend, student: StudentSpec) -> None:
         def parts(spec: StudentSpec = student, **changes: object) -> dict[str, int]:

@@ -187,25 +187,3 @@ def test_mlx_lms_own_adapter_on_tied_embeddings_is_on_both_ends(tied: Path, tmp_
     np.testing.assert_allclose(by_transformers(tmp_path / "whole"), of_policy(policy), atol=1e-4)
     with pytest.raises(BackendError, match="both ends"):
         policy.export(tmp_path / "peft", format="adapter")
-
-
-@pytest.mark.parametrize("bits", [3, 5, 6])
-def test_odd_numbers_of_bits(tmp_path: Path, bits: int) -> None:
-    """mlx-lm's own DoRA takes eight numbers for eleven there."""
-    import mlx.nn as nn
-
-    shape = SHAPE | {"hidden_size": 128, "intermediate_size": 128, "initializer_range": 0.1}
-    folder = write_student(tmp_path / "plain", LlamaConfig(**shape, tie_word_embeddings=True))
-    model, config = mlx_lm("utils").load_model(folder, model_config={"rope_theta": 10000.0})
-    nn.quantize(model, group_size=64, bits=bits)
-    quantized = tmp_path / "quantized"
-    quantized.mkdir()
-    mx.save_safetensors(str(quantized / "model.safetensors"), (mlx_flatten(model.parameters())))
-    how = {"group_size": 64, "bits": bits}
-    (quantized / "config.json").write_text(json.dumps(config | {"quantization": how}))
-    for kind in ("lora", "dora"):
-        policy = load(quantized, AdapterSpec(rank=2), adapter=kind)
-        nudge_adapter(policy, scale=0.02)
-        assert estimated(quantized, AdapterSpec(rank=2), adapter=kind) == policy.info.trainable
-        policy.export(tmp_path / kind)
-        np.testing.assert_allclose(by_transformers(tmp_path / kind), of_policy(policy), atol=1e-3)
