@@ -55,7 +55,9 @@ class MLXBackend:
         return device_memory(self.options)
 
     def savings(self, student: StudentSpec, load: MemoryLoad) -> Sequence[Saving]:
-        return savings(config_of(student), student, load, self.options)
+        config = config_of(student)
+        with model_errors(student):
+            return savings(config, student, load, self.options)
 
 
 def load_here(student: StudentSpec, options: MLXOptions, seed: int) -> MLXPolicy:
@@ -65,14 +67,14 @@ def load_here(student: StudentSpec, options: MLXOptions, seed: int) -> MLXPolicy
     if allowed is not None and mx.metal.is_available():
         mx.set_memory_limit(allowed)
         mx.set_wired_limit(min(allowed, limit(MLXOptions()) or allowed))
-    loaded = load_model(student, options)
-    adapter = None
-    if student.adapter is not None:
-        loaded, adapter = _adapted(loaded, student.adapter, options, seed)
     found = processes()
-    # other processes have other rows, which must not drop the same units
-    mx.random.seed(seed if found is None or found.leads else derive_seed(seed, "process", found.rank))
-    return MLXPolicy(loaded, adapter, student, options, allowed)
+    with model_errors(student):
+        loaded, adapter = load_model(student, options), None
+        if student.adapter is not None:
+            loaded, adapter = _adapted(loaded, student.adapter, options, seed)
+        # other processes have other rows, which must not drop the same units
+        mx.random.seed(seed if found is None or found.leads else derive_seed(seed, "process", found.rank))
+        return MLXPolicy(loaded, adapter, student, options, allowed)
 
 
 def _adapted(loaded: Loaded, spec: AdapterSpec, options: MLXOptions, seed: int) -> tuple[Loaded, Adapter]:

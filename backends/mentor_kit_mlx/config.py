@@ -72,7 +72,10 @@ def read_config(folder: Path) -> Config:
             f"{folder / 'config.json'} does not say what model it is: expected a mapping with `model_type`",
             hint="student.model takes a folder in the format of transformers or mlx-lm",
         )
-    return complete(own, _defaults(own))
+    try:
+        return complete(own, _defaults(own))
+    except (ValueError, TypeError, KeyError, AttributeError) as error:
+        raise BackendError(f"{folder / 'config.json'} cannot be read: {error}") from error
 
 
 def _number(value: dict[str, Any]) -> Any:

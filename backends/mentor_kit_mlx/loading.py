@@ -160,8 +160,11 @@ def _saved(folder: Path) -> Arrays:
 
 
 def first_line(error: Exception) -> str:
-    """What an error says, in short."""
+    """What an error says, in short: its first line, with the second where that only announces it."""
     lines = str(error).strip().splitlines()
-    if isinstance(error, KeyError) and lines:
+    if not lines:
+        return type(error).__name__
+    if isinstance(error, KeyError):
         return f"{lines[0]} is missing"
-    return lines[0] if lines else type(error).__name__
+    announces = lines[0].rstrip().endswith(":") and len(lines) > 1
+    return f"{lines[0].rstrip()} {lines[1].strip().rstrip('.,')}" if announces else lines[0]

@@ -16,7 +16,7 @@ from mentor_kit_mlx.config import Config
 from mentor_kit_mlx.mlxlm import mlx_lm
 from mentor_kit_mlx.options import MLXOptions
 from mentor_kit_mlx.quantized import Quantized
-from mentor_kit_mlx.trees import by_name, trained
+from mentor_kit_mlx.trees import by_name, parameter_count, trained
 
 MASTER = 4  # bytes of a float32
 #: Parts of an estimate that no option of sampling or the update makes smaller.
@@ -100,7 +100,7 @@ def position_bytes(config: Config, size: int, quantized: Quantized | None = None
     heads = text.get("num_key_value_heads") or text.get("num_attention_heads")
     if not heads:
         return 0
-    width = text.get("head_dim") or text["hidden_size"] // text["num_attention_heads"]
+    width = text.get("head_dim") or text["hidden_size"] // (text.get("num_attention_heads") or heads)
     one = int(width) * size if quantized is None else quantized.bytes(int(width), size)
     return 2 * int(text["num_hidden_layers"]) * int(heads) * one
 
@@ -131,7 +131,7 @@ def estimate(
     size = dtype.size
     leaves = list(by_name(model.parameters()).values())
     weights = sum(value.size * size if mx.issubdtype(value.dtype, mx.floating) else value.nbytes for value in leaves)
-    parameters = int(mlx_lm("utils").get_total_parameters(model))
+    parameters = parameter_count(model)
     adapted = student.adapter is not None
     trainable = adapter_parameters(model, student.adapter, options.adapter) if student.adapter else parameters
     updated = trainable if load.optimizer is not None else 0

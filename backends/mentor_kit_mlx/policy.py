@@ -28,17 +28,16 @@ from mentor_kit.policy import (
 from mentor_kit_mlx import checkpoint, export
 from mentor_kit_mlx.adapter_files import Adapter
 from mentor_kit_mlx.adapters import dropout
-from mentor_kit_mlx.cache import check_quantized, keeps_rows
+from mentor_kit_mlx.cache import UNFIT, check_quantized, keeps_rows
 from mentor_kit_mlx.context import longest_context
 from mentor_kit_mlx.engine import MLXEngine
 from mentor_kit_mlx.head import Head
-from mentor_kit_mlx.loading import Loaded, compiles
+from mentor_kit_mlx.loading import Loaded, compiles, first_line
 from mentor_kit_mlx.memory import Room, activation_bytes, in_gib, position_bytes, room_for_keys, wants_checkpointing
-from mentor_kit_mlx.mlxlm import mlx_lm
 from mentor_kit_mlx.optimizer import Optimizer
 from mentor_kit_mlx.options import MLXOptions
 from mentor_kit_mlx.recomputing import Recomputing, is_exact
-from mentor_kit_mlx.trees import Arrays, by_name, put, trained
+from mentor_kit_mlx.trees import Arrays, by_name, parameter_count, put, trained
 from mentor_kit_mlx.trial import exact
 from mentor_kit_mlx.update import completion_log_probs, loss_and_gradients
 
@@ -90,6 +89,11 @@ class MLXPolicy:
         self._recomputing = None
         if options.gradient_checkpointing is not False:
             self._recomputing = Recomputing(self.model, dropout=adapter is not None and adapter.dropout > 0)
+        self._activations: int | None = None
+        """Bytes that layers keep in an update, where it depends on them whether they do."""
+        if options.gradient_checkpointing == "auto" and allowed is not None:
+            size = self.head.dtype.size
+            self._activations = activation_bytes(loaded.config, options.token_budget, size, checkpointed=False)
         self.recomputes = False
         """Whether layers are computed again in the backward pass."""
         self._engine = MLXEngine(
@@ -105,11 +109,10 @@ class MLXPolicy:
 
     @property
     def info(self) -> PolicyInfo:
-        base = int(mlx_lm("utils").get_total_parameters(self.model)) - self._loaded.parameters_twice
         trainable = sum(value.size for value in trained(self.model).values())
         return PolicyInfo(
             model=self.student.model,
-            parameters=base + (trainable if self._adapter is not None else 0),
+            parameters=parameter_count(self.model) - self._loaded.parameters_twice,
             trainable=trainable,
             vocabulary=self.head.vocabulary,
             context=self._context,
@@ -233,12 +236,18 @@ class MLXPolicy:
     def _decide_to_recompute(self) -> None:
         wanted = self.options.gradient_checkpointing
         room = self._engine.room.bytes
-        self.recomputes = wanted is True or (
-            wanted == "auto" and room is not None and wants_checkpointing(self._activations(), room)
-        )
+        kept = self._activations
+        self.recomputes = wanted is True or (kept is not None and room is not None and wants_checkpointing(kept, room))
         if not self.recomputes or self._recomputing is None:
             return
-        if not is_exact(self.head, self._recomputing, share=self._keeps):
+        try:
+            right = is_exact(self.head, self._recomputing, share=self._keeps)
+        except UNFIT as error:
+            raise BackendError(
+                f"{self.student.model} cannot be trained: its gradient cannot be computed: {first_line(error)}",
+                hint="take another model, or `backend: torch`",
+            ) from error
+        if not right:
             if wanted is True:
                 raise BackendError(
                     f"backend.gradient_checkpointing: {self.student.model} would get wrong gradients",
@@ -246,10 +255,6 @@ class MLXPolicy:
                 )
             logger.warning("%s: its layers cannot be checkpointed; everything is kept", self.student.model)
             self.recomputes = False
-
-    def _activations(self) -> int:
-        tokens, size = self.options.token_budget, self.head.dtype.size
-        return activation_bytes(self._loaded.config, tokens, size, checkpointed=False)
 
     def _backward(self, optimizer: Optimizer, batch: MicroBatch, objective: Objective) -> LossTerms:
         reference = self._scores(batch, "reference") if objective.needs_reference else None

@@ -23,6 +23,16 @@ def trained(model: Any) -> Arrays:
     return by_name(model.trainable_parameters())
 
 
+def parameter_count(model: Any) -> int:
+    """How many parameters a model has, its adapter's included; quantized ones as many as they stand for."""
+    found = sum(value.size for value in by_name(model.parameters()).values())
+    for module in model.modules():
+        if hasattr(module, "scales") and hasattr(module, "bits"):
+            held = (module.weight, module.scales, module.get("biases"))
+            found += module.weight.size * 32 // module.bits - sum(value.size for value in held if value is not None)
+    return int(found)
+
+
 def put(model: Any, arrays: Mapping[str, mx.array]) -> None:
     """Give parameters, by name, other values."""
     model.update(tree_unflatten(list(arrays.items())))

@@ -26,7 +26,14 @@ class TorchBackend:
 
         from mentor_kit_torch.adapters import add_adapter
         from mentor_kit_torch.layout import ask_for_large_pages
-        from mentor_kit_torch.loading import load_model, make_deterministic, pick_device, pick_dtype, read_config
+        from mentor_kit_torch.loading import (
+            load_model,
+            make_deterministic,
+            model_errors,
+            pick_device,
+            pick_dtype,
+            read_config,
+        )
         from mentor_kit_torch.policy import TorchPolicy
 
         options = self.options
@@ -36,11 +43,12 @@ class TorchBackend:
         device = pick_device(options.device)
         make_deterministic(device)
         config = read_config(student)
-        model: Any = load_model(student, config, options, device, pick_dtype(options.dtype, device, config))
-        if student.adapter is not None:
-            model = add_adapter(model, student.adapter, seed)
-        torch.manual_seed(seed)
-        return TorchPolicy(model, student, options)
+        with model_errors(student):
+            model: Any = load_model(student, config, options, device, pick_dtype(options.dtype, device, config))
+            if student.adapter is not None:
+                model = add_adapter(model, student.adapter, seed)
+            torch.manual_seed(seed)
+            return TorchPolicy(model, student, options)
 
     def estimate(self, student: StudentSpec, load: MemoryLoad) -> MemoryEstimate:
         from mentor_kit_torch.loading import model_errors, pick_device, pick_dtype, read_config
@@ -57,8 +65,9 @@ class TorchBackend:
         return device_memory(pick_device(self.options.device))
 
     def savings(self, student: StudentSpec, load: MemoryLoad) -> Sequence[Saving]:
-        from mentor_kit_torch.loading import pick_device, pick_dtype, read_config
+        from mentor_kit_torch.loading import model_errors, pick_device, pick_dtype, read_config
         from mentor_kit_torch.memory import savings
 
         device, config = pick_device(self.options.device), read_config(student)
-        return savings(config, load, self.options, pick_dtype(self.options.dtype, device, config))
+        with model_errors(student):
+            return savings(config, load, self.options, pick_dtype(self.options.dtype, device, config))

@@ -10,6 +10,7 @@ from mentor_kit.memory import GIB, DeviceMemory, Saving, halves, main_memory
 from mentor_kit.policy import MemoryEstimate, MemoryLoad, StudentSpec
 from mentor_kit_torch.adapters import adapter_parameters
 from mentor_kit_torch.lean import LeanDecoder
+from mentor_kit_torch.meter import attention_shapes, layer_configs
 from mentor_kit_torch.options import TorchOptions
 
 MASTER = 4  # bytes of a float32
@@ -93,21 +94,19 @@ def _outline(config: Any) -> Any:
 
 
 def position_bytes(config: Any, size: int) -> int:
-    """Keys and values of one token."""
-    heads = getattr(config, "num_key_value_heads", None) or config.num_attention_heads
-    width = getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads
-    return 2 * int(config.num_hidden_layers) * int(heads) * int(width) * size
+    """Keys and values of one token; none where no layer attends."""
+    return 2 * sum(keyed * width for _, keyed, width in attention_shapes(config)) * size
 
 
 def _kept_bytes(config: Any, size: int, *, checkpointing: bool) -> int:
     """What all layers keep of one token: with checkpointing a state each, and all of one layer that is run again."""
-    layers = int(config.num_hidden_layers)
+    layers = [_activation_bytes(config, layer, size) for layer in layer_configs(config)]
     if checkpointing:
-        return layers * int(config.hidden_size) * size + _activation_bytes(config, size)
-    return layers * _activation_bytes(config, size)
+        return len(layers) * int(config.hidden_size) * size + max(layers)
+    return sum(layers)
 
 
-def _activation_bytes(config: Any, size: int) -> int:
+def _activation_bytes(config: Any, layer: Any, size: int) -> int:
     """What one layer keeps of one token for the backward pass: about eight states and three of the inner width."""
-    inner = getattr(config, "intermediate_size", None) or 4 * config.hidden_size
+    inner = getattr(layer, "intermediate_size", None) or 4 * config.hidden_size
     return (8 * int(config.hidden_size) + 3 * int(inner)) * size

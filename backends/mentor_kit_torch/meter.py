@@ -36,12 +36,9 @@ class Meter:
         embedding = 0 if getattr(config, "tie_word_embeddings", False) else self._head
         self._body = max(total - self._head - embedding, 0)
         self._backward = 1.0 + trained / max(total, 1)
-        heads = int(getattr(config, "num_attention_heads", 0) or 0)
-        width_of_head = int(getattr(config, "head_dim", None) or (width // heads if heads else 0))
-        keyed = int(getattr(config, "num_key_value_heads", None) or heads)
-        layers = int(config.num_hidden_layers)
-        self._pair = 4 * layers * heads * width_of_head
-        self._position = 2 * layers * keyed * width_of_head * self._size
+        shapes = attention_shapes(config)
+        self._pair = 4 * sum(heads * width for heads, _, width in shapes)
+        self._position = 2 * sum(keyed * width for _, keyed, width in shapes) * self._size
         self._kind = ""
         self._done: defaultdict[str, dict[str, float]] = defaultdict(lambda: defaultdict(float))
 
@@ -97,6 +94,24 @@ class Meter:
     def _synchronize(self) -> None:
         if self._device.type == "cuda":
             torch.cuda.synchronize(self._device)
+
+
+def layer_configs(config: Any) -> list[Any]:
+    """A configuration for every layer: those of transformers where layers differ (Gemma 4), else the model's."""
+    if getattr(config, "is_heterogeneous", False):
+        return list(config.per_layer_config)
+    return [config] * int(config.num_hidden_layers)
+
+
+def attention_shapes(config: Any) -> list[tuple[int, int, int]]:
+    """Each layer's heads, those of keys and values, and a head's width; zeros where the model does not attend."""
+    found = []
+    for layer in layer_configs(config):
+        heads = int(getattr(layer, "num_attention_heads", None) or 0)
+        keyed = int(getattr(layer, "num_key_value_heads", None) or heads)
+        width = getattr(layer, "head_dim", None) or (int(layer.hidden_size) // heads if heads else 0)
+        found.append((heads, keyed, int(width)) if heads else (0, 0, 0))
+    return found
 
 
 def limits(device: torch.device, dtype: torch.dtype) -> MachineLimits:

@@ -12,7 +12,7 @@ import pytest
 sys.path.insert(0, str(Path(__file__).parent / "mentor_kit_torch"))
 
 from mentor_kit.errors import MentorKitError, MissingError
-from mentor_kit.policy import Backend, MemoryLoad, OptimizerSpec, StudentSpec
+from mentor_kit.policy import AdapterSpec, MemoryLoad, OptimizerSpec, StudentSpec
 
 LOAD = MemoryLoad(sequences=2, context=16, train_tokens=64, optimizer=OptimizerSpec())
 GONE = "(left out)"
@@ -41,6 +41,27 @@ ODD: list[dict[str, Any]] = [
     {"hidden_act": "no-such"},
     {"dtype": "float7"},
     {"intermediate_size": {"a": 1}},
+    {"intermediate_size": float("inf")},
+    {"max_position_embeddings": "x"},
+    {"max_position_embeddings": []},
+    {"max_position_embeddings": float("inf")},
+    {"sliding_window": {"a": 1}},
+    {"sliding_window": float("nan")},
+    {"layer_types": 1.5},
+    {"text_config": [1, 2]},
+    {"text_config": {"a": 1}},
+    {"head_dim": 0},
+    {"head_dim": "x"},
+    {"num_key_value_heads": "x"},
+    {"num_key_value_heads": 3},
+    {"attention_dropout": 3},
+    {"dtype": 1.5},
+    {"tie_word_embeddings": "x"},
+    {"quantization": {"group_size": 48, "bits": 4}},
+    {"quantization": {"group_size": 64, "bits": 7}},
+    {"quantization": {"group_size": 64, "bits": 4, "mode": "no-such"}},
+    {"quantization": []},
+    {"quantization_config": {}},
 ]
 TEXTS = ["", "{", "[]", "3", "null", '"llama"', "[" * 20000, "{}"]
 
@@ -57,9 +78,8 @@ def backends() -> list[Any]:
 
 
 @pytest.fixture(scope="module", params=["torch", "mlx"])
-def backend(request: pytest.FixtureRequest) -> Backend:
-    made: Backend = backends()[["torch", "mlx"].index(request.param)]
-    return made
+def backend(request: pytest.FixtureRequest) -> Any:
+    return backends()[["torch", "mlx"].index(request.param)]
 
 
 @pytest.fixture
@@ -69,12 +89,14 @@ def folder(tmp_path: Path) -> Path:
     return write_student(tmp_path / "odd")
 
 
-def held(backend: Backend, folder: Path) -> list[str]:
+def held(backend: Any, folder: Path) -> list[str]:
     """What loading and estimating say; nothing where they work. Any other error than ours fails the test."""
     said: list[MentorKitError] = []
     for attempt in (
-        lambda: backend.load(StudentSpec(str(folder)), 0),
+        lambda: backend.load(StudentSpec(str(folder)), 0).prepare(OptimizerSpec()),
+        lambda: backend.load(StudentSpec(str(folder), adapter=AdapterSpec(rank=2)), 0),
         lambda: backend.estimate(StudentSpec(str(folder)), LOAD),
+        lambda: backend.savings(StudentSpec(str(folder)), LOAD),
     ):
         try:
             attempt()
@@ -86,9 +108,7 @@ def held(backend: Backend, folder: Path) -> list[str]:
 
 
 @pytest.mark.parametrize("change", ODD, ids=str)
-def test_an_odd_configuration_is_an_error_of_ours_or_works(
-    backend: Backend, folder: Path, change: dict[str, Any]
-) -> None:
+def test_an_odd_configuration_is_an_error_of_ours_or_works(backend: Any, folder: Path, change: dict[str, Any]) -> None:
     file = folder / "config.json"
     config = json.loads(file.read_text()) | change
     file.write_text(json.dumps({key: value for key, value in config.items() if value != GONE}))
@@ -96,20 +116,58 @@ def test_an_odd_configuration_is_an_error_of_ours_or_works(
 
 
 @pytest.mark.parametrize("text", TEXTS, ids=lambda text: text[:10] or "empty")
-def test_what_is_no_configuration_is_refused(backend: Backend, folder: Path, text: str) -> None:
+def test_what_is_no_configuration_is_refused(backend: Any, folder: Path, text: str) -> None:
     (folder / "config.json").write_text(text)
-    assert len(held(backend, folder)) == 2
+    assert len(held(backend, folder)) == 4
+
+
+#: Models whose layers do not attend, or not all alike: kind, changes to Llama's shape, and whether mlx-lm has it.
+OTHERS: list[tuple[str, dict[str, Any], bool]] = [
+    ("MambaConfig", {"state_size": 4}, True),
+    ("Mamba2Config", {"head_dim": 8, "num_heads": 8, "state_size": 8, "n_groups": 1}, False),
+    ("Gemma4TextConfig", {"head_dim": 8, "num_hidden_layers": 4, "vocab_size_per_layer_input": 100}, True),
+    ("GPT2Config", {"n_embd": 32, "n_head": 4, "n_layer": 2, "n_positions": 96, "n_ctx": 96}, False),
+]
+
+
+@pytest.mark.parametrize(("kind", "changes", "in_mlx_lm"), OTHERS, ids=[kind for kind, *_ in OTHERS])
+def test_models_of_other_kinds_are_counted(
+    backend: Any, tmp_path: Path, kind: str, changes: dict[str, Any], in_mlx_lm: bool
+) -> None:
+    import transformers
+    from torch_students import SHAPE, write_student
+
+    attends = "Mamba" not in kind
+    shape = {name: value for name, value in SHAPE.items() if attends or "head" not in name}
+    folder = write_student(tmp_path / kind, getattr(transformers, kind)(**shape | changes))
+    if not in_mlx_lm and "mlx" in type(backend).__module__:
+        held(backend, folder)
+        return
+    spec = StudentSpec(str(folder))
+    policy = backend.load(spec, 0)
+    policy.prepare(OptimizerSpec())
+    found = backend.estimate(spec, LOAD)
+    assert found.parameters == found.trainable == policy.info.trainable
+    assert (found.parts["keys and values"] > 0) == attends
+
+
+@pytest.mark.parametrize("change", [{"num_hidden_layers": 3}, {"tie_word_embeddings": False}], ids=str)
+def test_weights_that_are_missing_are_named(backend: Any, folder: Path, change: dict[str, Any]) -> None:
+    file = folder / "config.json"
+    file.write_text(json.dumps(json.loads(file.read_text()) | change))
+    with pytest.raises(MentorKitError, match=r"layers\.2|lm_head"):
+        backend.load(StudentSpec(str(folder)), 0)
 
 
 @pytest.mark.parametrize("text", ["", "{", "x" * 1000, "[" * 20000])
-def test_weights_that_are_none_are_refused(backend: Backend, folder: Path, text: str) -> None:
+def test_weights_that_are_none_are_refused(backend: Any, folder: Path, text: str) -> None:
     (folder / "model.safetensors").write_text(text)
     with pytest.raises(MentorKitError, match=str(folder)):
         backend.load(StudentSpec(str(folder)), 0)
 
 
 @pytest.mark.parametrize("index", ["{", "[]", "{}", '{"weight_map": {"a": "gone.safetensors"}}'])
-def test_an_index_without_its_files_is_refused(backend: Backend, folder: Path, index: str) -> None:
+def test_an_index_without_its_files_is_refused(backend: Any, folder: Path, index: str) -> None:
     (folder / "model.safetensors").rename(folder / "elsewhere")
     (folder / "model.safetensors.index.json").write_text(index)
     with pytest.raises(MentorKitError, match=str(folder)):
