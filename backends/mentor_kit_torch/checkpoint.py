@@ -46,6 +46,14 @@ def save(policy: TorchPolicy, folder: Path) -> None:
         torch.save(policy.optimizer.state(), folder / OPTIMIZER)
         state["optimizer"] = policy.optimizer.spec.model_dump()
     (folder / STATE).write_text(json.dumps(state))
+    open_to_readers(folder, STATE)
+
+
+def open_to_readers(folder: Path, like: str) -> None:
+    """Give weights the mode of a file beside them: safetensors writes them for their owner alone."""
+    mode = (folder / like).stat().st_mode & 0o666
+    for file in folder.glob("*.safetensors"):
+        file.chmod(mode)
 
 
 def restore(policy: TorchPolicy, folder: Path) -> None:

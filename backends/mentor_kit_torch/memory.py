@@ -22,13 +22,17 @@ def estimate(
     """Bytes by part; weights are never loaded, the model is laid out on the meta device."""
     model = _outline(config)
     parameters = sum(parameter.numel() for parameter in model.parameters())
-    trainable = parameters if student.adapter is None else adapter_parameters(model, student.adapter)
+    trainable, hidden = parameters, _hidden_parameters(model)
+    if student.adapter is not None:
+        trainable = hidden = adapter_parameters(model, student.adapter)
     updated = trainable if load.optimizer is not None else 0
+    # Muon keeps one number of a hidden matrix's parameter, AdamW two of the others
+    one_alone = hidden if load.optimizer is not None and load.optimizer.use == "muon" else 0
+    moments = 2 * updated - one_alone
     text = config.get_text_config()
     size = torch.empty((), dtype=dtype).element_size()
     # an adapter is float32 and comes on top; a 16-bit model that is trained itself has float32 masters
     extra = trainable * MASTER if student.adapter is not None else updated * MASTER if size < MASTER else 0
-    moments = 1 if load.optimizer is not None and load.optimizer.use == "muon" else 2
     # a sequence that is longer than the budget makes a micro-batch of its own
     tokens = (load.train_tokens or max(options.token_budget, load.context)) if updated else 0
     held = min(load.sequences, options.slots) * load.context * position_bytes(text, size)
@@ -37,8 +41,8 @@ def estimate(
     parts = {
         "weights": parameters * size + extra,
         "gradients": updated * MASTER,
-        "optimizer": updated * MASTER * moments,
-        "reference": parameters * size if load.reference and student.adapter is None else 0,
+        "optimizer": moments * MASTER,
+        "reference": _reference_bytes(student, trainable, size) if load.reference else 0,
         "keys and values": held,
         "activations": tokens * _kept_bytes(text, size, checkpointing=options.gradient_checkpointing),
     }
@@ -91,6 +95,20 @@ def _outline(config: Any) -> Any:
 
     with torch.device("meta"):
         return AutoModelForCausalLM.from_config(config)
+
+
+def _hidden_parameters(model: Any) -> int:
+    """Parameters of matrices that are no tables of tokens: those that Muon is for."""
+    ends = [layer for layer in (model.get_input_embeddings(), model.get_output_embeddings()) if layer is not None]
+    tables = {id(parameter) for layer in ends for parameter in layer.parameters()}
+    return sum(p.numel() for p in model.parameters() if p.ndim == 2 and id(p) not in tables)
+
+
+def _reference_bytes(student: StudentSpec, trainable: int, size: int) -> int:
+    """A copy of what is trained; none where the model without its new adapter is the reference."""
+    if student.adapter is None:
+        return trainable * size
+    return 0 if student.adapter.path is None else trainable * MASTER
 
 
 def position_bytes(config: Any, size: int) -> int:

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from mentor_kit.batching import MicroBatch, micro_batches
 from mentor_kit.errors import BackendError, UsageError
-from mentor_kit.inputs import check_groups
+from mentor_kit.inputs import ADAPTER_CONFIG, check_groups
 from mentor_kit.losses import LossTerms, combined
 from mentor_kit.objective import Objective
 from mentor_kit.policy import (
@@ -212,20 +212,23 @@ class TorchPolicy:
                 raise UsageError("there is no adapter to export", hint="use the format `transformers`")
             with quiet():
                 self.model.save_pretrained(folder)
+            checkpoint.open_to_readers(folder, ADAPTER_CONFIG)
         elif format == "transformers":
             (merged(self.model) if self.adapted else self.model).save_pretrained(folder)
+            checkpoint.open_to_readers(folder, "config.json")
         else:
             raise UsageError(f"torch does not export {format!r}", hint="it exports `transformers` and `adapter`")
 
     def _backward(self, batch: MicroBatch, objective: Objective) -> LossTerms:
         reference = self._scores(batch, "reference") if objective.needs_reference else None
+        # in the backward pass too: layers that are run again there must drop the same
         with dropout(self.model, self.student.adapter):
             terms = batch_loss(self.head, batch, objective, reference, self._sharing)
-        if not bool(torch.isfinite(terms.loss)):
-            raise BackendError(
-                f"the loss is {float(terms.loss.detach())}", hint="lower the learning rate, or use `dtype: float32`"
-            )
-        terms.loss.backward()
+            if not bool(torch.isfinite(terms.loss)):
+                raise BackendError(
+                    f"the loss is {float(terms.loss.detach())}", hint="lower the learning rate, or use `dtype: float32`"
+                )
+            terms.loss.backward()
         return LossTerms(terms.loss.detach(), terms.sums, terms.maxima)
 
     @torch.no_grad()

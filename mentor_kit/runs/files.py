@@ -74,7 +74,7 @@ def write_folder(path: Path, fill: Callable[[Path], None]) -> Path:
             shutil.rmtree(new, ignore_errors=True)
             new.mkdir(parents=True)
             fill(new)
-            _open_to_readers(new)
+            open_to_readers(new)
             _sync_tree(new)
             if path.exists():
                 path.rename(old)
@@ -87,14 +87,15 @@ def write_folder(path: Path, fill: Callable[[Path], None]) -> Path:
     return path
 
 
-def _open_to_readers(folder: Path) -> None:
+def open_to_readers(folder: Path) -> None:
     """Give a folder's files the modes that the umask gives new files: some libraries write for the owner alone.
 
     The folder itself was made by the umask, so its own mode tells them.
     """
     mode = folder.stat().st_mode
     for path in folder.rglob("*"):
-        path.chmod(mode & 0o777 if path.is_dir() else mode & 0o666)
+        if not path.is_symlink():
+            path.chmod(mode & 0o777 if path.is_dir() else mode & 0o666)
 
 
 def remove_folder(path: Path) -> None:

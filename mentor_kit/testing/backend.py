@@ -12,6 +12,8 @@ through `mentor_kit.policy`; the oracle is the only other source of numbers.
 
 from __future__ import annotations
 
+import os
+import stat
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -246,6 +248,38 @@ class BackendContract(SamplingContract):
         np.testing.assert_allclose(flat(policy.log_probs(groups, weights="reference")), before, atol=1e-5)
         assert np.abs(flat(policy.log_probs(groups)) - before).max() > 1e-3
         assert policy.forward_backward(groups, Objective(preset="grpo", kl=1.0)).values["kl"] > 0
+
+    def test_an_update_with_nothing_to_train(self, policy: Policy) -> None:
+        """All masked, or no completions at all: no metrics, no gradient, and the weights stay."""
+        groups = ragged_groups(policy.info.vocabulary)
+        masked = [changed(group, mask=lambda c: np.zeros_like(c.mask)) for group in groups]
+        hollow = [TokenGroup(group.prompt_ids, ()) for group in groups]
+        before = flat(policy.log_probs(groups))
+        for nothing in (masked, hollow, [*masked, *hollow], []):
+            found = policy.forward_backward(nothing, Objective(preset="dapo"))
+            assert (found.loss, found.tokens, found.sequences, found.values) == (0.0, 0, 0, {})
+            done = policy.optimizer_step(1.0)
+            assert (done.gradient_norm, done.clipped) == (0.0, False)
+            np.testing.assert_array_equal(flat(policy.log_probs(groups)), before)
+        # what is masked beside others has no part in it
+        first = policy.forward_backward(groups, Objective(preset="sft"))
+        both = policy.forward_backward([*masked[:1], *groups, *hollow], Objective(preset="sft"))
+        assert both.loss == pytest.approx(first.loss, abs=1e-5)
+        assert both.tokens == first.tokens
+
+    @pytest.mark.skipif(os.name != "posix", reason="modes are POSIX's")
+    @pytest.mark.parametrize("umask", [0o022, 0o027], ids=oct)
+    def test_files_have_the_modes_of_new_files(self, policy: Policy, tmp_path: Path, umask: int) -> None:
+        before = os.umask(umask)
+        try:
+            policy.snapshot_reference()
+            policy.save(tmp_path / "checkpoint")
+            policy.export(tmp_path / "whole")
+        finally:
+            os.umask(before)
+        paths = [path for name in ("checkpoint", "whole") for path in (tmp_path / name, *(tmp_path / name).rglob("*"))]
+        assert {stat.S_IMODE(path.stat().st_mode) for path in paths if path.is_dir()} == {0o777 & ~umask}
+        assert {stat.S_IMODE(path.stat().st_mode) for path in paths if path.is_file()} == {0o666 & ~umask}
 
     # errors
 

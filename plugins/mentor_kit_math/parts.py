@@ -87,11 +87,13 @@ def tiny_blank(options: Any, context: BuildContext) -> Path:
 
 
 def _make_blank(folder: Path, seed: int) -> None:
+    from mentor_kit.runs.files import open_to_readers
     from mentor_kit_math.blank import write_blank
 
     folder.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=folder.parent) as temporary:
         written = write_blank(Path(temporary) / "student", seed)
+        open_to_readers(written)
         try:
             written.rename(folder)
         except OSError:

@@ -36,24 +36,53 @@ def same(first: dict[str, torch.Tensor], second: dict[str, torch.Tensor]) -> boo
 
 @pytest.mark.parametrize("optimizer", ["adamw", "muon"])
 @pytest.mark.parametrize(
-    ("adapter", "dtype"),
-    [(None, "float32"), (None, "bfloat16"), (AdapterSpec(rank=2), "float32"), (AdapterSpec(dropout=0.3), "float32")],
+    ("adapter", "options"),
+    [
+        (None, {}),
+        (None, {"dtype": "bfloat16"}),
+        (None, {"gradient_checkpointing": True}),
+        (AdapterSpec(rank=2), {}),
+        (AdapterSpec(dropout=0.3), {}),
+        (AdapterSpec(dropout=0.3), {"gradient_checkpointing": True}),
+        (AdapterSpec(dropout=0.3), {"dtype": "bfloat16"}),
+        (AdapterSpec(dropout=0.3, targets=("lm_head", "embed_tokens", "k_proj")), {}),
+    ],
 )
 def test_every_kind_of_policy_goes_on_with_the_same_bits(
-    folder: Path, tmp_path: Path, adapter: AdapterSpec | None, dtype: str, optimizer: Any
+    folder: Path, tmp_path: Path, adapter: AdapterSpec | None, options: dict[str, Any], optimizer: Any
 ) -> None:
-    policy = load(folder, adapter, dtype=dtype)
+    policy = load(folder, adapter, **options)
     policy.prepare(OptimizerSpec(use=optimizer))
     learn(policy, 2)
     policy.save(tmp_path)
     learn(policy, 2)
     expected = weights(policy)
     torch.rand(5)  # other use of random numbers, which restoring must undo
-    other = load(folder, adapter, dtype=dtype)
+    other = load(folder, adapter, **options)
     other.restore(tmp_path)
     assert other.version == 2
     learn(other, 2)
     assert same(weights(other), expected)
+
+
+@pytest.mark.parametrize("targets", [(), ("lm_head", "k_proj")], ids=str)
+def test_dropout_is_the_same_where_the_backward_pass_runs_again(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, targets: tuple[str, ...]
+) -> None:
+    """The same numbers are drawn with checkpointed layers, and with logits in parts, as without either."""
+
+    def gradients(**options: Any) -> dict[str, torch.Tensor]:
+        policy = load(folder, AdapterSpec(rank=2, dropout=0.5, targets=targets), **options)
+        nudge_adapter(policy)
+        policy.prepare(OptimizerSpec())
+        torch.manual_seed(3)
+        policy.forward_backward(GROUPS[1:2], Objective(preset="sft"))
+        return {name: p.grad.clone() for name, p in policy.model.named_parameters() if p.grad is not None}
+
+    expected = gradients()
+    assert any(bool(value.abs().max() > 0) for value in expected.values())
+    for name, value in gradients(gradient_checkpointing=True).items():
+        torch.testing.assert_close(value, expected[name], atol=1e-5, rtol=1e-4)
 
 
 def test_results_do_not_depend_on_what_was_sampled_before(folder: Path) -> None:
