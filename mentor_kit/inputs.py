@@ -152,7 +152,9 @@ def check_peft_config(config: Mapping[str, Json], folder: Path, understood: Coll
     if str(config.get("peft_type")).upper() != "LORA":
         raise unread(folder, "peft_type", config.get("peft_type"))
     for key, value in config.items():
-        if key not in understood and key not in DESCRIPTIVE and value not in (None, False, {}, []):
+        # an empty configuration of a variant still asks for the variant, by its defaults
+        is_empty = value in (None, False, []) or (value == {} and not key.endswith("_config"))
+        if key not in understood and key not in DESCRIPTIVE and not is_empty:
             raise unread(folder, key, value)
 
 

@@ -140,6 +140,15 @@ def test_a_key_of_a_later_peft_is_refused_unless_it_is_empty(tied: Path, tmp_pat
                 loader(tied, AdapterSpec(path=folder))
 
 
+@pytest.mark.parametrize("key", ["kasa_config", "some_later_config"])
+def test_an_empty_configuration_of_a_variant_asks_for_the_variant(tied: Path, tmp_path: Path, key: str) -> None:
+    folder = write_peft(tied, tmp_path)
+    edit(folder, **{key: {}})
+    for loader in (load, torch_students.load):
+        with pytest.raises(BackendError, match=key):
+            loader(tied, AdapterSpec(path=folder))
+
+
 def test_biases_are_read_where_there_are_none(tmp_path: Path) -> None:
     llama = write_student(tmp_path / "llama")
     folder = write_peft(llama, tmp_path / "a", bias="all")
