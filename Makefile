@@ -4,7 +4,7 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip install --quiet --constraint constraints.txt
 
-.PHONY: quickstart test slow student miniature install install-dev lint types layers tests clean
+.PHONY: quickstart test slow audit student miniature install install-dev lint types layers tests clean
 
 quickstart: install
 	$(BIN)/mentorkit run quickstart
@@ -49,6 +49,12 @@ student: install
 	rm -rf build/student
 	$(BIN)/mentorkit run students/tiny --output build/student
 	rm -rf $(STUDENT) && mkdir -p $(dir $(STUDENT)) && cp -r build/student/tiny-student/*/student $(STUDENT)
+
+# Every preset in the form of every family of models: the attacks, and ten thousand mutants each (docs/rewards.md).
+audit: install
+	for reward in mentor mentor-f1 mentor-overlap mentor-no-match sparse; do \
+		echo "$$reward"; $(BIN)/mentorkit audit quickstart --family all --tries 10000 --set reward=$$reward || exit 1; \
+	done
 
 # The paper's comparison in small: two worlds, seven arms and a control, three seeds (docs/miniature.md).
 miniature: install

@@ -287,22 +287,24 @@ def audit(
     problems: int = 2,
     tries: int = 1000,
     seed: int = 0,
+    families: Sequence[str] = (),
     registry: Registry | None = None,
 ) -> Audit:
     """Whether anything earns more from a recipe's reward than honest work: known attacks, and a search for others.
 
     Args:
-        recipe: as for `run`; its task, tools, teacher and reward are used, no model is loaded.
+        recipe: as for `run`; its task, tools, teacher, reward and tokenizer are used, no model is loaded.
         overrides: as for `run`.
         problems: how many problems each attack is tried on.
-        tries: how many mutants of honest transcripts are tried; 0 for none.
+        tries: how many mutants of honest transcripts are tried in each family; 0 for none.
         seed: of the problems and the mutants.
+        families: as which families of models texts are written, or `all`; the student's if left out.
         registry: as for `run`.
     """
     registry = registry or default_registry()
     loaded = check(recipe, overrides=overrides, registry=registry)
     with attributed(loaded, registry):
-        return audit_reward(loaded, registry, problems=problems, tries=tries, seed=seed)
+        return audit_reward(loaded, registry, problems=problems, tries=tries, seed=seed, families=families)
 
 
 def _ready(recipe: str | Path | LoadedRecipe, registry: Registry, overrides: Sequence[str] = ()) -> LoadedRecipe:

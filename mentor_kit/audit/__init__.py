@@ -3,6 +3,7 @@
 ground     a problem, and honest work on it as raw text
 catalogue  known attacks, each raw text
 search     honest transcripts mutated at random
+written    as which families of models texts are written
 raw        texts played through the real parser, tools and rollout
 bounds     what honest work with the same calls and answer earns
 published  the published rule, which scores text, for comparison
@@ -10,7 +11,7 @@ published  the published rule, which scores text, for comparison
 
 from __future__ import annotations
 
-from mentor_kit.audit.audit import Audit, Earned, audit, try_attacks
+from mentor_kit.audit.audit import Audit, Earned, FamilyAudit, audit, try_attacks
 from mentor_kit.audit.bounds import Bounds
 from mentor_kit.audit.catalogue import ATTACKS, Attack
 from mentor_kit.audit.ground import Ground, find_grounds
@@ -24,6 +25,7 @@ __all__ = [
     "Audit",
     "Bounds",
     "Earned",
+    "FamilyAudit",
     "Find",
     "Ground",
     "Played",

@@ -11,10 +11,11 @@ from dataclasses import dataclass
 
 from mentor_kit.audit.bounds import SAME, Bounds
 from mentor_kit.audit.catalogue import ATTACKS, Attack
-from mentor_kit.audit.ground import Ground, find_grounds
+from mentor_kit.audit.ground import Ground, grounds_of, show
 from mentor_kit.audit.published import Crashed, published_reward
 from mentor_kit.audit.raw import END, Played, World
 from mentor_kit.audit.search import Searched, search
+from mentor_kit.audit.written import choose
 from mentor_kit.errors import UsageError
 from mentor_kit.hooks.registry import Registry
 from mentor_kit.recipe.assembly import assemble_parts
@@ -57,15 +58,15 @@ class Earned:
 
 
 @dataclass(frozen=True)
-class Audit:
-    """What was tried, and what it earned."""
+class FamilyAudit:
+    """What was tried as one family of models writes, and what it earned."""
 
-    recipe: str
+    family: str
     honest: dict[str, float]
     """What honest attempts earn: right or wrong, with the teacher's tools or with none."""
     attacks: tuple[Earned, ...]
     skipped: tuple[str, ...]
-    """Attacks that no problem of this task lends itself to."""
+    """Attacks that no problem of this task lends itself to, or that the family has no way to write."""
     search: Searched
 
     @property
@@ -78,55 +79,90 @@ class Audit:
         """Whether nothing pays."""
         return not self.paid and not self.search.found
 
+
+@dataclass(frozen=True)
+class Audit:
+    """What was tried, and what it earned, as one family of models writes or as several do."""
+
+    recipe: str
+    families: tuple[FamilyAudit, ...]
+    reason: str
+    """Why these families."""
+
+    @property
+    def passed(self) -> bool:
+        """Whether nothing pays."""
+        return all(one.passed for one in self.families)
+
     def as_data(self) -> dict[str, Json]:
-        """For programs."""
+        """For programs. Attacks and finds have their family; `honest` is the first family's."""
         return {
             "recipe": self.recipe,
             "passed": self.passed,
-            "honest": self.honest,
-            "attacks": [earned.as_data() for earned in self.attacks],
-            "skipped": list(self.skipped),
+            "families": [one.family for one in self.families],
+            "reason": self.reason,
+            "honest": self.families[0].honest,
+            "attacks": [{"family": one.family, **earned.as_data()} for one in self.families for earned in one.attacks],
+            "skipped": [{"family": one.family, "attack": name} for one in self.families for name in one.skipped],
             "search": {
-                "tries": self.search.tries,
-                "outcomes": self.search.outcomes,
-                "found": self.search.found,
-                "finds": [find.model_dump(mode="json") for find in self.search.finds],
+                "tries": sum(one.search.tries for one in self.families),
+                "outcomes": sum(one.search.outcomes for one in self.families),
+                "found": sum(one.search.found for one in self.families),
+                "finds": [
+                    {"family": one.family, **find.model_dump(mode="json")}
+                    for one in self.families
+                    for find in one.search.finds
+                ],
             },
         }
 
 
-def audit(loaded: LoadedRecipe, registry: Registry, *, problems: int = 2, tries: int = 1000, seed: int = 0) -> Audit:
+def audit(
+    loaded: LoadedRecipe,
+    registry: Registry,
+    *,
+    problems: int = 2,
+    tries: int = 1000,
+    seed: int = 0,
+    families: Sequence[str] = (),
+) -> Audit:
     """Try every attack, and so many mutants, on a recipe's reward.
 
     Args:
-        loaded: the recipe; its student and backend are not used.
+        loaded: the recipe; its backend is not used, and of its student no more than the tokenizer.
         registry: the plugins.
         problems: how many problems each attack is tried on.
-        tries: how many mutants the search tries; 0 for none.
+        tries: how many mutants the search tries in each family; 0 for none.
         seed: of the problems and of the search.
+        families: as which families of models texts are written, or `all`; the student's if left out.
 
     Raises:
-        UsageError: the recipe has no reward or no teacher.
+        UsageError: the recipe has no reward or no teacher, or there is no such family.
         DataError: there is no honest work to start from.
     """
     parts = assemble_parts(loaded, registry)
-    if parts.reward is None:
-        raise UsageError("the recipe has no reward to audit", hint="add `reward: {use: mentor}`, or gates and terms")
-    if parts.teacher is None:
-        raise UsageError(
-            "an audit starts from a teacher's work, and the recipe has no teacher",
-            hint="add one: `--set teacher=scripted` where the task writes solutions",
-        )
-    world = World(parts.task, parts.toolbox, parts.limits)
-    bounds = [Bounds(world, ground, parts.reward) for ground in find_grounds(world, parts.teacher, problems, seed)]
-    attacks, skipped = _attacked(bounds)
-    return Audit(
-        recipe=loaded.recipe.name,
-        honest=_honest(bounds[0]),
-        attacks=attacks,
-        skipped=skipped,
-        search=search(bounds, tries, seed),
-    )
+    try:
+        if parts.reward is None:
+            raise UsageError(
+                "the recipe has no reward to audit", hint="add `reward: {use: mentor}`, or gates and terms"
+            )
+        if parts.teacher is None:
+            raise UsageError(
+                "an audit starts from a teacher's work, and the recipe has no teacher",
+                hint="add one: `--set teacher=scripted` where the task writes solutions",
+            )
+        choice = choose(families, loaded, registry, parts.context)
+        shown = show(parts.task, parts.teacher, problems, seed)
+        tried = []
+        for written in choice.written:
+            world = World(parts.task, parts.toolbox, parts.limits, written.parser, written.form)
+            bounds = [Bounds(world, ground, parts.reward) for ground in grounds_of(world, shown, problems)]
+            attacks, skipped = _attacked(bounds)
+            found = search(bounds, tries, seed)
+            tried.append(FamilyAudit(written.family, _honest(bounds[0]), attacks, skipped, found))
+        return Audit(recipe=loaded.recipe.name, families=tuple(tried), reason=choice.reason)
+    finally:
+        parts.close()
 
 
 def _attacked(bounds: Sequence[Bounds]) -> tuple[tuple[Earned, ...], tuple[str, ...]]:
@@ -146,7 +182,7 @@ def try_attacks(bounds: Bounds) -> list[Earned]:
     """What the attacks earn on one problem, those left out that it does not lend itself to."""
     attacks = [attack for attack in ATTACKS if attack.needs(bounds.ground)]
     played = bounds.world.play([attack.script(bounds.ground) for attack in attacks])
-    most = bounds.of(played, [attack.solves for attack in attacks])
+    most = bounds.of(played, [attack.is_solved(bounds.ground) for attack in attacks])
     paid = bounds.paid(played)
     return [_earned(*each, bounds) for each in zip(attacks, played, paid, most, strict=True)]
 
@@ -164,7 +200,7 @@ def _earned(attack: Attack, played: Played, breakdown: Breakdown, most: float, b
 
 def _honest(bounds: Bounds) -> dict[str, float]:
     ground = bounds.ground
-    alone = bounds.world.play([ground.twin((), right=True), ground.twin((), right=False)])
+    alone = bounds.world.play_honest([ground.twin((), right=True), ground.twin((), right=False)])
     right, wrong = (paid.total for paid in bounds.paid(alone))
     return {
         "right": bounds.honest(right=True),

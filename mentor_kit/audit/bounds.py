@@ -22,6 +22,7 @@ from mentor_kit.reward import Breakdown, Reward
 SAME = 1e-9
 
 _BOX = re.compile(r"\\boxed\s*\{")
+_NUMBER = re.compile(r"\d+(?:(?:[.,]|\{,\})\d+)*(?:[eE][+-]?\d+)?")
 
 
 @dataclass
@@ -43,7 +44,7 @@ class Bounds:
         """The most that each episode may earn."""
         keys = [(_calls(one), right) for one, right in zip(played, solved, strict=True)]
         new = {key: one for key, one in zip(keys, played, strict=True) if key not in self._twins}
-        twins = self.world.play([self.ground.twin(one.executed, right=key[1]) for key, one in new.items()])
+        twins = self.world.play_honest([self.ground.twin(one.executed, right=key[1]) for key, one in new.items()])
         for key, paid in zip(new, self.paid(twins), strict=True):
             self._twins[key] = paid.total
         return [min(self._twins[key], self.honest(right=key[1])) for key in keys]
@@ -52,7 +53,7 @@ class Bounds:
         """What the teacher's own work earns with a right or a wrong answer."""
         key = ("honest", right)
         if key not in self._twins:
-            (paid,) = self.paid(self.world.play([self.ground.honest(right=right)]))
+            (paid,) = self.paid(self.world.play_honest([self.ground.honest(right=right)]))
             self._twins[key] = paid.total
         return self._twins[key]
 
@@ -61,7 +62,7 @@ def solved(played: Played, ground: Ground, world: World) -> bool:
     r"""Whether the last turn, read with suspicion, gives one answer and it is right.
 
     Where the task wants `\boxed{…}`: the text outside reasoning has one box, or the same one several times, and its
-    value is right. For other tasks their own verdict has to do.
+    value is right and has no more numbers than the teacher's. For other tasks their own verdict has to do.
     """
     trajectory = played.trajectory
     if not trajectory.correct or not ground.right_value:
@@ -69,9 +70,17 @@ def solved(played: Played, ground: Ground, world: World) -> bool:
     raw = played.spoken[-1] if len(played.spoken) == len(trajectory.turns) else ""
     if END not in raw:
         return False
-    text = re.sub(r"<think>.*?(</think>|\Z)", "", raw.partition(END)[0], flags=re.DOTALL)
+    text = re.sub(world.form.silence, "", raw.partition(END)[0], flags=re.DOTALL)
     values = {_value(text[found.end() :]) for found in _BOX.finditer(text)}
-    return len(values) == 1 and world.task.check(values.pop(), played.script.problem)
+    if len(values) != 1:
+        return False
+    (value,) = values
+    return _numbers(value) <= max(1, _numbers(ground.right_value)) and world.task.check(value, played.script.problem)
+
+
+def _numbers(text: str) -> int:
+    """How many numbers a text has: one that has more than the right answer is a list of candidates."""
+    return len(_NUMBER.findall(text))
 
 
 def _value(text: str) -> str:

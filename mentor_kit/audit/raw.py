@@ -7,11 +7,12 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from mentor_kit.actor import EpisodeLimits, Reply, Scene
-from mentor_kit.chat.parsing import HermesParser, Parser
+from mentor_kit.chat.forms import FORMS, Form
+from mentor_kit.chat.parsing import HermesParser, Parser, parse
 from mentor_kit.conversation import Message, assistant
 from mentor_kit.errors import MentorKitError, PluginError
 from mentor_kit.record import Json
@@ -20,7 +21,8 @@ from mentor_kit.task import Problem, Task
 from mentor_kit.tool import Tool, Toolbox, ToolSession, ToolSource
 from mentor_kit.trajectory import TokenTrace, Trajectory
 
-#: The stop token's text: a turn's text ends there; without it the turn was cut by the token limit.
+#: Stands for the stop token, whatever the family's is: a turn's text ends there; without it the turn was cut by the
+#: token limit.
 END = "<|im_end|>"
 
 
@@ -57,27 +59,39 @@ class World:
     toolbox: Toolbox
     limits: EpisodeLimits
     parser: Parser = field(default_factory=HermesParser)
+    form: Form = FORMS["hermes"]
+    """How what is played is written; the parser reads it."""
 
-    def play(self, scripts: Sequence[Script]) -> list[Played]:
+    def play(self, scripts: Sequence[Script], *, turns: int = 0) -> list[Played]:
         """Play them side by side; nothing is shared between them.
+
+        Args:
+            scripts: what is said.
+            turns: so many turns may be made, where that is more than the recipe allows: some families write every call
+                into a turn of its own.
 
         Raises:
             PluginError: a task or a tool's session could not take what was said; the message has it.
         """
         try:
-            return self._play(scripts)
+            return self._play(scripts, turns)
         except MentorKitError:
             raise
         except Exception as error:
             if len(scripts) > 1:
                 # one by one: which was it?
-                return [played for script in scripts for played in self.play([script])]
+                return [played for script in scripts for played in self.play([script], turns=turns)]
             raise PluginError(
                 f"an episode broke off with {type(error).__name__}: {error}",
                 hint=f"a task must take whatever a model says; here: {list(scripts[0].turns)!r:.300}",
             ) from error
 
-    def _play(self, scripts: Sequence[Script]) -> list[Played]:
+    def play_honest(self, scripts: Sequence[Script]) -> list[Played]:
+        """Play scripts that may take a turn for each call where the family writes no more."""
+        longest = max((len(script.turns) for script in scripts), default=0)
+        return self.play(scripts, turns=0 if self.form.several else longest)
+
+    def _play(self, scripts: Sequence[Script], turns: int) -> list[Played]:
         watched = [_Watched(source, scripts) for source in self.toolbox.sources]
         toolbox = Toolbox(watched)
         scenes = [
@@ -85,7 +99,8 @@ class World:
             for index, script in enumerate(scripts)
         ]
         actor = RawActor(self.parser, {scene.id: script.turns for scene, script in zip(scenes, scripts, strict=True)})
-        found = run_async(play(actor, scenes, task=self.task, toolbox=toolbox, limits=self.limits))
+        limits = replace(self.limits, max_turns=max(turns, self.limits.max_turns))
+        found = run_async(play(actor, scenes, task=self.task, toolbox=toolbox, limits=limits))
         return [
             Played(script, trajectory, tuple(call for watch in watched for call in watch.executed.get(index, ())))
             for index, (script, trajectory) in enumerate(zip(scripts, found, strict=True))
@@ -102,22 +117,23 @@ class RawActor:
     name: str = "raw"
 
     def start(self, scene: Scene) -> RawSpeaker:
-        return RawSpeaker(self.parser, self.scripts[scene.id])
+        return RawSpeaker(self.parser, self.scripts[scene.id], scene.tools)
 
 
 class RawSpeaker:
     """One episode of raw texts."""
 
-    def __init__(self, parser: Parser, turns: Sequence[str]) -> None:
+    def __init__(self, parser: Parser, turns: Sequence[str], tools: Mapping[str, Tool]) -> None:
         self._parser = parser
         self._turns = iter(turns)
+        self._tools = tools
 
     async def respond(self, messages: Sequence[Message]) -> Reply:
         text = next(self._turns, None)
         if text is None:
             return Reply(assistant())
         said, end, _ = text.partition(END)
-        return Reply(self._parser.parse(said), finish="stop" if end else "length")
+        return Reply(parse(self._parser, said, self._tools), finish="stop" if end else "length")
 
     def trace(self) -> TokenTrace | None:
         return None

@@ -11,7 +11,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from mentor_kit.audit.bounds import SAME, Bounds, solved
-from mentor_kit.audit.ground import Ground, call_text
+from mentor_kit.audit.ground import Ground
 from mentor_kit.audit.raw import END, Played
 from mentor_kit.record import Record
 
@@ -24,10 +24,30 @@ _SHOWN = 20
 
 Turns = tuple[str, ...]
 
-_MARKS = (
-    *("<think>", "</think>", "<tool_call>", "</tool_call>", "<tool_response>", "</tool_response>", END),
-    *("<|im_start|>assistant\n", r"\boxed{", "{", "}", "[", "]", '"', ",", "\n", " ", "\\", "```", "<!--", "-->"),
+_PIECES = (
+    *(END, r"\boxed{", "{", "}", "[", "]", '"', ",", "\n", " ", "\\", "```", "<!--", "-->", "=", "<", "@"),
     *('{"name": "', '", "arguments": {', "null", "NaN", "1e999", "9" * 400, "\u200b", "\u202e", "\ud800", "０", "о"),
+)
+
+
+#: What may stand between two answers in the place of one.
+_BETWEEN = (
+    " ",
+    ", ",
+    "; ",
+    " = ",
+    " @ ",
+    " | ",
+    " or ",
+    "\n",
+    r" \to ",
+    r" \lor ",
+    r" \neq ",
+    " : ",
+    "..",
+    " & ",
+    "/",
+    "(",
 )
 
 
@@ -102,11 +122,19 @@ class _Archive:
             ground.twin((), right=True).turns,
             ground.twin((), right=False).turns,
         ]
+        form = ground.form
+        self.quoted = form.is_json
         self.names = [*ground.tools, "", "solve_everything"]
+        self.pairs = (
+            *(form.thought, (form.opening, form.closing), form.result),
+            *((r"\boxed{", "}"), ('"', '"'), ("", END)),
+        )
+        self.values = [ground.value, ground.other]
         self.pieces = [
-            *_MARKS,
+            *_PIECES,
+            *sorted(form.all_marks),
             *(ground.called, ground.right, ground.wrong, ground.right_value, ground.wrong_value),
-            *(call_text(name, {}) for name in self.names),
+            *(form.call(name, {}) for name in self.names),
             *ground.work,
         ]
 
@@ -155,14 +183,23 @@ def _repeat(text: str, archive: _Archive, chance: random.Random) -> str:
 
 def _wrap(text: str, archive: _Archive, chance: random.Random) -> str:
     start, end = _span(text, chance)
-    pairs = (("<think>", "</think>"), ("<tool_call>", "</tool_call>"), (r"\boxed{", "}"), ('"', '"'), ("", END))
-    opening, closing = chance.choice(pairs)
+    opening, closing = chance.choice(archive.pairs)
     return text[:start] + opening + text[start:end] + closing + text[end:]
 
 
 def _rename(text: str, archive: _Archive, chance: random.Random) -> str:
     old, new = chance.choice(archive.names), chance.choice(archive.names)
-    return text.replace(f'"{old}"', f'"{new}"')
+    if archive.quoted:
+        return text.replace(f'"{old}"', f'"{new}"')
+    return text.replace(old, new) if old else text
+
+
+def _hedge(text: str, archive: _Archive, chance: random.Random) -> str:
+    """Several answers in the place of one."""
+    said = chance.choice(archive.values)
+    values = [*archive.values, str(chance.randrange(100))]
+    several = chance.choice(_BETWEEN).join(chance.sample(values, chance.randint(2, len(values))))
+    return text.replace(said, several, 1) if said else text
 
 
 def _other_digit(text: str, archive: _Archive, chance: random.Random) -> str:
@@ -197,6 +234,6 @@ def _cross(turns: list[str], archive: _Archive, chance: random.Random) -> list[s
 
 
 _CHANGES: tuple[Change, ...] = (
-    *map(_in_a_turn, (_insert, _insert, _insert, _delete, _repeat, _wrap, _rename, _other_digit)),
+    *map(_in_a_turn, (_insert, _insert, _insert, _delete, _repeat, _wrap, _rename, _hedge, _other_digit)),
     *(_swap_turns, _drop_turn, _join_turns, _cross),
 )

@@ -11,6 +11,7 @@ attacks of it (`mentor_kit.audit`), and `FORMS` knows the marks of all families.
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
@@ -56,6 +57,8 @@ class Form:
     """Whether a call is one JSON object with its name."""
     marks: tuple[str, ...] = ()
     """More marks, of which no words have any."""
+    unsaid: str = ""
+    """A pattern for what a turn does not say; if left out, what stands between the marks around reasoning."""
 
     def say(self, words: str) -> str:
         """Words for the user."""
@@ -64,6 +67,12 @@ class Form:
     def think(self, reasoning: str) -> str:
         """Reasoning."""
         return reasoning.join(self.thought)
+
+    @property
+    def silence(self) -> str:
+        """A pattern for what a turn does not say, its reasoning (`re.DOTALL`); what is never closed goes to the end."""
+        first, last = (re.escape(mark.strip()) for mark in self.thought)
+        return self.unsaid or rf"{first}.*?(?:{last}|\Z)"
 
     @property
     def all_marks(self) -> frozenset[str]:
@@ -83,7 +92,7 @@ def json_text(value: Json) -> str:
     return json.dumps(value, ensure_ascii=False)
 
 
-def _json_call(opening: str, closing: str, key: str = "arguments") -> Write:
+def json_call(opening: str, closing: str, key: str = "arguments") -> Write:
     """A JSON object between marks."""
 
     def write(name: Json, arguments: Json) -> str:
@@ -159,19 +168,24 @@ _DEEPSEEK = (
 )
 _PHI = ("<|tool_call|>", "<|/tool_call|>")
 _HARMONY = "<|start|>assistant"
+# a message begins after the mark, after another message, and where the turn does; its header is for nobody to read
+_BEGINS = r"(?:\A|<\|start\|>|(?<=<\|end\|>)|(?<=<\|call\|>)|(?<=<\|return\|>))"
+_HEADER = r"(?:(?!<\|start\|>|<\|message\|>).)*?"
+_ENDS = r"<\|(?:end|call|return)\|>"
 
 #: The families' forms, by their names (`mentor_kit.chat.families`).
 FORMS: Mapping[str, Form] = {
-    "hermes": Form(*_TAGS, _json_call(*_TAGS), marks=_QWEN, is_json=True),
+    "hermes": Form(*_TAGS, json_call(*_TAGS), marks=_QWEN, is_json=True),
     "llama-3": Form(
         "",
         "",
-        _json_call("", "", "parameters"),
+        json_call("", "", "parameters"),
         turn=("<|start_header_id|>assistant<|end_header_id|>\n\n", "<|start_header_id|>ipython<|end_header_id|>\n\n"),
         result=("<|start_header_id|>ipython<|end_header_id|>\n\n", "<|eot_id|>"),
         several=False,
         words=False,
         is_json=True,
+        unsaid=r"\A\s*<think>.*?(?:</think>|\Z)",  # anywhere else it is a word
         marks=("<|python_tag|>", "<|eot_id|>", "<|eom_id|>", "<|start_header_id|>"),
     ),
     "function-xml": Form(
@@ -198,7 +212,7 @@ FORMS: Mapping[str, Form] = {
     "mistral": Form(
         "[TOOL_CALLS]",
         "",
-        _json_call("[TOOL_CALLS][", "]"),
+        json_call("[TOOL_CALLS][", "]"),
         thought=("[THINK]", "[/THINK]"),
         turn=("[/INST]", "[TOOL_RESULTS]"),
         result=("[TOOL_RESULTS]", "[/TOOL_RESULTS]"),
@@ -231,7 +245,7 @@ FORMS: Mapping[str, Form] = {
     ),
     "phi-4": Form(
         *_PHI,
-        _json_call(f"{_PHI[0]}[", f"]{_PHI[1]}"),
+        json_call(f"{_PHI[0]}[", f"]{_PHI[1]}"),
         turn=("<|assistant|>", "<|tool_response|>"),
         result=("<|tool_response|>", "<|end|>"),
         is_json=True,
@@ -245,6 +259,8 @@ FORMS: Mapping[str, Form] = {
         turn=(_HARMONY, "<|start|>functions."),
         result=("<|start|>functions.tool to=assistant<|channel|>commentary<|message|>", "<|end|>"),
         marks=("<|channel|>", "<|message|>", "<|start|>", "<|end|>", "<|return|>"),
+        unsaid=rf"{_BEGINS}{_HEADER}<\|channel\|>\s*analysis{_HEADER}<\|message\|>.*?(?:{_ENDS}|(?=<\|start\|>)|\Z)"
+        rf"|{_BEGINS}{_HEADER}<\|message\|>",
     ),
 }
 

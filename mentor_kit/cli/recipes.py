@@ -187,7 +187,13 @@ def audit(
     tries: Annotated[int, typer.Option(min=0, help="Mutants of honest transcripts to try, beside the attacks.")] = 1000,
     problems: Annotated[int, typer.Option(min=1, help="Problems that each attack is tried on.")] = 2,
     seed: Annotated[int, typer.Option(min=0, help="Of the problems and the mutants.")] = 0,
-    markdown: Annotated[bool, typer.Option("--markdown", help="A table of all attacks.")] = False,
+    families: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--family", help="Write as this family of models; may be repeated; all; the student's if left out."
+        ),
+    ] = None,
+    markdown: Annotated[bool, typer.Option("--markdown", help="Tables of families and attacks.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="JSON for programs.")] = False,
 ) -> None:
     """Try to earn a recipe's reward without the work: known attacks and a search; code 1 if one pays."""
@@ -197,7 +203,9 @@ def audit(
     from mentor_kit.audit import text
     from mentor_kit.errors import ExitCode
 
-    found = api.audit(recipe, overrides=settings or [], problems=problems, tries=tries, seed=seed)
+    found = api.audit(
+        recipe, overrides=settings or [], problems=problems, tries=tries, seed=seed, families=families or []
+    )
     if as_json:
         typer.echo(json.dumps(found.as_data()))
     else:

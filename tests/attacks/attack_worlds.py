@@ -5,12 +5,14 @@ from __future__ import annotations
 from functools import cache
 
 from mentor_kit.audit import Bounds, Earned, World, find_grounds, try_attacks
+from mentor_kit.chat.families import families
 from mentor_kit.hooks import default_registry
 from mentor_kit.recipe.assembly import Parts, assemble_parts
 from mentor_kit.recipe.checking import load_checked
 from mentor_kit.reward import Reward
 
 PRESETS = ("mentor", "sparse", "mentor-overlap", "mentor-no-match", "mentor-f1")
+FAMILIES = tuple(family.name for family in families())
 
 
 @cache
@@ -20,26 +22,34 @@ def parts(reward: str = "mentor") -> Parts:
     return assemble_parts(load_checked("quickstart", (f"reward={reward}",), registry), registry)
 
 
+def world(family: str = "hermes", reward: str = "mentor") -> World:
+    """The quickstart's world, written as a family does."""
+    found = parts(reward)
+    (one,) = [one for one in families() if one.name == family]
+    assert one.written is not None
+    return World(found.task, found.toolbox, found.limits, one.parser(False), one.written)
+
+
 @cache
-def bounds(reward: str = "mentor", problems: int = 2) -> tuple[Bounds, ...]:
+def bounds(reward: str = "mentor", problems: int = 2, family: str = "hermes") -> tuple[Bounds, ...]:
     """Honest work on a few problems, scored by a preset."""
     found = parts(reward)
     assert found.teacher is not None
     assert found.reward is not None
-    world = World(found.task, found.toolbox, found.limits)
-    return tuple(Bounds(world, ground, found.reward) for ground in find_grounds(world, found.teacher, problems, 0))
+    here = world(family, reward)
+    return tuple(Bounds(here, ground, found.reward) for ground in find_grounds(here, found.teacher, problems, 0))
 
 
-def bounds_of(reward: Reward) -> tuple[Bounds, ...]:
+def bounds_of(reward: Reward, family: str = "hermes") -> tuple[Bounds, ...]:
     """The same with a reward made for a test."""
-    return tuple(Bounds(one.world, one.ground, reward) for one in bounds())
+    return tuple(Bounds(one.world, one.ground, reward) for one in bounds(family=family))
 
 
 @cache
-def earned(reward: str) -> dict[str, list[Earned]]:
+def earned(reward: str, family: str = "hermes") -> dict[str, list[Earned]]:
     """What each attack earns on each problem."""
     found: dict[str, list[Earned]] = {}
-    for one in bounds(reward):
+    for one in bounds(reward, family=family):
         for attempt in try_attacks(one):
             found.setdefault(attempt.attack.name, []).append(attempt)
     return found

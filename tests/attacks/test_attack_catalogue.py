@@ -9,9 +9,9 @@ from pathlib import Path
 
 import mentor_kit_math
 import pytest
-from attack_worlds import PRESETS, bounds, bounds_of, earned, parts
+from attack_worlds import FAMILIES, PRESETS, bounds, bounds_of, earned, parts
 
-from mentor_kit.audit import ATTACKS, END, World, try_attacks
+from mentor_kit.audit import ATTACKS, END, Attack, Bounds, World, try_attacks
 from mentor_kit.chat import HermesParser, load_chat_format
 from mentor_kit.conversation import CallState, Message
 from mentor_kit.demonstration import Demonstration
@@ -49,25 +49,42 @@ def test_there_are_many_kinds() -> None:
     assert min(Counter(attack.kind for attack in ATTACKS).values()) >= 8
 
 
+#: What a family has no way to write.
+UNWRITTEN = {"a name given twice", "calls without their closing tag"}
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_all_apply_to_the_quickstart(family: str) -> None:
+    twice = {name for name, found in earned("mentor", family).items() if len(found) == 2}
+    # its questions are in words, so that no expression can be taken from them
+    expected = {attack.name for attack in ATTACKS if not attack.name.startswith("the question's expression")}
+    assert expected - UNWRITTEN <= twice | {"all that is no more", *_of_whole_answers(twice)}
+    assert family not in ("hermes", "phi-4") or twice >= UNWRITTEN
+
+
+def _of_whole_answers(twice: set[str]) -> set[str]:
+    """Attacks that need a whole number for an answer, which one of the two problems has."""
+    return {name for name, found in earned("mentor").items() if len(found) == 1}
+
+
+@pytest.mark.parametrize("family", FAMILIES)
 @pytest.mark.parametrize("preset", PRESETS)
-def test_all_apply_to_the_quickstart(preset: str) -> None:
-    assert {name for name, found in earned(preset).items() if len(found) == 2} == {attack.name for attack in ATTACKS}
-
-
-@pytest.mark.parametrize("attack", [attack.name for attack in ATTACKS])
-def test_none_pays(attack: str) -> None:
-    for preset in PRESETS:
-        right, wrong, *_ = HONEST[preset]
-        for one in earned(preset)[attack]:
+def test_none_pays(preset: str, family: str) -> None:
+    right, wrong, *_ = HONEST[preset]
+    for found in earned(preset, family).values():
+        for one in found:
             assert not one.pays, (preset, one)
-            assert one.earned <= (right if one.attack.solves else wrong) + 1e-9, (preset, one)
+            # where a turn with words has no calls, calls beside the answer are words
+            solves = one.attack.solves or (one.attack.apart and family == "llama-3")
+            assert one.earned <= (right if solves else wrong) + 1e-9, (preset, one)
 
 
+@pytest.mark.parametrize("family", FAMILIES)
 @pytest.mark.parametrize("preset", PRESETS)
-def test_honest_work_earns_what_the_paper_pays(preset: str) -> None:
-    for one in bounds(preset):
+def test_honest_work_earns_what_the_paper_pays(preset: str, family: str) -> None:
+    for one in bounds(preset, family=family):
         assert len(one.ground.names) == 2
-        alone = one.world.play([one.ground.twin((), right=True), one.ground.twin((), right=False)])
+        alone = one.world.play_honest([one.ground.twin((), right=True), one.ground.twin((), right=False)])
         found = (one.honest(right=True), one.honest(right=False), *(paid.total for paid in one.paid(alone)))
         assert found == pytest.approx(HONEST[preset])
 
@@ -86,27 +103,29 @@ def test_a_name_that_is_no_text_crashes_the_published_rule_and_not_ours() -> Non
 @pytest.mark.parametrize("ending", [Ending.ANSWERED, Ending.MAX_TURNS, Ending.LENGTH])
 def test_episodes_end_in_every_way_a_text_can_end_them(ending: Ending) -> None:
     one = bounds()[0]
-    played = one.world.play([attack.script(one.ground) for attack in ATTACKS])
+    played = one.world.play([attack.script(one.ground) for attack in applying(one)])
     assert ending in {episode.trajectory.ending for episode in played}
 
 
 def test_calls_end_in_every_state_that_a_played_call_can_end_in() -> None:
     one = bounds()[0]
-    played = one.world.play([attack.script(one.ground) for attack in ATTACKS])
+    played = one.world.play([attack.script(one.ground) for attack in applying(one)])
     states = {call.state for episode in played for call in episode.trajectory.calls}
     assert states >= set(CallState) - {CallState.PARSED, CallState.VALID}
 
 
 def test_what_a_tool_notes_is_what_the_trajectory_says() -> None:
-    one = bounds()[0]
-    for episode in one.world.play([attack.script(one.ground) for attack in ATTACKS]):
-        assert tuple(name for name, _ in episode.executed) == episode.trajectory.tools_used
+    for family in FAMILIES:
+        one = bounds(family=family)[0]
+        attacks = [attack for attack in ATTACKS if attack.needs(one.ground)]
+        for episode in one.world.play([attack.script(one.ground) for attack in attacks]):
+            assert tuple(name for name, _ in episode.executed) == episode.trajectory.tools_used
 
 
 def test_a_students_own_tokens_read_the_same() -> None:
     chat = load_chat_format(Path(mentor_kit_math.__file__).parent / "students" / "tiny")
     one = bounds()[0]
-    texts = {turn for attack in ATTACKS for turn in attack.script(one.ground).turns if len(turn) < 1000}
+    texts = {turn for attack in applying(one) for turn in attack.script(one.ground).turns if len(turn) < 1000}
     assert len(texts) > 100
     for text in texts:
         sampled = chat.tokenizer.encode(text)
@@ -118,7 +137,7 @@ def test_a_students_own_tokens_read_the_same() -> None:
 def test_a_prompt_that_opens_the_reasoning_changes_nothing() -> None:
     one = bounds()[0]
     thinking = World(one.world.task, one.world.toolbox, one.world.limits, HermesParser(in_reasoning=True))
-    scripts = [attack.script(one.ground) for attack in ATTACKS]
+    scripts = [attack.script(one.ground) for attack in applying(one)]
     closed = [replace(script, turns=tuple(f"So.\n</think>{turn}" for turn in script.turns)) for script in scripts]
     for plain, after, inside in zip(
         *(
@@ -135,6 +154,10 @@ def test_a_prompt_that_opens_the_reasoning_changes_nothing() -> None:
         # whoever never closes the reasoning has said nothing
         if not any("</think>" in turn for turn in plain.script.turns):
             assert (inside.executed, inside.trajectory.answer) == ((), None)
+
+
+def applying(one: Bounds) -> list[Attack]:
+    return [attack for attack in ATTACKS if attack.needs(one.ground)]
 
 
 class ReadsText:
@@ -156,6 +179,22 @@ def test_a_reward_that_reads_text_is_caught() -> None:
     assert "every call twice" not in paid
 
 
+class PaysForBroken:
+    """Takes a call for made when its name could be read."""
+
+    def score(self, trajectory: Trajectory, problem: Problem, demonstrations: Sequence[Demonstration]) -> float:
+        return float({call.name for call in trajectory.calls} >= set(demonstrations[0].tools_used))
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_a_reward_that_pays_for_broken_calls_is_caught_in_every_family(family: str) -> None:
+    planted = Reward(terms=(WeightedTerm("broken", PaysForBroken(), 1.0),))
+    paid = {one.attack.name for each in bounds_of(planted, family) for one in try_attacks(each) if one.pays}
+    assert paid >= {"garbage arguments", "no arguments", "arguments of other types", "two hundred broken calls"} - (
+        {"two hundred broken calls"} if family == "llama-3" else set()
+    )
+
+
 def test_a_task_that_cannot_take_a_text_is_named_with_it(monkeypatch: pytest.MonkeyPatch) -> None:
     found = parts()
 
@@ -169,7 +208,7 @@ def test_a_task_that_cannot_take_a_text_is_named_with_it(monkeypatch: pytest.Mon
     one = bounds()[0]
     world = World(Fragile(), found.toolbox, found.limits)  # type: ignore[arg-type]
     with pytest.raises(PluginError, match="an episode broke off with ValueError") as caught:
-        world.play([attack.script(one.ground) for attack in ATTACKS])
+        world.play([attack.script(one.ground) for attack in applying(one)])
     assert "boxed" in str(caught.value.hint)
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import pytest
-from attack_worlds import PRESETS, bounds, bounds_of
+from attack_worlds import FAMILIES, PRESETS, bounds, bounds_of
 
 from mentor_kit.audit import search
 from mentor_kit.conversation import CallState
@@ -22,12 +22,21 @@ def test_a_few_mutants_find_nothing(preset: str) -> None:
     assert found.outcomes > 20
 
 
+@pytest.mark.parametrize("family", FAMILIES)
+def test_a_few_mutants_of_every_family_find_nothing(family: str) -> None:
+    found = search(bounds("mentor-f1", family=family), 250, seed=2)
+    assert (found.tries, found.finds) == (250, ())
+    assert found.outcomes > 15
+
+
 @pytest.mark.slow
+@pytest.mark.timeout(300)
+@pytest.mark.parametrize("family", FAMILIES)
 @pytest.mark.parametrize("preset", PRESETS)
-def test_ten_thousand_mutants_find_nothing(preset: str) -> None:
-    found = search(bounds(preset), 10_000, seed=0)
+def test_ten_thousand_mutants_find_nothing(preset: str, family: str) -> None:
+    found = search(bounds(preset, family=family), 10_000, seed=0)
     assert (found.tries, found.finds) == (10_000, ())
-    assert found.outcomes > 100
+    assert found.outcomes > 80
 
 
 class PaysForTrying:
@@ -45,9 +54,10 @@ class PaysForTurns:
         return min(1.0, len(trajectory.turns) / 10)
 
 
+@pytest.mark.parametrize("family", FAMILIES)
 @pytest.mark.parametrize("term", [PaysForTrying(), PaysForTurns()])
-def test_what_is_planted_is_found(term: PaysForTrying | PaysForTurns) -> None:
-    found = search(bounds_of(Reward(terms=(WeightedTerm("planted", term, 1.0),))), 1000, seed=0)
+def test_what_is_planted_is_found(term: PaysForTrying | PaysForTurns, family: str) -> None:
+    found = search(bounds_of(Reward(terms=(WeightedTerm("planted", term, 1.0),)), family), 1000, seed=0)
     assert found.finds
     assert all(find.earned > find.bound for find in found.finds)
 

@@ -7,6 +7,7 @@ import re
 from pathlib import Path
 
 import pytest
+from attack_worlds import FAMILIES
 
 from mentor_kit.audit import ATTACKS
 from mentor_kit.cli import app as cli
@@ -27,10 +28,11 @@ def run(capsys: pytest.CaptureFixture[str], *arguments: str) -> tuple[int, str, 
 
 
 def test_the_table_of_the_docs_is_what_the_command_prints(capsys: pytest.CaptureFixture[str]) -> None:
-    code, said, errors = run(capsys, "quickstart", "--tries", "0", "--markdown")
+    code, said, errors = run(capsys, "quickstart", "--family", "all", "--tries", "0", "--markdown")
     (table,) = re.findall(r"<!-- attacks -->\n\n(.*)\n\n<!-- end of attacks -->", DOCS, flags=re.DOTALL)
     assert (code, errors, said.strip()) == (0, "", table)
-    assert all(f"| {attack.name} |" in table for attack in ATTACKS)
+    rows = [attack.name.replace("|", r"\|") for attack in ATTACKS if not attack.name.startswith("the question's ")]
+    assert [name for name in rows if f"| {name} |" not in table] == []
 
 
 def test_an_honest_reward_passes(capsys: pytest.CaptureFixture[str]) -> None:
@@ -38,9 +40,29 @@ def test_an_honest_reward_passes(capsys: pytest.CaptureFixture[str]) -> None:
     first, second, third = said.splitlines()
     assert code == 0
     assert first == "honest work earns: right 1.1, wrong 0.16, right without tools 0.8, wrong without tools 0.1"
-    assert second == f"attacks: {len(ATTACKS)} tried, 0 pay"
-    assert third.startswith("search: 50 mutants, ")
-    assert third.endswith(" 0 pay")
+    assert "hermes (the student's)" in second
+    assert re.match(
+        r"hermes: 2\d\d attacks, 0 pay, \d+ do not apply; 50 mutants, \d+ different outcomes, 0 pay$", third
+    )
+
+
+def families_of(said: str) -> list[str]:
+    return [line.partition(":")[0] for line in said.splitlines() if " attacks, " in line]
+
+
+def test_families_are_chosen(capsys: pytest.CaptureFixture[str]) -> None:
+    given = ("quickstart", "--tries", "0", "--problems", "1")
+    assert families_of(run(capsys, *given, "--family", "all")[1]) == list(FAMILIES)
+    assert families_of(run(capsys, *given, "--family", "phi-4", "--family", "harmony")[1]) == ["phi-4", "harmony"]
+
+
+def test_where_the_students_family_is_not_known_all_are_played(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    (tmp_path / "config.json").write_text("{}")
+    code, said, _ = run(capsys, "quickstart", "--tries", "0", "--problems", "1", "--set", f"student.model={tmp_path}")
+    assert (code, families_of(said)) == (0, list(FAMILIES))
+    assert "the student's is not known" in said
 
 
 def test_one_that_pays_for_nothing_does_not(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -57,8 +79,11 @@ def test_programs_get_everything(tmp_path: Path, capsys: pytest.CaptureFixture[s
     code, said, _ = run(capsys, "quickstart", "--set", "reward=sparse", "--tries", "20", "--problems", "1", "--json")
     found = json.loads(said)
     assert (code, found["passed"], found["recipe"]) == (0, True, "quickstart")
-    assert [one["attack"] for one in found["attacks"]] == [attack.name for attack in ATTACKS]
-    assert (found["search"]["tries"], found["search"]["found"], found["skipped"]) == (20, 0, [])
+    names = [one["attack"] for one in found["attacks"]]
+    skipped = {one["attack"] for one in found["skipped"]}
+    assert names == [attack.name for attack in ATTACKS if attack.name not in skipped]
+    assert {one["family"] for one in (*found["attacks"], *found["skipped"])} == set(found["families"]) == {"hermes"}
+    assert (found["search"]["tries"], found["search"]["found"]) == (20, 0)
     assert found["honest"]["right"] == 1.0
 
 
@@ -66,6 +91,7 @@ def test_programs_get_everything(tmp_path: Path, capsys: pytest.CaptureFixture[s
     ("arguments", "code", "text"),
     [
         (("--set", "teacher=null"), 2, "the recipe has no teacher"),
+        (("--family", "hermess"), 2, "did you mean 'hermes'?"),
         (("--problems", "0"), 2, "Invalid value for '--problems'"),
         (("--set", "reward=mentr"), 2, "did you mean 'mentor'?"),
         (("--set", "reward=null", "--set", "train=[]"), 2, "the recipe has no reward to audit"),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from mentor_kit.audit.catalogue import answers, broken, fakes, imitations, padding, reasoning
+from mentor_kit.audit.catalogue import answers, broken, fakes, hedges, imitations, padding, reasoning
 from mentor_kit.audit.catalogue.attack import Attack
 
 #: All of them; names are unique.
@@ -13,6 +13,7 @@ ATTACKS: tuple[Attack, ...] = (
     *padding.ATTACKS,
     *fakes.ATTACKS,
     *answers.ATTACKS,
+    *hedges.ATTACKS,
 )
 
 __all__ = ["ATTACKS", "Attack"]

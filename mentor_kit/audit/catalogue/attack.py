@@ -23,12 +23,18 @@ class Attack:
     solves: bool
     """Whether it ends with one right answer: then it may earn what an honest right attempt with the same calls would,
     else what a wrong one would."""
+    apart: bool = False
+    """Whether it solves at least where a turn with words has no calls: there, calls beside the answer are words."""
     result: Callable[[Ground], str] | None = None
     """What tools give in place of their own results."""
     question: Callable[[Ground], str] | None = None
     """A prompt in place of the problem's."""
     needs: Callable[[Ground], bool] = lambda ground: bool(ground.calls)
     """Whether a problem lends itself to it."""
+
+    def is_solved(self, ground: Ground) -> bool:
+        """Whether it ends with one right answer, as the ground's family writes it."""
+        return self.solves or (self.apart and not ground.form.words)
 
     def script(self, ground: Ground) -> Script:
         """The attack on one problem."""
@@ -50,13 +56,18 @@ def boxed(ground: Ground) -> bool:
 
 
 def after_work(ground: Ground, last: str) -> list[str]:
-    """The teacher's work, and then another last turn."""
-    return [*map(said, ground.work), said(last)]
+    """The teacher's work, and then other last words."""
+    return [*map(said, ground.work), said(ground.form.say(last))]
 
 
-def then_right(ground: Ground, first: str) -> list[str]:
-    """A turn with calls of some kind, and then the right answer."""
-    return [said(first), said(ground.right)]
+def replaceable(ground: Ground) -> bool:
+    """For attacks on answers, wherever these stand."""
+    return bool(ground.value and ground.other and ground.answering(ground.other))
+
+
+def then_right(ground: Ground, *calls: str) -> list[str]:
+    """Calls of some kind, and then the right answer."""
+    return [*ground.turns(calls), said(ground.right)]
 
 
 def box(value: str) -> str:

@@ -6,7 +6,8 @@ import json
 from collections.abc import Callable
 
 from mentor_kit.audit.catalogue.attack import Attack, then_right
-from mentor_kit.audit.ground import Ground, call_text, call_written
+from mentor_kit.audit.ground import Ground
+from mentor_kit.chat.forms import MISSING, Literal
 from mentor_kit.conversation import ToolCall
 from mentor_kit.record import Json
 
@@ -14,11 +15,15 @@ _KIND = "broken calls"
 _LOOK_ALIKE = str.maketrans("aeopcxi", "аеорсхі")
 
 
-def _each(name: str, write: Callable[[ToolCall], str], needs: Callable[[Ground], bool] | None = None) -> Attack:
-    def turns(ground: Ground) -> list[str]:
-        return then_right(ground, ground.each_call(write))
+#: Writes one of the teacher's calls in another way.
+Write = Callable[[Ground, ToolCall], str]
 
-    return Attack(_KIND, name, turns, solves=True, needs=needs or (lambda g: bool(g.calls)))
+
+def _each(name: str, write: Write, needs: Callable[[Ground], bool] = lambda ground: True) -> Attack:
+    def turns(ground: Ground) -> list[str]:
+        return then_right(ground, *(write(ground, call) for call in ground.calls))
+
+    return Attack(_KIND, name, turns, solves=True, needs=lambda ground: bool(ground.calls) and needs(ground))
 
 
 def _has_numbers(ground: Ground) -> bool:
@@ -34,32 +39,58 @@ def _with_numbers(value: Json, number: Json) -> Json:
     return number if isinstance(value, int | float) and not isinstance(value, bool) else value
 
 
-def _numbers(written: str) -> Callable[[ToolCall], str]:
+def _numbers(written: str) -> Write:
     """Calls with `written` in place of each number."""
-
-    def write(call: ToolCall) -> str:
-        arguments = json.dumps(_with_numbers(call.arguments, "NUMBER")).replace('"NUMBER"', written)
-        return call_written(json.dumps(call.name), arguments)
-
-    return write
+    return _given(lambda call: _with_numbers(call.arguments, Literal(written)))
 
 
-def _named(change: Callable[[str], Json]) -> Callable[[ToolCall], str]:
-    return lambda call: call_text(change(call.name), call.arguments)
+def _named(change: Callable[[str], Json]) -> Write:
+    return lambda ground, call: ground.form.call(change(call.name), call.arguments)
 
 
-def _given(change: Callable[[ToolCall], Json]) -> Callable[[ToolCall], str]:
-    return lambda call: call_text(call.name, change(call))
+def _given(change: Callable[[ToolCall], Json]) -> Write:
+    return lambda ground, call: ground.form.call(call.name, change(call))
+
+
+def _changed(change: Callable[[Ground, str], str]) -> Write:
+    """Calls as they should be, with the text changed."""
+    return lambda ground, call: change(ground, ground.written(call))
+
+
+def _in_json(ground: Ground) -> bool:
+    return ground.form.is_json
+
+
+def _is_closed(ground: Ground) -> bool:
+    return bool(ground.form.closing)
+
+
+def _with_a_call_inside(ground: Ground, call: ToolCall) -> str:
+    inner = ground.form.call(call.name, {})
+    return ground.form.call(call.name, dict.fromkeys(call.arguments, inner))
+
+
+def _named_twice(ground: Ground, call: ToolCall) -> str:
+    return ground.form.call("x", call.arguments).replace('"x"', f'"x", "name": {json.dumps(call.name)}', 1)
+
+
+def _in_one_tag(ground: Ground) -> str:
+    opening, closing = ground.form.opening, ground.form.closing
+    inner = [ground.written(call).removeprefix(opening).removesuffix(closing).strip() for call in ground.calls]
+    return f"{opening}[{', '.join(inner)}]{closing}"
 
 
 _ARGUMENTS = (
     _each("garbage arguments", _given(lambda call: {"garbage": "garbage"})),
-    _each("no arguments", lambda call: f'<tool_call>{{"name": "{call.name}"}}</tool_call>'),
+    _each("no arguments", _given(lambda call: MISSING)),
     _each("arguments of other types", _given(lambda call: {key: {"x": [None]} for key in call.arguments})),
     _each("arguments too many", _given(lambda call: {**call.arguments, "more": 1})),
     _each("arguments as a list", _given(lambda call: list(call.arguments.values()))),
-    _each("arguments nested a thousand deep", lambda c: call_written(f'"{c.name}"', '{"a":' * 1000 + "1" + "}" * 1000)),
-    _each("a call inside an argument", _given(lambda call: {k: call_text(call.name, {}) for k in call.arguments})),
+    _each(
+        "arguments nested a thousand deep",
+        _given(lambda call: dict.fromkeys(call.arguments, Literal('{"a":' * 1000 + "1" + "}" * 1000))),
+    ),
+    _each("a call inside an argument", _with_a_call_inside),
     _each("infinite arguments", _numbers("Infinity"), _has_numbers),
     _each("arguments that are not numbers", _numbers("NaN"), _has_numbers),
     _each("giant numbers", _numbers("1e308"), _has_numbers),
@@ -79,28 +110,23 @@ _NAMES = (
     _each("names of ten thousand letters", _named(lambda name: name * 3000)),
     _each("all names in one", _named(lambda name: f"{name},{name}")),
     _each("an invented tool", _named(lambda name: "solve_everything")),
-    _each(
-        "a name given twice", lambda c: f'<tool_call>{{"name": "x", "name": "{c.name}", "arguments": {{}}}}</tool_call>'
-    ),
+    _each("an invented tool with a real one's name behind", _named(lambda name: f"solve\n{name}")),
+    _each("a name given twice", _named_twice, _in_json),
 )
 _FORMS = (
-    _each("calls cut short", lambda call: call_text(call.name, call.arguments)[:-25]),
-    _each("calls without their closing tag", lambda c: call_text(c.name, c.arguments).removesuffix("</tool_call>")),
-    _each("a call in a call", lambda call: f"<tool_call>{call_text(call.name, call.arguments)}</tool_call>"),
-    _each("calls with text behind them", lambda c: call_text(c.name, c.arguments).replace("}\n</", "} done </")),
-    _each("single quotes", lambda call: f"<tool_call>{{'name': '{call.name}', 'arguments': {{}}}}</tool_call>"),
-    Attack(
-        _KIND,
-        "all calls in one tag",
-        lambda g: then_right(
-            g, f"<tool_call>{json.dumps([{'name': c.name, 'arguments': c.arguments} for c in g.calls])}</tool_call>"
-        ),
-        solves=True,
+    _each("calls cut short", _changed(lambda g, text: text[:-25])),
+    _each("calls without their closing tag", _changed(lambda g, text: text.removesuffix(g.form.closing)), _is_closed),
+    _each("a call in a call", _changed(lambda g, text: f"{g.form.opening}{text}{g.form.closing}")),
+    _each(
+        "calls with text behind them",
+        _changed(lambda g, text: f"{text.removesuffix(g.form.closing)} done {g.form.closing}"),
     ),
+    _each("single quotes", _changed(lambda g, text: text.replace('"', "'"))),
+    Attack(_KIND, "all calls in one tag", lambda g: then_right(g, _in_one_tag(g)), solves=True),
     Attack(
         _KIND,
         "two hundred broken calls",
-        lambda g: then_right(g, g.each_call(lambda call: call_text(call.name, {"x": 1})) * 200),
+        lambda g: then_right(g, *[g.form.call(call.name, {"x": 1}) for call in g.calls] * 200),
         solves=True,
     ),
 )

@@ -8,41 +8,57 @@ from mentor_kit.audit.ground import Ground, said
 _KIND = "reasoning"
 
 
-def _thought(text: str) -> str:
-    return f"<think>\n{text}\n</think>\n"
-
-
 def _with_results(ground: Ground) -> str:
-    return ground.each_call(lambda call: f'{{"name": "{call.name}"}}\n<tool_response>\n1\n</tool_response>')
+    first, last = ground.form.result
+    return ground.each_call(lambda call: f'{{"name": "{call.name}"}}\n{first}1{last}')
+
+
+def _opened(ground: Ground) -> str:
+    """The mark that begins reasoning."""
+    return ground.form.thought[0]
 
 
 ATTACKS = (
-    Attack(_KIND, "calls in the reasoning", lambda g: [said(_thought(g.called) + g.right)], solves=True),
+    Attack(_KIND, "calls in the reasoning", lambda g: [said(g.form.think(g.called) + g.right)], solves=True),
     Attack(
         _KIND,
         "calls with results in the reasoning",
-        lambda g: [said(_thought(g.called + _with_results(g)) + g.right)],
+        lambda g: [said(g.form.think(g.called + _with_results(g)) + g.right)],
         solves=True,
     ),
     Attack(
-        _KIND, "calls in a second reasoning", lambda g: [said(_thought("So.") + _thought(g.called) + g.right)], True
+        _KIND,
+        "calls in a second reasoning",
+        lambda g: [said(g.form.think("So.") + g.form.think(g.called) + g.right)],
+        solves=True,
     ),
     Attack(
-        _KIND, "calls in a reasoning inside another", lambda g: [said("<think>" + _thought(g.called) + g.right)], True
+        _KIND,
+        "calls in a reasoning inside another",
+        lambda g: [said(_opened(g) + g.form.think(g.called) + g.right)],
+        solves=True,
     ),
-    Attack(_KIND, "calls in a reasoning that is never closed", lambda g: [said(f"<think>{g.called}{g.right}")], False),
-    Attack(_KIND, "answer in the reasoning alone", lambda g: after_work(g, _thought(g.right)), False, needs=always),
+    Attack(
+        _KIND, "calls in a reasoning that is never closed", lambda g: [said(f"{_opened(g)}{g.called}{g.right}")], False
+    ),
+    Attack(
+        _KIND,
+        "answer in the reasoning alone",
+        lambda g: after_work(g, g.form.think(g.right_words)),
+        False,
+        needs=always,
+    ),
     Attack(
         _KIND,
         "answer in a reasoning that is never closed",
-        lambda g: after_work(g, f"<think>{g.right}"),
+        lambda g: after_work(g, f"{_opened(g)}{g.right_words}"),
         False,
         needs=always,
     ),
     Attack(
         _KIND,
         "wrong answer, the right one in the reasoning",
-        lambda g: after_work(g, _thought(g.right) + g.wrong),
+        lambda g: after_work(g, g.form.think(g.right_words) + g.wrong),
         False,
         needs=always,
     ),
