@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from contextlib import closing, suppress
+from contextlib import closing, suppress, suppress
 from dataclasses import dataclass, replace
 
 from mentor_kit.demonstration import Demonstrations
@@ -49,6 +49,9 @@ def begin_run(loaded: LoadedRecipe, folder: RunFolder, registry: Registry, watch
         if Run(folder).has_started:
             raise
         remove_folder(folder.path)
+        for empty in (folder.path.parent, folder.path.parent.parent):
+            with suppress(OSError):  # other runs are in it
+                empty.rmdir()
         with suppress(OSError):
             folder.path.parent.rmdir()  # unless there are other runs
         if isinstance(error, Interrupted):

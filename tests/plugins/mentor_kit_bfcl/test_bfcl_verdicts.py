@@ -219,12 +219,13 @@ def test_a_missing_package_is_said_with_the_command(tmp_path: Path, monkeypatch:
     from mentor_kit_bfcl import package
 
     from mentor_kit.errors import MissingError
+    from mentor_kit.stages import SplitPlan
 
     monkeypatch.setattr(package, "find_spec", lambda name: None)
     recipe = tmp_path / "bfcl.yaml"
     recipe.write_text(RECIPE)
     with pytest.raises(MissingError, match="task 'bfcl' cannot be used here: the package bfcl-eval") as caught:
-        api.evaluate(recipe, actor="scripted", output=tmp_path)
+        api.evaluate(recipe, actor="scripted", on=[SplitPlan(split="simple_python")], output=tmp_path)
     assert "pip install --no-deps bfcl-eval==" in str(caught.value.hint)
 
 
