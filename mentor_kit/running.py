@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from contextlib import closing, suppress, suppress
+from contextlib import closing, suppress
 from dataclasses import dataclass, replace
 
 from mentor_kit.demonstration import Demonstrations
