@@ -170,8 +170,14 @@ _PHI = ("<|tool_call|>", "<|/tool_call|>")
 _HARMONY = "<|start|>assistant"
 # a message begins after the mark, after another message, and where the turn does; its header is for nobody to read
 _BEGINS = r"(?:\A|<\|start\|>|(?<=<\|end\|>)|(?<=<\|call\|>)|(?<=<\|return\|>))"
-_HEADER = r"(?:(?!<\|start\|>|<\|message\|>).)*?"
+_HEADER = r"(?:(?!<\|start\|>assistant|<\|message\|>).)*?"
+_TO_CHANNEL = r"(?:(?!<\|start\|>assistant|<\|message\|>|<\|channel\|>\s*[a-z]).)*?<\|channel\|>\s*"
 _ENDS = r"<\|(?:end|call|return)\|>"
+_HARMONY_UNSAID = (
+    rf"{_BEGINS}{_TO_CHANNEL}analysis(?![a-z]){_HEADER}<\|message\|>.*?(?:{_ENDS}|(?=<\|start\|>)|\Z)"
+    rf"|{_BEGINS}{_HEADER}<\|message\|>|{_BEGINS}{_TO_CHANNEL}[a-z]{_HEADER}(?=<\|start\|>assistant|\Z)"
+    rf"|{_ENDS}|<\|start\|>assistant"
+)
 
 #: The families' forms, by their names (`mentor_kit.chat.families`).
 FORMS: Mapping[str, Form] = {
@@ -259,8 +265,7 @@ FORMS: Mapping[str, Form] = {
         turn=(_HARMONY, "<|start|>functions."),
         result=("<|start|>functions.tool to=assistant<|channel|>commentary<|message|>", "<|end|>"),
         marks=("<|channel|>", "<|message|>", "<|start|>", "<|end|>", "<|return|>"),
-        unsaid=rf"{_BEGINS}{_HEADER}<\|channel\|>\s*analysis{_HEADER}<\|message\|>.*?(?:{_ENDS}|(?=<\|start\|>)|\Z)"
-        rf"|{_BEGINS}{_HEADER}<\|message\|>",
+        unsaid=_HARMONY_UNSAID,
     ),
 }
 
