@@ -52,8 +52,6 @@ def begin_run(loaded: LoadedRecipe, folder: RunFolder, registry: Registry, watch
         for empty in (folder.path.parent, folder.path.parent.parent):
             with suppress(OSError):  # other runs are in it
                 empty.rmdir()
-        with suppress(OSError):
-            folder.path.parent.rmdir()  # unless there are other runs
         if isinstance(error, Interrupted):
             raise Interrupted("stopped before the run began; nothing was made") from None
         raise
