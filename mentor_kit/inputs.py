@@ -15,6 +15,25 @@ from mentor_kit.policy import SampleRequest, TokenGroup
 from mentor_kit.record import Json
 
 ADAPTER_CONFIG = "adapter_config.json"
+#: Keys of peft's adapter_config.json that say what LoRA computes; backends read them as peft does.
+LORA_KEYS = frozenset(
+    (
+        "alpha_pattern",
+        "bias",
+        "exclude_modules",
+        "fan_in_fan_out",
+        "init_lora_weights",
+        "layers_pattern",
+        "layers_to_transform",
+        "lora_alpha",
+        "lora_dropout",
+        "r",
+        "rank_pattern",
+        "target_modules",
+        "use_dora",
+        "use_rslora",
+    )
+)
 #: Keys of peft's adapter_config.json that do not bear on what an adapter computes, or do so only beside another key.
 DESCRIPTIVE = frozenset(
     (

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from contextlib import closing, suppress
+from contextlib import closing
 from dataclasses import dataclass, replace
 
 from mentor_kit.demonstration import Demonstrations
@@ -26,7 +26,6 @@ from mentor_kit.recipe.loading import LoadedRecipe
 from mentor_kit.recipe.model import Recipe
 from mentor_kit.runs import Checkpoint, Checkpoints, RecordOptions, Run, RunFolder, RunRecorder, StopSignal, Watchers
 from mentor_kit.runs.events import NOTE
-from mentor_kit.runs.files import remove_folder
 from mentor_kit.stages import Checks, Stage, Workload
 from mentor_kit.stages.evaluate import check_evaluations
 
@@ -48,10 +47,7 @@ def begin_run(loaded: LoadedRecipe, folder: RunFolder, registry: Registry, watch
     except BaseException as error:
         if Run(folder).has_started:
             raise
-        remove_folder(folder.path)
-        for empty in (folder.path.parent, folder.path.parent.parent):
-            with suppress(OSError):  # other runs are in it
-                empty.rmdir()
+        folder.discard()
         if isinstance(error, Interrupted):
             raise Interrupted("stopped before the run began; nothing was made") from None
         raise

@@ -13,7 +13,7 @@ from typing import Literal
 import mlx.core as mx
 
 from mentor_kit.errors import BackendError
-from mentor_kit.inputs import ADAPTER_CONFIG, check_peft_config, is_target, unread
+from mentor_kit.inputs import ADAPTER_CONFIG, LORA_KEYS, check_peft_config, is_target, unread
 from mentor_kit.record import Json
 from mentor_kit_mlx.trees import Arrays, read, write
 
@@ -22,25 +22,6 @@ PEFT, PEFT_PREFIX, MLX = "adapter_model.safetensors", "base_model.model.", "adap
 #: Our (mlx-lm's) names of the parts, and peft's, of linear layers and of embeddings; matrices are transposed in peft.
 PARTS = {"lora_a": "lora_A.weight", "lora_b": "lora_B.weight", "m": "lora_magnitude_vector"}
 EMBEDDING_PARTS = {"lora_a": "lora_embedding_A", "lora_b": "lora_embedding_B"}
-#: Keys of peft's configuration that are read as peft reads them.
-UNDERSTOOD = frozenset(
-    (
-        "alpha_pattern",
-        "bias",
-        "exclude_modules",
-        "fan_in_fan_out",
-        "init_lora_weights",
-        "layers_pattern",
-        "layers_to_transform",
-        "lora_alpha",
-        "lora_dropout",
-        "r",
-        "rank_pattern",
-        "target_modules",
-        "use_dora",
-        "use_rslora",
-    )
-)
 #: How peft begins new adapters without a change to the model's own weights.
 BEGINNINGS = (True, False, None, "gaussian", "orthogonal", "eva")
 
@@ -88,7 +69,7 @@ def read_peft(config: Mapping[str, Json], folder: Path, layers: Sequence[str]) -
         BackendError: the configuration asks for something that is not read as peft reads it.
         ValueError, KeyError, …: the two do not belong together.
     """
-    check_peft_config(config, folder, UNDERSTOOD)
+    check_peft_config(config, folder, LORA_KEYS)
     begins = config.get("init_lora_weights", True)
     if begins not in BEGINNINGS:
         raise unread(folder, "init_lora_weights", begins)

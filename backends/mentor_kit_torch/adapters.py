@@ -16,7 +16,7 @@ from safetensors import SafetensorError, safe_open
 from torch import nn
 
 from mentor_kit.errors import BackendError, MissingError
-from mentor_kit.inputs import ADAPTER_CONFIG, check_peft_config, check_targets, read_adapter_config
+from mentor_kit.inputs import ADAPTER_CONFIG, LORA_KEYS, check_peft_config, check_targets, read_adapter_config
 from mentor_kit.policy import AdapterSpec
 from mentor_kit_torch.loading import first_line
 
@@ -24,27 +24,7 @@ from mentor_kit_torch.loading import first_line
 ADAPTABLE = ("Linear", "Embedding", "Conv1D", "Conv2d", "Conv1d", "Conv3d", "MultiheadAttention")
 WEIGHTS, PICKLED = "adapter_model.safetensors", "adapter_model.bin"
 #: Keys of an adapter's configuration that peft reads, and that nothing here goes around.
-UNDERSTOOD = frozenset(
-    (
-        "alpha_pattern",
-        "bias",
-        "exclude_modules",
-        "fan_in_fan_out",
-        "init_lora_weights",
-        "layers_pattern",
-        "layers_to_transform",
-        "lora_alpha",
-        "lora_dropout",
-        "modules_to_save",
-        "r",
-        "rank_pattern",
-        "target_modules",
-        "target_parameters",
-        "trainable_token_indices",
-        "use_dora",
-        "use_rslora",
-    )
-)
+UNDERSTOOD = LORA_KEYS | {"modules_to_save", "target_parameters", "trainable_token_indices"}
 #: What peft raises where an adapter and a model do not belong together.
 UNFIT = (OSError, RuntimeError, ValueError, KeyError, TypeError, IndexError, SafetensorError, re.error)
 

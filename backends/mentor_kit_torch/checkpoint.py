@@ -16,6 +16,7 @@ from torch import Tensor
 from mentor_kit.errors import DataError
 from mentor_kit.inputs import other_dtype
 from mentor_kit.policy import OptimizerSpec
+from mentor_kit.runs.files import open_to_readers
 from mentor_kit_torch.loading import first_line
 from mentor_kit_torch.optimizer import Optimizer
 
@@ -46,14 +47,7 @@ def save(policy: TorchPolicy, folder: Path) -> None:
         torch.save(policy.optimizer.state(), folder / OPTIMIZER)
         state["optimizer"] = policy.optimizer.spec.model_dump()
     (folder / STATE).write_text(json.dumps(state))
-    open_to_readers(folder, STATE)
-
-
-def open_to_readers(folder: Path, like: str) -> None:
-    """Give weights the mode of a file beside them: safetensors writes them for their owner alone."""
-    mode = (folder / like).stat().st_mode & 0o666
-    for file in folder.glob("*.safetensors"):
-        file.chmod(mode)
+    open_to_readers(folder)  # safetensors writes for the owner alone
 
 
 def restore(policy: TorchPolicy, folder: Path) -> None:

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from mentor_kit.batching import MicroBatch, micro_batches
 from mentor_kit.errors import BackendError, UsageError
-from mentor_kit.inputs import ADAPTER_CONFIG, check_groups
+from mentor_kit.inputs import check_groups
 from mentor_kit.losses import LossTerms, combined
 from mentor_kit.objective import Objective
 from mentor_kit.policy import (
@@ -29,6 +29,7 @@ from mentor_kit.policy import (
     TokenGroup,
     Work,
 )
+from mentor_kit.runs.files import open_to_readers
 from mentor_kit_torch import checkpoint, meter
 from mentor_kit_torch.adapters import merged, quiet
 from mentor_kit_torch.cache import keeps_rows
@@ -212,12 +213,11 @@ class TorchPolicy:
                 raise UsageError("there is no adapter to export", hint="use the format `transformers`")
             with quiet():
                 self.model.save_pretrained(folder)
-            checkpoint.open_to_readers(folder, ADAPTER_CONFIG)
         elif format == "transformers":
             (merged(self.model) if self.adapted else self.model).save_pretrained(folder)
-            checkpoint.open_to_readers(folder, "config.json")
         else:
             raise UsageError(f"torch does not export {format!r}", hint="it exports `transformers` and `adapter`")
+        open_to_readers(folder)
 
     def _backward(self, batch: MicroBatch, objective: Objective) -> LossTerms:
         reference = self._scores(batch, "reference") if objective.needs_reference else None

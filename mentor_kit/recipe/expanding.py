@@ -19,6 +19,9 @@ from mentor_kit.record import Json
 from mentor_kit.secret import hide
 from mentor_kit.slot import Kind, Slot
 
+#: How a reference to a secret begins.
+REFERENCE = "${env:"
+
 
 def expanded(loaded: LoadedRecipe, registry: Registry, *, machine: bool = True) -> dict[str, Json]:
     """The recipe as data, with every part's own defaults, secrets as references.
@@ -88,16 +91,20 @@ def _means(options: BaseModel, registry: Registry, kind: Kind, slot: Slot, fille
         again = registry.check(kind, Slot(use=slot.use, options=filled))
     except MentorKitError:
         # a reference to a secret is none yet
-        return "${env:" in str(filled)
-    return bool(again == options) or "${env:" in str(filled)
+        return REFERENCE in str(filled)
+    return bool(again == options) or REFERENCE in str(filled)
 
 
 def _as_written(options: Json, written: Json) -> Json:
-    """Checked options, with strings as they are written: a secret is its reference there."""
-    if isinstance(options, dict) and isinstance(written, dict):
-        return {key: _as_written(value, written.get(key)) for key, value in options.items()}
-    if isinstance(options, list) and isinstance(written, list) and len(options) == len(written):
-        return [_as_written(*pair) for pair in zip(options, written, strict=True)]
+    """Checked options, with strings as they are written, and references to secrets whatever they became."""
+    if isinstance(written, str) and REFERENCE in written:
+        return written
+    if isinstance(options, dict):
+        inside = written if isinstance(written, dict) else {}
+        return {hide(key): _as_written(value, inside.get(key)) for key, value in options.items()}
+    if isinstance(options, list):
+        items = written if isinstance(written, list) and len(written) == len(options) else [None] * len(options)
+        return [_as_written(*pair) for pair in zip(options, items, strict=True)]
     if isinstance(options, str):
         return written if isinstance(written, str) else hide(options)
     return options

@@ -90,12 +90,16 @@ def write_folder(path: Path, fill: Callable[[Path], None]) -> Path:
 def open_to_readers(folder: Path) -> None:
     """Give a folder's files the modes that the umask gives new files: some libraries write for the owner alone.
 
-    The folder itself was made by the umask, so its own mode tells them.
+    A new file tells them, as the umask itself cannot be read without being changed.
     """
-    mode = folder.stat().st_mode
+    probe = folder / f"{NEW}probe"
+    probe.touch()
+    mode = probe.stat().st_mode & 0o666
+    probe.unlink()
     for path in folder.rglob("*"):
         if not path.is_symlink():
-            path.chmod(mode & 0o777 if path.is_dir() else mode & 0o666)
+            # whoever may read a folder may look inside
+            path.chmod(mode | (mode & 0o444) >> 2 if path.is_dir() else mode)
 
 
 def remove_folder(path: Path) -> None:

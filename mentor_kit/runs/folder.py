@@ -18,7 +18,8 @@ import json
 import re
 import secrets
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from contextlib import suppress
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -46,6 +47,8 @@ class RunFolder:
     """Where a run keeps everything. Paths of things that are not there yet are given all the same."""
 
     path: Path
+    made: tuple[Path, ...] = field(default=(), compare=False, repr=False)
+    """The folders around it that were made with it, the innermost first."""
 
     @staticmethod
     def create(
@@ -65,6 +68,7 @@ class RunFolder:
             MentorKitError: the folder cannot be written to.
         """
         check_name(name)
+        made = tuple(around for around in (root / name, root) if not around.exists())
         stamp = (now or datetime.now(UTC)).strftime("%Y%m%d-%H%M%S")
         with storage_errors(root / name, kept="nothing was written"):
             while True:
@@ -75,13 +79,20 @@ class RunFolder:
                 except FileExistsError:
                     if not path.is_dir():
                         raise
-        folder = RunFolder(path)
+        folder = RunFolder(path, made)
         try:
             folder._describe(recipe, settings)
         except BaseException:
-            remove_folder(path)
+            folder.discard()
             raise
         return folder
+
+    def discard(self) -> None:
+        """Remove the folder, and those that were made with it unless other runs are in them by now."""
+        remove_folder(self.path)
+        for around in self.made:
+            with suppress(OSError):
+                around.rmdir()
 
     def _describe(self, recipe: str, settings: Sequence[str]) -> None:
         write_text(self.environment, to_json(environment() | {SETTINGS: list(settings)}, indent=2) + "\n")

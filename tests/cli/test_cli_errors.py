@@ -104,42 +104,30 @@ def test_a_recipe_comes_through_a_pipe(tmp_path: Path) -> None:
     assert Path(json.loads(said)["folder"]) == tmp_path.resolve()
 
 
-def test_ctrl_c_is_answered_and_a_second_one_tells_where_the_run_is(tmp_path: Path) -> None:
+def interrupted(cwd: Path, *after: str) -> tuple[list[str], Path]:
+    """What a run says that gets Ctrl-C after each line with one of these in it, and its folder."""
     process = subprocess.Popen(
-        [*MENTORKIT, "run", "quickstart", *QUICK],
-        cwd=tmp_path,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
+        [*MENTORKIT, "run", "quickstart", *QUICK], cwd=cwd, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
     )
     assert process.stdout is not None
     lines = []
     for line in process.stdout:
         lines.append(line)
-        if "step 1/" in line or line.startswith("stopping"):
+        if any(mark in line for mark in after):
             process.send_signal(signal.SIGINT)
     assert process.wait(timeout=60) == 130
-    (run,) = (tmp_path / "runs" / "quickstart").iterdir()
+    (run,) = (cwd / "runs" / "quickstart").iterdir()
+    return lines, run
+
+
+def test_ctrl_c_is_answered_and_a_second_one_tells_where_the_run_is(tmp_path: Path) -> None:
+    lines, run = interrupted(tmp_path, "step 1/", "stopping after")
     assert sum(line.startswith("stopping after this step") for line in lines) == 1
     assert f"mentorkit run --resume {run.relative_to(tmp_path)}" in lines[-1]
 
 
 def test_one_ctrl_c_saves_the_step_in_hand(tmp_path: Path) -> None:
-    process = subprocess.Popen(
-        [*MENTORKIT, "run", "quickstart", *QUICK],
-        cwd=tmp_path,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-    )
-    assert process.stdout is not None
-    lines = []
-    for line in process.stdout:
-        lines.append(line)
-        if "step 1/" in line:
-            process.send_signal(signal.SIGINT)
-    assert process.wait(timeout=60) == 130
-    (run,) = (tmp_path / "runs" / "quickstart").iterdir()
+    lines, run = interrupted(tmp_path, "step 1/")
     assert any(line.startswith("stopping after this step") for line in lines)
     assert f"mentorkit run --resume {run.relative_to(tmp_path)}" in lines[-1]
     assert list((run / "checkpoints").glob("0-grpo-step-*"))

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
-from pydantic import BaseModel, Field, field_validator
+from pydantic import BaseModel, Field, field_validator, model_validator
 
 from mentor_kit.errors import RecipeError
 from mentor_kit.hooks.registry import KINDS, Registry, default_registry
@@ -59,6 +60,47 @@ def test_secrets_are_references(monkeypatch: pytest.MonkeyPatch) -> None:
     assert '"prefix": ""' in text
 
 
+def knowing(options: type[BaseModel], monkeypatch: pytest.MonkeyPatch) -> Registry:
+    """The registry, with tools `odd` that have these options."""
+    registry = Registry(default_registry().plugins)
+    for kind in KINDS:
+        registry.parts(kind)
+    odd = replace(registry.part("tools", "math"), options=options)
+    monkeypatch.setattr(registry, "_named", lambda kind, name: [odd] if name == "odd" else named(kind, name))
+    named = Registry._named.__get__(registry)
+    return registry
+
+
+class Reshaped(BaseModel):
+    """Options whose validators give what is written another shape."""
+
+    words: tuple[str, ...] = ()
+    by_name: dict[str, str] = {}
+    port: int = 0
+    copied: list[str] = []
+
+    @model_validator(mode="before")
+    @classmethod
+    def _reshape(cls, data: Any) -> Any:
+        word = data.get("words", "")
+        found = {**data, "words": (word,)} if isinstance(word, str) else dict(data)
+        if isinstance(data.get("by_name"), str):
+            found["by_name"] = {"key": data["by_name"]}
+        return {**found, "copied": [str(word)]}
+
+
+@pytest.mark.parametrize(
+    "options", ["words: '${env:MINE}'", "by_name: '${env:MINE}'", "port: '${env:MINE}'", "words: ['${env:MINE}', b]"]
+)
+def test_secrets_are_references_whatever_they_become(options: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MINE", "47114711")
+    known = knowing(Reshaped, monkeypatch)
+    loaded = load_recipe("quickstart", [f"tools=[{{use: odd, with: {{{options}}}}}]"])
+    text = json.dumps(expanded(loaded, known)["tools"])
+    assert "47114711" not in text
+    assert "${env:MINE}" in text
+
+
 class Odd(BaseModel):
     """Options that are not read again as they are written."""
 
@@ -72,21 +114,10 @@ class Odd(BaseModel):
 
 
 def test_an_option_that_would_be_read_as_another_stays_as_written(monkeypatch: pytest.MonkeyPatch) -> None:
-    registry = Registry(default_registry().plugins)
-    for kind in KINDS:
-        registry.parts(kind)
-    part = registry.part("tools", "math")
-    monkeypatch.setattr(registry, "_named", lambda kind, name: [_odd(part)] if name == "odd" else named(kind, name))
-    named = Registry._named.__get__(registry)
+    registry = knowing(Odd, monkeypatch)
     loaded = load_recipe("quickstart", ["tools=[{use: odd, with: {seconds: 2}}]"])
     assert registry.check("tools", Slot(use="odd", options={"seconds": 2})) == Odd(seconds=2)
     assert expanded(loaded, registry)["tools"][0]["with"] == {"seconds": 2, "more": 5}
-
-
-def _odd(part: Any) -> Any:
-    from dataclasses import replace
-
-    return replace(part, options=Odd)
 
 
 @pytest.mark.parametrize("preset", ["dapo", "rloo", "gspo", "cispo", "sod"])

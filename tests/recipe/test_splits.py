@@ -119,6 +119,10 @@ def test_a_task_that_does_not_tell_is_asked_before_anything_is_made(
     with pytest.raises(RecipeError, match=r"recipe.yaml:8:25: evaluate.on.0.split: the task has no split 'tset'"):
         api.plan(path)
     assert not (tmp_path / "runs").exists()
+    (tmp_path / "mine").mkdir()
+    with pytest.raises(RecipeError, match="no split 'tset'"):
+        api.run(path, output=tmp_path / "mine")
+    assert list((tmp_path / "mine").iterdir()) == []  # a folder that was there before stays
 
 
 @pytest.mark.slow

@@ -13,31 +13,18 @@ import torch
 from mentor_kit_mlx.backend import MLXBackend
 from mentor_kit_mlx.options import MLXOptions
 from mlx.utils import tree_flatten
-from peft import LoraConfig, PeftModel, get_peft_model
+from peft import LoraConfig, get_peft_model
+from peft_oracles import IDS, of_model
 from transformers import AutoModelForCausalLM, LlamaConfig, Qwen2Config, Qwen3Config
 
-from mentor_kit.policy import AdapterSpec, MemoryLoad, OptimizerSpec, StudentSpec, TokenCompletion, TokenGroup
+from mentor_kit.policy import AdapterSpec, MemoryLoad, OptimizerSpec, StudentSpec
 
-IDS = np.array([5, 9, 33, 71, 7, 30, 44, 2], dtype=np.int64)
-LAYERS = ["q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj", "lm_head", "embed_tokens"]
 KINDS = {
     "llama-tied": (LlamaConfig, True),
     "llama": (LlamaConfig, False),
     "qwen2-tied": (Qwen2Config, True),
     "qwen3-tied": (Qwen3Config, True),
 }
-
-
-def of_policy(policy: Any) -> np.ndarray:
-    completion = TokenCompletion(IDS[1:], np.ones(7, np.float32), np.zeros(7, np.float32))
-    ((found,),) = policy.log_probs([TokenGroup(prompt_ids=IDS[:1], completions=(completion,))])
-    return found
-
-
-@torch.no_grad()
-def of_model(model: Any) -> np.ndarray:
-    logits = model.eval()(torch.tensor(IDS[None])).logits[0, :-1].log_softmax(-1)
-    return logits[torch.arange(7), torch.tensor(IDS[1:])].float().numpy()
 
 
 def of_mlx(model: Any) -> np.ndarray:
@@ -48,12 +35,6 @@ def of_mlx(model: Any) -> np.ndarray:
 
 def by_transformers(folder: Path) -> np.ndarray:
     return of_model(AutoModelForCausalLM.from_pretrained(folder))
-
-
-def by_peft(base: Path, folder: Path) -> np.ndarray:
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        return of_model(PeftModel.from_pretrained(AutoModelForCausalLM.from_pretrained(base), str(folder)))
 
 
 def write_peft(base: Path, folder: Path, config: Any = LoraConfig, **options: Any) -> Path:

@@ -9,37 +9,18 @@ from typing import Any
 import numpy as np
 import pytest
 import torch_students
-from adapter_oracles import (
-    KINDS,
-    LAYERS,
-    by_peft,
-    by_transformers,
-    edit,
-    estimated,
-    of_policy,
-    write_peft,
-)
+from adapter_oracles import by_transformers, edit, estimated, write_peft
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from mlx_students import load, nudge_adapter
 from peft import IA3Config
+from peft_oracles import LAYERS, by_peft, of_policy
 from safetensors.numpy import load_file, save_file
 from torch_students import SHAPE, write_student
 from transformers import Qwen2Config
 
 from mentor_kit.errors import BackendError, MissingError
 from mentor_kit.policy import AdapterSpec
-
-
-@pytest.fixture(scope="module", params=KINDS)
-def base(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    kind, tied = KINDS[request.param]
-    return write_student(tmp_path_factory.mktemp(request.param), kind(**SHAPE, head_dim=8, tie_word_embeddings=tied))
-
-
-@pytest.fixture(scope="module")
-def tied(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return write_student(tmp_path_factory.mktemp("tied"))
 
 
 @settings(max_examples=12, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])

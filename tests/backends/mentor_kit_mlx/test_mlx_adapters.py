@@ -3,26 +3,16 @@
 from __future__ import annotations
 
 import json
-import random
 from pathlib import Path
 
 import mlx.core as mx
 import numpy as np
 import pytest
 import torch_students
-from adapter_oracles import (
-    KINDS,
-    LAYERS,
-    by_peft,
-    by_transformers,
-    estimated,
-    mlx_flatten,
-    of_mlx,
-    of_policy,
-    write_peft,
-)
+from adapter_oracles import by_transformers, estimated, mlx_flatten, of_mlx, write_peft
 from mentor_kit_mlx.mlxlm import mlx_lm
 from mlx_students import load, nudge_adapter
+from peft_oracles import by_peft, of_policy, random_targets
 from torch_students import SHAPE, write_student
 from transformers import CohereConfig, LlamaConfig
 
@@ -30,22 +20,6 @@ from mentor_kit.errors import BackendError
 from mentor_kit.objective import Objective
 from mentor_kit.policy import AdapterSpec
 from mentor_kit.testing.material import GENTLE, flat, ragged_groups
-
-
-@pytest.fixture(scope="module", params=KINDS)
-def base(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    kind, tied = KINDS[request.param]
-    return write_student(tmp_path_factory.mktemp(request.param), kind(**SHAPE, head_dim=8, tie_word_embeddings=tied))
-
-
-@pytest.fixture(scope="module")
-def tied(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return write_student(tmp_path_factory.mktemp("tied"))
-
-
-def random_targets(seed: int) -> tuple[str, ...]:
-    generator = random.Random(seed)
-    return tuple(generator.sample(LAYERS, generator.randint(1, 4)))
 
 
 @pytest.mark.parametrize(

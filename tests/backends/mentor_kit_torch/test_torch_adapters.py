@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import random
 import warnings
 from pathlib import Path
 from typing import Any
@@ -14,15 +13,13 @@ import torch
 from mentor_kit_torch.backend import TorchBackend
 from mentor_kit_torch.options import TorchOptions
 from mentor_kit_torch.policy import TorchPolicy
-from peft import LoraConfig, PeftModel, get_peft_model
+from peft import LoraConfig, get_peft_model
+from peft_oracles import by_peft, of_model, of_policy, random_targets
 from torch_students import SHAPE, load, write_student
 from transformers import AutoModelForCausalLM, LlamaConfig, Qwen2Config
 
 from mentor_kit.errors import BackendError, MissingError
-from mentor_kit.policy import AdapterSpec, MemoryLoad, OptimizerSpec, StudentSpec, TokenCompletion, TokenGroup
-
-IDS = np.array([5, 9, 33, 71, 7, 30, 44, 2], dtype=np.int64)
-LAYERS = ["q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj", "lm_head", "embed_tokens"]
+from mentor_kit.policy import AdapterSpec, MemoryLoad, OptimizerSpec, StudentSpec
 
 
 @pytest.fixture(scope="module", params=["llama-tied", "llama", "qwen2-tied"])
@@ -41,31 +38,6 @@ def shaken(policy: TorchPolicy, seed: int = 1) -> TorchPolicy:
                 parameter += 0.1 * torch.randn(parameter.shape, generator=generator)
     policy._changed(1)
     return policy
-
-
-def of_policy(policy: TorchPolicy) -> np.ndarray:
-    completion = TokenCompletion(
-        ids=IDS[1:], mask=np.ones(7, np.float32), log_probs=np.zeros(7, np.float32), advantage=0.0
-    )
-    ((found,),) = policy.log_probs([TokenGroup(prompt_ids=IDS[:1], completions=(completion,))])
-    return found
-
-
-@torch.no_grad()
-def of_model(model: Any) -> np.ndarray:
-    logits = model.eval()(torch.tensor(IDS[None])).logits[0, :-1].log_softmax(-1)
-    return logits[torch.arange(7), torch.tensor(IDS[1:])].float().numpy()
-
-
-def by_peft(base: Path, folder: Path) -> np.ndarray:
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        return of_model(PeftModel.from_pretrained(AutoModelForCausalLM.from_pretrained(base), str(folder)))
-
-
-def random_targets(seed: int) -> tuple[str, ...]:
-    generator = random.Random(seed)
-    return tuple(generator.sample(LAYERS, generator.randint(1, 4)))
 
 
 @pytest.mark.parametrize(

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from chat_servers import KEY, ChatServer, serving
+from chat_servers import ChatServer
 from doubling import REGISTRY, context, next_step, shown, teacher
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -25,17 +25,7 @@ OPENAI = OpenAIChat("m", None, "k", {})
 ANTHROPIC = AnthropicMessages("m", None, "k", {"max_tokens": 9})
 
 
-@pytest.fixture
-def server():
-    made = ChatServer()
-    with serving(made):
-        yield made
-
-
-@pytest.fixture(autouse=True)
-def key(monkeypatch):
-    monkeypatch.setenv("OPENAI_API_KEY", KEY)
-    monkeypatch.setenv("ANTHROPIC_API_KEY", KEY)
+pytestmark = pytest.mark.usefixtures("key")
 
 
 def asked(use: str, folder: Path, server: ChatServer, **options: Any) -> Any:

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from chat_servers import KEY, ChatServer, serving
+from chat_servers import ChatServer
 from doubling import Doubling, shown, teacher
 from hypothesis import given
 from hypothesis import strategies as st
@@ -26,17 +26,7 @@ from mentor_kit.trajectory import Ending
 PATIENCE = {"first_wait": 0.01, "longest_wait": 1.0, "timeout": 20.0, "retries": 1}
 
 
-@pytest.fixture
-def server():
-    made = ChatServer()
-    with serving(made):
-        yield made
-
-
-@pytest.fixture(autouse=True)
-def key(monkeypatch):
-    monkeypatch.setenv("OPENAI_API_KEY", KEY)
-    monkeypatch.setenv("ANTHROPIC_API_KEY", KEY)
+pytestmark = pytest.mark.usefixtures("key")
 
 
 def asked(use: str, folder: Path, server: ChatServer, **options: Any) -> Any:

@@ -24,17 +24,7 @@ from mentor_kit.trajectory import Ending
 PATIENCE = {"first_wait": 0.01, "longest_wait": 1.0, "timeout": 20.0}
 
 
-@pytest.fixture
-def server():
-    made = ChatServer()
-    with serving(made):
-        yield made
-
-
-@pytest.fixture(autouse=True)
-def key(monkeypatch):
-    monkeypatch.setenv("OPENAI_API_KEY", KEY)
-    monkeypatch.setenv("ANTHROPIC_API_KEY", KEY)
+pytestmark = pytest.mark.usefixtures("key")
 
 
 def openai(folder: Path, server: ChatServer | FaultyProxy, **options: Any):
