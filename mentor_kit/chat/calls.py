@@ -78,7 +78,7 @@ def read_json(text: str, start: int) -> tuple[Json, int]:
         raise CallError("not valid Unicode: half of a surrogate pair") from None
     except ValueError:
         raise CallError("a number has too many digits") from None
-    if _deeper_than(value, MAX_DEPTH):
+    if deeper_than(value, MAX_DEPTH):
         raise CallError(f"nested deeper than {MAX_DEPTH} levels")
     return value, end
 
@@ -200,7 +200,7 @@ def no_arguments(tool: Tool | None) -> dict[str, Json]:
     return {}
 
 
-def _deeper_than(value: Json, limit: int) -> bool:
+def deeper_than(value: Json, limit: int) -> bool:
     """Whether a value nests more than `limit` objects and arrays, found level by level."""
     level = [value]
     for _ in range(limit + 1):

@@ -132,6 +132,8 @@ def _add(said: list[dict[str, Json]], role: str, blocks: list[dict[str, Json]]) 
     """Append blocks to a dialogue whose roles take turns."""
     if not blocks:
         return
+    if not said and role == "assistant":
+        _add(said, "user", _words(""))  # the user begins
     if said and said[-1]["role"] == role:
         said[-1] = {**said[-1], "content": [*said[-1]["content"], *blocks]}
     else:
@@ -204,5 +206,5 @@ def _call(block: Mapping[str, Json]) -> ToolCall:
     raw = as_json(arguments)
     if not isinstance(name, str) or not name:
         return malformed(as_json(block), "the name is missing")
-    given = {} if arguments is None else arguments
+    given = "{}" if arguments is None else arguments if isinstance(arguments, str) else raw
     return call_of({"name": name, "arguments": given}, raw).model_copy(update={"name": valid_unicode(name)})

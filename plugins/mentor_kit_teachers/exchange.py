@@ -11,6 +11,7 @@ import json
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
+from mentor_kit.chat.calls import deeper_than
 from mentor_kit.record import Json
 from mentor_kit.secret import hide
 from mentor_kit_teachers.answers import Answer, Answers, Usage, content_hash
@@ -22,6 +23,8 @@ from mentor_kit_teachers.wire import BadReply, Body, Connection, Counted, Wire
 
 #: Where a server does not count tokens, so many characters are taken for one; fewer where a limit is at stake.
 _CHARACTERS_PER_TOKEN, _AT_LEAST = 4, 2
+#: No answer nests deeper.
+_DEEPEST = 100
 
 
 class Stopped(Exception):
@@ -104,6 +107,8 @@ def read_reply(text: str, wire: Wire) -> Body:
         reply = json.loads(hide(text))
         if not isinstance(reply, dict):
             raise BadReply(f"a JSON {type(reply).__name__}")
+        if deeper_than(reply, _DEEPEST):
+            raise BadReply(f"nested deeper than {_DEEPEST} levels")
         fault = error_inside(reply)
         if fault is None:
             wire.read(reply)

@@ -20,6 +20,8 @@ from mentor_kit_teachers.wire import BadReply, Body, Counted, token_count
 
 #: Under which keys servers put reasoning.
 _REASONING = ("reasoning_content", "reasoning")
+#: What servers call the end of a turn that they broke off.
+_BROKEN_OFF = ("abort", "error")
 _THINK, _END_THINK = "<think>", "</think>"
 
 
@@ -75,12 +77,14 @@ class OpenAIChat:
         message = _message(reply)
         finish = reply["choices"][0].get("finish_reason")
         said = self._words(message, tools)
+        if finish in _BROKEN_OFF:
+            raise BadReply(f"the turn was broken off: {finish}")
         if finish == "content_filter":
             return Reply(said, finish="refused", reason="the server's content filter cut the turn")
         return Reply(said, finish="length" if finish == "length" else "stop")
 
     def _words(self, message: dict[str, Json], tools: Mapping[str, Tool] | None) -> Message:
-        content = _text(message.get("content"))
+        content = _text(message.get("content")) or _text(message.get("refusal"))
         calls = _listed(message)
         if self.parser is not None and not calls:
             return parse(self.parser, content, tools)
@@ -163,8 +167,9 @@ def _content(value: Json) -> Json:
 
 
 def _listed(message: Mapping[str, Json]) -> list[Json]:
-    """The calls of a message; one alone counts as a list of one."""
-    calls = message.get("tool_calls") or []
+    """The calls of a message; one alone counts as a list of one, the API's former `function_call` too."""
+    former = message.get("function_call")
+    calls = message.get("tool_calls") or ([{"function": former}] if former else [])
     return calls if isinstance(calls, list) else [calls]
 
 
@@ -175,7 +180,8 @@ def _call(call: Json) -> ToolCall:
         return malformed(as_json(call), "the name is missing")
     arguments = function.get("arguments") or "{}"
     raw = valid_unicode(arguments) if isinstance(arguments, str) else as_json(arguments)
-    return call_of({"name": name, "arguments": arguments}, raw).model_copy(update={"name": valid_unicode(name)})
+    given = arguments if isinstance(arguments, str) else raw  # read as strictly as text is
+    return call_of({"name": name, "arguments": given}, raw).model_copy(update={"name": valid_unicode(name)})
 
 
 def _calls(calls: Sequence[Json], before: Sequence[Mapping[str, Json]], offered: Sequence[str]) -> list[Json]:

@@ -192,6 +192,8 @@ class ServerTeacher:
             raise self._explained(fault)
 
     def _explained(self, fault: Exception) -> Exception:
+        if isinstance(fault, GaveUp) and fault.own and (elsewhere := self.wire.url_hint()):
+            return GaveUp(fault.message, hint=f"{fault.hint}; {elsewhere}")
         if not isinstance(fault, Rejected):
             return fault
         hint = _HINTS.get(fault.status, "look at `teacher.with`: the model, its parameters and the server's limits")

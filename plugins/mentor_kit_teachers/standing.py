@@ -16,7 +16,7 @@ Fault = Rejected | GaveUp
 
 #: So many problems' first requests are refused, with none answered, and no more are sent.
 _REFUSED = 8
-#: So many requests in a row get no answer, with none answered between, and the server is at fault.
+#: So many problems in a row get no answer, with none answered between, and the server is at fault.
 _SILENT = 3
 
 
@@ -29,12 +29,13 @@ class Standing:
     """A hash of the teacher and its parameters."""
     _refused: dict[str, Fault] = field(default_factory=dict)
     """By problem: first requests that were refused before any was answered."""
-    _silent: int = 0
+    _silent: set[str] = field(default_factory=set)
+    """Problems that got no answer since the last request that was answered."""
     _answered: bool = False
 
     def answered(self) -> None:
         """A request was answered, now or earlier."""
-        self._silent = 0
+        self._silent.clear()
         if not self._answered:
             self._answered = True
             self._refused.clear()
@@ -52,8 +53,8 @@ class Standing:
             Rejected, GaveUp: the fault, as it is not the dialogue's.
         """
         if isinstance(fault, GaveUp):
-            self._silent += 1
-            if not fault.own or self._silent >= _SILENT:
+            self._silent.add(problem)
+            if not fault.own or len(self._silent) >= _SILENT:
                 raise fault
         elif not fault.of_dialogue:
             raise fault

@@ -31,14 +31,12 @@ def name_for_server(name: Json, offered: Collection[str] = ()) -> str:
 
 def arguments_for_server(arguments: Json) -> dict[str, Json] | None:
     """A call's arguments as an object; None where they are none, and the call is malformed."""
-    if isinstance(arguments, str):
-        try:
-            arguments = whole_json(arguments) if arguments.strip() else {}
-        except CallError:
-            return None
-    if arguments is None:
-        return {}
-    return arguments if isinstance(arguments, dict) else None
+    text = arguments if isinstance(arguments, str) else as_json(arguments)
+    try:
+        found = whole_json(text) if text.strip() else None
+    except CallError:
+        return None
+    return {} if found is None else found if isinstance(found, dict) else None
 
 
 def id_for_server(given: Json, taken: Collection[str], pattern: re.Pattern[str] | None = None) -> str:

@@ -54,6 +54,8 @@ ARGUMENTS: list[Any] = [
     None,
     {},
     {"n": "two"},
+    {"n": {"n": [float("nan")]}},
+    json.loads('{"n": ' * 60 + "1" + "}" * 60),
 ]
 
 
@@ -203,6 +205,24 @@ def test_a_history_that_a_problem_brings_keeps_its_calls():
     assert [made["name"] for made in calls] == ["look", "a_tool", "look"]
     assert [json.loads(made["arguments"]) for made in calls] == [{"at": "a"}, {"at": "b"}, {"at": "c"}]
     assert [message["content"] for message in body["messages"] if message["role"] == "tool"][:2] == ["1", "2"]
+
+
+def test_a_history_that_an_assistant_begins():
+    body = ANTHROPIC.heard(ANTHROPIC.opening({}), [system("s"), assistant("Hello."), user("Go.")])
+    check_anthropic(body["messages"])
+    assert body["messages"][1]["content"] == [{"type": "text", "text": "Hello."}]
+
+
+def test_a_call_in_the_apis_former_form_is_a_call(server, tmp_path):
+    def shape(made: dict[str, Any]) -> dict[str, Any]:
+        message = made["choices"][0]["message"]
+        for one in message.pop("tool_calls", []):
+            message["function_call"] = one["function"]
+        return made
+
+    server.shape = shape
+    (found,) = shown(asked("openai", tmp_path, server), 1)
+    assert (found.correct, found.tools_used) == (True, ("double", "double"))
 
 
 def test_a_history_that_a_problem_brings_keeps_its_speakers():

@@ -173,6 +173,9 @@ OWN: list[tuple[str, Callable[[], tuple[int, bytes]], str]] = [
     ("half", lambda: (200, answer()[:40]), "choices"),
     ("a stream", lambda: (200, b'data: {"choices": [{"delta": {}}]}\n\ndata: [DONE]\n\n'), "data:"),
     ("a web page", lambda: (200, b"<!DOCTYPE html><html><title>Sign in</title></html>"), "a web page: Sign in"),
+    ("broken off", lambda: (200, answer("half", finish_reason="abort")), "abort"),
+    ("nested", lambda: (200, answer([[]]).replace(b"[[]]", b"[" * 400 + b"]" * 400)), "nested deeper"),
+    ("nested beyond reading", lambda: (200, b"[" * 10**5), "no answer"),
     ("content filter", lambda: (200, answer(None, finish_reason="content_filter")), "content filter"),
 ]
 
@@ -181,6 +184,13 @@ OWN: list[tuple[str, Callable[[], tuple[int, bytes]], str]] = [
 def test_one_dialogue_that_never_gets_an_answer_ends_alone(server, tmp_path, respond, reason):
     server.odd = lambda body: respond() if of(body, 2) and begun(body) else None
     only_two_is_lost(shown(asked("openai", tmp_path, server), 4), Ending.REFUSED, reason)
+
+
+def test_several_attempts_at_one_odd_dialogue_are_one_odd_dialogue(server, tmp_path):
+    server.odd = lambda body: (500, b"template failed") if of(body, 2) and begun(body) else None
+    found = shown(asked("openai", tmp_path, server, attempts=4, concurrency=1), 3)
+    assert [d.problem_id for d in found if not d.correct] == ["d2"] * 4
+    assert [d.problem_id for d in found if d.correct] == ["d1", "d3"]
 
 
 def test_a_dialogue_that_is_never_answered_in_time_ends_alone(server, tmp_path):
@@ -227,6 +237,7 @@ def test_a_model_that_refuses_ends_its_episode(server, tmp_path):
         ("openai", "", 404, b"404 page not found", r"/v1"),
         ("openai", "/api", 405, b'{"detail": "Method Not Allowed"}', r"/api/v1"),
         ("openai", "", 200, b'{"error": "Unexpected endpoint or method. (POST /chat/completions)"}', r"/v1"),
+        ("openai", "/chat", 200, b"<!doctype html><title>A chat</title>", r"/chat/v1"),
         ("anthropic", "/v1", 404, b'{"detail": "Not Found"}', r"is added to it"),
     ],
 )
