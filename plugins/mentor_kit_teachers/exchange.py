@@ -18,7 +18,7 @@ from mentor_kit_teachers.answers import Answer, Answers, Usage, content_hash
 from mentor_kit_teachers.faults import error_inside, one_line, words
 from mentor_kit_teachers.patience import Gate, PatienceOptions, Trouble, patiently
 from mentor_kit_teachers.spending import Spending
-from mentor_kit_teachers.standing import Standing
+from mentor_kit_teachers.standing import FAULTS, Fault, Standing
 from mentor_kit_teachers.wire import BadReply, Body, Connection, Counted, Wire
 
 #: Where a server does not count tokens, so many characters are taken for one; fewer where a limit is at stake.
@@ -47,6 +47,9 @@ class Exchange:
     """As many as requests may be under way at once."""
     max_tokens: int
     stopping: Callable[[], bool]
+    """Whether something else has failed for good."""
+    _failed: bool = False
+    """Whether a request has."""
     _gate: Gate = field(default_factory=Gate)
     _under_way: dict[str, asyncio.Lock] = field(default_factory=dict)
 
@@ -74,11 +77,22 @@ class Exchange:
             self.standing.answered()
             return found
 
+    def excuse(self, fault: Fault, problem: str, *, first: bool) -> None:
+        """As `Standing.excuse`; where the fault is everybody's, no new request is sent from this moment on."""
+        try:
+            self.standing.excuse(fault, problem, first=first)
+        except FAULTS:
+            self._failed = True
+            raise
+
+    def _ends(self) -> bool:
+        return self._failed or self.stopping()
+
     async def _send(self, body: Body, key: str) -> Answer:
         async with self.places, self.spending.reserve(self._most(body)):
-            if self.stopping():
+            if self._ends():
                 raise Stopped
-            return await patiently(lambda: self._once(body, key), self.patience, self._gate, self.stopping)
+            return await patiently(lambda: self._once(body, key), self.patience, self._gate, self._ends)
 
     async def _once(self, body: Body, key: str) -> Answer:
         reply = read_reply(await self.connection.send(body, key), self.wire)

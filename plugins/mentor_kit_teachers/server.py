@@ -28,7 +28,7 @@ from mentor_kit_teachers.exchange import Exchange, Stopped
 from mentor_kit_teachers.patience import GaveUp, Rejected
 from mentor_kit_teachers.server_options import ServerOptions
 from mentor_kit_teachers.spending import Spending
-from mentor_kit_teachers.standing import Standing
+from mentor_kit_teachers.standing import FAULTS, Standing
 from mentor_kit_teachers.strict import plain
 from mentor_kit_teachers.wire import Body, Wire
 
@@ -242,8 +242,8 @@ class ServerSpeaker:
         self._body = plain(actor.wire.heard(self._body, messages))
         try:
             answer = await actor.exchange.ask(self._body, actor.draw)
-        except (Rejected, GaveUp) as fault:
-            actor.exchange.standing.excuse(fault, self._scene.problem.id, first=self._first)
+        except FAULTS as fault:
+            actor.exchange.excuse(fault, self._scene.problem.id, first=self._first)
             too_long = isinstance(fault, Rejected) and fault.too_long
             return Reply(assistant(), finish="context" if too_long else "refused", reason=fault.reason)
         self._first = False

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from mentor_kit_teachers.answers import Answers
 from mentor_kit_teachers.patience import GaveUp, Rejected
 
+FAULTS = (Rejected, GaveUp)
 Fault = Rejected | GaveUp
 
 #: So many problems' first requests are refused, with none answered, and no more are sent.

@@ -102,7 +102,7 @@ CASES = [
     recipe(QUICK + "train: [{use: gpro}]\n", "gpro", "grpo"),
     recipe(QUICK + "train: [{use: sft, with: {}}]\n", "train.0.with"),
     recipe(QUICK + "tools: [{use: maths}]\n", "maths", "math"),
-    recipe(QUICK + "tools: [{use: math}, {use: math}]\n", "math"),
+    recipe(QUICK + "tools: [{use: math}, {use: math}]\n", "r.yaml:3:22", "tools.1", "add"),
     recipe(
         QUICK + 'teacher: {use: openai, with: {model: m, api_key: "${env:NOT_SET_ANYWHERE}"}}\n', "NOT_SET_ANYWHERE"
     ),
