@@ -10,11 +10,12 @@ import mlx.core as mx
 import mlx.nn as nn
 import numpy as np
 import pytest
-from adapter_oracles import by_transformers, mlx_flatten, of_mlx, of_policy
+from adapter_oracles import by_transformers, mlx_flatten, of_mlx
 from mentor_kit_mlx.backend import MLXBackend
 from mentor_kit_mlx.mlxlm import mlx_lm
 from mentor_kit_mlx.options import MLXOptions
 from mlx_students import load, nudge_adapter
+from peft_oracles import of_policy
 from torch_students import SHAPE, write_student
 from transformers import LlamaConfig
 
