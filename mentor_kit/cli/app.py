@@ -19,13 +19,10 @@ from mentor_kit.secret import hide
 #: Set to anything, it shows the traceback of an unexpected error.
 DEBUG = "MENTORKIT_DEBUG"
 
-#: Where the documentation is.
-DOCS = "https://github.com/mentor-kit/mentor-kit/tree/main/docs"
-
 app = typer.Typer(
     name="mentorkit",
     help="Teach small language models to use tools, with a teacher's trajectory as a dense reward.",
-    epilog=f"Example: mentorkit run quickstart; what there is: mentorkit plugins recipes. Documentation: {DOCS}",
+    epilog="Example: mentorkit run quickstart; what there is: mentorkit plugins recipes, mentorkit COMMAND --help",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
