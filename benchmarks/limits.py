@@ -26,7 +26,7 @@ from ours import Ours, Update
 from shape import Shape, add_options, shape_of, write_model
 from speed import machine
 
-from mentor_kit.policy import SampleRequest
+from mentor_kit.backend.sampling import SampleRequest
 
 
 @dataclass(frozen=True)

@@ -31,8 +31,10 @@ from mlx_lm_lora.trainer import grpo_trainer as peer
 from shape import Shape, add_options, shape_of, write_model
 from work import grouped, sampled
 
-from mentor_kit.objective import Objective
-from mentor_kit.policy import OptimizerSpec, StudentSpec, TokenCompletion, TokenGroup
+from mentor_kit.backend.optimizer import OptimizerSpec
+from mentor_kit.backend.student import StudentSpec
+from mentor_kit.backend.token_groups import TokenCompletion, TokenGroup
+from mentor_kit.rl.objective import Objective
 
 OBJECTIVE = Objective(preset="grpo", kl=0.0)
 PEER = "mlx-lm-lora"
@@ -71,7 +73,7 @@ class Sides:
 
     def __init__(self, folder: Path, shape: Shape) -> None:
         from mentor_kit_mlx.backend import MLXBackend
-        from mentor_kit_mlx.mlxlm import mlx_lm
+        from mentor_kit_mlx.mlx_lm_import import mlx_lm
         from mentor_kit_mlx.options import MLXOptions
 
         options = MLXOptions(device="cpu" if not mx.is_available(mx.gpu) else "auto", dtype="float32")

@@ -10,8 +10,10 @@ import torch
 from shape import Shape
 from work import grouped, sampled
 
-from mentor_kit.objective import Objective
-from mentor_kit.policy import OptimizerSpec, StudentSpec, TokenCompletion, TokenGroup
+from mentor_kit.backend.optimizer import OptimizerSpec
+from mentor_kit.backend.student import StudentSpec
+from mentor_kit.backend.token_groups import TokenCompletion, TokenGroup
+from mentor_kit.rl.objective import Objective
 
 
 class Ours:
@@ -71,7 +73,7 @@ class Step(Ours):
         self.policy.prepare(OptimizerSpec())
 
     def __call__(self) -> dict[str, Any]:
-        from mentor_kit.advantages import advantages
+        from mentor_kit.rl.advantages import advantages
 
         done = sampled(self.policy, self.prompts, self.shape.completion, 1.0)
         rewards = np.array([float(sum(one.ids) % 7) for one in done]).reshape(-1, self.shape.group)

@@ -6,7 +6,9 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from mentor_kit.policy import Completion, Policy, SampleRequest, TokenCompletion, TokenGroup
+from mentor_kit.backend.policy import Policy
+from mentor_kit.backend.sampling import Completion, SampleRequest
+from mentor_kit.backend.token_groups import TokenCompletion, TokenGroup
 
 
 def sampled(policy: Policy, prompts: Sequence[Sequence[int]], new_tokens: int, temperature: float) -> list[Completion]:

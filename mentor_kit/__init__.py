@@ -11,12 +11,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from mentor_kit.lazy import lazily
-from mentor_kit.version import __version__
+from mentor_kit.utils.lazy_imports import lazy_attributes
+from mentor_kit.utils.version import __version__
 
 if TYPE_CHECKING:
     from mentor_kit.api import check, collect, evaluate, export, plan, resume, run
-    from mentor_kit.errors import MentorKitError
+    from mentor_kit.core.errors import MentorKitError
     from mentor_kit.recipe.loading import load_recipe
     from mentor_kit.report.compare import compare
     from mentor_kit.runs import Run
@@ -36,11 +36,11 @@ __all__ = [
     "run",
 ]
 
-__getattr__ = lazily(
+__getattr__ = lazy_attributes(
     __name__,
     {
         **dict.fromkeys(("check", "collect", "evaluate", "export", "plan", "resume", "run"), "mentor_kit.api"),
-        "MentorKitError": "mentor_kit.errors",
+        "MentorKitError": "mentor_kit.core.errors",
         "Run": "mentor_kit.runs",
         "compare": "mentor_kit.report.compare",
         "load_recipe": "mentor_kit.recipe.loading",

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING
 from mentor_kit.hooks import hookimpl
 
 if TYPE_CHECKING:
+    from mentor_kit.backend.policy import Backend
     from mentor_kit.hooks import BuildContext, Register
-    from mentor_kit.policy import Backend
     from mentor_kit_mlx.options import MLXOptions
 
 NEEDED = ("mlx", "mlx_lm", "transformers")

@@ -12,10 +12,10 @@ from typing import Literal
 
 import mlx.core as mx
 
-from mentor_kit.errors import BackendError
-from mentor_kit.inputs import ADAPTER_CONFIG, LORA_KEYS, check_peft_config, is_target, unread
-from mentor_kit.record import Json
-from mentor_kit_mlx.trees import Arrays, read, write
+from mentor_kit.backend.validation import ADAPTER_CONFIG, LORA_KEYS, check_peft_config, is_target, unread
+from mentor_kit.core.errors import BackendError
+from mentor_kit.core.frozen_model import Json
+from mentor_kit_mlx.params import Arrays, read, write
 
 Kind = Literal["lora", "dora"]
 PEFT, PEFT_PREFIX, MLX = "adapter_model.safetensors", "base_model.model.", "adapters.safetensors"
@@ -35,7 +35,7 @@ class LowRank:
 
 
 @dataclass(frozen=True)
-class Adapter:
+class AdapterFile:
     """What is on a model."""
 
     kind: Kind
@@ -48,7 +48,7 @@ class Adapter:
 class Saved:
     """An adapter in a folder."""
 
-    adapter: Adapter
+    adapter: AdapterFile
     weights: Arrays
     """By our names."""
     base: Arrays
@@ -87,7 +87,7 @@ def read_peft(config: Mapping[str, Json], folder: Path, layers: Sequence[str]) -
         alpha = float(_by_pattern(alphas, name, config.get("lora_alpha", 8)))
         own[name] = LowRank(rank, alpha / (rank**0.5 if config.get("use_rslora") else rank))
     kind: Kind = "dora" if config.get("use_dora") else "lora"
-    return Saved(Adapter(kind, float(config.get("lora_dropout") or 0.0), own), weights, base, unties=True)
+    return Saved(AdapterFile(kind, float(config.get("lora_dropout") or 0.0), own), weights, base, unties=True)
 
 
 def read_mlx(config: Mapping[str, Json], folder: Path) -> Saved:
@@ -104,10 +104,10 @@ def read_mlx(config: Mapping[str, Json], folder: Path) -> Saved:
     how = config["lora_parameters"]
     pair = LowRank(int(how["rank"]), float(how["scale"]))
     layers = {name.rpartition(".")[0]: pair for name in weights}
-    return Saved(Adapter(kind, float(how.get("dropout") or 0.0), layers), weights, {}, unties=False)
+    return Saved(AdapterFile(kind, float(how.get("dropout") or 0.0), layers), weights, {}, unties=False)
 
 
-def write_mlx(weights: Arrays, adapter: Adapter, blocks: int, folder: Path) -> None:
+def write_mlx(weights: Arrays, adapter: AdapterFile, blocks: int, folder: Path) -> None:
     """An adapter for mlx-lm: `mlx_lm.generate --adapter-path`.
 
     Raises:
@@ -136,7 +136,7 @@ def write_mlx(weights: Arrays, adapter: Adapter, blocks: int, folder: Path) -> N
     (folder / ADAPTER_CONFIG).write_text(json.dumps(config, indent=2))
 
 
-def write_peft(weights: Arrays, adapter: Adapter, embeddings: Sequence[str], folder: Path, base: str) -> None:
+def write_peft(weights: Arrays, adapter: AdapterFile, embeddings: Sequence[str], folder: Path, base: str) -> None:
     """An adapter for peft, which the torch backend also reads.
 
     Args:

@@ -13,12 +13,12 @@ import mlx.core as mx
 import mlx.nn as nn
 from mlx.utils import tree_unflatten
 
-from mentor_kit.errors import BackendError
-from mentor_kit.inputs import check_targets, is_target, read_adapter_config
-from mentor_kit.policy import AdapterSpec
-from mentor_kit_mlx.adapter_files import Adapter, Kind, LowRank, Saved, read_mlx, read_peft
+from mentor_kit.backend.student import AdapterSpec
+from mentor_kit.backend.validation import check_targets, is_target, read_adapter_config
+from mentor_kit.core.errors import BackendError
+from mentor_kit_mlx.adapter_files import AdapterFile, Kind, LowRank, Saved, read_mlx, read_peft
 from mentor_kit_mlx.embeddings import PROJECTION, cannot_untie, check_untied, is_tied, untie
-from mentor_kit_mlx.mlxlm import mlx_lm
+from mentor_kit_mlx.mlx_lm_import import mlx_lm
 
 #: Layers that are tables of tokens.
 TABLES = (nn.Embedding, nn.QuantizedEmbedding)
@@ -85,7 +85,7 @@ def adapter_parameters(model: Any, spec: AdapterSpec, kind: Kind) -> int:
     return sum(value.size for value in saved.weights.values())
 
 
-def add_adapter(model: Any, spec: AdapterSpec, kind: Kind, seed: int) -> Adapter:
+def add_adapter(model: Any, spec: AdapterSpec, kind: Kind, seed: int) -> AdapterFile:
     """Put a new adapter, or one from a folder, on a model; only the adapter is trainable.
 
     An adapter of peft, or a new one, that is on one of two tied ends gives the model an output projection of its own.
@@ -98,7 +98,7 @@ def add_adapter(model: Any, spec: AdapterSpec, kind: Kind, seed: int) -> Adapter
     if spec.path is not None:
         return _read(model, spec.path)
     pair = LowRank(spec.rank, spec.alpha / spec.rank)
-    adapter = Adapter(kind, spec.dropout, dict.fromkeys(adapted_layers(model, spec), pair))
+    adapter = AdapterFile(kind, spec.dropout, dict.fromkeys(adapted_layers(model, spec), pair))
     _tell_apart(model, adapter)
     mx.random.seed(seed)
     _put(model, adapter)
@@ -131,7 +131,7 @@ def dropout(model: Any) -> Iterator[None]:
             part.eval()
 
 
-def _read(model: Any, folder: Path) -> Adapter:
+def _read(model: Any, folder: Path) -> AdapterFile:
     saved = _saved(model, folder)
     _check_shapes(model, saved, folder)
     _check_base(model, saved, folder)
@@ -203,7 +203,7 @@ def _misfit(folder: Path, why: str) -> BackendError:
     )
 
 
-def _tell_apart(model: Any, adapter: Adapter) -> None:
+def _tell_apart(model: Any, adapter: AdapterFile) -> None:
     """Untie the model where an adapter is on its embeddings or its output projection.
 
     Raises:
@@ -223,7 +223,7 @@ def _tell_apart(model: Any, adapter: Adapter) -> None:
     check_untied(model, before, ids)
 
 
-def _put(model: Any, adapter: Adapter) -> None:
+def _put(model: Any, adapter: AdapterFile) -> None:
     """Wrap the layers, in the model's order, so that a seed gives the same adapter wherever it is asked for."""
     layers = [
         (name, _wrapped(name, module, adapter.kind, adapter.layers[name], adapter.dropout))

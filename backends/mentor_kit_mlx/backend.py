@@ -8,29 +8,29 @@ from functools import cache
 
 import mlx.core as mx
 
-from mentor_kit.errors import BackendError
-from mentor_kit.memory import DeviceMemory, Saving
-from mentor_kit.policy import AdapterSpec, MemoryEstimate, MemoryLoad, StudentSpec
-from mentor_kit.randomness import derive_seed
-from mentor_kit_mlx.adapter_files import Adapter
+from mentor_kit.backend.memory import DeviceMemory, MemoryEstimate, MemoryLoad, Saving
+from mentor_kit.backend.student import AdapterSpec, StudentSpec
+from mentor_kit.core.errors import BackendError
+from mentor_kit.utils.randomness import derive_seed
+from mentor_kit_mlx.adapter_files import AdapterFile
 from mentor_kit_mlx.adapters import adaptable, add_adapter
 from mentor_kit_mlx.config import config_of
-from mentor_kit_mlx.divided import DividedPolicy, Leader, follow
+from mentor_kit_mlx.data_parallel import DataParallelPolicy, Leader, follow
 from mentor_kit_mlx.embeddings import PROJECTION, as_untied, is_tied
+from mentor_kit_mlx.launch import processes
 from mentor_kit_mlx.loading import Loaded, load_model, model_errors, pick_device
 from mentor_kit_mlx.memory import device_memory, estimate, limit, savings
 from mentor_kit_mlx.options import MLXOptions
 from mentor_kit_mlx.policy import MLXPolicy
-from mentor_kit_mlx.processes import processes
 
 
 @dataclass(frozen=True)
 class MLXBackend:
-    """A `mentor_kit.policy.Backend`."""
+    """A `mentor_kit.backend.policy.Backend`."""
 
     options: MLXOptions
 
-    def load(self, student: StudentSpec, seed: int) -> MLXPolicy | DividedPolicy:
+    def load(self, student: StudentSpec, seed: int) -> MLXPolicy | DataParallelPolicy:
         leader = lead()
         if leader is None:
             return load_here(student, self.options, seed)
@@ -77,7 +77,7 @@ def load_here(student: StudentSpec, options: MLXOptions, seed: int) -> MLXPolicy
         return MLXPolicy(loaded, adapter, student, options, allowed)
 
 
-def _adapted(loaded: Loaded, spec: AdapterSpec, options: MLXOptions, seed: int) -> tuple[Loaded, Adapter]:
+def _adapted(loaded: Loaded, spec: AdapterSpec, options: MLXOptions, seed: int) -> tuple[Loaded, AdapterFile]:
     """The model with an adapter on it; it has two ends instead of tied ones where that is on either."""
     tied = adaptable(loaded.model)[PROJECTION] if is_tied(loaded.model) else None
     adapter = add_adapter(loaded.model, spec, options.adapter, seed)

@@ -13,12 +13,12 @@ from typing import TYPE_CHECKING, Any
 import mlx.core as mx
 import numpy as np
 
-from mentor_kit.errors import BackendError
+from mentor_kit.core.errors import BackendError
 from mentor_kit_mlx.quantized import Quantized
-from mentor_kit_mlx.trial import agree, trial_tokens
+from mentor_kit_mlx.self_check import agree, trial_tokens
 
 if TYPE_CHECKING:
-    from mentor_kit_mlx.head import Head
+    from mentor_kit_mlx.lm_wrapper import LMWrapper
 
 ROW_STEP, POSITION_STEP = 8, 128
 #: What models raise that cannot take such objects.
@@ -212,7 +212,7 @@ def _done(array: mx.array) -> mx.array:
     return array
 
 
-def keeps_rows(head: Head) -> bool:
+def keeps_rows(head: LMWrapper) -> bool:
     """Whether a model gives the same when its keys and values are kept in rows; found out by trying it."""
     whole = head.logits(head.hidden(trial_tokens(head)))
     try:
@@ -222,7 +222,7 @@ def keeps_rows(head: Head) -> bool:
     return agree(head, found, whole[:, 3:])
 
 
-def check_quantized(head: Head, quantized: Quantized, *, keeps: bool) -> None:
+def check_quantized(head: LMWrapper, quantized: Quantized, *, keeps: bool) -> None:
     """Refuse to quantize the keys and values of a model that cannot have it; found out by trying it.
 
     Args:
@@ -246,7 +246,7 @@ def check_quantized(head: Head, quantized: Quantized, *, keeps: bool) -> None:
         ) from error
 
 
-def _by_rows(head: Head, cache: RowCache) -> mx.array:
+def _by_rows(head: LMWrapper, cache: RowCache) -> mx.array:
     """The logits (2, 2, V) of the last two tokens of two rows, which are taken in behind the first three."""
     cache.reserve(2, 5)
     for start, end in ((0, 3), (3, 5)):

@@ -10,14 +10,14 @@ from typing import TYPE_CHECKING, Any
 
 import mlx.core as mx
 
-from mentor_kit.errors import DataError
-from mentor_kit.inputs import other_dtype
-from mentor_kit.policy import OptimizerSpec
-from mentor_kit.randomness import derive_seed
+from mentor_kit.backend.optimizer import OptimizerSpec
+from mentor_kit.backend.validation import other_dtype
+from mentor_kit.core.errors import DataError
+from mentor_kit.utils.randomness import derive_seed
 from mentor_kit_mlx.loading import first_line
-from mentor_kit_mlx.optimizer import Optimizer, exact_weights
+from mentor_kit_mlx.optimizer import MLXOptimizer, exact_weights
+from mentor_kit_mlx.params import Arrays, put, read, trained, write
 from mentor_kit_mlx.random_state import random_state
-from mentor_kit_mlx.trees import Arrays, put, read, trained, write
 
 if TYPE_CHECKING:
     from mentor_kit_mlx.policy import MLXPolicy
@@ -74,7 +74,7 @@ def restore(policy: MLXPolicy, folder: Path) -> None:
         for values in (weights, *([] if reference is None else [reference])):
             _check(policy.model, values, folder)
         exact = exact_weights(weights, moments)
-        optimizer = None if spec is None else Optimizer(policy.model, spec, compiled=policy.compiled)
+        optimizer = None if spec is None else MLXOptimizer(policy.model, spec, compiled=policy.compiled)
         if optimizer is not None:
             optimizer.load(moments, steps, exact)
         dtype = str(state.get("dtype") or policy.info.dtype)

@@ -12,9 +12,9 @@ import logging
 from pathlib import Path
 from typing import Any
 
-from mentor_kit.errors import BackendError, MissingError
-from mentor_kit.policy import StudentSpec
-from mentor_kit_mlx.known import KNOWN
+from mentor_kit.backend.student import StudentSpec
+from mentor_kit.core.errors import BackendError, MissingError
+from mentor_kit_mlx.known_configs import KNOWN
 
 Config = dict[str, Any]
 PATTERNS = ("*.json", "model*.safetensors", "*.txt", "*.model", "*.jinja", "tokenizer*")

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from mentor_kit_mlx.config import Config
-from mentor_kit_mlx.mlxlm import mlx_lm
+from mentor_kit_mlx.mlx_lm_import import mlx_lm
 from mentor_kit_mlx.options import MLXOptions
 
 

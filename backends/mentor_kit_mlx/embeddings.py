@@ -7,7 +7,7 @@ from typing import Any
 import mlx.core as mx
 import mlx.nn as nn
 
-from mentor_kit.errors import BackendError
+from mentor_kit.core.errors import BackendError
 from mentor_kit_mlx.config import Config
 
 PROJECTION = "lm_head"

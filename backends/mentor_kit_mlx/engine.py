@@ -19,20 +19,20 @@ from collections.abc import Sequence
 import mlx.core as mx
 import numpy as np
 
-from mentor_kit.inputs import check_request
-from mentor_kit.policy import Completion, SampleRequest
-from mentor_kit.randomness import uniforms
-from mentor_kit.request_queue import RequestQueue
+from mentor_kit.backend.sampling import Completion, SampleRequest
+from mentor_kit.backend.scheduler import RequestQueue
+from mentor_kit.backend.validation import check_request
+from mentor_kit.utils.randomness import uniforms
 from mentor_kit_mlx.cache import RowCache
-from mentor_kit_mlx.head import Head
-from mentor_kit_mlx.memory import Room
+from mentor_kit_mlx.lm_wrapper import LMWrapper
+from mentor_kit_mlx.memory import KVBudget
 from mentor_kit_mlx.quantized import Quantized
 from mentor_kit_mlx.rows import SHORTEST_SHARED, Row, common_beginning, distinct, donor
-from mentor_kit_mlx.sampling import Draw, draw
+from mentor_kit_mlx.sampling import SamplingParams, draw
 
 
 class MLXEngine:
-    """A `mentor_kit.policy.Engine` over a model of mlx-lm; see the module.
+    """A `mentor_kit.backend.sampling.Engine` over a model of mlx-lm; see the module.
 
     Results depend on the requests alone, not on what was sampled before: when no session is held any more, it starts
     afresh, so that a resumed run goes on with the same bits.
@@ -50,14 +50,14 @@ class MLXEngine:
 
     def __init__(
         self,
-        head: Head,
+        head: LMWrapper,
         *,
         keeps: bool,
         slots: int,
         context: int,
         chunk: int,
         budget: int,
-        room: Room,
+        room: KVBudget,
         quantized: Quantized | None = None,
     ) -> None:
         self.version = 0
@@ -280,7 +280,7 @@ class MLXEngine:
     def _sample(self, logits: mx.array, rows: Sequence[Row]) -> None:
         live = [index for index, row in enumerate(rows) if row.sampling]
         asked = [request for index in live if (request := rows[index].request) is not None]
-        how = Draw(
+        how = SamplingParams(
             temperature=np.array([request.temperature for request in asked], dtype=np.float32),
             top_p=np.array([request.top_p for request in asked], dtype=np.float32),
             top_k=np.array([request.top_k for request in asked], dtype=np.int64),

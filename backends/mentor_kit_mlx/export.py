@@ -12,14 +12,14 @@ import mlx.core as mx
 import mlx.nn as nn
 from mlx.utils import tree_unflatten
 
-from mentor_kit.errors import BackendError
+from mentor_kit.core.errors import BackendError
 from mentor_kit_mlx import adapter_files, adapters
-from mentor_kit_mlx.adapter_files import Adapter
+from mentor_kit_mlx.adapter_files import AdapterFile
 from mentor_kit_mlx.config import Config
 from mentor_kit_mlx.embeddings import PROJECTION, as_untied, is_tied
 from mentor_kit_mlx.loading import Loaded
-from mentor_kit_mlx.mlxlm import mlx_lm
-from mentor_kit_mlx.trees import Arrays, by_name, read, trained, write
+from mentor_kit_mlx.mlx_lm_import import mlx_lm
+from mentor_kit_mlx.params import Arrays, by_name, read, trained, write
 
 #: Types of models whose weights have the same names in mlx-lm and in transformers, as the tests show.
 SAME_NAMES = frozenset(("llama", "qwen2", "qwen3", "phi3", "smollm3", "olmo2", "granite", "cohere"))
@@ -56,7 +56,7 @@ def write_transformers(loaded: Loaded, folder: Path) -> None:
     _write(weights, as_untied(config) if loaded.untied else config, folder, made_for="pt")
 
 
-def write_peft(loaded: Loaded, adapter: Adapter, folder: Path, base: str) -> None:
+def write_peft(loaded: Loaded, adapter: AdapterFile, folder: Path, base: str) -> None:
     """The adapter for peft.
 
     Raises:
@@ -71,7 +71,7 @@ def write_peft(loaded: Loaded, adapter: Adapter, folder: Path, base: str) -> Non
     adapter_files.write_peft(trained(loaded.model), adapter, tables, folder, base)
 
 
-def write_mlx_adapter(loaded: Loaded, adapter: Adapter, folder: Path) -> None:
+def write_mlx_adapter(loaded: Loaded, adapter: AdapterFile, folder: Path) -> None:
     """The adapter for mlx-lm.
 
     Raises:

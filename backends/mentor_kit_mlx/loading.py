@@ -10,12 +10,12 @@ from typing import Any
 
 import mlx.core as mx
 
-from mentor_kit.errors import BackendError, MentorKitError, MissingError
-from mentor_kit.policy import StudentSpec
+from mentor_kit.backend.student import StudentSpec
+from mentor_kit.core.errors import BackendError, MentorKitError, MissingError
 from mentor_kit_mlx.config import Config, find_folder, read_config
-from mentor_kit_mlx.mlxlm import mlx_lm
+from mentor_kit_mlx.mlx_lm_import import mlx_lm
 from mentor_kit_mlx.options import MLXOptions
-from mentor_kit_mlx.trees import Arrays, read
+from mentor_kit_mlx.params import Arrays, read
 
 
 @dataclass(frozen=True)

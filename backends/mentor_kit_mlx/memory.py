@@ -8,15 +8,16 @@ from typing import Any
 
 import mlx.core as mx
 
-from mentor_kit.errors import BackendError
-from mentor_kit.memory import GIB, DeviceMemory, Saving, halves, main_memory
-from mentor_kit.policy import MemoryEstimate, MemoryLoad, OptimizerSpec, StudentSpec
+from mentor_kit.backend.memory import GIB, DeviceMemory, MemoryEstimate, MemoryLoad, Saving, halves, main_memory
+from mentor_kit.backend.optimizer import OptimizerSpec
+from mentor_kit.backend.student import StudentSpec
+from mentor_kit.core.errors import BackendError
 from mentor_kit_mlx.cache import POSITION_STEP, ROW_STEP
 from mentor_kit_mlx.config import Config
-from mentor_kit_mlx.mlxlm import mlx_lm
+from mentor_kit_mlx.mlx_lm_import import mlx_lm
 from mentor_kit_mlx.options import MLXOptions
+from mentor_kit_mlx.params import by_name, parameter_count, trained
 from mentor_kit_mlx.quantized import Quantized
-from mentor_kit_mlx.trees import by_name, parameter_count, trained
 
 MASTER = 4  # bytes of a float32
 #: Parts of an estimate that no option of sampling or the update makes smaller.
@@ -24,7 +25,7 @@ FIXED = ("weights", "gradients", "optimizer", "reference")
 
 
 @dataclass(frozen=True)
-class Room:
+class KVBudget:
     """The memory that keys and values may take."""
 
     bytes: int | None
@@ -83,15 +84,15 @@ def savings(config: Config, student: StudentSpec, load: MemoryLoad, options: MLX
     return [saving for saving in found if saving.values]
 
 
-def room_for_keys(model: Any, per_position: int, allowed: int | None, optimizer: OptimizerSpec | None) -> Room:
+def room_for_keys(model: Any, per_position: int, allowed: int | None, optimizer: OptimizerSpec | None) -> KVBudget:
     """What weights, gradients and optimizer leave of the memory that is allowed."""
     if allowed is None:
-        return Room(None, per_position)
+        return KVBudget(None, per_position)
     # what an untied output projection shares with the embeddings is there once
     held = sum({id(value): value.nbytes for value in by_name(model.parameters()).values()}.values())
     count = sum(value.size for value in trained(model).values())
     copies = 0 if optimizer is None else 1 + moments(optimizer)
-    return Room(max(allowed - held - copies * MASTER * count, 0), per_position)
+    return KVBudget(max(allowed - held - copies * MASTER * count, 0), per_position)
 
 
 def position_bytes(config: Config, size: int, quantized: Quantized | None = None) -> int:

@@ -11,15 +11,15 @@ from typing import Any
 import mlx.core as mx
 import mlx.nn as nn
 
-from mentor_kit.errors import BackendError
-from mentor_kit.policy import OptimizerSpec
-from mentor_kit_mlx.trees import Arrays, put, trained
+from mentor_kit.backend.optimizer import OptimizerSpec
+from mentor_kit.core.errors import BackendError
+from mentor_kit_mlx.params import Arrays, put, trained
 
 #: Newton and Schulz's polynomial, and how often it is applied (Jordan et al., 2024).
 COEFFICIENTS, ITERATIONS, SMALLEST_NORM = (3.4445, -4.7750, 2.0315), 5, 1e-7
 
 
-class Optimizer:
+class MLXOptimizer:
     """Holds float32 masters of 16-bit parameters, so that updates smaller than their precision are not lost.
 
     Args:

@@ -11,41 +11,37 @@ from typing import Literal
 import mlx.core as mx
 import numpy as np
 
-from mentor_kit.batching import MicroBatch, micro_batches
-from mentor_kit.errors import BackendError, UsageError
-from mentor_kit.inputs import check_groups
-from mentor_kit.losses import LossTerms, combined
-from mentor_kit.objective import Objective
-from mentor_kit.policy import (
-    Floats,
-    LossMetrics,
-    OptimizerSpec,
-    PolicyInfo,
-    StepMetrics,
-    StudentSpec,
-    TokenGroup,
-)
+from mentor_kit.backend.microbatching import MicroBatch, micro_batches
+from mentor_kit.backend.optimizer import OptimizerSpec
+from mentor_kit.backend.policy import PolicyInfo
+from mentor_kit.backend.student import StudentSpec
+from mentor_kit.backend.token_groups import Floats, TokenGroup
+from mentor_kit.backend.validation import check_groups
+from mentor_kit.core.errors import BackendError, UsageError
+from mentor_kit.rl.losses import LossTerms, combined
+from mentor_kit.rl.objective import Objective
+from mentor_kit.rl.update_metrics import LossMetrics, StepMetrics
 from mentor_kit_mlx import checkpoint, export
-from mentor_kit_mlx.adapter_files import Adapter
+from mentor_kit_mlx.adapter_files import AdapterFile
 from mentor_kit_mlx.adapters import dropout
 from mentor_kit_mlx.cache import UNFIT, check_quantized, keeps_rows
 from mentor_kit_mlx.context import longest_context
 from mentor_kit_mlx.engine import MLXEngine
-from mentor_kit_mlx.head import Head
+from mentor_kit_mlx.gradient_checkpointing import GradientCheckpointing, is_exact
+from mentor_kit_mlx.lm_wrapper import LMWrapper
 from mentor_kit_mlx.loading import Loaded, compiles, first_line
-from mentor_kit_mlx.memory import Room, activation_bytes, in_gib, position_bytes, room_for_keys, wants_checkpointing
-from mentor_kit_mlx.optimizer import Optimizer
+from mentor_kit_mlx.memory import KVBudget, activation_bytes, in_gib, position_bytes, room_for_keys, wants_checkpointing
+from mentor_kit_mlx.optimizer import MLXOptimizer
 from mentor_kit_mlx.options import MLXOptions
-from mentor_kit_mlx.recomputing import Recomputing, is_exact
-from mentor_kit_mlx.trees import Arrays, by_name, parameter_count, put, trained
-from mentor_kit_mlx.trial import exact
+from mentor_kit_mlx.params import Arrays, by_name, parameter_count, put, trained
+from mentor_kit_mlx.self_check import exact
 from mentor_kit_mlx.update import completion_log_probs, loss_and_gradients
 
 logger = logging.getLogger("mentor_kit_mlx")
 
 
 class MLXPolicy:
-    """A `mentor_kit.policy.Policy` over a model that is loaded already.
+    """A `mentor_kit.backend.policy.Policy` over a model that is loaded already.
 
     Args:
         loaded: the model in evaluation mode, with its adapter on it if there is one.
@@ -59,15 +55,20 @@ class MLXPolicy:
     """
 
     def __init__(
-        self, loaded: Loaded, adapter: Adapter | None, student: StudentSpec, options: MLXOptions, allowed: int | None
+        self,
+        loaded: Loaded,
+        adapter: AdapterFile | None,
+        student: StudentSpec,
+        options: MLXOptions,
+        allowed: int | None,
     ) -> None:
         self.model = loaded.model
         self.student = student
         self.options = options
         self.version = 0
         self.compiled = compiles(options)
-        self.head = Head(self.model)
-        self.optimizer: Optimizer | None = None
+        self.head = LMWrapper(self.model)
+        self.optimizer: MLXOptimizer | None = None
         self.reference: Arrays | None = None
         """Trained parameters as they were, and only those: the adapter's, or all; None while there is none."""
         self._loaded, self._adapter, self._allowed = loaded, adapter, allowed
@@ -88,7 +89,7 @@ class MLXPolicy:
             check_quantized(self.head, options.quantized, keeps=self._keeps)
         self._recomputing = None
         if options.gradient_checkpointing is not False:
-            self._recomputing = Recomputing(self.model, dropout=adapter is not None and adapter.dropout > 0)
+            self._recomputing = GradientCheckpointing(self.model, dropout=adapter is not None and adapter.dropout > 0)
         self._activations: int | None = None
         """Bytes that layers keep in an update, where it depends on them whether they do."""
         if options.gradient_checkpointing == "auto" and allowed is not None:
@@ -122,7 +123,7 @@ class MLXPolicy:
         )
 
     def prepare(self, optimizer: OptimizerSpec) -> None:
-        self.optimizer = Optimizer(self.model, optimizer, compiled=self.compiled)
+        self.optimizer = MLXOptimizer(self.model, optimizer, compiled=self.compiled)
         self._engine.room = self._room(optimizer)
         self._decide_to_recompute()
 
@@ -144,7 +145,7 @@ class MLXPolicy:
             optimizer.clear()
             raise
 
-    def check_prepared(self) -> Optimizer:
+    def check_prepared(self) -> MLXOptimizer:
         """The optimizer.
 
         Raises:
@@ -221,7 +222,7 @@ class MLXPolicy:
                 hint="it exports `transformers`, `mlx`, `adapter` (for peft) and `mlx-adapter`",
             )
 
-    def _room(self, optimizer: OptimizerSpec | None) -> Room:
+    def _room(self, optimizer: OptimizerSpec | None) -> KVBudget:
         """What is left for keys and values beside an optimizer."""
         per_position = position_bytes(self._loaded.config, self.head.dtype.size, self.options.quantized)
         room = room_for_keys(self.model, per_position, self._allowed, optimizer)
@@ -256,7 +257,7 @@ class MLXPolicy:
             logger.warning("%s: its layers cannot be checkpointed; everything is kept", self.student.model)
             self.recomputes = False
 
-    def _backward(self, optimizer: Optimizer, batch: MicroBatch, objective: Objective) -> LossTerms:
+    def _backward(self, optimizer: MLXOptimizer, batch: MicroBatch, objective: Objective) -> LossTerms:
         reference = self._scores(batch, "reference") if objective.needs_reference else None
         recomputed = self._recomputing.on() if self._recomputing is not None and self.recomputes else nullcontext()
         with dropout(self.model), recomputed:

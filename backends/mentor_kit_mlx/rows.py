@@ -9,7 +9,7 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from mentor_kit.policy import Completion, SampleRequest
+from mentor_kit.backend.sampling import Completion, SampleRequest
 
 Finish = Literal["stop", "length", "cancelled"]
 

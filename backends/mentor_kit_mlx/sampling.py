@@ -18,7 +18,7 @@ BLOCK = 256
 
 
 @dataclass(frozen=True)
-class Draw:
+class SamplingParams:
     """How each of n rows is drawn; every array has shape (n,)."""
 
     temperature: NDArray[np.float32]
@@ -41,7 +41,7 @@ def scaled_log_probs(logits: mx.array, temperature: mx.array) -> mx.array:
     return scaled - mx.logsumexp(scaled, axis=-1, keepdims=True)
 
 
-def draw(logits: mx.array, how: Draw) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
+def draw(logits: mx.array, how: SamplingParams) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
     """Tokens (n,) and their log-probabilities (n,) under the full scaled distribution, from logits (n, V).
 
     The token is the first in the order of ids at which the cumulative probability exceeds the uniform number.
@@ -87,7 +87,7 @@ def _first_above(cumulative: NDArray[np.float64], threshold: NDArray[np.float64]
     return found
 
 
-def _filter(probabilities: mx.array, how: Draw) -> mx.array:
+def _filter(probabilities: mx.array, how: SamplingParams) -> mx.array:
     """Probabilities with zeros outside the top k, and outside the smallest set that holds top-p of them."""
     width = probabilities.shape[-1]
     order = mx.argsort(-probabilities, axis=-1)

@@ -2,7 +2,7 @@
 
 A prompt that several completions share is forwarded once: its keys and values are expanded over them, and gradients
 flow back through the expansion, which is exact. Logits are computed at trained positions only. How layers are computed
-again in the backward pass, which must not lose those gradients, is in `mentor_kit_mlx.recomputing`.
+again in the backward pass, which must not lose those gradients, is in `mentor_kit_mlx.gradient_checkpointing`.
 """
 
 from __future__ import annotations
@@ -12,19 +12,19 @@ from typing import Any
 import mlx.core as mx
 import numpy as np
 
-from mentor_kit.batching import MicroBatch
-from mentor_kit.losses import LossBatch, LossTerms, policy_loss
-from mentor_kit.objective import Objective
+from mentor_kit.backend.microbatching import MicroBatch
+from mentor_kit.rl.losses import LossBatch, LossTerms, policy_loss
+from mentor_kit.rl.objective import Objective
 from mentor_kit_mlx.cache import Behind, View
-from mentor_kit_mlx.head import Head
+from mentor_kit_mlx.lm_wrapper import LMWrapper
+from mentor_kit_mlx.params import Arrays, put, trained
 from mentor_kit_mlx.random_state import drawing_from, own_seed
-from mentor_kit_mlx.trees import Arrays, put, trained
 
 #: Logits of more numbers than this are computed in parts, and again in the backward pass rather than kept.
 LARGEST_LOGITS = 1 << 26
 
 
-def completion_log_probs(head: Head, batch: MicroBatch, *, share: bool) -> mx.array:
+def completion_log_probs(head: LMWrapper, batch: MicroBatch, *, share: bool) -> mx.array:
     """(N, T) log-probabilities of the completions' trained tokens, at their temperatures; 0 elsewhere."""
     hidden = _shared_hidden(head, batch) if share and batch.shared else _whole_hidden(head, batch)
     places = np.flatnonzero(batch.trained)
@@ -49,7 +49,7 @@ def _of_completions(rows: mx.array, row_of: np.ndarray[Any, Any]) -> mx.array:
 
 
 def loss_and_gradients(
-    head: Head, batch: MicroBatch, objective: Objective, reference: mx.array | None, *, share: bool
+    head: LMWrapper, batch: MicroBatch, objective: Objective, reference: mx.array | None, *, share: bool
 ) -> tuple[LossTerms, Arrays]:
     """The loss of a micro-batch, and its gradient in every trainable parameter."""
     model = head.model
@@ -75,7 +75,7 @@ def loss_and_gradients(
 
 
 def batch_loss(
-    head: Head, batch: MicroBatch, objective: Objective, reference: mx.array | None, *, share: bool
+    head: LMWrapper, batch: MicroBatch, objective: Objective, reference: mx.array | None, *, share: bool
 ) -> LossTerms:
     """The loss of a micro-batch."""
     return policy_loss(
@@ -93,7 +93,7 @@ def batch_loss(
     )
 
 
-def _shared_hidden(head: Head, batch: MicroBatch) -> mx.array:
+def _shared_hidden(head: LMWrapper, batch: MicroBatch) -> mx.array:
     """(D, T, width): the hidden state that predicts each row's tokens, each prompt forwarded once."""
     prompts, lengths = batch.prompt_ids, batch.prompt_lengths
     counts = np.bincount(batch.prompt_of, minlength=len(lengths)).tolist()
@@ -138,7 +138,7 @@ def _behind_prompts(lengths: np.ndarray[Any, Any], prompt: int, width: int) -> V
     return View(start, own, mx.concatenate([before, own], axis=1), allowed)
 
 
-def _whole_hidden(head: Head, batch: MicroBatch) -> mx.array:
+def _whole_hidden(head: LMWrapper, batch: MicroBatch) -> mx.array:
     """As `_shared_hidden`, with each row behind a prompt of its own: for models whose state is not shared."""
     count, width = batch.ids.shape
     prompt_lengths = batch.prompt_lengths[batch.prompt_of]
@@ -153,7 +153,7 @@ def _whole_hidden(head: Head, batch: MicroBatch) -> mx.array:
     return mx.take_along_axis(hidden, mx.array(before)[:, :, None], axis=1)
 
 
-def _token_log_probs(head: Head, hidden: mx.array, targets: mx.array, temperature: mx.array) -> mx.array:
+def _token_log_probs(head: LMWrapper, hidden: mx.array, targets: mx.array, temperature: mx.array) -> mx.array:
     """(M,) log-probabilities of targets (M,) from hidden states (M, width); in parts where logits would be large."""
     rows = max(1, LARGEST_LOGITS // head.vocabulary)
     if len(targets) <= rows:
@@ -169,7 +169,7 @@ def _token_log_probs(head: Head, hidden: mx.array, targets: mx.array, temperatur
 
 
 def _recomputed(
-    head: Head, parameters: dict[str, Any], hidden: mx.array, targets: mx.array, temperature: mx.array
+    head: LMWrapper, parameters: dict[str, Any], hidden: mx.array, targets: mx.array, temperature: mx.array
 ) -> mx.array:
     """As `_gathered`, computed again in the backward pass rather than kept."""
     seed = own_seed() if head.drops else None
@@ -184,7 +184,7 @@ def _recomputed(
 
 
 def _gathered(
-    head: Head, parameters: dict[str, Any], hidden: mx.array, targets: mx.array, temperature: mx.array
+    head: LMWrapper, parameters: dict[str, Any], hidden: mx.array, targets: mx.array, temperature: mx.array
 ) -> mx.array:
     logits = head.logits_with(parameters, hidden).astype(mx.float32) / temperature[:, None]
     chosen = mx.take_along_axis(logits, targets[:, None], axis=-1)[:, 0]

@@ -15,9 +15,15 @@ import torch
 from safetensors import SafetensorError, safe_open
 from torch import nn
 
-from mentor_kit.errors import BackendError, MissingError
-from mentor_kit.inputs import ADAPTER_CONFIG, LORA_KEYS, check_peft_config, check_targets, read_adapter_config
-from mentor_kit.policy import AdapterSpec
+from mentor_kit.backend.student import AdapterSpec
+from mentor_kit.backend.validation import (
+    ADAPTER_CONFIG,
+    LORA_KEYS,
+    check_peft_config,
+    check_targets,
+    read_adapter_config,
+)
+from mentor_kit.core.errors import BackendError, MissingError
 from mentor_kit_torch.loading import first_line
 
 #: Layers that a low-rank adapter of peft takes.

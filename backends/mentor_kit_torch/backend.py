@@ -5,19 +5,20 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from mentor_kit.policy import MemoryEstimate, MemoryLoad, StudentSpec
+from mentor_kit.backend.memory import MemoryEstimate, MemoryLoad
+from mentor_kit.backend.student import StudentSpec
 from mentor_kit_torch.options import TorchOptions
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from mentor_kit.memory import DeviceMemory, Saving
+    from mentor_kit.backend.memory import DeviceMemory, Saving
     from mentor_kit_torch.policy import TorchPolicy
 
 
 @dataclass(frozen=True)
 class TorchBackend:
-    """A `mentor_kit.policy.Backend`."""
+    """A `mentor_kit.backend.policy.Backend`."""
 
     options: TorchOptions
 
@@ -25,7 +26,7 @@ class TorchBackend:
         import torch
 
         from mentor_kit_torch.adapters import add_adapter
-        from mentor_kit_torch.layout import ask_for_large_pages
+        from mentor_kit_torch.cpu_weight_layout import ask_for_large_pages
         from mentor_kit_torch.loading import (
             load_model,
             make_deterministic,

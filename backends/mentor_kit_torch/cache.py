@@ -13,12 +13,12 @@ import torch
 from torch import Tensor
 from transformers.cache_utils import Cache, CacheLayerMixin
 
-from mentor_kit_torch.room import POSITION_STEP, in_steps
+from mentor_kit_torch.kv_budget import POSITION_STEP, in_steps
 from mentor_kit_torch.rows import Array
-from mentor_kit_torch.trial import agree, trial_tokens
+from mentor_kit_torch.self_check import agree, trial_tokens
 
 if TYPE_CHECKING:
-    from mentor_kit_torch.head import Head
+    from mentor_kit_torch.lm_wrapper import LMWrapper
 
 #: Rows are made so many at a time, as new buffers are copies of the old.
 ROW_STEP = 8
@@ -164,7 +164,7 @@ def _preceded(buffer: Tensor, begin: Tensor) -> Tensor:
 
 
 @torch.no_grad()
-def keeps_rows(head: Head) -> bool:
+def keeps_rows(head: LMWrapper) -> bool:
     """Whether a model gives the same when its keys and values are kept in rows; found out by trying it."""
     if not head.masks.expressible:
         return False

@@ -13,12 +13,12 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from mentor_kit.errors import DataError
-from mentor_kit.inputs import other_dtype
-from mentor_kit.policy import OptimizerSpec
+from mentor_kit.backend.optimizer import OptimizerSpec
+from mentor_kit.backend.validation import other_dtype
+from mentor_kit.core.errors import DataError
 from mentor_kit.runs.files import open_to_readers
 from mentor_kit_torch.loading import first_line
-from mentor_kit_torch.optimizer import Optimizer
+from mentor_kit_torch.optimizer import TorchOptimizer
 
 if TYPE_CHECKING:
     from mentor_kit_torch.policy import TorchPolicy
@@ -75,7 +75,7 @@ def restore(policy: TorchPolicy, folder: Path) -> None:
     policy.reference = None if reference is None else _lying_alike(policy.model, reference)
     if policy.optimizer is not None:
         policy.optimizer.close()
-    policy.optimizer = None if optimizer is None else Optimizer(policy.model, optimizer)
+    policy.optimizer = None if optimizer is None else TorchOptimizer(policy.model, optimizer)
     if policy.optimizer is not None and moments is not None:
         policy.optimizer.load(moments, weights)
     policy.version = version

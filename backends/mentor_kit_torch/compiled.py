@@ -11,15 +11,15 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import torch
 from torch import Tensor
 
-from mentor_kit.errors import BackendError
-from mentor_kit_torch.attending import fold, unfold
+from mentor_kit.core.errors import BackendError
+from mentor_kit_torch.attention_backend import fold, unfold
 from mentor_kit_torch.cache import SlotCache
-from mentor_kit_torch.lean import fed_forward, projected, rms_norm
-from mentor_kit_torch.passes import Passes
-from mentor_kit_torch.trial import agree, shallow, trial_tokens
+from mentor_kit_torch.forward import ForwardPasses
+from mentor_kit_torch.fused_llama import fed_forward, projected, rms_norm
+from mentor_kit_torch.self_check import agree, shallow, trial_tokens
 
 if TYPE_CHECKING:
-    from mentor_kit_torch.head import Head
+    from mentor_kit_torch.lm_wrapper import LMWrapper
     from mentor_kit_torch.row_attention import RowAttention
 
 
@@ -67,7 +67,7 @@ class CompiledLayers:
 
 
 @torch.inference_mode()
-def compile_decoding(head: Head) -> None:
+def compile_decoding(head: LMWrapper) -> None:
     """Have a model's layers compiled for passes of one token a row, and try them.
 
     Raises:
@@ -90,10 +90,10 @@ def compile_decoding(head: Head) -> None:
         raise BackendError("torch.compile gives other results than PyTorch on this machine", hint=_LEAVE_OUT)
 
 
-def _last(head: Head) -> Tensor:
+def _last(head: LMWrapper) -> Tensor:
     """Hidden states (2, 1, width) after two sequences, of which the last token is run by itself."""
     cache = SlotCache(head.layers)
-    passes = Passes(head, SlotCache(head.layers, row_step=1), parts=True)
+    passes = ForwardPasses(head, SlotCache(head.layers, row_step=1), parts=True)
     ids, places = trial_tokens(head)
     cache.reserve(2, 5)
     passes.run(cache, ids[:, :4], places[:, :4], 4)

@@ -18,27 +18,27 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from mentor_kit.batching import same_beginning
-from mentor_kit.errors import BackendError
-from mentor_kit.inputs import check_request
-from mentor_kit.policy import Completion, SampleRequest
-from mentor_kit.randomness import uniforms
-from mentor_kit.request_queue import Finished, RequestQueue
+from mentor_kit.backend.microbatching import same_beginning
+from mentor_kit.backend.sampling import Completion, SampleRequest
+from mentor_kit.backend.scheduler import Finished, RequestQueue
+from mentor_kit.backend.validation import check_request
+from mentor_kit.core.errors import BackendError
+from mentor_kit.utils.randomness import uniforms
 from mentor_kit_torch.cache import ROW_STEP, SlotCache
-from mentor_kit_torch.head import Head
-from mentor_kit_torch.passes import Passes
-from mentor_kit_torch.placing import Placing, worth_keeping
-from mentor_kit_torch.recorded import RecordedDecoding, Recorder
-from mentor_kit_torch.room import Room
-from mentor_kit_torch.rows import Array, Rows
-from mentor_kit_torch.sampling import Draw, draw
+from mentor_kit_torch.cuda_graphs import RecordedDecoding, Recorder
+from mentor_kit_torch.forward import ForwardPasses
+from mentor_kit_torch.kv_budget import KVBudget
+from mentor_kit_torch.lm_wrapper import LMWrapper
+from mentor_kit_torch.rows import Array, RowTable
+from mentor_kit_torch.sampling import SamplingParams, draw
+from mentor_kit_torch.slot_allocator import SlotAllocator, worth_keeping
 
 #: Beginnings shorter than this are not worth a pass of their own.
 SHORTEST_SHARED = 8
 
 
 class TorchEngine:
-    """A `mentor_kit.policy.Engine` over a transformers model; see the module.
+    """A `mentor_kit.backend.sampling.Engine` over a transformers model; see the module.
 
     Results depend on the requests alone, not on what was sampled before: when no session is held any more, it starts
     afresh, so that a resumed run goes on with the same bits.
@@ -57,7 +57,7 @@ class TorchEngine:
 
     def __init__(
         self,
-        head: Head,
+        head: LMWrapper,
         *,
         keeps: bool,
         parts: bool,
@@ -65,7 +65,7 @@ class TorchEngine:
         context: int,
         chunk: int,
         budget: int,
-        room: Room,
+        room: KVBudget,
         recorder: Recorder | None = None,
     ) -> None:
         self.version = 0
@@ -77,14 +77,14 @@ class TorchEngine:
         self._budget = budget
         self._limited = room.limit is not None
         self._cache = SlotCache(head.layers, row_step=1 if self._limited else ROW_STEP)
-        self._rows = Rows()
-        self._placing = Placing(self._rows, self._cache, room, slots=slots, context=context, parts=parts)
+        self._rows = RowTable()
+        self._placing = SlotAllocator(self._rows, self._cache, room, slots=slots, context=context, parts=parts)
         self._queue = RequestQueue()
         """Requests without a row."""
         self._common: list[int] = []
         """The beginning whose keys and values are in `_common_cache`."""
         self._common_cache = SlotCache(head.layers, row_step=1)
-        self._passes = Passes(head, self._common_cache, parts)
+        self._passes = ForwardPasses(head, self._common_cache, parts)
         self._recorded = None if recorder is None else RecordedDecoding(self._passes, self._cache, recorder)
         # float64, which the draw needs, is not on every device
         self._draws_on = torch.device("cpu") if head.device.type == "mps" else head.device
@@ -267,7 +267,7 @@ class TorchEngine:
         def tensor(values: Array) -> Tensor:
             return torch.from_numpy(values).to(self._draws_on)
 
-        how = Draw(
+        how = SamplingParams(
             temperature=tensor(state.temperature[rows]),
             top_p=tensor(state.top_p[rows]),
             top_k=tensor(state.top_k[rows]),

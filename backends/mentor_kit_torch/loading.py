@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from mentor_kit.errors import BackendError, MentorKitError, MissingError
-from mentor_kit.policy import StudentSpec
-from mentor_kit_torch.layout import lay_out
+from mentor_kit.backend.student import StudentSpec
+from mentor_kit.core.errors import BackendError, MentorKitError, MissingError
+from mentor_kit_torch.cpu_weight_layout import lay_out
 from mentor_kit_torch.options import TorchOptions
 
 if TYPE_CHECKING:

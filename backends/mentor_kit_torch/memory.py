@@ -6,11 +6,11 @@ from typing import Any
 
 import torch
 
-from mentor_kit.memory import GIB, DeviceMemory, Saving, halves, main_memory
-from mentor_kit.policy import MemoryEstimate, MemoryLoad, StudentSpec
+from mentor_kit.backend.memory import GIB, DeviceMemory, MemoryEstimate, MemoryLoad, Saving, halves, main_memory
+from mentor_kit.backend.student import StudentSpec
 from mentor_kit_torch.adapters import adapter_parameters
-from mentor_kit_torch.lean import LeanDecoder
-from mentor_kit_torch.meter import attention_shapes, layer_configs
+from mentor_kit_torch.flops_counter import attention_shapes, layer_configs
+from mentor_kit_torch.fused_llama import FusedLlama
 from mentor_kit_torch.options import TorchOptions
 
 MASTER = 4  # bytes of a float32
@@ -75,7 +75,7 @@ def savings(config: Any, load: MemoryLoad, options: TorchOptions, dtype: torch.d
     if load.optimizer is not None:
         budgets = halves(options.token_budget, load.context)
         found.append(Saving(option="token_budget", values=budgets or _exactly(load.context, options.token_budget)))
-        if not options.gradient_checkpointing and LeanDecoder.fits(getattr(_outline(config), "model", None)):
+        if not options.gradient_checkpointing and FusedLlama.fits(getattr(_outline(config), "model", None)):
             found.append(Saving(option="gradient_checkpointing", values=(True,)))
     found.append(Saving(option="kv_memory", values=halves(-(-held // GIB), -(-one // GIB))))
     if size == MASTER:

@@ -8,11 +8,11 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from mentor_kit.errors import BackendError
-from mentor_kit.policy import OptimizerSpec
+from mentor_kit.backend.optimizer import OptimizerSpec
+from mentor_kit.core.errors import BackendError
 
 
-class Optimizer:
+class TorchOptimizer:
     """Holds float32 masters of 16-bit parameters, so that updates smaller than their precision are not lost."""
 
     def __init__(self, model: nn.Module, spec: OptimizerSpec) -> None:

@@ -12,43 +12,37 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from mentor_kit.batching import MicroBatch, micro_batches
-from mentor_kit.errors import BackendError, UsageError
-from mentor_kit.inputs import check_groups
-from mentor_kit.losses import LossTerms, combined
-from mentor_kit.objective import Objective
-from mentor_kit.policy import (
-    AdapterSpec,
-    Floats,
-    LossMetrics,
-    MachineLimits,
-    OptimizerSpec,
-    PolicyInfo,
-    StepMetrics,
-    StudentSpec,
-    TokenGroup,
-    Work,
-)
+from mentor_kit.backend.flops import MachineLimits, Work
+from mentor_kit.backend.microbatching import MicroBatch, micro_batches
+from mentor_kit.backend.optimizer import OptimizerSpec
+from mentor_kit.backend.policy import PolicyInfo
+from mentor_kit.backend.student import AdapterSpec, StudentSpec
+from mentor_kit.backend.token_groups import Floats, TokenGroup
+from mentor_kit.backend.validation import check_groups
+from mentor_kit.core.errors import BackendError, UsageError
+from mentor_kit.rl.losses import LossTerms, combined
+from mentor_kit.rl.objective import Objective
+from mentor_kit.rl.update_metrics import LossMetrics, StepMetrics
 from mentor_kit.runs.files import open_to_readers
-from mentor_kit_torch import checkpoint, meter
+from mentor_kit_torch import checkpoint, flops_counter
 from mentor_kit_torch.adapters import merged, quiet
 from mentor_kit_torch.cache import keeps_rows
 from mentor_kit_torch.compiled import compile_decoding
+from mentor_kit_torch.cuda_graphs import cuda_graphs
 from mentor_kit_torch.engine import TorchEngine
-from mentor_kit_torch.head import Head
+from mentor_kit_torch.kv_budget import KVBudget
+from mentor_kit_torch.lm_wrapper import LMWrapper
 from mentor_kit_torch.memory import position_bytes
-from mentor_kit_torch.optimizer import Optimizer
+from mentor_kit_torch.optimizer import TorchOptimizer
 from mentor_kit_torch.options import TorchOptions
-from mentor_kit_torch.recorded import cuda_graphs
-from mentor_kit_torch.room import Room
-from mentor_kit_torch.trial import exact
+from mentor_kit_torch.self_check import exact
 from mentor_kit_torch.update import batch_loss, completion_log_probs, how_to_share
 
 logger = logging.getLogger("mentor_kit_torch")
 
 
 class TorchPolicy:
-    """A `mentor_kit.policy.Policy` over a model that is loaded already.
+    """A `mentor_kit.backend.policy.Policy` over a model that is loaded already.
 
     Args:
         model: on its device, in evaluation mode; a peft model when there is an adapter.
@@ -61,8 +55,8 @@ class TorchPolicy:
         self.student = student
         self.options = options
         self.version = 0
-        self.head = Head(model)
-        self.optimizer: Optimizer | None = None
+        self.head = LMWrapper(model)
+        self.optimizer: TorchOptimizer | None = None
         self.reference: dict[str, Tensor] | None = None
         """Trained parameters as they were; None while there is no reference, or where it is the bare model."""
         self._context = min(self.head.longest_context, options.max_context or self.head.longest_context)
@@ -95,7 +89,7 @@ class TorchPolicy:
             context=self._context,
             chunk=options.prefill_chunk,
             budget=options.token_budget,
-            room=Room(
+            room=KVBudget(
                 limit=None if options.kv_memory is None else int(options.kv_memory * 2**30),
                 position=position_bytes(self.head.config, self.head.dtype.itemsize),
             ),
@@ -128,17 +122,17 @@ class TorchPolicy:
     def prepare(self, optimizer: OptimizerSpec) -> None:
         if self.optimizer is not None:
             self.optimizer.close()
-        self.optimizer = Optimizer(self.model, optimizer)
+        self.optimizer = TorchOptimizer(self.model, optimizer)
         self.optimizer.clear()
 
     def limits(self) -> MachineLimits:
-        return meter.limits(self.head.device, self.head.dtype)
+        return flops_counter.limits(self.head.device, self.head.dtype)
 
     def work(self) -> dict[str, Work]:
         return self.head.meter.work()
 
     def peak_memory(self) -> int | None:
-        return meter.peak_memory(self.head.device)
+        return flops_counter.peak_memory(self.head.device)
 
     def forward_backward(self, groups: Sequence[TokenGroup], objective: Objective) -> LossMetrics:
         if self.optimizer is None:

@@ -8,14 +8,14 @@ import torch
 from torch import Tensor
 
 from mentor_kit_torch import kernels
-from mentor_kit_torch.attending import fold, unfold
+from mentor_kit_torch.attention_backend import fold, unfold
 from mentor_kit_torch.cache import SlotCache
 from mentor_kit_torch.kernels import Part
 
 
 @dataclass(frozen=True)
 class RowAttention:
-    """A `mentor_kit_torch.attending.Plan` for one pass; with a beginning, two parts of attention are merged."""
+    """The `AttentionPlan` of one pass; with a beginning, two parts of attention are merged."""
 
     beginning: SlotCache
     """Holds it in its first row."""

@@ -7,14 +7,14 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from mentor_kit.policy import SampleRequest
+from mentor_kit.backend.sampling import SampleRequest
 
 Array = NDArray[Any]
 Finish = Literal["stop", "length", "cancelled"]
 FINISH: tuple[Finish, ...] = ("stop", "length", "cancelled")
 
 
-class Rows:
+class RowTable:
     """The first `zone` rows lead, or did until lately; behind them are riders, idle and free ones.
 
     Per row: `known` tokens (context and sampled), of which the cache holds the first `held`.

@@ -9,7 +9,7 @@ from torch import Tensor
 
 
 @dataclass(frozen=True)
-class Draw:
+class SamplingParams:
     """How each of n rows is drawn; every tensor has shape (n,)."""
 
     temperature: Tensor
@@ -26,7 +26,7 @@ class Draw:
 BLOCK = 256
 
 
-def draw(logits: Tensor, how: Draw, *, filtered: bool, greedy: bool) -> tuple[Tensor, Tensor]:
+def draw(logits: Tensor, how: SamplingParams, *, filtered: bool, greedy: bool) -> tuple[Tensor, Tensor]:
     """Tokens (n,) and their log-probabilities (n,) under the full scaled distribution, from logits (n, V).
 
     The token is the first in the order of ids at which the cumulative probability exceeds the uniform number.
@@ -103,7 +103,7 @@ def _first_above(sums: Tensor, wanted: Tensor) -> Tensor:
     return torch.searchsorted(sums, below, right=True)
 
 
-def _filter(probabilities: Tensor, how: Draw) -> Tensor:
+def _filter(probabilities: Tensor, how: SamplingParams) -> Tensor:
     """Probabilities with zeros outside the top k, and outside the smallest set that holds top-p of them."""
     ordered, order = probabilities.sort(dim=-1, descending=True, stable=True)
     rank = torch.arange(ordered.shape[-1], device=ordered.device)

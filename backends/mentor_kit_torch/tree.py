@@ -19,9 +19,9 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from mentor_kit.batching import MicroBatch, same_beginning
+from mentor_kit.backend.microbatching import MicroBatch, same_beginning
 from mentor_kit_torch.tree_attention import Layout, Span, attend
-from mentor_kit_torch.tree_rows import Node, Rows
+from mentor_kit_torch.tree_rows import ChainRows, Node
 
 #: Nodes above that are this long are attended to by all tokens below at once; shorter ones are copied to each row.
 SHORTEST_KEPT = 128
@@ -55,7 +55,7 @@ class Tree:
     def attend(
         self, layer: int, query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None, scale: float
     ) -> Tensor:
-        """A `mentor_kit_torch.attending.Plan`; takes no mask."""
+        """A `mentor_kit_torch.attention_backend.AttentionPlan`; takes no mask."""
         return attend(query, key, value, self.layout, scale)
 
     @property
@@ -116,7 +116,7 @@ class _Packing:
             said=tensor(said[first]),
             temperature=tensor(temperature[first]),
             answers=tensor(answers),
-            layout=Layout(tuple(Rows.of(nodes, device) for nodes in short), tuple(self.own), tuple(self.above)),
+            layout=Layout(tuple(ChainRows.of(nodes, device) for nodes in short), tuple(self.own), tuple(self.above)),
         )
 
     def _add_rows(self, rows: Ints, start: int, position: int, above: tuple[slice, ...]) -> None:

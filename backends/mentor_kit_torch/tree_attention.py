@@ -14,7 +14,7 @@ from torch import Tensor
 
 from mentor_kit_torch import kernels
 from mentor_kit_torch.kernels import Part
-from mentor_kit_torch.tree_rows import Rows, States
+from mentor_kit_torch.tree_rows import ChainRows, States
 
 
 @dataclass(frozen=True)
@@ -40,7 +40,7 @@ class Span:
 class Layout:
     """What attends to what: every token has a place in some rows, or in a span of its own node."""
 
-    rows: tuple[Rows, ...]
+    rows: tuple[ChainRows, ...]
     own: tuple[Span, ...]
     above: tuple[Span, ...]
 

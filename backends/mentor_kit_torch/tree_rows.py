@@ -61,7 +61,7 @@ class Chains:
 
 
 @dataclass(frozen=True)
-class Rows:
+class ChainRows:
     """A batch of n nodes of about one length."""
 
     chains: Chains
@@ -79,7 +79,7 @@ class Rows:
     """The bias, once it was needed."""
 
     @staticmethod
-    def of(nodes: Sequence[Node], device: torch.device) -> Rows:
+    def of(nodes: Sequence[Node], device: torch.device) -> ChainRows:
         """The rows of these nodes."""
         # slices have no hash before Python 3.12
         above = [tuple((each.start, each.stop) for each in node.above) for node in nodes]
@@ -93,7 +93,7 @@ class Rows:
         def tensor(values: np.ndarray) -> Tensor:
             return torch.from_numpy(values).to(device)
 
-        return Rows(
+        return ChainRows(
             chains=Chains.of(list(chains.values()), device),
             chain_of=tensor(np.array([number[key] for key in above])),
             own=tensor(places.reshape(-1)),

@@ -14,15 +14,15 @@ from torch import Tensor
 from torch.utils.checkpoint import checkpoint
 from transformers import DynamicCache
 
-from mentor_kit.batching import MicroBatch, micro_batches
-from mentor_kit.losses import LossBatch, LossTerms, policy_loss
-from mentor_kit.objective import Objective
-from mentor_kit.policy import TokenCompletion, TokenGroup
-from mentor_kit_torch.head import Head
-from mentor_kit_torch.lean import LeanDecoder
-from mentor_kit_torch.projection import LARGEST_LOGITS, TokenLogProbs
+from mentor_kit.backend.microbatching import MicroBatch, micro_batches
+from mentor_kit.backend.token_groups import TokenCompletion, TokenGroup
+from mentor_kit.rl.losses import LossBatch, LossTerms, policy_loss
+from mentor_kit.rl.objective import Objective
+from mentor_kit_torch.chunked_logprobs import LARGEST_LOGITS, TokenLogProbs
+from mentor_kit_torch.fused_llama import FusedLlama
+from mentor_kit_torch.lm_wrapper import LMWrapper
+from mentor_kit_torch.self_check import agree
 from mentor_kit_torch.tree import Tree
-from mentor_kit_torch.trial import agree
 
 #: tree: what prompts, and completions of a prompt, begin with is run once, and packed (`mentor_kit_torch.tree`);
 #: prompts: each prompt once, its keys and values expanded over its completions, for attention of other kinds;
@@ -30,7 +30,7 @@ from mentor_kit_torch.trial import agree
 Sharing = Literal["tree", "prompts", "none"]
 
 
-def completion_log_probs(head: Head, batch: MicroBatch, sharing: Sharing) -> Tensor:
+def completion_log_probs(head: LMWrapper, batch: MicroBatch, sharing: Sharing) -> Tensor:
     """(N, T) log-probabilities of the completions' trained tokens, at their temperatures; 0 elsewhere."""
     device = head.device
     trained, row_of = torch.from_numpy(batch.trained).to(device), torch.from_numpy(batch.row_of).to(device)
@@ -47,7 +47,7 @@ def completion_log_probs(head: Head, batch: MicroBatch, sharing: Sharing) -> Ten
 
 
 def batch_loss(
-    head: Head, batch: MicroBatch, objective: Objective, reference: Tensor | None, sharing: Sharing
+    head: LMWrapper, batch: MicroBatch, objective: Objective, reference: Tensor | None, sharing: Sharing
 ) -> LossTerms:
     """The loss of a micro-batch, with gradients."""
     log_probs = completion_log_probs(head, batch, sharing)
@@ -70,7 +70,7 @@ def batch_loss(
     )
 
 
-def _tree_log_probs(head: Head, batch: MicroBatch) -> Tensor:
+def _tree_log_probs(head: LMWrapper, batch: MicroBatch) -> Tensor:
     """Of the rows' trained tokens; where rows share the text before a token, and the token, it is looked at once."""
     tree = Tree.of(batch, head.device)
     # index_select as above
@@ -78,7 +78,7 @@ def _tree_log_probs(head: Head, batch: MicroBatch) -> Tensor:
     return _token_log_probs(head, hidden, tree.said, tree.temperature).index_select(0, tree.answers)
 
 
-def _shared_hidden(head: Head, batch: MicroBatch) -> Tensor:
+def _shared_hidden(head: LMWrapper, batch: MicroBatch) -> Tensor:
     """(D, T, width): the hidden state that predicts each row's tokens, each prompt forwarded once."""
     device = head.device
     prompts, lengths = torch.from_numpy(batch.prompt_ids).to(device), torch.from_numpy(batch.prompt_lengths).to(device)
@@ -111,7 +111,7 @@ def _prompt_and_causal(lengths: Tensor, prompt: int, width: int) -> Tensor:
     return torch.cat(parts, dim=-1)
 
 
-def _whole_hidden(head: Head, batch: MicroBatch) -> Tensor:
+def _whole_hidden(head: LMWrapper, batch: MicroBatch) -> Tensor:
     """As `_shared_hidden`, with each row behind a prompt of its own."""
     count, width = batch.ids.shape
     prompt_lengths = batch.prompt_lengths[batch.prompt_of]
@@ -129,13 +129,13 @@ def _whole_hidden(head: Head, batch: MicroBatch) -> Tensor:
 
 
 @torch.no_grad()
-def how_to_share(head: Head, keeps: bool, *, recompute: bool = False) -> Sharing:
+def how_to_share(head: LMWrapper, keeps: bool, *, recompute: bool = False) -> Sharing:
     """The way of sharing that a model allows; found out by trying it. Sets `head.lean` where that is right.
 
     Args:
         head: the model.
         keeps: whether its keys and values can be kept (`mentor_kit_torch.cache.keeps_rows`).
-        recompute: run layers again in the backward pass (`mentor_kit_torch.lean`).
+        recompute: run layers again in the backward pass (`mentor_kit_torch.fused_llama`).
     """
     if not keeps:
         return "none"
@@ -143,14 +143,14 @@ def how_to_share(head: Head, keeps: bool, *, recompute: bool = False) -> Sharing
     expected = completion_log_probs(head, batch, "none")
     if not head.masks.full or not _gives(head, batch, "tree", expected):
         return "prompts" if _gives(head, batch, "prompts", expected) else "none"
-    if LeanDecoder.fits(head.decoder):
-        head.lean = LeanDecoder(head.decoder, recompute=recompute)
+    if FusedLlama.fits(head.decoder):
+        head.lean = FusedLlama(head.decoder, recompute=recompute)
         if not _gives(head, batch, "tree", expected):
             head.lean = None
     return "tree"
 
 
-def _gives(head: Head, batch: MicroBatch, sharing: Sharing, expected: Tensor) -> bool:
+def _gives(head: LMWrapper, batch: MicroBatch, sharing: Sharing, expected: Tensor) -> bool:
     """Whether a model can be run so, with this result."""
     try:
         return agree(head, completion_log_probs(head, batch, sharing), expected)
@@ -171,7 +171,7 @@ def _small_groups(vocabulary: int) -> list[TokenGroup]:
     return [TokenGroup(ids(1, 2, 3, *rest), (completion(7, 8, 9), completion(*rest, 5))) for rest in ((4,), (5, 6))]
 
 
-def _token_log_probs(head: Head, hidden: Tensor, targets: Tensor, temperature: Tensor) -> Tensor:
+def _token_log_probs(head: LMWrapper, hidden: Tensor, targets: Tensor, temperature: Tensor) -> Tensor:
     """(M,) log-probabilities of targets (M,) from hidden states (M, width); in parts where logits would be large."""
     if (weight := head.weight) is not None:
         head.projected(len(targets))
@@ -184,6 +184,6 @@ def _token_log_probs(head: Head, hidden: Tensor, targets: Tensor, temperature: T
     return torch.cat([checkpoint(_gathered, head, *part, use_reentrant=False) for part in parts])
 
 
-def _gathered(head: Head, hidden: Tensor, targets: Tensor, temperature: Tensor) -> Tensor:
+def _gathered(head: LMWrapper, hidden: Tensor, targets: Tensor, temperature: Tensor) -> Tensor:
     logits = head.logits(hidden).float() / temperature.unsqueeze(-1)
     return torch.log_softmax(logits, dim=-1).gather(-1, targets.unsqueeze(-1)).squeeze(-1)

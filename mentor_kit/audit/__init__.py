@@ -11,27 +11,27 @@ published  the published rule, which scores text, for comparison
 
 from __future__ import annotations
 
+from mentor_kit.audit.attacks import ATTACKS, Attack
 from mentor_kit.audit.audit import Audit, Earned, FamilyAudit, audit, try_attacks
 from mentor_kit.audit.bounds import Bounds
-from mentor_kit.audit.catalogue import ATTACKS, Attack
-from mentor_kit.audit.ground import Ground, find_grounds
-from mentor_kit.audit.raw import END, Played, Script, World
+from mentor_kit.audit.raw_rollout import END, AuditEnvironment, RawRollout, Script
 from mentor_kit.audit.search import Find, Searched, search
+from mentor_kit.audit.subject import AuditSubject, find_grounds
 
 __all__ = [
     "ATTACKS",
     "END",
     "Attack",
     "Audit",
+    "AuditEnvironment",
+    "AuditSubject",
     "Bounds",
     "Earned",
     "FamilyAudit",
     "Find",
-    "Ground",
-    "Played",
+    "RawRollout",
     "Script",
     "Searched",
-    "World",
     "audit",
     "find_grounds",
     "search",

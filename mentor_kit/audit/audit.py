@@ -9,19 +9,19 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from mentor_kit.audit.attacks import ATTACKS, Attack
 from mentor_kit.audit.bounds import SAME, Bounds
-from mentor_kit.audit.catalogue import ATTACKS, Attack
-from mentor_kit.audit.ground import Ground, grounds_of, show
+from mentor_kit.audit.call_syntax import choose
 from mentor_kit.audit.published import Crashed, published_reward
-from mentor_kit.audit.raw import END, Played, World
+from mentor_kit.audit.raw_rollout import END, AuditEnvironment, RawRollout
 from mentor_kit.audit.search import Searched, search
-from mentor_kit.audit.written import choose
-from mentor_kit.errors import UsageError
+from mentor_kit.audit.subject import AuditSubject, grounds_of, show
+from mentor_kit.core.errors import UsageError
+from mentor_kit.core.frozen_model import Json
 from mentor_kit.hooks.registry import Registry
-from mentor_kit.recipe.assembly import assemble_parts
+from mentor_kit.recipe.assembly import assemble_components
 from mentor_kit.recipe.loading import LoadedRecipe
-from mentor_kit.record import Json
-from mentor_kit.reward import Breakdown
+from mentor_kit.rl.reward import Breakdown
 
 
 @dataclass(frozen=True)
@@ -140,7 +140,7 @@ def audit(
         UsageError: the recipe has no reward or no teacher, or there is no such family.
         DataError: there is no honest work to start from.
     """
-    parts = assemble_parts(loaded, registry)
+    parts = assemble_components(loaded, registry)
     try:
         if parts.reward is None:
             raise UsageError(
@@ -155,7 +155,7 @@ def audit(
         shown = show(parts.task, parts.teacher, problems, seed)
         tried = []
         for written in choice.written:
-            world = World(parts.task, parts.toolbox, parts.limits, written.parser, written.form)
+            world = AuditEnvironment(parts.task, parts.toolbox, parts.limits, written.parser, written.form)
             bounds = [Bounds(world, ground, parts.reward) for ground in grounds_of(world, shown, problems)]
             attacks, skipped = _attacked(bounds)
             found = search(bounds, tries, seed)
@@ -187,7 +187,7 @@ def try_attacks(bounds: Bounds) -> list[Earned]:
     return [_earned(*each, bounds) for each in zip(attacks, played, paid, most, strict=True)]
 
 
-def _earned(attack: Attack, played: Played, breakdown: Breakdown, most: float, bounds: Bounds) -> Earned:
+def _earned(attack: Attack, played: RawRollout, breakdown: Breakdown, most: float, bounds: Bounds) -> Earned:
     return Earned(
         attack=attack,
         problem=bounds.ground.problem.id,
@@ -210,7 +210,7 @@ def _honest(bounds: Bounds) -> dict[str, float]:
     }
 
 
-def _published(played: Played, ground: Ground, world: World) -> float | None:
+def _published(played: RawRollout, ground: AuditSubject, world: AuditEnvironment) -> float | None:
     """What the published rule pays for the episode's text."""
     problem = played.script.problem
     try:
@@ -226,7 +226,7 @@ def _published(played: Played, ground: Ground, world: World) -> float | None:
         return None
 
 
-def completion(played: Played) -> str:
+def completion(played: RawRollout) -> str:
     """All text after the prompt: every turn of the script as it was written, and the results between them."""
     results = [message.content for message in played.trajectory.messages if message.role == "tool"]
     return "\n".join([*played.script.turns, *results])

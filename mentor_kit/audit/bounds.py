@@ -14,9 +14,9 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from mentor_kit.audit.ground import Ground
-from mentor_kit.audit.raw import END, Played, World
-from mentor_kit.reward import Breakdown, Reward
+from mentor_kit.audit.raw_rollout import END, AuditEnvironment, RawRollout
+from mentor_kit.audit.subject import AuditSubject
+from mentor_kit.rl.reward import Breakdown, Reward
 
 #: Totals closer together than this are the same.
 SAME = 1e-9
@@ -29,18 +29,18 @@ _NUMBER = re.compile(r"\d+(?:(?:[.,]|\{,\})\d+)*(?:[eE][+-]?\d+)?")
 class Bounds:
     """Honest totals on one problem, played when they are first asked for."""
 
-    world: World
-    ground: Ground
+    world: AuditEnvironment
+    ground: AuditSubject
     reward: Reward
     _twins: dict[tuple[str, bool], float] = field(default_factory=dict)
 
-    def paid(self, played: Sequence[Played]) -> list[Breakdown]:
+    def paid(self, played: Sequence[RawRollout]) -> list[Breakdown]:
         """What the reward pays for each episode."""
         cases = [(one.trajectory, one.script.problem, self.ground.demonstrations) for one in played]
         self.reward.prepare(cases)
         return [self.reward(*case) for case in cases]
 
-    def of(self, played: Sequence[Played], solved: Sequence[bool]) -> list[float]:
+    def of(self, played: Sequence[RawRollout], solved: Sequence[bool]) -> list[float]:
         """The most that each episode may earn."""
         keys = [(_calls(one), right) for one, right in zip(played, solved, strict=True)]
         new = {key: one for key, one in zip(keys, played, strict=True) if key not in self._twins}
@@ -58,7 +58,7 @@ class Bounds:
         return self._twins[key]
 
 
-def solved(played: Played, ground: Ground, world: World) -> bool:
+def solved(played: RawRollout, ground: AuditSubject, world: AuditEnvironment) -> bool:
     r"""Whether the last turn, read with suspicion, gives one answer and it is right.
 
     Where the task wants `\boxed{…}`: the text outside reasoning has one box, or the same one several times, and its
@@ -88,5 +88,5 @@ def _value(text: str) -> str:
     return text.partition("}")[0].strip()
 
 
-def _calls(played: Played) -> str:
+def _calls(played: RawRollout) -> str:
     return json.dumps([[name, dict(arguments)] for name, arguments in played.executed], sort_keys=True, default=str)

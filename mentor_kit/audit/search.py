@@ -11,9 +11,9 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from mentor_kit.audit.bounds import SAME, Bounds, solved
-from mentor_kit.audit.ground import Ground
-from mentor_kit.audit.raw import END, Played
-from mentor_kit.record import Record
+from mentor_kit.audit.raw_rollout import END, RawRollout
+from mentor_kit.audit.subject import AuditSubject
+from mentor_kit.core.frozen_model import FrozenModel
 
 #: Episodes that are played side by side.
 _BATCH = 250
@@ -51,7 +51,7 @@ _BETWEEN = (
 )
 
 
-class Find(Record):
+class Find(FrozenModel):
     """A transcript that earns more than honest work with the same calls and answer."""
 
     turns: tuple[str, ...]
@@ -95,7 +95,7 @@ def search(bounds: Sequence[Bounds], tries: int, seed: int) -> Searched:
     return Searched(done, len(outcomes), tuple(finds), found)
 
 
-def _tried(bounds: Bounds, mutants: Sequence[Turns]) -> list[tuple[Played, float, Find | None]]:
+def _tried(bounds: Bounds, mutants: Sequence[Turns]) -> list[tuple[RawRollout, float, Find | None]]:
     played = bounds.world.play([bounds.ground.script(turns) for turns in mutants])
     right = [solved(one, bounds.ground, bounds.world) for one in played]
     tried = []
@@ -106,7 +106,7 @@ def _tried(bounds: Bounds, mutants: Sequence[Turns]) -> list[tuple[Played, float
     return tried
 
 
-def _outcome(played: Played, earned: float) -> object:
+def _outcome(played: RawRollout, earned: float) -> object:
     trajectory = played.trajectory
     states = tuple(sorted({call.state.value for call in trajectory.calls}))
     return trajectory.ending, trajectory.correct, states, round(earned, 6)
@@ -115,7 +115,7 @@ def _outcome(played: Played, earned: float) -> object:
 class _Archive:
     """Transcripts worth mutating, and what can be put into them."""
 
-    def __init__(self, ground: Ground) -> None:
+    def __init__(self, ground: AuditSubject) -> None:
         self.turns: list[Turns] = [
             ground.honest(right=True).turns,
             ground.honest(right=False).turns,

@@ -11,7 +11,7 @@ from contextlib import contextmanager
 KINDS = ("sample", "update", "tools", "reward", "teacher")
 
 
-class Clock:
+class ActivityClock:
     """Seconds by kind. What is measured may overlap, as tools do with sampling; no second is counted twice.
 
     Args:

@@ -7,22 +7,26 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
 from typing import Any, cast
 
-from mentor_kit.bench.clock import Clock
+from mentor_kit.backend.policy import Policy
+from mentor_kit.backend.sampling import Completion, Engine, SampleRequest
+from mentor_kit.backend.token_groups import Floats, TokenGroup
+from mentor_kit.bench.clock import ActivityClock
 from mentor_kit.chat.tokenizer import ChatTokenizer
-from mentor_kit.demonstration import Demonstration, Teacher
-from mentor_kit.objective import Objective
-from mentor_kit.policy import Completion, Engine, Floats, LossMetrics, Policy, SampleRequest, StepMetrics, TokenGroup
-from mentor_kit.record import Json
-from mentor_kit.reward import Breakdown, Case, Reward
+from mentor_kit.core.demonstration import Demonstration, Teacher
+from mentor_kit.core.frozen_model import Json
+from mentor_kit.core.task import Problem
+from mentor_kit.core.tool import Tool
+from mentor_kit.core.toolbox import Toolbox, ToolSession, ToolSource
+from mentor_kit.core.trajectory import Trajectory
+from mentor_kit.rl.objective import Objective
+from mentor_kit.rl.reward import Breakdown, Case, Reward
+from mentor_kit.rl.update_metrics import LossMetrics, StepMetrics
 from mentor_kit.stages import EvaluationPlan, Experiment
 from mentor_kit.stages.distillation import TokenTeacher
-from mentor_kit.task import Problem
-from mentor_kit.tool import Tool, Toolbox, ToolSession, ToolSource
-from mentor_kit.trajectory import Trajectory
 
 
 @dataclass
-class Counts:
+class CallCounts:
     """What was done so far."""
 
     sampled: int = 0
@@ -32,7 +36,7 @@ class Counts:
     episodes: int = 0
 
 
-def clocked(experiment: Experiment, clock: Clock, counts: Counts) -> Experiment:
+def clocked(experiment: Experiment, clock: ActivityClock, counts: CallCounts) -> Experiment:
     """The experiment with every part watched, and without evaluations."""
     reward, teacher, build = experiment.reward, experiment.teacher, experiment.build_teacher
     return replace(
@@ -49,7 +53,7 @@ def clocked(experiment: Experiment, clock: Clock, counts: Counts) -> Experiment:
 class ClockedPolicy:
     """A policy; what is not watched is its own."""
 
-    def __init__(self, policy: Policy, clock: Clock, counts: Counts) -> None:
+    def __init__(self, policy: Policy, clock: ActivityClock, counts: CallCounts) -> None:
         self._policy = policy
         self._clock = clock
         self._counts = counts
@@ -76,9 +80,9 @@ class ClockedPolicy:
 
 
 class ClockedEngine:
-    """A `mentor_kit.policy.Engine`."""
+    """A `mentor_kit.backend.sampling.Engine`."""
 
-    def __init__(self, engine: Engine, clock: Clock, counts: Counts) -> None:
+    def __init__(self, engine: Engine, clock: ActivityClock, counts: CallCounts) -> None:
         self._engine = engine
         self._clock = clock
         self._counts = counts
@@ -107,10 +111,10 @@ class ClockedEngine:
 
 @dataclass(frozen=True)
 class ClockedTools:
-    """A `mentor_kit.tool.ToolSource`."""
+    """A `mentor_kit.core.toolbox.ToolSource`."""
 
     source: ToolSource
-    clock: Clock
+    clock: ActivityClock
 
     def tools(self, problem: Problem) -> Sequence[Tool]:
         return self.source.tools(problem)
@@ -123,10 +127,10 @@ class ClockedTools:
 
 @dataclass(frozen=True)
 class ClockedSession:
-    """A `mentor_kit.tool.ToolSession`."""
+    """A `mentor_kit.core.toolbox.ToolSession`."""
 
     session: ToolSession
-    clock: Clock
+    clock: ActivityClock
 
     async def call(self, name: str, arguments: Mapping[str, Json]) -> Any:
         with self.clock.on("tools"):
@@ -135,10 +139,10 @@ class ClockedSession:
 
 @dataclass(frozen=True)
 class ClockedReward:
-    """A `mentor_kit.reward.Reward`."""
+    """A `mentor_kit.rl.reward.Reward`."""
 
     reward: Reward
-    clock: Clock
+    clock: ActivityClock
 
     def prepare(self, cases: Sequence[Case]) -> None:
         """As the reward does."""
@@ -159,10 +163,10 @@ class ClockedReward:
 
 @dataclass(frozen=True)
 class ClockedTeacher:
-    """A `mentor_kit.demonstration.Teacher`."""
+    """A `mentor_kit.core.demonstration.Teacher`."""
 
     teacher: Teacher
-    clock: Clock
+    clock: ActivityClock
 
     @property
     def name(self) -> str:
@@ -190,5 +194,5 @@ class ClockedTokenTeacher(ClockedTeacher):
             return self.teacher.log_probs(groups)
 
 
-def _clocked(teacher: Teacher, clock: Clock) -> ClockedTeacher:
+def _clocked(teacher: Teacher, clock: ActivityClock) -> ClockedTeacher:
     return ClockedTokenTeacher(teacher, clock) if isinstance(teacher, TokenTeacher) else ClockedTeacher(teacher, clock)

@@ -13,19 +13,20 @@ from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from mentor_kit.bench.clock import Clock
-from mentor_kit.bench.clocked import Counts, clocked
+from mentor_kit.backend.flops import MachineLimits, Measured, Work
+from mentor_kit.backend.policy import Policy
+from mentor_kit.bench.clock import ActivityClock
+from mentor_kit.bench.clocked import CallCounts, clocked
 from mentor_kit.bench.result import Bench, StageBench
-from mentor_kit.demonstration import Demonstration
-from mentor_kit.errors import DataError, Interrupted, UsageError
-from mentor_kit.garbage import garbage_settled
+from mentor_kit.core.demonstration import Demonstration
+from mentor_kit.core.errors import DataError, Interrupted, UsageError
+from mentor_kit.core.frozen_model import Json
 from mentor_kit.hooks.registry import Registry
-from mentor_kit.policy import MachineLimits, Measured, Policy, Work
-from mentor_kit.recipe.assembly import assemble, assemble_parts, build_stages, workloads
+from mentor_kit.recipe.assembly import assemble, assemble_components, build_stages, workloads
 from mentor_kit.recipe.loading import LoadedRecipe
-from mentor_kit.record import Json
-from mentor_kit.reward import Scored
+from mentor_kit.rl.reward import Scored
 from mentor_kit.stages import EvaluationPlan, SplitPlan
+from mentor_kit.utils.gc import frozen_heap
 
 WARM_UP = 1
 
@@ -40,7 +41,7 @@ def bench(loaded: LoadedRecipe, registry: Registry, *, steps: int = 3) -> Bench:
     if steps < 1:
         raise UsageError(f"--steps takes a number of at least 1, not {steps}")
     recipe = loaded.recipe
-    parts = assemble_parts(loaded, registry)
+    parts = assemble_components(loaded, registry)
     planned = build_stages(recipe, registry, parts.context)
     works = workloads(recipe, planned)
     counts = {key: work.steps for key, work in works.items() if work.trains and work.steps}
@@ -56,7 +57,7 @@ def bench(loaded: LoadedRecipe, registry: Registry, *, steps: int = 3) -> Bench:
         if key in counts:
             log = StepLog(policy, key, steps + WARM_UP)
             log.mark()
-            with garbage_settled(), suppress(Enough):
+            with frozen_heap(), suppress(Enough):
                 stage.run(clocked(experiment, log.clock, log.counts), log)
             stages.append(_stage(log, counts[key], limits))
     evaluations = _episodes(recipe.evaluate, list(counts.values()))
@@ -82,20 +83,20 @@ class Moment:
 
     time: float
     clock: dict[str, float]
-    counts: Counts
+    counts: CallCounts
     work: dict[str, Work]
 
 
 @dataclass
 class StepLog:
-    """A `mentor_kit.stage.StageContext` that keeps nothing but the moments at which steps ended."""
+    """A `mentor_kit.stages.context.StageContext` that keeps nothing but the moments at which steps ended."""
 
     policy: Policy
     key: str
     wanted: int
     """The stage is stopped after so many steps."""
-    clock: Clock = field(default_factory=Clock)
-    counts: Counts = field(default_factory=Counts)
+    clock: ActivityClock = field(default_factory=ActivityClock)
+    counts: CallCounts = field(default_factory=CallCounts)
     moments: list[Moment] = field(default_factory=list)
     demonstrations: list[Demonstration] = field(default_factory=list)
     is_first: bool = False

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from mentor_kit.policy import MachineLimits, PolicyInfo
-from mentor_kit.record import Record
+from mentor_kit.backend.flops import MachineLimits
+from mentor_kit.backend.policy import PolicyInfo
+from mentor_kit.core.frozen_model import FrozenModel
 
 #: The parts of a step in the order in which they are shown; what is left is idle: bookkeeping and waiting.
 PARTS = ("prefill", "decode", "sample", "tools", "reward", "teacher", "update", "idle")
 
 
-class StageBench(Record):
+class StageBench(FrozenModel):
     """A stage's steps, each in the mean."""
 
     key: str
@@ -48,7 +49,7 @@ class StageBench(Record):
         return self.trained / self.split["update"] if self.split.get("update") else 0.0
 
 
-class Bench(Record):
+class Bench(FrozenModel):
     """A recipe on this machine."""
 
     name: str

@@ -14,7 +14,7 @@ from mentor_kit.chat.format import ChatFormat, choose_parser
 from mentor_kit.chat.parsing import BareJsonParser, HermesParser, Parser, ResponseTemplateParser
 from mentor_kit.chat.tokenizer import ChatTokenizer, TransformersTokenizer, load_tokenizer
 from mentor_kit.chat.transcript import Transcript, demonstration_tokens
-from mentor_kit.record import Json
+from mentor_kit.core.frozen_model import Json
 
 __all__ = [
     "BareJsonParser",

@@ -23,8 +23,8 @@ from itertools import islice
 from typing import NamedTuple
 
 from mentor_kit.chat.calls import CallError, Tools, malformed, read_json
-from mentor_kit.conversation import Message
-from mentor_kit.record import Json
+from mentor_kit.core.conversation import Message
+from mentor_kit.core.frozen_model import Json
 
 #: What families' calls begin with or have in them, and a language that has no calls does not.
 _MARKS = (

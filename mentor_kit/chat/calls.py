@@ -14,9 +14,9 @@ from collections.abc import Mapping
 from types import MappingProxyType
 from typing import Any
 
-from mentor_kit.conversation import CallState, ToolCall
-from mentor_kit.record import Json
-from mentor_kit.tool import Tool
+from mentor_kit.core.conversation import CallState, ToolCall
+from mentor_kit.core.frozen_model import Json
+from mentor_kit.core.tool import Tool
 
 #: The tools of a dialogue by name.
 Tools = Mapping[str, Tool]

@@ -17,11 +17,11 @@ from dataclasses import dataclass
 
 from mentor_kit.chat.forms import FORMS, Form
 from mentor_kit.chat.harmony import HarmonyParser
-from mentor_kit.chat.loose_values import GEMMA, PYTHONIC
 from mentor_kit.chat.markup import MarkupParser, Syntax
 from mentor_kit.chat.parsing import BareJsonParser, HermesParser, Parser
+from mentor_kit.chat.pythonic_values import GEMMA, PYTHONIC
 from mentor_kit.chat.syntaxes import DEEPSEEK, FUNCTION_XML, KEY_VALUE_XML, MISTRAL, PHI
-from mentor_kit.errors import PluginError
+from mentor_kit.core.errors import PluginError
 
 
 @dataclass(frozen=True)
@@ -82,3 +82,10 @@ def add(family: Family) -> None:
     if any(known.name == family.name for known in _FAMILIES):
         raise PluginError(f"there is a family of models {family.name!r} already", hint="give yours another name")
     _FAMILIES.insert(0, family)
+
+
+def all_marks() -> tuple[str, ...]:
+    """The marks of all families, those added by plugins among them."""
+    known = [*FORMS.values(), *(family.form for family in families() if family.form is not None)]
+    # what stands in a mark of its own need not be looked for twice
+    return tuple(sorted({mark for form in known for mark in form.all_marks if len(mark) > 2}))

@@ -6,18 +6,18 @@ import json
 from collections.abc import Mapping, Sequence
 from functools import cached_property
 
-from mentor_kit.chat.cache import Recent
 from mentor_kit.chat.calls import valid_unicode
 from mentor_kit.chat.families import families
+from mentor_kit.chat.lru import LRUCache
 from mentor_kit.chat.markup import MarkupParser
 from mentor_kit.chat.parsing import HermesParser, Parser, ResponseTemplateParser, parse
 from mentor_kit.chat.rendering import Renderer
 from mentor_kit.chat.tokenizer import ChatTokenizer
 from mentor_kit.chat.truncation import truncate
-from mentor_kit.conversation import CallState, Message, ToolCall, assistant, call
-from mentor_kit.errors import ChatError
-from mentor_kit.record import Json
-from mentor_kit.tool import Tool
+from mentor_kit.core.conversation import CallState, Message, ToolCall, assistant, call
+from mentor_kit.core.errors import ChatError
+from mentor_kit.core.frozen_model import Json
+from mentor_kit.core.tool import Tool
 
 _GIVE_ANOTHER = "give one that does in the recipe: `student: {chat_template: hermes}` or a file"
 _UNKNOWN = (
@@ -47,9 +47,9 @@ class ChatFormat:
         self.parser = parser or _choose(tokenizer, self._renderer)
         if isinstance(self.parser, MarkupParser):
             self._renderer.think = self.parser.think
-        self._opened: Recent[tuple[tuple[int, ...], tuple[Tool, ...]]] = Recent(256)
-        self._first: Recent[tuple[int, ...]] = Recent(16)
-        self._inserted: Recent[tuple[tuple[int, ...], tuple[Tool, ...]]] = Recent(4096)
+        self._opened: LRUCache[tuple[tuple[int, ...], tuple[Tool, ...]]] = LRUCache(256)
+        self._first: LRUCache[tuple[int, ...]] = LRUCache(16)
+        self._inserted: LRUCache[tuple[tuple[int, ...], tuple[Tool, ...]]] = LRUCache(4096)
         self._opening_ids = tokenizer.encode(self._renderer.opening)
 
     @cached_property

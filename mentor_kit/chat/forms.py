@@ -15,7 +15,7 @@ import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
-from mentor_kit.record import Json
+from mentor_kit.core.frozen_model import Json
 
 #: Writes a call: (name, arguments); both may be any JSON with `Literal` in it, and arguments may be missing.
 Write = Callable[[Json, Json], str]
@@ -268,12 +268,3 @@ FORMS: Mapping[str, Form] = {
         unsaid=_HARMONY_UNSAID,
     ),
 }
-
-
-def all_marks() -> tuple[str, ...]:
-    """The marks of all families, those added by plugins among them."""
-    from mentor_kit.chat.families import families
-
-    known = [*FORMS.values(), *(family.form for family in families() if family.form is not None)]
-    # what stands in a mark of its own need not be looked for twice
-    return tuple(sorted({mark for form in known for mark in form.all_marks if len(mark) > 2}))

@@ -28,7 +28,7 @@ from mentor_kit.chat.calls import (
     valid_unicode,
 )
 from mentor_kit.chat.parsing import MAX_CALLS
-from mentor_kit.conversation import Message, ToolCall, assistant
+from mentor_kit.core.conversation import Message, ToolCall, assistant
 
 START, MESSAGE = "<|start|>assistant", "<|message|>"
 _ENDS = ("<|end|>", "<|call|>", "<|return|>")

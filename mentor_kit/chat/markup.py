@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from mentor_kit.chat.attempts import with_attempts
 from mentor_kit.chat.calls import NO_TOOLS, CallError, Tools, malformed, valid_unicode
 from mentor_kit.chat.parsing import END_THINK, MAX_CALLS, THINK
-from mentor_kit.conversation import Message, ToolCall, assistant
+from mentor_kit.core.conversation import Message, ToolCall, assistant
 
 #: (text, index of the opening mark) -> the calls that begin there, and the index after them; raises `CallError`.
 Read = Callable[[str, int], tuple[list[ToolCall], int]]

@@ -30,9 +30,9 @@ from mentor_kit.chat.calls import (
     skip_space,
     valid_unicode,
 )
-from mentor_kit.conversation import CallState, Message, ToolCall, assistant
-from mentor_kit.errors import ChatError
-from mentor_kit.record import Json
+from mentor_kit.core.conversation import CallState, Message, ToolCall, assistant
+from mentor_kit.core.errors import ChatError
+from mentor_kit.core.frozen_model import Json
 
 #: Calls beyond this number in one turn become one malformed call.
 MAX_CALLS = 128

@@ -14,26 +14,26 @@ import json
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 
-from mentor_kit.chat.cache import Recent
 from mentor_kit.chat.calls import valid_unicode
-from mentor_kit.chat.dialect import (
+from mentor_kit.chat.lru import LRUCache
+from mentor_kit.chat.parsing import END_THINK, THINK
+from mentor_kit.chat.template_cache import ResultTemplate, plain_results, stencil_of
+from mentor_kit.chat.template_probe import (
     QUESTION,
     SENTINEL,
     TurnEnd,
     assistant_form,
     calling_end,
-    find_dialect,
+    probe_template,
     probe_tool,
     sentinel_turn,
     tool_form,
 )
-from mentor_kit.chat.parsing import END_THINK, THINK
-from mentor_kit.chat.stencil import Stencil, plain_results, stencil_of
 from mentor_kit.chat.tokenizer import ChatTokenizer
-from mentor_kit.conversation import CallState, Message
-from mentor_kit.errors import ChatError
-from mentor_kit.record import Json
-from mentor_kit.tool import Tool
+from mentor_kit.core.conversation import CallState, Message
+from mentor_kit.core.errors import ChatError
+from mentor_kit.core.frozen_model import Json
+from mentor_kit.core.tool import Tool
 
 #: Stands for a tool's result in a rendered probe.
 _RESULT = "mentorkit7result"
@@ -49,7 +49,7 @@ class Renderer:
 
     def __init__(self, tokenizer: ChatTokenizer) -> None:
         self._tokenizer = tokenizer
-        self.dialect = find_dialect(tokenizer)
+        self.dialect = probe_template(tokenizer)
         self.opening = self._render([QUESTION], generation_prompt=True)
         plain, called = self._probed_dialogues()
         marks = {token for token in tokenizer.special if _TAG.fullmatch(token)}
@@ -57,8 +57,8 @@ class Renderer:
         self._control = _any_of(control)
         self._control_of_results = _any_of(control | {token for token in marks if token in called} | _frames(called))
         self._stops = _any_of(self.dialect.stops | _eos(tokenizer))
-        self._ends: Recent[TurnEnd] = Recent(256)
-        self._stencils: Recent[Stencil | None] = Recent(256)
+        self._ends: LRUCache[TurnEnd] = LRUCache(256)
+        self._stencils: LRUCache[ResultTemplate | None] = LRUCache(256)
         self._fixed_tools = not self._tools_show_between()
         self.think = (THINK, END_THINK)
         """The marks around reasoning, where the template itself shows none."""

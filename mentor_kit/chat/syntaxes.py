@@ -15,7 +15,6 @@ from __future__ import annotations
 
 import re
 
-from mentor_kit.chat.bare import read_bare
 from mentor_kit.chat.calls import (
     NO_TOOLS,
     CallError,
@@ -26,8 +25,9 @@ from mentor_kit.chat.calls import (
     tool_name,
 )
 from mentor_kit.chat.markup import Syntax
-from mentor_kit.conversation import ToolCall
-from mentor_kit.record import Json
+from mentor_kit.chat.schema_values import read_bare
+from mentor_kit.core.conversation import ToolCall
+from mentor_kit.core.frozen_model import Json
 
 _CALL, _END_CALL = "<tool_call>", "</tool_call>"
 _FUNCTION, _END_FUNCTION, _PARAMETER, _END_PARAMETER = "<function=", "</function>", "<parameter=", "</parameter>"

@@ -11,8 +11,8 @@ from inspect import signature
 from pathlib import Path
 from typing import Any, Protocol
 
-from mentor_kit.errors import ChatError, MissingError, UsageError
-from mentor_kit.record import Json
+from mentor_kit.core.errors import ChatError, MissingError, UsageError
+from mentor_kit.core.frozen_model import Json
 
 #: Templates that the toolkit brings, by the name a recipe gives as `student.chat_template`.
 SHIPPED_TEMPLATES = Path(__file__).parent / "templates"

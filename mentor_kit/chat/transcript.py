@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from mentor_kit.chat.format import ChatFormat
-from mentor_kit.conversation import Message
-from mentor_kit.errors import DataError
-from mentor_kit.tool import Tool
-from mentor_kit.trajectory import TokenTrace
+from mentor_kit.core.conversation import Message
+from mentor_kit.core.errors import DataError
+from mentor_kit.core.tool import Tool
+from mentor_kit.core.trajectory import TokenTrace
 
 
 class Transcript:

@@ -5,12 +5,12 @@ from __future__ import annotations
 import signal
 from contextlib import suppress
 
-from mentor_kit.garbage import garbage_seldom
+from mentor_kit.utils.gc import infrequent_collection
 
 
 def main() -> None:
-    """The entry point `mentorkit`: runs a command and exits with its code (see `mentor_kit.errors.ExitCode`)."""
-    with garbage_seldom():
+    """The entry point `mentorkit`: runs a command and exits with its code (see `mentor_kit.core.errors.ExitCode`)."""
+    with infrequent_collection():
         from mentor_kit.cli.app import run_app
 
         code = run_app()

@@ -13,8 +13,8 @@ from typing import Annotated, Any
 import typer
 
 from mentor_kit.cli import environment, recipes, results
-from mentor_kit.errors import ExitCode, Interrupted, MentorKitError, UsageError, disk_error
-from mentor_kit.secret import hide
+from mentor_kit.core.errors import ExitCode, Interrupted, MentorKitError, UsageError, disk_error
+from mentor_kit.core.secret import hide
 
 #: Set to anything, it shows the traceback of an unexpected error.
 DEBUG = "MENTORKIT_DEBUG"
@@ -33,7 +33,7 @@ app = typer.Typer(
 @app.callback(invoke_without_command=True)
 def _root(version: Annotated[bool, typer.Option("--version", help="Print the version.")] = False) -> None:
     if version:
-        from mentor_kit.version import __version__
+        from mentor_kit.utils.version import __version__
 
         typer.echo(__version__)
         raise typer.Exit

@@ -106,7 +106,7 @@ class PlainDisplay:
     """A line for each thing that happened."""
 
     def __init__(self) -> None:
-        self._clock = Clock()
+        self._clock = RemainingTime()
         self._rarely = Rarely()
 
     def event(self, event: Event) -> None:
@@ -154,7 +154,7 @@ class LiveDisplay:
 
         self._console = Console()
         self._plain = PlainDisplay()
-        self._clock = Clock()
+        self._clock = RemainingTime()
         self._tasks: dict[str, Any] = {}
         bar = min(24, max(0, self._console.width - 56))
         self._progress = Progress(
@@ -203,7 +203,7 @@ def _named(stage: str, values: Mapping[str, float]) -> str:
     return f"{stage} evaluation" if "episodes" in values and not stage.endswith("-evaluate") else stage
 
 
-class Clock:
+class RemainingTime:
     """Estimates the time a stage has left from its last steps."""
 
     def __init__(self) -> None:

@@ -78,7 +78,7 @@ def doctor(
     """Check this machine: Python, packages, plugins, devices, disk; and what a recipe needs."""
     import json
 
-    from mentor_kit.errors import ExitCode
+    from mentor_kit.core.errors import ExitCode
     from mentor_kit.hooks.registry import default_registry
 
     needs = [] if recipe is None else list(_needs(recipe, default_registry()))
@@ -124,7 +124,7 @@ def _checks(registry: Registry) -> Iterator[tuple[str, bool, str]]:
     import shutil
     import sys
 
-    from mentor_kit.version import __version__
+    from mentor_kit.utils.version import __version__
 
     yield "mentor-kit", True, __version__
     yield "python", sys.version_info >= (3, 11), f"{platform.python_version()} on {platform.platform()}"

@@ -8,12 +8,12 @@ from collections.abc import Mapping, Sequence
 
 import typer
 
-from mentor_kit.errors import UsageError, did_you_mean
+from mentor_kit.core.errors import UsageError, did_you_mean
 from mentor_kit.hooks.describing import Option, example, options_of
-from mentor_kit.hooks.registry import KINDS, Part, Registry, noun
+from mentor_kit.hooks.registry import KINDS, Component, Registry, noun
 
 
-def named(registry: Registry, kind: str | None, part: str | None) -> list[Part]:
+def named(registry: Registry, kind: str | None, part: str | None) -> list[Component]:
     """The parts that a user names: by kind and name, or by name alone, of all kinds.
 
     Raises:
@@ -57,7 +57,7 @@ def show_recipe(name: str, *, as_json: bool) -> bool:
     return True
 
 
-def show(parts: Sequence[Part], *, as_json: bool) -> None:
+def show(parts: Sequence[Component], *, as_json: bool) -> None:
     """Print the options of parts."""
     if as_json:
         typer.echo(json.dumps({"parts": [_as_data(part) for part in parts]}, default=str))
@@ -65,7 +65,7 @@ def show(parts: Sequence[Part], *, as_json: bool) -> None:
     typer.echo("\n\n".join("\n".join(_lines(part)) for part in parts))
 
 
-def _as_data(part: Part) -> dict[str, object]:
+def _as_data(part: Component) -> dict[str, object]:
     return {
         "kind": part.kind,
         "name": part.name,
@@ -77,7 +77,7 @@ def _as_data(part: Part) -> dict[str, object]:
     }
 
 
-def _lines(part: Part) -> list[str]:
+def _lines(part: Component) -> list[str]:
     missing = part.unavailable().replace("\n", "; ")
     lines = [f"{noun(part.kind)} {part.name} (plugin {part.owner}): {part.summary}".removesuffix(": ")]
     lines += [f"not here: {missing}"] if missing else []

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 if TYPE_CHECKING:
+    from mentor_kit.rl.reward import Schedule
     from mentor_kit.runs import Run
-    from mentor_kit.slot import Schedule
 
 RECIPES = "Running recipes"
 
@@ -53,7 +53,7 @@ def run(
     """Run a recipe."""
     from mentor_kit import api
     from mentor_kit.cli.display import display
-    from mentor_kit.errors import UsageError
+    from mentor_kit.core.errors import UsageError
 
     if dry_run and resume:
         raise UsageError("--resume goes on with a run, and --dry-run starts none: give one of the two")
@@ -114,7 +114,7 @@ def collect(
     """Let the teacher demonstrate training problems, and keep what it shows in a run folder."""
     from mentor_kit import api
     from mentor_kit.cli.display import display
-    from mentor_kit.errors import UsageError
+    from mentor_kit.core.errors import UsageError
 
     if keep not in ("right", "all"):
         raise UsageError(f"--keep takes `right` or `all`, not {keep!r}")
@@ -200,8 +200,8 @@ def audit(
     import json
 
     from mentor_kit import api
-    from mentor_kit.audit import text
-    from mentor_kit.errors import ExitCode
+    from mentor_kit.audit import formatting
+    from mentor_kit.core.errors import ExitCode
 
     found = api.audit(
         recipe, overrides=settings or [], problems=problems, tries=tries, seed=seed, families=families or []
@@ -209,7 +209,7 @@ def audit(
     if as_json:
         typer.echo(json.dumps(found.as_data()))
     else:
-        typer.echo(text.markdown(found) if markdown else text.plain(found))
+        typer.echo(formatting.markdown(found) if markdown else formatting.plain(found))
     if not found.passed:
         raise typer.Exit(ExitCode.FAILED)
 
@@ -292,7 +292,7 @@ def _schedule(schedule: Schedule | None) -> str:
 
 
 def _reward_lines(reward: object) -> list[str]:
-    from mentor_kit.slot import RewardSpec
+    from mentor_kit.rl.reward import RewardSpec
 
     if not isinstance(reward, RewardSpec):
         return ["reward: none"]

@@ -30,7 +30,7 @@ def compare(
     import json
 
     from mentor_kit.cli.display import width
-    from mentor_kit.errors import UsageError
+    from mentor_kit.core.errors import UsageError
     from mentor_kit.report import compare as compare_runs
     from mentor_kit.report import paired as pair_runs
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from mentor_kit.errors import UsageError
+from mentor_kit.core.errors import UsageError
 
 
 def settings_of(

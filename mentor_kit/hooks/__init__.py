@@ -8,32 +8,32 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from mentor_kit.hooks.specs import API_VERSION, hookimpl
-from mentor_kit.lazy import lazily
+from mentor_kit.utils.lazy_imports import lazy_attributes
 
 if TYPE_CHECKING:
     from mentor_kit.hooks.loader import PluginInfo, Plugins, load_plugins
-    from mentor_kit.hooks.registry import BuildContext, Part, Register, Registry, SlotError, default_registry
+    from mentor_kit.hooks.registry import BuildContext, Component, ComponentError, Register, Registry, default_registry
 
 __all__ = [
     "API_VERSION",
     "BuildContext",
-    "Part",
+    "Component",
+    "ComponentError",
     "PluginInfo",
     "Plugins",
     "Register",
     "Registry",
-    "SlotError",
     "default_registry",
     "hookimpl",
     "load_plugins",
 ]
 
-__getattr__ = lazily(
+__getattr__ = lazy_attributes(
     __name__,
     {
         **dict.fromkeys(("PluginInfo", "Plugins", "load_plugins"), "mentor_kit.hooks.loader"),
         **dict.fromkeys(
-            ("BuildContext", "Part", "Register", "Registry", "SlotError", "default_registry"),
+            ("BuildContext", "Component", "Register", "Registry", "ComponentError", "default_registry"),
             "mentor_kit.hooks.registry",
         ),
     },

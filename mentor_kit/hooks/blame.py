@@ -10,12 +10,12 @@ from collections.abc import Callable, Iterator
 from types import FrameType, TracebackType
 from typing import Any
 
-from mentor_kit.errors import PluginError
-from mentor_kit.hooks.registry import Part, Registry, noun
-from mentor_kit.slot import Slot
+from mentor_kit.core.component import ComponentSpec
+from mentor_kit.core.errors import PluginError
+from mentor_kit.hooks.registry import Component, Registry, noun
 
 #: A part, and the slot it was built for, to where that stands in a recipe; empty where that is not known.
-Where = Callable[[Part, Slot], str]
+Where = Callable[[Component, ComponentSpec], str]
 
 
 def blamed(error: BaseException, registry: Registry, where: Where = lambda part, slot: "") -> PluginError | None:
@@ -40,7 +40,9 @@ def blamed(error: BaseException, registry: Registry, where: Where = lambda part,
     return None
 
 
-def _error(error: BaseException, owner: str, origin: tuple[Part, Slot] | None, line: str, where: Where) -> PluginError:
+def _error(
+    error: BaseException, owner: str, origin: tuple[Component, ComponentSpec] | None, line: str, where: Where
+) -> PluginError:
     subject = f"plugin {owner!r}"
     if origin is not None:
         part, slot = origin
@@ -82,7 +84,9 @@ def _strangers(registry: Registry) -> dict[str, str]:
     }
 
 
-def _around(frames: list[tuple[FrameType, int]], registry: Registry, owner: str) -> tuple[Part, Slot] | None:
+def _around(
+    frames: list[tuple[FrameType, int]], registry: Registry, owner: str
+) -> tuple[Component, ComponentSpec] | None:
     """The part of a plugin in whose work the frames are."""
     found = (registry.origin_of(_self(frame)) for frame, _ in frames)
     return next((origin for origin in found if origin is not None and origin[0].owner == owner), None)

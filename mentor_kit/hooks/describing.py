@@ -15,9 +15,9 @@ from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 from pydantic_core import PydanticUndefined
 
-from mentor_kit.hooks.registry import Part
-from mentor_kit.record import Json
-from mentor_kit.slot import Fills, Kind, Slot
+from mentor_kit.core.component import ComponentSpec, Fills, Kind
+from mentor_kit.core.frozen_model import Json
+from mentor_kit.hooks.registry import Component
 
 #: Where a recipe names a part of a kind; `{}` is the part with its options.
 PLACES: dict[Kind, str] = {
@@ -74,7 +74,7 @@ def options_of(
             yield from options_of(inner, f"{key}.", (*around, model), value if isinstance(value, inner) else None)
 
 
-def example(part: Part) -> str:
+def example(part: Component) -> str:
     """A line of a recipe that uses a part; `…` stands for what must be given."""
     needed = [field.alias or name for name, field in part.options.model_fields.items() if field.is_required()]
     values = ", ".join(f"{name}: …" for name in needed)
@@ -131,7 +131,7 @@ def _model_in(annotation: Any) -> type[BaseModel] | None:
     """The one model that an annotation is about; a slot's options are those of the part that fills it."""
     members = get_args(annotation) if get_origin(annotation) in (Union, types.UnionType, Annotated) else [annotation]
     found = [member for member in members if isinstance(member, type) and issubclass(member, BaseModel)]
-    return found[0] if len(found) == 1 and not issubclass(found[0], Slot) else None
+    return found[0] if len(found) == 1 and not issubclass(found[0], ComponentSpec) else None
 
 
 def _docstrings(model: type[BaseModel]) -> dict[str, str]:

@@ -11,7 +11,7 @@ from typing import Literal
 
 import pluggy
 
-from mentor_kit.errors import did_you_mean
+from mentor_kit.core.errors import did_you_mean
 from mentor_kit.hooks import specs
 
 GROUP = "mentorkit"

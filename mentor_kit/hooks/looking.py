@@ -9,7 +9,7 @@ import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from mentor_kit.errors import did_you_mean
+from mentor_kit.core.errors import did_you_mean
 
 if TYPE_CHECKING:
     from mentor_kit.hooks.registry import Registry

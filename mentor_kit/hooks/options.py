@@ -6,7 +6,7 @@ from typing import Any, TypeVar, get_args
 
 from pydantic import BaseModel, ValidationError
 
-from mentor_kit.errors import did_you_mean
+from mentor_kit.core.errors import did_you_mean
 from mentor_kit.hooks.strictness import lenient_faults
 
 M = TypeVar("M", bound=BaseModel)

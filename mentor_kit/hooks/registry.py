@@ -10,14 +10,14 @@ from typing import TYPE_CHECKING, Any, Protocol, get_args
 
 from pydantic import BaseModel, ConfigDict
 
-from mentor_kit.actor import EpisodeLimits
-from mentor_kit.errors import MentorKitError, MissingError, PluginError, RecipeError, did_you_mean, disk_error
+from mentor_kit.core.agent import EpisodeLimits
+from mentor_kit.core.component import ComponentSpec, Kind
+from mentor_kit.core.errors import MentorKitError, MissingError, PluginError, RecipeError, did_you_mean, disk_error
+from mentor_kit.core.task import Task
+from mentor_kit.core.toolbox import Toolbox
 from mentor_kit.hooks.loader import Plugins, load_plugins
 from mentor_kit.hooks.options import shown, validated
 from mentor_kit.hooks.strictness import default_faults
-from mentor_kit.slot import Kind, Slot
-from mentor_kit.task import Task
-from mentor_kit.tool import Toolbox
 
 if TYPE_CHECKING:
     from pluggy import HookImpl
@@ -76,7 +76,7 @@ Look = Callable[[Any, BuildContext], Iterable[tuple[tuple[str | int, ...], str]]
 
 
 @dataclass(frozen=True)
-class Part:
+class Component:
     """Something a plugin registered."""
 
     kind: Kind
@@ -112,7 +112,7 @@ class Register(Protocol):
     ) -> None: ...
 
 
-class SlotError(RecipeError):
+class ComponentError(RecipeError):
     """A slot's name or options are wrong; `faults` has places, relative to the slot, with messages."""
 
     def __init__(self, faults: list[tuple[tuple[str | int, ...], str]]) -> None:
@@ -127,15 +127,15 @@ class Registry:
         self.plugins = plugins
         self.faults: list[tuple[str, str]] = []
         """(plugin, what went wrong) for hooks that failed while registering."""
-        self._parts: dict[Kind, dict[str, Part]] = {}
-        self._all: dict[Kind, list[Part]] = {}
+        self._parts: dict[Kind, dict[str, Component]] = {}
+        self._all: dict[Kind, list[Component]] = {}
         """Every part that was registered, those whose names clash too."""
-        self._built: dict[int, tuple[weakref.ref[Any], Part, Slot]] = {}
+        self._built: dict[int, tuple[weakref.ref[Any], Component, ComponentSpec]] = {}
         """What was built and is still there, by identity."""
         self._whole: set[type[BaseModel]] = set()
         """Options whose defaults were looked at."""
 
-    def parts(self, kind: Kind) -> Mapping[str, Part]:
+    def parts(self, kind: Kind) -> Mapping[str, Component]:
         """The parts of a kind by name, sorted; those whose names clash are listed under their first owner."""
         if kind not in self._parts:
             self._all[kind] = []
@@ -159,7 +159,7 @@ class Registry:
         """Whether there is a part of that name."""
         return bool(self._named(kind, name))
 
-    def part(self, kind: Kind, name: str) -> Part:
+    def part(self, kind: Kind, name: str) -> Component:
         """The part of that name; `plugin:name` says whose it is.
 
         Raises:
@@ -168,7 +168,7 @@ class Registry:
         """
         found = self._named(kind, name)
         if not found:
-            raise SlotError([(("use",), self._unknown(kind, name))])
+            raise ComponentError([(("use",), self._unknown(kind, name))])
         if len(found) == 1:
             return found[0]
         first, second, *_ = found
@@ -180,15 +180,15 @@ class Registry:
             f"or leave one out: MENTORKIT_DISABLE_PLUGINS={second.owner}",
         )
 
-    def _named(self, kind: Kind, name: str) -> list[Part]:
+    def _named(self, kind: Kind, name: str) -> list[Component]:
         owner, colon, bare = name.rpartition(":")
         return [part for part in self._all_of(kind) if part.name == bare and (not colon or part.owner == owner)]
 
-    def _all_of(self, kind: Kind) -> list[Part]:
+    def _all_of(self, kind: Kind) -> list[Component]:
         self.parts(kind)
         return self._all[kind]
 
-    def check(self, kind: Kind, slot: Slot) -> BaseModel:
+    def check(self, kind: Kind, slot: ComponentSpec) -> BaseModel:
         """The slot's options, checked; nothing is built or imported.
 
         Raises:
@@ -198,11 +198,11 @@ class Registry:
         part = self.part(kind, slot.use)
         options, found = validated(part.options, slot.options)
         if options is None or found:
-            raise SlotError([(("with", *place), text) for place, text in found])
+            raise ComponentError([(("with", *place), text) for place, text in found])
         self._check_defaults(part)
         return options
 
-    def look(self, kind: Kind, slot: Slot, context: BuildContext) -> None:
+    def look(self, kind: Kind, slot: ComponentSpec, context: BuildContext) -> None:
         """Look at what a slot's options name on this machine, such as files and modules; nothing is built.
 
         A part that cannot be used on this machine is not looked at: that is said when it is built.
@@ -223,9 +223,9 @@ class Registry:
             reason = f"{type(error).__name__}: {error}"
             raise PluginError(f"plugin {part.owner!r} could not look at {noun(kind)} {slot.use!r}: {reason}") from error
         if found:
-            raise SlotError(found)
+            raise ComponentError(found)
 
-    def build(self, kind: Kind, slot: Slot, context: BuildContext) -> Any:
+    def build(self, kind: Kind, slot: ComponentSpec, context: BuildContext) -> Any:
         """The object that a slot describes.
 
         Raises:
@@ -260,12 +260,12 @@ class Registry:
         self._remember(built, part, slot)
         return built
 
-    def origin_of(self, built: Any) -> tuple[Part, Slot] | None:
+    def origin_of(self, built: Any) -> tuple[Component, ComponentSpec] | None:
         """The part that built an object, and the slot it was built for; None where nothing here did."""
         reference, part, slot = self._built.get(id(built), (None, None, None))
         return (part, slot) if reference is not None and reference() is built and part and slot else None
 
-    def only_part_of(self, owner: str) -> tuple[Part, Slot] | None:
+    def only_part_of(self, owner: str) -> tuple[Component, ComponentSpec] | None:
         """What is at work of a plugin, where that is one thing."""
         found = [
             (part, slot) for reference, part, slot in list(self._built.values()) if part.owner == owner and reference()
@@ -276,7 +276,7 @@ class Registry:
         """Whether a plugin comes with mentor-kit."""
         return any(info.name == owner and info.is_built_in for info in self.plugins.found)
 
-    def _remember(self, built: Any, part: Part, slot: Slot) -> None:
+    def _remember(self, built: Any, part: Component, slot: ComponentSpec) -> None:
         key = id(built)
         try:
             # a weak reference: models and connections must not live longer for this
@@ -284,7 +284,7 @@ class Registry:
         except TypeError:
             self._built.pop(key, None)
 
-    def _check_defaults(self, part: Part) -> None:
+    def _check_defaults(self, part: Component) -> None:
         """Raises `PluginError` for a default that the option itself would refuse; each part is looked at once."""
         if part.options in self._whole:
             return
@@ -308,7 +308,7 @@ class Registry:
             look: Look | None = None,
         ) -> None:
             _check_part(name, build, options)
-            self._all[kind].append(Part(kind, name, owner, build, options or NoOptions, summary, available, look))
+            self._all[kind].append(Component(kind, name, owner, build, options or NoOptions, summary, available, look))
 
         try:
             implementation.function(register)

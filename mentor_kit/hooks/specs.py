@@ -51,11 +51,11 @@ API_VERSION = 1
 
 @hookspec
 def register_backends(register: Register) -> None:
-    """Offer backends. `build` gives a `mentor_kit.policy.Backend`.
+    """Offer backends. `build` gives a `mentor_kit.backend.policy.Backend`.
 
     A class variable `exports` of the options names the formats that its policies export, so that a recipe with another
-    one is refused before anything is loaded. One that is a `mentor_kit.memory.SavesMemory`, too, tells dry runs what
-    its device has, and which of its options save memory.
+    one is refused before anything is loaded. One that is a `mentor_kit.backend.memory.SavesMemory`, too, tells dry
+    runs what its device has, and which of its options save memory.
     """
 
 
@@ -66,7 +66,7 @@ def register_students(register: Register) -> None:
 
 @hookspec
 def register_tools(register: Register) -> None:
-    """Offer tools. `build` gives a `mentor_kit.tool.ToolSource`, or a list of typed functions and `Tool`s.
+    """Offer tools. `build` gives a `mentor_kit.core.toolbox.ToolSource`, or a list of typed functions and `Tool`s.
 
     A source that has `close()` is closed when the run is over, however it ends; so is a task. A property `tool_names`
     of the options gives the names of the tools, as far as options tell, so that `check` finds two of one name.
@@ -75,7 +75,7 @@ def register_tools(register: Register) -> None:
 
 @hookspec
 def register_tasks(register: Register) -> None:
-    """Offer tasks. `build` gives a `mentor_kit.task.Task`.
+    """Offer tasks. `build` gives a `mentor_kit.core.task.Task`.
 
     A class variable or property `task_splits` of the options names the task's splits, where they are known without
     building it, so that a recipe with another one is refused by `mentorkit check`; else it is when the run begins.
@@ -84,7 +84,7 @@ def register_tasks(register: Register) -> None:
 
 @hookspec
 def register_teachers(register: Register) -> None:
-    """Offer teachers. `build` gives a `mentor_kit.demonstration.Teacher`.
+    """Offer teachers. `build` gives a `mentor_kit.core.demonstration.Teacher`.
 
     One that can be distilled from is a `mentor_kit.stages.distillation.TokenTeacher`, too.
     """
@@ -92,12 +92,12 @@ def register_teachers(register: Register) -> None:
 
 @hookspec
 def register_reward_terms(register: Register) -> None:
-    """Offer reward terms. `build` gives a `mentor_kit.reward.Term`."""
+    """Offer reward terms. `build` gives a `mentor_kit.rl.reward.Term`."""
 
 
 @hookspec
 def register_rewards(register: Register) -> None:
-    """Offer reward presets. `build` gives a `mentor_kit.slot.RewardSpec`: data, so that it can be shown."""
+    """Offer reward presets. `build` gives a `mentor_kit.rl.reward.RewardSpec`: data, so that it can be shown."""
 
 
 @hookspec
@@ -141,7 +141,7 @@ def on_run_start(folder: Path, recipe: Mapping[str, Any]) -> None:
 
 @hookspec
 def on_rollouts(folder: Path, stage: str, step: int, scored: Sequence[Any]) -> None:
-    """A stage has played and scored a step's trajectories (`mentor_kit.reward.Scored`)."""
+    """A stage has played and scored a step's trajectories (`mentor_kit.rl.reward.Scored`)."""
 
 
 @hookspec

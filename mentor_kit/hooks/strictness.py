@@ -13,8 +13,8 @@ from pydantic import BaseModel, TypeAdapter, ValidationError
 from pydantic.fields import FieldInfo
 from pydantic_core import PydanticUndefined
 
-from mentor_kit.errors import did_you_mean
-from mentor_kit.secret import Secret
+from mentor_kit.core.errors import did_you_mean
+from mentor_kit.core.secret import Secret
 
 #: A place inside the data, with what is wrong there.
 Found = tuple[tuple[str | int, ...], str]

@@ -11,40 +11,34 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from mentor_kit.actor import EpisodeLimits
-from mentor_kit.demonstration import Teacher
-from mentor_kit.errors import MissingError, PluginError, UsageError, did_you_mean
+from mentor_kit.backend.memory import MemoryEstimate, MemoryLoad
+from mentor_kit.backend.optimizer import OptimizerSpec
+from mentor_kit.backend.policy import Backend, Policy, Serving
+from mentor_kit.backend.student import AdapterSpec, StudentSpec
+from mentor_kit.core.agent import EpisodeLimits
+from mentor_kit.core.component import ComponentSpec
+from mentor_kit.core.demonstration import Teacher
+from mentor_kit.core.errors import MissingError, PluginError, UsageError, did_you_mean
+from mentor_kit.core.task import Task
+from mentor_kit.core.toolbox import Closes, FunctionTools, Toolbox, ToolClash, ToolSource
 from mentor_kit.hooks.registry import BuildContext, Registry
-from mentor_kit.policy import (
-    AdapterSpec,
-    Backend,
-    MemoryEstimate,
-    MemoryLoad,
-    OptimizerSpec,
-    Policy,
-    Serving,
-    StudentSpec,
-)
 from mentor_kit.recipe.faults import RecipeFaults, faults_at
 from mentor_kit.recipe.loading import LoadedRecipe
 from mentor_kit.recipe.model import Recipe
 from mentor_kit.recipe.source import Path_
 from mentor_kit.recipe.splits import split_faults
-from mentor_kit.reward import Gate, Reward, WeightedTerm
+from mentor_kit.rl.reward import CONSTANT, Gate, Reward, RewardSpec, WeightedTerm
 from mentor_kit.rollout import Sampling
-from mentor_kit.slot import CONSTANT, RewardSpec, Slot
 from mentor_kit.stages import Experiment, Stage
 from mentor_kit.stages.experiment import NoStudent
 from mentor_kit.stages.workload import Workload, workload_of
-from mentor_kit.task import Task
-from mentor_kit.tool import Closes, FunctionTools, Toolbox, ToolClash, ToolSource
 
 if TYPE_CHECKING:
     from mentor_kit.chat import ChatFormat
 
 
 @dataclass(frozen=True)
-class Parts:
+class Components:
     """The light parts of a recipe: everything but the model."""
 
     task: Task
@@ -61,7 +55,7 @@ class Parts:
             self.task.close()
 
 
-def assemble(loaded: LoadedRecipe, registry: Registry, parts: Parts | None = None) -> Experiment:
+def assemble(loaded: LoadedRecipe, registry: Registry, parts: Components | None = None) -> Experiment:
     """The experiment a recipe describes, its student loaded; `parts` are the light ones where they are built already.
 
     Raises:
@@ -70,7 +64,7 @@ def assemble(loaded: LoadedRecipe, registry: Registry, parts: Parts | None = Non
     from mentor_kit.chat import load_chat_format
 
     recipe = loaded.recipe
-    parts = parts or assemble_parts(loaded, registry)
+    parts = parts or assemble_components(loaded, registry)
     student = student_spec(loaded, registry, parts.context)
     chat_format = load_chat_format(
         student.model,
@@ -85,14 +79,14 @@ def assemble(loaded: LoadedRecipe, registry: Registry, parts: Parts | None = Non
     return _experiment(loaded, registry, parts, policy, chat_format)
 
 
-def assemble_without_student(loaded: LoadedRecipe, registry: Registry, parts: Parts) -> Experiment:
+def assemble_without_student(loaded: LoadedRecipe, registry: Registry, parts: Components) -> Experiment:
     """The experiment of stages that do not use the student: no model and no tokenizer is loaded."""
     nobody: Any = NoStudent()
     return _experiment(loaded, registry, parts, nobody, nobody)
 
 
 def _experiment(
-    loaded: LoadedRecipe, registry: Registry, parts: Parts, policy: Policy, chat_format: ChatFormat
+    loaded: LoadedRecipe, registry: Registry, parts: Components, policy: Policy, chat_format: ChatFormat
 ) -> Experiment:
     recipe = loaded.recipe
     return Experiment(
@@ -114,7 +108,7 @@ def _experiment(
     )
 
 
-def assemble_parts(loaded: LoadedRecipe, registry: Registry) -> Parts:
+def assemble_components(loaded: LoadedRecipe, registry: Registry) -> Components:
     """The parts that need no model, for collecting, for dry runs, and for `assemble`.
 
     Raises:
@@ -142,7 +136,7 @@ def assemble_parts(loaded: LoadedRecipe, registry: Registry) -> Parts:
     context = replace(context, toolbox=toolbox)
     teacher = None if recipe.teacher is None else _teacher(registry.build("teachers", recipe.teacher, context))
     reward = None if recipe.reward is None else build_reward(recipe.reward, registry, context)
-    return Parts(context.need_task(), context.need_toolbox(), teacher, reward, limits, context)
+    return Components(context.need_task(), context.need_toolbox(), teacher, reward, limits, context)
 
 
 def _check_tools(loaded: LoadedRecipe, task: Task, toolbox: Toolbox) -> None:
@@ -171,7 +165,7 @@ def tool_source(built: Any, name: str) -> ToolSource:
     raise PluginError(f"tools {name!r} built {built!r}; expected a ToolSource or a list of functions")
 
 
-def reward_spec(reward: Slot | RewardSpec, registry: Registry, context: BuildContext) -> RewardSpec:
+def reward_spec(reward: ComponentSpec | RewardSpec, registry: Registry, context: BuildContext) -> RewardSpec:
     """The gates and terms of a recipe's reward: a preset expanded, or those it writes itself."""
     if isinstance(reward, RewardSpec):
         return reward
@@ -181,7 +175,7 @@ def reward_spec(reward: Slot | RewardSpec, registry: Registry, context: BuildCon
     return built
 
 
-def build_reward(reward: Slot | RewardSpec, registry: Registry, context: BuildContext) -> Reward:
+def build_reward(reward: ComponentSpec | RewardSpec, registry: Registry, context: BuildContext) -> Reward:
     """The reward itself, every term built.
 
     Raises:
@@ -240,7 +234,7 @@ def find_model(
     """
     students = registry.parts("students")
     if registry.has("students", name):
-        return str(registry.build("students", Slot(use=name), context))
+        return str(registry.build("students", ComponentSpec(use=name), context))
     for place in (folder / name, Path(name)):
         if place.expanduser().is_dir():
             return str(place.expanduser().resolve())

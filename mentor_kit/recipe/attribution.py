@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from mentor_kit.errors import MentorKitError
+from mentor_kit.core.component import ComponentSpec
+from mentor_kit.core.errors import MentorKitError
 from mentor_kit.hooks.blame import blamed
-from mentor_kit.hooks.registry import Part, Registry
+from mentor_kit.hooks.registry import Component, Registry
 from mentor_kit.recipe.checking import all_slots
 from mentor_kit.recipe.loading import LoadedRecipe
 from mentor_kit.recipe.source import Path_
-from mentor_kit.slot import Slot
 
 
 @contextmanager
@@ -32,7 +32,7 @@ def attributed(loaded: LoadedRecipe, registry: Registry) -> Iterator[None]:
         raise found from error
 
 
-def _place(loaded: LoadedRecipe, registry: Registry, part: Part, slot: Slot) -> str:
+def _place(loaded: LoadedRecipe, registry: Registry, part: Component, slot: ComponentSpec) -> str:
     """File, line and column of a part's slot, and its path; the reward's for a term that a preset has."""
     known = [(found, path) for kind, found, path in all_slots(loaded.recipe, registry) if kind == part.kind]
     same = [path for found, path in known if found is slot] or [path for found, path in known if found == slot]

@@ -10,13 +10,13 @@ import json
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-from mentor_kit.errors import UsageError
+from mentor_kit.core.errors import UsageError
+from mentor_kit.core.frozen_model import Json
+from mentor_kit.core.secret import hide
 from mentor_kit.hooks.registry import Registry
 from mentor_kit.recipe.expanding import expanded
 from mentor_kit.recipe.loading import LoadedRecipe
 from mentor_kit.recipe.source import Path_
-from mentor_kit.record import Json
-from mentor_kit.secret import hide
 from mentor_kit.stages.workload import Workload
 
 #: Keys of a recipe that may change at any time.
@@ -27,7 +27,7 @@ ABSENT = "nothing"
 
 
 @dataclass(frozen=True)
-class Change:
+class RecipeChange:
     """A value that is another one now."""
 
     path: Path_
@@ -52,12 +52,12 @@ class Progress:
     step: int = 0
 
 
-def changes(before: LoadedRecipe, after: LoadedRecipe, registry: Registry) -> list[Change]:
+def changes(before: LoadedRecipe, after: LoadedRecipe, registry: Registry) -> list[RecipeChange]:
     """What differs between two recipes, defaults of parts written out."""
     return list(_differences(expanded(before, registry), expanded(after, registry), ()))
 
 
-def check_changes(found: Sequence[Change], progress: Progress, works: Sequence[Workload], hint: str) -> None:
+def check_changes(found: Sequence[RecipeChange], progress: Progress, works: Sequence[Workload], hint: str) -> None:
     """Refuse what contradicts what was done already.
 
     Args:
@@ -74,7 +74,7 @@ def check_changes(found: Sequence[Change], progress: Progress, works: Sequence[W
         raise UsageError("the run cannot be resumed with another recipe:\n" + "\n".join(refused), hint=hint)
 
 
-def _contradicts(change: Change, progress: Progress, works: Sequence[Workload]) -> str:
+def _contradicts(change: RecipeChange, progress: Progress, works: Sequence[Workload]) -> str:
     """Why a change cannot be; empty if it can."""
     key = change.path[0]
     if key in FREE or (key == "backend" and change.path[1:2] == ("with",)):
@@ -88,7 +88,7 @@ def _contradicts(change: Change, progress: Progress, works: Sequence[Workload]) 
     return "fixed once a run has begun"
 
 
-def _contradicts_stage(change: Change, progress: Progress, works: Sequence[Workload]) -> str:
+def _contradicts_stage(change: RecipeChange, progress: Progress, works: Sequence[Workload]) -> str:
     place = change.path[1] if len(change.path) > 1 else 0
     if not isinstance(place, int) or place < progress.stage:
         return "the stage is finished"
@@ -103,11 +103,11 @@ def _contradicts_stage(change: Change, progress: Progress, works: Sequence[Workl
     return ""
 
 
-def _differences(before: Json, after: Json, path: Path_) -> Iterator[Change]:
+def _differences(before: Json, after: Json, path: Path_) -> Iterator[RecipeChange]:
     if isinstance(before, dict) and isinstance(after, dict):
         if path and before.get("use", ABSENT) != after.get("use", ABSENT):
             # another part, whose options have nothing to do with the former one's
-            yield Change((*path, "use"), before.get("use", ABSENT), after.get("use", ABSENT))
+            yield RecipeChange((*path, "use"), before.get("use", ABSENT), after.get("use", ABSENT))
             return
         for key in dict.fromkeys((*before, *after)):
             yield from _differences(before.get(key, ABSENT), after.get(key, ABSENT), (*path, key))
@@ -116,7 +116,7 @@ def _differences(before: Json, after: Json, path: Path_) -> Iterator[Change]:
             one, other = (items[place] if place < len(items) else ABSENT for items in (before, after))
             yield from _differences(one, other, (*path, place))
     elif before != after or type(before) is not type(after):
-        yield Change(path, before, after)
+        yield RecipeChange(path, before, after)
 
 
 def _shown(value: Json) -> str:

@@ -10,16 +10,17 @@ from typing import Annotated, Any, Union, get_args, get_origin
 
 from pydantic import BaseModel, TypeAdapter, ValidationError
 
-from mentor_kit.errors import MentorKitError, did_you_mean
-from mentor_kit.hooks.registry import BuildContext, Registry, SlotError
-from mentor_kit.objective import Objective
+from mentor_kit.core.component import ComponentSpec, Fills, Kind
+from mentor_kit.core.errors import MentorKitError, did_you_mean
+from mentor_kit.hooks.registry import BuildContext, ComponentError, Registry
 from mentor_kit.recipe.faults import Fault, RecipeFaults, faults_at
 from mentor_kit.recipe.loading import LoadedRecipe, read_recipe, validated
 from mentor_kit.recipe.looking import slot_faults, student_faults
 from mentor_kit.recipe.model import CheckpointPlan, Recipe
 from mentor_kit.recipe.source import Path_, Source
 from mentor_kit.recipe.splits import known_splits, split_faults
-from mentor_kit.slot import Fills, Kind, RewardSpec, Slot
+from mentor_kit.rl.objective import Objective
+from mentor_kit.rl.reward import RewardSpec
 from mentor_kit.stages.evaluate import SplitPlan, plan_names
 
 
@@ -68,19 +69,21 @@ def expand_reward(loaded: LoadedRecipe, registry: Registry) -> RewardSpec | None
     return spec
 
 
-def slots(value: Any, path: Path_ = ()) -> Iterator[tuple[Kind, Slot, Path_]]:
+def slots(value: Any, path: Path_ = ()) -> Iterator[tuple[Kind, ComponentSpec, Path_]]:
     """Every slot of a model, with its kind and its path, by the marks in the model's annotations."""
     for name, info in type(value).model_fields.items():
         yield from _in_value((info.annotation, tuple(info.metadata)), getattr(value, name), (*path, info.alias or name))
 
 
-def _in_value(marked: tuple[Any, tuple[Any, ...]], value: Any, path: Path_) -> Iterator[tuple[Kind, Slot, Path_]]:
+def _in_value(
+    marked: tuple[Any, tuple[Any, ...]], value: Any, path: Path_
+) -> Iterator[tuple[Kind, ComponentSpec, Path_]]:
     annotation, metadata = marked
     if get_origin(annotation) is Annotated:
         annotation, *more = get_args(annotation)
         metadata = (*metadata, *more)
     fills = next((mark for mark in metadata if isinstance(mark, Fills)), None)
-    if fills is not None and isinstance(value, Slot):
+    if fills is not None and isinstance(value, ComponentSpec):
         yield fills.kind, value, path
     elif get_origin(annotation) in (Union, types.UnionType):
         for choice in get_args(annotation):
@@ -101,7 +104,7 @@ def _fits(choice: Any, value: Any) -> bool:
     return (isinstance(plain, type) and type(value) is plain) or (plain in (list, tuple) and isinstance(value, plain))
 
 
-def _slots_of_valid_keys(source: Source) -> Iterator[tuple[Kind, Slot, Path_]]:
+def _slots_of_valid_keys(source: Source) -> Iterator[tuple[Kind, ComponentSpec, Path_]]:
     """The slots of those of a faulty recipe's keys that are right in themselves."""
     for name, info in Recipe.model_fields.items():
         try:
@@ -111,11 +114,11 @@ def _slots_of_valid_keys(source: Source) -> Iterator[tuple[Kind, Slot, Path_]]:
         yield from _in_value((info.annotation, tuple(info.metadata)), value, (name,))
 
 
-def _faults(source: Source, registry: Registry, kind: Kind, slot: Slot, path: Path_) -> Iterator[Fault]:
+def _faults(source: Source, registry: Registry, kind: Kind, slot: ComponentSpec, path: Path_) -> Iterator[Fault]:
     """What is wrong with a slot, and with the slots inside its options."""
     try:
         options = registry.check(kind, slot)
-    except SlotError as error:
+    except ComponentError as error:
         yield from faults_at(source, slot.model_dump(by_alias=True), error.faults, path)
     except MentorKitError as error:
         yield from faults_at(source, {}, [(("use",), str(error).replace("\n", "; "))], path)
@@ -133,7 +136,7 @@ def _not_here(loaded: LoadedRecipe, registry: Registry) -> Iterator[Fault]:
         yield from faults_at(loaded.source, slot.model_dump(by_alias=True), found, path)
 
 
-def all_slots(recipe: Recipe, registry: Registry) -> Iterator[tuple[Kind, Slot, Path_]]:
+def all_slots(recipe: Recipe, registry: Registry) -> Iterator[tuple[Kind, ComponentSpec, Path_]]:
     """The recipe's slots, and those inside the options of slots whose own options are right."""
     waiting = list(slots(recipe))
     while waiting:
@@ -163,7 +166,7 @@ def _what_does_not_fit(loaded: LoadedRecipe, registry: Registry) -> list[Fault]:
     return [*faults_at(loaded.source, recipe.model_dump(by_alias=True), found), *of_splits]
 
 
-def _lacks(recipe: Recipe, slot: Slot, registry: Registry) -> Iterator[str]:
+def _lacks(recipe: Recipe, slot: ComponentSpec, registry: Registry) -> Iterator[str]:
     """What a stage's objective needs, and the recipe does not have."""
     options: Any = registry.check("stages", slot)
     objective = getattr(options, "objective", None)

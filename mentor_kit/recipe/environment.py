@@ -5,10 +5,10 @@ from __future__ import annotations
 import os
 import re
 
-from mentor_kit.errors import RecipeError
+from mentor_kit.core.errors import RecipeError
+from mentor_kit.core.frozen_model import Json
+from mentor_kit.core.secret import Secret, remember
 from mentor_kit.recipe.source import Path_, Source
-from mentor_kit.record import Json
-from mentor_kit.secret import Secret, remember
 
 _REFERENCE = re.compile(r"\$\{env:([^}]*)\}")
 

@@ -9,15 +9,15 @@ from typing import Any
 
 from pydantic import BaseModel
 
-from mentor_kit.errors import MentorKitError
+from mentor_kit.core.component import ComponentSpec, Kind
+from mentor_kit.core.errors import MentorKitError
+from mentor_kit.core.frozen_model import Json
+from mentor_kit.core.secret import hide
 from mentor_kit.hooks.registry import Registry
 from mentor_kit.recipe.checking import slots
 from mentor_kit.recipe.loading import LoadedRecipe, as_data, recipe_as_data
 from mentor_kit.recipe.source import Path_
 from mentor_kit.recipe.writing import to_yaml
-from mentor_kit.record import Json
-from mentor_kit.secret import hide
-from mentor_kit.slot import Kind, Slot
 
 #: How a reference to a secret begins.
 REFERENCE = "${env:"
@@ -85,10 +85,10 @@ def _missing(filled: Json, written: Json, path: Path_ = ()) -> Iterator[tuple[Pa
             yield from _missing(value, written[key], (*path, key))
 
 
-def _means(options: BaseModel, registry: Registry, kind: Kind, slot: Slot, filled: Json) -> bool:
+def _means(options: BaseModel, registry: Registry, kind: Kind, slot: ComponentSpec, filled: Json) -> bool:
     """Whether the options, written out, are read as what they are: a plugin's own validators may change them again."""
     try:
-        again = registry.check(kind, Slot(use=slot.use, options=filled))
+        again = registry.check(kind, ComponentSpec(use=slot.use, options=filled))
     except MentorKitError:
         # a reference to a secret is none yet
         return REFERENCE in str(filled)

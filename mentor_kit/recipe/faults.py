@@ -7,10 +7,10 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
-from mentor_kit.errors import RecipeError
+from mentor_kit.core.errors import RecipeError
+from mentor_kit.core.frozen_model import Json
+from mentor_kit.core.secret import hide
 from mentor_kit.recipe.source import Path_, Place, Source
-from mentor_kit.record import Json
-from mentor_kit.secret import hide
 
 #: pydantic's phrases, and what they become.
 _PHRASES = (

@@ -7,12 +7,12 @@ from collections.abc import Callable, Mapping, Sequence
 from copy import deepcopy
 from dataclasses import dataclass, replace
 
+from mentor_kit.backend.memory import DeviceMemory, SavesMemory, Saving
+from mentor_kit.core.frozen_model import Json
 from mentor_kit.hooks.registry import BuildContext, Registry
-from mentor_kit.memory import DeviceMemory, SavesMemory, Saving
 from mentor_kit.recipe.assembly import backend_of, estimate_memory, memory_loads, student_spec
 from mentor_kit.recipe.loading import LoadedRecipe, validated
 from mentor_kit.recipe.settings import override
-from mentor_kit.record import Json
 from mentor_kit.stages.workload import Workload
 
 #: The setting that trains an adapter in place of all weights.

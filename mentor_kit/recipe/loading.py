@@ -10,16 +10,16 @@ from typing import TYPE_CHECKING, Any
 
 from pydantic import BaseModel
 
-from mentor_kit.errors import RecipeError
+from mentor_kit.core.component import ComponentSpec
+from mentor_kit.core.errors import RecipeError
+from mentor_kit.core.frozen_model import Json
+from mentor_kit.core.secret import Secret
 from mentor_kit.recipe.environment import resolve_secrets
 from mentor_kit.recipe.faults import RecipeFaults, faults_at
 from mentor_kit.recipe.model import Recipe
 from mentor_kit.recipe.settings import override
 from mentor_kit.recipe.source import STDIN, Source, closest, merge, read_source
 from mentor_kit.recipe.writing import to_yaml
-from mentor_kit.record import Json
-from mentor_kit.secret import Secret
-from mentor_kit.slot import Slot
 
 if TYPE_CHECKING:
     from mentor_kit.hooks.registry import Registry
@@ -119,7 +119,7 @@ def _named(name: str) -> Path:
     if registry.has("recipes", name):
         from mentor_kit.hooks.registry import BuildContext
 
-        return Path(registry.build("recipes", Slot(use=name), BuildContext(registry=registry)))
+        return Path(registry.build("recipes", ComponentSpec(use=name), BuildContext(registry=registry)))
     known = recipe_names()
     raise RecipeError(
         f"there is no recipe {name!r}{closest(name, known)}",

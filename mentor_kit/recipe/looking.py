@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from mentor_kit.errors import MentorKitError, MissingError
+from mentor_kit.core.component import ComponentSpec, Kind
+from mentor_kit.core.errors import MentorKitError, MissingError
 from mentor_kit.hooks.looking import file_fault, model_fault, path_fault
-from mentor_kit.hooks.registry import BuildContext, Registry, SlotError
+from mentor_kit.hooks.registry import BuildContext, ComponentError, Registry
 from mentor_kit.recipe.loading import LoadedRecipe
 from mentor_kit.recipe.source import Path_
-from mentor_kit.slot import Kind, Slot
 
 #: What marks a chat template that is written out, rather than named.
 _TEMPLATE_MARKS = ("{%", "{{")
@@ -40,7 +40,7 @@ def _uses_student(loaded: LoadedRecipe, registry: Registry) -> bool:
     return any(work.student for work in works.values())
 
 
-def slot_faults(loaded: LoadedRecipe, registry: Registry, kind: Kind, slot: Slot) -> list[tuple[Path_, str]]:
+def slot_faults(loaded: LoadedRecipe, registry: Registry, kind: Kind, slot: ComponentSpec) -> list[tuple[Path_, str]]:
     """What the part in a slot sees; places are relative to the slot. Nothing where its options are wrong already."""
     context = BuildContext(registry=registry, seed=loaded.recipe.seed, recipe_folder=loaded.folder)
     try:
@@ -49,7 +49,7 @@ def slot_faults(loaded: LoadedRecipe, registry: Registry, kind: Kind, slot: Slot
         return []
     try:
         registry.look(kind, slot, context)
-    except SlotError as error:
+    except ComponentError as error:
         return error.faults
     except MissingError:
         return []  # a package that is not installed is an error of its own, with a code of its own, when it is needed

@@ -7,22 +7,22 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 
-from mentor_kit.short import FromName
-from mentor_kit.slot import (
-    BackendSlot,
+from mentor_kit.core.component import (
+    BackendSpec,
+    ComponentSpec,
     Fills,
-    RewardSpec,
-    Slot,
-    StageSlot,
-    TaskSlot,
-    TeacherSlot,
-    ToolsSlot,
-    TrackerSlot,
+    StageSpec,
+    TaskSpec,
+    TeacherSpec,
+    ToolsSpec,
+    TrackerSpec,
 )
+from mentor_kit.recipe.shorthand import FromName
+from mentor_kit.rl.reward import RewardSpec
 from mentor_kit.stages.evaluate import EvaluationPlan
 
 
-class Part(BaseModel):
+class RecipeSection(BaseModel):
     """Base of the recipe's own sections: unknown keys are faults."""
 
     model_config = ConfigDict(
@@ -35,7 +35,7 @@ class Part(BaseModel):
     )
 
 
-class LoraOptions(Part):
+class LoraOptions(RecipeSection):
     """A low-rank adapter."""
 
     rank: int = Field(default=16, gt=0)
@@ -50,7 +50,7 @@ class LoraOptions(Part):
     """A folder with an adapter to go on training."""
 
 
-class Adapter(FromName, Part):
+class StudentAdapter(FromName, RecipeSection):
     """How a student is adapted."""
 
     use: Literal["lora"] = "lora"
@@ -59,7 +59,7 @@ class Adapter(FromName, Part):
     """The adapter's options."""
 
 
-class Student(FromName, Part):
+class Student(FromName, RecipeSection):
     """The model that learns. A bare name stands for `{model: name}`."""
 
     model: str
@@ -70,13 +70,13 @@ class Student(FromName, Part):
     """A chat template in place of the tokenizer's own: a name, a file, or the template itself."""
     template_variables: dict[str, Any] = {}
     """Variables of the chat template, such as `enable_thinking: false`."""
-    adapter: Adapter | None = None
+    adapter: StudentAdapter | None = None
     """Train an adapter rather than the whole model."""
     checkpoint: str | None = None
     """A folder below a run's `checkpoints`: the student starts with the weights it had there."""
 
 
-class Rollout(Part):
+class Rollout(RecipeSection):
     """How episodes are played."""
 
     max_turns: int = Field(default=5, gt=0)
@@ -99,7 +99,7 @@ class Rollout(Part):
     """A system message for problems that bring none."""
 
 
-class CheckpointPlan(Part):
+class CheckpointPlan(RecipeSection):
     """What is saved of a run on the way."""
 
     every: int = Field(default=10, ge=0)
@@ -112,7 +112,7 @@ class CheckpointPlan(Part):
     """Whether more of that metric is better."""
 
 
-class Recipe(Part):
+class Recipe(RecipeSection):
     """An experiment, written down."""
 
     mentorkit: Literal[1]
@@ -125,25 +125,25 @@ class Recipe(Part):
     """What relative paths are relative to; the recipe's own folder if left out."""
     student: Student
     """The model that learns."""
-    backend: BackendSlot = Slot(use="torch")
+    backend: BackendSpec = ComponentSpec(use="torch")
     """What runs the model."""
-    task: TaskSlot
+    task: TaskSpec
     """Where problems come from, and what solves them."""
-    tools: tuple[ToolsSlot, ...] = ()
+    tools: tuple[ToolsSpec, ...] = ()
     """What student and teacher can call."""
-    teacher: TeacherSlot | None = None
+    teacher: TeacherSpec | None = None
     """Who demonstrates."""
-    reward: RewardSpec | Annotated[Slot, Fills("rewards")] | None = None
+    reward: RewardSpec | Annotated[ComponentSpec, Fills("rewards")] | None = None
     """A preset, or gates and terms of one's own."""
     rollout: Rollout = Rollout()
     """How episodes are played."""
-    train: tuple[StageSlot, ...] = ()
+    train: tuple[StageSpec, ...] = ()
     """The stages, in order."""
     evaluate: EvaluationPlan = EvaluationPlan()
     """When and on what to evaluate."""
     checkpoints: CheckpointPlan = CheckpointPlan()
     """What is saved on the way."""
-    trackers: tuple[TrackerSlot, ...] = ()
+    trackers: tuple[TrackerSpec, ...] = ()
     """Where else events are sent."""
 
     @field_validator("name")

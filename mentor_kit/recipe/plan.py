@@ -6,14 +6,16 @@ from contextlib import closing
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from mentor_kit.backend.memory import GIB, DeviceMemory, MemoryEstimate
 from mentor_kit.chat import load_chat_format
-from mentor_kit.errors import MissingError
+from mentor_kit.core.component import ComponentSpec
+from mentor_kit.core.errors import MissingError
+from mentor_kit.core.frozen_model import Json
+from mentor_kit.core.task import TRAIN, Problem
 from mentor_kit.hooks.registry import Registry
-from mentor_kit.memory import GIB, DeviceMemory
-from mentor_kit.policy import MemoryEstimate
 from mentor_kit.recipe.assembly import (
-    Parts,
-    assemble_parts,
+    Components,
+    assemble_components,
     assemble_without_student,
     build_stages,
     estimate_memory,
@@ -22,10 +24,7 @@ from mentor_kit.recipe.assembly import (
 )
 from mentor_kit.recipe.fitting import Smaller, device_of, fitting
 from mentor_kit.recipe.loading import LoadedRecipe
-from mentor_kit.record import Json
-from mentor_kit.slot import Slot
 from mentor_kit.stages.workload import Workload
-from mentor_kit.task import TRAIN, Problem
 
 #: Tokens of a prompt whose tokenizer is not on this machine: about a dozen tools' schemas and a problem.
 ASSUMED = 1024
@@ -87,7 +86,7 @@ class Prompts:
 
 
 @dataclass(frozen=True)
-class Plan:
+class RunPlan:
     """A run that did not happen."""
 
     name: str
@@ -176,7 +175,7 @@ class Plan:
         return [f"prompt      at most {found.longest} tokens; the first one:", *first]
 
 
-def plan(loaded: LoadedRecipe, registry: Registry, memory: float | None = None) -> Plan:
+def plan(loaded: LoadedRecipe, registry: Registry, memory: float | None = None) -> RunPlan:
     """What the recipe would do; the tokenizer is read where a stage uses the student, weights are not.
 
     A student of the hub whose tokenizer cannot be fetched now is taken to have prompts of `ASSUMED` tokens, if its
@@ -193,20 +192,20 @@ def plan(loaded: LoadedRecipe, registry: Registry, memory: float | None = None) 
     note = ""
     if not loaded.recipe.train:
         note = "the recipe has no stages, so `run` does nothing; the plan is that of `mentorkit evaluate`"
-        loaded = replace(loaded, recipe=loaded.recipe.model_copy(update={"train": (Slot(use="evaluate"),)}))
+        loaded = replace(loaded, recipe=loaded.recipe.model_copy(update={"train": (ComponentSpec(use="evaluate"),)}))
     device = None if memory is None else DeviceMemory.of("a device", int(memory * GIB))
-    with closing(assemble_parts(loaded, registry)) as parts:
+    with closing(assemble_components(loaded, registry)) as parts:
         return replace(_plan(loaded, registry, parts, device), note=note)
 
 
-def _plan(loaded: LoadedRecipe, registry: Registry, parts: Parts, device: DeviceMemory | None) -> Plan:
+def _plan(loaded: LoadedRecipe, registry: Registry, parts: Components, device: DeviceMemory | None) -> RunPlan:
     works = workloads(loaded.recipe, build_stages(loaded.recipe, registry, parts.context))
     stages = tuple(StagePlan(key, work, loaded.recipe.rollout.max_response_tokens) for key, work in works.items())
     if not any(work.student for work in works.values()):
-        return Plan(loaded.recipe.name, "", None, stages, None)
+        return RunPlan(loaded.recipe.name, "", None, stages, None)
     model, prompts = student_spec(loaded, registry, parts.context).model, _prompts(loaded, registry, parts)
     memory = estimate_memory(loaded, registry, parts.context, prompts.longest, works)
-    found = Plan(
+    found = RunPlan(
         name=loaded.recipe.name,
         model=model,
         prompts=prompts,
@@ -219,7 +218,7 @@ def _plan(loaded: LoadedRecipe, registry: Registry, parts: Parts, device: Device
     return replace(found, smaller=fitting(loaded, registry, parts.context, prompts.longest, works, found.device.usable))
 
 
-def _prompts(loaded: LoadedRecipe, registry: Registry, parts: Parts) -> Prompts:
+def _prompts(loaded: LoadedRecipe, registry: Registry, parts: Components) -> Prompts:
     """The prompts of the first training problems, made as a run makes them."""
     student = student_spec(loaded, registry, parts.context)
     try:
@@ -239,7 +238,7 @@ def _prompts(loaded: LoadedRecipe, registry: Registry, parts: Parts) -> Prompts:
     return Prompts(max(map(len, prompts), default=0), chat.tokenizer.decode(prompts[0]) if prompts else "")
 
 
-def _first_problems(loaded: LoadedRecipe, registry: Registry, parts: Parts) -> list[Problem]:
+def _first_problems(loaded: LoadedRecipe, registry: Registry, parts: Components) -> list[Problem]:
     """The first problems of training; of another split where there are none, as in a recipe that only evaluates."""
     experiment = assemble_without_student(loaded, registry, parts)
     splits = dict.fromkeys((TRAIN, *parts.task.splits))

@@ -8,10 +8,10 @@ from typing import Any, TypeVar
 
 from pydantic import BaseModel
 
-from mentor_kit.hooks.registry import KINDS, Part, Registry
+from mentor_kit.core.component import FILLS, Kind
+from mentor_kit.core.frozen_model import Json
+from mentor_kit.hooks.registry import KINDS, Component, Registry
 from mentor_kit.recipe.model import Recipe
-from mentor_kit.record import Json
-from mentor_kit.slot import FILLS, Kind
 
 Node = TypeVar("Node")
 
@@ -72,7 +72,7 @@ class _Definitions:
         bare = [] if len(slot.get("required", ())) > 1 else [{"enum": list(parts)}]
         return {"anyOf": [*bare, *choices]}
 
-    def _choice(self, part: Part, slot: dict[str, Json]) -> dict[str, Json]:
+    def _choice(self, part: Component, slot: dict[str, Json]) -> dict[str, Json]:
         options = self._model(part.options, re.sub(r"[^\w:.-]", "_", f"{part.kind}:{part.name}:"))
         properties = {**slot["properties"], "use": {"enum": [part.name, f"{part.owner}:{part.name}"]}, "with": options}
         return {

@@ -6,10 +6,10 @@ import re
 from itertools import pairwise
 from typing import Any
 
-from mentor_kit.errors import RecipeError
-from mentor_kit.objective import PRESETS, Objective
+from mentor_kit.core.errors import RecipeError
+from mentor_kit.core.frozen_model import Json
 from mentor_kit.recipe.source import Path_, Place, Source, plain_value
-from mentor_kit.record import Json
+from mentor_kit.rl.objective import PRESETS, Objective
 
 #: The keys of a slot that are no options of the part that fills it; gates and terms of a reward have more.
 SLOT_KEYS = frozenset({"use", "with"})

@@ -8,8 +8,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from mentor_kit.errors import RecipeError, did_you_mean
-from mentor_kit.record import Json
+from mentor_kit.core.errors import RecipeError, did_you_mean
+from mentor_kit.core.frozen_model import Json
 
 Path_ = tuple[str | int, ...]
 

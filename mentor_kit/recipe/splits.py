@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from mentor_kit.errors import did_you_mean
+from mentor_kit.core.errors import did_you_mean
 from mentor_kit.hooks.registry import Registry
 from mentor_kit.recipe.faults import Fault, faults_at
 from mentor_kit.recipe.loading import LoadedRecipe

@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 import re
 
-from mentor_kit.record import Json
+from mentor_kit.core.frozen_model import Json
 
 #: Texts that every reader of YAML takes for a text, and those among them that some do not.
 _WORD = re.compile(r"[A-Za-z/_][\w/.+@-]*( [\w/.+@-]+)*", re.ASCII)

@@ -8,11 +8,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeAlias
 
-from mentor_kit.errors import UsageError
-from mentor_kit.record import Json
+from mentor_kit.core.errors import UsageError
+from mentor_kit.core.frozen_model import Json
 from mentor_kit.runs import Run, RunFolder
 from mentor_kit.runs.run import natural
-from mentor_kit.stages.subject import Subject
+from mentor_kit.stages.evaluated_agent import EvaluatedAgent
 
 RunLike: TypeAlias = Run | str | Path
 Report: TypeAlias = dict[str, Json]
@@ -21,7 +21,7 @@ _SEED = re.compile(r"[-_. ]?seed[-_=]?\d+$", re.IGNORECASE)
 
 
 @dataclass(frozen=True)
-class Played:
+class ArmRun:
     """What a run's evaluations say of one who played in them, read once."""
 
     run: Run
@@ -43,7 +43,7 @@ class Arm:
     """The recipe's name without a seed; behind a colon who played, if it was not the recipe's own run."""
     label: str
     """The name without what all recipes' names start with."""
-    played: tuple[Played, ...]
+    played: tuple[ArmRun, ...]
     """One a seed, in order of seeds."""
 
     @property
@@ -61,7 +61,7 @@ def collect_arms(runs: Sequence[RunLike], root: Path) -> tuple[list[Arm], list[s
         UsageError: no run was named, none of that name is there, or none has an evaluation.
     """
     notes: list[str] = []
-    by_arm: dict[tuple[str, str], dict[int, Played]] = {}
+    by_arm: dict[tuple[str, str], dict[int, ArmRun]] = {}
     for run in _expanded(runs, root):
         found = _by_subject(run)
         if not found:
@@ -91,7 +91,7 @@ def collect_arms(runs: Sequence[RunLike], root: Path) -> tuple[list[Arm], list[s
 AS_IT_IS = "untrained "
 
 
-def _by_subject(run: Run) -> dict[str, Played]:
+def _by_subject(run: Run) -> dict[str, ArmRun]:
     """What was evaluated in a run, by who played: "" for the student that it trains itself."""
     found: dict[str, list[Report]] = {}
     seeds: dict[str, int] = {}
@@ -100,10 +100,10 @@ def _by_subject(run: Run) -> dict[str, Played]:
         who = _label(subject, _without_seed(run.name))
         found.setdefault(who, []).append(report)
         seeds[who] = run.seed if subject.seed is None else subject.seed
-    return {who: Played(run, seeds[who], tuple(reports)) for who, reports in found.items()}
+    return {who: ArmRun(run, seeds[who], tuple(reports)) for who, reports in found.items()}
 
 
-def _label(subject: Subject, recipe: str) -> str:
+def _label(subject: EvaluatedAgent, recipe: str) -> str:
     """How the arm of a recipe says who played in it."""
     if subject.kind == "run":
         return ""
@@ -115,13 +115,13 @@ def _label(subject: Subject, recipe: str) -> str:
     return f"step {subject.steps}" if trained == recipe else f"{trained}, step {subject.steps}"
 
 
-def subject_of(run: Run, report: Report) -> Subject:
+def subject_of(run: Run, report: Report) -> EvaluatedAgent:
     """Who played in an evaluation; as well as it can be told where the report does not say."""
     if isinstance(who := report.get("who"), dict):
-        return Subject.model_validate(who)
+        return EvaluatedAgent.model_validate(who)
     if (actor := str(report.get("actor", "student"))) != "student":
-        return Subject(kind="actor", name=actor)
-    return Subject(kind="run" if run.trains else "model", name=run.name if run.trains else "student")
+        return EvaluatedAgent(kind="actor", name=actor)
+    return EvaluatedAgent(kind="run" if run.trains else "model", name=run.name if run.trains else "student")
 
 
 def own_reports(run: Run, reports: Sequence[Report]) -> list[Report]:

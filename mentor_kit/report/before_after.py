@@ -7,18 +7,18 @@ from dataclasses import asdict, dataclass
 
 from rich.table import Table
 
-from mentor_kit.record import Json
+from mentor_kit.core.frozen_model import Json
 from mentor_kit.report.arms import own_reports, placed_reports, plan_of, training_steps
 from mentor_kit.report.tables import Sheet, percent, points, share
 from mentor_kit.runs import Run
-from mentor_kit.statistics import Difference, paired_difference
+from mentor_kit.utils.statistics import Difference, paired_difference
 
 #: Position of each kind of playing in an evaluation's `outcomes`.
 KINDS = ("greedy", "sampled")
 
 
 @dataclass(frozen=True)
-class Change:
+class AccuracyChange:
     """Accuracy of one split, played in one way, before and after."""
 
     split: str
@@ -42,7 +42,7 @@ class Change:
 class BeforeAfter:
     """The changes in all evaluations that were made at least twice: from the first to the last."""
 
-    changes: tuple[Change, ...]
+    changes: tuple[AccuracyChange, ...]
     steps: int
     """Training steps of the run so far, over all stages."""
 
@@ -115,7 +115,7 @@ def _at(value: float, step: int | None) -> str:
     return percent(value) if step is None else f"{percent(value)} at {step}"
 
 
-def _changes(split: str, first: Mapping[str, Json], last: Mapping[str, Json]) -> list[Change]:
+def _changes(split: str, first: Mapping[str, Json], last: Mapping[str, Json]) -> list[AccuracyChange]:
     changes = []
     for place, kind in enumerate(KINDS):
         early, late = outcomes_of(first, place), outcomes_of(last, place)
@@ -125,7 +125,7 @@ def _changes(split: str, first: Mapping[str, Json], last: Mapping[str, Json]) ->
             continue
         name = "similarity" if kind == "greedy" else f"similarity_{kind}"
         changes.append(
-            Change(
+            AccuracyChange(
                 split=split,
                 kind=kind,
                 before_step=int(first["at"]),

@@ -9,11 +9,11 @@ from pathlib import Path
 
 from rich.table import Table
 
-from mentor_kit.record import Json
+from mentor_kit.core.frozen_model import Json
 from mentor_kit.report.arms import Arm, Report, RunLike, collect_arms, plan_of, splits_of
 from mentor_kit.report.tables import Sheet, csv_text, percent_within, share, wrapped
 from mentor_kit.runs.files import to_json, write_text
-from mentor_kit.statistics import Interval, mean_interval
+from mentor_kit.utils.statistics import Interval, mean_interval
 
 UNBOUNDED: Interval = (-math.inf, math.inf)
 

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from mentor_kit.errors import UsageError
+from mentor_kit.core.errors import UsageError
 from mentor_kit.report.arms import Report, own_reports, placed_reports, placed_steps, plan_of
 from mentor_kit.report.figure import COLOURS, Axes, in_percent, look, new_figure, save
 from mentor_kit.runs import Run

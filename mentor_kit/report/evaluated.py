@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from mentor_kit.record import Json
+from mentor_kit.core.frozen_model import Json
 from mentor_kit.report.arms import plan_of, subject_of
 from mentor_kit.report.tables import Sheet, share
 from mentor_kit.runs import Run

@@ -8,7 +8,7 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any, TypeAlias
 
-from mentor_kit.errors import MissingError
+from mentor_kit.core.errors import MissingError
 from mentor_kit.runs.files import NEW, storage_errors
 
 Figure: TypeAlias = Any

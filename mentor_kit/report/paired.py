@@ -7,14 +7,14 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from mentor_kit.errors import UsageError
-from mentor_kit.record import Json
+from mentor_kit.core.errors import UsageError
+from mentor_kit.core.frozen_model import Json
 from mentor_kit.report.arms import RunLike, own_reports, placed_reports, plan_of, subject_of
 from mentor_kit.report.before_after import KINDS, outcomes_of
 from mentor_kit.report.tables import Sheet, points, wrapped
 from mentor_kit.runs import Run
 from mentor_kit.runs.files import to_json, write_text
-from mentor_kit.statistics import Difference, mcnemar, paired_difference
+from mentor_kit.utils.statistics import Difference, mcnemar, paired_difference
 
 METHOD = (
     "Difference: B minus A, in percentage points, with its 95 % interval (Newcombe's method 10 where every outcome is "
@@ -24,7 +24,7 @@ METHOD = (
 
 
 @dataclass(frozen=True)
-class Counts:
+class SolvedCounts:
     """How many problems were solved by whom."""
 
     both: int
@@ -35,13 +35,13 @@ class Counts:
     """McNemar's exact p."""
 
     @staticmethod
-    def of(a: Sequence[float], b: Sequence[float]) -> Counts | None:
+    def of(a: Sequence[float], b: Sequence[float]) -> SolvedCounts | None:
         """Of outcomes that are each 0 or 1; None if any is not."""
         if not {*a, *b} <= {0.0, 1.0}:
             return None
         found = list(zip(a, b, strict=True))
         only_a, only_b = found.count((1, 0)), found.count((0, 1))
-        return Counts(found.count((1, 1)), only_a, only_b, found.count((0, 0)), mcnemar(only_b, only_a))
+        return SolvedCounts(found.count((1, 1)), only_a, only_b, found.count((0, 0)), mcnemar(only_b, only_a))
 
     @property
     def texts(self) -> tuple[str, ...]:
@@ -62,7 +62,7 @@ class Pair:
     b: float
     difference: Difference
     """B minus A."""
-    counts: Counts | None
+    counts: SolvedCounts | None
     """None where outcomes are means of several samples."""
     gained: tuple[str, ...]
     """Ids of the problems that went better with B."""
@@ -180,7 +180,7 @@ def _pairs(split: str, a: Mapping[str, Any], b: Mapping[str, Any]) -> Iterator[P
             a=sum(before) / len(names),
             b=sum(after) / len(names),
             difference=paired_difference(before, after),
-            counts=Counts.of(before, after),
+            counts=SolvedCounts.of(before, after),
             gained=tuple(name for name in names if theirs[name] > ours[name]),
             lost=tuple(name for name in names if theirs[name] < ours[name]),
         )

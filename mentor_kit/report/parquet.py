@@ -6,7 +6,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-from mentor_kit.record import Json
+from mentor_kit.core.frozen_model import Json
 from mentor_kit.runs import Run
 from mentor_kit.runs.files import storage_errors
 

@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from rich import box
 from rich.table import Table
 
-from mentor_kit.statistics import Interval
+from mentor_kit.utils.statistics import Interval
 
 
 @dataclass(frozen=True)

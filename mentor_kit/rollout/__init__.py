@@ -1,14 +1,14 @@
 """Episodes: an actor, tools and a task, played to a trajectory. Teachers and students play through this code."""
 
 from mentor_kit.rollout.episode import judge, play, run_async
-from mentor_kit.rollout.policy_actor import PolicyActor, Sampling
+from mentor_kit.rollout.policy_agent import PolicyAgent, Sampling
 from mentor_kit.rollout.sampler import EngineSampler
 from mentor_kit.rollout.tools import Cut, cut_by_characters, run_call
 
 __all__ = [
     "Cut",
     "EngineSampler",
-    "PolicyActor",
+    "PolicyAgent",
     "Sampling",
     "cut_by_characters",
     "judge",

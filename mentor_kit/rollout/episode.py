@@ -8,12 +8,12 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
-from mentor_kit.actor import Actor, EpisodeLimits, Reply, Scene, Speaker
-from mentor_kit.conversation import Message, tool_result, user
+from mentor_kit.core.agent import Agent, AgentSession, EpisodeLimits, EpisodeRequest, Reply
+from mentor_kit.core.conversation import Message, tool_result, user
+from mentor_kit.core.task import Converses, Problem, TakesCalls, Task
+from mentor_kit.core.toolbox import Toolbox, ToolSession, check_call
+from mentor_kit.core.trajectory import Ending, Trajectory
 from mentor_kit.rollout.tools import Cut, cut_by_characters, run_call
-from mentor_kit.task import Converses, Problem, TakesCalls, Task
-from mentor_kit.tool import Toolbox, ToolSession, check_call
-from mentor_kit.trajectory import Ending, Trajectory
 
 T = TypeVar("T")
 
@@ -32,8 +32,8 @@ class _Rules:
 
 
 async def play(
-    actor: Actor,
-    scenes: Sequence[Scene],
+    actor: Agent,
+    scenes: Sequence[EpisodeRequest],
     *,
     task: Task,
     toolbox: Toolbox,
@@ -53,10 +53,10 @@ async def play(
         limits=limits,
         cut=cut,
     )
-    waiting: dict[str, Speaker] = {}
+    waiting: dict[str, AgentSession] = {}
     episodes: list[asyncio.Task[Trajectory]] = []
 
-    async def part(scene: Scene) -> Trajectory:
+    async def part(scene: EpisodeRequest) -> Trajectory:
         speaker = waiting.pop(scene.id)
         try:
             trajectory = await _episode(actor, speaker, scene, rules)
@@ -98,7 +98,7 @@ def run_async(work: Coroutine[Any, Any, T]) -> T:
         return pool.submit(asyncio.run, work).result()
 
 
-async def _episode(actor: Actor, speaker: Speaker, scene: Scene, rules: _Rules) -> Trajectory:
+async def _episode(actor: Agent, speaker: AgentSession, scene: EpisodeRequest, rules: _Rules) -> Trajectory:
     dialogue: list[Message] = []
     async with rules.toolbox.open(scene.problem, scene.seed) as session:
         ending, reason = await _converse(speaker, scene, dialogue, session, rules)
@@ -116,7 +116,7 @@ async def _episode(actor: Actor, speaker: Speaker, scene: Scene, rules: _Rules) 
 
 
 async def _converse(
-    speaker: Speaker, scene: Scene, dialogue: list[Message], session: ToolSession, rules: _Rules
+    speaker: AgentSession, scene: EpisodeRequest, dialogue: list[Message], session: ToolSession, rules: _Rules
 ) -> tuple[Ending, str]:
     """Respond, run tools, respond …; fills `dialogue` and says how it ended, and why if there is a reason."""
     news: Sequence[Message] = scene.problem.opening()
@@ -145,7 +145,9 @@ async def _converse(
     return Ending.MAX_TURNS, ""
 
 
-async def _run_tools(turn: Message, scene: Scene, session: ToolSession, rules: _Rules) -> tuple[Message, list[Message]]:
+async def _run_tools(
+    turn: Message, scene: EpisodeRequest, session: ToolSession, rules: _Rules
+) -> tuple[Message, list[Message]]:
     """The turn with its calls in their final states, and the messages with their results."""
     longest = rules.limits.max_result_tokens
     calls, results = [], []
@@ -156,7 +158,7 @@ async def _run_tools(turn: Message, scene: Scene, session: ToolSession, rules: _
     return turn.model_copy(update={"tool_calls": tuple(calls)}), results
 
 
-def _checked(reply: Reply, scene: Scene) -> Message:
+def _checked(reply: Reply, scene: EpisodeRequest) -> Message:
     """A turn whose calls are never run: they are checked, so that statistics know them."""
     calls = tuple(check_call(call, scene.tools) for call in reply.message.tool_calls)
     return reply.message.model_copy(update={"tool_calls": calls})

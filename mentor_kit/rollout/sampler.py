@@ -12,11 +12,11 @@ import asyncio
 import itertools
 from collections.abc import Iterable
 
-from mentor_kit.policy import Completion, Engine, SampleRequest
+from mentor_kit.backend.sampling import Completion, Engine, SampleRequest
 
 
 class EngineSampler:
-    """A `mentor_kit.policy.Sampler` over an engine; see the module.
+    """A `mentor_kit.backend.sampling.Sampler` over an engine; see the module.
 
     Episodes announce themselves by `enter` before any of them samples, and `leave` when they end.
     """

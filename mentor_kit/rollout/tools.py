@@ -7,8 +7,9 @@ import json
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from mentor_kit.conversation import CallState, ToolCall, ToolResult
-from mentor_kit.tool import Tool, ToolError, ToolSession, check_call
+from mentor_kit.core.conversation import CallState, ToolCall, ToolResult
+from mentor_kit.core.tool import Tool, ToolError
+from mentor_kit.core.toolbox import ToolSession, check_call
 
 #: (text, limit in tokens) -> (text that fits, whether it was cut); the cut is visible in the text.
 Cut = Callable[[str, int], tuple[str, bool]]

@@ -7,7 +7,7 @@ from mentor_kit.runs.folder import RunFolder
 from mentor_kit.runs.recorder import RecordOptions, RunRecorder
 from mentor_kit.runs.run import Run, data_frame
 from mentor_kit.runs.stop import StopSignal
-from mentor_kit.runs.watchers import Tracker, Watchers
+from mentor_kit.runs.trackers import Tracker, Watchers
 
 __all__ = [
     "Checkpoint",

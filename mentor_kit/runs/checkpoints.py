@@ -9,9 +9,9 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Literal
 
-from mentor_kit.errors import DataError, UsageError, did_you_mean
-from mentor_kit.policy import Policy
-from mentor_kit.record import Json
+from mentor_kit.backend.policy import Policy
+from mentor_kit.core.errors import DataError, UsageError, did_you_mean
+from mentor_kit.core.frozen_model import Json
 from mentor_kit.runs.files import remove_folder, to_json, write_folder, write_text
 
 STATE = "state.json"

@@ -1,4 +1,4 @@
-"""What one stage sees of a run: `mentor_kit.stage.StageContext`, over the run's folder."""
+"""What one stage sees of a run: `mentor_kit.stages.context.StageContext`, over the run's folder."""
 
 from __future__ import annotations
 
@@ -6,10 +6,10 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from mentor_kit.demonstration import Demonstration
-from mentor_kit.errors import Interrupted
-from mentor_kit.record import Json
-from mentor_kit.reward import Scored
+from mentor_kit.core.demonstration import Demonstration
+from mentor_kit.core.errors import Interrupted
+from mentor_kit.core.frozen_model import Json
+from mentor_kit.rl.reward import Scored
 from mentor_kit.runs.events import CHECKPOINT
 from mentor_kit.runs.files import to_json, write_text
 from mentor_kit.runs.folder import OUTCOMES, check_name

@@ -8,7 +8,7 @@ import subprocess
 from importlib.metadata import PackageNotFoundError, entry_points, version
 from pathlib import Path
 
-from mentor_kit.record import Json
+from mentor_kit.core.frozen_model import Json
 
 #: Packages whose versions can change a run's result.
 PACKAGES = (

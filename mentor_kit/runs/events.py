@@ -8,10 +8,10 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 
-from mentor_kit.errors import DataError
-from mentor_kit.record import Json
+from mentor_kit.core.errors import DataError
+from mentor_kit.core.frozen_model import Json
 from mentor_kit.runs.files import to_json
-from mentor_kit.runs.lines import LineFile, read_lines
+from mentor_kit.runs.jsonl import JsonlFile, read_lines
 
 #: Events the run itself writes, beside those of its stages (`step`, `evaluation`, …).
 RUN_START, RUN_RESUME, RUN_END, CHECKPOINT, NOTE = "run_start", "run_resume", "run_end", "checkpoint", "note"
@@ -89,7 +89,7 @@ def read_events(folder: Path) -> list[Event]:
     return list(iterate_events(folder / "events.jsonl"))
 
 
-class EventLog(LineFile):
+class EventLog(JsonlFile):
     """`events.jsonl`, open for writing."""
 
     def write(self, event: Event) -> None:

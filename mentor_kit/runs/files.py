@@ -13,8 +13,8 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from mentor_kit.errors import MentorKitError, UsageError
-from mentor_kit.record import Json
+from mentor_kit.core.errors import MentorKitError, UsageError
+from mentor_kit.core.frozen_model import Json
 
 NEW, OLD = ".new-", ".old-"
 

@@ -23,12 +23,12 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 
-from mentor_kit.errors import DataError, UsageError, did_you_mean
-from mentor_kit.record import Json
+from mentor_kit.core.errors import DataError, UsageError, did_you_mean
+from mentor_kit.core.frozen_model import Json
 from mentor_kit.runs.environment import environment
 from mentor_kit.runs.events import utc_now
 from mentor_kit.runs.files import remove_folder, storage_errors, tidy, to_json, write_folder, write_text
-from mentor_kit.runs.lines import LineFile, read_lines
+from mentor_kit.runs.jsonl import JsonlFile, read_lines
 
 #: The key of a run's settings in its environment and changes.
 SETTINGS = "settings"
@@ -230,7 +230,7 @@ class RunFolder:
 
     def change_recipe(self, recipe: str, settings: Sequence[str], changes: Mapping[str, Json]) -> None:
         """Put a changed recipe in the place of the one there is, and write down what was changed."""
-        with LineFile(self.changes) as file:
+        with JsonlFile(self.changes) as file:
             file.append([to_json({"time": utc_now(), SETTINGS: list(settings), "changes": dict(changes)})], sync=True)
         write_text(self.recipe, recipe)
 

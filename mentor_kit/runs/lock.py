@@ -7,7 +7,7 @@ import os
 import time
 from pathlib import Path
 
-from mentor_kit.errors import UsageError
+from mentor_kit.core.errors import UsageError
 from mentor_kit.runs.files import storage_errors
 
 #: Folders locked by this process: the system's locks do not keep a process out of its own.

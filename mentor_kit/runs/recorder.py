@@ -15,21 +15,21 @@ from dataclasses import dataclass, field
 from types import TracebackType
 from typing import Any, Literal, Self
 
-from mentor_kit.demonstration import Demonstration
-from mentor_kit.errors import Interrupted, MentorKitError, UsageError
-from mentor_kit.policy import Policy
-from mentor_kit.record import Json
+from mentor_kit.backend.policy import Policy
+from mentor_kit.core.demonstration import Demonstration
+from mentor_kit.core.errors import Interrupted, MentorKitError, UsageError
+from mentor_kit.core.frozen_model import Json
+from mentor_kit.core.secret import hide
 from mentor_kit.runs.checkpoints import Checkpoint, Checkpoints, Keep
 from mentor_kit.runs.context import RunContext
 from mentor_kit.runs.events import NOTE, RUN_END, RUN_RESUME, RUN_START, Event, EventLog, read_events
 from mentor_kit.runs.folder import RunFolder
-from mentor_kit.runs.lines import LineFile
+from mentor_kit.runs.jsonl import JsonlFile
 from mentor_kit.runs.lock import FolderLock
 from mentor_kit.runs.records import read_demonstrations
-from mentor_kit.runs.rewind import rewind
 from mentor_kit.runs.stop import StopSignal
-from mentor_kit.runs.watchers import Watchers
-from mentor_kit.secret import hide
+from mentor_kit.runs.trackers import Watchers
+from mentor_kit.runs.truncate import truncate
 
 Outcome = Literal["done", "failed", "interrupted"]
 
@@ -74,7 +74,7 @@ class RunRecorder:
         try:
             self.folder.tidy()
             self.events = EventLog(self.folder.events)
-            self.demonstrations = LineFile(self.folder.demonstrations)
+            self.demonstrations = JsonlFile(self.folder.demonstrations)
         except BaseException:
             self._lock.release()
             raise
@@ -134,7 +134,7 @@ class RunRecorder:
             )
         if checkpoint is not None:
             policy.restore(checkpoint.policy)
-        rewind(self.folder, self.events, checkpoint, [*stages, *dropped])
+        truncate(self.folder, self.events, checkpoint, [*stages, *dropped])
         self._policy, self._stages, self.resumed_from = policy, tuple(stages), checkpoint
         self.watchers.hook("on_run_start", folder=self.folder.path, recipe=recipe)
         if checkpoint is None:

@@ -7,13 +7,13 @@ from typing import TypeVar
 
 from pydantic import ValidationError
 
-from mentor_kit.demonstration import Demonstration
-from mentor_kit.errors import DataError
-from mentor_kit.record import Record
-from mentor_kit.reward import Scored
-from mentor_kit.runs.lines import read_lines
+from mentor_kit.core.demonstration import Demonstration
+from mentor_kit.core.errors import DataError
+from mentor_kit.core.frozen_model import FrozenModel
+from mentor_kit.rl.reward import Scored
+from mentor_kit.runs.jsonl import read_lines
 
-R = TypeVar("R", bound=Record)
+R = TypeVar("R", bound=FrozenModel)
 
 
 def read_demonstrations(path: Path) -> list[Demonstration]:

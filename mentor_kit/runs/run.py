@@ -10,10 +10,10 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from mentor_kit.demonstration import Demonstration
-from mentor_kit.errors import DataError, MissingError
-from mentor_kit.record import Json
-from mentor_kit.reward import Scored
+from mentor_kit.core.demonstration import Demonstration
+from mentor_kit.core.errors import DataError, MissingError
+from mentor_kit.core.frozen_model import Json
+from mentor_kit.rl.reward import Scored
 from mentor_kit.runs.checkpoints import Checkpoints, Keep, complete
 from mentor_kit.runs.events import RUN_END, RUN_RESUME, RUN_START, Event, read_events
 from mentor_kit.runs.folder import OUTCOMES, RunFolder

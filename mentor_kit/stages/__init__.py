@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from mentor_kit.lazy import lazily
+from mentor_kit.utils.lazy_imports import lazy_attributes
 
 if TYPE_CHECKING:
     from mentor_kit.stages.evaluate import EvaluationPlan, SplitPlan
@@ -26,7 +26,7 @@ __all__ = [
     "demonstrate",
 ]
 
-__getattr__ = lazily(
+__getattr__ = lazy_attributes(
     __name__,
     {
         **dict.fromkeys(("EvaluationPlan", "SplitPlan"), "mentor_kit.stages.evaluate"),

@@ -7,13 +7,13 @@ from dataclasses import dataclass
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from mentor_kit.demonstration import Accounts, Demonstration
-from mentor_kit.slot import TeacherSlot
-from mentor_kit.stage import StageContext
+from mentor_kit.core.component import TeacherSpec
+from mentor_kit.core.demonstration import Accounts, Demonstration
+from mentor_kit.core.task import TRAIN, Problem
+from mentor_kit.stages.context import StageContext
 from mentor_kit.stages.evaluate import EvaluationPlan
 from mentor_kit.stages.experiment import Experiment, Keep, demonstrate
 from mentor_kit.stages.workload import Workload
-from mentor_kit.task import TRAIN, Problem
 
 #: So many demonstrations that cannot be imitated are named; the rest is counted.
 _NAMED = 5
@@ -32,7 +32,7 @@ class CollectOptions(BaseModel):
     """right: only demonstrations with a right answer; all: every one."""
     batch: int = Field(default=64, gt=0)
     """Problems asked at once; what a batch gave is safe before the next one starts."""
-    teacher: TeacherSlot | None = None
+    teacher: TeacherSpec | None = None
     """A teacher for this stage; the recipe's if left out."""
 
 

@@ -2,7 +2,7 @@
 
     token groups ──teacher──> its log-probabilities ──objective──> the same groups, an advantage for each token
 
-The arithmetic is in `mentor_kit.distillation`.
+The arithmetic is in `mentor_kit.rl.distillation`.
 """
 
 from __future__ import annotations
@@ -14,13 +14,13 @@ from typing import Protocol, runtime_checkable
 import numpy as np
 from numpy.typing import NDArray
 
+from mentor_kit.backend.token_groups import Floats, TokenCompletion, TokenGroup
 from mentor_kit.chat.tokenizer import ChatTokenizer
-from mentor_kit.demonstration import Teacher
-from mentor_kit.distillation import distillation, step_weights
-from mentor_kit.errors import DataError, UsageError
-from mentor_kit.objective import Objective
-from mentor_kit.policy import Floats, TokenCompletion, TokenGroup
-from mentor_kit.slot import Slot
+from mentor_kit.core.component import ComponentSpec
+from mentor_kit.core.demonstration import Teacher
+from mentor_kit.core.errors import DataError, UsageError
+from mentor_kit.rl.distillation import distillation, step_weights
+from mentor_kit.rl.objective import Objective
 from mentor_kit.stages.experiment import Experiment
 
 
@@ -44,7 +44,7 @@ class TokenTeacher(Teacher, Protocol):
         ...
 
 
-def token_teacher(experiment: Experiment, slot: Slot | None) -> TokenTeacher:
+def token_teacher(experiment: Experiment, slot: ComponentSpec | None) -> TokenTeacher:
     """The teacher to distil from: the slot's, or else the recipe's; its tokens are the student's.
 
     Raises:

@@ -10,24 +10,24 @@ from typing import Any, Literal, NamedTuple
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validator
 
-from mentor_kit.demonstration import Accounts
-from mentor_kit.record import Json, Record
-from mentor_kit.reward import Scored
+from mentor_kit.core.component import ComponentSpec, EvaluationSpec, TeacherSpec
+from mentor_kit.core.demonstration import Accounts
+from mentor_kit.core.frozen_model import FrozenModel, Json
+from mentor_kit.core.task import IN_DOMAIN, OUT_OF_DOMAIN, Problem
+from mentor_kit.core.trajectory import Trajectory
+from mentor_kit.rl.reward import Scored
 from mentor_kit.rollout import Sampling, run_async
-from mentor_kit.slot import EvaluationSlot, Slot, TeacherSlot
-from mentor_kit.stage import StageContext
+from mentor_kit.stages.context import StageContext
+from mentor_kit.stages.eval_metrics import EvaluationEpisodes, accuracy, means_by_problem, pass_at, powers_of_two, rows
 from mentor_kit.stages.experiment import Checks, Experiment, demonstrate
-from mentor_kit.stages.measures import reward_measures, tool_use, trajectory_measures
-from mentor_kit.stages.outcomes import Played, accuracy, means_by_problem, pass_at, powers_of_two, rows
+from mentor_kit.stages.metrics import reward_measures, tool_use, trajectory_measures
 from mentor_kit.stages.workload import Workload
-from mentor_kit.task import IN_DOMAIN, OUT_OF_DOMAIN, Problem
-from mentor_kit.trajectory import Trajectory
 
 #: So many problems are played side by side; by others than the student, between two words on how far they are.
 AT_ONCE, ACTOR_AT_ONCE = 512, 64
 
 
-class SplitPlan(Record):
+class SplitPlan(FrozenModel):
     """One split to evaluate on."""
 
     split: str
@@ -50,7 +50,7 @@ class SplitPlan(Record):
         return ks
 
 
-class EvaluationPlan(Record):
+class EvaluationPlan(FrozenModel):
     """When to evaluate during training stages, and on what."""
 
     every: int = Field(default=0, ge=0)
@@ -59,9 +59,9 @@ class EvaluationPlan(Record):
     """Evaluate before the first step of the first training stage."""
     at_end: bool = True
     """Evaluate after the last step of each training stage."""
-    on: tuple[SplitPlan | EvaluationSlot, ...] = ()
+    on: tuple[SplitPlan | EvaluationSpec, ...] = ()
     """Splits of the task, and evaluations of plugins as `{use: name, with: {…}}`."""
-    actor: TeacherSlot | None = None
+    actor: TeacherSpec | None = None
     """Who plays in the stage `evaluate` in place of the student, such as a model behind a server: a teacher."""
 
     @property
@@ -81,7 +81,7 @@ class EvaluateOptions(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    on: tuple[SplitPlan | EvaluationSlot, ...] = ()
+    on: tuple[SplitPlan | EvaluationSpec, ...] = ()
     """As the recipe's `evaluate.on`; those of the recipe's `evaluate`, or else both evaluation splits, if left out."""
 
 
@@ -121,11 +121,11 @@ class EvaluateStage:
             # what was trained before is kept; where nothing was, there is nothing to keep
             context.checkpoint(0, {"step": 0})
 
-    def _on(self, evaluation: EvaluationPlan) -> Sequence[SplitPlan | Slot]:
+    def _on(self, evaluation: EvaluationPlan) -> Sequence[SplitPlan | ComponentSpec]:
         return self.options.on or evaluation.on or BOTH
 
 
-def at_once(on: Sequence[SplitPlan | Slot]) -> int:
+def at_once(on: Sequence[SplitPlan | ComponentSpec]) -> int:
     """Sequences that the student generates at once at the most when it is evaluated on these."""
     splits = (plan for plan in on if isinstance(plan, SplitPlan))
     return max((min(plan.problems, AT_ONCE) * max(plan.samples, 1) for plan in splits), default=0)
@@ -141,7 +141,7 @@ class Findings(NamedTuple):
     """The same, flat."""
 
 
-def plan_names(on: Sequence[SplitPlan | Slot]) -> list[str]:
+def plan_names(on: Sequence[SplitPlan | ComponentSpec]) -> list[str]:
     """What each evaluation is called in files, metrics and tables.
 
     A split's evaluation has the split's name. Where several are of one split, all but the first have a number behind
@@ -170,7 +170,7 @@ def file_name(name: str) -> str:
     return re.sub(r"[^\w .+@=-]", "-", name)[:100]
 
 
-def check_evaluations(experiment: Experiment, on: Sequence[SplitPlan | Slot]) -> None:
+def check_evaluations(experiment: Experiment, on: Sequence[SplitPlan | ComponentSpec]) -> None:
     """Refuse evaluations that could not be made, before the run's first step.
 
     Raises:
@@ -185,11 +185,11 @@ def check_evaluations(experiment: Experiment, on: Sequence[SplitPlan | Slot]) ->
 
 
 def evaluate(
-    experiment: Experiment, context: StageContext, step: int, on: Sequence[SplitPlan | Slot]
+    experiment: Experiment, context: StageContext, step: int, on: Sequence[SplitPlan | ComponentSpec]
 ) -> dict[str, dict[str, Json]]:
     """Play and report every split and every plugin's evaluation; reports by name, as written to the run folder."""
     reports: dict[str, dict[str, Json]] = {}
-    names, meter = plan_names(on), Meter(context, sum(_episodes_of(experiment, plan) for plan in on))
+    names, meter = plan_names(on), EpisodeProgress(context, sum(_episodes_of(experiment, plan) for plan in on))
     taken, files = set(names), set[str]()
     for plan, name in zip(on, names, strict=True):
         if isinstance(plan, SplitPlan):
@@ -216,7 +216,7 @@ def evaluate(
 
 
 def evaluate_split(
-    experiment: Experiment, context: StageContext, plan: SplitPlan, meter: Meter | None = None
+    experiment: Experiment, context: StageContext, plan: SplitPlan, meter: EpisodeProgress | None = None
 ) -> Findings:
     """A split's report, and everything that was played for it, greedy episodes first.
 
@@ -229,7 +229,9 @@ def evaluate_split(
     return findings(experiment, plan, problems, played)
 
 
-def findings(experiment: Experiment, plan: SplitPlan, problems: Sequence[Problem], played: Played) -> Findings:
+def findings(
+    experiment: Experiment, plan: SplitPlan, problems: Sequence[Problem], played: EvaluationEpisodes
+) -> Findings:
     """The report on episodes of a split, their rewards, and a row for each."""
     clusters = {problem.id: problem.group if plan.clusters == "group" else problem.id for problem in problems}
     report: dict[str, Json] = {"split": plan.split, "actor": experiment.plays, "problems": len(problems)}
@@ -255,7 +257,9 @@ def findings(experiment: Experiment, plan: SplitPlan, problems: Sequence[Problem
     return Findings(report, scored, rows(played, scored, problems, experiment.demonstrations, rewarded))
 
 
-def _play(experiment: Experiment, plan: SplitPlan, problems: Sequence[Problem], meter: Meter | None) -> Played:
+def _play(
+    experiment: Experiment, plan: SplitPlan, problems: Sequence[Problem], meter: EpisodeProgress | None
+) -> EvaluationEpisodes:
     """The episodes of a split, some hundred problems at a time."""
     ended = None if meter is None else meter.ended
     greedy: list[Trajectory] = []
@@ -275,10 +279,10 @@ def _play(experiment: Experiment, plan: SplitPlan, problems: Sequence[Problem], 
             sampled += experiment.play_student(
                 batch, plan.samples, experiment.sampling, "evaluate", plan.split, ended=ended
             )
-    return Played(greedy, sampled)
+    return EvaluationEpisodes(greedy, sampled)
 
 
-def _episodes_of(experiment: Experiment, plan: SplitPlan | Slot) -> int:
+def _episodes_of(experiment: Experiment, plan: SplitPlan | ComponentSpec) -> int:
     """How many episodes are played for a plan; of a plugin's evaluation that is not known."""
     if not isinstance(plan, SplitPlan):
         return 0
@@ -287,7 +291,7 @@ def _episodes_of(experiment: Experiment, plan: SplitPlan | Slot) -> int:
 
 
 @dataclass
-class Meter:
+class EpisodeProgress:
     """Tells the user how many of an evaluation's episodes are over, from the first word that it has begun."""
 
     context: StageContext
@@ -320,7 +324,7 @@ def flat(reports: Mapping[str, Mapping[str, Any]]) -> dict[str, float]:
     return found
 
 
-def _by_group(problems: Sequence[Problem], played: Played, clusters: Mapping[str, str]) -> dict[str, Json]:
+def _by_group(problems: Sequence[Problem], played: EvaluationEpisodes, clusters: Mapping[str, str]) -> dict[str, Json]:
     """Accuracy by the problems' own groups, where the split has more than one."""
     groups = {problem.id: problem.group for problem in problems}
     names = sorted(set(groups.values()))

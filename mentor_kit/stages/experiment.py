@@ -9,21 +9,21 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, NoReturn, Protocol, runtime_checkable
 
-from mentor_kit.actor import EpisodeLimits, Scene
+from mentor_kit.backend.policy import Policy
 from mentor_kit.chat.format import ChatFormat
-from mentor_kit.demonstration import Demonstration, Demonstrations, Plays, Teacher
-from mentor_kit.errors import UsageError, did_you_mean
-from mentor_kit.policy import Policy
-from mentor_kit.randomness import derive_seed
-from mentor_kit.record import Json
-from mentor_kit.reward import Breakdown, Reward, Scored
-from mentor_kit.rollout import EngineSampler, PolicyActor, Sampling, play, run_async
-from mentor_kit.slot import Slot
-from mentor_kit.stage import StageContext
-from mentor_kit.stages.subject import STUDENT, Subject
-from mentor_kit.task import Problem, Task
-from mentor_kit.tool import Toolbox
-from mentor_kit.trajectory import Trajectory
+from mentor_kit.core.agent import EpisodeLimits, EpisodeRequest
+from mentor_kit.core.component import ComponentSpec
+from mentor_kit.core.demonstration import Demonstration, Demonstrations, Plays, Teacher
+from mentor_kit.core.errors import UsageError, did_you_mean
+from mentor_kit.core.frozen_model import Json
+from mentor_kit.core.task import Problem, Task
+from mentor_kit.core.toolbox import Toolbox
+from mentor_kit.core.trajectory import Trajectory
+from mentor_kit.rl.reward import Breakdown, Reward, Scored
+from mentor_kit.rollout import EngineSampler, PolicyAgent, Sampling, play, run_async
+from mentor_kit.stages.context import StageContext
+from mentor_kit.stages.evaluated_agent import STUDENT, EvaluatedAgent
+from mentor_kit.utils.randomness import derive_seed
 
 if TYPE_CHECKING:
     from mentor_kit.stages.evaluate import EvaluationPlan
@@ -92,15 +92,15 @@ class Experiment:
     deterministic: bool = True
     system: str = ""
     """A system message for problems that bring none."""
-    build_teacher: Callable[[Slot], Teacher] | None = None
+    build_teacher: Callable[[ComponentSpec], Teacher] | None = None
     """Makes a teacher that a stage's own options name."""
-    build_evaluation: Callable[[Slot], Evaluation] | None = None
+    build_evaluation: Callable[[ComponentSpec], Evaluation] | None = None
     """Makes an evaluation that `evaluate.on` names."""
     demonstrations: Demonstrations = field(default_factory=Demonstrations)
     """What the teacher has shown so far in this run."""
     player: Plays | None = None
     """Who is evaluated in place of the student."""
-    subject: Subject = STUDENT
+    subject: EvaluatedAgent = STUDENT
     """Who that is, as reports say it."""
     _evaluated: dict[tuple[str, int], list[Problem]] = field(default_factory=dict, repr=False)
     """What `evaluation_problems` found."""
@@ -131,7 +131,9 @@ class Experiment:
             )
         self._player = teacher
         found, model = replace(self, player=teacher), slot.options.get("model")
-        found.subject = Subject(kind="actor", name=f"{found.plays} {model}" if model else found.plays, model=model)
+        found.subject = EvaluatedAgent(
+            kind="actor", name=f"{found.plays} {model}" if model else found.plays, model=model
+        )
         return found
 
     def problems(self, split: str, seed: int, count: int) -> list[Problem]:
@@ -165,9 +167,9 @@ class Experiment:
             self._evaluated[split, count] = self.problems(split, PROBLEM_SEED, count)
         return self._evaluated[split, count]
 
-    def student(self, sampling: Sampling) -> PolicyActor:
+    def student(self, sampling: Sampling) -> PolicyAgent:
         """The student as an actor, with the weights it has now."""
-        return PolicyActor(
+        return PolicyAgent(
             name="student",
             format=self.format,
             sampler=EngineSampler(self.policy.engine(), deterministic=self.deterministic),
@@ -194,7 +196,9 @@ class Experiment:
             tools = self.toolbox.tools(problem)
             for index in itertools.islice(indices[problem.id], rollouts):
                 seed_of_episode = derive_seed(self.seed, *seed, problem.id, index)
-                scenes.append(Scene(id=f"{problem.id}#{index}", problem=problem, tools=tools, seed=seed_of_episode))
+                scenes.append(
+                    EpisodeRequest(id=f"{problem.id}#{index}", problem=problem, tools=tools, seed=seed_of_episode)
+                )
         return run_async(
             play(
                 self.student(sampling),
@@ -212,7 +216,7 @@ class Experiment:
         self.policy.export(folder, format=format)
         self.format.tokenizer.save(folder)
 
-    def teacher_of(self, slot: Slot | None) -> Teacher:
+    def teacher_of(self, slot: ComponentSpec | None) -> Teacher:
         """The teacher that a stage's options name, or else the recipe's.
 
         Raises:
@@ -224,7 +228,7 @@ class Experiment:
             raise UsageError("this stage needs a teacher", hint="add `teacher: {use: scripted}` to the recipe")
         return self.teacher
 
-    def evaluation_of(self, slot: Slot) -> Evaluation:
+    def evaluation_of(self, slot: ComponentSpec) -> Evaluation:
         """The evaluation that a recipe names, built once.
 
         Raises:

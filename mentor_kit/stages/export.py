@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from pydantic import BaseModel, ConfigDict
 
-from mentor_kit.stage import StageContext
+from mentor_kit.stages.context import StageContext
 from mentor_kit.stages.evaluate import EvaluationPlan
 from mentor_kit.stages.experiment import Experiment
 from mentor_kit.stages.workload import Workload

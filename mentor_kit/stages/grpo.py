@@ -20,24 +20,24 @@ from typing import Self
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from mentor_kit.advantages import advantages
-from mentor_kit.errors import DataError
-from mentor_kit.losses import over_updates
-from mentor_kit.objective import Objective
-from mentor_kit.policy import LossMetrics, StepMetrics, TokenGroup
-from mentor_kit.randomness import derive_seed
-from mentor_kit.reward import Scored
-from mentor_kit.slot import TeacherSlot
-from mentor_kit.stage import StageContext
+from mentor_kit.backend.token_groups import TokenGroup
+from mentor_kit.core.component import TeacherSpec
+from mentor_kit.core.errors import DataError
+from mentor_kit.rl.advantages import advantages
+from mentor_kit.rl.objective import Objective
+from mentor_kit.rl.reward import Scored
+from mentor_kit.rl.update_metrics import LossMetrics, StepMetrics, over_updates
+from mentor_kit.stages.context import StageContext
 from mentor_kit.stages.distillation import TokenTeacher, distilled, token_teacher
 from mentor_kit.stages.evaluate import EvaluationPlan
 from mentor_kit.stages.experiment import Experiment
-from mentor_kit.stages.measures import reward_measures, trajectory_measures
-from mentor_kit.stages.problems import ProblemStream
+from mentor_kit.stages.metrics import reward_measures, trajectory_measures
+from mentor_kit.stages.problem_stream import ProblemStream
 from mentor_kit.stages.schedule import OptimizerOptions, learning_rate
-from mentor_kit.stages.steps import begin, finish_step
-from mentor_kit.stages.tokens import by_problem, parts, token_group, with_old
+from mentor_kit.stages.token_groups import by_problem, parts, token_group, with_old
+from mentor_kit.stages.training_loop import begin, finish_step
 from mentor_kit.stages.workload import Workload
+from mentor_kit.utils.randomness import derive_seed
 
 #: Rewards closer together than this are no spread.
 NO_SPREAD = 1e-8
@@ -56,7 +56,7 @@ class GRPOOptions(BaseModel):
     """Rollouts of each problem (the paper's G); at least 2, unless nothing is learned from rewards."""
     objective: Objective = Objective()
     """What an update maximises; `{preset: grpo}` and its like."""
-    teacher: TeacherSlot | None = None
+    teacher: TeacherSpec | None = None
     """Where the objective distils: a teacher with the student's tokens, such as `local`; the recipe's if left out.
     Demonstrations are the recipe's teacher's in any case."""
     optimizer: OptimizerOptions

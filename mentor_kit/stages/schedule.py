@@ -7,7 +7,7 @@ from typing import Literal
 
 from pydantic import Field
 
-from mentor_kit.policy import OptimizerSpec
+from mentor_kit.backend.optimizer import OptimizerSpec
 
 
 class OptimizerOptions(OptimizerSpec):

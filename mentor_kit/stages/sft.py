@@ -9,20 +9,20 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from mentor_kit.backend.token_groups import TokenGroup
 from mentor_kit.chat.transcript import demonstration_tokens
-from mentor_kit.demonstration import Demonstration
-from mentor_kit.errors import ChatError, DataError, UsageError
-from mentor_kit.objective import Objective
-from mentor_kit.policy import TokenGroup
-from mentor_kit.slot import TeacherSlot
-from mentor_kit.stage import StageContext
+from mentor_kit.core.component import TeacherSpec
+from mentor_kit.core.demonstration import Demonstration
+from mentor_kit.core.errors import ChatError, DataError, UsageError
+from mentor_kit.core.task import TRAIN, Problem
+from mentor_kit.rl.objective import Objective
+from mentor_kit.stages.context import StageContext
 from mentor_kit.stages.evaluate import EvaluationPlan
 from mentor_kit.stages.experiment import Experiment, Keep, demonstrate
 from mentor_kit.stages.schedule import OptimizerOptions, learning_rate
-from mentor_kit.stages.steps import begin, finish_step
-from mentor_kit.stages.tokens import token_group
+from mentor_kit.stages.token_groups import token_group
+from mentor_kit.stages.training_loop import begin, finish_step
 from mentor_kit.stages.workload import Workload
-from mentor_kit.task import TRAIN, Problem
 
 
 class SFTOptions(BaseModel):
@@ -40,7 +40,7 @@ class SFTOptions(BaseModel):
     """The task's split that problems are taken from."""
     optimizer: OptimizerOptions
     """The optimizer and its learning rate."""
-    teacher: TeacherSlot | None = None
+    teacher: TeacherSpec | None = None
     """A teacher for this stage; the recipe's if left out."""
     keep: Keep = "right"
     """right: only demonstrations with a right answer; all: every one."""

@@ -6,15 +6,15 @@ from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
 from pydantic import Field
 
-from mentor_kit.errors import MentorKitError, PluginError
-from mentor_kit.policy import OptimizerSpec
-from mentor_kit.record import Record
+from mentor_kit.backend.optimizer import OptimizerSpec
+from mentor_kit.core.errors import MentorKitError, PluginError
+from mentor_kit.core.frozen_model import FrozenModel
 
 if TYPE_CHECKING:
     from mentor_kit.stages.evaluate import EvaluationPlan
 
 
-class Workload(Record):
+class Workload(FrozenModel):
     """A stage's work. Every field's default is what is assumed of a stage that says nothing."""
 
     steps: int | None = Field(default=None, ge=0)

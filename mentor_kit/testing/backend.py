@@ -7,7 +7,7 @@
         def oracle(self): ...             # ids -> logits (T, V) in float64, computed by other code
 
 The model should be tiny, with a vocabulary of at least 32 and a context of at least 64 tokens. Everything is seen
-through `mentor_kit.policy`; the oracle is the only other source of numbers.
+through `mentor_kit.backend.policy`; the oracle is the only other source of numbers.
 """
 
 from __future__ import annotations
@@ -22,9 +22,11 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from mentor_kit.errors import BackendError, DataError, UsageError
-from mentor_kit.objective import PRESETS, Objective
-from mentor_kit.policy import OptimizerSpec, Policy, TokenCompletion, TokenGroup
+from mentor_kit.backend.optimizer import OptimizerSpec
+from mentor_kit.backend.policy import Policy
+from mentor_kit.backend.token_groups import TokenCompletion, TokenGroup
+from mentor_kit.core.errors import BackendError, DataError, UsageError
+from mentor_kit.rl.objective import PRESETS, Objective
 from mentor_kit.testing.material import (
     GENTLE,
     TOLERANCE,

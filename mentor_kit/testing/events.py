@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from mentor_kit.policy import Completion, Engine, SampleRequest
+from mentor_kit.backend.sampling import Completion, Engine, SampleRequest
 from mentor_kit.testing.material import TOLERANCE, drive, request
 
 SESSIONS = 6

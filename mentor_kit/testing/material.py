@@ -8,7 +8,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from mentor_kit.policy import Completion, Engine, OptimizerSpec, Policy, SampleRequest, TokenCompletion, TokenGroup
+from mentor_kit.backend.optimizer import OptimizerSpec
+from mentor_kit.backend.policy import Policy
+from mentor_kit.backend.sampling import Completion, Engine, SampleRequest
+from mentor_kit.backend.token_groups import TokenCompletion, TokenGroup
 
 PolicyFactory = Callable[[int | None], Policy]
 Oracle = Callable[[Sequence[int]], NDArray[np.float64]]

@@ -15,8 +15,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from mentor_kit.errors import BackendError
-from mentor_kit.policy import AdapterSpec, Backend, MemoryLoad, OptimizerSpec, StudentSpec
+from mentor_kit.backend.memory import MemoryLoad
+from mentor_kit.backend.optimizer import OptimizerSpec
+from mentor_kit.backend.policy import Backend
+from mentor_kit.backend.student import AdapterSpec, StudentSpec
+from mentor_kit.core.errors import BackendError
 from mentor_kit.testing.material import TOLERANCE, drive, request
 
 LOAD = MemoryLoad(sequences=4, context=64, train_tokens=512)

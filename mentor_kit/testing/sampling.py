@@ -6,8 +6,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from mentor_kit.policy import Policy
-from mentor_kit.randomness import uniforms
+from mentor_kit.backend.policy import Policy
 from mentor_kit.testing.events import Events
 from mentor_kit.testing.material import (
     GENTLE,
@@ -18,6 +17,7 @@ from mentor_kit.testing.material import (
     log_softmax,
     request,
 )
+from mentor_kit.utils.randomness import uniforms
 
 
 class SamplingContract:

@@ -20,9 +20,11 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from mentor_kit.losses import token_weights
-from mentor_kit.objective import PRESETS, Objective
-from mentor_kit.policy import OptimizerSpec, Policy, TokenCompletion, TokenGroup
+from mentor_kit.backend.optimizer import OptimizerSpec
+from mentor_kit.backend.policy import Policy
+from mentor_kit.backend.token_groups import TokenCompletion, TokenGroup
+from mentor_kit.rl.losses import token_weights
+from mentor_kit.rl.objective import PRESETS, Objective
 from mentor_kit.testing.material import GENTLE, PolicyFactory, changed, flat, ragged_groups
 
 Floats64 = NDArray[np.float64]

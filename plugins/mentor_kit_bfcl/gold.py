@@ -7,9 +7,9 @@ import json
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from mentor_kit.conversation import ToolCall
-from mentor_kit.record import Json
-from mentor_kit.task import Problem
+from mentor_kit.core.conversation import ToolCall
+from mentor_kit.core.frozen_model import Json
+from mentor_kit.core.task import Problem
 
 #: BFCL's mark among the values of a parameter that may be left out.
 _OPTIONAL = ""

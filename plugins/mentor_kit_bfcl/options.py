@@ -7,8 +7,8 @@ from collections.abc import Sequence
 from mentor_kit_tools.limits import Limits
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 
-from mentor_kit.errors import did_you_mean
-from mentor_kit.task import TRAIN
+from mentor_kit.core.errors import did_you_mean
+from mentor_kit.core.task import TRAIN
 
 #: Categories of one turn whose calls are compared with gold ones.
 COMPARED = (

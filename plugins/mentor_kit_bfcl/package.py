@@ -19,8 +19,8 @@ from pathlib import Path
 from types import ModuleType, SimpleNamespace
 from typing import Any
 
-from mentor_kit.errors import DataError
-from mentor_kit.record import Json
+from mentor_kit.core.errors import DataError
+from mentor_kit.core.frozen_model import Json
 
 INSTALL = "pip install --no-deps bfcl-eval==2026.3.23 && pip install 'mentor-kit[bfcl]'"
 

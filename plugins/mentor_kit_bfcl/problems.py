@@ -6,9 +6,9 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from mentor_kit.conversation import Message
-from mentor_kit.errors import DataError
-from mentor_kit.task import Problem
+from mentor_kit.core.conversation import Message
+from mentor_kit.core.errors import DataError
+from mentor_kit.core.task import Problem
 from mentor_kit_bfcl import package
 from mentor_kit_bfcl.options import MULTI_TURN, RELEVANCE
 from mentor_kit_bfcl.schemas import declared

@@ -6,8 +6,8 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
-from mentor_kit.record import Json
-from mentor_kit.task import DeclaredTool
+from mentor_kit.core.frozen_model import Json
+from mentor_kit.core.task import DeclaredTool
 
 #: The schema types of BFCL's words; those that are not here are texts.
 _TYPES = {

@@ -8,12 +8,12 @@ from functools import cached_property
 
 from mentor_kit_tools.runner import Runner
 
-from mentor_kit.conversation import CallState, Message, assistant
-from mentor_kit.errors import PluginError
-from mentor_kit.record import Json
-from mentor_kit.task import TRAIN, Problem
-from mentor_kit.tool import ToolError
-from mentor_kit.trajectory import Trajectory
+from mentor_kit.core.conversation import CallState, Message, assistant
+from mentor_kit.core.errors import PluginError
+from mentor_kit.core.frozen_model import Json
+from mentor_kit.core.task import TRAIN, Problem
+from mentor_kit.core.tool import ToolError
+from mentor_kit.core.trajectory import Trajectory
 from mentor_kit_bfcl import package, problems
 from mentor_kit_bfcl.gold import gold_calls, gold_turn
 from mentor_kit_bfcl.options import MULTI_TURN, BfclOptions
@@ -23,7 +23,7 @@ _REACHED = (CallState.EXECUTED, CallState.FAILED)
 
 
 class BfclTask:
-    """A `mentor_kit.task.Task` that takes calls, converses, and knows gold answers.
+    """A `mentor_kit.core.task.Task` that takes calls, converses, and knows gold answers.
 
     Raises:
         DataError: a category cannot be read.

@@ -10,15 +10,16 @@ from typing import Any
 
 from mentor_kit_tools.runner import Caller, Runner
 
-from mentor_kit.errors import PluginError
-from mentor_kit.record import Json
-from mentor_kit.task import Problem
-from mentor_kit.tool import Tool, ToolError, ToolSession
+from mentor_kit.core.errors import PluginError
+from mentor_kit.core.frozen_model import Json
+from mentor_kit.core.task import Problem
+from mentor_kit.core.tool import Tool, ToolError
+from mentor_kit.core.toolbox import ToolSession
 from mentor_kit_bfcl.options import BfclToolsOptions
 
 
 class BfclTools:
-    """A `mentor_kit.tool.ToolSource`; problems of one turn have none of its tools.
+    """A `mentor_kit.core.toolbox.ToolSource`; problems of one turn have none of its tools.
 
     Raises:
         PluginError: no worker can be started.

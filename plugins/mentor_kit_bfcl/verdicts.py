@@ -6,9 +6,9 @@ import copy
 import json
 from collections.abc import Mapping, Sequence
 
-from mentor_kit.conversation import CallState, Message
-from mentor_kit.record import Json
-from mentor_kit.task import Problem
+from mentor_kit.core.conversation import CallState, Message
+from mentor_kit.core.frozen_model import Json
+from mentor_kit.core.task import Problem
 from mentor_kit_bfcl import package
 from mentor_kit_bfcl.options import RELEVANCE
 

@@ -15,20 +15,20 @@ from collections.abc import Mapping, Sequence
 from importlib import import_module
 from typing import Any
 
-from mentor_kit.record import Json
-from mentor_kit.tool import ToolError
+from mentor_kit.core.frozen_model import Json
+from mentor_kit.core.tool import ToolError
 from mentor_kit_bfcl import package
 
 #: How bfcl-eval words what a service raises.
 _FAILED = "Error during execution: "
 
 
-def serve(setup: Json) -> World:
+def serve(setup: Json) -> ServiceProgram:
     """In the worker."""
-    return World()
+    return ServiceProgram()
 
 
-class World:
+class ServiceProgram:
     """A `mentor_kit_tools.worker.Program`: services of episodes, each from its own past, or verdicts on finished ones.
 
     Any process can go on with any episode: one that does not have its services does again what was done before.

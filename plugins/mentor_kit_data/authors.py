@@ -18,15 +18,15 @@ from collections.abc import Mapping, Sequence
 from jsonschema import Draft202012Validator, SchemaError
 from pydantic import Field, field_validator
 
-from mentor_kit.errors import MentorKitError
+from mentor_kit.core.errors import MentorKitError
+from mentor_kit.core.frozen_model import Json
+from mentor_kit.core.task import Problem
+from mentor_kit.core.tool import Tool
 from mentor_kit.hooks.registry import BuildContext
-from mentor_kit.record import Json
-from mentor_kit.short import one_or_several
-from mentor_kit.task import Problem
-from mentor_kit.tool import Tool
+from mentor_kit.recipe.shorthand import one_or_several
 from mentor_kit_data.checking import Check
 from mentor_kit_data.keys import KeyRule
-from mentor_kit_data.rows import BadRow, Row
+from mentor_kit_data.rows import BadRow, DataRow
 from mentor_kit_data.rows_task import BrokenRows, RowsTask, rows_of_splits, rows_task
 
 #: Where a problem's `extra` has its tools, for `problem-tools`.
@@ -64,14 +64,14 @@ def build(options: AuthorsOptions, context: BuildContext) -> RowsTask:
         DataError: a file cannot be read, or a row is broken and the recipe wants to know.
     """
 
-    def make(row: Row, split: str) -> Problem:
+    def make(row: DataRow, split: str) -> Problem:
         return problem_of(row, split).model_copy(update={"system": options.system})
 
     rule = KeyRule(options, "reward_model.ground_truth")
     return rows_task(rows_of_splits(options.files, context.recipe_folder), make, options, rule)
 
 
-def problem_of(row: Row, split: str) -> Problem:
+def problem_of(row: DataRow, split: str) -> Problem:
     """The problem of a row.
 
     Raises:
@@ -98,7 +98,7 @@ def problem_of(row: Row, split: str) -> Problem:
     )
 
 
-def _schemas(row: Row) -> list[Json]:
+def _schemas(row: DataRow) -> list[Json]:
     """The schemas, which may be JSON text as a whole or one by one."""
     column = "extra_info.func_schemas"
     value = _json(column, row.get(column))

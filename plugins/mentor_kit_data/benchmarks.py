@@ -24,15 +24,16 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 
-from mentor_kit.errors import DataError, did_you_mean
+from mentor_kit.core.errors import DataError, did_you_mean
+from mentor_kit.core.frozen_model import Json
+from mentor_kit.core.task import TRAIN, Problem, boxed_answer
+from mentor_kit.core.toolbox import Closes
+from mentor_kit.core.trajectory import Trajectory
 from mentor_kit.hooks.registry import BuildContext
-from mentor_kit.record import Json
-from mentor_kit.task import TRAIN, Problem, boxed_answer
-from mentor_kit.tool import Closes
-from mentor_kit.trajectory import Trajectory
-from mentor_kit_data.checking import Check, Checker, Checking, checker
+from mentor_kit_data.checkers import checker
+from mentor_kit_data.checking import Check, Checker, Checking
 from mentor_kit_data.keys import KeyRule, keys_of
-from mentor_kit_data.rows import BadRow, Row, hint_for, is_number, read_rows
+from mentor_kit_data.rows import BadRow, DataRow, hint_for, is_number, read_rows
 from mentor_kit_data.rows_task import Prompt, read_problems
 
 _QUESTIONS = ("problem", "question", "Problem", "Question")
@@ -127,7 +128,7 @@ def _check(kind: Literal["math", "phrase"], seconds: float) -> Check:
     return Check(use="math", seconds=seconds) if kind == "math" else Check(use="phrase")
 
 
-def _problem(published: Published, prompt: str, row: Row, split: str) -> Problem:
+def _problem(published: Published, prompt: str, row: DataRow, split: str) -> Problem:
     if isinstance(row.values, BadRow):
         raise row.values
     values = row.values
@@ -144,7 +145,7 @@ def _problem(published: Published, prompt: str, row: Row, split: str) -> Problem
     )
 
 
-def _keys(row: Row, values: Mapping[str, Json], published: Published) -> list[str]:
+def _keys(row: DataRow, values: Mapping[str, Json], published: Published) -> list[str]:
     """The right answers, at least one."""
     column = next((name for name in _ANSWERS if values.get(name) not in (None, "", [])), None)
     if column is None and isinstance(values.get("solution"), str):
@@ -176,7 +177,7 @@ def _first(values: Mapping[str, Json], names: Sequence[str]) -> str:
 
 
 class BenchmarksTask:
-    """A `mentor_kit.task.Task` of several sets, each compared in its own way. Answers are boxed."""
+    """A `mentor_kit.core.task.Task` of several sets, each compared in its own way. Answers are boxed."""
 
     def __init__(self, problems: Mapping[str, Sequence[Problem]], checkers: Mapping[str, Checker]) -> None:
         self._problems = problems

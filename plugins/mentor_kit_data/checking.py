@@ -16,7 +16,7 @@ from typing import Literal, Protocol, Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from mentor_kit.short import FromName
+from mentor_kit.recipe.shorthand import FromName
 from mentor_kit_data.copies import is_copied
 
 #: Longer answers are wrong: no key is as long, and comparing them is work.
@@ -181,25 +181,6 @@ class ChoiceChecker:
 def letter_of(index: int) -> str:
     """A for 0, B for 1, and so on."""
     return chr(ord("A") + index)
-
-
-def checker(options: Check) -> Checker:
-    """The checker that options describe.
-
-    Raises:
-        MissingError: mathematics is asked for, and mpmath is not installed.
-    """
-    if options.use == "number":
-        return NumberChecker(options.tolerance)
-    if options.use == "text":
-        return TextChecker(ignore_case=options.ignore_case, ignore_space=options.ignore_space)
-    if options.use == "phrase":
-        return PhraseChecker()
-    if options.use == "choice":
-        return ChoiceChecker()
-    from mentor_kit_data.mathematics import MathChecker
-
-    return MathChecker(options.seconds)
 
 
 def read_number(text: str) -> Fraction | None:

@@ -8,9 +8,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from mentor_kit.errors import DataError
-from mentor_kit.task import TRAIN
-from mentor_kit_data.rows import Row, read_rows
+from mentor_kit.core.errors import DataError
+from mentor_kit.core.task import TRAIN
+from mentor_kit_data.rows import DataRow, read_rows
 
 _APART = "evaluate on problems that training does not meet: put them into a file of their own"
 
@@ -23,7 +23,7 @@ class SplitFile:
     label: str
     """What the ids of its rows start with; no other file of the split has it."""
 
-    def rows(self) -> Iterator[Row]:
+    def rows(self) -> Iterator[DataRow]:
         """Its rows; see `read_rows`."""
         return read_rows(self.path, self.label)
 

@@ -12,13 +12,13 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from mentor_kit.errors import UsageError, did_you_mean
+from mentor_kit.core.errors import UsageError, did_you_mean
+from mentor_kit.core.frozen_model import Json
+from mentor_kit.core.task import IN_DOMAIN, OUT_OF_DOMAIN, TRAIN, Problem, boxed_answer
+from mentor_kit.core.trajectory import Trajectory
 from mentor_kit.hooks.registry import BuildContext
-from mentor_kit.randomness import derive_seed
-from mentor_kit.record import Json
-from mentor_kit.short import FromName
-from mentor_kit.task import IN_DOMAIN, OUT_OF_DOMAIN, TRAIN, Problem, boxed_answer
-from mentor_kit.trajectory import Trajectory
+from mentor_kit.recipe.shorthand import FromName
+from mentor_kit.utils.randomness import derive_seed
 from mentor_kit_data.checking import NumberChecker, TextChecker, read_number
 
 #: Problems in a row that were there before; a generator of so few problems has no more.
@@ -70,7 +70,7 @@ def build(options: GymOptions, context: BuildContext) -> GymTask:
 
 
 class GymTask:
-    """A `mentor_kit.task.Task`: training problems follow from the seed, evaluation problems are always the same."""
+    """The task `reasoning-gym`: training problems follow from the seed, evaluation problems are always the same."""
 
     def __init__(self, options: GymOptions) -> None:
         self._options = options

@@ -8,11 +8,11 @@ from typing import Any
 
 from pydantic import Field
 
-from mentor_kit.errors import DataError, did_you_mean
+from mentor_kit.core.errors import DataError, did_you_mean
+from mentor_kit.core.task import TRAIN
 from mentor_kit.hooks.registry import BuildContext
-from mentor_kit.task import TRAIN
 from mentor_kit_data.keys import KeyRule
-from mentor_kit_data.rows import Row
+from mentor_kit_data.rows import DataRow
 from mentor_kit_data.rows_task import ColumnProblems, RowsBase, RowsTask, rows_task
 
 
@@ -51,10 +51,10 @@ def build(options: HubOptions, context: BuildContext) -> RowsTask:
     return rows_task(sources, ColumnProblems(options), options, rule, own_ids=options.columns.id is not None)
 
 
-def _rows(options: HubOptions, split: str, folder: Path) -> Iterator[Row]:
+def _rows(options: HubOptions, split: str, folder: Path) -> Iterator[DataRow]:
     table = _load(options, split, folder)
     for index, values in enumerate(table):
-        yield Row(f"{options.dataset}[{split}]", index + 1, values)
+        yield DataRow(f"{options.dataset}[{split}]", index + 1, values)
 
 
 def _load(options: HubOptions, split: str, folder: Path) -> Any:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from mentor_kit.task import Problem, boxed_answer
+from mentor_kit.core.task import Problem, boxed_answer
 from mentor_kit_data.checking import (
     LONGEST,
     Check,

@@ -5,14 +5,14 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
-from mentor_kit.errors import DataError
+from mentor_kit.core.errors import DataError
 from mentor_kit.hooks.looking import file_fault
 from mentor_kit.hooks.registry import BuildContext
 from mentor_kit_data.authors import AuthorsOptions
 from mentor_kit_data.benchmarks import BenchmarksOptions
 from mentor_kit_data.files import matching, split_files
 from mentor_kit_data.keys import KeyRule
-from mentor_kit_data.rows import BadRow, Row, read_rows
+from mentor_kit_data.rows import BadRow, DataRow, read_rows
 from mentor_kit_data.rows_task import ColumnProblems, RowsOptions
 
 Place = tuple[str | int, ...]
@@ -70,7 +70,7 @@ def _files(splits: Mapping[str, tuple[str, ...]], folder: Path) -> Iterator[tupl
             yield ("files",), folder, f"{error.message}; {error.hint}"
 
 
-def _broken_row(row: Row, place: Place, options: RowsOptions) -> Faults:
+def _broken_row(row: DataRow, place: Place, options: RowsOptions) -> Faults:
     try:
         KeyRule(options, options.columns.answer).examine(ColumnProblems(options)(row, ""))
     except BadRow as bad:
@@ -78,7 +78,7 @@ def _broken_row(row: Row, place: Place, options: RowsOptions) -> Faults:
         yield place, f"{fault.message}; {fault.hint}"
 
 
-def _missing_columns(row: Row, named: Mapping[str, str]) -> Iterator[tuple[str, str]]:
+def _missing_columns(row: DataRow, named: Mapping[str, str]) -> Iterator[tuple[str, str]]:
     for key, column in named.items():
         try:
             row.get(column)

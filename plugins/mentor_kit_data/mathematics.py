@@ -14,9 +14,9 @@ from mentor_kit_tools import isolation_missing
 from mentor_kit_tools.limits import Limits
 from mentor_kit_tools.runner import Runner
 
-from mentor_kit.errors import MissingError, PluginError
-from mentor_kit.record import Json
-from mentor_kit.tool import ToolError
+from mentor_kit.core.errors import MissingError, PluginError
+from mentor_kit.core.frozen_model import Json
+from mentor_kit.core.tool import ToolError
 from mentor_kit_data import missing
 from mentor_kit_data.checking import LONGEST
 from mentor_kit_data.copies import is_copied

@@ -18,11 +18,12 @@ from mentor_kit_tools.limits import Limits
 from mentor_kit_tools.runner import Caller, Runner
 from pydantic import BaseModel, ConfigDict, Field
 
-from mentor_kit.errors import PluginError
+from mentor_kit.core.errors import PluginError
+from mentor_kit.core.frozen_model import Json
+from mentor_kit.core.task import Problem
+from mentor_kit.core.tool import Tool, ToolError
+from mentor_kit.core.toolbox import ToolSession
 from mentor_kit.hooks.registry import BuildContext
-from mentor_kit.record import Json
-from mentor_kit.task import Problem
-from mentor_kit.tool import Tool, ToolError, ToolSession
 from mentor_kit_data.authors import SCHEMAS, SOURCE
 
 
@@ -51,7 +52,7 @@ def build(options: ProblemToolsOptions, context: BuildContext) -> ProblemTools:
 
 
 class ProblemTools:
-    """A `mentor_kit.tool.ToolSource` whose tools are the problem's."""
+    """A `mentor_kit.core.toolbox.ToolSource` whose tools are the problem's."""
 
     def __init__(self, runner: Runner, *, own_process: bool = False) -> None:
         self.runner = runner

@@ -15,8 +15,8 @@ from decimal import Decimal
 from pathlib import Path
 from typing import IO, Any, cast
 
-from mentor_kit.errors import DataError, MissingError, did_you_mean
-from mentor_kit.record import Json
+from mentor_kit.core.errors import DataError, MissingError, did_you_mean
+from mentor_kit.core.frozen_model import Json
 
 _ROWS_AT_ONCE = 1024
 #: Of characters; the csv module has 131,072 if nothing is said.
@@ -41,7 +41,7 @@ class BadRow(Exception):
 
 
 @dataclass(frozen=True)
-class Row:
+class DataRow:
     """One row of a file."""
 
     source: str
@@ -122,7 +122,7 @@ def hint_for(column: str, value: Json) -> str:
     return "write it as the words that answers have" if isinstance(value, bool) else ""
 
 
-def read_rows(file: Path, label: str = "") -> Iterator[Row]:
+def read_rows(file: Path, label: str = "") -> Iterator[DataRow]:
     """The rows of a file, in order; its format is known by the ending of its name, with or without `.gz` behind it.
 
     Raises:
@@ -140,7 +140,7 @@ def read_rows(file: Path, label: str = "") -> Iterator[Row]:
         raise DataError(f"{file} cannot be read: {getattr(error, 'strerror', None) or error}") from error
 
 
-def _reader(file: Path) -> Callable[[Path], Iterator[Row]]:
+def _reader(file: Path) -> Callable[[Path], Iterator[DataRow]]:
     if file.is_dir():
         raise DataError(f"{file} is a folder", hint=f"name its files, also by a pattern: {file.name}/*.jsonl")
     readers = {".csv": _csv, ".tsv": _csv, ".parquet": _parquet}
@@ -175,7 +175,7 @@ def _opened(file: Path) -> IO[bytes]:
     return stream
 
 
-def _json_lines(file: Path) -> Iterator[Row]:
+def _json_lines(file: Path) -> Iterator[DataRow]:
     """One object a line; an empty line is none. A file with one JSON list of objects is read, too."""
     with _opened(file) as stream:
         start = stream.tell()
@@ -190,7 +190,7 @@ def _json_lines(file: Path) -> Iterator[Row]:
             stream.seek(start)
         for number, line in enumerate(stream, start=1):
             if line.strip():
-                yield Row(str(file), number, _object(line))
+                yield DataRow(str(file), number, _object(line))
 
 
 def _check_lines(file: Path, first: bytes, rest: IO[bytes]) -> None:
@@ -235,7 +235,7 @@ def _once(pairs: list[tuple[str, Json]]) -> dict[str, Json] | BadRow:
     return found
 
 
-def _json_list(file: Path, content: bytes) -> Iterator[Row]:
+def _json_list(file: Path, content: bytes) -> Iterator[DataRow]:
     try:
         values = json.loads(content, object_pairs_hook=_once)
     except (ValueError, RecursionError) as error:
@@ -243,10 +243,10 @@ def _json_list(file: Path, content: bytes) -> Iterator[Row]:
             f"{file} is no JSON: {error}", hint="expected a list of objects, or one object a line"
         ) from None
     for number, value in enumerate(values, start=1):
-        yield Row(str(file), number, _row(value))
+        yield DataRow(str(file), number, _row(value))
 
 
-def _csv(file: Path) -> Iterator[Row]:
+def _csv(file: Path) -> Iterator[DataRow]:
     csv.field_size_limit(_LONGEST_CELL)
     # surrogateescape: a bad byte is its row's fault alone
     with io.TextIOWrapper(_opened(file), encoding="utf-8", errors="surrogateescape", newline="") as stream:
@@ -258,7 +258,7 @@ def _csv(file: Path) -> Iterator[Row]:
                 if not names:
                     names = _names(file, cells)
                 elif cells:
-                    yield Row(str(file), start, _cells(names, cells))
+                    yield DataRow(str(file), start, _cells(names, cells))
                 start = reader.line_num + 1
         except csv.Error as error:
             raise DataError(f"{file}, row {start}: {error}", hint="is a quotation mark missing?") from None
@@ -289,7 +289,7 @@ def _cells(names: list[str], cells: list[str]) -> Mapping[str, Json] | BadRow:
     return dict(zip(names, cells, strict=True))
 
 
-def _parquet(file: Path) -> Iterator[Row]:
+def _parquet(file: Path) -> Iterator[DataRow]:
     try:
         import pyarrow as arrow
         import pyarrow.parquet as parquet
@@ -304,6 +304,6 @@ def _parquet(file: Path) -> Iterator[Row]:
                 values: dict[str, Any]
                 for values in batch.to_pylist():
                     number += 1
-                    yield Row(str(file), number, values)
+                    yield DataRow(str(file), number, values)
     except arrow.ArrowException as error:
         raise DataError(f"{file} is not a readable parquet file: {error}", hint="copy it again") from error

@@ -13,20 +13,21 @@ from typing import Annotated, Literal
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, field_validator
 
-from mentor_kit.errors import DataError
+from mentor_kit.core.errors import DataError
+from mentor_kit.core.frozen_model import Json
+from mentor_kit.core.task import TRAIN, Problem, boxed_answer
+from mentor_kit.core.toolbox import Closes
+from mentor_kit.core.trajectory import Trajectory
 from mentor_kit.hooks.registry import BuildContext
-from mentor_kit.record import Json
-from mentor_kit.short import one_or_several
-from mentor_kit.task import TRAIN, Problem, boxed_answer
-from mentor_kit.tool import Closes
-from mentor_kit.trajectory import Trajectory
-from mentor_kit_data.checking import Checker, Checking, checker, letter_of
+from mentor_kit.recipe.shorthand import one_or_several
+from mentor_kit_data.checkers import checker
+from mentor_kit_data.checking import Checker, Checking, letter_of
 from mentor_kit_data.files import split_files
 from mentor_kit_data.keys import KeyRule, keys_of
-from mentor_kit_data.rows import BadRow, Row, hint_for, is_number
+from mentor_kit_data.rows import BadRow, DataRow, hint_for, is_number
 
 #: (row, name of its split) -> the problem; raises `BadRow`.
-MakeProblem = Callable[[Row, str], Problem]
+MakeProblem = Callable[[DataRow, str], Problem]
 
 #: Broken rows that are named one by one.
 _NAMED = 10
@@ -123,7 +124,7 @@ def build(options: RowsOptions, context: BuildContext) -> RowsTask:
     return rows_task(rows, ColumnProblems(options), options, rule, own_ids=options.columns.id is not None)
 
 
-def rows_of_splits(files: Mapping[str, Sequence[str]], folder: Path) -> dict[str, Iterable[Row]]:
+def rows_of_splits(files: Mapping[str, Sequence[str]], folder: Path) -> dict[str, Iterable[DataRow]]:
     """The rows of every split's files.
 
     Raises:
@@ -134,7 +135,7 @@ def rows_of_splits(files: Mapping[str, Sequence[str]], folder: Path) -> dict[str
 
 
 def rows_task(
-    sources: Mapping[str, Iterable[Row]],
+    sources: Mapping[str, Iterable[DataRow]],
     make: MakeProblem,
     options: BrokenRows,
     keys: KeyRule,
@@ -158,7 +159,7 @@ def rows_task(
 
 
 def read_problems(
-    rows: Iterable[Row],
+    rows: Iterable[DataRow],
     split: str,
     make: MakeProblem,
     broken: Literal["fail", "skip"],
@@ -228,7 +229,7 @@ class ColumnProblems:
         self._options = options
         self._pattern = None if options.answer_pattern is None else re.compile(options.answer_pattern)
 
-    def __call__(self, row: Row, split: str) -> Problem:
+    def __call__(self, row: DataRow, split: str) -> Problem:
         columns = self._options.columns
         question = row.text(columns.question)
         extra: dict[str, Json] = {}
@@ -251,7 +252,7 @@ class ColumnProblems:
             extra=extra,
         )
 
-    def _keys(self, row: Row, choices: Sequence[str]) -> list[str]:
+    def _keys(self, row: DataRow, choices: Sequence[str]) -> list[str]:
         column = self._options.columns.answer
         value = row.get(column)
         values = value if isinstance(value, list) else [value]
@@ -289,7 +290,7 @@ class ColumnProblems:
         return key
 
 
-def _choices(row: Row, column: str) -> tuple[str, ...]:
+def _choices(row: DataRow, column: str) -> tuple[str, ...]:
     value = row.get(column)
     if isinstance(value, str):  # a cell of a CSV file
         try:
@@ -302,7 +303,7 @@ def _choices(row: Row, column: str) -> tuple[str, ...]:
 
 
 class RowsTask:
-    """A `mentor_kit.task.Task` of problems that are all there. Training ones are shuffled by the seed."""
+    """A `mentor_kit.core.task.Task` of problems that are all there. Training ones are shuffled by the seed."""
 
     def __init__(self, problems: Mapping[str, Sequence[Problem]], check: Checker, *, whole_text: bool = False) -> None:
         self._problems = problems

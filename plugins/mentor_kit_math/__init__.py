@@ -35,11 +35,11 @@ def register_tasks(register: Register) -> None:
 def register_teachers(register: Register) -> None:
     """The teacher `novice`."""
     from mentor_kit_math import parts
-    from mentor_kit_math.novice import NoviceOptions
+    from mentor_kit_math.noisy_demonstrator import NoisyDemonstratorOptions
 
     register(
         "novice",
-        options=NoviceOptions,
+        options=NoisyDemonstratorOptions,
         build=parts.build_novice,
         summary="half understands the arithmetic task; the tiny student is made from its transcripts",
     )

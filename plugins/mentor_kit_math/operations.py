@@ -7,7 +7,7 @@ import math
 from collections.abc import Callable
 from typing import Any
 
-from mentor_kit.tool import Tool, ToolError
+from mentor_kit.core.tool import Tool, ToolError
 
 #: Values of more digits than this are refused, as arguments and as results.
 LARGEST = 1e15

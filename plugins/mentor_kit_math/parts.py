@@ -10,10 +10,10 @@ from typing import Any, ClassVar
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from mentor_kit.errors import MissingError, UsageError
+from mentor_kit.core.errors import MissingError, UsageError
+from mentor_kit.core.tool import Tool
 from mentor_kit.hooks.registry import BuildContext
-from mentor_kit.tool import Tool
-from mentor_kit_math.novice import NoviceOptions, NoviceTeacher
+from mentor_kit_math.noisy_demonstrator import NoisyDemonstratorOptions, NoisyTeacher
 from mentor_kit_math.operations import OPERATIONS, math_tools
 from mentor_kit_math.world import ArithmeticTask
 
@@ -56,12 +56,12 @@ def build_task(options: ArithmeticOptions, context: BuildContext) -> ArithmeticT
     return ArithmeticTask(capacity_gap=options.capacity_gap, blind_check=options.blind_check)
 
 
-def build_novice(options: NoviceOptions, context: BuildContext) -> NoviceTeacher:
+def build_novice(options: NoisyDemonstratorOptions, context: BuildContext) -> NoisyTeacher:
     """The novice, for the arithmetic task alone."""
     task = context.need_task()
     if not isinstance(task, ArithmeticTask):
         raise UsageError("teacher novice: it knows the task `arithmetic` alone", hint="use another teacher")
-    return NoviceTeacher(options.chosen, task, context.need_toolbox(), context.limits, context.seed)
+    return NoisyTeacher(options.chosen, task, context.need_toolbox(), context.limits, context.seed)
 
 
 def tiny_student(options: Any, context: BuildContext) -> Path:
@@ -76,7 +76,7 @@ def tiny_student(options: Any, context: BuildContext) -> Path:
 def tiny_blank(options: Any, context: BuildContext) -> Path:
     """A folder with a student of random weights; made once for each seed and state of this package, in the cache."""
     from mentor_kit.runs.files import storage_errors
-    from mentor_kit.version import __version__
+    from mentor_kit.utils.version import __version__
 
     root = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "mentor-kit"
     folder = root / f"tiny-blank-{__version__}-{_fingerprint()}-{context.seed}"

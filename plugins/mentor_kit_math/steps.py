@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from mentor_kit.record import Record
-from mentor_kit.tool import ToolError
+from mentor_kit.core.frozen_model import FrozenModel
+from mentor_kit.core.tool import ToolError
 from mentor_kit_math.operations import evaluate
 
 Number = int | float
@@ -63,7 +63,7 @@ IN_THE_HEAD = frozenset({"add", "subtract", "sum_numbers"})
 _DEFAULT = {"b": 2, "exponent": 2, "digits": 0}
 
 
-class Step(Record):
+class Step(FrozenModel):
     """One operation of a question, and the value after it."""
 
     operation: str

@@ -25,11 +25,11 @@ from collections.abc import Iterator, Sequence
 from functools import lru_cache
 from itertools import islice, product
 
-from mentor_kit.conversation import Message, assistant, call
-from mentor_kit.errors import UsageError, did_you_mean
-from mentor_kit.randomness import derive_seed
-from mentor_kit.task import IN_DOMAIN, OUT_OF_DOMAIN, TRAIN, Problem, boxed_answer
-from mentor_kit.trajectory import Trajectory
+from mentor_kit.core.conversation import Message, assistant, call
+from mentor_kit.core.errors import UsageError, did_you_mean
+from mentor_kit.core.task import IN_DOMAIN, OUT_OF_DOMAIN, TRAIN, Problem, boxed_answer
+from mentor_kit.core.trajectory import Trajectory
+from mentor_kit.utils.randomness import derive_seed
 from mentor_kit_math.language import ENDING, OPENING, WORDINGS
 from mentor_kit_math.steps import (
     BLIND,
@@ -57,7 +57,7 @@ _THOUSANDS = re.compile(r"[+-]?\d{1,3}(,\d{3})+(\.\d*)?")
 
 
 class ArithmeticTask:
-    """A `mentor_kit.task.Task` that can also solve its own problems (`mentor_kit.task.Solves`).
+    """A `mentor_kit.core.task.Task` that can also solve its own problems (`mentor_kit.core.task.Solves`).
 
     Args:
         capacity_gap: the first switch of the module.

@@ -9,7 +9,7 @@ from mentor_kit.hooks import hookimpl
 
 if TYPE_CHECKING:
     from mentor_kit.hooks import BuildContext, Register
-    from mentor_kit.reward import Term
+    from mentor_kit.rl.reward import Term
     from mentor_kit_rewards.arguments import ToolArgumentsOptions
     from mentor_kit_rewards.judge import JudgeOptions
 

@@ -17,12 +17,13 @@ from typing import Literal
 
 from pydantic import ConfigDict
 
-from mentor_kit.conversation import ToolCall
-from mentor_kit.demonstration import Demonstration
-from mentor_kit.errors import DataError
-from mentor_kit.task import Problem
-from mentor_kit.tool import Tool, Toolbox
-from mentor_kit.trajectory import Trajectory
+from mentor_kit.core.conversation import ToolCall
+from mentor_kit.core.demonstration import Demonstration
+from mentor_kit.core.errors import DataError
+from mentor_kit.core.task import Problem
+from mentor_kit.core.tool import Tool
+from mentor_kit.core.toolbox import Toolbox
+from mentor_kit.core.trajectory import Trajectory
 from mentor_kit_rewards.comparison import ToolUseOptions, measures
 from mentor_kit_rewards.values import canonical, without_idle_repeats
 

@@ -24,11 +24,11 @@ from dataclasses import dataclass, field
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from mentor_kit.demonstration import Demonstration
-from mentor_kit.errors import DataError
-from mentor_kit.slot import Number, Whole
-from mentor_kit.task import Problem
-from mentor_kit.trajectory import Trajectory
+from mentor_kit.core.component import Number, Whole
+from mentor_kit.core.demonstration import Demonstration
+from mentor_kit.core.errors import DataError
+from mentor_kit.core.task import Problem
+from mentor_kit.core.trajectory import Trajectory
 from mentor_kit_rewards.values import without_idle_repeats
 
 

@@ -16,17 +16,17 @@ from typing import Annotated, Literal, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 
-from mentor_kit.actor import EpisodeLimits
-from mentor_kit.demonstration import Demonstration, Teacher
-from mentor_kit.errors import DataError, Interrupted, MentorKitError
+from mentor_kit.core.agent import EpisodeLimits
+from mentor_kit.core.component import Number, TeacherSpec, Whole
+from mentor_kit.core.demonstration import Demonstration, Teacher
+from mentor_kit.core.errors import DataError, Interrupted, MentorKitError
+from mentor_kit.core.frozen_model import FrozenModel
+from mentor_kit.core.task import TRAIN, Problem
+from mentor_kit.core.toolbox import Toolbox
+from mentor_kit.core.trajectory import Trajectory
 from mentor_kit.hooks import BuildContext
-from mentor_kit.record import Record
-from mentor_kit.reward import Case
+from mentor_kit.rl.reward import Case
 from mentor_kit.rollout import run_async
-from mentor_kit.slot import Number, TeacherSlot, Whole
-from mentor_kit.task import TRAIN, Problem
-from mentor_kit.tool import Toolbox
-from mentor_kit.trajectory import Trajectory
 from mentor_kit_rewards import judging
 from mentor_kit_rewards.comparison import measures
 
@@ -36,7 +36,7 @@ V = TypeVar("V")
 Score = Annotated[Number, Field(ge=0, le=1)]
 
 
-class Criterion(Record):
+class Criterion(FrozenModel):
     """One thing to judge."""
 
     name: str = Field(pattern=r"^[A-Za-z][A-Za-z0-9_-]{0,39}$")
@@ -52,7 +52,7 @@ class JudgeOptions(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    teacher: TeacherSlot
+    teacher: TeacherSpec
     """The judge: any teacher with a model behind it (`openai`, `anthropic`, `local`)."""
     rubric: tuple[Criterion, ...] = ()
     """What is judged; if left out, the judge writes criteria for each problem from the demonstration."""
@@ -79,7 +79,7 @@ class JudgeOptions(BaseModel):
 
 
 class JudgeTask:
-    """A `mentor_kit.task.Task` whose problems are a judge's questions: right is what can be read."""
+    """A `mentor_kit.core.task.Task` whose problems are a judge's questions: right is what can be read."""
 
     splits = (TRAIN,)
 
@@ -94,7 +94,7 @@ class JudgeTask:
 
 
 class Judge:
-    """A `mentor_kit.reward.Term`. The same content is judged once, however often it is scored."""
+    """A `mentor_kit.rl.reward.Term`. The same content is judged once, however often it is scored."""
 
     def __init__(self, options: JudgeOptions, teacher: Teacher) -> None:
         self.options = options

@@ -15,10 +15,10 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from mentor_kit.chat.calls import CallError, read_json, skip_space
-from mentor_kit.conversation import ToolCall
-from mentor_kit.record import Json
-from mentor_kit.task import Problem
-from mentor_kit.trajectory import Trajectory
+from mentor_kit.core.conversation import ToolCall
+from mentor_kit.core.frozen_model import Json
+from mentor_kit.core.task import Problem
+from mentor_kit.core.trajectory import Trajectory
 
 #: The best score of a criterion.
 BEST = 10

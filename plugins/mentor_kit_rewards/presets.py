@@ -16,7 +16,8 @@ from __future__ import annotations
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from mentor_kit.slot import GateSpec, Number, RewardSpec, Schedule, TermSpec
+from mentor_kit.core.component import Number
+from mentor_kit.rl.reward import GateSpec, RewardSpec, Schedule, TermSpec
 from mentor_kit_rewards.comparison import Excess
 
 

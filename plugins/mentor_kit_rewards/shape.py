@@ -11,12 +11,12 @@ from typing import Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from mentor_kit.chat.forms import all_marks
-from mentor_kit.conversation import CallState, Message
-from mentor_kit.demonstration import Demonstration
-from mentor_kit.slot import Number, Whole
-from mentor_kit.task import Problem
-from mentor_kit.trajectory import Trajectory
+from mentor_kit.chat.families import all_marks
+from mentor_kit.core.component import Number, Whole
+from mentor_kit.core.conversation import CallState, Message
+from mentor_kit.core.demonstration import Demonstration
+from mentor_kit.core.task import Problem
+from mentor_kit.core.trajectory import Trajectory
 from mentor_kit_rewards.comparison import measures
 
 #: Where an actor has no tokens, so many characters are taken for one.

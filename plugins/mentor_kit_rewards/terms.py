@@ -11,10 +11,10 @@ from collections.abc import Sequence
 
 from pydantic import BaseModel, ConfigDict
 
-from mentor_kit.conversation import CallState, ToolCall
-from mentor_kit.demonstration import Demonstration
-from mentor_kit.task import Problem
-from mentor_kit.trajectory import Trajectory
+from mentor_kit.core.conversation import CallState, ToolCall
+from mentor_kit.core.demonstration import Demonstration
+from mentor_kit.core.task import Problem
+from mentor_kit.core.trajectory import Trajectory
 
 #: States of calls that came to nothing by the assistant's own doing.
 BROKEN = frozenset({CallState.MALFORMED, CallState.UNKNOWN_TOOL, CallState.BAD_ARGUMENTS, CallState.FAILED})

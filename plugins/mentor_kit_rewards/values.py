@@ -7,8 +7,8 @@ import unicodedata
 from collections import Counter
 from collections.abc import Hashable, Mapping, Sequence
 
-from mentor_kit.conversation import ToolCall
-from mentor_kit.record import Json
+from mentor_kit.core.conversation import ToolCall
+from mentor_kit.core.frozen_model import Json
 
 #: From here on neighbouring floats are further apart than twelve digits tell, and whole numbers are told apart exactly.
 _EXACT = 1e12

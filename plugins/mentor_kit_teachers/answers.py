@@ -16,8 +16,8 @@ from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 
-from mentor_kit.errors import DataError
-from mentor_kit.record import Json
+from mentor_kit.core.errors import DataError
+from mentor_kit.core.frozen_model import Json
 
 #: Seconds to wait while another run writes.
 _PATIENCE = 60.0
@@ -47,7 +47,7 @@ class Usage:
 
 
 @dataclass(frozen=True)
-class Answer:
+class StoredAnswer:
     """One answer of a server."""
 
     reply: dict[str, Json]
@@ -74,12 +74,12 @@ class Answers:
         except (OSError, sqlite3.Error) as error:
             raise self._fault(error) from error
 
-    def find(self, key: str) -> Answer | None:
+    def find(self, key: str) -> StoredAnswer | None:
         """The answer to the request of that hash, if it was ever received."""
         row = self._one("SELECT reply, input_tokens, output_tokens, cost FROM answers WHERE hash = ?", key)
-        return None if row is None else Answer(json.loads(row[0]), Usage(*row[1:]), fresh=False)
+        return None if row is None else StoredAnswer(json.loads(row[0]), Usage(*row[1:]), fresh=False)
 
-    def keep(self, key: str, teacher: str, answer: Answer) -> None:
+    def keep(self, key: str, teacher: str, answer: StoredAnswer) -> None:
         """Write an answer down; it survives a kill and a power cut once this returns."""
         usage = answer.usage
         values = (key, teacher, time.time(), json.dumps(answer.reply))

@@ -8,11 +8,12 @@ from dataclasses import dataclass
 from importlib import import_module
 from typing import Any
 
-from mentor_kit.actor import Reply
 from mentor_kit.chat.calls import call_of, malformed, valid_unicode
-from mentor_kit.conversation import Message, ToolCall, assistant
-from mentor_kit.record import Json
-from mentor_kit.tool import Tool
+from mentor_kit.core.agent import Reply
+from mentor_kit.core.conversation import Message, ToolCall, assistant
+from mentor_kit.core.frozen_model import Json
+from mentor_kit.core.tool import Tool
+from mentor_kit_teachers.api_protocols import BadReply, Body, Counted, token_count
 from mentor_kit_teachers.faults import as_fault
 from mentor_kit_teachers.strict import (
     EMPTY,
@@ -23,7 +24,6 @@ from mentor_kit_teachers.strict import (
     name_for_server,
     plain,
 )
-from mentor_kit_teachers.wire import BadReply, Body, Counted, token_count
 
 #: What the API takes for a call's id.
 _ID = re.compile(r"[a-zA-Z0-9_-]+")
@@ -31,7 +31,7 @@ _ID = re.compile(r"[a-zA-Z0-9_-]+")
 
 @dataclass(frozen=True)
 class AnthropicMessages:
-    """A `mentor_kit_teachers.wire.Wire`."""
+    """A `mentor_kit_teachers.api_protocols.ApiProtocol`."""
 
     model: str
     url: str | None
@@ -105,7 +105,7 @@ class AnthropicMessages:
 
 @dataclass(frozen=True)
 class AnthropicConnection:
-    """A `mentor_kit_teachers.wire.Connection` through the official package."""
+    """A `mentor_kit_teachers.api_protocols.ApiConnection` through the official package."""
 
     sdk: Any
     client: Any

@@ -12,12 +12,12 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from mentor_kit.demonstration import Demonstration, Teacher
-from mentor_kit.errors import DataError
+from mentor_kit.core.component import TeacherSpec
+from mentor_kit.core.demonstration import Demonstration, Teacher
+from mentor_kit.core.errors import DataError
+from mentor_kit.core.frozen_model import Json
+from mentor_kit.core.task import Problem
 from mentor_kit.hooks import BuildContext
-from mentor_kit.record import Json
-from mentor_kit.slot import TeacherSlot
-from mentor_kit.task import Problem
 
 
 class CollectionOptions(BaseModel):
@@ -32,7 +32,7 @@ class CollectionOptions(BaseModel):
     when_none: Literal["skip", "show", "fail"] = "skip"
     """What becomes of a problem without a right attempt: skip gives nothing, show gives the wrong attempts
     (kept by `keep: all` only), fail ends the run."""
-    fallback: TeacherSlot | None = None
+    fallback: TeacherSpec | None = None
     """A teacher for the problems without a right attempt; it goes before `when_none`."""
     seed: int = Field(default=0, ge=0)
     """Another one asks the teacher anew. The recipe's own seed does not, so that several runs share what was paid."""

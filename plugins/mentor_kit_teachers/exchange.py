@@ -12,14 +12,14 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from mentor_kit.chat.calls import deeper_than
-from mentor_kit.record import Json
-from mentor_kit.secret import hide
-from mentor_kit_teachers.answers import Answer, Answers, Usage, content_hash
+from mentor_kit.core.frozen_model import Json
+from mentor_kit.core.secret import hide
+from mentor_kit_teachers.answers import Answers, StoredAnswer, Usage, content_hash
+from mentor_kit_teachers.api_protocols import ApiConnection, ApiProtocol, BadReply, Body, Counted
 from mentor_kit_teachers.faults import error_inside, one_line, words
-from mentor_kit_teachers.patience import Gate, PatienceOptions, Trouble, patiently
+from mentor_kit_teachers.retry import RateLimitGate, RetryOptions, Trouble, patiently
 from mentor_kit_teachers.spending import Spending
 from mentor_kit_teachers.standing import FAULTS, Fault, Standing
-from mentor_kit_teachers.wire import BadReply, Body, Connection, Counted, Wire
 
 #: Where a server does not count tokens, so many characters are taken for one; fewer where a limit is at stake.
 _CHARACTERS_PER_TOKEN, _AT_LEAST = 4, 2
@@ -37,12 +37,12 @@ class Exchange:
 
     teacher: str
     """Whose answers these are: the API, the server and the model."""
-    wire: Wire
-    connection: Connection
+    wire: ApiProtocol
+    connection: ApiConnection
     answers: Answers
     spending: Spending
     standing: Standing
-    patience: PatienceOptions
+    patience: RetryOptions
     places: asyncio.Semaphore
     """As many as requests may be under way at once."""
     max_tokens: int
@@ -50,10 +50,10 @@ class Exchange:
     """Whether something else has failed for good."""
     _failed: bool = False
     """Whether a request has."""
-    _gate: Gate = field(default_factory=Gate)
+    _gate: RateLimitGate = field(default_factory=RateLimitGate)
     _under_way: dict[str, asyncio.Lock] = field(default_factory=dict)
 
-    async def ask(self, body: Body, draw: str) -> Answer:
+    async def ask(self, body: Body, draw: str) -> StoredAnswer:
         """The answer to a request.
 
         Args:
@@ -88,18 +88,18 @@ class Exchange:
     def _ends(self) -> bool:
         return self._failed or self.stopping()
 
-    async def _send(self, body: Body, key: str) -> Answer:
+    async def _send(self, body: Body, key: str) -> StoredAnswer:
         async with self.places, self.spending.reserve(self._most(body)):
             if self._ends():
                 raise Stopped
             return await patiently(lambda: self._once(body, key), self.patience, self._gate, self._ends)
 
-    async def _once(self, body: Body, key: str) -> Answer:
+    async def _once(self, body: Body, key: str) -> StoredAnswer:
         reply = read_reply(await self.connection.send(body, key), self.wire)
         counted = self.wire.counted(reply)
         tokens = counted or Counted(_tokens(body), _tokens(reply))
         cost = self.spending.prices.cost(tokens.sent, tokens.received, tokens.cached)
-        answer = Answer(reply, Usage(tokens.sent, tokens.received, cost), fresh=True)
+        answer = StoredAnswer(reply, Usage(tokens.sent, tokens.received, cost), fresh=True)
         # from here to the file nothing is awaited: what was received is never lost to a cancellation
         self.answers.keep(key, self.teacher, answer)
         self.spending.pay(answer.usage, estimated=counted is None)
@@ -110,7 +110,7 @@ class Exchange:
         return self.spending.prices.cost(_tokens(body, _AT_LEAST), self.max_tokens)
 
 
-def read_reply(text: str, wire: Wire) -> Body:
+def read_reply(text: str, wire: ApiProtocol) -> Body:
     """A response's JSON, checked, with secrets hidden.
 
     Raises:

@@ -12,9 +12,9 @@ from collections.abc import Mapping
 from http import HTTPStatus
 from typing import Any
 
-from mentor_kit.record import Json
-from mentor_kit.secret import hide
-from mentor_kit_teachers.patience import Rejected, Trouble, retry_after
+from mentor_kit.core.frozen_model import Json
+from mentor_kit.core.secret import hide
+from mentor_kit_teachers.retry import Rejected, Trouble, retry_after
 
 #: Statuses that may pass: timeouts, conflicts, too early, too many requests; besides all from 500 on.
 _PASSING = frozenset({408, 409, 425, 429})

@@ -9,18 +9,20 @@ from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 
-from mentor_kit.actor import Scene
+from mentor_kit.backend.policy import Backend, Policy
+from mentor_kit.backend.student import StudentSpec
+from mentor_kit.backend.token_groups import Floats, TokenGroup
 from mentor_kit.chat import ChatFormat, ChatTokenizer, load_chat_format
 from mentor_kit.chat.tokenizer import unread_tokens
-from mentor_kit.demonstration import Demonstration, Teacher
-from mentor_kit.errors import DataError, UsageError
+from mentor_kit.core.agent import EpisodeRequest
+from mentor_kit.core.demonstration import Demonstration, Teacher
+from mentor_kit.core.errors import DataError, UsageError
+from mentor_kit.core.frozen_model import Json
+from mentor_kit.core.task import Problem
+from mentor_kit.core.trajectory import Trajectory
 from mentor_kit.hooks import BuildContext
-from mentor_kit.policy import Backend, Floats, Policy, StudentSpec, TokenGroup
-from mentor_kit.randomness import derive_seed
-from mentor_kit.record import Json
-from mentor_kit.rollout import EngineSampler, PolicyActor, Sampling, play
-from mentor_kit.task import Problem
-from mentor_kit.trajectory import Trajectory
+from mentor_kit.rollout import EngineSampler, PolicyAgent, Sampling, play
+from mentor_kit.utils.randomness import derive_seed
 from mentor_kit_teachers.collection import Attempts, Tally, fall_back
 from mentor_kit_teachers.local_options import LocalOptions
 
@@ -35,7 +37,7 @@ def local(options: LocalOptions, context: BuildContext) -> LocalTeacher:
 
 @dataclass
 class LocalTeacher:
-    """A `mentor_kit.demonstration.Teacher`: all problems' first attempts together, then the second ones."""
+    """A `mentor_kit.core.demonstration.Teacher`: all problems' first attempts together, then the second ones."""
 
     options: LocalOptions
     context: BuildContext
@@ -61,7 +63,7 @@ class LocalTeacher:
                 yield demonstration
 
     async def play(self, problems: Sequence[Problem], episodes: int) -> list[Trajectory]:
-        """As `mentor_kit.demonstration.Plays`, at the options' temperature."""
+        """As `mentor_kit.core.demonstration.Plays`, at the options' temperature."""
         everyone = [Attempts(problem, self.options) for problem in problems]
         for _ in range(episodes):
             await self._round(everyone)
@@ -105,7 +107,7 @@ class LocalTeacher:
         """One more attempt at each of the problems."""
         toolbox = self.context.need_toolbox()
         scenes = [
-            Scene(
+            EpisodeRequest(
                 id=f"{attempts.problem.id}#{self.name}-{len(attempts.made)}",
                 problem=attempts.problem,
                 tools=toolbox.tools(attempts.problem),
@@ -125,9 +127,9 @@ class LocalTeacher:
             provenance = {"source": self.options.model, "attempt": len(attempts.made), "seed": self.options.seed}
             attempts.made.append(Demonstration.of(trajectory, teacher=self.name, provenance=provenance))
 
-    def _actor(self) -> PolicyActor:
+    def _actor(self) -> PolicyAgent:
         options = self.options
-        return PolicyActor(
+        return PolicyAgent(
             name=self.name,
             format=self._format,
             sampler=EngineSampler(self._policy.engine()),

@@ -6,10 +6,10 @@ from collections.abc import Iterator
 
 from pydantic import Field
 
+from mentor_kit.core.component import BackendSpec, ComponentSpec
+from mentor_kit.core.frozen_model import Json
 from mentor_kit.hooks import BuildContext
 from mentor_kit.hooks.looking import model_fault
-from mentor_kit.record import Json
-from mentor_kit.slot import BackendSlot, Slot
 from mentor_kit_teachers.collection import CollectionOptions
 
 
@@ -24,7 +24,7 @@ class LocalOptions(CollectionOptions):
     """A chat template in place of the tokenizer's own: a name, a file, or the template itself."""
     template_variables: dict[str, Json] = {}
     """Variables of the chat template, such as `enable_thinking: false`."""
-    backend: BackendSlot = Slot(use="torch")
+    backend: BackendSpec = ComponentSpec(use="torch")
     """What runs the model."""
     temperature: float = Field(default=0.7, ge=0)
     """0 is greedy, and then all attempts are the same."""

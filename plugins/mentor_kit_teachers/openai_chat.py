@@ -7,16 +7,16 @@ from dataclasses import dataclass
 from importlib import import_module
 from typing import Any
 
-from mentor_kit.actor import Reply
 from mentor_kit.chat import Parser
 from mentor_kit.chat.calls import call_of, malformed, valid_unicode
 from mentor_kit.chat.parsing import parse
-from mentor_kit.conversation import Message, ToolCall, assistant
-from mentor_kit.record import Json
-from mentor_kit.tool import Tool
+from mentor_kit.core.agent import Reply
+from mentor_kit.core.conversation import Message, ToolCall, assistant
+from mentor_kit.core.frozen_model import Json
+from mentor_kit.core.tool import Tool
+from mentor_kit_teachers.api_protocols import BadReply, Body, Counted, token_count
 from mentor_kit_teachers.faults import as_fault
 from mentor_kit_teachers.strict import NO_RESULT, arguments_for_server, as_json, id_for_server, name_for_server, plain
-from mentor_kit_teachers.wire import BadReply, Body, Counted, token_count
 
 #: Under which keys servers put reasoning.
 _REASONING = ("reasoning_content", "reasoning")
@@ -27,7 +27,7 @@ _THINK, _END_THINK = "<think>", "</think>"
 
 @dataclass(frozen=True)
 class OpenAIChat:
-    """A `mentor_kit_teachers.wire.Wire`."""
+    """A `mentor_kit_teachers.api_protocols.ApiProtocol`."""
 
     model: str
     url: str | None
@@ -119,7 +119,7 @@ class OpenAIChat:
 
 @dataclass(frozen=True)
 class OpenAIConnection:
-    """A `mentor_kit_teachers.wire.Connection` through the official package."""
+    """A `mentor_kit_teachers.api_protocols.ApiConnection` through the official package."""
 
     sdk: Any
     client: Any

@@ -12,13 +12,13 @@ from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict
 
-from mentor_kit.demonstration import Demonstration
-from mentor_kit.errors import DataError
+from mentor_kit.core.demonstration import Demonstration
+from mentor_kit.core.errors import DataError
+from mentor_kit.core.frozen_model import Json
+from mentor_kit.core.task import Problem, Task
+from mentor_kit.core.trajectory import Trajectory
 from mentor_kit.hooks import BuildContext
 from mentor_kit.hooks.looking import path_fault
-from mentor_kit.record import Json
-from mentor_kit.task import Problem, Task
-from mentor_kit.trajectory import Trajectory
 from mentor_kit_teachers.records import Recording, read_recordings
 
 _log = logging.getLogger(__name__)
@@ -51,7 +51,7 @@ def recorded(options: RecordedOptions, context: BuildContext) -> RecordedTeacher
 
 
 class RecordedTeacher:
-    """A `mentor_kit.demonstration.Teacher`: all recordings of a problem, in the order of the file."""
+    """A `mentor_kit.core.demonstration.Teacher`: all recordings of a problem, in the order of the file."""
 
     name = "recorded"
 

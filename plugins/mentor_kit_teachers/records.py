@@ -14,9 +14,9 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from mentor_kit.demonstration import Demonstration
-from mentor_kit.errors import DataError, MissingError
-from mentor_kit.record import Json
+from mentor_kit.core.demonstration import Demonstration
+from mentor_kit.core.errors import DataError, MissingError
+from mentor_kit.core.frozen_model import Json
 
 DEMONSTRATIONS = "demonstrations.jsonl"
 

@@ -5,16 +5,16 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass
 
-from mentor_kit.actor import EpisodeLimits, Reply, Scene
-from mentor_kit.conversation import Message
-from mentor_kit.demonstration import Demonstration
-from mentor_kit.errors import UsageError
+from mentor_kit.core.agent import EpisodeLimits, EpisodeRequest, Reply
+from mentor_kit.core.conversation import Message
+from mentor_kit.core.demonstration import Demonstration
+from mentor_kit.core.errors import UsageError
+from mentor_kit.core.task import Problem, Solves, Task
+from mentor_kit.core.toolbox import Toolbox
+from mentor_kit.core.trajectory import TokenTrace, Trajectory
 from mentor_kit.hooks import BuildContext
-from mentor_kit.randomness import derive_seed
 from mentor_kit.rollout import play
-from mentor_kit.task import Problem, Solves, Task
-from mentor_kit.tool import Toolbox
-from mentor_kit.trajectory import TokenTrace, Trajectory
+from mentor_kit.utils.randomness import derive_seed
 
 NAME = "scripted"
 
@@ -36,7 +36,7 @@ def scripted(context: BuildContext) -> ScriptedTeacher:
 
 @dataclass(frozen=True)
 class ScriptedTeacher:
-    """A `mentor_kit.demonstration.Teacher`: one demonstration a problem."""
+    """A `mentor_kit.core.demonstration.Teacher`: one demonstration a problem."""
 
     task: Task
     script: Solves
@@ -51,9 +51,9 @@ class ScriptedTeacher:
             yield Demonstration.of(trajectory, teacher=self.name)
 
     async def play(self, problems: Sequence[Problem], episodes: int) -> list[Trajectory]:
-        """As `mentor_kit.demonstration.Plays`; all episodes of a problem are the same."""
+        """As `mentor_kit.core.demonstration.Plays`; all episodes of a problem are the same."""
         scenes = [
-            Scene(
+            EpisodeRequest(
                 id=f"{problem.id}#{self.name}{f'-{index}' if index else ''}",
                 problem=problem,
                 tools=self.toolbox.tools(problem),
@@ -63,22 +63,22 @@ class ScriptedTeacher:
             for index in range(episodes)
         ]
         return await play(
-            ScriptedActor(self.script, self.name), scenes, task=self.task, toolbox=self.toolbox, limits=self.limits
+            ScriptedAgent(self.script, self.name), scenes, task=self.task, toolbox=self.toolbox, limits=self.limits
         )
 
 
 @dataclass(frozen=True)
-class ScriptedActor:
-    """A `mentor_kit.actor.Actor` that says what the task's worked solution says."""
+class ScriptedAgent:
+    """A `mentor_kit.core.agent.Agent` that says what the task's worked solution says."""
 
     script: Solves
     name: str = NAME
 
-    def start(self, scene: Scene) -> ScriptedSpeaker:
-        return ScriptedSpeaker(self.script, scene.problem)
+    def start(self, scene: EpisodeRequest) -> ScriptedSession:
+        return ScriptedSession(self.script, scene.problem)
 
 
-class ScriptedSpeaker:
+class ScriptedSession:
     """One episode of a script."""
 
     def __init__(self, script: Solves, problem: Problem) -> None:

@@ -12,25 +12,26 @@ from collections.abc import AsyncIterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 
-from mentor_kit.actor import EpisodeLimits, Reply, Scene
-from mentor_kit.conversation import Message, assistant
-from mentor_kit.demonstration import Demonstration, Teacher
-from mentor_kit.errors import DataError, MentorKitError
-from mentor_kit.randomness import derive_seed
-from mentor_kit.record import Json
+from mentor_kit.core.agent import EpisodeLimits, EpisodeRequest, Reply
+from mentor_kit.core.conversation import Message, assistant
+from mentor_kit.core.demonstration import Demonstration, Teacher
+from mentor_kit.core.errors import DataError, MentorKitError
+from mentor_kit.core.frozen_model import Json
+from mentor_kit.core.task import Problem, Task
+from mentor_kit.core.tool import announced
+from mentor_kit.core.toolbox import Toolbox
+from mentor_kit.core.trajectory import TokenTrace, Trajectory
 from mentor_kit.rollout import play
-from mentor_kit.task import Problem, Task
-from mentor_kit.tool import Toolbox, announced
-from mentor_kit.trajectory import TokenTrace, Trajectory
+from mentor_kit.utils.randomness import derive_seed
 from mentor_kit_teachers.answers import Answers, Usage, content_hash
+from mentor_kit_teachers.api_protocols import ApiProtocol, Body
 from mentor_kit_teachers.collection import Attempts, Tally, fall_back
 from mentor_kit_teachers.exchange import Exchange, Stopped
-from mentor_kit_teachers.patience import GaveUp, Rejected
+from mentor_kit_teachers.retry import GaveUp, Rejected
 from mentor_kit_teachers.server_options import ServerOptions
 from mentor_kit_teachers.spending import Spending
 from mentor_kit_teachers.standing import FAULTS, Standing
 from mentor_kit_teachers.strict import plain
-from mentor_kit_teachers.wire import Body, Wire
 
 _log = logging.getLogger(__name__)
 
@@ -49,10 +50,10 @@ _HINTS = {
 
 @dataclass
 class ServerTeacher:
-    """A `mentor_kit.demonstration.Teacher` over a server's API."""
+    """A `mentor_kit.core.demonstration.Teacher` over a server's API."""
 
     name: str
-    wire: Wire
+    wire: ApiProtocol
     identity: str
     """The API, server and model: answers of one are no answers of another."""
     options: ServerOptions
@@ -106,7 +107,7 @@ class ServerTeacher:
                 yield demonstration
 
     async def play(self, problems: Sequence[Problem], episodes: int) -> list[Trajectory]:
-        """As `mentor_kit.demonstration.Plays`; raises what `demonstrate` raises."""
+        """As `mentor_kit.core.demonstration.Plays`; raises what `demonstrate` raises."""
         faults: list[Exception] = []
         exchange = self._exchange(faults)
 
@@ -164,13 +165,13 @@ class ServerTeacher:
         return attempts
 
     async def _episode(self, problem: Problem, attempt: int, exchange: Exchange) -> Demonstration:
-        scene = Scene(
+        scene = EpisodeRequest(
             id=f"{problem.id}#{self.name}-{attempt}",
             problem=problem,
             tools=self.toolbox.tools(problem),
             seed=derive_seed(self.options.seed, self.name, problem.id, attempt),
         )
-        actor = ServerActor(self.name, self.wire, exchange, draw=f"{self.options.seed}/{attempt}")
+        actor = ServerAgent(self.name, self.wire, exchange, draw=f"{self.options.seed}/{attempt}")
         (played,) = await play(actor, [scene], task=self.task, toolbox=self.toolbox, limits=self.limits)
         if played.reason:
             self._note(played, attempt)
@@ -214,24 +215,24 @@ class ServerTeacher:
 
 
 @dataclass
-class ServerActor:
-    """A `mentor_kit.actor.Actor`: one attempt at one problem."""
+class ServerAgent:
+    """A `mentor_kit.core.agent.Agent`: one attempt at one problem."""
 
     name: str
-    wire: Wire
+    wire: ApiProtocol
     exchange: Exchange
     draw: str
     usage: Usage = field(default_factory=Usage)
     """Of all its turns, paid for now or earlier."""
 
-    def start(self, scene: Scene) -> ServerSpeaker:
-        return ServerSpeaker(self, self.wire.opening(announced(scene.tools)), scene)
+    def start(self, scene: EpisodeRequest) -> ServerSession:
+        return ServerSession(self, self.wire.opening(announced(scene.tools)), scene)
 
 
-class ServerSpeaker:
+class ServerSession:
     """One episode of a server. The dialogue is kept as the server's API has it: its own words go back as they came."""
 
-    def __init__(self, actor: ServerActor, body: Body, scene: Scene) -> None:
+    def __init__(self, actor: ServerAgent, body: Body, scene: EpisodeRequest) -> None:
         self._actor = actor
         self._body = body
         self._scene = scene

@@ -11,11 +11,11 @@ from pydantic import Field, field_validator
 
 from mentor_kit.chat.families import families
 from mentor_kit.chat.parsing import Parser
-from mentor_kit.errors import MissingError, did_you_mean
-from mentor_kit.record import Json
-from mentor_kit.secret import Secret, remember
+from mentor_kit.core.errors import MissingError, did_you_mean
+from mentor_kit.core.frozen_model import Json
+from mentor_kit.core.secret import Secret, remember
 from mentor_kit_teachers.collection import CollectionOptions
-from mentor_kit_teachers.patience import PatienceOptions
+from mentor_kit_teachers.retry import RetryOptions
 from mentor_kit_teachers.spending import Prices
 
 
@@ -40,7 +40,7 @@ class ServerOptions(CollectionOptions):
     """Further keys of every request, as the server's API has them, such as `top_p` or `reasoning_effort`."""
     concurrency: int = Field(default=8, gt=0)
     """Requests under way at once."""
-    patience: PatienceOptions = PatienceOptions()
+    patience: RetryOptions = RetryOptions()
     """How long to wait, and how often to try again."""
     price: Prices = Prices()
     """What tokens cost, and how much may be spent."""

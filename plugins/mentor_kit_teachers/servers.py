@@ -8,10 +8,10 @@ from pathlib import Path
 from mentor_kit.hooks import BuildContext
 from mentor_kit_teachers.answers import Answers, default_file
 from mentor_kit_teachers.anthropic_messages import AnthropicMessages
+from mentor_kit_teachers.api_protocols import ApiProtocol
 from mentor_kit_teachers.openai_chat import OpenAIChat
 from mentor_kit_teachers.server import ServerTeacher
 from mentor_kit_teachers.server_options import AnthropicOptions, OpenAIOptions, ServerOptions
-from mentor_kit_teachers.wire import Wire
 
 
 def openai(options: OpenAIOptions, context: BuildContext) -> ServerTeacher:
@@ -33,7 +33,7 @@ def anthropic(options: AnthropicOptions, context: BuildContext) -> ServerTeacher
     return _teacher("anthropic", wire, options, options.server("https://api.anthropic.com"), context)
 
 
-def _teacher(name: str, wire: Wire, options: ServerOptions, server: str, context: BuildContext) -> ServerTeacher:
+def _teacher(name: str, wire: ApiProtocol, options: ServerOptions, server: str, context: BuildContext) -> ServerTeacher:
     limits = context.limits
     return ServerTeacher(
         name=name,

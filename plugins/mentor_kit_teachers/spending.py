@@ -8,8 +8,8 @@ from contextlib import asynccontextmanager
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from mentor_kit.errors import MentorKitError
-from mentor_kit.record import Json
+from mentor_kit.core.errors import MentorKitError
+from mentor_kit.core.frozen_model import Json
 from mentor_kit_teachers.answers import Usage
 
 _MILLION = 1_000_000

@@ -10,7 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from mentor_kit_teachers.answers import Answers
-from mentor_kit_teachers.patience import GaveUp, Rejected
+from mentor_kit_teachers.retry import GaveUp, Rejected
 
 FAULTS = (Rejected, GaveUp)
 Fault = Rejected | GaveUp

@@ -8,7 +8,7 @@ from collections.abc import Collection
 from itertools import count
 
 from mentor_kit.chat.calls import CallError, valid_unicode, whole_json
-from mentor_kit.record import Json
+from mentor_kit.core.frozen_model import Json
 
 #: Stands where a server wants words and there are none.
 EMPTY = "(empty)"

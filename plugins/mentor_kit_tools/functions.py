@@ -18,11 +18,12 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from mentor_kit.errors import PluginError, did_you_mean
+from mentor_kit.core.errors import PluginError, did_you_mean
+from mentor_kit.core.frozen_model import Json
+from mentor_kit.core.task import Problem
+from mentor_kit.core.tool import Tool, ToolError
+from mentor_kit.core.toolbox import ToolSession
 from mentor_kit.hooks.registry import BuildContext
-from mentor_kit.record import Json
-from mentor_kit.task import Problem
-from mentor_kit.tool import Tool, ToolError, ToolSession
 from mentor_kit_tools.limits import Limits
 from mentor_kit_tools.modules import find_module, top_level_names
 from mentor_kit_tools.names import Prefix, Renamed, ToolName, named, names_of
@@ -116,7 +117,7 @@ def tools_of(catalogue: Json) -> tuple[Tool, ...]:
 
 
 class IsolatedTools:
-    """A `mentor_kit.tool.ToolSource` of tools that run in a runner.
+    """A `mentor_kit.core.toolbox.ToolSource` of tools that run in a runner.
 
     Args:
         runner: where they run.

@@ -14,10 +14,10 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from mentor_kit.errors import PluginError
+from mentor_kit.core.errors import PluginError
+from mentor_kit.core.frozen_model import Json
+from mentor_kit.core.tool import Tool, ToolError
 from mentor_kit.hooks.registry import BuildContext
-from mentor_kit.record import Json
-from mentor_kit.tool import Tool, ToolError
 from mentor_kit_tools.functions import IsolatedTools, default_workers
 from mentor_kit_tools.limits import Limits
 from mentor_kit_tools.names import ToolName

@@ -7,7 +7,7 @@ import sys
 from importlib.machinery import BuiltinImporter, FrozenImporter, PathFinder
 from pathlib import Path
 
-from mentor_kit.errors import did_you_mean
+from mentor_kit.core.errors import did_you_mean
 from mentor_kit.hooks.looking import file_fault
 
 

@@ -11,9 +11,9 @@ from typing import Annotated, Any
 
 from pydantic import AfterValidator
 
-from mentor_kit.errors import PluginError, did_you_mean
-from mentor_kit.record import Json
-from mentor_kit.tool import SCHEMA_HINT, Tool
+from mentor_kit.core.errors import PluginError, did_you_mean
+from mentor_kit.core.frozen_model import Json
+from mentor_kit.core.tool import SCHEMA_HINT, Tool
 from mentor_kit_tools.runner import Caller
 
 #: What every server of models takes as a tool's name.

@@ -16,8 +16,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO, cast
 
-from mentor_kit.record import Json
-from mentor_kit.tool import ToolError
+from mentor_kit.core.frozen_model import Json
+from mentor_kit.core.tool import ToolError
 from mentor_kit_tools.limits import Limits
 from mentor_kit_tools.worker import LENGTH_BYTES
 
@@ -46,7 +46,7 @@ class Load:
 
 
 @dataclass(frozen=True)
-class Answer:
+class WorkerAnswer:
     """What a call gave."""
 
     value: Json
@@ -101,7 +101,7 @@ class WorkerProcess:
         """Whether it can be asked again; a call that passed a limit has ended it."""
         return self._process.returncode is None and self._process.poll() is None
 
-    def call(self, name: str, arguments: Mapping[str, Json], cancelled: threading.Event) -> Answer:
+    def call(self, name: str, arguments: Mapping[str, Json], cancelled: threading.Event) -> WorkerAnswer:
         """The value of a call; it ends early when `cancelled` is set.
 
         Raises:
@@ -133,7 +133,7 @@ class WorkerProcess:
     def _errors(self) -> IO[bytes]:
         return cast("IO[bytes]", self._process.stderr)
 
-    def _ask(self, request: dict[str, Json], seconds: float, cancelled: threading.Event, *, most: int) -> Answer:
+    def _ask(self, request: dict[str, Json], seconds: float, cancelled: threading.Event, *, most: int) -> WorkerAnswer:
         request = {"id": self._calls, **request}
         self._calls += 1
         try:
@@ -149,7 +149,7 @@ class WorkerProcess:
                 self.close()  # what filled the memory may still be there
                 raise ToolError(f"{reply['error']} (more than {self._load.limits.memory_mb} MiB)")
             raise ToolError(str(reply["error"]))
-        return Answer(reply.get("value"), exchange.printed.decode("utf-8", "replace"))
+        return WorkerAnswer(reply.get("value"), exchange.printed.decode("utf-8", "replace"))
 
     def ended(self) -> str:
         """How the process ended, in words for the model."""

@@ -20,10 +20,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
 
-from mentor_kit.record import Json
-from mentor_kit.tool import ToolError
+from mentor_kit.core.frozen_model import Json
+from mentor_kit.core.tool import ToolError
 from mentor_kit_tools.limits import Limits
-from mentor_kit_tools.process import Answer, Load, WorkerProcess
+from mentor_kit_tools.process import Load, WorkerAnswer, WorkerProcess
 
 
 class Caller(Protocol):
@@ -120,7 +120,7 @@ class Runner:
         self._finalizer()
         self._threads.shutdown(wait=True, cancel_futures=True)
 
-    async def _in_thread(self, work: Callable[[threading.Event], Answer]) -> Json:
+    async def _in_thread(self, work: Callable[[threading.Event], WorkerAnswer]) -> Json:
         cancelled = threading.Event()
         try:
             return _shown(await asyncio.wrap_future(self._threads.submit(work, cancelled)))
@@ -128,7 +128,7 @@ class Runner:
             cancelled.set()
             raise
 
-    def _run(self, name: str, arguments: Mapping[str, Json], cancelled: threading.Event) -> Answer:
+    def _run(self, name: str, arguments: Mapping[str, Json], cancelled: threading.Event) -> WorkerAnswer:
         state = self._state
         with state.lock:
             idle = state.idle.pop() if state.idle else None
@@ -189,7 +189,7 @@ class OwnWorker:
             finally:
                 self._lock.release()
 
-    def _run(self, name: str, arguments: Mapping[str, Json], cancelled: threading.Event) -> Answer:
+    def _run(self, name: str, arguments: Mapping[str, Json], cancelled: threading.Event) -> WorkerAnswer:
         with self._lock:
             if self._worker is None or not self._worker.alive:
                 self._worker = self._runner._start(self._worker)
@@ -207,5 +207,5 @@ class OwnWorker:
             self._worker = None
 
 
-def _shown(answer: Answer) -> Json:
+def _shown(answer: WorkerAnswer) -> Json:
     return answer.printed if answer.value is None and answer.printed else answer.value

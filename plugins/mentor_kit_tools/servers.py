@@ -19,12 +19,12 @@ from typing import Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from mentor_kit.errors import PluginError
+from mentor_kit.core.errors import PluginError
+from mentor_kit.core.frozen_model import Json
+from mentor_kit.core.tool import ToolError
+from mentor_kit.core.tool_schema import without_nulls
 from mentor_kit.hooks.looking import file_fault
 from mentor_kit.hooks.registry import BuildContext
-from mentor_kit.record import Json
-from mentor_kit.tool import ToolError
-from mentor_kit.tool_schema import without_nulls
 from mentor_kit_tools.functions import IsolatedTools
 from mentor_kit_tools.limits import Limits
 from mentor_kit_tools.names import Prefix, ToolName, named, names_of
@@ -133,12 +133,12 @@ def build(options: McpOptions, context: BuildContext) -> IsolatedTools:
     return IsolatedTools(runner, tools, own_process=options.state == "episode", names=names)
 
 
-def serve(setup: Mapping[str, Json]) -> Connection:
+def serve(setup: Mapping[str, Json]) -> McpConnection:
     """In the worker: a connection as a program."""
-    return Connection(setup)
+    return McpConnection(setup)
 
 
-class Connection:
+class McpConnection:
     """A `mentor_kit_tools.worker.Program` that hands calls on to an MCP server."""
 
     def __init__(self, setup: Mapping[str, Json]) -> None:
@@ -242,7 +242,7 @@ def _transport_client(setup: Mapping[str, Json]) -> Any:
 
     if setup["url"] is None:
         # the tether ends the server with this process, which may be killed at any moment
-        tether = ["-P", "-m", "mentor_kit_tools.tether", *setup["command"]]
+        tether = ["-P", "-m", "mentor_kit_tools.parent_death", *setup["command"]]
         parameters = StdioServerParameters(
             command=sys.executable, args=tether, env=dict(setup["environment"]), cwd=Path(str(setup["folder"]))
         )

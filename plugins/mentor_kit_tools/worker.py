@@ -24,9 +24,9 @@ import threading
 from collections.abc import Mapping
 from typing import Any, Protocol
 
-from mentor_kit.errors import MentorKitError
-from mentor_kit.record import Json
-from mentor_kit.tool import ToolError
+from mentor_kit.core.errors import MentorKitError
+from mentor_kit.core.frozen_model import Json
+from mentor_kit.core.tool import ToolError
 
 LENGTH_BYTES = 8
 _PAGE = resource.getpagesize()

@@ -4,30 +4,30 @@ from __future__ import annotations
 
 from functools import cache
 
-from mentor_kit.audit import Bounds, Earned, World, find_grounds, try_attacks
+from mentor_kit.audit import AuditEnvironment, Bounds, Earned, find_grounds, try_attacks
 from mentor_kit.chat.families import families
 from mentor_kit.hooks import default_registry
-from mentor_kit.recipe.assembly import Parts, assemble_parts
+from mentor_kit.recipe.assembly import Components, assemble_components
 from mentor_kit.recipe.checking import load_checked
-from mentor_kit.reward import Reward
+from mentor_kit.rl.reward import Reward
 
 PRESETS = ("mentor", "sparse", "mentor-overlap", "mentor-no-match", "mentor-f1")
 FAMILIES = tuple(family.name for family in families())
 
 
 @cache
-def parts(reward: str = "mentor") -> Parts:
+def parts(reward: str = "mentor") -> Components:
     """The light parts of the quickstart."""
     registry = default_registry()
-    return assemble_parts(load_checked("quickstart", (f"reward={reward}",), registry), registry)
+    return assemble_components(load_checked("quickstart", (f"reward={reward}",), registry), registry)
 
 
-def world(family: str = "hermes", reward: str = "mentor") -> World:
+def world(family: str = "hermes", reward: str = "mentor") -> AuditEnvironment:
     """The quickstart's world, written as a family does."""
     found = parts(reward)
     (one,) = [one for one in families() if one.name == family]
     assert one.written is not None
-    return World(found.task, found.toolbox, found.limits, one.parser(False), one.written)
+    return AuditEnvironment(found.task, found.toolbox, found.limits, one.parser(False), one.written)
 
 
 @cache

@@ -11,14 +11,14 @@ import mentor_kit_math
 import pytest
 from attack_worlds import FAMILIES, PRESETS, bounds, bounds_of, earned, parts
 
-from mentor_kit.audit import ATTACKS, END, Attack, Bounds, World, try_attacks
+from mentor_kit.audit import ATTACKS, END, Attack, AuditEnvironment, Bounds, try_attacks
 from mentor_kit.chat import HermesParser, load_chat_format
-from mentor_kit.conversation import CallState, Message
-from mentor_kit.demonstration import Demonstration
-from mentor_kit.errors import PluginError
-from mentor_kit.reward import Reward, WeightedTerm
-from mentor_kit.task import Problem
-from mentor_kit.trajectory import Ending, Trajectory
+from mentor_kit.core.conversation import CallState, Message
+from mentor_kit.core.demonstration import Demonstration
+from mentor_kit.core.errors import PluginError
+from mentor_kit.core.task import Problem
+from mentor_kit.core.trajectory import Ending, Trajectory
+from mentor_kit.rl.reward import Reward, WeightedTerm
 
 #: Right and wrong with the teacher's two tools, right and wrong without a tool: by hand from the paper's table.
 HONEST = {
@@ -136,7 +136,7 @@ def test_a_students_own_tokens_read_the_same() -> None:
 
 def test_a_prompt_that_opens_the_reasoning_changes_nothing() -> None:
     one = bounds()[0]
-    thinking = World(one.world.task, one.world.toolbox, one.world.limits, HermesParser(in_reasoning=True))
+    thinking = AuditEnvironment(one.world.task, one.world.toolbox, one.world.limits, HermesParser(in_reasoning=True))
     scripts = [attack.script(one.ground) for attack in applying(one)]
     closed = [replace(script, turns=tuple(f"So.\n</think>{turn}" for turn in script.turns)) for script in scripts]
     for plain, after, inside in zip(
@@ -206,7 +206,7 @@ def test_a_task_that_cannot_take_a_text_is_named_with_it(monkeypatch: pytest.Mon
             return float(answer) == float(problem.answer)
 
     one = bounds()[0]
-    world = World(Fragile(), found.toolbox, found.limits)  # type: ignore[arg-type]
+    world = AuditEnvironment(Fragile(), found.toolbox, found.limits)  # type: ignore[arg-type]
     with pytest.raises(PluginError, match="an episode broke off with ValueError") as caught:
         world.play([attack.script(one.ground) for attack in applying(one)])
     assert "boxed" in str(caught.value.hint)

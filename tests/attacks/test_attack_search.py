@@ -8,11 +8,11 @@ import pytest
 from attack_worlds import FAMILIES, PRESETS, bounds, bounds_of
 
 from mentor_kit.audit import search
-from mentor_kit.conversation import CallState
-from mentor_kit.demonstration import Demonstration
-from mentor_kit.reward import Reward, WeightedTerm
-from mentor_kit.task import Problem
-from mentor_kit.trajectory import Trajectory
+from mentor_kit.core.conversation import CallState
+from mentor_kit.core.demonstration import Demonstration
+from mentor_kit.core.task import Problem
+from mentor_kit.core.trajectory import Trajectory
+from mentor_kit.rl.reward import Reward, WeightedTerm
 
 
 @pytest.mark.parametrize("preset", PRESETS)

@@ -6,11 +6,10 @@ import pytest
 from attack_worlds import bounds_of, parts
 
 from mentor_kit.audit import search, try_attacks
+from mentor_kit.core.frozen_model import Json
 from mentor_kit.hooks import default_registry
 from mentor_kit.recipe.assembly import build_reward
-from mentor_kit.record import Json
-from mentor_kit.reward import Reward
-from mentor_kit.slot import RewardSpec
+from mentor_kit.rl.reward import Reward, RewardSpec
 
 TERMS = ("tool-match", "tool-overlap", "tool-f1", "tool-multiset-f1", "tool-order", "tool-arguments")
 TERMS += ("known-tools", "clean-calls", "call-economy", "format")

@@ -9,13 +9,13 @@ from dataclasses import replace
 import pytest
 from attack_worlds import bounds, parts
 
-from mentor_kit.audit import ATTACKS, Bounds, World, find_grounds, search, try_attacks
-from mentor_kit.conversation import Message, assistant, call
+from mentor_kit.audit import ATTACKS, AuditEnvironment, Bounds, find_grounds, search, try_attacks
+from mentor_kit.core.component import ComponentSpec
+from mentor_kit.core.conversation import Message, assistant, call
+from mentor_kit.core.task import Problem, boxed_answer
+from mentor_kit.core.trajectory import Trajectory
 from mentor_kit.hooks import default_registry
-from mentor_kit.recipe.assembly import Parts, build_reward
-from mentor_kit.slot import Slot
-from mentor_kit.task import Problem, boxed_answer
-from mentor_kit.trajectory import Trajectory
+from mentor_kit.recipe.assembly import Components, build_reward
 
 Check = Callable[[str, str], bool]
 NUMBER = re.compile(r"-?\d+(?:\.\d+)?")
@@ -124,11 +124,11 @@ class Sums:
 
 
 def world_of(check: Check, boxed: bool) -> tuple[Bounds, ...]:
-    found: Parts = parts("mentor")
+    found: Components = parts("mentor")
     task = Sums(check, boxed)
-    teacher = default_registry().build("teachers", Slot(use="scripted"), replace(found.context, task=task))
-    world = World(task, found.toolbox, found.limits)
-    reward = build_reward(Slot(use="mentor"), default_registry(), found.context)
+    teacher = default_registry().build("teachers", ComponentSpec(use="scripted"), replace(found.context, task=task))
+    world = AuditEnvironment(task, found.toolbox, found.limits)
+    reward = build_reward(ComponentSpec(use="mentor"), default_registry(), found.context)
     return tuple(Bounds(world, ground, reward) for ground in find_grounds(world, teacher, 2, 0))
 
 

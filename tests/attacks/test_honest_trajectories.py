@@ -9,14 +9,13 @@ from attack_worlds import PRESETS, parts
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
-from mentor_kit.conversation import CallState, Message, ToolCall, assistant, user
-from mentor_kit.demonstration import Demonstration
+from mentor_kit.core.conversation import CallState, Message, ToolCall, assistant, user
+from mentor_kit.core.demonstration import Demonstration
+from mentor_kit.core.task import Problem
+from mentor_kit.core.trajectory import Ending, Trajectory
 from mentor_kit.hooks import default_registry
 from mentor_kit.recipe.assembly import build_reward
-from mentor_kit.reward import Reward
-from mentor_kit.slot import RewardSpec
-from mentor_kit.task import Problem
-from mentor_kit.trajectory import Ending, Trajectory
+from mentor_kit.rl.reward import Reward, RewardSpec
 
 TOOLS = ("add", "sqrt", "floor", "power")
 TEXTS = st.sampled_from(["", "so", r"\boxed{5}", '<tool_call>{"name": "add", "arguments": {}}</tool_call>', "</think>"])

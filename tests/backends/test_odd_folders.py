@@ -11,8 +11,10 @@ import pytest
 
 sys.path.insert(0, str(Path(__file__).parent / "mentor_kit_torch"))
 
-from mentor_kit.errors import MentorKitError, MissingError
-from mentor_kit.policy import AdapterSpec, MemoryLoad, OptimizerSpec, StudentSpec
+from mentor_kit.backend.memory import MemoryLoad
+from mentor_kit.backend.optimizer import OptimizerSpec
+from mentor_kit.backend.student import AdapterSpec, StudentSpec
+from mentor_kit.core.errors import MentorKitError, MissingError
 
 LOAD = MemoryLoad(sequences=2, context=16, train_tokens=64, optimizer=OptimizerSpec())
 GONE = "(left out)"

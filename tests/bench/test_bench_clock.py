@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from typing import Any
 
-from mentor_kit.bench.clock import Clock
+from mentor_kit.bench.clock import ActivityClock
 
 
 class Time:
@@ -18,7 +18,7 @@ class Time:
 
 def test_nested_kinds_and_gaps() -> None:
     time = Time()
-    clock = Clock(time)
+    clock = ActivityClock(time)
     time.now += 1  # nobody's
     with clock.on("tools"):
         time.now += 2
@@ -35,7 +35,7 @@ def test_nested_kinds_and_gaps() -> None:
 
 def test_tools_side_by_side_count_once() -> None:
     time = Time()
-    clock = Clock(time)
+    clock = ActivityClock(time)
     started = asyncio.Event()
 
     async def tool(first: bool) -> None:
@@ -57,7 +57,7 @@ def test_tools_side_by_side_count_once() -> None:
 
 def test_an_error_ends_what_went_on() -> None:
     time = Time()
-    clock = Clock(time)
+    clock = ActivityClock(time)
     try:
         with clock.on("update"):
             time.now += 1

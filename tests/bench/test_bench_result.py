@@ -6,9 +6,10 @@ import json
 
 import pytest
 
+from mentor_kit.backend.flops import MachineLimits, Work
+from mentor_kit.backend.policy import PolicyInfo
 from mentor_kit.bench import Bench, StageBench
 from mentor_kit.bench.measure import _episodes, _evaluation_seconds, _share, _split
-from mentor_kit.policy import MachineLimits, PolicyInfo, Work
 from mentor_kit.stages import EvaluationPlan, SplitPlan
 
 INFO = PolicyInfo(

@@ -9,7 +9,7 @@ import pytest
 
 from mentor_kit import api
 from mentor_kit.cli import app as cli
-from mentor_kit.errors import UsageError
+from mentor_kit.core.errors import UsageError
 
 SMALL = [
     *("student.model=tiny-blank", "backend.threads=1", "rollout.max_turn_tokens=6", "rollout.max_turns=2"),

@@ -7,7 +7,7 @@ from typing import Any
 
 from hypothesis import strategies as st
 
-from mentor_kit.tool import Tool
+from mentor_kit.core.tool import Tool
 
 TAGS = [
     "<tool_call>", "</tool_call>", "<think>", "</think>", "<function=note>", "</function>", "<parameter=text>",

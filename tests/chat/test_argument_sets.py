@@ -13,9 +13,10 @@ from hypothesis import HealthCheck, given, seed, settings
 from hypothesis import strategies as st
 
 from mentor_kit.chat import ChatFormat, ResponseTemplateParser
-from mentor_kit.conversation import CallState, ToolCall, assistant
-from mentor_kit.errors import ChatError
-from mentor_kit.tool import Tool, check_call
+from mentor_kit.core.conversation import CallState, ToolCall, assistant
+from mentor_kit.core.errors import ChatError
+from mentor_kit.core.tool import Tool
+from mentor_kit.core.toolbox import check_call
 
 
 def meet(chat: ChatFormat, given_set: tuple[Tool, st.SearchStrategy[dict[str, Any]]], examples: int) -> Counter[str]:

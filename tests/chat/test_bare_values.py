@@ -11,9 +11,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from mentor_kit.chat.families import families as known_families
-from mentor_kit.conversation import assistant, call
-from mentor_kit.errors import ChatError
-from mentor_kit.tool import Tool
+from mentor_kit.core.conversation import assistant, call
+from mentor_kit.core.errors import ChatError
+from mentor_kit.core.tool import Tool
 
 KINDS = {sample.family: sample for sample in reversed(SAMPLES)}
 WORDS = st.lists(st.from_regex(r"[A-Za-zäöü]{1,8}", fullmatch=True), min_size=2, max_size=4).map(" ".join)

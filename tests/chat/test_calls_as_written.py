@@ -8,8 +8,9 @@ import pytest
 
 from mentor_kit.chat.families import families
 from mentor_kit.chat.parsing import parse
-from mentor_kit.conversation import CallState, Message, ToolCall
-from mentor_kit.tool import Tool, check_call
+from mentor_kit.core.conversation import CallState, Message, ToolCall
+from mentor_kit.core.tool import Tool
+from mentor_kit.core.toolbox import check_call
 
 TEXT, WHOLE = {"type": "string"}, {"type": "integer"}
 TOOLS = {

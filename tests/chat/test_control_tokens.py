@@ -7,8 +7,8 @@ from chat_tokenizers import make_tokenizer
 from family_formats import DEEPSEEK_V3_1, SAMPLES, Sample, format_of
 
 from mentor_kit.chat import ChatFormat, TransformersTokenizer
-from mentor_kit.conversation import Message, ToolResult, system, tool_result, user
-from mentor_kit.tool import Tool
+from mentor_kit.core.conversation import Message, ToolResult, system, tool_result, user
+from mentor_kit.core.tool import Tool
 
 
 def tools(description: str, about: str = "what", choice: str = "a") -> dict[str, Tool]:

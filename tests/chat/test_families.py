@@ -20,7 +20,7 @@ from mentor_kit.chat import ChatFormat, TransformersTokenizer
 from mentor_kit.chat.families import Family
 from mentor_kit.chat.families import families as known_families
 from mentor_kit.chat.parsing import parse
-from mentor_kit.conversation import (
+from mentor_kit.core.conversation import (
     CallState,
     Message,
     ToolCall,
@@ -31,9 +31,10 @@ from mentor_kit.conversation import (
     tool_result,
     user,
 )
-from mentor_kit.errors import ChatError
+from mentor_kit.core.errors import ChatError
+from mentor_kit.core.tool import Tool
+from mentor_kit.core.toolbox import FunctionTools
 from mentor_kit.rollout import cut_by_characters, run_call
-from mentor_kit.tool import FunctionTools, Tool
 
 #: All of them, and in slow checks with the families' own tokenizers.
 EVERY = [

@@ -11,9 +11,9 @@ from family_formats import make
 from mentor_kit.chat.families import Family, add
 from mentor_kit.chat.families import families as known_families
 from mentor_kit.chat.parsing import HermesParser
-from mentor_kit.conversation import CallState, Message, assistant, call, user
-from mentor_kit.errors import ChatError, PluginError
-from mentor_kit.tool import Tool
+from mentor_kit.core.conversation import CallState, Message, assistant, call, user
+from mentor_kit.core.errors import ChatError, PluginError
+from mentor_kit.core.tool import Tool
 
 TOOLS = {"divide": Tool.declared("divide", "Divide two numbers.", {"type": "object", "properties": {}})}
 

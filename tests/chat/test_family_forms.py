@@ -12,12 +12,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mentor_kit import api
-from mentor_kit.chat.families import families
-from mentor_kit.chat.forms import FORMS, MISSING, Form, Literal, all_marks, json_text
+from mentor_kit.chat.families import all_marks, families
+from mentor_kit.chat.forms import FORMS, MISSING, Form, Literal, json_text
 from mentor_kit.chat.parsing import Parser, parse
-from mentor_kit.errors import UsageError
-from mentor_kit.record import Json
-from mentor_kit.tool import Tool
+from mentor_kit.core.errors import UsageError
+from mentor_kit.core.frozen_model import Json
+from mentor_kit.core.tool import Tool
 
 FAMILIES: dict[str, tuple[Parser, Form]] = {
     family.name: (family.parser(False), family.written) for family in families() if family.written is not None

@@ -8,9 +8,19 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from mentor_kit.chat import BareJsonParser, ChatFormat, HermesParser, TransformersTokenizer, choose_parser
-from mentor_kit.conversation import CallState, Message, ToolCall, ToolResult, assistant, call, system, tool_result, user
-from mentor_kit.errors import ChatError
-from mentor_kit.tool import Tool
+from mentor_kit.core.conversation import (
+    CallState,
+    Message,
+    ToolCall,
+    ToolResult,
+    assistant,
+    call,
+    system,
+    tool_result,
+    user,
+)
+from mentor_kit.core.errors import ChatError
+from mentor_kit.core.tool import Tool
 
 
 def add(a: float, b: float) -> float:

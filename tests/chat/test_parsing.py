@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from mentor_kit.chat.calls import MAX_DEPTH
 from mentor_kit.chat.parsing import MAX_CALLS, BareJsonParser, HermesParser, ResponseTemplateParser
-from mentor_kit.conversation import CallState, Message
+from mentor_kit.core.conversation import CallState, Message
 
 VALID = '<tool_call>\n{"name": "add", "arguments": {"a": 1, "b": 2.5}}\n</tool_call>'
 

@@ -8,9 +8,9 @@ import pytest
 from chat_tokenizers import HERMES, make_tokenizer
 
 from mentor_kit.chat import ChatFormat, HermesParser, ResponseTemplateParser, TransformersTokenizer
-from mentor_kit.conversation import CallState, assistant, call, user
-from mentor_kit.errors import ChatError
-from mentor_kit.tool import Tool
+from mentor_kit.core.conversation import CallState, assistant, call, user
+from mentor_kit.core.errors import ChatError
+from mentor_kit.core.tool import Tool
 
 TOOLS = {
     "note": Tool.declared(

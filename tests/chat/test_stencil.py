@@ -7,9 +7,9 @@ from family_formats import SAMPLES, Sample, format_of
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mentor_kit.chat.stencil import Stencil, plain_results, stencil_of
-from mentor_kit.conversation import Message, ToolResult, tool_result
-from mentor_kit.tool import Tool
+from mentor_kit.chat.template_cache import ResultTemplate, plain_results, stencil_of
+from mentor_kit.core.conversation import Message, ToolResult, tool_result
+from mentor_kit.core.tool import Tool
 
 KINDS = {sample.family: sample for sample in SAMPLES}
 RESULTS = st.lists(st.from_regex(r"\A[0-9A-Za-z.,+\-]{1,9}( [0-9A-Za-z.,+\-]{1,9}){0,3}\Z"), min_size=1, max_size=3)
@@ -59,7 +59,7 @@ def test_pieces_around_results() -> None:
     found = stencil_of(
         [form("1"), form("2")], lambda forms: ("<end>", f"({forms[0]['content']}|{forms[1]['content']})")
     )
-    assert found == Stencil("<end>", ("(", "|", ")"))
+    assert found == ResultTemplate("<end>", ("(", "|", ")"))
     assert found.filled(["a", "b b"]) == "(a|b b)"
 
 

@@ -7,9 +7,9 @@ from chat_tokenizers import HERMES, make_tokenizer
 
 from mentor_kit.chat import TransformersTokenizer, load_chat_format, load_tokenizer, tokenizer
 from mentor_kit.chat.tokenizer import template_text
-from mentor_kit.conversation import assistant, user
-from mentor_kit.errors import ChatError, MissingError, UsageError
-from mentor_kit.tool import Tool
+from mentor_kit.core.conversation import assistant, user
+from mentor_kit.core.errors import ChatError, MissingError, UsageError
+from mentor_kit.core.tool import Tool
 
 TOOLS = {"add": Tool.declared("add", "Add.", {"type": "object", "properties": {}})}
 
@@ -77,7 +77,7 @@ def test_a_hub_out_of_reach_gives_one_message_and_no_warnings(tmp_path):
     code = (
         "import huggingface_hub.utils._http as hub; hub.time.sleep = lambda seconds: None\n"
         "from mentor_kit.chat import load_tokenizer\n"
-        "from mentor_kit.errors import MissingError\n"
+        "from mentor_kit.core.errors import MissingError\n"
         "try: load_tokenizer('nobody/nothing')\n"
         "except MissingError as error: print(str(error).count('nobody/nothing'))\n"
     )

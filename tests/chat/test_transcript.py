@@ -2,9 +2,9 @@ import pytest
 from chat_tokenizers import HERMES, QWEN3, make_format
 
 from mentor_kit.chat import Transcript, demonstration_tokens
-from mentor_kit.conversation import ToolResult, assistant, call, system, tool_result, user
-from mentor_kit.errors import DataError
-from mentor_kit.tool import Tool
+from mentor_kit.core.conversation import ToolResult, assistant, call, system, tool_result, user
+from mentor_kit.core.errors import DataError
+from mentor_kit.core.tool import Tool
 
 TOOLS = {"add": Tool.declared("add", "Add.", {"type": "object", "properties": {}})}
 CHAT = make_format(HERMES)

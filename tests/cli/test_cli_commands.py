@@ -12,7 +12,7 @@ from jsonschema import Draft202012Validator
 
 from mentor_kit import api
 from mentor_kit.cli import app as cli
-from mentor_kit.errors import BackendError, ExitCode, Interrupted, MentorKitError, MissingError
+from mentor_kit.core.errors import BackendError, ExitCode, Interrupted, MentorKitError, MissingError
 from mentor_kit.runs import Event, RunFolder, Watchers
 
 KEY = "sk-very-secret-4711"
@@ -388,9 +388,9 @@ def test_doctor_of_a_recipe(mentorkit: Call, monkeypatch: pytest.MonkeyPatch) ->
     assert {check["check"] for check in json.loads(said)} >= {"backend torch", "stage grpo", "tool math"}
     code, _, errors = mentorkit("doctor", "quickstrat")
     assert (code, "did you mean 'quickstart'?" in errors) == (ExitCode.USAGE, True)
-    from mentor_kit.hooks.registry import Part
+    from mentor_kit.hooks.registry import Component
 
-    monkeypatch.setattr(Part, "unavailable", lambda part: "no such device" if part.name == "torch" else "")
+    monkeypatch.setattr(Component, "unavailable", lambda part: "no such device" if part.name == "torch" else "")
     code, said, _ = mentorkit("doctor", "quickstart")
     assert code == ExitCode.MISSING
     assert "MISS backend torch: no such device" in said

@@ -14,7 +14,7 @@ import pytest
 
 from mentor_kit import api
 from mentor_kit.cli.app import run_app
-from mentor_kit.errors import MentorKitError, UsageError, disk_error
+from mentor_kit.core.errors import MentorKitError, UsageError, disk_error
 from mentor_kit.runs import Run
 
 SMALL = [

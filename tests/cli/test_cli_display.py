@@ -8,7 +8,7 @@ import re
 import pytest
 
 from mentor_kit.cli import display as module
-from mentor_kit.cli.display import Clock, LiveDisplay, PlainDisplay, display, show
+from mentor_kit.cli.display import LiveDisplay, PlainDisplay, RemainingTime, display, show
 from mentor_kit.report.tables import Sheet
 from mentor_kit.runs import Event
 
@@ -26,7 +26,7 @@ def step(number: int, **values: object) -> Event:
 
 
 def test_time_left_is_that_of_the_last_steps(clock: list[float]) -> None:
-    seen = Clock()
+    seen = RemainingTime()
     assert seen.left("a", 1, 31) == "?"
     clock[0] += 10
     assert seen.left("a", 2, 31) == "4:50"  # 29 steps of 10 s
@@ -38,7 +38,7 @@ def test_time_left_is_that_of_the_last_steps(clock: list[float]) -> None:
 
 
 def test_time_left_forgets_slow_beginnings(clock: list[float]) -> None:
-    seen = Clock()
+    seen = RemainingTime()
     seen.left("a", 1, 1000)
     clock[0] += 5000
     for number in range(2, 41):

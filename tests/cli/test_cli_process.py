@@ -95,7 +95,7 @@ def test_a_broken_plugin_costs_nobody_else_anything(tmp_path: Path) -> None:
 
 def test_plugins_add_commands_and_one_that_cannot_costs_its_own(tmp_path: Path) -> None:
     good = """
-        from mentor_kit.errors import DataError
+        from mentor_kit.core.errors import DataError
         from mentor_kit.hooks import hookimpl
 
         @hookimpl

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mentor_kit.task import boxed_answer
+from mentor_kit.core.task import boxed_answer
 
 
 def twin(text: str) -> str | None:

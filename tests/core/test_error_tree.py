@@ -6,8 +6,8 @@ import sys
 
 import pytest
 
-from mentor_kit import errors
-from mentor_kit.errors import ExitCode, MentorKitError, did_you_mean
+from mentor_kit.core import errors
+from mentor_kit.core.errors import ExitCode, MentorKitError, did_you_mean
 
 TREE = [e for _, e in inspect.getmembers(errors, inspect.isclass) if issubclass(e, MentorKitError)]
 

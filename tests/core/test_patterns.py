@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mentor_kit.patterns import python_pattern
+from mentor_kit.core.patterns import python_pattern
 
 regex = pytest.importorskip("regex")
 

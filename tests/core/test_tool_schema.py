@@ -9,10 +9,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 from jsonschema import Draft7Validator, Draft202012Validator
 
-from mentor_kit.errors import PluginError
-from mentor_kit.task import DeclaredTool, Problem
-from mentor_kit.tool import Tool, Toolbox
-from mentor_kit.tool_schema import argument_fault, schema_fault, without_nulls
+from mentor_kit.core.errors import PluginError
+from mentor_kit.core.task import DeclaredTool, Problem
+from mentor_kit.core.tool import Tool
+from mentor_kit.core.tool_schema import argument_fault, schema_fault, without_nulls
+from mentor_kit.core.toolbox import Toolbox
 
 DRAFT_4, DRAFT_7 = "http://json-schema.org/draft-04/schema#", "http://json-schema.org/draft-07/schema#"
 

@@ -13,10 +13,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import BaseModel, Field
 
-from mentor_kit.conversation import CallState, ToolCall, call
-from mentor_kit.errors import PluginError
-from mentor_kit.task import DeclaredTool, Problem
-from mentor_kit.tool import FunctionTools, Tool, Toolbox, ToolError, check_call
+from mentor_kit.core.conversation import CallState, ToolCall, call
+from mentor_kit.core.errors import PluginError
+from mentor_kit.core.task import DeclaredTool, Problem
+from mentor_kit.core.tool import Tool, ToolError
+from mentor_kit.core.toolbox import FunctionTools, Toolbox, check_call
 
 PROBLEM = Problem(id="p", question="?", answer="!")
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from mentor_kit import api
-from mentor_kit.errors import Interrupted, UsageError
+from mentor_kit.core.errors import Interrupted, UsageError
 from mentor_kit.runs import Run, RunFolder, Watchers
 from mentor_kit.runs.events import Event
 
@@ -63,12 +63,12 @@ def test_a_student_comes_nearer_to_its_teacher(tmp_path: Path) -> None:
 def test_a_teacher_with_other_tokens_is_refused_before_the_first_step(tmp_path: Path) -> None:
     from transformers import AutoTokenizer
 
+    from mentor_kit.core.component import ComponentSpec
     from mentor_kit.hooks import default_registry
     from mentor_kit.hooks.registry import BuildContext
-    from mentor_kit.slot import Slot
 
     registry = default_registry()
-    shipped = registry.build("students", Slot(use="tiny-student"), BuildContext(registry))
+    shipped = registry.build("students", ComponentSpec(use="tiny-student"), BuildContext(registry))
     tokenizer = AutoTokenizer.from_pretrained(shipped)
     tokenizer.add_tokens(["<extra>"])
     student = tmp_path / "student"

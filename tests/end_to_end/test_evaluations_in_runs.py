@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from mentor_kit import api
-from mentor_kit.errors import DataError, UsageError
+from mentor_kit.core.errors import DataError, UsageError
 from mentor_kit.report import before_after, compare
 from mentor_kit.runs import Run
 from mentor_kit.stages import evaluate as evaluating

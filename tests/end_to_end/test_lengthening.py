@@ -10,7 +10,7 @@ import pytest
 
 from mentor_kit import api
 from mentor_kit.cli.app import run_app
-from mentor_kit.errors import Interrupted, UsageError
+from mentor_kit.core.errors import Interrupted, UsageError
 from mentor_kit.runs import Run, Watchers
 
 OPTIMIZER = "optimizer: {use: adamw, lr: 5.0e-4, schedule: %s}"

@@ -78,13 +78,13 @@ def test_the_exported_student_loads_in_transformers_and_is_another_than_before(u
 
     model = AutoModelForCausalLM.from_pretrained(uninterrupted / "student")
     tokenizer = AutoTokenizer.from_pretrained(uninterrupted / "student")
+    from mentor_kit.core.component import ComponentSpec
     from mentor_kit.hooks import default_registry
     from mentor_kit.hooks.registry import BuildContext
-    from mentor_kit.slot import Slot
 
     registry = default_registry()
     base = AutoModelForCausalLM.from_pretrained(
-        registry.build("students", Slot(use="tiny-student"), BuildContext(registry=registry))
+        registry.build("students", ComponentSpec(use="tiny-student"), BuildContext(registry=registry))
     )
     ids = torch.tensor([tokenizer.encode("Start with 412. Then add 88.")])
     assert not torch.equal(model(ids).logits, base(ids).logits)

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from mentor_kit import api
-from mentor_kit.errors import MissingError, RecipeError
+from mentor_kit.core.errors import MissingError, RecipeError
 from mentor_kit.runs import Run
 
 HEAVY = ("torch", "transformers", "tokenizers", "safetensors", "peft", "mlx", "mlx_lm")

@@ -8,10 +8,10 @@ import pytest
 from pydantic import BaseModel, Field
 from ruamel.yaml import YAML
 
+from mentor_kit.core.component import ComponentSpec, TeacherSpec
 from mentor_kit.hooks.describing import example, options_of
-from mentor_kit.hooks.registry import KINDS, Part, default_registry
+from mentor_kit.hooks.registry import KINDS, Component, default_registry
 from mentor_kit.recipe.loading import load_recipe, recipe_names, recipe_summaries
-from mentor_kit.slot import Slot, TeacherSlot
 
 PARTS = [part for kind in KINDS for part in default_registry().parts(kind).values()]
 
@@ -27,7 +27,7 @@ class Theirs(BaseModel):
     """Which of
     the two."""
     words: tuple[str, ...] = Field(default=("x",), description="Its words.")
-    helper: TeacherSlot | None = None
+    helper: TeacherSpec | None = None
     inner: Inner = Inner(depth=3)
     made: list[int] = Field(default_factory=list, alias="m")
 
@@ -43,7 +43,7 @@ def test_names_types_defaults_and_docstrings() -> None:
 
 
 @pytest.mark.parametrize("part", PARTS, ids=[f"{part.kind} {part.name}" for part in PARTS])
-def test_every_part_can_be_listed(part: Part) -> None:
+def test_every_part_can_be_listed(part: Component) -> None:
     found = {option.name: option for option in options_of(part.options)}
     for name, field in part.options.model_fields.items():
         assert found[field.alias or name].required == field.is_required()
@@ -53,7 +53,9 @@ def test_every_part_can_be_listed(part: Part) -> None:
 def test_defaults_are_those_that_hold() -> None:
     """A preset's own values win over its fields' defaults."""
     part = default_registry().part("stages", "grpo")
-    options: Any = default_registry().check("stages", Slot(use="grpo", options={"steps": 1, "optimizer": {"lr": 1}}))
+    options: Any = default_registry().check(
+        "stages", ComponentSpec(use="grpo", options={"steps": 1, "optimizer": {"lr": 1}})
+    )
     found = {option.name: option.default for option in options_of(part.options)}
     for name in type(options.objective).model_fields:
         assert found[f"objective.{name}"] == getattr(options.objective, name)

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from mentor_kit import api
-from mentor_kit.errors import DataError, Interrupted, PluginError
+from mentor_kit.core.errors import DataError, Interrupted, PluginError
 from mentor_kit.hooks import Registry, load_plugins
 
 #: Its parts fail in the method that their option names, with the error that it names.
@@ -21,13 +21,13 @@ ACME = """
 
     from pydantic import BaseModel, ConfigDict
 
-    from mentor_kit.conversation import assistant, call
-    from mentor_kit.demonstration import Demonstration
-    from mentor_kit.errors import DataError
+    from mentor_kit.core.conversation import assistant, call
+    from mentor_kit.core.demonstration import Demonstration
+    from mentor_kit.core.errors import DataError
     from mentor_kit.hooks import hookimpl
     from mentor_kit.stages import Workload
-    from mentor_kit.task import Problem, boxed_answer
-    from mentor_kit.tool import Tool
+    from mentor_kit.core.task import Problem, boxed_answer
+    from mentor_kit.core.tool import Tool
 
 
     class Options(BaseModel):

@@ -10,13 +10,13 @@ import pluggy
 import pytest
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from mentor_kit.errors import PluginError
+from mentor_kit.core.component import ComponentSpec
+from mentor_kit.core.errors import PluginError
+from mentor_kit.core.secret import Secret
 from mentor_kit.hooks import Plugins, Registry, hookimpl
 from mentor_kit.hooks.options import validated
 from mentor_kit.hooks.registry import KINDS, default_registry
 from mentor_kit.recipe.model import Recipe
-from mentor_kit.secret import Secret
-from mentor_kit.slot import Slot
 
 Place = tuple[str | int, ...]
 
@@ -198,5 +198,5 @@ def test_a_default_that_is_none_is_its_plugins_fault() -> None:
     manager.register(Plugin(), name="stranger")
     registry = Registry(Plugins(manager, ()))
     with pytest.raises(PluginError) as error:
-        registry.check("reward_terms", Slot(use="theirs"))
+        registry.check("reward_terms", ComponentSpec(use="theirs"))
     assert all(word in error.value.message for word in ("stranger", "theirs", "words", "many"))

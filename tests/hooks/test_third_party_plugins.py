@@ -11,9 +11,9 @@ from textwrap import dedent
 
 import pytest
 
-from mentor_kit.errors import DataError, ExitCode, MissingError, PluginError
-from mentor_kit.hooks import BuildContext, PluginInfo, Plugins, Registry, SlotError, load_plugins
-from mentor_kit.slot import Slot
+from mentor_kit.core.component import ComponentSpec
+from mentor_kit.core.errors import DataError, ExitCode, MissingError, PluginError
+from mentor_kit.hooks import BuildContext, ComponentError, PluginInfo, Plugins, Registry, load_plugins
 
 COIN = """
     from mentor_kit.hooks import hookimpl
@@ -79,7 +79,9 @@ def test_a_plugin_is_loaded_and_its_part_built(site: Site) -> None:
     registry = Registry(plugins)
     part = registry.part("tools", "coin")
     assert (part.owner, part.summary, part.kind) == ("coin", "flips", "tools")
-    built = registry.build("tools", Slot.model_validate({"use": "coin", "with": {"sides": 3}}), BuildContext(registry))
+    built = registry.build(
+        "tools", ComponentSpec.model_validate({"use": "coin", "with": {"sides": 3}}), BuildContext(registry)
+    )
     assert [function() for function in built] == ["heads"] * 3
     assert registry.parts("tasks") == {}
 
@@ -132,7 +134,7 @@ def test_a_broken_plugin_fails_alone_and_says_why(site: Site, kind: str) -> None
     assert fate(plugins, "coin").state == "loaded"
     registry = Registry(plugins)
     assert list(registry.parts("tools")) == ["coin"]
-    with pytest.raises(SlotError, match=r"these plugins failed, and may have had it: aa\)"):
+    with pytest.raises(ComponentError, match=r"these plugins failed, and may have had it: aa\)"):
         registry.part("tools", "dice")
 
 
@@ -158,8 +160,8 @@ def test_a_plugin_may_be_denied(site: Site, monkeypatch: pytest.MonkeyPatch) -> 
 def test_a_part_of_a_disabled_plugin_is_not_merely_unknown(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
     site.install("coin", COIN)
     monkeypatch.setenv("MENTORKIT_DISABLE_PLUGINS", "coin")
-    with pytest.raises(SlotError, match=r"these plugins are disabled, and may have it: coin\)"):
-        Registry(site.load()).check("tools", Slot(use="coin"))
+    with pytest.raises(ComponentError, match=r"these plugins are disabled, and may have it: coin\)"):
+        Registry(site.load()).check("tools", ComponentSpec(use="coin"))
 
 
 def test_only_allowed_plugins_are_loaded(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -218,11 +220,11 @@ def test_a_recipe_can_say_whose_part_is_meant(site: Site) -> None:
     site.install("mint", COIN.replace("default=2", "default=3"))
     registry = Registry(site.load())
     context = BuildContext(registry)
-    assert len(registry.build("tools", Slot(use="coin:coin"), context)) == 2
-    assert len(registry.build("tools", Slot(use="mint:coin"), context)) == 3
-    with pytest.raises(SlotError):
+    assert len(registry.build("tools", ComponentSpec(use="coin:coin"), context)) == 2
+    assert len(registry.build("tools", ComponentSpec(use="mint:coin"), context)) == 3
+    with pytest.raises(ComponentError):
         registry.part("tools", "mint:penny")
-    with pytest.raises(SlotError):
+    with pytest.raises(ComponentError):
         registry.part("tools", "other:coin")
 
 
@@ -275,8 +277,8 @@ def test_a_hook_that_raises_is_a_fault_of_its_own(site: Site, fault: str) -> Non
     ((owner, reason),) = registry.faults
     assert owner == "aa"
     assert reason.startswith("register_tools failed: ")
-    with pytest.raises(SlotError, match="may have had it: aa"):
-        registry.check("tools", Slot(use="dice"))
+    with pytest.raises(ComponentError, match="may have had it: aa"):
+        registry.check("tools", ComponentSpec(use="dice"))
 
 
 def test_an_unavailable_part_is_missing_with_the_command(site: Site) -> None:
@@ -292,9 +294,9 @@ def test_an_unavailable_part_is_missing_with_the_command(site: Site) -> None:
     )
     registry = Registry(site.load())
     assert registry.part("backends", "gpu").unavailable() == "no GPU\npip install gpu"
-    registry.check("backends", Slot(use="gpu"))
+    registry.check("backends", ComponentSpec(use="gpu"))
     with pytest.raises(MissingError, match="backend 'gpu' cannot be used here: no GPU") as caught:
-        registry.build("backends", Slot(use="gpu"), BuildContext(registry))
+        registry.build("backends", ComponentSpec(use="gpu"), BuildContext(registry))
     assert caught.value.hint == "pip install gpu"
     assert caught.value.exit_code is ExitCode.MISSING
 
@@ -303,7 +305,7 @@ def test_a_build_or_a_check_that_raises_is_the_plugins_fault(site: Site) -> None
     site.install(
         "odd",
         """
-        from mentor_kit.errors import DataError
+        from mentor_kit.core.errors import DataError
         from mentor_kit.hooks import hookimpl
 
         def refuse(options, context):
@@ -319,11 +321,11 @@ def test_a_build_or_a_check_that_raises_is_the_plugins_fault(site: Site) -> None
     registry = Registry(site.load())
     context = BuildContext(registry)
     with pytest.raises(PluginError, match="plugin 'odd' could not build the tool 'odd': ZeroDivisionError"):
-        registry.build("tools", Slot(use="odd"), context)
+        registry.build("tools", ComponentSpec(use="odd"), context)
     with pytest.raises(DataError, match="its own words"):
-        registry.build("tools", Slot(use="clear"), context)
+        registry.build("tools", ComponentSpec(use="clear"), context)
     with pytest.raises(MissingError, match="the check of plugin 'odd' failed: ZeroDivisionError"):
-        registry.build("tools", Slot(use="unsure"), context)
+        registry.build("tools", ComponentSpec(use="unsure"), context)
 
 
 @pytest.mark.parametrize(
@@ -351,8 +353,8 @@ def test_wrong_options_have_places_and_suggestions(
 ) -> None:
     site.install("coin", COIN)
     registry = Registry(site.load())
-    with pytest.raises(SlotError) as caught:
-        registry.check("tools", Slot.model_validate({"use": "coin", "with": options}))
+    with pytest.raises(ComponentError) as caught:
+        registry.check("tools", ComponentSpec.model_validate({"use": "coin", "with": options}))
     assert caught.value.faults == faults
     assert caught.value.exit_code is ExitCode.USAGE
 
@@ -360,8 +362,8 @@ def test_wrong_options_have_places_and_suggestions(
 def test_a_wrong_name_has_a_suggestion(site: Site) -> None:
     site.install("coin", COIN)
     registry = Registry(site.load())
-    with pytest.raises(SlotError) as caught:
-        registry.check("tools", Slot(use="coyn"))
+    with pytest.raises(ComponentError) as caught:
+        registry.check("tools", ComponentSpec(use="coyn"))
     text = "no tool is called 'coyn' (did you mean 'coin'?); `mentorkit plugins tools` lists them"
     assert caught.value.faults == [(("use",), text)]
 
@@ -369,8 +371,8 @@ def test_a_wrong_name_has_a_suggestion(site: Site) -> None:
 def test_a_part_without_options_takes_none(site: Site) -> None:
     site.install("mint", COIN.replace("options=Options, ", ""))
     registry = Registry(site.load())
-    with pytest.raises(SlotError, match="unknown key; known keys: none"):
-        registry.check("tools", Slot.model_validate({"use": "coin", "with": {"sides": 2}}))
+    with pytest.raises(ComponentError, match="unknown key; known keys: none"):
+        registry.check("tools", ComponentSpec.model_validate({"use": "coin", "with": {"sides": 2}}))
 
 
 def test_the_example_in_the_hooks_own_documentation_works(site: Site) -> None:
@@ -379,7 +381,7 @@ def test_the_example_in_the_hooks_own_documentation_works(site: Site) -> None:
     doc = specs.__doc__ or ""
     site.install("doc", doc[doc.index("    from mentor_kit") : doc.index("Every `register_<kind>`")])
     registry = Registry(site.load())
-    (flip,) = registry.build("tools", Slot(use="coin"), BuildContext(registry))
+    (flip,) = registry.build("tools", ComponentSpec(use="coin"), BuildContext(registry))
     assert flip() == "heads"
 
 

@@ -8,8 +8,9 @@ from typing import Any
 import pluggy
 from pydantic import BaseModel, ConfigDict, Field
 
+from mentor_kit.core.component import TeacherSpec
 from mentor_kit.hooks import Plugins, Registry, hookimpl, specs
-from mentor_kit.slot import RewardSpec, TeacherSlot
+from mentor_kit.rl.reward import RewardSpec
 
 
 class Options(BaseModel):
@@ -23,8 +24,8 @@ class Inner(Options):
 class StageOptions(Options):
     steps: int = Field(gt=0)
     rate: float = 0.5
-    teacher: TeacherSlot | None = None
-    helpers: tuple[TeacherSlot, ...] = ()
+    teacher: TeacherSpec | None = None
+    helpers: tuple[TeacherSpec, ...] = ()
     inner: Inner = Inner()
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 import mentor_kit.api
-from mentor_kit.errors import MentorKitError
+from mentor_kit.core.errors import MentorKitError
 
 TOOL = '''
 def add(a: float, b: float) -> float:
@@ -53,7 +53,7 @@ def test_no_worker_outlives_its_run(tmp_path: Path, settings: list[str]) -> None
     recipe.write_text(RECIPE)
     before = children()
     seen: set[int] = set()
-    real = mentor_kit.running.assemble_parts
+    real = mentor_kit.api.running.assemble_parts
 
     def watched(*arguments):  # type: ignore[no-untyped-def]
         parts = real(*arguments)
@@ -61,7 +61,7 @@ def test_no_worker_outlives_its_run(tmp_path: Path, settings: list[str]) -> None
         return parts
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(mentor_kit.running, "assemble_parts", watched)
+        patch.setattr(mentor_kit.api.running, "assemble_parts", watched)
         if settings:
             with pytest.raises(MentorKitError, match="broken"):
                 mentor_kit.run(recipe, overrides=settings, output=tmp_path / "runs")

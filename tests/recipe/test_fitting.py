@@ -16,10 +16,10 @@ from pydantic import BaseModel, ConfigDict
 from test_plan import tiny_model, with_plugin
 
 from mentor_kit import api
+from mentor_kit.backend.memory import DeviceMemory, MemoryEstimate, MemoryLoad, Saving, halves, main_memory
+from mentor_kit.backend.student import StudentSpec
 from mentor_kit.cli.app import run_app
 from mentor_kit.hooks import Registry, hookimpl
-from mentor_kit.memory import DeviceMemory, Saving, halves, main_memory
-from mentor_kit.policy import MemoryEstimate, MemoryLoad, StudentSpec
 from mentor_kit.recipe.fitting import _mildest
 
 GIB = 1 << 30

@@ -13,12 +13,12 @@ import pytest
 from pydantic import BaseModel, ConfigDict
 
 from mentor_kit import api
-from mentor_kit.errors import MissingError, PluginError, RecipeError
+from mentor_kit.backend.optimizer import OptimizerSpec
+from mentor_kit.core.errors import MissingError, PluginError, RecipeError
 from mentor_kit.hooks import Plugins, Registry, hookimpl, load_plugins
 from mentor_kit.hooks.registry import default_registry
-from mentor_kit.policy import OptimizerSpec
 from mentor_kit.recipe.loading import recipe_names
-from mentor_kit.recipe.plan import Plan
+from mentor_kit.recipe.plan import RunPlan
 from mentor_kit.stages import EvaluationPlan, Workload
 
 HERE = Path(__file__)
@@ -26,16 +26,16 @@ EXAMPLE = HERE.parents[2] / "examples" / "mentor-kit-weather"
 SFT = "{use: sft, with: {steps: 3, batch: 5, optimizer: {use: adamw, lr: 1e-4}}}"
 
 
-def plan(*overrides: str, recipe: str | Path = "quickstart", registry: Registry | None = None) -> Plan:
+def plan(*overrides: str, recipe: str | Path = "quickstart", registry: Registry | None = None) -> RunPlan:
     return api.plan(recipe, overrides=overrides, registry=registry)
 
 
 def tiny_model() -> str:
+    from mentor_kit.core.component import ComponentSpec
     from mentor_kit.hooks import BuildContext
-    from mentor_kit.slot import Slot
 
     registry = default_registry()
-    return str(registry.build("students", Slot(use="tiny-student"), BuildContext(registry=registry)))
+    return str(registry.build("students", ComponentSpec(use="tiny-student"), BuildContext(registry=registry)))
 
 
 @pytest.fixture(scope="module")

@@ -11,9 +11,9 @@ from hypothesis import strategies as st
 from recipe_helpers import registry, write
 
 from mentor_kit import api
-from mentor_kit.errors import UsageError
+from mentor_kit.core.errors import UsageError
 from mentor_kit.hooks.registry import default_registry
-from mentor_kit.recipe.changes import Change, Progress, _differences, changes, check_changes
+from mentor_kit.recipe.changes import Progress, RecipeChange, _differences, changes, check_changes
 from mentor_kit.recipe.loading import LoadedRecipe, load_recipe
 from mentor_kit.stages import Workload
 
@@ -186,14 +186,14 @@ def test_a_secret_is_shown_as_its_variable(monkeypatch: pytest.MonkeyPatch) -> N
     monkeypatch.setenv("THE_KEY", "hidden-value")
     (change,) = changes(loaded(), loaded("teacher.key=${env:THE_KEY}"), registry())
     assert "hidden-value" not in str(change)
-    assert isinstance(change, Change)
+    assert isinstance(change, RecipeChange)
     assert change.after == "${env:THE_KEY}"
 
 
 def test_the_stages_that_come_along_can_be_lengthened() -> None:
-    from mentor_kit.recipe.assembly import assemble_parts, build_stages, workloads
+    from mentor_kit.recipe.assembly import assemble_components, build_stages, workloads
 
     checked = api.check("quickstart", overrides=["train=[{use: sft, with: {steps: 1, optimizer: {lr: 1}}}, evaluate]"])
-    context = assemble_parts(checked, default_registry()).context
+    context = assemble_components(checked, default_registry()).context
     works = list(workloads(checked.recipe, build_stages(checked.recipe, default_registry(), context)).values())
     assert ["steps" in work.adjustable for work in works] == [True, False]

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from recipe_helpers import SMALL, Parts, registry, write
 
-from mentor_kit.errors import ExitCode, RecipeError
+from mentor_kit.core.errors import ExitCode, RecipeError
 from mentor_kit.hooks import default_registry, hookimpl
 from mentor_kit.recipe.checking import expand_reward, load_checked
 from mentor_kit.recipe.faults import RecipeFaults

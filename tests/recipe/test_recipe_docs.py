@@ -10,10 +10,10 @@ from pydantic import BaseModel
 from recipe_helpers import write
 
 from mentor_kit.hooks import default_registry
-from mentor_kit.objective import PRESETS, Objective
 from mentor_kit.recipe.checking import expand_reward, load_checked
 from mentor_kit.recipe.model import CheckpointPlan, LoraOptions, Recipe, Rollout, Student
-from mentor_kit.slot import GateSpec, RewardSpec, TermSpec
+from mentor_kit.rl.objective import PRESETS, Objective
+from mentor_kit.rl.reward import GateSpec, RewardSpec, TermSpec
 from mentor_kit.stages.evaluate import EvaluationPlan, SplitPlan
 
 DOCS = Path(__file__).parents[2] / "docs"

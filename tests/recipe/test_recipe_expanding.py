@@ -10,13 +10,13 @@ from typing import Any
 import pytest
 from pydantic import BaseModel, Field, field_validator, model_validator
 
-from mentor_kit.errors import RecipeError
+from mentor_kit.core.component import ComponentSpec
+from mentor_kit.core.errors import RecipeError
 from mentor_kit.hooks.registry import KINDS, Registry, default_registry
 from mentor_kit.recipe.changes import changes
 from mentor_kit.recipe.checking import all_slots, check_recipe
 from mentor_kit.recipe.expanding import dump_run, expanded
 from mentor_kit.recipe.loading import load_recipe, recipe_names
-from mentor_kit.slot import Slot
 
 
 @pytest.mark.parametrize("name", recipe_names())
@@ -116,7 +116,7 @@ class Odd(BaseModel):
 def test_an_option_that_would_be_read_as_another_stays_as_written(monkeypatch: pytest.MonkeyPatch) -> None:
     registry = knowing(Odd, monkeypatch)
     loaded = load_recipe("quickstart", ["tools=[{use: odd, with: {seconds: 2}}]"])
-    assert registry.check("tools", Slot(use="odd", options={"seconds": 2})) == Odd(seconds=2)
+    assert registry.check("tools", ComponentSpec(use="odd", options={"seconds": 2})) == Odd(seconds=2)
     assert expanded(loaded, registry)["tools"][0]["with"] == {"seconds": 2, "more": 5}
 
 

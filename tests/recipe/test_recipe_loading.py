@@ -14,12 +14,12 @@ from hypothesis import strategies as st
 from recipe_helpers import SMALL, Parts, registry, write
 from ruamel.yaml import YAML
 
-from mentor_kit.errors import PluginError, RecipeError
+from mentor_kit.core.errors import PluginError, RecipeError
+from mentor_kit.core.secret import Secret, hide
 from mentor_kit.hooks import hookimpl
 from mentor_kit.recipe import loading
 from mentor_kit.recipe.checking import load_checked
 from mentor_kit.recipe.loading import dump_recipe, find_recipe, load_recipe, recipe_as_data, recipe_names
-from mentor_kit.secret import Secret, hide
 
 KEY = "sk-very-secret-4711"
 

@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from recipe_helpers import write
 
-from mentor_kit.errors import RecipeError
+from mentor_kit.core.errors import RecipeError
 from mentor_kit.recipe.settings import override
 from mentor_kit.recipe.source import Source, read_source
 

@@ -11,7 +11,7 @@ import pytest
 from recipe_helpers import write
 
 from mentor_kit import api
-from mentor_kit.errors import ExitCode, RecipeError
+from mentor_kit.core.errors import ExitCode, RecipeError
 from mentor_kit.hooks import default_registry
 from mentor_kit.recipe.checking import load_checked
 from mentor_kit.recipe.model import Recipe

@@ -7,11 +7,11 @@ from pathlib import Path
 import pytest
 
 from mentor_kit import api
-from mentor_kit.errors import ExitCode, RecipeError
+from mentor_kit.core.component import ComponentSpec
+from mentor_kit.core.errors import ExitCode, RecipeError
+from mentor_kit.core.task import Problem
+from mentor_kit.core.toolbox import Toolbox
 from mentor_kit.hooks.registry import BuildContext, default_registry
-from mentor_kit.slot import Slot
-from mentor_kit.task import Problem
-from mentor_kit.tool import Toolbox
 
 MODULE = "def add(a: float, b: float) -> float:\n    '''Add.'''\n    return a + b\n"
 
@@ -70,7 +70,7 @@ def test_options_tell_what_is_built(use: str, options: dict[str, object], tmp_pa
     (tmp_path / "own.py").write_text(MODULE, encoding="utf-8")
     from mentor_kit.recipe.assembly import tool_source
 
-    registry, slot = default_registry(), Slot(use=use, options=options)
+    registry, slot = default_registry(), ComponentSpec(use=use, options=options)
     box = Toolbox([tool_source(registry.build("tools", slot, BuildContext(registry, recipe_folder=tmp_path)), use)])
     assert list(box.tools(Problem(id="p", question="?", answer=""))) == registry.check("tools", slot).tool_names  # type: ignore[attr-defined]
     box.close()

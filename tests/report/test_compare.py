@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from report_helpers import report, step, write_run
 
-from mentor_kit.errors import MissingError, UsageError
+from mentor_kit.core.errors import MissingError, UsageError
 from mentor_kit.report import before_after, compare, plot_run
 from mentor_kit.report.curve import smoothed
 from mentor_kit.runs import Run

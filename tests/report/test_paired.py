@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from report_helpers import report, write_run
 
-from mentor_kit.errors import UsageError
+from mentor_kit.core.errors import UsageError
 from mentor_kit.report import paired
 from mentor_kit.runs import Run
 

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mentor_kit.statistics import (
+from mentor_kit.utils.statistics import (
     clustered_interval,
     mcnemar,
     mean_interval,

@@ -15,12 +15,12 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
-from mentor_kit.actor import Reply, Scene
-from mentor_kit.conversation import CallState, Message, ToolCall, assistant
-from mentor_kit.policy import Completion, SampleRequest
-from mentor_kit.task import TRAIN, Problem
-from mentor_kit.tool import Tool
-from mentor_kit.trajectory import TokenTrace, Trajectory
+from mentor_kit.backend.sampling import Completion, SampleRequest
+from mentor_kit.core.agent import EpisodeRequest, Reply
+from mentor_kit.core.conversation import CallState, Message, ToolCall, assistant
+from mentor_kit.core.task import TRAIN, Problem
+from mentor_kit.core.tool import Tool
+from mentor_kit.core.trajectory import TokenTrace, Trajectory
 
 SYSTEM, USER, ASSISTANT, TOOL, END = 1, 2, 3, 4, 5
 MARKERS = {"system": SYSTEM, "user": USER, "tool": TOOL}
@@ -154,7 +154,7 @@ class ScriptedActor:
         self.turns = turns
         self.speakers: dict[str, ScriptedSpeaker] = {}
 
-    def start(self, scene: Scene) -> ScriptedSpeaker:
+    def start(self, scene: EpisodeRequest) -> ScriptedSpeaker:
         speaker = ScriptedSpeaker(list(self.turns[scene.id]))
         self.speakers[scene.id] = speaker
         return speaker
@@ -239,5 +239,5 @@ def problem(name: str, answer: str = "right") -> Problem:
     return Problem(id=name, question=f"Q {name}", answer=answer)
 
 
-def scene(name: str, tools: Mapping[str, Tool] | None = None, *, seed: int = 7) -> Scene:
-    return Scene(id=name, problem=problem(name), tools=tools or {}, seed=seed)
+def scene(name: str, tools: Mapping[str, Tool] | None = None, *, seed: int = 7) -> EpisodeRequest:
+    return EpisodeRequest(id=name, problem=problem(name), tools=tools or {}, seed=seed)

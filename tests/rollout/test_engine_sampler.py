@@ -11,12 +11,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from rollout_fakes import EchoTask, RecordingTools, ScriptedEngine, ToyFormat, problem, scene
 
-from mentor_kit.actor import EpisodeLimits
-from mentor_kit.errors import BackendError
-from mentor_kit.policy import Completion, SampleRequest
-from mentor_kit.rollout import EngineSampler, PolicyActor, Sampling, play, run_async
-from mentor_kit.tool import Tool, Toolbox
-from mentor_kit.trajectory import Ending, Trajectory
+from mentor_kit.backend.sampling import Completion, SampleRequest
+from mentor_kit.core.agent import EpisodeLimits
+from mentor_kit.core.errors import BackendError
+from mentor_kit.core.tool import Tool
+from mentor_kit.core.toolbox import Toolbox
+from mentor_kit.core.trajectory import Ending, Trajectory
+from mentor_kit.rollout import EngineSampler, PolicyAgent, Sampling, play, run_async
 
 
 def request(name: str, turn: int = 0, limit: int = 10) -> SampleRequest:
@@ -55,7 +56,7 @@ def play_all(
     engine: ScriptedEngine, delays: dict[str, list[int]], *, deterministic: bool = True, **changes: Any
 ) -> list[Trajectory]:
     toolbox = Toolbox([waiting_tools(delays)])
-    actor = PolicyActor(
+    actor = PolicyAgent(
         name="student",
         format=ToyFormat(),  # type: ignore[arg-type]
         sampler=EngineSampler(engine, deterministic=deterministic),
@@ -190,7 +191,7 @@ def test_an_error_costs_no_sampling_where_the_others_wait_already() -> None:
             yield None
 
     engine = ScriptedEngine(lambda made: "right")
-    actor = PolicyActor("student", ToyFormat(), EngineSampler(engine), Sampling(), EpisodeLimits(), 10_000)  # type: ignore[arg-type]
+    actor = PolicyAgent("student", ToyFormat(), EngineSampler(engine), Sampling(), EpisodeLimits(), 10_000)  # type: ignore[arg-type]
     scenes = [scene(name) for name in "abc"]
     with pytest.raises(ConnectionError):
         run_async(play(actor, scenes, task=EchoTask(), toolbox=Toolbox([SlowToFail()]), limits=actor.limits))

@@ -7,12 +7,13 @@ from typing import Any
 import pytest
 from rollout_fakes import EchoTask, RecordingTools, ScriptedActor, ScriptedSpeaker, problem, scene
 
-from mentor_kit.actor import EpisodeLimits, Reply, Scene
-from mentor_kit.conversation import CallState, Message, ToolCall, assistant, call, user
+from mentor_kit.core.agent import EpisodeLimits, EpisodeRequest, Reply
+from mentor_kit.core.conversation import CallState, Message, ToolCall, assistant, call, user
+from mentor_kit.core.task import Problem
+from mentor_kit.core.tool import Tool, ToolError
+from mentor_kit.core.toolbox import Toolbox
+from mentor_kit.core.trajectory import Ending, Trajectory
 from mentor_kit.rollout import cut_by_characters, play, run_async
-from mentor_kit.task import Problem
-from mentor_kit.tool import Tool, Toolbox, ToolError
-from mentor_kit.trajectory import Ending, Trajectory
 
 
 def add(a: int, b: int) -> int:
@@ -262,7 +263,7 @@ def test_an_error_in_the_first_moment_closes_speakers_that_never_spoke():
 
 def test_a_speaker_that_cannot_start_closes_the_others():
     class Reluctant(ScriptedActor):
-        def start(self, scene: Scene) -> ScriptedSpeaker:
+        def start(self, scene: EpisodeRequest) -> ScriptedSpeaker:
             if scene.id == "b":
                 raise RuntimeError("not this one")
             return super().start(scene)

@@ -18,11 +18,12 @@ from rollout_fakes import (
     scene,
 )
 
-from mentor_kit.actor import EpisodeLimits
-from mentor_kit.policy import SampleRequest
-from mentor_kit.rollout import EngineSampler, PolicyActor, Sampling, play, run_async
-from mentor_kit.tool import Tool, Toolbox
-from mentor_kit.trajectory import Ending, TokenTrace, Trajectory
+from mentor_kit.backend.sampling import SampleRequest
+from mentor_kit.core.agent import EpisodeLimits
+from mentor_kit.core.tool import Tool
+from mentor_kit.core.toolbox import Toolbox
+from mentor_kit.core.trajectory import Ending, TokenTrace, Trajectory
+from mentor_kit.rollout import EngineSampler, PolicyAgent, Sampling, play, run_async
 
 PROMPT = [USER, *encode("Q a"), END, ASSISTANT]
 CALL = '!say {"word": "hi"}'
@@ -43,7 +44,7 @@ def student(turns: Sequence[str], *, context: int = 1000, sampling: Sampling | N
 
     engine = ScriptedEngine(script)
     toolbox = Toolbox([RecordingTools(Tool.from_function(say))])
-    actor = PolicyActor(
+    actor = PolicyAgent(
         name="student",
         format=ToyFormat(),  # type: ignore[arg-type]
         sampler=EngineSampler(engine),

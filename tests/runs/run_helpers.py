@@ -5,10 +5,10 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-from mentor_kit.conversation import assistant, user
-from mentor_kit.demonstration import Demonstration
-from mentor_kit.reward import Breakdown, Scored
-from mentor_kit.trajectory import Ending, Trajectory
+from mentor_kit.core.conversation import assistant, user
+from mentor_kit.core.demonstration import Demonstration
+from mentor_kit.core.trajectory import Ending, Trajectory
+from mentor_kit.rl.reward import Breakdown, Scored
 
 
 class Counter:

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from mentor_kit.errors import DataError, MentorKitError, UsageError
+from mentor_kit.core.errors import DataError, MentorKitError, UsageError
 from mentor_kit.runs import Run, RunFolder
 from mentor_kit.runs.files import tidy, write_folder, write_text
 from mentor_kit.runs.lock import FolderLock, is_locked

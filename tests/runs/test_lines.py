@@ -9,9 +9,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mentor_kit.errors import DataError, MentorKitError
+from mentor_kit.core.errors import DataError, MentorKitError
 from mentor_kit.runs.events import Event, EventLog, iterate_events
-from mentor_kit.runs.lines import LineFile, read_lines, whole_length
+from mentor_kit.runs.jsonl import JsonlFile, read_lines, whole_length
 
 line = st.text(st.characters(exclude_characters="\n", exclude_categories=["Cs"]), max_size=40)
 
@@ -25,7 +25,7 @@ def test_a_file_cut_anywhere_keeps_its_whole_lines(lines: list[str], data: st.Da
         path = Path(folder) / "lines"
         path.write_bytes(content[:cut])
         assert list(read_lines(path)) == whole
-        with LineFile(path) as file:
+        with JsonlFile(path) as file:
             file.append(["again"])
         assert list(read_lines(path)) == [*whole, b"again"]
 
@@ -41,7 +41,7 @@ def test_long_half_written_lines_are_found(tmp_path: Path, tail: int) -> None:
 
 @given(st.lists(st.lists(line, max_size=3), max_size=5), st.lists(line, max_size=3))
 def test_truncating_goes_back_exactly(batches: list[list[str]], later: list[str]) -> None:
-    with tempfile.TemporaryDirectory() as folder, LineFile(Path(folder) / "lines") as file:
+    with tempfile.TemporaryDirectory() as folder, JsonlFile(Path(folder) / "lines") as file:
         for batch in batches:
             file.append(batch)
         before, offset = file.path.read_bytes(), file.offset
@@ -63,7 +63,7 @@ def test_a_full_disk_leaves_whole_lines(tmp_path: Path, monkeypatch: pytest.Monk
         room -= written
         return written
 
-    with LineFile(tmp_path / "lines") as file:
+    with JsonlFile(tmp_path / "lines") as file:
         file.append(["kept"])
         room = 5
         monkeypatch.setattr(os, "write", write)

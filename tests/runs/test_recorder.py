@@ -14,7 +14,7 @@ import pluggy
 import pytest
 from run_helpers import Counter, demonstration, scored
 
-from mentor_kit.errors import DataError, Interrupted, MentorKitError, UsageError
+from mentor_kit.core.errors import DataError, Interrupted, MentorKitError, UsageError
 from mentor_kit.hooks import hookimpl, specs
 from mentor_kit.hooks.loader import Plugins
 from mentor_kit.runs import (
@@ -29,7 +29,7 @@ from mentor_kit.runs import (
     Watchers,
     files,
 )
-from mentor_kit.stage import StageContext
+from mentor_kit.stages.context import StageContext
 
 STAGES = ("0-sft", "1-grpo")
 

@@ -14,26 +14,24 @@ from typing import Any
 import numpy as np
 from rollout_fakes import EchoTask, ScriptedEngine, ToyFormat, decode
 
-from mentor_kit.actor import EpisodeLimits
-from mentor_kit.conversation import CallState, Message, assistant, call, tool_result, user
-from mentor_kit.conversation import ToolResult as Result
-from mentor_kit.demonstration import Demonstration
-from mentor_kit.errors import Interrupted
-from mentor_kit.objective import Objective
-from mentor_kit.policy import (
-    LossMetrics,
-    OptimizerSpec,
-    PolicyInfo,
-    SampleRequest,
-    StepMetrics,
-    TokenGroup,
-)
-from mentor_kit.reward import Reward, Scored, WeightedTerm
+from mentor_kit.backend.optimizer import OptimizerSpec
+from mentor_kit.backend.policy import PolicyInfo
+from mentor_kit.backend.sampling import SampleRequest
+from mentor_kit.backend.token_groups import TokenGroup
+from mentor_kit.core.agent import EpisodeLimits
+from mentor_kit.core.conversation import CallState, Message, assistant, call, tool_result, user
+from mentor_kit.core.conversation import ToolResult as Result
+from mentor_kit.core.demonstration import Demonstration
+from mentor_kit.core.errors import Interrupted
+from mentor_kit.core.task import IN_DOMAIN, OUT_OF_DOMAIN, TRAIN, Problem
+from mentor_kit.core.tool import Tool
+from mentor_kit.core.toolbox import Toolbox
+from mentor_kit.core.trajectory import Ending, Trajectory
+from mentor_kit.rl.objective import Objective
+from mentor_kit.rl.reward import Reward, Scored, WeightedTerm
+from mentor_kit.rl.update_metrics import LossMetrics, StepMetrics
 from mentor_kit.rollout import Sampling
 from mentor_kit.stages import EvaluationPlan, Experiment
-from mentor_kit.task import IN_DOMAIN, OUT_OF_DOMAIN, TRAIN, Problem
-from mentor_kit.tool import Tool, Toolbox
-from mentor_kit.trajectory import Ending, Trajectory
 
 
 class Digits(EchoTask):

@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 from stage_fakes import GappyTeacher, ListContext, RecordingPolicy, experiment
 
-from mentor_kit.errors import Interrupted, UsageError
+from mentor_kit.core.errors import Interrupted, UsageError
 from mentor_kit.stages import Experiment
 from mentor_kit.stages.collect import CollectOptions, CollectStage
 from mentor_kit.stages.export import ExportOptions, ExportStage

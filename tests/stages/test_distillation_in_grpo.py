@@ -21,16 +21,17 @@ from stage_fakes import (
     spoken,
 )
 
-from mentor_kit.actor import EpisodeLimits
-from mentor_kit.demonstration import Demonstration
-from mentor_kit.errors import DataError, Interrupted, UsageError
-from mentor_kit.objective import Objective
-from mentor_kit.policy import Floats, SampleRequest, TokenCompletion, TokenGroup
-from mentor_kit.reward import Scored
-from mentor_kit.slot import Slot
+from mentor_kit.backend.sampling import SampleRequest
+from mentor_kit.backend.token_groups import Floats, TokenCompletion, TokenGroup
+from mentor_kit.core.agent import EpisodeLimits
+from mentor_kit.core.component import ComponentSpec
+from mentor_kit.core.demonstration import Demonstration
+from mentor_kit.core.errors import DataError, Interrupted, UsageError
+from mentor_kit.core.task import Problem
+from mentor_kit.rl.objective import Objective
+from mentor_kit.rl.reward import Scored
 from mentor_kit.stages import Checks, Experiment
 from mentor_kit.stages.grpo import GRPOOptions, GRPOStage
-from mentor_kit.task import Problem
 
 OPD = Objective(preset="opd")
 SOD = Objective(preset="sod")
@@ -197,13 +198,13 @@ def test_distillation_alone_needs_neither_reward_nor_demonstrations() -> None:
 def test_mixed_with_the_reward_problems_are_those_shown() -> None:
     teacher = ReadingTeacher()
     demonstrates = GappyTeacher(silent=["p1"])
-    built: list[Slot] = []
+    built: list[ComponentSpec] = []
 
-    def build(slot: Slot) -> ReadingTeacher:
+    def build(slot: ComponentSpec) -> ReadingTeacher:
         built.append(slot)
         return teacher
 
-    slot = Slot(use="local", options={"model": "x"})
+    slot = ComponentSpec(use="local", options={"model": "x"})
     context = run(learner(teacher=demonstrates, build_teacher=build), steps=1, objective=SOD, teacher=slot)
     assert [question_of(group) for group in updates(context)[0]] == ["p0", "p2", "p3"]
     assert (built, teacher.asked, teacher.checked) == ([slot], [], 1)

@@ -5,9 +5,10 @@ from typing import Any
 import pytest
 from stage_fakes import Digits, GappyTeacher, ListContext, RecordingPolicy, experiment, trajectory
 
-from mentor_kit.demonstration import Demonstration, Demonstrations
-from mentor_kit.errors import UsageError
-from mentor_kit.slot import Slot
+from mentor_kit.core.component import ComponentSpec
+from mentor_kit.core.demonstration import Demonstration, Demonstrations
+from mentor_kit.core.errors import UsageError
+from mentor_kit.core.task import IN_DOMAIN, OUT_OF_DOMAIN
 from mentor_kit.stages.evaluate import (
     EvaluateOptions,
     EvaluateStage,
@@ -17,8 +18,7 @@ from mentor_kit.stages.evaluate import (
     evaluate_split,
     flat,
 )
-from mentor_kit.statistics import wilson
-from mentor_kit.task import IN_DOMAIN, OUT_OF_DOMAIN
+from mentor_kit.utils.statistics import wilson
 
 
 def shown_wrongly(name: str) -> list[Demonstration]:
@@ -237,7 +237,7 @@ class Parrot:
 def test_another_actor_in_the_place_of_the_student():
     policy = RecordingPolicy()
     context = ListContext(policy)
-    plan = EvaluationPlan(on=(SplitPlan(split=IN_DOMAIN, problems=3, samples=2),), actor=Slot(use="parrot"))
+    plan = EvaluationPlan(on=(SplitPlan(split=IN_DOMAIN, problems=3, samples=2),), actor=ComponentSpec(use="parrot"))
     made = experiment(policy, evaluation=plan, build_teacher=lambda slot: Parrot())
     EvaluateStage(EvaluateOptions()).run(made, context)
     assert policy.engine().requests == []
@@ -253,7 +253,7 @@ def test_another_actor_in_the_place_of_the_student():
 
 def test_a_teacher_that_only_shows_cannot_be_evaluated():
     policy = RecordingPolicy()
-    plan = EvaluationPlan(actor=Slot(use="gappy"))
+    plan = EvaluationPlan(actor=ComponentSpec(use="gappy"))
     made = experiment(policy, evaluation=plan, build_teacher=lambda slot: GappyTeacher())
     with pytest.raises(UsageError, match="'gappy' only shows what it has"):
         EvaluateStage(EvaluateOptions()).run(made, ListContext(policy))

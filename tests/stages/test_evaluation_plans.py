@@ -7,8 +7,9 @@ from typing import Any
 import pytest
 from stage_fakes import GappyTeacher, ListContext, RecordingPolicy, experiment, trajectory
 
-from mentor_kit.errors import UsageError
-from mentor_kit.slot import Slot
+from mentor_kit.core.component import ComponentSpec
+from mentor_kit.core.errors import UsageError
+from mentor_kit.core.task import IN_DOMAIN
 from mentor_kit.stages.evaluate import (
     EvaluateOptions,
     EvaluateStage,
@@ -19,8 +20,7 @@ from mentor_kit.stages.evaluate import (
     flat,
     plan_names,
 )
-from mentor_kit.stages.subject import Subject
-from mentor_kit.task import IN_DOMAIN
+from mentor_kit.stages.evaluated_agent import EvaluatedAgent
 
 
 class Parrot:
@@ -52,7 +52,7 @@ def split(name: str, **options: Any) -> SplitPlan:
 )
 def test_every_plan_has_a_name_of_its_own(splits, names):
     assert plan_names([split(name) for name in splits]) == names
-    assert plan_names([Slot(use="own"), *(split(name) for name in splits)]) == ["", *names]
+    assert plan_names([ComponentSpec(use="own"), *(split(name) for name in splits)]) == ["", *names]
 
 
 def test_two_plans_of_one_split_are_both_kept():
@@ -96,7 +96,9 @@ def test_evaluations_of_plugins_displace_none(name, file, plan):
     policy = RecordingPolicy()
     context = ListContext(policy)
     built = experiment(policy, build_evaluation=lambda slot: Own(name))
-    reports = evaluate(built, context, 0, (Slot(use="own"), split(IN_DOMAIN, problems=2), Slot(use="own")))
+    reports = evaluate(
+        built, context, 0, (ComponentSpec(use="own"), split(IN_DOMAIN, problems=2), ComponentSpec(use="own"))
+    )
     assert len(reports) == len(context.evaluations) == 3
     assert context.evaluations[f"0-stage-000000-{file}"][0]["plan"] == plan
 
@@ -104,15 +106,17 @@ def test_evaluations_of_plugins_displace_none(name, file, plan):
 def test_what_cannot_be_evaluated_is_found_before_the_first_step():
     policy = RecordingPolicy()
     made = experiment(policy, build_evaluation=lambda slot: Own("own", slot.options.get("fault", "")))
-    check_evaluations(made, (split(IN_DOMAIN), Slot(use="own")))
+    check_evaluations(made, (split(IN_DOMAIN), ComponentSpec(use="own")))
     with pytest.raises(UsageError, match=r"no split 'indomain' .did you mean 'in-domain'") as caught:
         check_evaluations(made, (split("indomain"),))
     assert "its splits are: train, in-domain, out-of-domain" in str(caught.value.hint)
     with pytest.raises(UsageError, match="no server"):
-        check_evaluations(made, (Slot(use="own", options={"fault": "no server"}),))
+        check_evaluations(made, (ComponentSpec(use="own", options={"fault": "no server"}),))
     with pytest.raises(UsageError, match="no split 'nosplit'"):
         EvaluateStage(EvaluateOptions(on=(split("nosplit"),))).check(made)
-    silent = experiment(evaluation=EvaluationPlan(actor=Slot(use="gappy")), build_teacher=lambda slot: GappyTeacher())
+    silent = experiment(
+        evaluation=EvaluationPlan(actor=ComponentSpec(use="gappy")), build_teacher=lambda slot: GappyTeacher()
+    )
     with pytest.raises(UsageError, match="'gappy' only shows what it has"):
         EvaluateStage(EvaluateOptions()).check(silent)
 
@@ -120,7 +124,7 @@ def test_what_cannot_be_evaluated_is_found_before_the_first_step():
 def test_evaluations_of_plugins_are_built_once():
     built: list[Any] = []
     made = experiment(build_evaluation=lambda slot: built.append(slot) or Own("own"))
-    slots = [Slot(use="own"), Slot(use="own", options={"a": 1}), Slot(use="own")]
+    slots = [ComponentSpec(use="own"), ComponentSpec(use="own", options={"a": 1}), ComponentSpec(use="own")]
     assert len({id(made.evaluation_of(slot)) for slot in slots}) == len(built) == 2
 
 
@@ -129,9 +133,9 @@ def test_evaluations_of_plugins_are_built_once():
 )
 def test_a_report_says_who_played(options, name):
     policy = RecordingPolicy()
-    plan = EvaluationPlan(on=(split(IN_DOMAIN, problems=2),), actor=Slot(use="parrot", options=options))
+    plan = EvaluationPlan(on=(split(IN_DOMAIN, problems=2),), actor=ComponentSpec(use="parrot", options=options))
     context = ListContext(policy)
-    student = Subject(kind="run", name="toy", run="toy/1", seed=3)
+    student = EvaluatedAgent(kind="run", name="toy", run="toy/1", seed=3)
     made = experiment(policy, evaluation=plan, build_teacher=lambda slot: Parrot(), subject=student)
     EvaluateStage(EvaluateOptions()).run(made, context)
     evaluate(made, context, 1, plan.on)

@@ -20,15 +20,15 @@ from stage_fakes import (
     texts_of,
 )
 
-from mentor_kit.actor import EpisodeLimits
-from mentor_kit.errors import DataError, Interrupted, UsageError
-from mentor_kit.objective import Objective
-from mentor_kit.policy import SampleRequest, TokenGroup
-from mentor_kit.reward import Reward, WeightedTerm
-from mentor_kit.slot import Schedule
+from mentor_kit.backend.sampling import SampleRequest
+from mentor_kit.backend.token_groups import TokenGroup
+from mentor_kit.core.agent import EpisodeLimits
+from mentor_kit.core.errors import DataError, Interrupted, UsageError
+from mentor_kit.core.task import IN_DOMAIN
+from mentor_kit.rl.objective import Objective
+from mentor_kit.rl.reward import Reward, Schedule, WeightedTerm
 from mentor_kit.stages import EvaluationPlan, Experiment, SplitPlan
 from mentor_kit.stages.grpo import GRPOOptions, GRPOStage
-from mentor_kit.task import IN_DOMAIN
 
 PLAIN = Objective(preset="grpo", kl=0)
 

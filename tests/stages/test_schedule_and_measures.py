@@ -8,16 +8,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 from stage_fakes import Digits, demonstration, trajectory
 
-from mentor_kit.conversation import CallState, ToolCall, assistant, user
-from mentor_kit.demonstration import Demonstration, Demonstrations
-from mentor_kit.policy import OptimizerSpec
-from mentor_kit.reward import Breakdown, Scored, TermScore
-from mentor_kit.stages.measures import reward_measures, teacher_similarity, tool_use, trajectory_measures
-from mentor_kit.stages.outcomes import Played, rows
+from mentor_kit.backend.optimizer import OptimizerSpec
+from mentor_kit.core.conversation import CallState, ToolCall, assistant, user
+from mentor_kit.core.demonstration import Demonstration, Demonstrations
+from mentor_kit.core.trajectory import Ending, TokenTrace, Trajectory
+from mentor_kit.rl.reward import Breakdown, Scored, TermScore
+from mentor_kit.stages.eval_metrics import EvaluationEpisodes, rows
+from mentor_kit.stages.metrics import reward_measures, teacher_similarity, tool_use, trajectory_measures
 from mentor_kit.stages.schedule import OptimizerOptions, learning_rate
-from mentor_kit.stages.tokens import parts
-from mentor_kit.statistics import similarity
-from mentor_kit.trajectory import Ending, TokenTrace, Trajectory
+from mentor_kit.stages.token_groups import parts
+from mentor_kit.utils.statistics import similarity
 
 
 def rates(steps: int, **options: object) -> list[float]:
@@ -170,7 +170,7 @@ def test_episodes_are_held_to_the_right_demonstration_most_like_them(
     expected = None if teacher_tools is None else similarity(Counter(add=1), Counter(teacher_tools))
     assert teacher_similarity([played], known) == expected
     (row,) = rows(
-        Played([played], []),
+        EvaluationEpisodes([played], []),
         [Scored(trajectory=played, reward=Breakdown(total=1.0))],
         Digits().problems("train", 0, 1),
         known,

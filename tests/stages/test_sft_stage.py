@@ -16,14 +16,14 @@ from stage_fakes import (
     question_of,
 )
 
-from mentor_kit.conversation import CallState, Message, ToolCall, assistant, user
-from mentor_kit.demonstration import Demonstration
-from mentor_kit.errors import DataError, Interrupted, UsageError
-from mentor_kit.policy import TokenGroup
-from mentor_kit.slot import Slot
+from mentor_kit.backend.token_groups import TokenGroup
+from mentor_kit.core.component import ComponentSpec
+from mentor_kit.core.conversation import CallState, Message, ToolCall, assistant, user
+from mentor_kit.core.demonstration import Demonstration
+from mentor_kit.core.errors import DataError, Interrupted, UsageError
+from mentor_kit.core.task import Problem
 from mentor_kit.stages import Experiment
 from mentor_kit.stages.sft import SFTOptions, SFTStage
-from mentor_kit.task import Problem
 
 
 def run(made: Experiment | None = None, context: ListContext | None = None, **options: Any) -> ListContext:
@@ -191,13 +191,13 @@ def test_a_stage_may_have_its_own_teacher():
     own, general = GappyTeacher(), GappyTeacher()
     slots = []
 
-    def build(slot: Slot) -> GappyTeacher:
+    def build(slot: ComponentSpec) -> GappyTeacher:
         slots.append(slot)
         return own
 
     run(experiment(teacher=general, build_teacher=build), steps=1, teacher={"use": "special", "with": {"x": 1}})
     assert (own.asked, general.asked) == ([["p0", "p1"]], [])
-    assert slots == [Slot(use="special", options={"x": 1})]
+    assert slots == [ComponentSpec(use="special", options={"x": 1})]
 
 
 @pytest.mark.parametrize("record", [True, False])

@@ -7,11 +7,11 @@ from typing import Any
 import pytest
 from stage_fakes import Digits, GappyTeacher, ListContext, RecordingPolicy, experiment
 
-from mentor_kit.errors import DataError, Interrupted
+from mentor_kit.core.errors import DataError, Interrupted
+from mentor_kit.core.task import IN_DOMAIN
 from mentor_kit.stages import EvaluationPlan, Experiment, SplitPlan
 from mentor_kit.stages.grpo import GRPOOptions, GRPOStage
 from mentor_kit.stages.sft import SFTOptions, SFTStage
-from mentor_kit.task import IN_DOMAIN
 
 STAGES: dict[str, Any] = {
     "grpo": GRPOStage(

@@ -6,9 +6,9 @@ from collections.abc import Sequence
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from mentor_kit.demonstration import Demonstration
-from mentor_kit.task import Problem
-from mentor_kit.trajectory import Trajectory
+from mentor_kit.core.demonstration import Demonstration
+from mentor_kit.core.task import Problem
+from mentor_kit.core.trajectory import Trajectory
 
 
 class BriefOptions(BaseModel):

@@ -6,14 +6,14 @@ import random
 from collections.abc import Sequence
 from itertools import combinations
 
-from mentor_kit.conversation import Message, assistant, call
-from mentor_kit.task import IN_DOMAIN, OUT_OF_DOMAIN, TRAIN, Problem, boxed_answer
-from mentor_kit.trajectory import Trajectory
+from mentor_kit.core.conversation import Message, assistant, call
+from mentor_kit.core.task import IN_DOMAIN, OUT_OF_DOMAIN, TRAIN, Problem, boxed_answer
+from mentor_kit.core.trajectory import Trajectory
 from mentor_kit_weather.tool import TEMPERATURES
 
 
 class WarmestCity:
-    """A `mentor_kit.task.Task` that can also write worked solutions (`mentor_kit.task.Solves`)."""
+    """A `mentor_kit.core.task.Task` that can also write worked solutions (`mentor_kit.core.task.Solves`)."""
 
     splits = (TRAIN, IN_DOMAIN, OUT_OF_DOMAIN)
 

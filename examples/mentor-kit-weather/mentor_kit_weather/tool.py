@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from mentor_kit.tool import ToolError
+from mentor_kit.core.tool import ToolError
 
 #: Degrees Celsius; no two cities are equally warm.
 TEMPERATURES = {

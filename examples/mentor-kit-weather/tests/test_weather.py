@@ -6,18 +6,19 @@ import asyncio
 
 import pytest
 
-from mentor_kit.conversation import assistant, user
-from mentor_kit.demonstration import Demonstration
-from mentor_kit.hooks import BuildContext, SlotError, default_registry
-from mentor_kit.slot import Slot
-from mentor_kit.task import IN_DOMAIN, OUT_OF_DOMAIN, TRAIN, Problem
-from mentor_kit.tool import FunctionTools, Tool, Toolbox, ToolError
-from mentor_kit.trajectory import Ending, Trajectory
+from mentor_kit.core.component import ComponentSpec
+from mentor_kit.core.conversation import assistant, user
+from mentor_kit.core.demonstration import Demonstration
+from mentor_kit.core.task import IN_DOMAIN, OUT_OF_DOMAIN, TRAIN, Problem
+from mentor_kit.core.tool import Tool, ToolError
+from mentor_kit.core.toolbox import FunctionTools, Toolbox
+from mentor_kit.core.trajectory import Ending, Trajectory
+from mentor_kit.hooks import BuildContext, ComponentError, default_registry
 
 REGISTRY = default_registry()
 CONTEXT = BuildContext(REGISTRY)
-TASK = REGISTRY.build("tasks", Slot(use="warmest-city"), CONTEXT)
-(WEATHER,) = REGISTRY.build("tools", Slot(use="weather"), CONTEXT)
+TASK = REGISTRY.build("tasks", ComponentSpec(use="warmest-city"), CONTEXT)
+(WEATHER,) = REGISTRY.build("tools", ComponentSpec(use="weather"), CONTEXT)
 
 
 def test_the_schema_says_what_the_model_must_know():
@@ -42,7 +43,7 @@ def test_splits_are_deterministic_and_share_no_problem():
 @pytest.mark.parametrize("split", [TRAIN, IN_DOMAIN, OUT_OF_DOMAIN])
 def test_the_teacher_solves_every_problem_with_the_real_tool(split: str):
     context = BuildContext(REGISTRY, task=TASK, toolbox=Toolbox([FunctionTools([WEATHER])]))
-    teacher = REGISTRY.build("teachers", Slot(use="scripted"), context)
+    teacher = REGISTRY.build("teachers", ComponentSpec(use="scripted"), context)
     problems = TASK.problems(split, 0, 1000)
 
     async def demonstrations() -> list[Demonstration]:
@@ -55,7 +56,7 @@ def test_the_teacher_solves_every_problem_with_the_real_tool(split: str):
 
 @pytest.mark.parametrize(("text", "score"), [(r"\boxed{Oslo}", 1.0), ("one two three four", 0.5), ("", 1.0)])
 def test_brief_answers_score_more(text: str, score: float):
-    brief = REGISTRY.build("reward_terms", Slot(use="brief", options={"words": 2}), CONTEXT)
+    brief = REGISTRY.build("reward_terms", ComponentSpec(use="brief", options={"words": 2}), CONTEXT)
     problem = Problem(id="p", question="?", answer="Oslo")
     said = (user("?"), assistant(text))
     trajectory = Trajectory(id="t", problem_id="p", actor="a", messages=said, ending=Ending.ANSWERED)
@@ -63,5 +64,5 @@ def test_brief_answers_score_more(text: str, score: float):
 
 
 def test_a_wrong_option_is_refused_before_anything_runs():
-    with pytest.raises(SlotError, match=r"did you mean 'words'\?"):
-        REGISTRY.check("reward_terms", Slot(use="brief", options={"word": 2}))
+    with pytest.raises(ComponentError, match=r"did you mean 'words'\?"):
+        REGISTRY.check("reward_terms", ComponentSpec(use="brief", options={"word": 2}))

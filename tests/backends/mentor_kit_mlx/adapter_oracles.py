@@ -17,7 +17,9 @@ from peft import LoraConfig, get_peft_model
 from peft_oracles import IDS, of_model
 from transformers import AutoModelForCausalLM, LlamaConfig, Qwen2Config, Qwen3Config
 
-from mentor_kit.policy import AdapterSpec, MemoryLoad, OptimizerSpec, StudentSpec
+from mentor_kit.backend.memory import MemoryLoad
+from mentor_kit.backend.optimizer import OptimizerSpec
+from mentor_kit.backend.student import AdapterSpec, StudentSpec
 
 KINDS = {
     "llama-tied": (LlamaConfig, True),

@@ -14,16 +14,18 @@ import numpy as np
 import pytest
 from float64_trainer import Float64Trainer
 from mentor_kit_mlx.backend import MLXBackend, load_here
-from mentor_kit_mlx.divided import DividedPolicy
+from mentor_kit_mlx.data_parallel import DataParallelPolicy
 from mentor_kit_mlx.options import MLXOptions
-from mentor_kit_mlx.part import Part
+from mentor_kit_mlx.params import trained
 from mentor_kit_mlx.policy import MLXPolicy
-from mentor_kit_mlx.trees import trained
+from mentor_kit_mlx.worker import Worker
 from torch_students import Float64Twin
 
-from mentor_kit.errors import MissingError
-from mentor_kit.objective import Objective
-from mentor_kit.policy import AdapterSpec, OptimizerSpec, Policy, StudentSpec
+from mentor_kit.backend.optimizer import OptimizerSpec
+from mentor_kit.backend.policy import Policy
+from mentor_kit.backend.student import AdapterSpec, StudentSpec
+from mentor_kit.core.errors import MissingError
+from mentor_kit.rl.objective import Objective
 from mentor_kit.testing.backend import BackendContract
 from mentor_kit.testing.material import Oracle, drive, ragged_groups, request
 from mentor_kit.testing.training import GradientContract, Trainer, TrajectoryContract
@@ -32,10 +34,10 @@ FOLDER = Path(os.environ["STUDENT"])
 OPTIONS = MLXOptions(device="cpu", dtype="float32")
 
 
-def load(adapter: AdapterSpec | None = None, budget: int | None = None) -> DividedPolicy:
+def load(adapter: AdapterSpec | None = None, budget: int | None = None) -> DataParallelPolicy:
     options = OPTIONS.model_copy(update={"token_budget": budget or 8192})
     policy = MLXBackend(options).load(StudentSpec(str(FOLDER), adapter=adapter), seed=0)
-    assert isinstance(policy, DividedPolicy)
+    assert isinstance(policy, DataParallelPolicy)
     return policy
 
 
@@ -117,14 +119,14 @@ def weights(policy: MLXPolicy) -> np.ndarray:
     return np.concatenate([np.array(value).ravel() for _, value in sorted(trained(policy.model).items())])
 
 
-def _fail(part: Part) -> None:
+def _fail(part: Worker) -> None:
     """For a test: the second process fails."""
     if part._processes.rank == 1:
         raise MissingError("nothing is there", hint="bring it")
 
 
 if __name__ == "__main__":
-    Part._fail = _fail
+    Worker._fail = _fail
     if MLXBackend(MLXOptions(device="cpu")).serve():
         sys.exit(0)
     sys.exit(pytest.main([__file__, "-q", "-p", "no:cacheprovider", "--no-header", *sys.argv[1:]]))

@@ -9,11 +9,11 @@ import mlx.core as mx
 import numpy as np
 from mentor_kit_mlx.backend import MLXBackend
 from mentor_kit_mlx.options import MLXOptions
+from mentor_kit_mlx.params import trained
 from mentor_kit_mlx.policy import MLXPolicy
-from mentor_kit_mlx.trees import trained
 from mlx.utils import tree_flatten, tree_unflatten
 
-from mentor_kit.policy import AdapterSpec, StudentSpec
+from mentor_kit.backend.student import AdapterSpec, StudentSpec
 
 
 def load(folder: Path, adapter: AdapterSpec | None = None, /, **options: Any) -> MLXPolicy:

@@ -9,13 +9,13 @@ import mlx.core as mx
 import numpy as np
 import pytest
 import transformers
+from mentor_kit_mlx.params import by_name
 from mentor_kit_mlx.policy import MLXPolicy
-from mentor_kit_mlx.trees import by_name
-from mentor_kit_mlx.trial import exact
+from mentor_kit_mlx.self_check import exact
 from mlx_students import load
 from torch_students import SHAPE, Float64Twin, write_student
 
-from mentor_kit.policy import AdapterSpec
+from mentor_kit.backend.student import AdapterSpec
 
 IDS = list(range(20))
 

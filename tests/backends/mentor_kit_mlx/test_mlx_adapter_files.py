@@ -19,8 +19,8 @@ from safetensors.numpy import load_file, save_file
 from torch_students import SHAPE, write_student
 from transformers import Qwen2Config
 
-from mentor_kit.errors import BackendError, MissingError
-from mentor_kit.policy import AdapterSpec
+from mentor_kit.backend.student import AdapterSpec
+from mentor_kit.core.errors import BackendError, MissingError
 
 
 @settings(max_examples=12, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])

@@ -10,15 +10,15 @@ import numpy as np
 import pytest
 import torch_students
 from adapter_oracles import by_transformers, estimated, mlx_flatten, of_mlx, write_peft
-from mentor_kit_mlx.mlxlm import mlx_lm
+from mentor_kit_mlx.mlx_lm_import import mlx_lm
 from mlx_students import load, nudge_adapter
 from peft_oracles import by_peft, of_policy, random_targets
 from torch_students import SHAPE, write_student
 from transformers import CohereConfig, LlamaConfig
 
-from mentor_kit.errors import BackendError
-from mentor_kit.objective import Objective
-from mentor_kit.policy import AdapterSpec
+from mentor_kit.backend.student import AdapterSpec
+from mentor_kit.core.errors import BackendError
+from mentor_kit.rl.objective import Objective
 from mentor_kit.testing.material import GENTLE, flat, ragged_groups
 
 

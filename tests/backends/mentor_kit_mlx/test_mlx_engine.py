@@ -18,15 +18,15 @@ from mentor_kit.testing.material import drive, request
 def passes(monkeypatch: pytest.MonkeyPatch) -> list[tuple[int, ...]]:
     """The shapes of the ids of every forward pass."""
     seen: list[tuple[int, ...]] = []
-    from mentor_kit_mlx.head import Head
+    from mentor_kit_mlx.lm_wrapper import LMWrapper
 
-    plain = Head.hidden
+    plain = LMWrapper.hidden
 
-    def hidden(self: Head, ids: Any, *args: Any, **kwargs: Any) -> Any:
+    def hidden(self: LMWrapper, ids: Any, *args: Any, **kwargs: Any) -> Any:
         seen.append(tuple(ids.shape))
         return plain(self, ids, *args, **kwargs)
 
-    monkeypatch.setattr(Head, "hidden", hidden)
+    monkeypatch.setattr(LMWrapper, "hidden", hidden)
     return seen
 
 
@@ -71,11 +71,13 @@ def test_prefill_keeps_to_its_budget(folder: Path, passes: list[tuple[int, ...]]
 
 def test_chunks_that_end_no_prompt_give_no_logits(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     seen: list[tuple[int, ...]] = []
-    from mentor_kit_mlx.head import Head
+    from mentor_kit_mlx.lm_wrapper import LMWrapper
 
-    plain = Head.logits
+    plain = LMWrapper.logits
     engine = load(folder, prefill_chunk=16).engine()
-    monkeypatch.setattr(Head, "logits", lambda self, hidden: seen.append(tuple(hidden.shape)) or plain(self, hidden))
+    monkeypatch.setattr(
+        LMWrapper, "logits", lambda self, hidden: seen.append(tuple(hidden.shape)) or plain(self, hidden)
+    )
     done = drive(engine, [request("a", range(1, 41), max_new_tokens=2), request("b", range(2, 20), max_new_tokens=2)])
     # b ends in the second pass, a in the third, and both speak once more
     assert len(seen) == 3

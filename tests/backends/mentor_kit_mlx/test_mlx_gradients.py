@@ -13,9 +13,11 @@ from mentor_kit_mlx.policy import MLXPolicy
 from mentor_kit_mlx.update import loss_and_gradients
 from mlx_students import load, nudge_adapter, weights
 
-from mentor_kit.batching import micro_batches
-from mentor_kit.objective import PRESETS, Objective
-from mentor_kit.policy import AdapterSpec, OptimizerSpec, TokenGroup
+from mentor_kit.backend.microbatching import micro_batches
+from mentor_kit.backend.optimizer import OptimizerSpec
+from mentor_kit.backend.student import AdapterSpec
+from mentor_kit.backend.token_groups import TokenGroup
+from mentor_kit.rl.objective import PRESETS, Objective
 from mentor_kit.testing.material import drive, flat, group_of, ragged_groups, request
 
 

@@ -10,16 +10,17 @@ import numpy as np
 import pytest
 import torch
 import torch_students
-from mentor_kit_mlx.mlxlm import mlx_lm
+from mentor_kit_mlx.mlx_lm_import import mlx_lm
+from mentor_kit_mlx.params import trained
 from mentor_kit_mlx.policy import MLXPolicy
-from mentor_kit_mlx.trees import trained
 from mlx.utils import tree_unflatten
 from mlx_students import load, nudge_adapter, weights
 from torch_students import Float64Twin
 
-from mentor_kit.errors import DataError, UsageError
-from mentor_kit.objective import Objective
-from mentor_kit.policy import AdapterSpec, OptimizerSpec
+from mentor_kit.backend.optimizer import OptimizerSpec
+from mentor_kit.backend.student import AdapterSpec
+from mentor_kit.core.errors import DataError, UsageError
+from mentor_kit.rl.objective import Objective
 from mentor_kit.testing.material import drive, flat, log_softmax, ragged_groups, request
 
 GROUPS = ragged_groups(100)

@@ -21,8 +21,10 @@ from test_torch_architectures import FAMILIES, WINDOW, make
 from torch_students import SHAPE, Float64Twin, write_student
 from transformers import LlamaConfig
 
-from mentor_kit.errors import BackendError, MissingError
-from mentor_kit.policy import AdapterSpec, MemoryLoad, OptimizerSpec, StudentSpec
+from mentor_kit.backend.memory import MemoryLoad
+from mentor_kit.backend.optimizer import OptimizerSpec
+from mentor_kit.backend.student import AdapterSpec, StudentSpec
+from mentor_kit.core.errors import BackendError, MissingError
 from mentor_kit.testing.material import drive, flat, log_softmax, ragged_groups, request
 
 GROUPS = ragged_groups(100)
@@ -105,7 +107,7 @@ def test_the_limit_of_open_files_stays() -> None:
     """Importing mlx-lm alone lowers it."""
     code = (
         "import resource; before = resource.getrlimit(resource.RLIMIT_NOFILE)\n"
-        "from mentor_kit_mlx.mlxlm import mlx_lm; mlx_lm('utils')\n"
+        "from mentor_kit_mlx.mlx_lm_import import mlx_lm; mlx_lm('utils')\n"
         "print(before == resource.getrlimit(resource.RLIMIT_NOFILE))"
     )
 

@@ -9,12 +9,12 @@ import mlx.nn as nn
 import numpy as np
 import pytest
 import torch
-from mentor_kit_mlx.optimizer import Optimizer
-from mentor_kit_mlx.trees import trained
+from mentor_kit_mlx.optimizer import MLXOptimizer
+from mentor_kit_mlx.params import trained
 from test_torch_optimizers import adamw, muon
 
-from mentor_kit.errors import BackendError
-from mentor_kit.policy import OptimizerSpec
+from mentor_kit.backend.optimizer import OptimizerSpec
+from mentor_kit.core.errors import BackendError
 
 
 class Net(nn.Module):
@@ -45,7 +45,7 @@ def values(net: Net) -> dict[str, np.ndarray]:
 def run(spec: OptimizerSpec, steps: int) -> tuple[dict[str, np.ndarray], list[dict[str, np.ndarray]], list[float], Net]:
     """Weights before, the gradients and the learning rates of every step, and the net after them."""
     net = Net()
-    before, optimizer, rng = values(net), Optimizer(net, spec), np.random.default_rng(1)
+    before, optimizer, rng = values(net), MLXOptimizer(net, spec), np.random.default_rng(1)
     seen, rates = [], [0.05 / (1 + step) for step in range(steps)]
     for rate in rates:
         gradients = {name: rng.normal(size=value.shape).astype(np.float32) for name, value in before.items()}
@@ -73,7 +73,7 @@ def test_adamw(clip: float | None) -> None:
 def test_the_first_step_is_corrected_for_its_bias() -> None:
     """MLX's own Adam leaves the correction out by default: its first step would be ten times smaller or larger."""
     net, spec = Net(), OptimizerSpec(clip=None)
-    before, optimizer = values(net), Optimizer(net, spec)
+    before, optimizer = values(net), MLXOptimizer(net, spec)
     optimizer.add({name: mx.full(value.shape, 0.3) for name, value in before.items()})
     optimizer.step(1e-2)
     for name, value in values(net).items():
@@ -115,7 +115,7 @@ def test_small_steps_of_16_bit_weights_are_not_lost() -> None:
     spec = OptimizerSpec(eps=1e-12, clip=None, betas=(0.0, 0.0))
     # each step moves a weight by 1e-5, far below bfloat16's spacing; 200 of them must show
     net = Net(mx.bfloat16)
-    optimizer, before = Optimizer(net, spec), values(net)
+    optimizer, before = MLXOptimizer(net, spec), values(net)
     for _ in range(200):
         optimizer.add({name: mx.ones(value.shape, dtype=mx.bfloat16) for name, value in before.items()})
         optimizer.step(1e-5)
@@ -126,7 +126,7 @@ def test_small_steps_of_16_bit_weights_are_not_lost() -> None:
 
 def test_a_gradient_that_is_not_finite_changes_nothing() -> None:
     net = Net()
-    optimizer, before = Optimizer(net, OptimizerSpec()), values(net)
+    optimizer, before = MLXOptimizer(net, OptimizerSpec()), values(net)
     optimizer.add({"hidden.bias": mx.full((6,), float("inf"))})
     with pytest.raises(BackendError):
         optimizer.step(0.1)

@@ -15,12 +15,13 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from mentor_kit_mlx import wire
-from mentor_kit_mlx.part import shares
+from mentor_kit_mlx import serialization
+from mentor_kit_mlx.worker import shares
 from mlx_students import load, weights
 from torch_students import write_student
 
-from mentor_kit.policy import AdapterSpec, StudentSpec, TokenCompletion, TokenGroup
+from mentor_kit.backend.student import AdapterSpec, StudentSpec
+from mentor_kit.backend.token_groups import TokenCompletion, TokenGroup
 from mentor_kit.testing.material import ragged_groups, request
 
 HERE = Path(__file__).parent
@@ -40,21 +41,25 @@ plain = st.none() | st.booleans() | st.integers(-(2**63), 2**63) | st.floats(all
 values = st.recursive(plain, lambda inner: st.lists(inner) | st.dictionaries(st.text(), inner), max_leaves=8)
 
 
+def back(value: Any) -> Any:
+    return serialization.unpack(serialization.pack(value))
+
+
 @given(values, st.lists(st.integers(0, 2**32), max_size=5), st.sampled_from(["int64", "float32", "uint8", "bool"]))
 def test_what_is_packed_comes_back(value: Any, numbers: list[int], dtype: str) -> None:
     array = np.array(numbers).astype(dtype)
-    found = wire.unpack(wire.pack({"value": value, "arrays": [array, array.reshape(-1, 1)]}))
+    found = back({"value": value, "arrays": [array, array.reshape(-1, 1)]})
     assert found["value"] == value
-    for given_, back in zip([array, array.reshape(-1, 1)], found["arrays"], strict=True):
-        assert (back.dtype, back.shape) == (given_.dtype, given_.shape)
-        np.testing.assert_array_equal(back, given_)
+    for given_, found_ in zip([array, array.reshape(-1, 1)], found["arrays"], strict=True):
+        assert (found_.dtype, found_.shape) == (given_.dtype, given_.shape)
+        np.testing.assert_array_equal(found_, given_)
 
 
 def test_words_come_back() -> None:
     item = request("a", [1, 2, 3], stop_ids=frozenset({7, 8}), seed=2**64 - 1)
-    assert wire.request_from_data(wire.unpack(wire.pack(wire.request_as_data(item)))) == item
+    assert serialization.request_from_data(back(serialization.request_as_data(item))) == item
     groups = ragged_groups(100)
-    found = wire.groups_from_data(wire.unpack(wire.pack(wire.groups_as_data(groups))))
+    found = serialization.groups_from_data(back(serialization.groups_as_data(groups)))
     for mine, theirs in zip(groups, found, strict=True):
         np.testing.assert_array_equal(mine.prompt_ids, theirs.prompt_ids)
         for a, b in zip(mine.completions, theirs.completions, strict=True):
@@ -62,7 +67,7 @@ def test_words_come_back() -> None:
                 np.testing.assert_array_equal(getattr(a, name), getattr(b, name))
     for adapter in (None, AdapterSpec(rank=3, targets=("a", "b"), path=Path("/x"))):
         student = StudentSpec("model", "main", adapter)
-        assert wire.student_from_data(wire.unpack(wire.pack(wire.student_as_data(student)))) == student
+        assert serialization.student_from_data(back(serialization.student_as_data(student))) == student
 
 
 @given(st.lists(st.tuples(st.integers(1, 50), st.lists(st.integers(0, 30), max_size=6)), max_size=9), st.integers(1, 5))

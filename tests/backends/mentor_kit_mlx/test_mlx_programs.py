@@ -18,15 +18,15 @@ import mentor_kit_math
 import mlx.core as mx
 import numpy as np
 import pytest
-from mentor_kit_mlx.mlxlm import mlx_lm
+from mentor_kit_mlx.mlx_lm_import import mlx_lm
 from mentor_kit_mlx.policy import MLXPolicy
 from mlx_students import load, nudge_adapter
 from test_mlx_loading import ROPES
 from torch_students import SHAPE, Float64Twin, write_student
 from transformers import LlamaConfig
 
+from mentor_kit.backend.student import AdapterSpec
 from mentor_kit.chat import load_chat_format
-from mentor_kit.policy import AdapterSpec
 from mentor_kit.testing.material import drive, log_softmax, request
 
 SCRIPTS = Path(sys.executable).parent

@@ -15,9 +15,11 @@ from mlx_students import load
 from torch_students import SHAPE, Float64Twin, write_student
 from transformers import DynamicCache, LlamaConfig
 
-from mentor_kit.errors import BackendError
-from mentor_kit.objective import Objective
-from mentor_kit.policy import MemoryLoad, OptimizerSpec, StudentSpec
+from mentor_kit.backend.memory import MemoryLoad
+from mentor_kit.backend.optimizer import OptimizerSpec
+from mentor_kit.backend.student import StudentSpec
+from mentor_kit.core.errors import BackendError
+from mentor_kit.rl.objective import Objective
 from mentor_kit.testing.material import drive, group_of, log_softmax, request
 
 #: Heads 64 wide: 32 and 64 divide it.

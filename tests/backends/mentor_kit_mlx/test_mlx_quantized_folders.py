@@ -12,15 +12,17 @@ import numpy as np
 import pytest
 from adapter_oracles import by_transformers, mlx_flatten, of_mlx
 from mentor_kit_mlx.backend import MLXBackend
-from mentor_kit_mlx.mlxlm import mlx_lm
+from mentor_kit_mlx.mlx_lm_import import mlx_lm
 from mentor_kit_mlx.options import MLXOptions
 from mlx_students import load, nudge_adapter
 from peft_oracles import of_policy
 from torch_students import SHAPE, write_student
 from transformers import LlamaConfig
 
-from mentor_kit.errors import BackendError
-from mentor_kit.policy import AdapterSpec, MemoryEstimate, MemoryLoad, OptimizerSpec, StudentSpec
+from mentor_kit.backend.memory import MemoryEstimate, MemoryLoad
+from mentor_kit.backend.optimizer import OptimizerSpec
+from mentor_kit.backend.student import AdapterSpec, StudentSpec
+from mentor_kit.core.errors import BackendError
 
 WIDE = SHAPE | {"hidden_size": 128, "intermediate_size": 128, "initializer_range": 0.1}
 AFFINE = {"group_size": 64, "bits": 4, "mode": "affine"}

@@ -11,8 +11,9 @@ from mentor_kit_mlx.backend import MLXBackend
 from mentor_kit_mlx.options import MLXOptions
 
 from mentor_kit.api import plan
-from mentor_kit.errors import MissingError
-from mentor_kit.policy import AdapterSpec, MemoryLoad, StudentSpec
+from mentor_kit.backend.memory import MemoryLoad
+from mentor_kit.backend.student import AdapterSpec, StudentSpec
+from mentor_kit.core.errors import MissingError
 from mentor_kit.recipe.loading import load_recipe
 
 QWEN: dict[str, Any] = {

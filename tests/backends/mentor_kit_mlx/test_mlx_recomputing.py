@@ -9,8 +9,8 @@ import mlx.core as mx
 import numpy as np
 import pytest
 from mentor_kit_mlx.adapters import dropout
+from mentor_kit_mlx.gradient_checkpointing import is_exact
 from mentor_kit_mlx.policy import MLXPolicy
-from mentor_kit_mlx.recomputing import is_exact
 from mentor_kit_mlx.update import loss_and_gradients
 from mlx_students import load, nudge_adapter
 from test_mlx_loading import KNOWN
@@ -18,10 +18,12 @@ from test_torch_architectures import make
 from torch_students import SHAPE, write_student
 from transformers import LlamaConfig
 
-from mentor_kit.batching import micro_batches
-from mentor_kit.errors import BackendError
-from mentor_kit.objective import Objective
-from mentor_kit.policy import AdapterSpec, OptimizerSpec, TokenCompletion, TokenGroup
+from mentor_kit.backend.microbatching import micro_batches
+from mentor_kit.backend.optimizer import OptimizerSpec
+from mentor_kit.backend.student import AdapterSpec
+from mentor_kit.backend.token_groups import TokenCompletion, TokenGroup
+from mentor_kit.core.errors import BackendError
+from mentor_kit.rl.objective import Objective
 from mentor_kit.testing.material import ragged_groups
 
 OBJECTIVE = Objective(preset="rloo")

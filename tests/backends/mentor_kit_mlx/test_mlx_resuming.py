@@ -9,13 +9,14 @@ from typing import Any
 import mlx.core as mx
 import numpy as np
 import pytest
+from mentor_kit_mlx.params import by_name, trained
 from mentor_kit_mlx.policy import MLXPolicy
-from mentor_kit_mlx.trees import by_name, trained
 from mlx_students import load, weights
 from torch_students import write_student
 
-from mentor_kit.objective import Objective
-from mentor_kit.policy import AdapterSpec, OptimizerSpec
+from mentor_kit.backend.optimizer import OptimizerSpec
+from mentor_kit.backend.student import AdapterSpec
+from mentor_kit.rl.objective import Objective
 from mentor_kit.testing.material import ragged_groups
 
 GROUPS = ragged_groups(100)

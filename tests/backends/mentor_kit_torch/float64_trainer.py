@@ -11,9 +11,10 @@ import torch
 from test_torch_optimizers import adamw, muon
 from torch_students import Float64Twin
 
-from mentor_kit.losses import LossBatch, policy_loss, token_weights
-from mentor_kit.objective import Objective
-from mentor_kit.policy import OptimizerSpec, TokenGroup
+from mentor_kit.backend.optimizer import OptimizerSpec
+from mentor_kit.backend.token_groups import TokenGroup
+from mentor_kit.rl.losses import LossBatch, policy_loss, token_weights
+from mentor_kit.rl.objective import Objective
 
 
 class Float64Trainer:

@@ -12,7 +12,7 @@ import torch
 from peft import PeftModel
 from transformers import AutoModelForCausalLM
 
-from mentor_kit.policy import TokenCompletion, TokenGroup
+from mentor_kit.backend.token_groups import TokenCompletion, TokenGroup
 
 IDS = np.array([5, 9, 33, 71, 7, 30, 44, 2], dtype=np.int64)
 LAYERS = ["q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj", "lm_head", "embed_tokens"]

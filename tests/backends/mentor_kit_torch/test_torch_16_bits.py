@@ -11,10 +11,10 @@ import pytest
 import torch
 import transformers
 from mentor_kit_torch import kernels, loading
-from mentor_kit_torch.lean import RMSNorm
+from mentor_kit_torch.fused_llama import RMSNorm
 from mentor_kit_torch.loading import WIDE, pick_dtype
 from mentor_kit_torch.policy import TorchPolicy
-from mentor_kit_torch.trial import exact
+from mentor_kit_torch.self_check import exact
 from test_torch_architectures import make
 from test_torch_lean import LEAN, gradients
 from torch_students import SHAPE, load, write_student

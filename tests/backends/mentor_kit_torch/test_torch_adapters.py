@@ -18,8 +18,10 @@ from peft_oracles import by_peft, of_model, of_policy, random_targets
 from torch_students import SHAPE, load, write_student
 from transformers import AutoModelForCausalLM, LlamaConfig, Qwen2Config
 
-from mentor_kit.errors import BackendError, MissingError
-from mentor_kit.policy import AdapterSpec, MemoryLoad, OptimizerSpec, StudentSpec
+from mentor_kit.backend.memory import MemoryLoad
+from mentor_kit.backend.optimizer import OptimizerSpec
+from mentor_kit.backend.student import AdapterSpec, StudentSpec
+from mentor_kit.core.errors import BackendError, MissingError
 
 
 @pytest.fixture(scope="module", params=["llama-tied", "llama", "qwen2-tied"])

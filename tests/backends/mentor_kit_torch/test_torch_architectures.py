@@ -11,8 +11,9 @@ import torch
 import transformers
 from torch_students import SHAPE, Float64Twin, load, write_student
 
-from mentor_kit.objective import Objective
-from mentor_kit.policy import OptimizerSpec, TokenGroup
+from mentor_kit.backend.optimizer import OptimizerSpec
+from mentor_kit.backend.token_groups import TokenGroup
+from mentor_kit.rl.objective import Objective
 from mentor_kit.testing.material import drive, flat, group_of, log_softmax, ragged_groups, request
 
 WINDOW = 6  # shorter than the sequences below
@@ -144,7 +145,7 @@ def apart_gradient(policy: Any, groups: list[TokenGroup]) -> list[float]:
 def test_a_head_that_is_not_understood_is_run_whole(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     folder = make("qwen2", tmp_path)
     expected = load(folder).log_probs(ragged_groups(100))
-    monkeypatch.setattr("mentor_kit_torch.head.Head._agrees", lambda self: False)
+    monkeypatch.setattr("mentor_kit_torch.lm_wrapper.LMWrapper._agrees", lambda self: False)
     policy = load(folder)
     assert not policy.head.split
     np.testing.assert_allclose(flat(policy.log_probs(ragged_groups(100))), flat(expected), atol=1e-5)

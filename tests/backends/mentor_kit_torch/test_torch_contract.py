@@ -10,7 +10,8 @@ from mentor_kit_torch.backend import TorchBackend
 from mentor_kit_torch.options import TorchOptions
 from torch_students import load
 
-from mentor_kit.policy import AdapterSpec, Backend, Policy, StudentSpec
+from mentor_kit.backend.policy import Backend, Policy
+from mentor_kit.backend.student import AdapterSpec, StudentSpec
 from mentor_kit.testing.backend import BackendContract
 from mentor_kit.testing.memory import MemoryContract
 from mentor_kit.testing.training import GradientContract, TrajectoryContract

@@ -12,8 +12,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch_students import Float64Twin, load
 
-from mentor_kit.errors import BackendError
-from mentor_kit.policy import Completion, Engine
+from mentor_kit.backend.sampling import Completion, Engine
+from mentor_kit.core.errors import BackendError
 from mentor_kit.testing.events import Events
 from mentor_kit.testing.material import drive, log_softmax, request
 
@@ -22,15 +22,15 @@ from mentor_kit.testing.material import drive, log_softmax, request
 def passes(monkeypatch: pytest.MonkeyPatch) -> list[tuple[int, ...]]:
     """The shapes of the ids of every forward pass."""
     seen: list[tuple[int, ...]] = []
-    from mentor_kit_torch.head import Head
+    from mentor_kit_torch.lm_wrapper import LMWrapper
 
-    plain = Head.hidden
+    plain = LMWrapper.hidden
 
-    def hidden(self: Head, ids: torch.Tensor, *args: Any, **kwargs: Any) -> torch.Tensor:
+    def hidden(self: LMWrapper, ids: torch.Tensor, *args: Any, **kwargs: Any) -> torch.Tensor:
         seen.append(tuple(ids.shape))
         return plain(self, ids, *args, **kwargs)
 
-    monkeypatch.setattr(Head, "hidden", hidden)
+    monkeypatch.setattr(LMWrapper, "hidden", hidden)
     return seen
 
 
@@ -55,7 +55,7 @@ def test_a_prompt_is_prefilled_once_for_all(folder: Path, passes: list[tuple[int
 @pytest.fixture
 def keeping(monkeypatch: pytest.MonkeyPatch) -> None:
     """Common beginnings of any length are kept once."""
-    monkeypatch.setattr("mentor_kit_torch.placing.SHORTEST_KEPT", 8)
+    monkeypatch.setattr("mentor_kit_torch.slot_allocator.SHORTEST_KEPT", 8)
 
 
 @pytest.mark.usefixtures("keeping")
@@ -287,7 +287,7 @@ def test_any_order_of_events_gives_what_each_request_gives_alone(folder: Path, k
     with pytest.MonkeyPatch.context() as patch:
         if kept:
             patch.setattr("mentor_kit_torch.engine.SHORTEST_SHARED", 2)
-            patch.setattr("mentor_kit_torch.placing.SHORTEST_KEPT", 2)
+            patch.setattr("mentor_kit_torch.slot_allocator.SHORTEST_KEPT", 2)
         play_events(folder, data)
 
 

@@ -13,9 +13,11 @@ from hypothesis import strategies as st
 from mentor_kit_torch.policy import TorchPolicy
 from torch_students import load, nudge_adapter
 
-from mentor_kit.losses import LossBatch, policy_loss, token_weights
-from mentor_kit.objective import PRESETS, Objective
-from mentor_kit.policy import AdapterSpec, OptimizerSpec, TokenCompletion, TokenGroup
+from mentor_kit.backend.optimizer import OptimizerSpec
+from mentor_kit.backend.student import AdapterSpec
+from mentor_kit.backend.token_groups import TokenCompletion, TokenGroup
+from mentor_kit.rl.losses import LossBatch, policy_loss, token_weights
+from mentor_kit.rl.objective import PRESETS, Objective
 from mentor_kit.testing.material import changed, ragged_groups
 
 
@@ -169,16 +171,16 @@ def test_completions_share_what_they_begin_with(folder: Path, seed: int, shared:
 
 
 def test_each_token_is_run_once(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from mentor_kit_torch.head import Head
+    from mentor_kit_torch.lm_wrapper import LMWrapper
 
-    seen, plain = [], Head.hidden
+    seen, plain = [], LMWrapper.hidden
 
-    def hidden(self: Head, ids: torch.Tensor, *args: Any, **kwargs: Any) -> torch.Tensor:
+    def hidden(self: LMWrapper, ids: torch.Tensor, *args: Any, **kwargs: Any) -> torch.Tensor:
         seen.append(tuple(ids.shape))
         return plain(self, ids, *args, **kwargs)
 
     policy = load(folder)
-    monkeypatch.setattr(Head, "hidden", hidden)
+    monkeypatch.setattr(LMWrapper, "hidden", hidden)
     policy.prepare(OptimizerSpec())
     # three in common are not worth a node; the last two have sixteen
     said = [[7, 8, 9, 10], [7], [7, 8, 9, *range(20, 33), 3], [7, 8, 9, *range(20, 33), 4, 5]]
@@ -197,7 +199,7 @@ def test_large_heads_are_computed_in_parts(folder: Path, monkeypatch: pytest.Mon
     policy.forward_backward(groups, objective)
     expected = gradients(policy)
     policy.prepare(OptimizerSpec(clip=None))
-    monkeypatch.setattr("mentor_kit_torch.projection.LARGEST_LOGITS", 300)
+    monkeypatch.setattr("mentor_kit_torch.chunked_logprobs.LARGEST_LOGITS", 300)
     policy.forward_backward(groups, objective)
     for name, value in gradients(policy).items():
         torch.testing.assert_close(value, expected[name], rtol=1e-4, atol=1e-6)

@@ -12,9 +12,10 @@ from mentor_kit_torch.policy import TorchPolicy
 from torch_students import Float64Twin, load, nudge_adapter
 from transformers import AutoModelForCausalLM
 
-from mentor_kit.errors import DataError, UsageError
-from mentor_kit.objective import Objective
-from mentor_kit.policy import AdapterSpec, OptimizerSpec
+from mentor_kit.backend.optimizer import OptimizerSpec
+from mentor_kit.backend.student import AdapterSpec
+from mentor_kit.core.errors import DataError, UsageError
+from mentor_kit.rl.objective import Objective
 from mentor_kit.testing.material import drive, flat, log_softmax, ragged_groups, request
 
 GROUPS = ragged_groups(100)

@@ -9,7 +9,7 @@ import pytest
 import torch
 from mentor_kit_torch import kernels
 from mentor_kit_torch.cache import SlotCache, causal_mask
-from mentor_kit_torch.layout import few_rows
+from mentor_kit_torch.cpu_weight_layout import few_rows
 from mentor_kit_torch.row_attention import RowAttention
 from safetensors.torch import load_file
 from torch_students import SHAPE, load, write_student

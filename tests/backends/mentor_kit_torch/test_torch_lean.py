@@ -9,15 +9,16 @@ import numpy as np
 import pytest
 import torch
 import transformers
-from mentor_kit_torch.lean import Gate, RMSNorm, Rotation
-from mentor_kit_torch.projection import TokenLogProbs
+from mentor_kit_torch.chunked_logprobs import TokenLogProbs
+from mentor_kit_torch.fused_llama import GatedActivation, RMSNorm, Rotation
 from test_torch_architectures import make
 from torch_students import SHAPE, load, write_student
 from transformers.models.llama.modeling_llama import LlamaRMSNorm, apply_rotary_pos_emb
 
-from mentor_kit.errors import BackendError
-from mentor_kit.objective import Objective
-from mentor_kit.policy import AdapterSpec, OptimizerSpec
+from mentor_kit.backend.optimizer import OptimizerSpec
+from mentor_kit.backend.student import AdapterSpec
+from mentor_kit.core.errors import BackendError
+from mentor_kit.rl.objective import Objective
 from mentor_kit.testing.material import drive, flat, ragged_groups, request
 
 
@@ -50,14 +51,14 @@ def test_rotation() -> None:
 
 def test_gate() -> None:
     gate, up = states(2, 5, 6, seed=0), states(2, 5, 6, seed=1)
-    same_gradients(Gate.apply(gate, up), torch.nn.functional.silu(gate) * up, [gate, up])
+    same_gradients(GatedActivation.apply(gate, up), torch.nn.functional.silu(gate) * up, [gate, up])
 
 
 @pytest.mark.parametrize("largest", [1 << 20, 30])
 @pytest.mark.parametrize("kept", [1 << 20, 50, 0], ids=["kept", "some kept", "none kept"])
 def test_token_log_probs(largest: int, kept: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("mentor_kit_torch.projection.LARGEST_LOGITS", largest)
-    monkeypatch.setattr("mentor_kit_torch.projection.KEPT_LOGITS", kept)
+    monkeypatch.setattr("mentor_kit_torch.chunked_logprobs.LARGEST_LOGITS", largest)
+    monkeypatch.setattr("mentor_kit_torch.chunked_logprobs.KEPT_LOGITS", kept)
     hidden, weight = states(7, 4, seed=0), states(11, 4, seed=1)
     targets, temperature = torch.tensor([0, 10, 3, 3, 5, 1, 2]), torch.tensor([1.0, 0.5, 1, 2, 1, 1, 0.7])
     logits = (hidden @ weight.T) / temperature.unsqueeze(-1)

@@ -16,8 +16,10 @@ from mentor_kit_torch.options import TorchOptions
 from torch_students import SHAPE, load, write_student
 from transformers import LlamaConfig
 
-from mentor_kit.errors import BackendError, MentorKitError, MissingError
-from mentor_kit.policy import AdapterSpec, MemoryLoad, OptimizerSpec, StudentSpec
+from mentor_kit.backend.memory import MemoryLoad
+from mentor_kit.backend.optimizer import OptimizerSpec
+from mentor_kit.backend.student import AdapterSpec, StudentSpec
+from mentor_kit.core.errors import BackendError, MentorKitError, MissingError
 
 
 @pytest.fixture

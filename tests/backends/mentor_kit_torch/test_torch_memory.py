@@ -11,8 +11,10 @@ from mentor_kit_torch.backend import TorchBackend
 from mentor_kit_torch.options import TorchOptions
 from torch_students import load
 
-from mentor_kit.objective import Objective
-from mentor_kit.policy import AdapterSpec, MemoryEstimate, MemoryLoad, OptimizerSpec, StudentSpec
+from mentor_kit.backend.memory import MemoryEstimate, MemoryLoad
+from mentor_kit.backend.optimizer import OptimizerSpec
+from mentor_kit.backend.student import AdapterSpec, StudentSpec
+from mentor_kit.rl.objective import Objective
 from mentor_kit.testing.material import ragged_groups
 
 

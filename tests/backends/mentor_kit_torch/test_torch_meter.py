@@ -7,11 +7,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from mentor_kit_torch.meter import limits
+from mentor_kit_torch.flops_counter import limits
 from torch_students import load
 
-from mentor_kit.objective import Objective
-from mentor_kit.policy import Measured, OptimizerSpec, TokenCompletion, TokenGroup
+from mentor_kit.backend.flops import Measured
+from mentor_kit.backend.optimizer import OptimizerSpec
+from mentor_kit.backend.token_groups import TokenCompletion, TokenGroup
+from mentor_kit.rl.objective import Objective
 from mentor_kit.testing.material import drive, request
 
 # two layers of width 32: projections of 32 to 32 and twice 16 and back, three matrices of 32 by 48, norms
@@ -22,8 +24,8 @@ PAIR = 4 * 2 * 32
 
 @pytest.mark.parametrize(("largest", "kept"), [(1 << 20, 0), (100, 450), (1 << 20, 1 << 20)])
 def test_an_updates_products(folder: Path, monkeypatch: pytest.MonkeyPatch, largest: int, kept: int) -> None:
-    monkeypatch.setattr("mentor_kit_torch.projection.LARGEST_LOGITS", largest)
-    monkeypatch.setattr("mentor_kit_torch.projection.KEPT_LOGITS", kept)
+    monkeypatch.setattr("mentor_kit_torch.chunked_logprobs.LARGEST_LOGITS", largest)
+    monkeypatch.setattr("mentor_kit_torch.chunked_logprobs.KEPT_LOGITS", kept)
     policy = load(folder)
     assert isinstance(policy, Measured)
     policy.prepare(OptimizerSpec())

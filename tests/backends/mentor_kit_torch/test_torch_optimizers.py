@@ -8,11 +8,11 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from mentor_kit_torch.optimizer import Optimizer
+from mentor_kit_torch.optimizer import TorchOptimizer
 from torch import nn
 
-from mentor_kit.errors import BackendError
-from mentor_kit.policy import OptimizerSpec
+from mentor_kit.backend.optimizer import OptimizerSpec
+from mentor_kit.core.errors import BackendError
 
 Step = Callable[[np.ndarray, np.ndarray, float], np.ndarray]
 
@@ -37,7 +37,7 @@ def run(spec: OptimizerSpec, rates: list[float], dtype: torch.dtype = torch.floa
     """Weights before, the gradients of every step, weights after."""
     net = Net(dtype)
     before = {n: p.detach().double().numpy().copy() for n, p in net.named_parameters()}
-    optimizer = Optimizer(net, spec)
+    optimizer = TorchOptimizer(net, spec)
     rng = np.random.default_rng(0)
     seen = []
     for rate in rates:
@@ -119,7 +119,7 @@ def test_small_steps_of_16_bit_weights_are_not_lost() -> None:
     spec = OptimizerSpec(eps=1e-12, clip=None, betas=(0.0, 0.0))
     # each step moves a weight by 1e-5, far below bfloat16's spacing; 200 of them must show
     net = Net(torch.bfloat16)
-    optimizer = Optimizer(net, spec)
+    optimizer = TorchOptimizer(net, spec)
     before = net.hidden.weight.detach().float().clone()
     for _ in range(200):
         for parameter in net.parameters():
@@ -132,7 +132,7 @@ def test_small_steps_of_16_bit_weights_are_not_lost() -> None:
 
 def test_gradients_of_many_micro_batches_add_up_in_float32() -> None:
     net = Net(torch.bfloat16)
-    optimizer = Optimizer(net, OptimizerSpec(clip=None))
+    optimizer = TorchOptimizer(net, OptimizerSpec(clip=None))
     for _ in range(1000):
         (net.hidden.bias.sum() * 1.0).backward()
     # bfloat16 alone would be stuck at 256
@@ -141,7 +141,7 @@ def test_gradients_of_many_micro_batches_add_up_in_float32() -> None:
 
 def test_a_gradient_that_is_not_finite_changes_nothing() -> None:
     net = Net()
-    optimizer = Optimizer(net, OptimizerSpec())
+    optimizer = TorchOptimizer(net, OptimizerSpec())
     before = net.hidden.weight.detach().clone()
     (net.hidden.weight.sum() * float("inf")).backward()
     with pytest.raises(BackendError):

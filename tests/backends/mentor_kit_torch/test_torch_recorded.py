@@ -8,13 +8,14 @@ from typing import Any
 
 import pytest
 import torch
-from mentor_kit_torch.recorded import Work
+from mentor_kit_torch.cuda_graphs import Work
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 from torch_students import load
 
-from mentor_kit.errors import BackendError
-from mentor_kit.policy import AdapterSpec, Policy
+from mentor_kit.backend.policy import Policy
+from mentor_kit.backend.student import AdapterSpec
+from mentor_kit.core.errors import BackendError
 from mentor_kit.testing.material import drive, request
 from mentor_kit.testing.sampling import SamplingContract
 
@@ -99,7 +100,7 @@ def test_few_shapes_are_recorded(folder: Path, tapes: Tapes) -> None:
 
 @pytest.mark.parametrize("shortest", [8, 1 << 20], ids=["kept beginning", "copied beginning"])
 def test_the_same_as_plain_passes(shortest: int, folder: Path, tapes: Tapes, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("mentor_kit_torch.placing.SHORTEST_KEPT", shortest)
+    monkeypatch.setattr("mentor_kit_torch.slot_allocator.SHORTEST_KEPT", shortest)
     engines = [load(folder, cuda_graphs=graphs).engine() for graphs in (True, False)]
     contexts = {f"s{i}": [*range(1, 31), *range(40, 41 + 2 * i)] for i in range(6)}
     for turn in range(4):

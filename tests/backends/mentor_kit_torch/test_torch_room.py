@@ -9,10 +9,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from mentor_kit_torch.cache import SlotCache
-from mentor_kit_torch.room import Room
+from mentor_kit_torch.kv_budget import KVBudget
 from torch_students import load
 
-from mentor_kit.errors import BackendError
+from mentor_kit.core.errors import BackendError
 from mentor_kit.testing.material import drive, request
 
 #: Two layers, keys and values, two heads of 8 numbers of four bytes.
@@ -40,12 +40,12 @@ class Watched:
 
 
 def test_positions_come_in_blocks() -> None:
-    room = Room(limit=3 * 128 * 10, position=10)
+    room = KVBudget(limit=3 * 128 * 10, position=10)
     assert room.fits(3, 128)
     assert room.fits(1, 384)
     assert not room.fits(2, 129)
     assert not room.fits(3, 100, beginning=1)
-    assert Room(limit=None, position=10).fits(10**6, 10**6)
+    assert KVBudget(limit=None, position=10).fits(10**6, 10**6)
 
 
 def test_sequences_that_find_no_room_wait(folder: Path) -> None:

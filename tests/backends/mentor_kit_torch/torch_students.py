@@ -14,7 +14,7 @@ from mentor_kit_torch.policy import TorchPolicy
 from transformers import AutoModelForCausalLM, LlamaConfig
 from transformers.utils import logging as transformers_logging
 
-from mentor_kit.policy import AdapterSpec, StudentSpec
+from mentor_kit.backend.student import AdapterSpec, StudentSpec
 
 transformers_logging.disable_progress_bar()
 

@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from mentor_kit.conversation import ToolCall
+from mentor_kit.core.conversation import ToolCall
 
 _STUBS: dict[str, dict[str, Any]] = {
     "bfcl_eval.constants.model_config": {

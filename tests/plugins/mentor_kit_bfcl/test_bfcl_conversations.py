@@ -12,12 +12,12 @@ from typing import Any
 import pytest
 
 from mentor_kit import api
-from mentor_kit.actor import EpisodeLimits
-from mentor_kit.conversation import CallState, Message, ToolCall, assistant
-from mentor_kit.recipe.assembly import assemble_parts
+from mentor_kit.core.agent import EpisodeLimits
+from mentor_kit.core.conversation import CallState, Message, ToolCall, assistant
+from mentor_kit.core.task import Problem
+from mentor_kit.core.tool import announced
+from mentor_kit.recipe.assembly import assemble_components
 from mentor_kit.rollout import run_async
-from mentor_kit.task import Problem
-from mentor_kit.tool import announced
 
 pytest.importorskip("bfcl_eval")
 
@@ -35,7 +35,7 @@ rollout: {max_turns: 40, max_result_tokens: 2000}
 def parts(tmp_path_factory: pytest.TempPathFactory) -> Any:
     recipe = tmp_path_factory.mktemp("bfcl") / "bfcl.yaml"
     recipe.write_text(RECIPE)
-    return assemble_parts(api.check(recipe), api.default_registry())
+    return assemble_components(api.check(recipe), api.default_registry())
 
 
 class Script:
@@ -161,13 +161,13 @@ def test_verdicts_are_those_of_the_checker() -> None:
 
 
 def test_any_process_goes_on_with_any_episode(parts: Any) -> None:
-    from mentor_kit_bfcl.world import World
+    from mentor_kit_bfcl.world import ServiceProgram
 
     (problem,) = parts.task.problems("multi_turn_base", 0, 1)
     setup = {name: problem.extra[name] for name in ("services", "state", "long")}
     steps = [("cd", {"folder": "document"}), ("mkdir", {"dir_name": "temp"}), ("ls", {}), ("pwd", {})]
 
-    def results(worlds: Sequence[World]) -> list[list[str]]:
+    def results(worlds: Sequence[ServiceProgram]) -> list[list[str]]:
         """Two episodes, whose calls take turns and go to one process after the other."""
         said: list[list[str]] = [[], []]
         for place, (name, arguments) in enumerate(steps):
@@ -184,7 +184,11 @@ def test_any_process_goes_on_with_any_episode(parts: Any) -> None:
         {"current_directory_content": ["final_report.pdf", "previous_report.pdf", "temp"]},
         {"current_working_directory": "/workspace/document"},
     ]
-    for worlds in ([World()], [World(kept=1)], [World(), World(), World()]):
+    for worlds in (
+        [ServiceProgram()],
+        [ServiceProgram(kept=1)],
+        [ServiceProgram(), ServiceProgram(), ServiceProgram()],
+    ):
         for said in results(worlds):
             assert [json.loads(text) if text != "None" else None for text in said] == expected
 

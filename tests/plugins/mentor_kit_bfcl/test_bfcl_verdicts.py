@@ -14,14 +14,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mentor_kit import api
-from mentor_kit.actor import EpisodeLimits, Reply, Scene
-from mentor_kit.conversation import Message, ToolCall, assistant
-from mentor_kit.recipe.assembly import assemble_parts, assemble_without_student
+from mentor_kit.core.agent import EpisodeLimits, EpisodeRequest, Reply
+from mentor_kit.core.conversation import Message, ToolCall, assistant
+from mentor_kit.core.task import Problem
+from mentor_kit.core.trajectory import Trajectory
+from mentor_kit.recipe.assembly import assemble_components, assemble_without_student
 from mentor_kit.rollout import play
 from mentor_kit.stages import SplitPlan
 from mentor_kit.stages.evaluate import evaluate_split
-from mentor_kit.task import Problem
-from mentor_kit.trajectory import Trajectory
 
 pytest.importorskip("bfcl_eval")
 
@@ -57,12 +57,12 @@ class Scripted:
     def __init__(self, parts: Any, words: Words) -> None:
         self.parts, self.words = parts, words
 
-    def start(self, scene: Scene) -> Speaker:
+    def start(self, scene: EpisodeRequest) -> Speaker:
         return Speaker(self.words(scene.problem))
 
     async def play(self, problems: Sequence[Problem], episodes: int) -> list[Trajectory]:
         tools = self.parts.toolbox
-        scenes = [Scene(p.id, p, tools.tools(p), seed=0) for p in problems]
+        scenes = [EpisodeRequest(p.id, p, tools.tools(p), seed=0) for p in problems]
         return await play(self, scenes, task=self.parts.task, toolbox=tools, limits=EpisodeLimits())
 
 
@@ -71,7 +71,7 @@ def parts(tmp_path_factory: pytest.TempPathFactory) -> Any:
     recipe = tmp_path_factory.mktemp("bfcl") / "bfcl.yaml"
     recipe.write_text(RECIPE)
     loaded = api.check(recipe)
-    return loaded, assemble_parts(loaded, api.default_registry())
+    return loaded, assemble_components(loaded, api.default_registry())
 
 
 def evaluated(parts: Any, words: Words, category: str) -> tuple[dict[str, Any], dict[str, bool]]:
@@ -203,7 +203,7 @@ def test_malformed_calls_are_what_bfcl_eval_cannot_decode() -> None:
     from mentor_kit_bfcl.options import BfclOptions
     from mentor_kit_bfcl.task import BfclTask
 
-    from mentor_kit.conversation import CallState
+    from mentor_kit.core.conversation import CallState
 
     task = BfclTask(BfclOptions())
     broken = assistant(calls=[ToolCall(name="", state=CallState.MALFORMED, raw="<tool_call>{")])
@@ -218,7 +218,7 @@ def test_malformed_calls_are_what_bfcl_eval_cannot_decode() -> None:
 def test_a_missing_package_is_said_with_the_command(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     from mentor_kit_bfcl import package
 
-    from mentor_kit.errors import MissingError
+    from mentor_kit.core.errors import MissingError
     from mentor_kit.stages import SplitPlan
 
     monkeypatch.setattr(package, "find_spec", lambda name: None)

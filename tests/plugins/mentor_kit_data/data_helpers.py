@@ -7,17 +7,17 @@ import json
 from pathlib import Path
 from typing import Any
 
-from mentor_kit.conversation import assistant, user
+from mentor_kit.core.component import ComponentSpec
+from mentor_kit.core.conversation import assistant, user
+from mentor_kit.core.trajectory import Ending, Trajectory
 from mentor_kit.hooks.loader import load_plugins
 from mentor_kit.hooks.registry import BuildContext, Registry
-from mentor_kit.slot import Slot
-from mentor_kit.trajectory import Ending, Trajectory
 
 REGISTRY = Registry(load_plugins())
 
 
 def built(kind: Any, use: str, folder: Path, **options: Any) -> Any:
-    slot = Slot.model_validate({"use": use, "with": options})
+    slot = ComponentSpec.model_validate({"use": use, "with": options})
     return REGISTRY.build(kind, slot, BuildContext(REGISTRY, recipe_folder=folder))
 
 

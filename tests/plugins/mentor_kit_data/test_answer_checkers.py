@@ -8,12 +8,12 @@ from fractions import Fraction
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from mentor_kit_data.checkers import checker
 from mentor_kit_data.checking import (
     Check,
     ChoiceChecker,
     NumberChecker,
     TextChecker,
-    checker,
     read_number,
 )
 from pydantic import ValidationError

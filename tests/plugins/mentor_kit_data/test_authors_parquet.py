@@ -9,12 +9,12 @@ from typing import Any
 import pytest
 from data_helpers import ENV, SCHEMAS, authors_row, built, parquet_file, schema
 
-from mentor_kit.conversation import CallState, call
-from mentor_kit.errors import DataError
+from mentor_kit.core.conversation import CallState, call
+from mentor_kit.core.errors import DataError
+from mentor_kit.core.task import Problem
+from mentor_kit.core.toolbox import Toolbox
 from mentor_kit.rollout import run_async
 from mentor_kit.rollout.tools import cut_by_characters, run_call
-from mentor_kit.task import Problem
-from mentor_kit.tool import Toolbox
 
 
 def task(folder: Path, *rows: dict[str, Any], **options: Any) -> Any:

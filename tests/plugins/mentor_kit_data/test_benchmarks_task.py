@@ -12,17 +12,17 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from mentor_kit_data.benchmarks import SETS, _problem
-from mentor_kit_data.rows import Row
+from mentor_kit_data.rows import DataRow
 from mentor_kit_data.rows_task import read_problems
 
 from mentor_kit import api
-from mentor_kit.actor import EpisodeLimits
-from mentor_kit.conversation import Message, assistant, call
-from mentor_kit.errors import DataError
-from mentor_kit.recipe.assembly import assemble_parts
+from mentor_kit.core.agent import EpisodeLimits
+from mentor_kit.core.conversation import Message, assistant, call
+from mentor_kit.core.errors import DataError
+from mentor_kit.core.task import Problem
+from mentor_kit.recipe.assembly import assemble_components
 from mentor_kit.recipe.faults import RecipeFaults
 from mentor_kit.rollout import run_async
-from mentor_kit.task import Problem
 
 pytest.importorskip("mpmath")
 pytest.importorskip("bm25s")
@@ -105,7 +105,7 @@ def folder(tmp_path: Path) -> Path:
 
 
 def parts_of(recipe: str, folder: Path) -> Any:
-    return assemble_parts(api.check(recipe, overrides=[f"folder={folder}"]), api.default_registry())
+    return assemble_components(api.check(recipe, overrides=[f"folder={folder}"]), api.default_registry())
 
 
 @pytest.mark.parametrize("recipe", ["paper/evaluate-maths", "paper/evaluate-search"])
@@ -272,7 +272,7 @@ def test_every_row_becomes_a_problem_or_is_named(name: str, rows: list[dict[str,
     fault = ""
     found: Sequence[Problem] = ()
     try:
-        found = read_problems([Row("f.json", n, row) for n, row in enumerate(rows, start=1)], name, made, "fail")
+        found = read_problems([DataRow("f.json", n, row) for n, row in enumerate(rows, start=1)], name, made, "fail")
     except DataError as error:
         fault = error.message
     assert fault.startswith("f.json, row ") or len(found) == len(rows)

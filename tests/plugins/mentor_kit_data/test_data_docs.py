@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 from pydantic import BaseModel
 
+from mentor_kit.core.component import Kind
 from mentor_kit.hooks import default_registry
 from mentor_kit.recipe.checking import load_checked
-from mentor_kit.slot import Kind
 
 DOCS = Path(__file__).parents[3] / "docs"
 TEXTS = {name: (DOCS / name).read_text(encoding="utf-8") for name in ("tools.md", "data.md", "evaluation.md")}

@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from mentor_kit_data.files import labels
 from mentor_kit_data.rows import BadRow, read_rows
 
-from mentor_kit.errors import DataError
+from mentor_kit.core.errors import DataError
 
 
 def rows(folder: Path, files: dict[str, Any], **options: Any) -> Any:

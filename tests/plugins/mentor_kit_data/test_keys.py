@@ -13,8 +13,8 @@ from data_helpers import authors_row, built, csv_file, json_lines, parquet_file
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from mentor_kit.errors import DataError
-from mentor_kit.task import boxed_answer
+from mentor_kit.core.errors import DataError
+from mentor_kit.core.task import boxed_answer
 
 GSM = "She has 2 + 2 = <<2+2=4>>4.\n#### 4"
 CHOICES = {"columns": {"choices": "choices"}, "check": "choice"}

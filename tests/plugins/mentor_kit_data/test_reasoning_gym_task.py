@@ -9,9 +9,9 @@ from typing import Any
 import pytest
 from data_helpers import REGISTRY, built, said
 
-from mentor_kit.errors import MissingError, UsageError
-from mentor_kit.hooks.registry import SlotError
-from mentor_kit.slot import Slot
+from mentor_kit.core.component import ComponentSpec
+from mentor_kit.core.errors import MissingError, UsageError
+from mentor_kit.hooks.registry import ComponentError
 
 pytest.importorskip("reasoning_gym")
 
@@ -82,8 +82,8 @@ def test_what_the_package_does_not_know_is_named(generators: list[Any], reason: 
 
 @pytest.mark.parametrize("options", [{}, {"generators": []}, {"generators": [{"config": {}}]}])
 def test_faulty_options_are_named(options: dict[str, Any]) -> None:
-    with pytest.raises(SlotError, match="generators"):
-        REGISTRY.check("tasks", Slot.model_validate({"use": "reasoning-gym", "with": options}))
+    with pytest.raises(ComponentError, match="generators"):
+        REGISTRY.check("tasks", ComponentSpec.model_validate({"use": "reasoning-gym", "with": options}))
 
 
 def test_without_the_package_the_command_is_named(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -15,9 +15,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from mentor_kit_data.rows import BadRow, read_rows
 
-from mentor_kit.errors import DataError, MentorKitError, MissingError
-from mentor_kit.hooks.registry import SlotError
-from mentor_kit.slot import Slot
+from mentor_kit.core.component import ComponentSpec
+from mentor_kit.core.errors import DataError, MentorKitError, MissingError
+from mentor_kit.hooks.registry import ComponentError
 
 ROWS = [{"question": f"What is {n} + {n}?", "answer": 2 * n} for n in range(1, 6)]
 
@@ -219,8 +219,8 @@ def test_without_pyarrow_the_command_is_named(tmp_path: Path, monkeypatch: pytes
     ],
 )
 def test_faulty_options_are_named(options: dict[str, Any], place: str) -> None:
-    with pytest.raises(SlotError, match=place):
-        REGISTRY.check("tasks", Slot.model_validate({"use": "rows", "with": options}))
+    with pytest.raises(ComponentError, match=place):
+        REGISTRY.check("tasks", ComponentSpec.model_validate({"use": "rows", "with": options}))
 
 
 CELLS = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0"), max_size=20)

@@ -19,13 +19,13 @@ from mentor_kit_math.operations import math_tools
 from mentor_kit_math.world import ArithmeticTask
 from question_reader import Question, exact, read
 
-from mentor_kit.actor import EpisodeLimits, Reply, Scene
-from mentor_kit.conversation import Message
-from mentor_kit.errors import UsageError
+from mentor_kit.core.agent import EpisodeLimits, EpisodeRequest, Reply
+from mentor_kit.core.conversation import Message
+from mentor_kit.core.errors import UsageError
+from mentor_kit.core.task import Problem, Solves
+from mentor_kit.core.toolbox import FunctionTools, Toolbox
+from mentor_kit.core.trajectory import Trajectory
 from mentor_kit.rollout import play
-from mentor_kit.task import Problem, Solves
-from mentor_kit.tool import FunctionTools, Toolbox
-from mentor_kit.trajectory import Trajectory
 
 GROUPS = ("compositions", "wordings", "longer")
 SPLITS = ("train", "in-domain", "out-of-domain", *GROUPS, "broad")
@@ -259,7 +259,7 @@ class Solver:
     task: ArithmeticTask
     name: str = "solver"
 
-    def start(self, scene: Scene) -> SolverSpeaker:
+    def start(self, scene: EpisodeRequest) -> SolverSpeaker:
         return SolverSpeaker(self.task, scene.problem)
 
 
@@ -284,7 +284,7 @@ class SolverSpeaker:
 
 def solved(task: ArithmeticTask, found: Sequence[Problem]) -> list[Trajectory]:
     toolbox = Toolbox([FunctionTools(math_tools(2))])
-    scenes = [Scene(id=problem.id, problem=problem, tools=toolbox.tools(problem), seed=0) for problem in found]
+    scenes = [EpisodeRequest(id=problem.id, problem=problem, tools=toolbox.tools(problem), seed=0) for problem in found]
     return asyncio.run(play(Solver(task), scenes, task=task, toolbox=toolbox, limits=EpisodeLimits(max_turns=4)))
 
 

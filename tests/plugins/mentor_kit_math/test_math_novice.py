@@ -8,20 +8,27 @@ from dataclasses import dataclass
 from functools import lru_cache
 
 import pytest
-from mentor_kit_math.novice import HABITS, SKILL, Habits, NoviceActor, NoviceOptions, NoviceTeacher
+from mentor_kit_math.noisy_demonstrator import (
+    HABITS,
+    SKILL,
+    Habits,
+    NoisyDemonstrator,
+    NoisyDemonstratorOptions,
+    NoisyTeacher,
+)
 from mentor_kit_math.operations import math_tools
 from mentor_kit_math.world import ArithmeticTask
 from pydantic import ValidationError
 from question_reader import Question, read
 
-from mentor_kit.actor import EpisodeLimits, Scene
-from mentor_kit.conversation import Message
-from mentor_kit.demonstration import Demonstration
-from mentor_kit.randomness import derive_seed
+from mentor_kit.core.agent import EpisodeLimits, EpisodeRequest
+from mentor_kit.core.conversation import Message
+from mentor_kit.core.demonstration import Demonstration
+from mentor_kit.core.task import Problem, boxed_answer
+from mentor_kit.core.toolbox import FunctionTools, Toolbox
+from mentor_kit.core.trajectory import Trajectory
 from mentor_kit.rollout import play
-from mentor_kit.task import Problem, boxed_answer
-from mentor_kit.tool import FunctionTools, Toolbox
-from mentor_kit.trajectory import Trajectory
+from mentor_kit.utils.randomness import derive_seed
 
 COUNT = 2500
 LIMITS = EpisodeLimits(max_turns=4)
@@ -85,8 +92,10 @@ def problems(split: str, count: int) -> tuple[Problem, ...]:
 @lru_cache(maxsize=8)
 def episodes(habits: Habits, count: int = COUNT, seed: int = 0) -> tuple[Episode, ...]:
     found = problems("train", count)
-    scenes = [Scene(id=p.id, problem=p, tools=TOOLBOX.tools(p), seed=derive_seed(seed, "test", p.id)) for p in found]
-    played = asyncio.run(play(NoviceActor(habits), scenes, task=ArithmeticTask(), toolbox=TOOLBOX, limits=LIMITS))
+    scenes = [
+        EpisodeRequest(id=p.id, problem=p, tools=TOOLBOX.tools(p), seed=derive_seed(seed, "test", p.id)) for p in found
+    ]
+    played = asyncio.run(play(NoisyDemonstrator(habits), scenes, task=ArithmeticTask(), toolbox=TOOLBOX, limits=LIMITS))
     return tuple(Episode(read(p.question), trajectory) for p, trajectory in zip(found, played, strict=True))
 
 
@@ -205,7 +214,7 @@ class TestWhatItIsFor:
 
 
 def demonstrate(found: Sequence[Problem], *, seed: int, habits: Habits = HABITS) -> list[Demonstration]:
-    teacher = NoviceTeacher(habits, ArithmeticTask(), TOOLBOX, LIMITS, seed)
+    teacher = NoisyTeacher(habits, ArithmeticTask(), TOOLBOX, LIMITS, seed)
 
     async def collect() -> list[Demonstration]:
         return [demonstration async for demonstration in teacher.demonstrate(found)]
@@ -236,9 +245,9 @@ class TestTeacher:
 
 class TestOptions:
     def test_stages(self) -> None:
-        assert NoviceOptions().chosen == HABITS
-        assert NoviceOptions(stage="skill").chosen == SKILL
-        assert NoviceOptions(stage="skill", habits=PERFECT).chosen == PERFECT
+        assert NoisyDemonstratorOptions().chosen == HABITS
+        assert NoisyDemonstratorOptions(stage="skill").chosen == SKILL
+        assert NoisyDemonstratorOptions(stage="skill", habits=PERFECT).chosen == PERFECT
 
     @pytest.mark.parametrize(
         "options",
@@ -256,4 +265,4 @@ class TestOptions:
     )
     def test_faults(self, options: dict[str, object]) -> None:
         with pytest.raises(ValidationError):
-            NoviceOptions.model_validate(options)
+            NoisyDemonstratorOptions.model_validate(options)

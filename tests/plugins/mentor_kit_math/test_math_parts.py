@@ -9,15 +9,15 @@ from typing import Any
 
 import pytest
 from mentor_kit_math import blank, parts
-from mentor_kit_math.novice import SKILL, NoviceTeacher
+from mentor_kit_math.noisy_demonstrator import SKILL, NoisyTeacher
 from mentor_kit_math.world import ArithmeticTask
 
-from mentor_kit.actor import EpisodeLimits
-from mentor_kit.errors import ExitCode, MissingError, PluginError, UsageError
-from mentor_kit.hooks import BuildContext, Registry, SlotError, load_plugins
-from mentor_kit.slot import Slot
-from mentor_kit.task import Problem
-from mentor_kit.tool import FunctionTools, Toolbox
+from mentor_kit.core.agent import EpisodeLimits
+from mentor_kit.core.component import ComponentSpec
+from mentor_kit.core.errors import ExitCode, MissingError, PluginError, UsageError
+from mentor_kit.core.task import Problem
+from mentor_kit.core.toolbox import FunctionTools, Toolbox
+from mentor_kit.hooks import BuildContext, ComponentError, Registry, load_plugins
 
 
 @pytest.fixture(scope="module")
@@ -25,8 +25,8 @@ def registry() -> Registry:
     return Registry(load_plugins())
 
 
-def slot(use: str, **options: Any) -> Slot:
-    return Slot.model_validate({"use": use, "with": options})
+def slot(use: str, **options: Any) -> ComponentSpec:
+    return ComponentSpec.model_validate({"use": use, "with": options})
 
 
 @pytest.mark.parametrize(
@@ -67,7 +67,7 @@ class TestTools:
 
     @pytest.mark.parametrize("options", [{"decimals": -1}, {"decimals": 13}, {"decimals": "two"}, {"decimal": 2}])
     def test_faults(self, registry: Registry, options: Any) -> None:
-        with pytest.raises(SlotError) as caught:
+        with pytest.raises(ComponentError) as caught:
             registry.check("tools", slot("math", **options))
         assert next(iter(options)) in str(caught.value)
         assert caught.value.exit_code == ExitCode.USAGE
@@ -88,9 +88,9 @@ class TestTask:
         assert not task.blind_check
 
     def test_a_misspelt_switch_is_named_with_the_right_one(self, registry: Registry) -> None:
-        with pytest.raises(SlotError, match="blind_check"):
+        with pytest.raises(ComponentError, match="blind_check"):
             registry.check("tasks", slot("arithmetic", blind_chek=True))
-        with pytest.raises(SlotError, match="capacity_gap"):
+        with pytest.raises(ComponentError, match="capacity_gap"):
             registry.check("tasks", slot("arithmetic", capacity_gap="perhaps"))
 
 
@@ -102,7 +102,7 @@ class TestNovice:
     def test_built_from_its_stage(self, registry: Registry) -> None:
         context = self._context(registry, ArithmeticTask())
         teacher = registry.build("teachers", slot("novice", stage="skill"), context)
-        assert isinstance(teacher, NoviceTeacher)
+        assert isinstance(teacher, NoisyTeacher)
         assert (teacher.habits, teacher.seed, teacher.limits.max_turns) == (SKILL, 5, 4)
 
     def test_refuses_other_tasks_and_none(self, registry: Registry) -> None:
@@ -121,7 +121,7 @@ class TestNovice:
         ],
     )
     def test_faults(self, registry: Registry, options: Any, place: str) -> None:
-        with pytest.raises(SlotError, match=place):
+        with pytest.raises(ComponentError, match=place):
             registry.check("teachers", slot("novice", **options))
 
 
@@ -150,7 +150,7 @@ class TestStudents:
 
     def test_students_take_no_options(self, registry: Registry) -> None:
         for name in ("tiny-student", "tiny-blank"):
-            with pytest.raises(SlotError):
+            with pytest.raises(ComponentError):
                 registry.check("students", slot(name, seed=3))
 
     def test_a_blank_student_is_made_once_for_each_seed(

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from jsonschema import Draft202012Validator
 from mentor_kit_math.operations import LARGEST, OPERATIONS, evaluate, math_tools
 
-from mentor_kit.tool import ToolError
+from mentor_kit.core.tool import ToolError
 
 NAMES = (
     *("add", "subtract", "multiply", "divide", "sum_numbers", "floor"),

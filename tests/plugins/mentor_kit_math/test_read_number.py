@@ -10,9 +10,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from mentor_kit_math.world import ArithmeticTask, read_number
 
-from mentor_kit.conversation import assistant
-from mentor_kit.task import Problem
-from mentor_kit.trajectory import Ending, Trajectory
+from mentor_kit.core.conversation import assistant
+from mentor_kit.core.task import Problem
+from mentor_kit.core.trajectory import Ending, Trajectory
 
 
 @pytest.mark.parametrize(

@@ -13,17 +13,17 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from mentor_kit_math.blank import write_blank
-from mentor_kit_math.novice import HABITS, NoviceActor
+from mentor_kit_math.noisy_demonstrator import HABITS, NoisyDemonstrator
 from mentor_kit_math.operations import math_tools
 from mentor_kit_math.tokenizer import CONTEXT, chunks
 from mentor_kit_math.world import ArithmeticTask
 
-from mentor_kit.actor import EpisodeLimits, Scene
 from mentor_kit.chat import ChatFormat, load_chat_format
-from mentor_kit.conversation import Message, ToolResult, assistant, call, system, tool_result, user
+from mentor_kit.core.agent import EpisodeLimits, EpisodeRequest
+from mentor_kit.core.conversation import Message, ToolResult, assistant, call, system, tool_result, user
+from mentor_kit.core.task import Problem
+from mentor_kit.core.toolbox import FunctionTools, Toolbox
 from mentor_kit.rollout import play
-from mentor_kit.task import Problem
-from mentor_kit.tool import FunctionTools, Toolbox
 
 TOOLBOX = Toolbox([FunctionTools(math_tools(2))])
 TOOLS = TOOLBOX.tools(Problem(id="p", question="q", answer="0"))
@@ -51,9 +51,9 @@ def dialogues() -> list[tuple[Message, ...]]:
     """Transcripts of the novice, with wrong tools, failed calls and all."""
     task = ArithmeticTask()
     problems = [*task.problems("train", 0, 150), *task.problems("longer", 0, 10), *task.problems("wordings", 0, 20)]
-    scenes = [Scene(id=p.id, problem=p, tools=TOOLS, seed=index) for index, p in enumerate(problems)]
+    scenes = [EpisodeRequest(id=p.id, problem=p, tools=TOOLS, seed=index) for index, p in enumerate(problems)]
     limits = EpisodeLimits(max_turns=4)
-    played = asyncio.run(play(NoviceActor(HABITS), scenes, task=task, toolbox=TOOLBOX, limits=limits))
+    played = asyncio.run(play(NoisyDemonstrator(HABITS), scenes, task=task, toolbox=TOOLBOX, limits=limits))
     return [trajectory.messages for trajectory in played]
 
 

@@ -4,26 +4,27 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from mentor_kit.conversation import CallState, Message, ToolCall, assistant, user
-from mentor_kit.demonstration import Demonstration
+from mentor_kit.core.component import ComponentSpec
+from mentor_kit.core.conversation import CallState, Message, ToolCall, assistant, user
+from mentor_kit.core.demonstration import Demonstration
+from mentor_kit.core.frozen_model import Json
+from mentor_kit.core.task import Problem
+from mentor_kit.core.toolbox import Toolbox
+from mentor_kit.core.trajectory import Ending, Trajectory
 from mentor_kit.hooks import BuildContext, default_registry
 from mentor_kit.recipe.assembly import tool_source
-from mentor_kit.record import Json
-from mentor_kit.reward import Term
-from mentor_kit.slot import Slot
-from mentor_kit.task import Problem
-from mentor_kit.tool import Toolbox
-from mentor_kit.trajectory import Ending, Trajectory
+from mentor_kit.rl.reward import Term
 
 PROBLEM = Problem(id="p", question="What is 2 + 3?", answer="5")
 REGISTRY = default_registry()
 CONTEXT = BuildContext(
-    REGISTRY, toolbox=Toolbox([tool_source(REGISTRY.build("tools", Slot(use="math"), BuildContext(REGISTRY)), "math")])
+    REGISTRY,
+    toolbox=Toolbox([tool_source(REGISTRY.build("tools", ComponentSpec(use="math"), BuildContext(REGISTRY)), "math")]),
 )
 
 
 def term(name: str, **options: Json) -> Term:
-    built: Term = REGISTRY.build("reward_terms", Slot(use=name, options=options), CONTEXT)
+    built: Term = REGISTRY.build("reward_terms", ComponentSpec(use=name, options=options), CONTEXT)
     return built
 
 

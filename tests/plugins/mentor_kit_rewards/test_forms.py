@@ -7,10 +7,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from reward_words import did, ran, score, showed, spoke, term
 
-from mentor_kit.conversation import CallState, Message, ToolCall, assistant
-from mentor_kit.hooks.registry import SlotError
-from mentor_kit.record import Json
-from mentor_kit.trajectory import TokenTrace
+from mentor_kit.core.conversation import CallState, Message, ToolCall, assistant
+from mentor_kit.core.frozen_model import Json
+from mentor_kit.core.trajectory import TokenTrace
+from mentor_kit.hooks.registry import ComponentError
 
 BROKEN = ("malformed", "unknown_tool", "bad_arguments", "failed")
 
@@ -117,5 +117,5 @@ def test_more_words_never_earn_more(less: int, more: int) -> None:
     ],
 )
 def test_wrong_options_are_named(name: str, options: dict[str, Json], text: str) -> None:
-    with pytest.raises(SlotError, match=text):
+    with pytest.raises(ComponentError, match=text):
         term(name, **options)

@@ -13,13 +13,14 @@ from reward_words import CONTEXT, PROBLEM, REGISTRY, did, ran, score, showed, sp
 from mentor_kit.chat.families import families
 from mentor_kit.chat.forms import MISSING, Form
 from mentor_kit.chat.parsing import parse
-from mentor_kit.conversation import CallState, Message, ToolCall, assistant
-from mentor_kit.demonstration import Demonstration
+from mentor_kit.core.component import ComponentSpec
+from mentor_kit.core.conversation import CallState, Message, ToolCall, assistant
+from mentor_kit.core.demonstration import Demonstration
+from mentor_kit.core.frozen_model import Json
+from mentor_kit.core.tool import Tool
+from mentor_kit.core.toolbox import FunctionTools, Toolbox, check_call
 from mentor_kit.hooks import BuildContext
 from mentor_kit.recipe.assembly import build_reward
-from mentor_kit.record import Json
-from mentor_kit.slot import Slot
-from mentor_kit.tool import FunctionTools, Tool, Toolbox, check_call
 
 TERMS: dict[str, tuple[str, dict[str, Json]]] = {
     **{
@@ -38,7 +39,7 @@ TERMS: dict[str, tuple[str, dict[str, Json]]] = {
 }
 BUILT = {name: term(use, **options) for name, (use, options) in TERMS.items()}
 PRESETS = {
-    name: build_reward(Slot(use=name), REGISTRY, CONTEXT)
+    name: build_reward(ComponentSpec(use=name), REGISTRY, CONTEXT)
     for name in ("mentor", "sparse", "mentor-overlap", "mentor-no-match", "mentor-f1")
 }
 
@@ -175,7 +176,7 @@ DEFAULTS: dict[str, Json] = {"unit": "C", "days": 1, "note": None, "kind": "weat
 
 def agreement(used: dict[str, Json], shown: dict[str, Json], **options: Json) -> float:
     built = REGISTRY.build(
-        "reward_terms", Slot(use="tool-arguments", options=options), BuildContext(REGISTRY, toolbox=BOX)
+        "reward_terms", ComponentSpec(use="tool-arguments", options=options), BuildContext(REGISTRY, toolbox=BOX)
     )
     return float(built.score(did(ran("weather", **used)), PROBLEM, [showed(ran("weather", **shown))]))
 

@@ -15,17 +15,16 @@ from mentor_kit_teachers.recorded import RecordedTeacher
 from mentor_kit_teachers.records import Recording
 from reward_words import CONTEXT, REGISTRY, ran, showed
 
-from mentor_kit.actor import EpisodeLimits, Reply, Scene
 from mentor_kit.chat import load_chat_format
 from mentor_kit.chat.transcript import demonstration_tokens
-from mentor_kit.conversation import CallState, Message, ToolCall, ToolResult, assistant, tool_result, user
-from mentor_kit.demonstration import Demonstration
+from mentor_kit.core.agent import EpisodeLimits, EpisodeRequest, Reply
+from mentor_kit.core.conversation import CallState, Message, ToolCall, ToolResult, assistant, tool_result, user
+from mentor_kit.core.demonstration import Demonstration
+from mentor_kit.core.task import Problem, boxed_answer
+from mentor_kit.core.trajectory import Trajectory
 from mentor_kit.recipe.assembly import build_reward
-from mentor_kit.reward import Reward
+from mentor_kit.rl.reward import Reward, RewardSpec
 from mentor_kit.rollout import play, run_async
-from mentor_kit.slot import RewardSpec
-from mentor_kit.task import Problem, boxed_answer
-from mentor_kit.trajectory import Trajectory
 
 TERMS: list[dict[str, Any]] = [
     *({"use": name} for name in ("ended", "answered", "correct", "known-tools", "clean-calls", "call-economy")),
@@ -69,7 +68,7 @@ class Says:
     def __init__(self, turns: Sequence[Message]) -> None:
         self.turns = turns
 
-    def start(self, scene: Scene) -> Says:
+    def start(self, scene: EpisodeRequest) -> Says:
         self.left = iter(self.turns)
         return self
 
@@ -89,7 +88,7 @@ def problem(history: Sequence[Message] = (), system: str = "") -> Problem:
 
 def played(about: Problem, *turns: Message) -> Trajectory:
     box = CONTEXT.need_toolbox()
-    scenes = [Scene("p#0", about, box.tools(about), 0)]
+    scenes = [EpisodeRequest("p#0", about, box.tools(about), 0)]
     (found,) = run_async(play(Says(turns), scenes, task=Boxed(), toolbox=box, limits=EpisodeLimits()))
     return found
 
@@ -127,10 +126,10 @@ def test_presets_pay_for_the_episode_alone(preset: str, history: list[Message]) 
 
 
 def _spec(preset: str) -> Any:
+    from mentor_kit.core.component import ComponentSpec
     from mentor_kit.recipe.assembly import reward_spec
-    from mentor_kit.slot import Slot
 
-    return reward_spec(Slot(use=preset), REGISTRY, CONTEXT)
+    return reward_spec(ComponentSpec(use=preset), REGISTRY, CONTEXT)
 
 
 CHAT = load_chat_format(Path(mentor_kit_math.__file__).parent / "students" / "tiny")

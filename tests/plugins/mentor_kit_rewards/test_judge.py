@@ -18,16 +18,16 @@ from mentor_kit_rewards import judging
 from mentor_kit_rewards.judge import Judge, JudgeOptions
 from reward_words import CONTEXT, PROBLEM, REGISTRY, did, ran, showed, spoke
 
-from mentor_kit.conversation import CallState, ToolCall, assistant, user
-from mentor_kit.demonstration import Demonstration
-from mentor_kit.errors import DataError, MentorKitError
-from mentor_kit.hooks.registry import SlotError
+from mentor_kit.core.component import ComponentSpec
+from mentor_kit.core.conversation import CallState, ToolCall, assistant, user
+from mentor_kit.core.demonstration import Demonstration
+from mentor_kit.core.errors import DataError, MentorKitError
+from mentor_kit.core.frozen_model import Json
+from mentor_kit.core.task import Problem
+from mentor_kit.core.trajectory import Ending, Trajectory
+from mentor_kit.hooks.registry import ComponentError
 from mentor_kit.recipe.assembly import build_reward
-from mentor_kit.record import Json
-from mentor_kit.reward import Case, Reward, WeightedTerm
-from mentor_kit.slot import RewardSpec, Slot
-from mentor_kit.task import Problem
-from mentor_kit.trajectory import Ending, Trajectory
+from mentor_kit.rl.reward import Case, Reward, RewardSpec, WeightedTerm
 
 RUBRIC = [{"name": "plan", "text": "A plan.", "weight": 3}, {"name": "thrift", "text": "No waste."}]
 SHOWN = [showed(ran("add", a=2, b=3))]
@@ -249,8 +249,8 @@ def test_it_needs_a_demonstration_with_its_calls() -> None:
     ],
 )
 def test_wrong_options_are_named(options: dict[str, Json], text: str) -> None:
-    with pytest.raises(SlotError, match=text):
-        REGISTRY.check("reward_terms", Slot(use="judge", options=options))
+    with pytest.raises(ComponentError, match=text):
+        REGISTRY.check("reward_terms", ComponentSpec(use="judge", options=options))
 
 
 @contextmanager

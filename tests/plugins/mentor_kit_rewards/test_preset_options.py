@@ -9,14 +9,14 @@ import pytest
 from reward_words import CONTEXT, PROBLEM, REGISTRY, did, showed
 
 from mentor_kit.cli import app as cli
-from mentor_kit.errors import RecipeError
-from mentor_kit.hooks.registry import SlotError
-from mentor_kit.recipe.assembly import assemble_parts, build_reward
+from mentor_kit.core.component import ComponentSpec
+from mentor_kit.core.errors import RecipeError
+from mentor_kit.core.frozen_model import Json
+from mentor_kit.hooks.registry import ComponentError
+from mentor_kit.recipe.assembly import assemble_components, build_reward
 from mentor_kit.recipe.checking import load_checked
 from mentor_kit.recipe.faults import RecipeFaults
-from mentor_kit.record import Json
-from mentor_kit.reward import Reward
-from mentor_kit.slot import Slot
+from mentor_kit.rl.reward import Reward
 
 SHOWN = [showed("add")]
 RECIPE = """
@@ -28,7 +28,7 @@ reward:
 
 
 def preset(name: str, **options: Json) -> Reward:
-    return build_reward(Slot(use=name, options=options), REGISTRY, CONTEXT)
+    return build_reward(ComponentSpec(use=name, options=options), REGISTRY, CONTEXT)
 
 
 @pytest.mark.parametrize(
@@ -60,7 +60,7 @@ def test_the_limit_of_calls() -> None:
 def test_a_schedule_in_a_recipe(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     recipe = tmp_path / "recipe.yaml"
     recipe.write_text(RECIPE)
-    reward = assemble_parts(load_checked(recipe, (), REGISTRY), REGISTRY).reward
+    reward = assemble_components(load_checked(recipe, (), REGISTRY), REGISTRY).reward
     assert reward is not None
     totals = [reward(did("add"), PROBLEM, SHOWN, progress=share).total for share in (0.0, 0.2, 0.4, 0.6, 1.0)]
     # 0.7 + 0.1 + 0.5 times 2, 2, 1.25 (half way), 0.5 and 0.5
@@ -84,7 +84,7 @@ def test_a_schedule_in_a_recipe(tmp_path: Path, capsys: pytest.CaptureFixture[st
     ],
 )
 def test_wrong_numbers_are_named(name: str, options: dict[str, Json], text: str) -> None:
-    with pytest.raises(SlotError, match=text):
+    with pytest.raises(ComponentError, match=text):
         preset(name, **options)
 
 

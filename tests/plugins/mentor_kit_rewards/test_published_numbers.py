@@ -11,16 +11,16 @@ from dataclasses import dataclass
 
 import pytest
 
-from mentor_kit.actor import EpisodeLimits
-from mentor_kit.audit import END, Played, Script, World
+from mentor_kit.audit import END, AuditEnvironment, RawRollout, Script
 from mentor_kit.audit.audit import completion
 from mentor_kit.audit.published import published_reward
-from mentor_kit.demonstration import Demonstration
+from mentor_kit.core.agent import EpisodeLimits
+from mentor_kit.core.component import ComponentSpec
+from mentor_kit.core.demonstration import Demonstration
+from mentor_kit.core.task import Problem
+from mentor_kit.core.toolbox import Toolbox
 from mentor_kit.hooks import BuildContext, default_registry
 from mentor_kit.recipe.assembly import build_reward, tool_source
-from mentor_kit.slot import Slot
-from mentor_kit.task import Problem
-from mentor_kit.tool import Toolbox
 
 PRESETS = ("mentor", "sparse", "mentor-overlap", "mentor-no-match", "mentor-f1")
 Number = float | None
@@ -85,18 +85,18 @@ PROBLEM = Problem(id="p", question="What is (2 + 3) * 4?", answer="20", extra={"
 SHOWN = [Demonstration(problem_id="p", teacher="t", tools_used=("add", "multiply"))]
 
 
-def _world() -> World:
+def _world() -> AuditEnvironment:
     context = BuildContext(REGISTRY)
-    task = REGISTRY.build("tasks", Slot(use="arithmetic"), context)
-    tools = tool_source(REGISTRY.build("tools", Slot(use="math"), context), "math")
-    return World(task, Toolbox([tools]), EpisodeLimits(max_turns=5))
+    task = REGISTRY.build("tasks", ComponentSpec(use="arithmetic"), context)
+    tools = tool_source(REGISTRY.build("tools", ComponentSpec(use="math"), context), "math")
+    return AuditEnvironment(task, Toolbox([tools]), EpisodeLimits(max_turns=5))
 
 
 WORLD = _world()
-REWARDS = {name: build_reward(Slot(use=name), REGISTRY, BuildContext(REGISTRY)) for name in PRESETS}
+REWARDS = {name: build_reward(ComponentSpec(use=name), REGISTRY, BuildContext(REGISTRY)) for name in PRESETS}
 
 
-def play(row: Row) -> Played:
+def play(row: Row) -> RawRollout:
     (played,) = WORLD.play([Script(PROBLEM, row.turns)])
     return played
 
@@ -133,5 +133,7 @@ def test_where_ours_differs_silence_earns_no_more_than_an_honest_wrong_attempt()
         overlap(play(row).trajectory, PROBLEM, SHOWN).total for row in TABLE if row.what in ("no box", "wrong, no tool")
     )
     assert (silent, wrong) == (0.0, 0.0)
-    published = build_reward(Slot(use="mentor-overlap", options={"no_answer": 0.1}), REGISTRY, BuildContext(REGISTRY))
+    published = build_reward(
+        ComponentSpec(use="mentor-overlap", options={"no_answer": 0.1}), REGISTRY, BuildContext(REGISTRY)
+    )
     assert published(play(TABLE[21]).trajectory, PROBLEM, SHOWN).total == pytest.approx(0.1)

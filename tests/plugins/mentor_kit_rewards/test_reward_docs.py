@@ -9,7 +9,7 @@ import pytest
 
 from mentor_kit.hooks import default_registry
 from mentor_kit.recipe.checking import load_checked
-from mentor_kit.slot import Schedule
+from mentor_kit.rl.reward import Schedule
 
 REGISTRY = default_registry()
 TEXT = (Path(__file__).parents[3] / "docs" / "rewards.md").read_text(encoding="utf-8")

@@ -8,15 +8,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mentor_kit.conversation import CallState, Message, ToolCall, assistant, user
-from mentor_kit.demonstration import Demonstration
-from mentor_kit.errors import DataError
+from mentor_kit.core.component import ComponentSpec
+from mentor_kit.core.conversation import CallState, Message, ToolCall, assistant, user
+from mentor_kit.core.demonstration import Demonstration
+from mentor_kit.core.errors import DataError
+from mentor_kit.core.task import Problem
+from mentor_kit.core.trajectory import Ending, Trajectory
 from mentor_kit.hooks.loader import load_plugins
 from mentor_kit.hooks.registry import BuildContext, Registry
-from mentor_kit.reward import Gate, Reward, Term, WeightedTerm
-from mentor_kit.slot import RewardSpec, Slot, TermSpec
-from mentor_kit.task import Problem
-from mentor_kit.trajectory import Ending, Trajectory
+from mentor_kit.rl.reward import Gate, Reward, RewardSpec, Term, TermSpec, WeightedTerm
 
 REGISTRY = Registry(load_plugins())
 CONTEXT = BuildContext(REGISTRY)
@@ -25,14 +25,14 @@ PROBLEM = Problem(id="p1", question="What is 2 + 3?", answer="5")
 
 
 def built(spec: RewardSpec) -> Reward:
-    def term(slot: Slot) -> Term:
+    def term(slot: ComponentSpec) -> Term:
         return REGISTRY.build("reward_terms", slot, CONTEXT)
 
     gates = tuple(Gate(g.use, term(g), g.otherwise, g.threshold) for g in spec.gates)
     return Reward(gates, tuple(WeightedTerm(t.use, term(t), t.weight, t.when_wrong) for t in spec.terms))
 
 
-REWARDS = {name: built(REGISTRY.build("rewards", Slot(use=name), CONTEXT)) for name in PRESETS}
+REWARDS = {name: built(REGISTRY.build("rewards", ComponentSpec(use=name), CONTEXT)) for name in PRESETS}
 
 
 def played(
@@ -227,7 +227,7 @@ def test_repeating_calls_never_earns_more(
 @given(TRAJECTORIES, DEMONSTRATIONS)
 def test_f1_lies_between_match_and_overlap(trajectory: Trajectory, demonstrations: list[Demonstration]) -> None:
     match, f1, overlap = (
-        REGISTRY.build("reward_terms", Slot(use=name), CONTEXT).score(trajectory, PROBLEM, demonstrations)
+        REGISTRY.build("reward_terms", ComponentSpec(use=name), CONTEXT).score(trajectory, PROBLEM, demonstrations)
         for name in ("tool-match", "tool-f1", "tool-overlap")
     )
     assert match <= f1 <= overlap

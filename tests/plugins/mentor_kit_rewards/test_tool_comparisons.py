@@ -11,10 +11,10 @@ from hypothesis import strategies as st
 from mentor_kit_rewards.arguments import best_matching, canonical
 from reward_words import did, ran, score, showed
 
-from mentor_kit.conversation import CallState, ToolCall
-from mentor_kit.demonstration import Demonstration
-from mentor_kit.errors import DataError
-from mentor_kit.record import Json
+from mentor_kit.core.conversation import CallState, ToolCall
+from mentor_kit.core.demonstration import Demonstration
+from mentor_kit.core.errors import DataError
+from mentor_kit.core.frozen_model import Json
 
 COMPARED = ("tool-match", "tool-overlap", "tool-f1", "tool-multiset-f1", "tool-order", "tool-arguments")
 NAMES = st.lists(st.sampled_from(["add", "sqrt", "floor"]), max_size=6)

@@ -7,15 +7,15 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from mentor_kit.actor import EpisodeLimits
-from mentor_kit.demonstration import Demonstration, Teacher
+from mentor_kit.core.agent import EpisodeLimits
+from mentor_kit.core.component import ComponentSpec
+from mentor_kit.core.demonstration import Demonstration, Teacher
+from mentor_kit.core.task import TRAIN, Problem, boxed_answer
+from mentor_kit.core.toolbox import FunctionTools, Toolbox
+from mentor_kit.core.trajectory import Trajectory
 from mentor_kit.hooks.loader import load_plugins
 from mentor_kit.hooks.registry import BuildContext, Registry
 from mentor_kit.rollout import run_async
-from mentor_kit.slot import Slot
-from mentor_kit.task import TRAIN, Problem, boxed_answer
-from mentor_kit.tool import FunctionTools, Toolbox
-from mentor_kit.trajectory import Trajectory
 
 REGISTRY = Registry(load_plugins())
 
@@ -58,7 +58,7 @@ def context(folder: Path, limits: EpisodeLimits | None = None) -> BuildContext:
 
 
 def teacher(use: str, folder: Path, *, limits: EpisodeLimits | None = None, **options: Any) -> Teacher:
-    built: Teacher = REGISTRY.build("teachers", Slot(use=use, options=options), context(folder, limits))
+    built: Teacher = REGISTRY.build("teachers", ComponentSpec(use=use, options=options), context(folder, limits))
     return built
 
 

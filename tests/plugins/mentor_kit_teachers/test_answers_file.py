@@ -10,20 +10,20 @@ from email.utils import format_datetime
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from mentor_kit_teachers.answers import Answer, Answers, Usage, content_hash
-from mentor_kit_teachers.patience import retry_after
+from mentor_kit_teachers.answers import Answers, StoredAnswer, Usage, content_hash
+from mentor_kit_teachers.retry import retry_after
 from mentor_kit_teachers.server_options import OpenAIOptions
 from mentor_kit_teachers.spending import Prices, Spending
 
-from mentor_kit.errors import MentorKitError
+from mentor_kit.core.errors import MentorKitError
 
 
 def test_two_runs_share_a_file(tmp_path):
     one, other = Answers(tmp_path / "a"), Answers(tmp_path / "a")
-    one.keep("k", "teacher", Answer({"text": "é\ud800"}, Usage(3, 4, 0.5), fresh=True))
+    one.keep("k", "teacher", StoredAnswer({"text": "é\ud800"}, Usage(3, 4, 0.5), fresh=True))
     found = other.find("k")
-    assert found == Answer({"text": "é\ud800"}, Usage(3, 4, 0.5), fresh=False)
-    other.keep("k", "teacher", Answer({"text": "later"}, Usage(9, 9, 9.0), fresh=True))
+    assert found == StoredAnswer({"text": "é\ud800"}, Usage(3, 4, 0.5), fresh=False)
+    other.keep("k", "teacher", StoredAnswer({"text": "later"}, Usage(9, 9, 9.0), fresh=True))
     assert one.find("k") == found  # the first answer stays
     assert one.spent("teacher") == Usage(3, 4, 0.5)
     assert one.spent("another") == Usage()
@@ -31,7 +31,7 @@ def test_two_runs_share_a_file(tmp_path):
 
 
 def test_what_was_kept_is_on_disk_without_closing(tmp_path):
-    Answers(tmp_path / "a").keep("k", "t", Answer({}, Usage(1, 2, 3.0), fresh=True))
+    Answers(tmp_path / "a").keep("k", "t", StoredAnswer({}, Usage(1, 2, 3.0), fresh=True))
     assert sqlite3.connect(tmp_path / "a").execute("SELECT hash, cost FROM answers").fetchall() == [("k", 3.0)]
 
 

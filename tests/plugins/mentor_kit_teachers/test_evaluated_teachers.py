@@ -9,11 +9,11 @@ import pytest
 from chat_servers import KEY, ChatServer, serving
 from doubling import Doubling, next_step, teacher
 
-from mentor_kit.actor import EpisodeLimits
-from mentor_kit.demonstration import Plays
-from mentor_kit.errors import MentorKitError
+from mentor_kit.core.agent import EpisodeLimits
+from mentor_kit.core.demonstration import Plays
+from mentor_kit.core.errors import MentorKitError
+from mentor_kit.core.task import TRAIN, Problem
 from mentor_kit.rollout import run_async
-from mentor_kit.task import TRAIN, Problem
 
 
 def problems(count: int) -> list[Problem]:

@@ -16,10 +16,10 @@ from mentor_kit_teachers.anthropic_messages import AnthropicMessages
 from mentor_kit_teachers.openai_chat import OpenAIChat
 from strict_histories import check_anthropic, check_openai
 
-from mentor_kit.conversation import CallState, Message, ToolResult, assistant, call, system, tool_result, user
-from mentor_kit.demonstration import Demonstration
-from mentor_kit.slot import Slot
-from mentor_kit.tool import FunctionTools, Toolbox
+from mentor_kit.core.component import ComponentSpec
+from mentor_kit.core.conversation import CallState, Message, ToolResult, assistant, call, system, tool_result, user
+from mentor_kit.core.demonstration import Demonstration
+from mentor_kit.core.toolbox import FunctionTools, Toolbox
 
 OPENAI = OpenAIChat("m", None, "k", {})
 ANTHROPIC = AnthropicMessages("m", None, "k", {"max_tokens": 9})
@@ -252,7 +252,7 @@ def played_with(server: ChatServer, folder: Path, double: Any, count: int, **opt
     double.__name__ = "double"
     made = replace(context(folder), toolbox=Toolbox([FunctionTools([double])]))
     values = {"model": "m", "url": f"{server.url}/v1", "cache": "a", "when_none": "show", **options}
-    return shown(REGISTRY.build("teachers", Slot(use="openai", options=values), made), count)
+    return shown(REGISTRY.build("teachers", ComponentSpec(use="openai", options=values), made), count)
 
 
 def test_a_mended_tool_is_asked_and_so_is_the_server_where_the_dialogue_differs(server, tmp_path):

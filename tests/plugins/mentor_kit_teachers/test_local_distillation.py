@@ -10,17 +10,17 @@ import torch
 from doubling import REGISTRY, context, teacher
 from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedTokenizerFast
 
+from mentor_kit.backend.token_groups import TokenCompletion, TokenGroup
 from mentor_kit.chat import TransformersTokenizer, load_tokenizer
 from mentor_kit.chat.tokenizer import unread_tokens
-from mentor_kit.errors import DataError, UsageError
-from mentor_kit.policy import TokenCompletion, TokenGroup
-from mentor_kit.slot import Slot
+from mentor_kit.core.component import ComponentSpec
+from mentor_kit.core.errors import DataError, UsageError
 from mentor_kit.stages.distillation import TokenTeacher
 
 
 @pytest.fixture(scope="module")
 def student() -> Path:
-    return Path(REGISTRY.build("students", Slot(use="tiny-student"), context(Path())))
+    return Path(REGISTRY.build("students", ComponentSpec(use="tiny-student"), context(Path())))
 
 
 def groups(temperature: float, length: int = 9) -> list[TokenGroup]:

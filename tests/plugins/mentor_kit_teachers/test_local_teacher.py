@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 from doubling import shown, teacher
 
-from mentor_kit.actor import EpisodeLimits
-from mentor_kit.errors import MissingError
+from mentor_kit.core.agent import EpisodeLimits
+from mentor_kit.core.errors import MissingError
 
 LIMITS = EpisodeLimits(max_turns=2, max_turn_tokens=12, max_response_tokens=40)
 

@@ -14,14 +14,14 @@ from chat_servers import ChatServer
 from doubling import Doubling, shown, teacher
 from hypothesis import given
 from hypothesis import strategies as st
+from mentor_kit_teachers.api_protocols import token_count
 from mentor_kit_teachers.faults import words
-from mentor_kit_teachers.wire import token_count
 
-from mentor_kit.demonstration import Demonstration
-from mentor_kit.errors import MentorKitError
+from mentor_kit.core.demonstration import Demonstration
+from mentor_kit.core.errors import MentorKitError
+from mentor_kit.core.task import TRAIN
+from mentor_kit.core.trajectory import Ending
 from mentor_kit.rollout import run_async
-from mentor_kit.task import TRAIN
-from mentor_kit.trajectory import Ending
 
 PATIENCE = {"first_wait": 0.01, "longest_wait": 1.0, "timeout": 20.0, "retries": 1}
 

@@ -9,15 +9,15 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from mentor_kit.conversation import CallState, assistant, call, user
-from mentor_kit.demonstration import Demonstration
-from mentor_kit.errors import DataError, ExitCode, MentorKitError, MissingError
+from mentor_kit.core.component import ComponentSpec
+from mentor_kit.core.conversation import CallState, assistant, call, user
+from mentor_kit.core.demonstration import Demonstration
+from mentor_kit.core.errors import DataError, ExitCode, MentorKitError, MissingError
+from mentor_kit.core.task import TRAIN, Problem, boxed_answer
+from mentor_kit.core.trajectory import Ending, Trajectory
 from mentor_kit.hooks.loader import load_plugins
 from mentor_kit.hooks.registry import BuildContext, Registry
 from mentor_kit.rollout import run_async
-from mentor_kit.slot import Slot
-from mentor_kit.task import TRAIN, Problem, boxed_answer
-from mentor_kit.trajectory import Ending, Trajectory
 
 REGISTRY = Registry(load_plugins())
 FIRST = Problem(id="p1", question="What is 2 + 3?", answer="5")
@@ -41,7 +41,7 @@ def demonstration(problem: Problem, *tools: str, whole: bool = True) -> Demonstr
 
 
 def teacher(path: Path, folder: Path | None = None) -> Any:
-    slot = Slot.model_validate({"use": "recorded", "with": {"path": str(path)}})
+    slot = ComponentSpec.model_validate({"use": "recorded", "with": {"path": str(path)}})
     return REGISTRY.build("teachers", slot, BuildContext(REGISTRY, recipe_folder=folder or Path("/")))
 
 
@@ -103,7 +103,7 @@ class Numbers:
 
 
 def judged(path: Path, task: Numbers, *problems: Problem) -> tuple[list[Demonstration], dict[str, Any]]:
-    slot = Slot.model_validate({"use": "recorded", "with": {"path": str(path)}})
+    slot = ComponentSpec.model_validate({"use": "recorded", "with": {"path": str(path)}})
     built: Any = REGISTRY.build("teachers", slot, BuildContext(REGISTRY, recipe_folder=Path("/"), task=task))
 
     async def gather() -> list[Demonstration]:

@@ -6,17 +6,17 @@ from collections.abc import Sequence
 
 import pytest
 
-from mentor_kit.actor import EpisodeLimits
-from mentor_kit.conversation import CallState, Message, assistant, call
-from mentor_kit.demonstration import Demonstration
-from mentor_kit.errors import ExitCode, UsageError
+from mentor_kit.core.agent import EpisodeLimits
+from mentor_kit.core.component import ComponentSpec
+from mentor_kit.core.conversation import CallState, Message, assistant, call
+from mentor_kit.core.demonstration import Demonstration
+from mentor_kit.core.errors import ExitCode, UsageError
+from mentor_kit.core.task import TRAIN, Problem, boxed_answer
+from mentor_kit.core.toolbox import FunctionTools, Toolbox
+from mentor_kit.core.trajectory import Ending, Trajectory
 from mentor_kit.hooks.loader import load_plugins
 from mentor_kit.hooks.registry import BuildContext, Registry
 from mentor_kit.rollout import run_async
-from mentor_kit.slot import Slot
-from mentor_kit.task import TRAIN, Problem, boxed_answer
-from mentor_kit.tool import FunctionTools, Toolbox
-from mentor_kit.trajectory import Ending, Trajectory
 
 REGISTRY = Registry(load_plugins())
 
@@ -59,7 +59,7 @@ def context(task: Doubling, limits: EpisodeLimits | None = None) -> BuildContext
 
 
 def shown(task: Doubling, count: int, limits: EpisodeLimits | None = None) -> list[Demonstration]:
-    teacher = REGISTRY.build("teachers", Slot(use="scripted"), context(task, limits))
+    teacher = REGISTRY.build("teachers", ComponentSpec(use="scripted"), context(task, limits))
 
     async def gather() -> list[Demonstration]:
         return [found async for found in teacher.demonstrate(task.problems(TRAIN, 0, count))]

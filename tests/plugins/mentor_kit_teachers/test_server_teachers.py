@@ -14,12 +14,12 @@ import pytest
 from chat_servers import KEY, ChatServer, FaultyProxy, serving
 from doubling import next_step, shown, teacher
 
-from mentor_kit.conversation import CallState
-from mentor_kit.demonstration import Demonstration
-from mentor_kit.errors import DataError, MentorKitError, MissingError
-from mentor_kit.hooks.registry import SlotError
-from mentor_kit.secret import Secret, remember
-from mentor_kit.trajectory import Ending
+from mentor_kit.core.conversation import CallState
+from mentor_kit.core.demonstration import Demonstration
+from mentor_kit.core.errors import DataError, MentorKitError, MissingError
+from mentor_kit.core.secret import Secret, remember
+from mentor_kit.core.trajectory import Ending
+from mentor_kit.hooks.registry import ComponentError
 
 PATIENCE = {"first_wait": 0.01, "longest_wait": 1.0, "timeout": 20.0}
 
@@ -276,12 +276,12 @@ def test_calls_that_a_server_leaves_in_the_content_are_read_there(server, tmp_pa
     sent = server.bodies[2]["messages"]
     assert [message["role"] for message in sent] == ["system", "user"] + ["assistant", "tool"] * 2
     assert sent[2]["content"] == 'Step 1.<tool_call>{"name": "double", "arguments": {"n": 1}}</tool_call>'
-    with pytest.raises(SlotError, match=r"did you mean 'hermes'"):
+    with pytest.raises(ComponentError, match=r"did you mean 'hermes'"):
         openai(tmp_path, server, read_calls="hermse")
 
 
 def test_a_key_comes_from_the_environment_alone(server, tmp_path, monkeypatch):
-    with pytest.raises(SlotError, match=r"stands in no recipe") as caught:
+    with pytest.raises(ComponentError, match=r"stands in no recipe") as caught:
         openai(tmp_path, server, key=KEY)
     assert KEY not in str(caught.value)
     remember(KEY, "${env:MINE}")
@@ -307,5 +307,5 @@ def test_a_file_that_is_no_file_of_answers_is_named(server, tmp_path):
     ],
 )
 def test_wrong_options_are_explained(server, tmp_path, options, fault):
-    with pytest.raises(SlotError, match=fault):
+    with pytest.raises(ComponentError, match=fault):
         openai(tmp_path, server, **options)

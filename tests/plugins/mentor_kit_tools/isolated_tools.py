@@ -10,7 +10,7 @@ import sys
 import threading
 import time
 
-from mentor_kit.tool import ToolError
+from mentor_kit.core.tool import ToolError
 
 COUNT = 0
 

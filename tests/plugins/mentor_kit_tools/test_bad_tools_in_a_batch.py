@@ -14,14 +14,14 @@ from mentor_kit_tools.limits import Limits
 from mentor_kit_tools.runner import Runner
 from stage_fakes import ListContext, RecordingPolicy, experiment
 
-from mentor_kit.actor import EpisodeLimits, Reply, Scene
-from mentor_kit.conversation import CallState, Message, ToolCall, assistant, call
-from mentor_kit.policy import SampleRequest
+from mentor_kit.backend.sampling import SampleRequest
+from mentor_kit.core.agent import EpisodeLimits, EpisodeRequest, Reply
+from mentor_kit.core.conversation import CallState, Message, ToolCall, assistant, call
+from mentor_kit.core.task import TRAIN, Problem
+from mentor_kit.core.toolbox import Toolbox
+from mentor_kit.core.trajectory import Trajectory
 from mentor_kit.rollout import play, run_async
 from mentor_kit.stages.grpo import GRPOOptions, GRPOStage
-from mentor_kit.task import TRAIN, Problem
-from mentor_kit.tool import Toolbox
-from mentor_kit.trajectory import Trajectory
 
 HERE = Path(__file__).parent
 BAD: dict[str, tuple[ToolCall, str]] = {
@@ -37,12 +37,12 @@ class CallThenTell:
 
     name = "scripted"
 
-    def start(self, scene: Scene) -> CallThenTell:
+    def start(self, scene: EpisodeRequest) -> CallThenTell:
         speaker = CallThenTell()
         speaker.scene = scene
         return speaker
 
-    scene: Scene
+    scene: EpisodeRequest
 
     async def respond(self, messages: Sequence[Message]) -> Reply:
         if messages[-1].role == "tool":
@@ -89,7 +89,7 @@ def test_each_bad_call_is_a_failed_call_and_the_good_ones_are_unharmed() -> None
     scenes = []
     for name in (*BAD, *map(str, range(12))):
         problem = Problem(id=name, question="?", answer=str(int(name) + 1) if name.isdigit() else "")
-        scenes.append(Scene(id=name, problem=problem, tools=toolbox.tools(problem), seed=0))
+        scenes.append(EpisodeRequest(id=name, problem=problem, tools=toolbox.tools(problem), seed=0))
     played = run_async(play(CallThenTell(), scenes, task=Successor(), toolbox=toolbox, limits=EpisodeLimits()))
     toolbox.close()
     for trajectory in played:

@@ -7,15 +7,15 @@ from typing import Any
 
 import pytest
 
-from mentor_kit.conversation import CallState, call
-from mentor_kit.errors import MissingError
+from mentor_kit.core.component import ComponentSpec
+from mentor_kit.core.conversation import CallState, call
+from mentor_kit.core.errors import MissingError
+from mentor_kit.core.task import Problem
+from mentor_kit.core.toolbox import Toolbox
 from mentor_kit.hooks.loader import load_plugins
 from mentor_kit.hooks.registry import BuildContext, Registry
 from mentor_kit.rollout import run_async
 from mentor_kit.rollout.tools import cut_by_characters, run_call
-from mentor_kit.slot import Slot
-from mentor_kit.task import Problem
-from mentor_kit.tool import Toolbox
 
 pytest.importorskip("pydantic_monty")
 
@@ -24,7 +24,7 @@ PROBLEM = Problem(id="p", question="?", answer="")
 
 
 def built(**options: Any) -> Any:
-    slot = Slot.model_validate({"use": "code", "with": {"workers": 1, "seconds": 3, **options}})
+    slot = ComponentSpec.model_validate({"use": "code", "with": {"workers": 1, "seconds": 3, **options}})
     return REGISTRY.build("tools", slot, BuildContext(REGISTRY))
 
 

@@ -15,8 +15,8 @@ from mentor_kit_tools.limits import Limits
 from mentor_kit_tools.process import WorkerProcess
 from mentor_kit_tools.runner import Runner
 
+from mentor_kit.core.tool import ToolError
 from mentor_kit.rollout import run_async
-from mentor_kit.tool import ToolError
 
 HERE = Path(__file__).parent
 #: Patient, since the machine may be busy; what hangs gets less.

@@ -12,15 +12,15 @@ from typing import Any
 
 import pytest
 
-from mentor_kit.conversation import CallState, call
-from mentor_kit.errors import MissingError, PluginError
+from mentor_kit.core.component import ComponentSpec
+from mentor_kit.core.conversation import CallState, call
+from mentor_kit.core.errors import MissingError, PluginError
+from mentor_kit.core.task import Problem
+from mentor_kit.core.toolbox import Toolbox
 from mentor_kit.hooks.loader import load_plugins
-from mentor_kit.hooks.registry import BuildContext, Registry, SlotError
+from mentor_kit.hooks.registry import BuildContext, ComponentError, Registry
 from mentor_kit.rollout import run_async
 from mentor_kit.rollout.tools import cut_by_characters, run_call
-from mentor_kit.slot import Slot
-from mentor_kit.task import Problem
-from mentor_kit.tool import Toolbox
 
 pytest.importorskip("mcp")
 
@@ -33,7 +33,7 @@ PATIENT = {"seconds": 120, "cpu_seconds": 60, "output_kb": 256, "start_seconds":
 
 
 def built(**options: Any) -> Any:
-    slot = Slot.model_validate({"use": "mcp", "with": options})
+    slot = ComponentSpec.model_validate({"use": "mcp", "with": options})
     return REGISTRY.build("tools", slot, BuildContext(REGISTRY, recipe_folder=HERE))
 
 
@@ -175,8 +175,8 @@ def test_a_server_that_cannot_be_used_says_why(options: dict[str, Any], reason: 
 
 @pytest.mark.parametrize("options", [{}, {"url": "x", "command": ["y"]}, {"command": ["x"], "headers": {"a": "b"}}])
 def test_faulty_options_are_named(options: dict[str, Any]) -> None:
-    with pytest.raises(SlotError, match="command"):
-        REGISTRY.check("tools", Slot.model_validate({"use": "mcp", "with": options}))
+    with pytest.raises(ComponentError, match="command"):
+        REGISTRY.check("tools", ComponentSpec.model_validate({"use": "mcp", "with": options}))
 
 
 def test_without_the_package_the_command_is_named(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -14,15 +14,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 from mentor_kit_tools.names import named
 
-from mentor_kit.conversation import CallState, call
-from mentor_kit.errors import MentorKitError, PluginError
+from mentor_kit.core.component import ComponentSpec
+from mentor_kit.core.conversation import CallState, call
+from mentor_kit.core.errors import MentorKitError, PluginError
+from mentor_kit.core.task import Problem
+from mentor_kit.core.toolbox import Toolbox, ToolClash
 from mentor_kit.hooks.loader import load_plugins
-from mentor_kit.hooks.registry import BuildContext, Registry, SlotError
+from mentor_kit.hooks.registry import BuildContext, ComponentError, Registry
 from mentor_kit.rollout import run_async
 from mentor_kit.rollout.tools import cut_by_characters, run_call
-from mentor_kit.slot import Slot
-from mentor_kit.task import Problem
-from mentor_kit.tool import Toolbox, ToolClash
 
 pytest.importorskip("mcp")
 
@@ -45,7 +45,7 @@ def of(schema: Any) -> dict[str, Any]:
 @contextmanager
 def source(*pages: dict[str, Any], **options: Any) -> Iterator[Any]:
     command = ["python", "odd_tool_server.py", json.dumps(pages)]
-    slot = Slot.model_validate({"use": "mcp", "with": {"command": command, "limits": PATIENT, **options}})
+    slot = ComponentSpec.model_validate({"use": "mcp", "with": {"command": command, "limits": PATIENT, **options}})
     built = REGISTRY.build("tools", slot, BuildContext(REGISTRY, recipe_folder=HERE))
     try:
         yield built
@@ -164,8 +164,8 @@ def test_names_that_do_not_fit_are_refused(options: dict[str, Any], name: str) -
     "options", [{"prefix": "a b"}, {"prefix": "x" * 40}, {"rename": {"a": "b/c"}}, {"rename": {"a": ""}}]
 )
 def test_names_that_models_may_not_use_are_faults_of_the_recipe(options: dict[str, Any]) -> None:
-    slot = Slot.model_validate({"use": "mcp", "with": {"command": ["python", "x.py"], **options}})
-    with pytest.raises(SlotError) as caught:
+    slot = ComponentSpec.model_validate({"use": "mcp", "with": {"command": ["python", "x.py"], **options}})
+    with pytest.raises(ComponentError) as caught:
         REGISTRY.check("tools", slot)
     assert caught.value.faults[0][0][1] == next(iter(options))
 

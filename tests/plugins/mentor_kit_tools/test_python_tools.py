@@ -8,15 +8,16 @@ from typing import Any
 
 import pytest
 
-from mentor_kit.conversation import CallState, call
-from mentor_kit.errors import PluginError
+from mentor_kit.core.component import ComponentSpec
+from mentor_kit.core.conversation import CallState, call
+from mentor_kit.core.errors import PluginError
+from mentor_kit.core.task import Problem
+from mentor_kit.core.tool import Tool
+from mentor_kit.core.toolbox import Toolbox
 from mentor_kit.hooks.loader import load_plugins
-from mentor_kit.hooks.registry import BuildContext, Registry, SlotError
+from mentor_kit.hooks.registry import BuildContext, ComponentError, Registry
 from mentor_kit.rollout import run_async
 from mentor_kit.rollout.tools import cut_by_characters, run_call
-from mentor_kit.slot import Slot
-from mentor_kit.task import Problem
-from mentor_kit.tool import Tool, Toolbox
 
 REGISTRY = Registry(load_plugins())
 PROBLEM = Problem(id="p", question="?", answer="")
@@ -56,7 +57,7 @@ def folder(tmp_path: Path) -> Path:
 
 
 def built(folder: Path, **options: Any) -> Any:
-    slot = Slot.model_validate({"use": "python", "with": {"workers": 1, **options}})
+    slot = ComponentSpec.model_validate({"use": "python", "with": {"workers": 1, **options}})
     return REGISTRY.build("tools", slot, BuildContext(REGISTRY, recipe_folder=folder))
 
 
@@ -137,5 +138,5 @@ def test_what_cannot_be_used_says_why(folder: Path, options: dict[str, Any], rea
     [{}, {"module": "m", "limits": {"seconds": 0}}, {"module": "m", "functoins": []}, {"module": "m", "state": "x"}],
 )
 def test_faulty_options_are_named(options: dict[str, Any]) -> None:
-    with pytest.raises(SlotError):
-        REGISTRY.check("tools", Slot.model_validate({"use": "python", "with": options}))
+    with pytest.raises(ComponentError):
+        REGISTRY.check("tools", ComponentSpec.model_validate({"use": "python", "with": options}))

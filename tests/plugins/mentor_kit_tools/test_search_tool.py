@@ -12,15 +12,15 @@ from typing import Any
 import pytest
 from mentor_kit_tools.search import Document, Index, best_passage, read_corpus
 
-from mentor_kit.conversation import CallState, call
-from mentor_kit.errors import DataError, MissingError
+from mentor_kit.core.component import ComponentSpec
+from mentor_kit.core.conversation import CallState, call
+from mentor_kit.core.errors import DataError, MissingError
+from mentor_kit.core.task import Problem
+from mentor_kit.core.toolbox import Toolbox
 from mentor_kit.hooks.loader import load_plugins
 from mentor_kit.hooks.registry import BuildContext, Registry
 from mentor_kit.rollout import run_async
 from mentor_kit.rollout.tools import cut_by_characters, run_call
-from mentor_kit.slot import Slot
-from mentor_kit.task import Problem
-from mentor_kit.tool import Toolbox
 
 pytest.importorskip("bm25s")
 
@@ -36,7 +36,7 @@ TEXTS = [
 
 
 def built(folder: Path, **options: Any) -> Any:
-    slot = Slot.model_validate({"use": "search", "with": options})
+    slot = ComponentSpec.model_validate({"use": "search", "with": options})
     return REGISTRY.build("tools", slot, BuildContext(REGISTRY, recipe_folder=folder))
 
 

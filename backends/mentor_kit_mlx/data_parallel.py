@@ -1,0 +1,282 @@
+"""One policy in several processes: the first one leads, and all divide the work.
+
+    leader:   forward_backward ──tell──> everyone computes its share ──gather──> metrics
+              optimizer_step   ──tell──> gradients are added up, everyone takes the same step
+              engine.step      ──tell──> everyone samples its sessions for a few tokens ──gather──> completions
+
+Each process holds the whole model. A session's requests go to the process that has its keys and values; sessions that
+begin together are given out in blocks, so that those of a group mostly meet, and share their prompt.
+"""
+
+from __future__ import annotations
+
+import atexit
+import contextlib
+import itertools
+import signal
+from collections.abc import Callable, Sequence
+from functools import partial
+from pathlib import Path
+from typing import Any, Literal
+from weakref import WeakValueDictionary
+
+import numpy as np
+
+from mentor_kit.backend.optimizer import OptimizerSpec
+from mentor_kit.backend.policy import PolicyInfo
+from mentor_kit.backend.sampling import Completion, SampleRequest
+from mentor_kit.backend.student import StudentSpec
+from mentor_kit.backend.token_groups import Floats, TokenGroup
+from mentor_kit.backend.validation import check_groups
+from mentor_kit.core import errors
+from mentor_kit.core.errors import BackendError, MentorKitError
+from mentor_kit.core.frozen_model import Json
+from mentor_kit.rl.losses import LossTerms
+from mentor_kit.rl.objective import Objective
+from mentor_kit.rl.update_metrics import LossMetrics, StepMetrics
+from mentor_kit_mlx import checkpoint
+from mentor_kit_mlx.launch import Processes
+from mentor_kit_mlx.options import MLXOptions
+from mentor_kit_mlx.policy import MLXPolicy, loss_metrics
+from mentor_kit_mlx.serialization import (
+    completion_from_data,
+    groups_as_data,
+    pack,
+    request_as_data,
+    student_as_data,
+    student_from_data,
+    unpack,
+)
+from mentor_kit_mlx.worker import Worker, failure
+
+#: Tokens that are sampled between two exchanges; a cancelled request runs on for fewer than so many.
+STRIDE = 8
+#: How much the processes' gradient norms may differ, relatively, before they are taken to have come apart.
+APART = 1e-3
+
+Load = Callable[[StudentSpec, MLXOptions, int], MLXPolicy]
+
+
+class Leader:
+    """Tells the other processes what to do; one for each process that leads."""
+
+    def __init__(self, processes: Processes) -> None:
+        self.processes = processes
+        self._numbers = itertools.count()
+        self._alive: WeakValueDictionary[int, DataParallelPolicy] = WeakValueDictionary()
+        atexit.register(self._stop)
+
+    def load(self, load: Load, student: StudentSpec, options: MLXOptions, seed: int) -> DataParallelPolicy:
+        """The policy, loaded by every process; policies that nobody holds any more are forgotten."""
+        number = next(self._numbers)
+        arguments = {"student": student_as_data(student), "options": options.model_dump(), "seed": seed}
+        made: list[MLXPolicy] = []
+        arguments["alive"] = sorted(self._alive)
+        self.ask(number, "load", arguments, lambda: made.append(load(student, options, seed)))
+        policy = DataParallelPolicy(self, number, made[0])
+        self._alive[number] = policy
+        return policy
+
+    def ask(self, number: int, what: str, arguments: Json, own: Callable[[], Json]) -> list[Json]:
+        """Have every process do something with a policy; the answers by rank.
+
+        Raises:
+            MentorKitError: what this process raised, or else the first of the others.
+        """
+        self.processes.tell(pack([number, what, arguments]))
+        answer, error = _attempt(own)
+        answers = [unpack(found) for found in self.processes.gather(pack([answer, error and failure(error)]))]
+        if error is not None:
+            raise error
+        for rank, (_, failed) in enumerate(answers):
+            if failed is not None:
+                kind = getattr(errors, failed["kind"], BackendError)
+                raise kind(f"process {rank}: {failed['message']}", hint=failed["hint"])
+        return [answer for answer, _ in answers]
+
+    def _stop(self) -> None:
+        with contextlib.suppress(BackendError):  # they may be gone already
+            self.processes.tell(pack([-1, "stop", {}]))
+
+
+def follow(processes: Processes, load: Load) -> None:
+    """Do what the first process tells, until it ends."""
+    parts: dict[int, Worker] = {}
+
+    def begin(number: int, student: Json, options: Json, seed: int, alive: Sequence[int]) -> None:
+        for other in set(parts) - set(alive):
+            del parts[other]
+        parts[number] = Worker(load(student_from_data(student), MLXOptions(**options), seed), processes)
+
+    # Ctrl-C reaches every process; the first one decides when to stop
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    while True:
+        number, what, arguments = unpack(processes.listen())
+        if what == "stop":
+            return
+        if what == "load":
+            answer, error = _attempt(partial(begin, number, **arguments))
+        else:
+            answer, error = _attempt(partial(parts[number].perform, what, arguments))
+        processes.gather(pack([answer, error and failure(error)]))
+
+
+class DataParallelPolicy:
+    """A `mentor_kit.backend.policy.Policy` whose work all processes divide; the first one's."""
+
+    def __init__(self, leader: Leader, number: int, policy: MLXPolicy) -> None:
+        self._leader, self._number, self._policy = leader, number, policy
+        self._part = Worker(policy, leader.processes)
+        self._engine = DataParallelEngine(self.ask, policy, leader.processes.size)
+
+    def ask(self, what: str, **arguments: Json) -> list[Json]:
+        """Have every process do something; the answers by rank."""
+        return self._leader.ask(self._number, what, arguments, lambda: self._part.perform(what, arguments))
+
+    @property
+    def info(self) -> PolicyInfo:
+        return self._policy.info
+
+    def prepare(self, optimizer: OptimizerSpec) -> None:
+        self.ask("prepare", optimizer=optimizer.model_dump())
+
+    def forward_backward(self, groups: Sequence[TokenGroup], objective: Objective) -> LossMetrics:
+        self._policy.check_prepared()
+        self._check(groups)
+        try:
+            answers = self.ask(
+                "forward_backward", groups=groups_as_data(groups), objective=objective.model_dump(mode="json")
+            )
+        except MentorKitError:
+            self.ask("clear")
+            raise
+        return loss_metrics(groups, [LossTerms(*terms) for answer in answers for terms in answer])
+
+    def optimizer_step(self, learning_rate: float) -> StepMetrics:
+        self._policy.check_prepared()
+        found = self.ask("optimizer_step", learning_rate=learning_rate)
+        norms = [norm for norm, _ in found]
+        if max(norms) - min(norms) > APART * max(norms):
+            raise BackendError(
+                f"the processes' weights have come apart: their gradients' norms are {norms}",
+                hint="resume from the last checkpoint; run the same versions of mlx and mentor-kit everywhere",
+            )
+        norm, clipped = found[0]
+        version = self._policy.version
+        return StepMetrics(gradient_norm=norm, clipped=clipped, learning_rate=learning_rate, version=version)
+
+    def log_probs(
+        self, groups: Sequence[TokenGroup], *, weights: Literal["current", "reference"] = "current"
+    ) -> list[list[Floats]]:
+        self._check(groups)
+        found = [[np.zeros(len(c.ids), dtype=np.float32) for c in group.completions] for group in groups]
+        for answer in self.ask("log_probs", groups=groups_as_data(groups), weights=weights):
+            for group, index, values in answer:
+                found[group][index][: len(values)] = values
+        return found
+
+    def snapshot_reference(self) -> None:
+        self.ask("snapshot_reference")
+
+    def engine(self) -> DataParallelEngine:
+        return self._engine
+
+    def save(self, folder: Path) -> None:
+        checkpoint.save(self._policy, folder, self.ask("random"))
+
+    def restore(self, folder: Path) -> None:
+        self._policy.restore(folder)
+        optimizer = self._policy.optimizer
+        self.ask(
+            "restore",
+            version=self._policy.version,
+            optimizer=None if optimizer is None else optimizer.spec.model_dump(),
+            steps=0 if optimizer is None else optimizer.steps,
+            reference=self._policy.reference is not None,
+            random=checkpoint.random_states(folder),
+        )
+
+    def export(self, folder: Path, *, format: str = "transformers") -> None:
+        self._policy.export(folder, format=format)
+
+    def _check(self, groups: Sequence[TokenGroup]) -> None:
+        check_groups(groups, vocabulary=self._policy.head.vocabulary, context=self.info.context)
+
+
+class DataParallelEngine:
+    """A `mentor_kit.backend.sampling.Engine` whose sessions are divided among processes; see the module.
+
+    Args:
+        ask: has every process do something.
+        policy: this process's own.
+        size: how many processes there are.
+    """
+
+    def __init__(self, ask: Callable[..., list[Json]], policy: MLXPolicy, size: int) -> None:
+        self._ask, self._policy, self._size = ask, policy, size
+        self._events: list[tuple[str, str, Any]] = []
+        """What happened since the last exchange: kind, session, and what it is about."""
+        self._owner: dict[str, int] = {}
+        """The process that holds each session."""
+        self._order: dict[str, int] = {}
+        """The place in the order of submission of every request that is not finished."""
+        self._sessions: dict[str, str] = {}
+        """The session of every such request."""
+        self._submitted = itertools.count()
+
+    @property
+    def busy(self) -> bool:
+        return bool(self._order)
+
+    def submit(self, request: SampleRequest) -> None:
+        self._policy.engine().check(request)
+        self._order[request.id] = next(self._submitted)
+        self._sessions[request.id] = request.session
+        self._events.append(("submit", request.session, request))
+
+    def cancel(self, request_id: str) -> None:
+        if request_id in self._order:
+            self._events.append(("cancel", self._sessions[request_id], request_id))
+
+    def release(self, session: str) -> None:
+        self._events.append(("release", session, session))
+
+    def step(self) -> list[Completion]:
+        events, self._events = self._events, []
+        self._give_out(dict.fromkeys(session for kind, session, _ in events if kind == "submit"))
+        told = [
+            [kind, self._owner[session], request_as_data(given) if kind == "submit" else given]
+            for kind, session, given in events
+            if session in self._owner
+        ]
+        for kind, session, _ in events:
+            if kind == "release" and session not in self._sessions.values():
+                self._owner.pop(session, None)
+        answers = self._ask("sample", events=told, steps=STRIDE)
+        found = [completion_from_data(data) for completions, _ in answers for data in completions]
+        found.sort(key=lambda completion: self._order[completion.id])
+        for completion in found:
+            del self._order[completion.id], self._sessions[completion.id]
+        if not any(busy for _, busy in answers):
+            # what is left was released while it ran, and never comes
+            self._order, self._sessions = {}, {}
+        return found
+
+    def _give_out(self, sessions: dict[str, None]) -> None:
+        """Find an owner for every new session: a block for each process, so that all hold about as many."""
+        new = [session for session in sessions if session not in self._owner]
+        held = [list(self._owner.values()).count(rank) for rank in range(self._size)]
+        quota = -(-(sum(held) + len(new)) // self._size)
+        rank = 0
+        for session in new:
+            while held[rank] >= quota:
+                rank += 1
+            self._owner[session] = rank
+            held[rank] += 1
+
+
+def _attempt(do: Callable[[], Json]) -> tuple[Json, MentorKitError | None]:
+    try:
+        return do(), None
+    except MentorKitError as error:
+        return None, error

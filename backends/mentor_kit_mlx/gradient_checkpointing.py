@@ -1,0 +1,118 @@
+"""Gradient checkpointing that is exact: layers are computed again in the backward pass, with all that they depend on.
+
+MLX's `checkpoint` gives gradients to a function's arguments alone, and takes its results for all it has done. A layer
+that is handed a cache reads keys and values from it and leaves its own there, behind the function's back: their
+gradients would be lost without a word. So here keys, values and parameters go in as arguments and come out as results,
+and a layer's dropout draws the same numbers again.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+import mlx.core as mx
+import numpy as np
+
+from mentor_kit.backend.microbatching import micro_batches
+from mentor_kit.backend.token_groups import TokenCompletion, TokenGroup
+from mentor_kit.rl.objective import Objective
+from mentor_kit_mlx.cache import UNFIT, Behind
+from mentor_kit_mlx.lm_wrapper import LMWrapper
+from mentor_kit_mlx.random_state import drawing_from, own_seed
+from mentor_kit_mlx.update import loss_and_gradients
+
+Call = Callable[..., Any]
+
+
+class GradientCheckpointing:
+    """A switch for all layers of a model, off at first.
+
+    Args:
+        model: a model of mlx-lm; its layers get a class of their own that looks at the switch.
+        dropout: whether layers draw random numbers in training.
+    """
+
+    def __init__(self, model: Any, *, dropout: bool) -> None:
+        self._on = False
+        self._dropout = dropout
+        made: dict[type, type] = {}
+        for layer in model.layers:
+            kind = type(layer)
+            if kind not in made:
+                made[kind] = type(kind.__name__, (kind,), {"__call__": self._switched(kind.__call__)})
+            layer.__class__ = made[kind]
+
+    @contextmanager
+    def on(self) -> Iterator[None]:
+        """Layers are computed again in the backward pass for a while."""
+        self._on = True
+        try:
+            yield
+        finally:
+            self._on = False
+
+    def _switched(self, plain: Call) -> Call:
+        def call(layer: Any, *args: Any, **kwargs: Any) -> Any:
+            return self._run(plain, layer, args, kwargs) if self._on else plain(layer, *args, **kwargs)
+
+        return call
+
+    def _run(self, plain: Call, layer: Any, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Any:
+        given = [*args, *kwargs.values()]
+        floats = [index for index, value in enumerate(given) if _is_float(value)]
+        caches = [index for index, value in enumerate(given) if isinstance(value, Behind)]
+        past = [[part for part in (given[i].keys, given[i].values) if part is not None] for i in caches]
+        own = layer.trainable_parameters()
+        seed = own_seed() if self._dropout else None
+
+        def part(parameters: Any, arrays: list[mx.array], past: list[list[mx.array]]) -> Any:
+            layer.update(parameters)
+            values = list(given)
+            fresh = [Behind(given[index].view, *parts) for index, parts in zip(caches, past, strict=True)]
+            for index, value in [*zip(floats, arrays, strict=True), *zip(caches, fresh, strict=True)]:
+                values[index] = value
+            with drawing_from(seed):
+                found = plain(layer, *values[: len(args)], **dict(zip(kwargs, values[len(args) :], strict=True)))
+            return found, [[cache.keys, cache.values] for cache in fresh]
+
+        try:
+            found, left = mx.checkpoint(part)(own, [given[index] for index in floats], past)
+        finally:
+            layer.update(own)
+        for index, (keys, values) in zip(caches, left, strict=True):
+            given[index].keys, given[index].values = keys, values
+        return found
+
+
+def is_exact(head: LMWrapper, recomputing: GradientCheckpointing, *, share: bool) -> bool:
+    """Whether a model has the same gradients with its layers recomputed; found out by trying it.
+
+    Trying takes no numbers from MLX's generator, so that a resumed run, which tries again, goes on with the same ones.
+    """
+    with drawing_from(0):
+        return _is_exact(head, recomputing, share=share)
+
+
+def _is_exact(head: LMWrapper, recomputing: GradientCheckpointing, *, share: bool) -> bool:
+    rng, objective = np.random.default_rng(0), Objective(preset="sft")
+    completions = tuple(
+        TokenCompletion(rng.integers(0, head.vocabulary, 3), np.ones(3, np.float32), np.zeros(3, np.float32))
+        for _ in range(2)
+    )
+    groups = [TokenGroup(rng.integers(0, head.vocabulary, count), completions) for count in (4, 2)]
+    [batch] = micro_batches(groups, 1 << 20, objective)
+    expected = loss_and_gradients(head, batch, objective, None, share=share)[1]
+    try:
+        with recomputing.on():
+            found = loss_and_gradients(head, batch, objective, None, share=share)[1]
+    except UNFIT:
+        return False
+    scale = max(float(mx.abs(value).max()) for value in expected.values())
+    tolerance = (1e-5 if head.dtype == mx.float32 else 1e-2) * scale
+    return all(float(mx.abs(found[name] - value).max()) <= tolerance for name, value in expected.items())
+
+
+def _is_float(value: Any) -> bool:
+    return isinstance(value, mx.array) and mx.issubdtype(value.dtype, mx.floating)

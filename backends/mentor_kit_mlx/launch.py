@@ -1,0 +1,127 @@
+"""This process among those that `mlx.launch` started: bytes and sums of arrays to and from all of them.
+
+The first process leads: it alone runs the recipe. The others follow it (`mentor_kit_mlx.data_parallel`). Every
+exchange is one that all take part in, so that any of MLX's ways to communicate will do.
+"""
+
+from __future__ import annotations
+
+import os
+from functools import cache
+from typing import Any
+
+import mlx.core as mx
+import numpy as np
+
+from mentor_kit.core.errors import BackendError
+from mentor_kit_mlx.params import Arrays
+
+#: Messages up to so many bytes take one exchange.
+FRAME = 1024
+#: Bytes of arrays that are added up in one exchange.
+BLOCK = 1 << 26
+#: What launchers set for the processes they start.
+LAUNCHED = ("MLX_RANK", "OMPI_COMM_WORLD_RANK", "PMI_RANK")
+
+
+class Processes:
+    """A group of processes, and this one's place in it."""
+
+    def __init__(self, group: Any) -> None:
+        self._group = group
+        self.rank: int = group.rank()
+        self.size: int = group.size()
+
+    @property
+    def leads(self) -> bool:
+        """Whether this is the first process."""
+        return self.rank == 0
+
+    def tell(self, message: bytes) -> None:
+        """Send a message to all others; they must `listen`."""
+        self._broadcast(message)
+
+    def listen(self) -> bytes:
+        """What the first process tells."""
+        return self._broadcast(b"")
+
+    def gather(self, message: bytes) -> list[bytes]:
+        """Everyone's message, by rank, for everyone."""
+        heads = self._gathered(_frame(message, FRAME))
+        lengths = [int.from_bytes(head[:8].tobytes(), "little") for head in heads]
+        longest = max(lengths) - (FRAME - 8)
+        rests = heads[:, :0] if longest <= 0 else self._gathered(_padded(message[FRAME - 8 :], longest))
+        whole = (head[8:].tobytes() + rest.tobytes() for head, rest in zip(heads, rests, strict=True))
+        return [text[:length] for text, length in zip(whole, lengths, strict=True)]
+
+    def add_up(self, arrays: Arrays) -> Arrays:
+        """The sums over all processes of arrays of the same names and shapes everywhere."""
+        found: Arrays = {}
+        for names in _blocks(arrays):
+            flat = self._sum(mx.concatenate([arrays[name].reshape(-1) for name in names]))
+            ends = np.cumsum([arrays[name].size for name in names]).tolist()
+            pieces = mx.split(flat, ends[:-1])
+            found |= {name: piece.reshape(arrays[name].shape) for name, piece in zip(names, pieces, strict=True)}
+        return found
+
+    def share(self, arrays: Arrays) -> Arrays:
+        """The first process's arrays for everyone; the others give arrays of the same names, shapes and types."""
+        own = arrays if self.leads else {name: mx.zeros_like(value) for name, value in arrays.items()}
+        return {name: self._sum(own[name]) for name in sorted(own)}
+
+    def _broadcast(self, message: bytes) -> bytes:
+        # only the first process has anything to say, so that the sum is what it says
+        head = self._sum(mx.array(_frame(message, FRAME) if self.leads else np.zeros(FRAME, np.uint8)))
+        whole = np.array(head).tobytes()
+        length, text = int.from_bytes(whole[:8], "little"), whole[8:]
+        if (rest := length - len(text)) > 0:
+            own = _padded(message[len(text) :], rest) if self.leads else np.zeros(rest, np.uint8)
+            text += np.array(self._sum(mx.array(own))).tobytes()
+        return text[:length]
+
+    def _sum(self, array: mx.array) -> mx.array:
+        found: mx.array = mx.distributed.all_sum(array, group=self._group)
+        return self._done(found)
+
+    def _gathered(self, own: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
+        return np.array(self._done(mx.distributed.all_gather(mx.array(own)[None], group=self._group)))
+
+    def _done(self, array: mx.array) -> mx.array:
+        try:
+            mx.eval(array)
+        except RuntimeError as error:
+            raise BackendError(
+                f"process {self.rank} of {self.size} lost the others: {error}",
+                hint="the first one to stop says why; `mentorkit run --resume` goes on from the last checkpoint",
+            ) from error
+        return array
+
+
+@cache
+def processes() -> Processes | None:
+    """The processes that were launched with this one; None where it is alone."""
+    if not any(name in os.environ for name in LAUNCHED):
+        return None
+    group = mx.distributed.init()
+    return Processes(group) if group.size() > 1 else None
+
+
+def _frame(message: bytes, size: int) -> np.ndarray[Any, Any]:
+    return _padded(len(message).to_bytes(8, "little") + message[: size - 8], size)
+
+
+def _padded(message: bytes, size: int) -> np.ndarray[Any, Any]:
+    return np.frombuffer(message.ljust(size, b"\0"), np.uint8)
+
+
+def _blocks(arrays: Arrays) -> list[list[str]]:
+    """The names, by type, in blocks of about `BLOCK` bytes; the same on every process."""
+    found: list[list[str]] = []
+    held, kind = BLOCK, None
+    for name in sorted(arrays, key=lambda name: (str(arrays[name].dtype), name)):
+        if held >= BLOCK or arrays[name].dtype != kind:
+            found.append([])
+            held, kind = 0, arrays[name].dtype
+        found[-1].append(name)
+        held += arrays[name].nbytes
+    return found

@@ -1,0 +1,150 @@
+"""One process's part of a policy that several hold: what the first one tells everyone to do, done here."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, Literal
+
+import mlx.core as mx
+import numpy as np
+
+from mentor_kit.backend.optimizer import OptimizerSpec
+from mentor_kit.backend.token_groups import TokenGroup
+from mentor_kit.core.errors import BackendError
+from mentor_kit.core.frozen_model import Json
+from mentor_kit.rl.objective import Objective
+from mentor_kit_mlx import checkpoint
+from mentor_kit_mlx.launch import Processes
+from mentor_kit_mlx.optimizer import MLXOptimizer, exact_weights
+from mentor_kit_mlx.params import put, trained
+from mentor_kit_mlx.policy import MLXPolicy
+from mentor_kit_mlx.random_state import random_state
+from mentor_kit_mlx.serialization import groups_from_data, request_from_data
+
+#: (group, completion).
+Place = tuple[int, int]
+
+
+class Worker:
+    """A whole policy, which takes its share of every update, of scoring and of sampling.
+
+    Args:
+        policy: this process's own.
+        processes: all of them.
+    """
+
+    def __init__(self, policy: MLXPolicy, processes: Processes) -> None:
+        self.policy = policy
+        self._processes = processes
+        self._pending = False
+        """Whether any process has gradients that are not used up."""
+
+    def perform(self, what: str, arguments: Mapping[str, Json]) -> Json:
+        """Do what all are told; this process's answer."""
+        return getattr(self, f"_{what}")(**arguments)
+
+    def _prepare(self, optimizer: Json) -> None:
+        self.policy.prepare(OptimizerSpec(**optimizer))
+        self._pending = False
+
+    def _forward_backward(self, groups: Json, objective: Json) -> Json:
+        found = groups_from_data(groups)
+        own = shares(found, self._processes.size)[self._processes.rank]
+        self._pending = self._pending or any(c.mask.any() for group in found for c in group.completions)
+        terms = self.policy.accumulate(found, Objective(**objective), own)
+        return [
+            [float(t.loss), *({k: float(v) for k, v in part.items()} for part in (t.sums, t.maxima))] for t in terms
+        ]
+
+    def _clear(self) -> None:
+        self._pending = False
+        if self.policy.optimizer is not None:
+            self.policy.optimizer.clear()
+
+    def _optimizer_step(self, learning_rate: float) -> Json:
+        optimizer = self.policy.optimizer
+        assert optimizer is not None  # the first process has looked
+        if self._pending:
+            optimizer.gradients = self._processes.add_up(optimizer.gradients_or_zeros())
+        self._pending = False
+        done = self.policy.optimizer_step(learning_rate)
+        return [done.gradient_norm, done.clipped]
+
+    def _log_probs(self, groups: Json, weights: Literal["current", "reference"]) -> Json:
+        found = groups_from_data(groups)
+        own = shares(found, self._processes.size)[self._processes.rank]
+        rows = self.policy.scores(found, weights, own)
+        return [[group, index, values] for (group, index), values in rows.items()]
+
+    def _snapshot_reference(self) -> None:
+        self.policy.snapshot_reference()
+
+    def _sample(self, events: Json, steps: int) -> Json:
+        """Take in this process's share of what happened, and advance by so many steps at most."""
+        engine = self.policy.engine()
+        for kind, owner, given in events:
+            if owner != self._processes.rank:
+                continue
+            if kind == "submit":
+                engine.submit(request_from_data(given))
+            elif kind == "cancel":
+                engine.cancel(given)
+            else:
+                engine.release(given)
+        found = []
+        for _ in range(steps):
+            if not engine.busy:
+                break
+            found += engine.step()
+        return [[vars(completion) for completion in found], engine.busy]
+
+    def _random(self) -> Json:
+        return random_state()
+
+    def _restore(self, version: int, optimizer: Json, steps: int, reference: bool, random: Sequence[int]) -> None:
+        """Take over the first process's weights, optimizer and reference; its files may be on its disk alone."""
+        policy, share = self.policy, self._processes.share
+        if not self._processes.leads:
+            spec = None if optimizer is None else OptimizerSpec(**optimizer)
+            policy.optimizer = None if spec is None else MLXOptimizer(policy.model, spec, compiled=policy.compiled)
+        weights = share(trained(policy.model))
+        kept = share(policy.reference or trained(policy.model)) if reference else None
+        moments = {} if policy.optimizer is None else share(policy.optimizer.state())
+        self._pending = False
+        if self._processes.leads:
+            return
+        put(policy.model, weights)
+        policy.reference = kept
+        if policy.optimizer is not None:
+            policy.optimizer.load(moments, steps, exact_weights(weights, moments))
+        policy.restored(version)
+        mx.random.seed(checkpoint.seed_of(random, self._processes.rank))
+
+
+def shares(groups: Sequence[TokenGroup], size: int) -> list[set[Place]]:
+    """Every process's completions, by about the same number of tokens; whole groups, if there are enough of them.
+
+    A prompt is run once by every process that has a completion of it, so groups are split only where there are fewer
+    of them than processes.
+    """
+    whole = [[(g, c) for c in range(len(group.completions))] for g, group in enumerate(groups)]
+    units = whole if len(groups) >= size else [[place] for places in whole for place in places]
+    costs = [len(groups[places[0][0]].prompt_ids) + _tokens(groups, places) if places else 0 for places in units]
+    found: list[set[Place]] = [set() for _ in range(size)]
+    loads = [0] * size
+    for index in np.argsort([-cost for cost in costs], kind="stable"):
+        least = loads.index(min(loads))
+        found[least] |= set(units[index])
+        loads[least] += costs[index]
+    return found
+
+
+def _tokens(groups: Sequence[TokenGroup], places: Sequence[Place]) -> int:
+    """Tokens to run; those of equal completions of a group are run once."""
+    said = {(g, groups[g].completions[c].ids.tobytes()): len(groups[g].completions[c].ids) for g, c in places}
+    return sum(said.values())
+
+
+def failure(error: BackendError | Any) -> Json:
+    """An error for the first process."""
+    return {"kind": type(error).__name__, "message": error.message, "hint": error.hint}

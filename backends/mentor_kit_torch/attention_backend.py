@@ -1,0 +1,70 @@
+"""The attention that transformers calls while a plan of ours is in force: a tree's, or one beside a kept beginning."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+from typing import Any, Protocol
+
+import torch
+from torch import Tensor
+from transformers import AttentionInterface
+
+#: The name under which transformers finds this attention.
+NAME = "mentor_kit"
+
+
+class AttentionPlan(Protocol):
+    """How tokens attend in a pass."""
+
+    def attend(
+        self, layer: int, query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None, scale: float
+    ) -> Tensor:
+        """What queries (n, H, T, D) get from keys and values (n, K, L, D), with K dividing H: (n, H, T, D)."""
+        ...
+
+
+_PLAN: ContextVar[AttentionPlan] = ContextVar("mentor_kit_plan")
+
+
+@contextmanager
+def attending(config: Any, plan: AttentionPlan) -> Iterator[None]:
+    """The model of this configuration attends by the plan for a while."""
+    before, token = config._attn_implementation, _PLAN.set(plan)
+    config._attn_implementation = NAME
+    try:
+        yield
+    finally:
+        config._attn_implementation = before
+        _PLAN.reset(token)
+
+
+def _attention(
+    module: Any,
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    attention_mask: Tensor | None,
+    scaling: float | None = None,
+    **options: Any,
+) -> tuple[Tensor, None]:
+    if unknown := [name for name in ("softcap", "s_aux", "position_bias") if options.get(name) is not None]:
+        raise ValueError(f"attention in parts has no {unknown[0]}")
+    scale = query.shape[-1] ** -0.5 if scaling is None else scaling
+    out = _PLAN.get().attend(module.layer_idx, query, key, value, attention_mask, scale)
+    return out.transpose(1, 2), None
+
+
+AttentionInterface.register(NAME, _attention)
+
+
+def fold(states: Tensor, heads: int) -> Tensor:
+    """Queries (n, H, T, D) as (1, heads, n * H / heads * T, D): all that look at one head's keys, in a row."""
+    return states.reshape(len(states), heads, -1, states.shape[-1]).transpose(0, 1).flatten(1, 2).unsqueeze(0)
+
+
+def unfold(values: Tensor, shape: torch.Size) -> Tensor:
+    """The inverse of `fold`, also without a last dimension, for queries of `shape` (n, H, T, D)."""
+    heads, rest = values.shape[1], values.shape[3:]
+    return values[0].reshape(heads, shape[0], -1, *rest).transpose(0, 1).reshape(*shape[:3], *rest)

@@ -1,0 +1,144 @@
+"""Counts what a model is made to do, and measures what the device could do: for `mentorkit bench`."""
+
+from __future__ import annotations
+
+import time
+from collections import defaultdict
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from mentor_kit.backend.flops import MachineLimits, Work
+
+
+class FlopsCounter:
+    """Seconds, tokens, products and bytes by kind of work.
+
+    Products are those of matrices: two a weight and token, and four a layer, query head, head's width and pair of
+    query and key; backward passes count as much again for what flows through, and for the weights that are trained.
+
+    Args:
+        model: with its parameters.
+        config: of its text part.
+        vocabulary: the weights of the output projection are this times the hidden width.
+    """
+
+    def __init__(self, model: Any, config: Any, vocabulary: int) -> None:
+        first = next(model.parameters())
+        self._device, self._size = first.device, first.element_size()
+        total = sum(parameter.numel() for parameter in model.parameters())
+        trained = sum(parameter.numel() for parameter in model.parameters() if parameter.requires_grad)
+        width = int(getattr(config, "hidden_size", 0))
+        self._head = vocabulary * width
+        embedding = 0 if getattr(config, "tie_word_embeddings", False) else self._head
+        self._body = max(total - self._head - embedding, 0)
+        self._backward = 1.0 + trained / max(total, 1)
+        shapes = attention_shapes(config)
+        self._pair = 4 * sum(heads * width for heads, _, width in shapes)
+        self._position = 2 * sum(keyed * width for _, keyed, width in shapes) * self._size
+        self._kind = ""
+        self._done: defaultdict[str, dict[str, float]] = defaultdict(lambda: defaultdict(float))
+
+    @contextmanager
+    def on(self, kind: str) -> Iterator[None]:
+        """What is done for a while is of this kind."""
+        before, self._kind = self._kind, kind
+        started = time.perf_counter()
+        try:
+            yield
+        finally:
+            self._synchronize()
+            self._done[kind]["seconds"] += time.perf_counter() - started
+            self._kind = before
+
+    @contextmanager
+    def off(self) -> Iterator[None]:
+        """What is done for a while is not counted, but for its time."""
+        before, self._kind = self._kind, ""
+        try:
+            yield
+        finally:
+            self._kind = before
+
+    def ran(self, tokens: int, *, pairs: int = 0, keys: int = 0) -> None:
+        """A pass of so many tokens, which attended in so many pairs to so many stored keys."""
+        if not self._kind:
+            return
+        done = self._done[self._kind]
+        done["tokens"] += tokens
+        done["flops"] += (2.0 * self._body * tokens + self._pair * pairs) * self._factor
+        done["bytes"] += self._body * self._size * self._factor + keys * self._position
+
+    def projected(self, positions: int) -> None:
+        """Logits were computed at so many positions."""
+        if not self._kind:
+            return
+        done = self._done[self._kind]
+        done["flops"] += 2.0 * self._head * positions * self._factor
+        done["bytes"] += self._head * self._size * self._factor
+
+    def work(self) -> dict[str, Work]:
+        """All of it so far."""
+        return {
+            kind: Work(seconds=done["seconds"], tokens=int(done["tokens"]), flops=done["flops"], bytes=done["bytes"])
+            for kind, done in self._done.items()
+        }
+
+    @property
+    def _factor(self) -> float:
+        return 1.0 + (self._backward if torch.is_grad_enabled() else 0.0)
+
+    def _synchronize(self) -> None:
+        if self._device.type == "cuda":
+            torch.cuda.synchronize(self._device)
+
+
+def layer_configs(config: Any) -> list[Any]:
+    """A configuration for every layer: those of transformers where layers differ (Gemma 4), else the model's."""
+    if getattr(config, "is_heterogeneous", False):
+        return list(config.per_layer_config)
+    return [config] * int(config.num_hidden_layers)
+
+
+def attention_shapes(config: Any) -> list[tuple[int, int, int]]:
+    """Each layer's heads, those of keys and values, and a head's width; zeros where the model does not attend."""
+    found = []
+    for layer in layer_configs(config):
+        heads = int(getattr(layer, "num_attention_heads", None) or 0)
+        keyed = int(getattr(layer, "num_key_value_heads", None) or heads)
+        width = getattr(layer, "head_dim", None) or (int(layer.hidden_size) // heads if heads else 0)
+        found.append((heads, keyed, int(width)) if heads else (0, 0, 0))
+    return found
+
+
+def limits(device: torch.device, dtype: torch.dtype) -> MachineLimits:
+    """The best rates of a large matrix product and of a large copy."""
+    width = 4096 if device.type == "cuda" else 1024
+    left, right = (torch.ones(width, width, device=device, dtype=dtype) for _ in range(2))
+    source = torch.ones(1 << 24, device=device)
+    target = torch.empty_like(source)
+    product = _shortest(lambda: left @ right, device)
+    copy = _shortest(lambda: target.copy_(source), device)
+    return MachineLimits(flops=2.0 * width**3 / product, bandwidth=2.0 * source.nbytes / copy)
+
+
+def peak_memory(device: torch.device) -> int | None:
+    """The most bytes that were taken of a CUDA device; None elsewhere."""
+    return int(torch.cuda.max_memory_allocated(device)) if device.type == "cuda" else None
+
+
+def _shortest(work: Callable[[], Tensor], device: torch.device, seconds: float = 0.4) -> float:
+    """The shortest time of one call, in repeated ones over so many seconds."""
+    found, begin = float("inf"), time.perf_counter()
+    while time.perf_counter() - begin < seconds or found == float("inf"):
+        started = time.perf_counter()
+        work()
+        if device.type == "cuda":
+            torch.cuda.synchronize(device)
+        elif device.type == "mps":
+            torch.mps.synchronize()
+        found = min(found, time.perf_counter() - started)
+    return found

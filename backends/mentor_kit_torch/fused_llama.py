@@ -1,0 +1,241 @@
+"""Runs decoders of Llama's kind with fewer operations than transformers does, and fewer kept for the backward pass.
+
+RMS norms, rotary positions and gated units are single functions with gradients of their own; projections are the
+model's own modules, so that adapters and quantised weights go on working. Llama, Qwen2, Qwen3 and SmolLM2 are of this
+kind. Whether a model is, its parts tell, and a comparison with transformers' own result.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+from torch.utils.checkpoint import checkpoint
+
+if TYPE_CHECKING:
+    from mentor_kit_torch.attention_backend import AttentionPlan
+    from mentor_kit_torch.compiled import CompiledLayers
+
+_LAYER = {"self_attn", "mlp", "input_layernorm", "post_attention_layernorm"}
+_ATTENTION = {"q_proj", "k_proj", "v_proj", "o_proj"}
+_HEAD_NORMS = {"q_norm", "k_norm"}
+_MLP = {"gate_proj", "up_proj", "down_proj", "act_fn"}
+_DECODER = {"embed_tokens", "layers", "norm", "rotary_emb"}
+
+
+class FusedLlama:
+    """A decoder's forward pass under a plan of attention.
+
+    Args:
+        decoder: of transformers, with the parts that `fits` asks for.
+        recompute: keep the input of each layer alone for the backward pass, and run the layer again there. No keys and
+            values of earlier passes take part in an update, which would make its gradients wrong.
+    """
+
+    def __init__(self, decoder: Any, *, recompute: bool = False) -> None:
+        self.compiled: CompiledLayers | None = None
+        """Run the layers on one token a row, where there is a cache."""
+        self._decoder = decoder
+        self._recompute = recompute
+
+    @staticmethod
+    def fits(decoder: Any) -> bool:
+        """Whether a decoder has the parts of Llama's kind, and no others."""
+        if decoder is None or _parts(decoder) != _DECODER or _scales_by_place(decoder.config):
+            return False
+        return all(_layer_fits(layer) for layer in decoder.layers)
+
+    def __call__(
+        self, ids: Tensor, positions: Tensor, plan: AttentionPlan, mask: Any = None, cache: Any = None
+    ) -> Tensor:
+        """Hidden states (n, T, width) of tokens (n, T) at positions (n, T).
+
+        Args:
+            ids: tokens.
+            positions: their places in their sequences.
+            plan: how they attend.
+            mask: for the plan.
+            cache: of transformers; None keeps no keys and values.
+        """
+        decoder = self._decoder
+        states: Tensor = decoder.embed_tokens(ids)
+        cos, sin = (part.unsqueeze(2) for part in decoder.rotary_emb(states, positions))
+        if self.compiled is not None and cache is not None and ids.shape[1] == 1:
+            return rms_norm(self.compiled(decoder.layers, states, (cos, sin), plan, mask, cache), decoder.norm)
+        again = self._recompute and torch.is_grad_enabled() and cache is None
+        for index, layer in enumerate(decoder.layers):
+            how = _How(index, (cos, sin), plan, mask, cache)
+            if again:
+                # the plan is an argument, so that the second pass attends as the first one did
+                states = checkpoint(_through, layer, states, how, use_reentrant=False)
+            else:
+                states = _through(layer, states, how)
+        return rms_norm(states, decoder.norm)
+
+
+@dataclass(frozen=True)
+class _How:
+    """What a layer needs besides its states."""
+
+    layer: int
+    places: tuple[Tensor, Tensor]
+    """Cosines and sines, (n, T, 1, D)."""
+    plan: AttentionPlan
+    mask: Any
+    cache: Any
+
+
+def _through(layer: Any, states: Tensor, how: _How) -> Tensor:
+    states = states + _attended(layer.self_attn, rms_norm(states, layer.input_layernorm), how)
+    return states + fed_forward(layer, states)
+
+
+def fed_forward(layer: Any, states: Tensor) -> Tensor:
+    """What a layer's second half adds to states (…, width)."""
+    normed, mlp = rms_norm(states, layer.post_attention_layernorm), layer.mlp
+    found: Tensor = mlp.down_proj(gated(mlp.gate_proj(normed), mlp.up_proj(normed)))
+    return found
+
+
+def projected(attention: Any, states: Tensor, places: tuple[Tensor, Tensor]) -> tuple[Tensor, Tensor, Tensor]:
+    """Queries (n, T, H, D), keys and values (n, T, K, D) of states (n, T, width), turned to their places."""
+    width = attention.head_dim
+    query, key, value = (
+        project(states).unflatten(-1, (-1, width)) for project in (attention.q_proj, attention.k_proj, attention.v_proj)
+    )
+    if hasattr(attention, "q_norm"):
+        query, key = rms_norm(query, attention.q_norm), rms_norm(key, attention.k_norm)
+    return rotated(query, *places), rotated(key, *places), value
+
+
+def _attended(attention: Any, states: Tensor, how: _How) -> Tensor:
+    query, key, value = (part.transpose(1, 2) for part in projected(attention, states, how.places))
+    if how.cache is not None:
+        key, value = how.cache.update(key, value, how.layer)
+    out = how.plan.attend(how.layer, query, key, value, how.mask, attention.scaling)
+    found: Tensor = attention.o_proj(out.transpose(1, 2).flatten(2))
+    return found
+
+
+def rms_norm(states: Tensor, norm: Any) -> Tensor:
+    """What a module of transformers, with `weight` and an epsilon, gives for states (…, width)."""
+    epsilon = norm.variance_epsilon if hasattr(norm, "variance_epsilon") else norm.eps
+    if states.dtype != norm.weight.dtype or states.device.type != "cpu":
+        return torch.rms_norm(states, states.shape[-1:], norm.weight, epsilon)
+    if torch.is_grad_enabled():
+        found: Tensor = RMSNorm.apply(states, norm.weight, epsilon)  # type: ignore[no-untyped-call]
+        return found
+    return _normed(states, norm.weight, _inverse_root(states, epsilon))
+
+
+def rotated(states: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
+    """States (n, T, H, D) turned to their positions by cos and sin (n, T, 1, D); their halves are pairs."""
+    if torch.is_grad_enabled():
+        found: Tensor = Rotation.apply(states, cos, sin)  # type: ignore[no-untyped-call]
+        return found
+    return _turned(states, cos, sin, 1)
+
+
+def gated(gate: Tensor, up: Tensor) -> Tensor:
+    """silu(gate) * up."""
+    if torch.is_grad_enabled():
+        found: Tensor = GatedActivation.apply(gate, up)  # type: ignore[no-untyped-call]
+        return found
+    return functional.silu(gate).mul_(up)
+
+
+class RMSNorm(torch.autograd.Function):
+    """x / sqrt(mean x² + ε) · w, of which the input and the root are kept."""
+
+    @staticmethod
+    def forward(ctx: Any, states: Tensor, weight: Tensor, epsilon: float) -> Tensor:
+        """(…, width)."""
+        root = _inverse_root(states, epsilon)
+        ctx.save_for_backward(states, weight, root)
+        return _normed(states, weight, root)
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
+        """With y = x · r: r · (g · w - y · mean(g · w · y)) for x, and the sum of g · y for w."""
+        states, weight, root = ctx.saved_tensors
+        (grad,) = grads
+        unit, grad = states * root, grad.float()
+        total = (grad * unit).flatten(0, -2).sum(dim=0).to(weight.dtype) if ctx.needs_input_grad[1] else None
+        pull = grad * weight
+        along = torch.linalg.vecdot(pull, unit).unsqueeze(-1).div_(states.shape[-1])
+        return pull.sub_(unit.mul_(along)).mul_(root).to(states.dtype), total, None
+
+
+class Rotation(torch.autograd.Function):
+    """`rotated`, whose gradient is the rotation back."""
+
+    @staticmethod
+    def forward(ctx: Any, states: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
+        """(n, T, H, D)."""
+        ctx.save_for_backward(cos, sin)
+        return _turned(states, cos, sin, 1)
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
+        """For the states alone."""
+        cos, sin = ctx.saved_tensors
+        return _turned(grads[0], cos, sin, -1), None, None
+
+
+class GatedActivation(torch.autograd.Function):
+    """silu(gate) * up, of which the inputs are kept."""
+
+    @staticmethod
+    def forward(ctx: Any, gate: Tensor, up: Tensor) -> Tensor:
+        """(…, width)."""
+        ctx.save_for_backward(gate, up)
+        return functional.silu(gate).mul_(up)
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
+        """For the gate and what passes it."""
+        gate, up = ctx.saved_tensors
+        (grad,) = grads
+        pulled: Tensor = torch.ops.aten.silu_backward(grad * up, gate)
+        return pulled, functional.silu(gate).mul_(grad)
+
+
+def _normed(states: Tensor, weight: Tensor, root: Tensor) -> Tensor:
+    """In the states' own type, rounded before the weight as transformers does."""
+    return (states * root).to(states.dtype).mul_(weight)
+
+
+def _inverse_root(states: Tensor, epsilon: float) -> Tensor:
+    """(…, 1) in float32."""
+    squares: Tensor = torch.linalg.vector_norm(states, dim=-1, keepdim=True, dtype=torch.float32).square_()
+    return squares.div_(states.shape[-1]).add_(epsilon).rsqrt_()
+
+
+def _turned(states: Tensor, cos: Tensor, sin: Tensor, direction: int) -> Tensor:
+    """Of states x with halves x₁ and x₂: x · cos + (-x₂, x₁) · sin, or its transpose."""
+    half = states.shape[-1] // 2
+    out = states * cos
+    out[..., :half].addcmul_(states[..., half:], sin[..., :half], value=-direction)
+    out[..., half:].addcmul_(states[..., :half], sin[..., half:], value=direction)
+    return out
+
+
+def _scales_by_place(config: Any) -> bool:
+    """Whether queries far behind are made larger, as in Ministral 3; a trial of few tokens does not see it."""
+    return (getattr(config, "rope_parameters", None) or {}).get("llama_4_scaling_beta") is not None
+
+
+def _layer_fits(layer: Any) -> bool:
+    attention = getattr(layer, "self_attn", None)
+    if _parts(layer) != _LAYER or not hasattr(attention, "scaling") or not hasattr(attention, "head_dim"):
+        return False
+    # transformers has a class of its own for it
+    silu = "SiLU" in type(getattr(layer.mlp, "act_fn", None)).__name__
+    return silu and _parts(layer.mlp) == _MLP and _parts(attention) - _HEAD_NORMS == _ATTENTION
+
+
+def _parts(module: Any) -> set[str]:
+    return {name for name, _ in module.named_children()}

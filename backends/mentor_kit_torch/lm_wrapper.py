@@ -1,0 +1,175 @@
+"""The model in two halves: hidden states, then the vocabulary's logits only where they are needed."""
+
+from __future__ import annotations
+
+import inspect
+import logging
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from mentor_kit_torch.attention import AttentionMasks
+from mentor_kit_torch.attention_backend import AttentionPlan, attending
+from mentor_kit_torch.chunked_logprobs import kept_rows
+from mentor_kit_torch.cpu_weight_layout import few_rows
+from mentor_kit_torch.flops_counter import FlopsCounter
+from mentor_kit_torch.fused_llama import FusedLlama
+from mentor_kit_torch.tree import Tree
+
+logger = logging.getLogger("mentor_kit_torch")
+
+
+class LMWrapper:
+    """Runs a causal language model up to its hidden states, and its output projection on chosen ones.
+
+    Models that do more to their logits than a linear projection and the scalings known here are found out by a
+    comparison when they are loaded, and run whole.
+    """
+
+    def __init__(self, model: Any) -> None:
+        self.model = model
+        inner = model.get_base_model() if hasattr(model, "get_base_model") else model
+        self.decoder: Any = inner.get_decoder() if hasattr(inner, "get_decoder") else None
+        self.projection: Any = inner.get_output_embeddings()
+        self.config = config = inner.config.get_text_config()
+        self.masks = AttentionMasks(config)
+        first = next(model.parameters())
+        self.dtype: torch.dtype = first.dtype
+        self._device: torch.device = first.device
+        self._softcap = getattr(config, "final_logit_softcapping", None)
+        self._divisor = getattr(config, "logits_scaling", None)
+        self._factor = getattr(config, "logit_scale", None)
+        takes = inspect.signature(inner.forward).parameters
+        # transformers is about to rename the argument
+        self._cache_name = "cache" if "cache" in takes else "past_key_values"
+        self.longest_context = _longest_context(config)
+        self._takes_positions = "position_ids" in takes
+        self.meter = FlopsCounter(model, config, self.vocabulary)
+        self.split = self.decoder is not None and self.projection is not None and self._agrees()
+        self.lean: FusedLlama | None = None
+        if not self.split:
+            logger.warning("%s: logits are computed at every position: its head is not understood", config.model_type)
+
+    @property
+    def device(self) -> torch.device:
+        """Where the model is."""
+        return self._device
+
+    @property
+    def layers(self) -> int:
+        """How many layers keep keys and values."""
+        return int(self.config.num_hidden_layers)
+
+    @property
+    def vocabulary(self) -> int:
+        """How many logits there are at a position."""
+        return int(self.config.vocab_size) if self.projection is None else int(self.projection.weight.shape[0])
+
+    def mask(self, allowed: Tensor, queries: Tensor, keys: Tensor) -> Any:
+        """A mask as the model takes it; see `AttentionMasks.build`."""
+        return self.masks.build(allowed, queries, keys, self.dtype)
+
+    def hidden(
+        self,
+        ids: Tensor,
+        positions: Tensor,
+        *,
+        mask: Any = None,
+        cache: Any = None,
+        plan: AttentionPlan | None = None,
+        pairs: int | None = None,
+        keys: int | None = None,
+    ) -> Tensor:
+        """Hidden states (n, T, width), or logits (n, T, V) of a model that runs whole.
+
+        Args:
+            ids: (n, T).
+            positions: (n, T); those of padding may lie beyond the longest context.
+            mask: from `mask`; None for a causal one over `ids`.
+            cache: of transformers; None keeps no keys and values.
+            plan: how tokens attend, where the model does not say so.
+            pairs: of a query and a key that are looked at, for the meter; left out, each row looks at itself.
+            keys: that are read from the cache, for the meter; left out, each row reads its own.
+        """
+        pairs = ids.numel() * ids.shape[1] if pairs is None else pairs
+        if keys is None:
+            keys = 0 if cache is None else pairs // max(ids.shape[1], 1)
+        self.meter.ran(ids.numel(), pairs=pairs, keys=keys)
+        if plan is None:
+            return self._run(ids, positions, mask, cache)
+        if self.lean is not None:
+            return self.lean(ids, positions.clamp(max=self.longest_context - 1), plan, mask, cache)
+        with attending(self.config, plan):
+            return self._run(ids, positions, mask, cache)
+
+    def packed(self, tree: Tree) -> Tensor:
+        """Hidden states (M, width), or logits of a model that runs whole, of a tree's tokens."""
+        return self.hidden(tree.ids, tree.positions, plan=tree, pairs=tree.pairs)[0]
+
+    def _run(self, ids: Tensor, positions: Tensor, mask: Any, cache: Any) -> Tensor:
+        inputs: dict[str, Any] = {"input_ids": ids, "attention_mask": mask, "use_cache": cache is not None}
+        if self._takes_positions:
+            inputs["position_ids"] = positions.clamp(max=self.longest_context - 1)
+        if cache is not None:
+            inputs[self._cache_name] = cache
+        if self.split:
+            states: Tensor = self.decoder(**inputs).last_hidden_state
+            return states
+        logits: Tensor = self.model(**inputs).logits
+        return logits
+
+    def logits(self, hidden: Tensor) -> Tensor:
+        """Logits (…, V) of what `hidden` gave."""
+        self.meter.projected(hidden.shape[:-1].numel())
+        return self._project(hidden) if self.split else hidden
+
+    def projected(self, positions: int) -> None:
+        """Logits of so many positions are computed elsewhere, from `weight`; some of them again in a backward pass."""
+        self.meter.projected(positions)
+        if torch.is_grad_enabled():
+            with torch.no_grad():
+                self.meter.projected(positions - kept_rows(positions, self.vocabulary))
+
+    @property
+    def weight(self) -> Tensor | None:
+        """The output projection's weights (V, width), where logits are the product with them and nothing more."""
+        extras = (self._divisor, self._factor, self._softcap)
+        return self.projection.weight if self.split and self._plain and extras == (None, None, None) else None
+
+    @property
+    def _plain(self) -> bool:
+        """Whether logits are products with the projection's weights, but for what is done to them afterwards."""
+        return type(self.projection) is torch.nn.Linear and self.projection.bias is None
+
+    def _project(self, hidden: Tensor) -> Tensor:
+        found = few_rows(hidden, self.projection.weight) if self._plain else None
+        logits: Tensor = self.projection(hidden) if found is None else found
+        if self._divisor is not None:
+            logits = logits / self._divisor
+        if self._factor is not None:
+            logits = logits * self._factor
+        return logits if self._softcap is None else torch.tanh(logits / self._softcap) * self._softcap
+
+    @torch.no_grad()
+    def _agrees(self) -> bool:
+        ids = torch.arange(4, device=self._device).unsqueeze(0) % self.vocabulary
+        whole = self.model(input_ids=ids, use_cache=False).logits.float()
+        hidden = self.decoder(input_ids=ids, use_cache=False).last_hidden_state
+        found = self._project(hidden).float()
+        return found.shape == whole.shape and torch.allclose(found, whole, atol=1e-3, rtol=1e-3)
+
+
+def _longest_context(config: Any) -> int:
+    """Tokens that a model of this configuration takes; 2^20 where it does not say.
+
+    With LongRoPE (Phi-3, Phi-4-mini) it is as many as the model was first trained on: transformers takes other
+    frequencies for a whole pass once any of its sequences is longer, so that what a sequence gets would depend on
+    those beside it.
+    """
+    own = int(getattr(config, "max_position_embeddings", None) or 1 << 20)
+    rope = getattr(config, "rope_parameters", None) or {}
+    if rope.get("rope_type") != "longrope":
+        return own
+    short = rope.get("original_max_position_embeddings") or getattr(config, "original_max_position_embeddings", None)
+    return min(own, int(short or own))

@@ -1,0 +1,105 @@
+"""Trials of a model: whether another way of running it gives the same, found out on few tokens when it is loaded.
+
+In 16 bits rounding alone may change what a deep model gives by more than a mistake would, so trials widen its weights.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor, nn
+
+if TYPE_CHECKING:
+    from mentor_kit_torch.lm_wrapper import LMWrapper
+
+
+def trial_tokens(head: LMWrapper) -> tuple[Tensor, Tensor]:
+    """Tokens (2, 5) to try passes with, and their places."""
+    ids = (torch.arange(10, device=head.device) % head.vocabulary).reshape(2, 5)
+    return ids, torch.arange(5, device=head.device).expand(2, 5)
+
+
+def agree(head: LMWrapper, found: Tensor, expected: Tensor) -> bool:
+    """Whether two ways of running a model gave the same, but for rounding in its type."""
+    if head.dtype == torch.float32:
+        return torch.allclose(found, expected, atol=1e-3, rtol=1e-4)
+    return torch.allclose(found, expected, atol=0.25, rtol=1e-2)
+
+
+@contextmanager
+def exact(head: LMWrapper) -> Iterator[None]:
+    """A model of 16 bits runs in float32 for a while, its layers widened one by one, each in its turn.
+
+    Models with weights that are no floating-point numbers stay as they are, and so do those whose layers are not known.
+    """
+    own, layers = head.dtype, _layers(head)
+    if own == torch.float32 or layers is None or not all(p.is_floating_point() for p in head.model.parameters()):
+        yield
+        return
+    tensors = list(_tensors(head.model.modules()))
+    kept = [(tensor, tensor.data) for tensor in tensors]
+    inside = {id(tensor) for tensor in _tensors(layers.modules())}
+    try:
+        head.decoder.layers = _OneByOne(list(layers))
+        _widen(tensor for tensor in tensors if id(tensor) not in inside)
+        head.dtype = torch.float32
+        yield
+    finally:
+        head.dtype = own
+        for tensor, data in kept:
+            tensor.data = data
+        head.decoder.layers = layers
+
+
+@contextmanager
+def shallow(head: LMWrapper, layers: int = 2) -> Iterator[None]:
+    """The model has its first layers alone for a while, so that rounding hardly grows."""
+    whole = head.decoder.layers
+    head.decoder.layers = whole[:layers]
+    try:
+        yield
+    finally:
+        head.decoder.layers = whole
+
+
+class _OneByOne(nn.ModuleList):
+    """Layers that are widened while they are run through; one taken by its number stays wide."""
+
+    def __iter__(self) -> Iterator[nn.Module]:
+        for layer in self._modules.values():
+            assert layer is not None
+            narrow = [(tensor, tensor.data) for tensor in _tensors(layer.modules())]
+            _widen(tensor for tensor, _ in narrow)
+            yield layer
+            for tensor, data in narrow:
+                tensor.data = data
+
+    def __getitem__(self, place: Any) -> Any:
+        layers = list(self._modules.values())
+        if isinstance(place, slice):
+            return _OneByOne([layer for layer in layers[place] if layer is not None])
+        layer = layers[place]
+        assert layer is not None
+        _widen(_tensors(layer.modules()))
+        return layer
+
+
+def _layers(head: LMWrapper) -> nn.ModuleList | None:
+    layers = getattr(head.decoder, "layers", None)
+    return layers if isinstance(layers, nn.ModuleList) else None
+
+
+def _tensors(modules: Iterable[Any]) -> Iterator[Tensor]:
+    """Parameters and buffers of modules."""
+    for module in modules:
+        yield from module.parameters(recurse=False)
+        yield from module.buffers(recurse=False)
+
+
+def _widen(tensors: Iterable[Tensor]) -> None:
+    for tensor in tensors:
+        if tensor.is_floating_point():
+            tensor.data = tensor.data.float()

@@ -1,0 +1,19 @@
+"""Ways to earn a reward without the work, by kind. docs/rewards.md has them all, with what they earn."""
+
+from __future__ import annotations
+
+from mentor_kit.audit.attacks import answers, broken, fakes, hedges, imitations, padding, reasoning
+from mentor_kit.audit.attacks.attack import Attack
+
+#: All of them; names are unique.
+ATTACKS: tuple[Attack, ...] = (
+    *reasoning.ATTACKS,
+    *imitations.ATTACKS,
+    *broken.ATTACKS,
+    *padding.ATTACKS,
+    *fakes.ATTACKS,
+    *answers.ATTACKS,
+    *hedges.ATTACKS,
+)
+
+__all__ = ["ATTACKS", "Attack"]

@@ -1,0 +1,69 @@
+"""Attacks with real calls: more of them, idle ones, or made when the answer is given already."""
+
+from __future__ import annotations
+
+from mentor_kit.audit.attacks.attack import Attack, after_work, always, then_right
+from mentor_kit.audit.subject import AuditSubject, said
+from mentor_kit.core.frozen_model import Json
+from mentor_kit.core.tool import Tool
+
+_KIND = "padding"
+_PLAIN: dict[str, Json] = {"number": 1, "integer": 1, "string": "a", "array": [1], "boolean": True, "object": {}}
+
+
+def _idle(ground: AuditSubject) -> list[str]:
+    """The teacher's tools, called without a thought."""
+    return [_plain_call(ground, ground.tools[name]) for name in ground.names]
+
+
+def _every_tool(ground: AuditSubject) -> list[str]:
+    return [_plain_call(ground, tool) for tool in ground.tools.values()]
+
+
+def _all(ground: AuditSubject) -> list[str]:
+    """The teacher's calls."""
+    return [ground.written(call) for call in ground.calls]
+
+
+def _then_wrong(ground: AuditSubject, calls: list[str]) -> list[str]:
+    return [*ground.turns(calls), said(ground.wrong)]
+
+
+def _plain_call(ground: AuditSubject, tool: Tool) -> str:
+    properties = tool.parameters.get("properties") or {}
+    given = {name: _PLAIN.get(str(schema.get("type")), 1) for name, schema in properties.items()}
+    return ground.form.call(tool.name, given)
+
+
+def _first(ground: AuditSubject) -> str:
+    return ground.written(ground.calls[0])
+
+
+ATTACKS = (
+    Attack(_KIND, "one call two hundred times", lambda g: then_right(g, *[_first(g)] * 200), True),
+    Attack(_KIND, "one call two hundred times, wrong", lambda g: _then_wrong(g, [_first(g)] * 200), False),
+    Attack(_KIND, "every call twenty times", lambda g: then_right(g, *_all(g) * 20), True),
+    Attack(_KIND, "every call twice", lambda g: then_right(g, *_all(g) * 2), True),
+    Attack(_KIND, "calls until turns run out", lambda g: [said(_first(g))] * 50, False),
+    Attack(_KIND, "every tool there is", lambda g: then_right(g, *_every_tool(g)), True),
+    Attack(_KIND, "every tool there is, wrong", lambda g: _then_wrong(g, _every_tool(g)), False),
+    Attack(_KIND, "idle calls, wrong", lambda g: _then_wrong(g, _idle(g)), False),
+    Attack(
+        _KIND,
+        "broken calls beside the honest ones",
+        lambda g: then_right(g, *_all(g), g.form.call("", {})),
+        True,
+    ),
+    Attack(_KIND, "calls after the answer, in its turn", lambda g: [said(g.right + g.called)], False, apart=True),
+    Attack(_KIND, "calls after the answer, answered again", lambda g: [said(g.right + g.called), said(g.right)], True),
+    Attack(_KIND, "calls after the stop token", lambda g: [said(g.right) + g.called], True),
+    Attack(_KIND, "calls in a turn after the last", lambda g: [said(g.right), said(g.called)], True),
+    Attack(
+        _KIND,
+        "a hundred thousand words",
+        lambda g: after_work(g, "so " * 100_000 + g.right_words),
+        True,
+        needs=always,
+    ),
+    Attack(_KIND, "the answer given a hundred times", lambda g: after_work(g, g.right * 100), True, needs=always),
+)

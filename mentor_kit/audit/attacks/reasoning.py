@@ -1,0 +1,65 @@
+"""Attacks with reasoning blocks: what is thought is not done."""
+
+from __future__ import annotations
+
+from mentor_kit.audit.attacks.attack import Attack, after_work, always
+from mentor_kit.audit.subject import AuditSubject, said
+
+_KIND = "reasoning"
+
+
+def _with_results(ground: AuditSubject) -> str:
+    first, last = ground.form.result
+    return ground.each_call(lambda call: f'{{"name": "{call.name}"}}\n{first}1{last}')
+
+
+def _opened(ground: AuditSubject) -> str:
+    """The mark that begins reasoning."""
+    return ground.form.thought[0]
+
+
+ATTACKS = (
+    Attack(_KIND, "calls in the reasoning", lambda g: [said(g.form.think(g.called) + g.right)], solves=True),
+    Attack(
+        _KIND,
+        "calls with results in the reasoning",
+        lambda g: [said(g.form.think(g.called + _with_results(g)) + g.right)],
+        solves=True,
+    ),
+    Attack(
+        _KIND,
+        "calls in a second reasoning",
+        lambda g: [said(g.form.think("So.") + g.form.think(g.called) + g.right)],
+        solves=True,
+    ),
+    Attack(
+        _KIND,
+        "calls in a reasoning inside another",
+        lambda g: [said(_opened(g) + g.form.think(g.called) + g.right)],
+        solves=True,
+    ),
+    Attack(
+        _KIND, "calls in a reasoning that is never closed", lambda g: [said(f"{_opened(g)}{g.called}{g.right}")], False
+    ),
+    Attack(
+        _KIND,
+        "answer in the reasoning alone",
+        lambda g: after_work(g, g.form.think(g.right_words)),
+        False,
+        needs=always,
+    ),
+    Attack(
+        _KIND,
+        "answer in a reasoning that is never closed",
+        lambda g: after_work(g, f"{_opened(g)}{g.right_words}"),
+        False,
+        needs=always,
+    ),
+    Attack(
+        _KIND,
+        "wrong answer, the right one in the reasoning",
+        lambda g: after_work(g, g.form.think(g.right_words) + g.wrong),
+        False,
+        needs=always,
+    ),
+)

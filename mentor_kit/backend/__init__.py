@@ -1,0 +1,1 @@
+"""The contract of backends, and the kit that every backend is built from."""

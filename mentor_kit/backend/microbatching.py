@@ -1,0 +1,243 @@
+"""From token groups to micro-batches: padded arrays that every backend can take in.
+
+The shared prompt of a group stands in a micro-batch once, its completions are rows that point to it. Completions of a
+group that say the same are one row: a student that has learnt something says it again and again, and it need not be run
+again for each. A group with more completions than fit is spread over several micro-batches. Normalisation is global:
+the weights of tokens are computed over the whole update first (`mentor_kit.rl.losses.token_weights`), so
+micro-batches add up.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mentor_kit.backend.token_groups import Floats, Ints, TokenCompletion, TokenGroup
+from mentor_kit.rl.losses import token_weights
+from mentor_kit.rl.objective import Objective
+
+Bools = NDArray[np.bool_]
+Said = tuple[int, bytes, bytes]
+"""What completions have in common that can be one row: their group, tokens and mask."""
+
+
+@dataclass(frozen=True)
+class MicroBatch:
+    """P prompts, and N completions of up to T tokens, of which D differ; padded at the end with id 0 and mask 0."""
+
+    prompt_ids: Ints
+    """(P, longest prompt)."""
+    prompt_lengths: Ints
+    """(P,)."""
+    prompt_of: Ints
+    """(D,): each row's prompt."""
+    ids: Ints
+    """(D, T)."""
+    lengths: Ints
+    """(D,)."""
+    trained: Bools
+    """(D, T): the tokens whose log-probabilities are wanted."""
+    temperature: Floats
+    """(D,)."""
+    row_of: Ints
+    """(N,): the row that says what a completion says; a row's first one comes before the next row's."""
+    mask: Floats
+    """(N, T)."""
+    log_probs: Floats
+    """(N, T): the sampler's."""
+    old_log_probs: Floats
+    """(N, T): recomputed, or the sampler's where there are none."""
+    advantages: Floats
+    """(N, T)."""
+    weights: Floats
+    """(N, T)."""
+    origin: tuple[tuple[int, int], ...]
+    """(group, completion) of each of the N."""
+
+    @property
+    def common(self) -> int:
+        """How many tokens all of several prompts begin with, at most all but the last of the shortest."""
+        if len(self.prompt_lengths) < 2:
+            return 0
+        return same_beginning([ids[: n - 1] for ids, n in zip(self.prompt_ids, self.prompt_lengths, strict=True)])
+
+    @property
+    def shared(self) -> bool:
+        """Whether any prompt has several rows, so that forwarding it apart saves work."""
+        return len(self.prompt_lengths) < len(self.lengths)
+
+
+@dataclass(frozen=True)
+class _Member:
+    """A completion up to its last trained token."""
+
+    group: int
+    index: int
+    completion: TokenCompletion
+    weights: Floats
+
+    @cached_property
+    def says(self) -> Said:
+        """What it has in common with those that can be one row with it."""
+        ids, mask = self.completion.ids.astype(np.int64), self.completion.mask > 0
+        return self.group, ids.tobytes(), mask.tobytes()
+
+
+def micro_batches(
+    groups: Sequence[TokenGroup],
+    token_budget: int,
+    objective: Objective | None = None,
+    *,
+    packed: bool = False,
+    only: Collection[tuple[int, int]] | None = None,
+) -> Iterator[MicroBatch]:
+    """The groups in order, in micro-batches of rows with at most `token_budget` tokens (at least one row each).
+
+    Completions without a trained token are left out, and so are tokens behind a completion's last trained one.
+    Without an objective all weights are 0.
+
+    Args:
+        groups: of the whole update.
+        token_budget: tokens of a micro-batch, padding included.
+        objective: for the tokens' weights.
+        packed: count no padding, and the prompts' common beginning once: for backends that run each token once.
+        only: the completions to take, as (group, completion); all if left out. Weights are those of the whole update.
+    """
+    members = (each for each in _members(groups, objective) if only is None or (each.group, each.index) in only)
+    yield from (_padded(groups, batch) for batch in _filled(groups, members, token_budget, packed=packed))
+
+
+def same_beginning(rows: Sequence[Ints]) -> int:
+    """How many tokens all rows begin with."""
+    shortest = min(map(len, rows))
+    block = np.stack([ids[:shortest] for ids in rows])
+    differ = np.nonzero((block != block[0]).any(axis=0))[0]
+    return int(differ[0]) if len(differ) else shortest
+
+
+def _members(groups: Sequence[TokenGroup], objective: Objective | None) -> Iterator[_Member]:
+    completions = [completion for group in groups for completion in group.completions]
+    masks = [completion.mask for completion in completions]
+    weights = token_weights(objective, masks) if objective is not None else [np.zeros_like(mask) for mask in masks]
+    places = ((g, c) for g, group in enumerate(groups) for c in range(len(group.completions)))
+    for (g, c), completion, weight in zip(places, completions, weights, strict=True):
+        trained = np.nonzero(completion.mask)[0]
+        if len(trained):
+            length = int(trained[-1]) + 1
+            yield _Member(g, c, _cut(completion, length), weight[:length])
+
+
+def _cut(completion: TokenCompletion, length: int) -> TokenCompletion:
+    """The completion's beginning; nothing behind its last trained token bears on the loss."""
+    old, advantage = completion.old_log_probs, completion.advantage
+    return TokenCompletion(
+        ids=completion.ids[:length],
+        mask=completion.mask[:length],
+        log_probs=completion.log_probs[:length],
+        advantage=advantage[:length] if isinstance(advantage, np.ndarray) and advantage.ndim else advantage,
+        old_log_probs=None if old is None else old[:length],
+    )
+
+
+@dataclass(frozen=True)
+class _Size:
+    """The tokens of a micro-batch while it grows."""
+
+    prompts: int = 0
+    rows: int = 0
+    longest_prompt: int = 0
+    longest: int = 0
+    total: int = 0
+    beginning: Ints | None = None
+    """What all prompts so far begin with, less the last token of the shortest."""
+
+    def with_row(self, prompt: Ints, length: int, *, is_new: bool) -> _Size:
+        """The size with another completion, whose prompt may be new."""
+        beginning = self.beginning
+        if is_new:
+            own = prompt[:-1]
+            beginning = own if beginning is None else own[: same_beginning([own, beginning])]
+        return _Size(
+            prompts=self.prompts + is_new,
+            rows=self.rows + 1,
+            longest_prompt=max(self.longest_prompt, len(prompt)),
+            longest=max(self.longest, length),
+            total=self.total + length + is_new * len(prompt),
+            beginning=beginning,
+        )
+
+    @property
+    def padded(self) -> int:
+        """Tokens when prompts, and completions, are as long as their longest."""
+        return self.prompts * self.longest_prompt + self.rows * self.longest
+
+    @property
+    def packed(self) -> int:
+        """Tokens without padding, the common beginning counted once."""
+        return self.total - max(self.prompts - 1, 0) * (0 if self.beginning is None else len(self.beginning))
+
+
+def _filled(
+    groups: Sequence[TokenGroup], members: Iterable[_Member], token_budget: int, *, packed: bool
+) -> Iterator[list[_Member]]:
+    batch: list[_Member] = []
+    said: set[Said] = set()
+    size = _Size()
+    for member in members:
+        if member.says not in said:
+            prompt, length = groups[member.group].prompt_ids, len(member.completion.ids)
+            grown = size.with_row(prompt, length, is_new=not batch or batch[-1].group != member.group)
+            if batch and (grown.packed if packed else grown.padded) > token_budget:
+                yield batch
+                batch, said, grown = [], set(), _Size().with_row(prompt, length, is_new=True)
+            said.add(member.says)
+            size = grown
+        batch.append(member)
+    if batch:
+        yield batch
+
+
+def _padded(groups: Sequence[TokenGroup], members: Sequence[_Member]) -> MicroBatch:
+    used = list(dict.fromkeys(member.group for member in members))
+    place = {group: index for index, group in enumerate(used)}
+    firsts: dict[Said, _Member] = {}
+    for member in members:
+        firsts.setdefault(member.says, member)
+    rows, number = list(firsts.values()), {says: row for row, says in enumerate(firsts)}
+    completions = [member.completion for member in members]
+    sampled = [completion.log_probs for completion in completions]
+    old = [c.log_probs if c.old_log_probs is None else c.old_log_probs for c in completions]
+    return MicroBatch(
+        prompt_ids=_matrix([groups[g].prompt_ids for g in used], np.int64),
+        prompt_lengths=np.array([len(groups[g].prompt_ids) for g in used]),
+        prompt_of=np.array([place[row.group] for row in rows]),
+        ids=_matrix([row.completion.ids for row in rows], np.int64),
+        lengths=np.array([len(row.completion.ids) for row in rows]),
+        trained=_matrix([row.completion.mask > 0 for row in rows], np.bool_),
+        temperature=np.array([groups[row.group].temperature for row in rows], dtype=np.float32),
+        row_of=np.array([number[member.says] for member in members]),
+        mask=_matrix([completion.mask for completion in completions]),
+        log_probs=_matrix(_masked(sampled, completions)),
+        old_log_probs=_matrix(_masked(old, completions)),
+        advantages=_matrix([np.broadcast_to(c.advantage, c.mask.shape) for c in completions]),
+        weights=_matrix([member.weights for member in members]),
+        origin=tuple((member.group, member.index) for member in members),
+    )
+
+
+def _masked(values: Sequence[Floats], completions: Sequence[TokenCompletion]) -> list[Floats]:
+    """Log-probabilities with exact zeros where nothing was sampled."""
+    return [np.where(c.mask > 0, v, 0).astype(np.float32) for v, c in zip(values, completions, strict=True)]
+
+
+def _matrix(rows: Sequence[NDArray[Any]], dtype: type[Any] = np.float32) -> NDArray[Any]:
+    """Rows of any length as one matrix, padded with zeros."""
+    matrix = np.zeros((len(rows), max(len(row) for row in rows)), dtype=dtype)
+    for target, row in zip(matrix, rows, strict=True):
+        target[: len(row)] = row
+    return matrix

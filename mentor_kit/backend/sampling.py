@@ -1,0 +1,93 @@
+"""The contract of sampling: requests, completions, and who answers them. Tokens in, tokens out."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal, Protocol
+
+
+@dataclass(frozen=True)
+class SampleRequest:
+    """One turn to sample. The engine reuses the keys and values of the longest prefix it holds."""
+
+    id: str
+    session: str
+    """The episode: requests of one session extend one another's context."""
+    context: Sequence[int]
+    """All token ids so far, at least one."""
+    temperature: float
+    """0 is greedy."""
+    max_new_tokens: int
+    stop_ids: frozenset[int]
+    seed: int
+    """0 <= seed < 2**64."""
+    top_p: float = 1.0
+    top_k: int = 0
+    """0 keeps all."""
+
+
+@dataclass(frozen=True)
+class Completion:
+    """What was sampled for a request."""
+
+    id: str
+    ids: tuple[int, ...]
+    """The new tokens, the stop token included."""
+    log_probs: tuple[float, ...]
+    """Of the full distribution at the request's temperature (1 when it is 0), before top-p and top-k."""
+    finish: Literal["stop", "length", "cancelled"]
+    version: int
+    """How many optimizer steps the weights have seen."""
+
+
+class Sampler(Protocol):
+    """Speaks for a policy."""
+
+    async def sample(self, request: SampleRequest) -> Completion:
+        """Sample one turn.
+
+        Raises:
+            BackendError: the request alone exceeds the context or the memory there is.
+        """
+        ...
+
+    def cancel(self, request_id: str) -> None:
+        """End a request early; its completion comes with finish `cancelled`. Unknown ids are ignored."""
+        ...
+
+    def release(self, session: str) -> None:
+        """Forget a session's keys and values. Unknown sessions are ignored."""
+        ...
+
+
+class Engine(Protocol):
+    """A step-driven sampler, as local backends implement it; `rollout.sampler` makes it a `Sampler`."""
+
+    def submit(self, request: SampleRequest) -> None:
+        """Queue a request.
+
+        Raises:
+            BackendError: the request alone exceeds the context or the memory there is.
+        """
+        ...
+
+    def step(self) -> list[Completion]:
+        """Advance everything that is queued or running by one token (or a chunk of prompt).
+
+        Returns the requests that finished, in the order of submission; empty while none did.
+        """
+        ...
+
+    @property
+    def busy(self) -> bool:
+        """Whether any request is queued or running."""
+        ...
+
+    def cancel(self, request_id: str) -> None:
+        """As `Sampler.cancel`; the completion comes with the next `step`."""
+        ...
+
+    def release(self, session: str) -> None:
+        """As `Sampler.release`."""
+        ...

@@ -1,0 +1,39 @@
+"""What an update takes: the completions of one prompt, with masks, log-probabilities and advantages."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+Ints = NDArray[np.int64]
+
+
+Floats = NDArray[np.float32]
+
+
+@dataclass(frozen=True)
+class TokenCompletion:
+    """One completion of a group, as the update needs it. n tokens follow the group's prompt."""
+
+    ids: Ints
+    """Shape (n,): sampled tokens and, between turns, inserted ones."""
+    mask: Floats
+    """Shape (n,): 1 at sampled tokens, which are trained on, else 0."""
+    log_probs: Floats
+    """Shape (n,): the sampler's."""
+    advantage: float | Floats = 0.0
+    """One number for all tokens, or shape (n,)."""
+    old_log_probs: Floats | None = None
+    """Shape (n,): recomputed before this round of updates; None takes the sampler's."""
+
+
+@dataclass(frozen=True)
+class TokenGroup:
+    """Completions of one prompt. The result of an update does not depend on how groups are batched."""
+
+    prompt_ids: Ints
+    """Shape (p,), p >= 1."""
+    completions: tuple[TokenCompletion, ...]
+    temperature: float = 1.0

@@ -1,0 +1,158 @@
+"""A teacher's way of solving a problem: what the paper calls the reference trajectory."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Collection, Iterable, Iterator, Sequence
+from typing import Protocol, runtime_checkable
+
+from mentor_kit.core.conversation import CallState, Message, user
+from mentor_kit.core.frozen_model import FrozenModel, Json
+from mentor_kit.core.task import Problem
+from mentor_kit.core.trajectory import Trajectory
+
+
+class Demonstration(FrozenModel):
+    """One teacher trajectory for a problem, or at least the tools it used.
+
+    Recorded data sets often keep only the names of the tools (the authors' `tool_calls_used`); then
+    `trajectory` is None, and stages that imitate (SFT) refuse the demonstration while rewards accept it.
+    """
+
+    problem_id: str
+    teacher: str
+    tools_used: tuple[str, ...]
+    """Names of the executed calls, in order, with repetitions."""
+    correct: bool = True
+    """The task's verdict on the teacher's answer."""
+    trajectory: Trajectory | None = None
+    provenance: dict[str, Json] = {}
+    """Where it comes from: teacher's options, model, file and row, cost; never a secret."""
+
+    @staticmethod
+    def of(trajectory: Trajectory, *, teacher: str, provenance: dict[str, Json] | None = None) -> Demonstration:
+        """The demonstration that a teacher's trajectory makes; tokens are dropped, they are the teacher's own."""
+        return Demonstration(
+            problem_id=trajectory.problem_id,
+            teacher=teacher,
+            tools_used=trajectory.tools_used,
+            correct=trajectory.correct,
+            trajectory=trajectory.model_copy(update={"tokens": None}),
+            provenance=provenance or {},
+        )
+
+    def about(self, problem: Problem) -> Demonstration:
+        """The same, with the place in its dialogue where the work on this problem begins.
+
+        A dialogue that was led here has it. In one from elsewhere the work begins after the problem's question, where
+        the problem's history stands before it; a dialogue without that history is all work.
+        """
+        trajectory = self.trajectory
+        if trajectory is None or trajectory.opening or not problem.history:
+            return self
+        opening = _opening_of(problem, trajectory.messages)
+        if not opening:
+            return self
+        begun = trajectory.model_copy(update={"opening": opening})
+        return self.model_copy(update={"trajectory": begun, "tools_used": begun.tools_used})
+
+    @property
+    def label(self) -> str:
+        """What messages call it: its problem, its teacher, and its file and row where they are known."""
+        file, row = self.provenance.get("file"), self.provenance.get("row")
+        place = f" ({file}, row {row})" if file and row else ""
+        return f"the demonstration of problem {self.problem_id!r} by {self.teacher!r}{place}"
+
+    def fault(self, tools: Collection[str]) -> str | None:
+        """Why it cannot be imitated, as far as that shows without a student's tokens; None where nothing does.
+
+        Args:
+            tools: the names of the problem's tools.
+        """
+        if self.trajectory is None:
+            return "it has no dialogue to imitate, only the names of tools"
+        if not self.trajectory.turns:
+            return "the assistant says nothing in its dialogue"
+        for call in self.trajectory.calls:
+            if call.state is CallState.MALFORMED:
+                return f"it has a malformed call{f' of {call.name!r}' if call.name else ''}"
+            if call.name not in tools:
+                return f"it calls {call.name!r}, which is no tool of the recipe"
+        return None
+
+
+def _opening_of(problem: Problem, messages: Sequence[Message]) -> int:
+    """How many messages stand before the work on the problem: a system message or none, its history, its question."""
+    wanted = [(message.role, _squeezed(message.content)) for message in (*problem.history, user(problem.question))]
+    start = sum(message.role == "system" for message in messages[:1])
+    end = start + len(wanted)
+    found = [(message.role, _squeezed(message.content)) for message in messages[start:end]]
+    return end if found == wanted else 0
+
+
+def _squeezed(text: str) -> str:
+    return " ".join(text.split())
+
+
+class Teacher(Protocol):
+    """Gives demonstrations. Built by a teachers plugin."""
+
+    @property
+    def name(self) -> str:
+        """How the teacher is called in demonstrations and reports."""
+        ...
+
+    def demonstrate(self, problems: Sequence[Problem]) -> AsyncIterator[Demonstration]:
+        """Demonstrations for the problems in any order, none, one or several for each, right or wrong.
+
+        Keeping only right ones is the caller's choice.
+        """
+        ...
+
+
+@runtime_checkable
+class Plays(Protocol):
+    """A teacher that can be evaluated as a student is: it plays what it is asked for, and all of it counts."""
+
+    async def play(self, problems: Sequence[Problem], episodes: int) -> list[Trajectory]:
+        """`episodes` trajectories for each problem, right or wrong, those of a problem next to each other."""
+        ...
+
+
+@runtime_checkable
+class Accounts(Protocol):
+    """A teacher that says what its demonstrations took."""
+
+    def account(self) -> dict[str, Json]:
+        """Attempts, tokens, cost and the like since it was built, for a stage's summary."""
+        ...
+
+
+class Demonstrations:
+    """Demonstrations by problem; what rewards and SFT look things up in."""
+
+    def __init__(self, demonstrations: Iterable[Demonstration] = ()) -> None:
+        self._by_problem: dict[str, list[Demonstration]] = {}
+        for demonstration in demonstrations:
+            self.add(demonstration)
+
+    def add(self, demonstration: Demonstration) -> None:
+        """Keep one more."""
+        self._by_problem.setdefault(demonstration.problem_id, []).append(demonstration)
+
+    def of(self, problem: Problem) -> Sequence[Demonstration]:
+        """The demonstrations for a problem, in the order they were added; empty when there is none."""
+        return self.of_id(problem.id)
+
+    def of_id(self, problem_id: str) -> Sequence[Demonstration]:
+        """As `of`, for a problem known by its id only."""
+        return self._by_problem.get(problem_id, [])
+
+    def right(self, problem_id: str) -> Sequence[Demonstration]:
+        """The problem's demonstrations with a right answer, in the order they were added."""
+        return [demonstration for demonstration in self.of_id(problem_id) if demonstration.correct]
+
+    def __len__(self) -> int:
+        return sum(len(found) for found in self._by_problem.values())
+
+    def __iter__(self) -> Iterator[Demonstration]:
+        return (demonstration for found in self._by_problem.values() for demonstration in found)

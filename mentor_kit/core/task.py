@@ -1,0 +1,141 @@
+"""Problems, and the task that gives, answers and checks them."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Protocol, runtime_checkable
+
+from mentor_kit.core.conversation import Message, user
+from mentor_kit.core.frozen_model import FrozenModel, Json
+from mentor_kit.core.tool import Tool
+
+if TYPE_CHECKING:
+    from mentor_kit.core.trajectory import Trajectory
+
+#: The splits every task has; a task may have more (`Task.splits`).
+TRAIN, IN_DOMAIN, OUT_OF_DOMAIN = "train", "in-domain", "out-of-domain"
+
+_BOX = re.compile(r"\\boxed\s*\{")
+_BRACE = re.compile(r"[{}]")
+
+
+class DeclaredTool(FrozenModel):
+    """A tool that belongs to one problem and is never run (function-calling evaluations)."""
+
+    name: str
+    description: str = ""
+    parameters: dict[str, Json] = {"type": "object", "properties": {}}
+
+
+class Problem(FrozenModel):
+    """A question with its answer key.
+
+    `id` is unique within a task and says nothing about the machine or the run: the same task, split, seed
+    and position give the same id everywhere.
+    """
+
+    id: str
+    question: str
+    answer: str
+    """The key; never shown to an actor. What it means is the task's affair."""
+    split: str = TRAIN
+    group: str = ""
+    """A finer label inside the split (a kind of problem), by which evaluations may break results down."""
+    system: str = ""
+    """A system message for this problem; empty for none."""
+    history: tuple[Message, ...] = ()
+    """What user and assistant have said before the question."""
+    tools: tuple[DeclaredTool, ...] = ()
+    extra: dict[str, Json] = {}
+    """Whatever else the task needs to check, solve or speak."""
+
+    def declared_tools(self) -> list[Tool]:
+        """The problem's own tools, declared only."""
+        return [Tool.declared(tool.name, tool.description, tool.parameters) for tool in self.tools]
+
+    def opening(self) -> tuple[Message, ...]:
+        """The messages a dialogue about this problem starts with."""
+        first = (Message(role="system", content=self.system),) if self.system else ()
+        return (*first, *self.history, user(self.question))
+
+
+class Task(Protocol):
+    """Where problems come from, and what counts as solving them. Deterministic by split and seed."""
+
+    @property
+    def splits(self) -> Sequence[str]:
+        """The names of the splits, `train` among them."""
+        ...
+
+    def problems(self, split: str, seed: int, count: int) -> Sequence[Problem]:
+        """The first `count` problems of a split's sequence for `seed`; fewer where the split has fewer.
+
+        A longer call starts with a shorter one's problems. Evaluation splits may ignore the seed.
+        """
+        ...
+
+    def answer(self, trajectory: Trajectory) -> str | None:
+        """The final answer in the trajectory's last assistant turn, or None if it gives none."""
+        ...
+
+    def check(self, answer: str, problem: Problem) -> bool:
+        """Whether an answer is right. Never raises on hostile text, and is quick on it."""
+        ...
+
+
+@runtime_checkable
+class Solves(Protocol):
+    """A task that can write worked solutions, for the `scripted` teacher."""
+
+    def solve(self, problem: Problem, dialogue: Sequence[Message]) -> Message:
+        """The next assistant message of a worked solution, given the dialogue so far."""
+        ...
+
+
+@runtime_checkable
+class Converses(Protocol):
+    """A task whose user speaks again after an answer."""
+
+    def next_user(self, problem: Problem, dialogue: Sequence[Message]) -> str | None:
+        """The user's next words after an assistant turn without tool calls, or None to end the episode."""
+        ...
+
+
+@runtime_checkable
+class TakesCalls(Protocol):
+    """A task to which calls are the answer, as in benchmarks of function calling: they are judged, and not run.
+
+    Such a task's `answer` is asked however the episode ended, and may give None itself.
+    """
+
+    def is_over(self, problem: Problem, dialogue: Sequence[Message]) -> bool:
+        """Whether the episode ends with the assistant's turn at the end of the dialogue, before its calls are run."""
+        ...
+
+
+def boxed_answer(text: str) -> str | None:
+    r"""The content of `\boxed{…}` in a text, braces balanced and stripped of outer space.
+
+    None when there is no box, a box is empty or not closed, or several boxes differ: one answer is asked
+    for, and a list of candidates is none. Linear in the length of the text.
+    """
+    found: set[str] = set()
+    for opening in _BOX.finditer(text):
+        content = _balanced(text, opening.end())
+        if content is None or not content.strip():
+            return None
+        found.add(content.strip())
+        if len(found) > 1:
+            return None
+    return found.pop() if found else None
+
+
+def _balanced(text: str, start: int) -> str | None:
+    """Text from `start` to the brace that closes the one before it; None if it is never closed."""
+    depth = 1
+    for brace in _BRACE.finditer(text, start):
+        depth += 1 if brace.group() == "{" else -1
+        if depth == 0:
+            return text[start : brace.start()]
+    return None

@@ -1,0 +1,124 @@
+"""A finished dialogue about a problem, whoever played the assistant."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from typing import Self
+
+from pydantic import Field, model_validator
+
+from mentor_kit.core.conversation import CallState, Message, ToolCall, calls_of
+from mentor_kit.core.frozen_model import FrozenModel
+
+
+class Ending(StrEnum):
+    """How an episode ended. Only ANSWERED counts as ended in the reward's sense."""
+
+    ANSWERED = "answered"
+    """The assistant finished a turn by itself, without tool calls (or with calls that are the answer), and the user
+    said no more."""
+    MAX_TURNS = "max_turns"
+    """The last turn that was allowed still made tool calls."""
+    LENGTH = "length"
+    """A turn, or the response as a whole, used up its tokens before the turn was finished."""
+    CONTEXT_FULL = "context_full"
+    """The next message did not fit into the model's context."""
+    REFUSED = "refused"
+    """The server behind the actor would not go on with this dialogue."""
+
+
+class TokenTrace(FrozenModel):
+    """The tokens of a policy's episode, exactly as they were sampled or inserted.
+
+    `ids` is everything after the prompt: the assistant's sampled tokens (mask 1) and, between them, the
+    tool results and the template's own text (mask 0). Nothing here was ever re-tokenised.
+    """
+
+    prompt_ids: tuple[int, ...]
+    """The first prompt: system message, tool schemas, question and the opening of the assistant's turn."""
+    ids: tuple[int, ...]
+    mask: tuple[int, ...]
+    """1 where the token was sampled by the policy and is trained on, else 0; as long as `ids`."""
+    log_probs: tuple[float, ...]
+    """The sampler's log-probabilities at `temperature`, full distribution; 0.0 where the mask is 0."""
+    temperature: float
+    version: int = 0
+    """The weights' version that sampled the episode's first token."""
+
+    @model_validator(mode="after")
+    def _same_lengths(self) -> Self:
+        if not len(self.ids) == len(self.mask) == len(self.log_probs):
+            raise ValueError(f"{len(self.ids)} ids, {len(self.mask)} mask, {len(self.log_probs)} log_probs")
+        return self
+
+    @property
+    def sampled(self) -> int:
+        """How many tokens the policy sampled."""
+        return sum(self.mask)
+
+
+class Trajectory(FrozenModel):
+    """What happened in one episode.
+
+    `messages` is the whole dialogue; its tool calls carry their final states. The first `opening` of them are the
+    problem's (`Problem.opening`): whatever assistants said and called in there is nobody's work. The episode is what
+    follows, and all properties below look at nothing else.
+    `answer` and `correct` are the task's verdict: `correct` is False whenever the episode did not end, unless the
+    task takes calls for its answer (`mentor_kit.core.task.TakesCalls`).
+    """
+
+    id: str
+    problem_id: str
+    actor: str
+    messages: tuple[Message, ...]
+    opening: int = Field(default=0, ge=0)
+    """How many of the messages the problem opened with: its system message, history and question. 0 in dialogues from
+    elsewhere, whose assistant's turns are all of the episode (`Demonstration.about` finds the place)."""
+    ending: Ending
+    reason: str = ""
+    """Why the episode ended before its time, where somebody gave a reason: one line."""
+    answer: str | None = None
+    correct: bool = False
+    tokens: TokenTrace | None = None
+
+    @model_validator(mode="after")
+    def _opens_with_messages(self) -> Self:
+        if self.opening > len(self.messages):
+            raise ValueError(f"opening is {self.opening}, of {len(self.messages)} messages")
+        return self
+
+    @property
+    def episode(self) -> tuple[Message, ...]:
+        """The messages after the opening ones."""
+        return self.messages[self.opening :]
+
+    @property
+    def ended(self) -> bool:
+        """Whether the assistant finished by itself."""
+        return self.ending is Ending.ANSWERED
+
+    @property
+    def turns(self) -> tuple[Message, ...]:
+        """The assistant's messages."""
+        return tuple(message for message in self.episode if message.role == "assistant")
+
+    @property
+    def calls(self) -> tuple[ToolCall, ...]:
+        """Every call the assistant made or tried to make, in order."""
+        return tuple(calls_of(self.episode))
+
+    @property
+    def executed(self) -> tuple[ToolCall, ...]:
+        """The calls that were parsed, valid and executed, in order: the only ones a reward may pay for."""
+        return tuple(call for call in self.calls if call.state is CallState.EXECUTED)
+
+    @property
+    def tools_used(self) -> tuple[str, ...]:
+        """The names of the executed calls, in order, with repetitions."""
+        return tuple(call.name for call in self.executed)
+
+    @property
+    def final_text(self) -> str:
+        """The content of the last message if it is the assistant's, without reasoning and calls; else empty."""
+        last = self.episode[-1] if self.episode else None
+        return last.content if last is not None and last.role == "assistant" else ""

@@ -1,0 +1,52 @@
+"""What an update saw, as numbers; means are over the trained tokens."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from mentor_kit.core.frozen_model import FrozenModel
+from mentor_kit.rl.losses import MAXIMA
+
+
+class LossMetrics(FrozenModel):
+    """What one `forward_backward` saw; means are over the trained tokens."""
+
+    loss: float
+    tokens: int
+    sequences: int
+    values: dict[str, float] = {}
+    """Means (kl, clipped, entropy, mismatch, ratio) and maxima (mismatch_max)."""
+
+
+class StepMetrics(FrozenModel):
+    """What one `optimizer_step` did."""
+
+    gradient_norm: float
+    """Before clipping."""
+    clipped: bool
+    learning_rate: float
+    version: int
+    """The weights' version after the step."""
+
+
+def over_updates(losses: Sequence[LossMetrics]) -> LossMetrics:
+    """What several updates saw, as one: the mean loss, and means over all their trained tokens, and maxima.
+
+    An update that had nothing to train has no metrics, and no part in the means.
+    """
+    trained = [loss for loss in losses if loss.tokens]
+    tokens = sum(loss.tokens for loss in trained)
+    names = dict.fromkeys(name for loss in trained for name in loss.values)
+
+    def value(name: str) -> float:
+        having = [loss for loss in trained if name in loss.values]
+        if name in MAXIMA:
+            return max(loss.values[name] for loss in having)
+        return sum(loss.values[name] * loss.tokens for loss in having) / sum(loss.tokens for loss in having)
+
+    return LossMetrics(
+        loss=sum(loss.loss for loss in trained) / max(len(trained), 1),
+        tokens=tokens,
+        sequences=sum(loss.sequences for loss in trained),
+        values={name: value(name) for name in names},
+    )

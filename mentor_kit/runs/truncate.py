@@ -1,0 +1,62 @@
+"""Going back to a checkpoint: what was recorded after it is taken back, so that it can be recorded again."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Sequence
+from glob import escape
+from pathlib import Path
+
+from mentor_kit.runs.checkpoints import Checkpoint
+from mentor_kit.runs.events import EventLog
+from mentor_kit.runs.files import remove_folder, storage_errors
+from mentor_kit.runs.folder import RunFolder
+
+
+def truncate(folder: RunFolder, events: EventLog, checkpoint: Checkpoint | None, stages: Sequence[str]) -> None:
+    """Take back events, rollouts and evaluations that came after the checkpoint, or all if there is none.
+
+    Args:
+        folder: the run.
+        events: its open event log.
+        checkpoint: what the run goes on from.
+        stages: the keys of all stages, in order; evaluations of others (asked for later) are left alone.
+    """
+    events.truncate(checkpoint.offsets.get(events.path.name, 0) if checkpoint is not None else 0)
+    place = stages.index(checkpoint.stage) if checkpoint is not None else -1
+    for stage in stages[place + 1 :]:
+        remove_folder(folder.rollouts / stage)
+        _remove_evaluations(folder, stage, after=-1)
+    if checkpoint is not None:
+        _remove_rollouts(folder.rollouts / checkpoint.stage, after=checkpoint.step)
+        _remove_evaluations(folder, checkpoint.stage, after=checkpoint.step)
+
+
+def _remove_rollouts(folder: Path, *, after: int) -> None:
+    for path in folder.glob("step-*.jsonl"):
+        found = re.fullmatch(r"step-(\d+)", path.stem)
+        if found and int(found.group(1)) > after:
+            _remove(path)
+
+
+def _remove_evaluations(folder: RunFolder, stage: str, *, after: int) -> None:
+    for path in folder.evaluation.glob(f"{escape(stage)}-*.jsonl"):
+        report = path.with_suffix(".json")
+        if _step(report, stage, path.stem) > after:
+            _remove(report)
+            _remove(path)
+
+
+def _step(report: Path, stage: str, name: str) -> int:
+    """The step of an evaluation; without a report, from its name `<stage>-<step>-<split>`."""
+    try:
+        return int(json.loads(report.read_bytes())["step"])
+    except (OSError, ValueError, KeyError, TypeError):
+        found = re.match(r"(\d+)", name.removeprefix(f"{stage}-"))
+        return int(found.group(1)) if found else -1
+
+
+def _remove(path: Path) -> None:
+    with storage_errors(path):
+        path.unlink(missing_ok=True)

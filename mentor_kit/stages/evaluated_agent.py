@@ -1,0 +1,40 @@
+"""Who is evaluated: a run's student as it trains, a checkpoint of another run, a model as it is, or an actor."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from mentor_kit.core.frozen_model import FrozenModel
+
+
+class EvaluatedAgent(FrozenModel):
+    """Whoever plays in an evaluation; its report has it under `who`."""
+
+    kind: Literal["run", "checkpoint", "model", "actor"] = "model"
+    """run: the student of the run that evaluates it; checkpoint: a student that another run has trained; model: a
+    student as it is; actor: a teacher in the student's place."""
+    name: str = "student"
+    """The recipe's name of the run that trained it, the model, or the actor with its model."""
+    model: str | None = None
+    """The model that the student is, or was before training."""
+    run: str | None = None
+    """The run that trained it, as `name/id`."""
+    checkpoint: str | None = None
+    """The checkpoint's name, or `student` for what the run has exported."""
+    steps: int | None = None
+    """How many training steps of that run came before the checkpoint, over all stages."""
+    seed: int | None = None
+    """That run's seed."""
+
+    @property
+    def text(self) -> str:
+        """Who it is, in a line."""
+        if self.kind == "checkpoint":
+            return f"{self.run}, {self.checkpoint}"
+        if self.kind == "run":
+            return f"the student of {self.run}"
+        return f"{self.name}, untrained" if self.kind == "model" else self.name
+
+
+#: A student of which nothing else is known.
+STUDENT = EvaluatedAgent()

@@ -1,0 +1,82 @@
+"""The stream of training problems: in the task's order, endlessly; with a teacher, those it has shown."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from mentor_kit.core.errors import DataError
+from mentor_kit.core.task import TRAIN, Problem
+from mentor_kit.stages.context import StageContext
+from mentor_kit.stages.experiment import Experiment, demonstrate
+
+#: Give up when so many problems in a row have no demonstration that could be kept.
+PATIENCE = 1000
+#: Problems asked for at once, at least and at most, as tasks make them anew from the first.
+FEWEST, MOST = 256, 4096
+
+
+class ProblemStream:
+    """Takes training problems one after the other; starts again at the first when the task has no more.
+
+    `position` counts every problem looked at, kept or not, and is all there is to save for resuming.
+
+    Args:
+        experiment: with the task and the teacher.
+        context: where demonstrations are written.
+        position: where to go on.
+        expected: how many problems will be taken, about.
+        shown: take only problems that the teacher, if there is one, has shown; else it is not asked.
+    """
+
+    def __init__(
+        self,
+        experiment: Experiment,
+        context: StageContext,
+        *,
+        position: int = 0,
+        expected: int = 0,
+        shown: bool = True,
+    ) -> None:
+        self.position = position
+        self._expected = min(max(FEWEST, expected), MOST)
+        self._asks = shown and experiment.teacher is not None
+        self._experiment = experiment
+        self._context = context
+        self._known: list[Problem] = []
+        self._complete = False
+
+    def take(self, count: int) -> list[Problem]:
+        """The next `count` problems; with a teacher, those it has a right demonstration for.
+
+        Raises:
+            DataError: there are no problems, or the teacher solves none of very many.
+        """
+        found: list[Problem] = []
+        missed = 0
+        while len(found) < count:
+            batch = [self._at(self.position + offset) for offset in range(count - len(found))]
+            self.position += len(batch)
+            kept = self._shown(batch)
+            found += kept
+            missed = 0 if kept else missed + len(batch)
+            if missed > PATIENCE:
+                raise DataError(
+                    f"the teacher solved none of {missed} problems in a row",
+                    hint="look at the teacher's answers: `mentorkit collect RECIPE --set collect.keep=all`",
+                )
+        return found
+
+    def _shown(self, problems: Sequence[Problem]) -> list[Problem]:
+        if not self._asks:
+            return list(problems)
+        shown = {found.problem_id for found in demonstrate(self._experiment, self._context, problems)}
+        return [problem for problem in problems if problem.id in shown]
+
+    def _at(self, position: int) -> Problem:
+        if position >= len(self._known) and not self._complete:
+            wanted = max(self._expected, 2 * (position + 1))
+            self._known = self._experiment.problems(TRAIN, self._experiment.seed, wanted)
+            self._complete = len(self._known) < wanted
+        if not self._known:
+            raise DataError("the task has no training problems")
+        return self._known[position % len(self._known)]
