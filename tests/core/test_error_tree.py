@@ -1,11 +1,13 @@
 from __future__ import annotations
 
 import inspect
+import pkgutil
 import subprocess
 import sys
 
 import pytest
 
+from mentor_kit import core, rl
 from mentor_kit.core import errors
 from mentor_kit.core.errors import ExitCode, MentorKitError, did_you_mean
 
@@ -51,10 +53,11 @@ def test_did_you_mean(wrong: str, known: list[str], text: str) -> None:
 
 
 def test_the_words_import_nothing_heavy() -> None:
-    words = (
-        "actor advantages conversation demonstration errors losses objective policy record reward slot stage task tool"
-    )
-    imports = "; ".join(f"import mentor_kit.{word}" for word in [*words.split(), "trajectory", "hooks.registry"])
+    words = [
+        *pkgutil.iter_modules(core.__path__, "mentor_kit.core."),
+        *pkgutil.iter_modules(rl.__path__, "mentor_kit.rl."),
+    ]
+    imports = "; ".join(f"import {word.name}" for word in words) + "; import mentor_kit.hooks.registry"
     code = f"import sys; {imports}; print(sorted({{'torch', 'mlx', 'transformers', 'jsonschema'}} & set(sys.modules)))"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"

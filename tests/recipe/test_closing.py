@@ -53,7 +53,7 @@ def test_no_worker_outlives_its_run(tmp_path: Path, settings: list[str]) -> None
     recipe.write_text(RECIPE)
     before = children()
     seen: set[int] = set()
-    real = mentor_kit.api.running.assemble_parts
+    real = mentor_kit.api.running.assemble_components
 
     def watched(*arguments):  # type: ignore[no-untyped-def]
         parts = real(*arguments)
@@ -61,7 +61,7 @@ def test_no_worker_outlives_its_run(tmp_path: Path, settings: list[str]) -> None
         return parts
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(mentor_kit.api.running, "assemble_parts", watched)
+        patch.setattr(mentor_kit.api.running, "assemble_components", watched)
         if settings:
             with pytest.raises(MentorKitError, match="broken"):
                 mentor_kit.run(recipe, overrides=settings, output=tmp_path / "runs")
