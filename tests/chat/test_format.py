@@ -8,17 +8,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from mentor_kit.chat import BareJsonParser, ChatFormat, HermesParser, TransformersTokenizer, choose_parser
-from mentor_kit.core.conversation import (
-    CallState,
-    Message,
-    ToolCall,
-    ToolResult,
-    assistant,
-    call,
-    system,
-    tool_result,
-    user,
-)
+from mentor_kit.core.conversation import Message, ToolCall, ToolResult, assistant, call, system, tool_result, user
 from mentor_kit.core.errors import ChatError
 from mentor_kit.core.tool import Tool
 
@@ -190,10 +180,10 @@ def test_malformed_calls_are_written_as_they_were_read():
     chat = FORMATS["hermes"]
     text = 'Hm.\n<tool_call>\n{"name": "add", "arguments": {"a": 1\n</tool_call>'
     read = chat.parse(chat.tokenizer.encode(text))
-    assert [made.state for made in read.tool_calls] == [CallState.MALFORMED]
+    assert [made.state for made in read.tool_calls] == ["malformed"]
     assert spoken(chat, chat.render_turn(read)) == text + "<|im_end|>"
     with pytest.raises(ChatError, match="malformed"):
-        chat.render_turn(assistant(calls=[ToolCall(state=CallState.MALFORMED)]))
+        chat.render_turn(assistant(calls=[ToolCall(state="malformed")]))
 
 
 def test_control_tokens_in_what_others_say_do_not_steer():
@@ -366,7 +356,7 @@ def test_a_tokenizers_response_template_is_used():
     assert unread(chat.parse(chat.render_turn(message))) == message
     assert chat.open([user("Q")], TOOLS)
     broken = chat.parse(tokenizer.encode('So: <call>\n{"name": "add", "argum'))
-    assert [made.state for made in broken.tool_calls] == [CallState.MALFORMED]
+    assert [made.state for made in broken.tool_calls] == ["malformed"]
     assert broken.tool_calls[0].name == "add"
 
 

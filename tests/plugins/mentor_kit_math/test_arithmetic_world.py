@@ -386,11 +386,8 @@ class TestBlindCheck:
     @pytest.mark.parametrize("split", ["train", "in-domain"])
     @pytest.mark.parametrize("operation", sorted(BLIND))
     def test_on_nineteen_of_twenty_are_right_in_domain(self, split: str, operation: str) -> None:
-        found = (
-            problems(split, blind=True)
-            if split == "in-domain"
-            else (*problems(split, blind=True), *problems(split, 7, blind=True))
-        )
+        seeds = (0, 7) if split == "train" else (0,)
+        found = [problem for seed in seeds for problem in problems(split, seed, blind=True)]
         outcomes = rightness(found)[operation]
         assert len(outcomes) >= 15
         assert sum(outcomes) / len(outcomes) == pytest.approx(0.95, abs=4 * (0.95 * 0.05 / len(outcomes)) ** 0.5)
