@@ -122,6 +122,17 @@ def malformed(raw: str, error: str, name: str = "") -> ToolCall:
     )
 
 
+def essence(call: ToolCall) -> object:
+    """What makes two calls the same: what was called with what, or the text of one that could not be read."""
+    # as JSON, which tells 1 from 1.0 and true
+    return call.raw.strip() if call.state is CallState.MALFORMED else (call.name, canonical(call.arguments))
+
+
+def canonical(value: Json) -> str:
+    """A value as JSON with sorted keys."""
+    return json.dumps(value, sort_keys=True, ensure_ascii=False)
+
+
 def whole_json(text: str) -> Json:
     """The JSON value that a text is, but for spaces around it.
 

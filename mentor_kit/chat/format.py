@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from functools import cached_property
 
-from mentor_kit.chat.calls import valid_unicode
+from mentor_kit.chat.calls import canonical, essence, valid_unicode
 from mentor_kit.chat.families import families
+from mentor_kit.chat.forms import FORMS, Form
 from mentor_kit.chat.lru import LRUCache
 from mentor_kit.chat.markup import MarkupParser
 from mentor_kit.chat.parsing import HermesParser, Parser, ResponseTemplateParser, parse
@@ -16,7 +16,6 @@ from mentor_kit.chat.tokenizer import ChatTokenizer
 from mentor_kit.chat.truncation import truncate
 from mentor_kit.core.conversation import CallState, Message, ToolCall, assistant, call
 from mentor_kit.core.errors import ChatError
-from mentor_kit.core.frozen_model import Json
 from mentor_kit.core.tool import Tool
 
 _GIVE_ANOTHER = "give one that does in the recipe: `student: {chat_template: hermes}` or a file"
@@ -44,7 +43,8 @@ class ChatFormat:
     def __init__(self, tokenizer: ChatTokenizer, parser: Parser | None = None) -> None:
         self.tokenizer = tokenizer
         self._renderer = Renderer(tokenizer)
-        self.parser = parser or _choose(tokenizer, self._renderer)
+        self.parser, form = (parser, None) if parser else _choose(tokenizer, self._renderer)
+        self._renderer.family = (self.parser, form)
         if isinstance(self.parser, MarkupParser):
             self._renderer.think = self.parser.think
         self._opened: LRUCache[tuple[tuple[int, ...], tuple[Tool, ...]]] = LRUCache(256)
@@ -103,6 +103,7 @@ class ChatFormat:
         Raises:
             ChatError: the template or the parser cannot say the message: something of it would be lost.
         """
+        message = self._renderer.as_written(message)
         ids = self._after(self._renderer.opening, self._opening_ids, self._renderer.turn(message))
         lost = _lost(message, self.parse(ids, tools))
         if lost:
@@ -172,18 +173,20 @@ def choose_parser(tokenizer: ChatTokenizer) -> Parser:
     Raises:
         ChatError: the template does not end an assistant's turn with a special token.
     """
-    return _choose(tokenizer, Renderer(tokenizer))
+    return _choose(tokenizer, Renderer(tokenizer))[0]
 
 
-def _choose(tokenizer: ChatTokenizer, renderer: Renderer) -> Parser:
-    parsers = [family.parser(renderer.opens_reasoning) for family in families()]
+def _choose(tokenizer: ChatTokenizer, renderer: Renderer) -> tuple[Parser, Form | None]:
+    """The parser, and the form of its family if it has one."""
+    known = [(family.parser(renderer.opens_reasoning), family.written) for family in families()]
     if tokenizer.has_response_template:
-        parsers.append(ResponseTemplateParser(tokenizer, prefix=renderer.opening, write=renderer.turn))
-    readers = [parser for parser in parsers if _reads(parser, _PROBE, renderer)]
+        own = ResponseTemplateParser(tokenizer, prefix=renderer.opening, write=renderer.turn)
+        known.append((own, None))
+    readers = [(parser, form) for parser, form in known if _reads(parser, _PROBE, renderer)]
     if not readers:
-        return HermesParser(in_reasoning=renderer.opens_reasoning)
+        return HermesParser(in_reasoning=renderer.opens_reasoning), FORMS["hermes"]
     more = _MORE_PROBES if renderer.dialect.reasoning_key else _MORE_PROBES[:1]
-    return max(readers, key=lambda parser: sum(_reads(parser, turn, renderer) for turn in more))
+    return max(readers, key=lambda reader: sum(_reads(reader[0], turn, renderer) for turn in more))
 
 
 def _reads(parser: Parser, turn: Message, renderer: Renderer) -> bool:
@@ -200,32 +203,23 @@ def _lost(said: Message, heard: Message) -> str:
     """What of a message changed when it was written and read again; empty if nothing did."""
     if said.reasoning.strip() != heard.reasoning.strip():
         return "reasoning changed"
-    if [_essence(made) for made in said.tool_calls] != [_essence(made) for made in heard.tool_calls]:
+    if [essence(made) for made in said.tool_calls] != [essence(made) for made in heard.tool_calls]:
         return f"tool calls changed{_changed(said.tool_calls, heard.tool_calls)}"
     return "" if said.content.strip() == heard.content.strip() else "content changed"
-
-
-def _essence(made: ToolCall) -> object:
-    # as JSON, which tells 1 from 1.0 and true
-    return made.raw.strip() if made.state is CallState.MALFORMED else (made.name, _json(made.arguments))
 
 
 def _changed(said: Sequence[ToolCall], heard: Sequence[ToolCall]) -> str:
     """Where the first difference is, for a message."""
     for one, other in zip(said, heard, strict=False):
-        if _essence(one) == _essence(other):
+        if essence(one) == essence(other):
             continue
         if other.state is CallState.MALFORMED:
             return f": {one.name!r} reads as a {other.error}"
         for key in [*one.arguments, *other.arguments]:
-            values = [_json(made.arguments.get(key, "nothing")) for made in (one, other)]
+            values = [canonical(made.arguments.get(key, "nothing")) for made in (one, other)]
             if values[0] != values[1]:
                 return f": argument {key!r} of {one.name!r} reads as {values[1][:80]} instead of {values[0][:80]}"
     return f": {len(heard)} instead of {len(said)}" if len(said) != len(heard) else ""
-
-
-def _json(value: Json) -> str:
-    return json.dumps(value, sort_keys=True, ensure_ascii=False)
 
 
 def _key(messages: Sequence[Message], tools: Mapping[str, Tool]) -> tuple[object, ...]:

@@ -13,10 +13,12 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from functools import cached_property
 
 from mentor_kit.chat.calls import valid_unicode
+from mentor_kit.chat.forms import Form
 from mentor_kit.chat.lru import LRUCache
-from mentor_kit.chat.parsing import END_THINK, THINK
+from mentor_kit.chat.parsing import END_THINK, THINK, HermesParser, Parser
 from mentor_kit.chat.template_cache import ResultTemplate, plain_results, stencil_of
 from mentor_kit.chat.template_probe import (
     QUESTION,
@@ -30,6 +32,7 @@ from mentor_kit.chat.template_probe import (
     tool_form,
 )
 from mentor_kit.chat.tokenizer import ChatTokenizer
+from mentor_kit.chat.unreadable import CallWriter
 from mentor_kit.core.conversation import CallState, Message
 from mentor_kit.core.errors import ChatError
 from mentor_kit.core.frozen_model import Json
@@ -62,6 +65,8 @@ class Renderer:
         self._fixed_tools = not self._tools_show_between()
         self.think = (THINK, END_THINK)
         """The marks around reasoning, where the template itself shows none."""
+        self.family: tuple[Parser, Form | None] | None = None
+        """What reads the student's turns, and how such turns are written if that is known."""
 
     @property
     def opens_reasoning(self) -> bool:
@@ -104,6 +109,19 @@ class Renderer:
             raise self._fault("ends an assistant's turn in different ways")
         body = self._after_opening(text.removesuffix(end.trailer))
         return self._with_reasoning(body, message.reasoning)
+
+    def as_written(self, message: Message) -> Message:
+        """The message as its turn reads: if a call of it could not be read, with the texts that stand for its calls."""
+        if not _unreadable(message):
+            return message
+        calls = tuple(call for _, said in self._writer.parts(message.tool_calls) for call in said)
+        return message.model_copy(update={"tool_calls": calls})
+
+    @cached_property
+    def _writer(self) -> CallWriter:
+        parser, form = self.family or (HermesParser(in_reasoning=self.opens_reasoning), None)
+        words = self._after_opening(self._render([QUESTION, sentinel_turn([], False)], generation_prompt=False))
+        return CallWriter(parser, form, before=words.partition(SENTINEL)[0], stops=self.dialect.stops)
 
     def harmless(self, text: str) -> str:
         """The text with control tokens broken by a space: what others say must not steer the model.
@@ -202,11 +220,10 @@ class Renderer:
     def _assistant(self, message: Message) -> dict[str, Json]:
         content = message.content
         calls = message.tool_calls
-        if any(call.state is CallState.MALFORMED for call in calls):
-            # what could not be read is imitated as it was written
-            if not all(call.raw for call in calls):
-                raise ChatError("a turn with a malformed call cannot be written again: the call's text is not known")
-            content = "\n".join(part for part in (content, *(call.raw for call in calls)) if part)
+        if _unreadable(message):
+            # no template can say what could not be read: it is imitated as it was written
+            texts = [text for text, _ in self._writer.parts(calls)]
+            content = "\n".join(part for part in (content, *texts) if part)
             calls = ()
         key = self.dialect.reasoning_key
         reasoning = _broken(self._stops, valid_unicode(message.reasoning))
@@ -242,6 +259,10 @@ class Renderer:
             f"the chat template of {self._tokenizer.name!r} {what}, so a dialogue cannot go on token by token",
             hint="give another template in the recipe: `student: {chat_template: hermes}` or a file",
         )
+
+
+def _unreadable(message: Message) -> bool:
+    return any(call.state is CallState.MALFORMED for call in message.tool_calls)
 
 
 def _frames(called: str) -> set[str]:
