@@ -45,6 +45,7 @@ class ChatFormat:
         self._renderer = Renderer(tokenizer)
         self.parser, form = (parser, None) if parser else _choose(tokenizer, self._renderer)
         self._renderer.family = (self.parser, form)
+        self._escape = form.escape if form else None
         if isinstance(self.parser, MarkupParser):
             self._renderer.think = self.parser.think
         self._opened: LRUCache[tuple[tuple[int, ...], tuple[Tool, ...]]] = LRUCache(256)
@@ -106,6 +107,10 @@ class ChatFormat:
         message = self._renderer.as_written(message)
         ids = self._after(self._renderer.opening, self._opening_ids, self._renderer.turn(message))
         lost = _lost(message, self.parse(ids, tools))
+        if lost and self._escape:
+            escaped = self._renderer.turn(message, self._escape)
+            ids = self._after(self._renderer.opening, self._opening_ids, escaped)
+            lost = _lost(message, self.parse(ids, tools)) and lost
         if lost:
             raise ChatError(
                 f"the chat template of {self.tokenizer.name!r} cannot say a turn so that it reads back the same: "

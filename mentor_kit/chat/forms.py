@@ -57,6 +57,8 @@ class Form:
     """Whether a call is one JSON object with its name."""
     marks: tuple[str, ...] = ()
     """More marks, of which no words have any."""
+    escape: Callable[[str], str] | None = None
+    """Escapes a text that the family's templates put between quotation marks as it is; None where none does."""
     unsaid: str = ""
     """A pattern for what a turn does not say; if left out, what stands between the marks around reasoning."""
 
@@ -149,6 +151,11 @@ def _python(value: Json) -> str:
     if isinstance(value, list | tuple):
         return "[" + ", ".join(map(_python, value)) + "]"
     return str(value) if isinstance(value, Literal) else repr(value)
+
+
+def _python_escaped(text: str) -> str:
+    """What Python writes between apostrophes."""
+    return repr(f'"{text}')[2:-1]  # a quotation mark in front, so that it takes apostrophes
 
 
 def _keywords(arguments: Json) -> str:
@@ -248,6 +255,7 @@ FORMS: Mapping[str, Form] = {
         _named("<|tool_call_start|>[", "(", ")]<|tool_call_end|>", _keywords),
         result=("<|tool_response_start|>", "<|tool_response_end|>"),
         marks=_QWEN,
+        escape=_python_escaped,
     ),
     "phi-4": Form(
         *_PHI,

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import cached_property
 
 from mentor_kit.chat.calls import valid_unicode
@@ -94,13 +94,17 @@ class Renderer:
                 return stencil.stop, stencil.filled([str(form["content"]) for form in forms])
         return self._between(forms, schemas)
 
-    def turn(self, message: Message) -> str:
+    def turn(self, message: Message, escape: Callable[[str], str] | None = None) -> str:
         """What the assistant writes to say `message`, its stop token included.
+
+        Args:
+            message: the turn.
+            escape: for texts among the calls' arguments, where the template should but does not.
 
         Raises:
             ChatError: the template cannot show the message after its own generation prompt.
         """
-        forms = [QUESTION, self._assistant(message)]
+        forms = [QUESTION, self._assistant(message, escape)]
         text = self._render(forms, generation_prompt=False)
         end = self._end(["probe"] if "tool_calls" in forms[1] else [])
         if end.borrowed:
@@ -217,7 +221,7 @@ class Renderer:
             else:
                 yield {"role": message.role, "content": self.harmless(message.content)}
 
-    def _assistant(self, message: Message) -> dict[str, Json]:
+    def _assistant(self, message: Message, escape: Callable[[str], str] | None = None) -> dict[str, Json]:
         content = message.content
         calls = message.tool_calls
         if _unreadable(message):
@@ -229,14 +233,17 @@ class Renderer:
         reasoning = _broken(self._stops, valid_unicode(message.reasoning))
         return assistant_form(
             _broken(self._stops, valid_unicode(content)),
-            calls=[(call.name, self._arguments(call.arguments)) for call in calls],
+            calls=[(call.name, self._arguments(call.arguments, escape)) for call in calls],
             as_text=self.dialect.arguments_as_text,
             extra={key: reasoning} if key and reasoning else None,
         )
 
-    def _arguments(self, arguments: Mapping[str, Json]) -> dict[str, Json]:
+    def _arguments(self, arguments: Mapping[str, Json], escape: Callable[[str], str] | None) -> dict[str, Json]:
         text = json.dumps(arguments, ensure_ascii=False)
-        return dict(json.loads(_broken(self._stops, text)))
+        found = dict(json.loads(_broken(self._stops, text)))
+        if escape is None:
+            return found
+        return {key: escape(value) if isinstance(value, str) else value for key, value in found.items()}
 
     def _schemas(self, tools: Mapping[str, Tool]) -> list[Json]:
         """The tools' schemas, which may come from a server that nobody knows."""

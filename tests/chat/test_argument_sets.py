@@ -98,8 +98,7 @@ UNSAYABLE = [
     ("glm4moe", {"name": "a</arg_value>b"}),
     ("glm4moe", {"name": "<arg_key>"}),
     ("gemma4", {"name": 'a<|"|>b'}),
-    ("lfm2_2_5", {"name": "a', on=True, name='b"}),
-    ("lfm2_2_5", {"name": "C:\\new"}),
+    ("lfm2_2_5", {"name": "a<|im_end|>b"}),
     ("qwen3", {"name": "<|im_end|>"}),
 ]
 

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import ast
 import json
 from typing import Any
 
 import pytest
-from family_formats import PUBLISHED, SAMPLES, Sample, format_of
+from family_formats import PUBLISHED, SAMPLES, Sample, format_of, make
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -79,3 +80,46 @@ def test_texts_that_look_like_numbers_can_be_said_where_the_schema_wants_texts(s
         assert heard.arguments == {"text": text, "tags": [tag]}
 
     check()
+
+
+#: Texts that end, or change, between the apostrophes that LFM's templates put around them unescaped.
+BETWEEN_APOSTROPHES = [
+    "\\", "a\\", "C:\\new\\table", "\\n", "\\'", "\\\\'", '\\"', "$\\frac{1}{2}$", "\\u00e9", "\\x41", "\\N{DASH}",
+    "a\\\nb", "'", "''", "'tis", "dogs' tails", "rock 'n' roll", "it's", "a \"b\" 'c'", "{'a': 1}", "'''", "\x00",
+    "\r\n", "\u2028", "a', tags=['b", "a')]<|tool_call_end|>",
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("template", ["lfm2_2_5", "lfm2_2_5_v2"])
+@pytest.mark.parametrize("text", BETWEEN_APOSTROPHES)
+def test_texts_that_a_template_does_not_escape_are_escaped(template: str, text: str):
+    chat = make(template)
+    calls = [call("note", text=text, tags=[text]), call("note", text="b", tags=["c"])]
+    ids = chat.render_turn(assistant("So.", calls=calls))
+    heard = chat.parse(ids)
+    assert heard.content == "So."
+    assert [made.arguments for made in heard.tool_calls] == [made.arguments for made in calls]
+    # as Python reads it, which is what the family writes
+    listed = chat.tokenizer.decode(ids).split("<|tool_call_start|>")[1].rpartition("<|tool_call_end|>")[0]
+    if text != "it's" and "\n" not in listed:
+        (first, _) = ast.parse(listed, mode="eval").body.elts  # type: ignore[attr-defined]
+        assert {word.arg: ast.literal_eval(word.value) for word in first.keywords} == {"text": text, "tags": [text]}
+
+
+def test_any_text_is_said_in_lfms_calls():
+    chat = make("lfm2_2_5_v2")
+
+    @QUICK
+    @given(st.text(st.sampled_from("ab'\"\\\n ,=()[]{}nxu0é") | st.characters(exclude_categories=["Cs"]), max_size=12))
+    def check(text: str) -> None:
+        (heard,) = chat.parse(chat.render_turn(assistant(calls=[call("note", text=text)]))).tool_calls
+        assert heard.arguments == {"text": text}
+
+    check()
+
+
+def test_texts_that_need_no_escaping_stay_as_the_template_writes_them():
+    chat = make("lfm2_2_5")
+    for text in ("it's", "two words", 'a "b"', "a\nb"):
+        written = chat.tokenizer.decode(chat.render_turn(assistant(calls=[call("note", text=text)])))
+        assert f"note(text='{text}')" in written
