@@ -57,9 +57,9 @@ class Demonstration(FrozenModel):
 
     @property
     def label(self) -> str:
-        """What messages call it: its problem, its teacher, and its file and row where they are known."""
-        file, row = self.provenance.get("file"), self.provenance.get("row")
-        place = f" ({file}, row {row})" if file and row else ""
+        """What messages call it: its problem, its teacher, and its place in a file where it is known."""
+        file, line, row = (self.provenance.get(key) for key in ("file", "line", "row"))
+        place = f" ({file}:{line})" if file and line else f" ({file}, row {row})" if file and row else ""
         return f"the demonstration of problem {self.problem_id!r} by {self.teacher!r}{place}"
 
     def fault(self, tools: Collection[str]) -> str | None:
@@ -124,6 +124,15 @@ class Accounts(Protocol):
 
     def account(self) -> dict[str, Json]:
         """Attempts, tokens, cost and the like since it was built, for a stage's summary."""
+        ...
+
+
+@runtime_checkable
+class Stored(Protocol):
+    """A teacher that has all its demonstrations from the beginning, and can tell those that nobody asks for."""
+
+    def unasked(self, problems: Sequence[Problem]) -> str | None:
+        """What it has for none of the problems, in a line: how many, and where they are; None where there are none."""
         ...
 
 

@@ -23,6 +23,9 @@ from mentor_kit_teachers.records import Recording, read_recordings
 
 _log = logging.getLogger(__name__)
 
+#: Of recordings that nobody asks for, how many are named with their place.
+_PLACES_NAMED = 3
+
 
 class RecordedOptions(BaseModel):
     """Where the demonstrations are."""
@@ -60,7 +63,8 @@ class RecordedTeacher:
         self._by_id: dict[str, list[Recording]] = defaultdict(list)
         self._by_question: dict[str, list[Recording]] = defaultdict(list)
         self._judged = self._now_right = self._now_wrong = 0
-        for recording in recordings:
+        self._recordings = tuple(recordings)
+        for recording in self._recordings:
             self._by_id[recording.demonstration.problem_id].append(recording)
             if recording.question is not None:
                 self._by_question[_squeezed(recording.question)].append(recording)
@@ -85,6 +89,18 @@ class RecordedTeacher:
                 now_right,
             )
 
+    def unasked(self, problems: Sequence[Problem]) -> str | None:
+        """How many recordings are of none of the problems, and where the first of them are."""
+        reached = {id(recording) for problem in problems for recording in self._fitting(problem)}
+        places = [recording.place for recording in self._recordings if id(recording) not in reached]
+        if not places:
+            return None
+        more = ", ..." if len(places) > _PLACES_NAMED else ""
+        return (
+            f"{len(places)} of {len(self._recordings)} recorded demonstrations are of none of the stage's "
+            f"{len(problems)} problems ({', '.join(places[:_PLACES_NAMED])}{more})"
+        )
+
     def _verified(self, shown: Demonstration, problem: Problem) -> Demonstration:
         """The demonstration with the task's verdict of now; as it is where it has no dialogue to judge."""
         if self._task is None or shown.trajectory is None:
@@ -99,16 +115,19 @@ class RecordedTeacher:
         return shown.model_copy(update={"trajectory": judged, "correct": judged.correct, "provenance": provenance})
 
     def _of(self, problem: Problem) -> list[Recording]:
-        question = _squeezed(problem.question)
-        same_id = self._by_id.get(problem.id, [])
-        fitting = [found for found in same_id if found.question is None or _squeezed(found.question) == question]
-        found = fitting or self._by_question.get(question, [])
+        same_id, found = self._by_id.get(problem.id, []), self._fitting(problem)
         if same_id and not found:
             raise DataError(
                 f"{same_id[0].place}: problem {problem.id!r} is recorded with another question than the task's",
                 hint="the recording is of another task, or of other options of this one: record it again",
             )
         return found
+
+    def _fitting(self, problem: Problem) -> list[Recording]:
+        question = _squeezed(problem.question)
+        same_id = self._by_id.get(problem.id, [])
+        fitting = [found for found in same_id if found.question is None or _squeezed(found.question) == question]
+        return fitting or self._by_question.get(question, [])
 
 
 def _judge(trajectory: Trajectory, problem: Problem, task: Task) -> Trajectory:

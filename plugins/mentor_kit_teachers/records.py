@@ -33,7 +33,7 @@ class Recording:
     question: str | None
     """The question it answers; None where the file does not say."""
     place: str
-    """`file, row n`, for messages."""
+    """`file:line`, or `file, row n` of a parquet file; for messages."""
 
 
 def read_recordings(path: Path) -> list[Recording]:
@@ -43,11 +43,13 @@ def read_recordings(path: Path) -> list[Recording]:
         DataError: there is no such file, it holds no demonstrations, or a row is broken; names file, row and column.
         MissingError: the file is parquet, and pyarrow is not installed.
     """
-    file = path / DEMONSTRATIONS if path.is_dir() else path
+    is_run = path.is_dir()
+    file = path / DEMONSTRATIONS if is_run else path
+    shown = f"{path.name}/{DEMONSTRATIONS}" if is_run else path.name
     try:
         with file.open("rb") as stream:
             is_parquet = stream.read(len(_PARQUET_MAGIC)) == _PARQUET_MAGIC
-        found = list(_parquet(file) if is_parquet else _json_lines(file))
+        found = list(_parquet(file) if is_parquet else _json_lines(file, shown))
     except FileNotFoundError:
         raise DataError(
             f"there is no file of demonstrations {file}", hint="`teacher.with.path` is relative to the recipe's folder"
@@ -59,7 +61,7 @@ def read_recordings(path: Path) -> list[Recording]:
     return found
 
 
-def _json_lines(file: Path) -> Iterator[Recording]:
+def _json_lines(file: Path, shown: str) -> Iterator[Recording]:
     for row, line in enumerate(file.read_bytes().splitlines(), start=1):
         if not line.strip():
             continue
@@ -68,8 +70,11 @@ def _json_lines(file: Path) -> Iterator[Recording]:
         except ValidationError as error:
             fault = error.errors(include_url=False)[0]
             column = ".".join(map(str, fault["loc"])) or "the whole line"
-            raise _broken(file, row, column, fault["msg"]) from None
-        yield Recording(demonstration, _question(demonstration), f"{file}, row {row}")
+            raise _broken(f"{file}:{row}", column, fault["msg"]) from None
+        # where it was taken from before, it is not read from now
+        known = {key: value for key, value in demonstration.provenance.items() if key != "row"}
+        placed = demonstration.model_copy(update={"provenance": {**known, "file": shown, "line": row}})
+        yield Recording(placed, _question(placed), f"{file}:{row}")
 
 
 def _question(demonstration: Demonstration) -> str | None:
@@ -112,16 +117,16 @@ def _check_columns(file: Path, names: list[str]) -> None:
 def _parquet_row(file: Path, row: int, values: Mapping[str, Any]) -> Recording:
     question = values["question"]
     if not isinstance(question, str) or not question.strip():
-        raise _broken(file, row, "question", f"expected a text, found {question!r}")
+        raise _broken(f"{file}, row {row}", "question", f"expected a text, found {question!r}")
     extra = values["extra_info"]
     if not isinstance(extra, Mapping):
-        raise _broken(file, row, "extra_info", f"expected a record, found {extra!r}")
+        raise _broken(f"{file}, row {row}", "extra_info", f"expected a record, found {extra!r}")
     index = extra.get("index")
     if not isinstance(index, int | str):
-        raise _broken(file, row, "extra_info.index", f"expected a number or a text, found {index!r}")
+        raise _broken(f"{file}, row {row}", "extra_info.index", f"expected a number or a text, found {index!r}")
     tools = extra.get("tool_calls_used")
     if not isinstance(tools, list) or not all(isinstance(name, str) and name for name in tools):
-        raise _broken(file, row, "extra_info.tool_calls_used", f"expected a list of tool names, found {tools!r}")
+        raise _broken(f"{file}, row {row}", "extra_info.tool_calls_used", f"expected a list of tool names, found {tools!r}")
     provenance: dict[str, Json] = {"file": file.name, "row": row, "data_source": values["data_source"]}
     demonstration = Demonstration(
         problem_id=str(index), teacher="recorded", tools_used=tuple(tools), provenance=provenance
@@ -129,6 +134,6 @@ def _parquet_row(file: Path, row: int, values: Mapping[str, Any]) -> Recording:
     return Recording(demonstration, question, f"{file}, row {row}")
 
 
-def _broken(file: Path, row: int, column: str, reason: str) -> DataError:
+def _broken(place: str, column: str, reason: str) -> DataError:
     shown = reason if len(reason) <= 200 else reason[:197] + "..."
-    return DataError(f"{file}, row {row}, column {column}: {shown}", hint="mend the row, or take it out of the file")
+    return DataError(f"{place}, column {column}: {shown}", hint="mend the row, or take it out of the file")

@@ -77,6 +77,23 @@ def test_a_task_smaller_than_the_batch():
     assert teacher.asked == [["p0"]]
 
 
+def test_what_a_teacher_has_for_none_of_the_problems_is_said_once():
+    class Keeper(GappyTeacher):
+        def unasked(self, problems: Sequence[Problem]) -> str | None:
+            left = {"p0", "p1", "p2", "p3"} - {problem.id for problem in problems}
+            return f"missed {sorted(left)}" if left else None
+
+    def notes(*, state: dict[str, Any] | None = None, **options: Any) -> list[str]:
+        made = experiment(teacher=Keeper())
+        context = ListContext(made.policy, state=state)
+        return [note["text"] for note in run(made, context, steps=4, **options).of("note")]
+
+    (said,) = notes(problems=2)
+    assert "missed ['p2', 'p3']" in said
+    assert notes(problems=4) == notes() == []
+    assert notes(problems=2, state={"step": 2, "position": 2}) == []  # it was said when the stage began
+
+
 @pytest.mark.parametrize("record", [True, False])
 def test_what_is_not_recorded_leaves_no_trace(record):
     made = experiment(teacher=GappyTeacher())

@@ -165,7 +165,8 @@ def test_names_alone_cannot_be_judged(tmp_path: Path) -> None:
 
 def test_our_own_lines_are_matched_by_id(tmp_path: Path) -> None:
     file = lines(tmp_path / "d.jsonl", demonstration(SECOND, "subtract"), demonstration(FIRST, "add", "add"))
-    assert shown(file, FIRST) == [demonstration(FIRST, "add", "add")]
+    placed = {"provenance": {"file": "d.jsonl", "line": 2}}
+    assert shown(file, FIRST) == [demonstration(FIRST, "add", "add").model_copy(update=placed)]
     assert shown(file, FIRST, SECOND)[1].tools_used == ("subtract",)
 
 
@@ -190,8 +191,41 @@ def test_problems_without_a_recording_get_none(tmp_path: Path) -> None:
 def test_an_id_recorded_for_another_question_is_an_error(tmp_path: Path) -> None:
     file = lines(tmp_path / "d.jsonl", demonstration(SECOND), demonstration(FIRST))
     other = FIRST.model_copy(update={"question": "What is 9 + 9?"})
-    with pytest.raises(DataError, match=r"d\.jsonl, row 2: problem 'p1' is recorded with another question"):
+    with pytest.raises(DataError, match=r"d\.jsonl:2: problem 'p1' is recorded with another question"):
         shown(file, other)
+
+
+def test_messages_name_the_line_that_is_read_now(tmp_path: Path) -> None:
+    """Blank lines count; a place from before, in the file or row that it was collected from, does not."""
+    moved = demonstration(SECOND).model_copy(update={"provenance": {"file": "train.parquet", "row": 9, "cost": 2}})
+    text = f"\n{demonstration(FIRST, whole=False).to_json()}\r\n\n{moved.to_json()}"
+    (tmp_path / "run").mkdir()
+    for file, name in ((tmp_path / "d.jsonl", "d.jsonl"), (tmp_path / "run" / "demonstrations.jsonl", "run")):
+        file.write_bytes(text.encode())
+        path, name = (file, name) if name == "d.jsonl" else (file.parent, "run/demonstrations.jsonl")
+        first, second = shown(path, FIRST, SECOND)
+        assert first.label.endswith(f"({name}:2)")
+        assert second.label.endswith(f"({name}:4)")
+        assert second.provenance["cost"] == 2
+
+
+def test_a_parquet_row_is_named_as_a_row(tmp_path: Path) -> None:
+    assert shown(parquet(tmp_path / "t.parquet", row()), FIRST)[0].label.endswith("(t.parquet, row 1)")
+
+
+def test_what_none_of_the_problems_asks_for_is_counted_and_placed(tmp_path: Path) -> None:
+    others = [Problem(id=f"o{n}", question=f"Other {n}?", answer="1") for n in range(4)]
+    renamed = SECOND.model_copy(update={"id": "elsewhere"})
+    file = lines(tmp_path / "d.jsonl", *map(demonstration, (others[0], FIRST, renamed, *others[1:])))
+    built = teacher(file)
+    assert built.unasked([FIRST, SECOND, *others]) is None  # one by its question
+    one = built.unasked([FIRST, SECOND, *others[1:]])
+    assert one.startswith("1 of 6 ")
+    assert f"({file}:1)" in one
+    many = built.unasked([FIRST])
+    assert many.startswith("5 of 6 ")
+    assert f"({file}:1, {file}:3, {file}:4, ...)" in many
+    assert built.unasked([FIRST.model_copy(update={"question": "Another?"})]).startswith("6 of 6 ")
 
 
 def test_names_alone_are_matched_by_id(tmp_path: Path) -> None:
@@ -274,7 +308,7 @@ def test_without_pyarrow_the_command_is_named(tmp_path: Path, monkeypatch: pytes
 def test_a_broken_line_is_named(tmp_path: Path, text: str, fault: str) -> None:
     file = tmp_path / "d.jsonl"
     file.write_text(demonstration(FIRST).to_json() + "\n\n" + text + "\n", encoding="utf-8")
-    with pytest.raises(DataError, match=rf"d\.jsonl, row 3, {fault}"):
+    with pytest.raises(DataError, match=rf"d\.jsonl:3, {fault}"):
         teacher(file)
 
 
