@@ -126,7 +126,9 @@ def _parquet_row(file: Path, row: int, values: Mapping[str, Any]) -> Recording:
         raise _broken(f"{file}, row {row}", "extra_info.index", f"expected a number or a text, found {index!r}")
     tools = extra.get("tool_calls_used")
     if not isinstance(tools, list) or not all(isinstance(name, str) and name for name in tools):
-        raise _broken(f"{file}, row {row}", "extra_info.tool_calls_used", f"expected a list of tool names, found {tools!r}")
+        raise _broken(
+            f"{file}, row {row}", "extra_info.tool_calls_used", f"expected a list of tool names, found {tools!r}"
+        )
     provenance: dict[str, Json] = {"file": file.name, "row": row, "data_source": values["data_source"]}
     demonstration = Demonstration(
         problem_id=str(index), teacher="recorded", tools_used=tuple(tools), provenance=provenance
