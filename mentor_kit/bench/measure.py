@@ -9,7 +9,7 @@ from __future__ import annotations
 import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import suppress
+from contextlib import closing, suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -22,7 +22,7 @@ from mentor_kit.core.demonstration import Demonstration
 from mentor_kit.core.errors import DataError, Interrupted, UsageError
 from mentor_kit.core.frozen_model import Json
 from mentor_kit.hooks.registry import Registry
-from mentor_kit.recipe.assembly import assemble, assemble_components, build_stages, workloads
+from mentor_kit.recipe.assembly import Components, assemble, assemble_components, build_stages, workloads
 from mentor_kit.recipe.loading import LoadedRecipe
 from mentor_kit.rl.reward import Scored
 from mentor_kit.stages import EvaluationPlan, SplitPlan
@@ -40,8 +40,12 @@ def bench(loaded: LoadedRecipe, registry: Registry, *, steps: int = 3) -> Bench:
     """
     if steps < 1:
         raise UsageError(f"--steps takes a number of at least 1, not {steps}")
+    with closing(assemble_components(loaded, registry)) as parts:
+        return _measure(loaded, registry, parts, steps)
+
+
+def _measure(loaded: LoadedRecipe, registry: Registry, parts: Components, steps: int) -> Bench:
     recipe = loaded.recipe
-    parts = assemble_components(loaded, registry)
     planned = build_stages(recipe, registry, parts.context)
     works = workloads(recipe, planned)
     counts = {key: work.steps for key, work in works.items() if work.trains and work.steps}

@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from types import ModuleType
 
 import pytest
 
 import mentor_kit.api
+import mentor_kit.bench.measure
 from mentor_kit.core.errors import MentorKitError
 
 TOOL = '''
@@ -43,6 +47,23 @@ def children() -> set[int]:
     return found
 
 
+@contextmanager
+def workers_of(module: ModuleType) -> Iterator[set[int]]:
+    """The processes that were there once the module had assembled its parts."""
+    before = children()
+    seen: set[int] = set()
+    real = module.assemble_components
+
+    def watched(*arguments):  # type: ignore[no-untyped-def]
+        parts = real(*arguments)
+        seen.update(children() - before)
+        return parts
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(module, "assemble_components", watched)
+        yield seen
+
+
 @pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="processes are looked up in /proc")
 @pytest.mark.parametrize("settings", [[], ["student.model=broken"]], ids=["done", "failed"])
 def test_no_worker_outlives_its_run(tmp_path: Path, settings: list[str]) -> None:
@@ -51,21 +72,37 @@ def test_no_worker_outlives_its_run(tmp_path: Path, settings: list[str]) -> None
     (tmp_path / "broken" / "config.json").write_text("{}")
     recipe = tmp_path / "recipe.yaml"
     recipe.write_text(RECIPE)
-    before = children()
-    seen: set[int] = set()
-    real = mentor_kit.api.running.assemble_components
-
-    def watched(*arguments):  # type: ignore[no-untyped-def]
-        parts = real(*arguments)
-        seen.update(children() - before)
-        return parts
-
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(mentor_kit.api.running, "assemble_components", watched)
+    with workers_of(mentor_kit.api.running) as seen:
         if settings:
             with pytest.raises(MentorKitError, match="broken"):
                 mentor_kit.run(recipe, overrides=settings, output=tmp_path / "runs")
         else:
             mentor_kit.run(recipe, output=tmp_path / "runs")
     assert seen  # the tools' worker was there
+    assert not seen & children()
+
+
+@pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="processes are looked up in /proc")
+@pytest.mark.parametrize(
+    ("settings", "fault"),
+    [
+        (["train=[{use: sft, with: {steps: 9, batch: 1, optimizer: {lr: 0.1}}}]", "student.model=tiny-blank"], None),
+        ([], "no training stage to measure"),
+        (["train=[{use: sft, with: {steps: 9, optimizer: {lr: 0.1}}}]", "student.model=broken"], "broken"),
+    ],
+    ids=["done", "nothing to measure", "failed"],
+)
+def test_no_worker_outlives_a_bench(tmp_path: Path, settings: list[str], fault: str | None) -> None:
+    (tmp_path / "sums.py").write_text(TOOL)
+    (tmp_path / "broken").mkdir()
+    (tmp_path / "broken" / "config.json").write_text("{}")
+    recipe = tmp_path / "recipe.yaml"
+    recipe.write_text(RECIPE)
+    with workers_of(mentor_kit.bench.measure) as seen:
+        if fault is None:
+            mentor_kit.api.bench(recipe, overrides=[*settings, "backend.threads=1"], steps=1)
+        else:
+            with pytest.raises(MentorKitError, match=fault):
+                mentor_kit.api.bench(recipe, overrides=settings, steps=1)
+    assert seen
     assert not seen & children()
