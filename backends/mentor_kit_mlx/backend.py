@@ -9,6 +9,7 @@ from functools import cache
 import mlx.core as mx
 
 from mentor_kit.backend.memory import DeviceMemory, MemoryEstimate, MemoryLoad, Saving
+from mentor_kit.backend.policy import Backend
 from mentor_kit.backend.student import AdapterSpec, StudentSpec
 from mentor_kit.core.errors import BackendError
 from mentor_kit.utils.randomness import derive_seed
@@ -20,15 +21,19 @@ from mentor_kit_mlx.embeddings import PROJECTION, as_untied, is_tied
 from mentor_kit_mlx.launch import processes
 from mentor_kit_mlx.loading import Loaded, load_model, model_errors, pick_device
 from mentor_kit_mlx.memory import device_memory, estimate, limit, savings
-from mentor_kit_mlx.options import MLXOptions
+from mentor_kit_mlx.options import EXPORT_FORMATS, MLXOptions
 from mentor_kit_mlx.policy import MLXPolicy
 
 
 @dataclass(frozen=True)
-class MLXBackend:
-    """A `mentor_kit.backend.policy.Backend`."""
+class MLXBackend(Backend):
+    """The backend `mlx`."""
 
     options: MLXOptions
+
+    @property
+    def export_formats(self) -> tuple[str, ...]:
+        return EXPORT_FORMATS
 
     def load(self, student: StudentSpec, seed: int) -> MLXPolicy | DataParallelPolicy:
         leader = lead()
@@ -50,7 +55,7 @@ class MLXBackend:
         with model_errors(student):
             return estimate(config, student, load, self.options, limit(self.options))
 
-    def memory(self) -> DeviceMemory | None:
+    def device_memory(self) -> DeviceMemory | None:
         mx.set_default_device(pick_device(self.options.device))
         return device_memory(self.options)
 

@@ -23,7 +23,7 @@ from weakref import WeakValueDictionary
 import numpy as np
 
 from mentor_kit.backend.optimizer import OptimizerSpec
-from mentor_kit.backend.policy import PolicyInfo
+from mentor_kit.backend.policy import Policy, PolicyInfo
 from mentor_kit.backend.sampling import Completion, SampleRequest
 from mentor_kit.backend.student import StudentSpec
 from mentor_kit.backend.token_groups import Floats, TokenGroup
@@ -121,8 +121,8 @@ def follow(processes: Processes, load: Load) -> None:
         processes.gather(pack([answer, error and failure(error)]))
 
 
-class DataParallelPolicy:
-    """A `mentor_kit.backend.policy.Policy` whose work all processes divide; the first one's."""
+class DataParallelPolicy(Policy):
+    """A policy whose work all processes divide; the first one's."""
 
     def __init__(self, leader: Leader, number: int, policy: MLXPolicy) -> None:
         self._leader, self._number, self._policy = leader, number, policy

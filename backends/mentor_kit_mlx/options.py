@@ -2,20 +2,20 @@
 
 from __future__ import annotations
 
-from typing import ClassVar, Literal
+from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
 from mentor_kit_mlx.quantized import Quantized
+
+#: What `Policy.export` writes.
+EXPORT_FORMATS = ("transformers", "mlx", "adapter", "mlx-adapter")
 
 
 class MLXOptions(BaseModel):
     """How the mlx backend runs a student."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
-
-    exports: ClassVar = ("transformers", "mlx", "adapter", "mlx-adapter")
-    """The formats of the stage `export`."""
 
     device: Literal["auto", "gpu", "cpu"] = "auto"
     """auto: the GPU where MLX has one."""

@@ -13,7 +13,7 @@ import numpy as np
 
 from mentor_kit.backend.microbatching import MicroBatch, micro_batches
 from mentor_kit.backend.optimizer import OptimizerSpec
-from mentor_kit.backend.policy import PolicyInfo
+from mentor_kit.backend.policy import Policy, PolicyInfo
 from mentor_kit.backend.student import StudentSpec
 from mentor_kit.backend.token_groups import Floats, TokenGroup
 from mentor_kit.backend.validation import check_groups
@@ -40,8 +40,8 @@ from mentor_kit_mlx.update import completion_log_probs, loss_and_gradients
 logger = logging.getLogger("mentor_kit_mlx")
 
 
-class MLXPolicy:
-    """A `mentor_kit.backend.policy.Policy` over a model that is loaded already.
+class MLXPolicy(Policy):
+    """A policy over a model that is loaded already.
 
     Args:
         loaded: the model in evaluation mode, with its adapter on it if there is one.

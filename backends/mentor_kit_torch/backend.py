@@ -6,8 +6,9 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from mentor_kit.backend.memory import MemoryEstimate, MemoryLoad
+from mentor_kit.backend.policy import Backend
 from mentor_kit.backend.student import StudentSpec
-from mentor_kit_torch.options import TorchOptions
+from mentor_kit_torch.options import EXPORT_FORMATS, TorchOptions
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -17,10 +18,14 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class TorchBackend:
-    """A `mentor_kit.backend.policy.Backend`."""
+class TorchBackend(Backend):
+    """The backend `torch`."""
 
     options: TorchOptions
+
+    @property
+    def export_formats(self) -> tuple[str, ...]:
+        return EXPORT_FORMATS
 
     def load(self, student: StudentSpec, seed: int) -> TorchPolicy:
         import torch
@@ -59,7 +64,7 @@ class TorchBackend:
         with model_errors(student):
             return estimate(config, student, load, self.options, pick_dtype(self.options.dtype, device, config))
 
-    def memory(self) -> DeviceMemory | None:
+    def device_memory(self) -> DeviceMemory | None:
         from mentor_kit_torch.loading import pick_device
         from mentor_kit_torch.memory import device_memory
 

@@ -16,7 +16,7 @@ from torch import Tensor
 from mentor_kit.backend.optimizer import OptimizerSpec
 from mentor_kit.backend.validation import other_dtype
 from mentor_kit.core.errors import DataError
-from mentor_kit.runs.files import open_to_readers
+from mentor_kit.utils.files import open_to_readers
 from mentor_kit_torch.loading import first_line
 from mentor_kit_torch.optimizer import TorchOptimizer
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from typing import Annotated, ClassVar, Literal
+from typing import Annotated, Literal
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
@@ -17,13 +17,14 @@ def _is_device(name: str) -> str:
 Device = Annotated[str, AfterValidator(_is_device)]
 
 
+#: What `Policy.export` writes.
+EXPORT_FORMATS = ("transformers", "adapter")
+
+
 class TorchOptions(BaseModel):
     """How the torch backend runs a student."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
-
-    exports: ClassVar = ("transformers", "adapter")
-    """The formats of the stage `export`."""
 
     device: Device = "auto"
     """auto: the first of CUDA, MPS and CPU that is there."""

@@ -15,7 +15,7 @@ from torch import Tensor
 from mentor_kit.backend.flops import MachineLimits, Work
 from mentor_kit.backend.microbatching import MicroBatch, micro_batches
 from mentor_kit.backend.optimizer import OptimizerSpec
-from mentor_kit.backend.policy import PolicyInfo
+from mentor_kit.backend.policy import Policy, PolicyInfo
 from mentor_kit.backend.student import AdapterSpec, StudentSpec
 from mentor_kit.backend.token_groups import Floats, TokenGroup
 from mentor_kit.backend.validation import check_groups
@@ -23,7 +23,7 @@ from mentor_kit.core.errors import BackendError, UsageError
 from mentor_kit.rl.losses import LossTerms, combined
 from mentor_kit.rl.objective import Objective
 from mentor_kit.rl.update_metrics import LossMetrics, StepMetrics
-from mentor_kit.runs.files import open_to_readers
+from mentor_kit.utils.files import open_to_readers
 from mentor_kit_torch import checkpoint, flops_counter
 from mentor_kit_torch.adapters import merged, quiet
 from mentor_kit_torch.cache import keeps_rows
@@ -41,8 +41,8 @@ from mentor_kit_torch.update import batch_loss, completion_log_probs, how_to_sha
 logger = logging.getLogger("mentor_kit_torch")
 
 
-class TorchPolicy:
-    """A `mentor_kit.backend.policy.Policy` over a model that is loaded already.
+class TorchPolicy(Policy):
+    """A policy over a model that is loaded already.
 
     Args:
         model: on its device, in evaluation mode; a peft model when there is an adapter.

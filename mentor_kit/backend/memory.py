@@ -3,13 +3,10 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Protocol, runtime_checkable
 
 from mentor_kit.backend.optimizer import OptimizerSpec
-from mentor_kit.backend.student import StudentSpec
 from mentor_kit.core.frozen_model import FrozenModel, Json
 
 
@@ -72,19 +69,6 @@ class Saving(FrozenModel):
     option: str
     values: tuple[Json, ...]
     """In place of the one it has, each smaller than the one before."""
-
-
-@runtime_checkable
-class SavesMemory(Protocol):
-    """A backend that knows its device's memory and what makes a run smaller; optional, for `run --dry-run`."""
-
-    def memory(self) -> DeviceMemory | None:
-        """Of the device that the options name; None where that cannot be told."""
-        ...
-
-    def savings(self, student: StudentSpec, load: MemoryLoad) -> Sequence[Saving]:
-        """The options that would make such a run smaller, those that cost least first. Loads no weights."""
-        ...
 
 
 def main_memory() -> DeviceMemory | None:

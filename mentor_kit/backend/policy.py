@@ -1,23 +1,27 @@
-"""The contract of a backend: policies that learn, and samplers that speak. Tokens in, tokens out.
+"""The contract of a backend: policies that sample and learn. Tokens in, tokens out.
 
     Backend ──load──> Policy ──sampler──> Sampler       (asynchronous; a server is one as it is)
                         │                    ▲
                         └──────────> Engine ─┘          (step-driven; `mentor_kit.rollout` adapts it)
 
-Nothing here knows of text, tools or rewards. `mentor_kit.testing` holds every backend to these meanings.
+Nothing here knows strings, tools or rewards. Both are base classes: what is abstract every backend has, what is not has
+a default and may be left out. `mentor_kit.backend.base_policy` has a policy's checks and bookkeeping ready, and
+`mentor_kit.testing` tests every backend against these meanings.
 
-Randomness is counter-based: the token at position t of a request with seed s is the inverse CDF of the
-scaled, filtered distribution at `randomness.uniforms(s, t)`; so a request gives the same tokens whatever else is in
-the batch, up to floating-point ties.
+Randomness is counter-based: the token at position t of a request with seed s is the inverse CDF of the scaled, filtered
+distribution at `randomness.uniforms(s, t)`. A request therefore gives the same tokens whatever else is in the batch, up
+to floating-point ties.
 """
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Literal, Protocol, runtime_checkable
+from typing import Literal
 
-from mentor_kit.backend.memory import MemoryEstimate, MemoryLoad
+from mentor_kit.backend.flops import MachineLimits, Work
+from mentor_kit.backend.memory import DeviceMemory, MemoryEstimate, MemoryLoad, Saving
 from mentor_kit.backend.optimizer import OptimizerSpec
 from mentor_kit.backend.sampling import Engine
 from mentor_kit.backend.student import StudentSpec
@@ -26,14 +30,20 @@ from mentor_kit.core.frozen_model import FrozenModel
 from mentor_kit.rl.objective import Objective
 from mentor_kit.rl.update_metrics import LossMetrics, StepMetrics
 
+Weights = Literal["current", "reference"]
+"""Whose log-probabilities: the policy's as it is, or the reference policy's."""
+
 
 class PolicyInfo(FrozenModel):
     """Facts about a loaded policy, for logs and dry runs."""
 
     model: str
+    """A folder or hub id."""
     parameters: int
     trainable: int
+    """How many of the parameters are trained."""
     vocabulary: int
+    """Logits at a position."""
     context: int
     """The longest context in tokens."""
     device: str
@@ -41,71 +51,99 @@ class PolicyInfo(FrozenModel):
     backend: str
 
 
-class Policy(Protocol):
-    """A student that learns."""
+class Policy(ABC):
+    """A student that samples and learns."""
 
     @property
+    @abstractmethod
     def info(self) -> PolicyInfo:
         """Facts about the loaded model."""
-        ...
 
+    @abstractmethod
     def prepare(self, optimizer: OptimizerSpec) -> None:
-        """Make a fresh optimizer, forgetting an earlier one; at a stage's start."""
-        ...
+        """Make a fresh optimizer and drop an earlier one, with its gradients; at a stage's start."""
 
+    @abstractmethod
     def forward_backward(self, groups: Sequence[TokenGroup], objective: Objective) -> LossMetrics:
         """Add the gradient of the objective over all the groups, normalised over all of them.
 
         Raises:
-            BackendError: no optimizer was prepared, a loss is not finite, or a sequence exceeds the context.
+            BackendError: no optimizer was prepared, a loss is not finite, or a sequence exceeds the context. No
+                gradient is kept then, earlier ones included.
         """
-        ...
 
+    @abstractmethod
     def optimizer_step(self, learning_rate: float) -> StepMetrics:
-        """Update the weights with the accumulated gradient, and clear it. The version goes up by one."""
-        ...
+        """Update the weights with the accumulated gradient, and clear it. The version goes up by one.
 
-    def log_probs(
-        self, groups: Sequence[TokenGroup], *, weights: Literal["current", "reference"] = "current"
-    ) -> list[list[Floats]]:
+        Raises:
+            BackendError: no optimizer was prepared, or the gradient is not finite; the weights stay.
+        """
+
+    @abstractmethod
+    def log_probs(self, groups: Sequence[TokenGroup], *, weights: Weights = "current") -> list[list[Floats]]:
         """Log-probabilities of every completion's tokens at its group's temperature, shape (n,) each.
 
         One list a group, one array a completion; 0.0 where the mask is 0.
+
+        Raises:
+            BackendError: a sequence exceeds the context, or there is no reference policy.
         """
-        ...
 
+    @abstractmethod
     def snapshot_reference(self) -> None:
-        """Make the current weights the reference policy (with an adapter: the model without it, no copy)."""
-        ...
+        """Make the current weights the reference policy."""
 
+    @abstractmethod
     def engine(self) -> Engine:
         """The policy's engine: one, always with the current weights; an update drops every cached key and value."""
-        ...
 
+    @abstractmethod
     def save(self, folder: Path) -> None:
         """Write weights or adapter, optimizer, reference and version, so that `restore` is exact to the bit."""
-        ...
 
+    @abstractmethod
     def restore(self, folder: Path) -> None:
-        """Bring back what `save` wrote.
+        """Restore what `save` wrote; nothing is changed where that fails.
 
         Raises:
             DataError: the folder is not a checkpoint of this student.
         """
-        ...
 
+    @abstractmethod
     def export(self, folder: Path, *, format: str = "transformers") -> None:
-        """Write the student for others: `transformers` (a whole model; an adapter is merged) or `adapter`.
+        """Write the student for other programs, in one of `Backend.export_formats`.
 
         Raises:
-            UsageError: the backend does not write this format.
+            UsageError: the backend does not write this format, or not of this student.
         """
-        ...
+
+    def limits(self) -> MachineLimits | None:
+        """What the device does at best, measured now in about a second; None where that is not measured."""
+        return None
+
+    def work(self) -> dict[str, Work]:
+        """Work done since the policy was loaded, by kind: prefill, decode, update; empty where it is not counted."""
+        return {}
+
+    def peak_memory(self) -> int | None:
+        """The most bytes that were used of the device; None where that is the process's own memory."""
+        return None
 
 
-class Backend(Protocol):
-    """Loads policies. Built by a backends plugin."""
+class Backend(ABC):
+    """Loads policies, and estimates their memory. Built by a backends plugin."""
 
+    @property
+    def export_formats(self) -> tuple[str, ...]:
+        """The formats that `Policy.export` writes.
+
+        `transformers` is a whole model in transformers' format, with an adapter merged into it; formats whose names end
+        in `adapter` are of an adapter alone.
+        """
+        return ("transformers",)
+
+    @abstractmethod
     def load(self, student: StudentSpec, seed: int) -> Policy:
         """A policy from a folder or hub id; `seed` is for a new adapter's weights.
 
@@ -113,17 +151,26 @@ class Backend(Protocol):
             MissingError: the folder, the hub or a package cannot be reached.
             BackendError: the folder holds no model this backend can run.
         """
-        ...
 
+    @abstractmethod
     def estimate(self, student: StudentSpec, load: MemoryLoad) -> MemoryEstimate:
-        """Memory a run would need, without loading weights; for `run --dry-run`."""
-        ...
+        """Memory a run would need, without loading weights.
 
+        Raises:
+            MissingError, BackendError: as `load`.
+        """
 
-@runtime_checkable
-class Serving(Protocol):
-    """A backend that can run a recipe in several processes, of which the first one leads; optional."""
+    def device_memory(self) -> DeviceMemory | None:
+        """The memory of the device that the options name; None where it is not known."""
+        return None
+
+    def savings(self, student: StudentSpec, load: MemoryLoad) -> Sequence[Saving]:
+        """The options that would make such a run smaller, those that cost least first. Loads no weights."""
+        return ()
 
     def serve(self) -> bool:
-        """Do what the leading process says until it ends; False, at once, where this is that one, or alone."""
-        ...
+        """Serve the leading process until it ends, in a process that was launched to follow; else return False at once.
+
+        For backends that run one recipe in several processes.
+        """
+        return False

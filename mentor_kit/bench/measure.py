@@ -13,7 +13,7 @@ from contextlib import closing, suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from mentor_kit.backend.flops import MachineLimits, Measured, Work
+from mentor_kit.backend.flops import MachineLimits, Work
 from mentor_kit.backend.policy import Policy
 from mentor_kit.bench.clock import ActivityClock
 from mentor_kit.bench.clocked import CallCounts, clocked
@@ -55,7 +55,7 @@ def _measure(loaded: LoadedRecipe, registry: Registry, parts: Components, steps:
         raise UsageError(f"{recipe.name} has no training stage to measure", hint=hint)
     experiment = assemble(loaded, registry, parts)
     policy = experiment.policy
-    limits = policy.limits() if isinstance(policy, Measured) else None
+    limits = policy.limits()
     stages = []
     for key, stage in planned:
         if key in counts:
@@ -112,7 +112,7 @@ class StepLog:
 
     def mark(self) -> None:
         """Keep this moment; the first one is that before the first step."""
-        work = self.policy.work() if isinstance(self.policy, Measured) else {}
+        work = self.policy.work()
         self.moments.append(Moment(time.perf_counter(), self.clock.read(), replace(self.counts), work))
 
     def emit(self, kind: str, **values: Json) -> None:
@@ -218,7 +218,7 @@ def _evaluation_seconds(stages: Sequence[StageBench], episodes: int) -> float | 
 
 def _peak_memory(policy: Policy) -> int | None:
     """The device's, or else the process's own where the system tells it."""
-    found = policy.peak_memory() if isinstance(policy, Measured) else None
+    found = policy.peak_memory()
     if found is not None or sys.platform == "win32":
         return found
     import resource

@@ -51,11 +51,10 @@ API_VERSION = 1
 
 @hookspec
 def register_backends(register: Register) -> None:
-    """Offer backends. `build` gives a `mentor_kit.backend.policy.Backend`.
+    """Offer backends. `build` gives a `mentor_kit.backend.policy.Backend`, and imports as little as it can.
 
-    A class variable `exports` of the options names the formats that its policies export, so that a recipe with another
-    one is refused before anything is loaded. One that is a `mentor_kit.backend.memory.SavesMemory`, too, tells dry
-    runs what its device has, and which of its options save memory.
+    Its optional methods give the formats that its policies export, its device's memory, and which of its options save
+    memory: `check` and dry runs ask them before anything is loaded.
     """
 
 

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from mentor_kit.backend.memory import MemoryEstimate, MemoryLoad
 from mentor_kit.backend.optimizer import OptimizerSpec
-from mentor_kit.backend.policy import Backend, Policy, Serving
+from mentor_kit.backend.policy import Backend, Policy
 from mentor_kit.backend.student import AdapterSpec, StudentSpec
 from mentor_kit.core.agent import EpisodeLimits
 from mentor_kit.core.component import ComponentSpec
@@ -264,7 +264,7 @@ def serve(loaded: LoadedRecipe, registry: Registry) -> bool:
     except MissingError:
         # a recipe whose stages do not use the student runs without its backend; the others fail when they load it
         return False
-    return isinstance(backend, Serving) and backend.serve()
+    return backend.serve()
 
 
 def sampling_of(recipe: Recipe) -> Sampling:

@@ -11,7 +11,7 @@ from typing import Annotated, Any, Union, get_args, get_origin
 from pydantic import BaseModel, TypeAdapter, ValidationError
 
 from mentor_kit.core.component import ComponentSpec, Fills, Kind
-from mentor_kit.core.errors import MentorKitError, did_you_mean
+from mentor_kit.core.errors import MentorKitError, MissingError, did_you_mean
 from mentor_kit.hooks.registry import BuildContext, ComponentError, Registry
 from mentor_kit.recipe.faults import Fault, RecipeFaults, faults_at
 from mentor_kit.recipe.loading import LoadedRecipe, read_recipe, validated
@@ -199,11 +199,14 @@ def _tools_of_one_name(recipe: Recipe, registry: Registry) -> Iterator[tuple[Pat
 
 
 def _exports_that_do_not_fit(recipe: Recipe, registry: Registry) -> Iterator[tuple[Path_, str]]:
-    """Formats that the backend does not write, where it says which it does: `exports` of its options."""
-    formats = getattr(registry.part("backends", recipe.backend.use).options, "exports", None)
-    for index, slot in enumerate(recipe.train):
-        if slot.use != "export":
-            continue
+    """Formats that the backend does not write; those of a backend that is not installed are not known."""
+    exports = [(index, slot) for index, slot in enumerate(recipe.train) if slot.use == "export"]
+    formats: tuple[str, ...] | None = None
+    if exports:
+        with suppress(MissingError):
+            context = BuildContext(registry=registry, seed=recipe.seed)
+            formats = registry.build("backends", recipe.backend, context).export_formats
+    for index, slot in exports:
         wanted = str(getattr(registry.check("stages", slot), "format", ""))
         place: Path_ = ("train", index, "with", "format")
         if formats is not None and wanted not in formats:

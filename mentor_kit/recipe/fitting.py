@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from copy import deepcopy
 from dataclasses import dataclass, replace
 
-from mentor_kit.backend.memory import DeviceMemory, SavesMemory, Saving
+from mentor_kit.backend.memory import DeviceMemory, Saving
 from mentor_kit.core.frozen_model import Json
 from mentor_kit.hooks.registry import BuildContext, Registry
 from mentor_kit.recipe.assembly import backend_of, estimate_memory, memory_loads, student_spec
@@ -33,9 +33,8 @@ class Smaller:
 
 
 def device_of(loaded: LoadedRecipe, registry: Registry, context: BuildContext) -> DeviceMemory | None:
-    """The memory of the device that the recipe's backend runs on, where it can tell."""
-    backend = backend_of(loaded.recipe, registry, context)
-    return backend.memory() if isinstance(backend, SavesMemory) else None
+    """The memory of the device that the recipe's backend runs on; None where it is not known."""
+    return backend_of(loaded.recipe, registry, context).device_memory()
 
 
 def fitting(
@@ -54,11 +53,8 @@ def fitting(
         if first and loaded.recipe.student.adapter is not None:
             break
         changed = _with(loaded, first)
-        backend = backend_of(changed.recipe, registry, context)
-        if not isinstance(backend, SavesMemory):
-            return None
         load, *_ = memory_loads(changed.recipe, prompt, works)
-        savings = backend.savings(student_spec(changed, registry, context), load)
+        savings = backend_of(changed.recipe, registry, context).savings(student_spec(changed, registry, context), load)
 
         def total(settings: Sequence[str], changed: LoadedRecipe = changed) -> int:
             found = estimate_memory(_with(changed, settings), registry, context, prompt, works)

@@ -9,7 +9,8 @@ from pathlib import Path
 from typing import Any, TypeAlias
 
 from mentor_kit.core.errors import MissingError
-from mentor_kit.runs.files import NEW, storage_errors
+from mentor_kit.runs.files import storage_errors
+from mentor_kit.utils.files import NEW
 
 Figure: TypeAlias = Any
 Axes: TypeAlias = Any

@@ -15,8 +15,9 @@ from pathlib import Path
 
 from mentor_kit.core.errors import MentorKitError, UsageError
 from mentor_kit.core.frozen_model import Json
+from mentor_kit.utils.files import NEW, open_to_readers
 
-NEW, OLD = ".new-", ".old-"
+OLD = ".old-"
 
 #: Below this many free bytes, a library's own complaint about writing is taken for a full disk.
 FULL = 1 << 20
@@ -85,21 +86,6 @@ def write_folder(path: Path, fill: Callable[[Path], None]) -> Path:
         with storage_errors(path):
             _settle(old)
     return path
-
-
-def open_to_readers(folder: Path) -> None:
-    """Give a folder's files the modes that the umask gives new files: some libraries write for the owner alone.
-
-    A new file tells them, as the umask itself cannot be read without being changed.
-    """
-    probe = folder / f"{NEW}probe"
-    probe.touch()
-    mode = probe.stat().st_mode & 0o666
-    probe.unlink()
-    for path in folder.rglob("*"):
-        if not path.is_symlink():
-            # whoever may read a folder may look inside
-            path.chmod(mode | (mode & 0o444) >> 2 if path.is_dir() else mode)
 
 
 def remove_folder(path: Path) -> None:

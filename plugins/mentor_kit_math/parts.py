@@ -87,7 +87,7 @@ def tiny_blank(options: Any, context: BuildContext) -> Path:
 
 
 def _make_blank(folder: Path, seed: int) -> None:
-    from mentor_kit.runs.files import open_to_readers
+    from mentor_kit.utils.files import open_to_readers
     from mentor_kit_math.blank import write_blank
 
     folder.parent.mkdir(parents=True, exist_ok=True)

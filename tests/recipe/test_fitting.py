@@ -17,6 +17,7 @@ from test_plan import tiny_model, with_plugin
 
 from mentor_kit import api
 from mentor_kit.backend.memory import DeviceMemory, MemoryEstimate, MemoryLoad, Saving, halves, main_memory
+from mentor_kit.backend.policy import Backend
 from mentor_kit.backend.student import StudentSpec
 from mentor_kit.cli.app import run_app
 from mentor_kit.hooks import Registry, hookimpl
@@ -31,7 +32,7 @@ class Options(BaseModel):
     again: bool = False
 
 
-class Counting:
+class Counting(Backend):
     """Takes `room` bytes, 40 for what is kept unless it is made `again`, and 1000 for weights unless in an adapter."""
 
     def __init__(self, options: Options, has: int | None) -> None:
@@ -44,7 +45,7 @@ class Counting:
         kept, weights = 0 if self.options.again else 40, 1000 if student.adapter is None else 10
         return MemoryEstimate(parameters=1, trainable=1, parts={"all": self.options.room + kept + weights})
 
-    def memory(self) -> DeviceMemory | None:
+    def device_memory(self) -> DeviceMemory | None:
         return None if self.has is None else DeviceMemory(device="abacus", bytes=self.has, usable=self.has)
 
     def savings(self, student: StudentSpec, load: MemoryLoad) -> Sequence[Saving]:

@@ -10,7 +10,6 @@ import torch
 from mentor_kit_torch.flops_counter import limits
 from torch_students import load
 
-from mentor_kit.backend.flops import Measured
 from mentor_kit.backend.optimizer import OptimizerSpec
 from mentor_kit.backend.token_groups import TokenCompletion, TokenGroup
 from mentor_kit.rl.objective import Objective
@@ -27,7 +26,6 @@ def test_an_updates_products(folder: Path, monkeypatch: pytest.MonkeyPatch, larg
     monkeypatch.setattr("mentor_kit_torch.chunked_logprobs.LARGEST_LOGITS", largest)
     monkeypatch.setattr("mentor_kit_torch.chunked_logprobs.KEPT_LOGITS", kept)
     policy = load(folder)
-    assert isinstance(policy, Measured)
     policy.prepare(OptimizerSpec())
     assert policy.work() == {}
     one = np.ones(3, dtype=np.float32)
