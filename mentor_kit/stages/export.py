@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Self
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, model_validator
 
 from mentor_kit.stages.context import StageContext
 from mentor_kit.stages.evaluate import EvaluationPlan
 from mentor_kit.stages.experiment import Experiment
 from mentor_kit.stages.workload import Workload
+
+#: The folder that a run which trains fills at its end, with the whole student.
+_OWN = "student"
 
 
 class ExportOptions(BaseModel):
@@ -19,8 +23,24 @@ class ExportOptions(BaseModel):
 
     format: str = "transformers"
     """transformers: a whole model, an adapter merged into it; adapter: the adapter alone; others are the backend's."""
-    name: str = "student"
-    """The folder's name inside the run folder."""
+    name: str | None = None
+    """The folder's name inside the run folder; student, or student-FORMAT for a format other than transformers."""
+
+    @model_validator(mode="after")
+    def _leaves_the_runs_own(self) -> Self:
+        if self.name == _OWN and self.format != "transformers":
+            raise ValueError(
+                f"a run writes its whole student into its folder {_OWN!r} at its end, over format {self.format!r}: "
+                f"choose another `name`, or leave it out for '{_OWN}-{self.format}'"
+            )
+        return self
+
+    @property
+    def folder(self) -> str:
+        """The folder's name."""
+        if self.name is not None:
+            return self.name
+        return _OWN if self.format == "transformers" else f"{_OWN}-{self.format}"
 
 
 @dataclass(frozen=True)
@@ -34,5 +54,7 @@ class ExportStage:
         return Workload(steps=1, trains=False, scores=False)
 
     def run(self, experiment: Experiment, context: StageContext) -> None:
-        folder = context.write_folder(self.options.name, lambda target: experiment.export(target, self.options.format))
+        folder = context.write_folder(
+            self.options.folder, lambda target: experiment.export(target, self.options.format)
+        )
         context.emit("export", folder=str(folder), format=self.options.format)

@@ -69,3 +69,25 @@ def test_export_fills_a_folder(tmp_path):
     assert {path.name for path in (tmp_path / "mine").iterdir()} == {"weights.json", "tokenizer.txt"}
     assert (tmp_path / "mine" / "weights.json").read_text() == '[0, "adapter"]'
     assert context.of("export") == [{"folder": str(tmp_path / "mine"), "format": "adapter"}]
+
+
+@pytest.mark.parametrize(
+    ("options", "folder"),
+    [
+        ({}, "student"),
+        ({"format": "adapter"}, "student-adapter"),
+        ({"format": "gguf"}, "student-gguf"),
+        ({"name": "student"}, "student"),
+        ({"format": "adapter", "name": "student2"}, "student2"),
+    ],
+)
+def test_only_a_whole_student_goes_where_the_run_puts_its_own(tmp_path, options, folder):
+    context = ListContext(RecordingPolicy())
+    context.root = tmp_path
+    ExportStage(ExportOptions(**options)).run(experiment(), context)
+    assert [path.name for path in tmp_path.iterdir()] == [folder]
+
+
+def test_an_adapter_in_the_runs_own_folder_is_refused():
+    with pytest.raises(ValueError, match="student-adapter"):
+        ExportOptions(format="adapter", name="student")
