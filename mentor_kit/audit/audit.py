@@ -22,6 +22,7 @@ from mentor_kit.hooks.registry import Registry
 from mentor_kit.recipe.assembly import assemble_components
 from mentor_kit.recipe.loading import LoadedRecipe
 from mentor_kit.rl.reward import Breakdown
+from mentor_kit.rollout.verdict import is_right
 
 
 @dataclass(frozen=True)
@@ -218,7 +219,7 @@ def _published(played: RawRollout, ground: AuditSubject, world: AuditEnvironment
             problem.question,
             completion(played),
             ended=END in "".join(played.script.turns[-1:]),
-            is_right=lambda text: world.task.check(text, problem),
+            is_right=lambda text: is_right(text, problem, world.task),
             known=ground.tools,
             shown=ground.demonstrations[0].tools_used,
         )

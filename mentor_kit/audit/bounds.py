@@ -17,6 +17,7 @@ from dataclasses import dataclass, field
 from mentor_kit.audit.raw_rollout import END, AuditEnvironment, RawRollout
 from mentor_kit.audit.subject import AuditSubject
 from mentor_kit.rl.reward import Breakdown, Reward
+from mentor_kit.rollout.verdict import is_right
 
 #: Totals closer together than this are the same.
 SAME = 1e-9
@@ -75,7 +76,9 @@ def solved(played: RawRollout, ground: AuditSubject, world: AuditEnvironment) ->
     if len(values) != 1:
         return False
     (value,) = values
-    return _numbers(value) <= max(1, _numbers(ground.right_value)) and world.task.check(value, played.script.problem)
+    return _numbers(value) <= max(1, _numbers(ground.right_value)) and is_right(
+        value, played.script.problem, world.task
+    )
 
 
 def _numbers(text: str) -> int:

@@ -4,6 +4,7 @@ from mentor_kit.rollout.episode import judge, play, run_async
 from mentor_kit.rollout.policy_agent import PolicyAgent, Sampling
 from mentor_kit.rollout.sampler import EngineSampler
 from mentor_kit.rollout.tools import Cut, cut_by_characters, run_call
+from mentor_kit.rollout.verdict import is_right
 
 __all__ = [
     "Cut",
@@ -11,6 +12,7 @@ __all__ = [
     "PolicyAgent",
     "Sampling",
     "cut_by_characters",
+    "is_right",
     "judge",
     "play",
     "run_async",

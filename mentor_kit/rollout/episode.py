@@ -14,6 +14,7 @@ from mentor_kit.core.task import Converses, Problem, TakesCalls, Task
 from mentor_kit.core.toolbox import Toolbox, ToolSession, check_call
 from mentor_kit.core.trajectory import Ending, Trajectory
 from mentor_kit.rollout.tools import Cut, cut_by_characters, run_call
+from mentor_kit.rollout.verdict import is_right
 
 T = TypeVar("T")
 
@@ -167,5 +168,5 @@ def _checked(reply: Reply, scene: EpisodeRequest) -> Message:
 def judge(trajectory: Trajectory, problem: Problem, task: Task) -> Trajectory:
     """The trajectory with the task's verdict; one that did not end has no answer, unless calls are the answer."""
     answer = task.answer(trajectory) if trajectory.ended or isinstance(task, TakesCalls) else None
-    correct = answer is not None and bool(task.check(answer, problem))
+    correct = answer is not None and is_right(answer, problem, task)
     return trajectory.model_copy(update={"answer": answer, "correct": correct})

@@ -132,13 +132,13 @@ class RecordedTeacher:
 
 def _judge(trajectory: Trajectory, problem: Problem, task: Task) -> Trajectory:
     """The trajectory with the task's verdict; by the answer it was recorded with where no last words say one."""
-    from mentor_kit.rollout import judge  # the rollout is not light, and options are read from this module
+    from mentor_kit.rollout import is_right, judge  # the rollout is not light, and options are read from this module
 
     answer = trajectory.answer
     judged = judge(trajectory.model_copy(update={"answer": None, "correct": False}), problem, task)
     if judged.answer is not None or answer is None or trajectory.final_text or not trajectory.ended:
         return judged
-    return judged.model_copy(update={"answer": answer, "correct": bool(task.check(answer, problem))})
+    return judged.model_copy(update={"answer": answer, "correct": is_right(answer, problem, task)})
 
 
 def _for_problem(demonstration: Demonstration, problem: Problem) -> Demonstration:
