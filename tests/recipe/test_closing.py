@@ -48,20 +48,24 @@ def children() -> set[int]:
 
 
 @contextmanager
-def workers_of(module: ModuleType) -> Iterator[set[int]]:
-    """The processes that were there once the module had assembled its parts."""
+def no_worker_left_by(module: ModuleType) -> Iterator[None]:
+    """Whether the workers of what the module assembles are ended; it is held here, so that only closing ends them."""
     before = children()
     seen: set[int] = set()
+    held = []
     real = module.assemble_components
 
     def watched(*arguments):  # type: ignore[no-untyped-def]
         parts = real(*arguments)
+        held.append(parts)
         seen.update(children() - before)
         return parts
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(module, "assemble_components", watched)
-        yield seen
+        yield
+    assert seen  # the tools' worker was there
+    assert not seen & children()
 
 
 @pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="processes are looked up in /proc")
@@ -72,14 +76,12 @@ def test_no_worker_outlives_its_run(tmp_path: Path, settings: list[str]) -> None
     (tmp_path / "broken" / "config.json").write_text("{}")
     recipe = tmp_path / "recipe.yaml"
     recipe.write_text(RECIPE)
-    with workers_of(mentor_kit.api.running) as seen:
+    with no_worker_left_by(mentor_kit.api.running):
         if settings:
             with pytest.raises(MentorKitError, match="broken"):
                 mentor_kit.run(recipe, overrides=settings, output=tmp_path / "runs")
         else:
             mentor_kit.run(recipe, output=tmp_path / "runs")
-    assert seen  # the tools' worker was there
-    assert not seen & children()
 
 
 @pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="processes are looked up in /proc")
@@ -98,11 +100,9 @@ def test_no_worker_outlives_a_bench(tmp_path: Path, settings: list[str], fault: 
     (tmp_path / "broken" / "config.json").write_text("{}")
     recipe = tmp_path / "recipe.yaml"
     recipe.write_text(RECIPE)
-    with workers_of(mentor_kit.bench.measure) as seen:
+    with no_worker_left_by(mentor_kit.bench.measure):
         if fault is None:
             mentor_kit.api.bench(recipe, overrides=[*settings, "backend.threads=1"], steps=1)
         else:
             with pytest.raises(MentorKitError, match=fault):
                 mentor_kit.api.bench(recipe, overrides=settings, steps=1)
-    assert seen
-    assert not seen & children()
