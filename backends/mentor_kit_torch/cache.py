@@ -2,7 +2,7 @@
 
 A forward pass names its rows and the positions of its tokens; what it attends to is said by an explicit mask
 (`causal_mask`), so rows may be of any length. Positions beyond a row's length hold garbage that no mask lets through.
-The first positions may be kept elsewhere, once for all rows (`SlotCache.base`).
+The first positions may be kept elsewhere, once for all rows (`RowCache.base`).
 """
 
 from __future__ import annotations
@@ -13,28 +13,24 @@ import torch
 from torch import Tensor
 from transformers.cache_utils import Cache, CacheLayerMixin
 
-from mentor_kit_torch.kv_budget import POSITION_STEP, in_steps
-from mentor_kit_torch.rows import Array
+from mentor_kit.backend.row_device import Array
 from mentor_kit_torch.self_check import agree, trial_tokens
 
 if TYPE_CHECKING:
     from mentor_kit_torch.lm_wrapper import LMWrapper
 
-#: Rows are made so many at a time, as new buffers are copies of the old.
-ROW_STEP = 8
 
-
-class SlotLayer(CacheLayerMixin):  # type: ignore[misc]
+class RowLayer(CacheLayerMixin):  # type: ignore[misc]
     """One layer's buffers, of shape (rows, heads, positions, width)."""
 
     is_sliding = False
 
-    def __init__(self, owner: SlotCache) -> None:
+    def __init__(self, owner: RowCache) -> None:
         super().__init__()
         self.owner = owner
 
     def lazy_initialization(self, key_states: Tensor, value_states: Tensor) -> None:
-        shape = (self.owner.rows, key_states.shape[1], self.owner.room)
+        shape = (self.owner.rows, key_states.shape[1], self.owner.positions)
         self.keys = key_states.new_zeros((*shape, key_states.shape[-1]))
         self.values = value_states.new_zeros((*shape, value_states.shape[-1]))
         self.is_initialized = True
@@ -60,14 +56,13 @@ class SlotLayer(CacheLayerMixin):  # type: ignore[misc]
         return -1
 
 
-class SlotCache(Cache):  # type: ignore[misc]
+class RowCache(Cache):  # type: ignore[misc]
     """All layers' buffers. `aim` says what the next forward pass writes and reads."""
 
-    def __init__(self, layers: int, row_step: int = ROW_STEP) -> None:
-        self._row_step = row_step
+    def __init__(self, layers: int) -> None:
         self.rows = 0
-        self.room = 0
-        """Positions each row has a place for."""
+        self.positions = 0
+        """Positions of each row, behind `base`."""
         self.base = 0
         """Positions that come before a row's first place, and are kept elsewhere."""
         self.moves = 0
@@ -78,7 +73,7 @@ class SlotCache(Cache):  # type: ignore[misc]
         """(n,): the rows it writes to."""
         self.chosen: Tensor | None = None
         self.length = 0
-        super().__init__(layers=[SlotLayer(self) for _ in range(layers)])
+        super().__init__(layers=[RowLayer(self) for _ in range(layers)])
 
     def aim(self, where: Tensor, length: int, chosen: Tensor | None = None) -> None:
         """The next pass writes positions `where` (n, T), reads those from `base` to `length`.
@@ -90,34 +85,34 @@ class SlotCache(Cache):  # type: ignore[misc]
         self.written = torch.arange(len(where), device=where.device) if chosen is None else chosen
         self.length, self.chosen = length, chosen
 
+    @property
+    def nbytes(self) -> int:
+        """Bytes of all buffers."""
+        return sum(layer.keys.nbytes + layer.values.nbytes for layer in self._filled())
+
     def reserve(self, rows: int, positions: int) -> None:
-        """Make room, in coarse steps; what is there is kept."""
-        rows = max(self.rows, -(-rows // self._row_step) * self._row_step)
-        room = max(self.room, in_steps(positions - self.base))
-        if (rows, room) == (self.rows, self.room):
+        """Grow to so many rows and positions of each behind `base`; what is there is kept."""
+        rows, positions = max(rows, self.rows), max(positions, self.positions)
+        if (rows, positions) == (self.rows, self.positions):
             return
         for layer in self._filled():
-            layer.keys = _grown(layer.keys, rows, room)
-            layer.values = _grown(layer.values, rows, room)
-        self.rows, self.room = rows, room
+            layer.keys = _grown(layer.keys, rows, positions)
+            layer.values = _grown(layer.values, rows, positions)
+        self.rows, self.positions = rows, positions
         self.moves += 1
-
-    def fits(self, positions: int) -> bool:
-        """Whether the rows have places for so many positions, and for few more."""
-        return 0 <= self.room - (positions - self.base) < POSITION_STEP
 
     def copy(self, source: Array, target: Array, length: int) -> None:
         """Copy the positions up to `length` of rows `source` (n,) to rows `target` (n,); all are read first."""
-        room = max(length - self.base, 0)
-        if not len(source) or not room or not (filled := self._filled()):
+        own = max(length - self.base, 0)
+        if not len(source) or not own or not (filled := self._filled()):
             return
         read, written = (torch.from_numpy(rows).to(filled[0].keys.device) for rows in (source, target))
         for layer in filled:
             for buffer in (layer.keys, layer.values):
-                held = buffer[:, :, :room]
+                held = buffer[:, :, :own]
                 held.index_copy_(0, written, held.index_select(0, read))
 
-    def take(self, other: SlotCache, target: Array, length: int) -> None:
+    def take(self, other: RowCache, target: Array, length: int) -> None:
         """Copy the first `length` positions of another cache's first row to rows `target` (n,)."""
         for layer, source in zip(self.layers, other.layers, strict=True):
             if not layer.is_initialized:
@@ -126,13 +121,13 @@ class SlotCache(Cache):  # type: ignore[misc]
             layer.keys[rows, :, :length] = source.keys[:1, :, :length]
             layer.values[rows, :, :length] = source.values[:1, :, :length]
 
-    def hold_all(self, other: SlotCache) -> None:
-        """Every row has its own copy of the positions before `base` from now on: of another cache's first row."""
+    def take_base(self, other: RowCache) -> None:
+        """Give every row its own copy of the positions before `base`: those of another cache's first row."""
         for layer, source in zip(self.layers, other.layers, strict=True):
             if layer.is_initialized:
                 layer.keys = _preceded(layer.keys, source.keys[:1, :, : self.base])
                 layer.values = _preceded(layer.values, source.values[:1, :, : self.base])
-        self.room += self.base
+        self.positions += self.base
         self.base = 0
         self.moves += 1
 
@@ -141,7 +136,7 @@ class SlotCache(Cache):  # type: ignore[misc]
         for layer in self.layers:
             layer.keys = layer.values = None
             layer.is_initialized = False
-        self.rows = self.room = self.base = 0
+        self.rows = self.positions = self.base = 0
         self.moves += 1
 
     def _filled(self) -> list[Any]:
@@ -170,7 +165,7 @@ def keeps_rows(head: LMWrapper) -> bool:
         return False
     ids, places = trial_tokens(head)
     whole = head.logits(head.hidden(ids, places)).float()
-    cache = SlotCache(head.layers)
+    cache = RowCache(head.layers)
     cache.reserve(2, 5)
     try:
         for start, end in ((0, 3), (3, 5)):

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from mentor_kit.core.errors import BackendError
 from mentor_kit_torch.attention_backend import fold, unfold
-from mentor_kit_torch.cache import SlotCache
+from mentor_kit_torch.cache import RowCache
 from mentor_kit_torch.forward import ForwardPasses
 from mentor_kit_torch.fused_llama import fed_forward, projected, rms_norm
 from mentor_kit_torch.self_check import agree, shallow, trial_tokens
@@ -59,7 +59,7 @@ class CompiledLayers:
             places: their cosines and sines, (n, 1, 1, D).
             plan: a `RowAttention`.
             mask: (n, 1, 1, L) booleans, about the rows' own keys and values.
-            cache: a `SlotCache` that is aimed at this pass.
+            cache: a `RowCache` that is aimed at this pass.
         """
         for index, layer in enumerate(layers):
             states = self._decode_layer(layer, states, places, _held(cache, index, plan, mask))
@@ -92,10 +92,10 @@ def compile_decoding(head: LMWrapper) -> None:
 
 def _last(head: LMWrapper) -> Tensor:
     """Hidden states (2, 1, width) after two sequences, of which the last token is run by itself."""
-    cache = SlotCache(head.layers)
-    passes = ForwardPasses(head, SlotCache(head.layers, row_step=1), parts=True)
+    cache = RowCache(head.layers)
+    passes = ForwardPasses(head, RowCache(head.layers), parts=True)
     ids, places = trial_tokens(head)
-    cache.reserve(2, 5)
+    cache.reserve(8, 128)
     passes.run(cache, ids[:, :4], places[:, :4], 4)
     return passes.run(cache, ids[:, 4:], places[:, 4:], 5).float()
 
@@ -106,7 +106,7 @@ def decode_layer(layer: Any, states: Tensor, places: tuple[Tensor, Tensor], held
     return states + fed_forward(layer, states)
 
 
-def _held(cache: SlotCache, layer: int, plan: RowAttention, mask: Tensor) -> Held:
+def _held(cache: RowCache, layer: int, plan: RowAttention, mask: Tensor) -> Held:
     own, begin = cache.layers[layer], plan.beginning.layers[layer]
     beginning = (begin.keys[:1, :, : plan.length], begin.values[:1, :, : plan.length]) if plan.length else None
     return Held(own.keys, own.values, cache.written, cache.places[:, 0], mask, beginning)

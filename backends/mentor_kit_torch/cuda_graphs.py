@@ -15,10 +15,10 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from mentor_kit.backend.kv_budget import in_steps
 from mentor_kit.core.errors import BackendError
-from mentor_kit_torch.cache import SlotCache
+from mentor_kit_torch.cache import RowCache
 from mentor_kit_torch.forward import ForwardPasses, keys_read
-from mentor_kit_torch.kv_budget import in_steps
 
 Work = Callable[[], Tensor]
 Recorder = Callable[[Work], Work]
@@ -87,7 +87,7 @@ class RecordedDecoding:
         recorder: what a recording is; `CudaGraphs` but in tests.
     """
 
-    def __init__(self, passes: ForwardPasses, cache: SlotCache, recorder: Recorder) -> None:
+    def __init__(self, passes: ForwardPasses, cache: RowCache, recorder: Recorder) -> None:
         self._passes = passes
         self._cache = cache
         self._recorder = recorder

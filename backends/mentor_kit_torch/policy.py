@@ -12,7 +12,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from mentor_kit.backend.engine import StepEngine
 from mentor_kit.backend.flops import MachineLimits, Work
+from mentor_kit.backend.kv_budget import KVBudget
 from mentor_kit.backend.microbatching import MicroBatch, micro_batches
 from mentor_kit.backend.optimizer import OptimizerSpec
 from mentor_kit.backend.policy import Policy, PolicyInfo
@@ -29,12 +31,11 @@ from mentor_kit_torch.adapters import merged, quiet
 from mentor_kit_torch.cache import keeps_rows
 from mentor_kit_torch.compiled import compile_decoding
 from mentor_kit_torch.cuda_graphs import cuda_graphs
-from mentor_kit_torch.engine import TorchEngine
-from mentor_kit_torch.kv_budget import KVBudget
 from mentor_kit_torch.lm_wrapper import LMWrapper
 from mentor_kit_torch.memory import position_bytes
 from mentor_kit_torch.optimizer import TorchOptimizer
 from mentor_kit_torch.options import TorchOptions
+from mentor_kit_torch.row_device import TorchRowDevice
 from mentor_kit_torch.self_check import exact
 from mentor_kit_torch.update import batch_loss, completion_log_probs, how_to_share
 
@@ -81,19 +82,18 @@ class TorchPolicy(Policy):
         recorder = cuda_graphs(self.head.device, self._keeps) if options.cuda_graphs else None
         if options.compile:
             compile_decoding(self.head)
-        self._engine = TorchEngine(
-            self.head,
-            keeps=self._keeps,
-            parts=self._sharing == "tree",
+        self._engine = StepEngine(
+            TorchRowDevice(
+                self.head, keeps_rows=self._keeps, attends_prefix=self._sharing == "tree", recorder=recorder
+            ),
             slots=options.slots,
             context=self._context,
             chunk=options.prefill_chunk,
-            budget=options.token_budget,
-            room=KVBudget(
+            token_budget=options.token_budget,
+            budget=KVBudget(
                 limit=None if options.kv_memory is None else int(options.kv_memory * 2**30),
                 position=position_bytes(self.head.config, self.head.dtype.itemsize),
             ),
-            recorder=recorder,
         )
 
     @property
@@ -191,7 +191,7 @@ class TorchPolicy(Policy):
         untrained = adapter is not None and adapter.path is None and self.version == 0
         self.reference = None if untrained else checkpoint.trained(self.model, copy=True)
 
-    def engine(self) -> TorchEngine:
+    def engine(self) -> StepEngine:
         return self._engine
 
     def save(self, folder: Path) -> None:

@@ -2,49 +2,38 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import torch
 from torch import Tensor
 
-
-@dataclass(frozen=True)
-class SamplingParams:
-    """How each of n rows is drawn; every tensor has shape (n,)."""
-
-    temperature: Tensor
-    """Float; 0 is greedy."""
-    top_p: Tensor
-    """Float."""
-    top_k: Tensor
-    """Int; 0 keeps all."""
-    uniform: Tensor
-    """Float64 in [0, 1)."""
-
+from mentor_kit.backend.row_device import Array, SamplingParams
 
 #: Ids whose probabilities are summed up at once, before those of a block are looked at one by one.
 BLOCK = 256
 
 
-def draw(logits: Tensor, how: SamplingParams, *, filtered: bool, greedy: bool) -> tuple[Tensor, Tensor]:
+def draw(logits: Tensor, params: SamplingParams) -> tuple[Tensor, Tensor]:
     """Tokens (n,) and their log-probabilities (n,) under the full scaled distribution, from logits (n, V).
 
     The token is the first in the order of ids at which the cumulative probability exceeds the uniform number.
-    `filtered` says whether any row has top-p below 1 or a top-k, `greedy` whether any has temperature 0.
     """
-    scaled = _in_blocks(_scaled(logits, how.temperature))
+
+    def tensor(values: Array) -> Tensor:
+        return torch.from_numpy(values).to(logits.device)
+
+    temperature = tensor(params.temperature)
+    scaled = _in_blocks(_scaled(logits, temperature))
     highest = scaled.amax(dim=-1)
     top = highest.amax(dim=-1)
     weights = (scaled - top[:, None, None]).exp_()
     sums = weights.sum(dim=-1).double()
     total = sums.sum(dim=-1)
-    if filtered:
+    if params.filtered:
         whole = weights.flatten(1)[:, : logits.shape[-1]].double() / total.unsqueeze(-1)
-        weights = _in_blocks(_filter(whole, how), 0.0)
+        weights = _in_blocks(_filter(whole, tensor(params.top_p), tensor(params.top_k)), 0.0)
         sums = weights.sum(dim=-1)
-    tokens = _at(weights, sums, how.uniform)
-    if greedy:
-        tokens = torch.where(how.temperature > 0, tokens, _likeliest(scaled, highest))
+    tokens = _at(weights, sums, tensor(params.uniform))
+    if params.greedy:
+        tokens = torch.where(temperature > 0, tokens, _likeliest(scaled, highest))
     chosen = scaled.flatten(1).gather(1, tokens.unsqueeze(-1)).squeeze(-1)
     return tokens, (chosen - top).double().sub_(total.log()).float()
 
@@ -103,13 +92,13 @@ def _first_above(sums: Tensor, wanted: Tensor) -> Tensor:
     return torch.searchsorted(sums, below, right=True)
 
 
-def _filter(probabilities: Tensor, how: SamplingParams) -> Tensor:
+def _filter(probabilities: Tensor, top_p: Tensor, top_k: Tensor) -> Tensor:
     """Probabilities with zeros outside the top k, and outside the smallest set that holds top-p of them."""
     ordered, order = probabilities.sort(dim=-1, descending=True, stable=True)
     rank = torch.arange(ordered.shape[-1], device=ordered.device)
-    top_k = torch.where(how.top_k > 0, how.top_k, ordered.shape[-1]).unsqueeze(-1)
-    ordered = torch.where(rank < top_k, ordered, 0.0)
+    kept = torch.where(top_k > 0, top_k, ordered.shape[-1]).unsqueeze(-1)
+    ordered = torch.where(rank < kept, ordered, 0.0)
     before = ordered.cumsum(dim=-1) - ordered
-    keep = before < how.top_p.double().unsqueeze(-1) * ordered.sum(dim=-1, keepdim=True)
+    keep = before < top_p.double().unsqueeze(-1) * ordered.sum(dim=-1, keepdim=True)
     keep[:, 0] = True
     return torch.zeros_like(probabilities).scatter(-1, order, torch.where(keep, ordered, 0.0))

@@ -18,7 +18,7 @@ from mentor_kit.testing.material import drive, request
 @pytest.mark.slow
 @pytest.mark.parametrize(("kind", "adapted"), [("LlamaConfig", False), ("Qwen3Config", True)])
 def test_the_same_as_plain_passes(kind: str, adapted: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("mentor_kit_torch.slot_allocator.SHORTEST_KEPT", 20)
+    monkeypatch.setattr("mentor_kit.backend.row_allocator.SHORTEST_ATTACHED", 20)
     folder = write_student(tmp_path, getattr(transformers, kind)(**SHAPE, head_dim=8))
     policies = [load(folder, AdapterSpec(rank=4) if adapted else None, compile=choice) for choice in (True, False)]
     compiled, plain = (policy.engine() for policy in policies)

@@ -55,7 +55,7 @@ def test_a_prompt_is_prefilled_once_for_all(folder: Path, passes: list[tuple[int
 @pytest.fixture
 def keeping(monkeypatch: pytest.MonkeyPatch) -> None:
     """Common beginnings of any length are kept once."""
-    monkeypatch.setattr("mentor_kit_torch.slot_allocator.SHORTEST_KEPT", 8)
+    monkeypatch.setattr("mentor_kit.backend.row_allocator.SHORTEST_ATTACHED", 8)
 
 
 @pytest.mark.usefixtures("keeping")
@@ -71,9 +71,9 @@ def test_a_kept_beginning_gives_what_copies_give(folder: Path, temperature: floa
             for i, (s, c) in enumerate(contexts.items())
         ]
         done = drive(engine, requests)
-        assert engine._cache.base == 30
+        assert engine.device.attached == 30
         # a row has places for its own tokens alone
-        assert engine._cache.room == 128
+        assert engine.device.positions == 128
         for item in requests:
             found = done[item.id]
             rows = log_softmax(twin([*item.context, *found.ids])[len(item.context) - 1 : -1], temperature or 1.0)
@@ -84,7 +84,7 @@ def test_a_kept_beginning_gives_what_copies_give(folder: Path, temperature: floa
     # one that begins otherwise gives every row its own copy, and changes nothing
     others = [request("x", [9, 9, 9], temperature=temperature), request("y", contexts["s0"], session="s0", seed=3)]
     together = drive(engine, others)
-    assert engine._cache.base == 0
+    assert engine.device.attached == 0
     for item in others:
         alone = drive(load(folder).engine(), [item])[item.id]
         assert together[item.id].ids == alone.ids
@@ -116,7 +116,7 @@ def test_new_weights_forget_the_kept_beginning(folder: Path) -> None:
     for i in range(3):
         policy.engine().submit(request(f"{i}", [*range(1, 31), 50 + i], max_new_tokens=6))
     policy.engine().step()
-    assert policy.engine()._cache.base == 30
+    assert policy.engine().device.attached == 30
     with torch.no_grad():
         for parameter in policy.model.parameters():
             parameter.mul_(0.9)
@@ -261,7 +261,7 @@ def test_new_weights_while_requests_run(folder: Path) -> None:
     while engine.busy:
         found += engine.step()
     assert [(c.id, len(c.ids), c.version) for c in found] == [(f"{i}", 6, 1) for i in range(3)]
-    assert engine._rows.used == 3
+    assert engine.used_rows == 3
     for i in range(3):
         engine.release(f"{i}")
     assert len(drive(engine, [request("x", [4])])["x"].ids) == 8
@@ -286,8 +286,8 @@ def test_memory_that_runs_out_is_told(folder: Path, monkeypatch: pytest.MonkeyPa
 def test_any_order_of_events_gives_what_each_request_gives_alone(folder: Path, kept: bool, data: Any) -> None:
     with pytest.MonkeyPatch.context() as patch:
         if kept:
-            patch.setattr("mentor_kit_torch.engine.SHORTEST_SHARED", 2)
-            patch.setattr("mentor_kit_torch.slot_allocator.SHORTEST_KEPT", 2)
+            patch.setattr("mentor_kit.backend.row_allocator.SHORTEST_SHARED", 2)
+            patch.setattr("mentor_kit.backend.row_allocator.SHORTEST_ATTACHED", 2)
         play_events(folder, data)
 
 

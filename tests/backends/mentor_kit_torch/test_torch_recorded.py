@@ -100,7 +100,7 @@ def test_few_shapes_are_recorded(folder: Path, tapes: Tapes) -> None:
 
 @pytest.mark.parametrize("shortest", [8, 1 << 20], ids=["kept beginning", "copied beginning"])
 def test_the_same_as_plain_passes(shortest: int, folder: Path, tapes: Tapes, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("mentor_kit_torch.slot_allocator.SHORTEST_KEPT", shortest)
+    monkeypatch.setattr("mentor_kit.backend.row_allocator.SHORTEST_ATTACHED", shortest)
     engines = [load(folder, cuda_graphs=graphs).engine() for graphs in (True, False)]
     contexts = {f"s{i}": [*range(1, 31), *range(40, 41 + 2 * i)] for i in range(6)}
     for turn in range(4):

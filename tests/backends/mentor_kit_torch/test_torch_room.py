@@ -8,8 +8,6 @@ from typing import Any
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from mentor_kit_torch.cache import SlotCache
-from mentor_kit_torch.kv_budget import KVBudget
 from torch_students import load
 
 from mentor_kit.core.errors import BackendError
@@ -18,10 +16,6 @@ from mentor_kit.testing.material import drive, request
 #: Two layers, keys and values, two heads of 8 numbers of four bytes.
 POSITION = 2 * 2 * 2 * 8 * 4
 ROW = 128 * POSITION
-
-
-def held(cache: SlotCache) -> int:
-    return sum(layer.keys.nbytes + layer.values.nbytes for layer in cache.layers if layer.is_initialized)
 
 
 class Watched:
@@ -35,17 +29,8 @@ class Watched:
 
     def step(self) -> Any:
         done = self.engine.step()
-        self.most = max(self.most, held(self.engine._cache))
+        self.most = max(self.most, self.engine.device.nbytes)
         return done
-
-
-def test_positions_come_in_blocks() -> None:
-    room = KVBudget(limit=3 * 128 * 10, position=10)
-    assert room.fits(3, 128)
-    assert room.fits(1, 384)
-    assert not room.fits(2, 129)
-    assert not room.fits(3, 100, beginning=1)
-    assert KVBudget(limit=None, position=10).fits(10**6, 10**6)
 
 
 def test_sequences_that_find_no_room_wait(folder: Path) -> None:

@@ -1,31 +1,31 @@
-"""The engine's bookkeeping: what every row of the cache holds and samples, in arrays rather than objects."""
+"""The table of rows: what every row knows, holds and samples, in arrays rather than objects."""
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
-from numpy.typing import NDArray
 
+from mentor_kit.backend.row_device import Array
 from mentor_kit.backend.sampling import SampleRequest
 
-Array = NDArray[Any]
 Finish = Literal["stop", "length", "cancelled"]
 FINISH: tuple[Finish, ...] = ("stop", "length", "cancelled")
 
 
 class RowTable:
-    """The first `zone` rows lead, or did until lately; behind them are riders, idle and free ones.
+    """Rows in the order of their places on the device: `active` ones, which are run, then shared, idle and free ones.
 
-    Per row: `known` tokens (context and sampled), of which the cache holds the first `held`.
+    Each row has `known` tokens (context and sampled), of which the device holds keys and values of the first `held`.
 
-    Rows that sample and so far say the same need keys and values once: one leads, and is run; the others ride, and
-    draw from what it gave. What lies in a rider's own place in the cache means nothing.
+    Sampling rows with the same tokens so far need keys and values once. One of them is *unique*: it has keys and values
+    in its own place, and is run. The others are *shared*: they draw from its logits, and their own places are vacant,
+    until they draw another token and get a copy.
     """
 
     def __init__(self) -> None:
         self.used = 0
-        self.zone = 0
+        self.active = 0
         self._free: list[int] = []
         self._stop_somewhere = np.zeros(1, dtype=bool)
         """By token: those that are stop tokens of any request so far; the last one stands for all behind it."""
@@ -44,56 +44,56 @@ class RowTable:
         self.top_p = np.ones(rows, dtype=np.float32)
         self.top_k = np.zeros(rows, dtype=np.int64)
         self.sampling = np.zeros(rows, dtype=bool)
-        self.leader = np.arange(rows)
-        """The row in whose place the cache holds a row's keys and values: itself, but for riders."""
+        self.owner = np.arange(rows)
+        """The row in whose place a row's keys and values are: itself, but for shared rows."""
         self.ended = np.zeros(rows, dtype=np.int64)
         """How a request ended whose completion was not taken yet: 1 + an index of `FINISH`; else 0."""
         self.requests: list[SampleRequest | None] = [None] * rows
 
     _ARRAYS = (
         *("tokens", "log_probs", "known", "held", "start", "limit", "order", "seed"),
-        *("temperature", "top_p", "top_k", "sampling", "ended", "leader"),
+        *("temperature", "top_p", "top_k", "sampling", "ended", "owner"),
     )
 
     @property
     def busy(self) -> bool:
-        """Whether any request samples, or ended and was not taken yet."""
+        """Whether any request is sampled, or ended and was not taken yet."""
         return bool(self.sampling.any() or self.ended.any())
 
     @property
     def sampling_count(self) -> int:
-        """How many rows sample now."""
+        """How many rows are sampled now."""
         return int(self.sampling.sum())
 
     @property
-    def leads(self) -> Array:
-        """(rows,) booleans: those that sample from their own keys and values."""
-        return np.asarray(self.sampling & (self.leader == np.arange(len(self.leader))))
+    def unique(self) -> Array:
+        """(rows,) booleans: sampling rows with keys and values in their own places."""
+        return np.asarray(self.sampling & (self.owner == np.arange(len(self.owner))))
 
     @property
     def scattered(self) -> bool:
-        """Whether a row that leads is behind the zone, or more than a quarter of the zone leads no more."""
-        leads = self.leads
-        return bool(leads[self.zone :].any() or leads[: self.zone].sum() < 0.75 * self.zone)
+        """Whether a unique row is not among the active ones, or more than a quarter of these is not unique."""
+        unique = self.unique
+        return bool(unique[self.active :].any() or unique[: self.active].sum() < 0.75 * self.active)
 
     @property
-    def hollow(self) -> Array:
-        """(rows,) booleans: those in whose own place the cache holds nothing."""
-        return np.asarray((self.held == 0) | (self.leader != np.arange(len(self.leader))))
+    def vacant(self) -> Array:
+        """(rows,) booleans: rows in whose own places the device holds nothing."""
+        return np.asarray((self.held == 0) | (self.owner != np.arange(len(self.owner))))
 
     @property
     def longest(self) -> int:
-        """The most tokens a used row may come to know in its present request."""
+        """The most tokens that a used row knows, and one more."""
         return int(self.known[: self.used].max(initial=0)) + 1
 
     @property
     def longest_limit(self) -> int:
-        """The most tokens a used row may come to know."""
+        """The most tokens that a used row may know at the end of its request."""
         return int(np.maximum(self.known, self.limit)[: self.used].max(initial=0))
 
     @property
     def longest_held(self) -> int:
-        """The most tokens the cache holds of any used row."""
+        """The most tokens that the device holds of any used row."""
         return int(self.held[: self.used].max(initial=0))
 
     def take_free(self, slots: int) -> int | None:
@@ -107,7 +107,7 @@ class RowTable:
         return self.used - 1
 
     def begin(self, row: int, request: SampleRequest, order: int, context: int) -> None:
-        """Sample a request in a row; what the row holds of the request's context is kept."""
+        """Start to sample a request in a row; the beginning of its context that the row holds is kept."""
         count = len(request.context)
         limit = min(count + request.max_new_tokens, context)
         self._grow(self.used, limit + 1)
@@ -125,41 +125,40 @@ class RowTable:
         self.top_k[row] = request.top_k
         self.sampling[row], self.ended[row] = True, 0
         self.requests[row] = request
-        self.leader[row] = row
+        self.owner[row] = row
         self._may_stop(request.stop_ids)
 
-    def ride(self, rows: Array, leaders: Array) -> None:
-        """Rows that know what others know share their keys and values with them from now on."""
-        self.leader[rows] = leaders
-        self.held[rows] = self.held[leaders]
+    def share(self, rows: Array, owners: Array) -> None:
+        """Rows share the keys and values of others with the same tokens from now on."""
+        self.owner[rows] = owners
+        self.held[rows] = self.held[owners]
 
-    def parted(self) -> tuple[Array, Array]:
-        """Riders that must have keys and values of their own now, and the rows to copy these from: (rows, sources).
+    def diverged(self) -> tuple[Array, Array]:
+        """Shared rows that need keys and values of their own now, and the rows to copy these from: (rows, sources).
 
-        They said something else than their leader, or either has ended. Those that say the same follow one of them.
+        They drew another token than their owner, or either ended. Of those that drew the same token one becomes the
+        owner of the others.
         """
-        riders = np.nonzero(self.leader != np.arange(len(self.leader)))[0]
-        leaders = self.leader[riders]
-        last = self.known[riders] - 1
-        stays = (
-            self.sampling[riders] & self.sampling[leaders] & (self.tokens[riders, last] == self.tokens[leaders, last])
-        )
-        leads: dict[tuple[int, int], int] = {}
+        shared = np.nonzero(self.owner != np.arange(len(self.owner)))[0]
+        owners = self.owner[shared]
+        last = self.known[shared] - 1
+        stays = self.sampling[shared] & self.sampling[owners] & (self.tokens[shared, last] == self.tokens[owners, last])
+        new_owner: dict[tuple[int, int], int] = {}
         found: dict[int, int] = {}
-        for row, leader in zip(riders[~stays].tolist(), leaders[~stays].tolist(), strict=True):
-            said = leader, int(self.tokens[row, self.known[row] - 1])
-            self.leader[row] = leads.setdefault(said, row) if self.sampling[row] else row
-            if self.leader[row] == row:
-                found[row] = leader
+        for row, owner in zip(shared[~stays].tolist(), owners[~stays].tolist(), strict=True):
+            drawn = owner, int(self.tokens[row, self.known[row] - 1])
+            self.owner[row] = new_owner.setdefault(drawn, row) if self.sampling[row] else row
+            if self.owner[row] == row:
+                found[row] = owner
         return np.array(list(found), dtype=np.int64), np.array(list(found.values()), dtype=np.int64)
 
     def forget(self) -> None:
-        """The cache holds nothing that is of use."""
+        """Nothing that the device holds is valid any more."""
         self.held[:] = 0
-        self.leader = np.arange(len(self.leader))
+        self.owner = np.arange(len(self.owner))
 
     def add(self, rows: Array, tokens: Array, log_probs: Array) -> None:
-        """A new token for each of the rows, which sample; stop tokens and limits end them."""
+        """Add a token to each of the rows, which are sampled; stop tokens and limits end their requests."""
         place = self.known[rows]
         self.tokens[rows, place] = tokens
         self.log_probs[rows, place] = log_probs
@@ -203,26 +202,26 @@ class RowTable:
         return request, tuple(self.tokens[row, new].tolist()), tuple(self.log_probs[row, new].tolist()), finish
 
     def free(self, row: int) -> None:
-        """Nobody needs the row any more; a request in it is forgotten."""
+        """Free a row, and forget a request in it."""
         self.sampling[row], self.ended[row] = False, 0
         self.held[row] = self.known[row] = self.limit[row] = 0
-        self.leader[row] = row
+        self.owner[row] = row
         self.requests[row] = None
         self._free.append(row)
 
     def restart(self) -> None:
-        """All rows are free: give them out from the first again."""
-        self.used = self.zone = 0
+        """Give rows out from the first again; all are free."""
+        self.used = self.active = 0
         self._free = []
 
     def prefill(self) -> Array:
-        """Sampling rows that have more than their last token to take in, or none of their own yet."""
+        """Sampling rows that have more than one token to take in, or no sampled token yet."""
         rows = np.nonzero(self.sampling[: self.used])[0]
         wanted: Array = (self.known[rows] == self.start[rows]) | (self.known[rows] - self.held[rows] > 1)
         return np.compress(wanted, rows)
 
     def fresh(self) -> Array:
-        """Sampling rows of which the cache holds nothing."""
+        """Sampling rows of which the device holds nothing."""
         rows = np.nonzero(self.sampling[: self.used])[0]
         return np.compress(self.held[rows] == 0, rows)
 
@@ -233,7 +232,7 @@ class RowTable:
         return np.compress(same, rows)
 
     def least_held(self) -> int:
-        """The fewest tokens the cache holds of any sampling row."""
+        """The fewest tokens that the device holds of any sampling row."""
         return int(self.held[: self.used][self.sampling[: self.used]].min(initial=1 << 30))
 
     def common_beginning(self, rows: Array) -> list[int]:
@@ -245,14 +244,18 @@ class RowTable:
         found: list[int] = block[0, :count].tolist()
         return found
 
-    def distinct(self, rows: Array) -> tuple[Array, dict[int, int]]:
-        """Rows with different contexts to take in, and for every row the one that takes in its own."""
-        leaders: dict[tuple[int, bytes], int] = {}
-        twins: dict[int, int] = {}
-        for row in rows.tolist():
-            key = (int(self.held[row]), self.tokens[row, : self.known[row]].tobytes())
-            twins[row] = leaders.setdefault(key, row)
-        return np.array(sorted(leaders.values())), twins
+    def distinct(self, rows: Array) -> tuple[Array, Array]:
+        """Which rows to take in where several have the same tokens and hold as many of them.
+
+        Returns:
+            The first row of each kind, ascending, and the one of them for each of the rows, (n,).
+        """
+        first: dict[tuple[int, bytes], int] = {}
+        owners = [
+            first.setdefault((int(self.held[row]), self.tokens[row, : self.known[row]].tobytes()), row)
+            for row in rows.tolist()
+        ]
+        return np.array(sorted(first.values())), np.array(owners)
 
     def window(self, rows: Array, width: int) -> Array:
         """The next `width` tokens to take in, (n, width); arbitrary ones beyond those that are known."""
@@ -260,40 +263,43 @@ class RowTable:
         return np.asarray(self.tokens[rows[:, None], places])
 
     def arrangement(self) -> tuple[Array, Array]:
-        """What `permute` takes for those that lead to come first."""
-        leads = self.leads
-        self.zone = int(leads.sum())
-        return _swaps(np.nonzero(~leads[: self.zone])[0], self.zone + np.nonzero(leads[self.zone :])[0])
+        """Make the unique rows the active ones; what `permute` takes for them to come first."""
+        unique = self.unique
+        self.active = int(unique.sum())
+        return _swaps(np.nonzero(~unique[: self.active])[0], self.active + np.nonzero(unique[self.active :])[0])
 
     def extension(self, new: Array) -> tuple[Array, Array]:
-        """What `permute` takes for new rows that lead to join the zone at its end.
+        """Make new unique rows, of which the device holds nothing yet, the last of the active ones.
 
-        Of new rows the cache holds nothing yet. Nothing is swapped where it holds something of one that makes room.
+        Nothing is swapped where the device holds something of a row that would make room for them.
+
+        Returns:
+            What `permute` takes.
         """
-        new = np.compress(new >= self.zone, new)
-        end = self.zone + len(new)
-        holes = np.setdiff1d(np.arange(self.zone, end), new)
-        if not self.hollow[holes].all():
-            return _swaps(holes[:0], new[:0])
-        self.zone = end
-        return _swaps(holes, np.compress(new >= end, new))
+        new = np.compress(new >= self.active, new)
+        end = self.active + len(new)
+        leaving = np.setdiff1d(np.arange(self.active, end), new)
+        if not self.vacant[leaving].all():
+            return _swaps(leaving[:0], new[:0])
+        self.active = end
+        return _swaps(leaving, np.compress(new >= end, new))
 
     def permute(self, source: Array, target: Array) -> Array:
-        """Rows `target` become what rows `source`, a permutation of them, were; where each of all rows is then."""
+        """Move rows `source` to the places `target`, a permutation of them; returns each row's place, (rows,)."""
         for name in self._ARRAYS:
             array = getattr(self, name)
             array[target] = array[source]
         requests = [self.requests[row] for row in source]
         for row, request in zip(target, requests, strict=True):
             self.requests[row] = request
-        places = np.arange(len(self.leader))
+        places = np.arange(len(self.owner))
         places[source] = target
-        self.leader = places[self.leader]
+        self.owner = places[self.owner]
         self._free = [int(places[row]) for row in self._free]
         return places
 
     def _grow(self, rows: int, width: int) -> None:
-        """Room for so many rows and tokens, in coarse steps."""
+        """Make room for so many rows and tokens, in coarse steps."""
         old_rows, old_width = self.tokens.shape
         if rows <= old_rows and width <= old_width:
             return
@@ -308,5 +314,5 @@ class RowTable:
 
 
 def _swaps(some: Array, others: Array) -> tuple[Array, Array]:
-    """Sources and targets for some rows to change places with as many others, pair by pair."""
+    """Sources and targets with which some rows change places with as many others, pair by pair."""
     return np.concatenate([others, some]), np.concatenate([some, others])

@@ -1,0 +1,176 @@
+"""The contract of a device that samples rows: what a backend supplies to `mentor_kit.backend.engine.StepEngine`.
+
+    StepEngine ──reserve, copy, free──────────────> buffers of keys and values, a row each
+               ──fill, forward────────────────────> the model, on tokens of some rows
+               ──hold_prefix, copy_prefix, attach──> a prefix that many rows begin with, kept beside the rows
+               ──draw──────────────────────────────> tokens and log-probabilities
+
+A row holds the keys and values of a sequence at its positions. Rows may be of any length: what lies beyond a row's
+tokens has no meaning, and a token at position p sees positions up to p alone.
+
+A device says by three flags what it can do. Without `keeps_rows` every pass is given whole contexts, and only `forward`
+and `draw` are called: that suits models whose layers keep other state than keys and values. Without `keeps_prefix`
+common prefixes are prefilled row by row. Without `attends_prefix` they are copied to each row.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass
+from typing import Any, Generic, Literal, TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+Array = NDArray[Any]
+Logits = TypeVar("Logits")
+
+
+class DeviceMemoryError(Exception):
+    """The device has no memory left for what it was asked to do."""
+
+
+@dataclass(frozen=True)
+class RowPass:
+    """n sequences of T tokens each, to run through the model."""
+
+    ids: Array
+    """(n, T) token ids; arbitrary ones at positions where a row has no token to take in."""
+    positions: Array
+    """(n, T): each token's position in its row; 0, 1, … where whole contexts are given."""
+    length: int
+    """Keys are read at positions below it."""
+    rows: Array | None = None
+    """(n,): the rows they belong to; None for the first n."""
+
+
+@dataclass(frozen=True)
+class SamplingParams:
+    """How the next token of each of m sequences is drawn; every array has shape (m,)."""
+
+    temperature: NDArray[np.float32]
+    """0 is greedy."""
+    top_p: NDArray[np.float32]
+    """In (0, 1]; 1 keeps all."""
+    top_k: NDArray[np.int64]
+    """0 keeps all."""
+    uniform: NDArray[np.float64]
+    """In [0, 1): where the inverse CDF is read."""
+
+    @property
+    def filtered(self) -> bool:
+        """Whether any sequence has a top-p below 1 or a top-k."""
+        return bool((self.top_p < 1).any() or (self.top_k > 0).any())
+
+    @property
+    def greedy(self) -> bool:
+        """Whether any sequence has temperature 0."""
+        return bool((self.temperature == 0).any())
+
+
+class RowDevice(ABC, Generic[Logits]):
+    """A model, and its keys and values in rows. `Logits` is the device's own array type, of shape (m, vocabulary)."""
+
+    keeps_rows: bool = False
+    """Whether keys and values stay in rows from pass to pass."""
+    keeps_prefix: bool = False
+    """Whether a prefix can be kept beside the rows, and copied to them."""
+    attends_prefix: bool = False
+    """Whether rows can attend to that prefix where it is."""
+
+    rows: int = 0
+    """Rows that are allocated."""
+    positions: int = 0
+    """Positions that each of them has, behind the attached prefix."""
+    attached: int = 0
+    """Tokens of the prefix that all rows attend to where it is: the first position of a row's own is this one."""
+    prefix_positions: int = 0
+    """Positions that the prefix's own place has."""
+
+    @property
+    @abstractmethod
+    def vocabulary(self) -> int:
+        """How many tokens the model knows."""
+
+    @abstractmethod
+    def forward(self, batch: RowPass, last: Array) -> Logits:
+        """Run tokens, keep their keys and values, and compute logits.
+
+        Args:
+            batch: n sequences.
+            last: (m,), m <= n: the column of each of the first m whose logits are wanted.
+
+        Raises:
+            DeviceMemoryError: there is not enough memory.
+        """
+
+    @abstractmethod
+    def draw(self, logits: Logits, places: Array, params: SamplingParams) -> tuple[Array, Array]:
+        """Draw one token from each of some logits.
+
+        Args:
+            logits: (n, V), from `forward`.
+            places: (m,): the row of the logits that each token is drawn from; a row may come several times.
+            params: how; the token is the first in the order of ids at which the cumulative probability, after top-k
+                and top-p, exceeds the uniform number.
+
+        Returns:
+            Tokens (m,), int64, and their log-probabilities (m,), float32, under the full distribution at the
+            temperature (1 where it is 0).
+        """
+
+    def fill(self, batch: RowPass) -> None:
+        """As `forward`, where keys and values alone are wanted."""
+        self.forward(batch, np.zeros(len(batch.ids), dtype=np.int64))
+
+    def pass_rows(self, needed: int) -> int:
+        """How many rows a decoding pass should have, at least those needed and at most those allocated.
+
+        The others run along: they take in an arbitrary token at the position behind what they hold.
+        """
+        return needed
+
+    def activity(self, kind: Literal["prefill", "decode"]) -> AbstractContextManager[None]:
+        """Entered around all work of a kind, for modes and meters.
+
+        Raises:
+            DeviceMemoryError: the work ran out of memory.
+        """
+        return nullcontext()
+
+    def reserve(self, rows: int, positions: int) -> None:
+        """Grow to so many rows of so many positions behind the attached prefix; what is held is kept."""
+        raise NotImplementedError
+
+    def copy(self, source: Array, target: Array, length: int) -> None:
+        """Copy rows `source` (n,) to rows `target` (n,) up to position `length`; all are read before any is written."""
+        raise NotImplementedError
+
+    def free(self) -> None:
+        """Free all rows, and the prefix; nothing is attached then."""
+        raise NotImplementedError
+
+    def hold_prefix(self, ids: Sequence[int], chunk: int) -> None:
+        """Run a prefix, `chunk` tokens a pass, and keep its keys and values in place of those of an earlier one."""
+        raise NotImplementedError
+
+    def copy_prefix(self, target: Array, length: int) -> None:
+        """Copy the first `length` positions of the prefix to rows `target` (n,)."""
+        raise NotImplementedError
+
+    def drop_prefix(self) -> None:
+        """Free the prefix, which is not attached."""
+        raise NotImplementedError
+
+    def attach_prefix(self, length: int) -> None:
+        """Have all rows attend to the first `length` tokens of the prefix where it is; 0 detaches it.
+
+        Called while no row holds anything that is needed.
+        """
+        raise NotImplementedError
+
+    def copy_attached(self) -> None:
+        """Give each row a copy of the attached prefix of its own, in front of what it holds, and detach it."""
+        raise NotImplementedError
