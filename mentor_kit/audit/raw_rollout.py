@@ -144,7 +144,7 @@ class RawSession:
 
 
 @dataclass
-class _Watched:
+class _Watched(ToolSource):
     """A `mentor_kit.core.toolbox.ToolSource` that notes what its tools carried out, by the scene's seed."""
 
     source: ToolSource

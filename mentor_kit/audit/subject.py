@@ -8,10 +8,11 @@ from dataclasses import dataclass, replace
 from mentor_kit.audit.raw_rollout import END, AuditEnvironment, Script
 from mentor_kit.chat.forms import Form
 from mentor_kit.core.conversation import Message, ToolCall
-from mentor_kit.core.demonstration import Demonstration, Teacher
+from mentor_kit.core.demonstration import Demonstration
 from mentor_kit.core.errors import DataError, UsageError
 from mentor_kit.core.frozen_model import Json
 from mentor_kit.core.task import TRAIN, Problem, Task, boxed_answer
+from mentor_kit.core.teacher import Teacher
 from mentor_kit.core.tool import Tool
 from mentor_kit.rollout import run_async
 

@@ -12,9 +12,10 @@ from mentor_kit.backend.sampling import Completion, Engine, SampleRequest
 from mentor_kit.backend.token_groups import Floats, TokenGroup
 from mentor_kit.bench.clock import ActivityClock
 from mentor_kit.chat.tokenizer import ChatTokenizer
-from mentor_kit.core.demonstration import Demonstration, Teacher
+from mentor_kit.core.demonstration import Demonstration
 from mentor_kit.core.frozen_model import Json
 from mentor_kit.core.task import Problem
+from mentor_kit.core.teacher import Teacher
 from mentor_kit.core.tool import Tool
 from mentor_kit.core.toolbox import Toolbox, ToolSession, ToolSource
 from mentor_kit.core.trajectory import Trajectory
@@ -110,7 +111,7 @@ class ClockedEngine:
 
 
 @dataclass(frozen=True)
-class ClockedTools:
+class ClockedTools(ToolSource):
     """A `mentor_kit.core.toolbox.ToolSource`."""
 
     source: ToolSource
@@ -123,6 +124,9 @@ class ClockedTools:
     async def open(self, problem: Problem, seed: int) -> AsyncIterator[ToolSession]:
         async with self.source.open(problem, seed) as session:
             yield ClockedSession(session, self.clock)
+
+    def close(self) -> None:
+        self.source.close()
 
 
 @dataclass(frozen=True)
@@ -161,17 +165,19 @@ class ClockedReward:
             return self.reward(trajectory, problem, demonstrations, progress=progress)
 
 
-@dataclass(frozen=True)
-class ClockedTeacher:
-    """A `mentor_kit.core.demonstration.Teacher`."""
+class ClockedTeacher(Teacher):
+    """A teacher whose demonstrations are timed."""
 
-    teacher: Teacher
-    clock: ActivityClock
+    def __init__(self, teacher: Teacher, clock: ActivityClock) -> None:
+        self.name = teacher.name
+        self.teacher = teacher
+        self.clock = clock
 
-    @property
-    def name(self) -> str:
-        """The teacher's own."""
-        return self.teacher.name
+    def account(self) -> dict[str, Json]:
+        return self.teacher.account()
+
+    def close(self) -> None:
+        self.teacher.close()
 
     async def demonstrate(self, problems: Sequence[Problem]) -> AsyncIterator[Demonstration]:
         with self.clock.on("teacher"):
@@ -179,9 +185,8 @@ class ClockedTeacher:
                 yield demonstration
 
 
-@dataclass(frozen=True)
-class ClockedTokenTeacher(ClockedTeacher):
-    """A `mentor_kit.stages.distillation.TokenTeacher`."""
+class ClockedTokenTeacher(ClockedTeacher, TokenTeacher):
+    """A teacher to distil from, whose log-probabilities are timed."""
 
     teacher: TokenTeacher
 

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Collection, Iterable, Iterator, Sequence
-from typing import Protocol, runtime_checkable
+from collections.abc import Collection, Iterable, Iterator, Sequence
 
 from mentor_kit.core.conversation import CallState, Message, user
 from mentor_kit.core.frozen_model import FrozenModel, Json
@@ -91,49 +90,6 @@ def _opening_of(problem: Problem, messages: Sequence[Message]) -> int:
 
 def _squeezed(text: str) -> str:
     return " ".join(text.split())
-
-
-class Teacher(Protocol):
-    """Gives demonstrations. Built by a teachers plugin."""
-
-    @property
-    def name(self) -> str:
-        """How the teacher is called in demonstrations and reports."""
-        ...
-
-    def demonstrate(self, problems: Sequence[Problem]) -> AsyncIterator[Demonstration]:
-        """Demonstrations for the problems in any order, none, one or several for each, right or wrong.
-
-        Keeping only right ones is the caller's choice.
-        """
-        ...
-
-
-@runtime_checkable
-class Plays(Protocol):
-    """A teacher that can be evaluated as a student is: it plays what it is asked for, and all of it counts."""
-
-    async def play(self, problems: Sequence[Problem], episodes: int) -> list[Trajectory]:
-        """`episodes` trajectories for each problem, right or wrong, those of a problem next to each other."""
-        ...
-
-
-@runtime_checkable
-class Accounts(Protocol):
-    """A teacher that says what its demonstrations took."""
-
-    def account(self) -> dict[str, Json]:
-        """Attempts, tokens, cost and the like since it was built, for a stage's summary."""
-        ...
-
-
-@runtime_checkable
-class Stored(Protocol):
-    """A teacher that has all its demonstrations from the beginning, and can tell those that nobody asks for."""
-
-    def unasked(self, problems: Sequence[Problem]) -> str | None:
-        """What it has for none of the problems, in a line: how many, and where they are; None where there are none."""
-        ...
 
 
 class Demonstrations:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import re
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Protocol, runtime_checkable
+from typing import TYPE_CHECKING
 
 from mentor_kit.core.conversation import Message, user
 from mentor_kit.core.frozen_model import FrozenModel, Json
@@ -60,58 +61,62 @@ class Problem(FrozenModel):
         return (*first, *self.history, user(self.question))
 
 
-class Task(Protocol):
-    """Where problems come from, and what counts as solving them. Deterministic by split and seed."""
+class Task(ABC):
+    """Base class of tasks: where problems come from, and what counts as solving them.
 
-    @property
-    def splits(self) -> Sequence[str]:
-        """The names of the splits, `train` among them."""
-        ...
+    A task implements `problems`, `answer` and `check`; everything else is optional. Problems are deterministic by
+    split and seed.
+    """
 
+    splits: Sequence[str] = (TRAIN, IN_DOMAIN, OUT_OF_DOMAIN)
+    """The names of the splits, `train` among them."""
+    calls_are_answers: bool = False
+    """Whether the calls of an episode are its answer, as in benchmarks of function calling: they are judged, not run.
+    `answer` is then called however the episode ended, and may return None."""
+
+    @abstractmethod
     def problems(self, split: str, seed: int, count: int) -> Sequence[Problem]:
         """The first `count` problems of a split's sequence for `seed`; fewer where the split has fewer.
 
         A longer call starts with a shorter one's problems. Evaluation splits may ignore the seed.
         """
-        ...
 
+    @abstractmethod
     def answer(self, trajectory: Trajectory) -> str | None:
         """The final answer in the trajectory's last assistant turn, or None if it gives none."""
-        ...
 
+    @abstractmethod
     def check(self, answer: str, problem: Problem) -> bool:
-        """Whether an answer is right. Never raises on hostile text, and is quick on it."""
-        ...
-
-
-@runtime_checkable
-class Solves(Protocol):
-    """A task that can write worked solutions, for the `scripted` teacher."""
+        """Whether an answer is right. Never raises on a hostile string, and is quick on it."""
 
     def solve(self, problem: Problem, dialogue: Sequence[Message]) -> Message:
-        """The next assistant message of a worked solution, given the dialogue so far."""
-        ...
+        """The next assistant message of a worked solution; optional, for the teacher `scripted`.
 
+        Args:
+            problem: the problem to solve.
+            dialogue: the messages so far, results of tools included.
+        """
+        raise NotImplementedError(f"{type(self).__name__} has no worked solutions")
 
-@runtime_checkable
-class Converses(Protocol):
-    """A task whose user speaks again after an answer."""
+    @property
+    def has_solutions(self) -> bool:
+        """Whether the task overrides `solve`."""
+        return type(self).solve is not Task.solve
 
     def next_user(self, problem: Problem, dialogue: Sequence[Message]) -> str | None:
-        """The user's next words after an assistant turn without tool calls, or None to end the episode."""
-        ...
-
-
-@runtime_checkable
-class TakesCalls(Protocol):
-    """A task to which calls are the answer, as in benchmarks of function calling: they are judged, and not run.
-
-    Such a task's `answer` is asked however the episode ended, and may give None itself.
-    """
+        """The user's next message after an assistant turn without tool calls; None, the default, ends the episode."""
+        return None
 
     def is_over(self, problem: Problem, dialogue: Sequence[Message]) -> bool:
-        """Whether the episode ends with the assistant's turn at the end of the dialogue, before its calls are run."""
-        ...
+        """Whether the episode ends with the assistant's turn at the end of the dialogue, before its calls are run.
+
+        Asked only where `calls_are_answers`.
+        """
+        return False
+
+    def close(self) -> None:
+        """Free what the task holds, such as worker processes, when the run is over. May be called twice."""
+        return None
 
 
 def boxed_answer(text: str) -> str | None:

@@ -8,10 +8,11 @@ Toolbox       all sources of a recipe as one: checks calls against the schemas a
 from __future__ import annotations
 
 import inspect
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Any, Protocol
 
 from mentor_kit.core.conversation import CallState, ToolCall
 from mentor_kit.core.errors import ExitCode, PluginError, did_you_mean
@@ -36,28 +37,23 @@ class ToolSession(Protocol):
         ...
 
 
-class ToolSource(Protocol):
-    """What a tools plugin builds."""
+class ToolSource(ABC):
+    """Base class of what a tools plugin builds. A source implements `tools` and `open`; `close` is optional."""
 
+    @abstractmethod
     def tools(self, problem: Problem) -> Sequence[Tool]:
         """The tools this source offers for a problem (most offer the same for all)."""
-        ...
 
+    @abstractmethod
     def open(self, problem: Problem, seed: int) -> AbstractAsyncContextManager[ToolSession]:
         """A fresh session for one episode; `seed` is for tools that need chance."""
-        ...
-
-
-@runtime_checkable
-class Closes(Protocol):
-    """A part that holds something until the run is over, such as worker processes. A tool source or task may be one."""
 
     def close(self) -> None:
-        """Let go of it. May be called twice."""
-        ...
+        """Free what the source holds, such as worker processes, when the run is over. May be called twice."""
+        return None
 
 
-class FunctionTools:
+class FunctionTools(ToolSource):
     """A source of plain functions, or of tools made from them; keeps no state between calls."""
 
     def __init__(self, tools: Iterable[Tool | Callable[..., Any]]) -> None:
@@ -136,8 +132,7 @@ class Toolbox:
     def close(self) -> None:
         """Close the sources that hold something; no session may be opened after that."""
         for source in self.sources:
-            if isinstance(source, Closes):
-                source.close()
+            source.close()
 
     @asynccontextmanager
     async def open(self, problem: Problem, seed: int) -> AsyncIterator[ToolSession]:

@@ -64,7 +64,7 @@ class Trajectory(FrozenModel):
     problem's (`Problem.opening`): whatever assistants said and called in there is nobody's work. The episode is what
     follows, and all properties below look at nothing else.
     `answer` and `correct` are the task's verdict: `correct` is False whenever the episode did not end, unless the
-    task takes calls for its answer (`mentor_kit.core.task.TakesCalls`).
+    task takes calls for its answer (`Task.calls_are_answers`).
     """
 
     id: str

@@ -14,10 +14,12 @@ from mentor_kit.core.agent import EpisodeLimits
 from mentor_kit.core.component import ComponentSpec, Kind
 from mentor_kit.core.errors import MentorKitError, MissingError, PluginError, RecipeError, did_you_mean, disk_error
 from mentor_kit.core.task import Task
+from mentor_kit.core.teacher import Teacher
 from mentor_kit.core.toolbox import Toolbox
 from mentor_kit.hooks.loader import Plugins, load_plugins
 from mentor_kit.hooks.options import shown, validated
 from mentor_kit.hooks.strictness import default_faults
+from mentor_kit.rl.reward import Term
 
 if TYPE_CHECKING:
     from pluggy import HookImpl
@@ -25,14 +27,10 @@ if TYPE_CHECKING:
 KINDS: tuple[Kind, ...] = get_args(Kind)
 
 
-#: What is asked of all that parts of a kind build.
-METHODS: dict[Kind, tuple[str, ...]] = {
-    "tasks": ("splits", "problems", "answer", "check"),
-    "teachers": ("demonstrate",),
-    "reward_terms": ("score",),
-    "stages": ("run",),
-    "trackers": ("log",),
-}
+#: The base class of what components of a kind build.
+BASES: dict[Kind, type] = {"tasks": Task, "teachers": Teacher, "reward_terms": Term}
+#: What is asked of components of the other kinds.
+METHODS: dict[Kind, tuple[str, ...]] = {"stages": ("run",), "trackers": ("log",)}
 
 
 class NoOptions(BaseModel):
@@ -250,6 +248,13 @@ class Registry:
                 f"plugin {part.owner!r} could not build the {noun(kind)} {slot.use!r}: {reason}",
                 hint="this is a fault of the plugin, or of a package it needs",
             ) from error
+        base = BASES.get(kind, object)
+        if not isinstance(built, base):
+            raise PluginError(
+                f"plugin {part.owner!r} built {shown(built)} for the {noun(kind)} {part.name!r}: "
+                f"expected a `{base.__module__}.{base.__name__}`",
+                hint=f"derive its class from `{base.__name__}`; this is a fault of the plugin",
+            )
         lacking = [method for method in METHODS.get(kind, ()) if not hasattr(built, method)]
         if lacking:
             raise PluginError(

@@ -65,9 +65,9 @@ def register_students(register: Register) -> None:
 
 @hookspec
 def register_tools(register: Register) -> None:
-    """Offer tools. `build` gives a `mentor_kit.core.toolbox.ToolSource`, or a list of typed functions and `Tool`s.
+    """Offer tools. `build` returns a `mentor_kit.core.toolbox.ToolSource`, or a list of typed functions and `Tool`s.
 
-    A source that has `close()` is closed when the run is over, however it ends; so is a task. A property `tool_names`
+    A source is closed when the run is over, however it ends; so is a task. A property `tool_names`
     of the options gives the names of the tools, as far as options tell, so that `check` finds two of one name.
     """
 
@@ -83,7 +83,7 @@ def register_tasks(register: Register) -> None:
 
 @hookspec
 def register_teachers(register: Register) -> None:
-    """Offer teachers. `build` gives a `mentor_kit.core.demonstration.Teacher`.
+    """Offer teachers. `build` gives a `mentor_kit.core.teacher.Teacher`.
 
     One that can be distilled from is a `mentor_kit.stages.distillation.TokenTeacher`, too.
     """

@@ -17,10 +17,10 @@ from mentor_kit.backend.policy import Backend, Policy
 from mentor_kit.backend.student import AdapterSpec, StudentSpec
 from mentor_kit.core.agent import EpisodeLimits
 from mentor_kit.core.component import ComponentSpec
-from mentor_kit.core.demonstration import Teacher
 from mentor_kit.core.errors import MissingError, PluginError, UsageError, did_you_mean
 from mentor_kit.core.task import Task
-from mentor_kit.core.toolbox import Closes, FunctionTools, Toolbox, ToolClash, ToolSource
+from mentor_kit.core.teacher import Teacher
+from mentor_kit.core.toolbox import FunctionTools, Toolbox, ToolClash, ToolSource
 from mentor_kit.hooks.registry import BuildContext, Registry
 from mentor_kit.recipe.faults import RecipeFaults, faults_at
 from mentor_kit.recipe.loading import LoadedRecipe
@@ -51,8 +51,7 @@ class Components:
     def close(self) -> None:
         """Let go of what tools and task hold, such as worker processes; the run is over."""
         self.toolbox.close()
-        if isinstance(self.task, Closes):
-            self.task.close()
+        self.task.close()
 
 
 def assemble(loaded: LoadedRecipe, registry: Registry, parts: Components | None = None) -> Experiment:
@@ -103,7 +102,7 @@ def _experiment(
         reward=parts.reward,
         deterministic=not isinstance(policy, NoStudent) and _deterministic(recipe, policy.info.device),
         system=recipe.rollout.system or "",
-        build_teacher=lambda slot: _teacher(registry.build("teachers", slot, parts.context)),
+        build_teacher=lambda slot: registry.build("teachers", slot, parts.context),
         build_evaluation=lambda slot: registry.build("evaluations", slot, parts.context),
     )
 
@@ -134,7 +133,7 @@ def assemble_components(loaded: LoadedRecipe, registry: Registry) -> Components:
         toolbox.close()
         raise
     context = replace(context, toolbox=toolbox)
-    teacher = None if recipe.teacher is None else _teacher(registry.build("teachers", recipe.teacher, context))
+    teacher = None if recipe.teacher is None else registry.build("teachers", recipe.teacher, context)
     reward = None if recipe.reward is None else build_reward(recipe.reward, registry, context)
     return Components(context.need_task(), context.need_toolbox(), teacher, reward, limits, context)
 
@@ -158,8 +157,8 @@ def _check_tools(loaded: LoadedRecipe, task: Task, toolbox: Toolbox) -> None:
 
 def tool_source(built: Any, name: str) -> ToolSource:
     """What a tools plugin built, as a source: a source as it is, or one made of functions and tools."""
-    if hasattr(built, "tools") and hasattr(built, "open"):
-        return built  # type: ignore[no-any-return]
+    if isinstance(built, ToolSource):
+        return built
     if isinstance(built, Sequence):
         return FunctionTools(built)
     raise PluginError(f"tools {name!r} built {built!r}; expected a ToolSource or a list of functions")
@@ -319,12 +318,6 @@ def memory_loads(recipe: Recipe, prompt: int, works: Mapping[str, Workload]) -> 
         for optimizer in dict.fromkeys(optimizers or [None])
         if needy
     ]
-
-
-def _teacher(built: Any) -> Teacher:
-    if not hasattr(built, "demonstrate"):
-        raise PluginError(f"a teachers plugin built {built!r}, which cannot demonstrate")
-    return built  # type: ignore[no-any-return]
 
 
 def _deterministic(recipe: Recipe, device: str) -> bool:

@@ -11,9 +11,10 @@ A term sees a structured trajectory, the problem and the teacher's demonstration
 from __future__ import annotations
 
 import math
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Annotated, Literal, Protocol, Self, runtime_checkable
+from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
 
@@ -96,25 +97,23 @@ class RewardSpec(FrozenModel):
     terms: tuple[Annotated[TermSpec, Fills("reward_terms")], ...] = ()
 
 
-class Term(Protocol):
-    """One aspect of a trajectory's quality."""
-
-    def score(self, trajectory: Trajectory, problem: Problem, demonstrations: Sequence[Demonstration]) -> float:
-        """A number in [0, 1]. Depends on the structure of the trajectory alone, and on nothing outside."""
-        ...
-
-
-#: What a term is asked about: a trajectory, its problem, and the problem's demonstrations.
+#: What a term scores: a trajectory, its problem, and the problem's demonstrations.
 Case = tuple[Trajectory, Problem, Sequence[Demonstration]]
 
 
-@runtime_checkable
-class Prepares(Protocol):
-    """A term that would rather hear of many trajectories at once before it scores each (one that asks a server)."""
+class Term(ABC):
+    """Base class of reward terms: one aspect of a trajectory's quality. A term implements `score`."""
+
+    @abstractmethod
+    def score(self, trajectory: Trajectory, problem: Problem, demonstrations: Sequence[Demonstration]) -> float:
+        """A number in [0, 1]. Depends on the structure of the trajectory alone, and on nothing outside."""
 
     def prepare(self, cases: Sequence[Case]) -> None:
-        """`score` will be asked about these. What it then says must be the same as without this call."""
-        ...
+        """Called before `score` with all cases of a step; optional, for terms that ask a server about many at once.
+
+        What `score` returns must be the same as without this call.
+        """
+        return None
 
 
 @dataclass(frozen=True)
@@ -217,7 +216,7 @@ class Scored(FrozenModel):
 
 
 def _prepare(term: Term, cases: Sequence[Case]) -> None:
-    if cases and isinstance(term, Prepares):
+    if cases:
         term.prepare(cases)
 
 

@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 
 from mentor_kit.core.agent import Agent, AgentSession, EpisodeLimits, EpisodeRequest, Reply
 from mentor_kit.core.conversation import Message, tool_result, user
-from mentor_kit.core.task import Converses, Problem, TakesCalls, Task
+from mentor_kit.core.task import Problem, Task
 from mentor_kit.core.toolbox import Toolbox, ToolSession, check_call
 from mentor_kit.core.trajectory import Ending, Trajectory
 from mentor_kit.rollout.tools import Cut, cut_by_characters, run_call
@@ -24,9 +24,6 @@ class _Rules:
     """What all episodes have in common."""
 
     task: Task
-    takes_calls: TakesCalls | None
-    """The task, if it is of this kind; asked once, as an answer takes long for how often it is needed."""
-    converses: Converses | None
     toolbox: Toolbox
     limits: EpisodeLimits
     cut: Cut
@@ -46,14 +43,7 @@ async def play(
 
     An error of the actor or the task ends all episodes and is raised as it is; a tool's error is a failed call.
     """
-    rules = _Rules(
-        task=task,
-        takes_calls=task if isinstance(task, TakesCalls) else None,
-        converses=task if isinstance(task, Converses) else None,
-        toolbox=toolbox,
-        limits=limits,
-        cut=cut,
-    )
+    rules = _Rules(task=task, toolbox=toolbox, limits=limits, cut=cut)
     waiting: dict[str, AgentSession] = {}
     episodes: list[asyncio.Task[Trajectory]] = []
 
@@ -131,14 +121,13 @@ async def _converse(
         if reply.finish == "length":
             dialogue.append(_checked(reply, scene))
             return Ending.LENGTH, reply.reason
-        takes_calls = rules.takes_calls
-        if takes_calls is not None and takes_calls.is_over(scene.problem, (*dialogue, reply.message)):
+        if rules.task.calls_are_answers and rules.task.is_over(scene.problem, (*dialogue, reply.message)):
             dialogue.append(_checked(reply, scene))
             return Ending.ANSWERED, ""
         turn, news = await _run_tools(reply.message, scene, session, rules)
         dialogue.append(turn)
         if not news:
-            words = None if rules.converses is None else rules.converses.next_user(scene.problem, dialogue)
+            words = rules.task.next_user(scene.problem, dialogue)
             if words is None:
                 return Ending.ANSWERED, ""
             news = [user(words)]
@@ -167,6 +156,6 @@ def _checked(reply: Reply, scene: EpisodeRequest) -> Message:
 
 def judge(trajectory: Trajectory, problem: Problem, task: Task) -> Trajectory:
     """The trajectory with the task's verdict; one that did not end has no answer, unless calls are the answer."""
-    answer = task.answer(trajectory) if trajectory.ended or isinstance(task, TakesCalls) else None
+    answer = task.answer(trajectory) if trajectory.ended or task.calls_are_answers else None
     correct = answer is not None and is_right(answer, problem, task)
     return trajectory.model_copy(update={"answer": answer, "correct": correct})

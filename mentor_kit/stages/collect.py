@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pydantic import BaseModel, ConfigDict, Field
 
 from mentor_kit.core.component import TeacherSpec
-from mentor_kit.core.demonstration import Accounts, Demonstration
+from mentor_kit.core.demonstration import Demonstration
 from mentor_kit.core.task import TRAIN, Problem
 from mentor_kit.stages.context import StageContext
 from mentor_kit.stages.evaluate import EvaluationPlan
@@ -66,7 +66,7 @@ class CollectStage:
                     context.emit("note", text=text)
             context.progress(start + len(batch), len(problems), kept=kept)
             context.check_stop()
-        took = teacher.account() if isinstance(teacher, Accounts) else {}
+        took = teacher.account()
         counts = {"demonstrations": kept, **({"not_for_sft": unusable} if unusable else {})}
         context.emit("collected", **{"problems": len(problems), **counts, "teacher": teacher.name, **took})
 

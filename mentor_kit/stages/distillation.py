@@ -7,9 +7,9 @@ The arithmetic is in `mentor_kit.rl.distillation`.
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Protocol, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,31 +17,30 @@ from numpy.typing import NDArray
 from mentor_kit.backend.token_groups import Floats, TokenCompletion, TokenGroup
 from mentor_kit.chat.tokenizer import ChatTokenizer
 from mentor_kit.core.component import ComponentSpec
-from mentor_kit.core.demonstration import Teacher
 from mentor_kit.core.errors import DataError, UsageError
+from mentor_kit.core.teacher import Teacher
 from mentor_kit.rl.distillation import distillation, step_weights
 from mentor_kit.rl.objective import Objective
 from mentor_kit.stages.experiment import Experiment
 
 
-@runtime_checkable
-class TokenTeacher(Teacher, Protocol):
-    """A teacher that can say how likely each of a student's tokens is to it: a model with the student's tokens."""
+class TokenTeacher(Teacher):
+    """Base class of teachers to distil from: models with the student's tokens."""
 
+    @abstractmethod
     def check_tokens(self, tokenizer: ChatTokenizer) -> None:
         """Refuse a student whose tokens are not the teacher's; loads no weights.
 
         Raises:
             UsageError: a token of the student's is none of the teacher's, or has another id there.
         """
-        ...
 
+    @abstractmethod
     def log_probs(self, groups: Sequence[TokenGroup]) -> list[list[Floats]]:
         """The teacher's log-probabilities of every completion's tokens, as `Policy.log_probs` gives a policy's.
 
         At the groups' temperature, of the full distribution; 0.0 where the mask is 0.
         """
-        ...
 
 
 def token_teacher(experiment: Experiment, slot: ComponentSpec | None) -> TokenTeacher:

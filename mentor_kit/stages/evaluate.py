@@ -11,7 +11,6 @@ from typing import Any, Literal, NamedTuple
 from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validator
 
 from mentor_kit.core.component import ComponentSpec, EvaluationSpec, TeacherSpec
-from mentor_kit.core.demonstration import Accounts
 from mentor_kit.core.frozen_model import FrozenModel, Json
 from mentor_kit.core.task import IN_DOMAIN, OUT_OF_DOMAIN, Problem
 from mentor_kit.core.trajectory import Trajectory
@@ -250,8 +249,8 @@ def findings(
     rewarded = [problem.id for problem in problems if experiment.is_rewarded(problem.id)]
     if main := [item for item in scored[: len(played.main)] if item.trajectory.problem_id in set(rewarded)]:
         report |= {"reward": reward_measures(main)["reward"], "reward_problems": len(rewarded)}
-    if isinstance(experiment.player, Accounts):
-        report["account"] = experiment.player.account()
+    if experiment.player is not None and (account := experiment.player.account()):
+        report["account"] = account
     report["groups"] = _by_group(problems, played, clusters)
     report["outcomes"] = means_by_problem(played)
     return Findings(report, scored, rows(played, scored, problems, experiment.demonstrations, rewarded))
@@ -268,7 +267,7 @@ def _play(
     for start in range(0, len(problems), at_once):
         batch = problems[start : start + at_once]
         if experiment.player is not None:
-            played = run_async(experiment.player.play(batch, max(plan.samples, 1)))
+            played = run_async(experiment.player.rollouts(batch, max(plan.samples, 1)))
             sampled += played
             if ended is not None:
                 for _ in played:

@@ -13,10 +13,11 @@ from mentor_kit.backend.policy import Policy
 from mentor_kit.chat.format import ChatFormat
 from mentor_kit.core.agent import EpisodeLimits, EpisodeRequest
 from mentor_kit.core.component import ComponentSpec
-from mentor_kit.core.demonstration import Demonstration, Demonstrations, Plays, Teacher
+from mentor_kit.core.demonstration import Demonstration, Demonstrations
 from mentor_kit.core.errors import UsageError, did_you_mean
 from mentor_kit.core.frozen_model import Json
 from mentor_kit.core.task import Problem, Task
+from mentor_kit.core.teacher import Teacher
 from mentor_kit.core.toolbox import Toolbox
 from mentor_kit.core.trajectory import Trajectory
 from mentor_kit.rl.reward import Breakdown, Reward, Scored
@@ -98,13 +99,13 @@ class Experiment:
     """Makes an evaluation that `evaluate.on` names."""
     demonstrations: Demonstrations = field(default_factory=Demonstrations)
     """What the teacher has shown so far in this run."""
-    player: Plays | None = None
+    player: Teacher | None = None
     """Who is evaluated in place of the student."""
     subject: EvaluatedAgent = STUDENT
     """Who that is, as reports say it."""
     _evaluated: dict[tuple[str, int], list[Problem]] = field(default_factory=dict, repr=False)
     """What `evaluation_problems` found."""
-    _player: Plays | None = field(default=None, repr=False)
+    _player: Teacher | None = field(default=None, repr=False)
     """The actor that `with_actor` built."""
     _evaluations: dict[str, Evaluation] = field(default_factory=dict, repr=False)
     """What `evaluation_of` built."""
@@ -112,7 +113,7 @@ class Experiment:
     @property
     def plays(self) -> str:
         """The name of whoever is evaluated."""
-        return "student" if self.player is None else str(getattr(self.player, "name", type(self.player).__name__))
+        return "student" if self.player is None else self.player.name
 
     def with_actor(self) -> Experiment:
         """The experiment with the actor that the recipe's `evaluate` names in the student's place, if it names one.
@@ -124,7 +125,7 @@ class Experiment:
         if slot is None:
             return self
         teacher = self._player or self.teacher_of(slot)
-        if not isinstance(teacher, Plays):
+        if not teacher.has_rollouts:
             raise UsageError(
                 f"the teacher {slot.use!r} only shows what it has, and cannot be evaluated",
                 hint="teachers that play can: scripted, openai, anthropic, local",

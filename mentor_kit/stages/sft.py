@@ -12,7 +12,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from mentor_kit.backend.token_groups import TokenGroup
 from mentor_kit.chat.transcript import demonstration_tokens
 from mentor_kit.core.component import TeacherSpec
-from mentor_kit.core.demonstration import Demonstration, Stored
+from mentor_kit.core.demonstration import Demonstration
 from mentor_kit.core.errors import ChatError, DataError, UsageError
 from mentor_kit.core.task import TRAIN, Problem
 from mentor_kit.rl.objective import Objective
@@ -123,7 +123,7 @@ class DemonstrationStream:
         self._named: set[tuple[str, str]] = set()
         if not self._problems:
             raise UsageError(f"the task has no problems in its split {options.split!r}")
-        if position == 0 and isinstance(self._teacher, Stored) and (unasked := self._teacher.unasked(self._problems)):
+        if position == 0 and (unasked := self._teacher.unasked(self._problems)):
             context.emit("note", text=f"never imitated: {unasked}; more problems of the split: a larger `problems`")
 
     def take(self) -> list[TokenGroup]:

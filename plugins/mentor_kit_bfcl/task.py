@@ -11,7 +11,7 @@ from mentor_kit_tools.runner import Runner
 from mentor_kit.core.conversation import CallState, Message, assistant
 from mentor_kit.core.errors import PluginError
 from mentor_kit.core.frozen_model import Json
-from mentor_kit.core.task import TRAIN, Problem
+from mentor_kit.core.task import TRAIN, Problem, Task
 from mentor_kit.core.tool import ToolError
 from mentor_kit.core.trajectory import Trajectory
 from mentor_kit_bfcl import package, problems
@@ -22,14 +22,18 @@ from mentor_kit_bfcl.verdicts import calls_of_turn, is_right
 _REACHED = (CallState.EXECUTED, CallState.FAILED)
 
 
-class BfclTask:
-    """A `mentor_kit.core.task.Task` that takes calls, converses, and knows gold answers.
+class BfclTask(Task):
+    """The task `bfcl`: calls are the answers, users speak several times, and gold answers are worked solutions.
 
     Raises:
         DataError: a category cannot be read.
     """
 
+    calls_are_answers = True
+
     def __init__(self, options: BfclOptions) -> None:
+        # there is nothing to train on: it is a benchmark
+        self.splits = (TRAIN, *options.categories)
         self._options = options
         self._problems = {name: problems.read(name, dots=options.dots) for name in options.categories}
 
@@ -37,11 +41,6 @@ class BfclTask:
         """End the worker that judges conversations, if there is one."""
         if "_runner" in self.__dict__:
             self._runner.close()
-
-    @property
-    def splits(self) -> Sequence[str]:
-        # there is nothing to train on: it is a benchmark
-        return (TRAIN, *self._problems)
 
     def problems(self, split: str, seed: int, count: int) -> Sequence[Problem]:
         return self._problems.get(split, ())[:count]

@@ -14,12 +14,12 @@ from mentor_kit.core.errors import PluginError
 from mentor_kit.core.frozen_model import Json
 from mentor_kit.core.task import Problem
 from mentor_kit.core.tool import Tool, ToolError
-from mentor_kit.core.toolbox import ToolSession
+from mentor_kit.core.toolbox import ToolSession, ToolSource
 from mentor_kit_bfcl.options import BfclToolsOptions
 
 
-class BfclTools:
-    """A `mentor_kit.core.toolbox.ToolSource`; problems of one turn have none of its tools.
+class BfclTools(ToolSource):
+    """The services of multi-turn problems; problems of one turn have none of its tools.
 
     Raises:
         PluginError: no worker can be started.

@@ -26,8 +26,7 @@ from pydantic import BaseModel, ConfigDict, Field, field_validator
 
 from mentor_kit.core.errors import DataError, did_you_mean
 from mentor_kit.core.frozen_model import Json
-from mentor_kit.core.task import TRAIN, Problem, boxed_answer
-from mentor_kit.core.toolbox import Closes
+from mentor_kit.core.task import TRAIN, Problem, Task, boxed_answer
 from mentor_kit.core.trajectory import Trajectory
 from mentor_kit.hooks.registry import BuildContext
 from mentor_kit_data.checkers import checker
@@ -176,23 +175,19 @@ def _first(values: Mapping[str, Json], names: Sequence[str]) -> str:
     return found
 
 
-class BenchmarksTask:
-    """A `mentor_kit.core.task.Task` of several sets, each compared in its own way. Answers are boxed."""
+class BenchmarksTask(Task):
+    """A task of several sets, each compared in its own way. Answers are boxed."""
 
     def __init__(self, problems: Mapping[str, Sequence[Problem]], checkers: Mapping[str, Checker]) -> None:
+        # there is nothing to train on: these are benchmarks
+        self.splits = (TRAIN, *problems)
         self._problems = problems
         self._checkers = checkers
 
     def close(self) -> None:
         """End the checkers' workers, where they have one."""
         for one in self._checkers.values():
-            if isinstance(one, Closes):
-                one.close()
-
-    @property
-    def splits(self) -> Sequence[str]:
-        # there is nothing to train on: these are benchmarks
-        return (TRAIN, *self._problems)
+            one.close()
 
     def problems(self, split: str, seed: int, count: int) -> Sequence[Problem]:
         return self._problems.get(split, ())[:count]

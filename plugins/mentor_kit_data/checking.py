@@ -10,9 +10,10 @@ from __future__ import annotations
 import re
 import string
 import unicodedata
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from fractions import Fraction
-from typing import Literal, Protocol, Self
+from typing import Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
@@ -32,9 +33,10 @@ _LATEX_RATIO = re.compile(r"([+-]?)\\[dt]?frac\s*\{([^{}]*)\}\s*\{([^{}]*)\}")
 _PUNCTUATION = frozenset(string.punctuation)
 
 
-class Checker(Protocol):
-    """Compares answers with keys."""
+class Checker(ABC):
+    """Base class of what compares answers with keys."""
 
+    @abstractmethod
     def check(self, answer: str, key: str, choices: Sequence[str] = (), question: str = "") -> bool:
         """Whether the answer is right.
 
@@ -44,7 +46,10 @@ class Checker(Protocol):
             choices: those that the question offers, where it does.
             question: its text, where it is known: an expression copied from there is no number.
         """
-        ...
+
+    def close(self) -> None:
+        """Free what the checker holds, such as a worker process. May be called twice."""
+        return None
 
 
 _STRICT = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
@@ -97,7 +102,7 @@ class Checking(BaseModel):
     r"""Where the answer is: in `\boxed{}`, or the last turn's whole text."""
 
 
-class NumberChecker:
+class NumberChecker(Checker):
     """Compares exactly, as fractions, up to a tolerance."""
 
     def __init__(self, tolerance: float = 0.0) -> None:
@@ -111,7 +116,7 @@ class NumberChecker:
         return not is_copied(answer, key, question)
 
 
-class TextChecker:
+class TextChecker(Checker):
     """Compares texts, in Unicode's composed form."""
 
     def __init__(self, *, ignore_case: bool = True, ignore_space: bool = True) -> None:
@@ -128,7 +133,7 @@ class TextChecker:
         return text.casefold() if self._ignore_case else text
 
 
-class PhraseChecker:
+class PhraseChecker(Checker):
     """Compares words, as the evaluation of SQuAD does (Rajpurkar et al., arXiv 1606.05250, section 6.1)."""
 
     _ARTICLES = re.compile(r"\b(?:a|an|the)\b")
@@ -146,7 +151,7 @@ class PhraseChecker:
         return " ".join(self._ARTICLES.sub(" ", bare).split())
 
 
-class ChoiceChecker:
+class ChoiceChecker(Checker):
     """Compares choices. A text that is two choices' is no answer."""
 
     #: Behind a letter: another one, or words between several.

@@ -14,7 +14,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from mentor_kit.core.errors import UsageError, did_you_mean
 from mentor_kit.core.frozen_model import Json
-from mentor_kit.core.task import IN_DOMAIN, OUT_OF_DOMAIN, TRAIN, Problem, boxed_answer
+from mentor_kit.core.task import IN_DOMAIN, OUT_OF_DOMAIN, TRAIN, Problem, Task, boxed_answer
 from mentor_kit.core.trajectory import Trajectory
 from mentor_kit.hooks.registry import BuildContext
 from mentor_kit.recipe.shorthand import FromName
@@ -69,18 +69,15 @@ def build(options: GymOptions, context: BuildContext) -> GymTask:
     return GymTask(options)
 
 
-class GymTask:
+class GymTask(Task):
     """The task `reasoning-gym`: training problems follow from the seed, evaluation problems are always the same."""
 
     def __init__(self, options: GymOptions) -> None:
+        self.splits = options.task_splits
         self._options = options
         self._number = NumberChecker()
         self._text = TextChecker()
         self._held_out: frozenset[str] | None = None
-
-    @property
-    def splits(self) -> Sequence[str]:
-        return self._options.task_splits
 
     def problems(self, split: str, seed: int, count: int) -> Sequence[Problem]:
         if split != TRAIN:

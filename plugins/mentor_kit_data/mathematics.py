@@ -18,7 +18,7 @@ from mentor_kit.core.errors import MissingError, PluginError
 from mentor_kit.core.frozen_model import Json
 from mentor_kit.core.tool import ToolError
 from mentor_kit_data import missing
-from mentor_kit_data.checking import LONGEST
+from mentor_kit_data.checking import LONGEST, Checker
 from mentor_kit_data.copies import is_copied
 from mentor_kit_data.formulas.equality import Undecided, same
 
@@ -26,8 +26,8 @@ from mentor_kit_data.formulas.equality import Undecided, same
 _REMEMBERED = 65_536
 
 
-class MathChecker:
-    """A `mentor_kit_data.checking.Checker` with a worker process.
+class MathChecker(Checker):
+    """Compares answers as mathematics, in a worker process.
 
     Args:
         seconds: that a comparison may take.

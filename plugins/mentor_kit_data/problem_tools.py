@@ -22,7 +22,7 @@ from mentor_kit.core.errors import PluginError
 from mentor_kit.core.frozen_model import Json
 from mentor_kit.core.task import Problem
 from mentor_kit.core.tool import Tool, ToolError
-from mentor_kit.core.toolbox import ToolSession
+from mentor_kit.core.toolbox import ToolSession, ToolSource
 from mentor_kit.hooks.registry import BuildContext
 from mentor_kit_data.authors import SCHEMAS, SOURCE
 
@@ -51,8 +51,8 @@ def build(options: ProblemToolsOptions, context: BuildContext) -> ProblemTools:
     return ProblemTools(runner, own_process=own)
 
 
-class ProblemTools:
-    """A `mentor_kit.core.toolbox.ToolSource` whose tools are the problem's."""
+class ProblemTools(ToolSource):
+    """The tools that each problem brings."""
 
     def __init__(self, runner: Runner, *, own_process: bool = False) -> None:
         self.runner = runner

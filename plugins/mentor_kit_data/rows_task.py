@@ -15,8 +15,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, field_validat
 
 from mentor_kit.core.errors import DataError
 from mentor_kit.core.frozen_model import Json
-from mentor_kit.core.task import TRAIN, Problem, boxed_answer
-from mentor_kit.core.toolbox import Closes
+from mentor_kit.core.task import TRAIN, Problem, Task, boxed_answer
 from mentor_kit.core.trajectory import Trajectory
 from mentor_kit.hooks.registry import BuildContext
 from mentor_kit.recipe.shorthand import one_or_several
@@ -302,22 +301,18 @@ def _choices(row: DataRow, column: str) -> tuple[str, ...]:
     return tuple(value)
 
 
-class RowsTask:
-    """A `mentor_kit.core.task.Task` of problems that are all there. Training ones are shuffled by the seed."""
+class RowsTask(Task):
+    """A task whose problems are all in memory. Training problems are shuffled by the seed."""
 
     def __init__(self, problems: Mapping[str, Sequence[Problem]], check: Checker, *, whole_text: bool = False) -> None:
+        self.splits = tuple(problems)
         self._problems = problems
         self._checker = check
         self._whole_text = whole_text
 
     def close(self) -> None:
         """End the checker's worker, if it has one."""
-        if isinstance(self._checker, Closes):
-            self._checker.close()
-
-    @property
-    def splits(self) -> Sequence[str]:
-        return tuple(self._problems)
+        self._checker.close()
 
     def problems(self, split: str, seed: int, count: int) -> Sequence[Problem]:
         found = list(self._problems.get(split, ()))

@@ -18,6 +18,7 @@ from mentor_kit.core.agent import EpisodeLimits, EpisodeRequest, Reply
 from mentor_kit.core.conversation import Message, ToolCall, assistant, call
 from mentor_kit.core.demonstration import Demonstration
 from mentor_kit.core.task import Problem, Task
+from mentor_kit.core.teacher import Teacher
 from mentor_kit.core.toolbox import Toolbox
 from mentor_kit.rollout import play
 from mentor_kit.utils.randomness import derive_seed
@@ -162,7 +163,7 @@ class NoisyDemonstratorSession:
 
 
 @dataclass(frozen=True)
-class NoisyTeacher:
+class NoisyTeacher(Teacher):
     """Demonstrates as the novice does, right or wrong."""
 
     habits: Habits

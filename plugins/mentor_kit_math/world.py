@@ -27,7 +27,7 @@ from itertools import islice, product
 
 from mentor_kit.core.conversation import Message, assistant, call
 from mentor_kit.core.errors import UsageError, did_you_mean
-from mentor_kit.core.task import IN_DOMAIN, OUT_OF_DOMAIN, TRAIN, Problem, boxed_answer
+from mentor_kit.core.task import IN_DOMAIN, OUT_OF_DOMAIN, TRAIN, Problem, Task, boxed_answer
 from mentor_kit.core.trajectory import Trajectory
 from mentor_kit.utils.randomness import derive_seed
 from mentor_kit_math.language import ENDING, OPENING, WORDINGS
@@ -56,8 +56,8 @@ _ATTEMPTS = 400
 _THOUSANDS = re.compile(r"[+-]?\d{1,3}(,\d{3})+(\.\d*)?")
 
 
-class ArithmeticTask:
-    """A `mentor_kit.core.task.Task` that can also solve its own problems (`mentor_kit.core.task.Solves`).
+class ArithmeticTask(Task):
+    """The task `arithmetic`, with worked solutions.
 
     Args:
         capacity_gap: the first switch of the module.

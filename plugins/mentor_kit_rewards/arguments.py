@@ -24,6 +24,7 @@ from mentor_kit.core.task import Problem
 from mentor_kit.core.tool import Tool
 from mentor_kit.core.toolbox import Toolbox
 from mentor_kit.core.trajectory import Trajectory
+from mentor_kit.rl.reward import Term
 from mentor_kit_rewards.comparison import ToolUseOptions, measures
 from mentor_kit_rewards.values import canonical, without_idle_repeats
 
@@ -43,7 +44,7 @@ class ToolArgumentsOptions(ToolUseOptions):
 
 
 @dataclass(frozen=True)
-class ToolArguments:
+class ToolArguments(Term):
     """How well the executed calls agree with a demonstration's; the best of several counts.
 
     An argument that is left out counts as given with its schema's default; what both have at the default, given or

@@ -17,7 +17,7 @@ MENTOR, arXiv 2510.18383, section 3.)
 
 from __future__ import annotations
 
-from abc import ABC, abstractmethod
+from abc import abstractmethod
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -29,6 +29,7 @@ from mentor_kit.core.demonstration import Demonstration
 from mentor_kit.core.errors import DataError
 from mentor_kit.core.task import Problem
 from mentor_kit.core.trajectory import Trajectory
+from mentor_kit.rl.reward import Term
 from mentor_kit_rewards.values import without_idle_repeats
 
 
@@ -69,7 +70,7 @@ def measures(problem: Problem, demonstrations: Sequence[Demonstration]) -> Seque
 
 
 @dataclass(frozen=True)
-class ToolUse(ABC):
+class ToolUse(Term):
     """Compares the tools a trajectory used with a demonstration's; the best of several counts.
 
     Where the teacher used no tool, the score is 1 if the student used none either, and 0 if it did.

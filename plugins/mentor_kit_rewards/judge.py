@@ -18,14 +18,15 @@ from pydantic import BaseModel, ConfigDict, Field, field_validator
 
 from mentor_kit.core.agent import EpisodeLimits
 from mentor_kit.core.component import Number, TeacherSpec, Whole
-from mentor_kit.core.demonstration import Demonstration, Teacher
+from mentor_kit.core.demonstration import Demonstration
 from mentor_kit.core.errors import DataError, Interrupted, MentorKitError
 from mentor_kit.core.frozen_model import FrozenModel
-from mentor_kit.core.task import TRAIN, Problem
+from mentor_kit.core.task import TRAIN, Problem, Task
+from mentor_kit.core.teacher import Teacher
 from mentor_kit.core.toolbox import Toolbox
 from mentor_kit.core.trajectory import Trajectory
 from mentor_kit.hooks import BuildContext
-from mentor_kit.rl.reward import Case
+from mentor_kit.rl.reward import Case, Term
 from mentor_kit.rollout import run_async
 from mentor_kit_rewards import judging
 from mentor_kit_rewards.comparison import measures
@@ -78,8 +79,8 @@ class JudgeOptions(BaseModel):
         return rubric
 
 
-class JudgeTask:
-    """A `mentor_kit.core.task.Task` whose problems are a judge's questions: right is what can be read."""
+class JudgeTask(Task):
+    """A task whose problems are a judge's questions: right is what can be read."""
 
     splits = (TRAIN,)
 
@@ -93,8 +94,8 @@ class JudgeTask:
         return judging.is_readable(answer, problem)
 
 
-class Judge:
-    """A `mentor_kit.rl.reward.Term`. The same content is judged once, however often it is scored."""
+class Judge(Term):
+    """The term `judge`. The same content is judged once, however often it is scored."""
 
     def __init__(self, options: JudgeOptions, teacher: Teacher) -> None:
         self.options = options

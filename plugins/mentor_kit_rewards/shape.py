@@ -17,6 +17,7 @@ from mentor_kit.core.conversation import CallState, Message
 from mentor_kit.core.demonstration import Demonstration
 from mentor_kit.core.task import Problem
 from mentor_kit.core.trajectory import Trajectory
+from mentor_kit.rl.reward import Term
 from mentor_kit_rewards.comparison import measures
 
 #: Where an actor has no tokens, so many characters are taken for one.
@@ -34,7 +35,7 @@ class CallEconomyOptions(BaseModel):
     """And so many more."""
 
 
-class CallEconomy:
+class CallEconomy(Term):
     """1 for no more calls than the teacher made, else what the teacher needed as a share of them.
 
     min(1, (times · teacher's calls + plus) / calls), for the best of several demonstrations. Every call counts that
@@ -78,7 +79,7 @@ class FormatOptions(BaseModel):
     marks of all families of models, whichever the student is of (`mentor_kit.chat.forms`)."""
 
 
-class Format:
+class Format(Term):
     """1 if there are turns of the assistant's and every one is orderly, else 0; a malformed call is not."""
 
     def __init__(self, options: FormatOptions) -> None:
@@ -121,7 +122,7 @@ class LengthOptions(BaseModel):
         return self
 
 
-class Length:
+class Length(Term):
     """1 up to `free` tokens, falling evenly to 0 at `limit` (the soft overlong punishment of arXiv 2503.14476).
 
     Counted are the tokens that the assistant sampled in all its turns; for actors without tokens, four characters are

@@ -15,33 +15,34 @@ from mentor_kit.core.conversation import CallState, ToolCall
 from mentor_kit.core.demonstration import Demonstration
 from mentor_kit.core.task import Problem
 from mentor_kit.core.trajectory import Trajectory
+from mentor_kit.rl.reward import Term
 
 #: States of calls that came to nothing by the assistant's own doing.
 BROKEN = frozenset({CallState.MALFORMED, CallState.UNKNOWN_TOOL, CallState.BAD_ARGUMENTS, CallState.FAILED})
 
 
-class Ended:
+class Ended(Term):
     """1 if the assistant finished by itself: running out of turns, tokens or context is not ending."""
 
     def score(self, trajectory: Trajectory, problem: Problem, demonstrations: Sequence[Demonstration]) -> float:
         return float(trajectory.ended)
 
 
-class Answered:
+class Answered(Term):
     """1 if the trajectory gives one answer, and it is not empty; several different ones are none."""
 
     def score(self, trajectory: Trajectory, problem: Problem, demonstrations: Sequence[Demonstration]) -> float:
         return float(trajectory.answer is not None and bool(trajectory.answer.strip()))
 
 
-class Correct:
+class Correct(Term):
     """1 if the task found the final answer right."""
 
     def score(self, trajectory: Trajectory, problem: Problem, demonstrations: Sequence[Demonstration]) -> float:
         return float(trajectory.correct)
 
 
-class KnownTools:
+class KnownTools(Term):
     """1 if every call names a tool there is; no calls at all is 1.
 
     A malformed call with a tool's name changes nothing. One whose name cannot be read (none, an empty one, one that is
@@ -68,7 +69,7 @@ class CleanCallsOptions(BaseModel):
     """Score 1 / (1 + broken calls), where one broken call otherwise makes the score 0."""
 
 
-class CleanCalls:
+class CleanCalls(Term):
     """1 if no call is malformed, names an unknown tool, has wrong arguments or failed; no calls at all is 1.
 
     Clean calls count for nothing, so that none of them makes up for a broken one.

@@ -13,10 +13,11 @@ from typing import Literal
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from mentor_kit.core.component import TeacherSpec
-from mentor_kit.core.demonstration import Demonstration, Teacher
+from mentor_kit.core.demonstration import Demonstration
 from mentor_kit.core.errors import DataError
 from mentor_kit.core.frozen_model import Json
 from mentor_kit.core.task import Problem
+from mentor_kit.core.teacher import Teacher
 from mentor_kit.hooks import BuildContext
 
 

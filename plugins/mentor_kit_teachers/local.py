@@ -15,13 +15,15 @@ from mentor_kit.backend.token_groups import Floats, TokenGroup
 from mentor_kit.chat import ChatFormat, ChatTokenizer, load_chat_format
 from mentor_kit.chat.tokenizer import unread_tokens
 from mentor_kit.core.agent import EpisodeRequest
-from mentor_kit.core.demonstration import Demonstration, Teacher
+from mentor_kit.core.demonstration import Demonstration
 from mentor_kit.core.errors import DataError, UsageError
 from mentor_kit.core.frozen_model import Json
 from mentor_kit.core.task import Problem
+from mentor_kit.core.teacher import Teacher
 from mentor_kit.core.trajectory import Trajectory
 from mentor_kit.hooks import BuildContext
 from mentor_kit.rollout import EngineSampler, PolicyAgent, Sampling, play
+from mentor_kit.stages.distillation import TokenTeacher
 from mentor_kit.utils.randomness import derive_seed
 from mentor_kit_teachers.collection import Attempts, Tally, fall_back
 from mentor_kit_teachers.local_options import LocalOptions
@@ -36,8 +38,8 @@ def local(options: LocalOptions, context: BuildContext) -> LocalTeacher:
 
 
 @dataclass
-class LocalTeacher:
-    """A `mentor_kit.core.demonstration.Teacher`: all problems' first attempts together, then the second ones."""
+class LocalTeacher(TokenTeacher):
+    """The teacher `local`: all problems' first attempts together, then the second ones."""
 
     options: LocalOptions
     context: BuildContext
@@ -62,8 +64,8 @@ class LocalTeacher:
             for demonstration in await fall_back(self.fallback, missing, self.options):
                 yield demonstration
 
-    async def play(self, problems: Sequence[Problem], episodes: int) -> list[Trajectory]:
-        """As `mentor_kit.core.demonstration.Plays`, at the options' temperature."""
+    async def rollouts(self, problems: Sequence[Problem], episodes: int) -> list[Trajectory]:
+        """As for every teacher, at the options' temperature."""
         everyone = [Attempts(problem, self.options) for problem in problems]
         for _ in range(episodes):
             await self._round(everyone)

@@ -16,6 +16,7 @@ from mentor_kit.core.demonstration import Demonstration
 from mentor_kit.core.errors import DataError
 from mentor_kit.core.frozen_model import Json
 from mentor_kit.core.task import Problem, Task
+from mentor_kit.core.teacher import Teacher
 from mentor_kit.core.trajectory import Trajectory
 from mentor_kit.hooks import BuildContext
 from mentor_kit.hooks.looking import path_fault
@@ -53,8 +54,8 @@ def recorded(options: RecordedOptions, context: BuildContext) -> RecordedTeacher
     return RecordedTeacher(read_recordings(context.recipe_folder / options.path.expanduser()), context.task)
 
 
-class RecordedTeacher:
-    """A `mentor_kit.core.demonstration.Teacher`: all recordings of a problem, in the order of the file."""
+class RecordedTeacher(Teacher):
+    """The teacher `recorded`: all recordings of a problem, in the order of the file."""
 
     name = "recorded"
 

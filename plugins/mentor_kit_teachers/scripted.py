@@ -9,7 +9,8 @@ from mentor_kit.core.agent import EpisodeLimits, EpisodeRequest, Reply
 from mentor_kit.core.conversation import Message
 from mentor_kit.core.demonstration import Demonstration
 from mentor_kit.core.errors import UsageError
-from mentor_kit.core.task import Problem, Solves, Task
+from mentor_kit.core.task import Problem, Task
+from mentor_kit.core.teacher import Teacher
 from mentor_kit.core.toolbox import Toolbox
 from mentor_kit.core.trajectory import TokenTrace, Trajectory
 from mentor_kit.hooks import BuildContext
@@ -26,32 +27,30 @@ def scripted(context: BuildContext) -> ScriptedTeacher:
         UsageError: the recipe's task cannot write worked solutions.
     """
     task = context.need_task()
-    if not isinstance(task, Solves):
+    if not task.has_solutions:
         raise UsageError(
             f"the teacher {NAME!r} plays the task's worked solutions, and {type(task).__name__} has no `solve`",
             hint="take another teacher, such as `{use: recorded, with: {path: demonstrations.jsonl}}`",
         )
-    return ScriptedTeacher(task, task, context.need_toolbox(), context.limits, context.seed)
+    return ScriptedTeacher(task, context.need_toolbox(), context.limits, context.seed)
 
 
 @dataclass(frozen=True)
-class ScriptedTeacher:
-    """A `mentor_kit.core.demonstration.Teacher`: one demonstration a problem."""
+class ScriptedTeacher(Teacher):
+    """The teacher `scripted`: one demonstration a problem."""
 
     task: Task
-    script: Solves
-    """The task once more, as the writer of solutions."""
     toolbox: Toolbox
     limits: EpisodeLimits
     seed: int
     name: str = NAME
 
     async def demonstrate(self, problems: Sequence[Problem]) -> AsyncIterator[Demonstration]:
-        for trajectory in await self.play(problems, 1):
+        for trajectory in await self.rollouts(problems, 1):
             yield Demonstration.of(trajectory, teacher=self.name)
 
-    async def play(self, problems: Sequence[Problem], episodes: int) -> list[Trajectory]:
-        """As `mentor_kit.core.demonstration.Plays`; all episodes of a problem are the same."""
+    async def rollouts(self, problems: Sequence[Problem], episodes: int) -> list[Trajectory]:
+        """As for every teacher; all episodes of a problem are the same."""
         scenes = [
             EpisodeRequest(
                 id=f"{problem.id}#{self.name}{f'-{index}' if index else ''}",
@@ -63,7 +62,7 @@ class ScriptedTeacher:
             for index in range(episodes)
         ]
         return await play(
-            ScriptedAgent(self.script, self.name), scenes, task=self.task, toolbox=self.toolbox, limits=self.limits
+            ScriptedAgent(self.task, self.name), scenes, task=self.task, toolbox=self.toolbox, limits=self.limits
         )
 
 
@@ -71,24 +70,24 @@ class ScriptedTeacher:
 class ScriptedAgent:
     """A `mentor_kit.core.agent.Agent` that says what the task's worked solution says."""
 
-    script: Solves
+    task: Task
     name: str = NAME
 
     def start(self, scene: EpisodeRequest) -> ScriptedSession:
-        return ScriptedSession(self.script, scene.problem)
+        return ScriptedSession(self.task, scene.problem)
 
 
 class ScriptedSession:
     """One episode of a script."""
 
-    def __init__(self, script: Solves, problem: Problem) -> None:
-        self._script = script
+    def __init__(self, task: Task, problem: Problem) -> None:
+        self._task = task
         self._problem = problem
         self._dialogue: list[Message] = []
 
     async def respond(self, messages: Sequence[Message]) -> Reply:
         self._dialogue.extend(messages)
-        turn = self._script.solve(self._problem, tuple(self._dialogue))
+        turn = self._task.solve(self._problem, tuple(self._dialogue))
         self._dialogue.append(turn)
         return Reply(turn)
 

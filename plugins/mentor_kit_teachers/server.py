@@ -14,10 +14,11 @@ from dataclasses import dataclass, field
 
 from mentor_kit.core.agent import EpisodeLimits, EpisodeRequest, Reply
 from mentor_kit.core.conversation import Message, assistant
-from mentor_kit.core.demonstration import Demonstration, Teacher
+from mentor_kit.core.demonstration import Demonstration
 from mentor_kit.core.errors import DataError, MentorKitError
 from mentor_kit.core.frozen_model import Json
 from mentor_kit.core.task import Problem, Task
+from mentor_kit.core.teacher import Teacher
 from mentor_kit.core.tool import announced
 from mentor_kit.core.toolbox import Toolbox
 from mentor_kit.core.trajectory import TokenTrace, Trajectory
@@ -49,8 +50,8 @@ _HINTS = {
 
 
 @dataclass
-class ServerTeacher:
-    """A `mentor_kit.core.demonstration.Teacher` over a server's API."""
+class ServerTeacher(Teacher):
+    """A teacher behind a server's API."""
 
     name: str
     wire: ApiProtocol
@@ -106,8 +107,8 @@ class ServerTeacher:
             for demonstration in await fall_back(self.fallback, missing, self.options):
                 yield demonstration
 
-    async def play(self, problems: Sequence[Problem], episodes: int) -> list[Trajectory]:
-        """As `mentor_kit.core.demonstration.Plays`; raises what `demonstrate` raises."""
+    async def rollouts(self, problems: Sequence[Problem], episodes: int) -> list[Trajectory]:
+        """As for every teacher; raises what `demonstrate` raises."""
         faults: list[Exception] = []
         exchange = self._exchange(faults)
 

@@ -22,7 +22,7 @@ from mentor_kit.core.errors import PluginError, did_you_mean
 from mentor_kit.core.frozen_model import Json
 from mentor_kit.core.task import Problem
 from mentor_kit.core.tool import Tool, ToolError
-from mentor_kit.core.toolbox import ToolSession
+from mentor_kit.core.toolbox import ToolSession, ToolSource
 from mentor_kit.hooks.registry import BuildContext
 from mentor_kit_tools.limits import Limits
 from mentor_kit_tools.modules import find_module, top_level_names
@@ -116,8 +116,8 @@ def tools_of(catalogue: Json) -> tuple[Tool, ...]:
     return tuple(Tool.declared(one["name"], one["description"], one["parameters"]) for one in catalogue)
 
 
-class IsolatedTools:
-    """A `mentor_kit.core.toolbox.ToolSource` of tools that run in a runner.
+class IsolatedTools(ToolSource):
+    """Tools that run in a runner's worker processes.
 
     Args:
         runner: where they run.

@@ -18,7 +18,7 @@ from mentor_kit.core.demonstration import Demonstration
 from mentor_kit.core.errors import PluginError
 from mentor_kit.core.task import Problem
 from mentor_kit.core.trajectory import Ending, Trajectory
-from mentor_kit.rl.reward import Reward, WeightedTerm
+from mentor_kit.rl.reward import Reward, Term, WeightedTerm
 
 #: Right and wrong with the teacher's two tools, right and wrong without a tool: by hand from the paper's table.
 HONEST = {
@@ -160,7 +160,7 @@ def applying(one: Bounds) -> list[Attack]:
     return [attack for attack in ATTACKS if attack.needs(one.ground)]
 
 
-class ReadsText:
+class ReadsText(Term):
     """A term as nobody should write one: it looks for names in what was said."""
 
     def score(self, trajectory: Trajectory, problem: Problem, demonstrations: Sequence[Demonstration]) -> float:
@@ -179,7 +179,7 @@ def test_a_reward_that_reads_text_is_caught() -> None:
     assert "every call twice" not in paid
 
 
-class PaysForBroken:
+class PaysForBroken(Term):
     """Takes a call for made when its name could be read."""
 
     def score(self, trajectory: Trajectory, problem: Problem, demonstrations: Sequence[Demonstration]) -> float:

@@ -12,7 +12,7 @@ from mentor_kit.core.conversation import CallState
 from mentor_kit.core.demonstration import Demonstration
 from mentor_kit.core.task import Problem
 from mentor_kit.core.trajectory import Trajectory
-from mentor_kit.rl.reward import Reward, WeightedTerm
+from mentor_kit.rl.reward import Reward, Term, WeightedTerm
 
 
 @pytest.mark.parametrize("preset", PRESETS)
@@ -39,7 +39,7 @@ def test_ten_thousand_mutants_find_nothing(preset: str, family: str) -> None:
     assert found.outcomes > 80
 
 
-class PaysForTrying:
+class PaysForTrying(Term):
     """Takes calls that came to nothing for work, as the published rule does."""
 
     def score(self, trajectory: Trajectory, problem: Problem, demonstrations: Sequence[Demonstration]) -> float:
@@ -47,7 +47,7 @@ class PaysForTrying:
         return float(tried == set(demonstrations[0].tools_used))
 
 
-class PaysForTurns:
+class PaysForTurns(Term):
     """Pays for padding."""
 
     def score(self, trajectory: Trajectory, problem: Problem, demonstrations: Sequence[Demonstration]) -> float:

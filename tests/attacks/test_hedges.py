@@ -12,7 +12,7 @@ from attack_worlds import bounds, parts
 from mentor_kit.audit import ATTACKS, AuditEnvironment, Bounds, find_grounds, search, try_attacks
 from mentor_kit.core.component import ComponentSpec
 from mentor_kit.core.conversation import Message, assistant, call
-from mentor_kit.core.task import Problem, boxed_answer
+from mentor_kit.core.task import Problem, Task, boxed_answer
 from mentor_kit.core.trajectory import Trajectory
 from mentor_kit.hooks import default_registry
 from mentor_kit.recipe.assembly import Components, build_reward
@@ -94,7 +94,7 @@ STRICT: list[Check] = [
 ]
 
 
-class Sums:
+class Sums(Task):
     """A task of sums that stand in the question."""
 
     splits = ("train",)

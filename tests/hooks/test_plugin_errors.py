@@ -26,7 +26,10 @@ ACME = """
     from mentor_kit.core.errors import DataError
     from mentor_kit.hooks import hookimpl
     from mentor_kit.stages import Workload
-    from mentor_kit.core.task import Problem, boxed_answer
+    from mentor_kit.core.task import Problem, Task, boxed_answer
+    from mentor_kit.core.teacher import Teacher
+    from mentor_kit.core.toolbox import ToolSource
+    from mentor_kit.rl.reward import Term
     from mentor_kit.core.tool import Tool
 
 
@@ -45,9 +48,7 @@ ACME = """
                 raise eval(self.options.error)
 
 
-    class Task(Part):
-        splits = ("train", "in-domain", "out-of-domain")
-
+    class Sums(Part, Task):
         def problems(self, split, seed, count):
             self.fail("problems")
             return [Problem(id=f"{split}-{i}", question=f"1 + {i}?", answer=str(1 + i)) for i in range(count)]
@@ -71,7 +72,7 @@ ACME = """
             return None
 
 
-    class Kit(Part):
+    class Kit(Part, ToolSource):
         def tools(self, problem):
             self.fail("tools")
             return [Tool("count", "Counts.", {"type": "object", "properties": {}})]
@@ -86,7 +87,7 @@ ACME = """
             return 1
 
 
-    class Sage(Part):
+    class Sage(Part, Teacher):
         name = "sage"
 
         async def demonstrate(self, problems):
@@ -95,7 +96,7 @@ ACME = """
                 yield Demonstration(problem_id=problem.id, teacher="sage", tools_used=("count",))
 
 
-    class Term(Part):
+    class One(Part, Term):
         def prepare(self, cases):
             self.fail("prepare")
 
@@ -127,7 +128,7 @@ ACME = """
 
     @hookimpl
     def register_tasks(register):
-        register("sums", options=Options, build=Task)
+        register("sums", options=Options, build=Sums)
 
     @hookimpl
     def register_tools(register):
@@ -139,7 +140,7 @@ ACME = """
 
     @hookimpl
     def register_reward_terms(register):
-        register("fair", options=Options, build=Term)
+        register("fair", options=Options, build=One)
 
     @hookimpl
     def register_evaluations(register):

@@ -12,13 +12,13 @@ from pydantic import ValidationError
 from mentor_kit.core.demonstration import Demonstration
 from mentor_kit.core.task import Problem
 from mentor_kit.core.trajectory import Ending, Trajectory
-from mentor_kit.rl.reward import Case, Gate, Reward, Schedule, WeightedTerm
+from mentor_kit.rl.reward import Case, Gate, Reward, Schedule, Term, WeightedTerm
 
 PROBLEM = Problem(id="p", question="?", answer="")
 SHARES = st.floats(0, 1)
 
 
-class Full:
+class Full(Term):
     """Always 1; notes what it is prepared for."""
 
     def __init__(self) -> None:

@@ -13,12 +13,12 @@ from mentor_kit.core.demonstration import Demonstration
 from mentor_kit.core.errors import PluginError
 from mentor_kit.core.task import Problem
 from mentor_kit.core.trajectory import Ending, Trajectory
-from mentor_kit.rl.reward import Gate, Reward, WeightedTerm
+from mentor_kit.rl.reward import Gate, Reward, Term, WeightedTerm
 
 PROBLEM = Problem(id="p", question="?", answer="")
 
 
-class Fixed:
+class Fixed(Term):
     def __init__(self, value: Any) -> None:
         self.value = value
 

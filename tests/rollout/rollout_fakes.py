@@ -18,8 +18,9 @@ from typing import Any
 from mentor_kit.backend.sampling import Completion, SampleRequest
 from mentor_kit.core.agent import EpisodeRequest, Reply
 from mentor_kit.core.conversation import CallState, Message, ToolCall, assistant
-from mentor_kit.core.task import TRAIN, Problem
+from mentor_kit.core.task import TRAIN, Problem, Task
 from mentor_kit.core.tool import Tool
+from mentor_kit.core.toolbox import ToolSource
 from mentor_kit.core.trajectory import TokenTrace, Trajectory
 
 SYSTEM, USER, ASSISTANT, TOOL, END = 1, 2, 3, 4, 5
@@ -182,7 +183,7 @@ class ScriptedSpeaker:
         self.closed += 1
 
 
-class EchoTask:
+class EchoTask(Task):
     """The answer is the last turn's text; `asked` has every answer that was checked."""
 
     splits = (TRAIN,)
@@ -201,7 +202,7 @@ class EchoTask:
         return answer == problem.answer
 
 
-class RecordingTools:
+class RecordingTools(ToolSource):
     """A source of tools that keeps what it was opened with, called with, and how often closed."""
 
     def __init__(self, *tools: Tool) -> None:

@@ -24,11 +24,12 @@ from mentor_kit.core.conversation import ToolResult as Result
 from mentor_kit.core.demonstration import Demonstration
 from mentor_kit.core.errors import Interrupted
 from mentor_kit.core.task import IN_DOMAIN, OUT_OF_DOMAIN, TRAIN, Problem
+from mentor_kit.core.teacher import Teacher
 from mentor_kit.core.tool import Tool
-from mentor_kit.core.toolbox import Toolbox
+from mentor_kit.core.toolbox import Toolbox, ToolSource
 from mentor_kit.core.trajectory import Ending, Trajectory
 from mentor_kit.rl.objective import Objective
-from mentor_kit.rl.reward import Reward, Scored, WeightedTerm
+from mentor_kit.rl.reward import Reward, Scored, Term, WeightedTerm
 from mentor_kit.rl.update_metrics import LossMetrics, StepMetrics
 from mentor_kit.rollout import Sampling
 from mentor_kit.stages import EvaluationPlan, Experiment
@@ -54,7 +55,7 @@ class Digits(EchoTask):
         ]  # fmt: skip
 
 
-class DigitTerm:
+class DigitTerm(Term):
     def score(self, trajectory: Trajectory, problem: Problem, demonstrations: Sequence[Demonstration]) -> float:
         return digit_of(trajectory) / 10
 
@@ -198,7 +199,7 @@ class ListContext:
         return [values for name, values in self.events if name == kind]
 
 
-class GappyTeacher:
+class GappyTeacher(Teacher):
     """Shows everything but `silent` ones, and `wrong` ones wrongly; answers in the reverse order."""
 
     name = "gappy"
@@ -252,7 +253,7 @@ def experiment(policy: RecordingPolicy | None = None, **changes: Any) -> Experim
     return Experiment(**{**values, **changes})
 
 
-class _Declared:
+class _Declared(ToolSource):
     def __init__(self, *tools: Tool) -> None:
         self._tools = tools
 

@@ -31,6 +31,7 @@ from mentor_kit.core.task import Problem
 from mentor_kit.rl.objective import Objective
 from mentor_kit.rl.reward import Scored
 from mentor_kit.stages import Checks, Experiment
+from mentor_kit.stages.distillation import TokenTeacher
 from mentor_kit.stages.grpo import GRPOOptions, GRPOStage
 
 OPD = Objective(preset="opd")
@@ -42,7 +43,7 @@ def teacher_says(token: int, place: int) -> float:
     return -0.1 - ((token * 31 + place * 17) % 23) / 5
 
 
-class ReadingTeacher:
+class ReadingTeacher(TokenTeacher):
     """Reads tokens; what it says of inserted ones is garbage that must not count."""
 
     name = "reading"

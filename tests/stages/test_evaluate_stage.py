@@ -9,6 +9,7 @@ from mentor_kit.core.component import ComponentSpec
 from mentor_kit.core.demonstration import Demonstration, Demonstrations
 from mentor_kit.core.errors import UsageError
 from mentor_kit.core.task import IN_DOMAIN, OUT_OF_DOMAIN
+from mentor_kit.core.teacher import Teacher
 from mentor_kit.stages.evaluate import (
     EvaluateOptions,
     EvaluateStage,
@@ -217,7 +218,7 @@ def test_groups_may_be_what_is_independent():
     assert report["groups"]["odd"]["greedy"]["accuracy"] == 1.0
 
 
-class Parrot:
+class Parrot(Teacher):
     """A teacher that can be evaluated: says the digit its options name, and counts how often it was asked."""
 
     name = "parrot"
@@ -228,7 +229,7 @@ class Parrot:
     def demonstrate(self, problems: Any) -> Any:
         raise AssertionError("it is evaluated, not asked to show anything")
 
-    async def play(self, problems: Any, episodes: int) -> list[Any]:
+    async def rollouts(self, problems: Any, episodes: int) -> list[Any]:
         return [
             trajectory(p.id, self.said, correct=self.said == p.answer) for p in problems for _ in range(episodes)
         ]  # fmt: skip

@@ -10,6 +10,7 @@ from stage_fakes import GappyTeacher, ListContext, RecordingPolicy, experiment, 
 from mentor_kit.core.component import ComponentSpec
 from mentor_kit.core.errors import UsageError
 from mentor_kit.core.task import IN_DOMAIN
+from mentor_kit.core.teacher import Teacher
 from mentor_kit.stages.evaluate import (
     EvaluateOptions,
     EvaluateStage,
@@ -23,7 +24,7 @@ from mentor_kit.stages.evaluate import (
 from mentor_kit.stages.evaluated_agent import EvaluatedAgent
 
 
-class Parrot:
+class Parrot(Teacher):
     """A teacher that can be evaluated."""
 
     name = "parrot"
@@ -31,7 +32,7 @@ class Parrot:
     def demonstrate(self, problems: Any) -> Any:
         raise AssertionError("it is evaluated, not asked to show anything")
 
-    async def play(self, problems: Any, episodes: int) -> list[Any]:
+    async def rollouts(self, problems: Any, episodes: int) -> list[Any]:
         return [trajectory(problem.id, "1") for problem in problems for _ in range(episodes)]
 
 

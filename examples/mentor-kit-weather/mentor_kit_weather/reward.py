@@ -9,6 +9,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from mentor_kit.core.demonstration import Demonstration
 from mentor_kit.core.task import Problem
 from mentor_kit.core.trajectory import Trajectory
+from mentor_kit.rl.reward import Term
 
 
 class BriefOptions(BaseModel):
@@ -20,7 +21,7 @@ class BriefOptions(BaseModel):
     """The final answer's largest number of words that still scores 1."""
 
 
-class Brief:
+class Brief(Term):
     """1 up to `words` words in the final answer, then falling: twice as many words score a half."""
 
     def __init__(self, options: BriefOptions) -> None:

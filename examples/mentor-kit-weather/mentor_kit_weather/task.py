@@ -7,15 +7,13 @@ from collections.abc import Sequence
 from itertools import combinations
 
 from mentor_kit.core.conversation import Message, assistant, call
-from mentor_kit.core.task import IN_DOMAIN, OUT_OF_DOMAIN, TRAIN, Problem, boxed_answer
+from mentor_kit.core.task import OUT_OF_DOMAIN, TRAIN, Problem, Task, boxed_answer
 from mentor_kit.core.trajectory import Trajectory
 from mentor_kit_weather.tool import TEMPERATURES
 
 
-class WarmestCity:
-    """A `mentor_kit.core.task.Task` that can also write worked solutions (`mentor_kit.core.task.Solves`)."""
-
-    splits = (TRAIN, IN_DOMAIN, OUT_OF_DOMAIN)
+class WarmestCity(Task):
+    """The task, with worked solutions for the teacher `scripted`."""
 
     def problems(self, split: str, seed: int, count: int) -> Sequence[Problem]:
         cities = _choices(split)

@@ -14,7 +14,7 @@ import pytest
 from mentor_kit import api
 from mentor_kit.core.agent import EpisodeLimits
 from mentor_kit.core.conversation import CallState, Message, ToolCall, assistant
-from mentor_kit.core.task import Problem
+from mentor_kit.core.task import Problem, Task
 from mentor_kit.core.tool import announced
 from mentor_kit.recipe.assembly import assemble_components
 from mentor_kit.rollout import run_async
@@ -38,11 +38,28 @@ def parts(tmp_path_factory: pytest.TempPathFactory) -> Any:
     return assemble_components(api.check(recipe), api.default_registry())
 
 
-class Script:
+class Script(Task):
     """The gold calls, but for turns that `spoil` changes."""
+
+    calls_are_answers = True
 
     def __init__(self, task: Any, spoil: Any = None) -> None:
         self.task, self.spoil = task, spoil
+
+    def problems(self, split: str, seed: int, count: int) -> Any:
+        return self.task.problems(split, seed, count)
+
+    def answer(self, trajectory: Any) -> Any:
+        return self.task.answer(trajectory)
+
+    def check(self, answer: str, problem: Problem) -> bool:
+        return self.task.check(answer, problem)
+
+    def is_over(self, problem: Problem, dialogue: Sequence[Message]) -> bool:
+        return self.task.is_over(problem, dialogue)
+
+    def next_user(self, problem: Problem, dialogue: Sequence[Message]) -> str | None:
+        return self.task.next_user(problem, dialogue)
 
     def solve(self, problem: Problem, dialogue: Sequence[Message]) -> Message:
         turn: Message = self.task.solve(problem, dialogue)
@@ -52,10 +69,8 @@ class Script:
 def played(parts: Any, problem: Problem, spoil: Any = None) -> Any:
     from mentor_kit_teachers.scripted import ScriptedTeacher
 
-    teacher = ScriptedTeacher(
-        parts.task, Script(parts.task, spoil), parts.toolbox, EpisodeLimits(40, max_result_tokens=2000), 0
-    )
-    (trajectory,) = run_async(teacher.play([problem], 1))
+    teacher = ScriptedTeacher(Script(parts.task, spoil), parts.toolbox, EpisodeLimits(40, max_result_tokens=2000), 0)
+    (trajectory,) = run_async(teacher.rollouts([problem], 1))
     return trajectory
 
 

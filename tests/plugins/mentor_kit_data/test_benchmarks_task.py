@@ -19,7 +19,8 @@ from mentor_kit import api
 from mentor_kit.core.agent import EpisodeLimits
 from mentor_kit.core.conversation import Message, assistant, call
 from mentor_kit.core.errors import DataError
-from mentor_kit.core.task import Problem
+from mentor_kit.core.task import Problem, Task
+from mentor_kit.core.trajectory import Trajectory
 from mentor_kit.recipe.assembly import assemble_components
 from mentor_kit.recipe.faults import RecipeFaults
 from mentor_kit.rollout import run_async
@@ -144,11 +145,25 @@ def test_several_right_answers(tmp_path: Path) -> None:
     assert not task.check("Lovelace", problem)
 
 
-class Searcher:
-    """Looks twice, then gives the answer it was made with."""
+class Solved(Task):
+    """Another task, solved with answers it was made with."""
 
-    def __init__(self, answers: Mapping[str, str]) -> None:
+    def __init__(self, task: Task, answers: Mapping[str, str]) -> None:
+        self.task = task
         self.answers = answers
+
+    def problems(self, split: str, seed: int, count: int) -> Sequence[Problem]:
+        return self.task.problems(split, seed, count)
+
+    def answer(self, trajectory: Trajectory) -> str | None:
+        return self.task.answer(trajectory)
+
+    def check(self, answer: str, problem: Problem) -> bool:
+        return self.task.check(answer, problem)
+
+
+class Searcher(Solved):
+    """Looks twice, then gives the answer."""
 
     def solve(self, problem: Problem, dialogue: Sequence[Message]) -> Message:
         turns = sum(message.role == "assistant" for message in dialogue)
@@ -163,23 +178,20 @@ def test_multi_hop_questions_with_search_from_end_to_end(folder: Path) -> None:
     parts = parts_of("paper/evaluate-search", folder)
     problems = [problem for split in parts.task.splits[1:] for problem in parts.task.problems(split, 0, 9)]
     answers = dict(zip([p.id for p in problems], [a for s in parts.task.splits[1:] for a in RIGHT[s]], strict=True))
-    teacher = ScriptedTeacher(parts.task, Searcher(answers), parts.toolbox, EpisodeLimits(), 0)
-    played = run_async(teacher.play(problems, 1))
+    teacher = ScriptedTeacher(Searcher(parts.task, answers), parts.toolbox, EpisodeLimits(), 0)
+    played = run_async(teacher.rollouts(problems, 1))
     assert all(trajectory.correct for trajectory in played)
     first, second = (m.content for m in played[0].messages if m.role == "tool")
     assert first.startswith("[1] Paris: Paris is the capital of France. It lies on the Seine.")
     assert "Seine: The Seine flows into the English Channel. Its source is in Burgundy." in second
     # HotpotQA's paragraphs occur in several rows, and are one document each
     assert (first + second).count("Rome is the capital") <= 2
-    wrong = ScriptedTeacher(parts.task, Searcher(dict.fromkeys(answers, "London")), parts.toolbox, EpisodeLimits(), 0)
-    assert not any(trajectory.correct for trajectory in run_async(wrong.play(problems, 1)))
+    wrong = ScriptedTeacher(Searcher(parts.task, dict.fromkeys(answers, "London")), parts.toolbox, EpisodeLimits(), 0)
+    assert not any(trajectory.correct for trajectory in run_async(wrong.rollouts(problems, 1)))
 
 
-class Adder:
-    """Calls a tool of the maths recipe, then gives the answer it was made with."""
-
-    def __init__(self, answers: Mapping[str, str]) -> None:
-        self.answers = answers
+class Adder(Solved):
+    """Calls a tool of the maths recipe, then gives the answer."""
 
     def solve(self, problem: Problem, dialogue: Sequence[Message]) -> Message:
         if dialogue[-1].role == "tool":
@@ -193,11 +205,11 @@ def test_maths_with_tools_from_end_to_end(folder: Path) -> None:
     parts = parts_of("paper/evaluate-maths", folder)
     problems = [problem for split in parts.task.splits[1:] for problem in parts.task.problems(split, 0, 9)]
     answers = dict(zip([p.id for p in problems], [a for s in parts.task.splits[1:] for a in RIGHT[s]], strict=True))
-    teacher = ScriptedTeacher(parts.task, Adder(answers), parts.toolbox, EpisodeLimits(), 0)
-    played = run_async(teacher.play(problems, 1))
+    teacher = ScriptedTeacher(Adder(parts.task, answers), parts.toolbox, EpisodeLimits(), 0)
+    played = run_async(teacher.rollouts(problems, 1))
     assert all(trajectory.correct and trajectory.tools_used == ("add",) for trajectory in played)
-    wrong = ScriptedTeacher(parts.task, Adder(dict.fromkeys(answers, "0.125")), parts.toolbox, EpisodeLimits(), 0)
-    assert not any(trajectory.correct for trajectory in run_async(wrong.play(problems, 1)))
+    wrong = ScriptedTeacher(Adder(parts.task, dict.fromkeys(answers, "0.125")), parts.toolbox, EpisodeLimits(), 0)
+    assert not any(trajectory.correct for trajectory in run_async(wrong.rollouts(problems, 1)))
 
 
 @pytest.mark.slow

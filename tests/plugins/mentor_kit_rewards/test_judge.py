@@ -24,6 +24,7 @@ from mentor_kit.core.demonstration import Demonstration
 from mentor_kit.core.errors import DataError, MentorKitError
 from mentor_kit.core.frozen_model import Json
 from mentor_kit.core.task import Problem
+from mentor_kit.core.teacher import Teacher
 from mentor_kit.core.trajectory import Ending, Trajectory
 from mentor_kit.hooks.registry import ComponentError
 from mentor_kit.recipe.assembly import build_reward
@@ -36,7 +37,7 @@ STUDENT = did(ran("add", a=2, b=3))
 Say = Callable[[str], str | None]
 
 
-class Model:
+class Model(Teacher):
     """A teacher that says what a function of the question says; nothing for None."""
 
     name = "model"

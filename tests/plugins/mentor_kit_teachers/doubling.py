@@ -9,8 +9,9 @@ from typing import Any
 
 from mentor_kit.core.agent import EpisodeLimits
 from mentor_kit.core.component import ComponentSpec
-from mentor_kit.core.demonstration import Demonstration, Teacher
-from mentor_kit.core.task import TRAIN, Problem, boxed_answer
+from mentor_kit.core.demonstration import Demonstration
+from mentor_kit.core.task import TRAIN, Problem, Task, boxed_answer
+from mentor_kit.core.teacher import Teacher
 from mentor_kit.core.toolbox import FunctionTools, Toolbox
 from mentor_kit.core.trajectory import Trajectory
 from mentor_kit.hooks.loader import load_plugins
@@ -20,7 +21,7 @@ from mentor_kit.rollout import run_async
 REGISTRY = Registry(load_plugins())
 
 
-class Doubling:
+class Doubling(Task):
     """Double a number with the tool `double`, twice."""
 
     splits = (TRAIN,)

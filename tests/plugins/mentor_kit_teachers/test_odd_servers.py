@@ -130,7 +130,7 @@ def test_where_no_request_was_ever_answered_the_recipe_is_at_fault(server, tmp_p
         shown(asked("openai", tmp_path, server), count)
     assert len(server.asked) <= 8 + 8
     with pytest.raises(MentorKitError, match="m does not support tools"):
-        run_async(asked("openai", tmp_path, server).play(Doubling().problems(TRAIN, 0, count), 1))
+        run_async(asked("openai", tmp_path, server).rollouts(Doubling().problems(TRAIN, 0, count), 1))
 
 
 def test_other_parameters_are_to_be_answered_first(server, tmp_path):

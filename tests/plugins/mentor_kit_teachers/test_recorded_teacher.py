@@ -13,7 +13,7 @@ from mentor_kit.core.component import ComponentSpec
 from mentor_kit.core.conversation import CallState, assistant, call, user
 from mentor_kit.core.demonstration import Demonstration
 from mentor_kit.core.errors import DataError, ExitCode, MentorKitError, MissingError
-from mentor_kit.core.task import TRAIN, Problem, boxed_answer
+from mentor_kit.core.task import TRAIN, Problem, Task, boxed_answer
 from mentor_kit.core.trajectory import Ending, Trajectory
 from mentor_kit.hooks.loader import load_plugins
 from mentor_kit.hooks.registry import BuildContext, Registry
@@ -84,7 +84,7 @@ def parquet(path: Path, *rows: dict[str, Any]) -> Path:
     return path
 
 
-class Numbers:
+class Numbers(Task):
     """A task whose answer is the box's content, compared as `check` says."""
 
     splits = (TRAIN,)

@@ -11,7 +11,7 @@ from mentor_kit.core.component import ComponentSpec
 from mentor_kit.core.conversation import CallState, Message, assistant, call
 from mentor_kit.core.demonstration import Demonstration
 from mentor_kit.core.errors import ExitCode, UsageError
-from mentor_kit.core.task import TRAIN, Problem, boxed_answer
+from mentor_kit.core.task import TRAIN, Problem, Task, boxed_answer
 from mentor_kit.core.toolbox import FunctionTools, Toolbox
 from mentor_kit.core.trajectory import Ending, Trajectory
 from mentor_kit.hooks.loader import load_plugins
@@ -21,7 +21,7 @@ from mentor_kit.rollout import run_async
 REGISTRY = Registry(load_plugins())
 
 
-class Doubling:
+class Doubling(Task):
     """Double a number with the tool `double`, as often as the problem says."""
 
     splits = (TRAIN,)

@@ -1,0 +1,55 @@
+"""The contract of teachers: whoever demonstrates how problems are solved."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import AsyncIterator, Sequence
+
+from mentor_kit.core.demonstration import Demonstration
+from mentor_kit.core.frozen_model import Json
+from mentor_kit.core.task import Problem
+from mentor_kit.core.trajectory import Trajectory
+
+
+class Teacher(ABC):
+    """Base class of teachers. A teacher implements `demonstrate` and has a `name`; everything else is optional.
+
+    One whose model has the student's tokens may be distilled from: `mentor_kit.stages.distillation.TokenTeacher`.
+    """
+
+    name: str
+    """The teacher's name in demonstrations and reports."""
+
+    @abstractmethod
+    def demonstrate(self, problems: Sequence[Problem]) -> AsyncIterator[Demonstration]:
+        """Demonstrations for the problems in any order: none, one or several for each, right or wrong.
+
+        Keeping only right ones is the caller's choice.
+        """
+
+    async def rollouts(self, problems: Sequence[Problem], episodes: int) -> list[Trajectory]:
+        """`episodes` trajectories for each problem, right or wrong, those of a problem next to each other.
+
+        Optional: with it a teacher can be evaluated as a student is.
+        """
+        raise NotImplementedError(f"{type(self).__name__} has demonstrations only")
+
+    @property
+    def has_rollouts(self) -> bool:
+        """Whether the teacher overrides `rollouts`."""
+        return type(self).rollouts is not Teacher.rollouts
+
+    def account(self) -> dict[str, Json]:
+        """Attempts, tokens, cost and the like since the teacher was built, for a stage's summary."""
+        return {}
+
+    def unasked(self, problems: Sequence[Problem]) -> str | None:
+        """For a teacher whose demonstrations are all there from the beginning: those it has for none of the problems.
+
+        One line with how many they are, and where; None where there are none, or where this cannot be known.
+        """
+        return None
+
+    def close(self) -> None:
+        """Free what the teacher holds when the run is over. May be called twice."""
+        return None
