@@ -16,7 +16,7 @@ from mentor_kit.chat import HermesParser, load_chat_format
 from mentor_kit.core.conversation import CallState, Message
 from mentor_kit.core.demonstration import Demonstration
 from mentor_kit.core.errors import PluginError
-from mentor_kit.core.task import Problem
+from mentor_kit.core.task import Problem, Task
 from mentor_kit.core.trajectory import Ending, Trajectory
 from mentor_kit.rl.reward import Reward, Term, WeightedTerm
 
@@ -198,15 +198,18 @@ def test_a_reward_that_pays_for_broken_calls_is_caught_in_every_family(family: s
 def test_a_task_that_cannot_take_a_text_is_named_with_it(monkeypatch: pytest.MonkeyPatch) -> None:
     found = parts()
 
-    class Fragile:
-        splits = found.task.splits
-        answer = staticmethod(found.task.answer)
+    class Fragile(Task):
+        def problems(self, split: str, seed: int, count: int) -> Sequence[Problem]:
+            return found.task.problems(split, seed, count)
+
+        def answer(self, trajectory: Trajectory) -> str | None:
+            return found.task.answer(trajectory)
 
         def check(self, answer: str, problem: Problem) -> bool:
             return float(answer) == float(problem.answer)
 
     one = bounds()[0]
-    world = AuditEnvironment(Fragile(), found.toolbox, found.limits)  # type: ignore[arg-type]
+    world = AuditEnvironment(Fragile(), found.toolbox, found.limits)
     with pytest.raises(PluginError, match="an episode broke off with ValueError") as caught:
         world.play([attack.script(one.ground) for attack in applying(one)])
     assert "boxed" in str(caught.value.hint)

@@ -20,7 +20,7 @@ from mentor_kit.chat.transcript import demonstration_tokens
 from mentor_kit.core.agent import EpisodeLimits, EpisodeRequest, Reply
 from mentor_kit.core.conversation import CallState, Message, ToolCall, ToolResult, assistant, tool_result, user
 from mentor_kit.core.demonstration import Demonstration
-from mentor_kit.core.task import Problem, boxed_answer
+from mentor_kit.core.task import Problem, Task, boxed_answer
 from mentor_kit.core.trajectory import Trajectory
 from mentor_kit.recipe.assembly import build_reward
 from mentor_kit.rl.reward import Reward, RewardSpec
@@ -47,9 +47,7 @@ RESULT = tool_result(ToolResult(name="add", content="5"))
 HISTORIES = st.lists(st.just(user("And 2 + 3?")) | TURNS | st.just(RESULT), max_size=6)
 
 
-class Boxed:
-    splits = ("train",)
-
+class Boxed(Task):
     def problems(self, split: str, seed: int, count: int) -> Sequence[Problem]:
         return ()
 
