@@ -17,7 +17,7 @@ from typing import Literal
 from mentor_kit.api.evaluating import (
     OWN_TEACHER,
     find_checkpoint,
-    with_actor,
+    with_agent,
     with_checkpoint,
     with_evaluation,
     with_own_teacher,
@@ -123,7 +123,7 @@ def evaluate(
     changes: Mapping[str, Json] | None = None,
     trained: str | Path | Run | None = None,
     checkpoint: str = "last",
-    actor: str | None = None,
+    agent: str | None = None,
     output: Path = RUNS,
     watchers: Watchers | None = None,
     registry: Registry | None = None,
@@ -132,13 +132,13 @@ def evaluate(
 
     Args:
         recipe: as for `run`; set `student.model` to a folder or hub id to evaluate that one.
-        overrides: as for `run`; `evaluate.actor.…` are the options of `actor`.
+        overrides: as for `run`; `evaluate.agent.…` are the options of `agent`.
         on: the splits; the recipe's own if left out.
         changes: fields of `SplitPlan` to change in all of them, such as `{"samples": 8}`.
         trained: a run whose student is evaluated: its folder, `name/id`, or a recipe's name for its newest run that
             has a checkpoint.
         checkpoint: which of that run's: `last`, `best`, or the name of a folder under `checkpoints/`.
-        actor: a teacher that plays in the student's place, such as `openai`; `teacher` is the recipe's own.
+        agent: a teacher that plays in the student's place, such as `openai`; `teacher` is the recipe's own.
         output: as for `run`.
         watchers: as for `run`.
         registry: as for `run`.
@@ -147,10 +147,10 @@ def evaluate(
         UsageError: what was asked for does not go together, or there is no such checkpoint.
     """
     registry = registry or default_registry()
-    loaded = check(recipe, overrides=with_actor(overrides, actor), look=False, registry=registry)
+    loaded = check(recipe, overrides=with_agent(overrides, agent), look=False, registry=registry)
     if trained is not None:
         loaded = with_checkpoint(loaded, _run(trained, output, lambda run: run.has_checkpoint), checkpoint, registry)
-    if actor == OWN_TEACHER:
+    if agent == OWN_TEACHER:
         loaded = with_own_teacher(loaded)
     loaded = with_evaluation(loaded, on, changes or {})
     done = run(loaded, output=output, watchers=watchers, registry=registry)

@@ -24,17 +24,17 @@ from mentor_kit.stages.evaluated_agent import EvaluatedAgent
 
 #: The name under which the recipe's own teacher is evaluated.
 OWN_TEACHER = "teacher"
-#: Settings that would take the actor's place.
-_WITH_ACTOR = ("evaluate", "evaluate.actor")
+#: Settings that would take the agent's place.
+_WITH_AGENT = ("evaluate", "evaluate.agent")
 
 
-def with_actor(overrides: Sequence[str], actor: str | None) -> list[str]:
-    """Settings that put an actor in the student's place: before those of its options, after those of all `evaluate`."""
-    if actor in (None, OWN_TEACHER):
+def with_agent(overrides: Sequence[str], agent: str | None) -> list[str]:
+    """Settings that put an agent in the student's place: before those of its options, after those of all `evaluate`."""
+    if agent in (None, OWN_TEACHER):
         return list(overrides)
-    whole = [place for place, setting in enumerate(overrides, 1) if setting.split("=")[0].strip() in _WITH_ACTOR]
+    whole = [place for place, setting in enumerate(overrides, 1) if setting.split("=")[0].strip() in _WITH_AGENT]
     place = max(whole, default=0)
-    return [*overrides[:place], f"evaluate.actor.use={actor}", *overrides[place:]]
+    return [*overrides[:place], f"evaluate.agent.use={agent}", *overrides[place:]]
 
 
 def with_own_teacher(loaded: LoadedRecipe) -> LoadedRecipe:
@@ -46,9 +46,9 @@ def with_own_teacher(loaded: LoadedRecipe) -> LoadedRecipe:
     recipe = loaded.recipe
     if recipe.teacher is None:
         raise UsageError(
-            "the recipe has no teacher to evaluate", hint="name one, such as --actor openai, or add it to the recipe"
+            "the recipe has no teacher to evaluate", hint="name one, such as --agent openai, or add it to the recipe"
         )
-    plan = recipe.evaluate.model_copy(update={"actor": recipe.teacher})
+    plan = recipe.evaluate.model_copy(update={"agent": recipe.teacher})
     return replace(loaded, recipe=recipe.model_copy(update={"evaluate": plan}))
 
 

@@ -1,6 +1,6 @@
 """Raw text as a model might write it, played through the real parser, tools and rollout; and what really happened.
 
-raw turns ──RawActor──> parser ──> rollout ──> tools, watched ──> Played: trajectory, real executions
+raw turns ──RawAgent──> parser ──> rollout ──> tools, watched ──> Played: trajectory, real executions
 """
 
 from __future__ import annotations
@@ -99,9 +99,9 @@ class AuditEnvironment:
             EpisodeRequest(id=str(index), problem=script.problem, tools=toolbox.tools(script.problem), seed=index)
             for index, script in enumerate(scripts)
         ]
-        actor = RawAgent(self.parser, {scene.id: script.turns for scene, script in zip(scenes, scripts, strict=True)})
+        agent = RawAgent(self.parser, {scene.id: script.turns for scene, script in zip(scenes, scripts, strict=True)})
         limits = replace(self.limits, max_turns=max(turns, self.limits.max_turns))
-        found = run_async(play(actor, scenes, task=self.task, toolbox=toolbox, limits=limits))
+        found = run_async(play(agent, scenes, task=self.task, toolbox=toolbox, limits=limits))
         return [
             RawRollout(script, trajectory, tuple(call for watch in watched for call in watch.executed.get(index, ())))
             for index, (script, trajectory) in enumerate(zip(scripts, found, strict=True))

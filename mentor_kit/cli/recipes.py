@@ -140,11 +140,11 @@ def evaluate(
     student: Annotated[str | None, typer.Option(help="Another student: a folder, or a hub id (owner/name).")] = None,
     trained: Annotated[str | None, typer.Option("--run", help="A run whose student is evaluated.")] = None,
     checkpoint: Annotated[str, typer.Option(help="Which of --run: `last`, `best`, or a checkpoint's name.")] = "last",
-    actor: Annotated[
+    agent: Annotated[
         str | None,
         typer.Option(help="Who plays in the student's place: a teacher, such as openai; `teacher`: the recipe's."),
     ] = None,
-    options: Annotated[list[str] | None, typer.Option("--with", help="An option of --actor: model=NAME.")] = None,
+    options: Annotated[list[str] | None, typer.Option("--with", help="An option of --agent: model=NAME.")] = None,
     split: Annotated[list[str] | None, typer.Option(help="A split of the task; can be given several times.")] = None,
     problems: Annotated[int | None, typer.Option(min=1, help="Problems of each split.")] = None,
     samples: Annotated[int | None, typer.Option(min=0, help="Sampled episodes per problem.")] = None,
@@ -153,7 +153,7 @@ def evaluate(
     as_json: AsJson = False,
     plain: Plain = False,
 ) -> None:
-    """Evaluate a student, a run's checkpoint or any other actor: accuracy, pass@k, tool use, similarity."""
+    """Evaluate a student, a run's checkpoint or any other agent: accuracy, pass@k, tool use, similarity."""
     from mentor_kit import api
     from mentor_kit.cli.display import display, show
     from mentor_kit.cli.who import settings_of
@@ -164,12 +164,12 @@ def evaluate(
     with display(as_json=as_json, plain=plain) as watchers:
         done = api.evaluate(
             recipe,
-            overrides=[*(settings or []), *settings_of(student, trained, checkpoint, actor, options or [])],
+            overrides=[*(settings or []), *settings_of(student, trained, checkpoint, agent, options or [])],
             on=[SplitPlan(split=name) for name in split or []],
             changes={name: value for name, value in changes.items() if value is not None},
             trained=trained,
             checkpoint=checkpoint,
-            actor=actor,
+            agent=agent,
             output=output,
             watchers=watchers,
         )

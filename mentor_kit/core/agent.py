@@ -1,8 +1,8 @@
-"""Actors: whoever plays the assistant. A policy, a server, a script, a person at the keyboard.
+"""Agents: whoever plays the assistant. A policy, a server, a script, a person at the keyboard.
 
-    Actor ──start(scene)──> Speaker ──respond(messages)──> Reply, Reply, …   (one Speaker an episode)
+    Agent ──start(scene)──> Speaker ──respond(messages)──> Reply, Reply, …   (one Speaker an episode)
 
-The rollout (`mentor_kit.rollout`) runs the tools and keeps the dialogue; an actor only speaks.
+The rollout (`mentor_kit.rollout`) runs the tools and keeps the dialogue; an agent only speaks.
 """
 
 from __future__ import annotations
@@ -38,20 +38,20 @@ class Reply:
     finish: Literal["stop", "length", "context", "refused"] = "stop"
     """stop: finished by itself; length: cut by the token limit of the turn or response;
     context: the messages did not fit into the context, and nothing was said;
-    refused: whoever speaks for the actor would not go on with this dialogue, and what was said does not count."""
+    refused: whoever speaks for the agent would not go on with this dialogue, and what was said does not count."""
     reason: str = ""
     """Why there is no whole turn, where that is known: one line."""
 
 
 class AgentSession(Protocol):
-    """An actor in one episode."""
+    """An agent in one episode."""
 
     async def respond(self, messages: Sequence[Message]) -> Reply:
         """The next turn, given the messages since the last one (the opening messages the first time)."""
         ...
 
     def trace(self) -> TokenTrace | None:
-        """The tokens of the episode so far, for a policy; None for actors without tokens."""
+        """The tokens of the episode so far, for a policy; None for agents without tokens."""
         ...
 
     def close(self) -> None:
@@ -64,7 +64,7 @@ class Agent(Protocol):
 
     @property
     def name(self) -> str:
-        """How the actor is called in trajectories and reports."""
+        """How the agent is called in trajectories and reports."""
         ...
 
     def start(self, scene: EpisodeRequest) -> AgentSession:

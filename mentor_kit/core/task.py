@@ -39,7 +39,7 @@ class Problem(FrozenModel):
     id: str
     question: str
     answer: str
-    """The key; never shown to an actor. What it means is the task's affair."""
+    """The key; never shown to an agent. What it means is the task's affair."""
     split: str = TRAIN
     group: str = ""
     """A finer label inside the split (a kind of problem), by which evaluations may break results down."""

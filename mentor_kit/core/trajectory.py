@@ -24,7 +24,7 @@ class Ending(StrEnum):
     CONTEXT_FULL = "context_full"
     """The next message did not fit into the model's context."""
     REFUSED = "refused"
-    """The server behind the actor would not go on with this dialogue."""
+    """The server behind the agent would not go on with this dialogue."""
 
 
 class TokenTrace(FrozenModel):
@@ -69,7 +69,7 @@ class Trajectory(FrozenModel):
 
     id: str
     problem_id: str
-    actor: str
+    agent: str
     messages: tuple[Message, ...]
     opening: int = Field(default=0, ge=0)
     """How many of the messages the problem opened with: its system message, history and question. 0 in dialogues from

@@ -16,7 +16,7 @@ SLOT_KEYS = frozenset({"use", "with"})
 REWARD_KEYS = SLOT_KEYS | {"name", "otherwise", "threshold", "weight", "when_wrong"}
 
 #: The recipe's keys where a bare name stands for `{use: name}`.
-SLOTS = frozenset({"backend", "task", "teacher", "reward", "adapter", "actor"})
+SLOTS = frozenset({"backend", "task", "teacher", "reward", "adapter", "agent"})
 
 #: The recipe's key where a bare name stands for `{model: name}`.
 STUDENT = "student"

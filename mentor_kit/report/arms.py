@@ -109,7 +109,7 @@ def _label(subject: EvaluatedAgent, recipe: str) -> str:
         return ""
     if subject.kind == "model":
         return f"{AS_IT_IS}{subject.name}"
-    if subject.kind == "actor":
+    if subject.kind == "agent":
         return subject.name
     trained = _without_seed(subject.name)
     return f"step {subject.steps}" if trained == recipe else f"{trained}, step {subject.steps}"
@@ -119,15 +119,15 @@ def subject_of(run: Run, report: Report) -> EvaluatedAgent:
     """Who played in an evaluation; as well as it can be told where the report does not say."""
     if isinstance(who := report.get("who"), dict):
         return EvaluatedAgent.model_validate(who)
-    if (actor := str(report.get("actor", "student"))) != "student":
-        return EvaluatedAgent(kind="actor", name=actor)
+    if (agent := str(report.get("agent", "student"))) != "student":
+        return EvaluatedAgent(kind="agent", name=agent)
     return EvaluatedAgent(kind="run" if run.trains else "model", name=run.name if run.trains else "student")
 
 
 def own_reports(run: Run, reports: Sequence[Report]) -> list[Report]:
-    """The evaluations of whoever was evaluated in a run: of its student, if any is, else of one actor, the last."""
+    """The evaluations of whoever was evaluated in a run: of its student, if any is, else of one agent, the last."""
     keys = [(subject.kind, subject.name) for subject in (subject_of(run, report) for report in reports)]
-    wanted = next((key for key in keys if key[0] != "actor"), keys[-1] if keys else None)
+    wanted = next((key for key in keys if key[0] != "agent"), keys[-1] if keys else None)
     return [report for report, key in zip(reports, keys, strict=True) if key == wanted]
 
 

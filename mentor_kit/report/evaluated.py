@@ -36,13 +36,13 @@ class Evaluated:
     @property
     def sheets(self) -> list[Sheet]:
         """As tables of texts."""
-        accuracy = Sheet(f"Accuracy of {self.actor}", _ACCURACY, tuple(self._accuracy_rows()), left=2)
+        accuracy = Sheet(f"Accuracy of {self.agent}", _ACCURACY, tuple(self._accuracy_rows()), left=2)
         groups = tuple(row for report in self.reports for row in _group_rows(report))
         tools = Sheet("Use of tools", _TOOLS, tuple(_tool_row(report) for report in self.reports))
         return [accuracy, *([Sheet("Accuracy by group", _GROUPS, groups, left=3)] if groups else []), tools]
 
     @property
-    def actor(self) -> str:
+    def agent(self) -> str:
         """Who was evaluated."""
         return "; ".join(dict.fromkeys(self.who))
 

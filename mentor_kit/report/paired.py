@@ -163,7 +163,7 @@ def _by_plan(reports: Sequence[Mapping[str, Any]]) -> dict[str, Mapping[str, Any
 def _name(run: Run, reports: Mapping[str, Mapping[str, Any]], which: str = "") -> str:
     """The run, and who played in it where that is not the student that it trains."""
     subjects = [subject_of(run, dict(report)) for report in reports.values()]
-    told = dict.fromkeys(f", {subject.text}" for subject in subjects if subject.kind in ("checkpoint", "actor"))
+    told = dict.fromkeys(f", {subject.text}" for subject in subjects if subject.kind in ("checkpoint", "agent"))
     return f"{run.path}{''.join(told)}{which}"
 
 

@@ -1,4 +1,4 @@
-"""Episodes: an actor, tools and a task, played to a trajectory. Teachers and students play through this code."""
+"""Episodes: an agent, tools and a task, played to a trajectory. Teachers and students play through this code."""
 
 from mentor_kit.rollout.episode import judge, play, run_async
 from mentor_kit.rollout.policy_agent import PolicyAgent, Sampling

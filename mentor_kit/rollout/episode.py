@@ -30,7 +30,7 @@ class _Rules:
 
 
 async def play(
-    actor: Agent,
+    agent: Agent,
     scenes: Sequence[EpisodeRequest],
     *,
     task: Task,
@@ -41,7 +41,7 @@ async def play(
 ) -> list[Trajectory]:
     """Play all scenes side by side; trajectories in the order of the scenes. `ended` is called after each.
 
-    An error of the actor or the task ends all episodes and is raised as it is; a tool's error is a failed call.
+    An error of the agent or the task ends all episodes and is raised as it is; a tool's error is a failed call.
     """
     rules = _Rules(task=task, toolbox=toolbox, limits=limits, cut=cut)
     waiting: dict[str, AgentSession] = {}
@@ -50,7 +50,7 @@ async def play(
     async def part(scene: EpisodeRequest) -> Trajectory:
         speaker = waiting.pop(scene.id)
         try:
-            trajectory = await _episode(actor, speaker, scene, rules)
+            trajectory = await _episode(agent, speaker, scene, rules)
             if ended is not None:
                 ended()
             return trajectory
@@ -64,7 +64,7 @@ async def play(
     try:
         # all speakers start before any speaks, so that a sampler's barriers know of every episode
         for scene in scenes:
-            waiting[scene.id] = actor.start(scene)
+            waiting[scene.id] = agent.start(scene)
         episodes.extend(asyncio.create_task(part(scene)) for scene in scenes)
         return list(await asyncio.gather(*episodes))
     finally:
@@ -89,14 +89,14 @@ def run_async(work: Coroutine[Any, Any, T]) -> T:
         return pool.submit(asyncio.run, work).result()
 
 
-async def _episode(actor: Agent, speaker: AgentSession, scene: EpisodeRequest, rules: _Rules) -> Trajectory:
+async def _episode(agent: Agent, speaker: AgentSession, scene: EpisodeRequest, rules: _Rules) -> Trajectory:
     dialogue: list[Message] = []
     async with rules.toolbox.open(scene.problem, scene.seed) as session:
         ending, reason = await _converse(speaker, scene, dialogue, session, rules)
     trajectory = Trajectory(
         id=scene.id,
         problem_id=scene.problem.id,
-        actor=actor.name,
+        agent=agent.name,
         messages=tuple(dialogue),
         opening=len(scene.problem.opening()),
         ending=ending,

@@ -1,4 +1,4 @@
-"""A policy as an actor: it keeps its transcript token by token, and speaks through a sampler."""
+"""A policy as an agent: it keeps its transcript token by token, and speaks through a sampler."""
 
 from __future__ import annotations
 
@@ -47,8 +47,8 @@ class PolicyAgent:
 class PolicySession:
     """One episode of a policy."""
 
-    def __init__(self, actor: PolicyAgent, scene: EpisodeRequest) -> None:
-        self._actor = actor
+    def __init__(self, agent: PolicyAgent, scene: EpisodeRequest) -> None:
+        self._agent = agent
         self._scene = scene
         self._tools = announced(scene.tools)
         self._transcript: Transcript | None = None
@@ -62,39 +62,39 @@ class PolicySession:
             # what leaves no room for a turn stays out of the trace: an update could not take it
             return Reply(assistant(), finish=finish_when_full)
         transcript.inserted(heard)
-        completion = await self._actor.sampler.sample(self._request(transcript, limit))
+        completion = await self._agent.sampler.sample(self._request(transcript, limit))
         if self._turns == 0:
             self._version = completion.version
         self._turns += 1
         transcript.sampled(completion.ids, completion.log_probs)
-        message = self._actor.format.parse(completion.ids, self._scene.tools)
+        message = self._agent.format.parse(completion.ids, self._scene.tools)
         return Reply(message, finish="stop" if completion.finish == "stop" else "length")
 
     def trace(self) -> TokenTrace | None:
         if self._transcript is None:
             return None
-        temperature = self._actor.sampling.temperature or 1.0
+        temperature = self._agent.sampling.temperature or 1.0
         return self._transcript.trace(temperature=temperature, version=self._version)
 
     def close(self) -> None:
-        self._actor.sampler.leave(self._scene.id)
+        self._agent.sampler.leave(self._scene.id)
 
     def _hear(self, messages: Sequence[Message]) -> tuple[Transcript, list[int]]:
         """The transcript so far, and what to insert for the messages that came since the last turn."""
         if self._transcript is None:
-            self._transcript = Transcript(self._actor.format.open(messages, self._tools))
+            self._transcript = Transcript(self._agent.format.open(messages, self._tools))
             return self._transcript, []
-        return self._transcript, self._actor.format.between(messages, tools=self._tools)
+        return self._transcript, self._agent.format.between(messages, tools=self._tools)
 
     def _room(self, transcript: Transcript, heard: int) -> tuple[int, Literal["context", "length"]]:
         """How many tokens the turn may have after `heard` more, and what the episode ends by when none are left."""
-        limits = self._actor.limits
-        context = self._actor.context - len(transcript.context) - heard
+        limits = self._agent.limits
+        context = self._agent.context - len(transcript.context) - heard
         response = limits.max_response_tokens - transcript.response_length - heard
         return min(context, response, limits.max_turn_tokens), "context" if context <= response else "length"
 
     def _request(self, transcript: Transcript, limit: int) -> SampleRequest:
-        sampling = self._actor.sampling
+        sampling = self._agent.sampling
         return SampleRequest(
             id=f"{self._scene.id}/{self._turns}",
             session=self._scene.id,
@@ -103,6 +103,6 @@ class PolicySession:
             top_p=sampling.top_p,
             top_k=sampling.top_k,
             max_new_tokens=limit,
-            stop_ids=self._actor.format.stop_ids,
+            stop_ids=self._agent.format.stop_ids,
             seed=self._scene.seed,
         )

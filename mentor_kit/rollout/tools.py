@@ -18,7 +18,7 @@ _CHARACTERS_PER_TOKEN = 4
 
 
 def cut_by_characters(text: str, max_tokens: int) -> tuple[str, bool]:
-    """For actors without a tokenizer: four characters count as a token."""
+    """For agents without a tokenizer: four characters count as a token."""
     limit = max_tokens * _CHARACTERS_PER_TOKEN
     if len(text) <= limit:
         return text, False

@@ -1,4 +1,4 @@
-"""Evaluation: an actor plays problems of a split, once greedily and as often as asked with sampling."""
+"""Evaluation: an agent plays problems of a split, once greedily and as often as asked with sampling."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from mentor_kit.stages.metrics import reward_measures, tool_use, trajectory_meas
 from mentor_kit.stages.workload import Workload
 
 #: So many problems are played side by side; by others than the student, between two words on how far they are.
-AT_ONCE, ACTOR_AT_ONCE = 512, 64
+AT_ONCE, AGENT_AT_ONCE = 512, 64
 
 
 class SplitPlan(FrozenModel):
@@ -60,7 +60,7 @@ class EvaluationPlan(FrozenModel):
     """Evaluate after the last step of each training stage."""
     on: tuple[SplitPlan | EvaluationSpec, ...] = ()
     """Splits of the task, and evaluations of plugins as `{use: name, with: {…}}`."""
-    actor: TeacherSpec | None = None
+    agent: TeacherSpec | None = None
     """Who plays in the stage `evaluate` in place of the student, such as a model behind a server: a teacher."""
 
     @property
@@ -96,7 +96,7 @@ class EvaluateStage:
 
     def workload(self, evaluation: EvaluationPlan) -> Workload:
         """The student plays, or whoever the recipe puts in its place."""
-        on, student = self._on(evaluation), evaluation.actor is None
+        on, student = self._on(evaluation), evaluation.agent is None
         splits = [plan for plan in on if isinstance(plan, SplitPlan)]
         return Workload(
             steps=1,
@@ -110,12 +110,12 @@ class EvaluateStage:
 
     def check(self, experiment: Experiment) -> None:
         """Refuse what could not be evaluated, or played, before the run's first step."""
-        check_evaluations(experiment.with_actor(), self._on(experiment.evaluation))
+        check_evaluations(experiment.with_agent(), self._on(experiment.evaluation))
 
     def run(self, experiment: Experiment, context: StageContext) -> None:
         if context.resumed() is not None:
             return
-        evaluate(experiment.with_actor(), context, 0, self._on(experiment.evaluation))
+        evaluate(experiment.with_agent(), context, 0, self._on(experiment.evaluation))
         if not context.is_first:
             # what was trained before is kept; where nothing was, there is nothing to keep
             context.checkpoint(0, {"step": 0})
@@ -233,7 +233,7 @@ def findings(
 ) -> Findings:
     """The report on episodes of a split, their rewards, and a row for each."""
     clusters = {problem.id: problem.group if plan.clusters == "group" else problem.id for problem in problems}
-    report: dict[str, Json] = {"split": plan.split, "actor": experiment.plays, "problems": len(problems)}
+    report: dict[str, Json] = {"split": plan.split, "agent": experiment.plays, "problems": len(problems)}
     if experiment.player is None:
         report["greedy"] = accuracy(played.greedy, clusters)
     if played.sampled:
@@ -263,7 +263,7 @@ def _play(
     ended = None if meter is None else meter.ended
     greedy: list[Trajectory] = []
     sampled: list[Trajectory] = []
-    at_once = AT_ONCE if experiment.player is None else ACTOR_AT_ONCE
+    at_once = AT_ONCE if experiment.player is None else AGENT_AT_ONCE
     for start in range(0, len(problems), at_once):
         batch = problems[start : start + at_once]
         if experiment.player is not None:

@@ -1,4 +1,4 @@
-"""Who is evaluated: a run's student as it trains, a checkpoint of another run, a model as it is, or an actor."""
+"""Who is evaluated: a run's student as it trains, a checkpoint of another run, a model as it is, or an agent."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from mentor_kit.core.frozen_model import FrozenModel
 class EvaluatedAgent(FrozenModel):
     """Whoever plays in an evaluation; its report has it under `who`."""
 
-    kind: Literal["run", "checkpoint", "model", "actor"] = "model"
+    kind: Literal["run", "checkpoint", "model", "agent"] = "model"
     """run: the student of the run that evaluates it; checkpoint: a student that another run has trained; model: a
-    student as it is; actor: a teacher in the student's place."""
+    student as it is; agent: a teacher in the student's place."""
     name: str = "student"
-    """The recipe's name of the run that trained it, the model, or the actor with its model."""
+    """The recipe's name of the run that trained it, the model, or the agent with its model."""
     model: str | None = None
     """The model that the student is, or was before training."""
     run: str | None = None

@@ -106,7 +106,7 @@ class Experiment:
     _evaluated: dict[tuple[str, int], list[Problem]] = field(default_factory=dict, repr=False)
     """What `evaluation_problems` found."""
     _player: Teacher | None = field(default=None, repr=False)
-    """The actor that `with_actor` built."""
+    """The agent that `with_agent` built."""
     _evaluations: dict[str, Evaluation] = field(default_factory=dict, repr=False)
     """What `evaluation_of` built."""
 
@@ -115,13 +115,13 @@ class Experiment:
         """The name of whoever is evaluated."""
         return "student" if self.player is None else self.player.name
 
-    def with_actor(self) -> Experiment:
-        """The experiment with the actor that the recipe's `evaluate` names in the student's place, if it names one.
+    def with_agent(self) -> Experiment:
+        """The experiment with the agent that the recipe's `evaluate` names in the student's place, if it names one.
 
         Raises:
             UsageError: that teacher cannot be evaluated.
         """
-        slot = self.evaluation.actor
+        slot = self.evaluation.agent
         if slot is None:
             return self
         teacher = self._player or self.teacher_of(slot)
@@ -133,7 +133,7 @@ class Experiment:
         self._player = teacher
         found, model = replace(self, player=teacher), slot.options.get("model")
         found.subject = EvaluatedAgent(
-            kind="actor", name=f"{found.plays} {model}" if model else found.plays, model=model
+            kind="agent", name=f"{found.plays} {model}" if model else found.plays, model=model
         )
         return found
 
@@ -169,7 +169,7 @@ class Experiment:
         return self._evaluated[split, count]
 
     def student(self, sampling: Sampling) -> PolicyAgent:
-        """The student as an actor, with the weights it has now."""
+        """The student as an agent, with the weights it has now."""
         return PolicyAgent(
             name="student",
             format=self.format,
@@ -284,7 +284,7 @@ class NoStudent:
     """Stands where the student would: none is loaded where somebody else is evaluated."""
 
     def __getattr__(self, name: str) -> NoReturn:
-        raise UsageError("this run has loaded no student: `evaluate.actor` plays in its place")
+        raise UsageError("this run has loaded no student: `evaluate.agent` plays in its place")
 
 
 def demonstrate(

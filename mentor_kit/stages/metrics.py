@@ -95,7 +95,7 @@ def closest(trajectory: Trajectory, demonstrations: Demonstrations) -> Demonstra
 def _uses(
     trajectories: Sequence[Trajectory], demonstrations: Demonstrations
 ) -> tuple[dict[str, Counter[str]], dict[str, Counter[str]]]:
-    """How often each tool was used, by problem, by the actor and by the teacher; an episode counts for one of each.
+    """How often each tool was used, by problem, by the agent and by the teacher; an episode counts for one of each.
 
     Problems that the teacher has not shown rightly are left out.
     """

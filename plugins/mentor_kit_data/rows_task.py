@@ -43,7 +43,7 @@ def _has_question(prompt: str) -> str:
 
 
 Prompt = Annotated[str, AfterValidator(_has_question)]
-"""What an actor reads, with `{question}` where the question goes."""
+"""What an agent reads, with `{question}` where the question goes."""
 
 
 class Columns(BaseModel):

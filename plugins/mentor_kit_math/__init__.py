@@ -1,4 +1,4 @@
-"""Mathematics: twelve tools, the arithmetic task, and the tiny student with the novice it is made from."""
+"""Mathematics: twelve tools, the arithmetic task, the tiny student and its noisy demonstrator."""
 
 from __future__ import annotations
 
@@ -33,15 +33,15 @@ def register_tasks(register: Register) -> None:
 
 @hookimpl
 def register_teachers(register: Register) -> None:
-    """The teacher `novice`."""
+    """The teacher `noisy-demonstrator`."""
     from mentor_kit_math import parts
     from mentor_kit_math.noisy_demonstrator import NoisyDemonstratorOptions
 
     register(
-        "novice",
+        "noisy-demonstrator",
         options=NoisyDemonstratorOptions,
-        build=parts.build_novice,
-        summary="half understands the arithmetic task; the tiny student is made from its transcripts",
+        build=parts.build_noisy_demonstrator,
+        summary="makes mistakes on the arithmetic task at given rates; its transcripts train the tiny student",
     )
 
 

@@ -1,8 +1,9 @@
-"""The novice: an actor that half understands the arithmetic task, from whose transcripts the tiny student is made.
+"""The teacher `noisy-demonstrator`: an agent that makes mistakes at given rates.
 
-It calls a tool a step as a solver does, but picks wrong tools, swaps arguments, works on stale values, gives up early
-and boxes wrong numbers, each with a probability of its own. Where its favourite mistake is more likely than the right
-tool, a student of its transcripts is wrong greedily and knows the right tool all the same: what RL then brings out.
+Its transcripts train the tiny student. It calls one tool a step, as a solver does, but picks wrong tools, swaps
+arguments, uses stale values, gives up early and boxes wrong numbers, each with a probability of its own. Where its
+favourite mistake is more likely than the right tool, a student trained on its transcripts is wrong greedily but still
+samples the right tool: RL can then raise it.
 """
 
 from __future__ import annotations
@@ -28,7 +29,7 @@ from mentor_kit_math.world import read_number, start_of, steps_of
 
 
 class Habits(BaseModel):
-    """How often the novice does what; all are probabilities."""
+    """Probabilities of the noisy demonstrator's mistakes."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -76,7 +77,7 @@ HABITS = Habits()
 
 
 class NoisyDemonstratorOptions(BaseModel):
-    """A teacher that is none: the novice."""
+    """Options of the teacher `noisy-demonstrator`."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -96,14 +97,14 @@ class NoisyDemonstrator:
     """A `mentor_kit.core.agent.Agent`."""
 
     habits: Habits
-    name: str = "novice"
+    name: str = "noisy-demonstrator"
 
     def start(self, scene: EpisodeRequest) -> NoisyDemonstratorSession:
         return NoisyDemonstratorSession(self.habits, scene)
 
 
 class NoisyDemonstratorSession:
-    """One episode of the novice."""
+    """One episode of the noisy demonstrator."""
 
     def __init__(self, habits: Habits, scene: EpisodeRequest) -> None:
         self._habits = habits
@@ -164,27 +165,28 @@ class NoisyDemonstratorSession:
 
 @dataclass(frozen=True)
 class NoisyTeacher(Teacher):
-    """Demonstrates as the novice does, right or wrong."""
+    """Demonstrates with mistakes, right or wrong."""
 
     habits: Habits
     task: Task
     toolbox: Toolbox
     limits: EpisodeLimits
     seed: int
-    name: str = "novice"
+    name: str = "noisy-demonstrator"
 
     async def demonstrate(self, problems: Sequence[Problem]) -> AsyncIterator[Demonstration]:
         scenes = [
             EpisodeRequest(
-                id=f"{problem.id}/novice",
+                id=f"{problem.id}/noisy-demonstrator",
                 problem=problem,
                 tools=self.toolbox.tools(problem),
+                # the label of the random stream that the shipped student was made from
                 seed=derive_seed(self.seed, "novice", problem.id),
             )
             for problem in problems
         ]
-        actor = NoisyDemonstrator(self.habits)
-        for trajectory in await play(actor, scenes, task=self.task, toolbox=self.toolbox, limits=self.limits):
+        agent = NoisyDemonstrator(self.habits)
+        for trajectory in await play(agent, scenes, task=self.task, toolbox=self.toolbox, limits=self.limits):
             yield Demonstration.of(trajectory, teacher=self.name)
 
 

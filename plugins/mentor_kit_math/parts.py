@@ -56,11 +56,11 @@ def build_task(options: ArithmeticOptions, context: BuildContext) -> ArithmeticT
     return ArithmeticTask(capacity_gap=options.capacity_gap, blind_check=options.blind_check)
 
 
-def build_novice(options: NoisyDemonstratorOptions, context: BuildContext) -> NoisyTeacher:
-    """The novice, for the arithmetic task alone."""
+def build_noisy_demonstrator(options: NoisyDemonstratorOptions, context: BuildContext) -> NoisyTeacher:
+    """The noisy demonstrator, for the arithmetic task alone."""
     task = context.need_task()
     if not isinstance(task, ArithmeticTask):
-        raise UsageError("teacher novice: it knows the task `arithmetic` alone", hint="use another teacher")
+        raise UsageError("teacher noisy-demonstrator: solves the task `arithmetic` alone", hint="use another teacher")
     return NoisyTeacher(options.chosen, task, context.need_toolbox(), context.limits, context.seed)
 
 

@@ -34,8 +34,8 @@ VALUE = {
     "sum_numbers": "numbers",
 }
 
-#: The tool a novice prefers to the right one. A tool that is the mistake of several rare operations at once is hard to
-#: win back by RL, which drives it out there: so the roundings have different ones.
+#: The tool the noisy demonstrator prefers to the right one. A tool that is the mistake of several rare operations at
+#: once is hard to win back by RL, which drives it out there: so the roundings have different ones.
 FAVOURITE_MISTAKE = {
     "add": "subtract",
     "subtract": "add",
@@ -51,7 +51,7 @@ FAVOURITE_MISTAKE = {
     "modulo": "subtract",
 }
 
-#: Operations a novice has not understood: there it prefers its favourite mistake.
+#: Operations the noisy demonstrator has not understood: there it prefers its favourite mistake.
 WEAK = frozenset({"sum_numbers", "floor", "ceil", "round_number", "power", "sqrt", "abs_value", "modulo"})
 
 #: Operations whose favourite mistake may happen to give the right value (the blind answer check).

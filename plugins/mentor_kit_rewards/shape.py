@@ -20,7 +20,7 @@ from mentor_kit.core.trajectory import Trajectory
 from mentor_kit.rl.reward import Term
 from mentor_kit_rewards.comparison import measures
 
-#: Where an actor has no tokens, so many characters are taken for one.
+#: Where an agent has no tokens, so many characters are taken for one.
 _CHARACTERS_PER_TOKEN = 4
 
 
@@ -125,7 +125,7 @@ class LengthOptions(BaseModel):
 class Length(Term):
     """1 up to `free` tokens, falling evenly to 0 at `limit` (the soft overlong punishment of arXiv 2503.14476).
 
-    Counted are the tokens that the assistant sampled in all its turns; for actors without tokens, four characters are
+    Counted are the tokens that the assistant sampled in all its turns; for agents without tokens, four characters are
     one.
     """
 

@@ -118,7 +118,7 @@ class LocalTeacher(TokenTeacher):
             for attempts in wanted
         ]
         played = await play(
-            self._actor(),
+            self._agent(),
             scenes,
             task=self.context.need_task(),
             toolbox=toolbox,
@@ -129,7 +129,7 @@ class LocalTeacher(TokenTeacher):
             provenance = {"source": self.options.model, "attempt": len(attempts.made), "seed": self.options.seed}
             attempts.made.append(Demonstration.of(trajectory, teacher=self.name, provenance=provenance))
 
-    def _actor(self) -> PolicyAgent:
+    def _agent(self) -> PolicyAgent:
         options = self.options
         return PolicyAgent(
             name=self.name,

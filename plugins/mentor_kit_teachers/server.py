@@ -172,11 +172,11 @@ class ServerTeacher(Teacher):
             tools=self.toolbox.tools(problem),
             seed=derive_seed(self.options.seed, self.name, problem.id, attempt),
         )
-        actor = ServerAgent(self.name, self.wire, exchange, draw=f"{self.options.seed}/{attempt}")
-        (played,) = await play(actor, [scene], task=self.task, toolbox=self.toolbox, limits=self.limits)
+        agent = ServerAgent(self.name, self.wire, exchange, draw=f"{self.options.seed}/{attempt}")
+        (played,) = await play(agent, [scene], task=self.task, toolbox=self.toolbox, limits=self.limits)
         if played.reason:
             self._note(played, attempt)
-        return Demonstration.of(played, teacher=self.name, provenance=self._provenance(actor.usage, attempt))
+        return Demonstration.of(played, teacher=self.name, provenance=self._provenance(agent.usage, attempt))
 
     def _note(self, played: Trajectory, attempt: int) -> None:
         """Say why an episode ended before its time; of many, the first ones."""
@@ -233,25 +233,25 @@ class ServerAgent:
 class ServerSession:
     """One episode of a server. The dialogue is kept as the server's API has it: its own words go back as they came."""
 
-    def __init__(self, actor: ServerAgent, body: Body, scene: EpisodeRequest) -> None:
-        self._actor = actor
+    def __init__(self, agent: ServerAgent, body: Body, scene: EpisodeRequest) -> None:
+        self._agent = agent
         self._body = body
         self._scene = scene
         self._first = True
 
     async def respond(self, messages: Sequence[Message]) -> Reply:
-        actor = self._actor
-        self._body = plain(actor.wire.heard(self._body, messages))
+        agent = self._agent
+        self._body = plain(agent.wire.heard(self._body, messages))
         try:
-            answer = await actor.exchange.ask(self._body, actor.draw)
+            answer = await agent.exchange.ask(self._body, agent.draw)
         except FAULTS as fault:
-            actor.exchange.excuse(fault, self._scene.problem.id, first=self._first)
+            agent.exchange.excuse(fault, self._scene.problem.id, first=self._first)
             too_long = isinstance(fault, Rejected) and fault.too_long
             return Reply(assistant(), finish="context" if too_long else "refused", reason=fault.reason)
         self._first = False
-        actor.usage += answer.usage
-        self._body = actor.wire.said(self._body, answer.reply)
-        return actor.wire.read(answer.reply, self._scene.tools)
+        agent.usage += answer.usage
+        self._body = agent.wire.said(self._body, answer.reply)
+        return agent.wire.read(answer.reply, self._scene.tools)
 
     def trace(self) -> TokenTrace | None:
         return None

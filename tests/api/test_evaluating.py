@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from mentor_kit.api.evaluating import with_actor
+from mentor_kit.api.evaluating import with_agent
 
 
 @pytest.mark.parametrize(
@@ -12,23 +12,23 @@ from mentor_kit.api.evaluating import with_actor
     [
         ([], ["A"]),
         (["seed=1"], ["A", "seed=1"]),
-        (["evaluate.actor.with.model=b"], ["A", "evaluate.actor.with.model=b"]),
+        (["evaluate.agent.with.model=b"], ["A", "evaluate.agent.with.model=b"]),
         # a setting of all of `evaluate` would put the student back in its place
         (["evaluate={on: []}", "seed=1"], ["evaluate={on: []}", "A", "seed=1"]),
         (
-            ["evaluate={on: [{split: a}]}", "evaluate.every=1", "evaluate.actor={use: x}", "evaluate.actor.with.k=1"],
+            ["evaluate={on: [{split: a}]}", "evaluate.every=1", "evaluate.agent={use: x}", "evaluate.agent.with.k=1"],
             [
                 "evaluate={on: [{split: a}]}",
                 "evaluate.every=1",
-                "evaluate.actor={use: x}",
+                "evaluate.agent={use: x}",
                 "A",
-                "evaluate.actor.with.k=1",
+                "evaluate.agent.with.k=1",
             ],
         ),
         (["evaluate.on.0.problems=3"], ["A", "evaluate.on.0.problems=3"]),
     ],
 )
-def test_the_actor_that_is_asked_for_plays(overrides: list[str], expected: list[str]) -> None:
-    actor = ["evaluate.actor.use=openai" if setting == "A" else setting for setting in expected]
-    assert with_actor(overrides, "openai") == actor
-    assert with_actor(overrides, None) == with_actor(overrides, "teacher") == overrides
+def test_the_agent_that_is_asked_for_plays(overrides: list[str], expected: list[str]) -> None:
+    agent = ["evaluate.agent.use=openai" if setting == "A" else setting for setting in expected]
+    assert with_agent(overrides, "openai") == agent
+    assert with_agent(overrides, None) == with_agent(overrides, "teacher") == overrides

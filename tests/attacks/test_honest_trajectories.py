@@ -64,7 +64,7 @@ def trajectories(draw: st.DrawFn) -> Trajectory:
     return Trajectory(
         id="t",
         problem_id="p",
-        actor="student",
+        agent="student",
         messages=(user(PROBLEM.question), *turns, assistant(draw(TEXTS))),
         ending=ending,
         answer=answer,
@@ -77,7 +77,7 @@ def honest(executed: Sequence[ToolCall], *, right: bool) -> Trajectory:
     return Trajectory(
         id="h",
         problem_id="p",
-        actor="student",
+        agent="student",
         messages=(user(PROBLEM.question), *(assistant(calls=[call]) for call in executed), assistant("done")),
         ending=Ending.ANSWERED,
         answer="5" if right else "6",

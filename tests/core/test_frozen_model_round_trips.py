@@ -57,7 +57,7 @@ TRAJECTORIES = st.builds(
     Trajectory,
     id=TEXT,
     problem_id=TEXT,
-    actor=TEXT,
+    agent=TEXT,
     messages=st.lists(MESSAGES, max_size=3).map(tuple),
     ending=st.sampled_from(Ending),
     answer=st.none() | TEXT,
@@ -130,7 +130,7 @@ def test_what_a_trajectory_says_about_itself() -> None:
         tool_result(ToolResult(name="add", content="3")),
         assistant("3"),
     )
-    ours = Trajectory(id="t", problem_id="p", actor="a", messages=messages, ending=Ending.ANSWERED)
+    ours = Trajectory(id="t", problem_id="p", agent="a", messages=messages, ending=Ending.ANSWERED)
     assert ours.ended
     assert ours.calls == (done, failed) == tuple(calls_of(messages))
     assert (ours.executed, ours.tools_used, ours.final_text) == ((done,), ("add",), "3")
@@ -156,7 +156,7 @@ def test_demonstrations_are_found_by_problem_in_order(found: list[Demonstration]
 def test_a_demonstration_of_a_trajectory_drops_the_tokens() -> None:
     trace = TokenTrace(prompt_ids=(1,), ids=(2,), mask=(1,), log_probs=(-1.0,), temperature=1.0)
     played = Trajectory(
-        id="t", problem_id="p", actor="a", messages=(user("?"),), ending=Ending.LENGTH, tokens=trace, correct=False
+        id="t", problem_id="p", agent="a", messages=(user("?"),), ending=Ending.LENGTH, tokens=trace, correct=False
     )
     shown = Demonstration.of(played, teacher="gpt", provenance={"cost": 1})
     assert shown.trajectory is not None

@@ -1,4 +1,4 @@
-"""A run's checkpoint, its student's folder and other actors, evaluated and compared through the command line."""
+"""A run's checkpoint, its student's folder and other agents, evaluated and compared through the command line."""
 
 from __future__ import annotations
 
@@ -75,14 +75,14 @@ def test_a_recipe_that_only_evaluates_ends_well(tmp_path: Path) -> None:
     assert "student" not in mentorkit(tmp_path, "run", "miniature/neutral/untrained", *asked)
 
 
-def test_actors_are_compared_problem_by_problem(tmp_path: Path) -> None:
+def test_agents_are_compared_problem_by_problem(tmp_path: Path) -> None:
     pandas = pytest.importorskip("pandas")
     pytest.importorskip("pyarrow")
     asked = ("--split", "out-of-domain", "--problems", "40", "--samples", "2")
     student = mentorkit(tmp_path, "evaluate", "quickstart", *asked)
-    script = mentorkit(tmp_path, "evaluate", "quickstart", "--actor", "teacher", *asked)
+    script = mentorkit(tmp_path, "evaluate", "quickstart", "--agent", "teacher", *asked)
     (report,) = script["evaluations"]
-    assert (report["actor"], report["sampled"]["accuracy"], report["similarity"]) == ("scripted", 1.0, 1.0)
+    assert (report["agent"], report["sampled"]["accuracy"], report["similarity"]) == ("scripted", 1.0, 1.0)
     (pair,) = mentorkit(tmp_path, "compare", "--paired", student["run"], script["run"])["pairs"]
     assert pair["b"] == 1.0
     (file,) = (tmp_path / student["run"] / "evaluation").glob("*.outcomes.parquet")

@@ -87,7 +87,7 @@ def test_somebody_elses_evaluations_do_not_displace_a_run(whole: Run) -> None:
     root = whole.path.parents[1]
     one = {"on": [evaluating.SplitPlan(split="in-domain", problems=6)], "output": root}
     overrides = settings(GRPO)
-    api.evaluate("quickstart", overrides=overrides, actor="scripted", **one)
+    api.evaluate("quickstart", overrides=overrides, agent="scripted", **one)
     api.evaluate("quickstart", overrides=overrides, **one)
     last = api.evaluate("quickstart", overrides=[*overrides, "seed=5"], trained="tiny", **one)
     exported = api.evaluate("quickstart", overrides=[*overrides, f"student.model={whole.student}"], **one)
@@ -103,7 +103,7 @@ def test_somebody_elses_evaluations_do_not_displace_a_run(whole: Run) -> None:
 
 def test_evaluations_that_cannot_be_made_end_a_run_before_its_first_step(whole: Run, tmp_path: Path) -> None:
     recorded = f"{{use: recorded, with: {{path: {whole.folder.demonstrations}}}}}"
-    overrides = [*settings(GRPO, "evaluate", at_start=False), f"evaluate.actor={recorded}"]
+    overrides = [*settings(GRPO, "evaluate", at_start=False), f"evaluate.agent={recorded}"]
     with pytest.raises(UsageError, match="only shows what it has"):
         api.run("quickstart", overrides=overrides, output=tmp_path)
     assert not (tmp_path / "tiny").exists()

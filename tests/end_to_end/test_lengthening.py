@@ -176,7 +176,7 @@ def test_an_edited_recipe_is_taken_up_and_named(recipe: Path, capsys: pytest.Cap
         (("batch: 2", "batch: 3"), "train.0.batch"),
         (("max_turns: 6", "max_turns: 5"), "rollout.max_turns"),
         (("lr: 5.0e-4", "lr: 5.0e-3"), "train.0.optimizer.lr"),
-        (("name: mine", "name: mine\nteacher: {use: novice}"), "teacher.use"),
+        (("name: mine", "name: mine\nteacher: {use: noisy-demonstrator}"), "teacher.use"),
     ],
 )
 def test_an_edit_that_contradicts_the_run_is_refused(

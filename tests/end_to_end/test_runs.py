@@ -164,7 +164,7 @@ def _steps(run: Path) -> list[dict[str, object]]:
     return events
 
 
-def test_the_untrained_student_is_an_honest_novice(tmp_path: Path) -> None:
+def test_the_untrained_student_starts_with_honest_mistakes(tmp_path: Path) -> None:
     """It speaks the format: what RL brings is not that its calls can be read. Seen in the transcripts themselves."""
     done = mentorkit("evaluate", "quickstart", "--split", "out-of-domain", "--problems", "60", cwd=tmp_path)
     assert done.returncode == 0, done.stderr

@@ -52,9 +52,9 @@ def left(folder: Path) -> set[str]:
         ["collect", "quickstart", "--problems", "3"],
         ["run", "quickstart", "--set", "train=[{use: collect, with: {problems: 3}}]"],
         ["run", "quickstart", "--dry-run", "--set", "train=[collect]"],
-        ["evaluate", "quickstart", "--actor", "scripted", "--problems", "2"],
+        ["evaluate", "quickstart", "--agent", "scripted", "--problems", "2"],
         ["run", "quickstart", "--set", "train=[{use: collect, with: {problems: 2}}, evaluate]", "--set",
-         "evaluate={actor: scripted, on: [{split: in-domain, problems: 2}]}"],
+         "evaluate={agent: scripted, on: [{split: in-domain, problems: 2}]}"],
     ],
     ids=["collect", "run", "dry-run", "evaluate", "both"],
 )  # fmt: skip

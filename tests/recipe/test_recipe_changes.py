@@ -117,7 +117,7 @@ def refused(*settings: str, at: Progress, works: list[Workload] | None = None) -
 @pytest.mark.parametrize(
     "setting",
     ["evaluate.every=3", "evaluate.on=[{split: a}]", "checkpoints.every=1", "checkpoints.best=null", "trackers=[x]",
-     "evaluate.actor=scripted", "checkpoints.keep_last=9"],
+     "evaluate.agent=scripted", "checkpoints.keep_last=9"],
 )  # fmt: skip
 @pytest.mark.parametrize("at", [Progress(), Progress(0, 2), Progress(1, 5)])
 def test_what_is_free(setting: str, at: Progress) -> None:

@@ -1,4 +1,4 @@
-"""Who is compared with whom: runs of different actors are never one arm. Run folders as commands would leave them."""
+"""Who is compared with whom: runs of different agents are never one arm. Run folders as commands would leave them."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def write(
     folder = RunFolder.create(root, name, text, now=made)
     folder.evaluation.mkdir()
     for found in reports:
-        file = f"{found['stage']}-{found['step']:06d}-{found.get('plan', found['split'])}-{found.get('actor', '')}.json"
+        file = f"{found['stage']}-{found['step']:06d}-{found.get('plan', found['split'])}-{found.get('agent', '')}.json"
         (folder.evaluation / file).write_text(json.dumps(found))
     events = [{"kind": "step", "time": "t", **step(number)} for number in range(1, steps + 1)]
     events.append({"kind": "run_end", "time": "t", "values": {"outcome": "done"}})
@@ -55,8 +55,8 @@ def by(who: dict[str, Any] | None, accuracy: float = 1.0, **more: Any) -> dict[s
     return found if who is None else found | {"who": who}
 
 
-SCRIPTED = {"kind": "actor", "name": "scripted"}
-OPENAI = {"kind": "actor", "name": "openai big", "model": "big"}
+SCRIPTED = {"kind": "agent", "name": "scripted"}
+OPENAI = {"kind": "agent", "name": "openai big", "model": "big"}
 UNTRAINED = {"kind": "model", "name": "tiny", "model": "tiny"}
 OTHER = {
     "kind": "checkpoint", "name": "lib-other", "run": "lib-other/1", "checkpoint": "0-grpo-step-000007", "steps": 7,
@@ -73,9 +73,9 @@ OWN = {"kind": "checkpoint", "name": "lib", "run": "lib/1", "checkpoint": "0-grp
         (by(UNTRAINED), "lib: tiny", 0, 0),
         (by(OTHER), "lib: lib-other, step 7", 7, 4),
         (by(OWN), "lib: step 2", 2, 0),
-        # reports of earlier versions say no more than the actor's name
-        (by(None, actor="scripted"), "lib: scripted", 0, 0),
-        (by(None, actor="student"), "lib: student", 0, 0),
+        # reports without `who` say no more than the agent's name
+        (by(None, agent="scripted"), "lib: scripted", 0, 0),
+        (by(None, agent="student"), "lib: student", 0, 0),
         (by(None), "lib: student", 0, 0),
     ],
 )
@@ -97,8 +97,8 @@ def test_an_evaluation_of_somebody_else_is_an_arm_of_its_own(
     assert name in found.text()
 
 
-def test_an_actor_that_plays_in_a_training_run_is_another_arm(tmp_path: Path) -> None:
-    reports = [report(0, IN, 0.0), report(3, IN, 0.2), by(SCRIPTED, stage="1-evaluate", actor="scripted")]
+def test_an_agent_that_plays_in_a_training_run_is_another_arm(tmp_path: Path) -> None:
+    reports = [report(0, IN, 0.0), report(3, IN, 0.2), by(SCRIPTED, stage="1-evaluate", agent="scripted")]
     run = write(tmp_path, "lib", reports, steps=3)
     arms = {result.arm: result.greedy for result in compare([run]).results}
     assert {name: mean and mean.value for name, mean in arms.items()} == {"lib": 0.2, "lib: scripted": 1.0}

@@ -69,7 +69,7 @@ def test_only_common_problems_count(tmp_path: Path) -> None:
     assert found.notes == ("out-of-domain: 1 problems that only one of them has played are left out",)
 
 
-def test_an_actor_that_was_only_sampled(tmp_path: Path) -> None:
+def test_an_agent_that_was_only_sampled(tmp_path: Path) -> None:
     a = write_run(tmp_path, "a", 0, [report(0, OUT, 0.5, outcomes={"p0": [None, 1.0], "p1": [None, 0.0]})])
     b = a_run(tmp_path, "b", [1, 1], [1.0, 1.0])
     (pair,) = paired([a, b]).pairs

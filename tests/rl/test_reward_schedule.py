@@ -32,7 +32,7 @@ class Full(Term):
 
 
 def played(correct: bool = True, ending: Ending = Ending.ANSWERED) -> Trajectory:
-    return Trajectory(id="t", problem_id="p", actor="a", messages=(), ending=ending, correct=correct)
+    return Trajectory(id="t", problem_id="p", agent="a", messages=(), ending=ending, correct=correct)
 
 
 @pytest.mark.parametrize(

@@ -27,7 +27,7 @@ class Fixed(Term):
 
 
 def played(correct: bool = True) -> Trajectory:
-    return Trajectory(id="t", problem_id="p", actor="a", messages=(), ending=Ending.ANSWERED, correct=correct)
+    return Trajectory(id="t", problem_id="p", agent="a", messages=(), ending=Ending.ANSWERED, correct=correct)
 
 
 @given(

@@ -1,4 +1,4 @@
-"""Stand-ins that are independent of the code under test: a scripted actor, a scripted engine, a toy chat format.
+"""Stand-ins that are independent of the code under test: a scripted agent, a scripted engine, a toy chat format.
 
 The toy format's tokens are the code points of text, with five markers below 32:
 
@@ -146,7 +146,7 @@ class ScriptedEngine:
         return Completion(id=request_id, ids=tuple(said), log_probs=log_probs, finish=finish, version=self.version)
 
 
-class ScriptedActor:
+class ScriptedAgent:
     """Speaks the turns it was given for each scene; a turn may be an exception, or an async function of none."""
 
     name = "scripted"

@@ -56,7 +56,7 @@ def play_all(
     engine: ScriptedEngine, delays: dict[str, list[int]], *, deterministic: bool = True, **changes: Any
 ) -> list[Trajectory]:
     toolbox = Toolbox([waiting_tools(delays)])
-    actor = PolicyAgent(
+    agent = PolicyAgent(
         name="student",
         format=ToyFormat(),  # type: ignore[arg-type]
         sampler=EngineSampler(engine, deterministic=deterministic),
@@ -66,7 +66,7 @@ def play_all(
     )
     scenes = [scene(name, toolbox.tools(problem(name))) for name in delays]
     task = changes.get("task") or EchoTask()
-    return run_async(play(actor, scenes, task=task, toolbox=toolbox, limits=actor.limits))
+    return run_async(play(agent, scenes, task=task, toolbox=toolbox, limits=agent.limits))
 
 
 DELAYS = st.lists(st.lists(st.integers(0, 5), min_size=0, max_size=4), min_size=1, max_size=5)
@@ -191,10 +191,10 @@ def test_an_error_costs_no_sampling_where_the_others_wait_already() -> None:
             yield None
 
     engine = ScriptedEngine(lambda made: "right")
-    actor = PolicyAgent("student", ToyFormat(), EngineSampler(engine), Sampling(), EpisodeLimits(), 10_000)  # type: ignore[arg-type]
+    agent = PolicyAgent("student", ToyFormat(), EngineSampler(engine), Sampling(), EpisodeLimits(), 10_000)  # type: ignore[arg-type]
     scenes = [scene(name) for name in "abc"]
     with pytest.raises(ConnectionError):
-        run_async(play(actor, scenes, task=EchoTask(), toolbox=Toolbox([SlowToFail()]), limits=actor.limits))
+        run_async(play(agent, scenes, task=EchoTask(), toolbox=Toolbox([SlowToFail()]), limits=agent.limits))
     assert engine.requests == []
     assert sorted(engine.released) == ["a", "b", "c"]
 

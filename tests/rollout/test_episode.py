@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import pytest
-from rollout_fakes import EchoTask, RecordingTools, ScriptedActor, ScriptedSpeaker, problem, scene
+from rollout_fakes import EchoTask, RecordingTools, ScriptedAgent, ScriptedSpeaker, problem, scene
 
 from mentor_kit.core.agent import EpisodeLimits, EpisodeRequest, Reply
 from mentor_kit.core.conversation import CallState, Message, ToolCall, assistant, call, user
@@ -57,18 +57,18 @@ TOOLS = RecordingTools(*(Tool.from_function(function) for function in (add, slow
 def run(
     turns: Sequence[Any], *, task: Any = None, limits: EpisodeLimits | None = None, tools: RecordingTools = TOOLS
 ) -> tuple[Trajectory, ScriptedSpeaker]:
-    actor = ScriptedActor({"p": turns})
+    agent = ScriptedAgent({"p": turns})
     toolbox = Toolbox([tools])
     played = run_async(
         play(
-            actor,
+            agent,
             [scene("p", toolbox.tools(problem("p")))],
             task=task or EchoTask(),
             toolbox=toolbox,
             limits=limits or EpisodeLimits(),
         )
     )
-    return played[0], actor.speakers["p"]
+    return played[0], agent.speakers["p"]
 
 
 def result_of(made: ToolCall) -> tuple[ToolCall, Message]:
@@ -85,7 +85,7 @@ def test_respond_tools_respond():
     assert [c.state for c in trajectory.calls] == [CallState.EXECUTED] * 2
     assert [[m.content for m in heard] for heard in speaker.heard] == [["Q p"], ["3", "7"]]
     assert (trajectory.ending, trajectory.answer, trajectory.correct) == (Ending.ANSWERED, "right", True)
-    assert (trajectory.id, trajectory.problem_id, trajectory.actor) == ("p", "p", "scripted")
+    assert (trajectory.id, trajectory.problem_id, trajectory.agent) == ("p", "p", "scripted")
     assert speaker.closed == 1
 
 
@@ -223,10 +223,10 @@ def test_the_user_may_go_on():
 
 def test_tools_are_opened_with_problem_and_seed_and_closed():
     tools = RecordingTools(Tool.from_function(add))
-    actor = ScriptedActor({"a": [assistant("right")], "b": [assistant("wrong")]})
+    agent = ScriptedAgent({"a": [assistant("right")], "b": [assistant("wrong")]})
     toolbox = Toolbox([tools])
     scenes = [scene("a", seed=11), scene("b", seed=12)]
-    played = run_async(play(actor, scenes, task=EchoTask(), toolbox=toolbox, limits=EpisodeLimits()))
+    played = run_async(play(agent, scenes, task=EchoTask(), toolbox=toolbox, limits=EpisodeLimits()))
     assert tools.opened == [("a", 11), ("b", 12)]
     assert sorted(tools.closed) == ["a", "b"]
     assert [t.correct for t in played] == [True, False]
@@ -237,41 +237,41 @@ async def _forever() -> Message:
     raise AssertionError
 
 
-def test_an_actors_error_ends_all_and_closes_everything():
+def test_an_agents_error_ends_all_and_closes_everything():
     tools = RecordingTools(Tool.from_function(slow_add))
-    actor = ScriptedActor(
+    agent = ScriptedAgent(
         {
             "a": [_forever],
-            "b": [assistant(calls=[call("slow_add", a=1, b=2)]), RuntimeError("the actor fell ill")],
+            "b": [assistant(calls=[call("slow_add", a=1, b=2)]), RuntimeError("the agent fell ill")],
             "c": [assistant("right")],
         }
     )
     toolbox = Toolbox([tools])
     scenes = [scene(name, toolbox.tools(problem(name))) for name in "abc"]
-    with pytest.raises(RuntimeError, match="the actor fell ill"):
-        run_async(play(actor, scenes, task=EchoTask(), toolbox=toolbox, limits=EpisodeLimits()))
-    assert [actor.speakers[name].closed for name in "abc"] == [1, 1, 1]
+    with pytest.raises(RuntimeError, match="the agent fell ill"):
+        run_async(play(agent, scenes, task=EchoTask(), toolbox=toolbox, limits=EpisodeLimits()))
+    assert [agent.speakers[name].closed for name in "abc"] == [1, 1, 1]
     assert sorted(tools.closed) == ["a", "b", "c"]
 
 
 def test_an_error_in_the_first_moment_closes_speakers_that_never_spoke():
-    actor = ScriptedActor({"a": [RuntimeError("at once")], "b": [_forever]})
+    agent = ScriptedAgent({"a": [RuntimeError("at once")], "b": [_forever]})
     with pytest.raises(RuntimeError, match="at once"):
-        run_async(play(actor, [scene("a"), scene("b")], task=EchoTask(), toolbox=Toolbox(), limits=EpisodeLimits()))
-    assert [actor.speakers[name].closed for name in "ab"] == [1, 1]
+        run_async(play(agent, [scene("a"), scene("b")], task=EchoTask(), toolbox=Toolbox(), limits=EpisodeLimits()))
+    assert [agent.speakers[name].closed for name in "ab"] == [1, 1]
 
 
 def test_a_speaker_that_cannot_start_closes_the_others():
-    class Reluctant(ScriptedActor):
+    class Reluctant(ScriptedAgent):
         def start(self, scene: EpisodeRequest) -> ScriptedSpeaker:
             if scene.id == "b":
                 raise RuntimeError("not this one")
             return super().start(scene)
 
-    actor = Reluctant({"a": [assistant("right")]})
+    agent = Reluctant({"a": [assistant("right")]})
     with pytest.raises(RuntimeError, match="not this one"):
-        run_async(play(actor, [scene("a"), scene("b")], task=EchoTask(), toolbox=Toolbox(), limits=EpisodeLimits()))
-    assert actor.speakers["a"].closed == 1
+        run_async(play(agent, [scene("a"), scene("b")], task=EchoTask(), toolbox=Toolbox(), limits=EpisodeLimits()))
+    assert agent.speakers["a"].closed == 1
 
 
 def test_a_tasks_error_is_raised_as_it_is():
@@ -284,7 +284,7 @@ def test_a_tasks_error_is_raised_as_it_is():
 
 
 def test_no_scenes_give_no_trajectories():
-    assert run_async(play(ScriptedActor({}), [], task=EchoTask(), toolbox=Toolbox(), limits=EpisodeLimits())) == []
+    assert run_async(play(ScriptedAgent({}), [], task=EchoTask(), toolbox=Toolbox(), limits=EpisodeLimits())) == []
 
 
 def test_it_runs_inside_a_running_loop_too():

@@ -231,7 +231,7 @@ def trajectory(
         messages.append(assistant(calls=[call(name).at(CallState.EXECUTED)]))
         messages.append(tool_result(Result(name=name, content="1")))
     return Trajectory(
-        id=f"{problem_id}#0", problem_id=problem_id, actor="x", messages=(*messages, assistant(text)), ending=ending,
+        id=f"{problem_id}#0", problem_id=problem_id, agent="x", messages=(*messages, assistant(text)), ending=ending,
         answer=text, correct=correct,
     )  # fmt: skip
 

@@ -235,16 +235,16 @@ class Parrot(Teacher):
         ]  # fmt: skip
 
 
-def test_another_actor_in_the_place_of_the_student():
+def test_another_agent_in_the_place_of_the_student():
     policy = RecordingPolicy()
     context = ListContext(policy)
-    plan = EvaluationPlan(on=(SplitPlan(split=IN_DOMAIN, problems=3, samples=2),), actor=ComponentSpec(use="parrot"))
+    plan = EvaluationPlan(on=(SplitPlan(split=IN_DOMAIN, problems=3, samples=2),), agent=ComponentSpec(use="parrot"))
     made = experiment(policy, evaluation=plan, build_teacher=lambda slot: Parrot())
     EvaluateStage(EvaluateOptions()).run(made, context)
     assert policy.engine().requests == []
     report, scored = context.evaluations["0-stage-000000-in-domain"]
     assert "greedy" not in report
-    assert report["actor"] == "parrot"
+    assert report["agent"] == "parrot"
     assert (report["sampled"]["correct"], report["sampled"]["episodes"]) == (2, 6)
     assert report["outcomes"] == {"i0": [None, 0.0], "i1": [None, 1.0], "i2": [None, 0.0]}
     assert report["pass_at"]["2"]["value"] == pytest.approx(1 / 3)
@@ -254,7 +254,7 @@ def test_another_actor_in_the_place_of_the_student():
 
 def test_a_teacher_that_only_shows_cannot_be_evaluated():
     policy = RecordingPolicy()
-    plan = EvaluationPlan(actor=ComponentSpec(use="gappy"))
+    plan = EvaluationPlan(agent=ComponentSpec(use="gappy"))
     made = experiment(policy, evaluation=plan, build_teacher=lambda slot: GappyTeacher())
     with pytest.raises(UsageError, match="'gappy' only shows what it has"):
         EvaluateStage(EvaluateOptions()).run(made, ListContext(policy))

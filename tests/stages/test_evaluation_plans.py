@@ -116,7 +116,7 @@ def test_what_cannot_be_evaluated_is_found_before_the_first_step():
     with pytest.raises(UsageError, match="no split 'nosplit'"):
         EvaluateStage(EvaluateOptions(on=(split("nosplit"),))).check(made)
     silent = experiment(
-        evaluation=EvaluationPlan(actor=ComponentSpec(use="gappy")), build_teacher=lambda slot: GappyTeacher()
+        evaluation=EvaluationPlan(agent=ComponentSpec(use="gappy")), build_teacher=lambda slot: GappyTeacher()
     )
     with pytest.raises(UsageError, match="'gappy' only shows what it has"):
         EvaluateStage(EvaluateOptions()).check(silent)
@@ -134,12 +134,12 @@ def test_evaluations_of_plugins_are_built_once():
 )
 def test_a_report_says_who_played(options, name):
     policy = RecordingPolicy()
-    plan = EvaluationPlan(on=(split(IN_DOMAIN, problems=2),), actor=ComponentSpec(use="parrot", options=options))
+    plan = EvaluationPlan(on=(split(IN_DOMAIN, problems=2),), agent=ComponentSpec(use="parrot", options=options))
     context = ListContext(policy)
     student = EvaluatedAgent(kind="run", name="toy", run="toy/1", seed=3)
     made = experiment(policy, evaluation=plan, build_teacher=lambda slot: Parrot(), subject=student)
     EvaluateStage(EvaluateOptions()).run(made, context)
     evaluate(made, context, 1, plan.on)
     played, own = (context.evaluations[f"0-stage-00000{step}-in-domain"][0]["who"] for step in (0, 1))
-    assert (played["kind"], played["name"], played.get("model")) == ("actor", name, options.get("model"))
+    assert (played["kind"], played["name"], played.get("model")) == ("agent", name, options.get("model"))
     assert own == {"kind": "run", "name": "toy", "run": "toy/1", "seed": 3}

@@ -99,7 +99,7 @@ def test_trajectory_measures_by_hand():
     calls = [ToolCall(name="add", state=state) for state in [*states, CallState.FAILED, CallState.EXECUTED]]
     trace = TokenTrace(prompt_ids=(1,), ids=(2, 3, 4), mask=(1, 0, 1), log_probs=(-1.0, 0.0, -1.0), temperature=1.0)
     busy = Trajectory(
-        id="a", problem_id="p0", actor="x", ending=Ending.LENGTH, tokens=trace,
+        id="a", problem_id="p0", agent="x", ending=Ending.LENGTH, tokens=trace,
         messages=(user("Q"), assistant(calls=calls[:4]), assistant(calls=calls[4:]), assistant("and")),
     )  # fmt: skip
     others = [

@@ -59,7 +59,7 @@ def test_brief_answers_score_more(text: str, score: float):
     brief = REGISTRY.build("reward_terms", ComponentSpec(use="brief", options={"words": 2}), CONTEXT)
     problem = Problem(id="p", question="?", answer="Oslo")
     said = (user("?"), assistant(text))
-    trajectory = Trajectory(id="t", problem_id="p", actor="a", messages=said, ending=Ending.ANSWERED)
+    trajectory = Trajectory(id="t", problem_id="p", agent="a", messages=said, ending=Ending.ANSWERED)
     assert brief.score(trajectory, problem, []) == score
 
 

@@ -1,4 +1,4 @@
-"""BFCL end to end for scripted actors, and its verdicts beside those of bfcl-eval's own runner."""
+"""BFCL end to end for scripted agents, and its verdicts beside those of bfcl-eval's own runner."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ class Speaker:
 
 
 class Scripted:
-    """An actor that says what a function of the problem gives."""
+    """An agent that says what a function of the problem gives."""
 
     name = "scripted"
 
@@ -99,7 +99,7 @@ def wrong(problem: Problem) -> Message:
 
 
 @pytest.mark.parametrize(("category", "count"), CATEGORIES.items())
-def test_perfect_and_wrong_actors(parts: Any, tmp_path_factory: Any, category: str, count: int) -> None:
+def test_perfect_and_wrong_agents(parts: Any, tmp_path_factory: Any, category: str, count: int) -> None:
     oracle = Oracle(str(tmp_path_factory.getbasetemp() / "oracle"), category)
 
     def perfect(problem: Problem) -> Message:
@@ -157,7 +157,7 @@ def test_verdicts_on_spoiled_calls_are_the_runners(tmp_path_factory: Any, catego
             calls = spoiled(problem, task.solve(problem, ()).tool_calls, chance)
             turn = assistant(calls=calls)
             trajectory = Trajectory(
-                id="", problem_id=problem.id, actor="", messages=(turn,), ending="answered"
+                id="", problem_id=problem.id, agent="", messages=(turn,), ending="answered"
             )  # fmt: skip
             answer = task.answer(trajectory)
             assert answer is not None
@@ -187,7 +187,7 @@ def test_no_call_makes_a_verdict_fail(task: Any, data: st.DataObject) -> None:
         for name in data.draw(st.lists(st.sampled_from([*call.arguments, "other"]), max_size=2)):
             call.arguments[name] = data.draw(JSON)
     turn = assistant(calls=calls)
-    answer = task.answer(Trajectory(id="", problem_id=problem.id, actor="", messages=(turn,), ending="answered"))
+    answer = task.answer(Trajectory(id="", problem_id=problem.id, agent="", messages=(turn,), ending="answered"))
     assert task.check(answer, problem) in (True, False)
 
 
@@ -209,7 +209,7 @@ def test_malformed_calls_are_what_bfcl_eval_cannot_decode() -> None:
     broken = assistant(calls=[ToolCall(name="", state=CallState.MALFORMED, raw="<tool_call>{")])
     for category, right in (("irrelevance", True), ("simple_python", False)):
         (problem,) = task.problems(category, 0, 1)
-        trajectory = Trajectory(id="", problem_id=problem.id, actor="", messages=(broken,), ending="length")
+        trajectory = Trajectory(id="", problem_id=problem.id, agent="", messages=(broken,), ending="length")
         answer = task.answer(trajectory)
         assert answer is not None
         assert task.check(answer, problem) is right
@@ -225,7 +225,7 @@ def test_a_missing_package_is_said_with_the_command(tmp_path: Path, monkeypatch:
     recipe = tmp_path / "bfcl.yaml"
     recipe.write_text(RECIPE)
     with pytest.raises(MissingError, match="task 'bfcl' cannot be used here: the package bfcl-eval") as caught:
-        api.evaluate(recipe, actor="scripted", on=[SplitPlan(split="simple_python")], output=tmp_path)
+        api.evaluate(recipe, agent="scripted", on=[SplitPlan(split="simple_python")], output=tmp_path)
     assert "pip install --no-deps bfcl-eval==" in str(caught.value.hint)
 
 

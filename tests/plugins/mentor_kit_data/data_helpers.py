@@ -23,7 +23,7 @@ def built(kind: Any, use: str, folder: Path, **options: Any) -> Any:
 
 def said(text: str) -> Trajectory:
     """A trajectory whose last turn has this text."""
-    return Trajectory(id="t", problem_id="p", actor="a", messages=(user("?"), assistant(text)), ending=Ending.ANSWERED)
+    return Trajectory(id="t", problem_id="p", agent="a", messages=(user("?"), assistant(text)), ending=Ending.ANSWERED)
 
 
 def json_lines(path: Path, *rows: Any) -> Path:

@@ -35,7 +35,7 @@ EVALUATION = ("in-domain", "out-of-domain", *GROUPS)
 COUNT = {"train": 600, "broad": 400, "in-domain": 300, "out-of-domain": 60}
 COUNT |= {"longer": 50, "compositions": 110, "wordings": 100}
 
-#: The wrong tool that a novice prefers, for the operations a blind check is about.
+#: The wrong tool that the noisy demonstrator prefers, for the operations a blind check is about.
 BLIND = {"modulo", "ceil", "round_number"}
 
 
@@ -247,7 +247,7 @@ class TestDeterminism:
 
 @dataclass
 class Solver:
-    """An actor that says what the task's worked solution says."""
+    """An agent that says what the task's worked solution says."""
 
     task: ArithmeticTask
     name: str = "solver"
@@ -330,7 +330,7 @@ class TestCapacityGap:
 
 
 def mistake_is_right(operation: str, value: Fraction, operands: tuple[Fraction, ...]) -> bool:
-    """Whether a novice's favourite wrong tool gives the right value: the table by hand, in exact arithmetic."""
+    """Whether the demonstrator's favourite wrong tool gives the right value: the table by hand, in exact arithmetic."""
     two, none = (Fraction(2),), (Fraction(0),)
     wrong = {
         "add": ("subtract", operands),

@@ -34,7 +34,7 @@ def slot(use: str, **options: Any) -> ComponentSpec:
     [
         ("tools", "math"),
         ("tasks", "arithmetic"),
-        ("teachers", "novice"),
+        ("teachers", "noisy-demonstrator"),
         ("students", "tiny-student"),
         ("students", "tiny-blank"),
     ],
@@ -94,22 +94,22 @@ class TestTask:
             registry.check("tasks", slot("arithmetic", capacity_gap="perhaps"))
 
 
-class TestNovice:
+class TestNoisyDemonstrator:
     def _context(self, registry: Registry, task: Any) -> BuildContext:
         toolbox = Toolbox([FunctionTools(parts.math_tools(2))])
         return BuildContext(registry, seed=5, task=task, toolbox=toolbox, limits=EpisodeLimits(max_turns=4))
 
     def test_built_from_its_stage(self, registry: Registry) -> None:
         context = self._context(registry, ArithmeticTask())
-        teacher = registry.build("teachers", slot("novice", stage="skill"), context)
+        teacher = registry.build("teachers", slot("noisy-demonstrator", stage="skill"), context)
         assert isinstance(teacher, NoisyTeacher)
         assert (teacher.habits, teacher.seed, teacher.limits.max_turns) == (SKILL, 5, 4)
 
     def test_refuses_other_tasks_and_none(self, registry: Registry) -> None:
         with pytest.raises(UsageError, match="arithmetic"):
-            registry.build("teachers", slot("novice"), self._context(registry, object()))
+            registry.build("teachers", slot("noisy-demonstrator"), self._context(registry, object()))
         with pytest.raises(PluginError):
-            registry.build("teachers", slot("novice"), BuildContext(registry))
+            registry.build("teachers", slot("noisy-demonstrator"), BuildContext(registry))
 
     @pytest.mark.parametrize(
         ("options", "place"),
@@ -122,7 +122,7 @@ class TestNovice:
     )
     def test_faults(self, registry: Registry, options: Any, place: str) -> None:
         with pytest.raises(ComponentError, match=place):
-            registry.check("teachers", slot("novice", **options))
+            registry.check("teachers", slot("noisy-demonstrator", **options))
 
 
 class TestStudents:

@@ -133,4 +133,4 @@ class TestAnswer:
             assert ArithmeticTask().answer(self._said(r"\boxed{5}", ending)) is None
 
     def _said(self, text: str, ending: Ending) -> Trajectory:
-        return Trajectory(id="t", problem_id="p", actor="a", messages=(assistant(text),), ending=ending)
+        return Trajectory(id="t", problem_id="p", agent="a", messages=(assistant(text),), ending=ending)

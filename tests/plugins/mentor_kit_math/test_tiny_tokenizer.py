@@ -48,7 +48,7 @@ def tokenizer(folder: Path) -> Any:
 
 @pytest.fixture(scope="module")
 def dialogues() -> list[tuple[Message, ...]]:
-    """Transcripts of the novice, with wrong tools, failed calls and all."""
+    """Transcripts of the noisy demonstrator, with wrong tools, failed calls and all."""
     task = ArithmeticTask()
     problems = [*task.problems("train", 0, 150), *task.problems("longer", 0, 10), *task.problems("wordings", 0, 20)]
     scenes = [EpisodeRequest(id=p.id, problem=p, tools=TOOLS, seed=index) for index, p in enumerate(problems)]

@@ -46,7 +46,7 @@ def spoke(*turns: Message, right: bool = True, ending: Ending = Ending.ANSWERED)
     return Trajectory(
         id="t",
         problem_id="p",
-        actor="student",
+        agent="student",
         messages=(user(PROBLEM.question), *turns),
         ending=ending,
         answer=("5" if right else "6") if ended else None,

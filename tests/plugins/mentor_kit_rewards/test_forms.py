@@ -92,7 +92,7 @@ def test_length_in_tokens(sampled: int, expected: float) -> None:
     assert score("length", trajectory, free=20, limit=100) == pytest.approx(expected)
 
 
-def test_length_of_actors_without_tokens() -> None:
+def test_length_of_agents_without_tokens() -> None:
     # 200 characters are 50 tokens
     written = spoke(assistant("x" * 60, reasoning="y" * 40, calls=[ran("add").model_copy(update={"raw": "z" * 100})]))
     assert score("length", written, free=0, limit=100) == pytest.approx(0.5)

@@ -59,7 +59,7 @@ class Boxed(Task):
 
 
 class Says:
-    """An actor that says the same turns in every episode."""
+    """An agent that says the same turns in every episode."""
 
     name = "says"
 
@@ -169,7 +169,7 @@ HISTORY = [user("1 + 1?"), assistant(calls=[ran("sqrt", number=4)]), RESULT, ass
     ],
 )
 def test_a_dialogue_from_elsewhere_begins_after_the_history(messages: list[Message], tools: tuple[str, ...]) -> None:
-    told = Trajectory(id="d", problem_id="p", actor="x", messages=tuple(messages), ending="answered", correct=True)
+    told = Trajectory(id="d", problem_id="p", agent="x", messages=tuple(messages), ending="answered", correct=True)
     shown = Demonstration.of(told, teacher="x").about(problem(HISTORY))
     assert shown.tools_used == tools
     assert shown.trajectory is not None
@@ -192,4 +192,4 @@ def test_a_recording_of_a_problem_with_history_is_found_by_its_question() -> Non
 
 def test_an_opening_beyond_the_messages_is_refused() -> None:
     with pytest.raises(ValueError, match="opening is 3, of 1 messages"):
-        Trajectory(id="t", problem_id="p", actor="a", messages=(user("?"),), opening=3, ending="answered")
+        Trajectory(id="t", problem_id="p", agent="a", messages=(user("?"),), opening=3, ending="answered")

@@ -53,7 +53,7 @@ class Model(Teacher):
                 said = Trajectory(
                     id="v",
                     problem_id=problem.id,
-                    actor="model",
+                    agent="model",
                     messages=(user(problem.question), assistant(text)),
                     ending=Ending.ANSWERED,
                 )

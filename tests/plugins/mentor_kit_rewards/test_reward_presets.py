@@ -50,7 +50,7 @@ def played(
     return Trajectory(
         id="t",
         problem_id="p1",
-        actor="student",
+        agent="student",
         messages=(user(question), *turns, assistant("text", reasoning=reasoning)),
         ending=ending,
         answer=answer if ending is Ending.ANSWERED else None,

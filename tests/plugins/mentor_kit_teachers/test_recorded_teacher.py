@@ -31,7 +31,7 @@ def demonstration(problem: Problem, *tools: str, whole: bool = True) -> Demonstr
     trajectory = Trajectory(
         id="t",
         problem_id=problem.id,
-        actor="gpt",
+        agent="gpt",
         messages=(user(problem.question), assistant(calls=calls), assistant(rf"\boxed{{{problem.answer}}}")),
         ending=Ending.ANSWERED,
         answer=problem.answer,

@@ -44,7 +44,7 @@ def student(turns: Sequence[str], *, context: int = 1000, sampling: Sampling | N
 
     engine = ScriptedEngine(script)
     toolbox = Toolbox([RecordingTools(Tool.from_function(say))])
-    actor = PolicyAgent(
+    agent = PolicyAgent(
         name="student",
         format=ToyFormat(),  # type: ignore[arg-type]
         sampler=EngineSampler(engine),
@@ -54,7 +54,7 @@ def student(turns: Sequence[str], *, context: int = 1000, sampling: Sampling | N
     )
     scenes = [scene("a", toolbox.tools(problem("a")))]
     (trajectory,) = run_async(
-        play(actor, scenes, task=EchoTask(), toolbox=toolbox, limits=actor.limits, cut=actor.format.truncate)
+        play(agent, scenes, task=EchoTask(), toolbox=toolbox, limits=agent.limits, cut=agent.format.truncate)
     )
     return trajectory, engine
 

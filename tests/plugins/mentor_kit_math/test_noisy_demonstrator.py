@@ -1,4 +1,4 @@
-"""The novice's habits, counted in some thousand transcripts and compared with the probabilities asked for."""
+"""The noisy demonstrator's habits, counted in some thousand transcripts and compared with their probabilities."""
 
 from __future__ import annotations
 
@@ -229,7 +229,7 @@ class TestTeacher:
         assert [demonstration.problem_id for demonstration in made] == [problem.id for problem in found]
         assert {demonstration.correct for demonstration in made} == {True, False}
         for problem, demonstration in zip(found, made, strict=True):
-            assert demonstration.teacher == "novice"
+            assert demonstration.teacher == "noisy-demonstrator"
             assert demonstration.trajectory is not None
             answer = demonstration.trajectory.answer or ""
             assert demonstration.correct == ArithmeticTask().check(answer, problem)
