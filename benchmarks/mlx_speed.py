@@ -34,9 +34,10 @@ from work import grouped, sampled
 from mentor_kit.backend.optimizer import OptimizerSpec
 from mentor_kit.backend.student import StudentSpec
 from mentor_kit.backend.token_groups import TokenCompletion, TokenGroup
-from mentor_kit.rl.objective import Objective
+from mentor_kit.hooks.objectives import build_objective
+from mentor_kit.rl.objective import ObjectiveSpec
 
-OBJECTIVE = Objective(preset="grpo", kl=0.0)
+OBJECTIVE = build_objective(ObjectiveSpec(preset="grpo", kl=0.0))
 PEER = "mlx-lm-lora"
 #: Largest norm of a difference of two gradients, to the largest norm of a gradient.
 EQUAL = 1e-4

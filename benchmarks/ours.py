@@ -13,7 +13,9 @@ from work import grouped, sampled
 from mentor_kit.backend.optimizer import OptimizerSpec
 from mentor_kit.backend.student import StudentSpec
 from mentor_kit.backend.token_groups import TokenCompletion, TokenGroup
-from mentor_kit.rl.objective import Objective
+from mentor_kit.hooks.objectives import build_objective
+from mentor_kit.rl.advantages.estimator import Outcomes
+from mentor_kit.rl.objective import ObjectiveSpec
 
 
 class Ours:
@@ -54,7 +56,7 @@ class Update(Ours):
         ones = np.ones(shape.completion, dtype=np.float32)
         rows = [TokenCompletion(np.array(ids), ones, -ones, a) for ids, a in zip(tokens, advantages, strict=True)]
         self._groups = self.groups(rows)
-        self._objective = Objective(preset="rloo", aggregation="token")
+        self._objective = build_objective(ObjectiveSpec(preset="rloo", aggregation="token"))
         self._keep = keep
         self.policy.prepare(OptimizerSpec(clip=None))
 
@@ -69,18 +71,17 @@ class Step(Ours):
 
     def __init__(self, folder: Path, shape: Shape, threads: int, **options: Any) -> None:
         super().__init__(folder, shape, threads, **options)
-        self._objective = Objective(preset="grpo", kl=0.0)
+        self._objective = build_objective(ObjectiveSpec(preset="grpo", kl=0.0))
         self.policy.prepare(OptimizerSpec())
 
     def __call__(self) -> dict[str, Any]:
-        from mentor_kit.rl.advantages import advantages
-
         done = sampled(self.policy, self.prompts, self.shape.completion, 1.0)
         rewards = np.array([float(sum(one.ids) % 7) for one in done]).reshape(-1, self.shape.group)
+        outcomes = Outcomes(rewards, np.full_like(rewards, self.shape.completion), np.ones_like(rewards))
         ones = np.ones(self.shape.completion, dtype=np.float32)
         rows = [
             TokenCompletion(np.array(one.ids), ones, np.array(one.log_probs, dtype=np.float32), float(a))
-            for one, a in zip(done, advantages(np, rewards, self._objective.advantage).reshape(-1), strict=True)
+            for one, a in zip(done, self._objective.advantages(outcomes).reshape(-1), strict=True)
         ]
         tokens = self.policy.forward_backward(self.groups(rows), self._objective).tokens
         self.policy.optimizer_step(1e-6)

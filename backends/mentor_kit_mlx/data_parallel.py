@@ -31,8 +31,8 @@ from mentor_kit.backend.validation import check_groups
 from mentor_kit.core import errors
 from mentor_kit.core.errors import BackendError, MentorKitError
 from mentor_kit.core.frozen_model import Json
-from mentor_kit.rl.losses import LossTerms
 from mentor_kit.rl.objective import Objective
+from mentor_kit.rl.policy_loss import LossTerms
 from mentor_kit.rl.update_metrics import LossMetrics, StepMetrics
 from mentor_kit_mlx import checkpoint
 from mentor_kit_mlx.launch import Processes
@@ -145,7 +145,7 @@ class DataParallelPolicy(Policy):
         self._check(groups)
         try:
             answers = self.ask(
-                "forward_backward", groups=groups_as_data(groups), objective=objective.model_dump(mode="json")
+                "forward_backward", groups=groups_as_data(groups), objective=objective.spec.model_dump(mode="json")
             )
         except MentorKitError:
             self.ask("clear")

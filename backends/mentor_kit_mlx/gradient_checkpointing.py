@@ -17,7 +17,9 @@ import numpy as np
 
 from mentor_kit.backend.microbatching import micro_batches
 from mentor_kit.backend.token_groups import TokenCompletion, TokenGroup
-from mentor_kit.rl.objective import Objective
+from mentor_kit.rl.advantages.group_mean import GroupMean
+from mentor_kit.rl.losses.likelihood import Likelihood
+from mentor_kit.rl.objective import Objective, ObjectiveSpec
 from mentor_kit_mlx.cache import UNFIT, Behind
 from mentor_kit_mlx.lm_wrapper import LMWrapper
 from mentor_kit_mlx.random_state import drawing_from, own_seed
@@ -96,7 +98,8 @@ def is_exact(head: LMWrapper, recomputing: GradientCheckpointing, *, share: bool
 
 
 def _is_exact(head: LMWrapper, recomputing: GradientCheckpointing, *, share: bool) -> bool:
-    rng, objective = np.random.default_rng(0), Objective(preset="sft")
+    rng = np.random.default_rng(0)
+    objective = Objective(ObjectiveSpec(preset="sft"), Likelihood(), GroupMean())
     completions = tuple(
         TokenCompletion(rng.integers(0, head.vocabulary, 3), np.ones(3, np.float32), np.zeros(3, np.float32))
         for _ in range(2)

@@ -18,8 +18,8 @@ from mentor_kit.backend.student import StudentSpec
 from mentor_kit.backend.token_groups import Floats, TokenGroup
 from mentor_kit.backend.validation import check_groups
 from mentor_kit.core.errors import BackendError, UsageError
-from mentor_kit.rl.losses import LossTerms, combined
 from mentor_kit.rl.objective import Objective
+from mentor_kit.rl.policy_loss import LossTerms, combined
 from mentor_kit.rl.update_metrics import LossMetrics, StepMetrics
 from mentor_kit_mlx import checkpoint, export
 from mentor_kit_mlx.adapter_files import AdapterFile
@@ -258,7 +258,7 @@ class MLXPolicy(Policy):
             self.recomputes = False
 
     def _backward(self, optimizer: MLXOptimizer, batch: MicroBatch, objective: Objective) -> LossTerms:
-        reference = self._scores(batch, "reference") if objective.needs_reference else None
+        reference = self._scores(batch, "reference") if objective.spec.needs_reference else None
         recomputed = self._recomputing.on() if self._recomputing is not None and self.recomputes else nullcontext()
         with dropout(self.model), recomputed:
             terms, gradients = loss_and_gradients(self.head, batch, objective, reference, share=self._keeps)

@@ -13,8 +13,9 @@ import mlx.core as mx
 import numpy as np
 
 from mentor_kit.backend.microbatching import MicroBatch
-from mentor_kit.rl.losses import LossBatch, LossTerms, policy_loss
+from mentor_kit.rl.losses.loss import LossBatch
 from mentor_kit.rl.objective import Objective
+from mentor_kit.rl.policy_loss import LossTerms, policy_loss
 from mentor_kit_mlx.cache import Behind, View
 from mentor_kit_mlx.lm_wrapper import LMWrapper
 from mentor_kit_mlx.params import Arrays, put, trained

@@ -12,7 +12,8 @@ from mentor_kit.backend.optimizer import OptimizerSpec
 from mentor_kit.backend.token_groups import TokenGroup
 from mentor_kit.core.errors import BackendError
 from mentor_kit.core.frozen_model import Json
-from mentor_kit.rl.objective import Objective
+from mentor_kit.hooks.objectives import build_objective
+from mentor_kit.rl.objective import ObjectiveSpec
 from mentor_kit_mlx import checkpoint
 from mentor_kit_mlx.launch import Processes
 from mentor_kit_mlx.optimizer import MLXOptimizer, exact_weights
@@ -51,7 +52,7 @@ class Worker:
         found = groups_from_data(groups)
         own = shares(found, self._processes.size)[self._processes.rank]
         self._pending = self._pending or any(c.mask.any() for group in found for c in group.completions)
-        terms = self.policy.accumulate(found, Objective(**objective), own)
+        terms = self.policy.accumulate(found, build_objective(ObjectiveSpec(**objective)), own)
         return [
             [float(t.loss), *({k: float(v) for k, v in part.items()} for part in (t.sums, t.maxima))] for t in terms
         ]

@@ -22,8 +22,8 @@ from mentor_kit.backend.student import AdapterSpec, StudentSpec
 from mentor_kit.backend.token_groups import Floats, TokenGroup
 from mentor_kit.backend.validation import check_groups
 from mentor_kit.core.errors import BackendError, UsageError
-from mentor_kit.rl.losses import LossTerms, combined
 from mentor_kit.rl.objective import Objective
+from mentor_kit.rl.policy_loss import LossTerms, combined
 from mentor_kit.rl.update_metrics import LossMetrics, StepMetrics
 from mentor_kit.utils.files import open_to_readers
 from mentor_kit_torch import checkpoint, flops_counter
@@ -214,7 +214,7 @@ class TorchPolicy(Policy):
         open_to_readers(folder)
 
     def _backward(self, batch: MicroBatch, objective: Objective) -> LossTerms:
-        reference = self._scores(batch, "reference") if objective.needs_reference else None
+        reference = self._scores(batch, "reference") if objective.spec.needs_reference else None
         # in the backward pass too: layers that are run again there must drop the same
         with dropout(self.model, self.student.adapter):
             terms = batch_loss(self.head, batch, objective, reference, self._sharing)

@@ -16,8 +16,9 @@ from transformers import DynamicCache
 
 from mentor_kit.backend.microbatching import MicroBatch, micro_batches
 from mentor_kit.backend.token_groups import TokenCompletion, TokenGroup
-from mentor_kit.rl.losses import LossBatch, LossTerms, policy_loss
+from mentor_kit.rl.losses.loss import LossBatch
 from mentor_kit.rl.objective import Objective
+from mentor_kit.rl.policy_loss import LossTerms, policy_loss
 from mentor_kit_torch.chunked_logprobs import LARGEST_LOGITS, TokenLogProbs
 from mentor_kit_torch.fused_llama import FusedLlama
 from mentor_kit_torch.lm_wrapper import LMWrapper

@@ -3,7 +3,7 @@
 The shared prompt of a group stands in a micro-batch once, its completions are rows that point to it. Completions of a
 group that say the same are one row: a student that has learnt something says it again and again, and it need not be run
 again for each. A group with more completions than fit is spread over several micro-batches. Normalisation is global:
-the weights of tokens are computed over the whole update first (`mentor_kit.rl.losses.token_weights`), so
+the weights of tokens are computed over the whole update first (`mentor_kit.rl.losses.aggregation`), so
 micro-batches add up.
 """
 
@@ -18,7 +18,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mentor_kit.backend.token_groups import Floats, Ints, TokenCompletion, TokenGroup
-from mentor_kit.rl.losses import token_weights
 from mentor_kit.rl.objective import Objective
 
 Bools = NDArray[np.bool_]
@@ -123,7 +122,7 @@ def same_beginning(rows: Sequence[Ints]) -> int:
 def _members(groups: Sequence[TokenGroup], objective: Objective | None) -> Iterator[_Member]:
     completions = [completion for group in groups for completion in group.completions]
     masks = [completion.mask for completion in completions]
-    weights = token_weights(objective, masks) if objective is not None else [np.zeros_like(mask) for mask in masks]
+    weights = objective.token_weights(masks) if objective is not None else [np.zeros_like(mask) for mask in masks]
     places = ((g, c) for g, group in enumerate(groups) for c in range(len(group.completions)))
     for (g, c), completion, weight in zip(places, completions, weights, strict=True):
         trained = np.nonzero(completion.mask)[0]

@@ -20,6 +20,8 @@ Kind = Literal[
     "teachers",
     "reward_terms",
     "rewards",
+    "losses",
+    "advantages",
     "stages",
     "evaluations",
     "trackers",

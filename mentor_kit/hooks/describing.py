@@ -28,6 +28,8 @@ PLACES: dict[Kind, str] = {
     "teachers": "teacher: {}",
     "reward_terms": "reward: {{terms: [{}]}}",
     "rewards": "reward: {}",
+    "losses": "train: [{{use: grpo, with: {{objective: {{loss: {}}}}}}}]",
+    "advantages": "train: [{{use: grpo, with: {{objective: {{advantage: {}}}}}}}]",
     "stages": "train: [{}]",
     "evaluations": "evaluate: {{on: [{}]}}",
     "trackers": "trackers: [{}]",

@@ -19,6 +19,8 @@ from mentor_kit.core.toolbox import Toolbox
 from mentor_kit.hooks.loader import Plugins, load_plugins
 from mentor_kit.hooks.options import shown, validated
 from mentor_kit.hooks.strictness import default_faults
+from mentor_kit.rl.advantages.estimator import AdvantageEstimator
+from mentor_kit.rl.losses.loss import Loss
 from mentor_kit.rl.reward import Term
 
 if TYPE_CHECKING:
@@ -28,7 +30,13 @@ KINDS: tuple[Kind, ...] = get_args(Kind)
 
 
 #: The base class of what components of a kind build.
-BASES: dict[Kind, type] = {"tasks": Task, "teachers": Teacher, "reward_terms": Term}
+BASES: dict[Kind, type] = {
+    "tasks": Task,
+    "teachers": Teacher,
+    "reward_terms": Term,
+    "losses": Loss,
+    "advantages": AdvantageEstimator,
+}
 #: What is asked of components of the other kinds.
 METHODS: dict[Kind, tuple[str, ...]] = {"stages": ("run",), "trackers": ("log",)}
 
@@ -345,7 +353,11 @@ def _check_part(name: Any, build: Any, options: Any) -> None:
 
 def noun(kind: Kind) -> str:
     """What one part of a kind is called in messages."""
-    return kind.removesuffix("s").replace("_", " ")
+    return _NOUNS.get(kind) or kind.removesuffix("s").replace("_", " ")
+
+
+#: Of the kinds whose name is no noun's plural in -s.
+_NOUNS: dict[Kind, str] = {"losses": "loss", "advantages": "advantage estimator"}
 
 
 _default: Registry | None = None

@@ -100,6 +100,22 @@ def register_rewards(register: Register) -> None:
 
 
 @hookspec
+def register_losses(register: Register) -> None:
+    """Offer losses. `build` gives a `mentor_kit.rl.losses.loss.Loss`, which `objective.loss` of a stage names.
+
+    `mentor_kit.testing.losses.LossContract` checks one against a loop twin and finite differences, on every backend.
+    """
+
+
+@hookspec
+def register_advantages(register: Register) -> None:
+    """Offer advantage estimators. `build` gives a `mentor_kit.rl.advantages.estimator.AdvantageEstimator`.
+
+    `objective.advantage` of a stage names it; `mentor_kit.testing.advantages.AdvantageContract` checks one.
+    """
+
+
+@hookspec
 def register_stages(register: Register) -> None:
     """Offer stages. `build` gives a `mentor_kit.stages.Stage`.
 

@@ -21,6 +21,7 @@ from mentor_kit.core.errors import MissingError, PluginError, UsageError, did_yo
 from mentor_kit.core.task import Task
 from mentor_kit.core.teacher import Teacher
 from mentor_kit.core.toolbox import FunctionTools, Toolbox, ToolClash, ToolSource
+from mentor_kit.hooks.objectives import build_objective
 from mentor_kit.hooks.registry import BuildContext, Registry
 from mentor_kit.recipe.faults import RecipeFaults, faults_at
 from mentor_kit.recipe.loading import LoadedRecipe
@@ -104,6 +105,7 @@ def _experiment(
         system=recipe.rollout.system or "",
         build_teacher=lambda slot: registry.build("teachers", slot, parts.context),
         build_evaluation=lambda slot: registry.build("evaluations", slot, parts.context),
+        build_objective=lambda spec: build_objective(spec, parts.context),
     )
 
 

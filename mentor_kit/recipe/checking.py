@@ -12,6 +12,7 @@ from pydantic import BaseModel, TypeAdapter, ValidationError
 
 from mentor_kit.core.component import ComponentSpec, Fills, Kind
 from mentor_kit.core.errors import MentorKitError, MissingError, did_you_mean
+from mentor_kit.hooks.objectives import build_objective
 from mentor_kit.hooks.registry import BuildContext, ComponentError, Registry
 from mentor_kit.recipe.faults import Fault, RecipeFaults, faults_at
 from mentor_kit.recipe.loading import LoadedRecipe, read_recipe, validated
@@ -19,7 +20,7 @@ from mentor_kit.recipe.looking import slot_faults, student_faults
 from mentor_kit.recipe.model import CheckpointPlan, Recipe
 from mentor_kit.recipe.source import Path_, Source
 from mentor_kit.recipe.splits import known_splits, split_faults
-from mentor_kit.rl.objective import Objective
+from mentor_kit.rl.objective import ObjectiveSpec
 from mentor_kit.rl.reward import RewardSpec
 from mentor_kit.stages.evaluate import SplitPlan, plan_names
 
@@ -170,7 +171,7 @@ def _lacks(recipe: Recipe, slot: ComponentSpec, registry: Registry) -> Iterator[
     """What a stage's objective needs, and the recipe does not have."""
     options: Any = registry.check("stages", slot)
     objective = getattr(options, "objective", None)
-    if not isinstance(objective, Objective):
+    if not isinstance(objective, ObjectiveSpec):
         return
     if objective.needs_reward and recipe.reward is None:
         yield f"the stage `{slot.use}` needs a reward: add `reward: {{use: mentor}}`"
@@ -179,6 +180,10 @@ def _lacks(recipe: Recipe, slot: ComponentSpec, registry: Registry) -> Iterator[
             f"the objective of the stage `{slot.use}` distils, and there is no teacher to distil from: "
             "add `teacher: {use: local, with: {model: …}}` to its options"
         )
+    try:
+        build_objective(objective, BuildContext(registry=registry, seed=recipe.seed))
+    except MentorKitError as error:
+        yield error.message
 
 
 def _tools_of_one_name(recipe: Recipe, registry: Registry) -> Iterator[tuple[Path_, str]]:

@@ -9,14 +9,14 @@ from typing import Any
 from mentor_kit.core.errors import RecipeError
 from mentor_kit.core.frozen_model import Json
 from mentor_kit.recipe.source import Path_, Place, Source, plain_value
-from mentor_kit.rl.objective import PRESETS, Objective
+from mentor_kit.rl.objective import PRESETS, ObjectiveSpec
 
 #: The keys of a slot that are no options of the part that fills it; gates and terms of a reward have more.
 SLOT_KEYS = frozenset({"use", "with"})
 REWARD_KEYS = SLOT_KEYS | {"name", "otherwise", "threshold", "weight", "when_wrong"}
 
 #: The recipe's keys where a bare name stands for `{use: name}`.
-SLOTS = frozenset({"backend", "task", "teacher", "reward", "adapter", "agent"})
+SLOTS = frozenset({"backend", "task", "teacher", "reward", "adapter", "agent", "loss", "advantage"})
 
 #: The recipe's key where a bare name stands for `{model: name}`.
 STUDENT = "student"
@@ -70,7 +70,11 @@ class _Walk:
         """Go down by one step, making what is missing; `after` is the step that follows."""
         key = self._key(step)
         child = self.node.get(key) if isinstance(self.node, dict) else self.node[key]
-        if child is None:
+        if child is None and key == "loss" and self.path[-1:] == ("objective",):
+            # an option of the preset's loss
+            preset = ObjectiveSpec(preset=_known_preset(self.node.get("preset")))
+            child = self._set(key, {"use": preset.loss.use})
+        elif child is None:
             child = self._set(key, [] if _NUMBER.fullmatch(after) else {})
         elif isinstance(child, str) and (isinstance(key, int) or key in SLOTS or key == STUDENT):
             child = self.node[key] = {"model" if key == STUDENT else "use": child}
@@ -84,14 +88,13 @@ class _Walk:
         if key == "use" and isinstance(self.node, dict) and self.node.get("use") != value:
             self.node.pop("with", None)
         if key == "preset" and self.path[-1:] == ("objective",) and isinstance(self.node, dict):
-            self._forget_preset(str(self.node.get("preset", "grpo")))
+            self._forget_preset(self.node.get("preset"))
         self._set(key, value)
 
-    def _forget_preset(self, former: str) -> None:
+    def _forget_preset(self, former: Json) -> None:
         """Drop the values of an objective that are the former preset's own, as in a recipe with all defaults."""
-        own = PRESETS.get(former, {})
-        values = {name: own.get(name, field.default) for name, field in Objective.model_fields.items()}
-        for name in [name for name in self.node if name in values and self.node[name] == values[name]]:
+        own = ObjectiveSpec(preset=_known_preset(former)).model_dump(mode="json")
+        for name in [name for name in self.node if name in own and _written_out(self.node[name], own[name])]:
             del self.node[name]
 
     def _key(self, step: str) -> str | int:
@@ -126,6 +129,19 @@ class _Walk:
     def _fault(self, message: str) -> RecipeError:
         hint = "numbers in lists count from 0" if isinstance(self.node, list) else None
         return RecipeError(f"--set {self.setting}: {message}", hint=hint)
+
+
+def _known_preset(name: Json) -> str:
+    """The name of an objective's preset; the default one's where it is left out, or is wrong, which is found later."""
+    return name if isinstance(name, str) and name in PRESETS else "grpo"
+
+
+def _written_out(value: Json, full: Json) -> bool:
+    """Whether a value is the same as one with nothing left out: a bare name is a slot without options."""
+    if isinstance(full, dict) and "use" in full:
+        value = {"use": value} if isinstance(value, str) else value
+        return isinstance(value, dict) and {"with": {}, **value} == full
+    return bool(value == full)
 
 
 def _dotted(path: Path_) -> str:

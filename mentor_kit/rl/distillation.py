@@ -20,15 +20,14 @@ from __future__ import annotations
 
 from typing import Any
 
-from mentor_kit.rl.objective import Objective
-
-Array = Any  # numpy.ndarray, torch.Tensor or mlx.core.array
+from mentor_kit.rl.arrays import Array
+from mentor_kit.rl.objective import ObjectiveSpec
 
 #: SOD's ε, added to a step's divergence.
 DIVERGENCE_FLOOR = 1e-6
 
 
-def distillation(xp: Any, objective: Objective, student: Array, teacher: Array, mask: Array) -> Array:
+def distillation(xp: Any, objective: ObjectiveSpec, student: Array, teacher: Array, mask: Array) -> Array:
     """What each token's advantage gains by the teacher, shape (N, T); 0 where the mask is.
 
     Args:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from mentor_kit.core.frozen_model import FrozenModel
-from mentor_kit.rl.losses import MAXIMA
+from mentor_kit.rl.policy_loss import MAXIMA
 
 
 class LossMetrics(FrozenModel):

@@ -20,7 +20,7 @@ from mentor_kit.core.component import ComponentSpec
 from mentor_kit.core.errors import DataError, UsageError
 from mentor_kit.core.teacher import Teacher
 from mentor_kit.rl.distillation import distillation, step_weights
-from mentor_kit.rl.objective import Objective
+from mentor_kit.rl.objective import ObjectiveSpec
 from mentor_kit.stages.experiment import Experiment
 
 
@@ -61,7 +61,7 @@ def token_teacher(experiment: Experiment, slot: ComponentSpec | None) -> TokenTe
 
 
 def distilled(
-    teacher: TokenTeacher, groups: Sequence[TokenGroup], objective: Objective
+    teacher: TokenTeacher, groups: Sequence[TokenGroup], objective: ObjectiveSpec
 ) -> tuple[list[TokenGroup], dict[str, float]]:
     """The groups with an advantage for each token: what they had, and the teacher's part; and what to log.
 
@@ -104,19 +104,19 @@ class _Row:
         student, teacher = (np.where(mask > 0, np.asarray(array, dtype=np.float64), 0.0) for array in (old, read))
         return _Row(completion, student, teacher, mask)
 
-    def distilled(self, objective: Objective) -> TokenCompletion:
+    def distilled(self, objective: ObjectiveSpec) -> TokenCompletion:
         """The completion with the teacher's part in its advantages."""
         gain = distillation(np, objective, self.student, self.teacher, self.mask)[0]
         advantage = self.completion.advantage * self.mask[0] + gain
         return replace(self.completion, advantage=advantage.astype(np.float32))
 
-    def weights(self, objective: Objective) -> NDArray[np.float64]:
+    def weights(self, objective: ObjectiveSpec) -> NDArray[np.float64]:
         """SOD's, of every token."""
         found: NDArray[np.float64] = step_weights(np, self.student, self.teacher, self.mask, objective.step_cap)
         return found
 
 
-def _measures(rows: Sequence[_Row], objective: Objective) -> dict[str, float]:
+def _measures(rows: Sequence[_Row], objective: ObjectiveSpec) -> dict[str, float]:
     tokens = max(sum(row.mask.sum() for row in rows), 1.0)
     found = {"teacher_kl": sum(((row.student - row.teacher) * row.mask).sum() for row in rows) / tokens}
     if objective.step_weights == "sod":

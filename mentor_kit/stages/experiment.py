@@ -20,6 +20,8 @@ from mentor_kit.core.task import Problem, Task
 from mentor_kit.core.teacher import Teacher
 from mentor_kit.core.toolbox import Toolbox
 from mentor_kit.core.trajectory import Trajectory
+from mentor_kit.hooks.objectives import build_objective
+from mentor_kit.rl.objective import Objective, ObjectiveSpec
 from mentor_kit.rl.reward import Breakdown, Reward, Scored
 from mentor_kit.rollout import EngineSampler, PolicyAgent, Sampling, play, run_async
 from mentor_kit.stages.context import StageContext
@@ -97,6 +99,8 @@ class Experiment:
     """Makes a teacher that a stage's own options name."""
     build_evaluation: Callable[[ComponentSpec], Evaluation] | None = None
     """Makes an evaluation that `evaluate.on` names."""
+    build_objective: Callable[[ObjectiveSpec], Objective] = build_objective
+    """Makes an objective that a stage's own options describe; by this environment's plugins if left out."""
     demonstrations: Demonstrations = field(default_factory=Demonstrations)
     """What the teacher has shown so far in this run."""
     player: Teacher | None = None

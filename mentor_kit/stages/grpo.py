@@ -18,13 +18,14 @@ from dataclasses import dataclass, field
 from typing import Self
 
 import numpy as np
+from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from mentor_kit.backend.token_groups import TokenGroup
 from mentor_kit.core.component import TeacherSpec
 from mentor_kit.core.errors import DataError
-from mentor_kit.rl.advantages import advantages
-from mentor_kit.rl.objective import Objective
+from mentor_kit.rl.advantages.estimator import Outcomes
+from mentor_kit.rl.objective import Objective, ObjectiveSpec
 from mentor_kit.rl.reward import Scored
 from mentor_kit.rl.update_metrics import LossMetrics, StepMetrics, over_updates
 from mentor_kit.stages.context import StageContext
@@ -54,7 +55,7 @@ class GRPOOptions(BaseModel):
     """Problems a step."""
     group: int = Field(default=8, gt=0)
     """Rollouts of each problem (the paper's G); at least 2, unless nothing is learned from rewards."""
-    objective: Objective = Objective()
+    objective: ObjectiveSpec = ObjectiveSpec()
     """What an update maximises; `{preset: grpo}` and its like."""
     teacher: TeacherSpec | None = None
     """Where the objective distils: a teacher with the student's tokens, such as `local`; the recipe's if left out.
@@ -138,16 +139,18 @@ class GRPOStage:
 
     def run(self, experiment: Experiment, context: StageContext) -> None:
         options = self.options
-        objective = _with_constant_length(options.objective, experiment.limits.max_response_tokens)
+        objective = experiment.build_objective(
+            _with_constant_length(options.objective, experiment.limits.max_response_tokens)
+        )
         _warn_of_filtered_sampling(experiment, context)
-        done = begin(experiment, context, options.optimizer.spec, reference=objective.needs_reference)
-        teacher = token_teacher(experiment, options.teacher) if objective.distills else None
+        done = begin(experiment, context, options.optimizer.spec, reference=objective.spec.needs_reference)
+        teacher = token_teacher(experiment, options.teacher) if objective.spec.distills else None
         stream = ProblemStream(
             experiment,
             context,
             position=int((context.resumed() or {}).get("position", 0)),
             expected=options.steps * options.problems,
-            shown=objective.needs_reward,
+            shown=objective.spec.needs_reward,
         )
         for step in range(done + 1, options.steps + 1):
             started = time.perf_counter()
@@ -192,11 +195,11 @@ class GRPOStage:
         """The step's updates on the batch."""
         options, policy = self.options, experiment.policy
         groups = self._token_groups(experiment, batch, objective, step)
-        if options.minibatches * options.epochs > 1 or objective.importance_cap is not None:
+        if options.minibatches * options.epochs > 1 or objective.spec.importance_cap is not None:
             groups = with_old(groups, policy.log_probs(groups))
         measures: dict[str, float] = {}
         if teacher is not None:
-            groups, measures = distilled(teacher, groups, objective)
+            groups, measures = distilled(teacher, groups, objective.spec)
         rate = learning_rate(options.optimizer, step, options.steps)
         losses, steps = [], []
         for _ in range(options.epochs):
@@ -212,7 +215,7 @@ class GRPOStage:
         if self.options.permute_rewards:
             generator = np.random.default_rng(derive_seed(experiment.seed, "permute", step))
             rewards = generator.permuted(rewards, axis=1)
-        estimates = objective.reward * advantages(np, rewards, objective.advantage)
+        estimates = objective.advantages(_outcomes(batch.groups, rewards))
         groups = []
         for group, row in zip(batch.groups, estimates, strict=True):
             traces = [item.trajectory.tokens for item in group if item.trajectory.tokens is not None]
@@ -280,13 +283,21 @@ def _is_flat(group: Sequence[Scored]) -> bool:
     return max(totals) - min(totals) < NO_SPREAD
 
 
+def _outcomes(groups: Sequence[Sequence[Scored]], rewards: NDArray[np.float64]) -> Outcomes:
+    """What an advantage estimator sees of the groups: their rewards, sampled tokens and endings."""
+    traces = [[item.trajectory.tokens for item in group] for group in groups]
+    lengths = [[0 if trace is None else trace.sampled for trace in row] for row in traces]
+    ended = [[item.trajectory.ended for item in group] for group in groups]
+    return Outcomes(rewards, np.array(lengths, dtype=rewards.dtype), np.array(ended, dtype=rewards.dtype))
+
+
 def _distinct(groups: Sequence[Sequence[Scored]]) -> float:
     """The share of episodes that say, token by token, what none before them in their group said."""
     said = [[item.trajectory.tokens.ids for item in group if item.trajectory.tokens is not None] for group in groups]
     return sum(len(set(group)) for group in said) / max(sum(map(len, said)), 1)
 
 
-def _with_constant_length(objective: Objective, longest: int) -> Objective:
+def _with_constant_length(objective: ObjectiveSpec, longest: int) -> ObjectiveSpec:
     """Dr. GRPO's constant is the longest response there can be, where the recipe names none."""
     if objective.aggregation != "constant" or objective.constant_length is not None:
         return objective

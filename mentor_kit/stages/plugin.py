@@ -1,4 +1,4 @@
-"""The built-in stages, registered as any plugin's are."""
+"""The built-in stages, losses and advantage estimators, registered as any plugin's are."""
 
 from __future__ import annotations
 
@@ -48,4 +48,61 @@ def register_stages(register: Register) -> None:
         options=ExportOptions,
         build=lambda options, _: ExportStage(options),
         summary="write the student for transformers and others",
+    )
+
+
+@hookimpl
+def register_losses(register: Register) -> None:
+    """PPO, GSPO, CISPO, REINFORCE and maximum likelihood."""
+    from mentor_kit.rl.losses.cispo import CISPO, CISPOOptions
+    from mentor_kit.rl.losses.gspo import GSPO, GSPOOptions
+    from mentor_kit.rl.losses.likelihood import Likelihood
+    from mentor_kit.rl.losses.ppo import PPO, PPOOptions
+    from mentor_kit.rl.losses.reinforce import Reinforce
+
+    register(
+        "ppo",
+        options=PPOOptions,
+        build=lambda options, _: PPO(options),
+        summary="the clipped surrogate of each token's ratio",
+    )
+    register(
+        "gspo",
+        options=GSPOOptions,
+        build=lambda options, _: GSPO(options),
+        summary="the clipped surrogate of one ratio a sequence",
+    )
+    register(
+        "cispo",
+        options=CISPOOptions,
+        build=lambda options, _: CISPO(options),
+        summary="REINFORCE weighed by a capped ratio without gradient",
+    )
+    register("reinforce", build=lambda *_: Reinforce(), summary="log-probabilities weighed by advantages")
+    register("likelihood", build=lambda *_: Likelihood(), summary="maximum likelihood, whatever the advantages")
+
+
+@hookimpl
+def register_advantages(register: Register) -> None:
+    """Baselines of the group and of the step."""
+    from mentor_kit.rl.advantages.batch_mean_std import BatchMeanStd
+    from mentor_kit.rl.advantages.group_mean import GroupMean
+    from mentor_kit.rl.advantages.group_mean_std import GroupMeanStd
+    from mentor_kit.rl.advantages.leave_one_out import LeaveOneOut
+
+    register(
+        "group_mean_std",
+        build=lambda *_: GroupMeanStd(),
+        summary="the reward less its group's mean, in standard deviations of the group (GRPO)",
+    )
+    register("group_mean", build=lambda *_: GroupMean(), summary="the reward less its group's mean (Dr. GRPO)")
+    register(
+        "leave_one_out",
+        build=lambda *_: LeaveOneOut(),
+        summary="the reward less the mean of the others in its group (RLOO)",
+    )
+    register(
+        "batch_mean_std",
+        build=lambda *_: BatchMeanStd(),
+        summary="the reward less the step's mean, in standard deviations of the step (REINFORCE++)",
     )

@@ -15,7 +15,7 @@ from mentor_kit.core.component import TeacherSpec
 from mentor_kit.core.demonstration import Demonstration
 from mentor_kit.core.errors import ChatError, DataError, UsageError
 from mentor_kit.core.task import TRAIN, Problem
-from mentor_kit.rl.objective import Objective
+from mentor_kit.rl.objective import ObjectiveSpec
 from mentor_kit.stages.context import StageContext
 from mentor_kit.stages.evaluate import EvaluationPlan
 from mentor_kit.stages.experiment import Experiment, Keep, demonstrate
@@ -70,13 +70,14 @@ class SFTStage:
     def run(self, experiment: Experiment, context: StageContext) -> None:
         options = self.options
         done = begin(experiment, context, options.optimizer.spec)
+        objective = experiment.build_objective(ObjectiveSpec(preset="sft"))
         state = context.resumed() or {}
         position = int(state.get("position", done * options.batch))
         stream = DemonstrationStream(experiment, context, options, position)
         for step in range(done + 1, options.steps + 1):
             started = time.perf_counter()
             groups = stream.take()
-            loss = experiment.policy.forward_backward(groups, Objective(preset="sft"))
+            loss = experiment.policy.forward_backward(groups, objective)
             update = experiment.policy.optimizer_step(learning_rate(options.optimizer, step, options.steps))
             seconds = time.perf_counter() - started
             context.emit(

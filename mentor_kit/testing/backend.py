@@ -40,6 +40,7 @@ from mentor_kit.testing.material import (
     ragged_groups,
     request,
 )
+from mentor_kit.testing.objectives import make_objective
 from mentor_kit.testing.sampling import SamplingContract
 
 TEMPERATURES = (0.7, 1.0, 1.3)
@@ -76,7 +77,7 @@ class BackendContract(SamplingContract):
             np.concatenate([c.log_probs for group in groups for c in group.completions]),
             atol=TOLERANCE,
         )
-        values = policy.forward_backward(groups, Objective(preset="dapo")).values
+        values = policy.forward_backward(groups, make_objective(preset="dapo")).values
         assert values["mismatch_max"] < TOLERANCE
 
     # batching
@@ -87,7 +88,7 @@ class BackendContract(SamplingContract):
             policy = policy_factory(budget)
             policy.prepare(GENTLE)
             groups = ragged_groups(policy.info.vocabulary)
-            metrics = policy.forward_backward(groups, Objective(preset="dapo"))
+            metrics = policy.forward_backward(groups, make_objective(preset="dapo"))
             step = policy.optimizer_step(0.5)
             found.append([metrics.loss, step.gradient_norm, *metrics.values.values(), *flat(policy.log_probs(groups))])
         np.testing.assert_allclose(found[1], found[0], rtol=1e-4, atol=1e-5)
@@ -100,13 +101,13 @@ class BackendContract(SamplingContract):
             policy.prepare(GENTLE)
             groups = ragged_groups(policy.info.vocabulary)
             apart = [TokenGroup(g.prompt_ids, (c,), g.temperature) for g in groups for c in g.completions]
-            metrics = policy.forward_backward(groups if shared else apart, Objective(preset="dapo"))
+            metrics = policy.forward_backward(groups if shared else apart, make_objective(preset="dapo"))
             step = policy.optimizer_step(0.5)
             found.append([metrics.loss, step.gradient_norm, *flat(policy.log_probs(groups))])
         np.testing.assert_allclose(found[1], found[0], rtol=1e-4, atol=1e-5)
 
     def test_two_calls_add_up(self, policy_factory: PolicyFactory) -> None:
-        objective = Objective(preset="rloo")
+        objective = make_objective(preset="rloo")
         norms = []
         for repeats in (1, 2):
             policy = policy_factory(None)
@@ -131,7 +132,7 @@ class BackendContract(SamplingContract):
                 )
                 for group in ragged_groups(policy.info.vocabulary)
             ]
-            metrics = policy.forward_backward(groups, Objective(preset="cispo"))
+            metrics = policy.forward_backward(groups, make_objective(preset="cispo"))
             found.append([metrics.loss, policy.optimizer_step(0.0).gradient_norm, *metrics.values.values()])
         assert found[0] == found[1]
 
@@ -145,7 +146,7 @@ class BackendContract(SamplingContract):
             groups = ragged_groups(policy.info.vocabulary)
             if each:
                 groups = [changed(group, advantage=lambda c: c.advantage * np.ones_like(c.mask)) for group in groups]
-            metrics = policy.forward_backward(groups, Objective(preset="dapo"))
+            metrics = policy.forward_backward(groups, make_objective(preset="dapo"))
             step = policy.optimizer_step(0.5)
             found.append([metrics.loss, step.gradient_norm, *flat(policy.log_probs(groups))])
         np.testing.assert_allclose(found[1], found[0], rtol=1e-4, atol=1e-5)
@@ -163,7 +164,7 @@ class BackendContract(SamplingContract):
                 )
                 for group in groups
             ]
-            metrics = policy.forward_backward(chosen, Objective(preset="rloo"))
+            metrics = policy.forward_backward(chosen, make_objective(preset="rloo"))
             step = policy.optimizer_step(0.5)
             found.append([metrics.loss, step.gradient_norm, *flat(policy.log_probs(groups))])
         np.testing.assert_allclose(found[1], found[0], rtol=1e-4, atol=1e-5)
@@ -180,8 +181,8 @@ class BackendContract(SamplingContract):
     def test_an_update_makes_good_tokens_likelier(self, policy: Policy, preset: str) -> None:
         done = drive(policy.engine(), [request(f"{i}", [1, 2, 3], max_new_tokens=5) for i in range(2)])
         groups = [group_of([1, 2, 3], [done["0"], done["1"]], [1.0, -1.0])]
-        objective = Objective(preset=preset)
-        if objective.needs_reference:
+        objective = make_objective(preset=preset)
+        if objective.spec.needs_reference:
             policy.snapshot_reference()
         before = policy.log_probs(groups)
         policy.forward_backward(groups, objective)
@@ -196,7 +197,7 @@ class BackendContract(SamplingContract):
     def test_nothing_to_train_on(self, policy: Policy) -> None:
         empty = changed(ragged_groups(policy.info.vocabulary)[0], mask=lambda c: np.zeros_like(c.mask))
         for groups in ([], [TokenGroup(np.array([1]), ())], [empty]):
-            metrics = policy.forward_backward(groups, Objective(preset="dapo"))
+            metrics = policy.forward_backward(groups, make_objective(preset="dapo"))
             assert (metrics.loss, metrics.tokens, metrics.sequences) == (0.0, 0, 0)
             assert not any(array.any() for rows in policy.log_probs(groups) for array in rows)
         assert policy.optimizer_step(0.1).gradient_norm == 0.0
@@ -207,7 +208,7 @@ class BackendContract(SamplingContract):
         engine = policy.engine()
         before = drive(engine, [request("a", range(1, 20), session="s", temperature=0.7)])["a"]
         groups = [group_of(range(1, 20), [before], [1.0], 0.7)]
-        policy.forward_backward(groups, Objective(preset="rloo"))
+        policy.forward_backward(groups, make_objective(preset="rloo"))
         assert policy.optimizer_step(1.0).version == 1
         context = [*range(1, 20), *before.ids]
         after = drive(engine, [request("b", context, session="s", temperature=0.7)])["b"]
@@ -218,7 +219,7 @@ class BackendContract(SamplingContract):
     # keeping
 
     def test_restored_policies_go_on_with_the_same_bits(self, policy_factory: PolicyFactory, tmp_path: Path) -> None:
-        objective = Objective(preset="grpo", kl=0.1)
+        objective = make_objective(preset="grpo", kl=0.1)
         policy, twin = policy_factory(None), policy_factory(None)
         policy.prepare(OptimizerSpec())
         policy.snapshot_reference()
@@ -244,12 +245,12 @@ class BackendContract(SamplingContract):
         groups = ragged_groups(policy.info.vocabulary)
         policy.snapshot_reference()
         before = flat(policy.log_probs(groups))
-        first = policy.forward_backward(groups, Objective(preset="grpo", kl=1.0))
+        first = policy.forward_backward(groups, make_objective(preset="grpo", kl=1.0))
         assert first.values["kl"] == pytest.approx(0.0, abs=1e-6)
         policy.optimizer_step(1.0)
         np.testing.assert_allclose(flat(policy.log_probs(groups, weights="reference")), before, atol=1e-5)
         assert np.abs(flat(policy.log_probs(groups)) - before).max() > 1e-3
-        assert policy.forward_backward(groups, Objective(preset="grpo", kl=1.0)).values["kl"] > 0
+        assert policy.forward_backward(groups, make_objective(preset="grpo", kl=1.0)).values["kl"] > 0
 
     def test_an_update_with_nothing_to_train(self, policy: Policy) -> None:
         """All masked, or no completions at all: no metrics, no gradient, and the weights stay."""
@@ -258,14 +259,14 @@ class BackendContract(SamplingContract):
         hollow = [TokenGroup(group.prompt_ids, ()) for group in groups]
         before = flat(policy.log_probs(groups))
         for nothing in (masked, hollow, [*masked, *hollow], []):
-            found = policy.forward_backward(nothing, Objective(preset="dapo"))
+            found = policy.forward_backward(nothing, make_objective(preset="dapo"))
             assert (found.loss, found.tokens, found.sequences, found.values) == (0.0, 0, 0, {})
             done = policy.optimizer_step(1.0)
             assert (done.gradient_norm, done.clipped) == (0.0, False)
             np.testing.assert_array_equal(flat(policy.log_probs(groups)), before)
         # what is masked beside others has no part in it
-        first = policy.forward_backward(groups, Objective(preset="sft"))
-        both = policy.forward_backward([*masked[:1], *groups, *hollow], Objective(preset="sft"))
+        first = policy.forward_backward(groups, make_objective(preset="sft"))
+        both = policy.forward_backward([*masked[:1], *groups, *hollow], make_objective(preset="sft"))
         assert both.loss == pytest.approx(first.loss, abs=1e-5)
         assert both.tokens == first.tokens
 
@@ -295,9 +296,9 @@ class BackendContract(SamplingContract):
         assert not engine.busy
         long = TokenCompletion(np.ones(limit, np.int64), np.ones(limit, np.float32), np.zeros(limit, np.float32))
         with pytest.raises(BackendError):
-            policy.forward_backward([TokenGroup(np.array([1]), (long,))], Objective(preset="sft"))
+            policy.forward_backward([TokenGroup(np.array([1]), (long,))], make_objective(preset="sft"))
         with pytest.raises(BackendError):
-            policy_factory(None).forward_backward(ragged_groups(policy.info.vocabulary), Objective(preset="sft"))
+            policy_factory(None).forward_backward(ragged_groups(policy.info.vocabulary), make_objective(preset="sft"))
         with pytest.raises(UsageError):
             policy.export(tmp_path, format="papyrus")
         with pytest.raises(DataError):
@@ -308,7 +309,7 @@ class BackendContract(SamplingContract):
         before = flat(policy.log_probs(groups))
         bad = [changed(group, advantage=lambda c: float("nan")) for group in groups]
         with pytest.raises(BackendError):
-            policy.forward_backward(bad, Objective(preset="rloo"))
+            policy.forward_backward(bad, make_objective(preset="rloo"))
         policy.optimizer_step(0.0)
         np.testing.assert_array_equal(flat(policy.log_probs(groups)), before)
 

@@ -23,9 +23,9 @@ from numpy.typing import NDArray
 from mentor_kit.backend.optimizer import OptimizerSpec
 from mentor_kit.backend.policy import Policy
 from mentor_kit.backend.token_groups import TokenCompletion, TokenGroup
-from mentor_kit.rl.losses import token_weights
 from mentor_kit.rl.objective import PRESETS, Objective
 from mentor_kit.testing.material import GENTLE, PolicyFactory, changed, flat, ragged_groups
+from mentor_kit.testing.objectives import make_objective
 
 Floats64 = NDArray[np.float64]
 #: Groups, objective, optimizer and a learning rate for each step; all log-probabilities after the last, in a row.
@@ -52,9 +52,9 @@ class GradientContract:
     def test_gradients_are_those_of_finite_differences(
         self, policy_factory: PolicyFactory, preset: str, by_token: bool
     ) -> None:
-        objective = Objective(preset=preset)
-        if objective.needs_reference:
-            objective = Objective(preset=preset, kl=0.3)
+        objective = make_objective(preset=preset)
+        if objective.spec.needs_reference:
+            objective = make_objective(preset=preset, kl=0.3)
         forward, backward = _away_from_its_reference(policy_factory), _away_from_its_reference(policy_factory)
         groups = _near(forward, ragged_groups(forward.info.vocabulary, temperature=0.8))
         if by_token:
@@ -76,7 +76,7 @@ class TrajectoryContract:
     def test_twenty_steps_are_those_of_the_twin(
         self, policy_factory: PolicyFactory, trainer: Trainer, use: Literal["adamw", "muon"]
     ) -> None:
-        spec, objective = OptimizerSpec(use=use, eps=1e-5, weight_decay=0.01), Objective(preset="rloo")
+        spec, objective = OptimizerSpec(use=use, eps=1e-5, weight_decay=0.01), make_objective(preset="rloo")
         rates = [3e-4 * min((step + 1) / 5, (25 - step) / 20) for step in range(20)]
         policy = policy_factory(None)
         groups = _near(policy, ragged_groups(policy.info.vocabulary), scale=0.05)
@@ -96,7 +96,7 @@ def _away_from_its_reference(policy_factory: PolicyFactory) -> Policy:
     policy = policy_factory(None)
     policy.prepare(GENTLE)
     policy.snapshot_reference()
-    policy.forward_backward(ragged_groups(policy.info.vocabulary, seed=1), Objective(preset="sft"))
+    policy.forward_backward(ragged_groups(policy.info.vocabulary, seed=1), make_objective(preset="sft"))
     policy.optimizer_step(1.0)
     policy.prepare(DESCENT)
     return policy
@@ -131,9 +131,9 @@ def _slopes(policy: Policy, groups: Sequence[TokenGroup], objective: Objective) 
     completions = [completion for group in groups for completion in group.completions]
     now = [row for rows in policy.log_probs(groups) for row in rows]
     reference = now
-    if objective.needs_reference:
+    if objective.spec.needs_reference:
         reference = [row for rows in policy.log_probs(groups, weights="reference") for row in rows]
-    weights = token_weights(objective, [completion.mask for completion in completions])
+    weights = objective.token_weights([completion.mask for completion in completions])
     return np.concatenate(
         [
             _row_slopes(objective, *(np.asarray(array, dtype=np.float64) for array in arrays)) * weight
@@ -154,24 +154,25 @@ def _row_slopes(
     objective: Objective, now: Floats64, reference: Floats64, old: Floats64, advantage: Floats64, mask: Floats64
 ) -> Floats64:
     """As `_slopes`, for one completion, before its tokens are weighed."""
+    spec, loss = objective.spec, objective.spec.loss
     ratio = np.exp(now - old)
-    if objective.ratio == "sequence" and mask.any():
+    if loss.use == "gspo" and mask.any():
         ratio = np.exp(((now - old) * mask).sum() / mask.sum()) * np.ones_like(now)
     gap = reference - now
-    if objective.kl and objective.kl_in == "advantage":
-        value = {"k1": -gap, "k2": gap**2 / 2, "k3": np.exp(gap) - 1 - gap}[objective.kl_estimator] * mask
-        advantage = advantage - objective.kl * np.cumsum(value[::-1])[::-1]
-    low = -np.inf if objective.clip_low is None else 1 - objective.clip_low
-    high = np.inf if objective.clip_high is None else 1 + objective.clip_high
+    if spec.kl and spec.kl_in == "advantage":
+        value = {"k1": -gap, "k2": gap**2 / 2, "k3": np.exp(gap) - 1 - gap}[spec.kl_estimator] * mask
+        advantage = advantage - spec.kl * np.cumsum(value[::-1])[::-1]
+    low, high = loss.options.get("clip_low"), loss.options.get("clip_high")
+    low, high = -np.inf if low is None else 1 - low, np.inf if high is None else 1 + high
+    # the minimum takes the gradient away where the ratio is already beyond its bound on the side it is pushed to
+    clipped = -ratio * advantage * np.where(advantage > 0, ratio <= high, ratio >= low)
     slopes = {
         "likelihood": -np.ones_like(now),
         "reinforce": -advantage,
-        "capped": -np.clip(ratio, low, high) * advantage,
-        # the minimum takes the gradient away where the ratio is already beyond its bound on the side it is pushed to
-        "clipped": -ratio * advantage * np.where(advantage > 0, ratio <= high, ratio >= low),
-    }[objective.surrogate]
-    if objective.kl and objective.kl_in == "loss":
-        slopes = (
-            slopes + objective.kl * {"k1": np.ones_like(gap), "k2": -gap, "k3": 1 - np.exp(gap)}[objective.kl_estimator]
-        )
+        "cispo": -np.clip(ratio, low, high) * advantage,
+        "ppo": clipped,
+        "gspo": clipped,
+    }[loss.use]
+    if spec.kl and spec.kl_in == "loss":
+        slopes = slopes + spec.kl * {"k1": np.ones_like(gap), "k2": -gap, "k3": 1 - np.exp(gap)}[spec.kl_estimator]
     return slopes

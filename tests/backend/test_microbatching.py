@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from mentor_kit.backend.microbatching import MicroBatch, micro_batches
 from mentor_kit.backend.token_groups import TokenCompletion, TokenGroup
-from mentor_kit.rl.objective import Objective
+from mentor_kit.testing.objectives import make_objective
 
 
 @st.composite
@@ -48,7 +48,7 @@ def without_padding(batch: MicroBatch) -> int:
 
 @given(ragged(), st.integers(1, 60), st.sampled_from(["grpo", "dapo", "rloo"]), st.booleans())
 def test_every_trained_token_is_there_once(groups: list[TokenGroup], budget: int, preset: str, packed: bool) -> None:
-    objective = Objective(preset=preset)
+    objective = make_objective(preset=preset)
     seen: dict[tuple[int, int], None] = {}
     weight = 0.0
     for batch in micro_batches(groups, budget, objective, packed=packed):
@@ -99,7 +99,7 @@ def test_an_example() -> None:
         TokenGroup(np.array([7, 8]), (row(1, 0, 1, 0), row(0, 0), row(1))),
         TokenGroup(np.array([9]), (row(1, 1),)),
     ]
-    first, second = micro_batches(groups, 8, Objective(preset="dapo"))
+    first, second = micro_batches(groups, 8, make_objective(preset="dapo"))
     assert first.prompt_ids.tolist() == [[7, 8]]
     assert first.ids.tolist() == [[1, 2, 3], [1, 0, 0]]
     assert first.mask.tolist() == [[1, 0, 1], [1, 0, 0]]

@@ -12,7 +12,7 @@ from recipe_helpers import write
 from mentor_kit.hooks import default_registry
 from mentor_kit.recipe.checking import expand_reward, load_checked
 from mentor_kit.recipe.model import CheckpointPlan, LoraOptions, Recipe, Rollout, Student
-from mentor_kit.rl.objective import PRESETS, Objective
+from mentor_kit.rl.objective import PRESETS, ObjectiveSpec
 from mentor_kit.rl.reward import GateSpec, RewardSpec, TermSpec
 from mentor_kit.stages.evaluate import EvaluationPlan, SplitPlan
 
@@ -41,7 +41,7 @@ def test_every_option_of_a_stage_is_explained(stage: str) -> None:
 
 def test_every_objective_is_explained() -> None:
     text = (DOCS / "objectives.md").read_text(encoding="utf-8")
-    for name in (*PRESETS, *(name for name in Objective.model_fields if name != "preset")):
+    for name in (*PRESETS, *(name for name in ObjectiveSpec.model_fields if name != "preset")):
         assert f"`{name}`" in text, name
 
 

@@ -11,7 +11,17 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mentor_kit.rl.advantages import STD_FLOOR, advantages
+from mentor_kit.core.component import ComponentSpec
+from mentor_kit.hooks import BuildContext, default_registry
+from mentor_kit.rl.advantages.estimator import Outcomes
+from mentor_kit.rl.advantages.statistics import STD_FLOOR
+
+
+def advantages(xp: Any, rewards: Any, estimator: str) -> Any:
+    """By the registered estimator of that name."""
+    built = default_registry().build("advantages", ComponentSpec(use=estimator), BuildContext(default_registry()))
+    return built.advantages(xp, Outcomes(rewards, xp.ones_like(rewards), xp.ones_like(rewards)))
+
 
 ESTIMATORS = ["group_mean", "group_mean_std", "leave_one_out", "batch_mean_std"]
 

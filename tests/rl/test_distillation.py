@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mentor_kit.rl.distillation import distillation, step_weights
-from mentor_kit.rl.objective import Objective
+from mentor_kit.rl.objective import ObjectiveSpec
 
 EPSILON = 1e-6  # the authors'
 
@@ -30,10 +30,12 @@ def test_worked_by_hand() -> None:
         step_weights(np, student, teacher, mask, cap=1.2), [[1, 1, 0, 0, 0.5, 0, 1.2]], atol=1e-5
     )
     np.testing.assert_allclose(
-        distillation(np, Objective(preset="opd"), student, teacher, mask), [[0.2, -0.4, 0, 0, 0.6, 0, -0.1]], atol=1e-9
+        distillation(np, ObjectiveSpec(preset="opd"), student, teacher, mask),
+        [[0.2, -0.4, 0, 0, 0.6, 0, -0.1]],
+        atol=1e-9,
     )
     np.testing.assert_allclose(
-        distillation(np, Objective(preset="sod", distill=2.0), student, teacher, mask),
+        distillation(np, ObjectiveSpec(preset="sod", distill=2.0), student, teacher, mask),
         [[0.4, -0.8, 0, 0, 0.6, 0, -0.24]],
         atol=1e-5,
     )
@@ -82,7 +84,7 @@ def test_weights_are_their_loop_twins(case: Any, cap: float) -> None:
 
 @given(case=CASES, cap=CAPS, distill=st.sampled_from([0.5, 1.0, 3.0]))
 def test_a_row_does_not_depend_on_the_others_or_on_padding(case: Any, cap: float, distill: float) -> None:
-    objective = Objective(preset="sod", step_cap=cap, distill=distill)
+    objective = ObjectiveSpec(preset="sod", step_cap=cap, distill=distill)
     together = distillation(np, objective, *padded(case, 15))
     for index, row in enumerate(case):
         alone = distillation(np, objective, *padded([row]))
@@ -93,7 +95,7 @@ def test_a_row_does_not_depend_on_the_others_or_on_padding(case: Any, cap: float
 @given(case=CASES, noise=st.floats(-5, 5))
 def test_what_was_not_sampled_never_counts(case: Any, noise: float) -> None:
     student, teacher, mask = padded(case)
-    for objective in (Objective(preset="opd"), Objective(preset="sod")):
+    for objective in (ObjectiveSpec(preset="opd"), ObjectiveSpec(preset="sod")):
         found = distillation(np, objective, student, teacher, mask)
         other = distillation(np, objective, student + noise * (1 - mask), teacher - 3 * noise * (1 - mask), mask)
         np.testing.assert_array_equal(found, other)
@@ -106,13 +108,13 @@ def test_weights_keep_signs_and_bounds(case: Any, cap: float) -> None:
     weights = step_weights(np, student, teacher, mask, cap)
     assert (weights[mask == 1] > 0).all()
     assert weights.max() <= cap
-    plain, by_step = (distillation(np, Objective(preset=name), student, teacher, mask) for name in ("opd", "sod"))
+    plain, by_step = (distillation(np, ObjectiveSpec(preset=name), student, teacher, mask) for name in ("opd", "sod"))
     np.testing.assert_array_equal(np.sign(plain), np.sign(by_step))
 
 
 def test_one_step_is_plain_distillation_and_agreement_in_all_steps_is_too() -> None:
     student, mask = rows([-0.5, -1.0, -2.0, -0.1]), rows([1, 1, 1, 1])
-    sod, opd = Objective(preset="sod"), Objective(preset="opd")
+    sod, opd = ObjectiveSpec(preset="sod"), ObjectiveSpec(preset="opd")
     teacher = rows([-0.1, -3.0, -1.0, -0.2])
     np.testing.assert_allclose(
         distillation(np, sod, student, teacher, mask), distillation(np, opd, student, teacher, mask)
@@ -124,7 +126,7 @@ def test_one_step_is_plain_distillation_and_agreement_in_all_steps_is_too() -> N
 def test_nothing_sampled_and_nothing_at_all() -> None:
     for shape in ((1, 0), (2, 3)):
         zeros = np.zeros(shape)
-        found = distillation(np, Objective(preset="sod"), zeros - 1, zeros, zeros)
+        found = distillation(np, ObjectiveSpec(preset="sod"), zeros - 1, zeros, zeros)
         assert found.shape == shape
         assert not found.any()
 
@@ -135,7 +137,7 @@ def test_the_mean_of_opd_is_minus_the_reverse_kl(name: str) -> None:
     rng = np.random.default_rng(0)
     p, q = (np.exp(x) / np.exp(x).sum() for x in rng.standard_normal((2, 9)))
     # nine samples of one token each, one for every token there is
-    gains = distillation(np, Objective(preset=name), np.log(p)[:, None], np.log(q)[:, None], np.ones((9, 1)))
+    gains = distillation(np, ObjectiveSpec(preset=name), np.log(p)[:, None], np.log(q)[:, None], np.ones((9, 1)))
     mean = float(p @ gains[:, 0])
     entropy, cross = -sum(a * math.log(a) for a in p), -sum(a * math.log(b) for a, b in zip(p, q, strict=True))
     assert mean == pytest.approx(-(cross - entropy))
@@ -148,6 +150,6 @@ def test_other_namespaces_agree_with_numpy(namespace: str) -> None:
     student, teacher = (-rng.random((2, 4, 20)) * 3).astype(np.float32)
     mask = (rng.random((4, 20)) < 0.6).astype(np.float32)
     array = xp.tensor if namespace == "torch" else xp.array
-    for objective in (Objective(preset="opd"), Objective(preset="sod")):
+    for objective in (ObjectiveSpec(preset="opd"), ObjectiveSpec(preset="sod")):
         found = distillation(xp, objective, array(student), array(teacher), array(mask)).tolist()
         np.testing.assert_allclose(found, distillation(np, objective, student, teacher, mask), rtol=1e-5, atol=1e-6)

@@ -11,21 +11,25 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mentor_kit.rl.losses import LossBatch, LossTerms, kl_divergence, policy_loss, token_weights
+from mentor_kit.rl.losses.aggregation import token_weights
+from mentor_kit.rl.losses.kl import kl_divergence
+from mentor_kit.rl.losses.loss import LossBatch
 from mentor_kit.rl.objective import PRESETS, Objective
+from mentor_kit.rl.policy_loss import LossTerms, policy_loss
+from mentor_kit.testing.objectives import make_objective
 
 OBJECTIVES = {
-    "grpo": Objective(preset="grpo"),
-    "dr-grpo": Objective(preset="dr-grpo", constant_length=7),
-    "dapo": Objective(preset="dapo"),
-    "rloo": Objective(preset="rloo"),
-    "reinforce++": Objective(preset="reinforce++"),
-    "gspo": Objective(preset="gspo"),
-    "cispo": Objective(preset="cispo"),
-    "sft": Objective(preset="sft"),
-    "opd": Objective(preset="opd"),
-    "sod": Objective(preset="sod"),
-    "importance": Objective(preset="grpo", kl=0.0, importance_cap=1.05),
+    "grpo": make_objective(preset="grpo"),
+    "dr-grpo": make_objective(preset="dr-grpo", constant_length=7),
+    "dapo": make_objective(preset="dapo"),
+    "rloo": make_objective(preset="rloo"),
+    "reinforce++": make_objective(preset="reinforce++"),
+    "gspo": make_objective(preset="gspo"),
+    "cispo": make_objective(preset="cispo"),
+    "sft": make_objective(preset="sft"),
+    "opd": make_objective(preset="opd"),
+    "sod": make_objective(preset="sod"),
+    "importance": make_objective(preset="grpo", kl=0.0, importance_cap=1.05),
 }
 
 
@@ -41,7 +45,7 @@ def batch(case: Any, objective: Objective, array: Any = np.asarray) -> LossBatch
         return out
 
     mask = padded([[1.0] * len(row) for row in case.now])
-    weights = np.stack(token_weights(objective, [np.asarray(row, dtype=np.float32) for row in mask]))
+    weights = np.stack(objective.token_weights([np.asarray(row, dtype=np.float32) for row in mask]))
     exact = exact_weights(objective, case, weights)
     advantages = padded([[a] * len(row) for a, row in zip(case.advantages, case.now, strict=True)])
     columns = {
@@ -52,7 +56,7 @@ def batch(case: Any, objective: Objective, array: Any = np.asarray) -> LossBatch
         "weights": exact,
         "old": padded(case.old),
     }
-    reference = array(padded(case.reference)) if objective.needs_reference else None
+    reference = array(padded(case.reference)) if objective.spec.needs_reference else None
     return LossBatch(**{name: array(value) for name, value in columns.items()}, reference=reference)
 
 
@@ -64,8 +68,8 @@ def exact_weights(objective: Objective, case: Any, rounded: Any) -> Any:
             out[i, t] = {
                 "token": 1 / case.token_count,
                 "sequence": 1 / (len(case.rows) * len(case.tokens(i))),
-                "constant": 1 / (len(case.rows) * (objective.constant_length or 1)),
-            }[objective.aggregation]
+                "constant": 1 / (len(case.rows) * (objective.spec.constant_length or 1)),
+            }[objective.spec.aggregation]
     np.testing.assert_allclose(rounded, out, rtol=1e-6)
     return out
 
@@ -110,29 +114,32 @@ HAND = twins.Case(
 )
 BY_HAND = {
     # min(1.5, 1.2) = 1.2 and min(.5, .8) = .5: mean .85; min(-.5, -.8) = -.8; J = (.85 - .8) / 2
-    "grpo, no KL": (Objective(preset="grpo", kl=0.0), -0.025),
+    "grpo, no KL": (make_objective(preset="grpo", kl=0.0), -0.025),
     # k3 of the first token = 2 - 1 - ln 2 = .306853, halved by the sequence's length and by the two sequences
-    "grpo": (Objective(preset="grpo", kl=0.1), -0.025 + 0.1 * 0.306853 / 4),
+    "grpo": (make_objective(preset="grpo", kl=0.1), -0.025 + 0.1 * 0.306853 / 4),
     # (1.2 + .5 - .8) / (2 sequences · 4)
-    "dr-grpo": (Objective(preset="dr-grpo", constant_length=4), -0.1125),
+    "dr-grpo": (make_objective(preset="dr-grpo", constant_length=4), -0.1125),
     # clip-higher: (1.28 + .5 - .8) / 3 tokens
-    "dapo": (Objective(preset="dapo"), -0.98 / 3),
+    "dapo": (make_objective(preset="dapo"), -0.98 / 3),
     # (ln 1/2 + ln 1/4 - ln 1/2) / 2 = ln(1/4) / 2
-    "rloo": (Objective(preset="rloo"), LN2),
+    "rloo": (make_objective(preset="rloo"), LN2),
     # k1 = ln p - ln p_ref = -ln 2 at the first token: its A is 1 + .1 ln 2; min(1.5, 1.2) of that is 1.283178
-    "reinforce++": (Objective(preset="reinforce++", kl=0.1), -((1.283178 + 0.5) / 2 - 0.8) / 2),
+    "reinforce++": (make_objective(preset="reinforce++", kl=0.1), -((1.283178 + 0.5) / 2 - 0.8) / 2),
     # s_1 = sqrt(3/2 · 1/2) = .866025 < .9997 keeps s; s_2 = .5 with A < 0 takes the bound: -.9997
-    "gspo": (Objective(preset="gspo"), -(0.866025 - 0.9997) / 2),
+    "gspo": (make_objective(preset="gspo"), -(0.866025 - 0.9997) / 2),
     # (1.5 ln 1/2 + .5 ln 1/4 - .5 ln 1/2) / 3 = -2 ln 2 / 3
-    "cispo": (Objective(preset="cispo"), 2 * LN2 / 3),
+    "cispo": (make_objective(preset="cispo"), 2 * LN2 / 3),
     # the cap 1.28 in place of 1.5: (1.28 + 1 - .5) ln 1/2 / 3
-    "cispo, capped": (Objective(preset="cispo", clip_high=0.28), 1.78 * LN2 / 3),
+    "cispo, capped": (
+        make_objective(preset="cispo", loss={"use": "cispo", "with": {"clip_high": 0.28}}),
+        1.78 * LN2 / 3,
+    ),
     # no bounds: (1.5 + .5 - .5) / 3 tokens
-    "opd": (Objective(preset="opd"), -0.5),
+    "opd": (make_objective(preset="opd"), -0.5),
     # clip-higher: (1.28 + .5 - .8) / 3 tokens
-    "sod": (Objective(preset="sod"), -0.98 / 3),
+    "sod": (make_objective(preset="sod"), -0.98 / 3),
     # (ln 2 + 2 ln 2 + ln 2) / 3
-    "sft": (Objective(preset="sft"), 4 * LN2 / 3),
+    "sft": (make_objective(preset="sft"), 4 * LN2 / 3),
 }
 
 
@@ -219,13 +226,13 @@ def test_without_old_log_probabilities_the_samplers_count() -> None:
 
 
 def test_a_kl_term_without_a_reference_is_refused() -> None:
-    found = batch(HAND, Objective(preset="grpo", kl=0.1))
+    found = batch(HAND, make_objective(preset="grpo", kl=0.1))
     with pytest.raises(ValueError, match=r"kl=0\.1 needs the reference"):
-        policy_loss(np, Objective(preset="grpo", kl=0.1), LossBatch(**{**vars(found), "reference": None}))
+        policy_loss(np, make_objective(preset="grpo", kl=0.1), LossBatch(**{**vars(found), "reference": None}))
 
 
 def test_metrics_by_hand() -> None:
-    objective = Objective(preset="grpo", kl=0.1)
+    objective = make_objective(preset="grpo", kl=0.1)
     sums = policy_loss(np, objective, batch(HAND, objective)).sums
     # clipping takes the gradient from 1.5 with A = +1 and from .5 with A = -1; not from .5 with A = +1
     assert float(sums["clipped"]) == 2.0
@@ -245,8 +252,7 @@ MASKS = st.lists(st.lists(st.sampled_from([0.0, 1.0]), min_size=1, max_size=9), 
 
 @given(MASKS, st.sampled_from(["token", "sequence", "constant"]))
 def test_token_weights(masks: list[Any], aggregation: Any) -> None:
-    objective = Objective(preset="grpo", aggregation=aggregation, constant_length=11)
-    weights = token_weights(objective, masks)
+    weights = token_weights(aggregation, masks, constant_length=11)
     lengths = [int(m.sum()) for m in masks]
     rows, tokens = sum(n > 0 for n in lengths), sum(lengths)
     for weight, mask, length in zip(weights, masks, lengths, strict=True):

@@ -28,14 +28,14 @@ from mentor_kit.core.component import ComponentSpec
 from mentor_kit.core.demonstration import Demonstration
 from mentor_kit.core.errors import DataError, Interrupted, UsageError
 from mentor_kit.core.task import Problem
-from mentor_kit.rl.objective import Objective
+from mentor_kit.rl.objective import ObjectiveSpec
 from mentor_kit.rl.reward import Scored
 from mentor_kit.stages import Checks, Experiment
 from mentor_kit.stages.distillation import TokenTeacher
 from mentor_kit.stages.grpo import GRPOOptions, GRPOStage
 
-OPD = Objective(preset="opd")
-SOD = Objective(preset="sod")
+OPD = ObjectiveSpec(preset="opd")
+SOD = ObjectiveSpec(preset="sod")
 
 
 def teacher_says(token: int, place: int) -> float:
@@ -137,12 +137,14 @@ def oracle(scored: Sequence[Scored], reward: float, distill: float, cap: float |
     [
         (OPD, 0.0, 1.0, None),
         (SOD, 1.0, 1.0, 1.2),
-        (Objective(preset="sod", reward=0.5, distill=0.25, step_cap=1.5), 0.5, 0.25, 1.5),
-        (Objective(preset="grpo", kl=0.0, distill=2.0), 1.0, 2.0, None),
-        (Objective(preset="opd", step_weights="sod"), 0.0, 1.0, 1.2),
+        (ObjectiveSpec(preset="sod", reward=0.5, distill=0.25, step_cap=1.5), 0.5, 0.25, 1.5),
+        (ObjectiveSpec(preset="grpo", kl=0.0, distill=2.0), 1.0, 2.0, None),
+        (ObjectiveSpec(preset="opd", step_weights="sod"), 0.0, 1.0, 1.2),
     ],
 )
-def test_every_tokens_advantage_is_the_loops(objective: Objective, reward: float, distill: float, cap: float) -> None:
+def test_every_tokens_advantage_is_the_loops(
+    objective: ObjectiveSpec, reward: float, distill: float, cap: float
+) -> None:
     context = run(objective=objective)
     turns = set()
     for step, groups in enumerate(updates(context), start=1):
@@ -183,7 +185,7 @@ def test_a_step_tells_how_far_the_teacher_is() -> None:
     assert event["teacher_kl"] == pytest.approx(statistics.fmean(gaps), rel=1e-5)
     assert 0 < event["step_weight"] <= 1.2
     assert "step_weight" not in run(steps=1).of("step")[0]
-    assert "teacher_kl" not in run(steps=1, objective=Objective(preset="grpo", kl=0)).of("step")[0]
+    assert "teacher_kl" not in run(steps=1, objective=ObjectiveSpec(preset="grpo", kl=0)).of("step")[0]
 
 
 def test_distillation_alone_needs_neither_reward_nor_demonstrations() -> None:
@@ -271,4 +273,4 @@ def test_it_is_checked_before_the_run_begins() -> None:
     with pytest.raises(UsageError, match="'gappy' gives no log-probabilities"):
         found.check(made)
     assert made.policy.calls == []  # type: ignore[attr-defined]
-    stage(objective=Objective(preset="grpo")).check(made)
+    stage(objective=ObjectiveSpec(preset="grpo")).check(made)

@@ -25,12 +25,12 @@ from mentor_kit.backend.token_groups import TokenGroup
 from mentor_kit.core.agent import EpisodeLimits
 from mentor_kit.core.errors import DataError, Interrupted, UsageError
 from mentor_kit.core.task import IN_DOMAIN
-from mentor_kit.rl.objective import Objective
+from mentor_kit.rl.objective import Objective, ObjectiveSpec
 from mentor_kit.rl.reward import Reward, Schedule, WeightedTerm
 from mentor_kit.stages import EvaluationPlan, Experiment, SplitPlan
 from mentor_kit.stages.grpo import GRPOOptions, GRPOStage
 
-PLAIN = Objective(preset="grpo", kl=0)
+PLAIN = ObjectiveSpec(preset="grpo", kl=0)
 
 
 def stage(**options: Any) -> GRPOStage:
@@ -192,7 +192,7 @@ def test_minibatches_and_epochs(minibatches, epochs, sizes):
         ({}, False),
         ({"minibatches": 2}, True),
         ({"epochs": 2}, True),
-        ({"objective": Objective(preset="grpo", kl=0, importance_cap=2.0)}, True),
+        ({"objective": ObjectiveSpec(preset="grpo", kl=0, importance_cap=2.0)}, True),
     ],
 )
 def test_old_log_probs_are_recomputed_only_where_they_are_needed(options, needed):
@@ -212,16 +212,16 @@ def test_old_log_probs_are_recomputed_only_where_they_are_needed(options, needed
 
 def test_dr_grpo_divides_by_the_longest_response_there_can_be():
     limits = EpisodeLimits(max_turn_tokens=20, max_response_tokens=33)
-    context = run(experiment(limits=limits), steps=1, objective=Objective(preset="dr-grpo"))
-    assert context.policy.of("forward_backward")[0][1].constant_length == 33
-    own = Objective(preset="dr-grpo", constant_length=7)
-    assert run(steps=1, objective=own).policy.of("forward_backward")[0][1].constant_length == 7
-    assert run(steps=1).policy.of("forward_backward")[0][1].constant_length is None
+    context = run(experiment(limits=limits), steps=1, objective=ObjectiveSpec(preset="dr-grpo"))
+    assert context.policy.of("forward_backward")[0][1].spec.constant_length == 33
+    own = ObjectiveSpec(preset="dr-grpo", constant_length=7)
+    assert run(steps=1, objective=own).policy.of("forward_backward")[0][1].spec.constant_length == 7
+    assert run(steps=1).policy.of("forward_backward")[0][1].spec.constant_length is None
 
 
 @pytest.mark.parametrize("kl", [0.0, 0.01])
 def test_a_reference_is_kept_only_for_a_kl(kl):
-    context = run(steps=1, objective=Objective(preset="grpo", kl=kl))
+    context = run(steps=1, objective=ObjectiveSpec(preset="grpo", kl=kl))
     assert len(context.policy.of("reference")) == (kl > 0)
     assert next(name for name, _ in context.policy.calls) == "prepare"
 

@@ -52,7 +52,7 @@ def test_the_tokens_of_a_demonstration_and_their_mask():
     assert group.prompt_ids.tolist() == [USER, *encode("Q p0"), END, ASSISTANT]
     assert completion.ids.tolist() == [*call, *between, *answer]
     assert completion.mask.tolist() == [1.0] * len(call) + [0.0] * len(between) + [1.0] * len(answer)
-    assert context.policy.of("forward_backward")[0][1].surrogate == "likelihood"
+    assert context.policy.of("forward_backward")[0][1].spec.loss.use == "likelihood"
 
 
 def test_fresh_problems_at_every_step():

@@ -25,9 +25,9 @@ from mentor_kit.backend.optimizer import OptimizerSpec
 from mentor_kit.backend.policy import Policy
 from mentor_kit.backend.student import AdapterSpec, StudentSpec
 from mentor_kit.core.errors import MissingError
-from mentor_kit.rl.objective import Objective
 from mentor_kit.testing.backend import BackendContract
 from mentor_kit.testing.material import Oracle, drive, ragged_groups, request
+from mentor_kit.testing.objectives import make_objective
 from mentor_kit.testing.training import GradientContract, Trainer, TrajectoryContract
 
 FOLDER = Path(os.environ["STUDENT"])
@@ -72,7 +72,7 @@ def test_the_update_is_that_of_one_process() -> None:
         policy.snapshot_reference()
     for step in range(3):
         groups = ragged_groups(one.info.vocabulary, seed=step)
-        metrics = [policy.forward_backward(groups, Objective(preset="grpo", kl=0.1)) for policy in (two, one)]
+        metrics = [policy.forward_backward(groups, make_objective(preset="grpo", kl=0.1)) for policy in (two, one)]
         steps = [policy.optimizer_step(3e-4) for policy in (two, one)]
         assert metrics[0].tokens == metrics[1].tokens
         assert metrics[0].values == pytest.approx(metrics[1].values, rel=1e-4, abs=1e-6)
@@ -112,7 +112,7 @@ def test_errors_of_any_process_are_the_first_ones_too() -> None:
     with pytest.raises(MissingError, match="process 1"):
         policy.ask("fail")
     # everyone goes on
-    assert policy.forward_backward(groups, Objective(preset="sft")).tokens > 0
+    assert policy.forward_backward(groups, make_objective(preset="sft")).tokens > 0
 
 
 def weights(policy: MLXPolicy) -> np.ndarray:

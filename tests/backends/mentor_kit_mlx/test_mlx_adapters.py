@@ -18,8 +18,8 @@ from transformers import CohereConfig, LlamaConfig
 
 from mentor_kit.backend.student import AdapterSpec
 from mentor_kit.core.errors import BackendError
-from mentor_kit.rl.objective import Objective
 from mentor_kit.testing.material import GENTLE, flat, ragged_groups
+from mentor_kit.testing.objectives import make_objective
 
 
 @pytest.mark.parametrize(
@@ -91,7 +91,7 @@ def test_gradients_of_both_ends_are_those_of_torch(base: Path, tmp_path: Path) -
     policies = (load(base, AdapterSpec(path=tmp_path)), torch_students.load(base, AdapterSpec(path=tmp_path)))
     for policy in policies:
         policy.prepare(GENTLE)
-        policy.forward_backward(groups, Objective(preset="rloo"))
+        policy.forward_backward(groups, make_objective(preset="rloo"))
         policy.optimizer_step(0.02)
     ours, theirs = (flat(policy.log_probs(groups)) for policy in policies)
     np.testing.assert_allclose(ours, theirs, atol=1e-4)

@@ -19,6 +19,7 @@ from mentor_kit.backend.student import AdapterSpec
 from mentor_kit.backend.token_groups import TokenGroup
 from mentor_kit.rl.objective import PRESETS, Objective
 from mentor_kit.testing.material import drive, flat, group_of, ragged_groups, request
+from mentor_kit.testing.objectives import make_objective
 
 
 def gradients(
@@ -45,14 +46,14 @@ def test_a_shared_prompt_has_the_gradient_of_whole_sequences(folder: Path, prese
     policy = load(folder, AdapterSpec(rank=4) if adapted else None)
     if adapted:
         nudge_adapter(policy)
-    groups, objective = ragged_groups(100, temperature=0.8), Objective(preset=preset)
+    groups, objective = ragged_groups(100, temperature=0.8), make_objective(preset=preset)
     apart = [TokenGroup(g.prompt_ids, (c,), g.temperature) for g in groups for c in g.completions]
     expected = gradients(policy, apart, objective, share=False, budget=1)
     assert distance(gradients(policy, groups, objective), expected) < 1e-5
 
 
 def test_large_heads_are_computed_in_parts(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    policy, groups, objective = load(folder), ragged_groups(100), Objective(preset="rloo")
+    policy, groups, objective = load(folder), ragged_groups(100), make_objective(preset="rloo")
     expected = gradients(policy, groups, objective)
     before = weights(policy)
     monkeypatch.setattr("mentor_kit_mlx.update.LARGEST_LOGITS", 300)
@@ -64,7 +65,7 @@ def test_large_heads_are_computed_in_parts(folder: Path, monkeypatch: pytest.Mon
 def test_every_trained_parameter_has_a_gradient(folder: Path) -> None:
     """`nn.value_and_grad` would differentiate only the module it is given."""
     policy = load(folder)
-    found = gradients(policy, ragged_groups(100), Objective(preset="sft"))
+    found = gradients(policy, ragged_groups(100), make_objective(preset="sft"))
     assert found.keys() == weights(policy).keys()
     assert all(np.abs(value).max() > 0 for value in found.values())
 
@@ -74,7 +75,7 @@ def test_three_steps_are_those_of_torch(folder: Path, preset: str) -> None:
     """The same rollouts, learning rate 3e-4, float32: the updates and the log-probabilities afterwards agree."""
     torch_policy, policy = torch_students.load(folder), load(folder)
     before = weights(policy)
-    objective = Objective(preset=preset)
+    objective = make_objective(preset=preset)
     prompts = [[1, 2, 3, 4, 5, 6, 7, 8, 9], [10, 11, 12, 13]]
     seen = []
     for one in (torch_policy, policy):
@@ -115,6 +116,6 @@ def test_an_adapters_dropout_is_active_in_updates_alone(folder: Path) -> None:
     policy.prepare(OptimizerSpec())
     groups = ragged_groups(100)
     still = flat(policy.log_probs(groups))
-    first, second = (policy.forward_backward(groups, Objective(preset="sft")).loss for _ in range(2))
+    first, second = (policy.forward_backward(groups, make_objective(preset="sft")).loss for _ in range(2))
     assert first != second
     assert np.array_equal(still, flat(policy.log_probs(groups)))

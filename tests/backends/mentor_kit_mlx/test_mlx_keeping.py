@@ -20,15 +20,15 @@ from torch_students import Float64Twin
 from mentor_kit.backend.optimizer import OptimizerSpec
 from mentor_kit.backend.student import AdapterSpec
 from mentor_kit.core.errors import DataError, UsageError
-from mentor_kit.rl.objective import Objective
 from mentor_kit.testing.material import drive, flat, log_softmax, ragged_groups, request
+from mentor_kit.testing.objectives import make_objective
 
 GROUPS = ragged_groups(100)
 
 
 def learn(policy: MLXPolicy, steps: int = 1, kl: float = 0.0) -> None:
     for _ in range(steps):
-        policy.forward_backward(GROUPS, Objective(preset="grpo", kl=kl))
+        policy.forward_backward(GROUPS, make_objective(preset="grpo", kl=kl))
         policy.optimizer_step(1e-2)
 
 
@@ -99,7 +99,7 @@ def test_dropout_of_a_head_in_parts_drops_the_same_in_the_backward_pass(
         policy.model.update(tree_unflatten([(name, mx.array(moved))]))
         mx.random.seed(3)
         policy.prepare(OptimizerSpec())
-        found = policy.forward_backward(GROUPS, Objective(preset="sft")).loss
+        found = policy.forward_backward(GROUPS, make_objective(preset="sft")).loss
         policy.model.update(tree_unflatten([(name, before)]))
         return found
 
@@ -277,6 +277,6 @@ def test_16_bit_students(folder: Path) -> None:
     rounded.prepare(OptimizerSpec())
     before = flat(rounded.log_probs(GROUPS))
     for _ in range(20):
-        rounded.forward_backward(GROUPS, Objective(preset="sft"))
+        rounded.forward_backward(GROUPS, make_objective(preset="sft"))
         rounded.optimizer_step(3e-3)
     assert flat(rounded.log_probs(GROUPS)).sum() > before.sum() + 5

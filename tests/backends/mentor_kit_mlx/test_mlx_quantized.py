@@ -19,8 +19,8 @@ from mentor_kit.backend.memory import MemoryLoad
 from mentor_kit.backend.optimizer import OptimizerSpec
 from mentor_kit.backend.student import StudentSpec
 from mentor_kit.core.errors import BackendError
-from mentor_kit.rl.objective import Objective
 from mentor_kit.testing.material import drive, group_of, log_softmax, request
+from mentor_kit.testing.objectives import make_objective
 
 #: Heads 64 wide: 32 and 64 divide it.
 WIDE = SHAPE | {"hidden_size": 256, "initializer_range": 0.08}
@@ -84,7 +84,7 @@ def test_eight_bits_are_close_and_four_less_so(folder: Path) -> None:
         groups = [group_of(prompt, [done[str(i)]], [1.0]) for i, prompt in enumerate(PROMPTS)]
         policy.prepare(OptimizerSpec())
         # the update's log-probabilities are exact, so that the gap is the quantization's, and is reported
-        values = policy.forward_backward(groups, Objective(preset="dapo")).values
+        values = policy.forward_backward(groups, make_objective(preset="dapo")).values
         exact = policy.log_probs(groups)
         gap = max(float(np.abs(row[0] - np.array(done[str(i)].log_probs)).max()) for i, row in enumerate(exact))
         assert values["mismatch_max"] == pytest.approx(gap, abs=1e-5)

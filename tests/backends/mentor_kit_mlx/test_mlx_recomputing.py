@@ -23,10 +23,10 @@ from mentor_kit.backend.optimizer import OptimizerSpec
 from mentor_kit.backend.student import AdapterSpec
 from mentor_kit.backend.token_groups import TokenCompletion, TokenGroup
 from mentor_kit.core.errors import BackendError
-from mentor_kit.rl.objective import Objective
 from mentor_kit.testing.material import ragged_groups
+from mentor_kit.testing.objectives import make_objective
 
-OBJECTIVE = Objective(preset="rloo")
+OBJECTIVE = make_objective(preset="rloo")
 
 
 def gradients(policy: MLXPolicy, *, share: bool = True, budget: int = 60) -> dict[str, np.ndarray]:

@@ -16,8 +16,8 @@ from torch_students import write_student
 
 from mentor_kit.backend.optimizer import OptimizerSpec
 from mentor_kit.backend.student import AdapterSpec
-from mentor_kit.rl.objective import Objective
 from mentor_kit.testing.material import ragged_groups
+from mentor_kit.testing.objectives import make_objective
 
 GROUPS = ragged_groups(100)
 OPTIMIZERS = [OptimizerSpec(), OptimizerSpec(use="muon")]
@@ -30,7 +30,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def learn(policy: MLXPolicy, steps: int = 1) -> MLXPolicy:
     for _ in range(steps):
-        policy.forward_backward(GROUPS, Objective(preset="rloo"))
+        policy.forward_backward(GROUPS, make_objective(preset="rloo"))
         policy.optimizer_step(1e-2)
     return policy
 

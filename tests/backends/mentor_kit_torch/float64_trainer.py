@@ -13,8 +13,9 @@ from torch_students import Float64Twin
 
 from mentor_kit.backend.optimizer import OptimizerSpec
 from mentor_kit.backend.token_groups import TokenGroup
-from mentor_kit.rl.losses import LossBatch, policy_loss, token_weights
+from mentor_kit.rl.losses.loss import LossBatch
 from mentor_kit.rl.objective import Objective
+from mentor_kit.rl.policy_loss import policy_loss
 
 
 class Float64Trainer:
@@ -44,7 +45,7 @@ class Float64Trainer:
 
     def _gradients(self, model: Any, groups: Sequence[TokenGroup], objective: Objective) -> dict[str, np.ndarray]:
         rows = [(group, completion) for group in groups for completion in group.completions]
-        weights = token_weights(objective, [completion.mask for _, completion in rows])
+        weights = objective.token_weights([completion.mask for _, completion in rows])
         model.zero_grad()
         for (group, completion), weight in zip(rows, weights, strict=True):
             if not completion.mask.any():

@@ -13,8 +13,8 @@ from torch_students import SHAPE, Float64Twin, load, write_student
 
 from mentor_kit.backend.optimizer import OptimizerSpec
 from mentor_kit.backend.token_groups import TokenGroup
-from mentor_kit.rl.objective import Objective
 from mentor_kit.testing.material import drive, flat, group_of, log_softmax, ragged_groups, request
+from mentor_kit.testing.objectives import make_objective
 
 WINDOW = 6  # shorter than the sequences below
 LAYERS = ["sliding_attention", "full_attention"]
@@ -132,7 +132,7 @@ def exact(twin: Float64Twin, context: Any, ids: Any, temperature: float) -> np.n
 
 def shared_gradient(policy: Any, groups: list[TokenGroup]) -> list[float]:
     policy.prepare(OptimizerSpec(clip=None))
-    policy.forward_backward(groups, Objective(preset="rloo"))
+    policy.forward_backward(groups, make_objective(preset="rloo"))
     return [float(p.grad.norm()) for p in policy.model.parameters() if p.grad is not None]
 
 

@@ -16,9 +16,11 @@ from torch_students import load, nudge_adapter
 from mentor_kit.backend.optimizer import OptimizerSpec
 from mentor_kit.backend.student import AdapterSpec
 from mentor_kit.backend.token_groups import TokenCompletion, TokenGroup
-from mentor_kit.rl.losses import LossBatch, policy_loss, token_weights
+from mentor_kit.rl.losses.loss import LossBatch
 from mentor_kit.rl.objective import PRESETS, Objective
+from mentor_kit.rl.policy_loss import policy_loss
 from mentor_kit.testing.material import changed, ragged_groups
+from mentor_kit.testing.objectives import make_objective
 
 
 def row_log_probs(model: Any, group: TokenGroup, completion: Any) -> torch.Tensor:
@@ -32,7 +34,7 @@ def row_log_probs(model: Any, group: TokenGroup, completion: Any) -> torch.Tenso
 def plain_gradients(policy: TorchPolicy, groups: list[TokenGroup], objective: Objective) -> dict[str, torch.Tensor]:
     """The same objective, a sequence at a time, through nothing of the backend's."""
     rows = [(group, completion) for group in groups for completion in group.completions]
-    weights = token_weights(objective, [completion.mask for _, completion in rows])
+    weights = objective.token_weights([completion.mask for _, completion in rows])
     policy.model.zero_grad()
     for (group, completion), weight in zip(rows, weights, strict=True):
         if not completion.mask.any():
@@ -94,7 +96,7 @@ def test_gradients_are_those_of_plain_autograd(
         nudge_adapter(policy)
     policy.prepare(OptimizerSpec(clip=None))
     groups = near(policy, with_common_text(ragged_groups(100, temperature=0.8)))
-    objective = Objective(preset=preset)
+    objective = make_objective(preset=preset)
     expected = plain_gradients(policy, groups, objective)
     # the reference stands a constant below the policy, in both
     scores = policy._scores
@@ -120,7 +122,7 @@ def test_gradients_however_a_tree_attends(
     monkeypatch.setattr("mentor_kit_torch.tree_rows.LARGEST_KEPT_BIAS", 100)
     policy = load(folder, token_budget=budget)
     policy.prepare(OptimizerSpec(clip=None))
-    groups, objective = with_common_text(ragged_groups(100, temperature=0.8)), Objective(preset="rloo")
+    groups, objective = with_common_text(ragged_groups(100, temperature=0.8)), make_objective(preset="rloo")
     expected = plain_gradients(policy, groups, objective)
     policy.forward_backward(groups, objective)
     found = gradients(policy)
@@ -152,7 +154,7 @@ def branching_groups(seed: int) -> list[TokenGroup]:
 def test_completions_share_what_they_begin_with(folder: Path, seed: int, shared: int, kept: int, alone: int) -> None:
     policy, groups = load(folder), branching_groups(seed)
     policy.prepare(OptimizerSpec(clip=None))
-    objective = Objective(preset="rloo")
+    objective = make_objective(preset="rloo")
     expected = plain_gradients(policy, groups, objective)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("mentor_kit_torch.tree.SHORTEST_SHARED", shared)
@@ -187,7 +189,7 @@ def test_each_token_is_run_once(folder: Path, monkeypatch: pytest.MonkeyPatch) -
     ones = [np.ones(len(ids), dtype=np.float32) for ids in said]
     rows = tuple(TokenCompletion(np.array(ids), one, -one, 1.0) for ids, one in zip(said, ones, strict=True))
     groups = with_common_text([TokenGroup(np.array([50, 51]), rows), TokenGroup(np.array([52]), rows[:1])])
-    policy.forward_backward(groups, Objective(preset="rloo"))
+    policy.forward_backward(groups, make_objective(preset="rloo"))
     # the common text, the rests of two prompts, and completions without the last token, which predicts nothing
     assert seen == [(1, 9 + 2 + 1 + 3 + 0 + (16 + 1) + 3)]
 
@@ -195,7 +197,7 @@ def test_each_token_is_run_once(folder: Path, monkeypatch: pytest.MonkeyPatch) -
 def test_large_heads_are_computed_in_parts(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     policy = load(folder)
     policy.prepare(OptimizerSpec(clip=None))
-    groups, objective = ragged_groups(100), Objective(preset="rloo")
+    groups, objective = ragged_groups(100), make_objective(preset="rloo")
     policy.forward_backward(groups, objective)
     expected = gradients(policy)
     policy.prepare(OptimizerSpec(clip=None))
@@ -211,7 +213,7 @@ def test_updates_repeat_to_the_bit(folder: Path) -> None:
         policy = load(folder, threads=2)
         policy.prepare(OptimizerSpec())
         for _ in range(3):
-            policy.forward_backward(ragged_groups(100), Objective(preset="dapo"))
+            policy.forward_backward(ragged_groups(100), make_objective(preset="dapo"))
             policy.optimizer_step(1e-2)
         found.append({name: value.clone() for name, value in policy.model.named_parameters()})
     assert all(torch.equal(value, found[1][name]) for name, value in found[0].items())
@@ -223,7 +225,7 @@ def test_an_adapters_dropout_is_active_in_updates_alone(folder: Path) -> None:
     policy.prepare(OptimizerSpec())
     groups = ragged_groups(100)
     still = policy.log_probs(groups)
-    first, second = (policy.forward_backward(groups, Objective(preset="sft")).loss for _ in range(2))
+    first, second = (policy.forward_backward(groups, make_objective(preset="sft")).loss for _ in range(2))
     assert first != second
     assert all(
         np.array_equal(a, b)

@@ -15,15 +15,15 @@ from transformers import AutoModelForCausalLM
 from mentor_kit.backend.optimizer import OptimizerSpec
 from mentor_kit.backend.student import AdapterSpec
 from mentor_kit.core.errors import DataError, UsageError
-from mentor_kit.rl.objective import Objective
 from mentor_kit.testing.material import drive, flat, log_softmax, ragged_groups, request
+from mentor_kit.testing.objectives import make_objective
 
 GROUPS = ragged_groups(100)
 
 
 def learn(policy: TorchPolicy, steps: int = 1, kl: float = 0.0) -> None:
     for _ in range(steps):
-        policy.forward_backward(GROUPS, Objective(preset="grpo", kl=kl))
+        policy.forward_backward(GROUPS, make_objective(preset="grpo", kl=kl))
         policy.optimizer_step(1e-2)
 
 
@@ -77,7 +77,7 @@ def test_dropout_is_the_same_where_the_backward_pass_runs_again(
         nudge_adapter(policy)
         policy.prepare(OptimizerSpec())
         torch.manual_seed(3)
-        policy.forward_backward(GROUPS[1:2], Objective(preset="sft"))
+        policy.forward_backward(GROUPS[1:2], make_objective(preset="sft"))
         return {name: p.grad.clone() for name, p in policy.model.named_parameters() if p.grad is not None}
 
     expected = gradients()
@@ -198,6 +198,6 @@ def test_16_bit_students(folder: Path) -> None:
     rounded.prepare(OptimizerSpec())
     before = flat(rounded.log_probs(GROUPS))
     for _ in range(30):
-        rounded.forward_backward(GROUPS, Objective(preset="sft"))
+        rounded.forward_backward(GROUPS, make_objective(preset="sft"))
         rounded.optimizer_step(3e-3)
     assert flat(rounded.log_probs(GROUPS)).sum() > before.sum() + 10

@@ -18,8 +18,8 @@ from transformers.models.llama.modeling_llama import LlamaRMSNorm, apply_rotary_
 from mentor_kit.backend.optimizer import OptimizerSpec
 from mentor_kit.backend.student import AdapterSpec
 from mentor_kit.core.errors import BackendError
-from mentor_kit.rl.objective import Objective
 from mentor_kit.testing.material import drive, flat, ragged_groups, request
+from mentor_kit.testing.objectives import make_objective
 
 
 def states(*shape: int, seed: int) -> torch.Tensor:
@@ -81,7 +81,7 @@ def test_what_the_parts_do_not_tell_is_found_out_by_trying(tmp_path: Path) -> No
 
 def gradients(policy: Any) -> dict[str, torch.Tensor]:
     policy.prepare(OptimizerSpec(clip=None))
-    policy.forward_backward(ragged_groups(100), Objective(preset="rloo"))
+    policy.forward_backward(ragged_groups(100), make_objective(preset="rloo"))
     return {name: p.grad.clone() for name, p in policy.model.named_parameters() if p.grad is not None}
 
 
@@ -118,7 +118,7 @@ def test_layers_are_run_again_rather_than_kept(tmp_path: Path) -> None:
             return value
 
         with torch.autograd.graph.saved_tensors_hooks(pack, lambda value: value):
-            policy.forward_backward(ragged_groups(100), Objective(preset="rloo"))
+            policy.forward_backward(ragged_groups(100), make_objective(preset="rloo"))
         kept[recompute] = sum(sizes)
     assert kept[True] < kept[False] / 2
 

@@ -14,8 +14,8 @@ from torch_students import load
 from mentor_kit.backend.memory import MemoryEstimate, MemoryLoad
 from mentor_kit.backend.optimizer import OptimizerSpec
 from mentor_kit.backend.student import AdapterSpec, StudentSpec
-from mentor_kit.rl.objective import Objective
 from mentor_kit.testing.material import ragged_groups
+from mentor_kit.testing.objectives import make_objective
 
 
 def estimated(folder: Path, adapter: AdapterSpec | None, optimizer: OptimizerSpec, dtype: str) -> MemoryEstimate:
@@ -40,7 +40,7 @@ def test_weights_optimizer_and_reference(folder: Path, tmp_path: Path, kind: str
     policy = load(folder, spec, dtype=dtype)
     policy.snapshot_reference()
     policy.prepare(optimizer)
-    policy.forward_backward(ragged_groups(100), Objective(preset="rloo"))
+    policy.forward_backward(ragged_groups(100), make_objective(preset="rloo"))
     policy.optimizer_step(1e-3)
     assert policy.optimizer is not None
     state = policy.optimizer.state()

@@ -12,8 +12,8 @@ from torch_students import load
 
 from mentor_kit.backend.optimizer import OptimizerSpec
 from mentor_kit.backend.token_groups import TokenCompletion, TokenGroup
-from mentor_kit.rl.objective import Objective
 from mentor_kit.testing.material import drive, request
+from mentor_kit.testing.objectives import make_objective
 
 # two layers of width 32: projections of 32 to 32 and twice 16 and back, three matrices of 32 by 48, norms
 BODY = 2 * (2 * 32 * 32 + 2 * 32 * 16 + 3 * 32 * 48 + 2 * 32) + 32
@@ -30,7 +30,7 @@ def test_an_updates_products(folder: Path, monkeypatch: pytest.MonkeyPatch, larg
     assert policy.work() == {}
     one = np.ones(3, dtype=np.float32)
     rows = tuple(TokenCompletion(np.array([first, 6, 7]), one, -one, 1.0) for first in (5, 8))
-    policy.forward_backward([TokenGroup(np.array([1, 2, 3, 4]), rows)], Objective(preset="rloo"))
+    policy.forward_backward([TokenGroup(np.array([1, 2, 3, 4]), rows)], make_objective(preset="rloo"))
     work = policy.work()["update"]
     # the prompt, and two tokens of each completion: they look at themselves, and at the prompt
     tokens, pairs = 4 + 2 * 2, 4 * 4 + 2 * (2 * 2) + 4 * 4

@@ -70,7 +70,7 @@ def test_the_settings_are_the_papers(student: str, arm: str) -> None:
     assert 5 <= stage.options["group"] <= 10
     objective = stage.options["objective"]
     assert (objective["kl"], objective["kl_estimator"], objective["kl_in"]) == (0.001, "k3", "loss")
-    assert (objective["clip_low"], objective["clip_high"]) == (0.2, 0.2)
+    assert objective["loss"] == {"use": "ppo", "with": {"clip_low": 0.2, "clip_high": 0.2}}
     assert (stage.options["optimizer"]["lr"], stage.options["optimizer"]["schedule"]) == (1e-6, "constant")
 
 
