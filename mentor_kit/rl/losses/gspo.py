@@ -12,7 +12,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from pydantic import Field
+from pydantic import ConfigDict, Field
 
 from mentor_kit.core.frozen_model import FrozenModel
 from mentor_kit.rl.arrays import masked_mean, stop_gradient
@@ -22,6 +22,8 @@ from mentor_kit.rl.losses.ppo import clipped_surrogate
 
 class GSPOOptions(FrozenModel):
     """Bounds of the sequence's ratio, which lies much closer to 1 than those of tokens."""
+
+    model_config = ConfigDict(allow_inf_nan=False)
 
     clip_low: float | None = Field(default=3e-4, ge=0)
     """The ratio's lower bound is 1 - clip_low; null for no bound."""

@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from pydantic import Field
+from pydantic import ConfigDict, Field
 
 from mentor_kit.core.frozen_model import FrozenModel
 from mentor_kit.rl.arrays import Array, clip, indicator
@@ -18,6 +18,8 @@ from mentor_kit.rl.losses.loss import Loss, LossBatch, TokenLosses
 
 class PPOOptions(FrozenModel):
     """Bounds of the ratio."""
+
+    model_config = ConfigDict(allow_inf_nan=False)
 
     clip_low: float | None = Field(default=0.2, ge=0)
     """The ratio's lower bound is 1 - clip_low; null for no bound."""
