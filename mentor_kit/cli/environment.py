@@ -34,7 +34,7 @@ def plugins(
     """List plugins (loaded, disabled, failed with the reason) and the parts they offer; or the options of a part."""
     import json
 
-    from mentor_kit.cli.parts import named, shipped, show, show_recipe
+    from mentor_kit.cli.components import named, shipped, show, show_recipe
     from mentor_kit.hooks.registry import KINDS, default_registry
 
     registry = default_registry()
@@ -46,7 +46,7 @@ def plugins(
         return
     recipes = shipped() if kind == "recipes" else {}
     wanted = [known for known in KINDS if kind in (None, known)]
-    parts = [part for known in wanted for part in registry.parts(known).values()]
+    parts = [part for known in wanted for part in registry.components(known).values()]
     if as_json:
         found = [vars(info) for info in registry.plugins.found]
         offered = [
@@ -153,7 +153,7 @@ def _needs(recipe: str, registry: Registry) -> Iterator[tuple[str, bool, str]]:
 
     loaded = load_checked(recipe, (), registry)
     for kind, slot, _ in all_slots(loaded.recipe, registry):
-        reason = registry.part(kind, slot.use).unavailable()
+        reason = registry.component(kind, slot.use).unavailable()
         yield f"{noun(kind)} {slot.use}", not reason, reason or "can be used here"
 
 

@@ -35,7 +35,7 @@ def blamed(error: BaseException, registry: Registry, where: Where = lambda part,
             continue
         if registry.is_built_in(owner):
             return None
-        origin = origin or _around(frames[index:], registry, owner) or registry.only_part_of(owner)
+        origin = origin or _around(frames[index:], registry, owner) or registry.only_component_of(owner)
         return _error(error, owner, origin, _line(frames, strangers, owner), where)
     return None
 

@@ -49,7 +49,7 @@ def model_fault(name: str, folder: Path, registry: Registry) -> str:
     """
     if registry.has("students", name):
         return ""
-    students = registry.parts("students")
+    students = registry.components("students")
     for place in (folder / Path(name).expanduser(), Path(name).expanduser()):
         if place.is_dir():
             return "" if (place / "config.json").is_file() else f"{place} has no model: there is no config.json in it"

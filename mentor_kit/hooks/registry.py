@@ -133,7 +133,7 @@ class Registry:
         self.plugins = plugins
         self.faults: list[tuple[str, str]] = []
         """(plugin, what went wrong) for hooks that failed while registering."""
-        self._parts: dict[Kind, dict[str, Component]] = {}
+        self._components: dict[Kind, dict[str, Component]] = {}
         self._all: dict[Kind, list[Component]] = {}
         """Every part that was registered, those whose names clash too."""
         self._built: dict[int, tuple[weakref.ref[Any], Component, ComponentSpec]] = {}
@@ -141,9 +141,9 @@ class Registry:
         self._whole: set[type[BaseModel]] = set()
         """Options whose defaults were looked at."""
 
-    def parts(self, kind: Kind) -> Mapping[str, Component]:
+    def components(self, kind: Kind) -> Mapping[str, Component]:
         """The parts of a kind by name, sorted; those whose names clash are listed under their first owner."""
-        if kind not in self._parts:
+        if kind not in self._components:
             self._all[kind] = []
             caller = getattr(self.plugins.manager.hook, f"register_{kind}")
             # those that come with mentor-kit are the first owners of their names
@@ -152,8 +152,8 @@ class Registry:
             ):
                 self._ask(kind, implementation)
             first = {part.name: part for part in reversed(self._all[kind])}
-            self._parts[kind] = dict(sorted(first.items()))
-        return self._parts[kind]
+            self._components[kind] = dict(sorted(first.items()))
+        return self._components[kind]
 
     def clashes(self, kind: Kind) -> dict[str, set[str]]:
         """Names of a kind that were registered several times, with the plugins that did."""
@@ -165,7 +165,7 @@ class Registry:
         """Whether there is a part of that name."""
         return bool(self._named(kind, name))
 
-    def part(self, kind: Kind, name: str) -> Component:
+    def component(self, kind: Kind, name: str) -> Component:
         """The part of that name; `plugin:name` says whose it is.
 
         Raises:
@@ -191,7 +191,7 @@ class Registry:
         return [part for part in self._all_of(kind) if part.name == bare and (not colon or part.owner == owner)]
 
     def _all_of(self, kind: Kind) -> list[Component]:
-        self.parts(kind)
+        self.components(kind)
         return self._all[kind]
 
     def check(self, kind: Kind, slot: ComponentSpec) -> BaseModel:
@@ -201,7 +201,7 @@ class Registry:
             SlotError: the name is unknown or an option is wrong.
             PluginError: the part's own defaults are.
         """
-        part = self.part(kind, slot.use)
+        part = self.component(kind, slot.use)
         options, found = validated(part.options, slot.options)
         if options is None or found:
             raise ComponentError([(("with", *place), text) for place, text in found])
@@ -218,7 +218,7 @@ class Registry:
             PluginError: the plugin's own look failed.
         """
         options = self.check(kind, slot)
-        part = self.part(kind, slot.use)
+        part = self.component(kind, slot.use)
         if part.look is None or part.unavailable():
             return
         try:
@@ -240,7 +240,7 @@ class Registry:
             PluginError: the plugin could not build it, for a reason of its own.
         """
         options = self.check(kind, slot)
-        part = self.part(kind, slot.use)
+        part = self.component(kind, slot.use)
         if reason := part.unavailable():
             problem, _, hint = reason.partition("\n")
             raise MissingError(f"{noun(kind)} {slot.use!r} cannot be used here: {problem}", hint=hint or None)
@@ -278,7 +278,7 @@ class Registry:
         reference, part, slot = self._built.get(id(built), (None, None, None))
         return (part, slot) if reference is not None and reference() is built and part and slot else None
 
-    def only_part_of(self, owner: str) -> tuple[Component, ComponentSpec] | None:
+    def only_component_of(self, owner: str) -> tuple[Component, ComponentSpec] | None:
         """What is at work of a plugin, where that is one thing."""
         found = [
             (part, slot) for reference, part, slot in list(self._built.values()) if part.owner == owner and reference()
@@ -320,7 +320,7 @@ class Registry:
             available: Callable[[], str] | None = None,
             look: Look | None = None,
         ) -> None:
-            _check_part(name, build, options)
+            _check_component(name, build, options)
             self._all[kind].append(Component(kind, name, owner, build, options or NoOptions, summary, available, look))
 
         try:
@@ -331,7 +331,7 @@ class Registry:
             self.faults.append((owner, f"register_{kind} failed: {type(error).__name__}: {error}"))
 
     def _unknown(self, kind: Kind, name: str) -> str:
-        text = f"no {noun(kind)} is called {name!r}{did_you_mean(name, self.parts(kind))}; "
+        text = f"no {noun(kind)} is called {name!r}{did_you_mean(name, self.components(kind))}; "
         text += f"`mentorkit plugins {kind}` lists them"
         broken = [info.name for info in self.plugins.failed] + [owner for owner, _ in self.faults]
         if broken:
@@ -341,7 +341,7 @@ class Registry:
         return text
 
 
-def _check_part(name: Any, build: Any, options: Any) -> None:
+def _check_component(name: Any, build: Any, options: Any) -> None:
     """Raises `PluginError` for what could only fail later, far from the plugin."""
     if not isinstance(name, str) or not name or ":" in name:
         raise PluginError(f"a part cannot be called {name!r}; expected a name without ':'")

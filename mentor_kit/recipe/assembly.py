@@ -233,7 +233,7 @@ def find_model(
     Raises:
         MissingError: it is neither a registered name, nor a folder, nor a hub id.
     """
-    students = registry.parts("students")
+    students = registry.components("students")
     if registry.has("students", name):
         return str(registry.build("students", ComponentSpec(use=name), context))
     for place in (folder / name, Path(name)):

@@ -94,7 +94,7 @@ def find_recipe(recipe: str | Path) -> Path:
 
 def recipe_names() -> list[str]:
     """The names of all recipes: those that come with mentor-kit, and those of plugins."""
-    return sorted({*_shipped(), *_registry().parts("recipes")})
+    return sorted({*_shipped(), *_registry().components("recipes")})
 
 
 def recipe_summaries() -> dict[str, str]:

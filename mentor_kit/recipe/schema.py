@@ -67,7 +67,7 @@ class _Definitions:
 
     def _slot(self, kind: Kind, slot: dict[str, Json]) -> dict[str, Json]:
         """Any of a kind's parts: a bare name where that is enough, or `use` with the part's own options."""
-        parts = self._registry.parts(kind)
+        parts = self._registry.components(kind)
         choices = [self._choice(part, slot) for part in parts.values()]
         bare = [] if len(slot.get("required", ())) > 1 else [{"enum": list(parts)}]
         return {"anyOf": [*bare, *choices]}

@@ -13,20 +13,20 @@ if TYPE_CHECKING:
 @hookimpl
 def register_tools(register: Register) -> None:
     """The tools `math`."""
-    from mentor_kit_math import parts
+    from mentor_kit_math import components
 
-    register("math", options=parts.MathOptions, build=parts.build_tools, summary="twelve mathematical tools")
+    register("math", options=components.MathOptions, build=components.build_tools, summary="twelve mathematical tools")
 
 
 @hookimpl
 def register_tasks(register: Register) -> None:
     """The task `arithmetic`."""
-    from mentor_kit_math import parts
+    from mentor_kit_math import components
 
     register(
         "arithmetic",
-        options=parts.ArithmeticOptions,
-        build=parts.build_task,
+        options=components.ArithmeticOptions,
+        build=components.build_task,
         summary="chains of one to three operations in words, with splits that ask for more than was trained",
     )
 
@@ -34,13 +34,13 @@ def register_tasks(register: Register) -> None:
 @hookimpl
 def register_teachers(register: Register) -> None:
     """The teacher `noisy-demonstrator`."""
-    from mentor_kit_math import parts
+    from mentor_kit_math import components
     from mentor_kit_math.noisy_demonstrator import NoisyDemonstratorOptions
 
     register(
         "noisy-demonstrator",
         options=NoisyDemonstratorOptions,
-        build=parts.build_noisy_demonstrator,
+        build=components.build_noisy_demonstrator,
         summary="makes mistakes on the arithmetic task at given rates; its transcripts train the tiny student",
     )
 
@@ -48,9 +48,13 @@ def register_teachers(register: Register) -> None:
 @hookimpl
 def register_students(register: Register) -> None:
     """The students `tiny-student` and `tiny-blank`."""
-    from mentor_kit_math import parts
+    from mentor_kit_math import components
 
     register(
-        "tiny-student", build=parts.tiny_student, summary="0.8 M parameters; solves some arithmetic, uses odd tools"
+        "tiny-student",
+        build=components.tiny_student,
+        summary="0.8 M parameters; solves some arithmetic, uses odd tools",
     )
-    register("tiny-blank", build=parts.tiny_blank, summary="the same with random weights, to be trained from nothing")
+    register(
+        "tiny-blank", build=components.tiny_blank, summary="the same with random weights, to be trained from nothing"
+    )

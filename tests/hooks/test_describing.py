@@ -13,7 +13,7 @@ from mentor_kit.hooks.describing import example, options_of
 from mentor_kit.hooks.registry import KINDS, Component, default_registry
 from mentor_kit.recipe.loading import load_recipe, recipe_names, recipe_summaries
 
-PARTS = [part for kind in KINDS for part in default_registry().parts(kind).values()]
+PARTS = [part for kind in KINDS for part in default_registry().components(kind).values()]
 
 
 class Inner(BaseModel):
@@ -52,7 +52,7 @@ def test_every_part_can_be_listed(part: Component) -> None:
 
 def test_defaults_are_those_that_hold() -> None:
     """A preset's own values win over its fields' defaults."""
-    part = default_registry().part("stages", "grpo")
+    part = default_registry().component("stages", "grpo")
     options: Any = default_registry().check(
         "stages", ComponentSpec(use="grpo", options={"steps": 1, "optimizer": {"lr": 1}})
     )

@@ -43,7 +43,7 @@ def all_models() -> dict[type[BaseModel], str]:
     registry, found = default_registry(), {Recipe: "recipe"}
     waiting = [Recipe]
     for kind in KINDS:
-        for name, part in registry.parts(kind).items():
+        for name, part in registry.components(kind).items():
             if part.options not in found:
                 found[part.options] = f"{kind} {name}"
                 waiting.append(part.options)

@@ -77,13 +77,13 @@ def test_a_plugin_is_loaded_and_its_part_built(site: Site) -> None:
     plugins = site.load()
     assert plugins.found == (PluginInfo("coin", "plugin_coin", "plugin_coin 1.2", "loaded"),)
     registry = Registry(plugins)
-    part = registry.part("tools", "coin")
+    part = registry.component("tools", "coin")
     assert (part.owner, part.summary, part.kind) == ("coin", "flips", "tools")
     built = registry.build(
         "tools", ComponentSpec.model_validate({"use": "coin", "with": {"sides": 3}}), BuildContext(registry)
     )
     assert [function() for function in built] == ["heads"] * 3
-    assert registry.parts("tasks") == {}
+    assert registry.components("tasks") == {}
 
 
 def test_installed_entry_points_are_found_without_being_handed_in(site: Site) -> None:
@@ -133,9 +133,9 @@ def test_a_broken_plugin_fails_alone_and_says_why(site: Site, kind: str) -> None
     assert plugins.failed == (broken,)
     assert fate(plugins, "coin").state == "loaded"
     registry = Registry(plugins)
-    assert list(registry.parts("tools")) == ["coin"]
+    assert list(registry.components("tools")) == ["coin"]
     with pytest.raises(ComponentError, match=r"these plugins failed, and may have had it: aa\)"):
-        registry.part("tools", "dice")
+        registry.component("tools", "dice")
 
 
 def test_a_missing_module_fails_alone(site: Site) -> None:
@@ -194,7 +194,7 @@ def test_a_stranger_that_is_called_like_a_built_in_plugin_displaces_none(
         assert (built_in.state, built_in.is_built_in) == ("loaded", True)
         theirs = fate(plugins, "aaa_first_by_name")
         assert (theirs.state, theirs.is_built_in, theirs.distribution) == ("loaded", False, "aaa_first_by_name 1.2")
-        assert Registry(plugins).part("tools", "coin").owner == "aaa_first_by_name"
+        assert Registry(plugins).component("tools", "coin").owner == "aaa_first_by_name"
     # each can be switched off by itself
     monkeypatch.setenv("MENTORKIT_DISABLE_PLUGINS", name)
     assert fate(load_plugins(order), name).state == "disabled"
@@ -209,9 +209,9 @@ def test_a_clash_names_both_owners_and_matters_only_when_used(site: Site) -> Non
     site.install("mint", COIN + '        register("penny", build=lambda options, context: [flip])\n')
     registry = Registry(site.load())
     assert registry.clashes("tools") == {"coin": {"coin", "mint"}}
-    assert registry.part("tools", "penny").owner == "mint"
+    assert registry.component("tools", "penny").owner == "mint"
     with pytest.raises(PluginError, match="tool 'coin' is registered by two plugins: 'coin' and 'mint'") as caught:
-        registry.part("tools", "coin")
+        registry.component("tools", "coin")
     assert "MENTORKIT_DISABLE_PLUGINS=mint" in str(caught.value.hint)
 
 
@@ -223,22 +223,22 @@ def test_a_recipe_can_say_whose_part_is_meant(site: Site) -> None:
     assert len(registry.build("tools", ComponentSpec(use="coin:coin"), context)) == 2
     assert len(registry.build("tools", ComponentSpec(use="mint:coin"), context)) == 3
     with pytest.raises(ComponentError):
-        registry.part("tools", "mint:penny")
+        registry.component("tools", "mint:penny")
     with pytest.raises(ComponentError):
-        registry.part("tools", "other:coin")
+        registry.component("tools", "other:coin")
 
 
 def test_a_clash_with_a_built_in_part_advises_against_the_stranger(site: Site) -> None:
     # by its name it comes before all built-in plugins
     site.install("aaa", COIN.replace('"coin"', '"math"'))
     registry = Registry(load_plugins([*entry_points(group="mentorkit"), *site.points()]))
-    assert registry.parts("tools")["math"].owner == "math"
+    assert registry.components("tools")["math"].owner == "math"
     with pytest.raises(PluginError) as caught:
-        registry.part("tools", "math")
+        registry.component("tools", "math")
     assert "MENTORKIT_DISABLE_PLUGINS=aaa" in str(caught.value.hint)
     assert "math:math" in str(caught.value.hint)
-    assert registry.part("tools", "aaa:math").owner == "aaa"
-    assert registry.part("tools", "math:math").owner == "math"
+    assert registry.component("tools", "aaa:math").owner == "aaa"
+    assert registry.component("tools", "math:math").owner == "math"
 
 
 def test_how_long_a_plugin_takes_to_load_is_known(site: Site) -> None:
@@ -252,7 +252,7 @@ def test_one_plugin_registering_a_name_twice_is_a_clash_with_itself(site: Site) 
     site.install("coin", COIN + '        register("coin", build=lambda options, context: [])\n')
     registry = Registry(site.load())
     with pytest.raises(PluginError, match="tool 'coin' is registered twice by the plugin 'coin'"):
-        registry.part("tools", "coin")
+        registry.component("tools", "coin")
 
 
 FAULTS = [
@@ -273,7 +273,7 @@ def test_a_hook_that_raises_is_a_fault_of_its_own(site: Site, fault: str) -> Non
     )
     site.install("coin", COIN)
     registry = Registry(site.load())
-    assert list(registry.parts("tools")) == ["coin"]
+    assert list(registry.components("tools")) == ["coin"]
     ((owner, reason),) = registry.faults
     assert owner == "aa"
     assert reason.startswith("register_tools failed: ")
@@ -293,7 +293,7 @@ def test_an_unavailable_part_is_missing_with_the_command(site: Site) -> None:
         """,
     )
     registry = Registry(site.load())
-    assert registry.part("backends", "gpu").unavailable() == "no GPU\npip install gpu"
+    assert registry.component("backends", "gpu").unavailable() == "no GPU\npip install gpu"
     registry.check("backends", ComponentSpec(use="gpu"))
     with pytest.raises(MissingError, match="backend 'gpu' cannot be used here: no GPU") as caught:
         registry.build("backends", ComponentSpec(use="gpu"), BuildContext(registry))
@@ -391,5 +391,5 @@ def test_the_weather_example_of_the_repository_registers_its_parts(site: Site, m
     assert plugins.failed == ()
     registry = Registry(plugins)
     kinds = ("tools", "tasks", "reward_terms")
-    assert [list(registry.parts(kind)) for kind in kinds] == [["weather"], ["warmest-city"], ["brief"]]
+    assert [list(registry.components(kind)) for kind in kinds] == [["weather"], ["warmest-city"], ["brief"]]
     assert registry.faults == []

@@ -35,7 +35,7 @@ def test_every_key_is_explained(model: type[BaseModel]) -> None:
 
 @pytest.mark.parametrize("stage", ["grpo", "sft", "collect", "evaluate", "export"])
 def test_every_option_of_a_stage_is_explained(stage: str) -> None:
-    for name in default_registry().parts("stages")[stage].options.model_fields:
+    for name in default_registry().components("stages")[stage].options.model_fields:
         assert f"`{name}`" in TEXT, name
 
 

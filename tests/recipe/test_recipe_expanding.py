@@ -31,7 +31,7 @@ def test_every_default_of_every_part_is_written(name: str, tmp_path: Path) -> No
         node: Any = data
         for step in path:
             node = node[step]
-        fields = registry.part(kind, slot.use).options.model_fields
+        fields = registry.component(kind, slot.use).options.model_fields
         assert set(node["with"]) == {field.alias or name for name, field in fields.items()}, path
     # what a run keeps is the same recipe, and stays so when it is read and written again
     file = tmp_path / "recipe.yaml"
@@ -64,8 +64,8 @@ def knowing(options: type[BaseModel], monkeypatch: pytest.MonkeyPatch) -> Regist
     """The registry, with tools `odd` that have these options."""
     registry = Registry(default_registry().plugins)
     for kind in KINDS:
-        registry.parts(kind)
-    odd = replace(registry.part("tools", "math"), options=options)
+        registry.components(kind)
+    odd = replace(registry.component("tools", "math"), options=options)
     monkeypatch.setattr(registry, "_named", lambda kind, name: [odd] if name == "odd" else named(kind, name))
     named = Registry._named.__get__(registry)
     return registry

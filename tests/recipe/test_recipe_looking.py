@@ -149,7 +149,7 @@ def test_looking_runs_no_module_of_the_user(here: Path) -> None:
 
 def test_a_look_that_fails_is_its_plugins_fault(monkeypatch: pytest.MonkeyPatch, here: Path) -> None:
     registry = Registry(load_plugins())
-    part = registry.part("teachers", "scripted")
+    part = registry.component("teachers", "scripted")
 
     def look(*_: Any) -> Any:
         raise KeyError("x")

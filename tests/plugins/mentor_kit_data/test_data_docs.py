@@ -44,7 +44,7 @@ PARTS: list[tuple[str, Kind, str]] = [
 
 @pytest.mark.parametrize(("page", "kind", "name"), PARTS)
 def test_every_option_is_explained(page: str, kind: Kind, name: str) -> None:
-    for option in _names(default_registry().parts(kind)[name].options):
+    for option in _names(default_registry().components(kind)[name].options):
         assert f"`{option}`" in TEXTS[page], option
 
 

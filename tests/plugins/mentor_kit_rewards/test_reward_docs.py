@@ -14,7 +14,7 @@ from mentor_kit.rl.reward import Schedule
 REGISTRY = default_registry()
 TEXT = (Path(__file__).parents[3] / "docs" / "rewards.md").read_text(encoding="utf-8")
 EXAMPLES = re.findall(r"```yaml\n(.*?)```", TEXT, flags=re.DOTALL)
-PARTS = [part for kind in ("reward_terms", "rewards") for part in REGISTRY.parts(kind).values()]  # type: ignore[arg-type]
+PARTS = [part for kind in ("reward_terms", "rewards") for part in REGISTRY.components(kind).values()]  # type: ignore[arg-type]
 OURS = [part for part in PARTS if part.owner == "rewards"]
 
 

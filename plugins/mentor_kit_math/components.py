@@ -1,4 +1,4 @@
-"""Options of this plugin's parts, and how they are built."""
+"""Options and builders of this plugin's components."""
 
 from __future__ import annotations
 

@@ -24,9 +24,9 @@ def named(registry: Registry, kind: str | None, part: str | None) -> list[Compon
             f"there is no kind {kind!r}{did_you_mean(str(kind), KINDS)}", hint=f"kinds: {', '.join(KINDS)}"
         )
     wanted, name = [known for known in KINDS if part is None or known == kind], str(kind if part is None else part)
-    found = [registry.part(known, name) for known in wanted if registry.has(known, name)]
+    found = [registry.component(known, name) for known in wanted if registry.has(known, name)]
     if not found:
-        names = [other for known in wanted for other in registry.parts(known)]
+        names = [other for known in wanted for other in registry.components(known)]
         names += shipped() if "recipes" in wanted else ()
         close = did_you_mean(name, [*names, *(KINDS if part is None else ())])
         what = "kind, and no part," if part is None else noun(wanted[0])

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from mentor_kit_math import blank, parts
+from mentor_kit_math import blank, components
 from mentor_kit_math.noisy_demonstrator import SKILL, NoisyTeacher
 from mentor_kit_math.world import ArithmeticTask
 
@@ -39,17 +39,17 @@ def slot(use: str, **options: Any) -> ComponentSpec:
         ("students", "tiny-blank"),
     ],
 )
-def test_parts_are_registered_with_a_summary(registry: Registry, kind: Any, name: str) -> None:
-    part = registry.part(kind, name)
-    assert part.owner == "math"
-    assert part.summary
-    assert part.unavailable() == ""
+def test_components_are_registered_with_a_summary(registry: Registry, kind: Any, name: str) -> None:
+    component = registry.component(kind, name)
+    assert component.owner == "math"
+    assert component.summary
+    assert component.unavailable() == ""
 
 
 def test_registering_imports_no_torch() -> None:
     script = (
         "import sys; from mentor_kit.hooks import Registry, load_plugins; registry = Registry(load_plugins());"
-        "[registry.parts(kind) for kind in ('tools', 'tasks', 'teachers', 'students')];"
+        "[registry.components(kind) for kind in ('tools', 'tasks', 'teachers', 'students')];"
         "assert not registry.faults, registry.faults;"
         "assert not {'torch', 'transformers', 'tokenizers', 'mlx'} & set(sys.modules), 'heavy imports'"
     )
@@ -96,7 +96,7 @@ class TestTask:
 
 class TestNoisyDemonstrator:
     def _context(self, registry: Registry, task: Any) -> BuildContext:
-        toolbox = Toolbox([FunctionTools(parts.math_tools(2))])
+        toolbox = Toolbox([FunctionTools(components.math_tools(2))])
         return BuildContext(registry, seed=5, task=task, toolbox=toolbox, limits=EpisodeLimits(max_turns=4))
 
     def test_built_from_its_stage(self, registry: Registry) -> None:
@@ -127,7 +127,7 @@ class TestNoisyDemonstrator:
 
 class TestStudents:
     def test_the_tiny_student_is_there_or_said_to_be_missing(self, registry: Registry) -> None:
-        if not (parts.TINY / "model.safetensors").is_file():
+        if not (components.TINY / "model.safetensors").is_file():
             with pytest.raises(MissingError) as caught:
                 registry.build("students", slot("tiny-student"), BuildContext(registry))
             assert caught.value.exit_code == ExitCode.MISSING
@@ -141,7 +141,7 @@ class TestStudents:
     def test_without_its_weights_it_is_missing(
         self, registry: Registry, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        monkeypatch.setattr(parts, "TINY", tmp_path)
+        monkeypatch.setattr(components, "TINY", tmp_path)
         (tmp_path / "config.json").write_text("{}")
         with pytest.raises(MissingError, match="tiny student"):
             registry.build("students", slot("tiny-student"), BuildContext(registry))
@@ -200,5 +200,5 @@ class TestStudents:
 
 
 def test_the_toolbox_offers_the_twelve_tools_for_any_problem() -> None:
-    toolbox = Toolbox([FunctionTools(parts.math_tools(2))])
+    toolbox = Toolbox([FunctionTools(components.math_tools(2))])
     assert len(toolbox.tools(Problem(id="p", question="q", answer="0"))) == 12
