@@ -32,7 +32,8 @@ from mentor_kit.core.component import ComponentSpec
 from mentor_kit.core.errors import ExitCode, RecipeError, UsageError
 from mentor_kit.core.frozen_model import Json
 from mentor_kit.core.secret import hide
-from mentor_kit.hooks.registry import Registry, default_registry
+from mentor_kit.hooks.loader import default_registry
+from mentor_kit.hooks.registry import Registry
 from mentor_kit.recipe.assembly import assemble, assemble_components, serve
 from mentor_kit.recipe.attribution import attributed
 from mentor_kit.recipe.changes import changes

@@ -116,7 +116,7 @@ def _as_error(error: BaseException) -> MentorKitError:
 def _of_a_plugin(error: BaseException) -> MentorKitError | None:
     """The error as that of a plugin, such as of a command of its own; None where none is at fault."""
     from mentor_kit.hooks.blame import blamed
-    from mentor_kit.hooks.registry import default_registry
+    from mentor_kit.hooks.loader import default_registry
 
     found = blamed(error, default_registry())
     if found is not None and os.environ.get(DEBUG):

@@ -35,7 +35,8 @@ def plugins(
     import json
 
     from mentor_kit.cli.components import named, shipped, show, show_recipe
-    from mentor_kit.hooks.registry import KINDS, default_registry
+    from mentor_kit.hooks.loader import default_registry
+    from mentor_kit.hooks.registry import KINDS
 
     registry = default_registry()
     recipe = part if kind == "recipes" else kind if part is None else None
@@ -79,7 +80,7 @@ def doctor(
     import json
 
     from mentor_kit.core.errors import ExitCode
-    from mentor_kit.hooks.registry import default_registry
+    from mentor_kit.hooks.loader import default_registry
 
     needs = [] if recipe is None else list(_needs(recipe, default_registry()))
     checks = [*_checks(default_registry()), *needs]
@@ -98,7 +99,7 @@ def schema(
     """Print the JSON Schema of recipes, the options of all plugins included, for editors."""
     import json
 
-    from mentor_kit.hooks.registry import default_registry
+    from mentor_kit.hooks.loader import default_registry
     from mentor_kit.recipe.schema import recipe_schema
     from mentor_kit.runs.files import write_text
 

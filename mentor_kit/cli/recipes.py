@@ -84,7 +84,7 @@ def check(
     import json
 
     from mentor_kit import api
-    from mentor_kit.hooks.registry import default_registry
+    from mentor_kit.hooks.loader import default_registry
     from mentor_kit.recipe.checking import expand_reward
     from mentor_kit.recipe.expanding import expanded
     from mentor_kit.recipe.loading import as_data

@@ -11,8 +11,9 @@ from mentor_kit.hooks.specs import API_VERSION, hookimpl
 from mentor_kit.utils.lazy_imports import lazy_attributes
 
 if TYPE_CHECKING:
-    from mentor_kit.hooks.loader import PluginInfo, Plugins, load_plugins
-    from mentor_kit.hooks.registry import BuildContext, Component, ComponentError, Register, Registry, default_registry
+    from mentor_kit.hooks.loader import default_registry, forget_plugins, load_plugins
+    from mentor_kit.hooks.plugins import PluginInfo, Plugins
+    from mentor_kit.hooks.registry import BuildContext, Component, ComponentError, Register, Registry
 
 __all__ = [
     "API_VERSION",
@@ -24,6 +25,7 @@ __all__ = [
     "Register",
     "Registry",
     "default_registry",
+    "forget_plugins",
     "hookimpl",
     "load_plugins",
 ]
@@ -31,9 +33,10 @@ __all__ = [
 __getattr__ = lazy_attributes(
     __name__,
     {
-        **dict.fromkeys(("PluginInfo", "Plugins", "load_plugins"), "mentor_kit.hooks.loader"),
+        **dict.fromkeys(("default_registry", "forget_plugins", "load_plugins"), "mentor_kit.hooks.loader"),
+        **dict.fromkeys(("PluginInfo", "Plugins"), "mentor_kit.hooks.plugins"),
         **dict.fromkeys(
-            ("BuildContext", "Component", "Register", "Registry", "ComponentError", "default_registry"),
+            ("BuildContext", "Component", "ComponentError", "Register", "Registry"),
             "mentor_kit.hooks.registry",
         ),
     },

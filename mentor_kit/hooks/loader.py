@@ -1,68 +1,68 @@
-"""Finds and loads plugins, each in isolation: a broken one never breaks another, or the command line."""
+"""Finds and loads plugins, each in isolation: a broken one never breaks another, or the command line.
+
+A process loads the plugins of its environment once. A test that installs a plugin, or changes the variables below,
+either gives `load_plugins` the entry points, or calls `forget_plugins` before and after.
+"""
 
 from __future__ import annotations
 
 import os
 import time
 from collections.abc import Iterable
-from dataclasses import dataclass, field
+from functools import cache
 from importlib.metadata import EntryPoint, entry_points
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 import pluggy
 
 from mentor_kit.core.errors import did_you_mean
 from mentor_kit.hooks import specs
+from mentor_kit.hooks.plugins import PluginInfo, Plugins, is_ours
 
+if TYPE_CHECKING:
+    from mentor_kit.hooks.registry import Registry
+
+#: The entry-point group of plugins, and the name of the pluggy project.
 GROUP = "mentorkit"
-DISTRIBUTION = "mentor-kit"
 
 #: Comma-separated names: load only these / all but these.
 ALLOW, DENY = "MENTORKIT_PLUGINS", "MENTORKIT_DISABLE_PLUGINS"
 
 
-@dataclass(frozen=True)
-class PluginInfo:
-    """What became of one entry point."""
-
-    name: str
-    target: str
-    """The module it names."""
-    distribution: str
-    """The installed package it comes from, with its version."""
-    state: Literal["loaded", "disabled", "failed"]
-    reason: str = ""
-    seconds: float = field(default=0.0, compare=False)
-    """How long its module took to be imported."""
-
-    @property
-    def is_built_in(self) -> bool:
-        """Whether it comes with mentor-kit itself."""
-        return _is_ours(self.distribution.partition(" ")[0])
-
-
-@dataclass(frozen=True)
-class Plugins:
-    """The plugin manager with every plugin that loaded, and the fate of every entry point."""
-
-    manager: pluggy.PluginManager
-    found: tuple[PluginInfo, ...]
-
-    @property
-    def failed(self) -> tuple[PluginInfo, ...]:
-        """The plugins that could not be loaded."""
-        return tuple(info for info in self.found if info.state == "failed")
-
-
 def load_plugins(points: Iterable[EntryPoint] | None = None) -> Plugins:
-    """Load the plugins of this environment; `points` replaces the installed entry points.
+    """The plugins of this environment, which a process loads once.
 
-    Those that come with mentor-kit are first, so that nobody takes their names; the others are sorted by name.
+    Those that come with mentor-kit are loaded first, so that no other takes their names; the rest are sorted by name.
+
+    Args:
+        points: entry points to load in place of the installed ones; these are loaded anew with every call.
     """
+    return _installed() if points is None else _load_all(points)
+
+
+@cache
+def default_registry() -> Registry:
+    """The registry of this environment's plugins; the same one for the whole process."""
+    from mentor_kit.hooks.registry import Registry  # commands that need no component start without it
+
+    return Registry(load_plugins())
+
+
+def forget_plugins() -> None:
+    """Let the next `load_plugins` and `default_registry` look at the environment anew; for tests."""
+    default_registry.cache_clear()
+    _installed.cache_clear()
+
+
+@cache
+def _installed() -> Plugins:
+    return _load_all(entry_points(group=GROUP))
+
+
+def _load_all(points: Iterable[EntryPoint]) -> Plugins:
     manager = pluggy.PluginManager(GROUP)
     manager.add_hookspecs(specs)
-    chosen = entry_points(group=GROUP) if points is None else points
-    in_order = sorted(chosen, key=lambda point: (not _is_built_in(point), point.name, point.value))
+    in_order = sorted(points, key=lambda point: (not _is_built_in(point), point.name, point.value))
     found: list[PluginInfo] = []
     for point in in_order:
         found.append(_load(manager, point, {info.name for info in found}))
@@ -104,11 +104,7 @@ def _load(manager: pluggy.PluginManager, point: EntryPoint, taken: set[str]) -> 
 
 
 def _is_built_in(point: EntryPoint) -> bool:
-    return point.dist is not None and _is_ours(point.dist.name)
-
-
-def _is_ours(distribution: str) -> bool:
-    return distribution.replace("_", "-").lower() == DISTRIBUTION
+    return point.dist is not None and is_ours(point.dist.name)
 
 
 def _disabled(name: str) -> str:

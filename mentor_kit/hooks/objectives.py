@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from mentor_kit.hooks.registry import BuildContext, default_registry
+from mentor_kit.hooks.loader import default_registry
+from mentor_kit.hooks.registry import BuildContext
 from mentor_kit.rl.objective import Objective, ObjectiveSpec
 
 

@@ -16,8 +16,8 @@ from mentor_kit.core.errors import MentorKitError, MissingError, PluginError, Re
 from mentor_kit.core.task import Task
 from mentor_kit.core.teacher import Teacher
 from mentor_kit.core.toolbox import Toolbox
-from mentor_kit.hooks.loader import Plugins, load_plugins
 from mentor_kit.hooks.options import shown, validated
+from mentor_kit.hooks.plugins import Plugins
 from mentor_kit.hooks.strictness import default_faults
 from mentor_kit.rl.advantages.estimator import AdvantageEstimator
 from mentor_kit.rl.losses.loss import Loss
@@ -358,14 +358,3 @@ def noun(kind: Kind) -> str:
 
 #: Of the kinds whose name is no noun's plural in -s.
 _NOUNS: dict[Kind, str] = {"losses": "loss", "advantages": "advantage estimator"}
-
-
-_default: Registry | None = None
-
-
-def default_registry() -> Registry:
-    """The registry of this environment's plugins, loaded once."""
-    global _default
-    if _default is None:
-        _default = Registry(load_plugins())
-    return _default

@@ -147,7 +147,7 @@ def _shipped() -> dict[str, Path]:
 
 
 def _registry() -> Registry:
-    from mentor_kit.hooks.registry import default_registry
+    from mentor_kit.hooks.loader import default_registry
 
     return default_registry()
 

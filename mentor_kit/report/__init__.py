@@ -1,7 +1,8 @@
 """What runs show: before and after, learning curves, and several runs side by side."""
 
 from mentor_kit.report.before_after import BeforeAfter, before_after
-from mentor_kit.report.compare import Comparison, compare
+from mentor_kit.report.compare import compare
+from mentor_kit.report.comparison import Comparison
 from mentor_kit.report.curve import plot_run
 from mentor_kit.report.evaluated import Evaluated, evaluated
 from mentor_kit.report.paired import Paired, paired

@@ -4,14 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from mentor_kit.core.task import OUT_OF_DOMAIN
+from mentor_kit.report.comparison import Comparison, Curve, Mean
 from mentor_kit.report.figure import Axes, Figure, in_percent, look, new_figure, save
 from mentor_kit.utils.statistics import Interval
-
-if TYPE_CHECKING:
-    from mentor_kit.report.compare import Comparison, Curve, Mean
 
 KINDS = {"greedy": "Greedy", "sampled": "Sampled"}
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 from mentor_kit.core.secret import hide
-from mentor_kit.hooks.loader import Plugins
+from mentor_kit.hooks.plugins import Plugins
 from mentor_kit.runs.events import Event
 
 OnEvent = Callable[[Event], None]

@@ -10,7 +10,8 @@ from ruamel.yaml import YAML
 
 from mentor_kit.core.component import ComponentSpec, TeacherSpec
 from mentor_kit.hooks.describing import example, options_of
-from mentor_kit.hooks.registry import KINDS, Component, default_registry
+from mentor_kit.hooks.loader import default_registry
+from mentor_kit.hooks.registry import KINDS, Component
 from mentor_kit.recipe.loading import load_recipe, recipe_names, recipe_summaries
 
 PARTS = [part for kind in KINDS for part in default_registry().components(kind).values()]

@@ -14,8 +14,9 @@ from mentor_kit.core.component import ComponentSpec
 from mentor_kit.core.errors import PluginError
 from mentor_kit.core.secret import Secret
 from mentor_kit.hooks import Plugins, Registry, hookimpl
+from mentor_kit.hooks.loader import default_registry
 from mentor_kit.hooks.options import validated
-from mentor_kit.hooks.registry import KINDS, default_registry
+from mentor_kit.hooks.registry import KINDS
 from mentor_kit.recipe.model import Recipe
 
 Place = tuple[str | int, ...]

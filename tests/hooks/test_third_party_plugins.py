@@ -4,67 +4,22 @@ from __future__ import annotations
 
 import subprocess
 import sys
-from collections.abc import Iterator
-from importlib.metadata import EntryPoint, distributions, entry_points
+from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
-from textwrap import dedent
 
 import pytest
+from plugin_site import COIN, Site
 
 from mentor_kit.core.component import ComponentSpec
 from mentor_kit.core.errors import DataError, ExitCode, MissingError, PluginError
-from mentor_kit.hooks import BuildContext, ComponentError, PluginInfo, Plugins, Registry, load_plugins
-
-COIN = """
-    from mentor_kit.hooks import hookimpl
-    from pydantic import BaseModel, ConfigDict, Field
-
-    class Options(BaseModel):
-        model_config = ConfigDict(extra="forbid")
-        sides: int = Field(default=2, ge=2)
-        faces: list[dict[str, int]] = []
-
-    def flip() -> str:
-        '''Flip a coin.'''
-        return "heads"
-
-    @hookimpl
-    def register_tools(register):
-        register("coin", options=Options, build=lambda options, context: [flip] * options.sides, summary="flips")
-"""
-
-
-class Site:
-    """A folder of installed packages."""
-
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
-
-    def install(self, name: str, source: str, *, module: str | None = None) -> None:
-        module = module or f"plugin_{name}"
-        (self.folder / f"{module}.py").write_text(dedent(source), encoding="utf-8")
-        info = self.folder / f"{module}-1.2.dist-info"
-        info.mkdir()
-        (info / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {module}\nVersion: 1.2\n", encoding="utf-8")
-        (info / "entry_points.txt").write_text(f"[mentorkit]\n{name} = {module}\n", encoding="utf-8")
-
-    def points(self) -> list[EntryPoint]:
-        return [point for found in distributions(path=[str(self.folder)]) for point in found.entry_points]
-
-    def load(self) -> Plugins:
-        return load_plugins(self.points())
-
-
-@pytest.fixture
-def site(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Site]:
-    monkeypatch.delenv("MENTORKIT_PLUGINS", raising=False)
-    monkeypatch.delenv("MENTORKIT_DISABLE_PLUGINS", raising=False)
-    monkeypatch.syspath_prepend(str(tmp_path))
-    known = set(sys.modules)
-    yield Site(tmp_path)
-    for name in set(sys.modules) - known:
-        if name.startswith("plugin_"):
-            del sys.modules[name]
+from mentor_kit.hooks import (
+    BuildContext,
+    ComponentError,
+    PluginInfo,
+    Plugins,
+    Registry,
+    load_plugins,
+)
 
 
 def fate(plugins: Plugins, name: str) -> PluginInfo:

@@ -16,7 +16,7 @@ from mentor_kit import api
 from mentor_kit.backend.optimizer import OptimizerSpec
 from mentor_kit.core.errors import MissingError, PluginError, RecipeError
 from mentor_kit.hooks import Plugins, Registry, hookimpl, load_plugins
-from mentor_kit.hooks.registry import default_registry
+from mentor_kit.hooks.loader import default_registry
 from mentor_kit.recipe.loading import recipe_names
 from mentor_kit.recipe.plan import RunPlan
 from mentor_kit.stages import EvaluationPlan, Workload

@@ -12,7 +12,7 @@ from recipe_helpers import registry, write
 
 from mentor_kit import api
 from mentor_kit.core.errors import UsageError
-from mentor_kit.hooks.registry import default_registry
+from mentor_kit.hooks.loader import default_registry
 from mentor_kit.recipe.changes import Progress, RecipeChange, _differences, changes, check_changes
 from mentor_kit.recipe.loading import LoadedRecipe, load_recipe
 from mentor_kit.stages import Workload

@@ -12,7 +12,8 @@ from pydantic import BaseModel, Field, field_validator, model_validator
 
 from mentor_kit.core.component import ComponentSpec
 from mentor_kit.core.errors import RecipeError
-from mentor_kit.hooks.registry import KINDS, Registry, default_registry
+from mentor_kit.hooks.loader import default_registry
+from mentor_kit.hooks.registry import KINDS, Registry
 from mentor_kit.recipe.changes import changes
 from mentor_kit.recipe.checking import all_slots, check_recipe
 from mentor_kit.recipe.expanding import dump_run, expanded

@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 
-from mentor_kit.hooks.loader import load_plugins
-from mentor_kit.hooks.registry import Registry, default_registry
+from mentor_kit.hooks.loader import default_registry, load_plugins
+from mentor_kit.hooks.registry import Registry
 from mentor_kit.recipe.checking import load_checked
 from mentor_kit.recipe.faults import Fault, RecipeFaults
 from mentor_kit.recipe.loading import recipe_names

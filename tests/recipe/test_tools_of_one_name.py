@@ -11,7 +11,8 @@ from mentor_kit.core.component import ComponentSpec
 from mentor_kit.core.errors import ExitCode, RecipeError
 from mentor_kit.core.task import Problem
 from mentor_kit.core.toolbox import Toolbox
-from mentor_kit.hooks.registry import BuildContext, default_registry
+from mentor_kit.hooks.loader import default_registry
+from mentor_kit.hooks.registry import BuildContext
 
 MODULE = "def add(a: float, b: float) -> float:\n    '''Add.'''\n    return a + b\n"
 

@@ -16,7 +16,7 @@ from run_helpers import Counter, demonstration, scored
 
 from mentor_kit.core.errors import DataError, Interrupted, MentorKitError, UsageError
 from mentor_kit.hooks import hookimpl, specs
-from mentor_kit.hooks.loader import Plugins
+from mentor_kit.hooks.plugins import Plugins
 from mentor_kit.runs import (
     Checkpoints,
     Event,
