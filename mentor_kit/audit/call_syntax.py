@@ -41,22 +41,22 @@ def choose(names: Sequence[str], loaded: LoadedRecipe, registry: Registry, conte
         UsageError: there is no family of a name, or nobody knows how it writes.
     """
     if ALL in names:
-        return Choice(_all(), "every family")
+        return Choice(_all(registry), "every family")
     if names:
-        return Choice(tuple(_named(name) for name in dict.fromkeys(names)), "as asked for")
+        return Choice(tuple(_named(name, registry) for name in dict.fromkeys(names)), "as asked for")
     try:
         return Choice((_students(loaded, registry, context),), "the student's")
     except MentorKitError as error:
         reason = str(error).splitlines()[0]
-        return Choice(_all(), f"every family, as the student's is not known: {reason:.120}")
+        return Choice(_all(registry), f"every family, as the student's is not known: {reason:.120}")
 
 
-def _all() -> tuple[Written, ...]:
-    return tuple(_written(family, form) for family in families() if (form := family.written) is not None)
+def _all(registry: Registry) -> tuple[Written, ...]:
+    return tuple(_written(family, form) for family in families(registry) if (form := family.written) is not None)
 
 
-def _named(name: str) -> Written:
-    known = {family.name: family for family in families()}
+def _named(name: str, registry: Registry) -> Written:
+    known = {family.name: family for family in families(registry)}
     if name not in known:
         raise UsageError(
             f"there is no family of models {name!r}{did_you_mean(name, known)}",
@@ -82,10 +82,11 @@ def _students(loaded: LoadedRecipe, registry: Registry, context: BuildContext) -
         folder=loaded.folder,
         revision=student.revision,
         variables=student.template_variables,
+        registry=registry,
     )
-    for family in families():
+    for family in families(registry):
         if chat.parser in (family.parser(False), family.parser(True)):
-            return _named(family.name)
+            return _named(family.name, registry)
     raise UsageError("its calls are read by its tokenizer's own response template")
 
 

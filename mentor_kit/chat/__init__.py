@@ -15,6 +15,7 @@ from mentor_kit.chat.parsing import BareJsonParser, HermesParser, Parser, Respon
 from mentor_kit.chat.tokenizer import ChatTokenizer, TransformersTokenizer, load_tokenizer
 from mentor_kit.chat.transcript import Transcript, demonstration_tokens
 from mentor_kit.core.frozen_model import Json
+from mentor_kit.hooks.registry import Registry
 
 __all__ = [
     "BareJsonParser",
@@ -39,12 +40,14 @@ def load_chat_format(
     folder: Path | None = None,
     revision: str | None = None,
     variables: Mapping[str, Json] | None = None,
+    registry: Registry | None = None,
 ) -> ChatFormat:
-    """The chat format of a model; arguments and errors are those of `load_tokenizer`.
+    """The chat format of a model; arguments and errors are those of `load_tokenizer` and `ChatFormat`.
 
     Raises:
         ChatError: besides, the template does not end an assistant's turn with a special token.
     """
-    return ChatFormat(
-        load_tokenizer(model, chat_template=chat_template, folder=folder, revision=revision, variables=variables)
+    tokenizer = load_tokenizer(
+        model, chat_template=chat_template, folder=folder, revision=revision, variables=variables
     )
+    return ChatFormat(tokenizer, registry=registry)

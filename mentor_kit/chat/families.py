@@ -1,13 +1,10 @@
-"""Families of models: who writes calls in which form. The one table to look at, and to add to.
+"""Families of models: which models write calls in which form, and how a template's family is found.
 
-Nothing is looked up by a model's name. A template is asked to write a call, and the first family whose parser reads it
-back is the one; so models that were tuned by others, and those that come later, find their parser too.
+No family is looked up by a model's name. A template writes a call, and the first family whose parser reads it back is
+the one; so models that others have tuned, and later ones, find their parser too.
 
-A plugin adds a family of its own in its module:
-
-    from mentor_kit.chat.families import Family, add
-
-    add(Family("mine", "Mine 1 and 2", lambda in_reasoning: MyParser(in_reasoning)))
+Families are components of plugins (`register_families`). Those of other plugins are tried first, then ours, in the
+order of `BUILT_IN`.
 """
 
 from __future__ import annotations
@@ -21,7 +18,10 @@ from mentor_kit.chat.markup import MarkupParser, Syntax
 from mentor_kit.chat.parsing import BareJsonParser, HermesParser, Parser
 from mentor_kit.chat.pythonic_values import GEMMA, PYTHONIC
 from mentor_kit.chat.syntaxes import DEEPSEEK, FUNCTION_XML, KEY_VALUE_XML, MISTRAL, PHI
+from mentor_kit.core.component import ComponentSpec
 from mentor_kit.core.errors import PluginError
+from mentor_kit.hooks.loader import default_registry
+from mentor_kit.hooks.registry import BuildContext, Registry
 
 
 @dataclass(frozen=True)
@@ -52,7 +52,8 @@ def _of(syntax: Syntax, think: tuple[str, str] | None = None) -> Callable[[bool]
     return make
 
 
-_FAMILIES: list[Family] = [
+#: Ours, in the order in which they are tried.
+BUILT_IN: tuple[Family, ...] = (
     Family("hermes", "Qwen2.5, Qwen3, SmolLM2, SmolLM3, Hermes", lambda thinking: HermesParser(in_reasoning=thinking)),
     Family("llama-3", "Llama 3.1, 3.2, 3.3", lambda thinking: BareJsonParser(in_reasoning=thinking)),
     Family("function-xml", "Qwen3.5, 3.6, 3.8, Nemotron 3", _of(FUNCTION_XML)),
@@ -63,29 +64,32 @@ _FAMILIES: list[Family] = [
     Family("lfm-2", "LFM2.5", _of(PYTHONIC)),
     Family("phi-4", "Phi-4-mini", _of(PHI)),
     Family("harmony", "gpt-oss", lambda thinking: HarmonyParser()),
-]
+)
 
 
-def families() -> tuple[Family, ...]:
-    """All of them, in the order in which they are tried."""
-    return tuple(_FAMILIES)
+def families(registry: Registry | None = None) -> tuple[Family, ...]:
+    """All families, in the order in which they are tried.
 
-
-def add(family: Family) -> None:
-    """Add one; it is tried before those that are there. The same one may be added again.
+    Args:
+        registry: the plugins to ask; those of this environment if left out.
 
     Raises:
-        PluginError: another one has that name.
+        PluginError: a plugin builds something else than a `Family`, or two plugins have one of the same name.
     """
-    if family in _FAMILIES:
-        return
-    if any(known.name == family.name for known in _FAMILIES):
-        raise PluginError(f"there is a family of models {family.name!r} already", hint="give yours another name")
-    _FAMILIES.insert(0, family)
+    registry = registry or default_registry()
+    ordered = sorted(registry.in_order("families"), key=lambda component: registry.is_built_in(component.owner))
+    return tuple(_built(component.name, registry) for component in ordered)
 
 
-def all_marks() -> tuple[str, ...]:
-    """The marks of all families, those added by plugins among them."""
-    known = [*FORMS.values(), *(family.form for family in families() if family.form is not None)]
+def _built(name: str, registry: Registry) -> Family:
+    built = registry.build("families", ComponentSpec(use=name), BuildContext(registry))
+    if not isinstance(built, Family):
+        raise PluginError(f"the family {name!r} was built as {built!r}; expected a `mentor_kit.chat.families.Family`")
+    return built
+
+
+def all_marks(registry: Registry | None = None) -> tuple[str, ...]:
+    """The marks of all families, those of plugins among them; `registry` as for `families`."""
+    known = [*FORMS.values(), *(family.form for family in families(registry) if family.form is not None)]
     # what stands in a mark of its own need not be looked for twice
     return tuple(sorted({mark for form in known for mark in form.all_marks if len(mark) > 2}))

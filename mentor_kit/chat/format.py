@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from functools import cached_property
 
 from mentor_kit.chat.calls import canonical, essence, valid_unicode
-from mentor_kit.chat.families import families
+from mentor_kit.chat.families import Family, families
 from mentor_kit.chat.forms import FORMS, Form
 from mentor_kit.chat.lru import LRUCache
 from mentor_kit.chat.markup import MarkupParser
@@ -17,10 +17,11 @@ from mentor_kit.chat.truncation import truncate
 from mentor_kit.core.conversation import CallState, Message, ToolCall, assistant, call
 from mentor_kit.core.errors import ChatError
 from mentor_kit.core.tool import Tool
+from mentor_kit.hooks.registry import Registry
 
 _GIVE_ANOTHER = "give one that does in the recipe: `student: {chat_template: hermes}` or a file"
 _UNKNOWN = (
-    "a plugin can teach mentor-kit this family: a parser and a call of `mentor_kit.chat.families.add` in its module "
+    "a plugin can teach mentor-kit this family: a parser, by the hook `register_families` "
     "(docs/families.md); or give another template: `student: {chat_template: hermes}`"
 )
 _PROBE = assistant(calls=[call("probe", text="a", number=1)])
@@ -35,15 +36,19 @@ class ChatFormat:
     Args:
         tokenizer: with its chat template.
         parser: reads the assistant's turns; None chooses one (`choose_parser`).
+        registry: the plugins whose families are known; those of this environment if left out.
 
     Raises:
         ChatError: the template does not end an assistant's turn with a special token.
     """
 
-    def __init__(self, tokenizer: ChatTokenizer, parser: Parser | None = None) -> None:
+    def __init__(
+        self, tokenizer: ChatTokenizer, parser: Parser | None = None, *, registry: Registry | None = None
+    ) -> None:
         self.tokenizer = tokenizer
+        self._families = families(registry)
         self._renderer = Renderer(tokenizer)
-        self.parser, form = (parser, None) if parser else _choose(tokenizer, self._renderer)
+        self.parser, form = (parser, None) if parser else _choose(tokenizer, self._renderer, self._families)
         self._renderer.family = (self.parser, form)
         self._escape = form.escape if form else None
         if isinstance(self.parser, MarkupParser):
@@ -160,7 +165,7 @@ class ChatFormat:
         except ChatError:
             return "does not show an assistant's tool calls"
         if not _reads(self.parser, _PROBE, self._renderer):
-            known = ", ".join(family.name for family in families())
+            known = ", ".join(family.name for family in self._families)
             own = "does not read them back" if self.tokenizer.has_response_template else "is missing"
             return (
                 f"writes tool calls in a form that none of the known families ({known}) has, "
@@ -178,12 +183,12 @@ def choose_parser(tokenizer: ChatTokenizer) -> Parser:
     Raises:
         ChatError: the template does not end an assistant's turn with a special token.
     """
-    return _choose(tokenizer, Renderer(tokenizer))[0]
+    return _choose(tokenizer, Renderer(tokenizer), families())[0]
 
 
-def _choose(tokenizer: ChatTokenizer, renderer: Renderer) -> tuple[Parser, Form | None]:
+def _choose(tokenizer: ChatTokenizer, renderer: Renderer, families: Sequence[Family]) -> tuple[Parser, Form | None]:
     """The parser, and the form of its family if it has one."""
-    known = [(family.parser(renderer.opens_reasoning), family.written) for family in families()]
+    known = [(family.parser(renderer.opens_reasoning), family.written) for family in families]
     if tokenizer.has_response_template:
         own = ResponseTemplateParser(tokenizer, prefix=renderer.opening, write=renderer.turn)
         known.append((own, None))

@@ -27,7 +27,7 @@ from mentor_kit.chat.calls import (
     tool_name,
     valid_unicode,
 )
-from mentor_kit.chat.parsing import MAX_CALLS
+from mentor_kit.chat.parsing import MAX_CALLS, Parser
 from mentor_kit.core.conversation import Message, ToolCall, assistant
 
 START, MESSAGE = "<|start|>assistant", "<|message|>"
@@ -109,13 +109,10 @@ class _Turn:
 
 
 @dataclass(frozen=True)
-class HarmonyParser:
-    """A `mentor_kit.chat.parsing.Parser`."""
+class HarmonyParser(Parser):
+    """Reads the messages of a harmony turn: reasoning, calls and the final answer."""
 
-    def parse(self, text: str) -> Message:
-        return self.parse_with_tools(text, NO_TOOLS)
-
-    def parse_with_tools(self, text: str, tools: Tools) -> Message:
+    def parse(self, text: str, tools: Tools = NO_TOOLS) -> Message:
         text = valid_unicode(text)
         turn = _Turn(tools)
         place = 0

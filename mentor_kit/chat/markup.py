@@ -13,7 +13,7 @@ from dataclasses import dataclass
 
 from mentor_kit.chat.attempts import with_attempts
 from mentor_kit.chat.calls import NO_TOOLS, CallError, Tools, malformed, valid_unicode
-from mentor_kit.chat.parsing import END_THINK, MAX_CALLS, THINK
+from mentor_kit.chat.parsing import END_THINK, MAX_CALLS, THINK, Parser
 from mentor_kit.core.conversation import Message, ToolCall, assistant
 
 #: (text, index of the opening mark) -> the calls that begin there, and the index after them; raises `CallError`.
@@ -36,8 +36,8 @@ class Syntax:
 
 
 @dataclass(frozen=True)
-class MarkupParser:
-    """A `mentor_kit.chat.parsing.Parser` for one syntax.
+class MarkupParser(Parser):
+    """Reads reasoning and calls between the marks of one syntax.
 
     Reasoning that is never closed takes the rest of the turn with it. What cannot be read is a malformed call, up to
     the closing mark after all that was read of it. An opening mark in inline code (`<mark>`) is words.
@@ -49,10 +49,7 @@ class MarkupParser:
     in_reasoning: bool = False
     """Whether the prompt already ends with the opening mark of reasoning."""
 
-    def parse(self, text: str) -> Message:
-        return self.parse_with_tools(text, NO_TOOLS)
-
-    def parse_with_tools(self, text: str, tools: Tools) -> Message:
+    def parse(self, text: str, tools: Tools = NO_TOOLS) -> Message:
         text = valid_unicode(text)
         reasoning: list[str] = []
         content: list[str] = []

@@ -13,11 +13,12 @@ from __future__ import annotations
 
 import json
 import re
+from abc import ABC, abstractmethod
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any, Protocol, cast
+from typing import Any, Protocol
 
 from mentor_kit.chat.attempts import with_attempts
 from mentor_kit.chat.calls import (
@@ -48,34 +49,28 @@ _MARK = re.compile(r"</?[^\s<>=]{1,60}[>=]|\[/?[A-Z_]{3,40}\]")
 _REASONING_KEYS = ("reasoning_content", "reasoning", "thinking")
 
 
-class Parser(Protocol):
-    """Reads what a model wrote in one turn."""
+class Parser(ABC):
+    """Base class of parsers: what a model wrote in one turn, as a message."""
 
-    def parse(self, text: str) -> Message:
-        """The assistant message in a text without its stop token. Never raises; linear in the text."""
-        ...
+    @abstractmethod
+    def parse(self, text: str, tools: Tools = NO_TOOLS) -> Message:
+        """The assistant message in a turn's text without its stop token. Never raises; linear in the text's length.
 
-
-class ParsesWithTools(Protocol):
-    """A parser that reads calls by the tools' schemas: values without quotation marks, and arguments that are null."""
-
-    def parse_with_tools(self, text: str, tools: Tools) -> Message:
-        """As `Parser.parse`, with the dialogue's tools by name."""
-        ...
+        Args:
+            text: what the model wrote.
+            tools: the dialogue's tools by name; families that write values without quotation marks are read by the
+                tools' schemas.
+        """
 
 
 def parse(parser: Parser, text: str, tools: Tools | None) -> Message:
-    """The message in a text, read with the tools by a parser that can use them; attempts are found for any parser."""
-    # asked by name, as it is asked for every turn, and whether a parser fulfils a protocol takes long to tell
-    if tools and hasattr(parser, "parse_with_tools"):
-        message = cast(ParsesWithTools, parser).parse_with_tools(text, tools)
-    else:
-        message = parser.parse(text)
-    return with_attempts(message, tools or NO_TOOLS)
+    """The message in a turn's text, with attempts at calls found for any parser."""
+    known = tools or NO_TOOLS
+    return with_attempts(parser.parse(text, known), known)
 
 
 @dataclass(frozen=True)
-class HermesParser:
+class HermesParser(Parser):
     """Reasoning in `<think>` tags, calls as JSON in `<tool_call>` tags, the rest is content.
 
     Reasoning that is never closed takes the rest of the turn with it. A call needs its closing tag. A tag
@@ -85,10 +80,7 @@ class HermesParser:
     in_reasoning: bool = False
     """Whether the prompt already ends with an opening `<think>`."""
 
-    def parse(self, text: str) -> Message:
-        return self.parse_with_tools(text, NO_TOOLS)
-
-    def parse_with_tools(self, text: str, tools: Tools) -> Message:
+    def parse(self, text: str, tools: Tools = NO_TOOLS) -> Message:
         text = valid_unicode(text)
         reasoning: list[str] = []
         content: list[str] = []
@@ -109,7 +101,7 @@ class HermesParser:
 
 
 @dataclass(frozen=True)
-class BareJsonParser:
+class BareJsonParser(Parser):
     """A turn that is one JSON object with a name and parameters is a call; any other turn is content.
 
     The object may follow `<|python_tag|>` and have `arguments` instead of `parameters`. It needs neither if it has the
@@ -119,10 +111,7 @@ class BareJsonParser:
     in_reasoning: bool = False
     """Whether the prompt already ends with an opening `<think>`."""
 
-    def parse(self, text: str) -> Message:
-        return self.parse_with_tools(text, NO_TOOLS)
-
-    def parse_with_tools(self, text: str, tools: Tools) -> Message:
+    def parse(self, text: str, tools: Tools = NO_TOOLS) -> Message:
         text = valid_unicode(text)
         reasoning: list[str] = []
         start = skip_space(text, 0)
@@ -137,7 +126,7 @@ class BareJsonParser:
 
 
 @dataclass(frozen=True)
-class ResponseTemplateParser:
+class ResponseTemplateParser(Parser):
     """Parses with the tokenizer's response template, and checks what comes out.
 
     Anything the template cannot read makes the whole turn one malformed call. So do calls that are not all that was
@@ -150,10 +139,7 @@ class ResponseTemplateParser:
     write: Callable[[Message], str] | None = None
     """What the chat template makes of a turn; without it marks are not compared."""
 
-    def parse(self, text: str) -> Message:
-        return self.parse_with_tools(text, NO_TOOLS)
-
-    def parse_with_tools(self, text: str, tools: Tools) -> Message:
+    def parse(self, text: str, tools: Tools = NO_TOOLS) -> Message:
         text = valid_unicode(text)
         schemas = {"tools": [tool.schema for tool in tools.values()]} if tools else {}
         try:

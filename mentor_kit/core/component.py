@@ -24,6 +24,7 @@ Kind = Literal[
     "advantages",
     "stages",
     "evaluations",
+    "families",
     "trackers",
     "recipes",
 ]

@@ -32,6 +32,7 @@ PLACES: dict[Kind, str] = {
     "advantages": "train: [{{use: grpo, with: {{objective: {{advantage: {}}}}}}}]",
     "stages": "train: [{}]",
     "evaluations": "evaluate: {{on: [{}]}}",
+    "families": "teacher: {{use: openai, with: {{read_calls: {}}}}}",
     "trackers": "trackers: [{}]",
     "recipes": "extends: {}",
 }
@@ -80,7 +81,7 @@ def example(part: Component) -> str:
     """A line of a recipe that uses a part; `…` stands for what must be given."""
     needed = [field.alias or name for name, field in part.options.model_fields.items() if field.is_required()]
     values = ", ".join(f"{name}: …" for name in needed)
-    if part.kind in ("recipes", "students"):
+    if part.kind in ("recipes", "students", "families"):
         return PLACES[part.kind].format(part.name)
     weight = ", weight: 1.0" if part.kind == "reward_terms" else ""
     given = f", with: {{{values}}}" if values else ""

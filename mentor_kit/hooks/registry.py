@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import weakref
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, get_args
@@ -154,6 +154,10 @@ class Registry:
             first = {part.name: part for part in reversed(self._all[kind])}
             self._components[kind] = dict(sorted(first.items()))
         return self._components[kind]
+
+    def in_order(self, kind: Kind) -> Sequence[Component]:
+        """The components of a kind in the order in which they were registered, those of built-in plugins first."""
+        return tuple(self._all_of(kind))
 
     def clashes(self, kind: Kind) -> dict[str, set[str]]:
         """Names of a kind that were registered several times, with the plugins that did."""
@@ -357,4 +361,4 @@ def noun(kind: Kind) -> str:
 
 
 #: Of the kinds whose name is no noun's plural in -s.
-_NOUNS: dict[Kind, str] = {"losses": "loss", "advantages": "advantage estimator"}
+_NOUNS: dict[Kind, str] = {"losses": "loss", "advantages": "advantage estimator", "families": "family"}

@@ -130,6 +130,15 @@ def register_evaluations(register: Register) -> None:
 
 
 @hookspec
+def register_families(register: Register) -> None:
+    """Offer families of models, each with a parser of its calls. `build` returns a `mentor_kit.chat.families.Family`.
+
+    A chat template's family is the first whose parser reads the template's calls back; those of other plugins are
+    tried before the built-in ones.
+    """
+
+
+@hookspec
 def register_trackers(register: Register) -> None:
     """Offer trackers. `build` gives an object with `log(event)`, called with every event of the run."""
 

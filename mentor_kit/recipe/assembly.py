@@ -72,6 +72,7 @@ def assemble(loaded: LoadedRecipe, registry: Registry, parts: Components | None 
         folder=loaded.folder,
         revision=student.revision,
         variables=recipe.student.template_variables,
+        registry=registry,
     )
     policy = backend_of(recipe, registry, parts.context).load(student, recipe.seed)
     if recipe.student.checkpoint is not None:

@@ -228,6 +228,7 @@ def _prompts(loaded: LoadedRecipe, registry: Registry, parts: Components) -> Pro
             folder=loaded.folder,
             revision=student.revision,
             variables=loaded.recipe.student.template_variables,
+            registry=registry,
         )
     except MissingError as error:
         if Path(student.model).exists():

@@ -1,7 +1,8 @@
-"""The built-in stages, losses and advantage estimators, registered as any plugin's are."""
+"""The built-in stages, losses, advantage estimators and families of models, registered as any plugin's are."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from mentor_kit.hooks import hookimpl
@@ -106,3 +107,15 @@ def register_advantages(register: Register) -> None:
         build=lambda *_: BatchMeanStd(),
         summary="the reward less the step's mean, in standard deviations of the step (REINFORCE++)",
     )
+
+
+@hookimpl
+def register_families(register: Register) -> None:
+    """The families of `mentor_kit.chat.families.BUILT_IN`, in their order."""
+    from mentor_kit.chat.families import BUILT_IN, Family
+
+    def builder(family: Family) -> Callable[..., Family]:
+        return lambda options, context: family
+
+    for family in BUILT_IN:
+        register(family.name, build=builder(family), summary=family.models)

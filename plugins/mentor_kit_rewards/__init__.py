@@ -99,7 +99,7 @@ def _register_shapes(register: Register) -> None:
     register(
         "format",
         options=shape.FormatOptions,
-        build=lambda options, _: shape.Format(options),
+        build=lambda options, context: shape.Format(options, context.registry),
         summary="every turn is orderly: reasoning, words and calls as they should be, no stray marks",
     )
     register(

@@ -17,6 +17,7 @@ from mentor_kit.core.conversation import CallState, Message
 from mentor_kit.core.demonstration import Demonstration
 from mentor_kit.core.task import Problem
 from mentor_kit.core.trajectory import Trajectory
+from mentor_kit.hooks import Registry
 from mentor_kit.rl.reward import Term
 from mentor_kit_rewards.comparison import measures
 
@@ -82,9 +83,9 @@ class FormatOptions(BaseModel):
 class Format(Term):
     """1 if there are turns of the assistant's and every one is orderly, else 0; a malformed call is not."""
 
-    def __init__(self, options: FormatOptions) -> None:
+    def __init__(self, options: FormatOptions, registry: Registry | None = None) -> None:
         self.options = options
-        self._forbidden = all_marks() if options.forbidden is None else options.forbidden
+        self._forbidden = all_marks(registry) if options.forbidden is None else options.forbidden
 
     def score(self, trajectory: Trajectory, problem: Problem, demonstrations: Sequence[Demonstration]) -> float:
         limit = self.options.answer_words

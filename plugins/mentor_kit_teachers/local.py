@@ -157,6 +157,7 @@ class LocalTeacher(TokenTeacher):
             folder=self.context.recipe_folder,
             revision=options.revision,
             variables=options.template_variables,
+            registry=self.context.registry,
         )
 
     @cached_property

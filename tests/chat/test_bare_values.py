@@ -58,7 +58,7 @@ def test_a_bare_value_is_what_its_schema_says(family: str, words: str, schema: A
         text = text.replace(before, after)
     properties = {} if schema is None else {"a": schema}
     tool = Tool.declared("find", "Find.", {"type": "object", "properties": properties})
-    (made,) = parser.parse_with_tools(text, {"find": tool}).tool_calls
+    (made,) = parser.parse(text, {"find": tool}).tool_calls
     assert json.dumps(made.arguments) == json.dumps({"a": value, "b": 2})
     (plain,) = parser.parse(text).tool_calls
     assert json.dumps(plain.arguments) == json.dumps(

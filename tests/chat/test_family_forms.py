@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from types import ModuleType
 
 import pytest
 from chat_tokenizers import make_tokenizer
@@ -18,6 +18,7 @@ from mentor_kit.chat.parsing import Parser, parse
 from mentor_kit.core.errors import UsageError
 from mentor_kit.core.frozen_model import Json
 from mentor_kit.core.tool import Tool
+from mentor_kit.hooks import Registry, load_plugins
 
 FAMILIES: dict[str, tuple[Parser, Form]] = {
     family.name: (family.parser(False), family.written) for family in families() if family.written is not None
@@ -96,21 +97,21 @@ def test_what_is_no_argument_is_read_as_none(family: str) -> None:
     assert without.arguments == {}
 
 
-def test_a_family_of_a_plugins_is_played_once_it_has_a_form(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_family_of_a_plugins_is_played_once_it_has_a_form() -> None:
     docs = (Path(__file__).parents[2] / "docs" / "families.md").read_text(encoding="utf-8")
     parser, form = (block.split("```")[0] for block in docs.split("```python\n")[1:3])
-    names: dict[str, Any] = {}
-    known = list(families())
-    monkeypatch.setattr("mentor_kit.chat.families._FAMILIES", list(known))
-    exec(parser, names)
+    plugin = ModuleType("theirs")
+    exec(parser, vars(plugin))
+    plugins = load_plugins()
+    plugins.manager.register(plugin, name="theirs")
+    registry = Registry(plugins)
     with pytest.raises(UsageError, match="the family 'mine' does not say how it writes calls"):
-        api.audit("quickstart", families=["mine"], tries=0, problems=1)
-    assert "<call>" not in all_marks()
-    monkeypatch.setattr("mentor_kit.chat.families._FAMILIES", list(known))
-    exec(form, names)
-    (found,) = api.audit("quickstart", families=["mine"], tries=100, problems=1).families
+        api.audit("quickstart", families=["mine"], tries=0, problems=1, registry=registry)
+    assert "<call>" not in all_marks(registry)
+    exec(form, vars(plugin))
+    (found,) = api.audit("quickstart", families=["mine"], tries=100, problems=1, registry=registry).families
     assert (found.family, found.passed, found.honest["right"]) == ("mine", True, pytest.approx(1.1))
-    assert "<call>" in all_marks()
+    assert "<call>" in all_marks(registry)
 
 
 def test_json_with_literals() -> None:
