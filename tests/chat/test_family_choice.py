@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
+from importlib.metadata import entry_points
 from pathlib import Path
 from types import ModuleType
 
@@ -33,7 +34,7 @@ def test_a_template_without_tools_is_refused_with_a_way_out(template):
 
 def with_plugin(**functions: object) -> Registry:
     """The plugins of this environment, and one more with these functions."""
-    plugins = load_plugins()
+    plugins = load_plugins(entry_points(group="mentorkit"))
     module = ModuleType("theirs")
     vars(module).update(functions)
     plugins.manager.register(module, name="theirs")

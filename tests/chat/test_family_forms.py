@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from importlib.metadata import entry_points
 from pathlib import Path
 from types import ModuleType
 
@@ -102,7 +103,7 @@ def test_a_family_of_a_plugins_is_played_once_it_has_a_form() -> None:
     parser, form = (block.split("```")[0] for block in docs.split("```python\n")[1:3])
     plugin = ModuleType("theirs")
     exec(parser, vars(plugin))
-    plugins = load_plugins()
+    plugins = load_plugins(entry_points(group="mentorkit"))
     plugins.manager.register(plugin, name="theirs")
     registry = Registry(plugins)
     with pytest.raises(UsageError, match="the family 'mine' does not say how it writes calls"):
