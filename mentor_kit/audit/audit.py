@@ -182,7 +182,7 @@ def _attacked(bounds: Sequence[Bounds]) -> tuple[tuple[Earned, ...], tuple[str, 
 def try_attacks(bounds: Bounds) -> list[Earned]:
     """What the attacks earn on one problem, those left out that it does not lend itself to."""
     attacks = [attack for attack in ATTACKS if attack.needs(bounds.ground)]
-    played = bounds.world.play([attack.script(bounds.ground) for attack in attacks])
+    played = bounds.world.run([attack.script(bounds.ground) for attack in attacks])
     most = bounds.of(played, [attack.is_solved(bounds.ground) for attack in attacks])
     paid = bounds.paid(played)
     return [_earned(*each, bounds) for each in zip(attacks, played, paid, most, strict=True)]
@@ -201,7 +201,7 @@ def _earned(attack: Attack, played: RawRollout, breakdown: Breakdown, most: floa
 
 def _honest(bounds: Bounds) -> dict[str, float]:
     ground = bounds.ground
-    alone = bounds.world.play_honest([ground.twin((), right=True), ground.twin((), right=False)])
+    alone = bounds.world.run_honest([ground.twin((), right=True), ground.twin((), right=False)])
     right, wrong = (paid.total for paid in bounds.paid(alone))
     return {
         "right": bounds.honest(right=True),

@@ -45,7 +45,7 @@ class Bounds:
         """The most that each episode may earn."""
         keys = [(_calls(one), right) for one, right in zip(played, solved, strict=True)]
         new = {key: one for key, one in zip(keys, played, strict=True) if key not in self._twins}
-        twins = self.world.play_honest([self.ground.twin(one.executed, right=key[1]) for key, one in new.items()])
+        twins = self.world.run_honest([self.ground.twin(one.executed, right=key[1]) for key, one in new.items()])
         for key, paid in zip(new, self.paid(twins), strict=True):
             self._twins[key] = paid.total
         return [min(self._twins[key], self.honest(right=key[1])) for key in keys]
@@ -54,7 +54,7 @@ class Bounds:
         """What the teacher's own work earns with a right or a wrong answer."""
         key = ("honest", right)
         if key not in self._twins:
-            (paid,) = self.paid(self.world.play_honest([self.ground.honest(right=right)]))
+            (paid,) = self.paid(self.world.run_honest([self.ground.honest(right=right)]))
             self._twins[key] = paid.total
         return self._twins[key]
 

@@ -20,7 +20,7 @@ from mentor_kit.core.task import Problem, Task
 from mentor_kit.core.tool import Tool
 from mentor_kit.core.toolbox import Toolbox, ToolSession, ToolSource
 from mentor_kit.core.trajectory import TokenTrace, Trajectory
-from mentor_kit.rollout import play, run_async
+from mentor_kit.rollout import run_async, run_episodes
 
 #: Stands for the stop token, whatever the family's is: a turn's text ends there; without it the turn was cut by the
 #: token limit.
@@ -63,7 +63,7 @@ class AuditEnvironment:
     form: Form = FORMS["hermes"]
     """How what is played is written; the parser reads it."""
 
-    def play(self, scripts: Sequence[Script], *, turns: int = 0) -> list[RawRollout]:
+    def run(self, scripts: Sequence[Script], *, turns: int = 0) -> list[RawRollout]:
         """Play them side by side; nothing is shared between them.
 
         Args:
@@ -81,27 +81,29 @@ class AuditEnvironment:
         except Exception as error:
             if len(scripts) > 1:
                 # one by one: which was it?
-                return [played for script in scripts for played in self.play([script], turns=turns)]
+                return [played for script in scripts for played in self.run([script], turns=turns)]
             raise PluginError(
                 f"an episode broke off with {type(error).__name__}: {error}",
                 hint=f"a task must take whatever a model says; here: {list(scripts[0].turns)!r:.300}",
             ) from error
 
-    def play_honest(self, scripts: Sequence[Script]) -> list[RawRollout]:
+    def run_honest(self, scripts: Sequence[Script]) -> list[RawRollout]:
         """Play scripts that may take a turn for each call where the family writes no more."""
         longest = max((len(script.turns) for script in scripts), default=0)
-        return self.play(scripts, turns=0 if self.form.several else longest)
+        return self.run(scripts, turns=0 if self.form.several else longest)
 
     def _play(self, scripts: Sequence[Script], turns: int) -> list[RawRollout]:
         watched = [_Watched(source, scripts) for source in self.toolbox.sources]
         toolbox = Toolbox(watched)
-        scenes = [
+        episodes = [
             EpisodeRequest(id=str(index), problem=script.problem, tools=toolbox.tools(script.problem), seed=index)
             for index, script in enumerate(scripts)
         ]
-        agent = RawAgent(self.parser, {scene.id: script.turns for scene, script in zip(scenes, scripts, strict=True)})
+        agent = RawAgent(
+            self.parser, {episode.id: script.turns for episode, script in zip(episodes, scripts, strict=True)}
+        )
         limits = replace(self.limits, max_turns=max(turns, self.limits.max_turns))
-        found = run_async(play(agent, scenes, task=self.task, toolbox=toolbox, limits=limits))
+        found = run_async(run_episodes(agent, episodes, task=self.task, toolbox=toolbox, limits=limits))
         return [
             RawRollout(script, trajectory, tuple(call for watch in watched for call in watch.executed.get(index, ())))
             for index, (script, trajectory) in enumerate(zip(scripts, found, strict=True))
@@ -114,11 +116,11 @@ class RawAgent:
 
     parser: Parser
     scripts: Mapping[str, Sequence[str]]
-    """The turns by the scene's id."""
+    """The turns by the episode's id."""
     name: str = "raw"
 
-    def start(self, scene: EpisodeRequest) -> RawSession:
-        return RawSession(self.parser, self.scripts[scene.id], scene.tools)
+    def start(self, episode: EpisodeRequest) -> RawSession:
+        return RawSession(self.parser, self.scripts[episode.id], episode.tools)
 
 
 class RawSession:
@@ -145,7 +147,7 @@ class RawSession:
 
 @dataclass
 class _Watched(ToolSource):
-    """A `mentor_kit.core.toolbox.ToolSource` that notes what its tools carried out, by the scene's seed."""
+    """A `mentor_kit.core.toolbox.ToolSource` that notes what its tools carried out, by the episode's seed."""
 
     source: ToolSource
     scripts: Sequence[Script]

@@ -96,7 +96,7 @@ def search(bounds: Sequence[Bounds], tries: int, seed: int) -> Searched:
 
 
 def _tried(bounds: Bounds, mutants: Sequence[Turns]) -> list[tuple[RawRollout, float, Find | None]]:
-    played = bounds.world.play([bounds.ground.script(turns) for turns in mutants])
+    played = bounds.world.run([bounds.ground.script(turns) for turns in mutants])
     right = [solved(one, bounds.ground, bounds.world) for one in played]
     tried = []
     for one, paid, most in zip(played, bounds.paid(played), bounds.of(played, right), strict=True):

@@ -198,7 +198,7 @@ def _written(turn: Message, form: Form) -> list[str]:
 
 def _with_wrong_answer(ground: AuditSubject, answers: Sequence[str], world: AuditEnvironment) -> AuditSubject:
     """The ground with another problem's answer as its wrong one, and the honest attempts checked."""
-    (right,) = world.play_honest([ground.honest(right=True)])
+    (right,) = world.run_honest([ground.honest(right=True)])
     if not right.trajectory.correct:
         raise DataError(
             f"the teacher's work on problem {ground.problem.id!r} is not right when it is played as text",
@@ -208,7 +208,7 @@ def _with_wrong_answer(ground: AuditSubject, answers: Sequence[str], world: Audi
     ground = replace(ground, value=right.trajectory.answer or "")
     for answer in dict.fromkeys(answers):
         wrong = replace(ground, wrong=world.form.say(answer))
-        (played,) = world.play_honest([wrong.honest(right=False)])
+        (played,) = world.run_honest([wrong.honest(right=False)])
         if played.trajectory.answer and not played.trajectory.correct:
             return replace(wrong, other=played.trajectory.answer)
     raise DataError(f"no other problem's answer is a wrong one for problem {ground.problem.id!r}")

@@ -1,6 +1,6 @@
 """Agents: whoever plays the assistant. A policy, a server, a script, a person at the keyboard.
 
-    Agent ──start(scene)──> Speaker ──respond(messages)──> Reply, Reply, …   (one Speaker an episode)
+    Agent ──start(episode)──> AgentSession ──respond(messages)──> Reply, Reply, …   (one AgentSession an episode)
 
 The rollout (`mentor_kit.rollout`) runs the tools and keeps the dialogue; an agent only speaks.
 """
@@ -60,15 +60,15 @@ class AgentSession(Protocol):
 
 
 class Agent(Protocol):
-    """Starts speakers."""
+    """Starts sessions."""
 
     @property
     def name(self) -> str:
         """How the agent is called in trajectories and reports."""
         ...
 
-    def start(self, scene: EpisodeRequest) -> AgentSession:
-        """A speaker for one episode."""
+    def start(self, episode: EpisodeRequest) -> AgentSession:
+        """A session for one episode."""
         ...
 
 

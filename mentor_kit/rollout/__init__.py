@@ -1,6 +1,6 @@
 """Episodes: an agent, tools and a task, played to a trajectory. Teachers and students play through this code."""
 
-from mentor_kit.rollout.episode import judge, play, run_async
+from mentor_kit.rollout.episode import judge, run_async, run_episodes
 from mentor_kit.rollout.policy_agent import PolicyAgent, Sampling
 from mentor_kit.rollout.sampler import EngineSampler
 from mentor_kit.rollout.tools import Cut, cut_by_characters, run_call
@@ -14,7 +14,7 @@ __all__ = [
     "cut_by_characters",
     "is_right",
     "judge",
-    "play",
     "run_async",
     "run_call",
+    "run_episodes",
 ]

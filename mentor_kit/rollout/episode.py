@@ -1,4 +1,4 @@
-"""One episode, from the opening messages to the verdict; and many of them side by side."""
+"""Runs episodes: one from the opening messages to the verdict, and many concurrently."""
 
 from __future__ import annotations
 
@@ -29,9 +29,9 @@ class _Rules:
     cut: Cut
 
 
-async def play(
+async def run_episodes(
     agent: Agent,
-    scenes: Sequence[EpisodeRequest],
+    episodes: Sequence[EpisodeRequest],
     *,
     task: Task,
     toolbox: Toolbox,
@@ -39,44 +39,46 @@ async def play(
     cut: Cut = cut_by_characters,
     ended: Callable[[], None] | None = None,
 ) -> list[Trajectory]:
-    """Play all scenes side by side; trajectories in the order of the scenes. `ended` is called after each.
+    """Run all episodes concurrently; return their trajectories in the order of the requests.
+
+    `ended` is called after each.
 
     An error of the agent or the task ends all episodes and is raised as it is; a tool's error is a failed call.
     """
     rules = _Rules(task=task, toolbox=toolbox, limits=limits, cut=cut)
     waiting: dict[str, AgentSession] = {}
-    episodes: list[asyncio.Task[Trajectory]] = []
+    running: list[asyncio.Task[Trajectory]] = []
 
-    async def part(scene: EpisodeRequest) -> Trajectory:
-        speaker = waiting.pop(scene.id)
+    async def run(episode: EpisodeRequest) -> Trajectory:
+        session = waiting.pop(episode.id)
         try:
-            trajectory = await _episode(agent, speaker, scene, rules)
+            trajectory = await _episode(agent, session, episode, rules)
             if ended is not None:
                 ended()
             return trajectory
         except BaseException:
-            # before this speaker leaves: its sampler would draw one more turn for episodes that are given up
-            _cancel(episodes)
+            # before this session closes: its sampler would draw one more turn for episodes that are cancelled
+            _cancel(running)
             raise
         finally:
-            speaker.close()
+            session.close()
 
     try:
-        # all speakers start before any speaks, so that a sampler's barriers know of every episode
-        for scene in scenes:
-            waiting[scene.id] = agent.start(scene)
-        episodes.extend(asyncio.create_task(part(scene)) for scene in scenes)
-        return list(await asyncio.gather(*episodes))
+        # all sessions start before any responds: a sampler's barriers count every episode
+        for episode in episodes:
+            waiting[episode.id] = agent.start(episode)
+        running.extend(asyncio.create_task(run(episode)) for episode in episodes)
+        return list(await asyncio.gather(*running))
     finally:
-        _cancel(episodes)
-        await asyncio.gather(*episodes, return_exceptions=True)
-        for speaker in waiting.values():
-            speaker.close()
+        _cancel(running)
+        await asyncio.gather(*running, return_exceptions=True)
+        for session in waiting.values():
+            session.close()
 
 
-def _cancel(episodes: Sequence[asyncio.Task[Trajectory]]) -> None:
-    for episode in episodes:
-        episode.cancel()
+def _cancel(running: Sequence[asyncio.Task[Trajectory]]) -> None:
+    for task in running:
+        task.cancel()
 
 
 def run_async(work: Coroutine[Any, Any, T]) -> T:
@@ -89,45 +91,45 @@ def run_async(work: Coroutine[Any, Any, T]) -> T:
         return pool.submit(asyncio.run, work).result()
 
 
-async def _episode(agent: Agent, speaker: AgentSession, scene: EpisodeRequest, rules: _Rules) -> Trajectory:
+async def _episode(agent: Agent, session: AgentSession, episode: EpisodeRequest, rules: _Rules) -> Trajectory:
     dialogue: list[Message] = []
-    async with rules.toolbox.open(scene.problem, scene.seed) as session:
-        ending, reason = await _converse(speaker, scene, dialogue, session, rules)
+    async with rules.toolbox.open(episode.problem, episode.seed) as tool_session:
+        ending, reason = await _converse(session, episode, dialogue, tool_session, rules)
     trajectory = Trajectory(
-        id=scene.id,
-        problem_id=scene.problem.id,
+        id=episode.id,
+        problem_id=episode.problem.id,
         agent=agent.name,
         messages=tuple(dialogue),
-        opening=len(scene.problem.opening()),
+        opening=len(episode.problem.opening()),
         ending=ending,
         reason=reason,
-        tokens=speaker.trace(),
+        tokens=session.trace(),
     )
-    return judge(trajectory, scene.problem, rules.task)
+    return judge(trajectory, episode.problem, rules.task)
 
 
 async def _converse(
-    speaker: AgentSession, scene: EpisodeRequest, dialogue: list[Message], session: ToolSession, rules: _Rules
+    session: AgentSession, episode: EpisodeRequest, dialogue: list[Message], tool_session: ToolSession, rules: _Rules
 ) -> tuple[Ending, str]:
     """Respond, run tools, respond …; fills `dialogue` and says how it ended, and why if there is a reason."""
-    news: Sequence[Message] = scene.problem.opening()
+    news: Sequence[Message] = episode.problem.opening()
     for _ in range(rules.limits.max_turns):
         dialogue.extend(news)
-        reply = await speaker.respond(news)
+        reply = await session.respond(news)
         if reply.finish == "context":
             return Ending.CONTEXT_FULL, reply.reason
         if reply.finish == "refused":
             return Ending.REFUSED, reply.reason
         if reply.finish == "length":
-            dialogue.append(_checked(reply, scene))
+            dialogue.append(_checked(reply, episode))
             return Ending.LENGTH, reply.reason
-        if rules.task.calls_are_answers and rules.task.is_over(scene.problem, (*dialogue, reply.message)):
-            dialogue.append(_checked(reply, scene))
+        if rules.task.calls_are_answers and rules.task.is_over(episode.problem, (*dialogue, reply.message)):
+            dialogue.append(_checked(reply, episode))
             return Ending.ANSWERED, ""
-        turn, news = await _run_tools(reply.message, scene, session, rules)
+        turn, news = await _run_tools(reply.message, episode, tool_session, rules)
         dialogue.append(turn)
         if not news:
-            words = rules.task.next_user(scene.problem, dialogue)
+            words = rules.task.next_user(episode.problem, dialogue)
             if words is None:
                 return Ending.ANSWERED, ""
             news = [user(words)]
@@ -136,21 +138,21 @@ async def _converse(
 
 
 async def _run_tools(
-    turn: Message, scene: EpisodeRequest, session: ToolSession, rules: _Rules
+    turn: Message, episode: EpisodeRequest, tool_session: ToolSession, rules: _Rules
 ) -> tuple[Message, list[Message]]:
     """The turn with its calls in their final states, and the messages with their results."""
     longest = rules.limits.max_result_tokens
     calls, results = [], []
     for parsed in turn.tool_calls:
-        call, result = await run_call(parsed, scene.tools, session, max_result_tokens=longest, cut=rules.cut)
+        call, result = await run_call(parsed, episode.tools, tool_session, max_result_tokens=longest, cut=rules.cut)
         calls.append(call)
         results.append(tool_result(result))
     return turn.model_copy(update={"tool_calls": tuple(calls)}), results
 
 
-def _checked(reply: Reply, scene: EpisodeRequest) -> Message:
+def _checked(reply: Reply, episode: EpisodeRequest) -> Message:
     """A turn whose calls are never run: they are checked, so that statistics know them."""
-    calls = tuple(check_call(call, scene.tools) for call in reply.message.tool_calls)
+    calls = tuple(check_call(call, episode.tools) for call in reply.message.tool_calls)
     return reply.message.model_copy(update={"tool_calls": calls})
 
 

@@ -39,18 +39,18 @@ class PolicyAgent:
     context: int
     """The longest context of the model, in tokens."""
 
-    def start(self, scene: EpisodeRequest) -> PolicySession:
-        self.sampler.enter(scene.id)
-        return PolicySession(self, scene)
+    def start(self, episode: EpisodeRequest) -> PolicySession:
+        self.sampler.enter(episode.id)
+        return PolicySession(self, episode)
 
 
 class PolicySession:
     """One episode of a policy."""
 
-    def __init__(self, agent: PolicyAgent, scene: EpisodeRequest) -> None:
+    def __init__(self, agent: PolicyAgent, episode: EpisodeRequest) -> None:
         self._agent = agent
-        self._scene = scene
-        self._tools = announced(scene.tools)
+        self._episode = episode
+        self._tools = announced(episode.tools)
         self._transcript: Transcript | None = None
         self._turns = 0
         self._version = 0
@@ -67,7 +67,7 @@ class PolicySession:
             self._version = completion.version
         self._turns += 1
         transcript.sampled(completion.ids, completion.log_probs)
-        message = self._agent.format.parse(completion.ids, self._scene.tools)
+        message = self._agent.format.parse(completion.ids, self._episode.tools)
         return Reply(message, finish="stop" if completion.finish == "stop" else "length")
 
     def trace(self) -> TokenTrace | None:
@@ -77,7 +77,7 @@ class PolicySession:
         return self._transcript.trace(temperature=temperature, version=self._version)
 
     def close(self) -> None:
-        self._agent.sampler.leave(self._scene.id)
+        self._agent.sampler.leave(self._episode.id)
 
     def _hear(self, messages: Sequence[Message]) -> tuple[Transcript, list[int]]:
         """The transcript so far, and what to insert for the messages that came since the last turn."""
@@ -96,13 +96,13 @@ class PolicySession:
     def _request(self, transcript: Transcript, limit: int) -> SampleRequest:
         sampling = self._agent.sampling
         return SampleRequest(
-            id=f"{self._scene.id}/{self._turns}",
-            session=self._scene.id,
+            id=f"{self._episode.id}/{self._turns}",
+            session=self._episode.id,
             context=transcript.context,
             temperature=sampling.temperature,
             top_p=sampling.top_p,
             top_k=sampling.top_k,
             max_new_tokens=limit,
             stop_ids=self._agent.format.stop_ids,
-            seed=self._scene.seed,
+            seed=self._episode.seed,
         )

@@ -23,7 +23,7 @@ from mentor_kit.core.trajectory import Trajectory
 from mentor_kit.hooks.objectives import build_objective
 from mentor_kit.rl.objective import Objective, ObjectiveSpec
 from mentor_kit.rl.reward import Breakdown, Reward, Scored
-from mentor_kit.rollout import EngineSampler, PolicyAgent, Sampling, play, run_async
+from mentor_kit.rollout import EngineSampler, PolicyAgent, Sampling, run_async, run_episodes
 from mentor_kit.stages.context import StageContext
 from mentor_kit.stages.evaluated_agent import STUDENT, EvaluatedAgent
 from mentor_kit.utils.randomness import derive_seed
@@ -196,18 +196,18 @@ class Experiment:
         A problem may come several times, as where a task has few: each time its episodes are other ones.
         """
         indices: defaultdict[str, Iterator[int]] = defaultdict(itertools.count)
-        scenes = []
+        episodes = []
         for problem in problems:
             tools = self.toolbox.tools(problem)
             for index in itertools.islice(indices[problem.id], rollouts):
                 seed_of_episode = derive_seed(self.seed, *seed, problem.id, index)
-                scenes.append(
+                episodes.append(
                     EpisodeRequest(id=f"{problem.id}#{index}", problem=problem, tools=tools, seed=seed_of_episode)
                 )
         return run_async(
-            play(
+            run_episodes(
                 self.student(sampling),
-                scenes,
+                episodes,
                 task=self.task,
                 toolbox=self.toolbox,
                 limits=self.limits,

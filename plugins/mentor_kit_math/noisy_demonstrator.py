@@ -21,7 +21,7 @@ from mentor_kit.core.demonstration import Demonstration
 from mentor_kit.core.task import Problem, Task
 from mentor_kit.core.teacher import Teacher
 from mentor_kit.core.toolbox import Toolbox
-from mentor_kit.rollout import play
+from mentor_kit.rollout import run_episodes
 from mentor_kit.utils.randomness import derive_seed
 from mentor_kit_math.operations import OPERATIONS
 from mentor_kit_math.steps import FAVOURITE_MISTAKE, WEAK, Number, Step, arguments, written
@@ -99,18 +99,18 @@ class NoisyDemonstrator:
     habits: Habits
     name: str = "noisy-demonstrator"
 
-    def start(self, scene: EpisodeRequest) -> NoisyDemonstratorSession:
-        return NoisyDemonstratorSession(self.habits, scene)
+    def start(self, episode: EpisodeRequest) -> NoisyDemonstratorSession:
+        return NoisyDemonstratorSession(self.habits, episode)
 
 
 class NoisyDemonstratorSession:
     """One episode of the noisy demonstrator."""
 
-    def __init__(self, habits: Habits, scene: EpisodeRequest) -> None:
+    def __init__(self, habits: Habits, episode: EpisodeRequest) -> None:
         self._habits = habits
-        self._steps = steps_of(scene.problem)
-        self._chance = random.Random(scene.seed)
-        self._values: list[Number] = [start_of(scene.problem)]
+        self._steps = steps_of(episode.problem)
+        self._chance = random.Random(episode.seed)
+        self._values: list[Number] = [start_of(episode.problem)]
         """The start and every result so far."""
         self._turn = 0
 
@@ -175,7 +175,7 @@ class NoisyTeacher(Teacher):
     name: str = "noisy-demonstrator"
 
     async def demonstrate(self, problems: Sequence[Problem]) -> AsyncIterator[Demonstration]:
-        scenes = [
+        episodes = [
             EpisodeRequest(
                 id=f"{problem.id}/noisy-demonstrator",
                 problem=problem,
@@ -186,7 +186,7 @@ class NoisyTeacher(Teacher):
             for problem in problems
         ]
         agent = NoisyDemonstrator(self.habits)
-        for trajectory in await play(agent, scenes, task=self.task, toolbox=self.toolbox, limits=self.limits):
+        for trajectory in await run_episodes(agent, episodes, task=self.task, toolbox=self.toolbox, limits=self.limits):
             yield Demonstration.of(trajectory, teacher=self.name)
 
 

@@ -22,7 +22,7 @@ from mentor_kit.core.task import Problem
 from mentor_kit.core.teacher import Teacher
 from mentor_kit.core.trajectory import Trajectory
 from mentor_kit.hooks import BuildContext
-from mentor_kit.rollout import EngineSampler, PolicyAgent, Sampling, play
+from mentor_kit.rollout import EngineSampler, PolicyAgent, Sampling, run_episodes
 from mentor_kit.stages.distillation import TokenTeacher
 from mentor_kit.utils.randomness import derive_seed
 from mentor_kit_teachers.collection import Attempts, Tally, fall_back
@@ -108,7 +108,7 @@ class LocalTeacher(TokenTeacher):
     async def _round(self, wanted: Sequence[Attempts]) -> None:
         """One more attempt at each of the problems."""
         toolbox = self.context.need_toolbox()
-        scenes = [
+        requests = [
             EpisodeRequest(
                 id=f"{attempts.problem.id}#{self.name}-{len(attempts.made)}",
                 problem=attempts.problem,
@@ -117,9 +117,9 @@ class LocalTeacher(TokenTeacher):
             )
             for attempts in wanted
         ]
-        played = await play(
+        played = await run_episodes(
             self._agent(),
-            scenes,
+            requests,
             task=self.context.need_task(),
             toolbox=toolbox,
             limits=self.context.limits,

@@ -14,7 +14,7 @@ from mentor_kit.core.teacher import Teacher
 from mentor_kit.core.toolbox import Toolbox
 from mentor_kit.core.trajectory import TokenTrace, Trajectory
 from mentor_kit.hooks import BuildContext
-from mentor_kit.rollout import play
+from mentor_kit.rollout import run_episodes
 from mentor_kit.utils.randomness import derive_seed
 
 NAME = "scripted"
@@ -51,7 +51,7 @@ class ScriptedTeacher(Teacher):
 
     async def rollouts(self, problems: Sequence[Problem], episodes: int) -> list[Trajectory]:
         """As for every teacher; all episodes of a problem are the same."""
-        scenes = [
+        requests = [
             EpisodeRequest(
                 id=f"{problem.id}#{self.name}{f'-{index}' if index else ''}",
                 problem=problem,
@@ -61,8 +61,8 @@ class ScriptedTeacher(Teacher):
             for problem in problems
             for index in range(episodes)
         ]
-        return await play(
-            ScriptedAgent(self.task, self.name), scenes, task=self.task, toolbox=self.toolbox, limits=self.limits
+        return await run_episodes(
+            ScriptedAgent(self.task, self.name), requests, task=self.task, toolbox=self.toolbox, limits=self.limits
         )
 
 
@@ -73,8 +73,8 @@ class ScriptedAgent:
     task: Task
     name: str = NAME
 
-    def start(self, scene: EpisodeRequest) -> ScriptedSession:
-        return ScriptedSession(self.task, scene.problem)
+    def start(self, episode: EpisodeRequest) -> ScriptedSession:
+        return ScriptedSession(self.task, episode.problem)
 
 
 class ScriptedSession:

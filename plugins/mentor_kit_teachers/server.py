@@ -22,7 +22,7 @@ from mentor_kit.core.teacher import Teacher
 from mentor_kit.core.tool import announced
 from mentor_kit.core.toolbox import Toolbox
 from mentor_kit.core.trajectory import TokenTrace, Trajectory
-from mentor_kit.rollout import play
+from mentor_kit.rollout import run_episodes
 from mentor_kit.utils.randomness import derive_seed
 from mentor_kit_teachers.answers import Answers, Usage, content_hash
 from mentor_kit_teachers.api_protocols import ApiProtocol, Body
@@ -166,14 +166,14 @@ class ServerTeacher(Teacher):
         return attempts
 
     async def _episode(self, problem: Problem, attempt: int, exchange: Exchange) -> Demonstration:
-        scene = EpisodeRequest(
+        episode = EpisodeRequest(
             id=f"{problem.id}#{self.name}-{attempt}",
             problem=problem,
             tools=self.toolbox.tools(problem),
             seed=derive_seed(self.options.seed, self.name, problem.id, attempt),
         )
         agent = ServerAgent(self.name, self.wire, exchange, draw=f"{self.options.seed}/{attempt}")
-        (played,) = await play(agent, [scene], task=self.task, toolbox=self.toolbox, limits=self.limits)
+        (played,) = await run_episodes(agent, [episode], task=self.task, toolbox=self.toolbox, limits=self.limits)
         if played.reason:
             self._note(played, attempt)
         return Demonstration.of(played, teacher=self.name, provenance=self._provenance(agent.usage, attempt))
@@ -226,17 +226,17 @@ class ServerAgent:
     usage: Usage = field(default_factory=Usage)
     """Of all its turns, paid for now or earlier."""
 
-    def start(self, scene: EpisodeRequest) -> ServerSession:
-        return ServerSession(self, self.wire.opening(announced(scene.tools)), scene)
+    def start(self, episode: EpisodeRequest) -> ServerSession:
+        return ServerSession(self, self.wire.opening(announced(episode.tools)), episode)
 
 
 class ServerSession:
     """One episode of a server. The dialogue is kept as the server's API has it: its own words go back as they came."""
 
-    def __init__(self, agent: ServerAgent, body: Body, scene: EpisodeRequest) -> None:
+    def __init__(self, agent: ServerAgent, body: Body, episode: EpisodeRequest) -> None:
         self._agent = agent
         self._body = body
-        self._scene = scene
+        self._episode = episode
         self._first = True
 
     async def respond(self, messages: Sequence[Message]) -> Reply:
@@ -245,13 +245,13 @@ class ServerSession:
         try:
             answer = await agent.exchange.ask(self._body, agent.draw)
         except FAULTS as fault:
-            agent.exchange.excuse(fault, self._scene.problem.id, first=self._first)
+            agent.exchange.excuse(fault, self._episode.problem.id, first=self._first)
             too_long = isinstance(fault, Rejected) and fault.too_long
             return Reply(assistant(), finish="context" if too_long else "refused", reason=fault.reason)
         self._first = False
         agent.usage += answer.usage
         self._body = agent.wire.said(self._body, answer.reply)
-        return agent.wire.read(answer.reply, self._scene.tools)
+        return agent.wire.read(answer.reply, self._episode.tools)
 
     def trace(self) -> TokenTrace | None:
         return None

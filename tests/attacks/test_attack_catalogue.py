@@ -84,7 +84,7 @@ def test_none_pays(preset: str, family: str) -> None:
 def test_honest_work_earns_what_the_paper_pays(preset: str, family: str) -> None:
     for one in bounds(preset, family=family):
         assert len(one.ground.names) == 2
-        alone = one.world.play_honest([one.ground.twin((), right=True), one.ground.twin((), right=False)])
+        alone = one.world.run_honest([one.ground.twin((), right=True), one.ground.twin((), right=False)])
         found = (one.honest(right=True), one.honest(right=False), *(paid.total for paid in one.paid(alone)))
         assert found == pytest.approx(HONEST[preset])
 
@@ -103,13 +103,13 @@ def test_a_name_that_is_no_text_crashes_the_published_rule_and_not_ours() -> Non
 @pytest.mark.parametrize("ending", [Ending.ANSWERED, Ending.MAX_TURNS, Ending.LENGTH])
 def test_episodes_end_in_every_way_a_text_can_end_them(ending: Ending) -> None:
     one = bounds()[0]
-    played = one.world.play([attack.script(one.ground) for attack in applying(one)])
+    played = one.world.run([attack.script(one.ground) for attack in applying(one)])
     assert ending in {episode.trajectory.ending for episode in played}
 
 
 def test_calls_end_in_every_state_that_a_played_call_can_end_in() -> None:
     one = bounds()[0]
-    played = one.world.play([attack.script(one.ground) for attack in applying(one)])
+    played = one.world.run([attack.script(one.ground) for attack in applying(one)])
     states = {call.state for episode in played for call in episode.trajectory.calls}
     assert states >= set(CallState) - {CallState.PARSED, CallState.VALID}
 
@@ -118,7 +118,7 @@ def test_what_a_tool_notes_is_what_the_trajectory_says() -> None:
     for family in FAMILIES:
         one = bounds(family=family)[0]
         attacks = [attack for attack in ATTACKS if attack.needs(one.ground)]
-        for episode in one.world.play([attack.script(one.ground) for attack in attacks]):
+        for episode in one.world.run([attack.script(one.ground) for attack in attacks]):
             assert tuple(name for name, _ in episode.executed) == episode.trajectory.tools_used
 
 
@@ -141,7 +141,7 @@ def test_a_prompt_that_opens_the_reasoning_changes_nothing() -> None:
     closed = [replace(script, turns=tuple(f"So.\n</think>{turn}" for turn in script.turns)) for script in scripts]
     for plain, after, inside in zip(
         *(
-            w.play(s)
+            w.run(s)
             for w, s in (
                 (one.world, scripts),
                 (thinking, closed),
@@ -211,7 +211,7 @@ def test_a_task_that_cannot_take_a_text_is_named_with_it(monkeypatch: pytest.Mon
     one = bounds()[0]
     world = AuditEnvironment(Fragile(), found.toolbox, found.limits)
     with pytest.raises(PluginError, match="an episode broke off with ValueError") as caught:
-        world.play([attack.script(one.ground) for attack in applying(one)])
+        world.run([attack.script(one.ground) for attack in applying(one)])
     assert "boxed" in str(caught.value.hint)
 
 

@@ -147,21 +147,21 @@ class ScriptedEngine:
 
 
 class ScriptedAgent:
-    """Speaks the turns it was given for each scene; a turn may be an exception, or an async function of none."""
+    """Speaks the turns it was given for each episode; a turn may be an exception, or an async function of none."""
 
     name = "scripted"
 
     def __init__(self, turns: Mapping[str, Sequence[Any]]) -> None:
         self.turns = turns
-        self.speakers: dict[str, ScriptedSpeaker] = {}
+        self.sessions: dict[str, ScriptedAgentSession] = {}
 
-    def start(self, scene: EpisodeRequest) -> ScriptedSpeaker:
-        speaker = ScriptedSpeaker(list(self.turns[scene.id]))
-        self.speakers[scene.id] = speaker
-        return speaker
+    def start(self, episode: EpisodeRequest) -> ScriptedAgentSession:
+        session = ScriptedAgentSession(list(self.turns[episode.id]))
+        self.sessions[episode.id] = session
+        return session
 
 
-class ScriptedSpeaker:
+class ScriptedAgentSession:
     def __init__(self, turns: list[Any]) -> None:
         self.turns = turns
         self.heard: list[tuple[Message, ...]] = []
@@ -240,5 +240,5 @@ def problem(name: str, answer: str = "right") -> Problem:
     return Problem(id=name, question=f"Q {name}", answer=answer)
 
 
-def scene(name: str, tools: Mapping[str, Tool] | None = None, *, seed: int = 7) -> EpisodeRequest:
+def episode(name: str, tools: Mapping[str, Tool] | None = None, *, seed: int = 7) -> EpisodeRequest:
     return EpisodeRequest(id=name, problem=problem(name), tools=tools or {}, seed=seed)

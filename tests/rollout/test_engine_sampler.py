@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from rollout_fakes import EchoTask, RecordingTools, ScriptedEngine, ToyFormat, problem, scene
+from rollout_fakes import EchoTask, RecordingTools, ScriptedEngine, ToyFormat, episode, problem
 
 from mentor_kit.backend.sampling import Completion, SampleRequest
 from mentor_kit.core.agent import EpisodeLimits
@@ -17,7 +17,7 @@ from mentor_kit.core.errors import BackendError
 from mentor_kit.core.tool import Tool
 from mentor_kit.core.toolbox import Toolbox
 from mentor_kit.core.trajectory import Ending, Trajectory
-from mentor_kit.rollout import EngineSampler, PolicyAgent, Sampling, play, run_async
+from mentor_kit.rollout import EngineSampler, PolicyAgent, Sampling, run_async, run_episodes
 
 
 def request(name: str, turn: int = 0, limit: int = 10) -> SampleRequest:
@@ -64,9 +64,9 @@ def play_all(
         limits=EpisodeLimits(max_turns=6),
         context=10_000,
     )
-    scenes = [scene(name, toolbox.tools(problem(name))) for name in delays]
+    episodes = [episode(name, toolbox.tools(problem(name))) for name in delays]
     task = changes.get("task") or EchoTask()
-    return run_async(play(agent, scenes, task=task, toolbox=toolbox, limits=agent.limits))
+    return run_async(run_episodes(agent, episodes, task=task, toolbox=toolbox, limits=agent.limits))
 
 
 DELAYS = st.lists(st.lists(st.integers(0, 5), min_size=0, max_size=4), min_size=1, max_size=5)
@@ -79,7 +79,7 @@ def test_barriers_form_the_same_batches_whatever_tools_take(drawn: list[list[int
     lengths = {name: len(found) + 1 for name, found in delays.items()}
     engine = ScriptedEngine(call_for(lengths))
     played = play_all(engine, delays)
-    # batch k has the k-th turn of every episode that long, in the order of the scenes
+    # batch k has the k-th turn of every episode that long, in the order of the episodes
     expected = [
         tuple(f"{name}/{turn}" for name in delays if lengths[name] > turn) for turn in range(max(lengths.values()))
     ]
@@ -192,9 +192,9 @@ def test_an_error_costs_no_sampling_where_the_others_wait_already() -> None:
 
     engine = ScriptedEngine(lambda made: "right")
     agent = PolicyAgent("student", ToyFormat(), EngineSampler(engine), Sampling(), EpisodeLimits(), 10_000)  # type: ignore[arg-type]
-    scenes = [scene(name) for name in "abc"]
+    episodes = [episode(name) for name in "abc"]
     with pytest.raises(ConnectionError):
-        run_async(play(agent, scenes, task=EchoTask(), toolbox=Toolbox([SlowToFail()]), limits=agent.limits))
+        run_async(run_episodes(agent, episodes, task=EchoTask(), toolbox=Toolbox([SlowToFail()]), limits=agent.limits))
     assert engine.requests == []
     assert sorted(engine.released) == ["a", "b", "c"]
 

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import pytest
-from rollout_fakes import EchoTask, RecordingTools, ScriptedAgent, ScriptedSpeaker, problem, scene
+from rollout_fakes import EchoTask, RecordingTools, ScriptedAgent, ScriptedAgentSession, episode, problem
 
 from mentor_kit.core.agent import EpisodeLimits, EpisodeRequest, Reply
 from mentor_kit.core.conversation import CallState, Message, ToolCall, assistant, call, user
@@ -13,7 +13,7 @@ from mentor_kit.core.task import Problem
 from mentor_kit.core.tool import Tool, ToolError
 from mentor_kit.core.toolbox import Toolbox
 from mentor_kit.core.trajectory import Ending, Trajectory
-from mentor_kit.rollout import cut_by_characters, play, run_async
+from mentor_kit.rollout import cut_by_characters, run_async, run_episodes
 
 
 def add(a: int, b: int) -> int:
@@ -56,19 +56,19 @@ TOOLS = RecordingTools(*(Tool.from_function(function) for function in (add, slow
 
 def run(
     turns: Sequence[Any], *, task: Any = None, limits: EpisodeLimits | None = None, tools: RecordingTools = TOOLS
-) -> tuple[Trajectory, ScriptedSpeaker]:
+) -> tuple[Trajectory, ScriptedAgentSession]:
     agent = ScriptedAgent({"p": turns})
     toolbox = Toolbox([tools])
     played = run_async(
-        play(
+        run_episodes(
             agent,
-            [scene("p", toolbox.tools(problem("p")))],
+            [episode("p", toolbox.tools(problem("p")))],
             task=task or EchoTask(),
             toolbox=toolbox,
             limits=limits or EpisodeLimits(),
         )
     )
-    return played[0], agent.speakers["p"]
+    return played[0], agent.sessions["p"]
 
 
 def result_of(made: ToolCall) -> tuple[ToolCall, Message]:
@@ -77,16 +77,16 @@ def result_of(made: ToolCall) -> tuple[ToolCall, Message]:
 
 
 def test_respond_tools_respond():
-    trajectory, speaker = run(
+    trajectory, session = run(
         [assistant("let me see", calls=[call("add", a=1, b=2), call("slow_add", a=3, b=4)]), assistant("right")]
     )
     assert [m.role for m in trajectory.messages] == ["user", "assistant", "tool", "tool", "assistant"]
     assert [m.content for m in trajectory.messages] == ["Q p", "let me see", "3", "7", "right"]
     assert [c.state for c in trajectory.calls] == [CallState.EXECUTED] * 2
-    assert [[m.content for m in heard] for heard in speaker.heard] == [["Q p"], ["3", "7"]]
+    assert [[m.content for m in heard] for heard in session.heard] == [["Q p"], ["3", "7"]]
     assert (trajectory.ending, trajectory.answer, trajectory.correct) == (Ending.ANSWERED, "right", True)
     assert (trajectory.id, trajectory.problem_id, trajectory.agent) == ("p", "p", "scripted")
-    assert speaker.closed == 1
+    assert session.closed == 1
 
 
 @pytest.mark.parametrize(
@@ -185,11 +185,11 @@ def test_cutting_leaves_what_fits():
 def test_the_last_turn_may_not_call():
     turns = [assistant(calls=[call("add", a=n, b=0)]) for n in range(3)]
     task = EchoTask()
-    trajectory, speaker = run(turns, limits=EpisodeLimits(max_turns=2), task=task)
+    trajectory, session = run(turns, limits=EpisodeLimits(max_turns=2), task=task)
     assert trajectory.ending is Ending.MAX_TURNS
     assert [m.content for m in trajectory.messages] == ["Q p", "", "0", "", "1"]
     assert (trajectory.answer, trajectory.correct, task.asked) == (None, False, [])
-    assert len(speaker.heard) == 2
+    assert len(session.heard) == 2
 
 
 def test_a_turn_that_was_cut_is_checked_and_not_run():
@@ -214,10 +214,10 @@ class Talkative(EchoTask):
 
 
 def test_the_user_may_go_on():
-    trajectory, speaker = run([assistant("hm"), assistant(calls=[call("add", a=1, b=1)]), assistant("right")],
+    trajectory, session = run([assistant("hm"), assistant(calls=[call("add", a=1, b=1)]), assistant("right")],
                               task=Talkative())  # fmt: skip
     assert [m.content for m in trajectory.messages] == ["Q p", "hm", "and now?", "", "2", "right"]
-    assert speaker.heard[1] == (user("and now?"),)
+    assert session.heard[1] == (user("and now?"),)
     assert trajectory.correct
 
 
@@ -225,8 +225,8 @@ def test_tools_are_opened_with_problem_and_seed_and_closed():
     tools = RecordingTools(Tool.from_function(add))
     agent = ScriptedAgent({"a": [assistant("right")], "b": [assistant("wrong")]})
     toolbox = Toolbox([tools])
-    scenes = [scene("a", seed=11), scene("b", seed=12)]
-    played = run_async(play(agent, scenes, task=EchoTask(), toolbox=toolbox, limits=EpisodeLimits()))
+    episodes = [episode("a", seed=11), episode("b", seed=12)]
+    played = run_async(run_episodes(agent, episodes, task=EchoTask(), toolbox=toolbox, limits=EpisodeLimits()))
     assert tools.opened == [("a", 11), ("b", 12)]
     assert sorted(tools.closed) == ["a", "b"]
     assert [t.correct for t in played] == [True, False]
@@ -247,31 +247,39 @@ def test_an_agents_error_ends_all_and_closes_everything():
         }
     )
     toolbox = Toolbox([tools])
-    scenes = [scene(name, toolbox.tools(problem(name))) for name in "abc"]
+    episodes = [episode(name, toolbox.tools(problem(name))) for name in "abc"]
     with pytest.raises(RuntimeError, match="the agent fell ill"):
-        run_async(play(agent, scenes, task=EchoTask(), toolbox=toolbox, limits=EpisodeLimits()))
-    assert [agent.speakers[name].closed for name in "abc"] == [1, 1, 1]
+        run_async(run_episodes(agent, episodes, task=EchoTask(), toolbox=toolbox, limits=EpisodeLimits()))
+    assert [agent.sessions[name].closed for name in "abc"] == [1, 1, 1]
     assert sorted(tools.closed) == ["a", "b", "c"]
 
 
-def test_an_error_in_the_first_moment_closes_speakers_that_never_spoke():
+def test_an_error_in_the_first_moment_closes_sessions_that_never_responded():
     agent = ScriptedAgent({"a": [RuntimeError("at once")], "b": [_forever]})
     with pytest.raises(RuntimeError, match="at once"):
-        run_async(play(agent, [scene("a"), scene("b")], task=EchoTask(), toolbox=Toolbox(), limits=EpisodeLimits()))
-    assert [agent.speakers[name].closed for name in "ab"] == [1, 1]
+        run_async(
+            run_episodes(
+                agent, [episode("a"), episode("b")], task=EchoTask(), toolbox=Toolbox(), limits=EpisodeLimits()
+            )
+        )
+    assert [agent.sessions[name].closed for name in "ab"] == [1, 1]
 
 
-def test_a_speaker_that_cannot_start_closes_the_others():
+def test_a_session_that_cannot_start_closes_the_others():
     class Reluctant(ScriptedAgent):
-        def start(self, scene: EpisodeRequest) -> ScriptedSpeaker:
-            if scene.id == "b":
+        def start(self, episode: EpisodeRequest) -> ScriptedAgentSession:
+            if episode.id == "b":
                 raise RuntimeError("not this one")
-            return super().start(scene)
+            return super().start(episode)
 
     agent = Reluctant({"a": [assistant("right")]})
     with pytest.raises(RuntimeError, match="not this one"):
-        run_async(play(agent, [scene("a"), scene("b")], task=EchoTask(), toolbox=Toolbox(), limits=EpisodeLimits()))
-    assert agent.speakers["a"].closed == 1
+        run_async(
+            run_episodes(
+                agent, [episode("a"), episode("b")], task=EchoTask(), toolbox=Toolbox(), limits=EpisodeLimits()
+            )
+        )
+    assert agent.sessions["a"].closed == 1
 
 
 def test_a_tasks_error_is_raised_as_it_is():
@@ -283,8 +291,10 @@ def test_a_tasks_error_is_raised_as_it_is():
         run([assistant("right")], task=Broken())
 
 
-def test_no_scenes_give_no_trajectories():
-    assert run_async(play(ScriptedAgent({}), [], task=EchoTask(), toolbox=Toolbox(), limits=EpisodeLimits())) == []
+def test_no_episodes_give_no_trajectories():
+    assert (
+        run_async(run_episodes(ScriptedAgent({}), [], task=EchoTask(), toolbox=Toolbox(), limits=EpisodeLimits())) == []
+    )
 
 
 def test_it_runs_inside_a_running_loop_too():

@@ -14,8 +14,8 @@ from rollout_fakes import (
     ScriptedEngine,
     ToyFormat,
     encode,
+    episode,
     problem,
-    scene,
 )
 
 from mentor_kit.backend.sampling import SampleRequest
@@ -23,7 +23,7 @@ from mentor_kit.core.agent import EpisodeLimits
 from mentor_kit.core.tool import Tool
 from mentor_kit.core.toolbox import Toolbox
 from mentor_kit.core.trajectory import Ending, TokenTrace, Trajectory
-from mentor_kit.rollout import EngineSampler, PolicyAgent, Sampling, play, run_async
+from mentor_kit.rollout import EngineSampler, PolicyAgent, Sampling, run_async, run_episodes
 
 PROMPT = [USER, *encode("Q a"), END, ASSISTANT]
 CALL = '!say {"word": "hi"}'
@@ -52,9 +52,9 @@ def student(turns: Sequence[str], *, context: int = 1000, sampling: Sampling | N
         limits=EpisodeLimits(**limits),
         context=context,
     )
-    scenes = [scene("a", toolbox.tools(problem("a")))]
+    episodes = [episode("a", toolbox.tools(problem("a")))]
     (trajectory,) = run_async(
-        play(agent, scenes, task=EchoTask(), toolbox=toolbox, limits=agent.limits, cut=agent.format.truncate)
+        run_episodes(agent, episodes, task=EchoTask(), toolbox=toolbox, limits=agent.limits, cut=agent.format.truncate)
     )
     return trajectory, engine
 

@@ -19,7 +19,7 @@ from mentor_kit.core.conversation import Message, ToolCall, assistant
 from mentor_kit.core.task import Problem
 from mentor_kit.core.trajectory import Trajectory
 from mentor_kit.recipe.assembly import assemble_components, assemble_without_student
-from mentor_kit.rollout import play
+from mentor_kit.rollout import run_episodes
 from mentor_kit.stages import SplitPlan
 from mentor_kit.stages.evaluate import evaluate_split
 
@@ -35,7 +35,7 @@ task: {use: bfcl, with: {categories: [simple, multiple, parallel, irrelevance]}}
 Words = Callable[[Problem], Message]
 
 
-class Speaker:
+class WordsSession:
     def __init__(self, said: Message) -> None:
         self.said = said
 
@@ -57,13 +57,13 @@ class Scripted:
     def __init__(self, parts: Any, words: Words) -> None:
         self.parts, self.words = parts, words
 
-    def start(self, scene: EpisodeRequest) -> Speaker:
-        return Speaker(self.words(scene.problem))
+    def start(self, episode: EpisodeRequest) -> WordsSession:
+        return WordsSession(self.words(episode.problem))
 
     async def play(self, problems: Sequence[Problem], episodes: int) -> list[Trajectory]:
         tools = self.parts.toolbox
-        scenes = [EpisodeRequest(p.id, p, tools.tools(p), seed=0) for p in problems]
-        return await play(self, scenes, task=self.parts.task, toolbox=tools, limits=EpisodeLimits())
+        requests = [EpisodeRequest(p.id, p, tools.tools(p), seed=0) for p in problems]
+        return await run_episodes(self, requests, task=self.parts.task, toolbox=tools, limits=EpisodeLimits())
 
 
 @pytest.fixture(scope="module")

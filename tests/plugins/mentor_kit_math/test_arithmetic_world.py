@@ -25,7 +25,7 @@ from mentor_kit.core.errors import UsageError
 from mentor_kit.core.task import Problem
 from mentor_kit.core.toolbox import FunctionTools, Toolbox
 from mentor_kit.core.trajectory import Trajectory
-from mentor_kit.rollout import play
+from mentor_kit.rollout import run_episodes
 
 GROUPS = ("compositions", "wordings", "longer")
 SPLITS = ("train", "in-domain", "out-of-domain", *GROUPS, "broad")
@@ -252,12 +252,12 @@ class Solver:
     task: ArithmeticTask
     name: str = "solver"
 
-    def start(self, scene: EpisodeRequest) -> SolverSpeaker:
-        return SolverSpeaker(self.task, scene.problem)
+    def start(self, episode: EpisodeRequest) -> SolverSession:
+        return SolverSession(self.task, episode.problem)
 
 
 @dataclass
-class SolverSpeaker:
+class SolverSession:
     task: ArithmeticTask
     problem: Problem
     dialogue: list[Message] = field(default_factory=list)
@@ -277,8 +277,12 @@ class SolverSpeaker:
 
 def solved(task: ArithmeticTask, found: Sequence[Problem]) -> list[Trajectory]:
     toolbox = Toolbox([FunctionTools(math_tools(2))])
-    scenes = [EpisodeRequest(id=problem.id, problem=problem, tools=toolbox.tools(problem), seed=0) for problem in found]
-    return asyncio.run(play(Solver(task), scenes, task=task, toolbox=toolbox, limits=EpisodeLimits(max_turns=4)))
+    episodes = [
+        EpisodeRequest(id=problem.id, problem=problem, tools=toolbox.tools(problem), seed=0) for problem in found
+    ]
+    return asyncio.run(
+        run_episodes(Solver(task), episodes, task=task, toolbox=toolbox, limits=EpisodeLimits(max_turns=4))
+    )
 
 
 class TestSolve:

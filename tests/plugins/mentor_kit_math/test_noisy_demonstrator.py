@@ -27,7 +27,7 @@ from mentor_kit.core.demonstration import Demonstration
 from mentor_kit.core.task import Problem, boxed_answer
 from mentor_kit.core.toolbox import FunctionTools, Toolbox
 from mentor_kit.core.trajectory import Trajectory
-from mentor_kit.rollout import play
+from mentor_kit.rollout import run_episodes
 from mentor_kit.utils.randomness import derive_seed
 
 COUNT = 2500
@@ -92,10 +92,12 @@ def problems(split: str, count: int) -> tuple[Problem, ...]:
 @lru_cache(maxsize=8)
 def episodes(habits: Habits, count: int = COUNT, seed: int = 0) -> tuple[Episode, ...]:
     found = problems("train", count)
-    scenes = [
+    episodes = [
         EpisodeRequest(id=p.id, problem=p, tools=TOOLBOX.tools(p), seed=derive_seed(seed, "test", p.id)) for p in found
     ]
-    played = asyncio.run(play(NoisyDemonstrator(habits), scenes, task=ArithmeticTask(), toolbox=TOOLBOX, limits=LIMITS))
+    played = asyncio.run(
+        run_episodes(NoisyDemonstrator(habits), episodes, task=ArithmeticTask(), toolbox=TOOLBOX, limits=LIMITS)
+    )
     return tuple(Episode(read(p.question), trajectory) for p, trajectory in zip(found, played, strict=True))
 
 

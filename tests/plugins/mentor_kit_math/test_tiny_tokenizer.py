@@ -23,7 +23,7 @@ from mentor_kit.core.agent import EpisodeLimits, EpisodeRequest
 from mentor_kit.core.conversation import Message, ToolResult, assistant, call, system, tool_result, user
 from mentor_kit.core.task import Problem
 from mentor_kit.core.toolbox import FunctionTools, Toolbox
-from mentor_kit.rollout import play
+from mentor_kit.rollout import run_episodes
 
 TOOLBOX = Toolbox([FunctionTools(math_tools(2))])
 TOOLS = TOOLBOX.tools(Problem(id="p", question="q", answer="0"))
@@ -51,9 +51,9 @@ def dialogues() -> list[tuple[Message, ...]]:
     """Transcripts of the noisy demonstrator, with wrong tools, failed calls and all."""
     task = ArithmeticTask()
     problems = [*task.problems("train", 0, 150), *task.problems("longer", 0, 10), *task.problems("wordings", 0, 20)]
-    scenes = [EpisodeRequest(id=p.id, problem=p, tools=TOOLS, seed=index) for index, p in enumerate(problems)]
+    episodes = [EpisodeRequest(id=p.id, problem=p, tools=TOOLS, seed=index) for index, p in enumerate(problems)]
     limits = EpisodeLimits(max_turns=4)
-    played = asyncio.run(play(NoisyDemonstrator(HABITS), scenes, task=task, toolbox=TOOLBOX, limits=limits))
+    played = asyncio.run(run_episodes(NoisyDemonstrator(HABITS), episodes, task=task, toolbox=TOOLBOX, limits=limits))
     return [trajectory.messages for trajectory in played]
 
 

@@ -24,7 +24,7 @@ from mentor_kit.core.task import Problem, Task, boxed_answer
 from mentor_kit.core.trajectory import Trajectory
 from mentor_kit.recipe.assembly import build_reward
 from mentor_kit.rl.reward import Reward, RewardSpec
-from mentor_kit.rollout import play, run_async
+from mentor_kit.rollout import run_async, run_episodes
 
 TERMS: list[dict[str, Any]] = [
     *({"use": name} for name in ("ended", "answered", "correct", "known-tools", "clean-calls", "call-economy")),
@@ -66,7 +66,7 @@ class Says:
     def __init__(self, turns: Sequence[Message]) -> None:
         self.turns = turns
 
-    def start(self, scene: EpisodeRequest) -> Says:
+    def start(self, episode: EpisodeRequest) -> Says:
         self.left = iter(self.turns)
         return self
 
@@ -86,8 +86,8 @@ def problem(history: Sequence[Message] = (), system: str = "") -> Problem:
 
 def played(about: Problem, *turns: Message) -> Trajectory:
     box = CONTEXT.need_toolbox()
-    scenes = [EpisodeRequest("p#0", about, box.tools(about), 0)]
-    (found,) = run_async(play(Says(turns), scenes, task=Boxed(), toolbox=box, limits=EpisodeLimits()))
+    episodes = [EpisodeRequest("p#0", about, box.tools(about), 0)]
+    (found,) = run_async(run_episodes(Says(turns), episodes, task=Boxed(), toolbox=box, limits=EpisodeLimits()))
     return found
 
 

@@ -97,7 +97,7 @@ REWARDS = {name: build_reward(ComponentSpec(use=name), REGISTRY, BuildContext(RE
 
 
 def play(row: Row) -> RawRollout:
-    (played,) = WORLD.play([Script(PROBLEM, row.turns)])
+    (played,) = WORLD.run([Script(PROBLEM, row.turns)])
     return played
 
 

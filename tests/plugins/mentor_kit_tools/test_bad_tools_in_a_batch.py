@@ -20,7 +20,7 @@ from mentor_kit.core.conversation import CallState, Message, ToolCall, assistant
 from mentor_kit.core.task import TRAIN, Problem
 from mentor_kit.core.toolbox import Toolbox
 from mentor_kit.core.trajectory import Trajectory
-from mentor_kit.rollout import play, run_async
+from mentor_kit.rollout import run_async, run_episodes
 from mentor_kit.stages.grpo import GRPOOptions, GRPOStage
 
 HERE = Path(__file__).parent
@@ -33,21 +33,21 @@ BAD: dict[str, tuple[ToolCall, str]] = {
 
 
 class CallThenTell:
-    """Makes the call of its scene, then says what came back."""
+    """Makes the call of its episode, then says what came back."""
 
     name = "scripted"
 
-    def start(self, scene: EpisodeRequest) -> CallThenTell:
-        speaker = CallThenTell()
-        speaker.scene = scene
-        return speaker
+    def start(self, episode: EpisodeRequest) -> CallThenTell:
+        session = CallThenTell()
+        session.episode = episode
+        return session
 
-    scene: EpisodeRequest
+    episode: EpisodeRequest
 
     async def respond(self, messages: Sequence[Message]) -> Reply:
         if messages[-1].role == "tool":
             return Reply(assistant(messages[-1].content))
-        name = self.scene.id
+        name = self.episode.id
         return Reply(assistant(calls=[BAD[name][0] if name in BAD else call("add", a=int(name), b=1)]))
 
     def trace(self) -> None:
@@ -86,11 +86,13 @@ def toolbox_of_bad_and_good() -> Toolbox:
 
 def test_each_bad_call_is_a_failed_call_and_the_good_ones_are_unharmed() -> None:
     toolbox = toolbox_of_bad_and_good()
-    scenes = []
+    episodes = []
     for name in (*BAD, *map(str, range(12))):
         problem = Problem(id=name, question="?", answer=str(int(name) + 1) if name.isdigit() else "")
-        scenes.append(EpisodeRequest(id=name, problem=problem, tools=toolbox.tools(problem), seed=0))
-    played = run_async(play(CallThenTell(), scenes, task=Successor(), toolbox=toolbox, limits=EpisodeLimits()))
+        episodes.append(EpisodeRequest(id=name, problem=problem, tools=toolbox.tools(problem), seed=0))
+    played = run_async(
+        run_episodes(CallThenTell(), episodes, task=Successor(), toolbox=toolbox, limits=EpisodeLimits())
+    )
     toolbox.close()
     for trajectory in played:
         (made,) = trajectory.calls
