@@ -1,11 +1,16 @@
 """The reward: gates first, then a weighted sum of terms (MENTOR, arXiv 2510.18383, section 3).
 
-    R(τ) = otherwise_g                          for the first gate g with score_g(τ) < threshold_g
-    R(τ) = Σ_i weight_i · factor_i · score_i(τ)  when every gate is passed
-           with factor_i = schedule_i(progress) if the answer is right, when_wrong_i times that if not,
-           and score_i in [0, 1]
+    R(τ) = otherwise_g                                for the first gate g with score_g(τ) < threshold_g
+    R(τ) = Σ_i weight_i · factor_i · score_i(τ)       when every gate is passed
 
-A term sees a structured trajectory, the problem and the teacher's demonstrations; never a prompt's text.
+    factor_i = schedule_i(progress)                   when the final answer is right
+    factor_i = schedule_i(progress) · when_wrong_i    when it is not
+
+Scores are in [0, 1]; progress is the share of the stage that is done. A term depends on the structured trajectory, the
+problem and the teacher's demonstrations, never on a prompt's text.
+
+The module has the equation as data (`RewardSpec`), its terms and gates (`Term`, `Gate`, `WeightedTerm`), and the
+reward itself (`Reward`).
 """
 
 from __future__ import annotations
@@ -26,28 +31,17 @@ from mentor_kit.core.task import Problem
 from mentor_kit.core.trajectory import Trajectory
 
 
-class GateSpec(ComponentSpec):
-    """A gate as a recipe writes it."""
-
-    name: str = ""
-    """How reports call it; the term's name if left out."""
-    otherwise: Number
-    """What a trajectory earns that does not pass."""
-    threshold: Number = Field(default=1.0, gt=0, le=1)
-    """The score that passes; scores lie between 0 and 1, and 0 would pass everything."""
-
-
 class Schedule(FrozenModel):
-    """How a term's weight changes over a stage: a factor on it that runs from `start` to `end`."""
+    """A factor on a term's weight that changes over a stage, from `start` to `end`."""
 
     start: Number = Field(default=1.0, ge=0)
     """The factor until `over` begins."""
     end: Number = Field(default=1.0, ge=0)
-    """The factor once `over` is past; evaluations use it, too."""
+    """The factor once `over` is past, and in evaluations."""
     over: tuple[float, float] = (0.0, 1.0)
     """Between which shares of the stage's steps the factor changes: 0 is the first step, 1 the last."""
     shape: Literal["linear", "cosine"] = "linear"
-    """How it gets from one to the other."""
+    """The curve from `start` to `end`."""
 
     @model_validator(mode="after")
     def _runs_forwards(self) -> Self:
@@ -56,7 +50,7 @@ class Schedule(FrozenModel):
         return self
 
     def factor(self, progress: float) -> float:
-        """The factor after this share of a stage, from 0 (its first step) to 1 (its last)."""
+        """The factor at a share of a stage, from 0 (its first step) to 1 (its last)."""
         first, last = self.over
         if progress >= last:
             return self.end
@@ -69,24 +63,36 @@ class Schedule(FrozenModel):
 
     @property
     def largest(self) -> float:
-        """The largest factor there is."""
+        """The largest factor of the stage."""
         return max(self.start, self.end)
 
 
-#: The schedule of a weight that stays as it is.
+#: The schedule of a constant weight.
 CONSTANT = Schedule()
+
+
+class GateSpec(ComponentSpec):
+    """A gate as a recipe writes it."""
+
+    name: str = ""
+    """Its name in reports; the term's if left out."""
+    otherwise: Number
+    """The reward of a trajectory that does not pass."""
+    threshold: Number = Field(default=1.0, gt=0, le=1)
+    """The score that passes; scores lie between 0 and 1, and 0 would pass everything."""
 
 
 class TermSpec(ComponentSpec):
     """A weighted term as a recipe writes it."""
 
     name: str = ""
-    """How reports call it; the term's name if left out."""
+    """Its name in reports; the term's if left out."""
     weight: Number
+    """What a score of 1 adds to the reward."""
     when_wrong: Number = 1.0
     """The factor on the term when the final answer is wrong."""
     schedule: Schedule | None = None
-    """How the weight changes over a stage; it stays if left out."""
+    """How the weight changes over a stage; constant if left out."""
 
 
 class RewardSpec(FrozenModel):
@@ -95,6 +101,7 @@ class RewardSpec(FrozenModel):
     gates: tuple[Annotated[GateSpec, Fills("reward_terms")], ...] = ()
     """In order; the first that is not passed decides."""
     terms: tuple[Annotated[TermSpec, Fills("reward_terms")], ...] = ()
+    """The weighted terms that are added up when every gate is passed."""
 
 
 #: What a term scores: a trajectory, its problem, and the problem's demonstrations.
@@ -125,9 +132,9 @@ class Gate:
     otherwise: float
     threshold: float = 1.0
 
-    def passes(self, trajectory: Trajectory, problem: Problem, demonstrations: Sequence[Demonstration]) -> bool:
+    def passes(self, case: Case) -> bool:
         """Whether the trajectory's score reaches the threshold."""
-        return _score(self.name, self.term, trajectory, problem, demonstrations) >= self.threshold
+        return _score(self.name, self.term, case) >= self.threshold
 
 
 @dataclass(frozen=True)
@@ -140,9 +147,20 @@ class WeightedTerm:
     when_wrong: float = 1.0
     schedule: Schedule = CONSTANT
 
+    def scored(self, case: Case, progress: float) -> TermScore:
+        """The term's score and its value in the reward."""
+        score = _score(self.name, self.term, case)
+        factor = self.schedule.factor(progress) * (1.0 if case[0].correct else self.when_wrong)
+        return TermScore(score=score, value=self.weight * factor * score)
+
+    @property
+    def largest(self) -> float:
+        """The largest value that the term has in a right answer's reward."""
+        return max(self.weight, 0.0) * self.schedule.largest
+
 
 class TermScore(FrozenModel):
-    """A term's part in a reward: `value` = weight · factor · `score`."""
+    """A term's score, in [0, 1], and its value in a reward: weight · factor · score."""
 
     score: float
     value: float
@@ -159,7 +177,7 @@ class Breakdown(FrozenModel):
 
 @dataclass(frozen=True)
 class Reward:
-    """Gates and terms, in order; see the module's equation."""
+    """The reward as a function of a trajectory: gates and terms, in order (the module's equation)."""
 
     gates: tuple[Gate, ...] = ()
     terms: tuple[WeightedTerm, ...] = ()
@@ -181,31 +199,28 @@ class Reward:
             progress: the share of the stage that is done, from 0 (its first step) to 1 (its last, and evaluations).
 
         Raises:
-            PluginError: a term gave something that is not a number in [0, 1].
+            PluginError: a term returned something that is not a number in [0, 1].
         """
+        case = (trajectory, problem, demonstrations)
         for gate in self.gates:
-            if not gate.passes(trajectory, problem, demonstrations):
+            if not gate.passes(case):
                 return Breakdown(total=gate.otherwise, gate=gate.name)
-        terms = {}
-        for item in self.terms:
-            score = _score(item.name, item.term, trajectory, problem, demonstrations)
-            factor = item.schedule.factor(progress) * (1.0 if trajectory.correct else item.when_wrong)
-            terms[item.name] = TermScore(score=score, value=item.weight * factor * score)
+        terms = {item.name: item.scored(case, progress) for item in self.terms}
         return Breakdown(total=math.fsum(term.value for term in terms.values()), terms=terms)
 
     def prepare(self, cases: Sequence[Case]) -> None:
-        """Tell the terms that want to know which trajectories will be scored: those that pass the gates before them."""
+        """Prepare every term for the cases that it will score: those that pass the gates before it."""
         waiting = list(cases)
         for gate in self.gates:
             _prepare(gate.term, waiting)
-            waiting = [case for case in waiting if gate.passes(*case)]
+            waiting = [case for case in waiting if gate.passes(case)]
         for item in self.terms:
             _prepare(item.term, waiting)
 
     @property
     def maximum(self) -> float:
         """The most a trajectory can earn: all gates passed, all terms 1, the answer right, schedules at their top."""
-        return math.fsum(max(item.weight, 0.0) * item.schedule.largest for item in self.terms)
+        return math.fsum(item.largest for item in self.terms)
 
 
 class Scored(FrozenModel):
@@ -220,13 +235,11 @@ def _prepare(term: Term, cases: Sequence[Case]) -> None:
         term.prepare(cases)
 
 
-def _score(
-    name: str, term: Term, trajectory: Trajectory, problem: Problem, demonstrations: Sequence[Demonstration]
-) -> float:
-    score = term.score(trajectory, problem, demonstrations)
+def _score(name: str, term: Term, case: Case) -> float:
+    score = term.score(*case)
     if not isinstance(score, (int, float)) or not 0.0 <= score <= 1.0:
         raise PluginError(
-            f"reward term {name!r} gave {score!r} for problem {problem.id!r}; a score is a number from 0 to 1",
+            f"reward term {name!r} returned {score!r} for problem {case[1].id!r}; a score is a number from 0 to 1",
             hint="scale it in the term, and put weights in the recipe",
         )
     return float(score)
