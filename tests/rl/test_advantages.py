@@ -1,4 +1,4 @@
-"""Advantages against numbers worked by hand, and against loops written from the papers."""
+"""Advantages against numbers worked by hand, and against the suite of estimators with loops written from the papers."""
 
 from __future__ import annotations
 
@@ -8,89 +8,124 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
 from mentor_kit.core.component import ComponentSpec
+from mentor_kit.core.errors import PluginError
 from mentor_kit.hooks import BuildContext, default_registry
-from mentor_kit.rl.advantages.estimator import Outcomes
-from mentor_kit.rl.advantages.statistics import STD_FLOOR
+from mentor_kit.rl.advantages.estimator import AdvantageEstimator, Outcomes
+from mentor_kit.rl.losses.ppo import PPO, PPOOptions
+from mentor_kit.rl.objective import Objective, ObjectiveSpec
+from mentor_kit.testing.advantages import AdvantageContract, AdvantageTwin, Groups, outcomes_of
 
 
-def advantages(xp: Any, rewards: Any, estimator: str) -> Any:
-    """By the registered estimator of that name."""
-    built = default_registry().build("advantages", ComponentSpec(use=estimator), BuildContext(default_registry()))
-    return built.advantages(xp, Outcomes(rewards, xp.ones_like(rewards), xp.ones_like(rewards)))
+def registered(name: str) -> AdvantageEstimator:
+    found = default_registry().build("advantages", ComponentSpec(use=name), BuildContext(default_registry()))
+    assert isinstance(found, AdvantageEstimator)
+    return found
 
 
-ESTIMATORS = ["group_mean", "group_mean_std", "leave_one_out", "batch_mean_std"]
+def by_group(formula: Any) -> AdvantageTwin:
+    """A twin from a formula over a group's rewards and the place of the rollout in it."""
+    return lambda groups: [[formula(row, g) for g in range(len(row))] for row in groups.rewards]
+
+
+def deviation(values: list[float]) -> float:
+    return statistics.stdev(values) if len(values) > 1 else 0.0
+
+
+class TestGroupMean(AdvantageContract):
+    @pytest.fixture
+    def estimator(self) -> AdvantageEstimator:
+        return registered("group_mean")
+
+    @pytest.fixture
+    def twin(self) -> AdvantageTwin:
+        return by_group(lambda row, g: row[g] - statistics.fmean(row))
+
+
+class TestGroupMeanStd(AdvantageContract):
+    @pytest.fixture
+    def estimator(self) -> AdvantageEstimator:
+        return registered("group_mean_std")
+
+    @pytest.fixture
+    def twin(self) -> AdvantageTwin:
+        return by_group(lambda row, g: (row[g] - statistics.fmean(row)) / (deviation(row) + 1e-6))
+
+
+class TestLeaveOneOut(AdvantageContract):
+    @pytest.fixture
+    def estimator(self) -> AdvantageEstimator:
+        return registered("leave_one_out")
+
+    @pytest.fixture
+    def twin(self) -> AdvantageTwin:
+        def one(row: list[float], g: int) -> float:
+            others = row[:g] + row[g + 1 :]
+            return row[g] - (statistics.fmean(others) if others else 0.0)
+
+        return by_group(one)
+
+
+class TestBatchMeanStd(AdvantageContract):
+    groups_apart = False
+
+    @pytest.fixture
+    def estimator(self) -> AdvantageEstimator:
+        return registered("batch_mean_std")
+
+    @pytest.fixture
+    def twin(self) -> AdvantageTwin:
+        def twin(groups: Groups) -> list[list[float]]:
+            every = [reward for row in groups.rewards for reward in row]
+            mean, spread = statistics.fmean(every), deviation(every) + 1e-6
+            return [[(reward - mean) / spread for reward in row] for row in groups.rewards]
+
+        return twin
 
 
 def test_worked_by_hand() -> None:
-    rewards = np.array([[1.0, 0.0, 0.0, 1.0], [0.0, 0.0, 0.0, 2.0]])
+    rewards = [[1.0, 0.0, 0.0, 1.0], [0.0, 0.0, 0.0, 2.0]]
+    outcomes = outcomes_of(Groups(rewards, [[5] * 4] * 2, [[True] * 4] * 2))
+
+    def advantages(name: str) -> Any:
+        return registered(name).advantages(np, outcomes)
+
     # group means .5 and .5; sample variances (4 · .25) / 3 and (3 · .25 + 2.25) / 3
-    np.testing.assert_allclose(advantages(np, rewards, "group_mean"), [[0.5, -0.5, -0.5, 0.5], [-0.5, -0.5, -0.5, 1.5]])
+    np.testing.assert_allclose(advantages("group_mean"), [[0.5, -0.5, -0.5, 0.5], [-0.5, -0.5, -0.5, 1.5]])
     np.testing.assert_allclose(
-        advantages(np, rewards, "group_mean_std"),
+        advantages("group_mean_std"),
         [[0.866025, -0.866025, -0.866025, 0.866025], [-0.5, -0.5, -0.5, 1.5]],
         atol=1e-5,
     )
     # the mean of the others: (1 of 3) for a right one, (2 of 3) for a wrong one
     np.testing.assert_allclose(
-        advantages(np, rewards, "leave_one_out"), [[2 / 3, -2 / 3, -2 / 3, 2 / 3], [-2 / 3, -2 / 3, -2 / 3, 2.0]]
+        advantages("leave_one_out"), [[2 / 3, -2 / 3, -2 / 3, 2 / 3], [-2 / 3, -2 / 3, -2 / 3, 2.0]]
     )
     # batch mean .5, sample variance (1 + 3) / 7
-    std = math.sqrt(4 / 7)
     np.testing.assert_allclose(
-        advantages(np, rewards, "batch_mean_std"),
-        np.array([[0.5, -0.5, -0.5, 0.5], [-0.5, -0.5, -0.5, 1.5]]) / std,
+        advantages("batch_mean_std"),
+        np.array([[0.5, -0.5, -0.5, 0.5], [-0.5, -0.5, -0.5, 1.5]]) / math.sqrt(4 / 7),
         atol=1e-5,
     )
 
 
-def twin(rows: list[list[float]], estimator: str) -> list[list[float]]:
-    everything = [r for row in rows for r in row]
+class Fixed(AdvantageEstimator):
+    def __init__(self, found: Any) -> None:
+        self.found = found
 
-    def one(row: list[float], place: int) -> float:
-        reward, others = row[place], row[:place] + row[place + 1 :]
-        match estimator:
-            case "group_mean":
-                return reward - statistics.fmean(row)
-            case "group_mean_std":
-                spread = statistics.stdev(row) if others else 0.0
-                return (reward - statistics.fmean(row)) / (spread + STD_FLOOR)
-            case "leave_one_out":
-                return reward - (statistics.fmean(others) if others else 0.0)
-            case _:
-                spread = statistics.stdev(everything) if len(everything) > 1 else 0.0
-                return (reward - statistics.fmean(everything)) / (spread + STD_FLOOR)
-
-    return [[one(row, place) for place in range(len(row))] for row in rows]
+    def advantages(self, xp: Any, outcomes: Outcomes) -> Any:
+        return self.found
 
 
-REWARDS = st.sampled_from([0.0, 0.06, 0.1, 0.16, 0.7, 0.8, 1.0, 1.1]) | st.floats(-5, 5)
-GROUPS = st.integers(1, 6).flatmap(
-    lambda g: st.lists(st.lists(REWARDS, min_size=g, max_size=g), min_size=1, max_size=5)
-)
+@pytest.mark.parametrize("found", [np.zeros((2, 1)), np.zeros(2), np.full((2, 2), math.nan), [[0.0, math.inf]] * 2])
+def test_what_an_estimator_must_not_return_is_the_plugins_fault(found: Any) -> None:
+    objective = Objective(ObjectiveSpec(advantage="fixed"), PPO(PPOOptions()), Fixed(found))
+    with pytest.raises(PluginError, match="'fixed'"):
+        objective.advantages(outcomes_of(Groups([[1.0, 0.0]] * 2, [[1, 1]] * 2, [[True, True]] * 2)))
 
 
-@pytest.mark.parametrize("estimator", ESTIMATORS)
-@given(rows=GROUPS)
-def test_estimators_are_their_loop_twins(estimator: Any, rows: list[list[float]]) -> None:
-    np.testing.assert_allclose(advantages(np, np.array(rows), estimator), twin(rows, estimator), rtol=1e-6, atol=1e-6)
-
-
-@pytest.mark.parametrize("estimator", ESTIMATORS)
-def test_torch_agrees_with_numpy(estimator: Any) -> None:
-    torch = pytest.importorskip("torch")
-    rewards = np.random.default_rng(0).random((4, 6))
-    found = advantages(torch, torch.tensor(rewards), estimator).numpy()
-    np.testing.assert_allclose(found, advantages(np, rewards, estimator), rtol=1e-12)
-
-
-@pytest.mark.parametrize("estimator", ESTIMATORS)
-@pytest.mark.parametrize("value", [0.0, 0.1, 0.8, 1.1])
-@pytest.mark.parametrize("size", [2, 3, 5, 7, 8])
-def test_a_group_without_spread_has_exact_zeros(estimator: Any, value: float, size: int) -> None:
-    for dtype in (np.float32, np.float64):
-        assert not advantages(np, np.full((1, size), value, dtype=dtype), estimator).any()
+def test_the_rewards_weight_is_on_its_advantages() -> None:
+    objective = Objective(ObjectiveSpec(reward=0.5), PPO(PPOOptions()), Fixed([[2.0, -4.0]]))
+    outcomes = outcomes_of(Groups([[1.0, 0.0]], [[1, 1]], [[True, False]]))
+    assert objective.advantages(outcomes).tolist() == [[1.0, -2.0]]

@@ -56,7 +56,7 @@ def test_the_equation(
 
 @pytest.mark.parametrize("value", [1.5, -0.1, float("nan"), "1", None])
 def test_a_score_outside_the_unit_interval_is_the_plugins_fault(value: Any) -> None:
-    with pytest.raises(PluginError, match="'odd' .* 'p'"):
+    with pytest.raises(PluginError, match=r"'odd' .* 'p'"):
         Reward(terms=(WeightedTerm("odd", Fixed(value), 1.0),))(played(), PROBLEM, [])
     with pytest.raises(PluginError, match="'odd'"):
         Reward(gates=(Gate("odd", Fixed(value), 0.0),))(played(), PROBLEM, [])
