@@ -12,7 +12,7 @@ from typing import Literal
 
 import mlx.core as mx
 
-from mentor_kit.backend.validation import ADAPTER_CONFIG, LORA_KEYS, check_peft_config, is_target, unread
+from mentor_kit.backend.adapters import ADAPTER_CONFIG, LORA_KEYS, check_peft_config, is_target, unsupported
 from mentor_kit.core.errors import BackendError
 from mentor_kit.core.frozen_model import Json
 from mentor_kit_mlx.params import Arrays, read, write
@@ -72,7 +72,7 @@ def read_peft(config: Mapping[str, Json], folder: Path, layers: Sequence[str]) -
     check_peft_config(config, folder, LORA_KEYS)
     begins = config.get("init_lora_weights", True)
     if begins not in BEGINNINGS:
-        raise unread(folder, "init_lora_weights", begins)
+        raise unsupported(folder, "init_lora_weights", begins)
     weights, base = _peft_weights(config, folder)
     found = {
         name.removesuffix(".lora_a"): value.shape[-1] for name, value in weights.items() if name.endswith("lora_a")
@@ -99,7 +99,7 @@ def read_mlx(config: Mapping[str, Json], folder: Path) -> Saved:
     """
     kind = config.get("fine_tune_type", "lora")
     if kind not in ("lora", "dora"):
-        raise unread(folder, "fine_tune_type", kind)
+        raise unsupported(folder, "fine_tune_type", kind)
     weights = {name: value.astype(mx.float32) for name, value in read(folder / MLX).items()}
     how = config["lora_parameters"]
     pair = LowRank(int(how["rank"]), float(how["scale"]))
@@ -190,7 +190,7 @@ def _peft_weights(config: Mapping[str, Json], folder: Path) -> tuple[Arrays, Arr
         elif known.endswith(".weight"):
             base[known.removesuffix(".weight").removesuffix(".base_layer")] = value
         elif known.endswith(".bias") and config.get("bias", "none") != "none":
-            raise unread(folder, "bias", config["bias"])
+            raise unsupported(folder, "bias", config["bias"])
         else:
             raise ValueError(f"{name} is no part of LoRA or DoRA")
     return weights, base

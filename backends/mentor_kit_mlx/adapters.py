@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,8 +12,9 @@ import mlx.core as mx
 import mlx.nn as nn
 from mlx.utils import tree_unflatten
 
+from mentor_kit.backend.adapters import check_targets, is_target, misfit, read_adapter_config
+from mentor_kit.backend.folders import first_line
 from mentor_kit.backend.student import AdapterSpec
-from mentor_kit.backend.validation import check_targets, is_target, read_adapter_config
 from mentor_kit.core.errors import BackendError
 from mentor_kit_mlx.adapter_files import AdapterFile, Kind, LowRank, Saved, read_mlx, read_peft
 from mentor_kit_mlx.embeddings import PROJECTION, cannot_untie, check_untied, is_tied, untie
@@ -118,19 +118,6 @@ def fused(model: Any) -> Iterator[tuple[str, Any]]:
             yield name, module.fuse(dequantize=True)
 
 
-@contextmanager
-def dropout(model: Any) -> Iterator[None]:
-    """The adapter's own dropout is active for a while; the model's never is, as its sampling has none either."""
-    parts = [module.dropout for module in model.modules() if hasattr(module, "lora_a")]
-    try:
-        for part in parts:
-            part.train()
-        yield
-    finally:
-        for part in parts:
-            part.eval()
-
-
 def _read(model: Any, folder: Path) -> AdapterFile:
     saved = _saved(model, folder)
     _check_shapes(model, saved, folder)
@@ -152,7 +139,7 @@ def _saved(model: Any, folder: Path) -> Saved:
     except BackendError:
         raise
     except UNFIT as error:
-        raise _misfit(folder, str(error).strip().splitlines()[0] if str(error).strip() else repr(error)) from error
+        raise misfit(folder, first_line(error)) from error
 
 
 def _check_shapes(model: Any, saved: Saved, folder: Path) -> None:
@@ -161,13 +148,13 @@ def _check_shapes(model: Any, saved: Saved, folder: Path) -> None:
     found = {name: tuple(value.shape) for name, value in saved.weights.items()}
     for name, pair in adapter.layers.items():
         if name not in layers:
-            raise _misfit(folder, f"the model has no layer {name}")
+            raise misfit(folder, f"the model has no layer {name}")
         for part, shape in _part_shapes(layers[name], pair.rank, adapter.kind).items():
             if (own := found.pop(f"{name}.{part}", None)) != shape:
                 there = "is not there" if own is None else f"has the shape {own}"
-                raise _misfit(folder, f"{name}.{part} {there}, and should have {shape}")
+                raise misfit(folder, f"{name}.{part} {there}, and should have {shape}")
     if found:
-        raise _misfit(folder, f"{next(iter(found))} is no part of it")
+        raise misfit(folder, f"{next(iter(found))} is no part of it")
 
 
 def _part_shapes(shape: Shape, rank: int, kind: Kind) -> dict[str, tuple[int, ...]]:
@@ -184,23 +171,16 @@ def _check_base(model: Any, saved: Saved, folder: Path) -> None:
     for name, value in saved.base.items():
         layer = own.get(name, model.model.embed_tokens if name == PROJECTION and is_tied(model) else None)
         if layer is None or not hasattr(layer, "weight"):
-            raise _misfit(folder, f"the model has no layer {name}")
+            raise misfit(folder, f"the model has no layer {name}")
         weight, tolerance = layer.weight, 1e-2
         if hasattr(layer, "scales"):
             how = {"group_size": layer.group_size, "bits": layer.bits, "mode": layer.mode}
             weight, tolerance = mx.dequantize(weight, layer.scales, layer.get("biases"), **how), 0.25
         if weight.shape != value.shape:
-            raise _misfit(folder, f"{name} has the shape {value.shape} there, and {weight.shape} in the model")
+            raise misfit(folder, f"{name} has the shape {value.shape} there, and {weight.shape} in the model")
         gap = mx.linalg.norm((weight - value).astype(mx.float32))
         if float(gap) > tolerance * float(mx.linalg.norm(value.astype(mx.float32))):
-            raise _misfit(folder, f"it brings other weights of {name}")
-
-
-def _misfit(folder: Path, why: str) -> BackendError:
-    return BackendError(
-        f"student.adapter: {folder} does not fit the model: {why}",
-        hint="use the model that the adapter was trained on",
-    )
+            raise misfit(folder, f"it brings other weights of {name}")
 
 
 def _tell_apart(model: Any, adapter: AdapterFile) -> None:

@@ -12,12 +12,15 @@ import logging
 from pathlib import Path
 from typing import Any
 
+from mentor_kit.backend.folders import check_folder, not_found
 from mentor_kit.backend.student import StudentSpec
 from mentor_kit.core.errors import BackendError, MissingError
 from mentor_kit_mlx.known_configs import KNOWN
 
 Config = dict[str, Any]
+#: Files of a model on the hub, those of them that are weights, and what their folders are.
 PATTERNS = ("*.json", "model*.safetensors", "*.txt", "*.model", "*.jinja", "tokenizer*")
+WEIGHTS, FORMAT = ("model*.safetensors",), "the format of transformers or mlx-lm"
 
 
 def find_folder(student: StudentSpec, *, weights: bool = True) -> Path:
@@ -30,14 +33,7 @@ def find_folder(student: StudentSpec, *, weights: bool = True) -> Path:
     folder = Path(student.model)
     if not folder.is_dir():
         folder = _download(student, PATTERNS if weights else ("*.json",))
-    if not (folder / "config.json").is_file():
-        raise BackendError(
-            f"{folder} has no config.json", hint="student.model takes a folder in the format of transformers or mlx-lm"
-        )
-    if weights and not any(folder.glob("model*.safetensors")):
-        raise BackendError(
-            f"{folder} has no weights", hint="there should be a model.safetensors, or shards with an index, in it"
-        )
+    check_folder(folder, WEIGHTS if weights else (), takes=FORMAT)
     return folder
 
 
@@ -70,7 +66,7 @@ def read_config(folder: Path) -> Config:
     if not isinstance(own, dict) or not isinstance(own.get("model_type"), str):
         raise BackendError(
             f"{folder / 'config.json'} does not say what model it is: expected a mapping with `model_type`",
-            hint="student.model takes a folder in the format of transformers or mlx-lm",
+            hint=f"student.model takes a folder in {FORMAT}",
         )
     try:
         return complete(own, _defaults(own))
@@ -147,8 +143,4 @@ def _download(student: StudentSpec, patterns: tuple[str, ...]) -> Path:
     try:
         return Path(snapshot_download(student.model, revision=student.revision, allow_patterns=list(patterns)))
     except (OSError, ValueError) as error:
-        first = (str(error).strip().splitlines() or [type(error).__name__])[0]
-        raise MissingError(
-            f"student {student.model!r} is no folder here, and the hub did not give it: {first}",
-            hint="check the name and the network, or download it and give its folder",
-        ) from error
+        raise not_found(student.model, error) from error

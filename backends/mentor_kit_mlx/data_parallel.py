@@ -17,27 +17,25 @@ import signal
 from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 from weakref import WeakValueDictionary
 
-import numpy as np
-
+from mentor_kit.backend.base_policy import loss_metrics, scattered
+from mentor_kit.backend.checkpoint import read_manifest
 from mentor_kit.backend.optimizer import OptimizerSpec
-from mentor_kit.backend.policy import Policy, PolicyInfo
+from mentor_kit.backend.policy import Policy, PolicyInfo, Weights
 from mentor_kit.backend.sampling import Completion, SampleRequest
 from mentor_kit.backend.student import StudentSpec
 from mentor_kit.backend.token_groups import Floats, TokenGroup
-from mentor_kit.backend.validation import check_groups
 from mentor_kit.core import errors
 from mentor_kit.core.errors import BackendError, MentorKitError
 from mentor_kit.core.frozen_model import Json
 from mentor_kit.rl.objective import Objective
 from mentor_kit.rl.policy_loss import LossTerms
 from mentor_kit.rl.update_metrics import LossMetrics, StepMetrics
-from mentor_kit_mlx import checkpoint
 from mentor_kit_mlx.launch import Processes
 from mentor_kit_mlx.options import MLXOptions
-from mentor_kit_mlx.policy import MLXPolicy, loss_metrics
+from mentor_kit_mlx.policy import MLXPolicy
 from mentor_kit_mlx.serialization import (
     completion_from_data,
     groups_as_data,
@@ -141,8 +139,8 @@ class DataParallelPolicy(Policy):
         self.ask("prepare", optimizer=optimizer.model_dump())
 
     def forward_backward(self, groups: Sequence[TokenGroup], objective: Objective) -> LossMetrics:
-        self._policy.check_prepared()
-        self._check(groups)
+        self._policy.prepared_optimizer()
+        self._policy.check(groups)
         try:
             answers = self.ask(
                 "forward_backward", groups=groups_as_data(groups), objective=objective.spec.model_dump(mode="json")
@@ -153,7 +151,7 @@ class DataParallelPolicy(Policy):
         return loss_metrics(groups, [LossTerms(*terms) for answer in answers for terms in answer])
 
     def optimizer_step(self, learning_rate: float) -> StepMetrics:
-        self._policy.check_prepared()
+        self._policy.prepared_optimizer()
         found = self.ask("optimizer_step", learning_rate=learning_rate)
         norms = [norm for norm, _ in found]
         if max(norms) - min(norms) > APART * max(norms):
@@ -165,15 +163,10 @@ class DataParallelPolicy(Policy):
         version = self._policy.version
         return StepMetrics(gradient_norm=norm, clipped=clipped, learning_rate=learning_rate, version=version)
 
-    def log_probs(
-        self, groups: Sequence[TokenGroup], *, weights: Literal["current", "reference"] = "current"
-    ) -> list[list[Floats]]:
-        self._check(groups)
-        found = [[np.zeros(len(c.ids), dtype=np.float32) for c in group.completions] for group in groups]
-        for answer in self.ask("log_probs", groups=groups_as_data(groups), weights=weights):
-            for group, index, values in answer:
-                found[group][index][: len(values)] = values
-        return found
+    def log_probs(self, groups: Sequence[TokenGroup], *, weights: Weights = "current") -> list[list[Floats]]:
+        self._policy.check(groups)
+        answers = self.ask("log_probs", groups=groups_as_data(groups), weights=weights)
+        return scattered(groups, {(group, index): row for answer in answers for group, index, row in answer})
 
     def snapshot_reference(self) -> None:
         self.ask("snapshot_reference")
@@ -182,7 +175,7 @@ class DataParallelPolicy(Policy):
         return self._engine
 
     def save(self, folder: Path) -> None:
-        checkpoint.save(self._policy, folder, self.ask("random"))
+        self._policy.write_checkpoint(folder, self.ask("random"))
 
     def restore(self, folder: Path) -> None:
         self._policy.restore(folder)
@@ -191,16 +184,12 @@ class DataParallelPolicy(Policy):
             "restore",
             version=self._policy.version,
             optimizer=None if optimizer is None else optimizer.spec.model_dump(),
-            steps=0 if optimizer is None else optimizer.steps,
             reference=self._policy.reference is not None,
-            random=checkpoint.random_states(folder),
+            random=list(read_manifest(folder, self.info.backend).random),
         )
 
     def export(self, folder: Path, *, format: str = "transformers") -> None:
         self._policy.export(folder, format=format)
-
-    def _check(self, groups: Sequence[TokenGroup]) -> None:
-        check_groups(groups, vocabulary=self._policy.head.vocabulary, context=self.info.context)
 
 
 class DataParallelEngine:

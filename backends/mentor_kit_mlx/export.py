@@ -13,13 +13,13 @@ import mlx.nn as nn
 from mlx.utils import tree_unflatten
 
 from mentor_kit.core.errors import BackendError
-from mentor_kit_mlx import adapter_files, adapters
+from mentor_kit_mlx import adapter_files, adapters, params
 from mentor_kit_mlx.adapter_files import AdapterFile
 from mentor_kit_mlx.config import Config
 from mentor_kit_mlx.embeddings import PROJECTION, as_untied, is_tied
 from mentor_kit_mlx.loading import Loaded
 from mentor_kit_mlx.mlx_lm_import import mlx_lm
-from mentor_kit_mlx.params import Arrays, by_name, read, trained, write
+from mentor_kit_mlx.params import Arrays, by_name, read, trained
 
 #: Types of models whose weights have the same names in mlx-lm and in transformers, as the tests show.
 SAME_NAMES = frozenset(("llama", "qwen2", "qwen3", "phi3", "smollm3", "olmo2", "granite", "cohere"))
@@ -33,6 +33,29 @@ TOLD_TWICE = (
     "sliding_window_pattern",
     "tie_word_embeddings",
 )
+
+
+def write(loaded: Loaded, adapter: AdapterFile | None, folder: Path, format: str, *, base: str) -> None:
+    """Write a student.
+
+    Args:
+        loaded: the model, with its adapter on it.
+        adapter: that adapter.
+        folder: to write.
+        format: one of `EXPORT_FORMATS`; those of adapters only where there is one.
+        base: the model that an adapter is for.
+
+    Raises:
+        BackendError: this student cannot be written in this format.
+    """
+    if format == "mlx":
+        write_mlx(loaded, folder)
+    elif adapter is None or format == "transformers":
+        write_transformers(loaded, folder)
+    elif format == "adapter":
+        write_peft(loaded, adapter, folder, base)
+    else:
+        write_mlx_adapter(loaded, adapter, folder)
 
 
 def write_transformers(loaded: Loaded, folder: Path) -> None:
@@ -143,7 +166,7 @@ def _quantized_again(model: Any, how: Mapping[str, tuple[int, int, str]]) -> Arr
 
 def _write(weights: Arrays, config: Config, folder: Path, *, made_for: str) -> None:
     folder.mkdir(parents=True, exist_ok=True)
-    write(folder / "model.safetensors", weights, made_for)
+    params.write(folder / "model.safetensors", weights, made_for)
     (folder / "config.json").write_text(json.dumps(config, indent=2))
 
 

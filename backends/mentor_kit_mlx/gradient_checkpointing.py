@@ -13,10 +13,9 @@ from contextlib import contextmanager
 from typing import Any
 
 import mlx.core as mx
-import numpy as np
 
 from mentor_kit.backend.microbatching import micro_batches
-from mentor_kit.backend.token_groups import TokenCompletion, TokenGroup
+from mentor_kit.backend.self_check import trial_groups
 from mentor_kit.rl.advantages.group_mean import GroupMean
 from mentor_kit.rl.losses.likelihood import Likelihood
 from mentor_kit.rl.objective import Objective, ObjectiveSpec
@@ -98,14 +97,8 @@ def is_exact(head: LMWrapper, recomputing: GradientCheckpointing, *, share: bool
 
 
 def _is_exact(head: LMWrapper, recomputing: GradientCheckpointing, *, share: bool) -> bool:
-    rng = np.random.default_rng(0)
     objective = Objective(ObjectiveSpec(preset="sft"), Likelihood(), GroupMean())
-    completions = tuple(
-        TokenCompletion(rng.integers(0, head.vocabulary, 3), np.ones(3, np.float32), np.zeros(3, np.float32))
-        for _ in range(2)
-    )
-    groups = [TokenGroup(rng.integers(0, head.vocabulary, count), completions) for count in (4, 2)]
-    [batch] = micro_batches(groups, 1 << 20, objective)
+    [batch] = micro_batches(trial_groups(head.vocabulary), 1 << 20, objective)
     expected = loss_and_gradients(head, batch, objective, None, share=share)[1]
     try:
         with recomputing.on():

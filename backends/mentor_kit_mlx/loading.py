@@ -1,18 +1,19 @@
-"""From a student's specification to a model in memory: a folder of transformers or mlx-lm, or a hub id."""
+"""Loading: a model in memory from a student's folder or hub id, with its device and floating-point type."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import mlx.core as mx
 
+from mentor_kit.backend import folders
 from mentor_kit.backend.student import StudentSpec
-from mentor_kit.core.errors import BackendError, MentorKitError, MissingError
-from mentor_kit_mlx.config import Config, find_folder, read_config
+from mentor_kit.core.errors import BackendError, MissingError
+from mentor_kit_mlx.config import FORMAT, Config, find_folder, read_config
 from mentor_kit_mlx.mlx_lm_import import mlx_lm
 from mentor_kit_mlx.options import MLXOptions
 from mentor_kit_mlx.params import Arrays, read
@@ -66,22 +67,13 @@ def load_model(student: StudentSpec, options: MLXOptions) -> Loaded:
     return Loaded(model, config, folder)
 
 
-@contextmanager
-def model_errors(student: StudentSpec) -> Iterator[None]:
-    """What a model's own code makes of an odd folder, as an error that names the folder.
+def model_errors(student: StudentSpec) -> AbstractContextManager[None]:
+    """Turn what a model's own code raises about an odd folder into an error that names the folder.
 
     Raises:
-        BackendError: in place of anything but our own errors.
+        BackendError: in place of any error but ours.
     """
-    try:
-        yield
-    except MentorKitError:
-        raise
-    except Exception as error:
-        raise BackendError(
-            f"{student.model} cannot be loaded: {first_line(error)}",
-            hint="student.model takes a language model that mlx-lm knows, in the format of transformers or mlx-lm",
-        ) from error
+    return folders.model_errors(student.model, takes=f"a language model that mlx-lm knows, in {FORMAT}")
 
 
 def pick_dtype(options: MLXOptions) -> mx.Dtype | None:
@@ -157,14 +149,3 @@ def _saved(folder: Path) -> Arrays:
     for file in sorted(folder.glob("model*.safetensors")):
         found |= read(file)
     return found
-
-
-def first_line(error: Exception) -> str:
-    """What an error says, in short: its first line, with the second where that only announces it."""
-    lines = str(error).strip().splitlines()
-    if not lines:
-        return type(error).__name__
-    if isinstance(error, KeyError):
-        return f"{lines[0]} is missing"
-    announces = lines[0].rstrip().endswith(":") and len(lines) > 1
-    return f"{lines[0].rstrip()} {lines[1].strip().rstrip('.,')}" if announces else lines[0]

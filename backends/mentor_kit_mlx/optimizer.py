@@ -6,20 +6,24 @@ Muon has another scale; these are PyTorch's, so that a recipe means the same on 
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 import mlx.core as mx
 import mlx.nn as nn
 
-from mentor_kit.backend.optimizer import OptimizerSpec
-from mentor_kit.core.errors import BackendError
-from mentor_kit_mlx.params import Arrays, put, trained
+from mentor_kit.backend.optimizer import Optimizer, OptimizerSpec, exceeds
+from mentor_kit_mlx.params import Arrays, put, read_now, trained, write
 
 #: Newton and Schulz's polynomial, and how often it is applied (Jordan et al., 2024).
 COEFFICIENTS, ITERATIONS, SMALLEST_NORM = (3.4445, -4.7750, 2.0315), 5, 1e-7
 
 
-class MLXOptimizer:
+FILE = "optimizer.safetensors"
+
+
+class MLXOptimizer(Optimizer):
     """Holds float32 masters of 16-bit parameters, so that updates smaller than their precision are not lost.
 
     Args:
@@ -35,7 +39,7 @@ class MLXOptimizer:
         own = trained(model)
         self._masters = {name: value.astype(mx.float32) for name, value in own.items() if value.dtype != mx.float32}
         self._muon = {
-            name for name, value in own.items() if spec.use == "muon" and value.ndim == 2 and not _table(model, name)
+            name for name, value in own.items() if spec.takes_muon(value.ndim, is_table=_is_table(model, name))
         }
         self.gradients: Arrays = {}
         """Added up since the last step, in float32."""
@@ -59,23 +63,12 @@ class MLXOptimizer:
         }
 
     def clear(self) -> None:
-        """Forget the gradients."""
         self.gradients = {}
 
     def step(self, learning_rate: float) -> tuple[float, bool]:
-        """Update with the gradients there are and clear them; the gradient's norm, and whether it was clipped.
-
-        Raises:
-            BackendError: the gradient is not finite; nothing was changed.
-        """
         gradients, self.gradients = self.gradients, {}
         norm = float(mx.sqrt(sum((mx.sum(value * value) for value in gradients.values()), mx.array(0.0))))
-        if norm - norm != 0:
-            raise BackendError(
-                f"the gradient's norm is {norm}", hint="lower the learning rate, or use `dtype: float32`"
-            )
-        clip = self.spec.clip
-        clipped = clip is not None and norm > clip
+        clip, clipped = self.spec.clip, exceeds(norm, self.spec.clip)
         factor = clip / (norm + 1e-6) if clip is not None and clipped else 1.0
         if gradients:
             self.steps += 1
@@ -97,18 +90,21 @@ class MLXOptimizer:
         mx.eval(self._first, self._second)
         return norm, clipped
 
+    def save(self, folder: Path) -> None:
+        write(folder / FILE, self.state())
+
     def state(self) -> Arrays:
         """Everything `load` needs, masters included."""
         parts = {"first": self._first, "second": self._second, "master": self._masters}
-        return {f"{part}/{name}": value for part, values in parts.items() for name, value in values.items()}
+        arrays = {f"{part}/{name}": value for part, values in parts.items() for name, value in values.items()}
+        return arrays | {"steps": mx.array(self.steps)}
 
-    def load(self, state: Arrays, steps: int, weights: Arrays) -> None:
-        """Bring back what `state` gave.
+    def load(self, state: Mapping[str, mx.array], weights: Mapping[str, mx.array]) -> None:
+        """Load what `state` gave.
 
         Args:
             state: of an optimizer whose model may have had another type.
-            steps: how many it had taken.
-            weights: as exact as they were kept, for masters that the state has none of, as its model was in float32.
+            weights: for masters that the state has none of, as its model was in float32.
 
         Raises:
             KeyError: the state is of other parameters.
@@ -116,10 +112,10 @@ class MLXOptimizer:
         for part, values in (("first", self._first), ("second", self._second)):
             values.update({name: state[f"{part}/{name}"] for name in values})
         self._masters.update({name: weights[name].astype(mx.float32) for name in self._masters})
-        self.steps = steps
+        self.steps = int(state["steps"])
 
     def _scalars(self, rate: float, factor: float) -> dict[str, mx.array]:
-        """What changes from step to step, as arrays, so that nothing is compiled twice."""
+        """Numbers that change from step to step, as arrays, so that nothing is compiled twice."""
         low, high = self.spec.betas
         steps = max(self.steps, 1)
         values = {
@@ -154,13 +150,22 @@ class MLXOptimizer:
         return weight * how["keep"] - how["rate"] * scale * update, first
 
 
-def exact_weights(weights: Arrays, state: Arrays) -> Arrays:
-    """A checkpoint's weights as exact as it has them: an optimizer's float32 masters where its model was in 16 bits."""
+def read_state(folder: Path) -> Arrays:
+    """The state that `MLXOptimizer.save` wrote.
+
+    Raises:
+        OSError, RuntimeError: there is no such file, or it is damaged.
+    """
+    return read_now(folder / FILE)
+
+
+def exact_weights(weights: Mapping[str, mx.array], state: Mapping[str, mx.array]) -> Arrays:
+    """A checkpoint's weights, or an optimizer's float32 masters where its model was in 16 bits."""
     return {name: state.get(f"master/{name}", value) for name, value in weights.items()}
 
 
 def orthogonal(matrix: mx.array) -> mx.array:
-    """Nearly the orthogonal matrix nearest to this one."""
+    """An approximation of the nearest orthogonal matrix."""
     tall = matrix.shape[0] > matrix.shape[1]
     x = matrix.T if tall else matrix
     x = x / mx.maximum(mx.linalg.norm(x), SMALLEST_NORM)
@@ -171,8 +176,8 @@ def orthogonal(matrix: mx.array) -> mx.array:
     return x.T if tall else x
 
 
-def _table(model: Any, name: str) -> bool:
-    """Whether a parameter is a table of tokens rather than a hidden matrix."""
+def _is_table(model: Any, name: str) -> bool:
+    """Whether a parameter is the embeddings or the output projection."""
     module = model
     for part in name.split(".")[:-1]:
         module = module[int(part)] if isinstance(module, list) else module[part]

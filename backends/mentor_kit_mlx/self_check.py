@@ -1,38 +1,37 @@
-"""Trials of a model: whether another way of running it gives the same, found out on few tokens when it is loaded.
+"""Self-checks of a model in MLX: trial tokens, comparison, and weights that are widened meanwhile.
 
-In 16 bits rounding alone may change what a deep model gives by more than a mistake would, so trials widen its weights.
+See `mentor_kit.backend.self_check`.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import mlx.core as mx
+import numpy as np
 from mlx.utils import tree_map
 
+from mentor_kit.backend import self_check
+from mentor_kit_mlx.lm_wrapper import LMWrapper
 from mentor_kit_mlx.params import by_name
-
-if TYPE_CHECKING:
-    from mentor_kit_mlx.lm_wrapper import LMWrapper
 
 
 def trial_tokens(head: LMWrapper) -> mx.array:
-    """Tokens (2, 5) to try passes with."""
-    return mx.arange(10).reshape(2, 5) % head.vocabulary
+    """Tokens (2, 5) to run."""
+    return mx.array(self_check.trial_ids(head.vocabulary).astype(np.int32))
 
 
 def agree(head: LMWrapper, found: mx.array, expected: mx.array) -> bool:
-    """Whether two ways of running a model gave the same, but for rounding in its type."""
-    if head.dtype == mx.float32:
-        return bool(mx.allclose(found, expected, atol=1e-3, rtol=1e-4))
-    return bool(mx.allclose(found.astype(mx.float32), expected.astype(mx.float32), atol=0.25, rtol=1e-2))
+    """Whether two ways of running a model gave the same, up to rounding in its type."""
+    first, second = (np.array(values.astype(mx.float32)) for values in (found, expected))
+    return self_check.agree(first, second, exact=head.dtype == mx.float32)
 
 
 @contextmanager
 def exact(head: LMWrapper) -> Iterator[None]:
-    """A model of 16 bits runs in float32 for a while, its layers widened one by one, each in its turn.
+    """Run a model of 16 bits in float32, each layer widened while it runs.
 
     What is quantized stays so. Models that run whole stay as they are.
     """
@@ -55,7 +54,7 @@ def exact(head: LMWrapper) -> Iterator[None]:
 
 
 class _OneByOne(list[Any]):
-    """Layers that are widened while they are run through; MLX widens the weights when it comes to them."""
+    """Layers that are widened while they run; MLX computes the wide weights when they are needed."""
 
     def __iter__(self) -> Iterator[Any]:
         for layer in super().__iter__():

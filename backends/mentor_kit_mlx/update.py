@@ -13,7 +13,6 @@ import mlx.core as mx
 import numpy as np
 
 from mentor_kit.backend.microbatching import MicroBatch
-from mentor_kit.rl.losses.loss import LossBatch
 from mentor_kit.rl.objective import Objective
 from mentor_kit.rl.policy_loss import LossTerms, policy_loss
 from mentor_kit_mlx.cache import Behind, View
@@ -79,19 +78,8 @@ def batch_loss(
     head: LMWrapper, batch: MicroBatch, objective: Objective, reference: mx.array | None, *, share: bool
 ) -> LossTerms:
     """The loss of a micro-batch."""
-    return policy_loss(
-        mx,
-        objective,
-        LossBatch(
-            log_probs=completion_log_probs(head, batch, share=share),
-            sampled=mx.array(batch.log_probs),
-            old=mx.array(batch.old_log_probs),
-            advantages=mx.array(batch.advantages),
-            mask=mx.array(batch.mask),
-            weights=mx.array(batch.weights),
-            reference=reference,
-        ),
-    )
+    log_probs = completion_log_probs(head, batch, share=share)
+    return policy_loss(mx, objective, batch.loss_batch(log_probs, reference, mx.array))
 
 
 def _shared_hidden(head: LMWrapper, batch: MicroBatch) -> mx.array:
@@ -141,16 +129,9 @@ def _behind_prompts(lengths: np.ndarray[Any, Any], prompt: int, width: int) -> V
 
 def _whole_hidden(head: LMWrapper, batch: MicroBatch) -> mx.array:
     """As `_shared_hidden`, with each row behind a prompt of its own: for models whose state is not shared."""
-    count, width = batch.ids.shape
-    prompt_lengths = batch.prompt_lengths[batch.prompt_of]
-    total = int((prompt_lengths + batch.lengths).max())
-    whole = np.zeros((count, total), dtype=np.int64)
-    for row, (length, own) in enumerate(zip(prompt_lengths, batch.lengths, strict=True)):
-        whole[row, :length] = batch.prompt_ids[batch.prompt_of[row], :length]
-        whole[row, length : length + own] = batch.ids[row, :own]
+    whole, before = batch.whole_sequences()
     # padding stands behind each sequence, where a causal model never looks
     hidden = head.hidden(mx.array(whole))
-    before = np.minimum(prompt_lengths[:, None] - 1 + np.arange(width), total - 1)
     return mx.take_along_axis(hidden, mx.array(before)[:, :, None], axis=1)
 
 

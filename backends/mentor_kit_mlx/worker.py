@@ -8,22 +8,17 @@ from typing import Any, Literal
 import mlx.core as mx
 import numpy as np
 
+from mentor_kit.backend.microbatching import Place
 from mentor_kit.backend.optimizer import OptimizerSpec
 from mentor_kit.backend.token_groups import TokenGroup
 from mentor_kit.core.errors import BackendError
 from mentor_kit.core.frozen_model import Json
 from mentor_kit.hooks.objectives import build_objective
 from mentor_kit.rl.objective import ObjectiveSpec
-from mentor_kit_mlx import checkpoint
 from mentor_kit_mlx.launch import Processes
-from mentor_kit_mlx.optimizer import MLXOptimizer, exact_weights
-from mentor_kit_mlx.params import put, trained
 from mentor_kit_mlx.policy import MLXPolicy
-from mentor_kit_mlx.random_state import random_state
+from mentor_kit_mlx.random_state import seed_of
 from mentor_kit_mlx.serialization import groups_from_data, request_from_data
-
-#: (group, completion).
-Place = tuple[int, int]
 
 
 class Worker:
@@ -100,26 +95,23 @@ class Worker:
         return [[vars(completion) for completion in found], engine.busy]
 
     def _random(self) -> Json:
-        return random_state()
+        return self.policy.random_state()
 
-    def _restore(self, version: int, optimizer: Json, steps: int, reference: bool, random: Sequence[int]) -> None:
+    def _restore(self, version: int, optimizer: Json, reference: bool, random: Sequence[int]) -> None:
         """Take over the first process's weights, optimizer and reference; its files may be on its disk alone."""
-        policy, share = self.policy, self._processes.share
-        if not self._processes.leads:
-            spec = None if optimizer is None else OptimizerSpec(**optimizer)
-            policy.optimizer = None if spec is None else MLXOptimizer(policy.model, spec, compiled=policy.compiled)
-        weights = share(trained(policy.model))
-        kept = share(policy.reference or trained(policy.model)) if reference else None
-        moments = {} if policy.optimizer is None else share(policy.optimizer.state())
+        policy, share, leads = self.policy, self._processes.share, self._processes.leads
+        spec = None if optimizer is None else OptimizerSpec(**optimizer)
+        weights = share(policy.trained())
+        kept = share((policy.reference if leads else None) or policy.trained()) if reference else None
+        own = None
+        if spec is not None:
+            own = policy.prepared_optimizer() if leads else policy.make_optimizer(spec)
+        state = None if own is None else share(own.state())
         self._pending = False
-        if self._processes.leads:
-            return
-        put(policy.model, weights)
-        policy.reference = kept
-        if policy.optimizer is not None:
-            policy.optimizer.load(moments, steps, exact_weights(weights, moments))
-        policy.restored(version)
-        mx.random.seed(checkpoint.seed_of(random, self._processes.rank))
+        if not leads:
+            policy.load_state(weights, kept, spec, state)
+            policy.restored(version)
+            mx.random.seed(seed_of(random, self._processes.rank))
 
 
 def shares(groups: Sequence[TokenGroup], size: int) -> list[set[Place]]:

@@ -15,16 +15,17 @@ import torch
 from safetensors import SafetensorError, safe_open
 from torch import nn
 
-from mentor_kit.backend.student import AdapterSpec
-from mentor_kit.backend.validation import (
+from mentor_kit.backend.adapters import (
     ADAPTER_CONFIG,
     LORA_KEYS,
     check_peft_config,
     check_targets,
+    misfit,
     read_adapter_config,
 )
+from mentor_kit.backend.folders import first_line
+from mentor_kit.backend.student import AdapterSpec
 from mentor_kit.core.errors import BackendError, MissingError
-from mentor_kit_torch.loading import first_line
 
 #: Layers that a low-rank adapter of peft takes.
 ADAPTABLE = ("Linear", "Embedding", "Conv1D", "Conv2d", "Conv1d", "Conv3d", "MultiheadAttention")
@@ -53,7 +54,7 @@ def add_adapter(model: Any, adapter: AdapterSpec, seed: int) -> Any:
         with quiet():
             adapted = PeftModel.from_pretrained(model, str(adapter.path), is_trainable=True).eval()
     except UNFIT as error:
-        raise _misfit(adapter.path, first_line(error)) from error
+        raise misfit(adapter.path, first_line(error)) from error
     _check_weights(adapted, adapter.path)
     return adapted
 
@@ -77,7 +78,7 @@ def adapter_parameters(model: Any, adapter: AdapterSpec) -> int:
                 config.init_lora_weights, config.inference_mode = False, False
                 adapted = get_peft_model(model, config)
         except UNFIT as error:
-            raise _misfit(adapter.path, first_line(error)) from error
+            raise misfit(adapter.path, first_line(error)) from error
         _check_weights(adapted, adapter.path)
     return sum(parameter.numel() for parameter in adapted.parameters() if parameter.requires_grad)
 
@@ -152,15 +153,15 @@ def _check_weights(adapted: Any, folder: Path) -> None:
     trained = get_peft_model_state_dict(adapted, save_embedding_layers=False)
     saved = _saved_shapes(folder)
     if lacking := sorted({_by_now(name) for name in trained} - saved.keys()):
-        raise _misfit(folder, f"{ADAPTER_CONFIG} tells of {lacking[0]}, of which there are no weights")
+        raise misfit(folder, f"{ADAPTER_CONFIG} tells of {lacking[0]}, of which there are no weights")
     # embeddings come with their plain weights where an adapter is on them
     names = [name.replace(".default", "") for name, _ in adapted.named_parameters(remove_duplicate=False)]
     known = {_by_now(name) for name in (*trained, *names, *(name.replace(".base_layer", "") for name in names))}
     if surplus := sorted(saved.keys() - known):
-        raise _misfit(folder, f"there are weights of {surplus[0]}, of which {ADAPTER_CONFIG} does not tell")
+        raise misfit(folder, f"there are weights of {surplus[0]}, of which {ADAPTER_CONFIG} does not tell")
     for name, value in trained.items():
         if (found := saved[_by_now(name)]) != tuple(value.shape):
-            raise _misfit(folder, f"{name} has the shape {found}, and {tuple(value.shape)} by {ADAPTER_CONFIG}")
+            raise misfit(folder, f"{name} has the shape {found}, and {tuple(value.shape)} by {ADAPTER_CONFIG}")
 
 
 def _by_now(name: str) -> str:
@@ -181,13 +182,6 @@ def _saved_shapes(folder: Path) -> dict[str, tuple[int, ...]]:
     except (*UNFIT, UnpicklingError, AttributeError) as error:
         raise BackendError(f"student.adapter: {folder}: its weights cannot be read: {first_line(error)}") from error
     raise MissingError(f"student.adapter: {folder} has no {WEIGHTS}", hint="name a folder that peft has written")
-
-
-def _misfit(folder: Path, why: str) -> BackendError:
-    return BackendError(
-        f"student.adapter: {folder} does not fit the model: {why}",
-        hint="use the model that the adapter was trained on",
-    )
 
 
 def _is_adapted(layer: Any) -> bool:

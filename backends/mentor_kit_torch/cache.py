@@ -7,17 +7,15 @@ The first positions may be kept elsewhere, once for all rows (`RowCache.base`).
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 from torch import Tensor
 from transformers.cache_utils import Cache, CacheLayerMixin
 
 from mentor_kit.backend.row_device import Array
+from mentor_kit_torch.lm_wrapper import LMWrapper
 from mentor_kit_torch.self_check import agree, trial_tokens
-
-if TYPE_CHECKING:
-    from mentor_kit_torch.lm_wrapper import LMWrapper
 
 
 class RowLayer(CacheLayerMixin):  # type: ignore[misc]

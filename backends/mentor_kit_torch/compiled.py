@@ -6,7 +6,7 @@ are alike. It gives what `mentor_kit_torch.row_attention` gives, by plain produc
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -16,12 +16,9 @@ from mentor_kit_torch.attention_backend import fold, unfold
 from mentor_kit_torch.cache import RowCache
 from mentor_kit_torch.forward import ForwardPasses
 from mentor_kit_torch.fused_llama import fed_forward, projected, rms_norm
+from mentor_kit_torch.lm_wrapper import LMWrapper
+from mentor_kit_torch.row_attention import RowAttention
 from mentor_kit_torch.self_check import agree, shallow, trial_tokens
-
-if TYPE_CHECKING:
-    from mentor_kit_torch.lm_wrapper import LMWrapper
-    from mentor_kit_torch.row_attention import RowAttention
-
 
 _LEAVE_OUT = "leave `backend.compile` out"
 

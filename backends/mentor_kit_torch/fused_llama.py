@@ -7,17 +7,19 @@ kind. Whether a model is, its parts tell, and a comparison with transformers' ow
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 from torch import Tensor
 from torch.nn import functional
 from torch.utils.checkpoint import checkpoint
 
-if TYPE_CHECKING:
-    from mentor_kit_torch.attention_backend import AttentionPlan
-    from mentor_kit_torch.compiled import CompiledLayers
+from mentor_kit_torch.attention_backend import AttentionPlan
+
+#: Runs all layers on one token a row: layers, states, cosines and sines, plan, mask and cache to states.
+DecodeLayers = Callable[[Any, Tensor, tuple[Tensor, Tensor], Any, Tensor, Any], Tensor]
 
 _LAYER = {"self_attn", "mlp", "input_layernorm", "post_attention_layernorm"}
 _ATTENTION = {"q_proj", "k_proj", "v_proj", "o_proj"}
@@ -36,8 +38,8 @@ class FusedLlama:
     """
 
     def __init__(self, decoder: Any, *, recompute: bool = False) -> None:
-        self.compiled: CompiledLayers | None = None
-        """Run the layers on one token a row, where there is a cache."""
+        self.compiled: DecodeLayers | None = None
+        """Runs the layers on one token a row where there is a cache (`mentor_kit_torch.compiled`)."""
         self._decoder = decoder
         self._recompute = recompute
 

@@ -1,27 +1,28 @@
-"""From a student's specification to a model in memory: a folder or a hub id, with or without an adapter."""
+"""Loading: a model in memory from a student's folder or hub id, with its device and floating-point type."""
 
 from __future__ import annotations
 
 import logging
 import os
 import warnings
-from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
 
+from mentor_kit.backend import folders
 from mentor_kit.backend.student import StudentSpec
-from mentor_kit.core.errors import BackendError, MentorKitError, MissingError
+from mentor_kit.core.errors import BackendError, MissingError
 from mentor_kit_torch.cpu_weight_layout import lay_out
 from mentor_kit_torch.options import TorchOptions
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
-WEIGHTS = ("*.safetensors", "*.bin")
-#: Hidden states of narrower models are multiplied no faster in 16 bits on a CPU.
+#: Patterns of the files of weights, and what their folders are.
+WEIGHTS, FORMAT = ("*.safetensors", "*.bin"), "transformers' format"
+#: Hidden widths below which a CPU multiplies no faster in 16 bits.
 WIDE = 512
 
 
@@ -41,7 +42,7 @@ def pick_device(name: str) -> torch.device:
 
 
 def make_deterministic(device: torch.device) -> None:
-    """Have PyTorch take algorithms whose results repeat to the bit, where it has them."""
+    """Make PyTorch use algorithms whose results repeat to the bit, where it has them."""
     if device.type == "cuda":
         os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
         warnings.filterwarnings("ignore", message=r".*does not have a deterministic implementation.*")
@@ -86,28 +87,14 @@ def read_config(student: StudentSpec) -> Any:
         return AutoConfig.from_pretrained(student.model, revision=student.revision)
 
 
-@contextmanager
-def model_errors(student: StudentSpec) -> Iterator[None]:
-    """What transformers, or a model's own code, makes of an odd folder, as an error that names the folder.
+def model_errors(student: StudentSpec) -> AbstractContextManager[None]:
+    """Turn what transformers, or a model's own code, raises about a student into an error that names it.
 
     Raises:
         MissingError: there is no such folder, and no hub that has it.
         BackendError: the folder holds no model that transformers can run.
     """
-    try:
-        yield
-    except MentorKitError:
-        raise
-    except Exception as error:
-        raise _cannot_load(student.model, error) from error
-
-
-def first_line(error: Exception) -> str:
-    """What an error says, in short."""
-    lines = str(error).strip().splitlines()
-    if isinstance(error, KeyError) and lines:
-        return f"{lines[0]} is missing"
-    return lines[0] if lines else type(error).__name__
+    return folders.model_errors(student.model, takes=f"a causal language model in {FORMAT}", downloads=True)
 
 
 def load_model(
@@ -147,23 +134,5 @@ def load_model(
 
 def _check_folder(model: str, *, weights: bool) -> None:
     folder = Path(model)
-    if not folder.is_dir():
-        return
-    if not (folder / "config.json").is_file():
-        raise BackendError(f"{folder} has no config.json", hint="student.model takes a folder in transformers' format")
-    if weights and not any(next(folder.glob(pattern), None) for pattern in WEIGHTS):
-        raise BackendError(
-            f"{folder} has no weights", hint="there should be a model.safetensors, or shards with an index, in it"
-        )
-
-
-def _cannot_load(model: str, error: Exception) -> MissingError | BackendError:
-    if Path(model).is_dir():
-        return BackendError(
-            f"{model} cannot be loaded: {first_line(error)}",
-            hint="student.model takes a causal language model in transformers' format",
-        )
-    return MissingError(
-        f"student {model!r} is no folder here, and the hub did not give it: {first_line(error)}",
-        hint="check the name and the network, or download it and give its folder",
-    )
+    if folder.is_dir():
+        folders.check_folder(folder, WEIGHTS if weights else (), takes=FORMAT)

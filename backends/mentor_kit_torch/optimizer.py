@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from mentor_kit.backend.optimizer import OptimizerSpec
+from mentor_kit.backend.optimizer import Optimizer, OptimizerSpec, exceeds
 from mentor_kit.core.errors import BackendError
 
+FILE = "optimizer.pt"
 
-class TorchOptimizer:
+
+class TorchOptimizer(Optimizer):
     """Holds float32 masters of 16-bit parameters, so that updates smaller than their precision are not lost."""
 
     def __init__(self, model: nn.Module, spec: OptimizerSpec) -> None:
@@ -27,26 +30,18 @@ class TorchOptimizer:
         ]
 
     def close(self) -> None:
-        """Let go of the model."""
         for hook in self._hooks:
             hook.remove()
 
     def step(self, learning_rate: float) -> tuple[float, bool]:
-        """Update with the gradients there are and clear them; the gradient's norm, and whether it was clipped.
-
-        Raises:
-            BackendError: the gradient is not finite; nothing was changed.
-        """
         norm = float(torch.nn.utils.get_total_norm([m.grad for m in self._masters if m.grad is not None]))
-        if norm - norm != 0:
+        try:
+            clipped = exceeds(norm, self.spec.clip)
+        except BackendError:
             self.clear()
-            raise BackendError(
-                f"the gradient's norm is {norm}", hint="lower the learning rate, or use `dtype: float32`"
-            )
-        clip = self.spec.clip
-        clipped = clip is not None and norm > clip
-        if clip is not None and clipped:
-            torch.nn.utils.clip_grads_with_norm_(self._masters, clip, torch.tensor(norm))
+            raise
+        if clipped and self.spec.clip is not None:
+            torch.nn.utils.clip_grads_with_norm_(self._masters, self.spec.clip, torch.tensor(norm))
         for optimizer in self._optimizers:
             for group in optimizer.param_groups:
                 group["lr"] = learning_rate
@@ -56,9 +51,11 @@ class TorchOptimizer:
         return norm, clipped
 
     def clear(self) -> None:
-        """Forget the gradients."""
         for (_, parameter), master in zip(self._parameters, self._masters, strict=True):
             parameter.grad = master.grad = None
+
+    def save(self, folder: Path) -> None:
+        torch.save(self.state(), folder / FILE)
 
     def state(self) -> dict[str, Any]:
         """Everything `load` needs, masters included."""
@@ -68,7 +65,12 @@ class TorchOptimizer:
         return {"optimizers": [optimizer.state_dict() for optimizer in self._optimizers], "masters": masters}
 
     def load(self, state: dict[str, Any], weights: Mapping[str, Tensor]) -> None:
-        """Bring back what `state` gave; masters that it has none of, as the model was in float32, are these weights."""
+        """Load what `state` gave.
+
+        Args:
+            state: of an optimizer whose model may have had another type.
+            weights: for masters that the state has none of, as its model was in float32.
+        """
         for optimizer, saved in zip(self._optimizers, state["optimizers"], strict=True):
             optimizer.load_state_dict(saved)
         with torch.no_grad():
@@ -87,7 +89,7 @@ class TorchOptimizer:
         hidden = [
             master
             for (_, parameter), master in zip(self._parameters, self._masters, strict=True)
-            if spec.use == "muon" and parameter.ndim == 2 and id(parameter) not in embeddings
+            if spec.takes_muon(parameter.ndim, is_table=id(parameter) in embeddings)
         ]
         chosen = {id(master) for master in hidden}
         rest = [master for master in self._masters if id(master) not in chosen]
@@ -110,7 +112,7 @@ class TorchOptimizer:
 
 
 class _Collector:
-    """Adds a 16-bit parameter's gradients up in its float32 master, so that many micro-batches lose nothing."""
+    """Accumulates a 16-bit parameter's gradients in its float32 master, so that many micro-batches lose nothing."""
 
     def __init__(self, master: Tensor) -> None:
         self._master = master
@@ -122,6 +124,15 @@ class _Collector:
         parameter.grad = None
 
 
+def read_state(folder: Path) -> Any:
+    """The state that `TorchOptimizer.save` wrote.
+
+    Raises:
+        OSError, UnpicklingError: it is not there, or damaged.
+    """
+    return torch.load(folder / FILE, weights_only=True)
+
+
 def _master(parameter: Tensor) -> Tensor:
     if parameter.dtype == torch.float32:
         return parameter
@@ -129,7 +140,7 @@ def _master(parameter: Tensor) -> Tensor:
 
 
 def _embeddings(model: Any) -> set[int]:
-    """Ids of the parameters that are tables of tokens rather than hidden matrices."""
+    """Ids of the parameters that are embeddings or output projection."""
     inner = model.get_base_model() if hasattr(model, "get_base_model") else model
     modules = [inner.get_input_embeddings(), inner.get_output_embeddings()]
     return {id(parameter) for module in modules if module is not None for parameter in module.parameters()}

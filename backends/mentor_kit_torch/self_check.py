@@ -1,37 +1,36 @@
-"""Trials of a model: whether another way of running it gives the same, found out on few tokens when it is loaded.
+"""Self-checks of a model in PyTorch: trial tokens, comparison, and weights that are widened meanwhile.
 
-In 16 bits rounding alone may change what a deep model gives by more than a mistake would, so trials widen its weights.
+See `mentor_kit.backend.self_check`.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-if TYPE_CHECKING:
-    from mentor_kit_torch.lm_wrapper import LMWrapper
+from mentor_kit.backend import self_check
+from mentor_kit_torch.lm_wrapper import LMWrapper
 
 
 def trial_tokens(head: LMWrapper) -> tuple[Tensor, Tensor]:
-    """Tokens (2, 5) to try passes with, and their places."""
-    ids = (torch.arange(10, device=head.device) % head.vocabulary).reshape(2, 5)
+    """Tokens (2, 5) to run, and their positions."""
+    ids = torch.from_numpy(self_check.trial_ids(head.vocabulary)).to(head.device)
     return ids, torch.arange(5, device=head.device).expand(2, 5)
 
 
 def agree(head: LMWrapper, found: Tensor, expected: Tensor) -> bool:
-    """Whether two ways of running a model gave the same, but for rounding in its type."""
-    if head.dtype == torch.float32:
-        return torch.allclose(found, expected, atol=1e-3, rtol=1e-4)
-    return torch.allclose(found, expected, atol=0.25, rtol=1e-2)
+    """Whether two ways of running a model gave the same, up to rounding in its type."""
+    first, second = (values.float().cpu().numpy() for values in (found, expected))
+    return self_check.agree(first, second, exact=head.dtype == torch.float32)
 
 
 @contextmanager
 def exact(head: LMWrapper) -> Iterator[None]:
-    """A model of 16 bits runs in float32 for a while, its layers widened one by one, each in its turn.
+    """Run a model of 16 bits in float32, each layer widened while it runs.
 
     Models with weights that are no floating-point numbers stay as they are, and so do those whose layers are not known.
     """
@@ -56,7 +55,7 @@ def exact(head: LMWrapper) -> Iterator[None]:
 
 @contextmanager
 def shallow(head: LMWrapper, layers: int = 2) -> Iterator[None]:
-    """The model has its first layers alone for a while, so that rounding hardly grows."""
+    """Run a model's first layers alone, so that rounding hardly grows."""
     whole = head.decoder.layers
     head.decoder.layers = whole[:layers]
     try:
@@ -66,7 +65,7 @@ def shallow(head: LMWrapper, layers: int = 2) -> Iterator[None]:
 
 
 class _OneByOne(nn.ModuleList):
-    """Layers that are widened while they are run through; one taken by its number stays wide."""
+    """Layers that are widened while they run; one taken by its number stays wide."""
 
     def __iter__(self) -> Iterator[nn.Module]:
         for layer in self._modules.values():

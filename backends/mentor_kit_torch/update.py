@@ -1,6 +1,6 @@
 """Log-probabilities of completions, with gradients, and the loss over them.
 
-What completions share is forwarded once, and gradients are those of unshared sequences (`Sharing`). Logits are
+Prefixes that completions share are run once, and gradients are those of unshared sequences (`Sharing`). Logits are
 computed at trained positions only.
 """
 
@@ -8,15 +8,14 @@ from __future__ import annotations
 
 from typing import Any, Literal
 
-import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 from torch.utils.checkpoint import checkpoint
 from transformers import DynamicCache
 
 from mentor_kit.backend.microbatching import MicroBatch, micro_batches
-from mentor_kit.backend.token_groups import TokenCompletion, TokenGroup
-from mentor_kit.rl.losses.loss import LossBatch
+from mentor_kit.backend.self_check import trial_groups
 from mentor_kit.rl.objective import Objective
 from mentor_kit.rl.policy_loss import LossTerms, policy_loss
 from mentor_kit_torch.chunked_logprobs import LARGEST_LOGITS, TokenLogProbs
@@ -25,9 +24,9 @@ from mentor_kit_torch.lm_wrapper import LMWrapper
 from mentor_kit_torch.self_check import agree
 from mentor_kit_torch.tree import Tree
 
-#: tree: what prompts, and completions of a prompt, begin with is run once, and packed (`mentor_kit_torch.tree`);
-#: prompts: each prompt once, its keys and values expanded over its completions, for attention of other kinds;
-#: none: whole sequences, for models whose state cannot be shared. Equal completions of a prompt are one in each.
+#: tree: common prefixes of prompts, and of a prompt's completions, are run once and packed (`mentor_kit_torch.tree`);
+#: prompts: each prompt is run once, its keys and values expanded over its completions, for attention of other kinds;
+#: none: whole sequences, for models whose state cannot be shared. Equal completions of a prompt share a row in each.
 Sharing = Literal["tree", "prompts", "none"]
 
 
@@ -53,26 +52,14 @@ def batch_loss(
     """The loss of a micro-batch, with gradients."""
     log_probs = completion_log_probs(head, batch, sharing)
 
-    def tensor(values: Any) -> Tensor:
-        return torch.from_numpy(values).to(log_probs.device)
+    def tensor(values: NDArray[Any]) -> Tensor:
+        return torch.from_numpy(values).to(head.device)
 
-    return policy_loss(
-        torch,
-        objective,
-        LossBatch(
-            log_probs=log_probs,
-            sampled=tensor(batch.log_probs),
-            old=tensor(batch.old_log_probs),
-            advantages=tensor(batch.advantages),
-            mask=tensor(batch.mask),
-            weights=tensor(batch.weights),
-            reference=reference,
-        ),
-    )
+    return policy_loss(torch, objective, batch.loss_batch(log_probs, reference, tensor))
 
 
 def _tree_log_probs(head: LMWrapper, batch: MicroBatch) -> Tensor:
-    """Of the rows' trained tokens; where rows share the text before a token, and the token, it is looked at once."""
+    """Of the rows' trained tokens; where rows share a token and all tokens before it, it is computed once."""
     tree = Tree.of(batch, head.device)
     # index_select as above
     hidden = head.packed(tree).index_select(0, tree.asked)
@@ -80,7 +67,7 @@ def _tree_log_probs(head: LMWrapper, batch: MicroBatch) -> Tensor:
 
 
 def _shared_hidden(head: LMWrapper, batch: MicroBatch) -> Tensor:
-    """(D, T, width): the hidden state that predicts each row's tokens, each prompt forwarded once."""
+    """(D, T, width): the hidden state that predicts each row's tokens, each prompt run once."""
     device = head.device
     prompts, lengths = torch.from_numpy(batch.prompt_ids).to(device), torch.from_numpy(batch.prompt_lengths).to(device)
     rows = torch.from_numpy(batch.prompt_of).to(device)
@@ -114,33 +101,24 @@ def _prompt_and_causal(lengths: Tensor, prompt: int, width: int) -> Tensor:
 
 def _whole_hidden(head: LMWrapper, batch: MicroBatch) -> Tensor:
     """As `_shared_hidden`, with each row behind a prompt of its own."""
-    count, width = batch.ids.shape
-    prompt_lengths = batch.prompt_lengths[batch.prompt_of]
-    total = int((prompt_lengths + batch.lengths).max())
-    whole = np.zeros((count, total), dtype=np.int64)
-    for row, (length, own) in enumerate(zip(prompt_lengths, batch.lengths, strict=True)):
-        whole[row, :length] = batch.prompt_ids[batch.prompt_of[row], :length]
-        whole[row, length : length + own] = batch.ids[row, :own]
-    ids = torch.from_numpy(whole).to(head.device)
+    whole, before = (torch.from_numpy(values).to(head.device) for values in batch.whole_sequences())
     # padding stands behind each sequence, where a causal model never looks
-    hidden = head.hidden(ids, torch.arange(total, device=head.device).expand(ids.shape))
-    before = torch.from_numpy(prompt_lengths).unsqueeze(1) - 1 + torch.arange(width)
-    before = before.clamp_(max=total - 1).to(head.device).unsqueeze(-1).expand(-1, -1, hidden.shape[-1])
-    return hidden.gather(1, before)
+    hidden = head.hidden(whole, torch.arange(whole.shape[1], device=head.device).expand(whole.shape))
+    return hidden.gather(1, before.unsqueeze(-1).expand(-1, -1, hidden.shape[-1]))
 
 
 @torch.no_grad()
 def how_to_share(head: LMWrapper, keeps: bool, *, recompute: bool = False) -> Sharing:
-    """The way of sharing that a model allows; found out by trying it. Sets `head.lean` where that is right.
+    """The way of sharing that a model allows, found by a trial. Sets `head.lean` where that gives the same.
 
     Args:
         head: the model.
         keeps: whether its keys and values can be kept (`mentor_kit_torch.cache.keeps_rows`).
-        recompute: run layers again in the backward pass (`mentor_kit_torch.fused_llama`).
+        recompute: recompute layers in the backward pass (`mentor_kit_torch.fused_llama`).
     """
     if not keeps:
         return "none"
-    (batch,) = micro_batches(_small_groups(head.vocabulary), 1 << 20)
+    (batch,) = micro_batches(trial_groups(head.vocabulary), 1 << 20)
     expected = completion_log_probs(head, batch, "none")
     if not head.masks.full or not _gives(head, batch, "tree", expected):
         return "prompts" if _gives(head, batch, "prompts", expected) else "none"
@@ -152,24 +130,11 @@ def how_to_share(head: LMWrapper, keeps: bool, *, recompute: bool = False) -> Sh
 
 
 def _gives(head: LMWrapper, batch: MicroBatch, sharing: Sharing, expected: Tensor) -> bool:
-    """Whether a model can be run so, with this result."""
+    """Whether a model runs with this way of sharing, and gives the expected log-probabilities."""
     try:
         return agree(head, completion_log_probs(head, batch, sharing), expected)
     except (RuntimeError, TypeError, ValueError, AttributeError, IndexError, KeyError):
         return False
-
-
-def _small_groups(vocabulary: int) -> list[TokenGroup]:
-    """Two prompts with a common beginning, each with two completions."""
-
-    def ids(*values: int) -> Any:
-        return np.array(values) % vocabulary
-
-    def completion(*values: int) -> TokenCompletion:
-        ones = np.ones(len(values), dtype=np.float32)
-        return TokenCompletion(ids(*values), ones, -ones)
-
-    return [TokenGroup(ids(1, 2, 3, *rest), (completion(7, 8, 9), completion(*rest, 5))) for rest in ((4,), (5, 6))]
 
 
 def _token_log_probs(head: LMWrapper, hidden: Tensor, targets: Tensor, temperature: Tensor) -> Tensor:

@@ -1,15 +1,14 @@
-"""From token groups to micro-batches: padded arrays that every backend can take in.
+"""Micro-batches: token groups as padded arrays that every backend takes.
 
-The shared prompt of a group stands in a micro-batch once, its completions are rows that point to it. Completions of a
-group that say the same are one row: a student that has learnt something says it again and again, and it need not be run
-again for each. A group with more completions than fit is spread over several micro-batches. Normalisation is global:
-the weights of tokens are computed over the whole update first (`mentor_kit.rl.losses.aggregation`), so
-micro-batches add up.
+The shared prompt of a group stands in a micro-batch once, and its completions are rows that point to it. Completions of
+a group with equal tokens and masks share a row, as a trained student repeats itself and each row is run once. A group
+with more completions than fit is spread over several micro-batches. Normalisation is global: the weights of tokens are
+computed over the whole update first (`mentor_kit.rl.losses.aggregation`), so micro-batches add up.
 """
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -18,23 +17,26 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mentor_kit.backend.token_groups import Floats, Ints, TokenCompletion, TokenGroup
+from mentor_kit.rl.losses.loss import LossBatch
 from mentor_kit.rl.objective import Objective
 
 Bools = NDArray[np.bool_]
-Said = tuple[int, bytes, bytes]
-"""What completions have in common that can be one row: their group, tokens and mask."""
+Place = tuple[int, int]
+"""A completion's place in an update: its group, and its number in the group."""
+RowKey = tuple[int, bytes, bytes]
+"""Group, tokens and mask: completions for which these are equal share a row."""
 
 
 @dataclass(frozen=True)
 class MicroBatch:
-    """P prompts, and N completions of up to T tokens, of which D differ; padded at the end with id 0 and mask 0."""
+    """P prompts and N completions in D rows of up to T tokens; padded at the end with id 0 and mask 0."""
 
     prompt_ids: Ints
     """(P, longest prompt)."""
     prompt_lengths: Ints
     """(P,)."""
     prompt_of: Ints
-    """(D,): each row's prompt."""
+    """(D,): each row's prompt; rows of a prompt stand next to each other."""
     ids: Ints
     """(D, T)."""
     lengths: Ints
@@ -44,7 +46,7 @@ class MicroBatch:
     temperature: Floats
     """(D,)."""
     row_of: Ints
-    """(N,): the row that says what a completion says; a row's first one comes before the next row's."""
+    """(N,): each completion's row; rows are numbered by their first completion."""
     mask: Floats
     """(N, T)."""
     log_probs: Floats
@@ -55,20 +57,51 @@ class MicroBatch:
     """(N, T)."""
     weights: Floats
     """(N, T)."""
-    origin: tuple[tuple[int, int], ...]
-    """(group, completion) of each of the N."""
+    origin: tuple[Place, ...]
+    """The place of each of the N completions."""
 
     @property
     def common(self) -> int:
-        """How many tokens all of several prompts begin with, at most all but the last of the shortest."""
+        """The length of the prefix that several prompts have in common, less than the shortest prompt's; 0 for one."""
         if len(self.prompt_lengths) < 2:
             return 0
         return same_beginning([ids[: n - 1] for ids, n in zip(self.prompt_ids, self.prompt_lengths, strict=True)])
 
     @property
     def shared(self) -> bool:
-        """Whether any prompt has several rows, so that forwarding it apart saves work."""
+        """Whether any prompt has several rows, so that running it once saves work."""
         return len(self.prompt_lengths) < len(self.lengths)
+
+    def whole_sequences(self) -> tuple[Ints, Ints]:
+        """The rows behind prompts of their own, for models whose state is not shared.
+
+        Returns ids (D, longest sequence), and the position (D, T) in them from which each token of a row is predicted.
+        """
+        lengths = self.prompt_lengths[self.prompt_of]
+        total = int((lengths + self.lengths).max())
+        ids = np.zeros((len(lengths), total), dtype=np.int64)
+        for row, (start, own) in enumerate(zip(lengths, self.lengths, strict=True)):
+            ids[row, :start] = self.prompt_ids[self.prompt_of[row], :start]
+            ids[row, start : start + own] = self.ids[row, :own]
+        return ids, np.minimum(lengths[:, None] - 1 + np.arange(self.ids.shape[1]), total - 1)
+
+    def loss_batch(self, log_probs: Any, reference: Any, convert: Callable[[NDArray[Any]], Any]) -> LossBatch:
+        """The batch of a loss.
+
+        Args:
+            log_probs: (N, T), with gradients, in the backend's arrays.
+            reference: (N, T), or None.
+            convert: NumPy's arrays to the backend's, on its device.
+        """
+        return LossBatch(
+            log_probs=log_probs,
+            sampled=convert(self.log_probs),
+            old=convert(self.old_log_probs),
+            advantages=convert(self.advantages),
+            mask=convert(self.mask),
+            weights=convert(self.weights),
+            reference=reference,
+        )
 
 
 @dataclass(frozen=True)
@@ -81,8 +114,8 @@ class _Member:
     weights: Floats
 
     @cached_property
-    def says(self) -> Said:
-        """What it has in common with those that can be one row with it."""
+    def row_key(self) -> RowKey:
+        """Equal for completions that share a row."""
         ids, mask = self.completion.ids.astype(np.int64), self.completion.mask > 0
         return self.group, ids.tobytes(), mask.tobytes()
 
@@ -93,7 +126,7 @@ def micro_batches(
     objective: Objective | None = None,
     *,
     packed: bool = False,
-    only: Collection[tuple[int, int]] | None = None,
+    only: Collection[Place] | None = None,
 ) -> Iterator[MicroBatch]:
     """The groups in order, in micro-batches of rows with at most `token_budget` tokens (at least one row each).
 
@@ -105,14 +138,14 @@ def micro_batches(
         token_budget: tokens of a micro-batch, padding included.
         objective: for the tokens' weights.
         packed: count no padding, and the prompts' common beginning once: for backends that run each token once.
-        only: the completions to take, as (group, completion); all if left out. Weights are those of the whole update.
+        only: the completions to take; all if left out. Weights are those of the whole update.
     """
     members = (each for each in _members(groups, objective) if only is None or (each.group, each.index) in only)
     yield from (_padded(groups, batch) for batch in _filled(groups, members, token_budget, packed=packed))
 
 
 def same_beginning(rows: Sequence[Ints]) -> int:
-    """How many tokens all rows begin with."""
+    """The length of the rows' common prefix, in tokens."""
     shortest = min(map(len, rows))
     block = np.stack([ids[:shortest] for ids in rows])
     differ = np.nonzero((block != block[0]).any(axis=0))[0]
@@ -153,10 +186,10 @@ class _Size:
     longest: int = 0
     total: int = 0
     beginning: Ints | None = None
-    """What all prompts so far begin with, less the last token of the shortest."""
+    """The prompts' common prefix, without the last token of the shortest."""
 
     def with_row(self, prompt: Ints, length: int, *, is_new: bool) -> _Size:
-        """The size with another completion, whose prompt may be new."""
+        """The size with one more row, whose prompt may be new."""
         beginning = self.beginning
         if is_new:
             own = prompt[:-1]
@@ -185,16 +218,16 @@ def _filled(
     groups: Sequence[TokenGroup], members: Iterable[_Member], token_budget: int, *, packed: bool
 ) -> Iterator[list[_Member]]:
     batch: list[_Member] = []
-    said: set[Said] = set()
+    seen: set[RowKey] = set()
     size = _Size()
     for member in members:
-        if member.says not in said:
+        if member.row_key not in seen:
             prompt, length = groups[member.group].prompt_ids, len(member.completion.ids)
             grown = size.with_row(prompt, length, is_new=not batch or batch[-1].group != member.group)
             if batch and (grown.packed if packed else grown.padded) > token_budget:
                 yield batch
-                batch, said, grown = [], set(), _Size().with_row(prompt, length, is_new=True)
-            said.add(member.says)
+                batch, seen, grown = [], set(), _Size().with_row(prompt, length, is_new=True)
+            seen.add(member.row_key)
             size = grown
         batch.append(member)
     if batch:
@@ -204,10 +237,10 @@ def _filled(
 def _padded(groups: Sequence[TokenGroup], members: Sequence[_Member]) -> MicroBatch:
     used = list(dict.fromkeys(member.group for member in members))
     place = {group: index for index, group in enumerate(used)}
-    firsts: dict[Said, _Member] = {}
+    firsts: dict[RowKey, _Member] = {}
     for member in members:
-        firsts.setdefault(member.says, member)
-    rows, number = list(firsts.values()), {says: row for row, says in enumerate(firsts)}
+        firsts.setdefault(member.row_key, member)
+    rows, number = list(firsts.values()), {key: row for row, key in enumerate(firsts)}
     completions = [member.completion for member in members]
     sampled = [completion.log_probs for completion in completions]
     old = [c.log_probs if c.old_log_probs is None else c.old_log_probs for c in completions]
@@ -219,7 +252,7 @@ def _padded(groups: Sequence[TokenGroup], members: Sequence[_Member]) -> MicroBa
         lengths=np.array([len(row.completion.ids) for row in rows]),
         trained=_matrix([row.completion.mask > 0 for row in rows], np.bool_),
         temperature=np.array([groups[row.group].temperature for row in rows], dtype=np.float32),
-        row_of=np.array([number[member.says] for member in members]),
+        row_of=np.array([number[member.row_key] for member in members]),
         mask=_matrix([completion.mask for completion in completions]),
         log_probs=_matrix(_masked(sampled, completions)),
         old_log_probs=_matrix(_masked(old, completions)),

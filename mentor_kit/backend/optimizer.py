@@ -1,11 +1,14 @@
-"""Optimizers as data, without their learning rates."""
+"""Optimizers as data, without their learning rates, and what a backend's optimizer does."""
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
+from pathlib import Path
 from typing import Annotated, Literal
 
 from pydantic import ConfigDict, Field
 
+from mentor_kit.core.errors import BackendError
 from mentor_kit.core.frozen_model import FrozenModel
 
 #: How much of a moving average stays in a step.
@@ -27,3 +30,54 @@ class OptimizerSpec(FrozenModel):
     (arXiv 2502.16982)."""
     clip: float | None = Field(default=1.0, gt=0)
     """The gradient's global norm is cut to this; None for no clipping."""
+
+    def takes_muon(self, dimensions: int, *, is_table: bool) -> bool:
+        """Whether Muon updates a parameter, and not AdamW.
+
+        Args:
+            dimensions: how many the parameter has.
+            is_table: whether it is the embeddings or the output projection, a row a token.
+        """
+        return self.use == "muon" and dimensions == 2 and not is_table
+
+    def moments(self, count: int, hidden: int) -> int:
+        """Numbers kept for `count` parameters, of which `hidden` are in hidden matrices: AdamW has two, Muon one."""
+        return 2 * count - (hidden if self.use == "muon" else 0)
+
+
+class Optimizer(ABC):
+    """An optimizer of a policy's trained parameters, which holds their gradients between steps."""
+
+    spec: OptimizerSpec
+
+    @abstractmethod
+    def step(self, learning_rate: float) -> tuple[float, bool]:
+        """Update the parameters with the gradients there are, and clear them.
+
+        Returns the gradient's global norm, and whether it was clipped.
+
+        Raises:
+            BackendError: the gradient is not finite. Nothing but the gradients is changed: they are cleared.
+        """
+
+    @abstractmethod
+    def clear(self) -> None:
+        """Drop the gradients."""
+
+    @abstractmethod
+    def save(self, folder: Path) -> None:
+        """Write the optimizer's state to a folder, as files named `optimizer.*`."""
+
+    def close(self) -> None:  # noqa: B027 (most have nothing to do)
+        """Release the model."""
+
+
+def exceeds(norm: float, limit: float | None) -> bool:
+    """Whether a gradient's norm is above the limit that it is clipped to.
+
+    Raises:
+        BackendError: it is not finite.
+    """
+    if norm - norm != 0:
+        raise BackendError(f"the gradient's norm is {norm}", hint="lower the learning rate, or use `dtype: float32`")
+    return limit is not None and norm > limit

@@ -92,7 +92,7 @@ def test_new_weights_while_requests_run(folder: Path) -> None:
     for i in range(3):
         engine.submit(request(f"{i}", [1, 2, 3], max_new_tokens=6))
     engine.step()
-    policy._changed(1)
+    policy.weights_changed(1)
     found = []
     while engine.busy:
         found += engine.step()

@@ -38,7 +38,7 @@ def shaken(policy: TorchPolicy, seed: int = 1) -> TorchPolicy:
         for parameter in policy.model.parameters():
             if parameter.requires_grad:
                 parameter += 0.1 * torch.randn(parameter.shape, generator=generator)
-    policy._changed(1)
+    policy.weights_changed(1)
     return policy
 
 

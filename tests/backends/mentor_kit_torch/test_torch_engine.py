@@ -120,7 +120,7 @@ def test_new_weights_forget_the_kept_beginning(folder: Path) -> None:
     with torch.no_grad():
         for parameter in policy.model.parameters():
             parameter.mul_(0.9)
-    policy._changed(1)
+    policy.weights_changed(1)
     found = []
     while policy.engine().busy:
         found += policy.engine().step()
@@ -256,7 +256,7 @@ def test_new_weights_while_requests_run(folder: Path) -> None:
     for i in range(3):
         engine.submit(request(f"{i}", [1, 2, 3], max_new_tokens=6))
     engine.step()
-    policy._changed(1)
+    policy.weights_changed(1)
     found = []
     while engine.busy:
         found += engine.step()
