@@ -118,6 +118,11 @@ def fused(model: Any) -> Iterator[tuple[str, Any]]:
             yield name, module.fuse(dequantize=True)
 
 
+def dropouts(model: Any) -> list[Any]:
+    """The dropout of the adapted layers."""
+    return [module.dropout for module in model.modules() if hasattr(module, "lora_a")]
+
+
 def _read(model: Any, folder: Path) -> AdapterFile:
     saved = _saved(model, folder)
     _check_shapes(model, saved, folder)

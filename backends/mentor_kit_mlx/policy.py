@@ -25,6 +25,7 @@ from mentor_kit.rl.objective import Objective
 from mentor_kit.rl.policy_loss import LossTerms
 from mentor_kit_mlx import export
 from mentor_kit_mlx.adapter_files import AdapterFile
+from mentor_kit_mlx.adapters import dropouts
 from mentor_kit_mlx.cache import UNFIT, check_quantized, keeps_rows
 from mentor_kit_mlx.context import longest_context
 from mentor_kit_mlx.engine import MLXEngine
@@ -137,9 +138,8 @@ class MLXPolicy(BasePolicy[mx.array, MLXOptimizer]):
         return found
 
     def backward(self, batch: MicroBatch, objective: Objective, reference: mx.array | None) -> LossTerms:
-        dropouts = [module.dropout for module in self.model.modules() if hasattr(module, "lora_a")]
         recomputed = self._recomputing.on() if self._recomputing is not None and self.recomputes else nullcontext()
-        with training(dropouts), recomputed:
+        with training(dropouts(self.model)), recomputed:
             terms, gradients = loss_and_gradients(self.head, batch, objective, reference, share=self._keeps)
         self.prepared_optimizer().add(gradients)
         return terms

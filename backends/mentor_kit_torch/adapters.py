@@ -130,6 +130,11 @@ def merged(model: Any) -> Any:
     return whole
 
 
+def dropouts(model: Any) -> list[Any]:
+    """The dropout of the adapted layers."""
+    return [module for name, module in model.named_modules() if name.endswith("lora_dropout")]
+
+
 def _check_config(folder: Path) -> None:
     config = read_adapter_config(folder)
     if "peft_type" not in config:

@@ -28,7 +28,7 @@ from mentor_kit.core.frozen_model import Json
 from mentor_kit.rl.objective import Objective
 from mentor_kit.rl.policy_loss import LossTerms
 from mentor_kit_torch import flops_counter, params
-from mentor_kit_torch.adapters import merged, quiet
+from mentor_kit_torch.adapters import dropouts, merged, quiet
 from mentor_kit_torch.cache import keeps_rows
 from mentor_kit_torch.compiled import compile_decoding
 from mentor_kit_torch.cuda_graphs import cuda_graphs
@@ -135,7 +135,7 @@ class TorchPolicy(BasePolicy[Tensor, TorchOptimizer]):
 
     def backward(self, batch: MicroBatch, objective: Objective, reference: Tensor | None) -> LossTerms:
         # in the backward pass too: layers that are recomputed there must drop the same units
-        with training(self._dropouts()):
+        with training(dropouts(self.model)):
             terms = batch_loss(self.head, batch, objective, reference, self._sharing)
             terms.loss.backward()
         return LossTerms(terms.loss.detach(), terms.sums, terms.maxima)
@@ -218,9 +218,3 @@ class TorchPolicy(BasePolicy[Tensor, TorchOptimizer]):
                 self.model.save_pretrained(folder)
         else:
             (merged(self.model) if self.student.adapter is not None else self.model).save_pretrained(folder)
-
-    def _dropouts(self) -> list[Any]:
-        """The dropout of an adapter's layers."""
-        if self.student.adapter is None:
-            return []
-        return [module for name, module in self.model.named_modules() if name.endswith("lora_dropout")]

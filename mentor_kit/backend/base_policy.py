@@ -153,7 +153,7 @@ class BasePolicy(Policy, Generic[Array, OptimizerT]):
 
     @abstractmethod
     def write_export(self, folder: Path, format: str) -> None:
-        """Write the student in one of the `export_formats`; those of adapters are asked for where there is one."""
+        """Make the folder and write the student in one of the `export_formats`; for an adapter's, there is one."""
 
     # what a backend may change
 
@@ -269,7 +269,6 @@ class BasePolicy(Policy, Generic[Array, OptimizerT]):
         if format.endswith("adapter") and self.student.adapter is None:
             whole = " or ".join(f"`{name}`" for name in self.export_formats if not name.endswith("adapter"))
             raise UsageError("there is no adapter to export", hint=f"use the format {whole}")
-        folder.mkdir(parents=True, exist_ok=True)
         self.write_export(folder, format)
         open_to_readers(folder)
 

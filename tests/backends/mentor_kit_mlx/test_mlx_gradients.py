@@ -27,7 +27,7 @@ def gradients(
 ) -> dict[str, np.ndarray]:
     total: dict[str, np.ndarray] = {}
     for batch in micro_batches(groups, budget, objective):
-        reference = policy._scores(batch, "current") - 0.1 * mx.array(batch.mask)
+        reference = policy.log_probs_of(batch) - 0.1 * mx.array(batch.mask)
         found = loss_and_gradients(policy.head, batch, objective, reference, share=share)[1]
         for name, value in found.items():
             total[name] = total.get(name, 0.0) + np.array(value, dtype=np.float64)

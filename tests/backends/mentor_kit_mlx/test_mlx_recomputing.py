@@ -8,7 +8,7 @@ from typing import Any
 import mlx.core as mx
 import numpy as np
 import pytest
-from mentor_kit_mlx.adapters import dropout
+from mentor_kit_mlx.adapters import dropouts
 from mentor_kit_mlx.gradient_checkpointing import is_exact
 from mentor_kit_mlx.policy import MLXPolicy
 from mentor_kit_mlx.update import loss_and_gradients
@@ -18,6 +18,7 @@ from test_torch_architectures import make
 from torch_students import SHAPE, write_student
 from transformers import LlamaConfig
 
+from mentor_kit.backend.adapters import training
 from mentor_kit.backend.microbatching import micro_batches
 from mentor_kit.backend.optimizer import OptimizerSpec
 from mentor_kit.backend.student import AdapterSpec
@@ -66,7 +67,7 @@ def test_dropout_draws_the_same_numbers_again(folder: Path, monkeypatch: pytest.
     for checkpoint, seed in ((lambda function: function, 3), (mx.checkpoint, 3), (mx.checkpoint, 4)):
         monkeypatch.setattr(mx, "checkpoint", checkpoint)
         mx.random.seed(seed)
-        with dropout(policy.model), policy._recomputing.on():
+        with training(dropouts(policy.model)), policy._recomputing.on():
             found.append(gradients(policy))
     assert all(np.array_equal(value, found[1][name]) for name, value in found[0].items())
     assert any(not np.array_equal(value, found[2][name]) for name, value in found[0].items())
