@@ -1,8 +1,9 @@
-"""Agents: whoever plays the assistant. A policy, a server, a script, a person at the keyboard.
+"""The agent contract: an agent writes the assistant's turns of an episode.
 
-    Agent ──start(episode)──> AgentSession ──respond(messages)──> Reply, Reply, …   (one AgentSession an episode)
+    Agent ──start(episode)──> AgentSession ──respond(messages)──> Reply, Reply, …   (one session per episode)
 
-The rollout (`mentor_kit.rollout`) runs the tools and keeps the dialogue; an agent only speaks.
+Agents are a policy, a server, a script or a person at the keyboard. The rollout (`mentor_kit.rollout`) runs the tools
+and keeps the dialogue.
 """
 
 from __future__ import annotations
@@ -19,10 +20,10 @@ from mentor_kit.core.trajectory import TokenTrace
 
 @dataclass(frozen=True)
 class EpisodeRequest:
-    """One episode to play."""
+    """What an agent gets to start an episode."""
 
     id: str
-    """Unique among the episodes played together; the trajectory gets it."""
+    """Unique among the episodes that run together; becomes the trajectory's id."""
     problem: Problem
     tools: Mapping[str, Tool]
     seed: int
@@ -34,41 +35,41 @@ class Reply:
     """The next assistant turn."""
 
     message: Message
-    """Its tool calls are in state PARSED or MALFORMED: checking and running them is the rollout's work."""
+    """Its tool calls are in state PARSED or MALFORMED; the rollout checks and runs them."""
     finish: Literal["stop", "length", "context", "refused"] = "stop"
-    """stop: finished by itself; length: cut by the token limit of the turn or response;
-    context: the messages did not fit into the context, and nothing was said;
-    refused: whoever speaks for the agent would not go on with this dialogue, and what was said does not count."""
+    """stop: the agent ended the turn; length: the turn reached the token limit of the turn or the response;
+    context: the messages do not fit into the context length, and `message` is empty;
+    refused: the server behind the agent rejected this dialogue, and `message` does not count."""
     reason: str = ""
-    """Why there is no whole turn, where that is known: one line."""
+    """Why the turn is incomplete, in one line; empty where unknown."""
 
 
 class AgentSession(Protocol):
-    """An agent in one episode."""
+    """An agent's state in one episode."""
 
     async def respond(self, messages: Sequence[Message]) -> Reply:
-        """The next turn, given the messages since the last one (the opening messages the first time)."""
+        """Return the next turn, given the messages since the last one (the first time, the opening messages)."""
         ...
 
     def trace(self) -> TokenTrace | None:
-        """The tokens of the episode so far, for a policy; None for agents without tokens."""
+        """Return the episode's tokens so far; None for agents without tokens."""
         ...
 
     def close(self) -> None:
-        """End the episode and free what it holds."""
+        """End the session and free its resources."""
         ...
 
 
 class Agent(Protocol):
-    """Starts sessions."""
+    """Starts one session per episode."""
 
     @property
     def name(self) -> str:
-        """How the agent is called in trajectories and reports."""
+        """The agent's name in trajectories and reports."""
         ...
 
     def start(self, episode: EpisodeRequest) -> AgentSession:
-        """A session for one episode."""
+        """Open a session for one episode."""
         ...
 
 

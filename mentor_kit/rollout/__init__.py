@@ -1,4 +1,4 @@
-"""Episodes: an agent, tools and a task, played to a trajectory. Teachers and students play through this code."""
+"""Rollouts: run episodes of an agent with tools and a task; students and teachers share this code."""
 
 from mentor_kit.rollout.episode import judge, run_async, run_episodes
 from mentor_kit.rollout.policy_agent import PolicyAgent, Sampling
