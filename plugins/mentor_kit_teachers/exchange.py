@@ -1,7 +1,7 @@
 """One request, answered: from the file of answers, or by the server, once and for all.
 
 ask ──found in the file──> answer, free
- └──> budget ──> place in line ──> send, patiently ──> read ──> written down ──> answer
+ └──> budget ──> place in line ──> send, with retries ──> read ──> written down ──> answer
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from mentor_kit.core.secret import hide
 from mentor_kit_teachers.answers import Answers, StoredAnswer, Usage, content_hash
 from mentor_kit_teachers.api_protocols import ApiConnection, ApiProtocol, BadReply, Body, Counted
 from mentor_kit_teachers.faults import error_inside, one_line, words
-from mentor_kit_teachers.retry import RateLimitGate, RetryOptions, Trouble, patiently
+from mentor_kit_teachers.retry import RateLimitGate, RetryOptions, Trouble, with_retries
 from mentor_kit_teachers.spending import Spending
 from mentor_kit_teachers.standing import FAULTS, Fault, Standing
 
@@ -42,7 +42,7 @@ class Exchange:
     answers: Answers
     spending: Spending
     standing: Standing
-    patience: RetryOptions
+    retry: RetryOptions
     places: asyncio.Semaphore
     """As many as requests may be under way at once."""
     max_tokens: int
@@ -92,7 +92,7 @@ class Exchange:
         async with self.places, self.spending.reserve(self._most(body)):
             if self._ends():
                 raise Stopped
-            return await patiently(lambda: self._once(body, key), self.patience, self._gate, self._ends)
+            return await with_retries(lambda: self._once(body, key), self.retry, self._gate, self._ends)
 
     async def _once(self, body: Body, key: str) -> StoredAnswer:
         reply = read_reply(await self.connection.send(body, key), self.wire)

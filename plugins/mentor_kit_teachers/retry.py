@@ -91,7 +91,7 @@ class RateLimitGate:
             await asyncio.sleep(left)
 
 
-async def patiently(
+async def with_retries(
     send: Callable[[], Awaitable[T]], options: RetryOptions, gate: RateLimitGate, stopped: Callable[[], bool]
 ) -> T:
     """What `send` gives, tried again after trouble.
@@ -121,7 +121,7 @@ async def patiently(
         if wait > options.longest_wait:
             raise GaveUp(
                 f"the teacher's server wants {wait:.0f} s of rest ({trouble.reason})",
-                hint="every answer so far is kept: resume later, or raise `teacher.with.patience.longest_wait`",
+                hint="every answer so far is kept: resume later, or raise `teacher.with.retry.longest_wait`",
             )
         if trouble.everyone:
             gate.shut(wait)

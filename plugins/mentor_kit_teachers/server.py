@@ -135,11 +135,11 @@ class ServerTeacher(Teacher):
         return Exchange(
             teacher=self.identity,
             wire=self.wire,
-            connection=self.wire.connect(self.options.patience.timeout),
+            connection=self.wire.connect(self.options.retry.timeout),
             answers=self.answers,
             spending=self.spending,
             standing=self.standing,
-            patience=self.options.patience,
+            retry=self.options.retry,
             places=asyncio.Semaphore(self.options.concurrency),
             max_tokens=self.options.max_tokens,
             stopping=lambda: bool(faults),

@@ -40,7 +40,7 @@ class ServerOptions(CollectionOptions):
     """Further keys of every request, as the server's API has them, such as `top_p` or `reasoning_effort`."""
     concurrency: int = Field(default=8, gt=0)
     """Requests under way at once."""
-    patience: RetryOptions = RetryOptions()
+    retry: RetryOptions = RetryOptions()
     """How long to wait, and how often to try again."""
     price: Prices = Prices()
     """What tokens cost, and how much may be spent."""

@@ -28,7 +28,7 @@ teacher:
   use: openai
   with:
     {{model: "{model}", url: "{url}/v1", key: "${{env:TEACHER_KEY}}", cache: answers.sqlite, read_calls: hermes,
-      attempts: 2, max_tokens: 64, when_none: show, concurrency: 2, patience: {{first_wait: 0.1, timeout: 60}}}}
+      attempts: 2, max_tokens: 64, when_none: show, concurrency: 2, retry: {{first_wait: 0.1, timeout: 60}}}}
 """
 
 

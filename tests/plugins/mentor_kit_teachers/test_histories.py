@@ -30,8 +30,8 @@ pytestmark = pytest.mark.usefixtures("key")
 
 def asked(use: str, folder: Path, server: ChatServer, **options: Any) -> Any:
     url = server.url if use == "anthropic" else f"{server.url}/v1"
-    patience = {"first_wait": 0.01, "retries": 0}
-    return teacher(use, folder, model="m", url=url, cache="a", when_none="show", patience=patience, **options)
+    retry = {"first_wait": 0.01, "retries": 0}
+    return teacher(use, folder, model="m", url=url, cache="a", when_none="show", retry=retry, **options)
 
 
 ARGUMENTS: list[Any] = [

@@ -23,7 +23,7 @@ from mentor_kit.core.task import TRAIN
 from mentor_kit.core.trajectory import Ending
 from mentor_kit.rollout import run_async
 
-PATIENCE = {"first_wait": 0.01, "longest_wait": 1.0, "timeout": 20.0, "retries": 1}
+RETRY = {"first_wait": 0.01, "longest_wait": 1.0, "timeout": 20.0, "retries": 1}
 
 
 pytestmark = pytest.mark.usefixtures("key")
@@ -31,7 +31,7 @@ pytestmark = pytest.mark.usefixtures("key")
 
 def asked(use: str, folder: Path, server: ChatServer, **options: Any) -> Any:
     url = server.url if use == "anthropic" else f"{server.url}/v1"
-    defaults = {"model": "m", "url": url, "cache": "answers.sqlite", "patience": PATIENCE, "when_none": "show"}
+    defaults = {"model": "m", "url": url, "cache": "answers.sqlite", "retry": RETRY, "when_none": "show"}
     return teacher(use, folder, **(defaults | options))
 
 
@@ -199,7 +199,7 @@ def test_a_dialogue_that_is_never_answered_in_time_ends_alone(server, tmp_path):
             time.sleep(1.5)
 
     server.odd = slow
-    found = shown(asked("openai", tmp_path, server, patience={**PATIENCE, "timeout": 0.7}), 4)
+    found = shown(asked("openai", tmp_path, server, retry={**RETRY, "timeout": 0.7}), 4)
     only_two_is_lost(found, Ending.REFUSED, "")
 
 

@@ -21,19 +21,19 @@ from mentor_kit.core.secret import Secret, remember
 from mentor_kit.core.trajectory import Ending
 from mentor_kit.hooks.registry import ComponentError
 
-PATIENCE = {"first_wait": 0.01, "longest_wait": 1.0, "timeout": 20.0}
+RETRY = {"first_wait": 0.01, "longest_wait": 1.0, "timeout": 20.0}
 
 
 pytestmark = pytest.mark.usefixtures("key")
 
 
 def openai(folder: Path, server: ChatServer | FaultyProxy, **options: Any):
-    defaults = {"model": "m", "url": f"{server.url}/v1", "cache": "answers.sqlite", "patience": PATIENCE}
+    defaults = {"model": "m", "url": f"{server.url}/v1", "cache": "answers.sqlite", "retry": RETRY}
     return teacher("openai", folder, **(defaults | options))
 
 
 def anthropic(folder: Path, server: ChatServer | FaultyProxy, **options: Any):
-    defaults = {"model": "m", "url": server.url, "cache": "answers.sqlite", "patience": PATIENCE}
+    defaults = {"model": "m", "url": server.url, "cache": "answers.sqlite", "retry": RETRY}
     return teacher("anthropic", folder, **(defaults | options))
 
 
@@ -134,9 +134,9 @@ FAULTS = ["reset", "429", "500", "half", "garbage", "empty", "lost", "ok", "half
 def test_every_fault_of_a_network_passes_and_nothing_is_paid_twice(build, server, tmp_path, caplog, capfd):
     caplog.set_level(logging.DEBUG)
     proxy = FaultyProxy(server, FAULTS)
-    patience = {**PATIENCE, "retries": len(FAULTS)}  # by chance one request may meet them all
+    retry = {**RETRY, "retries": len(FAULTS)}  # by chance one request may meet them all
     with serving(proxy):
-        asked = build(tmp_path, proxy, concurrency=2, price={"input": 1.0, "output": 1.0}, patience=patience)
+        asked = build(tmp_path, proxy, concurrency=2, price={"input": 1.0, "output": 1.0}, retry=retry)
         found = shown(asked, 4)
     assert [d.correct for d in found] == [True] * 4
     assert [fault for fault, _ in proxy.seen[: len(FAULTS)]] == FAULTS
@@ -160,7 +160,7 @@ def test_slow_bytes_count_as_no_answer(server, tmp_path):
     proxy = FaultyProxy(server, ["slow"])
     with serving(proxy):
         started = time.monotonic()
-        found = shown(openai(tmp_path, proxy, patience={**PATIENCE, "timeout": 1.0}), 1)
+        found = shown(openai(tmp_path, proxy, retry={**RETRY, "timeout": 1.0}), 1)
     assert found[0].correct
     # a byte every 50 ms: a time limit between bytes alone would wait for five seconds
     assert time.monotonic() - started < 4.5
@@ -170,7 +170,7 @@ def test_slow_bytes_count_as_no_answer(server, tmp_path):
 def test_a_fault_that_stays_is_an_error_that_says_what_to_do(server, tmp_path, fault):
     proxy = FaultyProxy(server, [fault] * 50)
     with serving(proxy), pytest.raises(MentorKitError, match="did not answer in 3 tries") as caught:
-        shown(openai(tmp_path, proxy, patience={**PATIENCE, "retries": 2}), 2)
+        shown(openai(tmp_path, proxy, retry={**RETRY, "retries": 2}), 2)
     assert "resume" in str(caught.value)
     assert KEY not in str(caught.value)
     assert KEY not in repr(caught.value.__context__)
@@ -181,7 +181,7 @@ def test_a_refused_connection(tmp_path):
         closed.bind(("127.0.0.1", 0))
         url = f"http://127.0.0.1:{closed.getsockname()[1]}/v1"
         with pytest.raises(MentorKitError, match="no connection"):
-            shown(teacher("openai", tmp_path, model="m", url=url, cache="a", patience={**PATIENCE, "retries": 1}), 1)
+            shown(teacher("openai", tmp_path, model="m", url=url, cache="a", retry={**RETRY, "retries": 1}), 1)
 
 
 def test_a_server_that_wants_a_long_rest_ends_the_run(server, tmp_path):
