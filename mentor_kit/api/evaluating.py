@@ -19,8 +19,8 @@ from mentor_kit.recipe.model import Recipe, Student
 from mentor_kit.recipe.source import Path_, Place
 from mentor_kit.report.arms import training_steps
 from mentor_kit.runs import Checkpoint, Checkpoints, Keep, Run, RunFolder
-from mentor_kit.stages.evaluate import BOTH, SplitPlan
 from mentor_kit.stages.evaluated_agent import EvaluatedAgent
+from mentor_kit.stages.evaluation_plan import DEFAULT_SPLITS, SplitPlan
 
 #: The name under which the recipe's own teacher is evaluated.
 OWN_TEACHER = "teacher"
@@ -171,7 +171,7 @@ def _of_run(run: Run, checkpoint: str, steps: int) -> EvaluatedAgent:
 
 def _evaluation_stage(recipe: Recipe, on: Sequence[SplitPlan], changes: Mapping[str, Json]) -> ComponentSpec:
     """The stage `evaluate`; as for `with_evaluation`."""
-    plans = on or recipe.evaluate.on or BOTH
+    plans = on or recipe.evaluate.on or DEFAULT_SPLITS
     found = []
     for plan in plans:
         if not isinstance(plan, SplitPlan):

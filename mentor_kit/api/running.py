@@ -15,17 +15,16 @@ from mentor_kit.recipe.assembly import (
     assemble,
     assemble_components,
     assemble_without_student,
-    build_stages,
-    workloads,
 )
 from mentor_kit.recipe.attribution import attributed
 from mentor_kit.recipe.changes import Progress, RecipeChange, check_changes
 from mentor_kit.recipe.expanding import dump_run, expanded
 from mentor_kit.recipe.loading import LoadedRecipe
 from mentor_kit.recipe.model import Recipe
+from mentor_kit.recipe.workloads import build_stages, workloads
 from mentor_kit.runs import Checkpoint, Checkpoints, RecordOptions, Run, RunFolder, RunRecorder, StopSignal, Watchers
 from mentor_kit.runs.events import NOTE
-from mentor_kit.stages import Checks, Stage, Workload
+from mentor_kit.stages import Stage, Workload
 from mentor_kit.stages.evaluate import check_evaluations
 from mentor_kit.utils.gc import frozen_heap
 
@@ -122,15 +121,14 @@ def _run_stages(
         build_experiment = assemble if needs_student else assemble_without_student
         experiment = build_experiment(loaded, registry, parts)
         trains = any(work.trains for work in works.values())
-        experiment.subject = subject_of(loaded, folder, trains=trains)
+        experiment.evaluated_agent = subject_of(loaded, folder, trains=trains)
         experiment.demonstrations = Demonstrations(recorder.read_demonstrations())
         for stage in _left(stages, go_back_to or recorder.checkpoints.latest()):
-            if isinstance(stage, Checks):
-                stage.check(experiment)
+            stage.check(experiment)
         if trains:
             check_evaluations(experiment, experiment.evaluation.on)
         recorder.start(
-            experiment.policy,
+            None if experiment.student is None else experiment.policy,
             expanded(loaded, registry),
             list(works),
             go_back_to=go_back_to,

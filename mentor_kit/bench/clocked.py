@@ -22,7 +22,7 @@ from mentor_kit.core.trajectory import Trajectory
 from mentor_kit.rl.objective import Objective
 from mentor_kit.rl.reward import Breakdown, Case, Reward
 from mentor_kit.rl.update_metrics import LossMetrics, StepMetrics
-from mentor_kit.stages import EvaluationPlan, Experiment
+from mentor_kit.stages import EvaluationPlan, Experiment, LoadedStudent
 from mentor_kit.stages.distillation import TokenTeacher
 
 
@@ -42,7 +42,7 @@ def clocked(experiment: Experiment, clock: ActivityClock, counts: CallCounts) ->
     reward, teacher, build = experiment.reward, experiment.teacher, experiment.build_teacher
     return replace(
         experiment,
-        policy=cast(Policy, ClockedPolicy(experiment.policy, clock, counts)),
+        student=LoadedStudent(cast(Policy, ClockedPolicy(experiment.policy, clock, counts)), experiment.format),
         toolbox=Toolbox([ClockedTools(source, clock) for source in experiment.toolbox.sources]),
         reward=None if reward is None else cast(Reward, ClockedReward(reward, clock)),
         teacher=None if teacher is None else _clocked(teacher, clock),

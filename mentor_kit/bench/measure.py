@@ -22,8 +22,9 @@ from mentor_kit.core.demonstration import Demonstration
 from mentor_kit.core.errors import DataError, Interrupted, UsageError
 from mentor_kit.core.frozen_model import Json
 from mentor_kit.hooks.registry import Registry
-from mentor_kit.recipe.assembly import Components, assemble, assemble_components, build_stages, workloads
+from mentor_kit.recipe.assembly import Components, assemble, assemble_components
 from mentor_kit.recipe.loading import LoadedRecipe
+from mentor_kit.recipe.workloads import build_stages, workloads
 from mentor_kit.rl.reward import Scored
 from mentor_kit.stages import EvaluationPlan, SplitPlan
 from mentor_kit.utils.gc import frozen_heap

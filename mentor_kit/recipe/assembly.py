@@ -6,14 +6,12 @@ student ─> tokenizer and chat format ─> policy
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from mentor_kit.backend.memory import MemoryEstimate, MemoryLoad
-from mentor_kit.backend.optimizer import OptimizerSpec
-from mentor_kit.backend.policy import Backend, Policy
+from mentor_kit.backend.policy import Backend
 from mentor_kit.backend.student import AdapterSpec, StudentSpec
 from mentor_kit.core.agent import EpisodeLimits
 from mentor_kit.core.component import ComponentSpec
@@ -30,12 +28,7 @@ from mentor_kit.recipe.source import Path_
 from mentor_kit.recipe.splits import split_faults
 from mentor_kit.rl.reward import CONSTANT, Gate, Reward, RewardSpec, WeightedTerm
 from mentor_kit.rollout import Sampling
-from mentor_kit.stages import Experiment, Stage
-from mentor_kit.stages.experiment import NoStudent
-from mentor_kit.stages.workload import Workload, workload_of
-
-if TYPE_CHECKING:
-    from mentor_kit.chat import ChatFormat
+from mentor_kit.stages import Experiment, LoadedStudent
 
 
 @dataclass(frozen=True)
@@ -77,24 +70,22 @@ def assemble(loaded: LoadedRecipe, registry: Registry, parts: Components | None 
     policy = backend_of(recipe, registry, parts.context).load(student, recipe.seed)
     if recipe.student.checkpoint is not None:
         policy.restore(loaded.folder / recipe.student.checkpoint / "policy")
-    return _experiment(loaded, registry, parts, policy, chat_format)
+    return _experiment(loaded, registry, parts, LoadedStudent(policy, chat_format))
 
 
 def assemble_without_student(loaded: LoadedRecipe, registry: Registry, parts: Components) -> Experiment:
     """The experiment of stages that do not use the student: no model and no tokenizer is loaded."""
-    nobody: Any = NoStudent()
-    return _experiment(loaded, registry, parts, nobody, nobody)
+    return _experiment(loaded, registry, parts, None)
 
 
 def _experiment(
-    loaded: LoadedRecipe, registry: Registry, parts: Components, policy: Policy, chat_format: ChatFormat
+    loaded: LoadedRecipe, registry: Registry, parts: Components, student: LoadedStudent | None
 ) -> Experiment:
     recipe = loaded.recipe
     return Experiment(
         name=recipe.name,
         seed=recipe.seed,
-        policy=policy,
-        format=chat_format,
+        student=student,
         task=parts.task,
         toolbox=parts.toolbox,
         limits=parts.limits,
@@ -102,7 +93,7 @@ def _experiment(
         evaluation=recipe.evaluate,
         teacher=parts.teacher,
         reward=parts.reward,
-        deterministic=not isinstance(policy, NoStudent) and _deterministic(recipe, policy.info.device),
+        deterministic=student is not None and _deterministic(recipe, student.policy.info.device),
         system=recipe.rollout.system or "",
         build_teacher=lambda slot: registry.build("teachers", slot, parts.context),
         build_evaluation=lambda slot: registry.build("evaluations", slot, parts.context),
@@ -273,54 +264,6 @@ def sampling_of(recipe: Recipe) -> Sampling:
     """How training rollouts are drawn."""
     rollout = recipe.rollout
     return Sampling(temperature=rollout.temperature, top_p=rollout.top_p, top_k=rollout.top_k)
-
-
-def build_stages(recipe: Recipe, registry: Registry, context: BuildContext) -> list[tuple[str, Stage]]:
-    """The stages of the `train` list, with their keys: position and name."""
-    return [(f"{index}-{slot.use}", registry.build("stages", slot, context)) for index, slot in enumerate(recipe.train)]
-
-
-def workloads(recipe: Recipe, stages: Sequence[tuple[str, Stage]]) -> dict[str, Workload]:
-    """What each stage says of its work, by its key."""
-    return {key: workload_of(key, stage, recipe.evaluate) for key, stage in stages}
-
-
-def estimate_memory(
-    loaded: LoadedRecipe, registry: Registry, context: BuildContext, prompt: int, works: Mapping[str, Workload]
-) -> MemoryEstimate | None:
-    """Memory at the recipe's widest, for prompts of `prompt` tokens; nothing heavy is loaded.
-
-    None where no stage uses the student.
-    """
-    loads = memory_loads(loaded.recipe, prompt, works)
-    if not loads:
-        return None
-    student, backend = student_spec(loaded, registry, context), backend_of(loaded.recipe, registry, context)
-    estimates = [backend.estimate(student, load) for load in loads]
-    largest = max(estimates, key=lambda estimate: estimate.total)
-    silent = ", ".join(key for key, work in works.items() if not work.is_known)
-    note = (f"what {silent} needs is not known, and not counted",) if silent else ()
-    return largest.model_copy(update={"notes": (*largest.notes, *note)})
-
-
-def memory_loads(recipe: Recipe, prompt: int, works: Mapping[str, Workload]) -> list[MemoryLoad]:
-    """What the stages ask of a policy: stages come one after the other, each with an optimizer of its own.
-
-    None where no stage uses the student.
-    """
-    needy = [work for work in works.values() if work.student]
-    optimizers: list[OptimizerSpec | None] = [work.optimizer or OptimizerSpec() for work in needy if work.trains]
-    return [
-        MemoryLoad(
-            sequences=max(work.sequences for work in needy),
-            context=prompt + recipe.rollout.max_response_tokens,
-            train_tokens=0,
-            optimizer=optimizer,
-            reference=any(work.reference for work in needy),
-        )
-        for optimizer in dict.fromkeys(optimizers or [None])
-        if needy
-    ]
 
 
 def _deterministic(recipe: Recipe, device: str) -> bool:

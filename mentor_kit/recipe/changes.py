@@ -81,7 +81,7 @@ def _contradicts(change: RecipeChange, progress: Progress, works: Sequence[Workl
         return ""
     if key == "train":
         return _contradicts_stage(change, progress, works)
-    if key == "reward" and not any(work.scores for work in works[: progress.stage + 1]):
+    if key == "reward" and not any(work.reward or not work.is_known for work in works[: progress.stage + 1]):
         return ""
     if key == "reward":
         return "a stage that learns from the reward has begun"

@@ -11,18 +11,17 @@ from typing import Annotated, Any, Union, get_args, get_origin
 from pydantic import BaseModel, TypeAdapter, ValidationError
 
 from mentor_kit.core.component import ComponentSpec, Fills, Kind
-from mentor_kit.core.errors import MentorKitError, MissingError, did_you_mean
-from mentor_kit.hooks.objectives import build_objective
+from mentor_kit.core.errors import MentorKitError, did_you_mean
 from mentor_kit.hooks.registry import BuildContext, ComponentError, Registry
 from mentor_kit.recipe.faults import Fault, RecipeFaults, faults_at
 from mentor_kit.recipe.loading import LoadedRecipe, read_recipe, validated
 from mentor_kit.recipe.looking import slot_faults, student_faults
 from mentor_kit.recipe.model import CheckpointPlan, Recipe
+from mentor_kit.recipe.needs import need_faults
 from mentor_kit.recipe.source import Path_, Source
 from mentor_kit.recipe.splits import known_splits, split_faults
-from mentor_kit.rl.objective import ObjectiveSpec
 from mentor_kit.rl.reward import RewardSpec
-from mentor_kit.stages.evaluate import SplitPlan, plan_names
+from mentor_kit.stages.evaluation_plan import SplitPlan, plan_names
 
 
 def load_checked(
@@ -150,10 +149,7 @@ def all_slots(recipe: Recipe, registry: Registry) -> Iterator[tuple[Kind, Compon
 def _what_does_not_fit(loaded: LoadedRecipe, registry: Registry) -> list[Fault]:
     """Parts that are each right, and do not go together."""
     recipe = loaded.recipe
-    found: list[tuple[Path_, str]] = []
-    for index, slot in enumerate(recipe.train):
-        found += [((("train", index, "use")), fault) for fault in _lacks(recipe, slot, registry)]
-    found += _exports_that_do_not_fit(recipe, registry)
+    found = list(need_faults(recipe, registry))
     found += _tools_of_one_name(recipe, registry)
     metrics = _metrics(recipe)
     best = recipe.checkpoints.best
@@ -165,25 +161,6 @@ def _what_does_not_fit(loaded: LoadedRecipe, registry: Registry) -> list[Fault]:
     splits = known_splits(recipe, registry)
     of_splits = [] if splits is None else split_faults(loaded, registry, splits)
     return [*faults_at(loaded.source, recipe.model_dump(by_alias=True), found), *of_splits]
-
-
-def _lacks(recipe: Recipe, slot: ComponentSpec, registry: Registry) -> Iterator[str]:
-    """What a stage's objective needs, and the recipe does not have."""
-    options: Any = registry.check("stages", slot)
-    objective = getattr(options, "objective", None)
-    if not isinstance(objective, ObjectiveSpec):
-        return
-    if objective.needs_reward and recipe.reward is None:
-        yield f"the stage `{slot.use}` needs a reward: add `reward: {{use: mentor}}`"
-    if objective.distills and recipe.teacher is None and getattr(options, "teacher", None) is None:
-        yield (
-            f"the objective of the stage `{slot.use}` distils, and there is no teacher to distil from: "
-            "add `teacher: {use: local, with: {model: …}}` to its options"
-        )
-    try:
-        build_objective(objective, BuildContext(registry=registry, seed=recipe.seed))
-    except MentorKitError as error:
-        yield error.message
 
 
 def _tools_of_one_name(recipe: Recipe, registry: Registry) -> Iterator[tuple[Path_, str]]:
@@ -201,24 +178,6 @@ def _tools_of_one_name(recipe: Recipe, registry: Registry) -> Iterator[tuple[Pat
         elif not names and slot in recipe.tools[:index]:
             yield ("tools", index), f"the same tools as tools.{recipe.tools.index(slot)}"
         owners = dict.fromkeys(names, index) | owners
-
-
-def _exports_that_do_not_fit(recipe: Recipe, registry: Registry) -> Iterator[tuple[Path_, str]]:
-    """Formats that the backend does not write; those of a backend that is not installed are not known."""
-    exports = [(index, slot) for index, slot in enumerate(recipe.train) if slot.use == "export"]
-    formats: tuple[str, ...] | None = None
-    if exports:
-        with suppress(MissingError):
-            context = BuildContext(registry=registry, seed=recipe.seed)
-            formats = registry.build("backends", recipe.backend, context).export_formats
-    for index, slot in exports:
-        wanted = str(getattr(registry.check("stages", slot), "format", ""))
-        place: Path_ = ("train", index, "with", "format")
-        if formats is not None and wanted not in formats:
-            meant = f"{wanted!r}{did_you_mean(wanted, formats)}; there are {', '.join(formats)}"
-            yield place, f"the backend {recipe.backend.use!r} does not export {meant}"
-        elif wanted.endswith("adapter") and recipe.student.adapter is None:
-            yield place, f"{wanted!r} needs an adapter: add `adapter: lora` to the student"
 
 
 def _metrics(recipe: Recipe) -> list[str]:

@@ -10,8 +10,9 @@ from dataclasses import dataclass, replace
 from mentor_kit.backend.memory import DeviceMemory, Saving
 from mentor_kit.core.frozen_model import Json
 from mentor_kit.hooks.registry import BuildContext, Registry
-from mentor_kit.recipe.assembly import backend_of, estimate_memory, memory_loads, student_spec
+from mentor_kit.recipe.assembly import backend_of, student_spec
 from mentor_kit.recipe.loading import LoadedRecipe, validated
+from mentor_kit.recipe.memory import estimate_memory, memory_loads
 from mentor_kit.recipe.settings import override
 from mentor_kit.stages.workload import Workload
 

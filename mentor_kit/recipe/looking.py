@@ -8,6 +8,7 @@ from mentor_kit.hooks.looking import file_fault, model_fault, path_fault
 from mentor_kit.hooks.registry import BuildContext, ComponentError, Registry
 from mentor_kit.recipe.loading import LoadedRecipe
 from mentor_kit.recipe.source import Path_
+from mentor_kit.recipe.workloads import workloads_if_known
 
 #: What marks a chat template that is written out, rather than named.
 _TEMPLATE_MARKS = ("{%", "{{")
@@ -30,14 +31,8 @@ def student_faults(loaded: LoadedRecipe, registry: Registry) -> list[tuple[Path_
 
 def _uses_student(loaded: LoadedRecipe, registry: Registry) -> bool:
     """Whether a stage uses the student: a recipe that only collects may name one that is elsewhere."""
-    from mentor_kit.recipe.assembly import build_stages, workloads
-
     context = BuildContext(registry=registry, seed=loaded.recipe.seed, recipe_folder=loaded.folder)
-    try:
-        works = workloads(loaded.recipe, build_stages(loaded.recipe, registry, context))
-    except MentorKitError:
-        return True
-    return any(work.student for work in works.values())
+    return any(work.student for work in workloads_if_known(loaded.recipe, registry, context))
 
 
 def slot_faults(loaded: LoadedRecipe, registry: Registry, kind: Kind, slot: ComponentSpec) -> list[tuple[Path_, str]]:

@@ -19,7 +19,7 @@ from mentor_kit.core.component import (
 )
 from mentor_kit.recipe.shorthand import FromName
 from mentor_kit.rl.reward import RewardSpec
-from mentor_kit.stages.evaluate import EvaluationPlan
+from mentor_kit.stages.evaluation_plan import EvaluationPlan
 
 
 class RecipeSection(BaseModel):

@@ -17,13 +17,12 @@ from mentor_kit.recipe.assembly import (
     Components,
     assemble_components,
     assemble_without_student,
-    build_stages,
-    estimate_memory,
     student_spec,
-    workloads,
 )
 from mentor_kit.recipe.fitting import Smaller, device_of, fitting
 from mentor_kit.recipe.loading import LoadedRecipe
+from mentor_kit.recipe.memory import estimate_memory
+from mentor_kit.recipe.workloads import build_stages, workloads
 from mentor_kit.stages.workload import Workload
 
 #: Tokens of a prompt whose tokenizer is not on this machine: about a dozen tools' schemas and a problem.

@@ -68,6 +68,7 @@ class RunRecorder:
         self._lock = FolderLock(folder.path)
         self._stages: tuple[str, ...] = ()
         self._policy: Policy | None = None
+        self._started = False
 
     def __enter__(self) -> Self:
         self._lock.acquire()
@@ -94,14 +95,18 @@ class RunRecorder:
 
     @property
     def policy(self) -> Policy:
-        """The student."""
+        """The student.
+
+        Raises:
+            UsageError: the run has not started, or without a student.
+        """
         if self._policy is None:
-            raise UsageError("the run has not been started: call `start` first")
+            raise UsageError("this run has no student: call `start` with one first")
         return self._policy
 
     def start(
         self,
-        policy: Policy,
+        policy: Policy | None,
         recipe: Mapping[str, Any],
         stages: Sequence[str],
         *,
@@ -114,7 +119,7 @@ class RunRecorder:
         those that are missing, so that the file ends up as if nothing had happened.
 
         Args:
-            policy: the student, as loaded from the recipe.
+            policy: the student, as loaded from the recipe; None where no stage uses it.
             recipe: expanded, without secrets; for plugins.
             stages: the keys of all stages, in order.
             go_back_to: an earlier checkpoint to go on from; later ones are removed.
@@ -132,10 +137,11 @@ class RunRecorder:
                 f"{checkpoint.path} is of stage {checkpoint.stage!r}; the recipe's stages are {', '.join(stages)}",
                 hint="resume with the recipe that the run was started with",
             )
-        if checkpoint is not None:
+        if checkpoint is not None and policy is not None:
             policy.restore(checkpoint.policy)
         truncate(self.folder, self.events, checkpoint, [*stages, *dropped])
         self._policy, self._stages, self.resumed_from = policy, tuple(stages), checkpoint
+        self._started = True
         self.watchers.hook("on_run_start", folder=self.folder.path, recipe=recipe)
         if checkpoint is None:
             self.emit(RUN_START, "", {"stages": list(stages)})
@@ -200,7 +206,7 @@ class RunRecorder:
         if error is not None:
             outcome = "interrupted" if isinstance(error, Interrupted | KeyboardInterrupt) else "failed"
         values = {"outcome": outcome} | ({"error": _one_line(error)} if outcome == "failed" else {})
-        if self._policy is not None:
+        if self._started:
             self.watchers.hook("on_run_end", folder=self.folder.path, outcome=outcome)
         self.emit(RUN_END, "", values)
         self.events.sync()

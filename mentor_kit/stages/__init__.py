@@ -1,4 +1,4 @@
-"""The stages of a recipe's `train` list, each a module that reads as its algorithm.
+"""The stages of a recipe's `train` list; the built-in ones are collect, sft, grpo, evaluate and export.
 
 Importing this package is cheap: its plugin is asked for stages long before one runs.
 """
@@ -10,18 +10,23 @@ from typing import TYPE_CHECKING
 from mentor_kit.utils.lazy_imports import lazy_attributes
 
 if TYPE_CHECKING:
-    from mentor_kit.stages.evaluate import EvaluationPlan, SplitPlan
-    from mentor_kit.stages.experiment import Checks, Evaluation, Experiment, Stage, demonstrate
-    from mentor_kit.stages.workload import TellsWorkload, Workload
+    from mentor_kit.stages.demonstrating import demonstrate
+    from mentor_kit.stages.evaluation import Evaluation, EvaluationResult
+    from mentor_kit.stages.evaluation_plan import EvaluationPlan, SplitPlan
+    from mentor_kit.stages.experiment import Experiment
+    from mentor_kit.stages.stage import Stage
+    from mentor_kit.stages.student import LoadedStudent
+    from mentor_kit.stages.workload import SplitUse, Workload
 
 __all__ = [
-    "Checks",
     "Evaluation",
     "EvaluationPlan",
+    "EvaluationResult",
     "Experiment",
+    "LoadedStudent",
     "SplitPlan",
+    "SplitUse",
     "Stage",
-    "TellsWorkload",
     "Workload",
     "demonstrate",
 ]
@@ -29,8 +34,12 @@ __all__ = [
 __getattr__ = lazy_attributes(
     __name__,
     {
-        **dict.fromkeys(("EvaluationPlan", "SplitPlan"), "mentor_kit.stages.evaluate"),
-        **dict.fromkeys(("Checks", "Evaluation", "Experiment", "Stage", "demonstrate"), "mentor_kit.stages.experiment"),
-        **dict.fromkeys(("TellsWorkload", "Workload"), "mentor_kit.stages.workload"),
+        "demonstrate": "mentor_kit.stages.demonstrating",
+        **dict.fromkeys(("Evaluation", "EvaluationResult"), "mentor_kit.stages.evaluation"),
+        **dict.fromkeys(("EvaluationPlan", "SplitPlan"), "mentor_kit.stages.evaluation_plan"),
+        "Experiment": "mentor_kit.stages.experiment",
+        "Stage": "mentor_kit.stages.stage",
+        "LoadedStudent": "mentor_kit.stages.student",
+        **dict.fromkeys(("SplitUse", "Workload"), "mentor_kit.stages.workload"),
     },
 )

@@ -1,4 +1,7 @@
-"""Collect: the teacher demonstrates problems, and what is right is kept."""
+"""Collect: the teacher demonstrates problems ahead of training, and right demonstrations are recorded.
+
+problems ──teacher──> demonstrations ──verdicts──> those that are kept
+"""
 
 from __future__ import annotations
 
@@ -11,11 +14,13 @@ from mentor_kit.core.component import TeacherSpec
 from mentor_kit.core.demonstration import Demonstration
 from mentor_kit.core.task import TRAIN, Problem
 from mentor_kit.stages.context import StageContext
-from mentor_kit.stages.evaluate import EvaluationPlan
-from mentor_kit.stages.experiment import Experiment, Keep, demonstrate
-from mentor_kit.stages.workload import Workload
+from mentor_kit.stages.demonstrating import Keep, demonstrate
+from mentor_kit.stages.evaluation_plan import EvaluationPlan
+from mentor_kit.stages.experiment import Experiment
+from mentor_kit.stages.stage import Stage
+from mentor_kit.stages.workload import SplitUse, Workload
 
-#: So many demonstrations that cannot be imitated are named; the rest is counted.
+#: How many demonstrations that SFT cannot train on are named; the rest are counted.
 _NAMED = 5
 
 
@@ -29,25 +34,33 @@ class CollectOptions(BaseModel):
     split: str = TRAIN
     """A split of the task."""
     keep: Keep = "right"
-    """right: only demonstrations with a right answer; all: every one."""
+    """right: only demonstrations with a right answer; all: wrong ones as well."""
     batch: int = Field(default=64, gt=0)
-    """Problems asked at once; what a batch gave is safe before the next one starts."""
+    """Problems asked at once; the demonstrations of a batch are recorded before the next one starts."""
     teacher: TeacherSpec | None = None
     """A teacher for this stage; the recipe's if left out."""
 
 
 @dataclass(frozen=True)
-class CollectStage:
+class CollectStage(Stage):
     """The stage `collect`."""
 
     options: CollectOptions
 
     def workload(self, evaluation: EvaluationPlan) -> Workload:
-        """The teacher works; the student is not asked."""
-        return Workload(steps=1, problems=self.options.problems, student=False, trains=False, scores=False)
+        """The teacher's demonstrations; the student is not used."""
+        return Workload(
+            steps=1,
+            problems=self.options.problems,
+            student=False,
+            trains=False,
+            evaluates=False,
+            demonstrations=self.options.teacher is None,
+            splits=(SplitUse(split=self.options.split, option=("split",)),),
+        )
 
     def check(self, experiment: Experiment) -> None:
-        """Refuse a recipe without a teacher, and a split that the task does not have, before anything is made."""
+        """Check that there is a teacher, and that the task has the split."""
         experiment.teacher_of(self.options.teacher)
         experiment.problems(self.options.split, experiment.seed, 1)
 
@@ -72,7 +85,7 @@ class CollectStage:
 
 
 def _faults(experiment: Experiment, problems: list[Problem], shown: list[Demonstration]) -> Iterator[str]:
-    """What `sft` will leave out, and why, as far as that is known without a student."""
+    """Why SFT will leave out demonstrations, as far as that is known without a student."""
     tools = {problem.id: experiment.toolbox.tools(problem) for problem in problems if shown}
     for demonstration in shown:
         fault = demonstration.fault(tools[demonstration.problem_id])

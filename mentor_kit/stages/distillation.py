@@ -60,7 +60,7 @@ def token_teacher(experiment: Experiment, slot: ComponentSpec | None) -> TokenTe
     return teacher
 
 
-def distilled(
+def distill(
     teacher: TokenTeacher, groups: Sequence[TokenGroup], objective: ObjectiveSpec
 ) -> tuple[list[TokenGroup], dict[str, float]]:
     """The groups with an advantage for each token: what they had, and the teacher's part; and what to log.
@@ -84,7 +84,7 @@ def distilled(
         replace(group, completions=tuple(row.distilled(objective) for row in rows))
         for group, rows in zip(groups, found, strict=True)
     ]
-    return changed, _measures([row for rows in found for row in rows], objective)
+    return changed, _metrics([row for rows in found for row in rows], objective)
 
 
 @dataclass(frozen=True)
@@ -116,7 +116,7 @@ class _Row:
         return found
 
 
-def _measures(rows: Sequence[_Row], objective: ObjectiveSpec) -> dict[str, float]:
+def _metrics(rows: Sequence[_Row], objective: ObjectiveSpec) -> dict[str, float]:
     tokens = max(sum(row.mask.sum() for row in rows), 1.0)
     found = {"teacher_kl": sum(((row.student - row.teacher) * row.mask).sum() for row in rows) / tokens}
     if objective.step_weights == "sod":

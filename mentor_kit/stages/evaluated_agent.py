@@ -1,4 +1,4 @@
-"""Who is evaluated: a run's student as it trains, a checkpoint of another run, a model as it is, or an agent."""
+"""The agent of an evaluation: a run's student, a checkpoint of another run, an untrained model, or another agent."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from mentor_kit.core.frozen_model import FrozenModel
 
 
 class EvaluatedAgent(FrozenModel):
-    """Whoever plays in an evaluation; its report has it under `who`."""
+    """A description of the agent of an evaluation; reports have it under `who`."""
 
     kind: Literal["run", "checkpoint", "model", "agent"] = "model"
     """run: the student of the run that evaluates it; checkpoint: a student that another run has trained; model: a
@@ -28,7 +28,7 @@ class EvaluatedAgent(FrozenModel):
 
     @property
     def text(self) -> str:
-        """Who it is, in a line."""
+        """The description in a line."""
         if self.kind == "checkpoint":
             return f"{self.run}, {self.checkpoint}"
         if self.kind == "run":

@@ -1,4 +1,4 @@
-"""Export: the student as it is, for other programs to load."""
+"""Export: the student as it is now is written in a format that other programs load."""
 
 from __future__ import annotations
 
@@ -8,8 +8,9 @@ from typing import Self
 from pydantic import BaseModel, ConfigDict, model_validator
 
 from mentor_kit.stages.context import StageContext
-from mentor_kit.stages.evaluate import EvaluationPlan
+from mentor_kit.stages.evaluation_plan import EvaluationPlan
 from mentor_kit.stages.experiment import Experiment
+from mentor_kit.stages.stage import Stage
 from mentor_kit.stages.workload import Workload
 
 #: The folder that a run which trains fills at its end, with the whole student.
@@ -44,14 +45,14 @@ class ExportOptions(BaseModel):
 
 
 @dataclass(frozen=True)
-class ExportStage:
+class ExportStage(Stage):
     """The stage `export`."""
 
     options: ExportOptions
 
     def workload(self, evaluation: EvaluationPlan) -> Workload:
         """The student is written as it is."""
-        return Workload(steps=1, trains=False, scores=False)
+        return Workload(steps=1, trains=False, evaluates=False, exports={"format": self.options.format})
 
     def run(self, experiment: Experiment, context: StageContext) -> None:
         folder = context.write_folder(

@@ -13,7 +13,7 @@ from mentor_kit.rl.reward import Scored
 from mentor_kit.utils.statistics import similarity, similarity_interval
 
 
-def reward_measures(scored: Sequence[Scored]) -> dict[str, float]:
+def reward_metrics(scored: Sequence[Scored]) -> dict[str, float]:
     """The mean reward, each term's mean value (0 where a gate decided), and how often each gate decided."""
     count = max(len(scored), 1)
     sums: defaultdict[str, float] = defaultdict(float)
@@ -26,7 +26,7 @@ def reward_measures(scored: Sequence[Scored]) -> dict[str, float]:
     return {name: value / count for name, value in sorted(sums.items())} | {"reward": sums["reward"] / count}
 
 
-def trajectory_measures(trajectories: Sequence[Trajectory], demonstrations: Demonstrations) -> dict[str, float]:
+def trajectory_metrics(trajectories: Sequence[Trajectory], demonstrations: Demonstrations) -> dict[str, float]:
     """Accuracy, endings, lengths, call statistics, and how close the tool use is to the teacher's.
 
     Rates of malformed, unknown-tool, badly argued and failed calls are shares of all calls. `similarity` is

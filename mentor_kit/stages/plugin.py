@@ -8,7 +8,9 @@ from typing import TYPE_CHECKING
 from mentor_kit.hooks import hookimpl
 
 if TYPE_CHECKING:
-    from mentor_kit.hooks import Register
+    from mentor_kit.hooks import BuildContext, Register
+    from mentor_kit.stages.grpo_options import GRPOOptions
+    from mentor_kit.stages.stage import Stage
 
 
 @hookimpl
@@ -17,8 +19,9 @@ def register_stages(register: Register) -> None:
     from mentor_kit.stages.collect import CollectOptions, CollectStage
     from mentor_kit.stages.evaluate import EvaluateOptions, EvaluateStage
     from mentor_kit.stages.export import ExportOptions, ExportStage
-    from mentor_kit.stages.grpo import GRPOOptions, GRPOStage
-    from mentor_kit.stages.sft import SFTOptions, SFTStage
+    from mentor_kit.stages.grpo_options import GRPOOptions
+    from mentor_kit.stages.sft import SFTStage
+    from mentor_kit.stages.sft_options import SFTOptions
 
     register(
         "collect",
@@ -35,7 +38,7 @@ def register_stages(register: Register) -> None:
     register(
         "grpo",
         options=GRPOOptions,
-        build=lambda options, _: GRPOStage(options),
+        build=_grpo,
         summary="RL on groups of the student's own rollouts (GRPO and its relatives)",
     )
     register(
@@ -50,6 +53,15 @@ def register_stages(register: Register) -> None:
         build=lambda options, _: ExportStage(options),
         summary="write the student for transformers and others",
     )
+
+
+def _grpo(options: GRPOOptions, context: BuildContext) -> Stage:
+    """The stage `grpo`; a loss that does not go together with the rest of its objective is found here."""
+    from mentor_kit.hooks.objectives import build_objective
+    from mentor_kit.stages.grpo import GRPOStage
+
+    build_objective(options.objective, context)
+    return GRPOStage(options)
 
 
 @hookimpl

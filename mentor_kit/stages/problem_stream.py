@@ -1,4 +1,4 @@
-"""The stream of training problems: in the task's order, endlessly; with a teacher, those it has shown."""
+"""The stream of training problems: endless, in the task's order; with a teacher, those it has solved."""
 
 from __future__ import annotations
 
@@ -7,25 +7,26 @@ from collections.abc import Sequence
 from mentor_kit.core.errors import DataError
 from mentor_kit.core.task import TRAIN, Problem
 from mentor_kit.stages.context import StageContext
-from mentor_kit.stages.experiment import Experiment, demonstrate
+from mentor_kit.stages.demonstrating import demonstrate
+from mentor_kit.stages.experiment import Experiment
 
-#: Give up when so many problems in a row have no demonstration that could be kept.
-PATIENCE = 1000
-#: Problems asked for at once, at least and at most, as tasks make them anew from the first.
+#: Problems in a row without a right demonstration after which the stream fails.
+MAX_UNSOLVED = 1000
+#: Fewest and most problems asked of the task at once: a task makes all of them anew each time.
 FEWEST, MOST = 256, 4096
 
 
 class ProblemStream:
-    """Takes training problems one after the other; starts again at the first when the task has no more.
+    """Takes training problems one after the other, and starts again at the first when the task has no more.
 
-    `position` counts every problem looked at, kept or not, and is all there is to save for resuming.
+    `position` counts every problem that was passed, taken or not, and is all that resuming needs.
 
     Args:
         experiment: with the task and the teacher.
         context: where demonstrations are written.
-        position: where to go on.
-        expected: how many problems will be taken, about.
-        shown: take only problems that the teacher, if there is one, has shown; else it is not asked.
+        position: the number of problems to skip.
+        expected: about how many problems will be taken.
+        demonstrated: whether to take only problems that the teacher, if there is one, has solved; else it is not asked.
     """
 
     def __init__(
@@ -35,11 +36,11 @@ class ProblemStream:
         *,
         position: int = 0,
         expected: int = 0,
-        shown: bool = True,
+        demonstrated: bool = True,
     ) -> None:
         self.position = position
         self._expected = min(max(FEWEST, expected), MOST)
-        self._asks = shown and experiment.teacher is not None
+        self._asks = demonstrated and experiment.teacher is not None
         self._experiment = experiment
         self._context = context
         self._known: list[Problem] = []
@@ -56,21 +57,21 @@ class ProblemStream:
         while len(found) < count:
             batch = [self._at(self.position + offset) for offset in range(count - len(found))]
             self.position += len(batch)
-            kept = self._shown(batch)
+            kept = self._demonstrated(batch)
             found += kept
             missed = 0 if kept else missed + len(batch)
-            if missed > PATIENCE:
+            if missed > MAX_UNSOLVED:
                 raise DataError(
                     f"the teacher solved none of {missed} problems in a row",
                     hint="look at the teacher's answers: `mentorkit collect RECIPE --set collect.keep=all`",
                 )
         return found
 
-    def _shown(self, problems: Sequence[Problem]) -> list[Problem]:
+    def _demonstrated(self, problems: Sequence[Problem]) -> list[Problem]:
         if not self._asks:
             return list(problems)
-        shown = {found.problem_id for found in demonstrate(self._experiment, self._context, problems)}
-        return [problem for problem in problems if problem.id in shown]
+        solved = {found.problem_id for found in demonstrate(self._experiment, self._context, problems)}
+        return [problem for problem in problems if problem.id in solved]
 
     def _at(self, position: int) -> Problem:
         if position >= len(self._known) and not self._complete:

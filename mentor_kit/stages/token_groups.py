@@ -1,24 +1,55 @@
-"""From scored trajectories and demonstrations to what an update takes: token groups."""
+"""From scored trajectories and demonstrations to token groups, which an update takes."""
 
 from __future__ import annotations
 
-import itertools
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 
 import numpy as np
+from numpy.typing import NDArray
 
 from mentor_kit.backend.token_groups import TokenCompletion, TokenGroup
 from mentor_kit.core.trajectory import TokenTrace
+from mentor_kit.rl.advantages.estimator import Outcomes
 from mentor_kit.rl.reward import Scored
 
 
-def by_problem(scored: Sequence[Scored], group: int) -> list[list[Scored]]:
-    """The groups of trajectories that were played next to each other, `group` for each problem."""
-    return [list(scored[start : start + group]) for start in range(0, len(scored), group)]
+def outcomes(groups: Sequence[Sequence[Scored]], rewards: NDArray[np.float64]) -> Outcomes:
+    """What an advantage estimator takes of N groups of G rollouts: their rewards, sampled tokens and endings.
+
+    Args:
+        groups: the rollouts.
+        rewards: shape (N, G); they may differ from the rollouts' own.
+    """
+    traces = [[item.trajectory.tokens for item in group] for group in groups]
+    lengths = [[0 if trace is None else trace.sampled for trace in row] for row in traces]
+    ended = [[item.trajectory.ended for item in group] for group in groups]
+    return Outcomes(rewards, np.array(lengths, dtype=rewards.dtype), np.array(ended, dtype=rewards.dtype))
+
+
+def rollout_groups(
+    groups: Sequence[Sequence[Scored]], advantages: NDArray[np.float64], *, mask_unended: bool = False
+) -> list[TokenGroup]:
+    """The token groups of a step's rollouts.
+
+    A group in which nothing was sampled, as its prompt fills the context, is left out.
+
+    Args:
+        groups: N groups of G scored rollouts.
+        advantages: shape (N, G).
+        mask_unended: overlong masking, so that rollouts that did not end are not trained on (arXiv 2503.14476, 3.4).
+    """
+    found = []
+    for group, row in zip(groups, advantages, strict=True):
+        traces = [item.trajectory.tokens for item in group if item.trajectory.tokens is not None]
+        if not any(trace.sampled for trace in traces):
+            continue
+        trained = [item.trajectory.ended or not mask_unended for item in group]
+        found.append(token_group(traces, [float(value) for value in row], trained=trained))
+    return found
 
 
 def token_group(traces: Sequence[TokenTrace], advantages: Sequence[float], *, trained: Sequence[bool]) -> TokenGroup:
-    """One problem's traces as a group; those not `trained` have an empty mask, and so no part in the update."""
+    """One problem's traces as a group; the mask of those not `trained` is all 0, so that an update leaves them out."""
     completions = tuple(
         _completion(trace, advantage, keep) for trace, advantage, keep in zip(traces, advantages, trained, strict=True)
     )
@@ -27,29 +58,6 @@ def token_group(traces: Sequence[TokenTrace], advantages: Sequence[float], *, tr
         completions=completions,
         temperature=traces[0].temperature,
     )
-
-
-def with_old(groups: Sequence[TokenGroup], old: Sequence[Sequence[np.ndarray]]) -> list[TokenGroup]:
-    """The groups with log-probabilities recomputed before the update."""
-    from dataclasses import replace
-
-    return [
-        replace(
-            group,
-            completions=tuple(
-                replace(completion, old_log_probs=values)
-                for completion, values in zip(group.completions, rows, strict=True)
-            ),
-        )
-        for group, rows in zip(groups, old, strict=True)
-    ]
-
-
-def parts(groups: Sequence[TokenGroup], count: int) -> Iterator[list[TokenGroup]]:
-    """The groups in `count` parts of nearly equal size, in order; fewer where there are fewer groups."""
-    bounds = np.linspace(0, len(groups), min(count, len(groups)) + 1).astype(int)
-    for start, end in itertools.pairwise(bounds):
-        yield list(groups[start:end])
 
 
 def _completion(trace: TokenTrace, advantage: float, keep: bool) -> TokenCompletion:

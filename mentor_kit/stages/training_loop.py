@@ -7,7 +7,8 @@ from collections.abc import Mapping
 from mentor_kit.backend.optimizer import OptimizerSpec
 from mentor_kit.core.frozen_model import Json
 from mentor_kit.stages.context import StageContext
-from mentor_kit.stages.evaluate import evaluate, flat
+from mentor_kit.stages.evaluate import evaluate
+from mentor_kit.stages.evaluation_report import checkpoint_metrics
 from mentor_kit.stages.experiment import Experiment
 
 #: What a checkpoint's state has as long as the evaluation after its step has not been made.
@@ -55,4 +56,4 @@ def finish_step(
 def _evaluate(experiment: Experiment, context: StageContext, step: int, state: Mapping[str, Json]) -> None:
     """Evaluate after a step that has its checkpoint, and add the metrics to that."""
     reports = evaluate(experiment, context, step, experiment.evaluation.on)
-    context.checkpoint(step, state, metrics=flat(reports))
+    context.checkpoint(step, state, metrics=checkpoint_metrics(reports))

@@ -1,83 +1,65 @@
-"""What a stage will do, said before it runs: dry runs, estimates of memory, benchmarks and resuming go by it."""
+"""The workload of a stage, which checks, dry runs, memory estimates, resuming and benchmarks go by.
+
+Every number is known before the run, from the stage's options alone.
+"""
 
 from __future__ import annotations
-
-from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
 from pydantic import Field
 
 from mentor_kit.backend.optimizer import OptimizerSpec
-from mentor_kit.core.errors import MentorKitError, PluginError
 from mentor_kit.core.frozen_model import FrozenModel
 
-if TYPE_CHECKING:
-    from mentor_kit.stages.evaluate import EvaluationPlan
+
+class SplitUse(FrozenModel):
+    """A split of the task that a stage takes problems from."""
+
+    split: str
+    option: tuple[str | int, ...] = ()
+    """The path of the option that names it, such as `("on", 0, "split")`; empty where it is the stage's default."""
 
 
 class Workload(FrozenModel):
-    """A stage's work. Every field's default is what is assumed of a stage that says nothing."""
+    """What a stage does and needs. The defaults are those of a stage that trains the student and says no more."""
 
     steps: int | None = Field(default=None, ge=0)
-    """Its steps, 1 for a stage that has none; None where that cannot be told."""
+    """Number of steps, 1 for a stage that has none; None where it is not known."""
     problems: int = Field(default=0, ge=0)
-    """Problems of each step."""
+    """Problems of a step."""
     episodes: int = Field(default=0, ge=0)
-    """Episodes that the student plays in each step, evaluations aside."""
+    """Episodes of the student in a step, the recipe's evaluations aside."""
     sequences: int = Field(default=0, ge=0)
-    """Sequences that the student generates at once at the most, in evaluations too."""
+    """Largest number of sequences that the student generates at once, the recipe's evaluations aside."""
+    tokens: int | None = Field(default=None, gt=0)
+    """Largest number of tokens of a sequence after its prompt; None for the recipe's `rollout.max_response_tokens`."""
     student: bool = True
     """Whether it uses the student; where no stage does, none is loaded."""
     trains: bool = True
     """Whether it changes the student's weights; where no stage does, none are written."""
-    scores: bool = True
+    evaluates: bool = True
+    """Whether it makes the evaluations of the recipe's `evaluate`."""
+    reward: bool = False
     """Whether it learns from the recipe's reward."""
     reference: bool = False
     """Whether it keeps a reference policy."""
+    demonstrations: bool = False
+    """Whether it needs demonstrations by the recipe's teacher; False where its options name a teacher of its own."""
+    teacher: bool = False
+    """Whether it needs the recipe's teacher for anything else, such as log-probabilities; False as above."""
     optimizer: OptimizerSpec | None = None
-    """The optimizer that it prepares."""
+    """The optimizer that it prepares; AdamW with its defaults is assumed where a stage trains and names none."""
+    splits: tuple[SplitUse, ...] = ()
+    """The task's splits that it takes problems from, those of the recipe's `evaluate` aside."""
+    exports: dict[str, str] = {}
+    """Formats in which it exports the student, by the name of the option that has the format."""
     adjustable: tuple[str, ...] = ()
-    """Its options that only concern steps yet to come, such as `steps`: they may change while it is under way."""
+    """Names of its options that concern only steps yet to come, such as `steps`: they may change while it runs."""
 
     @property
     def is_known(self) -> bool:
-        """Whether the stage said anything."""
+        """Whether the stage gave a workload."""
         return self != UNKNOWN
 
 
-#: Of a stage that says nothing.
+#: The workload of a stage that gives none.
 UNKNOWN = Workload()
-
-
-@runtime_checkable
-class TellsWorkload(Protocol):
-    """A stage that says ahead what it will do; optional, and worth it: see `Workload` for what is assumed otherwise."""
-
-    def workload(self, evaluation: EvaluationPlan) -> Workload:
-        """The stage's work.
-
-        Args:
-            evaluation: the recipe's `evaluate`, for stages that play its evaluations.
-        """
-        ...
-
-
-def workload_of(key: str, stage: object, evaluation: EvaluationPlan) -> Workload:
-    """What the stage says of its work, or `UNKNOWN`.
-
-    Raises:
-        PluginError: it fails to say it, or says something else.
-    """
-    if not isinstance(stage, TellsWorkload):
-        return UNKNOWN
-    try:
-        found = stage.workload(evaluation)
-    except MentorKitError:
-        raise
-    except Exception as error:
-        raise PluginError(
-            f"the stage {key} could not tell its workload: {type(error).__name__}: {error}",
-            hint="this is a fault of the plugin that the stage comes from",
-        ) from error
-    if not isinstance(found, Workload):
-        raise PluginError(f"the stage {key} gave {found!r} for its workload; expected a `mentor_kit.stages.Workload`")
-    return found

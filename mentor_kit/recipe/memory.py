@@ -1,0 +1,59 @@
+"""The memory that a recipe needs, estimated by its backend from the workloads of its stages."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from mentor_kit.backend.memory import MemoryEstimate, MemoryLoad
+from mentor_kit.backend.optimizer import OptimizerSpec
+from mentor_kit.hooks.registry import BuildContext, Registry
+from mentor_kit.recipe.assembly import backend_of, student_spec
+from mentor_kit.recipe.loading import LoadedRecipe
+from mentor_kit.recipe.model import Recipe
+from mentor_kit.stages.workload import Workload
+
+
+def estimate_memory(
+    loaded: LoadedRecipe, registry: Registry, context: BuildContext, prompt: int, works: Mapping[str, Workload]
+) -> MemoryEstimate | None:
+    """The largest estimate over the recipe's stages; no weights are loaded. None where no stage uses the student.
+
+    Args:
+        loaded: the recipe.
+        registry: the plugins to use.
+        context: for building the backend.
+        prompt: tokens of the longest prompt.
+        works: the workload of each stage by its key.
+    """
+    loads = memory_loads(loaded.recipe, prompt, works)
+    if not loads:
+        return None
+    student, backend = student_spec(loaded, registry, context), backend_of(loaded.recipe, registry, context)
+    estimates = [backend.estimate(student, load) for load in loads]
+    largest = max(estimates, key=lambda estimate: estimate.total)
+    unknown = ", ".join(key for key, work in works.items() if not work.is_known)
+    note = (f"not counted: {unknown}, whose workload is not known",) if unknown else ()
+    return largest.model_copy(update={"notes": (*largest.notes, *note)})
+
+
+def memory_loads(recipe: Recipe, prompt: int, works: Mapping[str, Workload]) -> list[MemoryLoad]:
+    """The loads that the stages put on a policy, one for each optimizer; empty where no stage uses the student.
+
+    Stages run one after the other, each with its own optimizer; sequences, context and reference are the largest of
+    all stages.
+    """
+    users = [work for work in works.values() if work.student]
+    if not users:
+        return []
+    optimizers: list[OptimizerSpec | None] = [work.optimizer or OptimizerSpec() for work in users if work.trains]
+    evaluated = recipe.evaluate.sequences
+    return [
+        MemoryLoad(
+            sequences=max(max(work.sequences, evaluated if work.evaluates else 0) for work in users),
+            context=prompt + max(work.tokens or recipe.rollout.max_response_tokens for work in users),
+            train_tokens=0,
+            optimizer=optimizer,
+            reference=any(work.reference for work in users),
+        )
+        for optimizer in dict.fromkeys(optimizers or [None])
+    ]
