@@ -110,7 +110,7 @@ class DemonstrationStream:
         count, broken = len(self._problems), f"; {len(self._named)} cannot be trained on" if self._named else ""
         return DataError(
             f"the teacher {self._teacher.name!r} has no demonstration for any of {count} problems{broken}",
-            hint="take more problems of the split with a larger `problems`, or wrong demonstrations as well with `keep: all`",
+            hint="take more problems with a larger `problems`, or wrong demonstrations as well with `keep: all`",
         )
 
 
