@@ -9,15 +9,14 @@ from mentor_kit.stages.context import StageContext
 
 @dataclass
 class EvaluationProgress:
-    """Counts ended episodes and shows them to the user, beginning with none."""
+    """Counts ended episodes and shows them to the user, beginning with none; shows nothing of a total of 0."""
 
     context: StageContext
     total: int
     done: int = 0
 
     def __post_init__(self) -> None:
-        if self.total:
-            self._show()
+        self._show()
 
     def ended(self, episodes: int = 1) -> None:
         """Count ended episodes."""
@@ -26,4 +25,5 @@ class EvaluationProgress:
             self._show()
 
     def _show(self) -> None:
-        self.context.progress(self.done, self.total, episodes=self.done)
+        if self.total:
+            self.context.progress(self.done, self.total, episodes=self.done)

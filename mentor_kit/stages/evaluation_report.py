@@ -26,7 +26,7 @@ def split_result(
     report |= _accuracy(experiment, plan, episodes, clusters)
     report |= _tool_use(experiment, episodes)
     report |= _reward(scored[: len(episodes.main)], rewarded)
-    if experiment.agent is not None and (account := account):
+    if experiment.agent is not None and (account := experiment.agent.account()):
         report["account"] = account
     report["groups"] = _by_group(problems, episodes, clusters)
     report["outcomes"] = means_by_problem(episodes)

@@ -12,6 +12,7 @@ from mentor_kit import api
 from mentor_kit.core.errors import DataError, UsageError
 from mentor_kit.report import before_after, compare
 from mentor_kit.runs import Run
+from mentor_kit.stages import SplitPlan
 from mentor_kit.stages import evaluate as evaluating
 from mentor_kit.stages.collect import CollectStage
 from mentor_kit.stages.workload import Workload
@@ -85,7 +86,7 @@ def test_a_failed_evaluation_is_all_that_is_made_up_for(
 
 def test_somebody_elses_evaluations_do_not_displace_a_run(whole: Run) -> None:
     root = whole.path.parents[1]
-    one = {"on": [evaluating.SplitPlan(split="in-domain", problems=6)], "output": root}
+    one = {"on": [SplitPlan(split="in-domain", problems=6)], "output": root}
     overrides = settings(GRPO)
     api.evaluate("quickstart", overrides=overrides, agent="scripted", **one)
     api.evaluate("quickstart", overrides=overrides, **one)

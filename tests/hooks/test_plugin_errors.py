@@ -25,7 +25,7 @@ ACME = """
     from mentor_kit.core.demonstration import Demonstration
     from mentor_kit.core.errors import DataError
     from mentor_kit.hooks import hookimpl
-    from mentor_kit.stages import Workload
+    from mentor_kit.stages import Evaluation, EvaluationResult, Stage, Workload
     from mentor_kit.core.task import Problem, Task, boxed_answer
     from mentor_kit.core.teacher import Teacher
     from mentor_kit.core.toolbox import ToolSource
@@ -108,13 +108,13 @@ ACME = """
             return 1.0
 
 
-    class Exam(Part):
+    class Exam(Part, Evaluation):
         def evaluate(self, experiment, context):
             self.fail("evaluate")
-            return {}, []
+            return EvaluationResult({}, [])
 
 
-    class Look(Part):
+    class Look(Part, Stage):
         def workload(self, evaluation):
             return Workload(student=False, trains=False)
 
@@ -154,9 +154,10 @@ ACME = """
 #: A stage of another stranger, who does nothing wrong: it scores and evaluates without a student.
 HELPER = """
     from mentor_kit.hooks import hookimpl
-    from mentor_kit.stages import Workload
+    from mentor_kit.stages import Stage, Workload
+    from mentor_kit.stages.evaluation import evaluation_of
 
-    class Score:
+    class Score(Stage):
         def workload(self, evaluation):
             return Workload(student=False, trains=False)
 
@@ -165,7 +166,7 @@ HELPER = """
             shown = [found for problem in problems for found in experiment.demonstrations.of(problem)]
             experiment.score([found.trajectory for found in shown if found.trajectory], problems)
             for plan in experiment.evaluation.on:
-                experiment.evaluation_of(plan).evaluate(experiment, context)
+                evaluation_of(experiment, plan).evaluate(experiment, context)
 
     @hookimpl
     def register_stages(register):

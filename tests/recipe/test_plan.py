@@ -19,7 +19,7 @@ from mentor_kit.hooks import Plugins, Registry, hookimpl, load_plugins
 from mentor_kit.hooks.loader import default_registry
 from mentor_kit.recipe.loading import recipe_names
 from mentor_kit.recipe.plan import RunPlan
-from mentor_kit.stages import EvaluationPlan, Workload
+from mentor_kit.stages import EvaluationPlan, Stage, Workload
 
 HERE = Path(__file__)
 EXAMPLE = HERE.parents[2] / "examples" / "mentor-kit-weather"
@@ -182,8 +182,8 @@ class Anything(BaseModel):
     model_config = ConfigDict(extra="allow")
 
 
-class Silent:
-    """Says nothing of itself."""
+class Silent(Stage):
+    """Gives no workload."""
 
     def run(self, experiment: Any, context: Any) -> None: ...
 
@@ -248,7 +248,7 @@ def test_what_a_stage_says_is_told() -> None:
 
 
 def test_a_stage_that_does_not_use_the_student_loads_none() -> None:
-    work = Workload(steps=1, student=False, trains=False, scores=False)
+    work = Workload(steps=1, student=False, trains=False)
     found = plan("train=[theirs]", "student.model=./nowhere", registry=stages(theirs=Talks(work)))
     assert (found.model, found.memory, found.prompts) == ("", None, None)
     with pytest.raises(RecipeError, match="nowhere"):

@@ -18,7 +18,7 @@ from mentor_kit.recipe.loading import LoadedRecipe, load_recipe
 from mentor_kit.stages import Workload
 
 TWO = "train=[{use: learn, with: {steps: 3}}, {use: learn, with: {steps: 5}}]"
-LEARNS = Workload(steps=5, adjustable=("steps",))
+LEARNS = Workload(steps=5, reward=True, adjustable=("steps",))
 
 
 def loaded(*settings: str, base: tuple[str, ...] = ()) -> LoadedRecipe:
@@ -172,7 +172,7 @@ def test_a_stage_that_says_nothing_cannot_change_while_it_is_under_way() -> None
 
 
 def test_a_reward_may_change_before_a_stage_that_learns_from_it() -> None:
-    imitates = LEARNS.model_copy(update={"scores": False})
+    imitates = LEARNS.model_copy(update={"reward": False})
     reward = "reward={terms: [{use: right, weight: 2}]}"
     assert not refused(reward, at=Progress(0, 3), works=[imitates, LEARNS])
     assert refused(reward, at=Progress(1, 1), works=[imitates, LEARNS])
@@ -191,7 +191,8 @@ def test_a_secret_is_shown_as_its_variable(monkeypatch: pytest.MonkeyPatch) -> N
 
 
 def test_the_stages_that_come_along_can_be_lengthened() -> None:
-    from mentor_kit.recipe.assembly import assemble_components, build_stages, workloads
+    from mentor_kit.recipe.assembly import assemble_components
+    from mentor_kit.recipe.workloads import build_stages, workloads
 
     checked = api.check("quickstart", overrides=["train=[{use: sft, with: {steps: 1, optimizer: {lr: 1}}}, evaluate]"])
     context = assemble_components(checked, default_registry()).context

@@ -14,7 +14,7 @@ from mentor_kit.recipe.checking import expand_reward, load_checked
 from mentor_kit.recipe.model import CheckpointPlan, LoraOptions, Recipe, Rollout, Student
 from mentor_kit.rl.objective import PRESETS, ObjectiveSpec
 from mentor_kit.rl.reward import GateSpec, RewardSpec, TermSpec
-from mentor_kit.stages.evaluate import EvaluationPlan, SplitPlan
+from mentor_kit.stages.evaluation_plan import EvaluationPlan, SplitPlan
 
 DOCS = Path(__file__).parents[2] / "docs"
 TEXT = (DOCS / "recipes.md").read_text(encoding="utf-8")

@@ -32,7 +32,7 @@ from mentor_kit.rl.objective import Objective
 from mentor_kit.rl.reward import Reward, Scored, Term, WeightedTerm
 from mentor_kit.rl.update_metrics import LossMetrics, StepMetrics
 from mentor_kit.rollout import Sampling
-from mentor_kit.stages import EvaluationPlan, Experiment
+from mentor_kit.stages import EvaluationPlan, Experiment, LoadedStudent
 
 
 class Digits(EchoTask):
@@ -241,8 +241,7 @@ def experiment(policy: RecordingPolicy | None = None, **changes: Any) -> Experim
     values: dict[str, Any] = {
         "name": "toy",
         "seed": 3,
-        "policy": policy or RecordingPolicy(),
-        "format": ToyFormat(),
+        "student": LoadedStudent(policy or RecordingPolicy(), ToyFormat()),  # type: ignore[arg-type]
         "task": Digits(),
         "toolbox": Toolbox([_Declared(add)]),
         "limits": EpisodeLimits(max_turn_tokens=20, max_response_tokens=40),

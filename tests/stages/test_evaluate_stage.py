@@ -10,15 +10,9 @@ from mentor_kit.core.demonstration import Demonstration, Demonstrations
 from mentor_kit.core.errors import UsageError
 from mentor_kit.core.task import IN_DOMAIN, OUT_OF_DOMAIN
 from mentor_kit.core.teacher import Teacher
-from mentor_kit.stages.evaluate import (
-    EvaluateOptions,
-    EvaluateStage,
-    EvaluationPlan,
-    SplitPlan,
-    evaluate,
-    evaluate_split,
-    flat,
-)
+from mentor_kit.stages import EvaluationPlan, SplitPlan
+from mentor_kit.stages.evaluate import EvaluateOptions, EvaluateStage, evaluate, evaluate_split
+from mentor_kit.stages.evaluation_report import checkpoint_metrics
 from mentor_kit.utils.statistics import wilson
 
 
@@ -152,7 +146,7 @@ def test_flat_metrics_choose_a_checkpoint():
         "in-domain": {"greedy": {"accuracy": 0.5}, "sampled": {"accuracy": 0.25}, "similarity": 0.75},
         "out-of-domain": {"greedy": {"accuracy": 1}},
     }
-    assert flat(reports) == {
+    assert checkpoint_metrics(reports) == {
         "in-domain/greedy": 0.5, "in-domain/sampled": 0.25, "in-domain/similarity": 0.75, "out-of-domain/greedy": 1.0,
     }  # fmt: skip
 
@@ -249,14 +243,14 @@ def test_another_agent_in_the_place_of_the_student():
     assert report["outcomes"] == {"i0": [None, 0.0], "i1": [None, 1.0], "i2": [None, 0.0]}
     assert report["pass_at"]["2"]["value"] == pytest.approx(1 / 3)
     assert len(scored) == 6
-    assert flat({"in-domain": report}) == {"in-domain/sampled": pytest.approx(1 / 3)}
+    assert checkpoint_metrics({"in-domain": report}) == {"in-domain/sampled": pytest.approx(1 / 3)}
 
 
 def test_a_teacher_that_only_shows_cannot_be_evaluated():
     policy = RecordingPolicy()
     plan = EvaluationPlan(agent=ComponentSpec(use="gappy"))
     made = experiment(policy, evaluation=plan, build_teacher=lambda slot: GappyTeacher())
-    with pytest.raises(UsageError, match="'gappy' only shows what it has"):
+    with pytest.raises(UsageError, match=r"'gappy' .*cannot be evaluated"):
         EvaluateStage(EvaluateOptions()).run(made, ListContext(policy))
 
 
@@ -296,7 +290,7 @@ def test_an_evaluation_says_how_far_it_is_over_all_splits():
     assert told == [(done, 7) for done in range(8)]
     # between steps of training, and by others than the student, who have no greedy episodes
     context = ListContext(policy)
-    evaluate(experiment(policy, player=Parrot()), context, 10, plans)
+    evaluate(experiment(policy, agent=Parrot()), context, 10, plans)
     assert [(event["done"], event["total"]) for event in context.of("progress")] == [(done, 5) for done in range(6)]
 
 

@@ -11,17 +11,12 @@ from mentor_kit.core.component import ComponentSpec
 from mentor_kit.core.errors import UsageError
 from mentor_kit.core.task import IN_DOMAIN
 from mentor_kit.core.teacher import Teacher
-from mentor_kit.stages.evaluate import (
-    EvaluateOptions,
-    EvaluateStage,
-    EvaluationPlan,
-    SplitPlan,
-    check_evaluations,
-    evaluate,
-    flat,
-    plan_names,
-)
+from mentor_kit.stages import Evaluation, EvaluationPlan, EvaluationResult, SplitPlan
+from mentor_kit.stages.evaluate import EvaluateOptions, EvaluateStage, check_evaluations, evaluate
 from mentor_kit.stages.evaluated_agent import EvaluatedAgent
+from mentor_kit.stages.evaluation import evaluation_of
+from mentor_kit.stages.evaluation_plan import plan_names
+from mentor_kit.stages.evaluation_report import checkpoint_metrics
 
 
 class Parrot(Teacher):
@@ -67,10 +62,10 @@ def test_two_plans_of_one_split_are_both_kept():
     assert {(report["split"], report["plan"]) for report in (few, more)} == {
         (IN_DOMAIN, IN_DOMAIN), (IN_DOMAIN, "in-domain-2"),
     }  # fmt: skip
-    assert sorted(flat(reports)) == ["in-domain-2/greedy", "in-domain-2/sampled", "in-domain/greedy"]
+    assert sorted(checkpoint_metrics(reports)) == ["in-domain-2/greedy", "in-domain-2/sampled", "in-domain/greedy"]
 
 
-class Own:
+class Own(Evaluation):
     """An evaluation of a plugin's, which can be refused before the first step."""
 
     def __init__(self, name: str, fault: str = "") -> None:
@@ -80,8 +75,9 @@ class Own:
         if self.fault:
             raise UsageError(self.fault)
 
-    def evaluate(self, experiment: Any, context: Any) -> tuple[dict[str, Any], list[Any]]:
-        return {"split": self.name, "problems": 1, "greedy": {"accuracy": 1.0, "low": 0.5, "high": 1.0}}, []
+    def evaluate(self, experiment: Any, context: Any) -> EvaluationResult:
+        greedy = {"accuracy": 1.0, "low": 0.5, "high": 1.0}
+        return EvaluationResult({"split": self.name, "problems": 1, "greedy": greedy}, [])
 
 
 @pytest.mark.parametrize(
@@ -118,7 +114,7 @@ def test_what_cannot_be_evaluated_is_found_before_the_first_step():
     silent = experiment(
         evaluation=EvaluationPlan(agent=ComponentSpec(use="gappy")), build_teacher=lambda slot: GappyTeacher()
     )
-    with pytest.raises(UsageError, match="'gappy' only shows what it has"):
+    with pytest.raises(UsageError, match=r"'gappy' .*cannot be evaluated"):
         EvaluateStage(EvaluateOptions()).check(silent)
 
 
@@ -126,7 +122,7 @@ def test_evaluations_of_plugins_are_built_once():
     built: list[Any] = []
     made = experiment(build_evaluation=lambda slot: built.append(slot) or Own("own"))
     slots = [ComponentSpec(use="own"), ComponentSpec(use="own", options={"a": 1}), ComponentSpec(use="own")]
-    assert len({id(made.evaluation_of(slot)) for slot in slots}) == len(built) == 2
+    assert len({id(evaluation_of(made, slot)) for slot in slots}) == len(built) == 2
 
 
 @pytest.mark.parametrize(
@@ -137,7 +133,7 @@ def test_a_report_says_who_played(options, name):
     plan = EvaluationPlan(on=(split(IN_DOMAIN, problems=2),), agent=ComponentSpec(use="parrot", options=options))
     context = ListContext(policy)
     student = EvaluatedAgent(kind="run", name="toy", run="toy/1", seed=3)
-    made = experiment(policy, evaluation=plan, build_teacher=lambda slot: Parrot(), subject=student)
+    made = experiment(policy, evaluation=plan, build_teacher=lambda slot: Parrot(), evaluated_agent=student)
     EvaluateStage(EvaluateOptions()).run(made, context)
     evaluate(made, context, 1, plan.on)
     played, own = (context.evaluations[f"0-stage-00000{step}-in-domain"][0]["who"] for step in (0, 1))

@@ -28,7 +28,8 @@ from mentor_kit.core.task import IN_DOMAIN
 from mentor_kit.rl.objective import Objective, ObjectiveSpec
 from mentor_kit.rl.reward import Reward, Schedule, WeightedTerm
 from mentor_kit.stages import EvaluationPlan, Experiment, SplitPlan
-from mentor_kit.stages.grpo import GRPOOptions, GRPOStage
+from mentor_kit.stages.grpo import GRPOStage
+from mentor_kit.stages.grpo_options import GRPOOptions
 
 PLAIN = ObjectiveSpec(preset="grpo", kl=0)
 
@@ -108,7 +109,7 @@ def test_dynamic_sampling_replaces_groups_without_spread():
     assert len(context.rollouts[1]) == 4 * 6
     (event,) = context.of("step")
     assert event["rounds"] == 3
-    assert event["flat_groups"] == pytest.approx(3 / 6)
+    assert event["zero_variance_groups"] == pytest.approx(3 / 6)
     assert context.checkpoints[-1][1]["position"] == 6
 
 
@@ -121,10 +122,10 @@ def test_dynamic_sampling_is_bounded_and_keeps_what_it_could_not_replace():
     assert context.of("step")[0]["rounds"] == 2
 
 
-def test_without_dynamic_sampling_flat_groups_stay_in_place():
+def test_without_dynamic_sampling_zero_variance_groups_stay_in_place():
     context = run(experiment(flat_for(["p0"])), steps=1)
     assert [question_of(group) for group in updates(context)[0]] == ["p0", "p1", "p2"]
-    assert context.of("step")[0]["flat_groups"] == pytest.approx(1 / 3)
+    assert context.of("step")[0]["zero_variance_groups"] == pytest.approx(1 / 3)
 
 
 def test_what_a_group_says_again_is_counted():

@@ -14,9 +14,9 @@ from mentor_kit.core.demonstration import Demonstration, Demonstrations
 from mentor_kit.core.trajectory import Ending, TokenTrace, Trajectory
 from mentor_kit.rl.reward import Breakdown, Scored, TermScore
 from mentor_kit.stages.eval_metrics import EvaluationEpisodes, rows
-from mentor_kit.stages.metrics import reward_measures, teacher_similarity, tool_use, trajectory_measures
+from mentor_kit.stages.metrics import reward_metrics, teacher_similarity, tool_use, trajectory_metrics
+from mentor_kit.stages.minibatches import split_groups
 from mentor_kit.stages.schedule import OptimizerOptions, learning_rate
-from mentor_kit.stages.token_groups import parts
 from mentor_kit.utils.statistics import similarity
 
 
@@ -72,7 +72,7 @@ def test_a_policy_gets_the_optimizer_without_its_schedule():
 
 @given(size=st.integers(0, 40), count=st.integers(1, 12))
 def test_parts_are_in_order_complete_and_nearly_equal(size: int, count: int) -> None:
-    found = [list(part) for part in parts(range(size), count)] if size else []  # type: ignore[arg-type]
+    found = [list(part) for part in split_groups(range(size), count)] if size else []  # type: ignore[arg-type]
     assert [item for part in found for item in part] == list(range(size))
     assert len(found) == min(size, count)
     assert not found or max(map(len, found)) - min(map(len, found)) <= 1
@@ -83,18 +83,18 @@ def scored(total: float, gate: str = "", **terms: float) -> Scored:
     return Scored(trajectory=trajectory("p0", "0"), reward=Breakdown(total=total, gate=gate, terms=values))
 
 
-def test_reward_measures_by_hand():
-    found = reward_measures(
+def test_reward_metrics_by_hand():
+    found = reward_metrics(
         [scored(1.0, answer=0.75, tools=0.25), scored(-1.0, gate="format"), scored(0.5, answer=0.5, tools=0.0),
          scored(-1.0, gate="format")]
     )  # fmt: skip
     assert found == {
         "reward": -0.125, "reward/answer": 0.3125, "reward/tools": 0.0625, "gate/format": 0.5,
     }  # fmt: skip
-    assert reward_measures([]) == {"reward": 0.0}
+    assert reward_metrics([]) == {"reward": 0.0}
 
 
-def test_trajectory_measures_by_hand():
+def test_trajectory_metrics_by_hand():
     states = [CallState.EXECUTED, CallState.MALFORMED, CallState.UNKNOWN_TOOL, CallState.BAD_ARGUMENTS]
     calls = [ToolCall(name="add", state=state) for state in [*states, CallState.FAILED, CallState.EXECUTED]]
     trace = TokenTrace(prompt_ids=(1,), ids=(2, 3, 4), mask=(1, 0, 1), log_probs=(-1.0, 0.0, -1.0), temperature=1.0)
@@ -107,7 +107,7 @@ def test_trajectory_measures_by_hand():
         trajectory("p2", "x", ending=Ending.CONTEXT_FULL),
         trajectory("p3", "x", ending=Ending.MAX_TURNS),
     ]
-    assert trajectory_measures([busy, *others], Demonstrations()) == pytest.approx(
+    assert trajectory_metrics([busy, *others], Demonstrations()) == pytest.approx(
         {
             "accuracy": 1 / 4, "ended_rate": 1 / 4, "not_ended": 3 / 4, "truncated": 2 / 4, "turns": 6 / 4,
             "calls_per_problem": 6 / 4, "malformed_rate": 1 / 6, "unknown_tool_rate": 1 / 6,
@@ -117,7 +117,7 @@ def test_trajectory_measures_by_hand():
 
 
 def test_measures_of_nothing_are_numbers():
-    assert all(math.isfinite(value) for value in trajectory_measures([], Demonstrations()).values())
+    assert all(math.isfinite(value) for value in trajectory_metrics([], Demonstrations()).values())
 
 
 def test_similarity_by_hand():

@@ -23,7 +23,8 @@ from mentor_kit.core.demonstration import Demonstration
 from mentor_kit.core.errors import DataError, Interrupted, UsageError
 from mentor_kit.core.task import Problem
 from mentor_kit.stages import Experiment
-from mentor_kit.stages.sft import SFTOptions, SFTStage
+from mentor_kit.stages.sft import SFTStage
+from mentor_kit.stages.sft_options import SFTOptions
 
 
 def run(made: Experiment | None = None, context: ListContext | None = None, **options: Any) -> ListContext:
@@ -193,7 +194,7 @@ def test_what_cannot_be_imitated_ends_the_run_where_that_is_asked_for(reason):
 
 
 def test_nothing_left_is_an_error_that_counts_them():
-    with pytest.raises(DataError, match="6 cannot be imitated"):
+    with pytest.raises(DataError, match="any of 6 problems; 6 cannot"):
         run(experiment(teacher=GappyTeacher(names_only=True)))
 
 

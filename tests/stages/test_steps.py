@@ -10,8 +10,10 @@ from stage_fakes import Digits, GappyTeacher, ListContext, RecordingPolicy, expe
 from mentor_kit.core.errors import DataError, Interrupted
 from mentor_kit.core.task import IN_DOMAIN
 from mentor_kit.stages import EvaluationPlan, Experiment, SplitPlan
-from mentor_kit.stages.grpo import GRPOOptions, GRPOStage
-from mentor_kit.stages.sft import SFTOptions, SFTStage
+from mentor_kit.stages.grpo import GRPOStage
+from mentor_kit.stages.grpo_options import GRPOOptions
+from mentor_kit.stages.sft import SFTStage
+from mentor_kit.stages.sft_options import SFTOptions
 
 STAGES: dict[str, Any] = {
     "grpo": GRPOStage(

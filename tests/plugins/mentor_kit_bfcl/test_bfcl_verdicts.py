@@ -17,6 +17,7 @@ from mentor_kit import api
 from mentor_kit.core.agent import EpisodeLimits, EpisodeRequest, Reply
 from mentor_kit.core.conversation import Message, ToolCall, assistant
 from mentor_kit.core.task import Problem
+from mentor_kit.core.teacher import Teacher
 from mentor_kit.core.trajectory import Trajectory
 from mentor_kit.recipe.assembly import assemble_components, assemble_without_student
 from mentor_kit.rollout import run_episodes
@@ -49,7 +50,7 @@ class WordsSession:
         pass
 
 
-class Scripted:
+class Scripted(Teacher):
     """An agent that says what a function of the problem gives."""
 
     name = "scripted"
@@ -60,7 +61,10 @@ class Scripted:
     def start(self, episode: EpisodeRequest) -> WordsSession:
         return WordsSession(self.words(episode.problem))
 
-    async def play(self, problems: Sequence[Problem], episodes: int) -> list[Trajectory]:
+    def demonstrate(self, problems: Sequence[Problem]) -> Any:
+        raise AssertionError("it is evaluated, not asked to demonstrate")
+
+    async def rollouts(self, problems: Sequence[Problem], episodes: int) -> list[Trajectory]:
         tools = self.parts.toolbox
         requests = [EpisodeRequest(p.id, p, tools.tools(p), seed=0) for p in problems]
         return await run_episodes(self, requests, task=self.parts.task, toolbox=tools, limits=EpisodeLimits())
@@ -78,7 +82,7 @@ def evaluated(parts: Any, words: Words, category: str) -> tuple[dict[str, Any], 
     """The report, and the verdict on every problem."""
     loaded, light = parts
     experiment = assemble_without_student(loaded, api.default_registry(), light)
-    experiment.player = Scripted(light, words)
+    experiment.agent = Scripted(light, words)
     none: Any = None
     report, scored, _ = evaluate_split(experiment, none, SplitPlan(split=category, problems=10_000))
     return report, {item.trajectory.problem_id: item.trajectory.correct for item in scored}

@@ -21,7 +21,8 @@ from mentor_kit.core.task import TRAIN, Problem
 from mentor_kit.core.toolbox import Toolbox
 from mentor_kit.core.trajectory import Trajectory
 from mentor_kit.rollout import run_async, run_episodes
-from mentor_kit.stages.grpo import GRPOOptions, GRPOStage
+from mentor_kit.stages.grpo import GRPOStage
+from mentor_kit.stages.grpo_options import GRPOOptions
 
 HERE = Path(__file__).parent
 BAD: dict[str, tuple[ToolCall, str]] = {
