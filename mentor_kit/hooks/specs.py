@@ -119,8 +119,8 @@ def register_advantages(register: Register) -> None:
 def register_stages(register: Register) -> None:
     """Offer stages. `build` gives a `mentor_kit.stages.Stage`.
 
-    One that says what it will do, by a method `workload` that returns a `mentor_kit.stages.Workload`, is planned for
-    in dry runs and estimates, can be measured and lengthened; where it does not use the student, none is loaded for it.
+    A stage that overrides `workload` is counted in dry runs and memory estimates, and can be benchmarked and lengthened;
+    where no stage uses the student, none is loaded.
     """
 
 

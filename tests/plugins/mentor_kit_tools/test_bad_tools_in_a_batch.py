@@ -17,7 +17,7 @@ from stage_fakes import ListContext, RecordingPolicy, experiment
 from mentor_kit.backend.sampling import SampleRequest
 from mentor_kit.core.agent import EpisodeLimits, EpisodeRequest, Reply
 from mentor_kit.core.conversation import CallState, Message, ToolCall, assistant, call
-from mentor_kit.core.task import TRAIN, Problem
+from mentor_kit.core.task import TRAIN, Problem, Task
 from mentor_kit.core.toolbox import Toolbox
 from mentor_kit.core.trajectory import Trajectory
 from mentor_kit.rollout import run_async, run_episodes
@@ -58,7 +58,7 @@ class CallThenTell:
         return None
 
 
-class Successor:
+class Successor(Task):
     """The answer is the number after the problem's."""
 
     splits = (TRAIN,)
