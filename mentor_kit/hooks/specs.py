@@ -119,7 +119,7 @@ def register_advantages(register: Register) -> None:
 def register_stages(register: Register) -> None:
     """Offer stages. `build` gives a `mentor_kit.stages.Stage`.
 
-    A stage that overrides `workload` is counted in dry runs and memory estimates, and can be benchmarked and lengthened;
+    One that overrides `workload` is counted in dry runs and memory estimates, and can be benchmarked and lengthened;
     where no stage uses the student, none is loaded.
     """
 
