@@ -1,7 +1,7 @@
-"""From a checked recipe to an experiment: every slot is built, in the order in which one part needs another.
+"""From a checked recipe to an experiment: its components are built in the order in which one needs another.
 
-task, tools ─> teacher, reward          (light: no model yet)
-student ─> tokenizer and chat format ─> policy
+task, tools ──> teacher, reward                  (light: no model yet)
+student ──> tokenizer and chat format ──> policy
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ from mentor_kit.stages import Experiment, LoadedStudent
 
 @dataclass(frozen=True)
 class Components:
-    """The light parts of a recipe: everything but the model."""
+    """The components of a recipe that need no model."""
 
     task: Task
     toolbox: Toolbox
@@ -43,22 +43,27 @@ class Components:
     context: BuildContext
 
     def close(self) -> None:
-        """Let go of what tools and task hold, such as worker processes; the run is over."""
+        """Free what tools and task hold, such as worker processes, when the run is over."""
         self.toolbox.close()
         self.task.close()
 
 
-def assemble(loaded: LoadedRecipe, registry: Registry, parts: Components | None = None) -> Experiment:
-    """The experiment a recipe describes, its student loaded; `parts` are the light ones where they are built already.
+def assemble(loaded: LoadedRecipe, registry: Registry, components: Components | None = None) -> Experiment:
+    """The experiment that a recipe describes, its student loaded.
+
+    Args:
+        loaded: the recipe.
+        registry: the plugins to use.
+        components: those that need no model, where they are built already.
 
     Raises:
-        MentorKitError: a part cannot be built here; the message names it.
+        MentorKitError: a component cannot be built here; the message names it.
     """
     from mentor_kit.chat import load_chat_format
 
     recipe = loaded.recipe
-    parts = parts or assemble_components(loaded, registry)
-    student = student_spec(loaded, registry, parts.context)
+    components = components or assemble_components(loaded, registry)
+    student = student_spec(loaded, registry, components.context)
     chat_format = load_chat_format(
         student.model,
         chat_template=recipe.student.chat_template,
@@ -67,46 +72,46 @@ def assemble(loaded: LoadedRecipe, registry: Registry, parts: Components | None 
         variables=recipe.student.template_variables,
         registry=registry,
     )
-    policy = backend_of(recipe, registry, parts.context).load(student, recipe.seed)
+    policy = backend_of(recipe, registry, components.context).load(student, recipe.seed)
     if recipe.student.checkpoint is not None:
         policy.restore(loaded.folder / recipe.student.checkpoint / "policy")
-    return _experiment(loaded, registry, parts, LoadedStudent(policy, chat_format))
+    return _experiment(loaded, registry, components, LoadedStudent(policy, chat_format))
 
 
-def assemble_without_student(loaded: LoadedRecipe, registry: Registry, parts: Components) -> Experiment:
+def assemble_without_student(loaded: LoadedRecipe, registry: Registry, components: Components) -> Experiment:
     """The experiment of stages that do not use the student: no model and no tokenizer is loaded."""
-    return _experiment(loaded, registry, parts, None)
+    return _experiment(loaded, registry, components, None)
 
 
 def _experiment(
-    loaded: LoadedRecipe, registry: Registry, parts: Components, student: LoadedStudent | None
+    loaded: LoadedRecipe, registry: Registry, components: Components, student: LoadedStudent | None
 ) -> Experiment:
     recipe = loaded.recipe
     return Experiment(
         name=recipe.name,
         seed=recipe.seed,
         student=student,
-        task=parts.task,
-        toolbox=parts.toolbox,
-        limits=parts.limits,
+        task=components.task,
+        toolbox=components.toolbox,
+        limits=components.limits,
         sampling=sampling_of(recipe),
         evaluation=recipe.evaluate,
-        teacher=parts.teacher,
-        reward=parts.reward,
+        teacher=components.teacher,
+        reward=components.reward,
         deterministic=student is not None and _deterministic(recipe, student.policy.info.device),
         system=recipe.rollout.system or "",
-        build_teacher=lambda slot: registry.build("teachers", slot, parts.context),
-        build_evaluation=lambda slot: registry.build("evaluations", slot, parts.context),
-        build_objective=lambda spec: build_objective(spec, parts.context),
+        build_teacher=lambda slot: registry.build("teachers", slot, components.context),
+        build_evaluation=lambda slot: registry.build("evaluations", slot, components.context),
+        build_objective=lambda spec: build_objective(spec, components.context),
     )
 
 
 def assemble_components(loaded: LoadedRecipe, registry: Registry) -> Components:
-    """The parts that need no model, for collecting, for dry runs, and for `assemble`.
+    """The components that need no model, for collecting, dry runs and `assemble`.
 
     Raises:
         RecipeError: the recipe names a split that its task does not have.
-        MentorKitError: a part cannot be built here; the message names it.
+        MentorKitError: a component cannot be built here; the message names it.
     """
     recipe = loaded.recipe
     limits = EpisodeLimits(
@@ -133,7 +138,7 @@ def assemble_components(loaded: LoadedRecipe, registry: Registry) -> Components:
 
 
 def _check_tools(loaded: LoadedRecipe, task: Task, toolbox: Toolbox) -> None:
-    """Look at the tools of a problem: what is wrong with them should not wait for the first episode.
+    """Make the tools of one problem, so that their faults are found before the first episode.
 
     Raises:
         RecipeError: two sources of the recipe have a tool of one name.
@@ -150,7 +155,7 @@ def _check_tools(loaded: LoadedRecipe, task: Task, toolbox: Toolbox) -> None:
 
 
 def tool_source(built: Any, name: str) -> ToolSource:
-    """What a tools plugin built, as a source: a source as it is, or one made of functions and tools."""
+    """What a tools plugin built as a source: a list of functions and tools becomes one."""
     if isinstance(built, ToolSource):
         return built
     if isinstance(built, Sequence):
@@ -159,7 +164,7 @@ def tool_source(built: Any, name: str) -> ToolSource:
 
 
 def reward_spec(reward: ComponentSpec | RewardSpec, registry: Registry, context: BuildContext) -> RewardSpec:
-    """The gates and terms of a recipe's reward: a preset expanded, or those it writes itself."""
+    """The gates and terms of a recipe's reward: those it lists, or those of its preset."""
     if isinstance(reward, RewardSpec):
         return reward
     built = registry.build("rewards", reward, context)
@@ -169,7 +174,7 @@ def reward_spec(reward: ComponentSpec | RewardSpec, registry: Registry, context:
 
 
 def build_reward(reward: ComponentSpec | RewardSpec, registry: Registry, context: BuildContext) -> Reward:
-    """The reward itself, every term built.
+    """The reward with all its terms built.
 
     Raises:
         PluginError: two terms, or two gates, have the same name.
@@ -192,12 +197,12 @@ def build_reward(reward: ComponentSpec | RewardSpec, registry: Registry, context
     for names in ([gate.name for gate in gates], [term.name for term in terms]):
         for name in names:
             if names.count(name) > 1:
-                raise UsageError(f"the reward has two parts called {name!r}", hint="give one of them a `name:`")
+                raise UsageError(f"the reward has two terms called {name!r}", hint="give one of them a `name:`")
     return Reward(gates, terms)
 
 
 def student_spec(loaded: LoadedRecipe, registry: Registry, context: BuildContext) -> StudentSpec:
-    """The student's model, found: a registered name, a folder, or a hub id.
+    """The student with its model found: a registered name, a folder, or a hub id.
 
     Raises:
         MissingError: it is none of the three.
@@ -247,9 +252,9 @@ def backend_of(recipe: Recipe, registry: Registry, context: BuildContext) -> Bac
 
 
 def serve(loaded: LoadedRecipe, registry: Registry) -> bool:
-    """Whether this process is one of several and not the first; it then has served that one, which has ended.
+    """In a process that is not the first of several: work for the first one until it ends, and return True.
 
-    Nothing else of the recipe is built: no tool, no teacher, no folder.
+    Returns False at once in the first process, or in the only one. Of the recipe only the backend is built.
     """
     context = BuildContext(registry=registry, seed=loaded.recipe.seed, recipe_folder=loaded.folder)
     try:
@@ -261,12 +266,12 @@ def serve(loaded: LoadedRecipe, registry: Registry) -> bool:
 
 
 def sampling_of(recipe: Recipe) -> Sampling:
-    """How training rollouts are drawn."""
+    """Temperature, top-p and top-k of training rollouts."""
     rollout = recipe.rollout
     return Sampling(temperature=rollout.temperature, top_p=rollout.top_p, top_k=rollout.top_k)
 
 
 def _deterministic(recipe: Recipe, device: str) -> bool:
-    """`auto`: on CPU, where one batch gives the same bits every time."""
+    """Whether rollouts are deterministic; `auto` means on CPU, where a batch always gives the same bits."""
     wanted = recipe.rollout.deterministic
     return device.startswith("cpu") if wanted == "auto" else bool(wanted)

@@ -1,4 +1,4 @@
-"""Whether a run fits into a device's memory, and if not, with which settings it would: found by trying estimates."""
+"""Settings with which a run fits into a device's memory, found by estimating it with each of them."""
 
 from __future__ import annotations
 
@@ -26,10 +26,10 @@ class Smaller:
 
     settings: tuple[str, ...]
     total: int
-    """Bytes, about, with them."""
+    """The estimate with them, in bytes."""
 
     def text(self) -> str:
-        """As they are given to `mentorkit run`."""
+        """The settings as arguments of `mentorkit run`."""
         return " ".join(f"--set {setting}" for setting in self.settings)
 
 
@@ -46,9 +46,17 @@ def fitting(
     works: Mapping[str, Workload],
     usable: int,
 ) -> Smaller | None:
-    """The settings that change least and make the run fit into `usable` bytes; None where there are none.
+    """The settings that change the run least and make it fit into `usable` bytes; None where there are none.
 
-    An adapter, which makes it another experiment, is the last resort.
+    An adapter comes last, as it makes another experiment of the run.
+
+    Args:
+        loaded: the recipe.
+        registry: the plugins to use.
+        context: for building the backend.
+        prompt: tokens of the longest prompt.
+        works: the workload of each stage by its key.
+        usable: bytes.
     """
     for first in ((), (ADAPTER,)):
         if first and loaded.recipe.student.adapter is not None:
@@ -70,7 +78,7 @@ def fitting(
 
 
 def _mildest(savings: Sequence[Saving], total: Callable[[Sequence[str]], int], usable: int) -> list[str]:
-    """A setting for each saving that is needed: all at their strongest, then each eased as far as it goes."""
+    """A setting for each saving that is needed: all at their strongest, then each as weak as still fits."""
     chosen: list[Json | None] = [saving.values[-1] for saving in savings]
 
     def settings() -> list[str]:
@@ -82,7 +90,7 @@ def _mildest(savings: Sequence[Saving], total: Callable[[Sequence[str]], int], u
 
     if not savings or total(settings()) > usable:
         return []
-    # those that cost most come last, and are eased first
+    # the savings that cost most come last, and are weakened first
     for place in reversed(range(len(savings))):
         for value in (None, *savings[place].values):
             chosen[place] = value

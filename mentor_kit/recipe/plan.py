@@ -1,4 +1,4 @@
-"""What a run would do and need, without running it: `mentorkit run --dry-run`."""
+"""The plan of a run: its stages, prompts and memory, without running it (`mentorkit run --dry-run`)."""
 
 from __future__ import annotations
 
@@ -25,10 +25,10 @@ from mentor_kit.recipe.memory import estimate_memory
 from mentor_kit.recipe.workloads import build_stages, workloads
 from mentor_kit.stages.workload import Workload
 
-#: Tokens of a prompt whose tokenizer is not on this machine: about a dozen tools' schemas and a problem.
-ASSUMED = 1024
-#: So many problems' prompts are looked at.
-LOOKED_AT = 16
+#: Tokens of a prompt where the tokenizer is not on this machine: about a dozen tools' schemas and a problem.
+ASSUMED_PROMPT = 1024
+#: Problems whose prompts are measured.
+PROBLEMS = 16
 
 
 @dataclass(frozen=True)
@@ -38,15 +38,15 @@ class StagePlan:
     key: str
     work: Workload
     response: int
-    """The most tokens that an episode has after its prompt."""
+    """Largest number of tokens of an episode after its prompt."""
 
     @property
     def episodes(self) -> int:
-        """Played by the student in the stage's own steps."""
+        """Episodes of the student in all steps of the stage."""
         return (self.work.steps or 0) * self.work.episodes
 
     def as_data(self) -> dict[str, Json]:
-        """The stage for programs; `steps` is null where the stage does not tell them."""
+        """The stage as JSON; `steps` is null where it is not known."""
         work = self.work
         return {
             "key": self.key,
@@ -58,35 +58,35 @@ class StagePlan:
         }
 
     def text(self) -> str:
-        """The stage for people."""
+        """The stage as a line for people."""
         work = self.work
         if not work.is_known:
-            return f"{self.key}: does not tell what it does"
-        said = []
+            return f"{self.key}: its workload is not known"
+        counts = []
         if work.trains:
-            said.append(_counted(work.steps or 0, "step") + (f" of {_counted(work.problems, 'problem')}"))
+            counts.append(_counted(work.steps or 0, "step") + (f" of {_counted(work.problems, 'problem')}"))
         elif work.problems:
-            said.append(_counted(work.problems, "problem"))
+            counts.append(_counted(work.problems, "problem"))
         if self.episodes:
-            said.append(f"{_counted(self.episodes, 'episode')}, at most {self.episodes * self.response:,} tokens")
-        return f"{self.key}: {', '.join(said)}" if said else self.key
+            counts.append(f"{_counted(self.episodes, 'episode')}, at most {self.episodes * self.response:,} tokens")
+        return f"{self.key}: {', '.join(counts)}" if counts else self.key
 
 
 @dataclass(frozen=True)
 class Prompts:
-    """What the first problems' prompts are like."""
+    """The prompts of the first problems."""
 
     longest: int
-    """Tokens of the longest one; `ASSUMED` where there is no tokenizer."""
+    """Tokens of the longest one; `ASSUMED_PROMPT` where there is no tokenizer."""
     first: str
-    """The first one, as the student would read it; empty where there is no tokenizer."""
+    """The first one, with its special tokens; empty where there is no tokenizer."""
     missing: str = ""
-    """Why the tokenizer could not be read, where it is not on this machine."""
+    """Why the tokenizer could not be loaded; empty where it was."""
 
 
 @dataclass(frozen=True)
 class RunPlan:
-    """A run that did not happen."""
+    """The plan of a run."""
 
     name: str
     model: str
@@ -97,19 +97,19 @@ class RunPlan:
     memory: MemoryEstimate | None
     """None where no stage uses the student."""
     device: DeviceMemory | None = None
-    """The memory of the device that it would run on, where that is known."""
+    """The memory of the device that it would run on; None where it is not known."""
     smaller: Smaller | None = None
-    """With which settings it fits, where it does not without."""
+    """Settings with which it fits; None where it fits as it is, or with none."""
     note: str = ""
-    """What else there is to know."""
+    """A remark for people; empty where there is none."""
 
     @property
     def fits(self) -> bool | None:
-        """Whether the device's memory is enough; None where that is not known."""
+        """Whether the device's memory is enough; None where it is not known."""
         return None if self.memory is None or self.device is None else self.memory.total <= self.device.usable
 
     def as_data(self) -> dict[str, Json]:
-        """The plan for programs."""
+        """The plan as JSON."""
         found: dict[str, Json] = {
             "name": self.name,
             "model": self.model,
@@ -131,7 +131,7 @@ class RunPlan:
         return found
 
     def text(self) -> str:
-        """The plan for people."""
+        """The plan as lines for people."""
         lines = [f"{self.name}: nothing was run", f"student     {self.model or 'none is loaded: no stage uses it'}"]
         if self.memory is not None:
             trained = f", of which {self.memory.trainable:,} are trained" if self._trains else ""
@@ -158,7 +158,7 @@ class RunPlan:
         if self.fits:
             return [f"{has}: it fits"]
         if self.smaller is None:
-            return [f"{has}: it does not fit, whatever is set; take a smaller student"]
+            return [f"{has}: it does not fit with any settings; take a smaller student"]
         return [
             f"{has}: it does not fit; it takes about {_size(self.smaller.total)} with",
             f"    {self.smaller.text()}",
@@ -169,24 +169,23 @@ class RunPlan:
         if found is None:
             return []
         if found.missing:
-            return [f"prompt      taken for {found.longest} tokens: {found.missing}"]
+            return [f"prompt      assumed to have {found.longest} tokens: {found.missing}"]
         first = (f"    {line}" for line in found.first.rstrip().splitlines())
         return [f"prompt      at most {found.longest} tokens; the first one:", *first]
 
 
 def plan(loaded: LoadedRecipe, registry: Registry, memory: float | None = None) -> RunPlan:
-    """What the recipe would do; the tokenizer is read where a stage uses the student, weights are not.
+    """The plan of a recipe. The tokenizer is loaded where a stage uses the student; weights are not.
 
-    A student of the hub whose tokenizer cannot be fetched now is taken to have prompts of `ASSUMED` tokens, if its
-    backend knows its sizes.
+    Where the tokenizer of a student of the hub cannot be fetched, prompts are assumed to have `ASSUMED_PROMPT` tokens.
 
     Args:
         loaded: the recipe.
         registry: the plugins to use.
-        memory: GiB of the device to plan for; those of this machine's if left out.
+        memory: GiB of the device to plan for; those of this machine's device if left out.
 
     Raises:
-        MissingError: the student is not here, and its backend does not know it.
+        MissingError: the student is not on this machine, and its backend does not know its sizes.
     """
     note = ""
     if not loaded.recipe.train:
@@ -199,7 +198,8 @@ def plan(loaded: LoadedRecipe, registry: Registry, memory: float | None = None) 
 
 def _plan(loaded: LoadedRecipe, registry: Registry, parts: Components, device: DeviceMemory | None) -> RunPlan:
     works = workloads(loaded.recipe, build_stages(loaded.recipe, registry, parts.context))
-    stages = tuple(StagePlan(key, work, loaded.recipe.rollout.max_response_tokens) for key, work in works.items())
+    longest = loaded.recipe.rollout.max_response_tokens
+    stages = tuple(StagePlan(key, work, work.tokens or longest) for key, work in works.items())
     if not any(work.student for work in works.values()):
         return RunPlan(loaded.recipe.name, "", None, stages, None)
     model, prompts = student_spec(loaded, registry, parts.context).model, _prompts(loaded, registry, parts)
@@ -218,7 +218,7 @@ def _plan(loaded: LoadedRecipe, registry: Registry, parts: Components, device: D
 
 
 def _prompts(loaded: LoadedRecipe, registry: Registry, parts: Components) -> Prompts:
-    """The prompts of the first training problems, made as a run makes them."""
+    """The prompts of the first training problems, as a run renders them."""
     student = student_spec(loaded, registry, parts.context)
     try:
         chat = load_chat_format(
@@ -232,17 +232,17 @@ def _prompts(loaded: LoadedRecipe, registry: Registry, parts: Components) -> Pro
     except MissingError as error:
         if Path(student.model).exists():
             raise
-        return Prompts(ASSUMED, "", error.message)
+        return Prompts(ASSUMED_PROMPT, "", error.message)
     problems = _first_problems(loaded, registry, parts)
     prompts = [chat.open(problem.opening(), parts.toolbox.tools(problem)) for problem in problems]
     return Prompts(max(map(len, prompts), default=0), chat.tokenizer.decode(prompts[0]) if prompts else "")
 
 
 def _first_problems(loaded: LoadedRecipe, registry: Registry, parts: Components) -> list[Problem]:
-    """The first problems of training; of another split where there are none, as in a recipe that only evaluates."""
+    """The first training problems; of another split where there are none, as in a recipe that only evaluates."""
     experiment = assemble_without_student(loaded, registry, parts)
     splits = dict.fromkeys((TRAIN, *parts.task.splits))
-    found = (experiment.problems(split, experiment.seed, LOOKED_AT) for split in splits if split in parts.task.splits)
+    found = (experiment.problems(split, experiment.seed, PROBLEMS) for split in splits if split in parts.task.splits)
     return next((problems for problems in found if problems), [])
 
 

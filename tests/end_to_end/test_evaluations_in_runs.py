@@ -105,6 +105,6 @@ def test_somebody_elses_evaluations_do_not_displace_a_run(whole: Run) -> None:
 def test_evaluations_that_cannot_be_made_end_a_run_before_its_first_step(whole: Run, tmp_path: Path) -> None:
     recorded = f"{{use: recorded, with: {{path: {whole.folder.demonstrations}}}}}"
     overrides = [*settings(GRPO, "evaluate", at_start=False), f"evaluate.agent={recorded}"]
-    with pytest.raises(UsageError, match="only shows what it has"):
+    with pytest.raises(UsageError, match="cannot be evaluated"):
         api.run("quickstart", overrides=overrides, output=tmp_path)
     assert not (tmp_path / "tiny").exists()
