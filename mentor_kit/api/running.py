@@ -15,6 +15,7 @@ from mentor_kit.recipe.assembly import (
     assemble,
     assemble_components,
     assemble_without_student,
+    backend_of,
 )
 from mentor_kit.recipe.attribution import attributed
 from mentor_kit.recipe.changes import Progress, RecipeChange, check_changes
@@ -146,7 +147,8 @@ def _run_stages(
                     is_first = not any(works[earlier].is_known or recorder.has_steps(earlier) for earlier in before)
                     stage.run(experiment, recorder.context(key, is_first=is_first))
         if trains:
-            folder.write_folder("student", lambda target: experiment.export(target, "transformers"))
+            whole = backend_of(recipe, registry, parts.context).export_formats[0]
+            folder.write_folder("student", lambda target: experiment.export(target, whole))
 
 
 def _left(stages: Sequence[tuple[str, Stage]], checkpoint: Checkpoint | None) -> list[Stage]:

@@ -144,18 +144,18 @@ class BasePolicy(Policy, Generic[Array, OptimizerT]):
         """
 
     @abstractmethod
-    def random_state(self) -> Json:
-        """The state of the random numbers that dropout draws from."""
-
-    @abstractmethod
-    def set_random_state(self, states: Sequence[Json]) -> None:
-        """Set the state of the random numbers, from the states of all processes that held the policy."""
-
-    @abstractmethod
     def write_export(self, folder: Path, format: str) -> None:
         """Make the folder and write the student in one of the `export_formats`; for an adapter's, there is one."""
 
     # what a backend may change
+
+    def random_state(self) -> Json:
+        """The state of the random numbers that dropout draws from; None where nothing is random."""
+        return None
+
+    def set_random_state(self, states: Sequence[Json]) -> None:
+        """Set the state of the random numbers, from the states of all processes that held the policy."""
+        return None
 
     def reference_weights(self) -> dict[str, Array]:
         """What `snapshot_reference` keeps: a copy, where arrays change in place."""

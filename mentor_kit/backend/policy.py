@@ -136,7 +136,7 @@ class Backend(ABC):
 
     @property
     def export_formats(self) -> tuple[str, ...]:
-        """The formats that `Policy.export` writes.
+        """The formats that `Policy.export` writes; the first is of a whole student, which a run leaves at its end.
 
         `transformers` is a whole model in transformers' format, with an adapter merged into it; formats whose names end
         in `adapter` are of an adapter alone.

@@ -16,7 +16,7 @@ import os
 import stat
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import pytest
@@ -48,6 +48,9 @@ TEMPERATURES = (0.7, 1.0, 1.3)
 
 class BackendContract(SamplingContract):
     """The tests; see the module for the two fixtures a subclass gives."""
+
+    export_format: ClassVar[str] = "transformers"
+    """One that the backend writes of a whole student."""
 
     # numbers
 
@@ -277,7 +280,7 @@ class BackendContract(SamplingContract):
         try:
             policy.snapshot_reference()
             policy.save(tmp_path / "checkpoint")
-            policy.export(tmp_path / "whole")
+            policy.export(tmp_path / "whole", format=self.export_format)
         finally:
             os.umask(before)
         paths = [path for name in ("checkpoint", "whole") for path in (tmp_path / name, *(tmp_path / name).rglob("*"))]
