@@ -21,6 +21,7 @@ Config = dict[str, Any]
 #: Files of a model on the hub, those of them that are weights, and what their folders are.
 PATTERNS = ("*.json", "model*.safetensors", "*.txt", "*.model", "*.jinja", "tokenizer*")
 WEIGHTS, FORMAT = ("model*.safetensors",), "the format of transformers or mlx-lm"
+TAKES = f"student.model takes a folder in {FORMAT}"
 
 
 def find_folder(student: StudentSpec, *, weights: bool = True) -> Path:
@@ -62,16 +63,16 @@ def read_config(folder: Path) -> Config:
     try:
         own = json.loads((folder / "config.json").read_text(encoding="utf-8"), object_hook=_number)
     except (OSError, ValueError, RecursionError) as error:
-        raise BackendError(f"{folder / 'config.json'} cannot be read: {error}") from error
+        raise BackendError(f"{folder / 'config.json'} cannot be read: {error}", hint=TAKES) from error
     if not isinstance(own, dict) or not isinstance(own.get("model_type"), str):
         raise BackendError(
             f"{folder / 'config.json'} does not say what model it is: expected a mapping with `model_type`",
-            hint=f"student.model takes a folder in {FORMAT}",
+            hint=TAKES,
         )
     try:
         return complete(own, _defaults(own))
     except (ValueError, TypeError, KeyError, AttributeError) as error:
-        raise BackendError(f"{folder / 'config.json'} cannot be read: {error}") from error
+        raise BackendError(f"{folder / 'config.json'} cannot be read: {error}", hint=TAKES) from error
 
 
 def _number(value: dict[str, Any]) -> Any:

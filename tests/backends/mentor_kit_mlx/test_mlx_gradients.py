@@ -108,14 +108,3 @@ def test_both_backends_speak_alike(folder: Path) -> None:
     for item in requests:
         assert ours[item.id].ids == theirs[item.id].ids
         np.testing.assert_allclose(ours[item.id].log_probs, theirs[item.id].log_probs, atol=1e-4)
-
-
-def test_an_adapters_dropout_is_active_in_updates_alone(folder: Path) -> None:
-    policy = load(folder, AdapterSpec(rank=4, dropout=0.5))
-    nudge_adapter(policy)
-    policy.prepare(OptimizerSpec())
-    groups = ragged_groups(100)
-    still = flat(policy.log_probs(groups))
-    first, second = (policy.forward_backward(groups, make_objective(preset="sft")).loss for _ in range(2))
-    assert first != second
-    assert np.array_equal(still, flat(policy.log_probs(groups)))

@@ -9,7 +9,6 @@ import sys
 from pathlib import Path
 from typing import Any
 
-import mentor_kit_mlx
 import mlx.core as mx
 import numpy as np
 import pydantic
@@ -123,50 +122,9 @@ def lose_weights(folder: Path) -> None:
     (folder / "model.safetensors").unlink()
 
 
-def lose_config(folder: Path) -> None:
-    (folder / "config.json").unlink()
-
-
-def cut_weights(folder: Path) -> None:
-    whole = (folder / "model.safetensors").read_bytes()
-    (folder / "model.safetensors").write_bytes(whole[: len(whole) // 2])
-
-
-def odd_config(folder: Path) -> None:
-    (folder / "config.json").write_text("{not json")
-
-
 def change_config(folder: Path, **changes: Any) -> None:
     config = json.loads((folder / "config.json").read_text())
     (folder / "config.json").write_text(json.dumps(config | changes))
-
-
-@pytest.mark.parametrize(
-    ("damage", "says"),
-    [
-        (lose_config, "config.json"),
-        (odd_config, "cannot be read"),
-        (lose_weights, "no weights"),
-        (cut_weights, "cannot be loaded"),
-        (lambda folder: change_config(folder, model_type="abacus"), "cannot be loaded"),
-        (lambda folder: change_config(folder, num_hidden_layers=5), "cannot be loaded"),
-        (lambda folder: change_config(folder, vocab_size=120), "cannot be loaded"),
-        (lambda folder: change_config(folder, model_file="evil.py"), "cannot be loaded"),
-    ],
-)
-def test_a_damaged_folder(folder: Path, damage: Any, says: str) -> None:
-    damage(folder)
-    with pytest.raises(BackendError, match=says) as caught:
-        load(folder)
-    assert str(folder) in str(caught.value)
-
-
-def test_no_such_student(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
-    for name in (str(tmp_path / "nowhere"), "nobody/has-this-model"):
-        with pytest.raises(MissingError, match="is no folder here") as caught:
-            MLXBackend(MLXOptions(device="cpu")).load(StudentSpec(model=name), 0)
-        assert caught.value.hint
 
 
 def test_a_device_that_is_not_there() -> None:
@@ -182,55 +140,9 @@ def test_options() -> None:
             MLXOptions(**wrong)
 
 
-def test_adapters_that_do_not_fit(folder: Path, tmp_path: Path) -> None:
-    with pytest.raises(MissingError, match=r"adapter_config\.json"):
-        load(folder, AdapterSpec(path=tmp_path / "nowhere"))
-    with pytest.raises(BackendError, match="no_such_layer"):
-        load(folder, AdapterSpec(targets=("no_such_layer",)))
-    wide = write_student(tmp_path / "wide", LlamaConfig(**SHAPE | {"hidden_size": 64}))
-    for kept in ("adapter", "mlx-adapter"):
-        load(folder, AdapterSpec(rank=2)).export(tmp_path / kept, format=kept)
-        with pytest.raises(BackendError, match="does not fit"):
-            load(wide, AdapterSpec(path=tmp_path / kept))
-
-
-def test_an_adapters_targets_and_seed(folder: Path) -> None:
-    policy = load(folder, AdapterSpec(rank=2, targets=("q_proj",)))
-    assert policy.info.trainable == 2 * 2 * (32 + 32)
-    backend, spec = MLXBackend(MLXOptions(device="cpu")), StudentSpec(str(folder), adapter=AdapterSpec(rank=2))
-
-    def first_matrix(seed: int) -> np.ndarray:
-        return np.array(backend.load(spec, seed).model.layers[0].self_attn.q_proj.lora_a)
-
-    assert np.array_equal(first_matrix(1), first_matrix(1))
-    assert not np.array_equal(first_matrix(1), first_matrix(2))
-
-
-def test_facts(folder: Path) -> None:
-    info = load(folder, max_context=50).info
-    # embeddings (tied), then per layer: q and o, k and v, three of the inner width, two norms; a last norm
-    layer = 2 * 32 * 32 + 2 * 32 * 16 + 3 * 32 * 48 + 2 * 32
-    assert info.parameters == info.trainable == 100 * 32 + 2 * layer + 32
-    assert (info.vocabulary, info.context, info.device, info.dtype) == (100, 50, "cpu", "float32")
-
-
-def test_estimates(folder: Path) -> None:
-    policy = load(folder, AdapterSpec(rank=4))
-    lose_weights(folder)  # an estimate needs none
+def test_estimates_with_little_memory(folder: Path) -> None:
     spec = StudentSpec(str(folder))
     load_ = MemoryLoad(sequences=20, context=64, train_tokens=1000, optimizer=OptimizerSpec(), reference=True)
-    found = MLXBackend(MLXOptions(device="cpu", dtype="bfloat16", slots=10)).estimate(spec, load_)
-    count = 100 * 32 + 2 * (2 * 32 * 32 + 2 * 32 * 16 + 3 * 32 * 48 + 2 * 32) + 32
-    assert found.parameters == found.trainable == count
-    assert found.parts["weights"] == count * (2 + 4)  # and the float32 masters
-    assert found.parts["optimizer"] == 2 * 4 * count
-    assert found.parts["gradients"] == 4 * count
-    # ten slots of 64 tokens: two layers, keys and values, two heads of width 8, two bytes each
-    assert found.parts["keys and values"] == 10 * 64 * 2 * 2 * 2 * 8 * 2
-    adapted = MLXBackend(MLXOptions(device="cpu")).estimate(
-        StudentSpec(str(folder), adapter=AdapterSpec(rank=4)), load_
-    )
-    assert (adapted.trainable, adapted.parameters) == (policy.info.trainable, count)
     tight = MLXBackend(MLXOptions(device="cpu", memory=1e-6)).estimate(spec, load_)
     assert any("cannot fit" in note for note in tight.notes)
 
@@ -269,15 +181,6 @@ def test_quantized_models_take_adapters(tmp_path: Path) -> None:
     np.testing.assert_allclose(flat(again.log_probs(GROUPS)), flat(policy.log_probs(GROUPS)), atol=0.3)
     with pytest.raises(BackendError, match="no layer's width"):
         load(write_student(tmp_path / "narrow"), AdapterSpec(rank=2), quantize=4)
-
-
-def test_a_missing_package_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
-    assert mentor_kit_mlx.available() == ""
-    assert all(ok for _, ok, _ in mentor_kit_mlx.doctor_checks())
-    monkeypatch.setattr(mentor_kit_mlx, "find_spec", lambda name: None if name == "mlx_lm" else object())
-    assert "mlx_lm" in mentor_kit_mlx.available()
-    assert "pip install 'mentor-kit[mlx]'" in mentor_kit_mlx.available()
-    assert [ok for _, ok, _ in mentor_kit_mlx.doctor_checks()] == [False]
 
 
 def test_nothing_of_transformers_is_said(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:

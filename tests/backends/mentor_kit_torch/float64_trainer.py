@@ -8,7 +8,6 @@ from typing import Any
 
 import numpy as np
 import torch
-from test_torch_optimizers import adamw, muon
 from torch_students import Float64Twin
 
 from mentor_kit.backend.optimizer import OptimizerSpec
@@ -16,6 +15,7 @@ from mentor_kit.backend.token_groups import TokenGroup
 from mentor_kit.rl.losses.loss import LossBatch
 from mentor_kit.rl.objective import Objective
 from mentor_kit.rl.policy_loss import policy_loss
+from mentor_kit.testing.optimizers import adamw, muon
 
 
 class Float64Trainer:
