@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import re
+from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
 
 import pytest
 from pydantic import BaseModel
 from recipe_helpers import write
 
-from mentor_kit.hooks import default_registry
+from mentor_kit.hooks import Registry, default_registry, load_plugins
 from mentor_kit.recipe.checking import expand_reward, load_checked
 from mentor_kit.recipe.model import CheckpointPlan, LoraOptions, Recipe, Rollout, Student
 from mentor_kit.rl.objective import PRESETS, ObjectiveSpec
@@ -51,7 +52,10 @@ def test_examples_are_right(here: Path, number: int, monkeypatch: pytest.MonkeyP
         monkeypatch.setenv(name, "a key for examples")
     text = EXAMPLES[number]
     whole = text if "mentorkit: 1" in text or "extends:" in text else f"extends: quickstart\n{text}"
-    load_checked(write(here, whole), (), default_registry())
+    monkeypatch.syspath_prepend(str(DOCS.parent / "examples" / "mentor-kit-objectives"))
+    # the page on objectives uses the loss and the estimator of that package
+    example = EntryPoint("objectives", "mentor_kit_objectives", "mentorkit")
+    load_checked(write(here, whole), (), Registry(load_plugins([*entry_points(group="mentorkit"), example])))
 
 
 def test_the_reward_that_is_written_out_is_the_preset(here: Path) -> None:
