@@ -1,4 +1,4 @@
-"""What a run needs in memory, and what it may take."""
+"""Memory that a run takes, estimated from the model's configuration, and the limit it is held to."""
 
 from __future__ import annotations
 
@@ -8,20 +8,29 @@ from typing import Any
 
 import mlx.core as mx
 
-from mentor_kit.backend.memory import GIB, DeviceMemory, MemoryEstimate, MemoryLoad, Saving, halves, main_memory
+from mentor_kit.backend.memory import (
+    ACTIVATIONS_NOTE,
+    FLOAT32,
+    GIB,
+    DeviceMemory,
+    MemoryEstimate,
+    MemoryLoad,
+    Saving,
+    TrainedSize,
+    halves,
+    main_memory,
+    training_parts,
+)
 from mentor_kit.backend.optimizer import OptimizerSpec
 from mentor_kit.backend.student import StudentSpec
 from mentor_kit.core.errors import BackendError
 from mentor_kit_mlx.cache import POSITION_STEP, ROW_STEP
 from mentor_kit_mlx.config import Config
 from mentor_kit_mlx.mlx_lm_import import mlx_lm
+from mentor_kit_mlx.optimizer import moment_count
 from mentor_kit_mlx.options import MLXOptions
 from mentor_kit_mlx.params import by_name, parameter_count, trained
 from mentor_kit_mlx.quantized import Quantized
-
-MASTER = 4  # bytes of a float32
-#: Parts of an estimate that no option of sampling or the update makes smaller.
-FIXED = ("weights", "gradients", "optimizer", "reference")
 
 
 @dataclass(frozen=True)
@@ -56,7 +65,7 @@ class KVBudget:
 
 
 def limit(options: MLXOptions) -> int | None:
-    """Bytes that the run may take; None for no limit."""
+    """Bytes that a run may take; None for no limit."""
     if options.memory is not None:
         return int(options.memory * GIB)
     if mx.default_device().type == mx.cpu:
@@ -66,13 +75,13 @@ def limit(options: MLXOptions) -> int | None:
 
 
 def device_memory(options: MLXOptions) -> DeviceMemory | None:
-    """What the run may take."""
+    """The memory that a run may take."""
     allowed = limit(options)
     return main_memory() if allowed is None else DeviceMemory(device="MLX", bytes=allowed, usable=allowed)
 
 
 def savings(config: Config, student: StudentSpec, load: MemoryLoad, options: MLXOptions) -> list[Saving]:
-    """Running layers again is a third more work; fewer sequences at once take longer; fewer bits are less exact."""
+    """Options that save memory: recomputing layers is a third more work, fewer slots wait longer, fewer bits round."""
     found = []
     if load.optimizer is not None:
         found.append(Saving(option="token_budget", values=halves(options.token_budget, load.context)))
@@ -85,18 +94,17 @@ def savings(config: Config, student: StudentSpec, load: MemoryLoad, options: MLX
 
 
 def room_for_keys(model: Any, per_position: int, allowed: int | None, optimizer: OptimizerSpec | None) -> KVBudget:
-    """What weights, gradients and optimizer leave of the memory that is allowed."""
+    """The budget of keys and values: what weights, gradients and optimizer leave of the memory that is allowed."""
     if allowed is None:
         return KVBudget(None, per_position)
     # what an untied output projection shares with the embeddings is there once
     held = sum({id(value): value.nbytes for value in by_name(model.parameters()).values()}.values())
-    count = sum(value.size for value in trained(model).values())
-    copies = 0 if optimizer is None else 1 + moments(optimizer)
-    return KVBudget(max(allowed - held - copies * MASTER * count, 0), per_position)
+    gradients = 0 if optimizer is None else sum(value.size for value in trained(model).values())
+    return KVBudget(max(allowed - held - FLOAT32 * (gradients + moment_count(model, optimizer)), 0), per_position)
 
 
 def position_bytes(config: Config, size: int, quantized: Quantized | None = None) -> int:
-    """Keys and values of one token, in numbers of `size` bytes or quantized; none where no layer attends."""
+    """Bytes of one token's keys and values, in numbers of `size` bytes or quantized; 0 where no layer attends."""
     text = config.get("text_config") or config
     heads = text.get("num_key_value_heads") or text.get("num_attention_heads")
     if not heads:
@@ -106,15 +114,10 @@ def position_bytes(config: Config, size: int, quantized: Quantized | None = None
     return 2 * int(text["num_hidden_layers"]) * int(heads) * one
 
 
-def moments(optimizer: OptimizerSpec) -> int:
-    """Numbers the optimizer keeps for a parameter."""
-    return 1 if optimizer.use == "muon" else 2
-
-
 def estimate(
     config: Config, student: StudentSpec, load: MemoryLoad, options: MLXOptions, allowed: int | None
 ) -> MemoryEstimate:
-    """Bytes by part; weights are never loaded, as MLX makes no array before it is needed.
+    """The memory of a run; no weights are loaded, as MLX computes no array before it is needed.
 
     Raises:
         BackendError: mlx-lm has no such model.
@@ -133,38 +136,37 @@ def estimate(
     leaves = list(by_name(model.parameters()).values())
     weights = sum(value.size * size if mx.issubdtype(value.dtype, mx.floating) else value.nbytes for value in leaves)
     parameters = parameter_count(model)
-    adapted = student.adapter is not None
-    trainable = adapter_parameters(model, student.adapter, options.adapter) if student.adapter else parameters
-    updated = trainable if load.optimizer is not None else 0
-    extra = trainable * MASTER if adapted else updated * MASTER if size < MASTER else 0
+    trainable, moments = parameters, moment_count(model, load.optimizer)
+    if student.adapter is not None:
+        trainable = adapter_parameters(model, student.adapter, options.adapter)
+        moments = 0 if load.optimizer is None else load.optimizer.moments(trainable, trainable)
+    updated = load.optimizer is not None
+    trained = TrainedSize(trainable=trainable, moments=moments, size=size, adapted=student.adapter is not None)
+    reference = trainable if load.reference else 0
     # a sequence that is longer than the budget makes a micro-batch of its own
     tokens = (load.train_tokens or max(options.token_budget, load.context)) if updated else 0
     per_position = position_bytes(config, size, options.quantized)
-    parts = {
-        "weights": weights + extra,
-        "gradients": updated * MASTER,
-        "optimizer": updated * MASTER * moments(load.optimizer) if load.optimizer is not None else 0,
-        "reference": trainable * (MASTER if adapted else size) if load.reference else 0,
-        "keys and values": min(load.sequences, options.slots) * load.context * per_position,
-    }
+    parts = training_parts(weights, trained, updated=updated, reference=reference)
+    fixed = sum(parts.values())
+    parts["keys and values"] = min(load.sequences, options.slots) * load.context * per_position
     checkpointed = options.gradient_checkpointing is True
     if options.gradient_checkpointing == "auto" and allowed is not None:
-        left = allowed - sum(parts[name] for name in FIXED)
-        checkpointed = wants_checkpointing(activation_bytes(config, tokens, size, checkpointed=False), left)
+        kept = activation_bytes(config, tokens, size, checkpointed=False)
+        checkpointed = wants_checkpointing(kept, allowed - fixed)
     parts["activations"] = activation_bytes(config, tokens, size, checkpointed=checkpointed)
-    notes = ["activations are an upper estimate, at a full micro-batch of the update"] if updated else []
+    notes = [ACTIVATIONS_NOTE] if updated else []
     if checkpointed and updated:
-        notes.append("layers are computed again in the backward pass (`backend.gradient_checkpointing`)")
+        notes.append("layers are recomputed in the backward pass (`backend.gradient_checkpointing`)")
     if allowed is not None:
-        notes.append(_verdict(parts, allowed))
+        notes.append(_verdict(sum(parts.values()), fixed, allowed))
     return MemoryEstimate(parameters=parameters, trainable=trainable, parts=parts, notes=tuple(notes))
 
 
 def activation_bytes(config: Config, tokens: int, size: int, *, checkpointed: bool) -> int:
-    """What the layers keep of so many tokens for the backward pass, at most.
+    """Bytes that the layers keep of so many tokens for the backward pass, at most.
 
     A layer keeps about eight states and three of the inner width of each token. A checkpointed one keeps its input and
-    its keys and values, and one layer at a time is computed again.
+    its keys and values, and one layer at a time is recomputed.
     """
     text = config.get("text_config") or config
     layers, hidden = int(text["num_hidden_layers"]), int(text["hidden_size"])
@@ -175,7 +177,7 @@ def activation_bytes(config: Config, tokens: int, size: int, *, checkpointed: bo
 
 
 def wants_checkpointing(activations: int, left: int) -> bool:
-    """Whether what layers keep is too much for the memory that weights, gradients and optimizer leave.
+    """Whether the activations are too much for the memory that weights, gradients and optimizer leave.
 
     Half of it is for keys and values.
     """
@@ -183,22 +185,20 @@ def wants_checkpointing(activations: int, left: int) -> bool:
 
 
 def in_gib(count: int) -> str:
-    """A number of bytes for people."""
+    """A number of bytes, for people."""
     return f"{count / GIB:.2f} GiB"
 
 
-def _verdict(parts: dict[str, int], allowed: int) -> str:
-    total = sum(parts.values())
+def _verdict(total: int, fixed: int, allowed: int) -> str:
     if total <= allowed:
         return f"it fits into the {in_gib(allowed)} that it may take"
-    fixed = sum(parts[name] for name in FIXED)
     if fixed > allowed:
         return f"it cannot fit: weights and optimizer alone need {in_gib(fixed)}, and it may take {in_gib(allowed)}"
     return f"it may take {in_gib(allowed)}: fewer sequences are sampled at once; lower `backend.token_budget`"
 
 
 def _outline(config: Config) -> Any:
-    """The model of random weights, none of which is ever computed."""
+    """The model with random weights, none of which is ever computed."""
     try:
         model_class, arguments = mlx_lm("utils")._get_classes(config)
         return model_class(arguments.from_dict(config))

@@ -176,6 +176,15 @@ def orthogonal(matrix: mx.array) -> mx.array:
     return x.T if tall else x
 
 
+def moment_count(model: Any, spec: OptimizerSpec | None) -> int:
+    """Numbers that an optimizer keeps for a model's trained parameters; 0 for none."""
+    if spec is None:
+        return 0
+    own = trained(model)
+    hidden = sum(value.size for name, value in own.items() if value.ndim == 2 and not _is_table(model, name))
+    return spec.moments(sum(value.size for value in own.values()), hidden)
+
+
 def _is_table(model: Any, name: str) -> bool:
     """Whether a parameter is the embeddings or the output projection."""
     module = model

@@ -1,4 +1,4 @@
-"""What a machine has of memory, and which settings of a backend make a run smaller: for plans of runs."""
+"""Memory of runs: what a run asks for, what it would take, what a device has, and options that save some."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ from mentor_kit.core.frozen_model import FrozenModel, Json
 
 @dataclass(frozen=True)
 class MemoryLoad:
-    """What a recipe asks of a policy at its widest."""
+    """What a run asks of a policy at its widest."""
 
     sequences: int
-    """Sampled at once."""
+    """Sequences that are sampled at once."""
     context: int
     """Tokens of the longest sequence."""
     train_tokens: int
-    """Tokens in one micro-batch of the update; 0 lets the backend take its own budget."""
+    """Tokens in one micro-batch of the update; 0 for the backend's own budget."""
     optimizer: OptimizerSpec | None = field(default_factory=OptimizerSpec)
     """None where nothing is trained: no gradients, optimizer and activations then."""
     reference: bool = False
@@ -27,35 +27,73 @@ class MemoryLoad:
 
 
 class MemoryEstimate(FrozenModel):
-    """Bytes, by what they are for."""
+    """The memory that a run would take, by its uses."""
 
     parameters: int
     """The number of parameters."""
     trainable: int
     parts: dict[str, int]
-    """Bytes: weights, gradients, optimizer, reference, keys and values, activations."""
+    """Bytes of weights, gradients, optimizer, reference, keys and values, and activations."""
     notes: tuple[str, ...] = ()
 
     @property
     def total(self) -> int:
-        """All parts together, in bytes."""
+        """Bytes of all uses together."""
         return sum(self.parts.values())
 
 
 GIB = 1 << 30
+FLOAT32 = 4  # bytes; gradients, moments and masters are always kept in it
+#: The note of an estimate whose update is counted.
+ACTIVATIONS_NOTE = "activations are an upper estimate, at a full micro-batch of the update"
 
-#: Where Linux says how much memory a process's control group may take.
+#: Where Linux reports the limit of a process's control group.
 _GROUPS = (Path("/sys/fs/cgroup/memory.max"), Path("/sys/fs/cgroup/memory/memory.limit_in_bytes"))
+
+
+@dataclass(frozen=True)
+class TrainedSize:
+    """Numbers of a model that decide what training it takes."""
+
+    trainable: int
+    """Parameters that are trained."""
+    moments: int
+    """Numbers that the optimizer keeps for them (`OptimizerSpec.moments`); 0 where nothing is trained."""
+    size: int
+    """Bytes of a number in the model's type."""
+    adapted: bool
+    """Whether they are an adapter's, which is always in float32 and comes on top of the model."""
+
+
+def training_parts(model: int, trained: TrainedSize, *, updated: bool, reference: int) -> dict[str, int]:
+    """The parts of an estimate that no option of sampling or of the micro-batches changes, in bytes.
+
+    Args:
+        model: bytes of the model's weights.
+        trained: the parameters that are trained.
+        updated: whether anything is trained at all.
+        reference: parameters of which the reference policy keeps a copy.
+    """
+    held = trained.trainable if updated else 0
+    own = FLOAT32 if trained.adapted else trained.size
+    # a 16-bit model that is trained itself has float32 masters
+    masters = trained.trainable if trained.adapted else held if trained.size < FLOAT32 else 0
+    return {
+        "weights": model + masters * FLOAT32,
+        "gradients": held * FLOAT32,
+        "optimizer": trained.moments * FLOAT32,
+        "reference": reference * own,
+    }
 
 
 class DeviceMemory(FrozenModel):
     """The memory of the device that a backend runs on."""
 
     device: str
-    """As people know it."""
+    """Its name, for people."""
     bytes: int
     usable: int
-    """What a run's weights, activations and the like may take of it; the rest is for libraries and fragments."""
+    """Bytes that a run may take; the rest is for libraries and fragmentation."""
 
     @staticmethod
     def of(device: str, bytes: int) -> DeviceMemory:
@@ -68,11 +106,11 @@ class Saving(FrozenModel):
 
     option: str
     values: tuple[Json, ...]
-    """In place of the one it has, each smaller than the one before."""
+    """Values in place of its own, each of which makes the run smaller than the one before."""
 
 
 def main_memory() -> DeviceMemory | None:
-    """This machine's own memory, or what the process may take of it; None where the system does not tell."""
+    """The machine's own memory, or the process's share of it; None where the system does not report it."""
     try:
         found = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
     except (AttributeError, OSError, ValueError):
