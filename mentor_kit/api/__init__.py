@@ -34,6 +34,7 @@ from mentor_kit.core.frozen_model import Json
 from mentor_kit.core.secret import hide
 from mentor_kit.hooks.loader import default_registry
 from mentor_kit.hooks.registry import Registry
+from mentor_kit.hooks.tracker import Tracker
 from mentor_kit.recipe.assembly import assemble, assemble_components, serve
 from mentor_kit.recipe.attribution import attributed
 from mentor_kit.recipe.changes import changes
@@ -43,7 +44,7 @@ from mentor_kit.recipe.loading import LoadedRecipe, load_recipe
 from mentor_kit.recipe.plan import RunPlan
 from mentor_kit.recipe.plan import plan as make_plan
 from mentor_kit.report.parquet import write_outcomes
-from mentor_kit.runs import Run, RunFolder, Watchers
+from mentor_kit.runs import Run, RunFolder
 from mentor_kit.runs.files import write_folder
 from mentor_kit.stages import SplitPlan
 
@@ -56,7 +57,7 @@ def run(
     *,
     overrides: Sequence[str] = (),
     output: Path = RUNS,
-    watchers: Watchers | None = None,
+    trackers: Sequence[Tracker] = (),
     registry: Registry | None = None,
 ) -> Run:
     """Run a recipe from its beginning, in a new run folder.
@@ -65,7 +66,7 @@ def run(
         recipe: a path, the name of a shipped or registered recipe, or one that is loaded already.
         overrides: settings such as `train.0.steps=9`, as after `--set`.
         output: the folder that run folders are made in.
-        watchers: who is shown events and progress; plugins and the recipe's trackers are told in any case.
+        trackers: whoever follows the run, such as a display, beside the trackers of the recipe.
         registry: the plugins to use; those of the environment if left out.
 
     Raises:
@@ -76,7 +77,7 @@ def run(
     registry = registry or default_registry()
     loaded = _ready(recipe, registry, overrides)
     folder = RunFolder.create(output, loaded.recipe.name, dump_run(loaded, registry), settings=overrides)
-    return begin_run(loaded, folder, registry, watchers)
+    return begin_run(loaded, folder, registry, trackers)
 
 
 def resume(
@@ -85,7 +86,7 @@ def resume(
     overrides: Sequence[str] = (),
     recipe: str | Path | None = None,
     output: Path = RUNS,
-    watchers: Watchers | None = None,
+    trackers: Sequence[Tracker] = (),
     registry: Registry | None = None,
 ) -> Run:
     """Go on with a run from its last checkpoint; a run without one starts again in the same folder.
@@ -97,7 +98,7 @@ def resume(
         overrides: settings that change work yet to come, such as `train.0.steps=100`: a run can be lengthened.
         recipe: the recipe that the run was made of, which may have been edited since; the run's own if left out.
         output: the folder of all runs.
-        watchers: as for `run`.
+        trackers: as for `run`.
         registry: as for `run`.
 
     Raises:
@@ -107,13 +108,13 @@ def resume(
     folder = _run(run, output, lambda run: run.trains).folder
     before = _ready(folder.recipe, registry)
     if recipe is None and not overrides:
-        return carry_on(before, folder, registry, watchers)
+        return carry_on(before, folder, registry, trackers)
     settings = [] if recipe is None else folder.settings()
     after = check(folder.recipe if recipe is None else recipe, overrides=[*settings, *overrides], registry=registry)
     notes = [] if recipe is None or not settings else _overruled(recipe, overrides, after, registry)
     found = changes(before, after, registry)
     edit = Edit(before, found, overrides) if found else None
-    return carry_on(after if found else before, folder, registry, watchers, edit, notes)
+    return carry_on(after if found else before, folder, registry, trackers, edit, notes)
 
 
 def evaluate(
@@ -126,7 +127,7 @@ def evaluate(
     checkpoint: str = "last",
     agent: str | None = None,
     output: Path = RUNS,
-    watchers: Watchers | None = None,
+    trackers: Sequence[Tracker] = (),
     registry: Registry | None = None,
 ) -> Run:
     """Evaluate a recipe's student as it is, or somebody else on its task: a run whose only stage is `evaluate`.
@@ -141,7 +142,7 @@ def evaluate(
         checkpoint: which of that run's: `last`, `best`, or the name of a folder under `checkpoints/`.
         agent: a teacher that plays in the student's place, such as `openai`; `teacher` is the recipe's own.
         output: as for `run`.
-        watchers: as for `run`.
+        trackers: as for `run`.
         registry: as for `run`.
 
     Raises:
@@ -154,7 +155,7 @@ def evaluate(
     if agent == OWN_TEACHER:
         loaded = with_own_teacher(loaded)
     loaded = with_evaluation(loaded, on, changes or {})
-    done = run(loaded, output=output, watchers=watchers, registry=registry)
+    done = run(loaded, output=output, trackers=trackers, registry=registry)
     write_outcomes(done)
     return done
 
@@ -166,14 +167,14 @@ def collect(
     problems: int = 100,
     keep: Literal["right", "all"] = "right",
     output: Path = RUNS,
-    watchers: Watchers | None = None,
+    trackers: Sequence[Tracker] = (),
     registry: Registry | None = None,
 ) -> Run:
     """Let a recipe's teacher demonstrate training problems: a run whose only stage is `collect`."""
     registry = registry or default_registry()
     stage = ComponentSpec(use="collect", options={"problems": problems, "keep": keep})
     loaded = with_stage(check(recipe, overrides=overrides, look=False, registry=registry), stage)
-    return run(loaded, output=output, watchers=watchers, registry=registry)
+    return run(loaded, output=output, trackers=trackers, registry=registry)
 
 
 def export(

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from contextlib import closing
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
+from functools import partial
 
 from mentor_kit.api.evaluating import kept, subject_of
 from mentor_kit.core.demonstration import Demonstrations
 from mentor_kit.core.errors import Interrupted, MentorKitError, disk_error
+from mentor_kit.core.event import NOTE
 from mentor_kit.hooks.registry import Registry
+from mentor_kit.hooks.tracker import Tracker
 from mentor_kit.recipe.assembly import (
     Components,
     assemble,
@@ -23,8 +26,17 @@ from mentor_kit.recipe.expanding import dump_run, expanded
 from mentor_kit.recipe.loading import LoadedRecipe
 from mentor_kit.recipe.model import Recipe
 from mentor_kit.recipe.workloads import build_stages, workloads
-from mentor_kit.runs import Checkpoint, Checkpoints, RecordOptions, Run, RunFolder, RunRecorder, StopSignal, Watchers
-from mentor_kit.runs.events import NOTE
+from mentor_kit.runs import (
+    Checkpoint,
+    Checkpoints,
+    EventDispatcher,
+    RecordOptions,
+    Run,
+    RunContext,
+    RunFolder,
+    RunRecorder,
+    StopSignal,
+)
 from mentor_kit.stages import Stage, Workload
 from mentor_kit.stages.evaluate import check_evaluations
 from mentor_kit.utils.gc import frozen_heap
@@ -40,10 +52,10 @@ class Edit:
     """Those that the run is resumed with."""
 
 
-def begin_run(loaded: LoadedRecipe, folder: RunFolder, registry: Registry, watchers: Watchers | None = None) -> Run:
+def begin_run(loaded: LoadedRecipe, folder: RunFolder, registry: Registry, trackers: Sequence[Tracker] = ()) -> Run:
     """Run every stage in a new folder; where the run fails before its first stage, the folder is removed again."""
     try:
-        return carry_on(loaded, folder, registry, watchers)
+        return carry_on(loaded, folder, registry, trackers)
     except BaseException as error:
         if Run(folder).has_started:
             raise
@@ -57,7 +69,7 @@ def carry_on(
     loaded: LoadedRecipe,
     folder: RunFolder,
     registry: Registry,
-    watchers: Watchers | None = None,
+    trackers: Sequence[Tracker] = (),
     edit: Edit | None = None,
     notes: Sequence[str] = (),
 ) -> Run:
@@ -67,7 +79,7 @@ def carry_on(
         loaded: the recipe, as it is now.
         folder: the run's.
         registry: the plugins to use.
-        watchers: who is shown what happens.
+        trackers: whoever follows the run, beside the recipe's trackers.
         edit: what was changed of the recipe.
         notes: what else to record about it.
 
@@ -77,7 +89,7 @@ def carry_on(
     """
     try:
         with attributed(loaded, registry), closing(assemble_components(loaded, registry)) as parts:
-            _run_stages(loaded, folder, registry, watchers, parts, edit, notes)
+            _run_stages(loaded, folder, registry, trackers, parts, edit, notes)
     except OSError as error:
         if (disk := disk_error(error)) is None:
             raise
@@ -102,7 +114,7 @@ def _run_stages(
     loaded: LoadedRecipe,
     folder: RunFolder,
     registry: Registry,
-    watchers: Watchers | None,
+    trackers: Sequence[Tracker],
     parts: Components,
     edit: Edit | None,
     notes: Sequence[str],
@@ -110,12 +122,11 @@ def _run_stages(
     recipe = loaded.recipe
     stages = build_stages(recipe, registry, parts.context)
     works = workloads(recipe, stages)
-    trackers = [registry.build("trackers", slot, parts.context) for slot in recipe.trackers]
-    watching = replace(watchers or Watchers(), plugins=registry.plugins, trackers=trackers)
+    dispatcher = _dispatcher(recipe, registry, parts, trackers)
     go_back_to = None if edit is None else _last_trained(edit, folder, registry, parts, list(works.values()))
     with (
-        StopSignal(watching.stopping) as stop,
-        RunRecorder(folder, record_options(recipe), watching, stop) as recorder,
+        StopSignal(dispatcher.stopping) as stop,
+        RunRecorder(folder, record_options(recipe), dispatcher, stop) as recorder,
         attributed(loaded, registry),
     ):
         needs_student = any(work.student for work in works.values())
@@ -145,10 +156,28 @@ def _run_stages(
                     before = [earlier for earlier, _ in stages[:index] if works[earlier].trains]
                     # of a stage that says nothing of its work, its steps tell whether it has trained
                     is_first = not any(works[earlier].is_known or recorder.has_steps(earlier) for earlier in before)
-                    stage.run(experiment, recorder.context(key, is_first=is_first))
+                    stage.run(experiment, RunContext(recorder, key, is_first=is_first))
         if trains:
             whole = backend_of(recipe, registry, parts.context).export_formats[0]
             folder.write_folder("student", lambda target: experiment.export(target, whole))
+
+
+def _dispatcher(recipe: Recipe, registry: Registry, parts: Components, trackers: Sequence[Tracker]) -> EventDispatcher:
+    """The recipe's trackers, then the caller's: a display shows what became of the others.
+
+    Raises:
+        MissingError: a tracker of the recipe needs something that is not installed.
+    """
+    dispatcher = EventDispatcher()
+    for place, spec in enumerate(recipe.trackers):
+        owner = registry.component("trackers", spec.use).owner
+        dispatcher.build(
+            f"trackers.{place}, {spec.use!r} of plugin {owner!r},",
+            partial(registry.build, "trackers", spec, parts.context),
+        )
+    for tracker in trackers:
+        dispatcher.add(f"tracker {type(tracker).__name__}", tracker)
+    return dispatcher
 
 
 def _left(stages: Sequence[tuple[str, Stage]], checkpoint: Checkpoint | None) -> list[Stage]:

@@ -1,4 +1,4 @@
-"""What a run looks like while it runs: a live line on a terminal, plain lines elsewhere, JSON lines for programs."""
+"""Trackers that show a run while it runs: a live line on a terminal, plain lines elsewhere, JSON lines for programs."""
 
 from __future__ import annotations
 
@@ -13,43 +13,47 @@ from typing import TYPE_CHECKING, Any
 
 import typer
 
-from mentor_kit.runs import Event, Watchers
+from mentor_kit.core.event import Event
+from mentor_kit.hooks.tracker import Tracker
 
 if TYPE_CHECKING:
     from mentor_kit.report.tables import Sheet
 
 
 @contextmanager
-def display(*, as_json: bool, plain: bool) -> Iterator[Watchers]:
-    """Watchers that show a run on standard output, in the form that suits it."""
+def display(*, as_json: bool, plain: bool) -> Iterator[Tracker]:
+    """The tracker that shows a run on standard output, in the form that suits it.
+
+    Args:
+        as_json: JSON lines for programs.
+        plain: plain lines even on a terminal.
+    """
     if as_json:
-        json_display = JsonDisplay()
-        yield Watchers(on_event=json_display.event, on_progress=json_display.progress, on_stop=say_stopping)
+        yield JsonDisplay()
     elif plain or not sys.stdout.isatty():
-        plain_display = PlainDisplay()
-        yield Watchers(on_event=plain_display.event, on_progress=plain_display.progress, on_stop=say_stopping)
+        yield PlainDisplay()
     else:
         with LiveDisplay() as live:
-            yield Watchers(on_event=live.event, on_progress=live.progress, on_stop=live.stopping)
+            yield live
 
 
-#: What the first Ctrl-C is answered with.
+#: The answer to the first Ctrl-C.
 STOPPING = "stopping after this step; Ctrl-C again stops at once"
 
 
 def say_stopping() -> None:
-    """Answer Ctrl-C on standard error, past its buffer, which the signal may have come in the midst of."""
+    """Answer Ctrl-C on standard error, without its buffer: the signal may have come while that was being written."""
     with suppress(OSError):
         os.write(2, f"{STOPPING}\n".encode())
 
 
 def width() -> int:
-    """Columns there are: those of the terminal, or of `COLUMNS`, or 80."""
+    """The number of columns: those of the terminal, or `COLUMNS`, or 80."""
     return shutil.get_terminal_size((80, 24)).columns
 
 
 def show(sheets: Sequence[Sheet], *, plain: bool) -> None:
-    """Tables: drawn on a terminal, plain lines elsewhere; in the columns there are."""
+    """Print tables in the width of the terminal: drawn on a terminal, plain lines elsewhere."""
     if plain or not sys.stdout.isatty():
         typer.echo("\n" + "\n".join(sheet.text(width()) for sheet in sheets))
         return
@@ -64,70 +68,78 @@ def show(sheets: Sequence[Sheet], *, plain: bool) -> None:
             console.print(replace(piece, title="").table())
 
 
-#: Seconds between two lines on episodes.
-EVERY = 10.0
+#: Seconds between two lines about the episodes of an evaluation.
+EPISODES_INTERVAL = 10.0
 
 
-class Rarely:
-    """Lets the first word on each evaluation through, and then one now and then; other stages' all."""
+class ProgressFilter:
+    """Chooses the progress that becomes a line where every line stays."""
 
     def __init__(self) -> None:
-        self._said: dict[str, float] = {}
-        """When a stage's episodes were told of last."""
+        self._shown: dict[str, float] = {}
+        """When a stage's episodes were last shown."""
 
-    def lets(self, stage: str, done: int, values: Mapping[str, float]) -> bool:
-        """Whether to say how far a stage is; what is counted in steps has an event of its own for each."""
+    def shows(self, stage: str, done: int, values: Mapping[str, float]) -> bool:
+        """Whether to show progress: of steps never (each is an event), of episodes first and then at intervals."""
         if "episodes" not in values:
             return "steps" not in values
         now = time.monotonic()
-        if done and now - self._said.setdefault(stage, now) < EVERY:
+        if done and now - self._shown.setdefault(stage, now) < EPISODES_INTERVAL:
             return False
-        self._said[stage] = now
+        self._shown[stage] = now
         return True
 
 
-class JsonDisplay:
-    """A line of JSON for each thing that happened, and for how far a stage is."""
+class JsonDisplay(Tracker):
+    """Prints events and progress as lines of JSON."""
 
     def __init__(self) -> None:
-        self._rarely = Rarely()
+        self._filter = ProgressFilter()
 
     def event(self, event: Event) -> None:
-        """Show an event."""
+        """Print an event."""
         typer.echo(event.to_json())
 
     def progress(self, stage: str, done: int, total: int, values: Mapping[str, float]) -> None:
-        """Show how far a stage is, as an event that is not in the run's record."""
-        if self._rarely.lets(stage, done, values):
+        """Print progress as an event of kind `progress`, which is not in the run's `events.jsonl`."""
+        if self._filter.shows(stage, done, values):
             typer.echo(Event.now("progress", stage, {"done": done, "total": total, **values}).to_json())
 
+    def stopping(self) -> None:
+        """Answer Ctrl-C."""
+        say_stopping()
 
-class PlainDisplay:
-    """A line for each thing that happened."""
+
+class PlainDisplay(Tracker):
+    """Prints events and progress as plain lines."""
 
     def __init__(self) -> None:
         self._clock = RemainingTime()
-        self._rarely = Rarely()
+        self._filter = ProgressFilter()
 
     def event(self, event: Event) -> None:
-        """Show an event."""
+        """Print an event."""
         if line := self.line(event):
             typer.echo(line)
 
     def progress(self, stage: str, done: int, total: int, values: Mapping[str, float]) -> None:
-        """Show how far a stage is, unless it is a step's event that says so; episodes now and then."""
+        """Print progress, as far as the filter lets it."""
         name = _named(stage, values)
         left = self._clock.remaining(name, done, total)
-        if self._rarely.lets(stage, done, values):
+        if self._filter.shows(stage, done, values):
             typer.echo(f"{name} {done}/{total}  {left}".rstrip())
 
+    def stopping(self) -> None:
+        """Answer Ctrl-C."""
+        say_stopping()
+
     def line(self, event: Event) -> str:
-        """The event in one line; empty for those nobody needs to see."""
+        """The event in one line; empty for kinds that are not shown."""
         values = event.values
         if event.kind == "step":
             steps = int(values.get("steps", 0))
             left = self._clock.remaining(event.stage, event.step or 0, steps)
-            return f"{event.stage} step {event.step}/{steps}  {measures(values)}  {left}".rstrip()
+            return f"{event.stage} step {event.step}/{steps}  {metrics(values)}  {left}".rstrip()
         if event.kind == "evaluation":
             return evaluation_line(event)
         if event.kind == "note":
@@ -137,8 +149,8 @@ class PlainDisplay:
         return ""
 
 
-class LiveDisplay:
-    """A progress bar with the measures of the last step; evaluations are printed above it."""
+class LiveDisplay(Tracker):
+    """Shows a progress bar with the metrics of the last step; evaluations are printed above it."""
 
     def __init__(self) -> None:
         from rich.console import Console
@@ -147,10 +159,10 @@ class LiveDisplay:
         from rich.text import Text
 
         class Rest(ProgressColumn):
-            """What is cut where the line is too long."""
+            """The end of the line, which is cut where the terminal is too narrow."""
 
             def render(self, task: Task) -> Text:
-                return Text(task.fields["measures"], no_wrap=True, overflow="ellipsis")
+                return Text(task.fields["metrics"], no_wrap=True, overflow="ellipsis")
 
         self._console = Console()
         self._plain = PlainDisplay()
@@ -175,7 +187,7 @@ class LiveDisplay:
         self._progress.stop()
 
     def event(self, event: Event) -> None:
-        """Show an event."""
+        """Print an event above the bar."""
         # steps move the bar, by `progress`
         if event.kind != "step" and (line := self._plain.line(event)):
             self._console.print(line, highlight=False, markup=False)
@@ -184,22 +196,22 @@ class LiveDisplay:
         """Answer Ctrl-C, above the bar where the console is free."""
         try:
             self._console.print(STOPPING, highlight=False)
-        except RuntimeError:  # the signal came in the midst of a write
+        except RuntimeError:  # the signal came during a write
             say_stopping()
 
     def progress(self, stage: str, done: int, total: int, values: Mapping[str, float]) -> None:
-        """Move the stage's bar, or that of the evaluation in it, which goes when it is over."""
+        """Move the stage's bar, or that of an evaluation in it, which is removed at its end."""
         name = _named(stage, values)
         left = self._clock.remaining(name, done, total)
         if name not in self._tasks:
-            self._tasks[name] = self._progress.add_task(name, total=total, measures="", left="")
-        self._progress.update(self._tasks[name], completed=done, total=total, measures=measures(values), left=left)
+            self._tasks[name] = self._progress.add_task(name, total=total, metrics="", left="")
+        self._progress.update(self._tasks[name], completed=done, total=total, metrics=metrics(values), left=left)
         if name != stage and done >= total:
             self._progress.remove_task(self._tasks.pop(name))
 
 
 def _named(stage: str, values: Mapping[str, float]) -> str:
-    """How the line on a stage's progress calls it: a training stage's evaluation is another thing than its steps."""
+    """The name of what makes progress: a training stage, or an evaluation in it."""
     return f"{stage} evaluation" if "episodes" in values and not stage.endswith("-evaluate") else stage
 
 
@@ -210,17 +222,17 @@ class RemainingTime:
         self._seen: dict[str, list[tuple[float, int]]] = {}
 
     def remaining(self, stage: str, step: int, steps: int) -> str:
-        """Such as `1:05 left`; nothing at the beginning, and where nothing is left."""
+        """The time left, such as `1:05 left`; empty before the first step and after the last."""
         left = self.left(stage, step, steps)
         return f"{left} left" if 0 < step < steps else ""
 
     def left(self, stage: str, step: int, steps: int) -> str:
-        """Such as `1:05`; `?` while there is one step to go by."""
+        """The time left, such as `1:05`; `?` after only one step."""
         seen = self._seen.setdefault(stage, [])
         seen.append((time.monotonic(), step))
         del seen[:-20]
         if len(seen) > 1 and step < seen[-2][1]:
-            # another round, such as the next split of an evaluation
+            # a count that begins again, such as that of an evaluation's next split
             del seen[:-1]
         (first, before), (last, now) = seen[0], seen[-1]
         if now <= before:
@@ -230,8 +242,8 @@ class RemainingTime:
         return f"{hours}:{rest // 60:02d}:{rest % 60:02d}" if hours else f"{rest // 60}:{rest % 60:02d}"
 
 
-def measures(values: Mapping[str, Any]) -> str:
-    """The measures of a step that a person wants to see."""
+def metrics(values: Mapping[str, Any]) -> str:
+    """The metrics of a step that fit a line."""
     shown = [
         f"{label} {values[name]:.{digits}f}"
         for name, label, digits in (

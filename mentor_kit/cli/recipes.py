@@ -64,12 +64,12 @@ def run(
         return
     if memory is not None:
         raise UsageError("--memory is for --dry-run: a run takes what its backend's options say")
-    with display(as_json=as_json, plain=plain) as watchers:
+    with display(as_json=as_json, plain=plain) as shown:
         if resume:
             named, file = _run_meant(recipe, settings or [])
-            done = api.resume(named, overrides=settings or [], recipe=file, output=output, watchers=watchers)
+            done = api.resume(named, overrides=settings or [], recipe=file, output=output, trackers=[shown])
         else:
-            done = api.run(recipe, overrides=settings or [], output=output, watchers=watchers)
+            done = api.run(recipe, overrides=settings or [], output=output, trackers=[shown])
     _show_result(done, as_json)
 
 
@@ -118,14 +118,14 @@ def collect(
 
     if keep not in ("right", "all"):
         raise UsageError(f"--keep takes `right` or `all`, not {keep!r}")
-    with display(as_json=as_json, plain=plain) as watchers:
+    with display(as_json=as_json, plain=plain) as shown:
         done = api.collect(
             recipe,
             overrides=settings or [],
             problems=problems,
             keep="all" if keep == "all" else "right",
             output=output,
-            watchers=watchers,
+            trackers=[shown],
         )
     count = len(done.demonstrations())
     if as_json:
@@ -161,7 +161,7 @@ def evaluate(
     from mentor_kit.stages import SplitPlan
 
     changes = {"problems": problems, "samples": samples, "pass_at": tuple(pass_at or ()) or None}
-    with display(as_json=as_json, plain=plain) as watchers:
+    with display(as_json=as_json, plain=plain) as shown:
         done = api.evaluate(
             recipe,
             overrides=[*(settings or []), *settings_of(student, trained, checkpoint, agent, options or [])],
@@ -171,7 +171,7 @@ def evaluate(
             checkpoint=checkpoint,
             agent=agent,
             output=output,
-            watchers=watchers,
+            trackers=[shown],
         )
     found = evaluated(done)
     if as_json:

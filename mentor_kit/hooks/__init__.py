@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from mentor_kit.hooks.loader import default_registry, forget_plugins, load_plugins
     from mentor_kit.hooks.plugins import PluginInfo, Plugins
     from mentor_kit.hooks.registry import BuildContext, Component, ComponentError, Register, Registry
+    from mentor_kit.hooks.tracker import TrackedRun, Tracker
 
 __all__ = [
     "API_VERSION",
@@ -24,6 +25,8 @@ __all__ = [
     "Plugins",
     "Register",
     "Registry",
+    "TrackedRun",
+    "Tracker",
     "default_registry",
     "forget_plugins",
     "hookimpl",
@@ -35,6 +38,7 @@ __getattr__ = lazy_attributes(
     {
         **dict.fromkeys(("default_registry", "forget_plugins", "load_plugins"), "mentor_kit.hooks.loader"),
         **dict.fromkeys(("PluginInfo", "Plugins"), "mentor_kit.hooks.plugins"),
+        **dict.fromkeys(("TrackedRun", "Tracker"), "mentor_kit.hooks.tracker"),
         **dict.fromkeys(
             ("BuildContext", "Component", "ComponentError", "Register", "Registry"),
             "mentor_kit.hooks.registry",

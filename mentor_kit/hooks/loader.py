@@ -126,7 +126,7 @@ def _unfit(module: object) -> str:
 
 
 def _misspelt_hooks(manager: pluggy.PluginManager, module: object) -> str:
-    known = [name for name in vars(specs) if name.startswith(("register_", "on_")) or name == "doctor_checks"]
+    known = [name for name in vars(specs) if name.startswith("register_") or name == "doctor_checks"]
     for caller in manager.get_hookcallers(module) or []:
         if not caller.has_spec():
             return f"there is no hook {caller.name!r}{did_you_mean(caller.name, known)}"

@@ -19,6 +19,7 @@ from mentor_kit.core.toolbox import Toolbox
 from mentor_kit.hooks.options import shown, validated
 from mentor_kit.hooks.plugins import Plugins
 from mentor_kit.hooks.strictness import default_faults
+from mentor_kit.hooks.tracker import Tracker
 from mentor_kit.rl.advantages.estimator import AdvantageEstimator
 from mentor_kit.rl.losses.loss import Loss
 from mentor_kit.rl.reward import Term
@@ -36,9 +37,10 @@ BASES: dict[Kind, type] = {
     "reward_terms": Term,
     "losses": Loss,
     "advantages": AdvantageEstimator,
+    "trackers": Tracker,
 }
 #: What is asked of components of the other kinds.
-METHODS: dict[Kind, tuple[str, ...]] = {"stages": ("run",), "trackers": ("log",)}
+METHODS: dict[Kind, tuple[str, ...]] = {"stages": ("run",)}
 
 
 class NoOptions(BaseModel):

@@ -31,9 +31,8 @@ look:      called as `look(options, context)` by `mentorkit check` and before ev
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 import pluggy
 
@@ -140,7 +139,7 @@ def register_families(register: Register) -> None:
 
 @hookspec
 def register_trackers(register: Register) -> None:
-    """Offer trackers. `build` gives an object with `log(event)`, called with every event of the run."""
+    """Offer trackers. `build` gives a `mentor_kit.hooks.Tracker`, which gets events, rollouts and evaluations."""
 
 
 @hookspec
@@ -156,28 +155,3 @@ def register_commands(app: Typer) -> None:
 @hookspec
 def doctor_checks() -> Sequence[tuple[str, bool, str]]:  # type: ignore[empty-body]
     """Checks for `mentorkit doctor`: what was checked, whether it is well, and a detail or a command that helps."""
-
-
-@hookspec
-def on_run_start(folder: Path, recipe: Mapping[str, Any]) -> None:
-    """A run starts, or goes on, in this folder with this recipe (expanded, without secrets)."""
-
-
-@hookspec
-def on_rollouts(folder: Path, stage: str, step: int, scored: Sequence[Any]) -> None:
-    """A stage has played and scored a step's trajectories (`mentor_kit.rl.reward.Scored`)."""
-
-
-@hookspec
-def on_step_end(folder: Path, stage: str, step: int, metrics: Mapping[str, float]) -> None:
-    """A stage has finished a step."""
-
-
-@hookspec
-def on_checkpoint(folder: Path, stage: str, step: int, checkpoint: Path) -> None:
-    """A checkpoint is complete."""
-
-
-@hookspec
-def on_run_end(folder: Path, outcome: str) -> None:
-    """A run ended: `done`, `failed` or `interrupted`."""

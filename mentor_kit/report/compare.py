@@ -9,8 +9,9 @@ from pathlib import Path
 from mentor_kit.report.arms import Arm, Report, RunLike, collect_arms, plan_of, splits_of
 from mentor_kit.report.comparison import Comparison, Curve, CurvePoint, Mean, Result
 from mentor_kit.report.comparison_figures import draw_curves, draw_similarity
-from mentor_kit.runs.files import to_json, write_text
+from mentor_kit.runs.files import write_text
 from mentor_kit.utils.statistics import Interval, mean_interval
+from mentor_kit.utils.strict_json import to_json
 
 UNBOUNDED: Interval = (-math.inf, math.inf)
 

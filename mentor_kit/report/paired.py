@@ -13,8 +13,9 @@ from mentor_kit.report.arms import RunLike, own_reports, placed_reports, plan_of
 from mentor_kit.report.before_after import KINDS, outcomes_of
 from mentor_kit.report.tables import Sheet, points, wrapped
 from mentor_kit.runs import Run
-from mentor_kit.runs.files import to_json, write_text
+from mentor_kit.runs.files import write_text
 from mentor_kit.utils.statistics import Difference, mcnemar, paired_difference
+from mentor_kit.utils.strict_json import to_json
 
 METHOD = (
     "Difference: B minus A, in percentage points, with its 95 % interval (Newcombe's method 10 where every outcome is "

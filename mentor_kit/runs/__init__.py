@@ -1,18 +1,18 @@
-"""Run folders: what a run writes, how it goes on after a kill, and how it is read again."""
+"""Run folders: what a run writes, how it is resumed after a kill, and how it is read again."""
 
 from mentor_kit.runs.checkpoints import Checkpoint, Checkpoints, Keep
 from mentor_kit.runs.context import RunContext
-from mentor_kit.runs.events import Event, read_events
+from mentor_kit.runs.events import read_events
 from mentor_kit.runs.folder import RunFolder
 from mentor_kit.runs.recorder import RecordOptions, RunRecorder
 from mentor_kit.runs.run import Run, data_frame
 from mentor_kit.runs.stop import StopSignal
-from mentor_kit.runs.trackers import Tracker, Watchers
+from mentor_kit.runs.trackers import EventDispatcher
 
 __all__ = [
     "Checkpoint",
     "Checkpoints",
-    "Event",
+    "EventDispatcher",
     "Keep",
     "RecordOptions",
     "Run",
@@ -20,8 +20,6 @@ __all__ = [
     "RunFolder",
     "RunRecorder",
     "StopSignal",
-    "Tracker",
-    "Watchers",
     "data_frame",
     "read_events",
 ]

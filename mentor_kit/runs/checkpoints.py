@@ -12,7 +12,8 @@ from typing import Literal
 from mentor_kit.backend.policy import Policy
 from mentor_kit.core.errors import DataError, UsageError, did_you_mean
 from mentor_kit.core.frozen_model import Json
-from mentor_kit.runs.files import remove_folder, to_json, write_folder, write_text
+from mentor_kit.runs.files import remove_folder, write_folder, write_text
+from mentor_kit.utils.strict_json import to_json
 
 STATE = "state.json"
 

@@ -4,22 +4,26 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from mentor_kit.core.demonstration import Demonstration
 from mentor_kit.core.errors import Interrupted
+from mentor_kit.core.event import CHECKPOINT
 from mentor_kit.core.frozen_model import Json
 from mentor_kit.rl.reward import Scored
-from mentor_kit.runs.events import CHECKPOINT
-from mentor_kit.runs.files import to_json, write_text
+from mentor_kit.runs.files import write_text
 from mentor_kit.runs.folder import OUTCOMES, check_name
-
-if TYPE_CHECKING:
-    from mentor_kit.runs.recorder import RunRecorder
+from mentor_kit.runs.recorder import RunRecorder
+from mentor_kit.utils.strict_json import to_json
 
 
 class RunContext:
-    """A stage's view of a running run; made by `RunRecorder.context`."""
+    """A stage's view of a running run.
+
+    Args:
+        recorder: of the run, started.
+        key: the stage's key.
+        is_first: whether no training stage comes before it.
+    """
 
     def __init__(self, recorder: RunRecorder, key: str, *, is_first: bool) -> None:
         check_name(key)
@@ -27,9 +31,9 @@ class RunContext:
         self._key = key
         self._is_first = is_first
         self._unsaved = False
-        """A step is done that no checkpoint has yet."""
-        self._asked = 0
-        """How often a stop was put off for the sake of that step."""
+        """Whether a step is done that no checkpoint has yet."""
+        self._postponed = 0
+        """How often a stop was postponed for the sake of that step."""
 
     @property
     def key(self) -> str:
@@ -44,27 +48,19 @@ class RunContext:
         if kind != "step":
             return
         self._unsaved = True
-        step = event.step or 0
         metrics = {name: float(value) for name, value in event.values.items() if _is_number(value)}
-        self._recorder.watchers.hook(
-            "on_step_end", folder=self._recorder.folder.path, stage=self._key, step=step, metrics=metrics
-        )
-        self._recorder.note_faults(self._key)
         if "steps" in metrics:
-            self.progress(step, int(metrics["steps"]), **metrics)
+            self.progress(event.step or 0, int(metrics["steps"]), **metrics)
 
     def progress(self, done: int, total: int, **values: float) -> None:
-        self._recorder.watchers.progress(self._key, done, total, values)
+        self._recorder.dispatcher.progress(self._key, done, total, values)
 
     def write_rollouts(self, step: int, scored: Sequence[Scored]) -> None:
         recorder = self._recorder
         every = recorder.options.rollouts_every
         if every and step % every == 0:
             write_text(recorder.folder.rollouts_of(self._key, step), _lines(scored), sync=False)
-        recorder.watchers.hook(
-            "on_rollouts", folder=recorder.folder.path, stage=self._key, step=step, scored=tuple(scored)
-        )
-        recorder.note_faults(self._key)
+        recorder.dispatcher.rollouts(self._key, step, scored)
 
     def write_evaluation(
         self,
@@ -80,6 +76,7 @@ class RunContext:
             write_text(folder / f"{name}{OUTCOMES}", "".join(f"{to_json(dict(row))}\n" for row in outcomes))
         # the report comes second: where there is one, its trajectories are there
         write_text(folder / f"{name}.json", to_json(dict(report), indent=2) + "\n")
+        self._recorder.dispatcher.evaluated(name, int(report.get("step") or 0), scored)
 
     def write_demonstrations(self, demonstrations: Sequence[Demonstration]) -> None:
         if demonstrations:
@@ -95,24 +92,18 @@ class RunContext:
         if saved is not None and again and metrics is not None and not saved.metrics:
             event = recorder.record(CHECKPOINT, self._key, {"step": step, "metrics": dict(metrics or {})})
             recorder.checkpoints.amend(saved, state, metrics or {}, recorder.offsets())
-            recorder.announce(event)
+            recorder.dispatcher.event(event)
             return
         before = recorder.events.offset
         # the event goes first, so that a run resumed from this checkpoint has it as well
         event = recorder.record(CHECKPOINT, self._key, {"step": step, "metrics": dict(metrics or {})})
         try:
-            saved = recorder.checkpoints.save(
-                self._key, step, recorder.policy, state, metrics or {}, recorder.offsets()
-            )
+            recorder.checkpoints.save(self._key, step, recorder.policy, state, metrics or {}, recorder.offsets())
         except BaseException:
             recorder.events.truncate(before)
             raise
-        self._unsaved, self._asked = False, 0
-        recorder.announce(event)
-        recorder.watchers.hook(
-            "on_checkpoint", folder=recorder.folder.path, stage=self._key, step=step, checkpoint=saved.path
-        )
-        recorder.note_faults(self._key)
+        self._unsaved, self._postponed = False, 0
+        recorder.dispatcher.event(event)
 
     def resumed(self) -> Mapping[str, Json] | None:
         checkpoint = self._recorder.resumed_from
@@ -121,9 +112,9 @@ class RunContext:
     def check_stop(self) -> None:
         if not self._recorder.stop.requested:
             return
-        if self._unsaved and self._asked == 0:
+        if self._unsaved and self._postponed == 0:
             # the signal came after the stage had asked whether to save: the next step will be saved
-            self._asked += 1
+            self._postponed += 1
             return
         folder = self._recorder.folder.path
         raise Interrupted(f"stopped; everything is in {folder}", hint=f"to go on: mentorkit run --resume {folder}")

@@ -6,7 +6,6 @@ Temporary names start with `.new-`, those of folders that are just being replace
 from __future__ import annotations
 
 import errno
-import json
 import os
 import shutil
 from collections.abc import Callable, Iterator
@@ -14,7 +13,6 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from mentor_kit.core.errors import MentorKitError, UsageError
-from mentor_kit.core.frozen_model import Json
 from mentor_kit.utils.files import NEW, open_to_readers
 
 OLD = ".old-"
@@ -120,23 +118,6 @@ def sync_folder(folder: Path) -> None:
             raise
     finally:
         os.close(handle)
-
-
-def to_json(value: Json, *, indent: int | None = None) -> str:
-    """Strict JSON: numbers that are not finite become null; NumPy's scalars and paths become plain values."""
-    return json.dumps(_plain(value), ensure_ascii=False, allow_nan=False, indent=indent)
-
-
-def _plain(value: Json) -> Json:
-    if isinstance(value, bool | int | str) or value is None:
-        return value
-    if isinstance(value, float):
-        return float(value) if value - value == 0 else None
-    if isinstance(value, dict):
-        return {str(key): _plain(item) for key, item in value.items()}
-    if isinstance(value, list | tuple | set | frozenset):
-        return [_plain(item) for item in value]
-    return _plain(value.item()) if hasattr(value, "item") else str(value)
 
 
 def _sync_tree(folder: Path) -> None:

@@ -24,11 +24,12 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from mentor_kit.core.errors import DataError, UsageError, did_you_mean
+from mentor_kit.core.event import utc_now
 from mentor_kit.core.frozen_model import Json
 from mentor_kit.runs.environment import environment
-from mentor_kit.runs.events import utc_now
-from mentor_kit.runs.files import remove_folder, storage_errors, tidy, to_json, write_folder, write_text
+from mentor_kit.runs.files import remove_folder, storage_errors, tidy, write_folder, write_text
 from mentor_kit.runs.jsonl import JsonlFile, read_lines
+from mentor_kit.utils.strict_json import to_json
 
 #: The key of a run's settings in its environment and changes.
 SETTINGS = "settings"

@@ -1,10 +1,10 @@
-"""A run in progress: its folder, locked; its record, open; and everyone who watches.
+"""A run in progress: its folder, locked; its files, open; and its trackers.
 
-with RunRecorder(folder, options, watchers) as recorder:     # takes the lock; the outcome is written at the end
+with RunRecorder(folder, options, dispatcher) as recorder:   # takes the lock; records the outcome at the end
     recorder.start(policy, recipe, stages)                   # from the last checkpoint, if there is one
-    for index, key in enumerate(stages):
+    for key, stage in stages:
         if not recorder.is_done(key):
-            stage.run(experiment, recorder.context(key, is_first=...))
+            stage.run(experiment, RunContext(recorder, key, is_first=...))
 """
 
 from __future__ import annotations
@@ -13,25 +13,24 @@ from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from types import TracebackType
-from typing import Any, Literal, Self
+from typing import Any, Self
 
 from mentor_kit.backend.policy import Policy
 from mentor_kit.core.demonstration import Demonstration
 from mentor_kit.core.errors import Interrupted, MentorKitError, UsageError
+from mentor_kit.core.event import NOTE, RUN_END, RUN_RESUME, RUN_START, Event
 from mentor_kit.core.frozen_model import Json
 from mentor_kit.core.secret import hide
+from mentor_kit.hooks.tracker import Outcome, TrackedRun
 from mentor_kit.runs.checkpoints import Checkpoint, Checkpoints, Keep
-from mentor_kit.runs.context import RunContext
-from mentor_kit.runs.events import NOTE, RUN_END, RUN_RESUME, RUN_START, Event, EventLog, read_events
+from mentor_kit.runs.events import EventLog, read_events
 from mentor_kit.runs.folder import RunFolder
 from mentor_kit.runs.jsonl import JsonlFile
 from mentor_kit.runs.lock import FolderLock
 from mentor_kit.runs.records import read_demonstrations
 from mentor_kit.runs.stop import StopSignal
-from mentor_kit.runs.trackers import Watchers
+from mentor_kit.runs.trackers import EventDispatcher
 from mentor_kit.runs.truncate import truncate
-
-Outcome = Literal["done", "failed", "interrupted"]
 
 
 @dataclass(frozen=True)
@@ -46,7 +45,13 @@ class RecordOptions:
 
 
 class RunRecorder:
-    """Writes a run's folder. A context manager; see the module's example.
+    """Writes a run's folder, and gives every event to its trackers once. A context manager; see the module's example.
+
+    Args:
+        folder: the run's.
+        options: how much is kept.
+        dispatcher: the run's trackers.
+        stop: whether the user has asked the run to stop.
 
     Raises (on entering):
         UsageError: another process is running in the folder.
@@ -56,19 +61,19 @@ class RunRecorder:
         self,
         folder: RunFolder,
         options: RecordOptions | None = None,
-        watchers: Watchers | None = None,
+        dispatcher: EventDispatcher | None = None,
         stop: StopSignal | None = None,
     ) -> None:
         self.folder = folder
         self.options = options or RecordOptions()
-        self.watchers = watchers or Watchers()
+        self.dispatcher = dispatcher or EventDispatcher()
+        self.dispatcher.on_fault = self._note
         self.stop = stop or StopSignal()
         self.checkpoints = Checkpoints(folder.checkpoints, self.options.keep)
         self.resumed_from: Checkpoint | None = None
         self._lock = FolderLock(folder.path)
         self._stages: tuple[str, ...] = ()
         self._policy: Policy | None = None
-        self._started = False
 
     def __enter__(self) -> Self:
         self._lock.acquire()
@@ -85,7 +90,7 @@ class RunRecorder:
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
         try:
-            # a disk that is full must not hide why the run failed
+            # a full disk must not hide why the run failed
             with suppress(*([MentorKitError] if error is not None else [])):
                 self._end(error)
         finally:
@@ -113,16 +118,16 @@ class RunRecorder:
         go_back_to: Checkpoint | None = None,
         dropped: Sequence[str] = (),
     ) -> Checkpoint | None:
-        """Begin, or go on from the last checkpoint: the record is cut back to it, and the policy restored.
+        """Begin, or resume from the last checkpoint: the files are truncated to it, and the policy is restored.
 
         Demonstrations that came after it stay: a teacher's work is not thrown away, and stages ask only for
-        those that are missing, so that the file ends up as if nothing had happened.
+        those that are missing, so that the file ends as that of an uninterrupted run.
 
         Args:
             policy: the student, as loaded from the recipe; None where no stage uses it.
-            recipe: expanded, without secrets; for plugins.
+            recipe: expanded, without secrets; for trackers.
             stages: the keys of all stages, in order.
-            go_back_to: an earlier checkpoint to go on from; later ones are removed.
+            go_back_to: an earlier checkpoint to resume from; later ones are removed.
             dropped: the keys of stages that the recipe had before it was changed.
 
         Raises:
@@ -141,8 +146,7 @@ class RunRecorder:
             policy.restore(checkpoint.policy)
         truncate(self.folder, self.events, checkpoint, [*stages, *dropped])
         self._policy, self._stages, self.resumed_from = policy, tuple(stages), checkpoint
-        self._started = True
-        self.watchers.hook("on_run_start", folder=self.folder.path, recipe=recipe)
+        self._start_trackers(recipe)
         if checkpoint is None:
             self.emit(RUN_START, "", {"stages": list(stages)})
         else:
@@ -150,7 +154,7 @@ class RunRecorder:
         return checkpoint
 
     def is_done(self, stage: str) -> bool:
-        """Whether the run goes on behind this stage: the last checkpoint is of a later one."""
+        """Whether the run was resumed after this stage: its last checkpoint is of a later one."""
         if self.resumed_from is None:
             return False
         return self._stages.index(stage) < self._stages.index(self.resumed_from.stage)
@@ -159,36 +163,17 @@ class RunRecorder:
         """Whether a stage has logged a training step so far."""
         return any(event.kind == "step" and event.stage == stage for event in read_events(self.folder.path))
 
-    def context(self, stage: str, *, is_first: bool) -> RunContext:
-        """What a stage sees of this run.
-
-        Args:
-            stage: the stage's key.
-            is_first: whether no training stage comes before it.
-        """
-        return RunContext(self, stage, is_first=is_first)
-
     def emit(self, kind: str, stage: str, values: Mapping[str, Json]) -> Event:
-        """Record an event and tell everyone; what fails there is noted once."""
+        """Record an event and give it to the trackers."""
         event = self.record(kind, stage, values)
-        self.announce(event)
+        self.dispatcher.event(event)
         return event
 
     def record(self, kind: str, stage: str, values: Mapping[str, Json]) -> Event:
-        """Record an event without telling anyone yet."""
+        """Record an event, which the trackers do not get yet."""
         event = Event.now(kind, stage, dict(values))
         self.events.write(event)
         return event
-
-    def announce(self, event: Event) -> None:
-        """Tell everyone about an event."""
-        self.watchers.event(event)
-        self.note_faults(event.stage)
-
-    def note_faults(self, stage: str = "") -> None:
-        """Record what failed among the watchers."""
-        for fault in self.watchers.new_faults():
-            self.emit(NOTE, stage, {"text": fault})
 
     def read_demonstrations(self) -> list[Demonstration]:
         """All demonstrations of this run so far."""
@@ -201,15 +186,41 @@ class RunRecorder:
             file.sync()
         return {file.path.name: file.offset for file in files}
 
+    def _start_trackers(self, recipe: Mapping[str, Any]) -> None:
+        resumed = self.resumed_from
+        kept = [] if resumed is None else read_events(self.folder.path)
+        self.dispatcher.start(
+            TrackedRun(
+                name=self.folder.name,
+                id=self.folder.id,
+                folder=self.folder.path,
+                recipe=recipe,
+                stages=self._stages,
+                from_stage="" if resumed is None else resumed.stage,
+                from_step=0 if resumed is None else resumed.step,
+                events=max(0, len(kept) - 1),
+            )
+        )
+        # a kill may have come after the checkpoint and before its event, the last one, was given to the trackers
+        for event in kept[-1:]:
+            self.dispatcher.event(event)
+
     def _end(self, error: BaseException | None) -> None:
         outcome: Outcome = "done"
         if error is not None:
             outcome = "interrupted" if isinstance(error, Interrupted | KeyboardInterrupt) else "failed"
         values = {"outcome": outcome} | ({"error": _one_line(error)} if outcome == "failed" else {})
-        if self._started:
-            self.watchers.hook("on_run_end", folder=self.folder.path, outcome=outcome)
-        self.emit(RUN_END, "", values)
-        self.events.sync()
+        try:
+            self.emit(RUN_END, "", values)
+            self.events.sync()
+        except MentorKitError:
+            outcome = "failed"
+            raise
+        finally:
+            self.dispatcher.close(outcome)
+
+    def _note(self, fault: str) -> None:
+        self.emit(NOTE, "", {"text": fault})
 
 
 def _one_line(error: BaseException | None) -> str:

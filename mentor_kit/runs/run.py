@@ -12,10 +12,12 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from mentor_kit.core.demonstration import Demonstration
 from mentor_kit.core.errors import DataError, MissingError
+from mentor_kit.core.event import RUN_END, RUN_RESUME, RUN_START, Event
 from mentor_kit.core.frozen_model import Json
+from mentor_kit.hooks.tracker import Outcome
 from mentor_kit.rl.reward import Scored
 from mentor_kit.runs.checkpoints import Checkpoints, Keep, complete
-from mentor_kit.runs.events import RUN_END, RUN_RESUME, RUN_START, Event, read_events
+from mentor_kit.runs.events import read_events
 from mentor_kit.runs.folder import OUTCOMES, RunFolder
 from mentor_kit.runs.lock import is_locked
 from mentor_kit.runs.records import read_demonstrations, read_scored
@@ -115,14 +117,15 @@ class Run:
         return read_events(self.path)
 
     @property
-    def outcome(self) -> Literal["done", "failed", "interrupted", "running", "killed"]:
-        """How the run ended. `running`: it has not; `killed`: it ended without being able to say so."""
+    def outcome(self) -> Outcome | Literal["running", "killed"]:
+        """How the run ended; `running` where it has not, `killed` where it ended without recording how."""
         if is_locked(self.path):
             return "running"
-        events = self.events
-        if not (events and events[-1].kind == RUN_END):
+        # notes on trackers that could not be closed come after the end
+        bounds = [event for event in self.events if event.kind in (RUN_START, RUN_RESUME, RUN_END)]
+        if not bounds or bounds[-1].kind != RUN_END:
             return "killed"
-        outcome: Literal["done", "failed", "interrupted"] = events[-1].values["outcome"]
+        outcome: Outcome = bounds[-1].values["outcome"]
         return outcome
 
     @property

@@ -1,83 +1,127 @@
-"""Everyone who is told what happens in a run: the display, trackers and plugins, each in isolation."""
+"""Dispatches what happens in a run to its trackers, each in isolation."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
-from typing import Any, Protocol
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from copy import deepcopy
+from dataclasses import replace
 
+from mentor_kit.core.errors import MissingError, RecipeError
+from mentor_kit.core.event import Event
 from mentor_kit.core.secret import hide
-from mentor_kit.hooks.plugins import Plugins
-from mentor_kit.runs.events import Event
-
-OnEvent = Callable[[Event], None]
+from mentor_kit.hooks.tracker import Outcome, TrackedRun, Tracker
+from mentor_kit.rl.reward import Scored
 
 
-class OnProgress(Protocol):
-    """Shows how far a stage is."""
+class EventDispatcher:
+    """Calls every tracker of a run, in the order in which they were added.
 
-    def __call__(self, stage: str, done: int, total: int, values: Mapping[str, float]) -> None: ...
+    A tracker that raises is switched off: it is called no more, and `on_fault` is called with a sentence that names it.
+    Ctrl-C during a call ends the run once the other trackers have had the same call.
 
+    Args:
+        trackers: those of the caller; more may be added until the run starts.
+    """
 
-class Tracker(Protocol):
-    """Sends events elsewhere. Built by a trackers plugin."""
+    def __init__(self, trackers: Iterable[Tracker] = ()) -> None:
+        self.on_fault: Callable[[str], None] = lambda fault: None
+        """Records a fault; set by the recorder of the run."""
+        self._trackers: list[tuple[str, Tracker]] = []
+        self._faults: list[str] = []
+        """Faults that are not recorded yet."""
+        self._started = False
+        for tracker in trackers:
+            self.add(f"tracker {type(tracker).__name__}", tracker)
 
-    def log(self, event: Event) -> None:
-        """Take an event; called with every one, in order."""
-        ...
+    def add(self, name: str, tracker: Tracker) -> None:
+        """Add a tracker, which faults call by that name."""
+        self._trackers.append((name, tracker))
 
+    def build(self, name: str, make: Callable[[], Tracker]) -> None:
+        """Add the tracker that `make` returns; one that cannot be built is a fault of its own.
 
-@dataclass
-class Watchers:
-    """Calls everyone who watches. What one of them raises is kept in `faults`, and costs nobody else anything."""
+        Raises:
+            RecipeError: its options are wrong.
+            MissingError: it needs something that is not installed.
+        """
+        try:
+            self.add(name, make())
+        except (RecipeError, MissingError, KeyboardInterrupt):
+            raise
+        except BaseException as error:  # noqa: BLE001 (a tracker may even call sys.exit)
+            self._faults.append(_fault(name, "build", error))
 
-    plugins: Plugins | None = None
-    trackers: Sequence[Tracker] = ()
-    on_event: OnEvent | None = None
-    on_progress: OnProgress | None = None
-    on_stop: Callable[[], None] | None = None
-    """Called once, when the user has asked the run to stop; from a signal handler, so it must be short."""
-    faults: list[str] = field(default_factory=list)
-    """What went wrong since `new_faults` was asked last; each watcher's first fault of each kind only."""
-    _known: set[str] = field(default_factory=set)
+    def start(self, run: TrackedRun) -> None:
+        """Start every tracker; until then they get no events."""
+        self._started = True
+        # faults are recorded with the run's first event, which comes next
+        self._call_each("start", lambda tracker: tracker.start(replace(run, recipe=deepcopy(dict(run.recipe)))))
 
     def event(self, event: Event) -> None:
-        """Show and track an event."""
-        if self.on_event is not None:
-            self._call("on_event", self.on_event, event)
-        for tracker in self.trackers:
-            self._call(f"tracker {type(tracker).__name__}", tracker.log, event)
+        """Give every tracker an event."""
+        self._call("event", lambda tracker: tracker.event(deepcopy(event)))
 
     def progress(self, stage: str, done: int, total: int, values: Mapping[str, float]) -> None:
-        """Show progress."""
-        if self.on_progress is not None:
-            self._call("on_progress", self.on_progress, stage, done, total, values)
+        """Give every tracker a stage's progress."""
+        self._call("progress", lambda tracker: tracker.progress(stage, done, total, dict(values)))
+
+    def rollouts(self, stage: str, step: int, scored: Sequence[Scored]) -> None:
+        """Give every tracker a step's rollouts."""
+        self._call("rollouts", lambda tracker: tracker.rollouts(stage, step, tuple(scored)))
+
+    def evaluated(self, name: str, step: int, scored: Sequence[Scored]) -> None:
+        """Give every tracker the episodes of an evaluation."""
+        self._call("evaluated", lambda tracker: tracker.evaluated(name, step, tuple(scored)))
 
     def stopping(self) -> None:
-        """Show that the run ends after the step in hand."""
-        if self.on_stop is not None:
-            self._call("on_stop", self.on_stop)
+        """Call every tracker's `stopping`. A fault is recorded with the next call: a signal handler must not write."""
+        self._call_each("stopping", lambda tracker: tracker.stopping())
 
-    def hook(self, name: str, **values: Any) -> None:
-        """Call a hook of all plugins, in the order in which pluggy would, going on past those that fail."""
-        if self.plugins is None:
-            return
-        for implementation in reversed(getattr(self.plugins.manager.hook, name).get_hookimpls()):
-            wanted = {argument: values[argument] for argument in implementation.argnames}
-            self._call(f"plugin {implementation.plugin_name!r}: {name}", implementation.function, **wanted)
+    def close(self, outcome: Outcome) -> None:
+        """Close every tracker, whatever the others raise; none where the run was not started."""
+        raised: BaseException | None = None
+        while self._started and self._trackers:
+            (name, tracker), *self._trackers = self._trackers
+            try:
+                self._call_one(name, tracker, "close", lambda each: each.close(outcome))
+                # a fault is one more event, for the trackers that are still open
+                self._record_faults()
+            except BaseException as error:  # noqa: BLE001 (Ctrl-C or a full disk: the others are closed first)
+                raised = error
+        self._started = False
+        if raised is not None:
+            raise raised
 
-    def new_faults(self) -> Iterator[str]:
-        """What went wrong since the last time."""
-        while self.faults:
-            yield self.faults.pop(0)
+    def _call(self, method: str, call: Callable[[Tracker], None]) -> None:
+        if self._started:
+            try:
+                self._call_each(method, call)
+            finally:
+                self._record_faults()
 
-    def _call(self, who: str, function: Callable[..., Any], *values: Any, **named: Any) -> None:
+    def _call_each(self, method: str, call: Callable[[Tracker], None]) -> None:
+        interrupt: KeyboardInterrupt | None = None
+        for name, tracker in tuple(self._trackers):
+            try:
+                self._call_one(name, tracker, method, call)
+            except KeyboardInterrupt as error:
+                interrupt = error
+        if interrupt is not None:
+            raise interrupt
+
+    def _call_one(self, name: str, tracker: Tracker, method: str, call: Callable[[Tracker], None]) -> None:
         try:
-            function(*values, **named)
+            call(tracker)
         except KeyboardInterrupt:
             raise
-        except BaseException as error:  # noqa: BLE001 (a watcher may even call sys.exit)
-            if who not in self._known:
-                self._known.add(who)
-                reason = hide(f"{type(error).__name__}: {error}")
-                self.faults.append(f"{who} failed: {reason}; it is told of no more such faults")
+        except BaseException as error:  # noqa: BLE001 (a tracker may even call sys.exit)
+            self._trackers = [found for found in self._trackers if found[1] is not tracker]
+            self._faults.append(_fault(name, method, error))
+
+    def _record_faults(self) -> None:
+        while self._faults:
+            self.on_fault(self._faults.pop(0))
+
+
+def _fault(name: str, method: str, error: BaseException) -> str:
+    return hide(f"{name} failed in `{method}` and is switched off: {type(error).__name__}: {error}")

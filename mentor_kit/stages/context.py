@@ -1,4 +1,4 @@
-"""What a stage sees of the run around it: a context that keeps stages free of files and clocks."""
+"""The run as a stage sees it, which keeps stages free of files and clocks."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from mentor_kit.rl.reward import Scored
 
 
 class StageContext(Protocol):
-    """The run, as a stage sees it. Implemented by `mentor_kit.runs`; a test may implement it with lists."""
+    """The run, as a stage sees it. `mentor_kit.runs` implements it; a test may do so with lists."""
 
     @property
     def key(self) -> str:
@@ -20,15 +20,27 @@ class StageContext(Protocol):
         ...
 
     def emit(self, kind: str, **values: Json) -> None:
-        """Append an event (`step`, `evaluation`, `note`, …) to the run's record and show it to the user."""
+        """Record an event (`step`, `evaluation`, `note`, …), and give it to the run's trackers.
+
+        Args:
+            kind: what happened; a stage may have kinds of its own.
+            values: what is known of it. `step` becomes the event's own. A `step` event with `steps`, their number, is
+                progress, too.
+        """
         ...
 
     def progress(self, done: int, total: int, **values: float) -> None:
-        """Tell the user how far the stage is; nothing is recorded."""
+        """Show the user how far the stage is; nothing is recorded.
+
+        Args:
+            done: how many of the stage's steps, problems or episodes are done.
+            total: how many there are.
+            values: metrics to show beside it.
+        """
         ...
 
     def write_rollouts(self, step: int, scored: Sequence[Scored]) -> None:
-        """Keep a step's trajectories with their rewards."""
+        """Keep a step's trajectories with their rewards, and give them to the run's trackers."""
         ...
 
     def write_evaluation(
@@ -38,11 +50,18 @@ class StageContext(Protocol):
         scored: Sequence[Scored],
         outcomes: Sequence[Mapping[str, Json]] = (),
     ) -> None:
-        """Keep an evaluation's report, its trajectories, and a flat row for each of them."""
+        """Keep an evaluation, and give its trajectories to the run's trackers.
+
+        Args:
+            name: of its files: the stage's key, the step and the split.
+            report: its metrics, with the `step` after which it was made.
+            scored: its trajectories with their rewards, greedy ones first.
+            outcomes: a flat row for each of them.
+        """
         ...
 
     def write_demonstrations(self, demonstrations: Sequence[Demonstration]) -> None:
-        """Append demonstrations; they survive a kill as soon as this returns."""
+        """Append demonstrations; from then on they survive a kill."""
         ...
 
     def read_demonstrations(self) -> Sequence[Demonstration]:
@@ -62,11 +81,11 @@ class StageContext(Protocol):
         ...
 
     def check_stop(self) -> None:
-        """Raise `Interrupted` if the user asked to stop; stages call it between steps, after a checkpoint is due."""
+        """Raise `Interrupted` if the user has asked to stop; stages call it between steps, after a due checkpoint."""
         ...
 
     def checkpoint_due(self, step: int, steps: int) -> bool:
-        """Whether the recipe wants a checkpoint after `step` of `steps`, or a stop was asked for."""
+        """Whether the recipe wants a checkpoint after `step` of `steps`, or the user has asked to stop."""
         ...
 
     @property
@@ -75,5 +94,5 @@ class StageContext(Protocol):
         ...
 
     def write_folder(self, name: str, fill: Callable[[Path], None]) -> Path:
-        """A folder inside the run, filled by `fill` under a temporary name and then put in place, whole."""
+        """Make a folder inside the run: `fill` fills it under a temporary name, then it is put in place, whole."""
         ...

@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
+from mentor_kit.core.event import RUN_END, Event
 from mentor_kit.hooks import default_registry
 from mentor_kit.recipe.checking import load_checked
-from mentor_kit.runs.events import RUN_END, Event
 
 sys.path.append(str(Path(__file__).parents[2] / "benchmarks"))
 miniature = pytest.importorskip("miniature", reason="the benchmarks are not there")

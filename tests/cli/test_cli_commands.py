@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +13,9 @@ from jsonschema import Draft202012Validator
 from mentor_kit import api
 from mentor_kit.cli import app as cli
 from mentor_kit.core.errors import BackendError, ExitCode, Interrupted, MentorKitError, MissingError
-from mentor_kit.runs import Event, RunFolder, Watchers
+from mentor_kit.core.event import Event
+from mentor_kit.hooks import Tracker
+from mentor_kit.runs import RunFolder
 
 KEY = "sk-very-secret-4711"
 Outcome = tuple[int, str, str]
@@ -249,9 +251,9 @@ def test_a_student_is_exported_into_no_file(mentorkit: Call) -> None:
 
 
 def test_progress_for_programs_is_json_lines(mentorkit: Call, monkeypatch: pytest.MonkeyPatch) -> None:
-    def run(*_: object, watchers: Watchers, **__: object) -> None:
+    def run(*_: object, trackers: Sequence[Tracker], **__: object) -> None:
         for step in (1, 2):
-            watchers.event(Event("step", "now", "0-grpo", step, {"steps": 2, "reward": 0.5}))
+            trackers[0].event(Event("step", "now", "0-grpo", step, {"steps": 2, "reward": 0.5}))
         raise Interrupted("enough")
 
     monkeypatch.setattr(api, "run", run)

@@ -9,8 +9,8 @@ import pytest
 
 from mentor_kit.cli import display as module
 from mentor_kit.cli.display import LiveDisplay, PlainDisplay, RemainingTime, display, show
+from mentor_kit.core.event import Event
 from mentor_kit.report.tables import Sheet
-from mentor_kit.runs import Event
 
 
 @pytest.fixture
@@ -124,13 +124,13 @@ def test_an_evaluation_says_that_it_begins_and_then_how_far_it_is(
 
 
 def test_programs_are_told_of_evaluations_as_well(clock: list[float], capsys: pytest.CaptureFixture[str]) -> None:
-    with display(as_json=True, plain=False) as watchers:
+    with display(as_json=True, plain=False) as shown:
         for done in range(13):
-            watchers.progress("1-grpo", done, 12, {"episodes": done})
-            watchers.progress("1-grpo", done, 12, {"steps": 12})
+            shown.progress("1-grpo", done, 12, {"episodes": done})
+            shown.progress("1-grpo", done, 12, {"steps": 12})
             clock[0] += 1
-        watchers.progress("0-collect", 64, 200, {"kept": 60})
-        watchers.event(step(1))
+        shown.progress("0-collect", 64, 200, {"kept": 60})
+        shown.event(step(1))
     lines = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
     assert [(line["kind"], line["stage"]) for line in lines] == [
         ("progress", "1-grpo"), ("progress", "1-grpo"), ("progress", "0-collect"), ("step", "0-grpo"),

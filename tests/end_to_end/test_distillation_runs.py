@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import signal
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
 
 from mentor_kit import api
 from mentor_kit.core.errors import Interrupted, UsageError
-from mentor_kit.runs import Run, RunFolder, Watchers
-from mentor_kit.runs.events import Event
+from mentor_kit.core.event import Event
+from mentor_kit.hooks import Tracker
+from mentor_kit.runs import Run, RunFolder
 
 SMALL = [
     *("student.model=tiny-blank", "backend.threads=1", "backend.device=cpu", "rollout.max_turn_tokens=8"),
@@ -20,8 +22,8 @@ SMALL = [
 ]
 
 
-def run(output: Path, *overrides: str, watchers: Watchers | None = None) -> Run:
-    return api.run("quickstart", overrides=[*SMALL, *overrides], output=output, watchers=watchers)
+def run(output: Path, *overrides: str, trackers: Sequence[Tracker] = ()) -> Run:
+    return api.run("quickstart", overrides=[*SMALL, *overrides], output=output, trackers=trackers)
 
 
 def weights(run: Run) -> dict[str, bytes]:
@@ -37,12 +39,13 @@ def test_interrupted_and_resumed_equals_uninterrupted(tmp_path: Path) -> None:
     mixed = "train.0.objective={preset: sod}"
     whole = run(tmp_path / "whole", mixed)
 
-    def stop(event: Event) -> None:
-        if event.kind == "step" and event.step == 2:
-            signal.raise_signal(signal.SIGINT)
+    class Stop(Tracker):
+        def event(self, event: Event) -> None:
+            if event.kind == "step" and event.step == 2:
+                signal.raise_signal(signal.SIGINT)
 
     with pytest.raises(Interrupted):
-        run(tmp_path / "parts", mixed, watchers=Watchers(on_event=stop))
+        run(tmp_path / "parts", mixed, trackers=[Stop()])
     (folder,) = RunFolder.all(tmp_path / "parts", "quickstart")
     resumed = api.resume(Run(folder))
     assert len(whole.steps) == 4

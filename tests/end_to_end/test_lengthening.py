@@ -11,7 +11,9 @@ import pytest
 from mentor_kit import api
 from mentor_kit.cli.app import run_app
 from mentor_kit.core.errors import Interrupted, UsageError
-from mentor_kit.runs import Run, Watchers
+from mentor_kit.core.event import Event
+from mentor_kit.hooks import Tracker
+from mentor_kit.runs import Run
 
 OPTIMIZER = "optimizer: {use: adamw, lr: 5.0e-4, schedule: %s}"
 GRPO = "{use: grpo, with: {steps: %d, problems: 2, group: 3, objective: {preset: grpo, kl: 0.01}, " + OPTIMIZER + "}}"
@@ -86,12 +88,13 @@ def test_a_stage_is_added(tmp_path: Path) -> None:
 def test_a_stage_that_has_not_begun_is_replaced(tmp_path: Path) -> None:
     first, second = SFT % (1, "constant"), GRPO % (3, "constant")
 
-    def stop(event: Any) -> None:
-        if event.kind == "step" and event.stage == "0-sft":
-            raise KeyboardInterrupt
+    class Stop(Tracker):
+        def event(self, event: Event) -> None:
+            if event.kind == "step" and event.stage == "0-sft":
+                raise KeyboardInterrupt
 
     with pytest.raises(Interrupted):
-        run(tmp_path, first, second, watchers=Watchers(on_event=stop))
+        run(tmp_path, first, second, trackers=[Stop()])
     # the first stage's last checkpoint had not been written: all of it comes again, with other stages
     (folder,) = tmp_path.glob("quickstart/*")
     done = api.resume(folder, overrides=[f"train=[{first}, evaluate]"])

@@ -65,9 +65,9 @@ BAD = {
         "from mentor_kit.hooks import hookimpl\n@hookimpl\ndef register_tool(register): ...",
         "there is no hook 'register_tool' (did you mean 'register_tools'?)",
     ),
-    "misspelt event": (
-        "from mentor_kit.hooks import hookimpl\n@hookimpl\ndef on_step_done(folder): ...",
-        "there is no hook 'on_step_done'",
+    "no hook": (
+        "from mentor_kit.hooks import hookimpl\n@hookimpl\ndef on_step_end(folder): ...",
+        "there is no hook 'on_step_end'",
     ),
     "argument": (
         "from mentor_kit.hooks import hookimpl\n@hookimpl\ndef register_tools(registry): ...",

@@ -6,7 +6,7 @@ import json
 
 from run_helpers import Counter
 
-from mentor_kit.runs import Keep, RecordOptions, Run, RunFolder, RunRecorder
+from mentor_kit.runs import Keep, RecordOptions, Run, RunContext, RunFolder, RunRecorder
 
 STAGES = ("0-sft", "1-grpo")
 
@@ -16,7 +16,7 @@ def test_metrics_that_come_later_leave_the_policy_as_it_was_saved(folder: RunFol
     options = RecordOptions(keep=Keep(1, "greedy"))
     with RunRecorder(folder, options) as recorder:
         recorder.start(student, {}, STAGES)
-        context = recorder.context("0-sft", is_first=True)
+        context = RunContext(recorder, "0-sft", is_first=True)
         for step, metric in ((1, 0.5), (2, 0.9), (3, 0.1)):
             student.learn(step)
             context.emit("step", step=step, steps=3)
@@ -38,7 +38,7 @@ def test_metrics_that_come_later_leave_the_policy_as_it_was_saved(folder: RunFol
     other = Counter()
     with RunRecorder(folder, options) as recorder:
         recorder.start(other, {}, STAGES)
-        assert recorder.context("0-sft", is_first=True).resumed() == {"step": 3}
+        assert RunContext(recorder, "0-sft", is_first=True).resumed() == {"step": 3}
     assert other.value == student.value
     kinds = [event.kind for event in Run(folder).events]
     assert kinds.count("evaluation") == 3
@@ -48,7 +48,7 @@ def test_a_step_that_is_saved_again_with_other_weights_has_those(folder: RunFold
     student = Counter()
     with RunRecorder(folder) as recorder:
         recorder.start(student, {}, STAGES)
-        context = recorder.context("0-sft", is_first=True)
+        context = RunContext(recorder, "0-sft", is_first=True)
         for value, metrics in ((1, None), (2, None), (3, {"a": 1.0}), (4, {"a": 2.0})):
             student.value = value
             context.emit("step", step=1, steps=1)

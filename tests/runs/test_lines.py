@@ -10,7 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mentor_kit.core.errors import DataError, MentorKitError
-from mentor_kit.runs.events import Event, EventLog, iterate_events
+from mentor_kit.core.event import Event
+from mentor_kit.runs.events import EventLog, iterate_events
 from mentor_kit.runs.jsonl import JsonlFile, read_lines, whole_length
 
 line = st.text(st.characters(exclude_characters="\n", exclude_categories=["Cs"]), max_size=40)

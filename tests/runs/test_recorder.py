@@ -6,27 +6,25 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import pluggy
 import pytest
 from run_helpers import Counter, demonstration, scored
 
 from mentor_kit.core.errors import DataError, Interrupted, MentorKitError, UsageError
-from mentor_kit.hooks import hookimpl, specs
-from mentor_kit.hooks.plugins import Plugins
+from mentor_kit.core.event import Event
+from mentor_kit.hooks import Tracker
 from mentor_kit.runs import (
     Checkpoints,
-    Event,
+    EventDispatcher,
     Keep,
     RecordOptions,
     Run,
+    RunContext,
     RunFolder,
     RunRecorder,
     StopSignal,
-    Watchers,
     files,
 )
 from mentor_kit.stages.context import StageContext
@@ -71,7 +69,7 @@ def play(folder: RunFolder, die_at: tuple[str, int] | None = None, *, every: int
         for stage in STAGES:
             if not recorder.is_done(stage):
                 at = die_at[1] if die_at is not None and die_at[0] == stage else None
-                train(recorder.context(stage, is_first=stage == STAGES[0]), student, 7, at, shown=shown)
+                train(RunContext(recorder, stage, is_first=stage == STAGES[0]), student, 7, at, shown=shown)
     except Killed:
         recorder.events.close()
         recorder.demonstrations.close()
@@ -177,7 +175,7 @@ def test_a_checkpoint_that_fails_is_absent_and_unrecorded(folder: RunFolder, mon
         student = Counter()
         with RunRecorder(folder) as recorder:
             recorder.start(student, {}, STAGES)
-            context = recorder.context("0-sft", is_first=True)
+            context = RunContext(recorder, "0-sft", is_first=True)
             context.checkpoint(1, {"step": 1})
             monkeypatch.setattr(student, "save", full)
             context.checkpoint(2, {"step": 2})
@@ -216,16 +214,18 @@ def test_a_stop_waits_for_a_checkpoint(folder: RunFolder) -> None:
     stop = StopSignal()
     seen: list[int] = []
 
-    def on_event(event: Event) -> None:
-        if event.kind == "step":
-            seen.append(event.step or 0)
-            if event.step == 2:
-                stop.request()
+    class Stop(Tracker):
+        def event(self, event: Event) -> None:
+            if event.kind == "step":
+                seen.append(event.step or 0)
+                if event.step == 2:
+                    stop.request()
 
     def run() -> None:
-        with RunRecorder(folder, RecordOptions(checkpoint_every=100), Watchers(on_event=on_event), stop) as recorder:
+        dispatcher = EventDispatcher([Stop()])
+        with RunRecorder(folder, RecordOptions(checkpoint_every=100), dispatcher, stop) as recorder:
             recorder.start(Counter(), {}, STAGES)
-            train(recorder.context("0-sft", is_first=True), Counter(), 7, shown=set())
+            train(RunContext(recorder, "0-sft", is_first=True), Counter(), 7, shown=set())
 
     with pytest.raises(Interrupted, match="stopped") as stopped:
         run()
@@ -240,7 +240,7 @@ def test_a_stop_right_after_the_question_whether_to_save_costs_one_step(folder: 
     stop = StopSignal()
     with RunRecorder(folder, RecordOptions(checkpoint_every=0), stop=stop) as recorder:
         recorder.start(Counter(), {}, STAGES)
-        context = recorder.context("0-sft", is_first=True)
+        context = RunContext(recorder, "0-sft", is_first=True)
         context.emit("step", step=1)
         assert not context.checkpoint_due(1, 9)
         stop.request()
@@ -255,7 +255,7 @@ def test_a_stop_right_after_the_question_whether_to_save_costs_one_step(folder: 
 def test_a_stage_that_never_saves_can_be_stopped(folder: RunFolder) -> None:
     with RunRecorder(folder) as recorder:
         recorder.start(Counter(), {}, STAGES)
-        context = recorder.context("0-sft", is_first=True)
+        context = RunContext(recorder, "0-sft", is_first=True)
         recorder.stop.request()
         context.emit("step", step=1)
         context.check_stop()
@@ -274,68 +274,6 @@ def test_the_second_signal_stops_at_once() -> None:
         with pytest.raises(KeyboardInterrupt):
             os.kill(os.getpid(), signal.SIGINT)
     assert signal.getsignal(signal.SIGINT) is before
-
-
-def test_plugins_and_trackers_are_told_in_isolation(folder: RunFolder) -> None:
-    told: list[tuple[str, Any]] = []
-
-    class Broken:
-        @hookimpl
-        def on_step_end(self) -> None:
-            raise SystemExit("broken plugin")
-
-        def log(self, event: Event) -> None:
-            raise ValueError("no network")
-
-    class Well:
-        @hookimpl
-        def on_step_end(self, stage: str, step: int, metrics: Mapping[str, float]) -> None:
-            told.append(("step", (stage, step, metrics)))
-
-        @hookimpl
-        def on_rollouts(self, step: int, scored: Any) -> None:
-            told.append(("rollouts", (step, len(scored))))
-
-        @hookimpl
-        def on_checkpoint(self, checkpoint: Path) -> None:
-            told.append(("checkpoint", checkpoint.name))
-
-        @hookimpl
-        def on_run_start(self, recipe: Mapping[str, Any]) -> None:
-            told.append(("start", recipe["name"]))
-
-        @hookimpl
-        def on_run_end(self, outcome: str) -> None:
-            told.append(("end", outcome))
-
-        def log(self, event: Event) -> None:
-            if event.kind == "step":
-                told.append(("log", event.step))
-
-    manager = pluggy.PluginManager("mentorkit")
-    manager.add_hookspecs(specs)
-    manager.register(Broken(), name="broken")
-    manager.register(Well(), name="well")
-    watchers = Watchers(plugins=Plugins(manager, ()), trackers=[Broken(), Well()])
-    with RunRecorder(folder, RecordOptions(checkpoint_every=1), watchers) as recorder:
-        recorder.start(Counter(), {"name": "quick"}, STAGES)
-        context = recorder.context("0-sft", is_first=True)
-        for step in (1, 2):
-            context.write_rollouts(step, [scored(1)])
-            context.emit("step", step=step, loss=0.5, note="text")
-            context.checkpoint(step, {"step": step})
-    assert [thing for kind, thing in told if kind == "log"] == [1, 2]
-    assert [thing for kind, thing in told if kind == "step"] == [
-        ("0-sft", 1, {"loss": 0.5}),
-        ("0-sft", 2, {"loss": 0.5}),
-    ]
-    assert [thing for kind, thing in told if kind == "rollouts"] == [(1, 1), (2, 1)]
-    assert [thing for kind, thing in told if kind == "checkpoint"] == ["0-sft-step-000001", "0-sft-step-000002"]
-    assert (told[0], told[-1]) == (("start", "quick"), ("end", "done"))
-    notes = [event.values["text"] for event in Run(folder).events if event.kind == "note"]
-    assert len(notes) == 2
-    assert any("tracker Broken failed: ValueError: no network" in note for note in notes)
-    assert any("plugin 'broken': on_step_end failed: SystemExit" in note for note in notes)
 
 
 def test_python_users_see_the_run(folder: RunFolder) -> None:
@@ -357,7 +295,7 @@ KILLED = """
 import os, signal, sys
 sys.path.insert(0, sys.argv[2])
 from pathlib import Path
-from mentor_kit.runs import RunFolder, RunRecorder, RecordOptions, Keep
+from mentor_kit.runs import RunContext, RunFolder, RunRecorder
 from run_helpers import Counter
 folder = RunFolder(Path(sys.argv[1]))
 class Slow(Counter):
@@ -369,7 +307,7 @@ class Slow(Counter):
 student = Slow()
 with RunRecorder(folder) as recorder:
     recorder.start(student, {}, ("0-sft",))
-    context = recorder.context("0-sft", is_first=True)
+    context = RunContext(recorder, "0-sft", is_first=True)
     for step in range(1, 9):
         student.learn(step)
         context.emit("step", step=step)
@@ -391,5 +329,5 @@ def test_killed_in_the_middle_of_a_checkpoint(folder: RunFolder) -> None:
         # 1, then 1 * 31 + 2 = 33, then the third is over 40 and killed
         assert (found.step, student.value) == (2, 33)
         assert [event.step for event in run.events if event.kind in ("step", "checkpoint")] == [1, 1, 2, 2]
-        assert recorder.context("0-sft", is_first=True).resumed() == {"step": 2}
+        assert RunContext(recorder, "0-sft", is_first=True).resumed() == {"step": 2}
     assert sorted(path.name for path in folder.checkpoints.iterdir()) == ["0-sft-step-000001", "0-sft-step-000002"]
