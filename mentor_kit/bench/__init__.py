@@ -1,4 +1,4 @@
-"""What a recipe costs on this machine: a few of its steps are run and measured, and nothing is kept."""
+"""Benchmarks of a recipe on this machine: a few steps are run and measured, and nothing is written."""
 
 from mentor_kit.bench.measure import bench
 from mentor_kit.bench.result import Bench, StageBench

@@ -1,4 +1,4 @@
-"""An experiment whose parts are watched by a clock, and count what they do."""
+"""An experiment whose components are measured by a clock and count their work."""
 
 from __future__ import annotations
 
@@ -28,17 +28,17 @@ from mentor_kit.stages.distillation import TokenTeacher
 
 @dataclass
 class CallCounts:
-    """What was done so far."""
+    """Counts so far."""
 
     sampled: int = 0
-    """Tokens drawn."""
+    """Sampled tokens."""
     trained: int = 0
-    """Tokens with a loss."""
+    """Trained tokens: those with a loss."""
     episodes: int = 0
 
 
 def clocked(experiment: Experiment, clock: ActivityClock, counts: CallCounts) -> Experiment:
-    """The experiment with every part watched, and without evaluations."""
+    """The experiment with every component measured, and without evaluations."""
     reward, teacher, build = experiment.reward, experiment.teacher, experiment.build_teacher
     return replace(
         experiment,
@@ -52,7 +52,7 @@ def clocked(experiment: Experiment, clock: ActivityClock, counts: CallCounts) ->
 
 
 class ClockedPolicy:
-    """A policy; what is not watched is its own."""
+    """A `mentor_kit.backend.policy.Policy` whose sampling and updates are measured."""
 
     def __init__(self, policy: Policy, clock: ActivityClock, counts: CallCounts) -> None:
         self._policy = policy

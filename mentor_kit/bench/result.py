@@ -1,4 +1,4 @@
-"""What was measured of a recipe, for people and for programs."""
+"""The result of a benchmark, as lines for people and as JSON."""
 
 from __future__ import annotations
 
@@ -6,31 +6,31 @@ from mentor_kit.backend.flops import MachineLimits
 from mentor_kit.backend.policy import PolicyInfo
 from mentor_kit.core.frozen_model import FrozenModel
 
-#: The parts of a step in the order in which they are shown; what is left is idle: bookkeeping and waiting.
-PARTS = ("prefill", "decode", "sample", "tools", "reward", "teacher", "update", "idle")
+#: The activities of a step in the order in which they are shown; idle is the rest: bookkeeping and waiting.
+ACTIVITIES = ("prefill", "decode", "sample", "tools", "reward", "teacher", "update", "idle")
 
 
 class StageBench(FrozenModel):
-    """A stage's steps, each in the mean."""
+    """The measurements of a stage, in the mean over its steps."""
 
     key: str
     measured: int
-    """Steps that were measured, after one to warm up."""
+    """Measured steps, the warm-up aside."""
     steps: int
-    """Of the whole stage."""
+    """Steps of the whole stage."""
     seconds: float
-    """Of a step."""
+    """Seconds of a step."""
     split: dict[str, float]
-    """Seconds of a step by part: prefill, decode (sample, where the backend does not tell them apart), tools, reward,
-    teacher, update and idle, which is everything else."""
+    """Seconds of a step by activity: prefill, decode (sample, where the backend does not distinguish them), tools,
+    reward, teacher, update and idle, which is the rest."""
     sampled: float
-    """Tokens drawn in a step."""
+    """Sampled tokens of a step."""
     trained: float
-    """Tokens with a loss in a step."""
+    """Trained tokens of a step: those with a loss."""
     episodes: float
-    """Played in a step."""
+    """Episodes of a step."""
     limit: dict[str, float] = {}
-    """The share of the machine's limit by part: the time its products and bytes take at best, to the time it took."""
+    """The share of the machine's limit by activity: the time that it takes at best, to the time taken."""
 
     @property
     def total(self) -> float:
@@ -39,18 +39,18 @@ class StageBench(FrozenModel):
 
     @property
     def sampled_per_second(self) -> float:
-        """Tokens drawn a second of sampling."""
-        seconds = sum(self.split.get(part, 0.0) for part in ("prefill", "decode", "sample"))
+        """Sampled tokens a second of sampling."""
+        seconds = sum(self.split.get(name, 0.0) for name in ("prefill", "decode", "sample"))
         return self.sampled / seconds if seconds else 0.0
 
     @property
     def trained_per_second(self) -> float:
-        """Tokens with a loss a second of updating."""
+        """Trained tokens a second of updating."""
         return self.trained / self.split["update"] if self.split.get("update") else 0.0
 
 
 class Bench(FrozenModel):
-    """A recipe on this machine."""
+    """The measurements of a recipe on this machine."""
 
     name: str
     policy: PolicyInfo
@@ -58,21 +58,21 @@ class Bench(FrozenModel):
     """None where the backend does not measure them."""
     stages: tuple[StageBench, ...]
     not_measured: tuple[str, ...] = ()
-    """Stages without steps."""
+    """Keys of stages that do not train, or whose number of steps is not known."""
     evaluations: int = 0
     """Episodes of all evaluations in the recipe's stages."""
     evaluation_seconds: float | None = None
-    """Of all those; None where no rollouts were measured."""
+    """Estimated seconds of all evaluations; None where no rollouts were measured."""
     peak_memory: int | None = None
-    """Bytes; None where the system does not tell."""
+    """Bytes; None where the system does not report it."""
 
     @property
     def total(self) -> float:
-        """The estimate for the whole recipe in seconds."""
+        """Estimated seconds of the whole recipe."""
         return sum(stage.total for stage in self.stages) + (self.evaluation_seconds or 0.0)
 
     def as_data(self) -> dict[str, object]:
-        """For programs: the fields, rates and totals."""
+        """The result as JSON: the fields, rates and totals."""
         stages = [
             stage.model_dump(mode="json")
             | {
@@ -85,7 +85,7 @@ class Bench(FrozenModel):
         return {**self.model_dump(mode="json"), "stages": stages, "total_seconds": self.total}
 
     def text(self) -> str:
-        """For people."""
+        """The result as lines for people."""
         info = self.policy
         lines = [
             f"{self.name}: {info.model}, {info.parameters:,} parameters, {info.backend} on {info.device}, {info.dtype}"
@@ -95,7 +95,7 @@ class Bench(FrozenModel):
             lines.append(f"machine     {flops:,.0f} GFLOP/s in matrix products, {bandwidth:,.1f} GB/s in copies")
         for stage in self.stages:
             lines += _stage_lines(stage)
-        lines += [f"stage       {key}: has no steps, not measured" for key in self.not_measured]
+        lines += [f"stage       {key}: not measured" for key in self.not_measured]
         if self.evaluation_seconds is not None:
             lines.append(f"evaluation  {self.evaluations:,} episodes, about {duration(self.evaluation_seconds)}")
         elif self.evaluations:
@@ -107,7 +107,7 @@ class Bench(FrozenModel):
 
 
 def duration(seconds: float) -> str:
-    """Seconds as people say them."""
+    """Seconds in a unit that people read."""
     if seconds < 120:
         return f"{seconds:.3g} s"
     return f"{seconds / 60:.0f} minutes" if seconds < 7200 else f"{seconds / 3600:.1f} hours"
@@ -117,12 +117,12 @@ def _stage_lines(stage: StageBench) -> list[str]:
     lines = [
         f"stage       {stage.key}: {stage.seconds:.3g} s a step, {stage.steps:,} steps, about {duration(stage.total)}"
     ]
-    for part in PARTS:
-        seconds = stage.split.get(part, 0.0)
+    for activity in ACTIVITIES:
+        seconds = stage.split.get(activity, 0.0)
         if not seconds:
             continue
-        limit = f", {stage.limit[part]:.0%} of the machine's limit" if part in stage.limit else ""
-        lines.append(f"    {part:<8} {seconds:8.3f} s  {seconds / stage.seconds:4.0%}{limit}")
+        limit = f", {stage.limit[activity]:.0%} of the machine's limit" if activity in stage.limit else ""
+        lines.append(f"    {activity:<8} {seconds:8.3f} s  {seconds / stage.seconds:4.0%}{limit}")
     if stage.sampled:
         lines.append(f"    {stage.sampled:,.0f} tokens sampled, {stage.sampled_per_second:,.0f} a second of sampling")
     if stage.trained:

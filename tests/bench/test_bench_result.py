@@ -9,7 +9,7 @@ import pytest
 from mentor_kit.backend.flops import MachineLimits, Work
 from mentor_kit.backend.policy import PolicyInfo
 from mentor_kit.bench import Bench, StageBench
-from mentor_kit.bench.measure import _episodes, _evaluation_seconds, _share, _split
+from mentor_kit.bench.arithmetic import evaluation_episodes, evaluation_seconds, limit_share, time_split
 from mentor_kit.stages import EvaluationPlan, SplitPlan
 
 INFO = PolicyInfo(
@@ -33,8 +33,8 @@ def test_rates_and_totals() -> None:
     assert STAGE.sampled_per_second == 300  # 600 tokens in 2 seconds of prefill and decode
     assert STAGE.trained_per_second == 500
     # an episode costs what the step takes without update and teacher: 2.75 s for 11
-    assert _evaluation_seconds([STAGE], 40) == pytest.approx(10)
-    assert _evaluation_seconds([], 40) is None
+    assert evaluation_seconds([STAGE], 40) == pytest.approx(10)
+    assert evaluation_seconds([], 40) is None
     found = Bench(name="r", policy=INFO, stages=(STAGE,), evaluations=40, evaluation_seconds=10.0)
     assert found.total == 410
     data = json.loads(json.dumps(found.as_data()))
@@ -48,18 +48,18 @@ def test_rates_and_totals() -> None:
 
 def test_the_split_adds_up() -> None:
     spent = {"sample": 2.0, "update": 1.0, "tools": 0.5, "reward": 0.0, "teacher": 0.0}
-    found = _split(4.0, spent, {"prefill": 0.5, "decode": 1.25, "update": 0.9})
+    found = time_split(4.0, spent, {"prefill": 0.5, "decode": 1.25, "update": 0.9})
     assert found == {
         **{"prefill": 0.5, "decode": 1.25, "sample": 0.25},
         **{"update": 1.0, "tools": 0.5, "reward": 0.0, "teacher": 0.0, "idle": 0.5},
     }
-    assert _split(4.0, spent, {})["sample"] == 2.0
+    assert time_split(4.0, spent, {})["sample"] == 2.0
 
 
 def test_the_limit_is_that_of_products_or_of_bytes() -> None:
     limits = MachineLimits(flops=100.0, bandwidth=10.0)
-    assert _share(Work(seconds=4.0, flops=200.0, bytes=1.0), limits) == 0.5
-    assert _share(Work(seconds=4.0, flops=1.0, bytes=30.0), limits) == 0.75
+    assert limit_share(Work(seconds=4.0, flops=200.0, bytes=1.0), limits) == 0.5
+    assert limit_share(Work(seconds=4.0, flops=1.0, bytes=30.0), limits) == 0.75
 
 
 @pytest.mark.parametrize(
@@ -73,4 +73,4 @@ def test_the_limit_is_that_of_products_or_of_bytes() -> None:
 )
 def test_episodes_of_evaluations(plan: EvaluationPlan, expected: int) -> None:
     # stages of 4 and 6 steps: one evaluation at the start, one at the end of each
-    assert _episodes(plan, [4, 6]) == expected
+    assert evaluation_episodes(plan, [4, 6]) == expected
