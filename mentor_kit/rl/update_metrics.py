@@ -1,4 +1,4 @@
-"""What an update saw, as numbers; means are over the trained tokens."""
+"""The metrics of updates; means are over the trained tokens."""
 
 from __future__ import annotations
 
@@ -9,17 +9,20 @@ from mentor_kit.rl.policy_loss import MAXIMA
 
 
 class LossMetrics(FrozenModel):
-    """What one `forward_backward` saw; means are over the trained tokens."""
+    """Metrics of one `forward_backward`; means are over the trained tokens."""
 
     loss: float
+    """The weighted sum over all trained tokens."""
     tokens: int
+    """Trained tokens."""
     sequences: int
+    """Completions with a trained token."""
     values: dict[str, float] = {}
-    """Means (kl, clipped, entropy, mismatch, ratio) and maxima (mismatch_max)."""
+    """Means (kl, clipped, entropy, mismatch, ratio, and a loss's own as loss_<name>) and maxima (mismatch_max)."""
 
 
 class StepMetrics(FrozenModel):
-    """What one `optimizer_step` did."""
+    """Metrics of one `optimizer_step`."""
 
     gradient_norm: float
     """Before clipping."""
@@ -30,9 +33,9 @@ class StepMetrics(FrozenModel):
 
 
 def over_updates(losses: Sequence[LossMetrics]) -> LossMetrics:
-    """What several updates saw, as one: the mean loss, and means over all their trained tokens, and maxima.
+    """The metrics of several updates as one: the mean loss, means over all their trained tokens, and maxima.
 
-    An update that had nothing to train has no metrics, and no part in the means.
+    An update without a trained token has no metrics and does not count in the means.
     """
     trained = [loss for loss in losses if loss.tokens]
     tokens = sum(loss.tokens for loss in trained)

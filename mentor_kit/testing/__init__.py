@@ -1,1 +1,1 @@
-"""Contract suites: what every backend is held to."""
+"""Contract suites for backends, losses and advantage estimators: whoever writes one subclasses them in its tests."""
