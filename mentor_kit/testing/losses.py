@@ -59,7 +59,7 @@ class LossCase:
         return replace(self, now=now)
 
 
-#: The loss of every token of a case, in lists like those of the case; what it says of untrained tokens is not read.
+#: The loss of every token of a case, in lists like those of the case; its values at untrained tokens are not read.
 LossTwin = Callable[[LossCase], Ragged]
 
 
