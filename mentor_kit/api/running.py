@@ -143,6 +143,7 @@ def _run_stages(
             None if experiment.student is None else experiment.policy,
             expanded(loaded, registry),
             list(works),
+            trains=[key for key, work in works.items() if work.trains],
             go_back_to=go_back_to,
             dropped=[] if edit is None else [key for key in _keys(edit.before.recipe) if key not in works],
         )

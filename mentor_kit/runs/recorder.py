@@ -115,6 +115,7 @@ class RunRecorder:
         recipe: Mapping[str, Any],
         stages: Sequence[str],
         *,
+        trains: Sequence[str] = (),
         go_back_to: Checkpoint | None = None,
         dropped: Sequence[str] = (),
     ) -> Checkpoint | None:
@@ -127,6 +128,7 @@ class RunRecorder:
             policy: the student, as loaded from the recipe; None where no stage uses it.
             recipe: expanded, without secrets; for trackers.
             stages: the keys of all stages, in order.
+            trains: the keys of those that train the student.
             go_back_to: an earlier checkpoint to resume from; later ones are removed.
             dropped: the keys of stages that the recipe had before it was changed.
 
@@ -148,9 +150,10 @@ class RunRecorder:
         self._policy, self._stages, self.resumed_from = policy, tuple(stages), checkpoint
         self._start_trackers(recipe)
         if checkpoint is None:
-            self.emit(RUN_START, "", {"stages": list(stages)})
+            self.emit(RUN_START, "", {"stages": list(stages), "trains": list(trains)})
         else:
-            self.emit(RUN_RESUME, "", {"from_stage": checkpoint.stage, "from_step": checkpoint.step})
+            place = {"from_stage": checkpoint.stage, "from_step": checkpoint.step}
+            self.emit(RUN_RESUME, "", {**place, "trains": list(trains)})
         return checkpoint
 
     def is_done(self, stage: str) -> bool:

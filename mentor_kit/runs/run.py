@@ -76,13 +76,12 @@ class Run:
 
     @property
     def trains(self) -> bool:
-        """Whether any of its stages does more than `collect` and `evaluate`; the commands of those names make runs too.
+        """Whether a stage of it trains the student; runs that only collect or evaluate train nothing.
 
-        Raises:
-            DataError: the recipe cannot be read.
+        A run that has not started trains nothing yet.
         """
-        slots = [slot if isinstance(slot, dict) else {"use": slot} for slot in self.recipe.get("train") or []]
-        return any(slot.get("use") not in ("collect", "evaluate") for slot in slots)
+        starts = [event for event in self.events if event.kind in (RUN_START, RUN_RESUME)]
+        return bool(starts and starts[-1].values.get("trains"))
 
     @property
     def has_started(self) -> bool:

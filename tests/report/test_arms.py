@@ -39,7 +39,9 @@ def write(
     for found in reports:
         file = f"{found['stage']}-{found['step']:06d}-{found.get('plan', found['split'])}-{found.get('agent', '')}.json"
         (folder.evaluation / file).write_text(json.dumps(found))
-    events = [{"kind": "step", "time": "t", **step(number)} for number in range(1, steps + 1)]
+    trains = ["0-grpo"] if train == TRAIN else []
+    events: list[dict[str, Any]] = [{"kind": "run_start", "time": "t", "values": {"trains": trains}}]
+    events += [{"kind": "step", "time": "t", **step(number)} for number in range(1, steps + 1)]
     events.append({"kind": "run_end", "time": "t", "values": {"outcome": "done"}})
     folder.events.write_text("".join(json.dumps(event) + "\n" for event in events))
     return Run(folder)

@@ -43,18 +43,21 @@ def test_a_name_means_the_newest_run_that_suits(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("stages", "trains"),
+    ("events", "trains"),
     [
-        ("[]", False),
-        ("[{use: evaluate, with: {}}]", False),
-        ("[{use: collect}, {use: evaluate}]", False),
-        ("[{use: collect}, {use: grpo}]", True),
-        ("[{use: a-strangers-stage}]", True),
-        ("[evaluate, grpo]", True),
+        ([], False),
+        ([("run_start", [])], False),
+        ([("run_start", ["1-grpo"])], True),
+        ([("run_start", ["1-grpo"]), ("run_resume", [])], False),
+        ([("run_start", []), ("run_resume", ["0-a-strangers-stage"])], True),
     ],
 )
-def test_runs_that_collect_and_evaluate_train_nothing(tmp_path: Path, stages: str, trains: bool) -> None:
-    run = Run(RunFolder.create(tmp_path, "quick", f"name: quick\ntrain: {stages}\n"))
+def test_whether_a_run_trains_is_recorded_when_it_starts(
+    tmp_path: Path, events: list[tuple[str, list[str]]], trains: bool
+) -> None:
+    run = Run(RunFolder.create(tmp_path, "quick", "name: quick\n"))
+    lines = [json.dumps({"kind": kind, "time": "t", "values": {"trains": keys}}) + "\n" for kind, keys in events]
+    run.folder.events.write_text("".join(lines))
     assert run.trains is trains
     assert not run.has_checkpoint
 
