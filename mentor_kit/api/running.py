@@ -95,12 +95,12 @@ def carry_on(
             raise
         raise MentorKitError(
             f"{disk.message}; everything up to the last checkpoint is in {folder.path}",
-            hint=f"{disk.hint}; to go on: mentorkit run --resume {folder.path}",
+            hint=f"{disk.hint}; to resume: mentorkit run --resume {folder.path}",
         ) from error
     except KeyboardInterrupt:
         raise Interrupted(
             f"stopped at once; everything up to the last checkpoint is in {folder.path}",
-            hint=f"to go on: mentorkit run --resume {folder.path}",
+            hint=f"to resume: mentorkit run --resume {folder.path}",
         ) from None
     return Run(folder)
 

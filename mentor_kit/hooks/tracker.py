@@ -115,7 +115,7 @@ class Tracker:
         """
 
     def stopping(self) -> None:
-        """The user has asked the run to stop after the step in hand.
+        """The user has asked the run to stop after the current step.
 
         It is called from a signal handler, in the midst of anything, also before `start`: it may print or set a flag,
         and must not wait.

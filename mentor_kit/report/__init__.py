@@ -1,4 +1,4 @@
-"""What runs show: before and after, learning curves, and several runs side by side."""
+"""Reports on runs: evaluations, before and after training, learning curves, comparisons of several runs."""
 
 from mentor_kit.report.before_after import BeforeAfter, before_after
 from mentor_kit.report.compare import compare

@@ -22,7 +22,7 @@ _SEED = re.compile(r"[-_. ]?seed[-_=]?\d+$", re.IGNORECASE)
 
 @dataclass(frozen=True)
 class ArmRun:
-    """What a run's evaluations say of one who played in them, read once."""
+    """The evaluations of one agent in a run, read once."""
 
     run: Run
     seed: int
@@ -37,25 +37,25 @@ class ArmRun:
 
 @dataclass(frozen=True)
 class Arm:
-    """One way of training, run with one or more seeds; or somebody who was evaluated in a student's place."""
+    """One way of training, run with one or more seeds; or an agent that was evaluated in a student's place."""
 
     name: str
-    """The recipe's name without a seed; behind a colon who played, if it was not the recipe's own run."""
+    """The recipe's name without a seed; after a colon the agent, where that is not the recipe's own student."""
     label: str
-    """The name without what all recipes' names start with."""
-    played: tuple[ArmRun, ...]
+    """The name without the prefix that all recipes' names share."""
+    runs: tuple[ArmRun, ...]
     """One a seed, in order of seeds."""
 
     @property
     def seeds(self) -> tuple[int, ...]:
         """The seeds."""
-        return tuple(played.seed for played in self.played)
+        return tuple(run.seed for run in self.runs)
 
 
 def collect_arms(runs: Sequence[RunLike], root: Path) -> tuple[list[Arm], list[str]]:
     """The arms in the order in which they were named, and notes on runs left out or not like the others.
 
-    An arm is one recipe's name and one who played: runs that train are never one with evaluations of somebody else.
+    An arm is one recipe's name and one agent: runs that train and evaluations of other agents are different arms.
 
     Raises:
         UsageError: no run was named, none of that name is there, or none has an evaluation.
@@ -69,30 +69,30 @@ def collect_arms(runs: Sequence[RunLike], root: Path) -> tuple[list[Arm], list[s
             continue
         if (outcome := run.outcome) != "done":
             notes.append(f"{run.path} is not finished ({outcome}); its last evaluation so far counts")
-        for who, played in found.items():
+        for who, evaluated in found.items():
             seeds = by_arm.setdefault((_without_seed(run.name), who), {})
-            if (other := seeds.get(played.seed)) is not None:
-                older, played = sorted((other, played), key=lambda each: each.run.folder.age)
-                notes.append(f"{older.run.path} is left out: {played.run.path} is newer, with the same seed")
-            seeds[played.seed] = played
+            if (other := seeds.get(evaluated.seed)) is not None:
+                older, evaluated = sorted((other, evaluated), key=lambda each: each.run.folder.age)
+                notes.append(f"{older.run.path} is left out: {evaluated.run.path} is newer, with the same seed")
+            seeds[evaluated.seed] = evaluated
     if not by_arm:
         raise UsageError("there is nothing to compare: no run with an evaluation", hint="\n".join(notes) or None)
     prefix = _common_prefix(list(dict.fromkeys(name for name, _ in by_arm)))
     arms = []
     for (name, who), seeds in by_arm.items():
         alone = sum(other == name for other, _ in by_arm) == 1
-        told = "" if alone and who.startswith(AS_IT_IS) else f": {who.removeprefix(AS_IT_IS)}" if who else ""
+        suffix = "" if alone and who.startswith(AS_IT_IS) else f": {who.removeprefix(AS_IT_IS)}" if who else ""
         in_order = tuple(seeds[seed] for seed in sorted(seeds))
-        arms.append(Arm(name + told, name.removeprefix(prefix) + told, in_order))
+        arms.append(Arm(name + suffix, name.removeprefix(prefix) + suffix, in_order))
     return arms, notes + _differences(arms)
 
 
-#: What stands before the name of a model that is evaluated as it is: where it is alone, the recipe's name will do.
+#: The prefix of a model that is evaluated untrained; an arm that is alone in its recipe is named without it.
 AS_IT_IS = "untrained "
 
 
 def _by_subject(run: Run) -> dict[str, ArmRun]:
-    """What was evaluated in a run, by who played: "" for the student that it trains itself."""
+    """The evaluations of a run by agent: "" for the student that it trains itself."""
     found: dict[str, list[Report]] = {}
     seeds: dict[str, int] = {}
     for report in placed_reports(run):
@@ -104,7 +104,7 @@ def _by_subject(run: Run) -> dict[str, ArmRun]:
 
 
 def _label(subject: EvaluatedAgent, recipe: str) -> str:
-    """How the arm of a recipe says who played in it."""
+    """The agent's part of an arm's name."""
     if subject.kind == "run":
         return ""
     if subject.kind == "model":
@@ -116,7 +116,7 @@ def _label(subject: EvaluatedAgent, recipe: str) -> str:
 
 
 def subject_of(run: Run, report: Report) -> EvaluatedAgent:
-    """Who played in an evaluation; as well as it can be told where the report does not say."""
+    """The agent of an evaluation; a guess where the report names none."""
     if isinstance(who := report.get("who"), dict):
         return EvaluatedAgent.model_validate(who)
     if (agent := str(report.get("agent", "student"))) != "student":
@@ -125,7 +125,7 @@ def subject_of(run: Run, report: Report) -> EvaluatedAgent:
 
 
 def own_reports(run: Run, reports: Sequence[Report]) -> list[Report]:
-    """The evaluations of whoever was evaluated in a run: of its student, if any is, else of one agent, the last."""
+    """The evaluations of a run's student; where there are none, those of the agent that was evaluated last."""
     keys = [(subject.kind, subject.name) for subject in (subject_of(run, report) for report in reports)]
     wanted = next((key for key in keys if key[0] != "agent"), keys[-1] if keys else None)
     return [report for report, key in zip(reports, keys, strict=True) if key == wanted]
@@ -136,12 +136,12 @@ def _without_seed(name: str) -> str:
 
 
 def plan_of(report: Mapping[str, Json]) -> str:
-    """What an evaluation is called: its split, with a number where several are of one."""
+    """An evaluation's name: its split, with a number where several are of one split."""
     return str(report.get("plan") or report["split"])
 
 
 def _expanded(runs: Sequence[RunLike], root: Path) -> list[Run]:
-    """The runs that are meant, oldest first within each thing named: a run, a recipe's runs, or all below a folder."""
+    """The runs that the caller named, oldest first in each: a run, a recipe's runs, or all below a folder."""
     found: list[Run] = []
     for named in runs:
         if isinstance(named, Run):
@@ -162,7 +162,7 @@ def placed_reports(run: Run) -> list[Report]:
     starts = _starts(run)
     found = []
     for report in run.evaluations:
-        # the student of another run has that one's steps behind it
+        # the student of another run has been trained for that run's steps
         before = subject_of(run, report).steps or 0
         found.append(report | {"at": before + starts[_stage(report)] + int(report["step"])})
     return found
@@ -175,7 +175,7 @@ def placed_steps(run: Run) -> list[dict[str, Json]]:
 
 
 def training_steps(run: Run, stage: str | None = None, step: int = 0) -> int:
-    """How many training steps a run has taken over all stages; until a step of a stage, where one is named."""
+    """The number of a run's training steps over all stages, or up to a step of a stage."""
     starts = _starts(run)
     if stage is not None:
         return starts.get(stage, 0) + step
@@ -183,7 +183,7 @@ def training_steps(run: Run, stage: str | None = None, step: int = 0) -> int:
 
 
 def _starts(run: Run) -> dict[str, int]:
-    """How many steps came before each stage."""
+    """The number of steps before each stage."""
     lengths: dict[str, int] = {}
     for record in [*run.steps, *run.evaluations]:
         stage = _stage(record)
@@ -198,21 +198,21 @@ def _stage(record: dict[str, Json]) -> str:
 
 
 def _differences(arms: Sequence[Arm]) -> list[str]:
-    """What makes arms hard to compare."""
+    """Notes on differences that make arms hard to compare."""
     notes = []
     for split in splits_of(arms):
-        last = [report for arm in arms for played in arm.played if (report := played.last(split)) is not None]
+        last = [report for arm in arms for run in arm.runs if (report := run.last(split)) is not None]
         if len(counts := {int(report["problems"]) for report in last}) > 1:
             notes.append(f"{split}: runs were evaluated on different numbers of problems: {sorted(counts)}")
         rewarded = {int(report.get("reward_problems") or report["problems"]) for report in last if "reward" in report}
         if rewarded and rewarded != counts:
             listed = ", ".join(map(str, sorted(rewarded)))
-            notes.append(f"{split}: reward is over {listed} problems, those that the teacher has shown rightly")
+            notes.append(f"{split}: reward is over {listed} problems, those with a correct demonstration")
     if len({arm.seeds for arm in arms}) > 1:
         listed = "; ".join(f"{arm.label}: {', '.join(map(str, arm.seeds))}" for arm in arms)
         notes.append(f"arms have different seeds ({listed})")
     for arm in arms:
-        ends = {played.reports[-1]["at"] for played in arm.played}
+        ends = {run.reports[-1]["at"] for run in arm.runs}
         if len(ends) > 1:
             notes.append(f"{arm.label}: seeds were trained for different numbers of steps: {sorted(ends)}")
     return notes
@@ -220,12 +220,12 @@ def _differences(arms: Sequence[Arm]) -> list[str]:
 
 def splits_of(arms: Sequence[Arm]) -> list[str]:
     """The names of all evaluations, in the order in which they were first made."""
-    reports = [report for arm in arms for played in arm.played for report in played.reports]
+    reports = [report for arm in arms for run in arm.runs for report in run.reports]
     return list(dict.fromkeys(map(plan_of, reports)))
 
 
 def _common_prefix(names: Sequence[str]) -> str:
-    """The words, up to hyphens, that all names start with; at least one word is left of each."""
+    """The words, up to hyphens, that all names start with; at least one word of each name remains."""
     if len(names) < 2:
         return ""
     prefix = ""

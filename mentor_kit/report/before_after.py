@@ -1,4 +1,4 @@
-"""What a run has brought: its last evaluation against its first, on the same problems."""
+"""Compares a run's last evaluation with its first, on the same problems."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ from mentor_kit.report.tables import Sheet, percent, points, share
 from mentor_kit.runs import Run
 from mentor_kit.utils.statistics import Difference, paired_difference
 
-#: Position of each kind of playing in an evaluation's `outcomes`.
+#: Ways of decoding, at their positions in an evaluation's `outcomes`.
 KINDS = ("greedy", "sampled")
 
 
 @dataclass(frozen=True)
 class AccuracyChange:
-    """Accuracy of one split, played in one way, before and after."""
+    """Accuracy on one split, with one way of decoding, before and after training."""
 
     split: str
     """The evaluation's name: its split, with a number where several are of one."""
@@ -34,7 +34,7 @@ class AccuracyChange:
     difference: Difference
     """Paired by problem, with its 95 % interval."""
     similarity_before: float | None
-    """Tool-use similarity to the teacher; None where the teacher showed nothing."""
+    """Tool-use similarity to the teacher; None without demonstrations."""
     similarity_after: float | None
 
 
@@ -48,7 +48,7 @@ class BeforeAfter:
 
     @property
     def sheet(self) -> Sheet:
-        """As a table of texts.
+        """The changes as a table.
 
         An evaluation is called "before" only if it was made before any training, and "after" only after the last step.
         """
@@ -73,22 +73,22 @@ class BeforeAfter:
         return Sheet(f"{title}, on the same n problems", heads, tuple(rows), left=2)
 
     def table(self) -> Table:
-        """For a terminal."""
+        """The changes as a table of rich, for a terminal."""
         return self.sheet.table()
 
     def text(self, width: int | None = None) -> str:
-        """Plain lines, in so many columns."""
+        """The changes as plain lines of at most `width` columns."""
         return self.sheet.text(width)
 
     def to_json(self) -> list[dict[str, Json]]:
-        """For programs."""
+        """The changes as JSON."""
         return [asdict(change) for change in self.changes]
 
 
 def before_after(run: Run) -> BeforeAfter:
     """The first and the last evaluation of every name, compared problem by problem.
 
-    Only problems that both have played count, so that the two are comparable; and only evaluations of the student.
+    Only problems that are in both count, so that the two are comparable; and only evaluations of the student.
     """
     reports = own_reports(run, placed_reports(run))
     changes = []
@@ -99,7 +99,7 @@ def before_after(run: Run) -> BeforeAfter:
     return BeforeAfter(tuple(changes), training_steps(run))
 
 
-#: What the head of a column says of evaluations that were not made before or after training.
+#: The head of a column with evaluations of different steps.
 STEP = "step"
 
 
@@ -141,7 +141,7 @@ def _changes(split: str, first: Mapping[str, Json], last: Mapping[str, Json]) ->
 
 
 def outcomes_of(report: Mapping[str, Json], place: int) -> dict[str, float]:
-    """Every problem's outcome in an evaluation, played in the way of that place in `KINDS`."""
+    """Every problem's outcome in an evaluation, with the way of decoding at that place in `KINDS`."""
     outcomes: Mapping[str, Sequence[float | None]] = report.get("outcomes") or {}
     values = {name: found[place] for name, found in outcomes.items() if len(found) > place}
     return {name: float(value) for name, value in values.items() if value is not None}

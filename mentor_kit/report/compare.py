@@ -60,7 +60,7 @@ def write_comparison(comparison: Comparison, folder: Path) -> None:
 def _results(arms: Sequence[Arm], splits: Sequence[str]) -> Iterator[Result]:
     for arm in arms:
         for split in splits:
-            found = [(played.seed, report) for played in arm.played if (report := played.last(split)) is not None]
+            found = [(run.seed, report) for run in arm.runs if (report := run.last(split)) is not None]
             if not found:
                 continue
             reports = [report for _, report in found]
@@ -84,11 +84,11 @@ def _curves(arms: Sequence[Arm], splits: Sequence[str]) -> Iterator[Curve]:
     for arm in arms:
         for split in splits:
             by_step: dict[int, dict[int, Report]] = {}
-            for played in arm.played:
-                for report in played.reports:
+            for run in arm.runs:
+                for report in run.reports:
                     if plan_of(report) == split:
-                        by_step.setdefault(int(report["at"]), {})[played.seed] = report
-            whole = {step: list(found.values()) for step, found in by_step.items() if len(found) == len(arm.played)}
+                        by_step.setdefault(int(report["at"]), {})[run.seed] = report
+            whole = {step: list(found.values()) for step, found in by_step.items() if len(found) == len(arm.runs)}
             for kind in ("greedy", "sampled"):
                 means = [(step, _accuracy(whole[step], kind)) for step in sorted(whole)]
                 points = tuple(CurvePoint(step, mean) for step, mean in means if mean is not None)
@@ -101,7 +101,7 @@ def _accuracy(reports: Sequence[Report], kind: str) -> Mean | None:
     if not found:
         return None
     values = tuple(float(item["accuracy"]) for item in found)
-    # seeds that all give the same (an untrained student's greedy answers) say nothing about the spread
+    # equal seeds (an untrained student's greedy answers) tell nothing about the spread
     low, high = (found[0].get("low"), found[0].get("high")) if len(set(values)) == 1 else mean_interval(values)
     return Mean(math.fsum(values) / len(values), low, high, values)
 

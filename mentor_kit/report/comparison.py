@@ -39,7 +39,7 @@ class Mean:
 
 @dataclass(frozen=True)
 class Result:
-    """How an arm did on a split in its last evaluation.
+    """The metrics of an arm on a split in its last evaluation.
 
     Intervals are Student's over seeds where these differ, else the evaluation's own over problems.
     """
@@ -83,15 +83,15 @@ class Comparison:
     """Arms side by side, a result for every arm and split."""
 
     title: str
-    """What all arms' names start with; may be empty."""
+    """The prefix that all arms' names share; may be empty."""
     results: tuple[Result, ...]
     curves: tuple[Curve, ...]
     notes: tuple[str, ...]
-    """What was left out, and what makes arms hard to compare."""
+    """Runs that were left out, and differences that make arms hard to compare."""
 
     @property
     def sheet(self) -> Sheet:
-        """As a table of texts; accuracies in percent, with 95 % intervals."""
+        """The results as a table; accuracies in percent, with 95 % intervals."""
         heads = ("split", "arm", "seeds", "steps", "greedy, %", "sampled, %", "similarity", "reward", "calls")
         ordered = sorted(self.results, key=lambda result: self.splits.index(result.split))
         rows = [
@@ -122,11 +122,11 @@ class Comparison:
         return list(dict.fromkeys(result.split for result in self.results))
 
     def table(self) -> Table:
-        """For a terminal."""
+        """The results as a table of rich, for a terminal."""
         return self.sheet.table()
 
     def text(self, width: int | None = None) -> str:
-        """Plain lines, in so many columns."""
+        """The results and notes as plain lines of at most `width` columns."""
         notes = (wrapped(f"note: {note}", width) for note in self.notes)
         return self.sheet.text(width) + "".join(f"{note}\n" for note in notes)
 
@@ -150,5 +150,5 @@ class Comparison:
         return csv_text(heads, rows)
 
     def to_json(self) -> dict[str, Json]:
-        """Everything, for programs."""
+        """The comparison as JSON."""
         return asdict(self)

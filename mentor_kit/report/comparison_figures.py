@@ -1,4 +1,4 @@
-"""The two figures of a comparison: accuracy against steps, and the paper's accuracy against similarity."""
+"""Draws the figures of a comparison: accuracy against steps, and the paper's accuracy against similarity."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ KINDS = {"greedy": "Greedy", "sampled": "Sampled"}
 
 
 def draw_curves(comparison: Comparison, path: Path) -> list[Path]:
-    """Accuracy against training steps, a panel for each way of playing, as PNG and SVG.
+    """Accuracy against training steps, a panel for each way of decoding, as PNG and SVG.
 
     Args:
         comparison: what to draw; out of domain where there is such a split, else its last split.
@@ -83,14 +83,14 @@ def _draw_curve(axes: Axes, curve: Curve, place: int) -> None:
 
 
 def _band(mean: Mean) -> Interval:
-    """What the band of a curve spans: the seeds, or of one seed the evaluation's own interval."""
+    """The band of a curve: from the lowest to the highest seed, or of one seed the evaluation's own interval."""
     if len(mean.values) > 1:
         return min(mean.values), max(mean.values)
     return mean.interval or (mean.value, mean.value)
 
 
 def _bands(curves: Sequence[Curve]) -> str:
-    """What bands are, for the legend."""
+    """The legend's caption on bands."""
     counts = {len(point.accuracy.values) > 1 for curve in curves for point in curve.points}
     of_seeds, of_problems = "lowest to highest seed", "95 % interval over problems"
     if counts == {True}:
@@ -118,7 +118,7 @@ def _draw_point(axes: Axes, label: str, x: Mean, y: Mean, place: int) -> None:
 
 
 def _reach(mean: Mean) -> list[list[float]] | None:
-    """How far the interval goes below and above the mean."""
+    """The lengths of the interval below and above the mean."""
     if mean.interval is None:
         return None
     low, high = mean.interval

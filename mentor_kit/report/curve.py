@@ -1,4 +1,4 @@
-"""One run's learning curve: evaluations and training side by side."""
+"""Draws one run's learning curve: evaluations and training side by side."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ from mentor_kit.runs import Run
 #: Metrics of a training step that are drawn where they were logged: all from 0 to about 1.
 TRAINING = {"reward": "reward", "accuracy": "accuracy", "similarity": "similarity to the teacher"}
 
-#: Each point of a smoothed line is the mean of so many steps.
+#: Steps whose mean is one point of a smoothed line.
 WINDOW = 5
 
 
 def plot_run(run: Run, path: Path) -> Path:
-    """Draw a run's evaluations (accuracy with 95 % intervals) and its training (reward and its like).
+    """Draw a run's evaluations (accuracy with 95 % intervals) and its training (reward, accuracy, similarity or loss).
 
     Args:
         run: the run.
@@ -76,5 +76,5 @@ def _draw_training(axes: Axes, steps: Sequence[dict[str, Any]]) -> None:
 
 
 def smoothed(values: Sequence[float], window: int) -> list[float]:
-    """At each place the mean of the last `window` values, or of those there are."""
+    """Means of the last `window` values at each place; of fewer at the beginning."""
     return [sum(part) / len(part) for end in range(1, len(values) + 1) if (part := values[max(0, end - window) : end])]

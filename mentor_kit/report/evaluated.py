@@ -1,4 +1,4 @@
-"""What an evaluation has found, as tables: accuracy with intervals, tool use, and the problems' groups."""
+"""An evaluation as tables: accuracy with intervals, accuracy by group, and use of tools."""
 
 from __future__ import annotations
 
@@ -11,31 +11,31 @@ from mentor_kit.report.arms import plan_of, subject_of
 from mentor_kit.report.tables import Sheet, share
 from mentor_kit.runs import Run
 
-#: How docs/evaluation.md calls the ways to an interval.
-_WAYS = {"wilson": "Wilson", "clustered": "clustered"}
+#: Methods of computing an interval, by their names in docs/evaluation.md.
+_METHODS = {"wilson": "Wilson", "clustered": "clustered"}
 
-_ACCURACY = ("split", "measure", "right, %", "95 % interval", "kind", "problems", "episodes")
-_GROUPS = ("split", "group", "measure", "right, %", "95 % interval", "episodes")
+_ACCURACY = ("split", "metric", "right, %", "95 % interval", "kind", "problems", "episodes")
+_GROUPS = ("split", "group", "metric", "right, %", "95 % interval", "episodes")
 _TOOLS = (
     *("split", "similarity", "95 % interval", "calls", "malformed, %", "unknown, %", "bad args, %", "failed, %"),
     *("ended, %", "turns"),
 )
 
-#: Shares of calls that came to nothing.
+#: Shares of calls that failed before or during execution.
 _CALLS = ("malformed_rate", "unknown_tool_rate", "bad_arguments_rate", "failed_rate")
 
 
 @dataclass(frozen=True)
 class Evaluated:
-    """The last evaluation of every name in a run, and of everyone who played."""
+    """The last evaluation of every name and agent in a run."""
 
     reports: tuple[Mapping[str, Any], ...]
     who: tuple[str, ...]
-    """Who played in each."""
+    """The agent of each."""
 
     @property
     def sheets(self) -> list[Sheet]:
-        """As tables of texts."""
+        """The evaluations as tables."""
         accuracy = Sheet(f"Accuracy of {self.agent}", _ACCURACY, tuple(self._accuracy_rows()), left=2)
         groups = tuple(row for report in self.reports for row in _group_rows(report))
         tools = Sheet("Use of tools", _TOOLS, tuple(_tool_row(report) for report in self.reports))
@@ -43,40 +43,40 @@ class Evaluated:
 
     @property
     def agent(self) -> str:
-        """Who was evaluated."""
+        """All agents that were evaluated."""
         return "; ".join(dict.fromkeys(self.who))
 
     def text(self, width: int | None = None) -> str:
-        """Plain lines, in so many columns."""
+        """The tables as plain lines of at most `width` columns."""
         return "\n".join(sheet.text(width) for sheet in self.sheets)
 
     def to_json(self) -> list[dict[str, Json]]:
-        """The reports, without each problem's outcome: those are in the run folder."""
+        """The reports as JSON, without the problems' outcomes, which are in the run folder."""
         return [{key: value for key, value in report.items() if key != "outcomes"} for report in self.reports]
 
     def _accuracy_rows(self) -> Iterator[tuple[str, ...]]:
         for report in self.reports:
-            for measure, found in _measures(report):
+            for metric, found in _metrics(report):
                 yield (
                     plan_of(report),
-                    measure,
+                    metric,
                     f"{100 * found.get('accuracy', found.get('value')):.1f}",
                     _interval(found),
-                    _WAYS.get(str(found.get("interval", "")), ""),
+                    _METHODS.get(str(found.get("interval", "")), ""),
                     str(found.get("problems", report["problems"])),
                     str(found.get("episodes", "")),
                 )
 
 
 def evaluated(run: Run) -> Evaluated:
-    """The last evaluation of every name, of each who played, in the order in which they were made."""
+    """The last evaluation of every name and agent, in the order in which they were made."""
     last = {(plan_of(report), subject_of(run, report)): report for report in run.evaluations}
     made = [plan_of(event.values) for event in run.events if event.kind == "evaluation"]
     order = sorted(last, key=lambda key: made.index(key[0]) if key[0] in made else len(made))
     return Evaluated(tuple(last[key] for key in order), tuple(subject.text for _, subject in order))
 
 
-def _measures(report: Mapping[str, Any]) -> Iterator[tuple[str, Mapping[str, Any]]]:
+def _metrics(report: Mapping[str, Any]) -> Iterator[tuple[str, Mapping[str, Any]]]:
     if found := report.get("greedy"):
         yield "greedy", found
     if found := report.get("sampled"):
@@ -90,9 +90,9 @@ def _measures(report: Mapping[str, Any]) -> Iterator[tuple[str, Mapping[str, Any
 
 def _group_rows(report: Mapping[str, Any]) -> Iterator[tuple[str, ...]]:
     for group, kinds in (report.get("groups") or {}).items():
-        for measure, found in _measures(kinds):
+        for metric, found in _metrics(kinds):
             accuracy = f"{100 * found['accuracy']:.1f}"
-            yield plan_of(report), group, measure, accuracy, _interval(found), str(found.get("episodes", ""))
+            yield plan_of(report), group, metric, accuracy, _interval(found), str(found.get("episodes", ""))
 
 
 def _tool_row(report: Mapping[str, Any]) -> tuple[str, ...]:

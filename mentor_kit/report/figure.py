@@ -1,4 +1,4 @@
-"""How figures look, and how they are written. Matplotlib is imported when one is drawn, never before."""
+"""The style of figures, and writing them. Matplotlib is imported when a figure is drawn, never before."""
 
 from __future__ import annotations
 
@@ -69,7 +69,7 @@ def new_figure(columns: int, *, width: float, height: float, title: str = "") ->
 
 
 def look(place: int) -> dict[str, str]:
-    """Colour and marker of the thing at a place in a list."""
+    """Colour and marker of the item at a place in a list."""
     return {"color": COLOURS[place % len(COLOURS)], "marker": MARKERS[place % len(MARKERS)]}
 
 

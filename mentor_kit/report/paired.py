@@ -1,4 +1,4 @@
-"""Two evaluations problem by problem: who solved what the other did not, and whether chance would do as much."""
+"""Compares two evaluations problem by problem, with McNemar's test of the problems that only one of them solved."""
 
 from __future__ import annotations
 
@@ -20,13 +20,13 @@ from mentor_kit.utils.strict_json import to_json
 METHOD = (
     "Difference: B minus A, in percentage points, with its 95 % interval (Newcombe's method 10 where every outcome is "
     "right or wrong, else Student's on the problems' differences). p: McNemar's exact two-sided test of the problems "
-    "that changed. Only problems that both have played count."
+    "that changed. Only problems that are in both count."
 )
 
 
 @dataclass(frozen=True)
 class SolvedCounts:
-    """How many problems were solved by whom."""
+    """The numbers of problems that both, one or none of two agents solved."""
 
     both: int
     only_a: int
@@ -37,7 +37,7 @@ class SolvedCounts:
 
     @staticmethod
     def of(a: Sequence[float], b: Sequence[float]) -> SolvedCounts | None:
-        """Of outcomes that are each 0 or 1; None if any is not."""
+        """The counts of outcomes that are each 0 or 1; None if any is not."""
         if not {*a, *b} <= {0.0, 1.0}:
             return None
         found = list(zip(a, b, strict=True))
@@ -46,27 +46,27 @@ class SolvedCounts:
 
     @property
     def texts(self) -> tuple[str, ...]:
-        """For a table."""
+        """The counts as cells of a table."""
         p = f"{self.p:.3f}" if self.p >= 0.001 else f"{self.p:.1e}"
         return str(self.both), str(self.only_a), str(self.only_b), str(self.neither), p
 
 
 @dataclass(frozen=True)
 class Pair:
-    """One split, played in one way by both."""
+    """Both agents on one split, with one way of decoding."""
 
     split: str
     kind: str
     """`greedy` or `sampled`."""
     a: float
-    """A's accuracy on the problems that both have played."""
+    """A's accuracy on the problems that are in both evaluations."""
     b: float
     difference: Difference
     """B minus A."""
     counts: SolvedCounts | None
     """None where outcomes are means of several samples."""
     gained: tuple[str, ...]
-    """Ids of the problems that went better with B."""
+    """Ids of the problems on which B did better."""
     lost: tuple[str, ...]
 
 
@@ -75,14 +75,14 @@ class Paired:
     """A comparison of two evaluations."""
 
     a: str
-    """What A is."""
+    """The run of A, with the agent where that is not the run's student."""
     b: str
     pairs: tuple[Pair, ...]
     notes: tuple[str, ...]
 
     @property
     def sheet(self) -> Sheet:
-        """As a table of texts."""
+        """The pairs as a table."""
         heads = ("split", "played", "A, %", "B, %", "B - A", "95 % interval", "both", "only A", "only B", "neither")
         rows = [
             (
@@ -99,7 +99,12 @@ class Paired:
         return Sheet("The same problems, A against B", (*heads, "p"), tuple(rows), left=2)
 
     def text(self, show: int = 0, width: int | None = None) -> str:
-        """Plain lines, in so many columns; `show` names so many of the problems that changed."""
+        """The table and notes as plain lines.
+
+        Args:
+            show: how many of the problems that changed are named.
+            width: columns of the lines; as many as they need if left out.
+        """
         lines = [wrapped(f"A: {self.a}", width), wrapped(f"B: {self.b}", width), "", self.sheet.text(width).rstrip()]
         for pair in self.pairs if show else ():
             for word, names in (("better with B", pair.gained), ("better with A", pair.lost)):
@@ -109,7 +114,7 @@ class Paired:
         return "\n".join([*lines, *(wrapped(f"note: {note}", width) for note in self.notes)]) + "\n"
 
     def to_json(self) -> dict[str, Json]:
-        """Everything, for programs."""
+        """The comparison as JSON."""
         return asdict(self)
 
     def write(self, folder: Path) -> None:
@@ -123,7 +128,7 @@ class Paired:
 def paired(runs: Sequence[RunLike], output: Path | None = None, *, root: Path = Path("runs")) -> Paired:
     """Compare the last evaluations of two runs, or of one run its last with its first, problem by problem.
 
-    Where a run has evaluated its student and others, its student's evaluations are meant.
+    Of a run that has evaluated its student and other agents, the student's evaluations are compared.
 
     Args:
         runs: A and B, each a run, its folder, or a name below `root` for its newest run that trains; or one run alone.
@@ -162,10 +167,10 @@ def _by_plan(reports: Sequence[Mapping[str, Any]]) -> dict[str, Mapping[str, Any
 
 
 def _name(run: Run, reports: Mapping[str, Mapping[str, Any]], which: str = "") -> str:
-    """The run, and who played in it where that is not the student that it trains."""
+    """The run, and the agent where that is not the student that it trains."""
     subjects = [subject_of(run, dict(report)) for report in reports.values()]
-    told = dict.fromkeys(f", {subject.text}" for subject in subjects if subject.kind in ("checkpoint", "agent"))
-    return f"{run.path}{''.join(told)}{which}"
+    agents = dict.fromkeys(f", {subject.text}" for subject in subjects if subject.kind in ("checkpoint", "agent"))
+    return f"{run.path}{''.join(agents)}{which}"
 
 
 def _pairs(split: str, a: Mapping[str, Any], b: Mapping[str, Any]) -> Iterator[Pair]:
@@ -195,5 +200,5 @@ def _notes(a: Mapping[str, Mapping[str, Any]], b: Mapping[str, Mapping[str, Any]
         ours, theirs = a[split].get("outcomes", {}), b[split].get("outcomes", {})
         alone = len(set(ours) ^ set(theirs))
         if alone and set(ours) & set(theirs):
-            yield f"{split}: {alone} problems that only one of them has played are left out"
+            yield f"{split}: {alone} problems that are in only one of them are left out"
     yield from (f"{split}: A was not evaluated on it" for split in b if split not in a)

@@ -1,4 +1,4 @@
-"""The outcomes of evaluations as parquet, for data frames and data bases."""
+"""Writes the outcomes of evaluations as parquet, for data frames and databases."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from mentor_kit.core.frozen_model import Json
 from mentor_kit.runs import Run
 from mentor_kit.runs.files import storage_errors
 
-#: Types of the columns that may hold nothing else than nulls or empty lists.
+#: Columns that may hold nothing but nulls or empty lists, by type.
 _LISTS = ("tools", "teacher_tools")
 _TEXTS = ("answer",)
 _NUMBERS = ("tokens",)
@@ -39,7 +39,7 @@ def write_outcomes(run: Run) -> list[Path]:
 
 
 def _schema(rows: list[dict[str, Json]]) -> Any:
-    """Types by the values there are, and by name where there may be none, so that files of two runs go together."""
+    """Types inferred from the values, or given by name where a column may be empty, so that two runs' files agree."""
     import pyarrow as pa
 
     known = dict.fromkeys(_LISTS, pa.list_(pa.string())) | dict.fromkeys(_TEXTS, pa.string())

@@ -1,4 +1,4 @@
-"""Tables of texts, for the terminal, plain lines, Markdown and CSV; and how numbers are written in them."""
+"""Tables of strings, for the terminal, plain lines, Markdown and CSV; and the format of numbers in them."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from mentor_kit.utils.statistics import Interval
 
 @dataclass(frozen=True)
 class Sheet:
-    """A table of texts; the first `left` columns hold words, the others numbers."""
+    """A table of strings; the first `left` columns hold words, the others numbers."""
 
     title: str
     heads: tuple[str, ...]
@@ -24,7 +24,7 @@ class Sheet:
     left: int = 1
 
     def table(self) -> Table:
-        """For a terminal."""
+        """The table as one of rich, for a terminal."""
         table = Table(title=self.title, title_justify="left", box=box.SIMPLE_HEAD, pad_edge=False)
         for place, head in enumerate(self.heads):
             table.add_column(head, justify="left" if place < self.left else "right")
@@ -40,7 +40,7 @@ class Sheet:
         """Plain lines in aligned columns.
 
         Args:
-            width: columns that the lines may take; as many as it needs if left out. A table that needs more is turned,
+            width: columns of the lines; as many as the table needs if left out. A table that needs more is transposed,
                 or else cut into tables below each other that each begin with the columns of words.
         """
         parts = [self] if width is None else self.fitting(width)
@@ -48,12 +48,12 @@ class Sheet:
         return f"{title}\n" + "\n".join(part._lines() for part in parts)
 
     def fitting(self, width: int, *, gap: int = 2) -> list[Sheet]:
-        """The table as it is, turned, or in pieces: whatever fits into so many columns first."""
+        """The table as it is, transposed, or in pieces: the first of these that fits into `width` columns."""
         if self._width(gap) <= width or len(self.heads) <= 2:
             return [self]
-        turned = self.turned()
-        if turned._width(gap) <= width:
-            return [turned]
+        transposed = self.transposed()
+        if transposed._width(gap) <= width:
+            return [transposed]
         pieces: list[list[int]] = []
         for place in range(self.left, len(self.heads)):
             if pieces and self._of([*pieces[-1], place])._width(gap) <= width:
@@ -64,10 +64,10 @@ class Sheet:
         if all(piece._width(gap) <= width for piece in found):
             return found
         # not even a single column fits beside the words: a row is a table of its own
-        return [replace(self, rows=(row,)).turned() for row in self.rows]
+        return [replace(self, rows=(row,)).transposed() for row in self.rows]
 
-    def turned(self) -> Sheet:
-        """The table with its columns for rows."""
+    def transposed(self) -> Sheet:
+        """The table with rows and columns exchanged."""
         first, *others = zip(self.heads, *self.rows, strict=True)
         return Sheet(self.title, first, tuple(others))
 
@@ -103,7 +103,7 @@ class Sheet:
 
 
 def wrapped(text: str, width: int | None) -> str:
-    """A line of words in as many columns; further lines stand in. Words that are longer, such as paths, stay whole."""
+    """Words in lines of at most `width` columns, all but the first indented; longer words (paths) stay whole."""
     if width is None:
         return text
     return textwrap.fill(text, max(width, 20), subsequent_indent="  ", break_long_words=False, break_on_hyphens=False)

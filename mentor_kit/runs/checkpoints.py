@@ -1,4 +1,4 @@
-"""Checkpoints: complete or absent, never half; the last few, every stage's last and the best one are kept."""
+"""Checkpoints, each complete or absent; the last few, every stage's last and the best one are kept."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ STATE = "state.json"
 
 @dataclass(frozen=True)
 class Keep:
-    """Which checkpoints stay: the last `last`, the last one of every stage, and the best by `metric`."""
+    """The checkpoints that are kept: the last `last`, the last one of every stage, and the best by `metric`."""
 
     last: int = 2
     """At least 1: the newest is what a run resumes from."""
     metric: str = "out-of-domain/greedy"
-    """A metric the stage gives with a checkpoint; without it no checkpoint is the best."""
+    """A metric that stages give with checkpoints; a checkpoint without it is never the best."""
     mode: Literal["max", "min"] = "max"
 
     def __post_init__(self) -> None:
@@ -39,11 +39,11 @@ class Checkpoint:
 
     path: Path
     number: int
-    """Counts up over the whole run, so that the newest is known whatever the stages are called."""
+    """Position among all checkpoints of the run, from 1; orders them independently of stage names."""
     stage: str
     step: int
     state: Mapping[str, Json] = field(default_factory=dict)
-    """The stage's own."""
+    """The stage's own state."""
     metrics: Mapping[str, float] = field(default_factory=dict)
     offsets: Mapping[str, int] = field(default_factory=dict)
     """The length in bytes of each append-only file at that moment."""
@@ -55,7 +55,7 @@ class Checkpoint:
 
     @property
     def text(self) -> str:
-        """What `read` finds in its folder."""
+        """The content of `state.json`."""
         return to_json({name: value for name, value in vars(self).items() if name != "path"}, indent=2) + "\n"
 
     @staticmethod
@@ -78,7 +78,8 @@ class Checkpoint:
             )
         except (OSError, ValueError, KeyError, TypeError) as error:
             raise DataError(
-                f"{path / STATE} cannot be read: {error}", hint="remove that folder to go on from an earlier checkpoint"
+                f"{path / STATE} cannot be read: {error}",
+                hint="remove that folder to resume from an earlier one",
             ) from None
 
 
@@ -98,7 +99,7 @@ class Checkpoints:
         metrics: Mapping[str, float],
         offsets: Mapping[str, int],
     ) -> Checkpoint:
-        """Save the policy and the state, then let go of what need not be kept.
+        """Save the policy and the state, then remove the checkpoints that need not be kept.
 
         Raises:
             MentorKitError: the disk is full or not writable; earlier checkpoints are whole.
@@ -123,7 +124,7 @@ class Checkpoints:
         metrics: Mapping[str, float],
         offsets: Mapping[str, int],
     ) -> None:
-        """Give a checkpoint another state and metrics; its policy stays as it is. Then let go as `save` does."""
+        """Replace a checkpoint's state and metrics, not its policy; then remove checkpoints as `save` does."""
         new = replace(checkpoint, state=state, metrics=metrics, offsets=offsets)
         write_text(checkpoint.path / STATE, new.text)
         self._prune()
@@ -134,12 +135,12 @@ class Checkpoints:
         return sorted(found, key=lambda checkpoint: checkpoint.number)
 
     def latest(self, stages: Collection[str] | None = None) -> Checkpoint | None:
-        """The newest checkpoint, what a run resumes from; or the newest one of these stages."""
+        """The newest checkpoint, from which a run resumes; or the newest one of these stages."""
         found = [checkpoint for checkpoint in self.all() if stages is None or checkpoint.stage in stages]
         return found[-1] if found else None
 
     def remove_after(self, checkpoint: Checkpoint) -> None:
-        """Remove those that are newer."""
+        """Remove the newer checkpoints."""
         for found in self.all():
             if found.number > checkpoint.number:
                 remove_folder(found.path)

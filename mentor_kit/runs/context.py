@@ -1,4 +1,4 @@
-"""What one stage sees of a run: `mentor_kit.stages.context.StageContext`, over the run's folder."""
+"""The run as one stage sees it: `mentor_kit.stages.context.StageContext` over a run folder."""
 
 from __future__ import annotations
 
@@ -117,7 +117,7 @@ class RunContext:
             self._postponed += 1
             return
         folder = self._recorder.folder.path
-        raise Interrupted(f"stopped; everything is in {folder}", hint=f"to go on: mentorkit run --resume {folder}")
+        raise Interrupted(f"stopped; everything is in {folder}", hint=f"to resume: mentorkit run --resume {folder}")
 
     def checkpoint_due(self, step: int, steps: int) -> bool:
         every = self._recorder.options.checkpoint_every

@@ -1,4 +1,4 @@
-"""What a run was made with: versions, platform, processor, commit. Never environment variables or host names."""
+"""The environment of a run: versions, platform, processor, commit; never environment variables or host names."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ PACKAGES = (
 
 
 def environment(folder: Path | None = None) -> dict[str, Json]:
-    """This machine's facts, found without importing any of the packages.
+    """The environment of this process, found without importing any of the packages.
 
     Args:
         folder: where to look for a git commit; the current folder if left out.

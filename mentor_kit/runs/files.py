@@ -1,6 +1,6 @@
-"""Writing so that a kill, a power cut or a full disk leaves either the old file or the new one, never half.
+"""Writes files and folders atomically: a kill, a power cut or a full disk leaves either the old one or the new one.
 
-Temporary names start with `.new-`, those of folders that are just being replaced with `.old-`; `tidy` clears both.
+Temporary names start with `.new-`, those of folders being replaced with `.old-`; `tidy` removes both.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ FULL = 1 << 20
 
 @contextmanager
 def storage_errors(path: Path, kept: str = "everything that was written before is whole") -> Iterator[None]:
-    """Turn failures to write below `path` into errors that say where, how much space is left, and what is kept.
+    """Turn failures to write below `path` into errors that name the place, the space that is left, and what is kept.
 
     Raises:
         MentorKitError: the disk is full, read-only, or may not be written to.
@@ -40,7 +40,7 @@ def storage_errors(path: Path, kept: str = "everything that was written before i
 
 
 def write_text(path: Path, text: str, *, sync: bool = True) -> None:
-    """Write a whole file; readers see the old one or the new one.
+    """Write a file atomically; readers see the old one or the new one.
 
     Raises:
         UsageError: the path is a folder.
@@ -68,7 +68,7 @@ def write_folder(path: Path, fill: Callable[[Path], None]) -> Path:
     """Fill a folder under a temporary name, then put it in place of the one that may be there."""
     new, old = path.with_name(NEW + path.name), path.with_name(OLD + path.name)
     try:
-        # what is wrong is found out before anything is cleaned up: a full disk has space again afterwards
+        # the fault is explained before the clean-up, after which a full disk has space again
         with storage_errors(path):
             shutil.rmtree(new, ignore_errors=True)
             new.mkdir(parents=True)
@@ -87,7 +87,7 @@ def write_folder(path: Path, fill: Callable[[Path], None]) -> Path:
 
 
 def remove_folder(path: Path) -> None:
-    """Remove a folder so that it is never seen half removed; one that is not there is fine."""
+    """Remove a folder atomically, if it is there."""
     if path.exists():
         going = path.with_name(NEW + path.name)
         shutil.rmtree(going, ignore_errors=True)
@@ -97,7 +97,7 @@ def remove_folder(path: Path) -> None:
 
 
 def tidy(folder: Path) -> None:
-    """Clear what a killed process left in a folder; a folder caught while being replaced is put back."""
+    """Remove what a killed process left in a folder; put back a folder that was just being replaced."""
     if not folder.is_dir():
         return
     for found in folder.iterdir():
@@ -132,7 +132,7 @@ def _sync_tree(folder: Path) -> None:
 
 
 def _settle(old: Path) -> None:
-    """Finish a replacement that was cut short: back to its name if nothing took it, else away."""
+    """Finish an interrupted replacement: put the old folder back if the new one is missing, else remove it."""
     current = old.with_name(old.name.removeprefix(OLD))
     if old.exists() and not current.exists():
         old.rename(current)

@@ -3,9 +3,9 @@
 runs/<name>/<id>/
     recipe.yaml             expanded, without secrets
     environment.json        versions, platform, commit, the settings it was started with
-    changes.jsonl           what was changed of the recipe when the run was resumed, append-only
-    events.jsonl            what happened, append-only
-    demonstrations.jsonl    what the teacher showed, append-only
+    changes.jsonl           changes of the recipe when the run was resumed, append-only
+    events.jsonl            the run's events, append-only
+    demonstrations.jsonl    the teacher's demonstrations, append-only
     rollouts/<stage>/step-000010.jsonl
     checkpoints/<stage>-step-000020/
     evaluation/             a report (.json), the trajectories (.jsonl) and a row each (.outcomes.jsonl)
@@ -34,10 +34,10 @@ from mentor_kit.utils.strict_json import to_json
 #: The key of a run's settings in its environment and changes.
 SETTINGS = "settings"
 
-#: How the file with an evaluation's rows ends.
+#: The suffix of the file with an evaluation's rows.
 OUTCOMES = ".outcomes.jsonl"
 
-#: Whether a run is of the kind that a name is meant for.
+#: Whether a run is one that a name can mean.
 Suits = Callable[["RunFolder"], bool]
 
 _NAME = re.compile(r"[\w][\w .+@=-]*")
@@ -45,7 +45,7 @@ _NAME = re.compile(r"[\w][\w .+@=-]*")
 
 @dataclass(frozen=True)
 class RunFolder:
-    """Where a run keeps everything. Paths of things that are not there yet are given all the same."""
+    """The folder of a run and the paths in it, whether or not there is something at them yet."""
 
     path: Path
     made: tuple[Path, ...] = field(default=(), compare=False, repr=False)
@@ -160,13 +160,13 @@ class RunFolder:
 
     @property
     def age(self) -> tuple[str, int, str]:
-        """What sorts runs from the oldest to the newest."""
+        """A sorting key of runs, from the oldest to the newest."""
         # ids are sorted by the second; within one, the recipe was written when the run was made
         return self.id[:15], self.recipe.stat().st_mtime_ns, self.id
 
     @property
     def key(self) -> str:
-        """`name/id`, by which it is known among all runs."""
+        """`name/id`, which is unique among all runs."""
         return f"{self.name}/{self.id}"
 
     @property
@@ -181,17 +181,17 @@ class RunFolder:
 
     @property
     def changes(self) -> Path:
-        """What was changed of the recipe since."""
+        """Later changes of the recipe."""
         return self.path / "changes.jsonl"
 
     @property
     def events(self) -> Path:
-        """What happened."""
+        """The run's events."""
         return self.path / "events.jsonl"
 
     @property
     def demonstrations(self) -> Path:
-        """What the teacher showed."""
+        """The teacher's demonstrations."""
         return self.path / "demonstrations.jsonl"
 
     @property
@@ -217,7 +217,7 @@ class RunFolder:
     def settings(self) -> list[str]:
         """The settings of the run's recipe so far: those it was started with, then those it was resumed with.
 
-        None of a run that an earlier version made.
+        A run of an earlier version has none.
 
         Raises:
             DataError: a file cannot be read.
@@ -230,7 +230,7 @@ class RunFolder:
         return [str(setting) for settings in (first, *later) for setting in settings]
 
     def change_recipe(self, recipe: str, settings: Sequence[str], changes: Mapping[str, Json]) -> None:
-        """Put a changed recipe in the place of the one there is, and write down what was changed."""
+        """Replace the recipe by a changed one, and record the changes."""
         with JsonlFile(self.changes) as file:
             file.append([to_json({"time": utc_now(), SETTINGS: list(settings), "changes": dict(changes)})], sync=True)
         write_text(self.recipe, recipe)
@@ -240,7 +240,7 @@ class RunFolder:
         return self.rollouts / stage / f"step-{step:06d}.jsonl"
 
     def write_folder(self, name: str, fill: Callable[[Path], None]) -> Path:
-        """A folder inside the run, whole or not there; one that is there is replaced.
+        """Write a folder inside the run, whole or not at all; an existing one is replaced.
 
         Raises:
             UsageError: the name is that of something else in the run, or no name for a folder.
@@ -251,7 +251,7 @@ class RunFolder:
         return write_folder(self.path / name, fill)
 
     def tidy(self) -> None:
-        """Clear what a killed process left behind. Only for the process that has the folder's lock."""
+        """Remove what a killed process left behind. Only for the process that has the folder's lock."""
         stages = self.rollouts.iterdir() if self.rollouts.is_dir() else ()
         for folder in (self.path, self.checkpoints, self.evaluation, *stages):
             tidy(folder)

@@ -16,7 +16,7 @@ _CHUNK = 1 << 16
 class JsonlFile:
     """An append-only file, open for writing.
 
-    Opening cuts off a last line without its newline: the process that wrote it was killed.
+    Opening removes a last line without its newline: the process that wrote it was killed.
     """
 
     def __init__(self, path: Path) -> None:
@@ -30,7 +30,7 @@ class JsonlFile:
         """Write lines; either all of them are in the file afterwards, or an error is raised and none is.
 
         Args:
-            lines: texts without newlines.
+            lines: strings without newlines.
             sync: return only when they would survive a power cut.
         """
         data = "".join(f"{line}\n" for line in lines).encode()
@@ -52,7 +52,7 @@ class JsonlFile:
             os.fsync(self._handle)
 
     def truncate(self, offset: int) -> None:
-        """Forget what was written after `offset` bytes."""
+        """Remove everything after the first `offset` bytes."""
         with storage_errors(self.path):
             self.offset = min(offset, self.offset)
             os.ftruncate(self._handle, self.offset)
@@ -76,7 +76,7 @@ def read_lines(path: Path) -> Iterator[bytes]:
     A last line without its newline is left out: it may still be being written.
 
     Raises:
-        DataError: it is no file, or may not be read.
+        DataError: it is not a file, or cannot be read.
     """
     if not path.exists():
         return

@@ -1,4 +1,4 @@
-"""One process at a time in a run folder."""
+"""A lock on a run folder: one process at a time runs in it."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _HELD: set[Path] = set()
 
 
 class FolderLock:
-    """A lock that ends with the process that holds it, so that one left by a dead process is simply taken over.
+    """A lock that ends with the process that holds it: the lock of a dead process is free.
 
     A POSIX record lock: unlike `flock`, child processes that outlive a killed parent do not keep it.
     """
@@ -28,7 +28,7 @@ class FolderLock:
         """Take the lock.
 
         Raises:
-            UsageError: another live process, or another part of this one, holds it.
+            UsageError: another live process, or another run of this one, holds it.
         """
         if self.path in _HELD:
             raise self._taken(os.getpid())
@@ -45,7 +45,7 @@ class FolderLock:
         _HELD.add(self.path)
 
     def release(self) -> None:
-        """Give the lock up; without it, nothing happens."""
+        """Release the lock, if it is held."""
         if self._handle >= 0:
             _HELD.discard(self.path)
             os.close(self._handle)

@@ -1,4 +1,4 @@
-"""Reading the files that hold a word of the core a line: demonstrations, and scored trajectories."""
+"""Reads files with a record a line: demonstrations, and scored trajectories."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def read_demonstrations(path: Path) -> list[Demonstration]:
     """The demonstrations in a file; none if there is no file. A half-written last line is ignored.
 
     Raises:
-        DataError: a line is no demonstration.
+        DataError: a line is not a demonstration.
     """
     return _read(path, Demonstration)
 
@@ -29,7 +29,7 @@ def read_scored(path: Path) -> list[Scored]:
     """The scored trajectories in a file of rollouts or of an evaluation.
 
     Raises:
-        DataError: a line is no scored trajectory.
+        DataError: a line is not a scored trajectory.
     """
     return _read(path, Scored)
 

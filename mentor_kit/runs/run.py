@@ -1,4 +1,4 @@
-"""A run as Python users see it: its metrics, evaluations, trajectories, demonstrations and student."""
+"""A run read from its folder: metrics, evaluations, trajectories, demonstrations and student."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 
 class Run:
-    """A finished or running run. Everything is read from its folder, when it is asked for.
+    """A finished or running run. Every property reads the run folder when it is used.
 
     Example:
         >>> run = Run.open("runs/quickstart/20261124-134501-a3f9")  # doctest: +SKIP
@@ -42,9 +42,9 @@ class Run:
         """The run a user names: by its folder, as `name/id`, or by a name for its newest run.
 
         Args:
-            run: what the user wrote.
+            run: a folder, `name/id` or a name.
             root: the folder of all runs.
-            suits: which runs a name is meant for; where none of that name suits, it means the newest.
+            suits: the runs that a name can mean; where none of that name suits, it means the newest.
 
         Raises:
             UsageError: there is none.
@@ -85,12 +85,12 @@ class Run:
 
     @property
     def has_started(self) -> bool:
-        """Whether its parts could be built, so that there is something to go on with."""
+        """Whether it got as far as its first event, so that it can be resumed."""
         return any(event.kind in (RUN_START, RUN_RESUME) for event in self.events)
 
     @property
     def has_checkpoint(self) -> bool:
-        """Whether it has a student to take from."""
+        """Whether it has a complete checkpoint."""
         return bool(complete(self.folder.checkpoints))
 
     @property
@@ -112,7 +112,7 @@ class Run:
 
     @property
     def events(self) -> list[Event]:
-        """Everything that happened so far, oldest first."""
+        """All events so far, oldest first."""
         return read_events(self.path)
 
     @property
@@ -129,7 +129,7 @@ class Run:
 
     @property
     def steps(self) -> list[dict[str, Json]]:
-        """What every training step logged, with its stage and step, oldest first."""
+        """The metrics of every training step, with its stage and step, oldest first."""
         return [
             {"stage": event.stage, "step": event.step, "time": event.time} | event.values
             for event in self.events
@@ -169,7 +169,7 @@ class Run:
             yield from scored
 
     def trajectories(self, stage: str | None = None, step: int | None = None) -> DataFrame:
-        """The same as a data frame, a row a trajectory; `scored` holds the thing itself.
+        """The same as a data frame, a row a trajectory; the column `scored` holds the `Scored` itself.
 
         Raises:
             MissingError: pandas is not installed.
@@ -203,11 +203,11 @@ class Run:
         return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
 
     def demonstrations(self) -> list[Demonstration]:
-        """What the teacher showed."""
+        """The teacher's demonstrations."""
         return read_demonstrations(self.folder.demonstrations)
 
     def checkpoints(self, keep: Keep | None = None) -> Checkpoints:
-        """The checkpoints that were kept; `keep` says what `best` means."""
+        """The checkpoints that were kept; `keep` defines which is `best`."""
         return Checkpoints(self.folder.checkpoints, keep)
 
     @property

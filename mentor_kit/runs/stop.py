@@ -1,4 +1,4 @@
-"""Ctrl-C as a request: the step in hand is finished and saved; a second Ctrl-C stops at once."""
+"""Turns Ctrl-C into a request: the current step is finished and saved; a second Ctrl-C stops at once."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ class StopSignal:
         self._before: dict[signal.Signals, Any] = {}
 
     def request(self) -> None:
-        """Ask the run to stop after the step in hand."""
+        """Ask the run to stop after the current step."""
         if not self.requested:
             self.requested = True
             if self._on_request is not None:

@@ -1,4 +1,4 @@
-"""Going back to a checkpoint: what was recorded after it is taken back, so that it can be recorded again."""
+"""Truncates a run folder to a checkpoint: what was recorded after it is removed, and will be recorded again."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ from mentor_kit.runs.folder import RunFolder
 
 
 def truncate(folder: RunFolder, events: EventLog, checkpoint: Checkpoint | None, stages: Sequence[str]) -> None:
-    """Take back events, rollouts and evaluations that came after the checkpoint, or all if there is none.
+    """Remove the events, rollouts and evaluations after the checkpoint; all of them if there is none.
 
     Args:
         folder: the run.
         events: its open event log.
-        checkpoint: what the run goes on from.
-        stages: the keys of all stages, in order; evaluations of others (asked for later) are left alone.
+        checkpoint: the one the run resumes from.
+        stages: the keys of all stages, in order; evaluations of other stages (made later) stay.
     """
     events.truncate(checkpoint.offsets.get(events.path.name, 0) if checkpoint is not None else 0)
     place = stages.index(checkpoint.stage) if checkpoint is not None else -1

@@ -66,7 +66,8 @@ def test_only_common_problems_count(tmp_path: Path) -> None:
     found = paired([a_run(tmp_path, "a", [1, 0, 1]), a_run(tmp_path, "b", [0, 0])])
     (pair,) = found.pairs
     assert pair.difference.count == 2
-    assert found.notes == ("out-of-domain: 1 problems that only one of them has played are left out",)
+    (note,) = found.notes
+    assert note.startswith("out-of-domain: 1 problems")
 
 
 def test_an_agent_that_was_only_sampled(tmp_path: Path) -> None:
