@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from mentor_kit.utils.lazy_imports import lazy_attributes
 
 if TYPE_CHECKING:
-    from mentor_kit.stages.demonstrating import demonstrate
+    from mentor_kit.stages.demonstrations import demonstrate
     from mentor_kit.stages.evaluation import Evaluation, EvaluationResult
     from mentor_kit.stages.evaluation_plan import EvaluationPlan, SplitPlan
     from mentor_kit.stages.experiment import Experiment
@@ -34,7 +34,7 @@ __all__ = [
 __getattr__ = lazy_attributes(
     __name__,
     {
-        "demonstrate": "mentor_kit.stages.demonstrating",
+        "demonstrate": "mentor_kit.stages.demonstrations",
         **dict.fromkeys(("Evaluation", "EvaluationResult"), "mentor_kit.stages.evaluation"),
         **dict.fromkeys(("EvaluationPlan", "SplitPlan"), "mentor_kit.stages.evaluation_plan"),
         "Experiment": "mentor_kit.stages.experiment",

@@ -14,7 +14,7 @@ from mentor_kit.core.component import TeacherSpec
 from mentor_kit.core.demonstration import Demonstration
 from mentor_kit.core.task import TRAIN, Problem
 from mentor_kit.stages.context import StageContext
-from mentor_kit.stages.demonstrating import Keep, demonstrate
+from mentor_kit.stages.demonstrations import Keep, demonstrate
 from mentor_kit.stages.evaluation_plan import EvaluationPlan
 from mentor_kit.stages.experiment import Experiment
 from mentor_kit.stages.stage import Stage
@@ -47,6 +47,25 @@ class CollectStage(Stage):
 
     options: CollectOptions
 
+    def run(self, experiment: Experiment, context: StageContext) -> None:
+        options = self.options
+        teacher = experiment.teacher_of(options.teacher)
+        problems = experiment.problems(options.split, experiment.seed, options.problems)
+        kept = unusable = 0
+        for start in range(0, len(problems), options.batch):
+            batch = problems[start : start + options.batch]
+            shown = demonstrate(experiment, context, batch, teacher=teacher, keep=options.keep)
+            kept += len(shown)
+            for fault in _faults(experiment, batch, shown):
+                unusable += 1
+                if unusable <= _NAMED:
+                    context.emit("note", text=fault)
+            context.progress(start + len(batch), len(problems), kept=kept)
+            context.check_stop()
+        account = teacher.account()
+        counts = {"demonstrations": kept, **({"not_for_sft": unusable} if unusable else {})}
+        context.emit("collected", **{"problems": len(problems), **counts, "teacher": teacher.name, **account})
+
     def workload(self, evaluation: EvaluationPlan) -> Workload:
         """The teacher's demonstrations; the student is not used."""
         return Workload(
@@ -63,25 +82,6 @@ class CollectStage(Stage):
         """Check that there is a teacher, and that the task has the split."""
         experiment.teacher_of(self.options.teacher)
         experiment.problems(self.options.split, experiment.seed, 1)
-
-    def run(self, experiment: Experiment, context: StageContext) -> None:
-        options = self.options
-        teacher = experiment.teacher_of(options.teacher)
-        problems = experiment.problems(options.split, experiment.seed, options.problems)
-        kept = unusable = 0
-        for start in range(0, len(problems), options.batch):
-            batch = problems[start : start + options.batch]
-            shown = demonstrate(experiment, context, batch, teacher=teacher, keep=options.keep)
-            kept += len(shown)
-            for text in _faults(experiment, batch, shown):
-                unusable += 1
-                if unusable <= _NAMED:
-                    context.emit("note", text=text)
-            context.progress(start + len(batch), len(problems), kept=kept)
-            context.check_stop()
-        took = teacher.account()
-        counts = {"demonstrations": kept, **({"not_for_sft": unusable} if unusable else {})}
-        context.emit("collected", **{"problems": len(problems), **counts, "teacher": teacher.name, **took})
 
 
 def _faults(experiment: Experiment, problems: list[Problem], shown: list[Demonstration]) -> Iterator[str]:

@@ -10,7 +10,7 @@ from mentor_kit.core.demonstration import Demonstration
 from mentor_kit.core.errors import ChatError, DataError, UsageError
 from mentor_kit.core.task import Problem
 from mentor_kit.stages.context import StageContext
-from mentor_kit.stages.demonstrating import demonstrate
+from mentor_kit.stages.demonstrations import demonstrate
 from mentor_kit.stages.experiment import Experiment
 from mentor_kit.stages.sft_options import SFTOptions
 from mentor_kit.stages.token_groups import token_group

@@ -1,4 +1,4 @@
-"""On-policy distillation in a stage: a teacher reads what the student sampled, and every token's advantage follows.
+"""On-policy distillation in a stage: the teacher's log-probabilities of sampled tokens become their advantages.
 
     token groups ──teacher──> its log-probabilities ──objective──> the same groups, an advantage for each token
 
@@ -29,27 +29,27 @@ class TokenTeacher(Teacher):
 
     @abstractmethod
     def check_tokens(self, tokenizer: ChatTokenizer) -> None:
-        """Refuse a student whose tokens are not the teacher's; loads no weights.
+        """Check that the student's tokens are the teacher's; loads no weights.
 
         Raises:
-            UsageError: a token of the student's is none of the teacher's, or has another id there.
+            UsageError: the teacher lacks a token of the student's, or has it under another id.
         """
 
     @abstractmethod
     def log_probs(self, groups: Sequence[TokenGroup]) -> list[list[Floats]]:
-        """The teacher's log-probabilities of every completion's tokens, as `Policy.log_probs` gives a policy's.
+        """Log-probabilities of every completion's tokens under the teacher, shape (n,) each; as `Policy.log_probs`.
 
-        At the groups' temperature, of the full distribution; 0.0 where the mask is 0.
+        They are of the full distribution at the groups' temperature, and 0.0 where the mask is 0.
         """
 
 
-def token_teacher(experiment: Experiment, slot: ComponentSpec | None) -> TokenTeacher:
-    """The teacher to distil from: the slot's, or else the recipe's; its tokens are the student's.
+def token_teacher(experiment: Experiment, spec: ComponentSpec | None) -> TokenTeacher:
+    """The teacher to distil from: the one that a stage's options name, or else the recipe's.
 
     Raises:
         UsageError: there is no teacher, it gives no log-probabilities, or it has other tokens.
     """
-    teacher = experiment.teacher_of(slot)
+    teacher = experiment.teacher_of(spec)
     if not isinstance(teacher, TokenTeacher):
         raise UsageError(
             f"the teacher {teacher.name!r} gives no log-probabilities of the student's tokens to distil from",
@@ -63,13 +63,13 @@ def token_teacher(experiment: Experiment, slot: ComponentSpec | None) -> TokenTe
 def distill(
     teacher: TokenTeacher, groups: Sequence[TokenGroup], objective: ObjectiveSpec
 ) -> tuple[list[TokenGroup], dict[str, float]]:
-    """The groups with an advantage for each token: what they had, and the teacher's part; and what to log.
+    """Add the teacher's advantages to the groups, one for each token; returns the groups and their metrics.
 
-    Logged are means over the trained tokens: `teacher_kl` of log p_student - log p_teacher, a sample estimate of the
-    reverse KL divergence, and `step_weight` where there are SOD's.
+    The metrics are means over the trained tokens: `teacher_kl` of log p_student - log p_teacher, a sample estimate of
+    the reverse KL divergence, and with SOD's weights `step_weight`.
 
     Raises:
-        DataError: the teacher gave log-probabilities that are not finite.
+        DataError: a log-probability of the teacher is not finite.
     """
     found = [
         [_Row.of(completion, read) for completion, read in zip(group.completions, rows, strict=True)]
@@ -77,7 +77,7 @@ def distill(
     ]
     if not all(np.isfinite(row.teacher).all() for rows in found for row in rows):
         raise DataError(
-            f"the teacher {teacher.name!r} gave log-probabilities that are not finite",
+            f"the teacher {teacher.name!r} returned log-probabilities that are not finite",
             hint="load it in a wider type: `backend: {use: torch, with: {dtype: float32}}` among its options",
         )
     changed = [
@@ -89,11 +89,11 @@ def distill(
 
 @dataclass(frozen=True)
 class _Row:
-    """A completion of n tokens as student and teacher see it; arrays have shape (1, n), and are 0 where the mask is."""
+    """Log-probabilities of a completion of n tokens; arrays have shape (1, n), and are 0 where the mask is 0."""
 
     completion: TokenCompletion
     student: NDArray[np.float64]
-    """Before this round of updates."""
+    """Of the student before this step's updates."""
     teacher: NDArray[np.float64]
     mask: NDArray[np.float64]
 
@@ -105,13 +105,13 @@ class _Row:
         return _Row(completion, student, teacher, mask)
 
     def distilled(self, objective: ObjectiveSpec) -> TokenCompletion:
-        """The completion with the teacher's part in its advantages."""
+        """The completion with the teacher's advantages added to its own."""
         gain = distillation(np, objective, self.student, self.teacher, self.mask)[0]
         advantage = self.completion.advantage * self.mask[0] + gain
         return replace(self.completion, advantage=advantage.astype(np.float32))
 
     def weights(self, objective: ObjectiveSpec) -> NDArray[np.float64]:
-        """SOD's, of every token."""
+        """SOD's step weight of every token."""
         found: NDArray[np.float64] = step_weights(np, self.student, self.teacher, self.mask, objective.step_cap)
         return found
 

@@ -1,4 +1,4 @@
-"""What came of the episodes of an evaluation: shares with intervals, pass@k, and a row for every episode."""
+"""Metrics of an evaluation's episodes: accuracy and pass@k with intervals, and a row for every episode."""
 
 from __future__ import annotations
 
@@ -22,18 +22,18 @@ class EvaluationEpisodes:
     """The episodes of one evaluation."""
 
     greedy: Sequence[Trajectory]
-    """One a problem; none where whoever plays cannot be asked for its likeliest words."""
+    """One for each problem; none where the agent has no greedy decoding."""
     sampled: Sequence[Trajectory]
-    """Those of a problem next to each other."""
+    """Those of a problem are next to each other."""
 
     @property
     def main(self) -> Sequence[Trajectory]:
-        """The episodes that tool use is measured on: greedy ones, or else the sampled ones."""
+        """The episodes that metrics of tool use are of: greedy ones, or else the sampled ones."""
         return self.greedy or self.sampled
 
     @property
     def all(self) -> list[Trajectory]:
-        """Greedy ones first."""
+        """All episodes, greedy ones first."""
         return [*self.greedy, *self.sampled]
 
 
@@ -45,7 +45,7 @@ def accuracy(trajectories: Sequence[Trajectory], clusters: Mapping[str, str]) ->
 
     Args:
         trajectories: the episodes.
-        clusters: from a problem's id to what hangs together.
+        clusters: from a problem's id to its cluster; problems of different clusters are independent.
     """
     correct = sum(trajectory.correct for trajectory in trajectories)
     members = [clusters[trajectory.problem_id] for trajectory in trajectories]
@@ -80,7 +80,7 @@ def pass_at(trajectories: Sequence[Trajectory], ks: Sequence[int], clusters: Map
 
 
 def _interval(values: Sequence[float], clusters: Sequence[str], trials: int | None = None) -> tuple[str, Interval]:
-    """Which interval it is, and the interval; `trials` as for `clustered_interval`."""
+    """The name of the interval and the interval; `trials` as for `clustered_interval`."""
     count = len(set(clusters))
     if len(values) == count and {*values} <= {0.0, 1.0}:
         return "wilson", wilson(round(sum(values)), count)
@@ -89,7 +89,7 @@ def _interval(values: Sequence[float], clusters: Sequence[str], trials: int | No
 
 
 def powers_of_two(samples: int) -> tuple[int, ...]:
-    """1, 2, 4 … and `samples` itself; nothing for fewer than two."""
+    """1, 2, 4 … and `samples` itself; empty for fewer than two samples."""
     powers = [2**exponent for exponent in range(samples.bit_length()) if 2**exponent < samples]
     return (*powers, samples) if samples > 1 else ()
 
@@ -103,9 +103,9 @@ def by_problem(trajectories: Sequence[Trajectory]) -> dict[str, list[bool]]:
 
 
 def means_by_problem(played: EvaluationEpisodes) -> dict[str, Json]:
-    """For every problem [greedy 0 or 1, mean of the sampled ones]; what was not played is null, or left out at the end.
+    """[greedy 0 or 1, mean of the sampled ones] by problem; a missing greedy one is null, missing samples are left out.
 
-    Evaluations are compared problem by problem with this.
+    Evaluations are compared by problem with these.
     """
     greedy, sampled = by_problem(played.greedy), by_problem(played.sampled)
     found: dict[str, Json] = {}
@@ -128,8 +128,8 @@ def rows(
     Args:
         played: the episodes.
         scored: the same, greedy ones first, with their rewards.
-        problems: what was played.
-        demonstrations: what the teacher has shown; `teacher_tools` are those of the right one closest to the episode.
+        problems: of all episodes.
+        demonstrations: the teacher's; `teacher_tools` are those of the right one most similar to the episode.
         rewarded: ids of the problems whose episodes the recipe's reward scored; all if left out. `reward` is null in
             the rows of others.
     """

@@ -19,7 +19,7 @@ from mentor_kit.core.teacher import Teacher
 from mentor_kit.core.trajectory import Trajectory
 from mentor_kit.rollout import Sampling, run_async
 from mentor_kit.stages.context import StageContext
-from mentor_kit.stages.demonstrating import demonstrate
+from mentor_kit.stages.demonstrations import demonstrate
 from mentor_kit.stages.eval_metrics import EvaluationEpisodes
 from mentor_kit.stages.evaluation import EvaluationResult, evaluation_of
 from mentor_kit.stages.evaluation_plan import (

@@ -1,4 +1,4 @@
-"""What is measured on played trajectories, in training steps and evaluations alike."""
+"""Metrics of trajectories, the same for training steps and evaluations."""
 
 from __future__ import annotations
 
@@ -29,15 +29,15 @@ def reward_metrics(scored: Sequence[Scored]) -> dict[str, float]:
 def trajectory_metrics(trajectories: Sequence[Trajectory], demonstrations: Demonstrations) -> dict[str, float]:
     """Accuracy, endings, lengths, call statistics, and how close the tool use is to the teacher's.
 
-    Rates of malformed, unknown-tool, badly argued and failed calls are shares of all calls. `similarity` is
-    1 - JSD of the executed calls' names, and left out where the teacher showed nothing right for these problems.
+    Rates of malformed calls, calls of unknown tools, with invalid arguments, and failed calls are shares of all
+    calls. `similarity` is 1 - JSD of the executed calls' names; it is left out where the teacher solved no problem.
     """
     count = max(len(trajectories), 1)
     calls = [call for trajectory in trajectories for call in trajectory.calls]
     states = Counter(call.state for call in calls)
     endings = Counter(trajectory.ending for trajectory in trajectories)
     traces = [trajectory.tokens for trajectory in trajectories if trajectory.tokens is not None]
-    measures = {
+    metrics = {
         "accuracy": sum(trajectory.correct for trajectory in trajectories) / count,
         "ended_rate": endings[Ending.ANSWERED] / count,
         "not_ended": 1 - endings[Ending.ANSWERED] / count,
@@ -52,13 +52,13 @@ def trajectory_metrics(trajectories: Sequence[Trajectory], demonstrations: Demon
         "sampled_tokens": sum(trace.sampled for trace in traces) / count,
     }
     close = teacher_similarity(trajectories, demonstrations)
-    return measures if close is None else measures | {"similarity": close}
+    return metrics if close is None else metrics | {"similarity": close}
 
 
 def tool_use(trajectories: Sequence[Trajectory], demonstrations: Demonstrations) -> dict[str, Json]:
-    """How often each tool was executed, and on problems the teacher has shown rightly: how often by the teacher.
+    """How often each tool was executed by the agent, and by the teacher on the problems that it has solved.
 
-    There `similarity_low` and `similarity_high` are the bootstrap's 95 % interval over problems as well.
+    `similarity_low` and `similarity_high` are the bootstrap's 95 % interval over these problems.
     """
     own, shown = _uses(trajectories, demonstrations)
     used: Counter[str] = Counter()
@@ -73,19 +73,19 @@ def tool_use(trajectories: Sequence[Trajectory], demonstrations: Demonstrations)
 
 
 def teacher_similarity(trajectories: Sequence[Trajectory], demonstrations: Demonstrations) -> float | None:
-    """1 - JSD (base 2) of the names of executed calls, student against teacher, on problems both have played.
+    """1 - JSD (base 2) of the names of executed calls, agent against teacher, on the problems that the teacher solved.
 
-    The teacher's are those of its right demonstrations; where a problem has several, an episode is held to the one
-    that it is most similar to.
+    The teacher's calls are those of its right demonstrations; where a problem has several, an episode is compared with
+    the most similar one. None where the teacher solved no problem.
     """
     own, shown = _uses(trajectories, demonstrations)
     return similarity(sum(own.values(), Counter()), sum(shown.values(), Counter())) if shown else None
 
 
 def closest(trajectory: Trajectory, demonstrations: Demonstrations) -> Demonstration | None:
-    """The right demonstration of the trajectory's problem whose use of tools is most similar; the first of equals.
+    """The right demonstration of the trajectory's problem with the most similar tool use; the first of equals.
 
-    None where the teacher has shown nothing right.
+    None where the teacher has not solved the problem.
     """
     own = Counter(trajectory.tools_used)
     right = demonstrations.right(trajectory.problem_id)
@@ -95,9 +95,9 @@ def closest(trajectory: Trajectory, demonstrations: Demonstrations) -> Demonstra
 def _uses(
     trajectories: Sequence[Trajectory], demonstrations: Demonstrations
 ) -> tuple[dict[str, Counter[str]], dict[str, Counter[str]]]:
-    """How often each tool was used, by problem, by the agent and by the teacher; an episode counts for one of each.
+    """How often each tool was used in each problem, by the agent and by the teacher, episode by episode.
 
-    Problems that the teacher has not shown rightly are left out.
+    Problems that the teacher has not solved are left out.
     """
     own: defaultdict[str, Counter[str]] = defaultdict(Counter)
     shown: defaultdict[str, Counter[str]] = defaultdict(Counter)

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from mentor_kit.core.errors import DataError
 from mentor_kit.core.task import TRAIN, Problem
 from mentor_kit.stages.context import StageContext
-from mentor_kit.stages.demonstrating import demonstrate
+from mentor_kit.stages.demonstrations import demonstrate
 from mentor_kit.stages.experiment import Experiment
 
 #: Problems in a row without a right demonstration after which the stream fails.

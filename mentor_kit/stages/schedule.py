@@ -1,4 +1,4 @@
-"""Learning rates: an optimizer's options as a recipe writes them, and the rate at every step."""
+"""Learning rates: the options of an optimizer with its schedule, and the rate of each step."""
 
 from __future__ import annotations
 
@@ -24,8 +24,8 @@ class OptimizerOptions(OptimizerSpec):
 
     @property
     def spec(self) -> OptimizerSpec:
-        """The optimizer alone, as a policy takes it."""
-        return OptimizerSpec(**{name: getattr(self, name) for name in OptimizerSpec.model_fields})
+        """The optimizer without its schedule, as a policy takes it."""
+        return OptimizerSpec.model_validate(self.model_dump(include=set(OptimizerSpec.model_fields)))
 
 
 def learning_rate(options: OptimizerOptions, step: int, steps: int) -> float:

@@ -8,7 +8,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from mentor_kit.core.component import TeacherSpec
 from mentor_kit.core.task import TRAIN
-from mentor_kit.stages.demonstrating import Keep
+from mentor_kit.stages.demonstrations import Keep
 from mentor_kit.stages.schedule import OptimizerOptions
 
 

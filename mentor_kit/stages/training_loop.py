@@ -1,4 +1,4 @@
-"""What every training stage does around its steps: begin or resume, evaluate, save, and stop when asked to."""
+"""The frame of every training loop: begin or resume, evaluate, save checkpoints, and stop when asked to."""
 
 from __future__ import annotations
 
@@ -11,15 +11,15 @@ from mentor_kit.stages.evaluate import evaluate
 from mentor_kit.stages.evaluation_report import checkpoint_metrics
 from mentor_kit.stages.experiment import Experiment
 
-#: What a checkpoint's state has as long as the evaluation after its step has not been made.
+#: The key of a checkpoint's state as long as the evaluation after its step has not been made.
 DUE = "evaluation_due"
 
 
 def begin(experiment: Experiment, context: StageContext, optimizer: OptimizerSpec, *, reference: bool = False) -> int:
-    """The number of steps that are done already; 0 for a fresh start.
+    """Begin a training stage or resume it; returns the number of steps that are done already.
 
-    A fresh start makes the optimizer, keeps the reference policy where one is needed, and evaluates the student
-    as it is if this is the first training stage. A resumed one makes the evaluation that its checkpoint waits for.
+    A fresh start prepares the optimizer, makes the reference policy where one is needed, and evaluates the student if
+    this is the first training stage. A resumed one makes the evaluation that is due since its checkpoint.
     """
     state = context.resumed()
     if state is not None:
@@ -40,8 +40,8 @@ def finish_step(
 ) -> None:
     """Save and evaluate after `step` where they are due; raise `Interrupted` if the user asked to stop.
 
-    A checkpoint comes before the evaluation, so that what was trained is kept if that fails, and is told of its metrics
-    afterwards, so that the best one can be told. A run that ends in between is resumed with the evaluation.
+    A checkpoint is saved before the evaluation, so that the training is kept if that fails, and gets its metrics
+    afterwards, by which the best one is chosen. A run that ends in between is resumed with the evaluation.
     """
     done = {"step": step, **(state or {})}
     if experiment.evaluation.on and experiment.evaluation.due(step, steps):
@@ -54,6 +54,6 @@ def finish_step(
 
 
 def _evaluate(experiment: Experiment, context: StageContext, step: int, state: Mapping[str, Json]) -> None:
-    """Evaluate after a step that has its checkpoint, and add the metrics to that."""
+    """Evaluate after a step, and add the metrics to its checkpoint."""
     reports = evaluate(experiment, context, step, experiment.evaluation.on)
     context.checkpoint(step, state, metrics=checkpoint_metrics(reports))

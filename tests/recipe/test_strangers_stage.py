@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -13,7 +14,7 @@ from test_plan import with_plugin
 
 from mentor_kit import api
 from mentor_kit.backend.optimizer import OptimizerSpec
-from mentor_kit.core.errors import RecipeError, UsageError
+from mentor_kit.core.errors import PluginError, RecipeError, UsageError
 from mentor_kit.core.task import TRAIN
 from mentor_kit.hooks import Registry, hookimpl
 from mentor_kit.recipe.plan import RunPlan
@@ -184,7 +185,7 @@ def test_a_stage_without_a_workload_cannot_be_benchmarked() -> None:
     assert "0-silent" in str(caught.value.hint)
 
 
-def test_its_adjustable_options_may_change_when_a_run_is_resumed(tmp_path: Any) -> None:
+def test_its_adjustable_options_may_change_when_a_run_is_resumed(tmp_path: Path) -> None:
     small = ["student.model=tiny-blank", "rollout.max_turn_tokens=6", "rollout.max_turns=1", "evaluate={}"]
     run = api.run(
         "quickstart", overrides=[*small, "train=[{use: drills, with: {rounds: 1}}]"], output=tmp_path,
@@ -195,3 +196,26 @@ def test_its_adjustable_options_may_change_when_a_run_is_resumed(tmp_path: Any) 
     assert [event["step"] for event in run.steps] == [1, 2]
     with pytest.raises(UsageError, match=r"train\.0\.attempts"):
         api.resume(run.path, overrides=["train.0.attempts=3"], registry=registry())
+
+
+def test_what_is_no_stage_is_the_plugins_fault() -> None:
+    class Duck:
+        def run(self, experiment: Experiment, context: StageContext) -> None:
+            raise AssertionError("it is not run")
+
+    with pytest.raises(PluginError, match="'duck'"):
+        plan("train=[duck]", duck=lambda options, context: Duck())
+
+
+def test_a_stage_that_uses_a_student_it_did_not_ask_for_is_told_so(tmp_path: Path) -> None:
+    class Greedy(Stage):
+        def run(self, experiment: Experiment, context: StageContext) -> None:
+            experiment.policy.info  # noqa: B018 (the property raises)
+
+        def workload(self, evaluation: EvaluationPlan) -> Workload:
+            return Workload(steps=1, student=False, trains=False)
+
+    plugins = registry(greedy=lambda options, context: Greedy())
+    with pytest.raises(UsageError) as caught:
+        api.run("quickstart", overrides=["train=[greedy]"], output=tmp_path, registry=plugins)
+    assert "Workload(student=True)" in str(caught.value.hint)

@@ -8,7 +8,7 @@ import pytest
 from stage_fakes import GappyTeacher, ListContext, RecordingPolicy, experiment, trajectory
 
 from mentor_kit.core.component import ComponentSpec
-from mentor_kit.core.errors import UsageError
+from mentor_kit.core.errors import PluginError, UsageError
 from mentor_kit.core.task import IN_DOMAIN
 from mentor_kit.core.teacher import Teacher
 from mentor_kit.stages import Evaluation, EvaluationPlan, EvaluationResult, SplitPlan
@@ -139,3 +139,9 @@ def test_a_report_says_who_played(options, name):
     played, own = (context.evaluations[f"0-stage-00000{step}-in-domain"][0]["who"] for step in (0, 1))
     assert (played["kind"], played["name"], played.get("model")) == ("agent", name, options.get("model"))
     assert own == {"kind": "run", "name": "toy", "run": "toy/1", "seed": 3}
+
+
+def test_a_plugin_that_builds_no_evaluation_is_at_fault():
+    made = experiment(build_evaluation=lambda slot: object())
+    with pytest.raises(PluginError, match="'own'"):
+        evaluation_of(made, ComponentSpec(use="own"))
