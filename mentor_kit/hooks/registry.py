@@ -39,8 +39,6 @@ BASES: dict[Kind, type] = {
     "advantages": AdvantageEstimator,
     "trackers": Tracker,
 }
-#: What is asked of components of the other kinds.
-METHODS: dict[Kind, tuple[str, ...]] = {"stages": ("run",)}
 
 
 class NoOptions(BaseModel):
@@ -268,13 +266,6 @@ class Registry:
                 f"plugin {part.owner!r} built {shown(built)} for the {noun(kind)} {part.name!r}: "
                 f"expected a `{base.__module__}.{base.__name__}`",
                 hint=f"derive its class from `{base.__name__}`; this is a fault of the plugin",
-            )
-        lacking = [method for method in METHODS.get(kind, ()) if not hasattr(built, method)]
-        if lacking:
-            raise PluginError(
-                f"plugin {part.owner!r} built {shown(built)} for the {noun(kind)} {part.name!r}: "
-                f"it has no {' and no '.join(map(repr, lacking))}",
-                hint="this is a fault of the plugin",
             )
         self._remember(built, part, slot)
         return built

@@ -66,8 +66,8 @@ def register_students(register: Register) -> None:
 def register_tools(register: Register) -> None:
     """Offer tools. `build` returns a `mentor_kit.core.toolbox.ToolSource`, or a list of typed functions and `Tool`s.
 
-    A source is closed when the run is over, however it ends; so is a task. A property `tool_names`
-    of the options gives the names of the tools, as far as options tell, so that `check` finds two of one name.
+    A source is closed when the run is over, however it ends; so is a task. With options that
+    are `mentor_kit.core.options.ToolOptions`, two tools of one name are found by `mentorkit check`.
     """
 
 
@@ -75,8 +75,8 @@ def register_tools(register: Register) -> None:
 def register_tasks(register: Register) -> None:
     """Offer tasks. `build` gives a `mentor_kit.core.task.Task`.
 
-    A class variable or property `task_splits` of the options names the task's splits, where they are known without
-    building it, so that a recipe with another one is refused by `mentorkit check`; else it is when the run begins.
+    With options that are `mentor_kit.core.options.TaskOptions`, a recipe that names a split that the task does not have
+    is refused by `mentorkit check`; else when the run begins.
     """
 
 

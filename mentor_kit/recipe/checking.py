@@ -12,6 +12,7 @@ from pydantic import BaseModel, TypeAdapter, ValidationError
 
 from mentor_kit.core.component import ComponentSpec, Fills, Kind
 from mentor_kit.core.errors import MentorKitError, did_you_mean
+from mentor_kit.core.options import ToolOptions
 from mentor_kit.hooks.registry import BuildContext, ComponentError, Registry
 from mentor_kit.recipe.faults import Fault, RecipeFaults, faults_at
 from mentor_kit.recipe.loading import LoadedRecipe, read_recipe, validated
@@ -164,10 +165,11 @@ def _what_does_not_fit(loaded: LoadedRecipe, registry: Registry) -> list[Fault]:
 
 
 def _tools_of_one_name(recipe: Recipe, registry: Registry) -> Iterator[tuple[Path_, str]]:
-    """Tools that two slots have, as far as their options tell: `tool_names`; two slots that are equal in any case."""
+    """Tools that two entries of `tools` have, as far as their options know them; equal entries in any case."""
     owners: dict[str, int] = {}
     for index, slot in enumerate(recipe.tools):
-        names = tuple(getattr(registry.check("tools", slot), "tool_names", ()))
+        options = registry.check("tools", slot)
+        names = tuple(options.tool_names) if isinstance(options, ToolOptions) else ()
         twice = [name for name in names if name in owners]
         if twice:
             yield (

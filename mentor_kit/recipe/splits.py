@@ -6,6 +6,7 @@ from collections.abc import Iterator, Sequence
 
 from mentor_kit.core.component import ComponentSpec
 from mentor_kit.core.errors import did_you_mean
+from mentor_kit.core.options import TaskOptions
 from mentor_kit.hooks.registry import BuildContext, Registry
 from mentor_kit.recipe.faults import Fault, faults_at
 from mentor_kit.recipe.loading import LoadedRecipe
@@ -34,8 +35,9 @@ def split_faults(loaded: LoadedRecipe, registry: Registry, splits: Sequence[str]
 
 
 def known_splits(recipe: Recipe, registry: Registry) -> tuple[str, ...] | None:
-    """The task's splits, where its options have them as `task_splits`."""
-    found = getattr(registry.check("tasks", recipe.task), "task_splits", None)
+    """The task's splits, where its options know them."""
+    options = registry.check("tasks", recipe.task)
+    found = options.task_splits if isinstance(options, TaskOptions) else None
     return None if found is None else tuple(found)
 
 

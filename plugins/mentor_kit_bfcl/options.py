@@ -8,6 +8,7 @@ from mentor_kit_tools.limits import Limits
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 
 from mentor_kit.core.errors import did_you_mean
+from mentor_kit.core.options import TaskOptions
 from mentor_kit.core.task import TRAIN
 
 #: Categories of one turn whose calls are compared with gold ones.
@@ -27,7 +28,7 @@ CATEGORIES = (*COMPARED, *RELEVANCE, *MULTI_TURN)
 _ALIASES = {"simple": "simple_python"}
 
 
-class BfclOptions(BaseModel):
+class BfclOptions(TaskOptions):
     """BFCL's problems."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)

@@ -20,6 +20,7 @@ from pydantic import Field, field_validator
 
 from mentor_kit.core.errors import MentorKitError
 from mentor_kit.core.frozen_model import Json
+from mentor_kit.core.options import TaskOptions
 from mentor_kit.core.task import Problem
 from mentor_kit.core.tool import Tool
 from mentor_kit.hooks.registry import BuildContext
@@ -37,7 +38,7 @@ _TYPES = {"dict": "object", "float": "number", "int": "integer", "str": "string"
 _TYPES |= {"list": "array", "tuple": "array"}
 
 
-class AuthorsOptions(BrokenRows):
+class AuthorsOptions(BrokenRows, TaskOptions):
     """Problems in the MENTOR authors' parquet format."""
 
     files: dict[str, tuple[str, ...]] = Field(min_length=1)

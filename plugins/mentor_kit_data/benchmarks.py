@@ -22,10 +22,11 @@ from functools import partial
 from pathlib import Path
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator
+from pydantic import ConfigDict, Field, field_validator
 
 from mentor_kit.core.errors import DataError, did_you_mean
 from mentor_kit.core.frozen_model import Json
+from mentor_kit.core.options import TaskOptions
 from mentor_kit.core.task import TRAIN, Problem, Task, boxed_answer
 from mentor_kit.core.trajectory import Trajectory
 from mentor_kit.hooks.registry import BuildContext
@@ -74,7 +75,7 @@ SETS: Mapping[str, Published] = {
 }
 
 
-class BenchmarksOptions(BaseModel):
+class BenchmarksOptions(TaskOptions):
     """Known sets, from local files."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)

@@ -10,10 +10,11 @@ import itertools
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import ConfigDict, Field
 
 from mentor_kit.core.errors import UsageError, did_you_mean
 from mentor_kit.core.frozen_model import Json
+from mentor_kit.core.options import TaskOptions
 from mentor_kit.core.task import IN_DOMAIN, OUT_OF_DOMAIN, TRAIN, Problem, Task, boxed_answer
 from mentor_kit.core.trajectory import Trajectory
 from mentor_kit.hooks.registry import BuildContext
@@ -38,7 +39,7 @@ class Generator(FromName):
     """The generator's own options, such as `{max_terms: 3}`."""
 
 
-class GymOptions(BaseModel):
+class GymOptions(TaskOptions):
     """Problems that reasoning-gym makes."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)

@@ -9,6 +9,7 @@ from typing import Any
 from pydantic import Field
 
 from mentor_kit.core.errors import DataError, did_you_mean
+from mentor_kit.core.options import TaskOptions
 from mentor_kit.core.task import TRAIN
 from mentor_kit.hooks.registry import BuildContext
 from mentor_kit_data.keys import KeyRule
@@ -16,7 +17,7 @@ from mentor_kit_data.rows import DataRow
 from mentor_kit_data.rows_task import ColumnProblems, RowsBase, RowsTask, rows_task
 
 
-class HubOptions(RowsBase):
+class HubOptions(RowsBase, TaskOptions):
     """Problems from a Hugging Face data set."""
 
     dataset: str = Field(min_length=1)

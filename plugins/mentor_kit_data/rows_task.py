@@ -15,6 +15,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, field_validat
 
 from mentor_kit.core.errors import DataError
 from mentor_kit.core.frozen_model import Json
+from mentor_kit.core.options import TaskOptions
 from mentor_kit.core.task import TRAIN, Problem, Task, boxed_answer
 from mentor_kit.core.trajectory import Trajectory
 from mentor_kit.hooks.registry import BuildContext
@@ -94,7 +95,7 @@ class RowsBase(BrokenRows):
         return pattern
 
 
-class RowsOptions(RowsBase):
+class RowsOptions(RowsBase, TaskOptions):
     """Problems from files."""
 
     files: dict[str, tuple[str, ...]] = Field(min_length=1)

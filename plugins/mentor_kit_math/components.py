@@ -5,12 +5,14 @@ from __future__ import annotations
 import hashlib
 import os
 import tempfile
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import ConfigDict, Field
 
 from mentor_kit.core.errors import MissingError, UsageError
+from mentor_kit.core.options import TaskOptions, ToolOptions
 from mentor_kit.core.tool import Tool
 from mentor_kit.hooks.registry import BuildContext
 from mentor_kit_math.noisy_demonstrator import NoisyDemonstratorOptions, NoisyTeacher
@@ -20,7 +22,7 @@ from mentor_kit_math.world import ArithmeticTask
 TINY = Path(__file__).parent / "students" / "tiny"
 
 
-class MathOptions(BaseModel):
+class MathOptions(ToolOptions):
     """Twelve mathematical tools."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -34,16 +36,20 @@ class MathOptions(BaseModel):
         return list(OPERATIONS)
 
 
-class ArithmeticOptions(BaseModel):
+class ArithmeticOptions(TaskOptions):
     """Chains of operations in words."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
-    task_splits: ClassVar = ArithmeticTask.splits
 
     capacity_gap: bool = False
     """The teacher does most additions, subtractions and sums in its head, which a student cannot imitate."""
     blind_check: bool = False
     """In training a favourite mistake on some operations mostly gives the right answer; out of domain never."""
+
+    @property
+    def task_splits(self) -> Sequence[str]:
+        """The splits of the task."""
+        return ArithmeticTask.splits
 
 
 def build_tools(options: MathOptions, context: BuildContext) -> list[Tool]:

@@ -16,10 +16,11 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import ConfigDict, Field
 
 from mentor_kit.core.errors import PluginError, did_you_mean
 from mentor_kit.core.frozen_model import Json
+from mentor_kit.core.options import ToolOptions
 from mentor_kit.core.task import Problem
 from mentor_kit.core.tool import Tool, ToolError
 from mentor_kit.core.toolbox import ToolSession, ToolSource
@@ -35,7 +36,7 @@ def default_workers() -> int:
     return max(1, min(4, os.cpu_count() or 1))
 
 
-class PythonOptions(BaseModel):
+class PythonOptions(ToolOptions):
     """Typed functions of a module, as tools."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)

@@ -12,10 +12,11 @@ from collections.abc import Mapping
 from contextlib import ExitStack
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import ConfigDict, Field
 
 from mentor_kit.core.errors import PluginError
 from mentor_kit.core.frozen_model import Json
+from mentor_kit.core.options import ToolOptions
 from mentor_kit.core.tool import Tool, ToolError
 from mentor_kit.hooks.registry import BuildContext
 from mentor_kit_tools.functions import IsolatedTools, default_workers
@@ -28,7 +29,7 @@ _MOMENT = datetime.datetime(2026, 1, 1, tzinfo=datetime.UTC)
 _GRACE_SECONDS = 2.0
 
 
-class CodeOptions(BaseModel):
+class CodeOptions(ToolOptions):
     """A Python interpreter for model-written code."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True, allow_inf_nan=False)

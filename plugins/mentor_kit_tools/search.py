@@ -7,10 +7,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import ConfigDict, Field
 
 from mentor_kit.core.errors import DataError
 from mentor_kit.core.frozen_model import Json
+from mentor_kit.core.options import ToolOptions
 from mentor_kit.core.tool import Tool, ToolError
 from mentor_kit.hooks.looking import path_fault
 from mentor_kit.hooks.registry import BuildContext
@@ -23,7 +24,7 @@ from mentor_kit_tools.runner import Runner
 _DOCUMENTS = (".txt", ".md")
 
 
-class SearchOptions(BaseModel):
+class SearchOptions(ToolOptions):
     """Full-text search in a corpus."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)

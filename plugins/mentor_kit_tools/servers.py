@@ -17,10 +17,11 @@ from pathlib import Path
 from shutil import which
 from typing import Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import ConfigDict, Field, model_validator
 
 from mentor_kit.core.errors import PluginError
 from mentor_kit.core.frozen_model import Json
+from mentor_kit.core.options import ToolOptions
 from mentor_kit.core.tool import ToolError
 from mentor_kit.core.tool_schema import without_nulls
 from mentor_kit.hooks.looking import file_fault
@@ -36,7 +37,7 @@ _PROBE_SECONDS = 5.0
 _MOST_PAGES = 1000
 
 
-class McpOptions(BaseModel):
+class McpOptions(ToolOptions):
     """The tools of an MCP server."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)

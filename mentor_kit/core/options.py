@@ -1,0 +1,25 @@
+"""Base classes of options that know about their component before it is built, so that `check` finds more faults."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from pydantic import BaseModel
+
+
+class TaskOptions(BaseModel):
+    """Base class of a task's options; optional."""
+
+    @property
+    def task_splits(self) -> Sequence[str] | None:
+        """The splits of the task; None where they are not known before it is built."""
+        return None
+
+
+class ToolOptions(BaseModel):
+    """Base class of the options of tools; optional."""
+
+    @property
+    def tool_names(self) -> Sequence[str]:
+        """The names of the tools; empty where they are not known before they are built."""
+        return ()
