@@ -24,7 +24,9 @@ $(VENV)/.installed-dev: $(VENV)/bin/python pyproject.toml constraints.txt
 	$(PIP) --no-deps bfcl-eval
 	touch $@
 
-test: install-dev lint types layers tests
+# At most 8 minutes on two idle cores, and 10 minutes of CPU time.
+test: install-dev
+	@.ci/timed 8 10 $(MAKE) --no-print-directory lint types layers tests
 
 lint:
 	$(BIN)/ruff check .
@@ -40,8 +42,9 @@ layers:
 tests:
 	OMP_NUM_THREADS=1 $(BIN)/pytest --numprocesses auto --dist loadfile
 
+# Property tests again, with their full number of examples.
 slow: install-dev
-	OMP_NUM_THREADS=1 $(BIN)/pytest -m 'slow and not cuda' --timeout 1800 --numprocesses auto --dist loadfile
+	OMP_NUM_THREADS=1 $(BIN)/pytest -m '(slow or hypothesis) and not cuda' --timeout 1800 --numprocesses auto --dist loadfile
 
 # Makes the tiny student anew, from random weights, and puts it into the package (a quarter of an hour).
 STUDENT := plugins/mentor_kit_math/students/tiny

@@ -1,10 +1,51 @@
-"""What all tests share."""
+"""What all tests share: how much of them a quick run takes, and how much `make slow`."""
+
+from __future__ import annotations
 
 import os
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
 
+import pytest
 from hypothesis import settings
 
 # A slow machine is no fault of the code: speed is measured in benchmarks/. Where changes are judged, property tests
 # look at the same examples each time; everywhere else at new ones.
-settings.register_profile("untimed", deadline=None, derandomize="CI" in os.environ)
-settings.load_profile("untimed")
+settings.register_profile("full", max_examples=200, deadline=None, derandomize="CI" in os.environ)
+settings.register_profile("quick", settings.get_profile("full"), max_examples=25)
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    settings.load_profile("quick" if "not slow" in config.option.markexpr else "full")
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Marks as slow the cases that `@pytest.mark.spread` leaves out of a quick run."""
+    tests: dict[object, list[pytest.Function]] = defaultdict(list)
+    for item in items:
+        if isinstance(item, pytest.Function) and hasattr(item, "callspec") and item.get_closest_marker("spread"):
+            tests[item.path, item.cls, item.originalname].append(item)
+    for cases in tests.values():
+        (mark, *_) = cases[0].iter_markers("spread")
+        indices = [case.callspec.indices for case in cases]
+        kept = evenly(len(cases), *mark.args) if mark.args else covering(indices)
+        for number, case in enumerate(cases):
+            if number not in kept:
+                case.add_marker(pytest.mark.slow)
+
+
+def evenly(total: int, count: int) -> set[int]:
+    """Returns that many positions (all, if there are fewer), the same distance apart."""
+    return {number * total // count for number in range(count)}
+
+
+def covering(cases: Sequence[Mapping[str, int]]) -> set[int]:
+    """Returns the positions of a few cases which between them have every value of every parameter."""
+    chosen: set[int] = set()
+    missing = {value for case in cases for value in case.items()}
+    while missing:
+        best = max(range(len(cases)), key=lambda number: len(missing & cases[number].items()))
+        chosen.add(best)
+        missing -= cases[best].items()
+    return chosen

@@ -53,6 +53,7 @@ def test_there_are_many_kinds() -> None:
 UNWRITTEN = {"a name given twice", "calls without their closing tag"}
 
 
+@pytest.mark.spread(4)
 @pytest.mark.parametrize("family", FAMILIES)
 def test_all_apply_to_the_quickstart(family: str) -> None:
     twice = {name for name, found in earned("mentor", family).items() if len(found) == 2}
@@ -67,6 +68,7 @@ def _of_whole_answers(twice: set[str]) -> set[str]:
     return {name for name, found in earned("mentor").items() if len(found) == 1}
 
 
+@pytest.mark.spread
 @pytest.mark.parametrize("family", FAMILIES)
 @pytest.mark.parametrize("preset", PRESETS)
 def test_none_pays(preset: str, family: str) -> None:
@@ -79,6 +81,7 @@ def test_none_pays(preset: str, family: str) -> None:
             assert one.earned <= (right if solves else wrong) + 1e-9, (preset, one)
 
 
+@pytest.mark.spread
 @pytest.mark.parametrize("family", FAMILIES)
 @pytest.mark.parametrize("preset", PRESETS)
 def test_honest_work_earns_what_the_paper_pays(preset: str, family: str) -> None:
@@ -186,6 +189,7 @@ class PaysForBroken(Term):
         return float({call.name for call in trajectory.calls} >= set(demonstrations[0].tools_used))
 
 
+@pytest.mark.spread(4)
 @pytest.mark.parametrize("family", FAMILIES)
 def test_a_reward_that_pays_for_broken_calls_is_caught_in_every_family(family: str) -> None:
     planted = Reward(terms=(WeightedTerm("broken", PaysForBroken(), 1.0),))

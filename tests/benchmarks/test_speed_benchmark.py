@@ -39,12 +39,14 @@ def test_prompts_share_what_they_should() -> None:
     assert [prompt[:12] for prompt in apart] == [prompts[0][:12]] * 6
 
 
+@pytest.mark.slow
 def test_sampling(folder: Path) -> None:
     found = speed.compare_sampling(plan(folder, "generate", "continuous batching"))
     assert found["equal"] == {"generate": 1.0, "continuous batching": 1.0}
     assert "100% of the tokens equal" in speed.lines("sampling", found)[1]
 
 
+@pytest.mark.slow
 def test_updates(folder: Path) -> None:
     found = speed.compare_updates(plan(folder))
     assert found["gradients"] < 1e-5
@@ -81,7 +83,7 @@ def test_a_side_that_fails_tells_its_own_error(folder: Path) -> None:
         speed.Side("broken", "ours:Sampling", folder=folder, shape=SHAPE, threads=1, no_such_option=1)
 
 
-@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+@pytest.mark.parametrize("dtype", ["float32", pytest.param("bfloat16", marks=pytest.mark.slow)])
 def test_limits_count_the_products_of_a_pass(folder: Path, dtype: str) -> None:
     limits = pytest.importorskip("limits", reason="the benchmarks are not there")
     found = limits.decoding(folder, SHAPE, threads=1, passes=2, dtype=dtype)

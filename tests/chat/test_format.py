@@ -157,7 +157,7 @@ def unread(message: Message) -> Message:
     return message.model_copy(update={"tool_calls": tuple(calls)})
 
 
-@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(st.sampled_from(["hermes", "qwen3", "metaspace"]), WORDS, WORDS, st.lists(TOOL_CALLS, max_size=3))
 def test_a_rendered_turn_reads_back_the_same(name, content, reasoning, calls):
     chat = FORMATS[name]
@@ -169,7 +169,6 @@ def test_a_rendered_turn_reads_back_the_same(name, content, reasoning, calls):
     assert [place for place, token in enumerate(ids) if token in chat.stop_ids] == [len(ids) - 1]
 
 
-@settings(max_examples=100, deadline=None)
 @given(st.lists(st.integers(0, 263), max_size=60))
 def test_no_ids_make_parsing_raise(ids):
     message = FORMATS["hermes"].parse(ids)
@@ -360,7 +359,6 @@ def test_a_tokenizers_response_template_is_used():
     assert broken.tool_calls[0].name == "add"
 
 
-@settings(max_examples=100, deadline=None)
 @given(st.text(max_size=200), st.integers(-1, 80))
 def test_cut_texts_keep_the_limit_and_show_the_cut(text, limit):
     chat = FORMATS["hermes"]

@@ -2,7 +2,7 @@ import json
 import time
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from mentor_kit.chat.calls import MAX_DEPTH
@@ -181,7 +181,6 @@ FRAGMENTS = st.sampled_from([*TAGS, *JSON, "\ud800", "\x00", "\n", " ", "Ã©", "ð
 HOSTILE = st.one_of(st.text(st.characters(codec=None), max_size=200), st.lists(FRAGMENTS, max_size=30).map("".join))
 
 
-@settings(max_examples=300, deadline=None)
 @given(HOSTILE, st.booleans())
 def test_nothing_makes_a_parser_raise(text, in_reasoning):
     for parser in (HermesParser(in_reasoning), BareJsonParser(in_reasoning)):
@@ -191,7 +190,6 @@ def test_nothing_makes_a_parser_raise(text, in_reasoning):
         assert Message.from_json(message.to_json()) == message
 
 
-@settings(max_examples=300, deadline=None)
 @given(st.data())
 def test_a_mutated_call_never_raises_and_is_read_only_as_strict_json(data):
     place = data.draw(st.integers(0, len(VALID)))

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
@@ -96,7 +96,6 @@ SCORED = st.builds(
 )
 
 
-@settings(max_examples=60)
 @given(st.one_of(MESSAGES, TRAJECTORIES, DEMONSTRATIONS, PROBLEMS, SCORED))
 def test_json_round_trip(value: Any) -> None:
     line = value.to_json()

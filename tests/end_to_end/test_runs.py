@@ -13,12 +13,12 @@ from pathlib import Path
 import pytest
 
 SMALL = [
-    "train.0.steps=4",
+    "train.0.steps=3",
     "train.0.problems=4",
     "train.0.group=4",
     "evaluate.every=0",
-    "evaluate.on.0.problems=8",
-    "evaluate.on.1.problems=9",
+    "evaluate.on.0.problems=2",
+    "evaluate.on.1.problems=3",
     "checkpoints.every=1",
 ]
 
@@ -68,7 +68,7 @@ def test_a_run_leaves_what_it_promises(uninterrupted: Path) -> None:
         "student",
     }
     kinds = [json.loads(line)["kind"] for line in (uninterrupted / "events.jsonl").read_text().splitlines()]
-    assert kinds.count("step") == 4
+    assert kinds.count("step") == 3
     assert kinds.count("evaluation") == 4  # two splits, before and after
 
 
@@ -90,19 +90,21 @@ def test_the_exported_student_loads_in_transformers_and_is_another_than_before(u
     assert not torch.equal(model(ids).logits, base(ids).logits)
 
 
+@pytest.mark.slow
 def test_the_same_recipe_and_seed_give_the_same_bits(uninterrupted: Path, tmp_path: Path) -> None:
     done = mentorkit("run", "quickstart", *settings(), cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     assert weights(only_run(tmp_path)) == weights(uninterrupted)
 
 
+@pytest.mark.slow
 def test_another_seed_gives_another_student(uninterrupted: Path, tmp_path: Path) -> None:
     done = mentorkit("run", "quickstart", *settings("seed=1"), cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     assert weights(only_run(tmp_path)) != weights(uninterrupted)
 
 
-@pytest.mark.parametrize("after", [1, 3])
+@pytest.mark.parametrize("after", [1, pytest.param(2, marks=pytest.mark.slow)])
 def test_killed_and_resumed_equals_uninterrupted(uninterrupted: Path, tmp_path: Path, after: int) -> None:
     process = subprocess.Popen(
         [sys.executable, "-m", "mentor_kit.cli", "run", "quickstart", *settings()],
@@ -121,6 +123,7 @@ def test_killed_and_resumed_equals_uninterrupted(uninterrupted: Path, tmp_path: 
     assert _steps(only_run(tmp_path)) == _steps(uninterrupted)
 
 
+@pytest.mark.slow
 def test_interrupted_by_the_user_exits_130_and_can_be_resumed(uninterrupted: Path, tmp_path: Path) -> None:
     process = subprocess.Popen(
         [sys.executable, "-m", "mentor_kit.cli", "run", "quickstart", *settings()],
@@ -164,13 +167,14 @@ def _steps(run: Path) -> list[dict[str, object]]:
     return events
 
 
-def test_the_untrained_student_starts_with_honest_mistakes(tmp_path: Path) -> None:
+@pytest.mark.parametrize("problems", [10, pytest.param(60, marks=pytest.mark.slow)])
+def test_the_untrained_student_starts_with_honest_mistakes(problems: int, tmp_path: Path) -> None:
     """It speaks the format: what RL brings is not that its calls can be read. Seen in the transcripts themselves."""
-    done = mentorkit("evaluate", "quickstart", "--split", "out-of-domain", "--problems", "60", cwd=tmp_path)
+    done = mentorkit("evaluate", "quickstart", "--split", "out-of-domain", "--problems", str(problems), cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     (transcripts,) = (only_run(tmp_path) / "evaluation").glob("*out-of-domain.jsonl")
     played = [json.loads(line)["trajectory"] for line in transcripts.read_text().splitlines()]
-    assert len(played) == 120  # greedy and sampled
+    assert len(played) == 2 * problems  # greedy and sampled
     whole = [
         t["ending"] == "answered"
         and "\\boxed{" in t["messages"][-1]["content"]

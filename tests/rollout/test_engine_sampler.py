@@ -72,7 +72,6 @@ def play_all(
 DELAYS = st.lists(st.lists(st.integers(0, 5), min_size=0, max_size=4), min_size=1, max_size=5)
 
 
-@settings(max_examples=60, deadline=None)
 @given(DELAYS)
 def test_barriers_form_the_same_batches_whatever_tools_take(drawn: list[list[int]]) -> None:
     delays = {f"e{index}": found for index, found in enumerate(drawn)}

@@ -22,6 +22,7 @@ from mentor_kit.testing.material import GENTLE, flat, ragged_groups
 from mentor_kit.testing.objectives import make_objective
 
 
+@pytest.mark.spread
 @pytest.mark.parametrize(
     "targets",
     [(), ("lm_head",), ("embed_tokens",), ("lm_head", "embed_tokens"), ("layers.1.mlp.up_proj", "model.embed_tokens")]
@@ -47,6 +48,7 @@ def test_what_is_written_is_what_was_trained(base: Path, tmp_path: Path, targets
     np.testing.assert_array_equal(of_policy(policy), trained)
 
 
+@pytest.mark.spread
 @pytest.mark.parametrize(
     ("targets", "named"),
     [
@@ -72,6 +74,7 @@ def test_a_target_that_is_no_layer_is_refused(base: Path, targets: tuple[str, ..
         assert "lm_head" in str(error.value.hint)
 
 
+@pytest.mark.spread
 @pytest.mark.parametrize("targets", [(), ("q_proj",), ("embed_tokens",), ("lm_head", "up_proj")], ids=str)
 def test_an_estimate_counts_what_is_trained(base: Path, tmp_path: Path, targets: tuple[str, ...]) -> None:
     spec = AdapterSpec(rank=3, targets=targets)

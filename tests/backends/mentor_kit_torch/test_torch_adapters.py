@@ -42,6 +42,7 @@ def shaken(policy: TorchPolicy, seed: int = 1) -> TorchPolicy:
     return policy
 
 
+@pytest.mark.spread
 @pytest.mark.parametrize(
     "targets",
     [(), ("lm_head",), ("embed_tokens",), ("lm_head", "embed_tokens"), ("model.layers.1.mlp.up_proj",)]
@@ -61,6 +62,7 @@ def test_what_is_written_is_what_was_trained(base: Path, tmp_path: Path, targets
     np.testing.assert_array_equal(of_policy(policy), trained)
 
 
+@pytest.mark.spread
 @pytest.mark.parametrize(
     "options",
     [
@@ -94,6 +96,7 @@ def test_adapters_that_peft_has_written_are_read_and_exported_as_peft_reads_them
     np.testing.assert_allclose(exported, of_policy(policy), atol=1e-4)
 
 
+@pytest.mark.spread
 @pytest.mark.parametrize(
     ("targets", "named"),
     [
@@ -124,6 +127,7 @@ def estimated(base: Path, adapter: AdapterSpec) -> int:
     return TorchBackend(TorchOptions(device="cpu")).estimate(StudentSpec(str(base), adapter=adapter), load_).trainable
 
 
+@pytest.mark.spread
 @pytest.mark.parametrize("targets", [(), ("q_proj",), ("embed_tokens",), ("lm_head", "up_proj")], ids=str)
 def test_an_estimate_counts_what_is_trained(base: Path, tmp_path: Path, targets: tuple[str, ...]) -> None:
     spec = AdapterSpec(rank=3, targets=targets)

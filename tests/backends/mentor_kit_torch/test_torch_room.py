@@ -43,7 +43,7 @@ def test_sequences_that_find_no_room_wait(folder: Path) -> None:
 
 
 @given(st.data())
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=settings.default.max_examples // 3)
 def test_any_dialogues_stay_within_the_limit(folder: Path, data: st.DataObject) -> None:
     rows = data.draw(st.integers(1, 3))
     engine, free = Watched(load(folder, kv_memory=rows * ROW / 2**30).engine()), load(folder).engine()

@@ -6,7 +6,7 @@ import time
 from fractions import Fraction
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from mentor_kit_data.checkers import checker
 from mentor_kit_data.checking import (
@@ -76,19 +76,16 @@ def test_numbers_as_people_write_them(text: str, value: Fraction | None) -> None
     assert read_number(text) == value
 
 
-@settings(deadline=None)
 @given(st.decimals(allow_nan=False, allow_infinity=False, min_value=-(10**12), max_value=10**12, places=6))
 def test_every_plain_decimal_is_itself(value: object) -> None:
     assert read_number(f"{value:f}") == Fraction(str(value))
 
 
-@settings(deadline=None)
 @given(st.integers(-(10**15), 10**15))
 def test_thousands(value: int) -> None:
     assert read_number(f"{value:,}") == value
 
 
-@settings(deadline=None)
 @given(st.text(max_size=300), st.text(max_size=300))
 def test_no_text_harms_a_checker(answer: str, key: str) -> None:
     for one in (NUMBER, TextChecker(), ChoiceChecker()):
@@ -126,7 +123,6 @@ def test_limits_are_numbers(option: str, value: float) -> None:
 SIGNS = st.sampled_from(["-", "+", "−", "$", r"\$", "€", "£", "5", ".", "%", "/", " ", r"\frac{5}{", "}", r"\!", "{,}"])
 
 
-@settings(max_examples=500)
 @given(st.lists(SIGNS, min_size=1, max_size=7))
 def test_no_minus_is_lost(pieces: list[str]) -> None:
     text = "".join(pieces)

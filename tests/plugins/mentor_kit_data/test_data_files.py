@@ -279,7 +279,7 @@ def test_names_that_are_no_files(tmp_path: Path) -> None:
         rows(tmp_path, {"train": "trian.jsonl"})
 
 
-@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=100, deadline=None)
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
 @given(
     st.binary(max_size=60), st.sampled_from(["a.jsonl.gz", "a.csv.gz", "a.json.gz"]), st.booleans(), st.integers(0, 9)
 )

@@ -140,7 +140,7 @@ ANY_KEY = st.one_of(
 KINDS = ["number", "text", "phrase", "choice"]
 
 
-@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None, max_examples=150)
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
 @given(
     st.lists(ANY_KEY, min_size=1, max_size=4), st.sampled_from(["number", "text", "phrase", "choice"]), st.booleans()
 )

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from fractions import Fraction
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from math_forms import DIFFERENT, SAME
 from mentor_kit_data.formulas.equality import same
@@ -227,7 +227,6 @@ def expressions() -> st.SearchStrategy[object]:
     )
 
 
-@settings(deadline=None, max_examples=50)
 @given(st.data())
 def test_expressions_against_sympy(data: st.DataObject) -> None:
     sympy = pytest.importorskip("sympy")
@@ -255,7 +254,6 @@ PIECES = [
 KEYS = ["34", r"\frac{\sqrt 2}{2}", "x^2 + y", r"x=4 \lor x=5", "(1,2)"]
 
 
-@settings(deadline=None, max_examples=400)
 @given(
     st.lists(st.sampled_from(PIECES) | st.text(max_size=3), max_size=10),
     st.sampled_from(["34", r"\frac{x}{2}", r"x=4 \lor x=5", "(1,2)"]),

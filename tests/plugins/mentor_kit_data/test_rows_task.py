@@ -226,7 +226,7 @@ def test_faulty_options_are_named(options: dict[str, Any], place: str) -> None:
 CELLS = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0"), max_size=20)
 
 
-@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=50, deadline=None)
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
 @given(st.lists(st.tuples(CELLS, CELLS), max_size=5))
 def test_csv_is_read_as_pythons_reader_reads_it(tmp_path: Path, cells: list[tuple[str, str]]) -> None:
     text = io.StringIO()
@@ -237,7 +237,7 @@ def test_csv_is_read_as_pythons_reader_reads_it(tmp_path: Path, cells: list[tupl
     assert [tuple(values.values()) for values in found if not isinstance(values, BadRow)] == [r for r in twin if r]
 
 
-@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=50, deadline=None)
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
 @given(st.binary(max_size=200), st.sampled_from(["a.jsonl", "a.json", "a.csv", "a.tsv", "a.parquet"]))
 def test_any_file_is_read_or_refused(tmp_path: Path, content: bytes, name: str) -> None:
     (tmp_path / name).write_bytes(content)

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from mentor_kit_math.blank import write_blank
 from mentor_kit_math.noisy_demonstrator import HABITS, NoisyDemonstrator
@@ -58,7 +58,6 @@ def dialogues() -> list[tuple[Message, ...]]:
 
 
 class TestTokens:
-    @settings(max_examples=300, deadline=None)
     @given(text=st.text() | st.text('0123456789.,-\\{}[]": \nabc') | st.lists(st.sampled_from(chunks())).map("".join))
     def test_any_text_decodes_to_itself(self, tokenizer: Any, text: str) -> None:
         ids = tokenizer.encode(text, add_special_tokens=False)
@@ -195,7 +194,6 @@ class TestChatFormat:
     def test_ends_of_turns(self, chat: ChatFormat, tokenizer: Any) -> None:
         assert chat.stop_ids == {tokenizer.convert_tokens_to_ids("<|im_end|>")}
 
-    @settings(max_examples=100, deadline=None)
     @given(ids=st.lists(st.integers(0, 400), max_size=60))
     def test_any_tokens_are_some_message(self, chat: ChatFormat, ids: list[int]) -> None:
         assert chat.parse(ids).role == "assistant"

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from chat_servers import ChatServer
 from doubling import REGISTRY, context, next_step, shown, teacher
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from mentor_kit_teachers.anthropic_messages import AnthropicMessages
 from mentor_kit_teachers.openai_chat import OpenAIChat
@@ -161,7 +161,6 @@ def results_of(said: Message) -> list[Message]:
     return [tool_result(ToolResult(name=made.name, content="4", ok=False)) for made in said.tool_calls] or [user("?")]
 
 
-@settings(max_examples=300)
 @given(st.lists(st.tuples(WORDS, st.lists(CALLS, max_size=3) | ANY), min_size=1, max_size=3))
 def test_any_turns_of_chat_completions_make_a_valid_history(turns):
     body = OPENAI.heard(OPENAI.opening({}), [system("Be exact."), user("Go.")])
@@ -172,7 +171,6 @@ def test_any_turns_of_chat_completions_make_a_valid_history(turns):
         check_openai(body["messages"])
 
 
-@settings(max_examples=300)
 @given(st.lists(st.lists(BLOCKS, max_size=3), min_size=1, max_size=3))
 def test_any_turns_of_messages_make_a_valid_history(turns):
     body = ANTHROPIC.heard(ANTHROPIC.opening({}), [system("Be exact."), user("Go.")])

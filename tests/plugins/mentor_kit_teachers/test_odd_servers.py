@@ -77,6 +77,7 @@ REFUSALS = [
 ]
 
 
+@pytest.mark.spread(9)
 @pytest.mark.parametrize("use", ["openai", "anthropic"])
 @pytest.mark.parametrize(("status", "body"), [case[1:] for case in REFUSALS], ids=[case[0] for case in REFUSALS])
 def test_a_dialogue_that_is_refused_ends_its_own_episode_with_the_reason(server, tmp_path, use, status, body):
@@ -109,6 +110,7 @@ def test_too_long_in_many_words(server, tmp_path, status, message):
     only_two_is_lost(shown(asked("openai", tmp_path, server), 4), Ending.CONTEXT_FULL, message)
 
 
+@pytest.mark.spread
 @pytest.mark.parametrize("concurrency", [1, 8])
 @pytest.mark.parametrize("status", [400, 413, 422])
 def test_a_first_request_that_is_refused_is_its_own_where_any_other_is_answered(server, tmp_path, concurrency, status):
@@ -180,6 +182,7 @@ OWN: list[tuple[str, Callable[[], tuple[int, bytes]], str]] = [
 ]
 
 
+@pytest.mark.spread(9)
 @pytest.mark.parametrize(("respond", "reason"), [case[1:] for case in OWN], ids=[case[0] for case in OWN])
 def test_one_dialogue_that_never_gets_an_answer_ends_alone(server, tmp_path, respond, reason):
     server.odd = lambda body: respond() if of(body, 2) and begun(body) else None
@@ -263,6 +266,7 @@ USAGES: list[Any] = [
 ]
 
 
+@pytest.mark.spread(9)
 @pytest.mark.parametrize("usage", [*USAGES, None, [], "many", 7], ids=lambda usage: json.dumps(usage)[:50])
 @pytest.mark.parametrize("use", ["openai", "anthropic"])
 def test_a_usage_of_any_shape_is_no_reason_to_lose_an_answer(server, tmp_path, use, usage):
