@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence, Set
 
 import pytest
 from hypothesis import settings
@@ -28,8 +28,8 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             tests[item.path, item.cls, item.originalname].append(item)
     for cases in tests.values():
         (mark, *_) = cases[0].iter_markers("spread")
-        indices = [case.callspec.indices for case in cases]
-        kept = evenly(len(cases), *mark.args) if mark.args else covering(indices)
+        values = [{(name, repr(value)) for name, value in case.callspec.params.items()} for case in cases]
+        kept = evenly(len(cases), *mark.args) if mark.args else covering(values)
         for number, case in enumerate(cases):
             if number not in kept:
                 case.add_marker(pytest.mark.slow)
@@ -40,12 +40,12 @@ def evenly(total: int, count: int) -> set[int]:
     return {number * total // count for number in range(count)}
 
 
-def covering(cases: Sequence[Mapping[str, int]]) -> set[int]:
+def covering(cases: Sequence[Set[tuple[str, str]]]) -> set[int]:
     """Returns the positions of a few cases which between them have every value of every parameter."""
     chosen: set[int] = set()
-    missing = {value for case in cases for value in case.items()}
+    missing = {value for case in cases for value in case}
     while missing:
-        best = max(range(len(cases)), key=lambda number: len(missing & cases[number].items()))
+        best = max(range(len(cases)), key=lambda number: len(missing & cases[number]))
         chosen.add(best)
-        missing -= cases[best].items()
+        missing -= cases[best]
     return chosen
