@@ -83,8 +83,8 @@ def evaluation_episodes(plan: EvaluationPlan, stages: Sequence[int]) -> int:
 
 def evaluation_seconds(stages: Sequence[StageBench], episodes: int) -> float | None:
     """Seconds of so many episodes, at the rate of the stages' rollouts; None where there were none."""
-    played = [stage for stage in stages if stage.episodes]
-    if not played or not episodes:
+    with_rollouts = [stage for stage in stages if stage.episodes]
+    if not with_rollouts or not episodes:
         return None
-    seconds = sum(stage.seconds - stage.split["update"] - stage.split["teacher"] for stage in played)
-    return episodes * seconds / sum(stage.episodes for stage in played)
+    seconds = sum(stage.seconds - stage.split["update"] - stage.split["teacher"] for stage in with_rollouts)
+    return episodes * seconds / sum(stage.episodes for stage in with_rollouts)

@@ -46,7 +46,7 @@ def clocked(experiment: Experiment, clock: ActivityClock, counts: CallCounts) ->
         toolbox=Toolbox([ClockedTools(source, clock) for source in experiment.toolbox.sources]),
         reward=None if reward is None else cast(Reward, ClockedReward(reward, clock)),
         teacher=None if teacher is None else _clocked(teacher, clock),
-        build_teacher=None if build is None else lambda slot: _clocked(build(slot), clock),
+        build_teacher=None if build is None else lambda spec: _clocked(build(spec), clock),
         evaluation=EvaluationPlan(at_start=False, at_end=False),
     )
 

@@ -100,8 +100,8 @@ def _experiment(
         reward=components.reward,
         deterministic=student is not None and _deterministic(recipe, student.policy.info.device),
         system=recipe.rollout.system or "",
-        build_teacher=lambda slot: registry.build("teachers", slot, components.context),
-        build_evaluation=lambda slot: registry.build("evaluations", slot, components.context),
+        build_teacher=lambda spec: registry.build("teachers", spec, components.context),
+        build_evaluation=lambda spec: registry.build("evaluations", spec, components.context),
         build_objective=lambda spec: build_objective(spec, components.context),
     )
 
@@ -124,8 +124,8 @@ def assemble_components(loaded: LoadedRecipe, registry: Registry) -> Components:
     context = replace(context, task=registry.build("tasks", recipe.task, context))
     if faults := split_faults(loaded, registry, tuple(context.need_task().splits)):
         raise RecipeFaults(faults)
-    sources = [tool_source(registry.build("tools", slot, context), slot.use) for slot in recipe.tools]
-    toolbox = Toolbox(sources, [f"tools.{index} ({slot.use})" for index, slot in enumerate(recipe.tools)])
+    sources = [tool_source(registry.build("tools", spec, context), spec.use) for spec in recipe.tools]
+    toolbox = Toolbox(sources, [f"tools.{index} ({spec.use})" for index, spec in enumerate(recipe.tools)])
     try:
         _check_tools(loaded, context.need_task(), toolbox)
     except BaseException:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 from collections import Counter, defaultdict
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass
 
 from mentor_kit.core.conversation import CallState
 from mentor_kit.core.demonstration import Demonstrations
@@ -13,28 +12,9 @@ from mentor_kit.core.frozen_model import Json
 from mentor_kit.core.task import Problem
 from mentor_kit.core.trajectory import Trajectory
 from mentor_kit.rl.reward import Scored
+from mentor_kit.stages.evaluation_episodes import EvaluationEpisodes
 from mentor_kit.stages.metrics import closest
 from mentor_kit.utils.statistics import Interval, clustered_interval, pass_at_k, wilson
-
-
-@dataclass(frozen=True)
-class EvaluationEpisodes:
-    """The episodes of one evaluation."""
-
-    greedy: Sequence[Trajectory]
-    """One for each problem; none where the agent has no greedy decoding."""
-    sampled: Sequence[Trajectory]
-    """Those of a problem are next to each other."""
-
-    @property
-    def main(self) -> Sequence[Trajectory]:
-        """The episodes that metrics of tool use are of: greedy ones, or else the sampled ones."""
-        return self.greedy or self.sampled
-
-    @property
-    def all(self) -> list[Trajectory]:
-        """All episodes, greedy ones first."""
-        return [*self.greedy, *self.sampled]
 
 
 def accuracy(trajectories: Sequence[Trajectory], clusters: Mapping[str, str]) -> dict[str, Json]:
@@ -102,12 +82,12 @@ def by_problem(trajectories: Sequence[Trajectory]) -> dict[str, list[bool]]:
     return dict(outcomes)
 
 
-def means_by_problem(played: EvaluationEpisodes) -> dict[str, Json]:
+def means_by_problem(episodes: EvaluationEpisodes) -> dict[str, Json]:
     """[greedy 0 or 1, mean of the sampled ones] by problem; a missing greedy one is null, missing samples are left out.
 
     Evaluations are compared by problem with these.
     """
-    greedy, sampled = by_problem(played.greedy), by_problem(played.sampled)
+    greedy, sampled = by_problem(episodes.greedy), by_problem(episodes.sampled)
     found: dict[str, Json] = {}
     for problem in {**greedy, **sampled}:
         first = int(greedy[problem][0]) if problem in greedy else None
@@ -117,7 +97,7 @@ def means_by_problem(played: EvaluationEpisodes) -> dict[str, Json]:
 
 
 def rows(
-    played: EvaluationEpisodes,
+    episodes: EvaluationEpisodes,
     scored: Sequence[Scored],
     problems: Sequence[Problem],
     demonstrations: Demonstrations,
@@ -126,7 +106,7 @@ def rows(
     """A flat row for every episode, for data frames: its outcome, its calls by state, its reward.
 
     Args:
-        played: the episodes.
+        episodes: those of the evaluation.
         scored: the same, greedy ones first, with their rewards.
         problems: of all episodes.
         demonstrations: the teacher's; `teacher_tools` are those of the right one most similar to the episode.
@@ -138,7 +118,7 @@ def rows(
     counts: Counter[tuple[str, str]] = Counter()
     found = []
     for place, item in enumerate(scored):
-        kind = "greedy" if place < len(played.greedy) else "sampled"
+        kind = "greedy" if place < len(episodes.greedy) else "sampled"
         problem = item.trajectory.problem_id
         shown = closest(item.trajectory, demonstrations)
         found.append(

@@ -14,16 +14,11 @@ from pydantic import BaseModel, ConfigDict
 
 from mentor_kit.core.component import ComponentSpec, EvaluationSpec
 from mentor_kit.core.frozen_model import Json
-from mentor_kit.core.task import Problem
-from mentor_kit.core.teacher import Teacher
-from mentor_kit.core.trajectory import Trajectory
-from mentor_kit.rollout import Sampling, run_async
 from mentor_kit.stages.context import StageContext
 from mentor_kit.stages.demonstrations import demonstrate
-from mentor_kit.stages.eval_metrics import EvaluationEpisodes
 from mentor_kit.stages.evaluation import EvaluationResult, evaluation_of
+from mentor_kit.stages.evaluation_episodes import collect_episodes, count_episodes
 from mentor_kit.stages.evaluation_plan import (
-    BATCH,
     DEFAULT_SPLITS,
     EvaluationPlan,
     SplitPlan,
@@ -37,9 +32,6 @@ from mentor_kit.stages.evaluation_report import split_result
 from mentor_kit.stages.experiment import Experiment
 from mentor_kit.stages.stage import Stage
 from mentor_kit.stages.workload import SplitUse, Workload
-
-#: Problems whose episodes an agent other than the student runs side by side; progress is shown after each batch.
-AGENT_BATCH = 64
 
 
 class EvaluateOptions(BaseModel):
@@ -113,7 +105,10 @@ def evaluate(
 ) -> dict[str, dict[str, Json]]:
     """Make all evaluations and write them to the run folder; returns their reports by name."""
     reports: dict[str, dict[str, Json]] = {}
-    planned, progress = plan_names(on), EvaluationProgress(context, sum(_episodes(experiment, plan) for plan in on))
+    planned, progress = (
+        plan_names(on),
+        EvaluationProgress(context, sum(count_episodes(experiment, plan) for plan in on)),
+    )
     names, files = UniqueNames(planned), UniqueNames()
     for plan, name in zip(on, planned, strict=True):
         if isinstance(plan, SplitPlan):
@@ -137,49 +132,5 @@ def evaluate_split(
     if experiment.teacher is not None:
         demonstrate(experiment, context, problems)
     progress = progress or EvaluationProgress(context, 0)
-    if experiment.agent is None:
-        episodes = _student_episodes(experiment, plan, problems, progress)
-    else:
-        episodes = _agent_episodes(experiment.agent, plan, problems, progress)
+    episodes = collect_episodes(experiment, plan, problems, progress)
     return split_result(experiment, plan, problems, episodes)
-
-
-def _student_episodes(
-    experiment: Experiment, plan: SplitPlan, problems: Sequence[Problem], progress: EvaluationProgress
-) -> EvaluationEpisodes:
-    """One greedy and `samples` sampled episodes for each problem.
-
-    Sampled ones use the same random numbers at every step, so that steps are compared with less noise.
-    """
-    greedy: list[Trajectory] = []
-    sampled: list[Trajectory] = []
-    seed = "evaluate", plan.split
-    for start in range(0, len(problems), BATCH):
-        batch = problems[start : start + BATCH]
-        greedy += experiment.collect_rollouts(batch, 1, Sampling(temperature=0), *seed, ended=progress.ended)
-        if plan.samples:
-            sampled += experiment.collect_rollouts(
-                batch, plan.samples, experiment.sampling, *seed, ended=progress.ended
-            )
-    return EvaluationEpisodes(greedy, sampled)
-
-
-def _agent_episodes(
-    agent: Teacher, plan: SplitPlan, problems: Sequence[Problem], progress: EvaluationProgress
-) -> EvaluationEpisodes:
-    """`samples` episodes for each problem, at least one; other agents than the student have no greedy ones."""
-    sampled: list[Trajectory] = []
-    for start in range(0, len(problems), AGENT_BATCH):
-        batch = problems[start : start + AGENT_BATCH]
-        found = run_async(agent.rollouts(batch, max(plan.samples, 1)))
-        progress.ended(len(found))
-        sampled += found
-    return EvaluationEpisodes((), sampled)
-
-
-def _episodes(experiment: Experiment, plan: SplitPlan | ComponentSpec) -> int:
-    """The number of a plan's episodes; 0 for a plugin's evaluation, of which it is not known."""
-    if not isinstance(plan, SplitPlan):
-        return 0
-    each = 1 + plan.samples if experiment.agent is None else max(plan.samples, 1)
-    return each * len(experiment.evaluation_problems(plan.split, plan.problems))

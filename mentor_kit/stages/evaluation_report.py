@@ -8,8 +8,9 @@ from typing import Any
 from mentor_kit.core.frozen_model import Json
 from mentor_kit.core.task import Problem
 from mentor_kit.rl.reward import Scored
-from mentor_kit.stages.eval_metrics import EvaluationEpisodes, accuracy, means_by_problem, pass_at, powers_of_two, rows
+from mentor_kit.stages.eval_metrics import accuracy, means_by_problem, pass_at, powers_of_two, rows
 from mentor_kit.stages.evaluation import EvaluationResult
+from mentor_kit.stages.evaluation_episodes import EvaluationEpisodes
 from mentor_kit.stages.evaluation_plan import SplitPlan
 from mentor_kit.stages.experiment import Experiment
 from mentor_kit.stages.metrics import reward_metrics, tool_use, trajectory_metrics

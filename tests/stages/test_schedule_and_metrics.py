@@ -13,7 +13,8 @@ from mentor_kit.core.conversation import CallState, ToolCall, assistant, user
 from mentor_kit.core.demonstration import Demonstration, Demonstrations
 from mentor_kit.core.trajectory import Ending, TokenTrace, Trajectory
 from mentor_kit.rl.reward import Breakdown, Scored, TermScore
-from mentor_kit.stages.eval_metrics import EvaluationEpisodes, rows
+from mentor_kit.stages.eval_metrics import rows
+from mentor_kit.stages.evaluation_episodes import EvaluationEpisodes
 from mentor_kit.stages.metrics import reward_metrics, teacher_similarity, tool_use, trajectory_metrics
 from mentor_kit.stages.minibatches import split_groups
 from mentor_kit.stages.schedule import OptimizerOptions, learning_rate
