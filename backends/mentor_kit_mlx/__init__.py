@@ -1,4 +1,4 @@
-"""MLX: any language model of mlx-lm, on Apple Silicon or a CPU. Heavy imports come when it is built."""
+"""MLX: any language model of mlx-lm, on Apple Silicon or a CPU. Heavy packages are imported when it is built."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ INSTALL = "pip install 'mentor-kit[mlx]'"
 
 @hookimpl
 def register_backends(register: Register) -> None:
-    """The backend `mlx`."""
+    """Register the backend `mlx`."""
     from mentor_kit_mlx.options import MLXOptions
 
     register(
@@ -34,7 +34,7 @@ def register_backends(register: Register) -> None:
 
 @hookimpl
 def doctor_checks() -> Sequence[tuple[str, bool, str]]:
-    """The packages, and the device MLX takes."""
+    """The packages, and the device that MLX uses."""
     if reason := available():
         return [("mlx backend", False, reason)]
     import mlx.core as mx
@@ -43,7 +43,7 @@ def doctor_checks() -> Sequence[tuple[str, bool, str]]:
 
 
 def available() -> str:
-    """Why the backend cannot be used here, with the command that changes it; empty if it can."""
+    """Why the backend cannot be used here, with the command that installs it; empty where it can."""
     missing = [name for name in NEEDED if find_spec(name) is None]
     return f"{', '.join(missing)} not installed\ninstall: {INSTALL}" if missing else ""
 

@@ -1,4 +1,4 @@
-"""Adapters in folders: read from mlx-lm's and peft's files, and written as either."""
+"""Adapters in folders, in the formats of mlx-lm and of peft."""
 
 from __future__ import annotations
 
@@ -19,16 +19,16 @@ from mentor_kit_mlx.params import Arrays, read, write
 
 Kind = Literal["lora", "dora"]
 PEFT, PEFT_PREFIX, MLX = "adapter_model.safetensors", "base_model.model.", "adapters.safetensors"
-#: Our (mlx-lm's) names of the parts, and peft's, of linear layers and of embeddings; matrices are transposed in peft.
-PARTS = {"lora_a": "lora_A.weight", "lora_b": "lora_B.weight", "m": "lora_magnitude_vector"}
-EMBEDDING_PARTS = {"lora_a": "lora_embedding_A", "lora_b": "lora_embedding_B"}
-#: How peft begins new adapters without a change to the model's own weights.
+#: mlx-lm's and peft's names of an adapter's arrays on linear layers and on embeddings; peft transposes matrices.
+LINEAR_NAMES = {"lora_a": "lora_A.weight", "lora_b": "lora_B.weight", "m": "lora_magnitude_vector"}
+EMBEDDING_NAMES = {"lora_a": "lora_embedding_A", "lora_b": "lora_embedding_B"}
+#: Values of peft's `init_lora_weights` that leave the model's own weights as they are.
 BEGINNINGS = (True, False, None, "gaussian", "orthogonal", "eva")
 
 
 @dataclass(frozen=True)
 class LowRank:
-    """What a layer's pair of matrices is."""
+    """The low-rank pair on a layer: scale · B · A."""
 
     rank: int
     scale: float
@@ -36,7 +36,7 @@ class LowRank:
 
 @dataclass(frozen=True)
 class AdapterFile:
-    """What is on a model."""
+    """A description of an adapter."""
 
     kind: Kind
     dropout: float
@@ -50,24 +50,24 @@ class Saved:
 
     adapter: AdapterFile
     weights: Arrays
-    """By our names."""
+    """By mlx-lm's names."""
     base: Arrays
-    """Plain weights of embeddings that came with it, by the layer."""
+    """The model's own weights of embeddings that were saved with it, by layer."""
     unties: bool
-    """Whether it takes embeddings and output projection for two layers, as peft does, also where they are tied."""
+    """Whether embeddings and output projection are two layers to it even where they are tied, as in peft."""
 
 
 def read_peft(config: Mapping[str, Json], folder: Path, layers: Sequence[str]) -> Saved:
-    """An adapter that peft wrote; its weights say which layers it is on, and its configuration has to say the same.
+    """Read an adapter of peft; its weights and its configuration have to be of the same layers.
 
     Args:
-        config: its configuration.
-        folder: where it is.
-        layers: full names of all the model's layers that could have one.
+        config: of the adapter.
+        folder: of the adapter.
+        layers: full names of all layers of the model that can have one.
 
     Raises:
-        BackendError: the configuration asks for something that is not read as peft reads it.
-        ValueError, KeyError, …: the two do not belong together.
+        BackendError: the configuration has a setting that is not supported.
+        ValueError, KeyError, …: weights and configuration do not belong together.
     """
     check_peft_config(config, folder, LORA_KEYS)
     begins = config.get("init_lora_weights", True)
@@ -91,11 +91,11 @@ def read_peft(config: Mapping[str, Json], folder: Path, layers: Sequence[str]) -
 
 
 def read_mlx(config: Mapping[str, Json], folder: Path) -> Saved:
-    """An adapter that mlx-lm wrote.
+    """Read an adapter of mlx-lm.
 
     Raises:
-        BackendError: it is a whole model's weights.
-        ValueError, KeyError, …: it is none.
+        BackendError: it has a whole model's weights.
+        ValueError, KeyError, …: it is damaged.
     """
     kind = config.get("fine_tune_type", "lora")
     if kind not in ("lora", "dora"):
@@ -108,7 +108,7 @@ def read_mlx(config: Mapping[str, Json], folder: Path) -> Saved:
 
 
 def write_mlx(weights: Arrays, adapter: AdapterFile, blocks: int, folder: Path) -> None:
-    """An adapter for mlx-lm: `mlx_lm.generate --adapter-path`.
+    """Write an adapter for mlx-lm, as `mlx_lm.generate --adapter-path` reads it.
 
     Raises:
         BackendError: mlx-lm has one rank and one scale for all layers, and this adapter has several.
@@ -137,24 +137,24 @@ def write_mlx(weights: Arrays, adapter: AdapterFile, blocks: int, folder: Path) 
 
 
 def write_peft(weights: Arrays, adapter: AdapterFile, embeddings: Sequence[str], folder: Path, base: str) -> None:
-    """An adapter for peft, which the torch backend also reads.
+    """Write an adapter for peft, which the torch backend also reads.
 
     Args:
-        weights: by our names.
-        adapter: what they are.
-        embeddings: names of adapted layers that are tables of tokens.
+        weights: by mlx-lm's names.
+        adapter: their description.
+        embeddings: names of adapted layers that are embeddings.
         folder: to write.
         base: the model that it is for.
 
     Raises:
-        BackendError: it is on stacked experts, which peft writes otherwise.
+        BackendError: it is on stacked experts, for which peft has another form.
     """
     found = {}
     for name, value in weights.items():
         if value.ndim > 2:
             raise BackendError("peft has no such adapter of stacked experts", hint="use the format `mlx-adapter`")
         layer, _, part = name.rpartition(".")
-        theirs = (EMBEDDING_PARTS if layer in embeddings else PARTS)[part]
+        theirs = (EMBEDDING_NAMES if layer in embeddings else LINEAR_NAMES)[part]
         found[f"{PEFT_PREFIX}{layer}.{theirs}"] = mx.contiguous(value.T) if value.ndim == 2 else value
     folder.mkdir(parents=True, exist_ok=True)
     write(folder / PEFT, found, made_for="pt")
@@ -177,7 +177,7 @@ def write_peft(weights: Arrays, adapter: AdapterFile, embeddings: Sequence[str],
 
 
 def _peft_weights(config: Mapping[str, Json], folder: Path) -> tuple[Arrays, Arrays]:
-    """The adapter's weights by our names, and plain weights beside them by their layers."""
+    """The adapter's weights by mlx-lm's names, and the model's own weights beside them by layer."""
     weights, base = {}, {}
     for name, value in read(folder / PEFT).items():
         # as older versions write it
@@ -192,13 +192,13 @@ def _peft_weights(config: Mapping[str, Json], folder: Path) -> tuple[Arrays, Arr
         elif known.endswith(".bias") and config.get("bias", "none") != "none":
             raise unsupported(folder, "bias", config["bias"])
         else:
-            raise ValueError(f"{name} is no part of LoRA or DoRA")
+            raise ValueError(f"{name} belongs to neither LoRA nor DoRA")
     return weights, base
 
 
 def _part(name: str) -> tuple[str, str | None]:
-    """A weight's layer, and our name of its part; None where it is none."""
-    for names in (PARTS, EMBEDDING_PARTS):
+    """The layer of a weight, and mlx-lm's name of it; None where it is not an adapter's."""
+    for names in (LINEAR_NAMES, EMBEDDING_NAMES):
         for ours, theirs in names.items():
             if name.endswith(f".{theirs}"):
                 return name.removesuffix(f".{theirs}"), ours
@@ -206,21 +206,21 @@ def _part(name: str) -> tuple[str, str | None]:
 
 
 def _by_pattern(patterns: Mapping[str, Json], name: str, default: Json) -> Json:
-    """A layer's own value: of the first pattern that its name ends with."""
+    """The value of the first pattern that ends a layer's name, or the default."""
     return next((value for key, value in patterns.items() if re.match(rf"(.*\.)?({key})$", name)), default)
 
 
 def _check_targets(config: Mapping[str, Json], found: Mapping[str, int], layers: Sequence[str]) -> None:
-    """Hold the layers there are weights of against those that the configuration tells of."""
+    """Refuse weights of layers that the configuration leaves out, and layers without weights."""
     if config.get("target_modules") is None:
         raise ValueError("`target_modules` is not there")
     if unknown := [name for name in found if name not in layers]:
         raise ValueError(f"the model has no layer {unknown[0]}")
     if surplus := [name for name in found if not _is_meant(config, name)]:
-        raise ValueError(f"there are weights of {surplus[0]}, which `target_modules` and its like leave out")
+        raise ValueError(f"there are weights of {surplus[0]}, which `target_modules` and its companions exclude")
     lacking = [name for name in layers if name not in found and _is_meant(config, name)]
     if lacking and config["target_modules"] != "all-linear":
-        raise ValueError(f"`target_modules` and its like name {lacking[0]}, of which there are no weights")
+        raise ValueError(f"`target_modules` and its companions include {lacking[0]}, which has no weights")
 
 
 def _is_meant(config: Mapping[str, Json], name: str) -> bool:
@@ -246,7 +246,7 @@ def _matches(targets: Json, name: str) -> bool:
 
 
 def _number(name: str, patterns: Json) -> int | None:
-    """The number of a layer's block, behind a name that one of the patterns is, or behind any."""
+    """The number of a layer's block: the one behind a name that matches a pattern, or behind any name."""
     wanted: Iterator[str] = iter([r".*?\.[^.]*"])
     if patterns:
         names = [patterns] if isinstance(patterns, str) else patterns

@@ -1,4 +1,4 @@
-"""Adapters on a model of mlx-lm: new ones, and those from folders."""
+"""Adapters on a model of mlx-lm: new ones, and ones from folders."""
 
 from __future__ import annotations
 
@@ -20,9 +20,9 @@ from mentor_kit_mlx.adapter_files import AdapterFile, Kind, LowRank, Saved, read
 from mentor_kit_mlx.embeddings import PROJECTION, cannot_untie, check_untied, is_tied, untie
 from mentor_kit_mlx.mlx_lm_import import mlx_lm
 
-#: Layers that are tables of tokens.
-TABLES = (nn.Embedding, nn.QuantizedEmbedding)
-#: What reading an adapter raises that is none.
+#: Classes of embeddings.
+EMBEDDINGS = (nn.Embedding, nn.QuantizedEmbedding)
+#: What reading a damaged adapter raises.
 UNFIT = (OSError, ValueError, KeyError, TypeError, AttributeError, RuntimeError, re.error)
 
 
@@ -35,14 +35,14 @@ class Shape:
     experts: int = 1
 
     def parameters(self, rank: int, kind: str) -> int:
-        """How many an adapter of it trains."""
+        """The number of parameters of an adapter on it."""
         return self.experts * rank * (self.inputs + self.outputs) + (self.outputs if kind == "dora" else 0)
 
 
 def adaptable(model: Any) -> dict[str, Shape]:
-    """The layers that can have an adapter, by full name; tied embeddings are also an output projection."""
+    """The layers that can have an adapter, by full name; tied embeddings are an output projection too."""
     switch = mlx_lm("models.switch_layers")
-    kinds = (nn.Linear, nn.QuantizedLinear, switch.SwitchLinear, switch.QuantizedSwitchLinear, *TABLES)
+    kinds = (nn.Linear, nn.QuantizedLinear, switch.SwitchLinear, switch.QuantizedSwitchLinear, *EMBEDDINGS)
     found = {name: _shape(module) for name, module in model.named_modules() if isinstance(module, kinds)}
     if is_tied(model):
         table = _shape(model.model.embed_tokens)
@@ -51,10 +51,10 @@ def adaptable(model: Any) -> dict[str, Shape]:
 
 
 def adapted_layers(model: Any, spec: AdapterSpec) -> dict[str, Shape]:
-    """The layers that a new adapter goes on: those that a target means, or the linear ones inside the model's blocks.
+    """The layers of a new adapter: those that match a target, or without targets the linear ones in the model's blocks.
 
     Raises:
-        BackendError: a target is no layer.
+        BackendError: a target matches no layer.
     """
     layers = adaptable(model)
     if spec.targets:
@@ -62,7 +62,9 @@ def adapted_layers(model: Any, spec: AdapterSpec) -> dict[str, Shape]:
         check_targets(spec.targets, layers, others)
         return {name: shape for name, shape in layers.items() if is_target(name, spec.targets)}
     blocks = {id(module) for block in model.layers for module in block.modules()}
-    inside = {name for name, module in model.named_modules() if id(module) in blocks and not isinstance(module, TABLES)}
+    inside = {
+        name for name, module in model.named_modules() if id(module) in blocks and not isinstance(module, EMBEDDINGS)
+    }
     found = {name: shape for name, shape in layers.items() if name in inside}
     if not found:
         raise BackendError(
@@ -72,7 +74,7 @@ def adapted_layers(model: Any, spec: AdapterSpec) -> dict[str, Shape]:
 
 
 def adapter_parameters(model: Any, spec: AdapterSpec, kind: Kind) -> int:
-    """How many parameters an adapter trains on a model whose weights are never computed.
+    """The number of parameters that an adapter trains; the model's weights are never computed.
 
     Raises:
         MissingError: the adapter's folder is not there.
@@ -88,7 +90,7 @@ def adapter_parameters(model: Any, spec: AdapterSpec, kind: Kind) -> int:
 def add_adapter(model: Any, spec: AdapterSpec, kind: Kind, seed: int) -> AdapterFile:
     """Put a new adapter, or one from a folder, on a model; only the adapter is trainable.
 
-    An adapter of peft, or a new one, that is on one of two tied ends gives the model an output projection of its own.
+    A new adapter, or one of peft, on embeddings or a tied output projection unties the model.
 
     Raises:
         MissingError: the adapter's folder is not there.
@@ -99,7 +101,7 @@ def add_adapter(model: Any, spec: AdapterSpec, kind: Kind, seed: int) -> Adapter
         return _read(model, spec.path)
     pair = LowRank(spec.rank, spec.alpha / spec.rank)
     adapter = AdapterFile(kind, spec.dropout, dict.fromkeys(adapted_layers(model, spec), pair))
-    _tell_apart(model, adapter)
+    _untie_for(model, adapter)
     mx.random.seed(seed)
     _put(model, adapter)
     return adapter
@@ -128,7 +130,7 @@ def _read(model: Any, folder: Path) -> AdapterFile:
     _check_shapes(model, saved, folder)
     _check_base(model, saved, folder)
     if saved.unties:
-        _tell_apart(model, saved.adapter)
+        _untie_for(model, saved.adapter)
     _put(model, saved.adapter)
     model.load_weights(list(saved.weights.items()), strict=False)
     mx.eval(model.trainable_parameters())
@@ -148,21 +150,21 @@ def _saved(model: Any, folder: Path) -> Saved:
 
 
 def _check_shapes(model: Any, saved: Saved, folder: Path) -> None:
-    """Refuse weights that the layers of an adapter do not have, and an adapter without them."""
+    """Refuse weights that do not fit the adapter's layers, and layers without weights."""
     layers, adapter = adaptable(model), saved.adapter
     found = {name: tuple(value.shape) for name, value in saved.weights.items()}
     for name, pair in adapter.layers.items():
         if name not in layers:
             raise misfit(folder, f"the model has no layer {name}")
-        for part, shape in _part_shapes(layers[name], pair.rank, adapter.kind).items():
-            if (own := found.pop(f"{name}.{part}", None)) != shape:
+        for matrix, shape in _matrix_shapes(layers[name], pair.rank, adapter.kind).items():
+            if (own := found.pop(f"{name}.{matrix}", None)) != shape:
                 there = "is not there" if own is None else f"has the shape {own}"
-                raise misfit(folder, f"{name}.{part} {there}, and should have {shape}")
+                raise misfit(folder, f"{name}.{matrix} {there}, and should have {shape}")
     if found:
-        raise misfit(folder, f"{next(iter(found))} is no part of it")
+        raise misfit(folder, f"{next(iter(found))} belongs to no layer of the adapter")
 
 
-def _part_shapes(shape: Shape, rank: int, kind: Kind) -> dict[str, tuple[int, ...]]:
+def _matrix_shapes(shape: Shape, rank: int, kind: Kind) -> dict[str, tuple[int, ...]]:
     if shape.experts > 1:
         inner, outer = (shape.experts, rank, shape.inputs), (shape.experts, shape.outputs, rank)
         return {"lora_a": inner, "lora_b": outer}
@@ -171,7 +173,7 @@ def _part_shapes(shape: Shape, rank: int, kind: Kind) -> dict[str, tuple[int, ..
 
 
 def _check_base(model: Any, saved: Saved, folder: Path) -> None:
-    """Refuse embeddings beside an adapter that are not the model's own: peft would take them in their place."""
+    """Refuse an adapter that comes with other embeddings than the model's: peft would replace them."""
     own: Mapping[str, Any] = dict(model.named_modules())
     for name, value in saved.base.items():
         layer = own.get(name, model.model.embed_tokens if name == PROJECTION and is_tied(model) else None)
@@ -185,19 +187,19 @@ def _check_base(model: Any, saved: Saved, folder: Path) -> None:
             raise misfit(folder, f"{name} has the shape {value.shape} there, and {weight.shape} in the model")
         gap = mx.linalg.norm((weight - value).astype(mx.float32))
         if float(gap) > tolerance * float(mx.linalg.norm(value.astype(mx.float32))):
-            raise misfit(folder, f"it brings other weights of {name}")
+            raise misfit(folder, f"it comes with other weights of {name}")
 
 
-def _tell_apart(model: Any, adapter: AdapterFile) -> None:
+def _untie_for(model: Any, adapter: AdapterFile) -> None:
     """Untie the model where an adapter is on its embeddings or its output projection.
 
     Raises:
-        BackendError: they are one in mlx-lm's model.
+        BackendError: mlx-lm's model cannot be untied.
     """
     own = dict(model.named_modules())
     if any(name.rpartition(".")[2] == PROJECTION for name in own):
         return
-    if not any(name == PROJECTION or isinstance(own[name], TABLES) for name in adapter.layers):
+    if not any(name == PROJECTION or isinstance(own[name], EMBEDDINGS) for name in adapter.layers):
         return
     if not is_tied(model):
         raise cannot_untie(model)
@@ -209,7 +211,7 @@ def _tell_apart(model: Any, adapter: AdapterFile) -> None:
 
 
 def _put(model: Any, adapter: AdapterFile) -> None:
-    """Wrap the layers, in the model's order, so that a seed gives the same adapter wherever it is asked for."""
+    """Wrap the layers, in the model's order, so that a seed always gives the same adapter."""
     layers = [
         (name, _wrapped(name, module, adapter.kind, adapter.layers[name], adapter.dropout))
         for name, module in model.named_modules()
@@ -236,8 +238,8 @@ def _wrapped(name: str, module: Any, kind: Kind, pair: LowRank, dropout: float) 
         return wrapped
     if hasattr(module, "to_lora"):
         return module.to_lora(**how)
-    if isinstance(module, TABLES):
-        # as in peft, tokens are not dropped
+    if isinstance(module, EMBEDDINGS):
+        # as in peft, embeddings have no dropout
         return lora.LoRAEmbedding.from_base(module, **how | {"dropout": 0.0})
     return (lora.LoRALinear if isinstance(module, nn.Linear | nn.QuantizedLinear) else lora.LoRASwitchLinear).from_base(
         module, **how
@@ -248,6 +250,6 @@ def _shape(module: Any) -> Shape:
     *experts, outputs, inputs = module.weight.shape
     if hasattr(module, "bits"):
         inputs = inputs * 32 // module.bits
-    if isinstance(module, TABLES):
+    if isinstance(module, EMBEDDINGS):
         inputs, outputs = outputs, inputs  # from a token to its state
     return Shape(inputs, outputs, experts[0] if experts else 1)

@@ -1,4 +1,4 @@
-"""The mlx backend: loads policies, and estimates what they would need."""
+"""The mlx backend: loads policies, in one or several processes, and estimates their memory."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ class MLXBackend(Backend):
 
     def serve(self) -> bool:
         found = processes()
-        if found is None or found.leads:
+        if found is None or found.is_leader:
             lead()
             return False
         follow(found, load_here)
@@ -66,7 +66,7 @@ class MLXBackend(Backend):
 
 
 def load_here(student: StudentSpec, options: MLXOptions, seed: int) -> MLXPolicy:
-    """The policy in this process."""
+    """Load a policy in this process."""
     mx.set_default_device(pick_device(options.device))
     allowed = limit(options)
     if allowed is not None and mx.metal.is_available():
@@ -77,13 +77,13 @@ def load_here(student: StudentSpec, options: MLXOptions, seed: int) -> MLXPolicy
         loaded, adapter = load_model(student, options), None
         if student.adapter is not None:
             loaded, adapter = _adapted(loaded, student.adapter, options, seed)
-        # other processes have other rows, which must not drop the same units
-        mx.random.seed(seed if found is None or found.leads else derive_seed(seed, "process", found.rank))
+        # processes have different rows, which must not drop the same units
+        mx.random.seed(seed if found is None or found.is_leader else derive_seed(seed, "process", found.rank))
         return MLXPolicy(loaded, adapter, student, options, allowed)
 
 
 def _adapted(loaded: Loaded, spec: AdapterSpec, options: MLXOptions, seed: int) -> tuple[Loaded, AdapterFile]:
-    """The model with an adapter on it; it has two ends instead of tied ones where that is on either."""
+    """The model with an adapter on it; untied where the adapter is on the embeddings or the output projection."""
     tied = adaptable(loaded.model)[PROJECTION] if is_tied(loaded.model) else None
     adapter = add_adapter(loaded.model, spec, options.adapter, seed)
     if tied is not None and not is_tied(loaded.model):
@@ -93,7 +93,7 @@ def _adapted(loaded: Loaded, spec: AdapterSpec, options: MLXOptions, seed: int) 
 
 @cache
 def lead() -> Leader | None:
-    """What tells the other processes what to do; None where this one is alone.
+    """The leader of the processes; None where this one is alone.
 
     Raises:
         BackendError: another one leads.
@@ -101,9 +101,9 @@ def lead() -> Leader | None:
     found = processes()
     if found is None:
         return None
-    if not found.leads:
+    if not found.is_leader:
         raise BackendError(
-            f"process {found.rank} of {found.size} was not asked to serve the first one",
-            hint="start this without `mlx.launch`, or through `mentorkit` or `mentor_kit.run`",
+            f"process {found.rank} of {found.size} does not serve the first one",
+            hint="start this without `mlx.launch`, or by `mentorkit run` or `mentor_kit.run`",
         )
     return Leader(found)

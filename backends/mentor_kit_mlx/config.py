@@ -1,8 +1,8 @@
-"""From a folder's config.json to the settings mlx-lm builds a model from.
+"""Configurations: a folder's config.json as the settings that mlx-lm builds a model from.
 
-mlx-lm reads a few keys and has its own defaults for the others, which are not transformers': it knows `rope_theta`
-and not `rope_parameters`, and takes Llama's embeddings for tied. So every key that the file leaves out gets the
-default of transformers, and rope parameters are written the old way too.
+mlx-lm's defaults are not transformers': it knows `rope_theta` and not `rope_parameters`, and takes Llama's embeddings
+for tied. So every key that the file leaves out gets the default of transformers, and rope parameters are written in the
+old form too.
 """
 
 from __future__ import annotations
@@ -39,10 +39,10 @@ def find_folder(student: StudentSpec, *, weights: bool = True) -> Path:
 
 
 def config_of(student: StudentSpec) -> Config:
-    """A student's configuration, complete; from the table of known ones where the hub cannot be reached.
+    """A student's complete configuration; from the table of known ones where the hub cannot be reached.
 
     Raises:
-        MissingError: there is no such folder, no hub that has it, and it is none of the known ones.
+        MissingError: there is no such folder, no hub that has it, and it is not in the table.
         BackendError: it cannot be read.
     """
     try:
@@ -55,7 +55,7 @@ def config_of(student: StudentSpec) -> Config:
 
 
 def read_config(folder: Path) -> Config:
-    """The folder's configuration, complete.
+    """The complete configuration of a folder.
 
     Raises:
         BackendError: it cannot be read.
@@ -66,7 +66,7 @@ def read_config(folder: Path) -> Config:
         raise BackendError(f"{folder / 'config.json'} cannot be read: {error}", hint=TAKES) from error
     if not isinstance(own, dict) or not isinstance(own.get("model_type"), str):
         raise BackendError(
-            f"{folder / 'config.json'} does not say what model it is: expected a mapping with `model_type`",
+            f"{folder / 'config.json'} names no model: expected a mapping with `model_type`",
             hint=TAKES,
         )
     try:
@@ -76,23 +76,23 @@ def read_config(folder: Path) -> Config:
 
 
 def _number(value: dict[str, Any]) -> Any:
-    """What transformers writes in the place of numbers that JSON has no form for, as the number."""
+    """A number that JSON has no form for, from the object that transformers writes in its place."""
     return float(value["__float__"]) if value.keys() == {"__float__"} else value
 
 
 def complete(own: Config, defaults: Config) -> Config:
-    """A configuration with what it leaves out, and with its rope parameters as mlx-lm reads them.
+    """A configuration with its defaults filled in, and with its rope parameters as mlx-lm reads them.
 
     Args:
-        own: as in config.json.
+        own: from config.json.
         defaults: of transformers, for this type of model.
     """
     # a quantized model's own keys are mlx-lm's, and null there is no default
     config = {key: value for key, value in defaults.items() if value is not None} | own
-    for part in (config, config.get("text_config")):
-        if isinstance(part, dict):
-            _write_rope(part)
-            _write_windows(part)
+    for level in (config, config.get("text_config")):
+        if isinstance(level, dict):
+            _write_rope(level)
+            _write_windows(level)
     return config
 
 
@@ -115,14 +115,14 @@ def _write_rope(config: Config) -> None:
 
 
 def _write_windows(config: Config) -> None:
-    """mlx-lm takes every n-th layer for one without a window; transformers says it of every layer."""
+    """Write windows as mlx-lm reads them, every n-th layer being without one; transformers lists all layers."""
     kinds = config.get("layer_types") or []
     if {"full_attention", "sliding_attention"} <= set(kinds):
         config["sliding_window_pattern"] = kinds.index("full_attention") + 1
 
 
 def _defaults(own: Config) -> Config:
-    """What transformers takes for keys that are left out; nothing for types it does not know."""
+    """Transformers' defaults for this type of model; none for types it does not know."""
     from transformers import AutoConfig
 
     kept = {key: value for key, value in own.items() if key not in ("model_type", "quantization_config")}
@@ -132,7 +132,7 @@ def _defaults(own: Config) -> Config:
     try:
         found: Config = AutoConfig.for_model(own["model_type"], **kept).to_dict()
         return found
-    except Exception:  # noqa: BLE001 (every type of model checks its configuration in a way of its own)
+    except Exception:  # noqa: BLE001 (every type of model checks its configuration in its own way)
         return {}
     finally:
         logger.setLevel(level)

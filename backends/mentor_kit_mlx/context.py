@@ -1,4 +1,4 @@
-"""How long a model's context may be."""
+"""The longest context of a model."""
 
 from __future__ import annotations
 
@@ -10,16 +10,16 @@ from mentor_kit_mlx.options import MLXOptions
 
 
 def longest_context(model: Any, config: Config, options: MLXOptions) -> int:
-    """In tokens: the model's own, or the options'; within one window where mlx-lm has no windows for the model."""
+    """In tokens: the model's own or the options' limit; one window where mlx-lm has no windows for the model."""
     text: Any = config.get("text_config") or config
     own = int(text.get("max_position_embeddings") or text.get("n_positions") or 1 << 20)
     window = text.get("sliding_window") if text.get("use_sliding_window", True) else None
-    if window and not any(type(part).__name__ == "RotatingKVCache" for part in _caches(model)):
-        own = min(own, int(window))  # mlx-lm has no windows for this model: it is exact within one
+    if window and not any(type(cache).__name__ == "RotatingKVCache" for cache in _caches(model)):
+        own = min(own, int(window))  # mlx-lm is exact within one window of this model
     return min(own, options.max_context or own)
 
 
 def _caches(model: Any) -> list[Any]:
-    """mlx-lm's own caches for the model, which tell the layers with windows."""
+    """mlx-lm's caches for the model, one a layer; their classes show which layers have windows."""
     found: list[Any] = mlx_lm("models.cache").make_prompt_cache(model)
     return found

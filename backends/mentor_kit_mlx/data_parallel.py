@@ -1,11 +1,11 @@
-"""One policy in several processes: the first one leads, and all divide the work.
+"""One policy in several processes: the first one leads, and all share the work.
 
-    leader:   forward_backward ──tell──> everyone computes its share ──gather──> metrics
-              optimizer_step   ──tell──> gradients are added up, everyone takes the same step
-              engine.step      ──tell──> everyone samples its sessions for a few tokens ──gather──> completions
+    leader:   forward_backward ──send──> each computes the gradient of its completions ──gather──> metrics
+              optimizer_step   ──send──> gradients are summed, and each takes the same step
+              engine.step      ──send──> each samples its sessions for a few tokens ──gather──> completions
 
 Each process holds the whole model. A session's requests go to the process that has its keys and values; sessions that
-begin together are given out in blocks, so that those of a group mostly meet, and share their prompt.
+begin together are assigned in blocks, so that those of a group mostly meet and share their prompt.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ from mentor_kit.core.frozen_model import Json
 from mentor_kit.rl.objective import Objective
 from mentor_kit.rl.policy_loss import LossTerms
 from mentor_kit.rl.update_metrics import LossMetrics, StepMetrics
-from mentor_kit_mlx.launch import Processes
+from mentor_kit_mlx.launch import ProcessGroup
 from mentor_kit_mlx.options import MLXOptions
 from mentor_kit_mlx.policy import MLXPolicy
 from mentor_kit_mlx.serialization import (
@@ -47,43 +47,43 @@ from mentor_kit_mlx.serialization import (
 )
 from mentor_kit_mlx.worker import Worker, failure
 
-#: Tokens that are sampled between two exchanges; a cancelled request runs on for fewer than so many.
+#: Tokens sampled between two exchanges; a cancelled request continues for fewer.
 STRIDE = 8
-#: How much the processes' gradient norms may differ, relatively, before they are taken to have come apart.
-APART = 1e-3
+#: The largest relative difference of the processes' gradient norms while their weights are equal.
+NORM_TOLERANCE = 1e-3
 
 Load = Callable[[StudentSpec, MLXOptions, int], MLXPolicy]
 
 
 class Leader:
-    """Tells the other processes what to do; one for each process that leads."""
+    """Runs methods of policies in every process, from the first one."""
 
-    def __init__(self, processes: Processes) -> None:
-        self.processes = processes
+    def __init__(self, group: ProcessGroup) -> None:
+        self.group = group
         self._numbers = itertools.count()
         self._alive: WeakValueDictionary[int, DataParallelPolicy] = WeakValueDictionary()
         atexit.register(self._stop)
 
     def load(self, load: Load, student: StudentSpec, options: MLXOptions, seed: int) -> DataParallelPolicy:
-        """The policy, loaded by every process; policies that nobody holds any more are forgotten."""
+        """Load a policy in every process, and drop those that the first process has dropped."""
         number = next(self._numbers)
         arguments = {"student": student_as_data(student), "options": options.model_dump(), "seed": seed}
         made: list[MLXPolicy] = []
         arguments["alive"] = sorted(self._alive)
-        self.ask(number, "load", arguments, lambda: made.append(load(student, options, seed)))
+        self.run(number, "load", arguments, lambda: made.append(load(student, options, seed)))
         policy = DataParallelPolicy(self, number, made[0])
         self._alive[number] = policy
         return policy
 
-    def ask(self, number: int, what: str, arguments: Json, own: Callable[[], Json]) -> list[Json]:
-        """Have every process do something with a policy; the answers by rank.
+    def run(self, number: int, method: str, arguments: Json, own: Callable[[], Json]) -> list[Json]:
+        """Run a method of a policy in every process; the results by rank.
 
         Raises:
-            MentorKitError: what this process raised, or else the first of the others.
+            MentorKitError: of this process, or else of the first other one that raised.
         """
-        self.processes.tell(pack([number, what, arguments]))
+        self.group.send(pack([number, method, arguments]))
         answer, error = _attempt(own)
-        answers = [unpack(found) for found in self.processes.gather(pack([answer, error and failure(error)]))]
+        answers = [unpack(found) for found in self.group.gather(pack([answer, error and failure(error)]))]
         if error is not None:
             raise error
         for rank, (_, failed) in enumerate(answers):
@@ -94,69 +94,69 @@ class Leader:
 
     def _stop(self) -> None:
         with contextlib.suppress(BackendError):  # they may be gone already
-            self.processes.tell(pack([-1, "stop", {}]))
+            self.group.send(pack([-1, "stop", {}]))
 
 
-def follow(processes: Processes, load: Load) -> None:
-    """Do what the first process tells, until it ends."""
-    parts: dict[int, Worker] = {}
+def follow(group: ProcessGroup, load: Load) -> None:
+    """Run the methods that the first process sends, until it ends."""
+    workers: dict[int, Worker] = {}
 
     def begin(number: int, student: Json, options: Json, seed: int, alive: Sequence[int]) -> None:
-        for other in set(parts) - set(alive):
-            del parts[other]
-        parts[number] = Worker(load(student_from_data(student), MLXOptions(**options), seed), processes)
+        for other in set(workers) - set(alive):
+            del workers[other]
+        workers[number] = Worker(load(student_from_data(student), MLXOptions(**options), seed), group)
 
     # Ctrl-C reaches every process; the first one decides when to stop
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     while True:
-        number, what, arguments = unpack(processes.listen())
-        if what == "stop":
+        number, method, arguments = unpack(group.receive())
+        if method == "stop":
             return
-        if what == "load":
+        if method == "load":
             answer, error = _attempt(partial(begin, number, **arguments))
         else:
-            answer, error = _attempt(partial(parts[number].perform, what, arguments))
-        processes.gather(pack([answer, error and failure(error)]))
+            answer, error = _attempt(partial(workers[number].run, method, arguments))
+        group.gather(pack([answer, error and failure(error)]))
 
 
 class DataParallelPolicy(Policy):
-    """A policy whose work all processes divide; the first one's."""
+    """The first process's policy, whose work all processes share."""
 
     def __init__(self, leader: Leader, number: int, policy: MLXPolicy) -> None:
         self._leader, self._number, self._policy = leader, number, policy
-        self._part = Worker(policy, leader.processes)
-        self._engine = DataParallelEngine(self.ask, policy, leader.processes.size)
+        self._worker = Worker(policy, leader.group)
+        self._engine = DataParallelEngine(self.run, policy, leader.group.size)
 
-    def ask(self, what: str, **arguments: Json) -> list[Json]:
-        """Have every process do something; the answers by rank."""
-        return self._leader.ask(self._number, what, arguments, lambda: self._part.perform(what, arguments))
+    def run(self, method: str, **arguments: Json) -> list[Json]:
+        """Run a method of the worker in every process; the results by rank."""
+        return self._leader.run(self._number, method, arguments, lambda: self._worker.run(method, arguments))
 
     @property
     def info(self) -> PolicyInfo:
         return self._policy.info
 
     def prepare(self, optimizer: OptimizerSpec) -> None:
-        self.ask("prepare", optimizer=optimizer.model_dump())
+        self.run("prepare", optimizer=optimizer.model_dump())
 
     def forward_backward(self, groups: Sequence[TokenGroup], objective: Objective) -> LossMetrics:
         self._policy.prepared_optimizer()
         self._policy.check(groups)
         try:
-            answers = self.ask(
+            answers = self.run(
                 "forward_backward", groups=groups_as_data(groups), objective=objective.spec.model_dump(mode="json")
             )
         except MentorKitError:
-            self.ask("clear")
+            self.run("clear")
             raise
         return loss_metrics(groups, [LossTerms(*terms) for answer in answers for terms in answer])
 
     def optimizer_step(self, learning_rate: float) -> StepMetrics:
         self._policy.prepared_optimizer()
-        found = self.ask("optimizer_step", learning_rate=learning_rate)
+        found = self.run("optimizer_step", learning_rate=learning_rate)
         norms = [norm for norm, _ in found]
-        if max(norms) - min(norms) > APART * max(norms):
+        if max(norms) - min(norms) > NORM_TOLERANCE * max(norms):
             raise BackendError(
-                f"the processes' weights have come apart: their gradients' norms are {norms}",
+                f"the processes' weights differ: the norms of their gradients are {norms}",
                 hint="resume from the last checkpoint; run the same versions of mlx and mentor-kit everywhere",
             )
         norm, clipped = found[0]
@@ -165,22 +165,22 @@ class DataParallelPolicy(Policy):
 
     def log_probs(self, groups: Sequence[TokenGroup], *, weights: Weights = "current") -> list[list[Floats]]:
         self._policy.check(groups)
-        answers = self.ask("log_probs", groups=groups_as_data(groups), weights=weights)
+        answers = self.run("log_probs", groups=groups_as_data(groups), weights=weights)
         return scattered(groups, {(group, index): row for answer in answers for group, index, row in answer})
 
     def snapshot_reference(self) -> None:
-        self.ask("snapshot_reference")
+        self.run("snapshot_reference")
 
     def engine(self) -> DataParallelEngine:
         return self._engine
 
     def save(self, folder: Path) -> None:
-        self._policy.write_checkpoint(folder, self.ask("random"))
+        self._policy.write_checkpoint(folder, self.run("random"))
 
     def restore(self, folder: Path) -> None:
         self._policy.restore(folder)
         optimizer = self._policy.optimizer
-        self.ask(
+        self.run(
             "restore",
             version=self._policy.version,
             optimizer=None if optimizer is None else optimizer.spec.model_dump(),
@@ -193,24 +193,24 @@ class DataParallelPolicy(Policy):
 
 
 class DataParallelEngine:
-    """A `mentor_kit.backend.sampling.Engine` whose sessions are divided among processes; see the module.
+    """A `mentor_kit.backend.sampling.Engine` whose sessions are spread over processes; see the module.
 
     Args:
-        ask: has every process do something.
+        run: runs a method of the worker in every process.
         policy: this process's own.
-        size: how many processes there are.
+        size: the number of processes.
     """
 
-    def __init__(self, ask: Callable[..., list[Json]], policy: MLXPolicy, size: int) -> None:
-        self._ask, self._policy, self._size = ask, policy, size
+    def __init__(self, run: Callable[..., list[Json]], policy: MLXPolicy, size: int) -> None:
+        self._run, self._policy, self._size = run, policy, size
         self._events: list[tuple[str, str, Any]] = []
-        """What happened since the last exchange: kind, session, and what it is about."""
+        """Events since the last exchange: kind, session, and the request, its id or the session."""
         self._owner: dict[str, int] = {}
         """The process that holds each session."""
         self._order: dict[str, int] = {}
-        """The place in the order of submission of every request that is not finished."""
+        """Unfinished requests: their places in the order of submission."""
         self._sessions: dict[str, str] = {}
-        """The session of every such request."""
+        """Unfinished requests: their sessions."""
         self._submitted = itertools.count()
 
     @property
@@ -232,8 +232,8 @@ class DataParallelEngine:
 
     def step(self) -> list[Completion]:
         events, self._events = self._events, []
-        self._give_out(dict.fromkeys(session for kind, session, _ in events if kind == "submit"))
-        told = [
+        self._assign(dict.fromkeys(session for kind, session, _ in events if kind == "submit"))
+        sent = [
             [kind, self._owner[session], request_as_data(given) if kind == "submit" else given]
             for kind, session, given in events
             if session in self._owner
@@ -241,18 +241,18 @@ class DataParallelEngine:
         for kind, session, _ in events:
             if kind == "release" and session not in self._sessions.values():
                 self._owner.pop(session, None)
-        answers = self._ask("sample", events=told, steps=STRIDE)
+        answers = self._run("sample", events=sent, steps=STRIDE)
         found = [completion_from_data(data) for completions, _ in answers for data in completions]
         found.sort(key=lambda completion: self._order[completion.id])
         for completion in found:
             del self._order[completion.id], self._sessions[completion.id]
         if not any(busy for _, busy in answers):
-            # what is left was released while it ran, and never comes
+            # requests that are left were released while they ran, and have no completion
             self._order, self._sessions = {}, {}
         return found
 
-    def _give_out(self, sessions: dict[str, None]) -> None:
-        """Find an owner for every new session: a block for each process, so that all hold about as many."""
+    def _assign(self, sessions: dict[str, None]) -> None:
+        """Assign every new session to a process: in blocks, so that all hold about as many."""
         new = [session for session in sessions if session not in self._owner]
         held = [list(self._owner.values()).count(rank) for rank in range(self._size)]
         quota = -(-(sum(held) + len(new)) // self._size)
@@ -264,8 +264,8 @@ class DataParallelEngine:
             held[rank] += 1
 
 
-def _attempt(do: Callable[[], Json]) -> tuple[Json, MentorKitError | None]:
+def _attempt(run: Callable[[], Json]) -> tuple[Json, MentorKitError | None]:
     try:
-        return do(), None
+        return run(), None
     except MentorKitError as error:
         return None, error

@@ -1,4 +1,4 @@
-"""Embeddings and output projection: one matrix where they are tied, two where an adapter is on either of them."""
+"""Tied embeddings: an output projection of its own for a model on whose embeddings or projection an adapter is."""
 
 from __future__ import annotations
 
@@ -14,17 +14,14 @@ PROJECTION = "lm_head"
 
 
 def is_tied(model: Any) -> bool:
-    """Whether a model's logits come from its embeddings."""
+    """Whether a model's embeddings are its output projection too."""
     return PROJECTION not in model and "model" in model and "embed_tokens" in model.model
 
 
 def untie(model: Any) -> None:
-    """Give a model an output projection of its own, which has the weights of its embeddings and no memory besides.
+    """Give a model an output projection of its own that shares the arrays of its embeddings.
 
-    An adapter can then be on one of the two alone, as peft has it.
-
-    Raises:
-        BackendError: mlx-lm would go on taking the embeddings.
+    An adapter can then be on one of the two alone, as in peft. `check_untied` finds whether mlx-lm uses it.
     """
     embeddings = model.model.embed_tokens
     if isinstance(embeddings, nn.QuantizedEmbedding):
@@ -32,7 +29,7 @@ def untie(model: Any) -> None:
         projection = nn.QuantizedLinear(embeddings.dims, embeddings.num_embeddings, bias=False, **how)
     else:
         projection = nn.Linear(*reversed(embeddings.weight.shape), bias=False)
-    # what they were made with is never computed
+    # its initial weights are never computed
     projection.update(embeddings.parameters())
     projection.freeze()
     projection.eval()
@@ -44,16 +41,16 @@ def untie(model: Any) -> None:
 
 
 def _nothing(hidden: mx.array) -> mx.array:
-    """What an output projection of zeros gives, but for its width."""
+    """Zeros, as an output projection of zeros would give up to their width."""
     return mx.zeros_like(hidden)
 
 
 def check_untied(model: Any, before: mx.array, ids: mx.array) -> None:
-    """Refuse a model that does not take its new output projection, found out by trying it.
+    """Refuse a model that does not use its new output projection, found by a trial.
 
     Args:
-        model: that was untied.
-        before: its logits of the tokens `ids` as it was.
+        model: after `untie`.
+        before: its logits of the tokens `ids` before.
         ids: (n, T).
     """
     kept = model[PROJECTION]
@@ -68,7 +65,7 @@ def check_untied(model: Any, before: mx.array, ids: mx.array) -> None:
 
 
 def cannot_untie(model: Any) -> BackendError:
-    """An adapter is on one of two ends that cannot be told apart."""
+    """The error for an adapter on embeddings that mlx-lm cannot untie."""
     return BackendError(
         f"student.adapter: mlx-lm has no output projection apart from the embeddings for {model.model_type!r}",
         hint="leave `lm_head` and `embed_tokens` out of the targets, or use `backend: torch`",
@@ -76,7 +73,7 @@ def cannot_untie(model: Any) -> BackendError:
 
 
 def as_untied(config: Config) -> Config:
-    """The configuration of a model that was untied."""
+    """The configuration of an untied model."""
     found = config | {"tie_word_embeddings": False}
     if isinstance(text := config.get("text_config"), dict):
         found["text_config"] = text | {"tie_word_embeddings": False}

@@ -1,4 +1,4 @@
-"""A student for other programs: a folder of transformers, a folder of mlx-lm, or an adapter for either."""
+"""Export: a student as a folder of transformers or mlx-lm, or an adapter for either."""
 
 from __future__ import annotations
 
@@ -21,11 +21,11 @@ from mentor_kit_mlx.loading import Loaded
 from mentor_kit_mlx.mlx_lm_import import mlx_lm
 from mentor_kit_mlx.params import Arrays, by_name, read, trained
 
-#: Types of models whose weights have the same names in mlx-lm and in transformers, as the tests show.
+#: Types of models whose weights have the same names in mlx-lm and in transformers; tests cover them.
 SAME_NAMES = frozenset(("llama", "qwen2", "qwen3", "phi3", "smollm3", "olmo2", "granite", "cohere"))
 
-#: Settings that are written into a folder for transformers so that mlx-lm takes the same ones; see `config`.
-TOLD_TWICE = (
+#: Settings that are also written in mlx-lm's form into a folder for transformers (`mentor_kit_mlx.config`).
+MLX_SETTINGS = (
     "rope_theta",
     "rope_scaling",
     "rope_local_base_freq",
@@ -62,13 +62,13 @@ def write_transformers(loaded: Loaded, folder: Path) -> None:
     """A whole model for transformers: an adapter is merged, quantized weights are written as plain ones.
 
     Raises:
-        BackendError: mlx-lm changed the weights' names when it loaded them, so transformers would not know them.
+        BackendError: mlx-lm renamed the weights when it loaded them, so transformers would not find them.
     """
     weights = _whole(loaded.model)
     names = {name: shape for name, shape in _shapes(weights).items() if not (loaded.untied and _is_new(name))}
     if loaded.config["model_type"] not in SAME_NAMES and _names(loaded.folder) != names:
         raise BackendError(
-            f"mlx-lm keeps the weights of {loaded.config['model_type']!r} in another form than transformers",
+            f"mlx-lm has the weights of {loaded.config['model_type']!r} in another form than transformers",
             hint="use the format `mlx`, or `adapter`",
         )
     config = (
@@ -88,7 +88,7 @@ def write_peft(loaded: Loaded, adapter: AdapterFile, folder: Path, base: str) ->
     tables = adapters.tables(loaded.model)
     if tables and is_tied(loaded.model):
         raise BackendError(
-            "an adapter on both ends of tied embeddings is none of peft's, which has one on each end",
+            "peft has no adapter that embeddings and a tied output projection share",
             hint="use the format `transformers`, `mlx` or `mlx-adapter`",
         )
     adapter_files.write_peft(trained(loaded.model), adapter, tables, folder, base)
@@ -102,7 +102,7 @@ def write_mlx_adapter(loaded: Loaded, adapter: AdapterFile, folder: Path) -> Non
     """
     if loaded.untied:
         raise BackendError(
-            "mlx-lm has no adapter on one end of tied embeddings alone",
+            "mlx-lm has no adapter on one of tied embeddings and output projection alone",
             hint="use the format `adapter`, `mlx` or `transformers`",
         )
     odd = [m.bits for m in loaded.model.modules() if hasattr(m, "scales") and hasattr(m, "bits") and 32 % m.bits]
@@ -115,7 +115,7 @@ def write_mlx_adapter(loaded: Loaded, adapter: AdapterFile, folder: Path) -> Non
 
 
 def write_mlx(loaded: Loaded, folder: Path) -> None:
-    """A whole model for mlx-lm: an adapter is merged; what was quantized is quantized again."""
+    """A whole model for mlx-lm: an adapter is merged; quantized layers are quantized again."""
     quantized = {
         name: (module.group_size, module.bits, module.mode)
         for name, module in loaded.model.named_modules()
@@ -134,7 +134,7 @@ def _whole(model: Any) -> Arrays:
 
 def _rebuilt(model: Any) -> Any:
     twin = copy.deepcopy(model)
-    # first, as some modes dequantize to 16 bits, in which what an adapter adds would be lost
+    # before the merge, as some modes dequantize to 16 bits, which would round the adapter away
     twin.update_modules(tree_unflatten(list(_dequantized(twin))))
     twin.update_modules(tree_unflatten(list(adapters.fused(twin))))
     return twin
@@ -171,8 +171,8 @@ def _write(weights: Arrays, config: Config, folder: Path, *, made_for: str) -> N
 
 
 def _for_mlx(config: Config) -> Config:
-    """What mlx-lm reads in another place than transformers, or takes for something else where it is left out."""
-    return {name: config[name] for name in TOLD_TWICE if name in config}
+    """Settings that mlx-lm reads elsewhere than transformers, or has another default for."""
+    return {name: config[name] for name in MLX_SETTINGS if name in config}
 
 
 def _own_config(folder: Path) -> Config:

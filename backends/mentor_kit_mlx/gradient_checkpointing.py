@@ -1,9 +1,8 @@
-"""Gradient checkpointing that is exact: layers are computed again in the backward pass, with all that they depend on.
+"""Exact gradient checkpointing: layers are recomputed in the backward pass, with everything they depend on.
 
-MLX's `checkpoint` gives gradients to a function's arguments alone, and takes its results for all it has done. A layer
-that is handed a cache reads keys and values from it and leaves its own there, behind the function's back: their
-gradients would be lost without a word. So here keys, values and parameters go in as arguments and come out as results,
-and a layer's dropout draws the same numbers again.
+MLX's `checkpoint` differentiates a function's arguments and results alone. A layer with a cache reads keys and values
+from it and writes its own there, which are neither: their gradients would silently be lost. Here keys, values and
+parameters are arguments and results, and a layer's dropout draws the same numbers again.
 """
 
 from __future__ import annotations
@@ -31,7 +30,7 @@ class GradientCheckpointing:
     """A switch for all layers of a model, off at first.
 
     Args:
-        model: a model of mlx-lm; its layers get a class of their own that looks at the switch.
+        model: of mlx-lm; the class of its layers is replaced by one that checks the switch.
         dropout: whether layers draw random numbers in training.
     """
 
@@ -47,7 +46,7 @@ class GradientCheckpointing:
 
     @contextmanager
     def on(self) -> Iterator[None]:
-        """Layers are computed again in the backward pass for a while."""
+        """Recompute layers in backward passes."""
         self._on = True
         try:
             yield
@@ -88,9 +87,9 @@ class GradientCheckpointing:
 
 
 def is_exact(head: LMWrapper, recomputing: GradientCheckpointing, *, share: bool) -> bool:
-    """Whether a model has the same gradients with its layers recomputed; found out by trying it.
+    """Whether a model has the same gradients with its layers recomputed, found by a trial.
 
-    Trying takes no numbers from MLX's generator, so that a resumed run, which tries again, goes on with the same ones.
+    The trial leaves MLX's generator as it was, so that a resumed run, which repeats it, draws the same numbers.
     """
     with drawing_from(0):
         return _is_exact(head, recomputing, share=share)

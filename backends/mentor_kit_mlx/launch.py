@@ -1,7 +1,7 @@
-"""This process among those that `mlx.launch` started: bytes and sums of arrays to and from all of them.
+"""The processes that `mlx.launch` started: messages and sums of arrays among them.
 
-The first process leads: it alone runs the recipe. The others follow it (`mentor_kit_mlx.data_parallel`). Every
-exchange is one that all take part in, so that any of MLX's ways to communicate will do.
+The first process leads and alone runs the recipe; the others follow it (`mentor_kit_mlx.data_parallel`). All take part
+in every exchange, so that any of MLX's communication backends works.
 """
 
 from __future__ import annotations
@@ -16,16 +16,16 @@ import numpy as np
 from mentor_kit.core.errors import BackendError
 from mentor_kit_mlx.params import Arrays
 
-#: Messages up to so many bytes take one exchange.
+#: Bytes of a message that one exchange carries.
 FRAME = 1024
-#: Bytes of arrays that are added up in one exchange.
+#: Bytes of arrays that are summed in one exchange.
 BLOCK = 1 << 26
-#: What launchers set for the processes they start.
+#: Environment variables that launchers set for the processes they start.
 LAUNCHED = ("MLX_RANK", "OMPI_COMM_WORLD_RANK", "PMI_RANK")
 
 
-class Processes:
-    """A group of processes, and this one's place in it."""
+class ProcessGroup:
+    """The processes of one run, and this one's rank among them."""
 
     def __init__(self, group: Any) -> None:
         self._group = group
@@ -33,29 +33,29 @@ class Processes:
         self.size: int = group.size()
 
     @property
-    def leads(self) -> bool:
+    def is_leader(self) -> bool:
         """Whether this is the first process."""
         return self.rank == 0
 
-    def tell(self, message: bytes) -> None:
-        """Send a message to all others; they must `listen`."""
+    def send(self, message: bytes) -> None:
+        """Send a message to all others, which `receive` it."""
         self._broadcast(message)
 
-    def listen(self) -> bytes:
-        """What the first process tells."""
+    def receive(self) -> bytes:
+        """The message that the first process sends."""
         return self._broadcast(b"")
 
     def gather(self, message: bytes) -> list[bytes]:
-        """Everyone's message, by rank, for everyone."""
+        """The messages of all processes, by rank, in every process."""
         heads = self._gathered(_frame(message, FRAME))
         lengths = [int.from_bytes(head[:8].tobytes(), "little") for head in heads]
         longest = max(lengths) - (FRAME - 8)
         rests = heads[:, :0] if longest <= 0 else self._gathered(_padded(message[FRAME - 8 :], longest))
         whole = (head[8:].tobytes() + rest.tobytes() for head, rest in zip(heads, rests, strict=True))
-        return [text[:length] for text, length in zip(whole, lengths, strict=True)]
+        return [message[:length] for message, length in zip(whole, lengths, strict=True)]
 
-    def add_up(self, arrays: Arrays) -> Arrays:
-        """The sums over all processes of arrays of the same names and shapes everywhere."""
+    def all_sum(self, arrays: Arrays) -> Arrays:
+        """Sums over all processes of arrays, whose names and shapes are the same everywhere."""
         found: Arrays = {}
         for names in _blocks(arrays):
             flat = self._sum(mx.concatenate([arrays[name].reshape(-1) for name in names]))
@@ -64,20 +64,20 @@ class Processes:
             found |= {name: piece.reshape(arrays[name].shape) for name, piece in zip(names, pieces, strict=True)}
         return found
 
-    def share(self, arrays: Arrays) -> Arrays:
-        """The first process's arrays for everyone; the others give arrays of the same names, shapes and types."""
-        own = arrays if self.leads else {name: mx.zeros_like(value) for name, value in arrays.items()}
+    def broadcast(self, arrays: Arrays) -> Arrays:
+        """The first process's arrays, in every process; the others pass arrays of the same names, shapes and types."""
+        own = arrays if self.is_leader else {name: mx.zeros_like(value) for name, value in arrays.items()}
         return {name: self._sum(own[name]) for name in sorted(own)}
 
     def _broadcast(self, message: bytes) -> bytes:
-        # only the first process has anything to say, so that the sum is what it says
-        head = self._sum(mx.array(_frame(message, FRAME) if self.leads else np.zeros(FRAME, np.uint8)))
+        # the others add zeros, so that the sum is the first process's message
+        head = self._sum(mx.array(_frame(message, FRAME) if self.is_leader else np.zeros(FRAME, np.uint8)))
         whole = np.array(head).tobytes()
-        length, text = int.from_bytes(whole[:8], "little"), whole[8:]
-        if (rest := length - len(text)) > 0:
-            own = _padded(message[len(text) :], rest) if self.leads else np.zeros(rest, np.uint8)
-            text += np.array(self._sum(mx.array(own))).tobytes()
-        return text[:length]
+        length, content = int.from_bytes(whole[:8], "little"), whole[8:]
+        if (rest := length - len(content)) > 0:
+            own = _padded(message[len(content) :], rest) if self.is_leader else np.zeros(rest, np.uint8)
+            content += np.array(self._sum(mx.array(own))).tobytes()
+        return content[:length]
 
     def _sum(self, array: mx.array) -> mx.array:
         found: mx.array = mx.distributed.all_sum(array, group=self._group)
@@ -92,18 +92,18 @@ class Processes:
         except RuntimeError as error:
             raise BackendError(
                 f"process {self.rank} of {self.size} lost the others: {error}",
-                hint="the first one to stop says why; `mentorkit run --resume` goes on from the last checkpoint",
+                hint="the first one to stop printed why; `mentorkit run --resume` resumes from the last checkpoint",
             ) from error
         return array
 
 
 @cache
-def processes() -> Processes | None:
-    """The processes that were launched with this one; None where it is alone."""
+def processes() -> ProcessGroup | None:
+    """The processes that were launched with this one; None where there are no others."""
     if not any(name in os.environ for name in LAUNCHED):
         return None
     group = mx.distributed.init()
-    return Processes(group) if group.size() > 1 else None
+    return ProcessGroup(group) if group.size() > 1 else None
 
 
 def _frame(message: bytes, size: int) -> np.ndarray[Any, Any]:

@@ -1,4 +1,4 @@
-"""The model in two halves: hidden states, then the vocabulary's logits only where they are needed."""
+"""A language model in two halves: hidden states, and logits of the chosen ones."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ Parameters = dict[str, Any]
 class LMWrapper:
     """Runs a model of mlx-lm up to its hidden states, and its output projection on chosen ones.
 
-    Models that do more to their logits than a linear projection and the scalings known here are found out by a
-    comparison when they are loaded, and run whole.
+    Models whose logits are more than a linear projection and known scalings are found by a comparison when they are
+    loaded, and run whole.
     """
 
     def __init__(self, model: Any) -> None:
@@ -35,11 +35,11 @@ class LMWrapper:
         self.dtype: mx.Dtype = whole.dtype
         self.split = self.decoder is not None and self.projection is not None and self._agrees()
         if not self.split:
-            logger.warning("%s: logits are computed at every position: its head is not understood", kind(model))
+            logger.warning("%s: its output projection is unknown: logits are computed at every position", kind(model))
 
     @property
     def layers(self) -> int:
-        """How many layers keep keys and values."""
+        """The number of layers."""
         return len(self.model.layers)
 
     def hidden(self, ids: mx.array, cache: Sequence[Any] | None = None) -> mx.array:
@@ -47,15 +47,15 @@ class LMWrapper:
 
         Args:
             ids: the tokens.
-            cache: one object a layer, which says where the tokens stand and what they see; None for sequences that
+            cache: one object a layer, with the tokens' positions and what they attend to; None for sequences that
                 start here.
         """
-        part = self.decoder if self.split else self.model
-        found: mx.array = part(ids) if cache is None else part(ids, cache=list(cache))
+        run = self.decoder if self.split else self.model
+        found: mx.array = run(ids) if cache is None else run(ids, cache=list(cache))
         return found
 
     def logits(self, hidden: mx.array) -> mx.array:
-        """Logits (…, V) of what `hidden` gave."""
+        """Logits (…, V) of hidden states from `hidden`."""
         return self._project(hidden) if self.split else hidden
 
     def trainable(self) -> Parameters:
@@ -65,12 +65,12 @@ class LMWrapper:
 
     @property
     def drops(self) -> bool:
-        """Whether the projection draws random numbers now: an adapter on it has dropout."""
-        parts = self.projection.modules() if self.split else ()
-        return any(isinstance(part, nn.Dropout) and part.training and part._p_1 < 1 for part in parts)
+        """Whether an adapter's dropout on the projection is active."""
+        modules = self.projection.modules() if self.split else ()
+        return any(isinstance(module, nn.Dropout) and module.training and module._p_1 < 1 for module in modules)
 
     def logits_with(self, parameters: Parameters, hidden: mx.array) -> mx.array:
-        """As `logits`, with these parameters in the projection, for a function that is differentiated in them."""
+        """As `logits`, with these parameters in the projection, for a function that is differentiated by them."""
         if parameters:
             self.projection.update(parameters)
         return self.logits(hidden)

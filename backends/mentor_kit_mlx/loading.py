@@ -21,17 +21,17 @@ from mentor_kit_mlx.params import Arrays, read
 
 @dataclass(frozen=True)
 class Loaded:
-    """A model, with where it came from."""
+    """A loaded model and its source."""
 
     model: Any
     config: Config
     folder: Path
     parameters_twice: int = 0
-    """Parameters of an output projection that are those of the embeddings, as the model was untied for an adapter."""
+    """Parameters that count twice, as output projection and as embeddings, since the model was untied."""
 
     @property
     def untied(self) -> bool:
-        """Whether embeddings and output projection were one in the folder, and are two in the model."""
+        """Whether embeddings and output projection are tied in the folder, and not in the model."""
         return self.parameters_twice > 0
 
 
@@ -77,7 +77,7 @@ def model_errors(student: StudentSpec) -> AbstractContextManager[None]:
 
 
 def pick_dtype(options: MLXOptions) -> mx.Dtype | None:
-    """The floating-point type to take; None for the model's own."""
+    """The floating-point type of an option; None for the model's own."""
     if options.dtype != "auto":
         dtype: mx.Dtype = getattr(mx, options.dtype)
         return dtype
@@ -85,12 +85,12 @@ def pick_dtype(options: MLXOptions) -> mx.Dtype | None:
 
 
 def compiles(options: MLXOptions) -> bool:
-    """Whether arithmetic that is the same in every step is compiled."""
+    """Whether the optimizer's arithmetic is compiled."""
     return pick_device(options.device).type != mx.cpu if options.compile == "auto" else options.compile
 
 
 def quantize(model: Any, config: Config, bits: int, group_size: int = 64) -> Config:
-    """Quantize every layer that can be, in place; the configuration that says so.
+    """Quantize every layer that can be, in place; returns the configuration with the quantization.
 
     Raises:
         BackendError: no layer is wide enough.
@@ -110,7 +110,7 @@ def quantize(model: Any, config: Config, bits: int, group_size: int = 64) -> Con
 
 
 def quantize_as(model: Any, how: Mapping[str, Any], folder: Path) -> None:
-    """Quantize the layers that a folder's configuration says are, or its weights where those are there, in place.
+    """Quantize the layers that a folder's weights, or else its configuration, have quantized, in place.
 
     Args:
         model: not quantized yet; its weights are never computed.
@@ -137,14 +137,14 @@ def quantize_as(model: Any, how: Mapping[str, Any], folder: Path) -> None:
 
 
 def _whole(how: Mapping[str, Any]) -> dict[str, Any]:
-    """How weights are quantized, with what goes without saying in that mode."""
+    """The settings of a quantization, with the defaults of its mode."""
     mode = how.get("mode") or "affine"
     size, bits = {"mxfp4": (32, 4), "mxfp8": (32, 8), "nvfp4": (16, 4)}.get(mode, (64, 4))
     return {"group_size": how.get("group_size") or size, "bits": how.get("bits") or bits, "mode": mode}
 
 
 def _saved(folder: Path) -> Arrays:
-    """The weights in a folder, of which nothing but names and shapes is read until they are used."""
+    """The weights in a folder; nothing but names and shapes is read until they are used."""
     found: Arrays = {}
     for file in sorted(folder.glob("model*.safetensors")):
         found |= read(file)

@@ -1,4 +1,4 @@
-"""The backend's options, as a recipe writes them."""
+"""The options of the mlx backend in a recipe."""
 
 from __future__ import annotations
 
@@ -23,13 +23,13 @@ class MLXOptions(BaseModel):
     """auto: the model's own on a GPU, float32 on a CPU. Trained weights are always kept in float32 beside a 16-bit
     model."""
     adapter: Literal["lora", "dora"] = "lora"
-    """What a new adapter is; dora also learns the length of every row of the adapted weights (arXiv 2402.09353)."""
+    """The kind of a new adapter; dora also learns the length of every row of the adapted weights (arXiv 2402.09353)."""
     quantize: Literal[4, 8] | None = None
     """Bits of a weight to quantize the model to when it is loaded, under an adapter; a model that is quantized already
     is taken as it is."""
     gradient_checkpointing: Literal["auto"] | bool = "auto"
-    """Compute layers again in the backward pass instead of keeping what they computed: a third more work, far less
-    memory, the same gradients. auto: where a full micro-batch would take more than half of what `memory` leaves."""
+    """Recompute layers in the backward pass: a third more work, far less memory, the same gradients. auto: where a full
+    micro-batch would take more than half of what `memory` leaves."""
     compile: Literal["auto"] | bool = "auto"
     """Run the optimizer's arithmetic as one compiled kernel a parameter. auto: on a GPU; on a CPU it takes a C++
     compiler."""
@@ -52,5 +52,5 @@ class MLXOptions(BaseModel):
 
     @property
     def quantized(self) -> Quantized | None:
-        """How keys and values are kept in sampling; None for as they are."""
+        """The quantization of keys and values in sampling; None for none."""
         return None if self.kv_bits is None else Quantized(self.kv_bits, self.kv_group)

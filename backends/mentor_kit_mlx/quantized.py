@@ -1,4 +1,4 @@
-"""How keys and values are quantized in sampling; light, as options say it before MLX is imported."""
+"""Quantization of keys and values in sampling; MLX is imported when it is used."""
 
 from __future__ import annotations
 

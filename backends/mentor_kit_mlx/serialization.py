@@ -1,4 +1,4 @@
-"""What processes say to one another: plain values with arrays in them, as bytes. Nothing in it can run code."""
+"""Messages among processes: plain values with arrays in them, as bytes, from which no code can run."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _ARRAY = "~array"
 
 
 def pack(value: Json) -> bytes:
-    """A JSON value, in which NumPy arrays may stand, as bytes: the length of the JSON, itself, and the arrays."""
+    """A JSON value that may contain NumPy arrays, as bytes: the length of the JSON, the JSON, and the arrays."""
     blocks: list[bytes] = []
 
     def place(found: Any) -> Json:
@@ -27,12 +27,12 @@ def pack(value: Json) -> bytes:
         blocks.append(array.tobytes())
         return {_ARRAY: [array.dtype.str, list(np.shape(found)), start]}
 
-    text = json.dumps(value, default=place).encode()
-    return b"".join([len(text).to_bytes(8, "little"), text, *blocks])
+    head = json.dumps(value, default=place).encode()
+    return b"".join([len(head).to_bytes(8, "little"), head, *blocks])
 
 
 def unpack(message: bytes) -> Json:
-    """What `pack` was given; tuples have become lists."""
+    """The value that was packed; tuples have become lists."""
     start = 8 + int.from_bytes(message[:8], "little")
 
     def find(found: dict[str, Json]) -> Json:
@@ -52,7 +52,7 @@ def groups_as_data(groups: Sequence[TokenGroup]) -> Json:
 
 
 def groups_from_data(data: Json) -> list[TokenGroup]:
-    """What `groups_as_data` was given."""
+    """The inverse of `groups_as_data`."""
     return [
         TokenGroup(prompt, tuple(TokenCompletion(**fields) for fields in completions), temperature)
         for prompt, temperature, completions in data
@@ -65,7 +65,7 @@ def request_as_data(request: SampleRequest) -> Json:
 
 
 def request_from_data(data: Json) -> SampleRequest:
-    """What `request_as_data` was given."""
+    """The inverse of `request_as_data`."""
     return SampleRequest(**data | {"context": tuple(data["context"].tolist()), "stop_ids": frozenset(data["stop_ids"])})
 
 
@@ -83,7 +83,7 @@ def student_as_data(student: StudentSpec) -> Json:
 
 
 def student_from_data(data: Json) -> StudentSpec:
-    """What `student_as_data` was given."""
+    """The inverse of `student_as_data`."""
     from pathlib import Path
 
     adapter = data["adapter"]

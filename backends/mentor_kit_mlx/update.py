@@ -1,8 +1,8 @@
 """Log-probabilities of completions, with gradients, and the loss over them.
 
-A prompt that several completions share is forwarded once: its keys and values are expanded over them, and gradients
-flow back through the expansion, which is exact. Logits are computed at trained positions only. How layers are computed
-again in the backward pass, which must not lose those gradients, is in `mentor_kit_mlx.gradient_checkpointing`.
+A prompt that several completions share is run once: its keys and values are expanded over them, and gradients flow back
+through the expansion, which is exact. Logits are computed at trained positions only. Recomputed layers keep these
+gradients (`mentor_kit_mlx.gradient_checkpointing`).
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from mentor_kit_mlx.lm_wrapper import LMWrapper
 from mentor_kit_mlx.params import Arrays, put, trained
 from mentor_kit_mlx.random_state import drawing_from, own_seed
 
-#: Logits of more numbers than this are computed in parts, and again in the backward pass rather than kept.
+#: Logits of more numbers than this are computed in chunks, and recomputed in the backward pass.
 LARGEST_LOGITS = 1 << 26
 
 
@@ -32,7 +32,7 @@ def completion_log_probs(head: LMWrapper, batch: MicroBatch, *, share: bool) -> 
     temperature = mx.array(np.broadcast_to(batch.temperature[:, None], batch.ids.shape).reshape(-1)[places])
     chosen = hidden.reshape(-1, hidden.shape[-1])[mx.array(places)]
     values = _token_log_probs(head, chosen, targets, temperature)
-    # every place is filled from one value, or from the zero behind them
+    # every position is filled from one value, or from the zero behind them
     source = np.full(batch.trained.size, len(places))
     source[places] = np.arange(len(places))
     rows = mx.concatenate([values, mx.zeros(1)])[mx.array(source)].reshape(batch.trained.shape)
@@ -43,7 +43,7 @@ def _of_completions(rows: mx.array, row_of: np.ndarray[Any, Any]) -> mx.array:
     """(N, T): of each completion, its row of (D, T)."""
     if len(rows) == len(row_of):
         return rows
-    # those of a row next to each other, then put in their order, as `_expand` says why
+    # first by row, then in their own order, so that `_expand` sums the gradient in a fixed order
     order = np.argsort(row_of, kind="stable")
     return _expand(rows, np.bincount(row_of).tolist())[mx.array(np.argsort(order))]
 
@@ -63,7 +63,7 @@ def loss_and_gradients(
 
     own = trained(model)
     try:
-        # every trained parameter is differentiated by name, whichever module it is in
+        # by name, so that every trained parameter is differentiated, whichever module it is in
         found, gradients = mx.value_and_grad(loss)(own)
     finally:
         put(model, own)
@@ -83,7 +83,7 @@ def batch_loss(
 
 
 def _shared_hidden(head: LMWrapper, batch: MicroBatch) -> mx.array:
-    """(D, T, width): the hidden state that predicts each row's tokens, each prompt forwarded once."""
+    """(D, T, width): the hidden state that predicts each row's tokens, each prompt run once."""
     prompts, lengths = batch.prompt_ids, batch.prompt_lengths
     counts = np.bincount(batch.prompt_of, minlength=len(lengths)).tolist()
     # padding stands behind each prompt, where a causal mask never looks; below it is masked out
@@ -116,7 +116,7 @@ def _from_the_start(rows: int, width: int) -> View:
 
 
 def _behind_prompts(lengths: np.ndarray[Any, Any], prompt: int, width: int) -> View:
-    """Each row sees its prompt without the padding, and itself up to each position."""
+    """Each row attends to its prompt without the padding, and to itself up to each position."""
     start = mx.array(lengths.astype(np.int32))
     own = start[:, None] + mx.arange(width)
     rows = len(lengths)
@@ -136,7 +136,7 @@ def _whole_hidden(head: LMWrapper, batch: MicroBatch) -> mx.array:
 
 
 def _token_log_probs(head: LMWrapper, hidden: mx.array, targets: mx.array, temperature: mx.array) -> mx.array:
-    """(M,) log-probabilities of targets (M,) from hidden states (M, width); in parts where logits would be large."""
+    """(M,) log-probabilities of targets (M,) from hidden states (M, width); in chunks where logits would be large."""
     rows = max(1, LARGEST_LOGITS // head.vocabulary)
     if len(targets) <= rows:
         return _gathered(head, head.trainable(), hidden, targets, temperature)
@@ -153,14 +153,14 @@ def _token_log_probs(head: LMWrapper, hidden: mx.array, targets: mx.array, tempe
 def _recomputed(
     head: LMWrapper, parameters: dict[str, Any], hidden: mx.array, targets: mx.array, temperature: mx.array
 ) -> mx.array:
-    """As `_gathered`, computed again in the backward pass rather than kept."""
+    """As `_gathered`, recomputed in the backward pass."""
     seed = own_seed() if head.drops else None
 
     def part(parameters: dict[str, Any], hidden: mx.array) -> mx.array:
         with drawing_from(seed):
             return _gathered(head, parameters, hidden, targets, temperature)
 
-    # what such a function is not given as an argument gets no gradient through it
+    # only arguments of such a function get a gradient through it
     found: mx.array = mx.checkpoint(part)(parameters, hidden)
     return found
 

@@ -1,4 +1,4 @@
-"""One process's part of a policy that several hold: what the first one tells everyone to do, done here."""
+"""The worker of one process: methods of a policy that the first process runs in all of them."""
 
 from __future__ import annotations
 
@@ -15,29 +15,29 @@ from mentor_kit.core.errors import BackendError
 from mentor_kit.core.frozen_model import Json
 from mentor_kit.hooks.objectives import build_objective
 from mentor_kit.rl.objective import ObjectiveSpec
-from mentor_kit_mlx.launch import Processes
+from mentor_kit_mlx.launch import ProcessGroup
 from mentor_kit_mlx.policy import MLXPolicy
 from mentor_kit_mlx.random_state import seed_of
 from mentor_kit_mlx.serialization import groups_from_data, request_from_data
 
 
 class Worker:
-    """A whole policy, which takes its share of every update, of scoring and of sampling.
+    """A whole policy that computes its share of every update, of scoring and of sampling.
 
     Args:
         policy: this process's own.
-        processes: all of them.
+        group: all processes.
     """
 
-    def __init__(self, policy: MLXPolicy, processes: Processes) -> None:
+    def __init__(self, policy: MLXPolicy, group: ProcessGroup) -> None:
         self.policy = policy
-        self._processes = processes
+        self._group = group
         self._pending = False
-        """Whether any process has gradients that are not used up."""
+        """Whether any process has gradients that no step has used."""
 
-    def perform(self, what: str, arguments: Mapping[str, Json]) -> Json:
-        """Do what all are told; this process's answer."""
-        return getattr(self, f"_{what}")(**arguments)
+    def run(self, method: str, arguments: Mapping[str, Json]) -> Json:
+        """Run a method; this process's result."""
+        return getattr(self, f"_{method}")(**arguments)
 
     def _prepare(self, optimizer: Json) -> None:
         self.policy.prepare(OptimizerSpec(**optimizer))
@@ -45,7 +45,7 @@ class Worker:
 
     def _forward_backward(self, groups: Json, objective: Json) -> Json:
         found = groups_from_data(groups)
-        own = shares(found, self._processes.size)[self._processes.rank]
+        own = shares(found, self._group.size)[self._group.rank]
         self._pending = self._pending or any(c.mask.any() for group in found for c in group.completions)
         terms = self.policy.accumulate(found, build_objective(ObjectiveSpec(**objective)), own)
         return [
@@ -59,16 +59,16 @@ class Worker:
 
     def _optimizer_step(self, learning_rate: float) -> Json:
         optimizer = self.policy.optimizer
-        assert optimizer is not None  # the first process has looked
+        assert optimizer is not None  # the first process has checked it
         if self._pending:
-            optimizer.gradients = self._processes.add_up(optimizer.gradients_or_zeros())
+            optimizer.gradients = self._group.all_sum(optimizer.gradients_or_zeros())
         self._pending = False
         done = self.policy.optimizer_step(learning_rate)
         return [done.gradient_norm, done.clipped]
 
     def _log_probs(self, groups: Json, weights: Literal["current", "reference"]) -> Json:
         found = groups_from_data(groups)
-        own = shares(found, self._processes.size)[self._processes.rank]
+        own = shares(found, self._group.size)[self._group.rank]
         rows = self.policy.scores(found, weights, own)
         return [[group, index, values] for (group, index), values in rows.items()]
 
@@ -76,10 +76,10 @@ class Worker:
         self.policy.snapshot_reference()
 
     def _sample(self, events: Json, steps: int) -> Json:
-        """Take in this process's share of what happened, and advance by so many steps at most."""
+        """Apply the events of this process's sessions, and advance by so many steps at most."""
         engine = self.policy.engine()
         for kind, owner, given in events:
-            if owner != self._processes.rank:
+            if owner != self._group.rank:
                 continue
             if kind == "submit":
                 engine.submit(request_from_data(given))
@@ -98,27 +98,27 @@ class Worker:
         return self.policy.random_state()
 
     def _restore(self, version: int, optimizer: Json, reference: bool, random: Sequence[int]) -> None:
-        """Take over the first process's weights, optimizer and reference; its files may be on its disk alone."""
-        policy, share, leads = self.policy, self._processes.share, self._processes.leads
+        """Receive the first process's weights, optimizer and reference; its files may be on its disk alone."""
+        policy, broadcast, leads = self.policy, self._group.broadcast, self._group.is_leader
         spec = None if optimizer is None else OptimizerSpec(**optimizer)
-        weights = share(policy.trained())
-        kept = share((policy.reference if leads else None) or policy.trained()) if reference else None
+        weights = broadcast(policy.trained())
+        kept = broadcast((policy.reference if leads else None) or policy.trained()) if reference else None
         own = None
         if spec is not None:
             own = policy.prepared_optimizer() if leads else policy.make_optimizer(spec)
-        state = None if own is None else share(own.state())
+        state = None if own is None else broadcast(own.state())
         self._pending = False
         if not leads:
             policy.load_state(weights, kept, spec, state)
             policy.restored(version)
-            mx.random.seed(seed_of(random, self._processes.rank))
+            mx.random.seed(seed_of(random, self._group.rank))
 
 
 def shares(groups: Sequence[TokenGroup], size: int) -> list[set[Place]]:
-    """Every process's completions, by about the same number of tokens; whole groups, if there are enough of them.
+    """The completions of every process, with about the same number of tokens; whole groups, if there are enough.
 
-    A prompt is run once by every process that has a completion of it, so groups are split only where there are fewer
-    of them than processes.
+    Every process with a completion of a prompt runs the prompt, so groups are split only where there are fewer of them
+    than processes.
     """
     whole = [[(g, c) for c in range(len(group.completions))] for g, group in enumerate(groups)]
     units = whole if len(groups) >= size else [[place] for places in whole for place in places]
@@ -133,11 +133,11 @@ def shares(groups: Sequence[TokenGroup], size: int) -> list[set[Place]]:
 
 
 def _tokens(groups: Sequence[TokenGroup], places: Sequence[Place]) -> int:
-    """Tokens to run; those of equal completions of a group are run once."""
-    said = {(g, groups[g].completions[c].ids.tobytes()): len(groups[g].completions[c].ids) for g, c in places}
-    return sum(said.values())
+    """Tokens to run; those of equal completions of a group count once."""
+    lengths = {(g, groups[g].completions[c].ids.tobytes()): len(groups[g].completions[c].ids) for g, c in places}
+    return sum(lengths.values())
 
 
 def failure(error: BackendError | Any) -> Json:
-    """An error for the first process."""
+    """An error as data, for the first process."""
     return {"kind": type(error).__name__, "message": error.message, "hint": error.hint}
