@@ -26,7 +26,7 @@ LARGEST_LOGITS = 1 << 26
 
 def completion_log_probs(head: LMWrapper, batch: MicroBatch, *, share: bool) -> mx.array:
     """(N, T) log-probabilities of the completions' trained tokens, at their temperatures; 0 elsewhere."""
-    hidden = _shared_hidden(head, batch) if share and batch.shared else _whole_hidden(head, batch)
+    hidden = _shared_hidden(head, batch) if share and batch.shares_prompts else _whole_hidden(head, batch)
     places = np.flatnonzero(batch.trained)
     targets = mx.array(batch.ids.reshape(-1)[places])
     temperature = mx.array(np.broadcast_to(batch.temperature[:, None], batch.ids.shape).reshape(-1)[places])

@@ -1,4 +1,4 @@
-"""PyTorch: any causal language model of transformers, on CUDA, MPS or CPU. Heavy imports come when it is built."""
+"""PyTorch: any causal language model of transformers, on CUDA, MPS or CPU. PyTorch is imported when it is used."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ INSTALL = "pip install 'mentor-kit[torch]'"
 
 @hookimpl
 def register_backends(register: Register) -> None:
-    """The backend `torch`."""
+    """Register the backend `torch`."""
     from mentor_kit_torch.options import TorchOptions
 
     register(
@@ -33,7 +33,7 @@ def register_backends(register: Register) -> None:
 
 @hookimpl
 def doctor_checks() -> Sequence[tuple[str, bool, str]]:
-    """The packages, and the devices PyTorch sees."""
+    """The packages, and the devices that PyTorch finds."""
     if reason := available():
         return [("torch backend", False, reason)]
     import torch
@@ -49,7 +49,7 @@ def doctor_checks() -> Sequence[tuple[str, bool, str]]:
 
 
 def available() -> str:
-    """Why the backend cannot be used here, with the command that changes it; empty if it can."""
+    """Why the backend cannot be used here, with the command that installs it; empty where it can."""
     missing = [name for name in NEEDED if find_spec(name) is None]
     return f"{', '.join(missing)} not installed\ninstall: {INSTALL}" if missing else ""
 

@@ -1,4 +1,4 @@
-"""Adapters of peft: put on a model, merged into it for export, and counted before anything is loaded."""
+"""Adapters of peft: on a model, merged into it for export, and counted before anything is loaded."""
 
 from __future__ import annotations
 
@@ -27,12 +27,12 @@ from mentor_kit.backend.folders import first_line
 from mentor_kit.backend.student import AdapterSpec
 from mentor_kit.core.errors import BackendError, MissingError
 
-#: Layers that a low-rank adapter of peft takes.
+#: Classes of layers that can have a low-rank adapter of peft.
 ADAPTABLE = ("Linear", "Embedding", "Conv1D", "Conv2d", "Conv1d", "Conv3d", "MultiheadAttention")
 WEIGHTS, PICKLED = "adapter_model.safetensors", "adapter_model.bin"
-#: Keys of an adapter's configuration that peft reads, and that nothing here goes around.
+#: Keys of an adapter's configuration that peft reads for this backend.
 UNDERSTOOD = LORA_KEYS | {"modules_to_save", "target_parameters", "trainable_token_indices"}
-#: What peft raises where an adapter and a model do not belong together.
+#: What peft raises where an adapter and a model do not fit.
 UNFIT = (OSError, RuntimeError, ValueError, KeyError, TypeError, IndexError, SafetensorError, re.error)
 
 
@@ -41,7 +41,7 @@ def add_adapter(model: Any, adapter: AdapterSpec, seed: int) -> Any:
 
     Raises:
         MissingError: the adapter's folder is not there.
-        BackendError: the adapter does not fit the model, or a target is no layer of it.
+        BackendError: the adapter does not fit the model, or a target matches no layer.
     """
     from peft import PeftModel
 
@@ -60,11 +60,11 @@ def add_adapter(model: Any, adapter: AdapterSpec, seed: int) -> Any:
 
 
 def adapter_parameters(model: Any, adapter: AdapterSpec) -> int:
-    """How many parameters an adapter trains, found out by peft on a model without weights, which is changed.
+    """The number of parameters that an adapter trains, found by peft on a model without weights, which is changed.
 
     Raises:
         MissingError: the adapter's folder is not there.
-        BackendError: the adapter does not fit the model, or a target is no layer of it.
+        BackendError: the adapter does not fit the model, or a target matches no layer.
     """
     from peft import LoraConfig, get_peft_model
 
@@ -103,17 +103,17 @@ def _new(model: Any, adapter: AdapterSpec, **more: Any) -> Any:
 
 
 def _check_targets(model: Any, targets: Sequence[str]) -> None:
-    """Refuse a target that no layer has: peft takes the others and says nothing of it."""
+    """Refuse a target that matches no layer: peft silently adapts the others."""
     kinds = {name: type(module).__name__ for name, module in model.named_modules() if name}
     layers = [name for name, kind in kinds.items() if kind in ADAPTABLE]
     check_targets(targets, layers, {name: kind for name, kind in kinds.items() if kind not in ADAPTABLE})
 
 
 def merged(model: Any) -> Any:
-    """A copy of the model with its adapter in its weights.
+    """A copy of the model with its adapter merged into its weights.
 
-    Where the adapter is on embeddings or output projection that share their weights, the copy has two matrices, and
-    says so in its configuration: one alone could not hold what was trained.
+    Where the adapter is on tied embeddings or output projection, the copy is untied, in its configuration too: one
+    matrix could not hold what was trained.
     """
     twin = copy.deepcopy(model)
     inner = twin.get_base_model()
@@ -147,7 +147,7 @@ def _check_config(folder: Path) -> None:
 
 
 def _check_weights(adapted: Any, folder: Path) -> None:
-    """Refuse a file without weights that its configuration tells of, or with others: peft says little or nothing.
+    """Refuse a file that lacks weights of its configuration, or has others: peft warns at most.
 
     Raises:
         MissingError: there is no such file.
@@ -157,20 +157,20 @@ def _check_weights(adapted: Any, folder: Path) -> None:
 
     trained = get_peft_model_state_dict(adapted, save_embedding_layers=False)
     saved = _saved_shapes(folder)
-    if lacking := sorted({_by_now(name) for name in trained} - saved.keys()):
-        raise misfit(folder, f"{ADAPTER_CONFIG} tells of {lacking[0]}, of which there are no weights")
-    # embeddings come with their plain weights where an adapter is on them
+    if lacking := sorted({_current_name(name) for name in trained} - saved.keys()):
+        raise misfit(folder, f"there are no weights of {lacking[0]}, which {ADAPTER_CONFIG} includes")
+    # embeddings with an adapter come with their own weights
     names = [name.replace(".default", "") for name, _ in adapted.named_parameters(remove_duplicate=False)]
-    known = {_by_now(name) for name in (*trained, *names, *(name.replace(".base_layer", "") for name in names))}
+    known = {_current_name(name) for name in (*trained, *names, *(name.replace(".base_layer", "") for name in names))}
     if surplus := sorted(saved.keys() - known):
-        raise misfit(folder, f"there are weights of {surplus[0]}, of which {ADAPTER_CONFIG} does not tell")
+        raise misfit(folder, f"there are weights of {surplus[0]}, which {ADAPTER_CONFIG} does not include")
     for name, value in trained.items():
-        if (found := saved[_by_now(name)]) != tuple(value.shape):
+        if (found := saved[_current_name(name)]) != tuple(value.shape):
             raise misfit(folder, f"{name} has the shape {found}, and {tuple(value.shape)} by {ADAPTER_CONFIG}")
 
 
-def _by_now(name: str) -> str:
-    """A weight's name as peft has it by now."""
+def _current_name(name: str) -> str:
+    """A weight's name in today's peft."""
     return name.removesuffix(".weight") if name.endswith("lora_magnitude_vector.weight") else name
 
 
@@ -180,23 +180,23 @@ def _saved_shapes(folder: Path) -> dict[str, tuple[int, ...]]:
         if file.is_file():
             with safe_open(file, framework="pt") as opened:
                 names = opened.keys()
-                return {_by_now(name): tuple(opened.get_slice(name).get_shape()) for name in names}
+                return {_current_name(name): tuple(opened.get_slice(name).get_shape()) for name in names}
         if (folder / PICKLED).is_file():
             found = torch.load(folder / PICKLED, weights_only=True, map_location="meta")
-            return {_by_now(name): tuple(value.shape) for name, value in found.items()}
+            return {_current_name(name): tuple(value.shape) for name, value in found.items()}
     except (*UNFIT, UnpicklingError, AttributeError) as error:
         raise BackendError(f"student.adapter: {folder}: its weights cannot be read: {first_line(error)}") from error
     raise MissingError(f"student.adapter: {folder} has no {WEIGHTS}", hint="name a folder that peft has written")
 
 
 def _is_adapted(layer: Any) -> bool:
-    """Whether a layer has an adapter on it, or is trained itself beside one (peft's `modules_to_save`)."""
+    """Whether a layer has an adapter, or is itself trained beside one (peft's `modules_to_save`)."""
     return type(layer).__module__.startswith("peft.")
 
 
 @contextmanager
 def quiet() -> Iterator[None]:
-    """Without peft's warnings: of names on their way out, and of tied embeddings, which are looked after here."""
+    """Silence peft's warnings of deprecated names, and of tied embeddings, which are handled here."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         yield

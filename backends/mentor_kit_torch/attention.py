@@ -1,4 +1,4 @@
-"""Which tokens see which, said to any transformers model: full attention, sliding windows, or both by layer."""
+"""Attention masks for any transformers model: full attention, sliding windows, or both by layer."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from torch import Tensor
 
 
 class AttentionMasks:
-    """Builds the masks a model's layers need from what a causal mask would allow.
+    """Builds the masks of a model's layers from a causal mask.
 
     Args:
         config: the configuration of the model's text part.
@@ -30,7 +30,7 @@ class AttentionMasks:
 
     @property
     def full(self) -> bool:
-        """Whether every layer attends to all keys and values before a token."""
+        """Whether every layer attends to all earlier tokens."""
         return self._kinds == {"full_attention"}
 
     def build(self, allowed: Tensor, queries: Tensor, keys: Tensor, dtype: torch.dtype) -> Any:

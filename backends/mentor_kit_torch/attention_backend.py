@@ -1,4 +1,4 @@
-"""The attention that transformers calls while a plan of ours is in force: a tree's, or one beside a kept beginning."""
+"""The attention that transformers calls under an attention plan: a tree's, or one with a shared prefix."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ class AttentionPlan(Protocol):
     def attend(
         self, layer: int, query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None, scale: float
     ) -> Tensor:
-        """What queries (n, H, T, D) get from keys and values (n, K, L, D), with K dividing H: (n, H, T, D)."""
+        """Attention (n, H, T, D) of queries (n, H, T, D) to keys and values (n, K, L, D), with K dividing H."""
         ...
 
 
@@ -30,7 +30,7 @@ _PLAN: ContextVar[AttentionPlan] = ContextVar("mentor_kit_plan")
 
 @contextmanager
 def attending(config: Any, plan: AttentionPlan) -> Iterator[None]:
-    """The model of this configuration attends by the plan for a while."""
+    """Run the model of this configuration under a plan."""
     before, token = config._attn_implementation, _PLAN.set(plan)
     config._attn_implementation = NAME
     try:
@@ -60,7 +60,7 @@ AttentionInterface.register(NAME, _attention)
 
 
 def fold(states: Tensor, heads: int) -> Tensor:
-    """Queries (n, H, T, D) as (1, heads, n * H / heads * T, D): all that look at one head's keys, in a row."""
+    """Queries (n, H, T, D) as (1, heads, n * H / heads * T, D): all of one key head, in a row."""
     return states.reshape(len(states), heads, -1, states.shape[-1]).transpose(0, 1).flatten(1, 2).unsqueeze(0)
 
 

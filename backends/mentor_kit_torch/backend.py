@@ -1,4 +1,4 @@
-"""The torch backend: loads policies, and estimates what they would need. PyTorch is imported when one is loaded."""
+"""The torch backend: loads policies, and estimates their memory. PyTorch is imported when it is used."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Log-probabilities of tokens from hidden states, without ever having the logits of a large micro-batch at once."""
+"""Log-probabilities of tokens from hidden states, with the logits of a large micro-batch in chunks."""
 
 from __future__ import annotations
 
@@ -8,9 +8,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-#: Logits of more numbers than this are computed in parts.
+#: Logits of more numbers than this are computed in chunks.
 LARGEST_LOGITS = 1 << 25
-#: Logits of so many numbers are kept for the backward pass, rather than computed again.
+#: How many numbers of logits are kept for the backward pass; others are recomputed.
 KEPT_LOGITS = 1 << 26
 
 
@@ -38,7 +38,7 @@ class TokenLogProbs(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
-        """Gradients for the hidden states and the weights, where they are wanted."""
+        """Gradients of the hidden states and the weights, where they are needed."""
         hidden, weight, targets, temperature, totals = ctx.saved_tensors
         (grad,) = grads
         hidden_grad = torch.empty_like(hidden) if ctx.needs_input_grad[0] else None
@@ -58,7 +58,7 @@ class TokenLogProbs(torch.autograd.Function):
 
 
 def kept_rows(rows: int, vocabulary: int) -> int:
-    """How many of so many rows of logits are kept for the backward pass."""
+    """The number of rows of logits, of so many, that are kept for the backward pass."""
     most, step = KEPT_LOGITS // vocabulary, _rows_at_once(vocabulary)
     return rows if rows <= most else most // step * step
 
@@ -73,6 +73,6 @@ def _rows_at_once(vocabulary: int) -> int:
 
 
 def _logits(hidden: Tensor, weight: Tensor, temperature: Tensor) -> Tensor:
-    """In float32, at the temperatures."""
+    """Logits in float32, at the temperatures."""
     logits = (hidden @ weight.T).float()
     return logits if bool((temperature == 1).all()) else logits.div_(temperature.unsqueeze(-1))

@@ -1,7 +1,7 @@
 """A decoder layer's pass over one token a row as one function of tensors, for `torch.compile`.
 
-Sizes are symbols to the compiler, so that one compilation serves all numbers of rows and keys, and all layers, which
-are alike. It gives what `mentor_kit_torch.row_attention` gives, by plain products.
+Sizes are symbols to the compiler, so that one compilation serves all numbers of rows and keys, and all layers. It gives
+what `mentor_kit_torch.row_attention` gives, by plain products.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ _LEAVE_OUT = "leave `backend.compile` out"
 
 
 class Held(NamedTuple):
-    """A layer's keys and values, and what the rows see of them."""
+    """A layer's keys and values, and which of them the rows attend to."""
 
     keys: Tensor
     """(rows, K, room, D); of the first n rows the new key is written."""
@@ -65,21 +65,21 @@ class CompiledLayers:
 
 @torch.inference_mode()
 def compile_decoding(head: LMWrapper) -> None:
-    """Have a model's layers compiled for passes of one token a row, and try them.
+    """Compile a model's layers for passes of one token a row, and compare them with PyTorch.
 
     Raises:
-        BackendError: they are not of Llama's kind, or the compiler fails, or does something else.
+        BackendError: they are not of Llama's kind, or the compiler fails, or gives other results.
     """
-    if head.lean is None:
+    if head.fused is None:
         raise BackendError(
             f"layers of {head.config.model_type} cannot be compiled: they are not of Llama's kind", hint=_LEAVE_OUT
         )
     with shallow(head):
         expected = _last(head)
-        head.lean.compiled = CompiledLayers()
+        head.fused.compiled = CompiledLayers()
         try:
             found = _last(head)
-        except RuntimeError as error:  # those of the compiler are its children
+        except RuntimeError as error:  # the compiler's errors are subclasses
             raise BackendError(
                 f"torch.compile failed on this machine: {str(error).strip().splitlines()[0]}", hint=_LEAVE_OUT
             ) from error
@@ -120,7 +120,7 @@ def _attended(attention: Any, states: Tensor, places: tuple[Tensor, Tensor], hel
 
 
 def _seen(query: Tensor, held: Held, scale: float) -> Tensor:
-    """What queries (n, K, G, D), G to each head of keys, get from their rows' keys and the beginning's."""
+    """Attention of queries (n, K, G, D), G to each key head, to their rows' keys and the shared prefix's."""
     count, length = len(query), held.shown.shape[-1]
     keys, values = held.keys[:count, :, :length], held.values[:count, :, :length]
     scores = (query @ keys.transpose(-1, -2)).float() * scale
@@ -128,7 +128,7 @@ def _seen(query: Tensor, held: Held, scale: float) -> Tensor:
     if held.beginning is None:
         return torch.softmax(scores, dim=-1).to(values.dtype) @ values
     begin_keys, begin_values = held.beginning
-    # the queries of all rows below each other, so that the beginning is read once
+    # the queries of all rows as one, so that the shared prefix is read once
     asked = fold(query, query.shape[1])
     begin = unfold((asked @ begin_keys.transpose(-1, -2)).float() * scale, query.shape)
     weights = torch.softmax(torch.cat([begin, scores], dim=-1), dim=-1).to(values.dtype)

@@ -1,4 +1,4 @@
-"""How weights and buffers lie in a CPU's memory: nothing that a result depends on, and much that its time does.
+"""The memory layout of weights and buffers on a CPU: no result depends on it, and much of the time does.
 
 Linear layers multiply by the transpose of their weights (out, in). For the few rows of a sampling pass the product is
 faster where the weights lie in memory as that transpose does, row by row of (in, out), and as fast for the many rows of
@@ -19,11 +19,11 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-#: What PyTorch reads before its first allocation.
+#: The environment variable that PyTorch reads before its first allocation.
 LARGE_PAGES = "THP_MEM_ALLOC_ENABLE"
-#: So many rows of hidden states are few.
+#: The most rows of hidden states for which the layout is made.
 FEW_ROWS = 12
-#: Rows of a table of tokens in one block.
+#: Rows of an output projection in one block.
 BLOCK = 256
 
 
@@ -34,7 +34,7 @@ def ask_for_large_pages() -> None:
 
 @torch.no_grad()
 def lay_out(model: Any) -> None:
-    """Have the weights of linear layers lie in memory as a CPU multiplies few rows by them fastest.
+    """Lay out the weights of linear layers so that a CPU multiplies few rows by them fastest.
 
     Those that are embeddings too stay, as their rows are looked up; so do those of other types than float32 and of
     other devices, which have products of their own.
@@ -48,7 +48,7 @@ def lay_out(model: Any) -> None:
 
 
 def few_rows(hidden: Tensor, table: Tensor) -> Tensor | None:
-    """Products of few hidden states (…, width) with a table (V, width): (…, V); None where another way is as fast."""
+    """Products (…, V) of few hidden states (…, width) with weights (V, width); None where another way is as fast."""
     count, blocks = hidden.shape[:-1].numel(), len(table) // BLOCK
     plain = hidden.device.type == "cpu" and hidden.dtype == table.dtype == torch.float32 and table.is_contiguous()
     if torch.is_grad_enabled() or not plain or not blocks or not 1 < count <= FEW_ROWS:

@@ -1,4 +1,4 @@
-"""Counts what a model is made to do, and measures what the device could do: for `mentorkit bench`."""
+"""A counter of a model's work, and the limits of its device: for `mentorkit bench`."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from mentor_kit.backend.flops import MachineLimits, Work
 
 
 class FlopsCounter:
-    """Seconds, tokens, products and bytes by kind of work.
+    """Counts seconds, tokens, floating-point operations and bytes by kind of work.
 
     Products are those of matrices: two a weight and token, and four a layer, query head, head's width and pair of
     query and key; backward passes count as much again for what flows through, and for the weights that are trained.
@@ -44,7 +44,7 @@ class FlopsCounter:
 
     @contextmanager
     def on(self, kind: str) -> Iterator[None]:
-        """What is done for a while is of this kind."""
+        """Count work as of this kind."""
         before, self._kind = self._kind, kind
         started = time.perf_counter()
         try:
@@ -56,7 +56,7 @@ class FlopsCounter:
 
     @contextmanager
     def off(self) -> Iterator[None]:
-        """What is done for a while is not counted, but for its time."""
+        """Count no work but its time."""
         before, self._kind = self._kind, ""
         try:
             yield
@@ -64,7 +64,7 @@ class FlopsCounter:
             self._kind = before
 
     def ran(self, tokens: int, *, pairs: int = 0, keys: int = 0) -> None:
-        """A pass of so many tokens, which attended in so many pairs to so many stored keys."""
+        """Count a pass of so many tokens, with so many pairs of query and key, and so many stored keys read."""
         if not self._kind:
             return
         done = self._done[self._kind]
@@ -73,7 +73,7 @@ class FlopsCounter:
         done["bytes"] += self._body * self._size * self._factor + keys * self._position
 
     def projected(self, positions: int) -> None:
-        """Logits were computed at so many positions."""
+        """Count logits at so many positions."""
         if not self._kind:
             return
         done = self._done[self._kind]
@@ -81,7 +81,7 @@ class FlopsCounter:
         done["bytes"] += self._head * self._size * self._factor
 
     def work(self) -> dict[str, Work]:
-        """All of it so far."""
+        """All work so far, by kind."""
         return {
             kind: Work(seconds=done["seconds"], tokens=int(done["tokens"]), flops=done["flops"], bytes=done["bytes"])
             for kind, done in self._done.items()

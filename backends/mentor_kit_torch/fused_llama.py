@@ -1,8 +1,8 @@
-"""Runs decoders of Llama's kind with fewer operations than transformers does, and fewer kept for the backward pass.
+"""Decoders of Llama's kind, run with fewer operations than in transformers, and less kept for the backward pass.
 
 RMS norms, rotary positions and gated units are single functions with gradients of their own; projections are the
-model's own modules, so that adapters and quantised weights go on working. Llama, Qwen2, Qwen3 and SmolLM2 are of this
-kind. Whether a model is, its parts tell, and a comparison with transformers' own result.
+model's own modules, so that adapters and quantised weights still work. Llama, Qwen2, Qwen3 and SmolLM2 are of this
+kind. A model is found to be by the modules it has and by a comparison with transformers' own result.
 """
 
 from __future__ import annotations
@@ -29,12 +29,12 @@ _DECODER = {"embed_tokens", "layers", "norm", "rotary_emb"}
 
 
 class FusedLlama:
-    """A decoder's forward pass under a plan of attention.
+    """A decoder's forward pass under an attention plan.
 
     Args:
-        decoder: of transformers, with the parts that `fits` asks for.
-        recompute: keep the input of each layer alone for the backward pass, and run the layer again there. No keys and
-            values of earlier passes take part in an update, which would make its gradients wrong.
+        decoder: of transformers, with the modules that `fits` requires.
+        recompute: keep only the input of each layer for the backward pass, and recompute the layer there. An update has
+            no keys and values of earlier passes, with which gradients would be wrong.
     """
 
     def __init__(self, decoder: Any, *, recompute: bool = False) -> None:
@@ -45,8 +45,8 @@ class FusedLlama:
 
     @staticmethod
     def fits(decoder: Any) -> bool:
-        """Whether a decoder has the parts of Llama's kind, and no others."""
-        if decoder is None or _parts(decoder) != _DECODER or _scales_by_place(decoder.config):
+        """Whether a decoder has the modules of Llama's kind, and no others."""
+        if decoder is None or _modules(decoder) != _DECODER or _scales_by_place(decoder.config):
             return False
         return all(_layer_fits(layer) for layer in decoder.layers)
 
@@ -80,7 +80,7 @@ class FusedLlama:
 
 @dataclass(frozen=True)
 class _How:
-    """What a layer needs besides its states."""
+    """Arguments of a layer besides its states."""
 
     layer: int
     places: tuple[Tensor, Tensor]
@@ -96,14 +96,14 @@ def _through(layer: Any, states: Tensor, how: _How) -> Tensor:
 
 
 def fed_forward(layer: Any, states: Tensor) -> Tensor:
-    """What a layer's second half adds to states (…, width)."""
+    """The residual of a layer's feed-forward half for states (…, width)."""
     normed, mlp = rms_norm(states, layer.post_attention_layernorm), layer.mlp
     found: Tensor = mlp.down_proj(gated(mlp.gate_proj(normed), mlp.up_proj(normed)))
     return found
 
 
 def projected(attention: Any, states: Tensor, places: tuple[Tensor, Tensor]) -> tuple[Tensor, Tensor, Tensor]:
-    """Queries (n, T, H, D), keys and values (n, T, K, D) of states (n, T, width), turned to their places."""
+    """Queries (n, T, H, D), keys and values (n, T, K, D) of states (n, T, width), rotated to their positions."""
     width = attention.head_dim
     query, key, value = (
         project(states).unflatten(-1, (-1, width)) for project in (attention.q_proj, attention.k_proj, attention.v_proj)
@@ -123,7 +123,7 @@ def _attended(attention: Any, states: Tensor, how: _How) -> Tensor:
 
 
 def rms_norm(states: Tensor, norm: Any) -> Tensor:
-    """What a module of transformers, with `weight` and an epsilon, gives for states (…, width)."""
+    """RMS norm of states (…, width) by a module of transformers, with `weight` and an epsilon."""
     epsilon = norm.variance_epsilon if hasattr(norm, "variance_epsilon") else norm.eps
     if states.dtype != norm.weight.dtype or states.device.type != "cpu":
         return torch.rms_norm(states, states.shape[-1:], norm.weight, epsilon)
@@ -150,7 +150,7 @@ def gated(gate: Tensor, up: Tensor) -> Tensor:
 
 
 class RMSNorm(torch.autograd.Function):
-    """x / sqrt(mean x² + ε) · w, of which the input and the root are kept."""
+    """x / sqrt(mean x² + ε) · w, with the input and the root kept."""
 
     @staticmethod
     def forward(ctx: Any, states: Tensor, weight: Tensor, epsilon: float) -> Tensor:
@@ -182,13 +182,13 @@ class Rotation(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
-        """For the states alone."""
+        """The gradient of the states."""
         cos, sin = ctx.saved_tensors
         return _turned(grads[0], cos, sin, -1), None, None
 
 
 class GatedActivation(torch.autograd.Function):
-    """silu(gate) * up, of which the inputs are kept."""
+    """silu(gate) * up, with the inputs kept."""
 
     @staticmethod
     def forward(ctx: Any, gate: Tensor, up: Tensor) -> Tensor:
@@ -198,7 +198,7 @@ class GatedActivation(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
-        """For the gate and what passes it."""
+        """Gradients of the gate and of what it scales."""
         gate, up = ctx.saved_tensors
         (grad,) = grads
         pulled: Tensor = torch.ops.aten.silu_backward(grad * up, gate)
@@ -226,18 +226,18 @@ def _turned(states: Tensor, cos: Tensor, sin: Tensor, direction: int) -> Tensor:
 
 
 def _scales_by_place(config: Any) -> bool:
-    """Whether queries far behind are made larger, as in Ministral 3; a trial of few tokens does not see it."""
+    """Whether queries at late positions are scaled up, as in Ministral 3; a trial of few tokens does not show it."""
     return (getattr(config, "rope_parameters", None) or {}).get("llama_4_scaling_beta") is not None
 
 
 def _layer_fits(layer: Any) -> bool:
     attention = getattr(layer, "self_attn", None)
-    if _parts(layer) != _LAYER or not hasattr(attention, "scaling") or not hasattr(attention, "head_dim"):
+    if _modules(layer) != _LAYER or not hasattr(attention, "scaling") or not hasattr(attention, "head_dim"):
         return False
     # transformers has a class of its own for it
     silu = "SiLU" in type(getattr(layer.mlp, "act_fn", None)).__name__
-    return silu and _parts(layer.mlp) == _MLP and _parts(attention) - _HEAD_NORMS == _ATTENTION
+    return silu and _modules(layer.mlp) == _MLP and _modules(attention) - _HEAD_NORMS == _ATTENTION
 
 
-def _parts(module: Any) -> set[str]:
+def _modules(module: Any) -> set[str]:
     return {name for name, _ in module.named_children()}

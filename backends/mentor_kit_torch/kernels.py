@@ -1,4 +1,4 @@
-"""Attention in parts: softmax over several sets of keys, each computed apart, merged by their log-sum-exps.
+"""Attention in parts: over several sets of keys, each computed separately and merged by their log-sum-exps.
 
 A part gives what attention to its keys alone would give, and the log of the sum of their exponentials:
 
@@ -21,9 +21,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-#: Scores of more numbers than this are computed for some of the queries at a time.
+#: Scores of more numbers than this are computed in chunks of queries.
 LARGEST_SCORES = 1 << 26
-#: Keys so many and fewer: the fused kernel's gradients take several times as long in 16 bits as in float32.
+#: The most keys for which the fused kernel's gradients take several times as long in 16 bits as in float32.
 FEW_KEYS = 256
 
 Part = tuple[Tensor, Tensor]
@@ -33,7 +33,7 @@ Gradients = tuple[Tensor, Tensor, Tensor]
 def attend(
     query: Tensor, key: Tensor, value: Tensor, scale: float, *, causal: bool = False, bias: Tensor | None = None
 ) -> Part:
-    """Attention to all keys, to those up to each query's own place, or to those a bias shows: (out, lse)."""
+    """Attention to all keys, to those up to each query's own position, or to those a bias allows: (out, lse)."""
     if query.device.type == "cpu" and fused_agrees():
         return _fused(query, key, value, is_causal=causal, attn_mask=bias, scale=scale)
     parts = [_plain(query, key, value, scale, rows, causal, bias) for rows in _blocks(query, key)]
@@ -51,7 +51,7 @@ def gradients(
     causal: bool = False,
     bias: Tensor | None = None,
 ) -> Gradients:
-    """Gradients for one part's queries, keys and values, from the merged out and its gradient (B, H, T, D)."""
+    """Gradients of one part's queries, keys and values, from the merged out and its gradient (B, H, T, D)."""
     out, lse = merged
     if query.device.type == "cpu" and fused_agrees():
         parts = grad, query, key, value, out, lse, 0.0, causal
@@ -73,12 +73,12 @@ def gradients(
 
 
 def bias_of(shown: Tensor, dtype: torch.dtype) -> Tensor:
-    """The bias that shows these keys (booleans) alone."""
+    """The bias that allows the keys at which booleans are true, and no others."""
     return torch.zeros(shown.shape, dtype=dtype, device=shown.device).masked_fill_(~shown, -torch.inf)
 
 
 def merge(parts: Sequence[Part]) -> Part:
-    """Parts over different keys of the same queries as one."""
+    """Merge attention of the same queries to different keys."""
     out, lse = parts[0]
     for other, other_lse in parts[1:]:
         total = torch.logaddexp(lse, other_lse)
@@ -108,7 +108,7 @@ def _wide_gradients(grad: Tensor, query: Tensor, *parts: Any, bias: Tensor | Non
 @cache
 @torch.no_grad()
 def fused_agrees() -> bool:
-    """Whether PyTorch's fused kernel for CPUs is there, and gives what the plain products give."""
+    """Whether there is PyTorch's fused kernel for CPUs, and it gives what plain products give."""
     generator = torch.Generator().manual_seed(0)
     query, grad = (torch.randn(2, 4, 5, 8, generator=generator) for _ in range(2))
     key, value = (torch.randn(2, 2, 5, 8, generator=generator) for _ in range(2))
@@ -134,7 +134,7 @@ def fused_agrees() -> bool:
 def _plain(
     query: Tensor, key: Tensor, value: Tensor, scale: float, rows: slice, causal: bool, bias: Tensor | None
 ) -> Part:
-    """Attention of some of the queries by plain products."""
+    """Attention of a chunk of the queries by plain products."""
     scores = _scores(_by_key(query[..., rows, :], key.shape[1]), key.unsqueeze(2), scale, rows, causal, bias)
     lse = torch.logsumexp(scores, dim=-1)
     out = torch.exp(scores - lse.unsqueeze(-1)).to(value.dtype) @ value.unsqueeze(2)
@@ -142,7 +142,7 @@ def _plain(
 
 
 def _scores(query: Tensor, key: Tensor, scale: float, rows: slice, causal: bool, bias: Tensor | None) -> Tensor:
-    """Scores in float32 of queries (B, K, H / K, t, D), which are these rows of all, with keys (B, K, 1, L, D)."""
+    """Scores in float32 of queries (B, K, H / K, t, D), a chunk of all, with keys (B, K, 1, L, D)."""
     scores = (query @ key.transpose(-1, -2)).float() * scale
     if causal:
         scores = scores.masked_fill_(_behind(rows, key), -torch.inf)
@@ -150,18 +150,18 @@ def _scores(query: Tensor, key: Tensor, scale: float, rows: slice, causal: bool,
 
 
 def _by_key(states: Tensor, heads: int) -> Tensor:
-    """(B, H, …) as (B, heads, H / heads, …): query heads by the key they look at."""
+    """(B, H, …) as (B, heads, H / heads, …): query heads by their key head."""
     return states.reshape(len(states), heads, -1, *states.shape[2:])
 
 
 def _behind(rows: slice, key: Tensor) -> Tensor:
-    """(T, L): keys behind each of the queries of these rows."""
+    """(T, L): True at the keys behind each query of a chunk."""
     places = torch.arange(rows.start, rows.stop, device=key.device)
     return torch.arange(key.shape[-2], device=key.device) > places.unsqueeze(-1)
 
 
 def _blocks(query: Tensor, key: Tensor) -> list[slice]:
-    """Rows of queries whose scores are computed together."""
+    """Chunks of queries whose scores are computed together."""
     batch, heads, length, _ = query.shape
     step = max(1, LARGEST_SCORES // max(1, batch * heads * key.shape[-2]))
     return [slice(start, min(start + step, length)) for start in range(0, length, step)] or [slice(0, 0)]

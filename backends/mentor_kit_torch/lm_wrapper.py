@@ -1,4 +1,4 @@
-"""The model in two halves: hidden states, then the vocabulary's logits only where they are needed."""
+"""A language model in two halves: hidden states, and logits of the chosen ones."""
 
 from __future__ import annotations
 
@@ -23,8 +23,8 @@ logger = logging.getLogger("mentor_kit_torch")
 class LMWrapper:
     """Runs a causal language model up to its hidden states, and its output projection on chosen ones.
 
-    Models that do more to their logits than a linear projection and the scalings known here are found out by a
-    comparison when they are loaded, and run whole.
+    Models whose logits are more than a linear projection and known scalings are found by a comparison when they are
+    loaded, and run whole.
     """
 
     def __init__(self, model: Any) -> None:
@@ -47,23 +47,23 @@ class LMWrapper:
         self._takes_positions = "position_ids" in takes
         self.meter = FlopsCounter(model, config, self.vocabulary)
         self.split = self.decoder is not None and self.projection is not None and self._agrees()
-        self.lean: FusedLlama | None = None
+        self.fused: FusedLlama | None = None
         if not self.split:
-            logger.warning("%s: logits are computed at every position: its head is not understood", config.model_type)
+            logger.warning("%s: unknown output projection: logits are computed at every position", config.model_type)
 
     @property
     def device(self) -> torch.device:
-        """Where the model is."""
+        """The model's device."""
         return self._device
 
     @property
     def layers(self) -> int:
-        """How many layers keep keys and values."""
+        """The number of layers."""
         return int(self.config.num_hidden_layers)
 
     @property
     def vocabulary(self) -> int:
-        """How many logits there are at a position."""
+        """The number of logits at a position."""
         return int(self.config.vocab_size) if self.projection is None else int(self.projection.weight.shape[0])
 
     def mask(self, allowed: Tensor, queries: Tensor, keys: Tensor) -> Any:
@@ -88,9 +88,9 @@ class LMWrapper:
             positions: (n, T); those of padding may lie beyond the longest context.
             mask: from `mask`; None for a causal one over `ids`.
             cache: of transformers; None keeps no keys and values.
-            plan: how tokens attend, where the model does not say so.
-            pairs: of a query and a key that are looked at, for the meter; left out, each row looks at itself.
-            keys: that are read from the cache, for the meter; left out, each row reads its own.
+            plan: how tokens attend, in place of the model's own attention.
+            pairs: of a query and a key, for the counter; left out, each row attends to itself.
+            keys: that are read from the cache, for the counter; left out, each row reads its own.
         """
         pairs = ids.numel() * ids.shape[1] if pairs is None else pairs
         if keys is None:
@@ -98,13 +98,13 @@ class LMWrapper:
         self.meter.ran(ids.numel(), pairs=pairs, keys=keys)
         if plan is None:
             return self._run(ids, positions, mask, cache)
-        if self.lean is not None:
-            return self.lean(ids, positions.clamp(max=self.longest_context - 1), plan, mask, cache)
+        if self.fused is not None:
+            return self.fused(ids, positions.clamp(max=self.longest_context - 1), plan, mask, cache)
         with attending(self.config, plan):
             return self._run(ids, positions, mask, cache)
 
     def packed(self, tree: Tree) -> Tensor:
-        """Hidden states (M, width), or logits of a model that runs whole, of a tree's tokens."""
+        """Hidden states (M, width) of a tree's tokens, or logits of a model that runs whole."""
         return self.hidden(tree.ids, tree.positions, plan=tree, pairs=tree.pairs)[0]
 
     def _run(self, ids: Tensor, positions: Tensor, mask: Any, cache: Any) -> Tensor:
@@ -120,12 +120,12 @@ class LMWrapper:
         return logits
 
     def logits(self, hidden: Tensor) -> Tensor:
-        """Logits (…, V) of what `hidden` gave."""
+        """Logits (…, V) of hidden states from `hidden`."""
         self.meter.projected(hidden.shape[:-1].numel())
         return self._project(hidden) if self.split else hidden
 
     def projected(self, positions: int) -> None:
-        """Logits of so many positions are computed elsewhere, from `weight`; some of them again in a backward pass."""
+        """Count logits of so many positions that are computed elsewhere from `weight`, also in a backward pass."""
         self.meter.projected(positions)
         if torch.is_grad_enabled():
             with torch.no_grad():
@@ -133,13 +133,13 @@ class LMWrapper:
 
     @property
     def weight(self) -> Tensor | None:
-        """The output projection's weights (V, width), where logits are the product with them and nothing more."""
+        """The output projection's weights (V, width) where logits are the plain product with them, else None."""
         extras = (self._divisor, self._factor, self._softcap)
         return self.projection.weight if self.split and self._plain and extras == (None, None, None) else None
 
     @property
     def _plain(self) -> bool:
-        """Whether logits are products with the projection's weights, but for what is done to them afterwards."""
+        """Whether logits are products with the projection's weights, up to scalings."""
         return type(self.projection) is torch.nn.Linear and self.projection.bias is None
 
     def _project(self, hidden: Tensor) -> Tensor:
@@ -161,11 +161,10 @@ class LMWrapper:
 
 
 def _longest_context(config: Any) -> int:
-    """Tokens that a model of this configuration takes; 2^20 where it does not say.
+    """The longest context of a model of this configuration, in tokens; 2^20 where it has no limit.
 
-    With LongRoPE (Phi-3, Phi-4-mini) it is as many as the model was first trained on: transformers takes other
-    frequencies for a whole pass once any of its sequences is longer, so that what a sequence gets would depend on
-    those beside it.
+    With LongRoPE (Phi-3, Phi-4-mini) it is the length that the model was first trained on: transformers uses other
+    frequencies for a whole pass once any of its sequences is longer, so that results would depend on the batch.
     """
     own = int(getattr(config, "max_position_embeddings", None) or 1 << 20)
     rope = getattr(config, "rope_parameters", None) or {}

@@ -16,7 +16,7 @@ FILE = "optimizer.pt"
 
 
 class TorchOptimizer(Optimizer):
-    """Holds float32 masters of 16-bit parameters, so that updates smaller than their precision are not lost."""
+    """Keeps float32 masters of 16-bit parameters, so that updates smaller than their precision are not lost."""
 
     def __init__(self, model: nn.Module, spec: OptimizerSpec) -> None:
         self.spec = spec

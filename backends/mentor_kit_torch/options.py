@@ -1,4 +1,4 @@
-"""The backend's options, as a recipe writes them."""
+"""The options of the torch backend in a recipe."""
 
 from __future__ import annotations
 
@@ -38,19 +38,19 @@ class TorchOptions(BaseModel):
     slots: int = Field(default=256, gt=0)
     """Sequences that are held at once; more are queued."""
     token_budget: int = Field(default=16384, gt=0)
-    """Tokens in one micro-batch of the update, what is shared counted once; padding counts where a model needs it."""
+    """Tokens in one micro-batch of the update; shared prefixes count once, and padding where a model needs it."""
     gradient_checkpointing: bool = False
-    """Keep of each layer its input alone for the backward pass, and run the layer again there (gradient checkpointing):
-    much less memory in the update, for a third more work. For models of Llama's kind."""
+    """Keep only the input of each layer for the backward pass, and recompute the layer there: much less memory in the
+    update, for a third more work. For models of Llama's kind."""
     kv_memory: float | None = Field(default=None, gt=0)
-    """GiB that keys and values may take; sequences that find no room wait, and one that could never have it is refused.
-    No limit if left out, but for `slots`."""
+    """GiB that keys and values may take; sequences beyond it wait, and one that alone exceeds it is refused. Left
+    out, only `slots` limits them."""
     prefill_chunk: int = Field(default=1024, gt=0)
     """Tokens of a sequence that are prefilled in one go."""
     max_context: int | None = Field(default=None, gt=0)
     """A limit below the model's own."""
     compile: bool = False
-    """Have `torch.compile` make one function of the decoder's layer for sampling. For models of Llama's kind."""
+    """Compile the decoder's layer for sampling by `torch.compile`. For models of Llama's kind."""
     cuda_graphs: bool = False
     """Record sampling's passes of each shape as CUDA graphs, and replay them."""
     attention: Literal["auto", "sdpa", "eager"] = "auto"

@@ -74,7 +74,7 @@ class TorchPolicy(BasePolicy[Tensor, TorchOptimizer]):
                 "%s: its layers keep other state than keys and values: whole sequences are run, without sharing",
                 student.model,
             )
-        if options.gradient_checkpointing and self.head.lean is None:
+        if options.gradient_checkpointing and self.head.fused is None:
             raise BackendError(
                 f"{student.model}: its layers cannot be recomputed in the backward pass",
                 hint="leave `backend.gradient_checkpointing` out, and lower `backend.token_budget` to save memory",

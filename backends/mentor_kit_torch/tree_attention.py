@@ -1,7 +1,7 @@
 """Attention along a tree, with an exact gradient: short nodes as rows of a batch, long ones span by span.
 
-Keys and values of a long node are never copied: all tokens below attend to it at once, and what they get is merged with
-what they get elsewhere (`mentor_kit_torch.kernels`).
+Keys and values of a long node are never copied: all tokens below attend to it at once, and the result is merged with
+their attention to other nodes (`mentor_kit_torch.kernels`).
 """
 
 from __future__ import annotations
@@ -19,14 +19,14 @@ from mentor_kit_torch.tree_rows import ChainRows, States
 
 @dataclass(frozen=True)
 class Span:
-    """A block of queries and the block of keys they see: whole, or causally if it is the same."""
+    """A block of queries and the block of keys they attend to: all of it, or causally where both are the same."""
 
     queries: slice
     keys: slice
 
     @property
     def causal(self) -> bool:
-        """Whether a node sees itself."""
+        """Whether a node attends to itself."""
         return self.queries == self.keys
 
     @property
@@ -38,7 +38,7 @@ class Span:
 
 @dataclass(frozen=True)
 class Layout:
-    """What attends to what: every token has a place in some rows, or in a span of its own node."""
+    """Which tokens attend to which: every token is in some rows, or in a span of its own node."""
 
     rows: tuple[ChainRows, ...]
     own: tuple[Span, ...]
@@ -79,11 +79,11 @@ class TreeAttention(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
-        """Gradients for query, key and value; every part takes the merged results."""
+        """Gradients of query, key and value, each part from the merged result."""
         query, key, value, out, lse = ctx.saved_tensors
         (grad,) = grads
         states, merged = (query, key, value), (out, lse)
-        # every token's own node fills its place; what is seen from other nodes is added
+        # every token's own node fills its place; gradients from other nodes are added
         totals = torch.empty_like(query), torch.empty_like(key), torch.empty_like(value)
         copies = [[rows.chains.zeros(part) for part in (key, value)] for rows in ctx.layout.rows]
         for rows, copied in zip(ctx.layout.rows, copies, strict=True):
@@ -115,7 +115,7 @@ def _gradients(span: Span, grad: Tensor, states: States, merged: Part, scale: fl
 
 
 def _block(span: Span, states: States) -> States:
-    """A span's queries, and the keys and values they see; nothing is copied."""
+    """A span's queries, keys and values, as views."""
     query, key, value = states
     return _by_head(query[span.queries]), _by_head(key[span.keys]), _by_head(value[span.keys])
 

@@ -15,9 +15,9 @@ from torch import Tensor
 from mentor_kit_torch import kernels
 from mentor_kit_torch.kernels import Part
 
-#: A log-sum-exp beside which every score vanishes.
+#: A log-sum-exp so large that every score vanishes beside it.
 FAR = 1e6
-#: Biases of more numbers than this are made anew for each layer rather than kept.
+#: Biases of more numbers than this are built for each layer rather than kept.
 LARGEST_KEPT_BIAS = 1 << 24
 
 States = tuple[Tensor, Tensor, Tensor]
@@ -35,12 +35,12 @@ class Node:
 
 @dataclass(frozen=True)
 class Chains:
-    """Short nodes that stand above each other: c chains, of up to a tokens."""
+    """Chains of short nodes above each other: c of up to a tokens."""
 
     places: Tensor
     """(c, a): their packed places; padding points to place 0."""
     inside: Tensor
-    """(c, a): what is no padding."""
+    """(c, a): False at padding."""
 
     @staticmethod
     def of(spans: Sequence[tuple[slice, ...]], device: torch.device) -> Chains:
@@ -52,7 +52,7 @@ class Chains:
         return Chains(torch.from_numpy(places).to(device), torch.from_numpy(inside).to(device))
 
     def zeros(self, states: Tensor) -> Tensor:
-        """Room for gradients of copies of states (M, K, D): (c, a, K, D)."""
+        """Zeros (c, a, K, D) for gradients of copies of states (M, K, D)."""
         return states.new_zeros(*self.places.shape, *states.shape[1:])
 
     def add(self, total: Tensor, gradients: Tensor) -> None:
@@ -72,11 +72,11 @@ class ChainRows:
     padding: Tensor
     """(n, t)."""
     inside: Tensor
-    """(m,): which of the n * t own tokens are no padding."""
+    """(m,): the own tokens that are not padding, as indices into the n * t."""
     places: Tensor
     """(m,): their packed places."""
     _biases: list[Tensor] = field(default_factory=list, init=False, repr=False)
-    """The bias, once it was needed."""
+    """The bias, built when it is first needed."""
 
     @staticmethod
     def of(nodes: Sequence[Node], device: torch.device) -> ChainRows:
@@ -109,7 +109,7 @@ class ChainRows:
         return count * width * (width + self.chains.places.shape[1])
 
     def attend(self, states: States, scale: float) -> Part:
-        """What the rows' own tokens get: (m, H, D) and (m, H)."""
+        """Attention of the rows' own tokens, (m, H, D), and its log-sum-exps, (m, H)."""
         query, key, value = states
         out, lse = kernels.attend(self._own(query), self._keys(key), self._keys(value), scale, bias=self._bias(query))
         return self._packed(out), self._packed(lse)
@@ -117,7 +117,7 @@ class ChainRows:
     def gradients(
         self, grad: Tensor, states: States, merged: Part, scale: float, totals: States, copies: Sequence[Tensor]
     ) -> None:
-        """Puts the gradients of the rows' own tokens in their places, and adds those of the chains' copies to `copies`.
+        """Write the gradients of the rows' own tokens to their places, and add those of the chains' copies to `copies`.
 
         Args:
             grad: (M, H, D), of the merged out.
@@ -129,7 +129,7 @@ class ChainRows:
         """
         query, key, value = states
         hidden = self.padding.unsqueeze(1)
-        # a padding token's weights and gradient vanish, so that it pulls at no key
+        # a padding token's weights and gradient are 0, so that it adds to no key's gradient
         given = self._own(grad).masked_fill(hidden.unsqueeze(-1), 0.0)
         out, lse = self._own(merged[0]), self._own(merged[1]).masked_fill(hidden, FAR)
         rows = self._own(query), self._keys(key), self._keys(value)
@@ -168,7 +168,7 @@ class ChainRows:
             copied.index_add_(0, self.chain_of, gradients[:, :width])
 
     def _bias(self, query: Tensor) -> Tensor:
-        """(n, 1, t, a + t): shows the whole chain, and a row's own tokens up to each."""
+        """(n, 1, t, a + t): each own token attends to the whole chain and to own tokens up to itself."""
         if self._biases:
             return self._biases[0]
         count, width = self.padding.shape

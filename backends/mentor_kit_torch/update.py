@@ -37,7 +37,8 @@ def completion_log_probs(head: LMWrapper, batch: MicroBatch, sharing: Sharing) -
     if sharing == "tree":
         values = _tree_log_probs(head, batch)
     else:
-        hidden = _shared_hidden(head, batch) if sharing == "prompts" and batch.shared else _whole_hidden(head, batch)
+        shared = sharing == "prompts" and batch.shares_prompts
+        hidden = _shared_hidden(head, batch) if shared else _whole_hidden(head, batch)
         targets = torch.from_numpy(batch.ids).to(device)[trained]
         temperature = torch.from_numpy(batch.temperature).to(device).unsqueeze(1).expand(trained.shape)[trained]
         values = _token_log_probs(head, hidden[trained], targets, temperature)
@@ -62,8 +63,8 @@ def _tree_log_probs(head: LMWrapper, batch: MicroBatch) -> Tensor:
     """Of the rows' trained tokens; where rows share a token and all tokens before it, it is computed once."""
     tree = Tree.of(batch, head.device)
     # index_select as above
-    hidden = head.packed(tree).index_select(0, tree.asked)
-    return _token_log_probs(head, hidden, tree.said, tree.temperature).index_select(0, tree.answers)
+    hidden = head.packed(tree).index_select(0, tree.predicting)
+    return _token_log_probs(head, hidden, tree.targets, tree.temperature).index_select(0, tree.target_of)
 
 
 def _shared_hidden(head: LMWrapper, batch: MicroBatch) -> Tensor:
@@ -109,7 +110,7 @@ def _whole_hidden(head: LMWrapper, batch: MicroBatch) -> Tensor:
 
 @torch.no_grad()
 def how_to_share(head: LMWrapper, keeps: bool, *, recompute: bool = False) -> Sharing:
-    """The way of sharing that a model allows, found by a trial. Sets `head.lean` where that gives the same.
+    """The way of sharing that a model allows, found by a trial. Sets `head.fused` where that gives the same.
 
     Args:
         head: the model.
@@ -123,9 +124,9 @@ def how_to_share(head: LMWrapper, keeps: bool, *, recompute: bool = False) -> Sh
     if not head.masks.full or not _gives(head, batch, "tree", expected):
         return "prompts" if _gives(head, batch, "prompts", expected) else "none"
     if FusedLlama.fits(head.decoder):
-        head.lean = FusedLlama(head.decoder, recompute=recompute)
+        head.fused = FusedLlama(head.decoder, recompute=recompute)
         if not _gives(head, batch, "tree", expected):
-            head.lean = None
+            head.fused = None
     return "tree"
 
 
@@ -138,7 +139,7 @@ def _gives(head: LMWrapper, batch: MicroBatch, sharing: Sharing, expected: Tenso
 
 
 def _token_log_probs(head: LMWrapper, hidden: Tensor, targets: Tensor, temperature: Tensor) -> Tensor:
-    """(M,) log-probabilities of targets (M,) from hidden states (M, width); in parts where logits would be large."""
+    """(M,) log-probabilities of targets (M,) from hidden states (M, width); in chunks where logits would be large."""
     if (weight := head.weight) is not None:
         head.projected(len(targets))
         found: Tensor = TokenLogProbs.apply(hidden, weight, targets, temperature)  # type: ignore[no-untyped-call]

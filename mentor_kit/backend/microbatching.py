@@ -61,14 +61,14 @@ class MicroBatch:
     """The place of each of the N completions."""
 
     @property
-    def common(self) -> int:
+    def common_prefix(self) -> int:
         """The length of the prefix that several prompts have in common, less than the shortest prompt's; 0 for one."""
         if len(self.prompt_lengths) < 2:
             return 0
         return same_beginning([ids[: n - 1] for ids, n in zip(self.prompt_ids, self.prompt_lengths, strict=True)])
 
     @property
-    def shared(self) -> bool:
+    def shares_prompts(self) -> bool:
         """Whether any prompt has several rows, so that running it once saves work."""
         return len(self.prompt_lengths) < len(self.lengths)
 

@@ -42,7 +42,7 @@ def without_padding(batch: MicroBatch) -> int:
     common = 0
     while len(prompts) > 1 and all(common < len(p) - 1 and p[common] == prompts[0][common] for p in prompts):
         common += 1
-    assert batch.common == common
+    assert batch.common_prefix == common
     return int(batch.prompt_lengths.sum()) - common * (len(prompts) - 1) + int(batch.lengths.sum())
 
 
@@ -62,7 +62,7 @@ def test_every_trained_token_is_there_once(groups: list[TokenGroup], budget: int
         assert firsts == sorted(firsts)
         size = without_padding(batch) if packed else batch.prompt_ids.size + batch.ids.size
         assert size <= budget or rows == 1
-        assert batch.shared == (len(batch.prompt_lengths) < rows)
+        assert batch.shares_prompts == (len(batch.prompt_lengths) < rows)
         assert len(batch.row_of) == len(batch.origin) == len(batch.mask)
         for one, (row, (g, c)) in enumerate(zip(batch.row_of.tolist(), batch.origin, strict=True)):
             assert (g, c) not in seen

@@ -16,7 +16,7 @@ from mentor_kit_torch.loading import WIDE, pick_dtype
 from mentor_kit_torch.policy import TorchPolicy
 from mentor_kit_torch.self_check import exact
 from test_torch_architectures import make
-from test_torch_lean import LEAN, gradients
+from test_torch_fused_llama import LEAN, gradients
 from torch_students import SHAPE, load, write_student
 from transformers.models.llama.modeling_llama import LlamaRMSNorm
 
@@ -31,7 +31,7 @@ def states(*shape: int, seed: int, dtype: torch.dtype = torch.bfloat16) -> torch
 @pytest.mark.parametrize("name", LEAN)
 def test_which_models_are_of_the_kind(name: str, dtype: str, tmp_path: Path) -> None:
     policy, wide = load(make(name, tmp_path), dtype=dtype), load(tmp_path)
-    assert (policy.head.lean is not None) == LEAN[name]
+    assert (policy.head.fused is not None) == LEAN[name]
     assert (policy._keeps, policy._sharing) == (wide._keeps, wide._sharing)
 
 
@@ -44,10 +44,10 @@ def deep(folder: Path, **other: Any) -> Path:
 
 def test_rounding_is_told_apart_from_another_way_of_running(tmp_path: Path) -> None:
     policy = load(deep(tmp_path / "same"), dtype="bfloat16")
-    assert policy.head.lean is not None
-    assert load(deep(tmp_path / "other", residual_multiplier=0.9), dtype="bfloat16").head.lean is None
+    assert policy.head.fused is not None
+    assert load(deep(tmp_path / "other", residual_multiplier=0.9), dtype="bfloat16").head.fused is None
     groups = ragged_groups(100)
-    lean, policy.head.lean = flat(policy.log_probs(groups)), None
+    lean, policy.head.fused = flat(policy.log_probs(groups)), None
     # what a comparison in 16 bits would have to put up with
     assert np.abs(lean - flat(policy.log_probs(groups))).max() > 1
 

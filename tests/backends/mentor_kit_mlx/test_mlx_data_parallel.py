@@ -124,7 +124,7 @@ def hold_the_contract(tmp_path: Path, *options: str) -> None:
     common = os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": paths, "STUDENT": str(folder)}
     started = [
         subprocess.Popen(
-            [sys.executable, str(HERE / "divided_contract.py"), *options],
+            [sys.executable, str(HERE / "data_parallel_contract.py"), *options],
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,

@@ -1,4 +1,4 @@
-"""The backend contract, held by two processes; `test_mlx_processes.py` launches this, and pytest does not collect it.
+"""The backend contract, held by two processes; `test_mlx_data_parallel.py` launches this, pytest does not collect it.
 
 The first process runs the tests on the student that STUDENT names; the other one serves it.
 """
