@@ -14,6 +14,7 @@ from mentor_kit.backend.optimizer import OptimizerSpec
 from mentor_kit.backend.student import StudentSpec
 from mentor_kit.backend.token_groups import TokenCompletion, TokenGroup
 from mentor_kit.hooks.objectives import build_objective
+from mentor_kit.recipe.settings import parse_settings
 from mentor_kit.rl.advantages.estimator import Outcomes
 from mentor_kit.rl.objective import ObjectiveSpec
 
@@ -111,7 +112,7 @@ class ToolStep:
     def __call__(self) -> dict[str, Any]:
         from mentor_kit import api
 
-        (stage,) = api.bench("quickstart", overrides=self._overrides, steps=3).stages
+        (stage,) = api.bench("quickstart", overrides=parse_settings(parse_settings(self._overrides)), steps=3).stages
         return {"seconds": stage.seconds, "tokens": stage.sampled, "split": stage.split}
 
 

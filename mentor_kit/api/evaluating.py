@@ -1,186 +1,101 @@
-"""Who is evaluated, and on what: a recipe changed so that its only stage evaluates the student, a run's, or another."""
+"""Evaluates a recipe's student, a run's, or another agent."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 from pydantic import ValidationError
 
+from mentor_kit.api.checking import check
+from mentor_kit.api.locations import RUNS, find_run
+from mentor_kit.api.running import run
+from mentor_kit.api.subjects import (
+    OWN_TEACHER,
+    check_subject,
+    with_agent,
+    with_checkpoint,
+    with_evaluation,
+    with_own_teacher,
+    with_student,
+)
 from mentor_kit.core.component import ComponentSpec
 from mentor_kit.core.errors import UsageError
 from mentor_kit.core.frozen_model import Json
+from mentor_kit.hooks.loader import default_registry
 from mentor_kit.hooks.options import explain
 from mentor_kit.hooks.registry import Registry
-from mentor_kit.recipe.checking import load_checked
-from mentor_kit.recipe.loading import LoadedRecipe
-from mentor_kit.recipe.model import Recipe, Student
-from mentor_kit.recipe.source import Path_, Place
-from mentor_kit.report.arms import training_steps
-from mentor_kit.runs import Checkpoint, Checkpoints, Keep, Run, RunFolder
-from mentor_kit.stages.evaluated_agent import EvaluatedAgent
-from mentor_kit.stages.evaluation_plan import DEFAULT_SPLITS, SplitPlan
-
-#: The name under which the recipe's own teacher is evaluated.
-OWN_TEACHER = "teacher"
-#: Settings that would take the agent's place.
-_WITH_AGENT = ("evaluate", "evaluate.agent")
+from mentor_kit.hooks.tracker import Tracker
+from mentor_kit.recipe.loading import RecipeLike
+from mentor_kit.recipe.python_values import NO_OVERRIDES, as_data, checked_overrides
+from mentor_kit.report.parquet import write_outcomes
+from mentor_kit.runs import Run
+from mentor_kit.stages import SplitPlan
 
 
-def with_agent(overrides: Sequence[str], agent: str | None) -> list[str]:
-    """Settings that put an agent in the student's place: before those of its options, after those of all `evaluate`."""
-    if agent in (None, OWN_TEACHER):
-        return list(overrides)
-    whole = [place for place, setting in enumerate(overrides, 1) if setting.split("=")[0].strip() in _WITH_AGENT]
-    place = max(whole, default=0)
-    return [*overrides[:place], f"evaluate.agent.use={agent}", *overrides[place:]]
+def evaluate(
+    recipe: RecipeLike,
+    *,
+    overrides: Mapping[str, Any] = NO_OVERRIDES,
+    on: Sequence[SplitPlan | str] = (),
+    changes: Mapping[str, Json] = NO_OVERRIDES,
+    student: str | Path | None = None,
+    trained: str | Path | Run | None = None,
+    checkpoint: str = "last",
+    agent: str | Mapping[str, Any] | ComponentSpec | None = None,
+    output: str | Path = RUNS,
+    trackers: Sequence[Tracker] = (),
+    registry: Registry | None = None,
+) -> Run:
+    """Evaluate a recipe's student, or another agent on its task: a run whose only stage is `evaluate`.
 
-
-def with_own_teacher(loaded: LoadedRecipe) -> LoadedRecipe:
-    """The recipe with its own teacher in the student's place.
+    Args:
+        recipe: as for `run`.
+        overrides: as for `run`.
+        on: the splits, as plans or by name; the recipe's own if left out.
+        changes: fields of `SplitPlan` to change in all of them, such as `{"samples": 8}`.
+        student: another student: a folder, or a hub id.
+        trained: a run whose student is evaluated: its folder, `name/id`, or a recipe's name for its newest run that
+            has a checkpoint.
+        checkpoint: which of that run's: `last`, `best`, or the name of a folder under `checkpoints/`.
+        agent: a teacher in the student's place, such as `openai` or `{"use": "openai", "with": {"model": "x"}}`;
+            `teacher` is the recipe's own.
+        output: as for `run`.
+        trackers: as for `run`.
+        registry: as for `run`.
 
     Raises:
-        UsageError: it has none.
+        UsageError: the arguments contradict each other, or there is no such run or checkpoint.
+        RecipeError: the recipe is wrong.
     """
-    recipe = loaded.recipe
-    if recipe.teacher is None:
-        raise UsageError(
-            "the recipe has no teacher to evaluate", hint="name one, such as --agent openai, or add it to the recipe"
+    registry = registry or default_registry()
+    check_subject(student, trained, checkpoint, agent)
+    spec = _agent_spec(agent)
+    settings = with_agent(checked_overrides(overrides), spec)
+    if student is not None:
+        settings = with_student(settings, student)
+    loaded = check(recipe, overrides=settings, look=False, registry=registry)
+    if trained is not None:
+        loaded = with_checkpoint(
+            loaded, find_run(trained, output, lambda run: run.has_checkpoint), checkpoint, registry
         )
-    plan = recipe.evaluate.model_copy(update={"agent": recipe.teacher})
-    return replace(loaded, recipe=recipe.model_copy(update={"evaluate": plan}))
+    if spec is not None and spec.use == OWN_TEACHER:
+        loaded = with_own_teacher(loaded)
+    plans = [SplitPlan(split=plan) if isinstance(plan, str) else plan for plan in on]
+    loaded = with_evaluation(loaded, plans, checked_overrides(changes))
+    done = run(loaded, output=output, trackers=trackers, registry=registry)
+    write_outcomes(done)
+    return done
 
 
-def with_checkpoint(loaded: LoadedRecipe, run: Run, checkpoint: str, registry: Registry) -> LoadedRecipe:
-    """The recipe with the student that a run had at a checkpoint.
-
-    Raises:
-        UsageError: there is no such checkpoint.
-        RecipeError: the run's recipe cannot be read any more.
-    """
-    trained = load_checked(run.folder.recipe, (), registry)
-    found = find_checkpoint(run, trained.recipe, checkpoint)
-    student = _placed(trained.recipe.student, trained.folder)
-    changes: dict[str, object] = {"student": student.model_copy(update={"checkpoint": str(found.path.resolve())})}
-    if loaded.recipe.backend.use != trained.recipe.backend.use:
-        # a checkpoint is its backend's own
-        changes["backend"] = trained.recipe.backend
-    return replace(loaded, recipe=loaded.recipe.model_copy(update=changes))
-
-
-def _placed(student: Student, folder: Path) -> Student:
-    """The student with paths that do not depend on the folder of its recipe."""
-
-    def absolute(name: str | None) -> str | None:
-        return str((folder / name).resolve()) if name and "\n" not in name and (folder / name).exists() else name
-
-    adapter = student.adapter
-    if adapter is not None and adapter.options.path is not None:
-        options = adapter.options.model_copy(update={"path": absolute(adapter.options.path)})
-        adapter = adapter.model_copy(update={"options": options})
-    changes = {"model": absolute(student.model), "chat_template": absolute(student.chat_template), "adapter": adapter}
-    return student.model_copy(update=changes)
-
-
-def kept(recipe: Recipe) -> Keep:
-    """Which checkpoints a recipe keeps, and what the best one is."""
-    wanted = recipe.checkpoints
-    return Keep(last=wanted.keep_last, metric=wanted.best or "", mode=wanted.mode)
-
-
-def find_checkpoint(run: Run, recipe: Recipe, name: str) -> Checkpoint:
-    """A run's checkpoint: `last`, `best`, or the name of its folder.
-
-    Raises:
-        UsageError: there is none.
-    """
-    return Checkpoints(run.folder.checkpoints, kept(recipe)).find(name)
-
-
-def with_stage(loaded: LoadedRecipe, stage: ComponentSpec, places: Mapping[Path_, Place] | None = None) -> LoadedRecipe:
-    """The recipe with one stage in place of its own.
-
-    Args:
-        loaded: the recipe.
-        stage: the stage.
-        places: where values of the stage were given, by their path in the new recipe.
-    """
-    keys, values = (
-        {p: v for p, v in d.items() if p[:1] != ("train",)} for d in (loaded.source.keys, loaded.source.values)
-    )
-    source = replace(loaded.source, keys=keys, values=values | dict(places or {}))
-    return replace(loaded, recipe=loaded.recipe.model_copy(update={"train": (stage,)}), source=source)
-
-
-def with_evaluation(loaded: LoadedRecipe, on: Sequence[SplitPlan], changes: Mapping[str, Json]) -> LoadedRecipe:
-    """The recipe whose only stage evaluates on these splits, or on the recipe's own, with changes to each.
-
-    Raises:
-        UsageError: the changes are no fields of `SplitPlan`, or do not go together.
-    """
-    stage = _evaluation_stage(loaded.recipe, on, changes)
-    given = loaded.source.place
-    places: dict[Path_, Place] = {
-        ("train", 0, "with", "on", index, "split"): Place("--split")
-        if on
-        else given(("evaluate", "on", index, "split"))
-        for index in range(len(on or loaded.recipe.evaluate.on))
-    }
-    return with_stage(loaded, stage, places)
-
-
-def subject_of(loaded: LoadedRecipe, folder: RunFolder, *, trains: bool) -> EvaluatedAgent:
-    """Who the student is that a run evaluates.
-
-    Args:
-        loaded: the run's recipe.
-        folder: the run's.
-        trains: whether the run trains it.
-    """
-    recipe = loaded.recipe
-    model = recipe.student.model
-    if trains:
-        return EvaluatedAgent(kind="run", name=recipe.name, model=model, run=folder.key, seed=recipe.seed)
-    if recipe.student.checkpoint is not None:
-        place = loaded.folder / recipe.student.checkpoint
-        if (place.parents[1] / "recipe.yaml").is_file():
-            found = Checkpoint.read(place)
-            other = Run(place.parents[1])
-            return _of_run(other, place.name, training_steps(other, found.stage, found.step))
-    place = (loaded.folder / model).resolve()
-    if place.name == "student" and (place.parent / "recipe.yaml").is_file():
-        other = Run(place.parent)
-        return _of_run(other, place.name, training_steps(other))
-    return EvaluatedAgent(kind="model", name=place.name if place.is_dir() else model, model=model)
-
-
-def _of_run(run: Run, checkpoint: str, steps: int) -> EvaluatedAgent:
-    """The student that a run had after so many steps."""
-    student = run.recipe.get("student") or {}
-    return EvaluatedAgent(
-        kind="checkpoint",
-        name=run.name,
-        model=student.get("model"),
-        run=run.folder.key,
-        checkpoint=checkpoint,
-        steps=steps,
-        seed=run.seed,
-    )
-
-
-def _evaluation_stage(recipe: Recipe, on: Sequence[SplitPlan], changes: Mapping[str, Json]) -> ComponentSpec:
-    """The stage `evaluate`; as for `with_evaluation`."""
-    plans = on or recipe.evaluate.on or DEFAULT_SPLITS
-    found = []
-    for plan in plans:
-        if not isinstance(plan, SplitPlan):
-            found.append(plan.model_dump(by_alias=True))
-            continue
-        try:
-            changed = SplitPlan.model_validate(plan.model_dump() | dict(changes))
-        except ValidationError as error:
-            faults = "; ".join(text for _, text in explain(error, SplitPlan))
-            raise UsageError(f"{plan.split}: {faults}") from None
-        found.append(changed.model_dump())
-    return ComponentSpec(use="evaluate", options={"on": found})
+def _agent_spec(agent: str | Mapping[str, Any] | ComponentSpec | None) -> ComponentSpec | None:
+    if agent is None or isinstance(agent, ComponentSpec):
+        return agent
+    try:
+        return ComponentSpec.model_validate(agent if isinstance(agent, str) else as_data(agent))
+    except ValidationError as error:
+        faults = "; ".join(
+            f"{'.'.join(map(str, ('agent', *place)))}: {text}" for place, text in explain(error, ComponentSpec)
+        )
+        raise UsageError(faults, hint='give a name, or {"use": name, "with": {options}}') from None

@@ -1,220 +1,124 @@
-"""Runs a recipe's stages in a run folder, from the beginning or from where an earlier process left off."""
+"""Runs a recipe, and resumes runs."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from contextlib import closing
-from dataclasses import dataclass
-from functools import partial
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
 
-from mentor_kit.api.evaluating import kept, subject_of
-from mentor_kit.core.demonstration import Demonstrations
-from mentor_kit.core.errors import Interrupted, MentorKitError, disk_error
-from mentor_kit.core.event import NOTE
+from mentor_kit.api.checking import check, load_served
+from mentor_kit.api.executing import Edit, begin_run, carry_on
+from mentor_kit.api.locations import RUNS, find_run, folder_path, is_own_recipe
+from mentor_kit.core.errors import RecipeError
+from mentor_kit.core.secret import hide
+from mentor_kit.hooks.loader import default_registry
 from mentor_kit.hooks.registry import Registry
 from mentor_kit.hooks.tracker import Tracker
-from mentor_kit.recipe.assembly import (
-    Components,
-    assemble,
-    assemble_components,
-    assemble_without_student,
-    backend_of,
-)
-from mentor_kit.recipe.attribution import attributed
-from mentor_kit.recipe.changes import Progress, RecipeChange, check_changes
-from mentor_kit.recipe.expanding import dump_run, expanded
-from mentor_kit.recipe.loading import LoadedRecipe
-from mentor_kit.recipe.model import Recipe
-from mentor_kit.recipe.workloads import build_stages, workloads
-from mentor_kit.runs import (
-    Checkpoint,
-    Checkpoints,
-    EventDispatcher,
-    RecordOptions,
-    Run,
-    RunContext,
-    RunFolder,
-    RunRecorder,
-    StopSignal,
-)
-from mentor_kit.stages import Stage, Workload
-from mentor_kit.stages.evaluate import check_evaluations
-from mentor_kit.utils.gc import frozen_heap
+from mentor_kit.recipe.changes import changes
+from mentor_kit.recipe.expanding import dump_run
+from mentor_kit.recipe.loading import LoadedRecipe, RecipeLike, load_recipe
+from mentor_kit.recipe.python_values import NO_OVERRIDES, checked_overrides
+from mentor_kit.recipe.settings import combine
+from mentor_kit.runs import Run, RunFolder
 
 
-@dataclass(frozen=True)
-class Edit:
-    """What was changed of a run's recipe since it began."""
-
-    before: LoadedRecipe
-    changes: Sequence[RecipeChange]
-    settings: Sequence[str]
-    """Those that the run is resumed with."""
-
-
-def begin_run(loaded: LoadedRecipe, folder: RunFolder, registry: Registry, trackers: Sequence[Tracker] = ()) -> Run:
-    """Run every stage in a new folder; where the run fails before its first stage, the folder is removed again."""
-    try:
-        return carry_on(loaded, folder, registry, trackers)
-    except BaseException as error:
-        if Run(folder).has_started:
-            raise
-        folder.discard()
-        if isinstance(error, Interrupted):
-            raise Interrupted("stopped before the run began; nothing was made") from None
-        raise
-
-
-def carry_on(
-    loaded: LoadedRecipe,
-    folder: RunFolder,
-    registry: Registry,
+def run(
+    recipe: RecipeLike,
+    *,
+    overrides: Mapping[str, Any] = NO_OVERRIDES,
+    output: str | Path = RUNS,
     trackers: Sequence[Tracker] = (),
-    edit: Edit | None = None,
-    notes: Sequence[str] = (),
+    registry: Registry | None = None,
 ) -> Run:
-    """Assemble, go on from the last checkpoint if there is one, and run the stages that are left.
+    """Run a recipe from its beginning, in a new run folder.
 
     Args:
-        loaded: the recipe, as it is now.
-        folder: the run's.
-        registry: the plugins to use.
-        trackers: whoever follows the run, beside the recipe's trackers.
-        edit: what was changed of the recipe.
-        notes: what else to record about it.
+        recipe: a path, the name of a shipped or registered recipe, the data of a recipe as a mapping, a
+            `mentor_kit.Recipe`, or one that is loaded already. Relative paths in a recipe from Python start from the
+            working directory, those of a file from its folder.
+        overrides: values by dotted key, such as `{"train.0.steps": 9}`, applied in order.
+        output: the folder that run folders are made in.
+        trackers: trackers beside those of the recipe, such as a display.
+        registry: the plugins to use; those of the environment if left out.
 
     Raises:
-        UsageError: what was edited contradicts what was done.
-        Interrupted: the user stopped the run.
+        RecipeError: the recipe is wrong; nothing was made.
+        UsageError: `recipe` or `overrides` are of another type.
+        Interrupted: the user stopped the run, which can be resumed.
+        MentorKitError: anything else a user can cause.
     """
+    registry = registry or default_registry()
+    root = folder_path(output)
+    loaded = load_served(recipe, registry, overrides)
+    settings = checked_overrides(overrides)
+    folder = RunFolder.create(root, loaded.recipe.name, dump_run(loaded, registry), settings=settings)
+    return begin_run(loaded, folder, registry, trackers)
+
+
+def resume(
+    run: str | Path | Run,
+    *,
+    overrides: Mapping[str, Any] = NO_OVERRIDES,
+    recipe: RecipeLike | None = None,
+    output: str | Path = RUNS,
+    trackers: Sequence[Tracker] = (),
+    registry: Registry | None = None,
+) -> Run:
+    """Resume a run from its last checkpoint; a run without one starts again in the same folder.
+
+    On a CPU the result is that of an uninterrupted run, to the bit.
+
+    Args:
+        run: a run, its folder, `name/id`, or a recipe's name for its newest run in `output` that trains.
+        overrides: changes of work yet to come, such as `{"train.0.steps": 100}`: a run can be lengthened.
+        recipe: the recipe that the run was made of, which may have been edited since; the run's own if left out.
+        output: the folder of all runs.
+        trackers: as for `run`.
+        registry: as for `run`.
+
+    Raises:
+        UsageError: there is no such run, or what is changed contradicts what was done.
+        RecipeError: the changed recipe is wrong.
+    """
+    registry = registry or default_registry()
+    overrides = checked_overrides(overrides)
+    folder = find_run(run, output, lambda run: run.trains).folder
+    before = load_served(folder.recipe, registry)
+    if recipe is None and not overrides:
+        return carry_on(before, folder, registry, trackers)
+    settings = {} if recipe is None else folder.settings()
+    changed = folder.recipe if recipe is None else recipe
+    after = check(changed, overrides=combine(settings, overrides), registry=registry)
+    notes = [] if recipe is None or not settings else _overruled(recipe, overrides, after, registry)
+    found = changes(before, after, registry)
+    edit = Edit(before, found, overrides) if found else None
+    return carry_on(after if found else before, folder, registry, trackers, edit, notes)
+
+
+def find_edited(
+    recipe: str | Path, overrides: Mapping[str, Any] = NO_OVERRIDES
+) -> tuple[str | Path, str | Path | None]:
+    """The run that a recipe or a run's name stands for when it is resumed, and the recipe that may have been edited.
+
+    A run's own recipe stands for that run, another for the newest run of its name.
+
+    Returns:
+        `run` and `recipe` of `resume`.
+    """
+    file = Path(recipe)
+    if not file.is_file():
+        return recipe, None
+    if is_own_recipe(file):
+        return file.parent, None
+    return load_recipe(file, overrides).recipe.name, file
+
+
+def _overruled(recipe: RecipeLike, overrides: Mapping[str, Any], after: LoadedRecipe, registry: Registry) -> list[str]:
+    """A note on what the overrides that a run was started with change in a recipe; none where they change nothing."""
     try:
-        with attributed(loaded, registry), closing(assemble_components(loaded, registry)) as parts:
-            _run_stages(loaded, folder, registry, trackers, parts, edit, notes)
-    except OSError as error:
-        if (disk := disk_error(error)) is None:
-            raise
-        raise MentorKitError(
-            f"{disk.message}; everything up to the last checkpoint is in {folder.path}",
-            hint=f"{disk.hint}; to resume: mentorkit run --resume {folder.path}",
-        ) from error
-    except KeyboardInterrupt:
-        raise Interrupted(
-            f"stopped at once; everything up to the last checkpoint is in {folder.path}",
-            hint=f"to resume: mentorkit run --resume {folder.path}",
-        ) from None
-    return Run(folder)
-
-
-def record_options(recipe: Recipe) -> RecordOptions:
-    """How much of a run its recipe wants kept."""
-    return RecordOptions(checkpoint_every=recipe.checkpoints.every, keep=kept(recipe))
-
-
-def _run_stages(
-    loaded: LoadedRecipe,
-    folder: RunFolder,
-    registry: Registry,
-    trackers: Sequence[Tracker],
-    parts: Components,
-    edit: Edit | None,
-    notes: Sequence[str],
-) -> None:
-    recipe = loaded.recipe
-    stages = build_stages(recipe, registry, parts.context)
-    works = workloads(recipe, stages)
-    dispatcher = _dispatcher(recipe, registry, parts, trackers)
-    go_back_to = None if edit is None else _last_trained(edit, folder, registry, parts, list(works.values()))
-    with (
-        StopSignal(dispatcher.stopping) as stop,
-        RunRecorder(folder, record_options(recipe), dispatcher, stop) as recorder,
-        attributed(loaded, registry),
-    ):
-        needs_student = any(work.student for work in works.values())
-        build_experiment = assemble if needs_student else assemble_without_student
-        experiment = build_experiment(loaded, registry, parts)
-        trains = any(work.trains for work in works.values())
-        experiment.evaluated_agent = subject_of(loaded, folder, trains=trains)
-        experiment.demonstrations = Demonstrations(recorder.read_demonstrations())
-        for stage in _left(stages, go_back_to or recorder.checkpoints.latest()):
-            stage.check(experiment)
-        if trains:
-            check_evaluations(experiment, experiment.evaluation.on)
-        recorder.start(
-            None if experiment.student is None else experiment.policy,
-            expanded(loaded, registry),
-            list(works),
-            trains=[key for key, work in works.items() if work.trains],
-            go_back_to=go_back_to,
-            dropped=[] if edit is None else [key for key in _keys(edit.before.recipe) if key not in works],
-        )
-        if edit is not None:
-            _write_down(edit, dump_run(loaded, registry), recorder)
-        for note in notes:
-            recorder.emit(NOTE, "", {"text": note})
-        with frozen_heap():
-            for index, (key, stage) in enumerate(stages):
-                if not recorder.is_done(key):
-                    before = [earlier for earlier, _ in stages[:index] if works[earlier].trains]
-                    # of a stage that says nothing of its work, its steps tell whether it has trained
-                    is_first = not any(works[earlier].is_known or recorder.has_steps(earlier) for earlier in before)
-                    stage.run(experiment, RunContext(recorder, key, is_first=is_first))
-        if trains:
-            whole = backend_of(recipe, registry, parts.context).export_formats[0]
-            folder.write_folder("student", lambda target: experiment.export(target, whole))
-
-
-def _dispatcher(recipe: Recipe, registry: Registry, parts: Components, trackers: Sequence[Tracker]) -> EventDispatcher:
-    """The recipe's trackers, then the caller's: a display shows what became of the others.
-
-    Raises:
-        MissingError: a tracker of the recipe needs something that is not installed.
-    """
-    dispatcher = EventDispatcher()
-    for place, spec in enumerate(recipe.trackers):
-        owner = registry.component("trackers", spec.use).owner
-        dispatcher.build(
-            f"trackers.{place}, {spec.use!r} of plugin {owner!r},",
-            partial(registry.build, "trackers", spec, parts.context),
-        )
-    for tracker in trackers:
-        dispatcher.add(f"tracker {type(tracker).__name__}", tracker)
-    return dispatcher
-
-
-def _left(stages: Sequence[tuple[str, Stage]], checkpoint: Checkpoint | None) -> list[Stage]:
-    """The stages that are not finished at a checkpoint."""
-    keys = [key for key, _ in stages]
-    first = keys.index(checkpoint.stage) if checkpoint is not None and checkpoint.stage in keys else 0
-    return [stage for _, stage in stages[first:]]
-
-
-def _last_trained(
-    edit: Edit, folder: RunFolder, registry: Registry, parts: Components, after: Sequence[Workload]
-) -> Checkpoint | None:
-    """The last checkpoint of the last stage that trained: evaluations and the like that came after it are made anew.
-
-    Raises:
-        UsageError: what was edited contradicts what was done until then.
-    """
-    before: list[tuple[str, Stage]] = build_stages(edit.before.recipe, registry, parts.context)
-    works = workloads(edit.before.recipe, before)
-    training = [key for key, work in works.items() if work.trains]
-    found = Checkpoints(folder.checkpoints).latest(training)
-    progress = Progress() if found is None else Progress(list(works).index(found.stage), found.step)
-    hint = (
-        f"`mentorkit run --resume {folder.path}` goes on with the recipe as it was; "
-        "without --resume the changed recipe makes a new run"
-    )
-    check_changes(edit.changes, progress, after, hint)
-    return found
-
-
-def _write_down(edit: Edit, recipe: str, recorder: RunRecorder) -> None:
-    """The changed recipe in the place of the former one, with what was changed."""
-    changed = {change.key: [change.before, change.after] for change in edit.changes}
-    recorder.folder.change_recipe(recipe, edit.settings, changed)
-    recorder.emit(NOTE, "", {"text": f"resumed with a changed recipe: {'; '.join(map(str, edit.changes))}"})
-
-
-def _keys(recipe: Recipe) -> list[str]:
-    return [f"{index}-{slot.use}" for index, slot in enumerate(recipe.train)]
+        found = changes(load_recipe(recipe, overrides), after, registry)
+    except RecipeError:  # it is no recipe without those overrides
+        return []
+    name = recipe if isinstance(recipe, str | Path) else "the recipe"
+    said = "; ".join(f"{change.key}: {change.after}, where {name} has {change.before}" for change in found)
+    return [hide(f"the settings that the run was started with hold: {said} (--set changes them)")] if found else []

@@ -1,4 +1,4 @@
-"""What `mentorkit plugins PART` prints: a part's options, and a line of a recipe."""
+"""What `mentorkit plugins COMPONENT` prints: a component's options, and a line of a recipe."""
 
 from __future__ import annotations
 
@@ -13,26 +13,29 @@ from mentor_kit.hooks.describing import Option, example, options_of
 from mentor_kit.hooks.registry import KINDS, Component, Registry, noun
 
 
-def named(registry: Registry, kind: str | None, part: str | None) -> list[Component]:
-    """The parts that a user names: by kind and name, or by name alone, of all kinds.
+def named(registry: Registry, kind: str | None, component: str | None) -> list[Component]:
+    """The components that a user names: by kind and name, or by name alone, of all kinds.
 
     Raises:
-        UsageError: there is neither a kind nor a part of that name.
+        UsageError: there is neither a kind nor a component of that name.
     """
-    if part is not None and kind not in KINDS:
+    if component is not None and kind not in KINDS:
         raise UsageError(
             f"there is no kind {kind!r}{did_you_mean(str(kind), KINDS)}", hint=f"kinds: {', '.join(KINDS)}"
         )
-    wanted, name = [known for known in KINDS if part is None or known == kind], str(kind if part is None else part)
+    wanted, name = (
+        [known for known in KINDS if component is None or known == kind],
+        str(kind if component is None else component),
+    )
     found = [registry.component(known, name) for known in wanted if registry.has(known, name)]
     if not found:
         names = [other for known in wanted for other in registry.components(known)]
         names += shipped() if "recipes" in wanted else ()
-        close = did_you_mean(name, [*names, *(KINDS if part is None else ())])
-        what = "kind, and no part," if part is None else noun(wanted[0])
+        close = did_you_mean(name, [*names, *(KINDS if component is None else ())])
+        what = "kind, and no component," if component is None else noun(wanted[0])
         raise UsageError(
             f"there is no {what} {name!r}{close}",
-            hint=f"kinds: {', '.join(KINDS)}" if part is None else f"`mentorkit plugins {kind}` lists them",
+            hint=f"kinds: {', '.join(KINDS)}" if component is None else f"`mentorkit plugins {kind}` lists them",
         )
     return found
 
@@ -57,32 +60,34 @@ def show_recipe(name: str, *, as_json: bool) -> bool:
     return True
 
 
-def show(parts: Sequence[Component], *, as_json: bool) -> None:
-    """Print the options of parts."""
+def show(components: Sequence[Component], *, as_json: bool) -> None:
+    """Print the options of components."""
     if as_json:
-        typer.echo(json.dumps({"parts": [_as_data(part) for part in parts]}, default=str))
+        typer.echo(json.dumps({"components": [_as_data(component) for component in components]}, default=str))
         return
-    typer.echo("\n\n".join("\n".join(_lines(part)) for part in parts))
+    typer.echo("\n\n".join("\n".join(_lines(component)) for component in components))
 
 
-def _as_data(part: Component) -> dict[str, object]:
+def _as_data(component: Component) -> dict[str, object]:
     return {
-        "kind": part.kind,
-        "name": part.name,
-        "plugin": part.owner,
-        "summary": part.summary,
-        "unavailable": part.unavailable(),
-        "options": [option.as_data() for option in options_of(part.options)],
-        "example": example(part),
+        "kind": component.kind,
+        "name": component.name,
+        "plugin": component.owner,
+        "summary": component.summary,
+        "unavailable": component.unavailable(),
+        "options": [option.as_data() for option in options_of(component.options)],
+        "example": example(component),
     }
 
 
-def _lines(part: Component) -> list[str]:
-    missing = part.unavailable().replace("\n", "; ")
-    lines = [f"{noun(part.kind)} {part.name} (plugin {part.owner}): {part.summary}".removesuffix(": ")]
+def _lines(component: Component) -> list[str]:
+    missing = component.unavailable().replace("\n", "; ")
+    lines = [
+        f"{noun(component.kind)} {component.name} (plugin {component.owner}): {component.summary}".removesuffix(": ")
+    ]
     lines += [f"not here: {missing}"] if missing else []
-    lines.append(f"  {example(part)}")
-    options = list(options_of(part.options))
+    lines.append(f"  {example(component)}")
+    options = list(options_of(component.options))
     lines.append("options:" if options else "no options")
     return [*lines, *(line for option in options for line in _about(option))]
 

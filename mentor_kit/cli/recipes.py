@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Literal, cast
 
 import typer
 
 if TYPE_CHECKING:
-    from mentor_kit.rl.reward import Schedule
+    from mentor_kit.recipe.plan import RunPlan
     from mentor_kit.runs import Run
 
 RECIPES = "Running recipes"
@@ -40,9 +40,11 @@ def run(
     recipe: RecipeArgument,
     settings: Settings = None,
     resume: Annotated[
-        bool, typer.Option("--resume", help="Go on with a run: RECIPE is its folder, or a name for the newest one.")
+        bool, typer.Option("--resume", help="Resume a run: RECIPE is its folder, or a name for the newest one.")
     ] = False,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would run, and what it would need.")] = False,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Print the plan of the run and its memory, without running it.")
+    ] = False,
     memory: Annotated[
         float | None, typer.Option(help="With --dry-run: GiB of the device to plan for; this machine's if left out.")
     ] = None,
@@ -54,29 +56,31 @@ def run(
     from mentor_kit import api
     from mentor_kit.cli.display import display
     from mentor_kit.core.errors import UsageError
+    from mentor_kit.recipe.settings import parse_settings
 
     if dry_run and resume:
-        raise UsageError("--resume goes on with a run, and --dry-run starts none: give one of the two")
+        raise UsageError("--resume resumes a run, and --dry-run starts none: give one of the two")
+    overrides = parse_settings(settings or [])
     if dry_run:
-        if memory is not None and not 0 < memory < float("inf"):
-            raise UsageError(f"--memory takes a number of GiB above 0, not {memory:g}")
-        _show_plan(recipe, settings or [], memory, as_json)
+        _show_plan(api.plan(recipe, overrides=overrides, memory=memory), as_json)
         return
     if memory is not None:
         raise UsageError("--memory is for --dry-run: a run takes what its backend's options say")
     with display(as_json=as_json, plain=plain) as shown:
         if resume:
-            named, file = _run_meant(recipe, settings or [])
-            done = api.resume(named, overrides=settings or [], recipe=file, output=output, trackers=[shown])
+            run_name, edited = api.find_edited(recipe, overrides)
+            done = api.resume(run_name, overrides=overrides, recipe=edited, output=output, trackers=[shown])
         else:
-            done = api.run(recipe, overrides=settings or [], output=output, trackers=[shown])
+            done = api.run(recipe, overrides=overrides, output=output, trackers=[shown])
     _show_result(done, as_json)
 
 
 def check(
     recipe: RecipeArgument,
     settings: Settings = None,
-    expand: Annotated[bool, typer.Option("--expand", help="Print the whole recipe, and the reward's parts.")] = False,
+    expand: Annotated[
+        bool, typer.Option("--expand", help="Print the whole recipe, and the reward's gates and terms.")
+    ] = False,
     look: Annotated[bool, typer.Option(help="Look at the files, modules and models that it names.")] = True,
     as_json: AsJson = False,
 ) -> None:
@@ -87,10 +91,12 @@ def check(
     from mentor_kit.hooks.loader import default_registry
     from mentor_kit.recipe.checking import expand_reward
     from mentor_kit.recipe.expanding import expanded
-    from mentor_kit.recipe.loading import as_data
+    from mentor_kit.recipe.python_values import as_data
+    from mentor_kit.recipe.settings import parse_settings
     from mentor_kit.recipe.writing import to_yaml
+    from mentor_kit.report.reward_text import reward_text
 
-    loaded = api.check(recipe, overrides=settings or [], look=look)
+    loaded = api.check(recipe, overrides=parse_settings(settings or []), look=look)
     reward = expand_reward(loaded, default_registry()) if expand else None
     if as_json:
         typer.echo(json.dumps(expanded(loaded, default_registry()) | ({"reward": as_data(reward)} if reward else {})))
@@ -98,8 +104,7 @@ def check(
     typer.echo(f"{recipe}: every name and option is right")
     if expand:
         typer.echo(to_yaml(expanded(loaded, default_registry())))
-        for line in _reward_lines(reward):
-            typer.echo(line)
+        typer.echo(reward_text(reward))
 
 
 def collect(
@@ -111,19 +116,17 @@ def collect(
     as_json: AsJson = False,
     plain: Plain = False,
 ) -> None:
-    """Let the teacher demonstrate training problems, and keep what it shows in a run folder."""
+    """Collect the teacher's demonstrations of training problems in a run folder."""
     from mentor_kit import api
     from mentor_kit.cli.display import display
-    from mentor_kit.core.errors import UsageError
+    from mentor_kit.recipe.settings import parse_settings
 
-    if keep not in ("right", "all"):
-        raise UsageError(f"--keep takes `right` or `all`, not {keep!r}")
     with display(as_json=as_json, plain=plain) as shown:
         done = api.collect(
             recipe,
-            overrides=settings or [],
+            overrides=parse_settings(settings or []),
             problems=problems,
-            keep="all" if keep == "all" else "right",
+            keep=cast("Literal['right', 'all']", keep),
             output=output,
             trackers=[shown],
         )
@@ -142,7 +145,7 @@ def evaluate(
     checkpoint: Annotated[str, typer.Option(help="Which of --run: `last`, `best`, or a checkpoint's name.")] = "last",
     agent: Annotated[
         str | None,
-        typer.Option(help="Who plays in the student's place: a teacher, such as openai; `teacher`: the recipe's."),
+        typer.Option(help="The agent in the student's place: a teacher, such as openai; `teacher`: the recipe's."),
     ] = None,
     options: Annotated[list[str] | None, typer.Option("--with", help="An option of --agent: model=NAME.")] = None,
     split: Annotated[list[str] | None, typer.Option(help="A split of the task; can be given several times.")] = None,
@@ -156,20 +159,23 @@ def evaluate(
     """Evaluate a student, a run's checkpoint or any other agent: accuracy, pass@k, tool use, similarity."""
     from mentor_kit import api
     from mentor_kit.cli.display import display, show
-    from mentor_kit.cli.who import settings_of
+    from mentor_kit.core.errors import UsageError
+    from mentor_kit.recipe.settings import parse_settings
     from mentor_kit.report import evaluated
-    from mentor_kit.stages import SplitPlan
 
+    if options and agent is None:
+        raise UsageError("--with is an option of --agent", hint="for example --agent openai --with model=NAME")
     changes = {"problems": problems, "samples": samples, "pass_at": tuple(pass_at or ()) or None}
     with display(as_json=as_json, plain=plain) as shown:
         done = api.evaluate(
             recipe,
-            overrides=[*(settings or []), *settings_of(student, trained, checkpoint, agent, options or [])],
-            on=[SplitPlan(split=name) for name in split or []],
+            overrides=parse_settings(settings or []),
+            on=split or [],
             changes={name: value for name, value in changes.items() if value is not None},
+            student=student,
             trained=trained,
             checkpoint=checkpoint,
-            agent=agent,
+            agent=None if agent is None else {"use": agent, "with": parse_settings(options or [], "--with")},
             output=output,
             trackers=[shown],
         )
@@ -202,9 +208,15 @@ def audit(
     from mentor_kit import api
     from mentor_kit.audit import formatting
     from mentor_kit.core.errors import ExitCode
+    from mentor_kit.recipe.settings import parse_settings
 
     found = api.audit(
-        recipe, overrides=settings or [], problems=problems, tries=tries, seed=seed, families=families or []
+        recipe,
+        overrides=parse_settings(settings or []),
+        problems=problems,
+        tries=tries,
+        seed=seed,
+        families=families or [],
     )
     if as_json:
         typer.echo(json.dumps(found.as_data()))
@@ -224,34 +236,15 @@ def bench(
     import json
 
     from mentor_kit import api
+    from mentor_kit.recipe.settings import parse_settings
 
-    found = api.bench(recipe, overrides=settings or [], steps=steps)
+    found = api.bench(recipe, overrides=parse_settings(settings or []), steps=steps)
     typer.echo(json.dumps(found.as_data()) if as_json else found.text())
 
 
-def _run_meant(recipe: str, settings: list[str]) -> tuple[str, Path | None]:
-    """The run that `--resume` means, and the recipe that may have been edited since.
-
-    A run's own recipe stands for that run, another for the newest run of its name.
-    """
-    from mentor_kit.recipe.loading import load_recipe
-    from mentor_kit.runs import RunFolder
-
-    path = Path(recipe)
-    if not path.is_file():
-        return recipe, None
-    folder = RunFolder(path.parent)
-    if path.name == folder.recipe.name and folder.environment.is_file():
-        return str(folder.path), None
-    return load_recipe(path, settings).recipe.name, path
-
-
-def _show_plan(recipe: str, settings: list[str], memory: float | None, as_json: bool) -> None:
+def _show_plan(plan: RunPlan, as_json: bool) -> None:
     import json
 
-    from mentor_kit import api
-
-    plan = api.plan(recipe, overrides=settings, memory=memory)
     typer.echo(json.dumps(plan.as_data()) if as_json else plan.text())
 
 
@@ -274,7 +267,7 @@ def _show_result(done: Run, as_json: bool) -> None:
 
 
 def _say(as_json: bool, **values: object) -> None:
-    """The last words of a command."""
+    """Print the result of a command."""
     import json
 
     if as_json:
@@ -282,25 +275,3 @@ def _say(as_json: bool, **values: object) -> None:
         return
     for name, value in values.items():
         typer.echo(f"{name}: {value}")
-
-
-def _schedule(schedule: Schedule | None) -> str:
-    if schedule is None:
-        return ""
-    first, last = (f"{share:.0%}" for share in schedule.over)
-    return f", times {schedule.start:g} to {schedule.end:g} from {first} to {last} of a stage ({schedule.shape})"
-
-
-def _reward_lines(reward: object) -> list[str]:
-    from mentor_kit.rl.reward import RewardSpec
-
-    if not isinstance(reward, RewardSpec):
-        return ["reward: none"]
-    lines = ["reward, as it is computed:"]
-    for gate in reward.gates:
-        lines.append(f"  unless {gate.name or gate.use}: {gate.otherwise:g}, and nothing else counts")
-    for term in reward.terms:
-        wrong = "" if term.when_wrong == 1 else f" ({term.weight * term.when_wrong:g} when the answer is wrong)"
-        options = f" with {term.options}" if term.options else ""
-        lines.append(f"  {term.weight:+g} x {term.name or term.use}{options}{wrong}{_schedule(term.schedule)}")
-    return lines

@@ -1,11 +1,10 @@
-"""Checks every slot of a recipe against what the plugins offer, before anything heavy is imported."""
+"""Checks every component of a recipe against what the plugins offer, before anything heavy is imported."""
 
 from __future__ import annotations
 
 import types
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping
 from contextlib import suppress
-from pathlib import Path
 from typing import Annotated, Any, Union, get_args, get_origin
 
 from pydantic import BaseModel, TypeAdapter, ValidationError
@@ -15,10 +14,11 @@ from mentor_kit.core.errors import MentorKitError, did_you_mean
 from mentor_kit.core.options import ToolOptions
 from mentor_kit.hooks.registry import BuildContext, ComponentError, Registry
 from mentor_kit.recipe.faults import Fault, RecipeFaults, faults_at
-from mentor_kit.recipe.loading import LoadedRecipe, read_recipe, validated
+from mentor_kit.recipe.loading import LoadedRecipe, RecipeLike, read_recipe, validated
 from mentor_kit.recipe.looking import slot_faults, student_faults
 from mentor_kit.recipe.model import CheckpointPlan, Recipe
 from mentor_kit.recipe.needs import need_faults
+from mentor_kit.recipe.python_values import checked_overrides
 from mentor_kit.recipe.source import Path_, Source
 from mentor_kit.recipe.splits import known_splits, split_faults
 from mentor_kit.rl.reward import RewardSpec
@@ -26,13 +26,23 @@ from mentor_kit.stages.evaluation_plan import SplitPlan, plan_names
 
 
 def load_checked(
-    recipe: str | Path, overrides: Sequence[str], registry: Registry, *, look: bool = False
+    recipe: RecipeLike, overrides: Mapping[str, Any], registry: Registry, *, look: bool = False
 ) -> LoadedRecipe:
-    """Load a recipe and check it whole, so that a fault in one place hides none in another; `look` as there.
+    """Load a recipe and check the whole of it, so that a fault in one place hides none in another.
+
+    Args:
+        recipe: as for `load_recipe`.
+        overrides: as for `load_recipe`.
+        registry: as for `check_recipe`.
+        look: as for `check_recipe`.
 
     Raises:
         RecipeError: with every fault there is, each with its place.
+        UsageError: `recipe` or `overrides` are of another type.
     """
+    if isinstance(recipe, LoadedRecipe) and not checked_overrides(overrides):
+        check_recipe(recipe, registry, look=look)
+        return recipe
     source, folder = read_recipe(recipe, overrides)
     try:
         loaded = validated(source, folder)
@@ -44,7 +54,7 @@ def load_checked(
 
 
 def check_recipe(loaded: LoadedRecipe, registry: Registry, *, look: bool = False) -> None:
-    """Every slot's name and options, those inside options too.
+    """Check the name and options of every component, those inside options too.
 
     Args:
         loaded: the recipe.
@@ -71,7 +81,7 @@ def expand_reward(loaded: LoadedRecipe, registry: Registry) -> RewardSpec | None
 
 
 def slots(value: Any, path: Path_ = ()) -> Iterator[tuple[Kind, ComponentSpec, Path_]]:
-    """Every slot of a model, with its kind and its path, by the marks in the model's annotations."""
+    """Every component of a model, with its kind and its path, by the marks in the model's annotations."""
     for name, info in type(value).model_fields.items():
         yield from _in_value((info.annotation, tuple(info.metadata)), getattr(value, name), (*path, info.alias or name))
 
@@ -106,7 +116,7 @@ def _fits(choice: Any, value: Any) -> bool:
 
 
 def _slots_of_valid_keys(source: Source) -> Iterator[tuple[Kind, ComponentSpec, Path_]]:
-    """The slots of those of a faulty recipe's keys that are right in themselves."""
+    """The components under those of a faulty recipe's keys that are right in themselves."""
     for name, info in Recipe.model_fields.items():
         try:
             value = TypeAdapter[Any](info.annotation or Any).validate_python(source.data[name])
@@ -116,7 +126,7 @@ def _slots_of_valid_keys(source: Source) -> Iterator[tuple[Kind, ComponentSpec, 
 
 
 def _faults(source: Source, registry: Registry, kind: Kind, slot: ComponentSpec, path: Path_) -> Iterator[Fault]:
-    """What is wrong with a slot, and with the slots inside its options."""
+    """What is wrong with a component, and with those inside its options."""
     try:
         options = registry.check(kind, slot)
     except ComponentError as error:
@@ -138,7 +148,7 @@ def _not_here(loaded: LoadedRecipe, registry: Registry) -> Iterator[Fault]:
 
 
 def all_slots(recipe: Recipe, registry: Registry) -> Iterator[tuple[Kind, ComponentSpec, Path_]]:
-    """The recipe's slots, and those inside the options of slots whose own options are right."""
+    """The recipe's components, and those inside the options of components whose own options are right."""
     waiting = list(slots(recipe))
     while waiting:
         kind, slot, path = waiting.pop(0)
@@ -148,7 +158,7 @@ def all_slots(recipe: Recipe, registry: Registry) -> Iterator[tuple[Kind, Compon
 
 
 def _what_does_not_fit(loaded: LoadedRecipe, registry: Registry) -> list[Fault]:
-    """Parts that are each right, and do not go together."""
+    """Components that are each right, and do not go together."""
     recipe = loaded.recipe
     found = list(need_faults(recipe, registry))
     found += _tools_of_one_name(recipe, registry)
@@ -157,7 +167,7 @@ def _what_does_not_fit(loaded: LoadedRecipe, registry: Registry) -> list[Fault]:
     if metrics and best not in (None, CheckpointPlan().best, *metrics):
         close = did_you_mean(str(best), metrics)
         found.append(
-            (("checkpoints", "best"), f"no evaluation measures {best!r}{close}; there are {', '.join(metrics)}")
+            (("checkpoints", "best"), f"no evaluation has the metric {best!r}{close}; there are {', '.join(metrics)}")
         )
     splits = known_splits(recipe, registry)
     of_splits = [] if splits is None else split_faults(loaded, registry, splits)
@@ -183,13 +193,13 @@ def _tools_of_one_name(recipe: Recipe, registry: Registry) -> Iterator[tuple[Pat
 
 
 def _metrics(recipe: Recipe) -> list[str]:
-    """What `checkpoints.best` may name; empty where an evaluation of a plugin may measure anything."""
+    """What `checkpoints.best` may name; empty where an evaluation of a plugin may have any metric."""
     plans = recipe.evaluate.on
     if not all(isinstance(plan, SplitPlan) for plan in plans):
         return []
     return [
-        f"{name}/{measure}"
+        f"{name}/{metric}"
         for plan, name in zip(plans, plan_names(plans), strict=True)
         if isinstance(plan, SplitPlan)
-        for measure in ("greedy", *(("sampled",) if plan.samples else ()), "similarity")
+        for metric in ("greedy", *(("sampled",) if plan.samples else ()), "similarity")
     ]

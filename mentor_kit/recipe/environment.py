@@ -17,7 +17,7 @@ def resolve_secrets(source: Source) -> None:
     """Replace `${env:NAME}` in options by the environment's values, as secrets.
 
     Raises:
-        RecipeError: a variable is not set, or a reference stands outside a part's options.
+        RecipeError: a variable is not set, or a reference stands outside a component's options.
     """
     source.data = _resolved(source.data, (), source)
 

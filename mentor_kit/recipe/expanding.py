@@ -1,4 +1,4 @@
-"""A recipe with nothing left unsaid: every default of the recipe and of every part's options, written out."""
+"""A recipe with every default written out, those of its components' options too."""
 
 from __future__ import annotations
 
@@ -15,7 +15,8 @@ from mentor_kit.core.frozen_model import Json
 from mentor_kit.core.secret import hide
 from mentor_kit.hooks.registry import Registry
 from mentor_kit.recipe.checking import slots
-from mentor_kit.recipe.loading import LoadedRecipe, as_data, recipe_as_data
+from mentor_kit.recipe.loading import LoadedRecipe, recipe_as_data
+from mentor_kit.recipe.python_values import as_data
 from mentor_kit.recipe.source import Path_
 from mentor_kit.recipe.writing import to_yaml
 
@@ -24,7 +25,7 @@ REFERENCE = "${env:"
 
 
 def expanded(loaded: LoadedRecipe, registry: Registry, *, machine: bool = True) -> dict[str, Json]:
-    """The recipe as data, with every part's own defaults, secrets as references.
+    """The recipe as data, with every component's own defaults, secrets as references.
 
     Args:
         loaded: the recipe.
@@ -61,7 +62,7 @@ def _fill(data: Any, model: Any, registry: Registry, path: Path_, machine: bool)
 def _readable(filled: dict[str, Json], written: dict[str, Json], means: Callable[[Json], bool]) -> dict[str, Json]:
     """The options with as many defaults written out as leave them what they are.
 
-    Some options refuse others beside them, even with their defaults, such as a tolerance for answers that are texts.
+    Some options refuse others beside them, even with their defaults, such as a tolerance for answers that are strings.
     """
     if means(filled):
         return filled

@@ -1,4 +1,4 @@
-"""What is wrong with a recipe, in a user's words, each with its place."""
+"""The faults of a recipe in a user's words, each with its place."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import Any
 from mentor_kit.core.errors import RecipeError
 from mentor_kit.core.frozen_model import Json
 from mentor_kit.core.secret import hide
-from mentor_kit.recipe.source import Path_, Place, Source
+from mentor_kit.recipe.source import Path_, Place, Source, located
 
 #: pydantic's phrases, and what they become.
 _PHRASES = (
@@ -20,7 +20,7 @@ _PHRASES = (
     (r"^Input should be a valid dictionary or instance of \w+", "must be a mapping of keys to values"),
     (r"^Input should be a valid dictionary", "must be a mapping of keys to values"),
     (r"^Input should be a valid (tuple|list)", "must be a list"),
-    (r"^Input should be a valid string", "must be a text"),
+    (r"^Input should be a valid string", "must be a string"),
     (r"^Input should be a valid boolean", "must be true or false"),
     (r"^Input should be a valid integer", "must be a whole number"),
     (r"^Input should be a (valid|finite) number", "must be a number"),
@@ -36,7 +36,7 @@ class Fault:
     text: str
 
     def __str__(self) -> str:
-        return f"{self.place}: {self.text}"
+        return located(self.place, self.text)
 
 
 def faults_at(source: Source, data: Any, found: list[tuple[Path_, str]], path: Path_ = ()) -> list[Fault]:
@@ -66,7 +66,7 @@ class RecipeFaults(RecipeError):
         super().__init__("\n".join(hide(str(fault)) for fault in self.faults))
 
     def as_data(self) -> dict[str, Json]:
-        """The error for programs; `faults` has file (or setting), line and column (0 if there is none), and text."""
+        """The error for programs; `faults` has file (or setting), line and column, and text; no place is "" and 0."""
         faults = [{**vars(fault.place), "text": hide(fault.text)} for fault in self.faults]
         return {**super().as_data(), "error": "RecipeError", "faults": faults}
 

@@ -13,7 +13,7 @@ from mentor_kit.hooks.registry import BuildContext, Registry
 from mentor_kit.recipe.assembly import backend_of, student_spec
 from mentor_kit.recipe.loading import LoadedRecipe, validated
 from mentor_kit.recipe.memory import estimate_memory, memory_loads
-from mentor_kit.recipe.settings import override
+from mentor_kit.recipe.settings import apply_overrides, parse_settings
 from mentor_kit.stages.workload import Workload
 
 #: The setting that trains an adapter in place of all weights.
@@ -104,8 +104,7 @@ def _with(loaded: LoadedRecipe, settings: Sequence[str]) -> LoadedRecipe:
     if not settings:
         return loaded
     source = deepcopy(loaded.source)
-    for setting in settings:
-        override(source, setting)
+    apply_overrides(source, parse_settings(settings))
     changed = validated(source, loaded.folder).recipe
     update = {"student": changed.student, "backend": changed.backend}
     return replace(loaded, source=source, recipe=loaded.recipe.model_copy(update=update))

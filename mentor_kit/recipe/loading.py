@@ -1,24 +1,24 @@
-"""From a file, or the name of a shipped recipe, to a recipe: `extends`, settings, secrets, validation."""
+"""Loads a recipe from a file, a name, a mapping or a `Recipe`: `extends`, overrides, secrets, validation."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping
+from copy import deepcopy
+from dataclasses import dataclass, replace
 from itertools import dropwhile, takewhile
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
-
-from pydantic import BaseModel
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 from mentor_kit.core.component import ComponentSpec
-from mentor_kit.core.errors import RecipeError
+from mentor_kit.core.errors import RecipeError, UsageError
 from mentor_kit.core.frozen_model import Json
-from mentor_kit.core.secret import Secret
+from mentor_kit.hooks.options import shown
 from mentor_kit.recipe.environment import resolve_secrets
 from mentor_kit.recipe.faults import RecipeFaults, faults_at
 from mentor_kit.recipe.model import Recipe
-from mentor_kit.recipe.settings import override
-from mentor_kit.recipe.source import STDIN, Source, closest, merge, read_source
+from mentor_kit.recipe.python_values import NO_OVERRIDES, as_data, checked_overrides, plain_mapping
+from mentor_kit.recipe.settings import apply_overrides
+from mentor_kit.recipe.source import STDIN, Source, closest, merge, python_source, read_source
 from mentor_kit.recipe.writing import to_yaml
 
 if TYPE_CHECKING:
@@ -33,38 +33,62 @@ class LoadedRecipe:
     folder: Path
     """What relative paths in it are relative to."""
     source: Source
-    """Its data, with the place of every value."""
+    """Its data, with the places of its values where it has a file."""
 
 
-def load_recipe(recipe: str | Path, overrides: Sequence[str] = ()) -> LoadedRecipe:
-    """The recipe in a file, or of that name, with settings applied. Plugins' options are not checked yet.
+#: What a recipe can be given as: a file, a name, the data of a file, a recipe built in Python, or one that is loaded.
+RecipeLike: TypeAlias = str | Path | Mapping[str, Any] | Recipe | LoadedRecipe
+
+
+def load_recipe(recipe: RecipeLike, overrides: Mapping[str, Any] = NO_OVERRIDES) -> LoadedRecipe:
+    """Load a recipe and apply overrides. The options of its components are not checked yet.
 
     Args:
-        recipe: a path, or the name of a shipped or registered recipe such as `quickstart` or `miniature/causes/sft`.
-        overrides: settings such as `train.0.steps=9`, in order.
+        recipe: a path, the name of a shipped or registered recipe such as `quickstart` or `miniature/causes/sft`, the
+            data of a recipe as a mapping, or a `Recipe`. Relative paths in a recipe from Python start from the working
+            directory, those of a file from its folder.
+        overrides: values by dotted key, such as `{"train.0.steps": 9}`, applied in order.
 
     Raises:
         RecipeError: there is no such recipe, or something in it is wrong; every fault is named with its place.
+        UsageError: `recipe` or `overrides` are of another type.
     """
+    if isinstance(recipe, LoadedRecipe) and not checked_overrides(overrides):
+        return recipe
     return validated(*read_recipe(recipe, overrides))
 
 
-def read_recipe(recipe: str | Path, overrides: Sequence[str] = ()) -> tuple[Source, Path]:
-    """A recipe's data, not validated yet, and the folder of its file.
+def read_recipe(recipe: RecipeLike, overrides: Mapping[str, Any] = NO_OVERRIDES) -> tuple[Source, Path]:
+    """A recipe's data, not validated yet, and the folder that its relative paths start from; as for `load_recipe`.
 
     Raises:
-        RecipeError: there is no such recipe, it cannot be read, or a setting or secret leads nowhere.
+        RecipeError: there is no such recipe, it cannot be read, or an override or secret leads nowhere.
     """
-    file = find_recipe(recipe)
-    source = _extended(file, ())
-    for setting in overrides:
-        override(source, setting)
+    settings = checked_overrides(overrides)
+    source, folder = _source_of(recipe)
+    apply_overrides(source, settings)
     resolve_secrets(source)
-    return source, _folder_of(file)
+    return source, folder
+
+
+def _source_of(recipe: RecipeLike) -> tuple[Source, Path]:
+    if isinstance(recipe, LoadedRecipe):
+        return replace(deepcopy(recipe.source), data=recipe_as_data(recipe)), recipe.folder
+    if isinstance(recipe, Recipe):
+        return Source(as_data(recipe)), Path.cwd()
+    if isinstance(recipe, Mapping):
+        return _on_base(python_source(plain_mapping(recipe)), Path.cwd(), ()), Path.cwd()
+    if isinstance(recipe, str | Path):
+        file = find_recipe(recipe)
+        return _extended(file, ()), _folder_of(file)
+    raise UsageError(
+        f"{type(recipe).__name__} is not a recipe: {shown(recipe)}",
+        hint="give a path, a name such as 'quickstart', a mapping or a mentor_kit.Recipe",
+    )
 
 
 def validated(source: Source, folder: Path) -> LoadedRecipe:
-    """The data as a recipe; parts' options are not looked at.
+    """The data as a recipe; the options of components are not checked.
 
     Raises:
         RecipeFaults: keys or values of the recipe itself are wrong.
@@ -83,9 +107,12 @@ def find_recipe(recipe: str | Path) -> Path:
     Raises:
         RecipeError: there is none.
     """
-    path = Path(recipe).expanduser()
-    if path == STDIN or (path.exists() and not path.is_dir()):
-        return path
+    try:
+        path = Path(recipe).expanduser()
+        if path == STDIN or (path.exists() and not path.is_dir()):
+            return path
+    except (OSError, ValueError, RuntimeError) as error:  # too long, a null byte, or no such home
+        raise RecipeError(f"{shown(str(recipe))} cannot be the name of a recipe: {error}") from None
     # a name wins over a folder of that name, such as one that a run was written to
     if path.is_dir() and str(recipe) not in recipe_names():
         raise RecipeError(f"{recipe}: is a folder, not a recipe", hint="give one of the files in it")
@@ -163,35 +190,26 @@ def recipe_as_data(loaded: LoadedRecipe) -> dict[str, Json]:
     return data | {"folder": str(loaded.folder)}
 
 
-def as_data(value: Any) -> Any:
-    """A model as plain data, secrets as references."""
-    if isinstance(value, Secret):
-        return value.reference
-    if isinstance(value, BaseModel):
-        fields = type(value).model_fields
-        return {field.alias or name: as_data(getattr(value, name)) for name, field in fields.items()}
-    if isinstance(value, dict):
-        return {str(key): as_data(item) for key, item in value.items()}
-    if isinstance(value, list | tuple):
-        return [as_data(item) for item in value]
-    return value if isinstance(value, bool | int | float | str) or value is None else str(value)
-
-
 def _extended(file: Path, chain: tuple[Path, ...]) -> Source:
     """A file's data on top of that of the file it extends."""
     resolved = file.resolve()
     if resolved in chain:
         circle = " -> ".join(str(step) for step in (*chain[chain.index(resolved) :], resolved))
-        raise RecipeError(f"{file}: `extends` goes round in a circle: {circle}")
-    source = read_source(file)
+        raise RecipeError(f"{file}: `extends` is circular: {circle}")
+    return _on_base(read_source(file), file.parent if file.is_file() else Path.cwd(), (*chain, resolved))
+
+
+def _on_base(source: Source, folder: Path, chain: tuple[Path, ...]) -> Source:
+    """The data on top of that of the recipe it extends, whose path starts from a folder."""
     base = source.data.pop("extends", None)
     if base is None:
         return source
     if not isinstance(base, str):
         raise RecipeError(source.fault(("extends",), f"expected a file or a recipe's name, not {base!r}"))
-    beside = (file.parent if file.is_file() else Path.cwd()) / base
+    beside = folder / base
     try:
         below = beside if beside.is_file() else find_recipe(base)
-    except RecipeError as error:
-        raise RecipeError(source.fault(("extends",), error.message), hint=error.hint) from None
-    return merge(_extended(below, (*chain, resolved)), source)
+    except (RecipeError, OSError, ValueError) as error:
+        message, hint = (error.message, error.hint) if isinstance(error, RecipeError) else (str(error), None)
+        raise RecipeError(source.fault(("extends",), message), hint=hint) from None
+    return merge(_extended(below, chain), source)

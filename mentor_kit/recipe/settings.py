@@ -1,17 +1,18 @@
-"""Settings of the command line, such as `--set train.0.steps=9`, put into a recipe's data."""
+"""Overrides of a recipe: `{"train.0.steps": 9}` from Python, `--set train.0.steps=9` on the command line."""
 
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable, Mapping
 from itertools import pairwise
 from typing import Any
 
 from mentor_kit.core.errors import RecipeError
 from mentor_kit.core.frozen_model import Json
-from mentor_kit.recipe.source import Path_, Place, Source, plain_value
+from mentor_kit.recipe.source import NOWHERE, Path_, Place, Source, located, plain_value
 from mentor_kit.rl.objective import PRESETS, ObjectiveSpec
 
-#: The keys of a slot that are no options of the part that fills it; gates and terms of a reward have more.
+#: The keys of a component that are no options of it; gates and terms of a reward have more.
 SLOT_KEYS = frozenset({"use", "with"})
 REWARD_KEYS = SLOT_KEYS | {"name", "otherwise", "threshold", "weight", "when_wrong"}
 
@@ -21,29 +22,83 @@ SLOTS = frozenset({"backend", "task", "teacher", "reward", "adapter", "agent", "
 #: The recipe's key where a bare name stands for `{model: name}`.
 STUDENT = "student"
 
+_EXAMPLES = {"--set": "train.0.steps=9", "--with": "model=NAME"}
 _NUMBER = re.compile(r"-?[0-9]+")
 
 
-def override(source: Source, setting: str) -> None:
-    """Apply a setting; an option of a slot may leave out its `with`.
+class Settings(dict[str, Json]):
+    """Overrides of the command line, with the place of each, such as `--set train.0.steps=9`."""
 
-    A new `use` forgets the options of the part that was there before.
+    def __init__(self) -> None:
+        super().__init__()
+        self.places: dict[str, Place] = {}
+
+
+def parse_settings(strings: Iterable[str], flag: str = "--set") -> Settings:
+    """The overrides that strings such as `train.0.steps=9` stand for; of two with one key the later counts.
+
+    Args:
+        strings: as a user writes them.
+        flag: the option of the command line that they follow, for messages.
 
     Raises:
-        RecipeError: the setting has no `=`, or leads through something that is not there.
+        RecipeError: a string has no `=`, or its value is not YAML.
     """
-    path_text, equals, text = setting.partition("=")
-    steps = path_text.split(".")
-    if not equals or not all(steps):
-        raise RecipeError(f"--set {setting}: expected key=value", hint="for example --set train.0.steps=9")
-    value = parse_value(text, setting)
-    walk = _Walk(source, setting)
+    settings = Settings()
+    for string in strings:
+        key, equals, value = string.partition("=")
+        if not equals or not all(key.split(".")):
+            raise RecipeError(f"{flag} {string}: expected key=value", hint=f"for example {flag} {_EXAMPLES[flag]}")
+        settings.pop(key, None)
+        settings[key] = _parse_value(value, f"{flag} {string}")
+        settings.places[key] = Place(f"{flag} {string}")
+    return settings
+
+
+def combine(*overrides: Mapping[str, Json]) -> Settings:
+    """Overrides one after another; of two with one key the later counts, and takes its place in the order."""
+    combined = Settings()
+    for mapping in overrides:
+        for key, value in mapping.items():
+            combined.pop(key, None)
+            combined.places.pop(key, None)
+            combined[key] = value
+        if isinstance(mapping, Settings):
+            combined.places |= mapping.places
+    return combined
+
+
+def apply_overrides(source: Source, overrides: Mapping[str, Json]) -> None:
+    """Apply overrides in their order; as for `override`."""
+    places = overrides.places if isinstance(overrides, Settings) else {}
+    for key, value in overrides.items():
+        override(source, key, value, places.get(key, NOWHERE))
+
+
+def override(source: Source, key: str, value: Json, place: Place = NOWHERE) -> None:
+    """Set the value at a dotted key; an option of a component may leave out its `with`.
+
+    A new `use` drops the options of the former component.
+
+    Args:
+        source: the recipe's data, which is changed.
+        key: such as `train.0.steps`.
+        value: plain data.
+        place: where the value was given; `NOWHERE` from Python.
+
+    Raises:
+        RecipeError: the key is empty, or leads through something that is not there.
+    """
+    steps = key.split(".")
+    walk = _Walk(source, key, place)
+    if not all(steps):
+        raise RecipeError(located(place, f"override {key!r}: not a dotted key"), hint="for example train.0.steps")
     for step, after in pairwise(steps):
         walk.into(step, after)
     walk.put(steps[-1], value)
 
 
-def parse_value(text: str, setting: str) -> Json:
+def _parse_value(text: str, setting: str) -> Json:
     """A value as YAML reads it.
 
     Raises:
@@ -55,14 +110,14 @@ def parse_value(text: str, setting: str) -> Json:
     try:
         return plain_value(YAML(typ="safe", pure=True).load(text))
     except (YAMLError, ValueError, RecursionError):
-        raise RecipeError(f"--set {setting}: the value is not valid YAML") from None
+        raise RecipeError(f"{setting}: the value is not valid YAML") from None
 
 
 class _Walk:
     """A way down into the data, step by step."""
 
-    def __init__(self, source: Source, setting: str) -> None:
-        self.source, self.setting = source, setting
+    def __init__(self, source: Source, override: str, place: Place) -> None:
+        self.source, self.override, self.place = source, override, place
         self.node: Any = source.data
         self.path: Path_ = ()
 
@@ -98,7 +153,7 @@ class _Walk:
             del self.node[name]
 
     def _key(self, step: str) -> str | int:
-        """The step as a key of this node; where it is an option of a slot, the node moves on to the slot's options."""
+        """The step as a key of this node; where it is an option of a component, the node moves on to its options."""
         if isinstance(self.node, list):
             if not _NUMBER.fullmatch(step) or not -len(self.node) <= int(step) < len(self.node):
                 raise self._fault(f"{_dotted(self.path)} is a list of {len(self.node)}, and has no {step!r}")
@@ -114,7 +169,7 @@ class _Walk:
     def _is_option(self, step: str) -> bool:
         slot_keys = REWARD_KEYS if self.path[-2:-1] in (("gates",), ("terms",)) else SLOT_KEYS
         is_slot = "use" in self.node or bool(SLOTS.intersection(self.path[-1:]))
-        # options may have a `use` of their own beside other keys, as an optimizer has: that is no slot
+        # options may have a `use` of their own beside other keys, as an optimizer has: that is no component
         return is_slot and step not in slot_keys and slot_keys.issuperset(self.node)
 
     def _set(self, key: str | int, value: Json) -> Json:
@@ -123,12 +178,13 @@ class _Walk:
         for table in (self.source.keys, self.source.values):
             for known in [known for known in table if known[: len(path)] == path]:
                 del table[known]
-            table[path] = Place(f"--set {self.setting}")
+            table[path] = self.place
         return value
 
     def _fault(self, message: str) -> RecipeError:
         hint = "numbers in lists count from 0" if isinstance(self.node, list) else None
-        return RecipeError(f"--set {self.setting}: {message}", hint=hint)
+        label = str(self.place) or f"override {self.override!r}"
+        return RecipeError(f"{label}: {message}", hint=hint)
 
 
 def _known_preset(name: Json) -> str:
@@ -137,7 +193,7 @@ def _known_preset(name: Json) -> str:
 
 
 def _written_out(value: Json, full: Json) -> bool:
-    """Whether a value is the same as one with nothing left out: a bare name is a slot without options."""
+    """Whether a value is the same as one with nothing left out: a bare name is a component without options."""
     if isinstance(full, dict) and "use" in full:
         value = {"use": value} if isinstance(value, str) else value
         return isinstance(value, dict) and {"with": {}, **value} == full

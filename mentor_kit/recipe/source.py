@@ -1,4 +1,4 @@
-"""Recipe files as plain data that remembers, for every value, the place it came from."""
+"""A recipe as plain data, with a side table of the places in files that its keys and values came from."""
 
 from __future__ import annotations
 
@@ -16,9 +16,10 @@ Path_ = tuple[str | int, ...]
 
 @dataclass(frozen=True, order=True)
 class Place:
-    """Where a value stands: a file with line and column from 1, or a setting of the command line."""
+    """Where a value stands: a file with line and column from 1, a setting of the command line, or `NOWHERE`."""
 
     file: str
+    """Empty for a value from Python."""
     line: int = 0
     column: int = 0
 
@@ -26,9 +27,18 @@ class Place:
         return f"{self.file}:{self.line}:{self.column}" if self.line else self.file
 
 
+#: The place of a value from Python: messages name its key alone.
+NOWHERE = Place("")
+
+
+def located(place: Place, message: str) -> str:
+    """A message with the place in front, where there is one."""
+    return f"{place}: {message}" if place.file else message
+
+
 @dataclass
 class Source:
-    """A recipe's data, with the place of every key and every value by path."""
+    """A recipe's data, with the places of keys and values by path; those of a recipe from Python have none."""
 
     data: dict[str, Json]
     keys: dict[Path_, Place] = field(default_factory=dict)
@@ -40,12 +50,25 @@ class Source:
             return self.keys[path]
         while path and path not in self.values:
             path = path[:-1]
-        return self.values.get(path, Place("recipe"))
+        return self.values.get(path, NOWHERE)
 
     def fault(self, path: Path_, message: str, *, key: bool = False) -> str:
         """A message with the place of a value in front, such as `recipe.yaml:9:12: reward.use: …`."""
-        place = self.place(path, key=key)
-        return f"{place}: {'.'.join(map(str, path))}: {message}" if path else f"{place}: {message}"
+        return located(self.place(path, key=key), f"{'.'.join(map(str, path))}: {message}" if path else message)
+
+
+def python_source(data: dict[str, Json]) -> Source:
+    """Data from Python: every value of it is `NOWHERE`, also on top of a file that it extends."""
+    source = Source(data)
+
+    def note(value: Json, path: Path_) -> None:
+        source.keys[path] = source.values[path] = NOWHERE
+        items = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
+        for key, item in items:
+            note(item, (*path, key))
+
+    note(data, ())
+    return source
 
 
 #: The path that stands for standard input.
@@ -87,8 +110,8 @@ def read_source(file: Path) -> Source:
 def merge(base: Source, over: Source) -> Source:
     """`over` on top of `base`: mappings are merged key by key, everything else is replaced.
 
-    A slot that another part fills than in `base` forgets the options of the former part, as a reward with gates and
-    terms of its own forgets the preset.
+    Where `over` names another component, the options of the former one are dropped, as a reward with gates and terms of
+    its own drops the preset.
     """
     merged = Source({}, dict(base.keys), dict(base.values))
     merged.data = _merged(base.data, over.data, (), merged)
@@ -98,7 +121,7 @@ def merge(base: Source, over: Source) -> Source:
 
 
 def plain_value(node: Any) -> Json:
-    """A value as JSON has it: dates as text, numbers and texts without ruamel's own types."""
+    """A value as JSON has it: dates as strings, numbers and strings without ruamel's own types."""
     if isinstance(node, dict):
         return {str(key): plain_value(item) for key, item in node.items()}
     if isinstance(node, list):
@@ -134,7 +157,7 @@ class _Reader:
         around = self.source.place(path)
         for key in node:
             if not isinstance(key, str):
-                raise RecipeError(f"{around}: the key {key!r} is not a text; put it in quotes")
+                raise RecipeError(f"{around}: the key {key!r} is not a string; put it in quotes")
             # a key that came through YAML's `<<` has no place of its own
             marks = node.lc.data.get(key)
             self.source.keys[(*path, key)] = self._place(*marks[:2]) if marks else around
@@ -168,7 +191,7 @@ def _merged(base: Any, over: Any, path: Path_, tables: Source) -> Any:
 
 
 def _forgotten(base: dict[str, Any], over: dict[str, Any]) -> set[str]:
-    """The keys of a slot that belong to what filled it before."""
+    """The keys that belong to the former component."""
     own_parts = {"gates", "terms"}
     if "use" in over:
         return {"with"} if base.get("use", over["use"]) != over["use"] else own_parts & base.keys()

@@ -17,11 +17,12 @@ from __future__ import annotations
 import json
 import re
 import secrets
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
+from types import MappingProxyType
 
 from mentor_kit.core.errors import DataError, UsageError, did_you_mean
 from mentor_kit.core.event import utc_now
@@ -33,6 +34,9 @@ from mentor_kit.utils.strict_json import to_json
 
 #: The key of a run's settings in its environment and changes.
 SETTINGS = "settings"
+
+#: The settings of a run without any.
+NONE: Mapping[str, Json] = MappingProxyType({})
 
 #: The suffix of the file with an evaluation's rows.
 OUTCOMES = ".outcomes.jsonl"
@@ -53,7 +57,7 @@ class RunFolder:
 
     @staticmethod
     def create(
-        root: Path, name: str, recipe: str, *, settings: Sequence[str] = (), now: datetime | None = None
+        root: Path, name: str, recipe: str, *, settings: Mapping[str, Json] = NONE, now: datetime | None = None
     ) -> RunFolder:
         """A fresh folder `root/name/<id>` with the recipe and the environment in it.
 
@@ -61,7 +65,7 @@ class RunFolder:
             root: the folder of all runs.
             name: the recipe's name.
             recipe: the expanded recipe as YAML, without secrets.
-            settings: those that the recipe was given, such as `train.0.steps=9`.
+            settings: the recipe's overrides, such as `{"train.0.steps": 9}`.
             now: the time in the id; this moment if left out.
 
         Raises:
@@ -95,8 +99,8 @@ class RunFolder:
             with suppress(OSError):
                 around.rmdir()
 
-    def _describe(self, recipe: str, settings: Sequence[str]) -> None:
-        write_text(self.environment, to_json(environment() | {SETTINGS: list(settings)}, indent=2) + "\n")
+    def _describe(self, recipe: str, settings: Mapping[str, Json]) -> None:
+        write_text(self.environment, to_json(environment() | {SETTINGS: dict(settings)}, indent=2) + "\n")
         # the recipe is last: a folder with one is a run
         write_text(self.recipe, recipe)
 
@@ -214,25 +218,28 @@ class RunFolder:
         """The folder of the trained student."""
         return self.path / "student"
 
-    def settings(self) -> list[str]:
-        """The settings of the run's recipe so far: those it was started with, then those it was resumed with.
-
-        A run of an earlier version has none.
+    def settings(self) -> dict[str, Json]:
+        """The overrides of the run's recipe so far: those it was started with, then those it was resumed with.
 
         Raises:
             DataError: a file cannot be read.
         """
         try:
-            first = json.loads(self.environment.read_bytes()).get(SETTINGS, [])
+            first = json.loads(self.environment.read_bytes()).get(SETTINGS, {})
             later = [json.loads(line)[SETTINGS] for line in read_lines(self.changes)]
+            found = [pair for settings in (first, *later) for pair in settings.items()]
         except (OSError, ValueError, KeyError, AttributeError) as error:
             raise DataError(f"the settings of the run {self.path} cannot be read: {error}") from None
-        return [str(setting) for settings in (first, *later) for setting in settings]
+        settings: dict[str, Json] = {}
+        for key, value in found:
+            settings.pop(key, None)  # of two with one key the later counts, and takes its place in the order
+            settings[key] = value
+        return settings
 
-    def change_recipe(self, recipe: str, settings: Sequence[str], changes: Mapping[str, Json]) -> None:
+    def change_recipe(self, recipe: str, settings: Mapping[str, Json], changes: Mapping[str, Json]) -> None:
         """Replace the recipe by a changed one, and record the changes."""
         with JsonlFile(self.changes) as file:
-            file.append([to_json({"time": utc_now(), SETTINGS: list(settings), "changes": dict(changes)})], sync=True)
+            file.append([to_json({"time": utc_now(), SETTINGS: dict(settings), "changes": dict(changes)})], sync=True)
         write_text(self.recipe, recipe)
 
     def rollouts_of(self, stage: str, step: int) -> Path:

@@ -9,6 +9,7 @@ from mentor_kit.chat.families import families
 from mentor_kit.hooks import default_registry
 from mentor_kit.recipe.assembly import Components, assemble_components
 from mentor_kit.recipe.checking import load_checked
+from mentor_kit.recipe.settings import parse_settings
 from mentor_kit.rl.reward import Reward
 
 PRESETS = ("mentor", "sparse", "mentor-overlap", "mentor-no-match", "mentor-f1")
@@ -19,7 +20,9 @@ FAMILIES = tuple(family.name for family in families())
 def parts(reward: str = "mentor") -> Components:
     """The light parts of the quickstart."""
     registry = default_registry()
-    return assemble_components(load_checked("quickstart", (f"reward={reward}",), registry), registry)
+    return assemble_components(
+        load_checked("quickstart", parse_settings(parse_settings((f"reward={reward}",))), registry), registry
+    )
 
 
 def world(family: str = "hermes", reward: str = "mentor") -> AuditEnvironment:

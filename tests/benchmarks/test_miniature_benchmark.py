@@ -10,6 +10,7 @@ import pytest
 from mentor_kit.core.event import RUN_END, Event
 from mentor_kit.hooks import default_registry
 from mentor_kit.recipe.checking import load_checked
+from mentor_kit.recipe.settings import parse_settings
 
 sys.path.append(str(Path(__file__).parents[2] / "benchmarks"))
 miniature = pytest.importorskip("miniature", reason="the benchmarks are not there")
@@ -38,7 +39,7 @@ def test_every_arm_of_every_world_is_run_and_compared(tmp_path: Path, monkeypatc
     teacher = tmp_path / "teacher" / "miniature-teacher" / "id" / "student"
     for _, recipe, *rest in runs:
         settings = [rest[place + 1] for place, word in enumerate(rest) if word == "--set"]
-        loaded = load_checked(recipe, settings, default_registry())
+        loaded = load_checked(recipe, parse_settings(parse_settings(settings)), default_registry())
         (stage,) = loaded.recipe.train
         asked = stage.options.get("teacher")
         assert (asked is not None) == recipe.endswith(("/distill", "/mentor-sod"))

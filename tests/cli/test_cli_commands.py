@@ -207,9 +207,9 @@ def test_arguments_reach_the_python_interface(mentorkit: Call, monkeypatch: pyte
     assert mentorkit("evaluate", "r", "--split", "a", "--split", "b", "--problems", "5", "--student", "student")[0] == 0
     assert mentorkit("export", "r", "target", "--checkpoint", "best", "--format", "adapter", "--runs", "o")[0] == 0
     (_, _, first), _, (_, _, evaluated), (_, exported, options) = calls
-    assert (first["problems"], first["keep"], first["overrides"], first["output"]) == (7, "all", ["seed=1"], Path("o"))
-    assert evaluated["overrides"] == [f"student.model={Path('student').resolve()}"]
-    assert ([plan.split for plan in evaluated["on"]], evaluated["changes"]) == (["a", "b"], {"problems": 5})
+    assert (first["problems"], first["keep"], first["overrides"], first["output"]) == (7, "all", {"seed": 1}, Path("o"))
+    assert (evaluated["student"], evaluated["overrides"]) == ("student", {})
+    assert (evaluated["on"], evaluated["changes"]) == (["a", "b"], {"problems": 5})
     assert exported == ("r", Path("target"))
     assert options == {"checkpoint": "best", "format": "adapter", "output": Path("o")}
 
@@ -239,7 +239,7 @@ def test_resume_takes_a_runs_own_recipe_for_that_run(mentorkit: Call, monkeypatc
     monkeypatch.setattr(api, "resume", resume)
     first, _ = (RunFolder.create(Path("runs"), "mine", "extends: quickstart\nname: mine\n") for _ in range(2))
     mentorkit("run", str(first.recipe), "--resume")
-    assert named == [str(first.path)]
+    assert named == [first.path]
 
 
 def test_a_student_is_exported_into_no_file(mentorkit: Call) -> None:
@@ -273,8 +273,8 @@ def test_plugins_lists_what_is_installed(mentorkit: Call) -> None:
     assert [line.split()[:2] for line in said.splitlines()[: len(names)]] == [["loaded", name] for name in names]
     _, said, _ = mentorkit("plugins", "rewards", "--json")
     found = json.loads(said)
-    assert {part["name"] for part in found["parts"]} >= {"mentor", "sparse", "mentor-f1"}
-    assert {part["kind"] for part in found["parts"]} == {"rewards"}
+    assert {part["name"] for part in found["components"]} >= {"mentor", "sparse", "mentor-f1"}
+    assert {part["kind"] for part in found["components"]} == {"rewards"}
 
 
 def test_schema_is_printed_or_written(mentorkit: Call) -> None:
@@ -361,7 +361,7 @@ def test_the_options_of_a_part(mentorkit: Call, arguments: list[str]) -> None:
     assert code == 0
     assert "steps: int, > 0 (required)" in said
     _, said, _ = mentorkit("plugins", *arguments, "--json")
-    (part,) = json.loads(said)["parts"]
+    (part,) = json.loads(said)["components"]
     assert {option["name"]: option["default"] for option in part["options"]}["group"] == 8
 
 
@@ -381,7 +381,7 @@ def test_shipped_recipes_are_listed(mentorkit: Call) -> None:
     _, said, _ = mentorkit("plugins", "recipes")
     assert {line.split()[0] for line in said.splitlines()} >= set(recipe_names())
     _, said, _ = mentorkit("plugins", "recipes", "--json")
-    assert {part["name"] for part in json.loads(said)["parts"]} >= set(recipe_names())
+    assert {part["name"] for part in json.loads(said)["components"]} >= set(recipe_names())
 
 
 def test_doctor_of_a_recipe(mentorkit: Call, monkeypatch: pytest.MonkeyPatch) -> None:

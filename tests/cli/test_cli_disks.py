@@ -15,6 +15,7 @@ import pytest
 from mentor_kit import api
 from mentor_kit.cli.app import run_app
 from mentor_kit.core.errors import MentorKitError, UsageError, disk_error
+from mentor_kit.recipe.settings import parse_settings
 from mentor_kit.runs import Run
 
 SMALL = [
@@ -118,13 +119,15 @@ def test_runs_and_exports_are_not_put_below_a_file(target: str, tmp_path: Path, 
     with pytest.raises(UsageError, match="file"):
         api.export(finished, tmp_path / target)
     with pytest.raises(MentorKitError, match="file"):
-        api.run("quickstart", overrides=SMALL, output=tmp_path / target)
+        api.run("quickstart", overrides=parse_settings(parse_settings(SMALL)), output=tmp_path / target)
     assert (tmp_path / "file").read_text() == "mine"
 
 
 @pytest.fixture(scope="module")
 def finished(tmp_path_factory: pytest.TempPathFactory) -> Run:
-    return api.run("quickstart", overrides=SMALL, output=tmp_path_factory.mktemp("finished"))
+    return api.run(
+        "quickstart", overrides=parse_settings(parse_settings(SMALL)), output=tmp_path_factory.mktemp("finished")
+    )
 
 
 @pytest.mark.skipif(not Path("/proc").is_dir(), reason="there is no /proc")
@@ -142,7 +145,11 @@ def test_a_cache_that_cannot_be_written(monkeypatch: pytest.MonkeyPatch, tmp_pat
     (tmp_path / "file").write_text("")
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "file"))
     with pytest.raises(MentorKitError, match="XDG_CACHE_HOME"):
-        api.run("quickstart", overrides=[*SMALL, "student.model=tiny-blank", "seed=7"], output=tmp_path)
+        api.run(
+            "quickstart",
+            overrides=parse_settings(parse_settings([*SMALL, "student.model=tiny-blank", "seed=7"])),
+            output=tmp_path,
+        )
 
 
 def test_what_is_an_error_of_the_disk() -> None:

@@ -12,6 +12,7 @@ from mentor_kit import api
 from mentor_kit.core.errors import Interrupted, UsageError
 from mentor_kit.core.event import Event
 from mentor_kit.hooks import Tracker
+from mentor_kit.recipe.settings import parse_settings
 from mentor_kit.runs import Run, RunFolder
 
 SMALL = [
@@ -23,7 +24,9 @@ SMALL = [
 
 
 def run(output: Path, *overrides: str, trackers: Sequence[Tracker] = ()) -> Run:
-    return api.run("quickstart", overrides=[*SMALL, *overrides], output=output, trackers=trackers)
+    return api.run(
+        "quickstart", overrides=parse_settings(parse_settings([*SMALL, *overrides])), output=output, trackers=trackers
+    )
 
 
 def weights(run: Run) -> dict[str, bytes]:

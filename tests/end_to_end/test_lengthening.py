@@ -13,6 +13,7 @@ from mentor_kit.cli.app import run_app
 from mentor_kit.core.errors import Interrupted, UsageError
 from mentor_kit.core.event import Event
 from mentor_kit.hooks import Tracker
+from mentor_kit.recipe.settings import parse_settings
 from mentor_kit.runs import Run
 
 OPTIMIZER = "optimizer: {use: adamw, lr: 5.0e-4, schedule: %s}"
@@ -28,7 +29,7 @@ SMALL = [
 
 def run(folder: Path, *stages: str, settings: tuple[str, ...] = (), **options: Any) -> Run:
     overrides = [*SMALL, f"train=[{', '.join(stages)}]", *settings]
-    return api.run("quickstart", overrides=overrides, output=folder, **options)
+    return api.run("quickstart", overrides=parse_settings(parse_settings(overrides)), output=folder, **options)
 
 
 def weights(done: Run) -> dict[str, bytes]:
@@ -48,7 +49,7 @@ def test_two_steps_and_two_more_are_four(stage: str, tmp_path: Path) -> None:
     whole = run(tmp_path / "whole", stage % (4, "constant"))
     short = run(tmp_path / "short", stage % (2, "constant"))
     assert weights(short) != weights(whole)
-    longer = api.resume(short, overrides=["train.0.steps=4"])
+    longer = api.resume(short, overrides={"train.0.steps": 4})
     assert longer.path == short.path
     assert weights(longer) == weights(whole)
     assert rollouts(longer) == rollouts(whole)
@@ -60,7 +61,7 @@ def test_two_steps_and_two_more_are_four(stage: str, tmp_path: Path) -> None:
 
 def test_a_schedule_follows_the_new_number_of_steps(tmp_path: Path) -> None:
     whole, short = (run(tmp_path / name, SFT % (steps, "linear")) for name, steps in (("whole", 4), ("short", 2)))
-    longer = api.resume(short, overrides=["train.0.steps=4"])
+    longer = api.resume(short, overrides={"train.0.steps": 4})
     assert rates(longer)[:2] == rates(Run(short.folder))[:2]
     assert rates(longer)[2:] == rates(whole)[2:]
 
@@ -69,7 +70,7 @@ def test_what_comes_after_the_training_is_made_anew(tmp_path: Path) -> None:
     stages = (GRPO % (1, "constant"), "evaluate", "{use: export, with: {name: kept}}")
     short = run(tmp_path, *stages)
     before = (short.path / "kept" / "model.safetensors").read_bytes()
-    longer = api.resume(short, overrides=["train.0.steps=2"])
+    longer = api.resume(short, overrides={"train.0.steps": 2})
     assert (longer.path / "kept" / "model.safetensors").read_bytes() != before
     assert [(e["stage"], e["step"]) for e in longer.evaluations] == [("0-grpo", 1), ("0-grpo", 2), ("1-evaluate", 0)]
     assert [event.stage for event in longer.events if event.kind == "export"] == ["2-export"]
@@ -80,7 +81,7 @@ def test_a_stage_is_added(tmp_path: Path) -> None:
     first, second = SFT % (1, "constant"), GRPO % (1, "constant")
     whole = run(tmp_path / "whole", first, second)
     short = run(tmp_path / "short", first)
-    longer = api.resume(short, overrides=[f"train=[{first}, {second}]"])
+    longer = api.resume(short, overrides=parse_settings(parse_settings([f"train=[{first}, {second}]"])))
     assert weights(longer) == weights(whole)
     assert [step["stage"] for step in longer.steps] == ["0-sft", "1-grpo"]
 
@@ -97,7 +98,7 @@ def test_a_stage_that_has_not_begun_is_replaced(tmp_path: Path) -> None:
         run(tmp_path, first, second, trackers=[Stop()])
     # the first stage's last checkpoint had not been written: all of it comes again, with other stages
     (folder,) = tmp_path.glob("quickstart/*")
-    done = api.resume(folder, overrides=[f"train=[{first}, evaluate]"])
+    done = api.resume(folder, overrides=parse_settings(parse_settings([f"train=[{first}, evaluate]"])))
     assert [event.stage for event in done.events if event.kind == "step"] == ["0-sft"]
     assert {path.name for path in done.folder.rollouts.glob("*")} == set()
 
@@ -119,7 +120,7 @@ def test_what_contradicts_the_run_is_refused_and_changes_nothing(
 
     before = everything()
     with pytest.raises(UsageError) as caught:
-        api.resume(finished, overrides=[setting, "evaluate.every=1"])
+        api.resume(finished, overrides=parse_settings(parse_settings([setting, "evaluate.every=1"])))
     assert key in caught.value.message
     assert "evaluate.every" not in caught.value.message
     assert str(finished.path) in str(caught.value.hint)

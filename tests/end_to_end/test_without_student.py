@@ -12,6 +12,7 @@ import pytest
 
 from mentor_kit import api
 from mentor_kit.core.errors import MissingError, RecipeError
+from mentor_kit.recipe.settings import parse_settings
 from mentor_kit.runs import Run
 
 HEAVY = ("torch", "transformers", "tokenizers", "safetensors", "peft", "mlx", "mlx_lm")
@@ -37,7 +38,7 @@ def alone(folder: Path, *arguments: str) -> dict[str, Any]:
 
 def recorded(folder: Path) -> str:
     """A teacher of demonstrations that were collected before."""
-    done = api.collect("quickstart", overrides=["student.model=./nowhere"], problems=3, output=folder / "before")
+    done = api.collect("quickstart", overrides={"student.model": "./nowhere"}, problems=3, output=folder / "before")
     return f"teacher={{use: recorded, with: {{path: {done.folder.demonstrations}}}}}"
 
 
@@ -84,13 +85,15 @@ def test_without_its_packages_a_backend_is_missed_where_the_student_is(
     done = api.collect("quickstart", problems=2, output=tmp_path, registry=registry)
     assert len(done.demonstrations()) == 2
     with pytest.raises(MissingError, match="no_such_package"):
-        api.run("quickstart", overrides=SHORT, output=tmp_path, registry=registry)
+        api.run("quickstart", overrides=parse_settings(parse_settings(SHORT)), output=tmp_path, registry=registry)
 
 
 @pytest.mark.parametrize("stages", ["evaluate", "{use: collect, with: {problems: 2}}, evaluate", "evaluate, evaluate"])
 def test_evaluating_a_student_leaves_no_weights(stages: str, tmp_path: Path) -> None:
     on = "evaluate.on=[{split: in-domain, problems: 2}]"
-    done = api.run("quickstart", overrides=[*SHORT, f"train=[{stages}]", on], output=tmp_path)
+    done = api.run(
+        "quickstart", overrides=parse_settings(parse_settings([*SHORT, f"train=[{stages}]", on])), output=tmp_path
+    )
     assert len(done.evaluations) >= 1
     assert not {"student", "checkpoints"} & {path.name for path in done.path.iterdir()}
 
@@ -99,9 +102,13 @@ def test_a_student_that_cannot_be_loaded_costs_no_demonstrations(tmp_path: Path)
     """It is looked for before the teacher, who may cost money, is asked."""
     train = f"train=[{{use: collect, with: {{problems: 3}}}}, {GRPO}]"
     with pytest.raises(RecipeError, match="nowhere"):
-        api.run("quickstart", overrides=[*SHORT, train, "student.model=./nowhere"], output=tmp_path)
+        api.run(
+            "quickstart",
+            overrides=parse_settings(parse_settings([*SHORT, train, "student.model=./nowhere"])),
+            output=tmp_path,
+        )
     assert not list(tmp_path.glob("*/*"))
-    done = api.run("quickstart", overrides=[*SHORT, train], output=tmp_path / "right")
+    done = api.run("quickstart", overrides=parse_settings(parse_settings([*SHORT, train])), output=tmp_path / "right")
     assert len(done.demonstrations()) >= 3
     assert done.student.is_dir()
 
@@ -110,7 +117,7 @@ def test_a_student_that_cannot_be_loaded_costs_no_demonstrations(tmp_path: Path)
 def test_an_evaluation_at_the_start_comes_before_the_first_stage_that_trains(first: str, tmp_path: Path) -> None:
     on = "evaluate={every: 1, on: [{split: in-domain, problems: 2, samples: 0}]}"
     stages = f"train=[{first}, {GRPO}, {GRPO}]"
-    done = api.run("quickstart", overrides=[*SHORT, stages, on], output=tmp_path)
+    done = api.run("quickstart", overrides=parse_settings(parse_settings([*SHORT, stages, on])), output=tmp_path)
     played = [(report["stage"], report["step"]) for report in done.evaluations if report["stage"] != "0-evaluate"]
     assert played == [("1-grpo", 0), ("1-grpo", 1), ("2-grpo", 1)]
 

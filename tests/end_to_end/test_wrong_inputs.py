@@ -15,6 +15,7 @@ import pytest
 
 import mentor_kit
 from mentor_kit.cli import app as cli
+from mentor_kit.recipe.settings import parse_settings
 
 SMALL = [
     "train.0.steps=2",
@@ -172,7 +173,9 @@ CASES = [
 @pytest.fixture(scope="module")
 def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A small finished run."""
-    return mentor_kit.run("quickstart", overrides=SMALL, output=tmp_path_factory.mktemp("runs")).path
+    return mentor_kit.run(
+        "quickstart", overrides=parse_settings(parse_settings(SMALL)), output=tmp_path_factory.mktemp("runs")
+    ).path
 
 
 @pytest.fixture

@@ -41,7 +41,7 @@ def test_an_objective_of_them_is_built(registry: Registry) -> None:
 
 
 def test_its_recipe_is_right(registry: Registry) -> None:
-    (stage,) = load_checked(EXAMPLE / "recipe.yaml", (), registry).recipe.train
+    (stage,) = load_checked(EXAMPLE / "recipe.yaml", {}, registry).recipe.train
     assert stage.options["objective"]["loss"]["use"] == "sapo"
 
 

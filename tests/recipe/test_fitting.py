@@ -22,6 +22,7 @@ from mentor_kit.backend.student import StudentSpec
 from mentor_kit.cli.app import run_app
 from mentor_kit.hooks import Registry, hookimpl
 from mentor_kit.recipe.fitting import _mildest
+from mentor_kit.recipe.settings import parse_settings
 
 GIB = 1 << 30
 
@@ -63,7 +64,9 @@ def counting(has: int | None) -> Registry:
 
 
 def plan(has: int | None, *settings: str) -> Any:
-    return api.plan("quickstart", overrides=["backend=counting", *settings], registry=counting(has))
+    return api.plan(
+        "quickstart", overrides=parse_settings(parse_settings(["backend=counting", *settings])), registry=counting(has)
+    )
 
 
 @pytest.mark.parametrize(
@@ -175,7 +178,7 @@ def test_what_is_proposed_fits_and_none_of_it_is_idle(backend: str, memory: floa
              "rollout.max_response_tokens=4096"]  # fmt: skip
 
     def planned(*settings: str) -> Any:
-        return api.plan("quickstart", overrides=[*asked, *settings], memory=memory)
+        return api.plan("quickstart", overrides=parse_settings(parse_settings([*asked, *settings])), memory=memory)
 
     found = planned()
     assert found.fits is False

@@ -15,6 +15,7 @@ from mentor_kit.recipe.changes import changes
 from mentor_kit.recipe.checking import load_checked
 from mentor_kit.recipe.expanding import expanded
 from mentor_kit.recipe.schema import recipe_schema
+from mentor_kit.recipe.settings import parse_settings
 
 STAGE = """\
 extends: quickstart
@@ -32,7 +33,9 @@ train:
 def objective(*settings: str, recipe: str | Path = "quickstart") -> Any:
     """The first stage's objective in the expanded recipe."""
     registry = default_registry()
-    return expanded(load_checked(recipe, settings, registry), registry)["train"][0]["with"]["objective"]
+    return expanded(load_checked(recipe, parse_settings(parse_settings(settings)), registry), registry)["train"][0][
+        "with"
+    ]["objective"]
 
 
 @pytest.mark.parametrize(
@@ -46,7 +49,7 @@ def objective(*settings: str, recipe: str | Path = "quickstart") -> Any:
 )
 def test_a_wrong_name_has_its_place_and_a_suggestion(here: Path, line: str, place: str, suggestion: str) -> None:
     with pytest.raises(RecipeError) as caught:
-        load_checked(write(here, STAGE % line), (), default_registry())
+        load_checked(write(here, STAGE % line), {}, default_registry())
     assert f"recipe.yaml:{place}" in str(caught.value)
     assert f"did you mean {suggestion}" in str(caught.value)
 
@@ -54,7 +57,7 @@ def test_a_wrong_name_has_its_place_and_a_suggestion(here: Path, line: str, plac
 @pytest.mark.parametrize("line", ["importance_cap: 2.0", "distill: 1.0"])
 def test_what_needs_advantages_is_refused_beside_maximum_likelihood(here: Path, line: str) -> None:
     with pytest.raises(RecipeError, match=r"recipe\.yaml:3:10: train\.0\.use: .*'likelihood'"):
-        load_checked(write(here, STAGE % f"loss: likelihood\n        {line}"), (), default_registry())
+        load_checked(write(here, STAGE % f"loss: likelihood\n        {line}"), {}, default_registry())
 
 
 def test_an_expanded_recipe_shows_every_option(here: Path) -> None:
@@ -84,15 +87,15 @@ def test_settings_reach_the_advantage() -> None:
 
 def test_another_loss_is_another_recipe() -> None:
     registry = default_registry()
-    before = load_checked("quickstart", (), registry)
+    before = load_checked("quickstart", {}, registry)
     for setting, key in (
         ("loss.clip_high=0.3", "train.0.objective.loss.clip_high"),
         ("loss=cispo", "train.0.objective.loss.use"),
         ("advantage=group_mean", "train.0.objective.advantage.use"),
     ):
-        after = load_checked("quickstart", [f"train.0.objective.{setting}"], registry)
+        after = load_checked("quickstart", parse_settings(parse_settings([f"train.0.objective.{setting}"])), registry)
         assert [change.key for change in changes(before, after, registry)] == [key]
-    same = load_checked("quickstart", ["train.0.objective.loss=ppo"], registry)
+    same = load_checked("quickstart", {"train.0.objective.loss": "ppo"}, registry)
     assert changes(before, same, registry) == []
 
 

@@ -15,6 +15,7 @@ from mentor_kit.core.errors import UsageError
 from mentor_kit.hooks.loader import default_registry
 from mentor_kit.recipe.changes import Progress, RecipeChange, _differences, changes, check_changes
 from mentor_kit.recipe.loading import LoadedRecipe, load_recipe
+from mentor_kit.recipe.settings import parse_settings
 from mentor_kit.stages import Workload
 
 TWO = "train=[{use: learn, with: {steps: 3}}, {use: learn, with: {steps: 5}}]"
@@ -22,7 +23,7 @@ LEARNS = Workload(steps=5, reward=True, adjustable=("steps",))
 
 
 def loaded(*settings: str, base: tuple[str, ...] = ()) -> LoadedRecipe:
-    return load_recipe("recipe.yaml", [*base, *settings])
+    return load_recipe("recipe.yaml", parse_settings(parse_settings([*base, *settings])))
 
 
 def between(*settings: str, base: tuple[str, ...] = ()) -> dict[str, tuple[Any, Any]]:
@@ -194,7 +195,9 @@ def test_the_stages_that_come_along_can_be_lengthened() -> None:
     from mentor_kit.recipe.assembly import assemble_components
     from mentor_kit.recipe.workloads import build_stages, workloads
 
-    checked = api.check("quickstart", overrides=["train=[{use: sft, with: {steps: 1, optimizer: {lr: 1}}}, evaluate]"])
+    checked = api.check(
+        "quickstart", overrides={"train": [{"use": "sft", "with": {"steps": 1, "optimizer": {"lr": 1}}}, "evaluate"]}
+    )
     context = assemble_components(checked, default_registry()).context
     works = list(workloads(checked.recipe, build_stages(checked.recipe, default_registry(), context)).values())
     assert ["steps" in work.adjustable for work in works] == [True, False]

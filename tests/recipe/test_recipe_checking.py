@@ -15,11 +15,12 @@ from mentor_kit.hooks import default_registry, hookimpl
 from mentor_kit.recipe.checking import expand_reward, load_checked
 from mentor_kit.recipe.faults import RecipeFaults
 from mentor_kit.recipe.loading import recipe_names
+from mentor_kit.recipe.settings import parse_settings
 
 
 def faults(path: Path, *settings: str) -> list[str]:
     with pytest.raises(RecipeError) as error:
-        load_checked(path, settings, registry())
+        load_checked(path, parse_settings(parse_settings(settings)), registry())
     assert error.value.exit_code == ExitCode.USAGE
     return error.value.message.split("\n")
 
@@ -30,7 +31,7 @@ def replaced(folder: Path, old: str, new: str) -> Path:
 
 
 def test_a_right_recipe_is_checked_without_building_anything(here: Path) -> None:
-    assert load_checked(write(here), (), registry()).recipe.name == "small"
+    assert load_checked(write(here), {}, registry()).recipe.name == "small"
 
 
 #: What is put in place of what; the mark § stands where the fault is to be reported.
@@ -98,7 +99,7 @@ CASES = [
     (
         "name: small",
         "name: s\nevaluate: {on: [{split: a}]}\ncheckpoints: {best: §a/gredy}",
-        "checkpoints.best: no evaluation measures 'a/gredy' (did you mean 'a/greedy'?); there are a/greedy, a/sampled",
+        "checkpoints.best: no evaluation has the metric 'a/gredy' (did you mean 'a/greedy'?); there are a/greedy, a/sampled",
     ),
 ]
 
@@ -152,7 +153,7 @@ def test_faults_name_the_file_or_the_setting_they_come_from(here: Path) -> None:
 
 def test_faults_for_programs(here: Path) -> None:
     with pytest.raises(RecipeFaults) as error:
-        load_checked(replaced(here, "mentor}", "menotr}"), ["seed=x"], registry())
+        load_checked(replaced(here, "mentor}", "menotr}"), parse_settings(parse_settings(["seed=x"])), registry())
     setting, line = error.value.as_data()["faults"]
     assert (setting["file"], setting["line"]) == ("--set seed=x", 0)
     assert (line["file"], line["line"], line["column"]) == ("recipe.yaml", 7, 15)
@@ -172,8 +173,8 @@ def test_two_plugins_with_one_name_matter_only_if_it_is_used(here: Path) -> None
 
     both = registry(Parts("parts"), Only("rival"))
     with pytest.raises(RecipeError, match=r"^recipe.yaml:7:15: reward.use: .*two plugins: 'parts' and 'rival'; "):
-        load_checked(write(here), (), both)
-    load_checked(write(here), ["reward={terms: [{use: right, weight: 1}]}"], both)
+        load_checked(write(here), {}, both)
+    load_checked(write(here), {"reward": {"terms": [{"use": "right", "weight": 1}]}}, both)
 
 
 def test_a_plugin_that_fails_while_registering_matters_only_if_its_part_is_used(here: Path) -> None:
@@ -184,38 +185,48 @@ def test_a_plugin_that_fails_while_registering_matters_only_if_its_part_is_used(
             raise RuntimeError("no licence")
 
     broken = registry(Broken("broken"))
-    load_checked(write(here), ["teacher=null"], broken)
+    load_checked(write(here), {"teacher": None}, broken)
     with pytest.raises(RecipeError, match=r"no teacher is called 'scripted'.*these plugins failed, .*: broken\)"):
-        load_checked(write(here), (), broken)
+        load_checked(write(here), {}, broken)
 
 
 def test_rewards_are_expanded(here: Path) -> None:
-    spec = expand_reward(load_checked(write(here), (), registry()), registry())
+    spec = expand_reward(load_checked(write(here), {}, registry()), registry())
     assert spec is not None
     assert [(term.use, term.weight) for term in spec.terms] == [("right", 1.0)]
-    own = load_checked(write(here), ["reward={terms: [{use: right, weight: 2}]}"], registry())
+    own = load_checked(write(here), {"reward": {"terms": [{"use": "right", "weight": 2}]}}, registry())
     assert expand_reward(own, registry()) == own.recipe.reward
-    assert expand_reward(load_checked(write(here), ["reward=null"], registry()), registry()) is None
+    assert expand_reward(load_checked(write(here), {"reward": None}, registry()), registry()) is None
 
 
 def test_grpo_needs_a_reward(here: Path) -> None:
     with pytest.raises(RecipeError, match=r"quickstart.yaml:\d+:\d+: train.0.use: the stage `grpo` needs a reward"):
-        load_checked("quickstart", ["reward=null"], default_registry())
+        load_checked("quickstart", {"reward": None}, default_registry())
 
 
 def test_distillation_needs_a_teacher_and_alone_no_reward() -> None:
     alone = ["reward=null", "teacher=null", "train.0.objective={preset: opd}"]
     local = "train.0.teacher={use: local, with: {model: tiny-student}}"
-    load_checked("quickstart", [*alone, local], default_registry())
-    load_checked("quickstart", [*alone, "teacher={use: local, with: {model: tiny-student}}"], default_registry())
+    load_checked("quickstart", parse_settings(parse_settings([*alone, local])), default_registry())
+    load_checked(
+        "quickstart",
+        parse_settings(parse_settings([*alone, "teacher={use: local, with: {model: tiny-student}}"])),
+        default_registry(),
+    )
     with pytest.raises(RecipeError, match=r"train.0.use: the stage `grpo` needs a teacher to distil from"):
-        load_checked("quickstart", alone, default_registry())
+        load_checked("quickstart", parse_settings(parse_settings(alone)), default_registry())
     with pytest.raises(RecipeError, match=r"train.0.use: the stage `grpo` needs a reward"):
-        load_checked("quickstart", ["reward=null", local, "train.0.objective={preset: sod}"], default_registry())
+        load_checked(
+            "quickstart",
+            parse_settings(parse_settings(["reward=null", local, "train.0.objective={preset: sod}"])),
+            default_registry(),
+        )
     with pytest.raises(RecipeError, match=r"no teacher is called 'locla' \(did you mean 'local'\?\)"):
-        load_checked("quickstart", [*alone, "train.0.teacher=locla"], default_registry())
+        load_checked(
+            "quickstart", parse_settings(parse_settings([*alone, "train.0.teacher=locla"])), default_registry()
+        )
     with pytest.raises(RecipeError, match="the objective does not distil"):
-        load_checked("quickstart", [local], default_registry())
+        load_checked("quickstart", parse_settings(parse_settings([local])), default_registry())
 
 
 @pytest.mark.parametrize(
@@ -235,15 +246,15 @@ def test_exports_that_the_backend_does_not_write_are_refused(
     settings = [f"backend={backend}", f"train=[{{use: export, with: {{format: {format}}}}}]"]
     settings += ["student.adapter=lora"] if adapter else []
     if not fault:
-        load_checked("quickstart", settings, default_registry())
+        load_checked("quickstart", parse_settings(parse_settings(settings)), default_registry())
         return
     with pytest.raises(RecipeError, match=rf"train.0.with.format: .*{fault}"):
-        load_checked("quickstart", settings, default_registry())
+        load_checked("quickstart", parse_settings(parse_settings(settings)), default_registry())
 
 
 @pytest.mark.parametrize("name", recipe_names())
 def test_shipped_recipes_are_right(name: str) -> None:
-    load_checked(name, (), default_registry())
+    load_checked(name, {}, default_registry())
 
 
 def test_checking_imports_nothing_heavy() -> None:

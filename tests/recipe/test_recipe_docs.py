@@ -55,11 +55,11 @@ def test_examples_are_right(here: Path, number: int, monkeypatch: pytest.MonkeyP
     monkeypatch.syspath_prepend(str(DOCS.parent / "examples" / "mentor-kit-objectives"))
     # the page on objectives uses the loss and the estimator of that package
     example = EntryPoint("objectives", "mentor_kit_objectives", "mentorkit")
-    load_checked(write(here, whole), (), Registry(load_plugins([*entry_points(group="mentorkit"), example])))
+    load_checked(write(here, whole), {}, Registry(load_plugins([*entry_points(group="mentorkit"), example])))
 
 
 def test_the_reward_that_is_written_out_is_the_preset(here: Path) -> None:
     (example,) = [text for text in EXAMPLES if "gates:" in text]
     registry = default_registry()
-    own = load_checked(write(here, f"extends: quickstart\n{example}"), (), registry).recipe.reward
-    assert own == expand_reward(load_checked("quickstart", (), registry), registry)
+    own = load_checked(write(here, f"extends: quickstart\n{example}"), {}, registry).recipe.reward
+    assert own == expand_reward(load_checked("quickstart", {}, registry), registry)

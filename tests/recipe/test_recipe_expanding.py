@@ -18,6 +18,7 @@ from mentor_kit.recipe.changes import changes
 from mentor_kit.recipe.checking import all_slots, check_recipe
 from mentor_kit.recipe.expanding import dump_run, expanded
 from mentor_kit.recipe.loading import load_recipe, recipe_names
+from mentor_kit.recipe.settings import parse_settings
 
 
 @pytest.mark.parametrize("name", recipe_names())
@@ -45,16 +46,18 @@ def test_every_default_of_every_part_is_written(name: str, tmp_path: Path) -> No
 
 def test_what_hangs_on_the_machine_is_not_kept_with_a_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     registry, base = default_registry(), ["tools=[{use: python, with: {module: math}}]"]
-    loaded = load_recipe("quickstart", base)
+    loaded = load_recipe("quickstart", parse_settings(parse_settings(base)))
     assert expanded(loaded, registry)["tools"][0]["with"]["workers"] >= 1
     assert "workers" not in dump_run(loaded, registry)
-    assert "workers: 3" in dump_run(load_recipe("quickstart", [*base, "tools.0.workers=3"]), registry)
+    assert "workers: 3" in dump_run(
+        load_recipe("quickstart", parse_settings(parse_settings([*base, "tools.0.workers=3"]))), registry
+    )
 
 
 def test_secrets_are_references(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("TOKEN_OF_MINE", "sk-12345")
     tools = "tools=[{use: mcp, with: {url: 'http://x/mcp', headers: {Authorization: 'Bearer ${env:TOKEN_OF_MINE}'}}}]"
-    loaded = load_recipe("quickstart", [tools])
+    loaded = load_recipe("quickstart", parse_settings(parse_settings([tools])))
     text = json.dumps(expanded(loaded, default_registry())) + dump_run(loaded, default_registry())
     assert "sk-12345" not in text
     assert text.count("Bearer ${env:TOKEN_OF_MINE}") == 2
@@ -96,7 +99,7 @@ class Reshaped(BaseModel):
 def test_secrets_are_references_whatever_they_become(options: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("MINE", "47114711")
     known = knowing(Reshaped, monkeypatch)
-    loaded = load_recipe("quickstart", [f"tools=[{{use: odd, with: {{{options}}}}}]"])
+    loaded = load_recipe("quickstart", parse_settings(parse_settings([f"tools=[{{use: odd, with: {{{options}}}}}]"])))
     text = json.dumps(expanded(loaded, known)["tools"])
     assert "47114711" not in text
     assert "${env:MINE}" in text
@@ -116,7 +119,7 @@ class Odd(BaseModel):
 
 def test_an_option_that_would_be_read_as_another_stays_as_written(monkeypatch: pytest.MonkeyPatch) -> None:
     registry = knowing(Odd, monkeypatch)
-    loaded = load_recipe("quickstart", ["tools=[{use: odd, with: {seconds: 2}}]"])
+    loaded = load_recipe("quickstart", {"tools": [{"use": "odd", "with": {"seconds": 2}}]})
     assert registry.check("tools", ComponentSpec(use="odd", options={"seconds": 2})) == Odd(seconds=2)
     assert expanded(loaded, registry)["tools"][0]["with"] == {"seconds": 2, "more": 5}
 
@@ -127,4 +130,11 @@ def test_another_preset_of_an_expanded_objective_is_that_preset(preset: str, tmp
     file = tmp_path / "recipe.yaml"
     file.write_text(dump_run(load_recipe("quickstart"), registry), encoding="utf-8")
     # the recipe's own value, which is not the preset's, stays in both
-    assert changes(load_recipe("quickstart", [setting]), load_recipe(file, [setting]), registry) == []
+    assert (
+        changes(
+            load_recipe("quickstart", parse_settings(parse_settings([setting]))),
+            load_recipe(file, parse_settings(parse_settings([setting]))),
+            registry,
+        )
+        == []
+    )

@@ -20,6 +20,7 @@ from mentor_kit.hooks import hookimpl
 from mentor_kit.recipe import loading
 from mentor_kit.recipe.checking import load_checked
 from mentor_kit.recipe.loading import dump_recipe, find_recipe, load_recipe, recipe_as_data, recipe_names
+from mentor_kit.recipe.settings import parse_settings
 
 KEY = "sk-very-secret-4711"
 
@@ -40,7 +41,7 @@ def test_recipes_extend_files_and_names_over_several_steps(here: Path) -> None:
         here, "extends: er/base.yaml\nseed: 5\nname: middle\ntrain: [{use: learn, with: {steps: 9}}]\n", "deep/m.yaml"
     )
     top = write(here, "extends: deep/m.yaml\nname: top\nrollout: {max_turns: 2}\n")
-    recipe = load_recipe(top, ["seed=7"]).recipe
+    recipe = load_recipe(top, {"seed": 7}).recipe
     assert (recipe.name, recipe.seed, recipe.rollout.max_turns) == ("top", 7, 2)
     assert recipe.train[0].options == {"steps": 9}
     assert recipe.task.use == "sums"
@@ -54,7 +55,7 @@ def test_extends_that_goes_wrong(here: Path) -> None:
     write(here, "extends: b.yaml\n", "a.yaml")
     write(here, "extends: c.yaml\n", "b.yaml")
     write(here, "extends: a.yaml\n", "c.yaml")
-    with pytest.raises(RecipeError, match=r"goes round in a circle: .*a.yaml -> .*b.yaml -> .*c.yaml -> .*a.yaml$"):
+    with pytest.raises(RecipeError, match=r"is circular: .*a.yaml -> .*b.yaml -> .*c.yaml -> .*a.yaml$"):
         load_recipe("a.yaml")
     write(here, "name: x\nextends: gone.yaml\n", "d.yaml")
     with pytest.raises(RecipeError, match=r"^d.yaml:2:10: extends: there is no recipe 'gone.yaml'"):
@@ -118,7 +119,7 @@ def test_plugins_offer_recipes_and_a_broken_one_matters_only_if_used(
 def test_a_recipe_may_name_the_folder_its_paths_are_relative_to(here: Path) -> None:
     path = write(here, SMALL + "folder: data\n", "sub/recipe.yaml")
     assert load_recipe(path).folder == here / "sub" / "data"
-    assert load_recipe(path, ["folder=/srv"]).folder == Path("/srv")
+    assert load_recipe(path, {"folder": "/srv"}).folder == Path("/srv")
 
 
 def secret_recipe(folder: Path, **options: str) -> Path:
@@ -128,7 +129,7 @@ def secret_recipe(folder: Path, **options: str) -> Path:
 
 def test_a_secret_is_used_and_written_as_its_reference(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("TEACHER_KEY", KEY)
-    loaded = load_recipe(secret_recipe(here, key="Bearer ${env:TEACHER_KEY}!"), ["tools.0.token=${env:TEACHER_KEY}"])
+    loaded = load_recipe(secret_recipe(here, key="Bearer ${env:TEACHER_KEY}!"), {"tools.0.token": "${env:TEACHER_KEY}"})
     assert loaded.recipe.teacher is not None
     assert loaded.recipe.teacher.options["key"] == f"Bearer {KEY}!"
     assert loaded.recipe.tools[0].options["token"] == KEY
@@ -144,7 +145,7 @@ def test_secrets_do_not_show_in_faults(here: Path, monkeypatch: pytest.MonkeyPat
     monkeypatch.setenv("TEACHER_KEY", KEY)
     path = secret_recipe(here, key="k", count="${env:TEACHER_KEY}", other="x ${env:TEACHER_KEY}")
     with pytest.raises(RecipeError) as error:
-        load_checked(path, ["train.0.steps=nine"], registry())
+        load_checked(path, {"train.0.steps": "nine"}, registry())
     assert str(error.value).count("\n") == 2
     assert KEY not in str(error.value)
     assert "${env:TEACHER_KEY}" in str(error.value)
@@ -162,7 +163,7 @@ def test_secrets_that_are_missing_or_out_of_place(here: Path, monkeypatch: pytes
     assert error.value.hint == "set it: export TEACHER_KEY=…"
     monkeypatch.setenv("TEACHER_KEY", KEY)
     with pytest.raises(RecipeError, match=r"^--set name=\$\{env:TEACHER_KEY\}: name: a secret can only stand inside"):
-        load_recipe(path, ["name=${env:TEACHER_KEY}"])
+        load_recipe(path, parse_settings(parse_settings(["name=${env:TEACHER_KEY}"])))
 
 
 def test_secrets_survive_copying() -> None:

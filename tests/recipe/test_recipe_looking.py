@@ -14,6 +14,7 @@ from mentor_kit.hooks.registry import Registry
 from mentor_kit.recipe.checking import load_checked
 from mentor_kit.recipe.faults import Fault, RecipeFaults
 from mentor_kit.recipe.loading import recipe_names
+from mentor_kit.recipe.settings import parse_settings
 
 ROWS = "task: {use: rows, with: {files: {train: train.jsonl}}}"
 TOOLS = '''
@@ -45,7 +46,7 @@ def faults(here: Path, *lines: str, settings: tuple[str, ...] = ()) -> list[tupl
     # the quickstart's evaluation splits are those of its own task
     (here / "recipe.yaml").write_text("\n".join(["extends: quickstart", *lines, "evaluate: {on: []}"]) + "\n")
     try:
-        load_checked(here / "recipe.yaml", settings, default_registry(), look=True)
+        load_checked(here / "recipe.yaml", parse_settings(parse_settings(settings)), default_registry(), look=True)
     except RecipeFaults as error:
         return [(fault.place.line, fault.text.partition(":")[0]) for fault in error.faults]
     return []
@@ -136,7 +137,7 @@ def test_all_are_named_at_once(here: Path) -> None:
 def test_settings_are_named_as_such(here: Path) -> None:
     (here / "recipe.yaml").write_text(f"extends: quickstart\n{ROWS}\n")
     with pytest.raises(RecipeFaults) as error:
-        load_checked(here / "recipe.yaml", ["task.files.train=gone.jsonl"], default_registry(), look=True)
+        load_checked(here / "recipe.yaml", {"task.files.train": "gone.jsonl"}, default_registry(), look=True)
     (fault,) = error.value.faults
     assert str(fault.place) == "--set task.files.train=gone.jsonl"
     assert str(here / "gone.jsonl") in fault.text
@@ -157,7 +158,7 @@ def test_a_look_that_fails_is_its_plugins_fault(monkeypatch: pytest.MonkeyPatch,
     others = [other for other in registry._all["teachers"] if other is not part]
     monkeypatch.setitem(registry._all, "teachers", [*others, type(part)(**{**vars(part), "look": look})])
     with pytest.raises(RecipeFaults) as error:
-        load_checked("quickstart", (), registry, look=True)
+        load_checked("quickstart", {}, registry, look=True)
     (fault,) = error.value.faults
     assert fault.text.startswith("teacher")
     assert "mentor" not in fault.text.partition("plugin")[0]
@@ -183,7 +184,7 @@ print([name for name in "torch transformers mlx pandas peft sums pyarrow".split(
 def test_shipped_recipes_name_nothing_that_is_missing_but_their_users_files(name: str) -> None:
     found: list[Fault] = []
     try:
-        load_checked(name, (), default_registry(), look=True)
+        load_checked(name, {}, default_registry(), look=True)
     except RecipeFaults as error:
         found = error.faults
     assert not found or name.startswith(("paper/", "miniature/"))

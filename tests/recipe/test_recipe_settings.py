@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from recipe_helpers import write
 
 from mentor_kit.core.errors import RecipeError
-from mentor_kit.recipe.settings import override
+from mentor_kit.recipe.settings import apply_overrides, parse_settings
 from mentor_kit.recipe.source import Source, read_source
 
 LEAVES = st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False)
@@ -26,7 +26,7 @@ TREES = st.recursive(
 def apply(data: Any, *settings: str) -> Any:
     source = Source(copy.deepcopy(data))
     for setting in settings:
-        override(source, setting)
+        apply_overrides(source, parse_settings([setting]))
     return source.data
 
 
@@ -135,8 +135,7 @@ def test_settings_that_lead_nowhere(setting: str, message: str) -> None:
 
 def test_the_place_of_what_was_set_is_the_setting(here: Path) -> None:
     source = read_source(write(here, "train: [{use: x, with: {p: 1, q: {r: 2}}}]\n"))
-    override(source, "train.0.q=7")
-    override(source, "rollout.deep.er=1")
+    apply_overrides(source, parse_settings(["train.0.q=7", "rollout.deep.er=1"]))
     assert str(source.place(("train", 0, "with", "q", "r"))) == "--set train.0.q=7"
     assert str(source.place(("train", 0, "with", "p"))) == "recipe.yaml:1:28"
     assert str(source.place(("rollout", "deep"), key=True)) == "--set rollout.deep.er=1"

@@ -63,10 +63,10 @@ def test_splits_that_are_not_there_are_named_with_their_places(
 ) -> None:
     path = recipe(tmp_path, train, on)
     if not faults:
-        assert load_checked(path, (), default_registry()).recipe.name == "splits"
+        assert load_checked(path, {}, default_registry()).recipe.name == "splits"
         return
     with pytest.raises(RecipeError) as caught:
-        load_checked(path, (), default_registry())
+        load_checked(path, {}, default_registry())
     assert caught.value.exit_code == ExitCode.USAGE
     lines = caught.value.message.splitlines()
     assert len(lines) == len(faults)
@@ -112,7 +112,7 @@ def test_a_task_that_does_not_tell_is_asked_before_anything_is_made(
 
     monkeypatch.setattr(RowsOptions, "task_splits", None)
     path = recipe(tmp_path, f"[{GRPO}]", "[{split: tset}]")
-    load_checked(path, (), default_registry())
+    load_checked(path, {}, default_registry())
     for act in (api.run, api.evaluate):
         with pytest.raises(RecipeError, match=r"no split 'tset' \(did you mean 'test'\?\)"):
             act(path, output=tmp_path / "runs")

@@ -18,6 +18,7 @@ from mentor_kit.core.errors import PluginError, RecipeError, UsageError
 from mentor_kit.core.task import TRAIN
 from mentor_kit.hooks import Registry, hookimpl
 from mentor_kit.recipe.plan import RunPlan
+from mentor_kit.recipe.settings import parse_settings
 from mentor_kit.rl.objective import ObjectiveSpec
 from mentor_kit.stages import EvaluationPlan, Experiment, SplitUse, Stage, Workload
 from mentor_kit.stages.context import StageContext
@@ -92,7 +93,11 @@ def registry(**stages: Callable[[Any, Any], Any]) -> Registry:
 
 
 def plan(*overrides: str, **stages: Callable[[Any, Any], Any]) -> RunPlan:
-    return api.plan("quickstart", overrides=["evaluate={}", *overrides], registry=registry(**stages))
+    return api.plan(
+        "quickstart",
+        overrides=parse_settings(parse_settings(parse_settings(parse_settings(["evaluate={}", *overrides])))),
+        registry=registry(**stages),
+    )
 
 
 def says(**fields: Any) -> dict[str, Callable[[Any, Any], Any]]:
@@ -156,7 +161,13 @@ def test_its_needs_are_checked_before_the_run(fields: Any, settings: list[str], 
 
     plugins = with_plugin(Theirs(), "theirs")
     with pytest.raises(RecipeError) as caught:
-        api.check("quickstart", overrides=["train=[{use: says}]", *settings], registry=plugins)
+        api.check(
+            "quickstart",
+            overrides=parse_settings(
+                parse_settings(parse_settings(parse_settings(["train=[{use: says}]", *settings])))
+            ),
+            registry=plugins,
+        )
     (line,) = caught.value.message.splitlines()
     assert f"{path}: " in line
     assert named in line
@@ -165,7 +176,12 @@ def test_its_needs_are_checked_before_the_run(fields: Any, settings: list[str], 
 def test_it_can_be_benchmarked() -> None:
     small = ["student.model=tiny-blank", "backend.threads=1", "rollout.max_turn_tokens=6", "rollout.max_turns=2"]
     train = "train=[{use: drills, with: {rounds: 50, exercises: 2, attempts: 3}}]"
-    found = api.bench("quickstart", overrides=[*small, train, "evaluate.every=25"], steps=2, registry=registry())
+    found = api.bench(
+        "quickstart",
+        overrides=parse_settings(parse_settings(parse_settings(parse_settings([*small, train, "evaluate.every=25"])))),
+        steps=2,
+        registry=registry(),
+    )
     (stage,) = found.stages
     assert (stage.key, stage.measured, stage.steps, stage.episodes) == ("0-drills", 2, 50, 6)
     assert stage.split["decode"] > 0
@@ -180,7 +196,7 @@ def test_a_stage_without_a_workload_cannot_be_benchmarked() -> None:
 
     with pytest.raises(UsageError) as caught:
         api.bench(
-            "quickstart", overrides=["train=[silent]"], registry=registry(silent=lambda options, context: Silent())
+            "quickstart", overrides={"train": ["silent"]}, registry=registry(silent=lambda options, context: Silent())
         )
     assert "0-silent" in str(caught.value.hint)
 
@@ -188,14 +204,14 @@ def test_a_stage_without_a_workload_cannot_be_benchmarked() -> None:
 def test_its_adjustable_options_may_change_when_a_run_is_resumed(tmp_path: Path) -> None:
     small = ["student.model=tiny-blank", "rollout.max_turn_tokens=6", "rollout.max_turns=1", "evaluate={}"]
     run = api.run(
-        "quickstart", overrides=[*small, "train=[{use: drills, with: {rounds: 1}}]"], output=tmp_path,
+        "quickstart", overrides=parse_settings(parse_settings(parse_settings(parse_settings([*small, "train=[{use: drills, with: {rounds: 1}}]"])))), output=tmp_path,
         registry=registry(),
     )  # fmt: skip
     assert [event["step"] for event in run.steps] == [1]
-    run = api.resume(run.path, overrides=["train.0.rounds=2"], registry=registry())
+    run = api.resume(run.path, overrides={"train.0.rounds": 2}, registry=registry())
     assert [event["step"] for event in run.steps] == [1, 2]
     with pytest.raises(UsageError, match=r"train\.0\.attempts"):
-        api.resume(run.path, overrides=["train.0.attempts=3"], registry=registry())
+        api.resume(run.path, overrides={"train.0.attempts": 3}, registry=registry())
 
 
 def test_what_is_no_stage_is_the_plugins_fault() -> None:
@@ -217,5 +233,5 @@ def test_a_stage_that_uses_a_student_it_did_not_ask_for_is_told_so(tmp_path: Pat
 
     plugins = registry(greedy=lambda options, context: Greedy())
     with pytest.raises(UsageError) as caught:
-        api.run("quickstart", overrides=["train=[greedy]"], output=tmp_path, registry=plugins)
+        api.run("quickstart", overrides={"train": ["greedy"]}, output=tmp_path, registry=plugins)
     assert "Workload(student=True)" in str(caught.value.hint)

@@ -88,4 +88,4 @@ def test_a_dry_run_of_an_unknown_student_says_what_is_missing(monkeypatch: pytes
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path))
     with pytest.raises(MissingError, match="some/model"):
-        plan("laptop/qwen3-0.6b", overrides=["student.model=some/model"])
+        plan("laptop/qwen3-0.6b", overrides={"student.model": "some/model"})

@@ -21,8 +21,10 @@ from mentor_kit.core.conversation import Message, assistant, call
 from mentor_kit.core.errors import DataError
 from mentor_kit.core.task import Problem, Task
 from mentor_kit.core.trajectory import Trajectory
+from mentor_kit.hooks.loader import default_registry
 from mentor_kit.recipe.assembly import assemble_components
 from mentor_kit.recipe.faults import RecipeFaults
+from mentor_kit.recipe.settings import parse_settings
 from mentor_kit.rollout import run_async
 
 pytest.importorskip("mpmath")
@@ -106,7 +108,7 @@ def folder(tmp_path: Path) -> Path:
 
 
 def parts_of(recipe: str, folder: Path) -> Any:
-    return assemble_components(api.check(recipe, overrides=[f"folder={folder}"]), api.default_registry())
+    return assemble_components(api.check(recipe, overrides={"folder": str(folder)}), default_registry())
 
 
 @pytest.mark.parametrize("recipe", ["paper/evaluate-maths", "paper/evaluate-search"])
@@ -216,7 +218,12 @@ def test_maths_with_tools_from_end_to_end(folder: Path) -> None:
 @pytest.mark.parametrize("recipe", ["paper/evaluate-maths", "paper/evaluate-search"])
 def test_the_recipes_with_the_tiny_student(recipe: str, folder: Path, tmp_path: Path) -> None:
     settings = [f"folder={folder}", "student.model=tiny-student", "rollout.max_turn_tokens=16", "rollout.max_turns=2"]
-    done = api.evaluate(recipe, overrides=settings, changes={"problems": 1, "samples": 2}, output=tmp_path / "runs")
+    done = api.evaluate(
+        recipe,
+        overrides=parse_settings(parse_settings(settings)),
+        changes={"problems": 1, "samples": 2},
+        output=tmp_path / "runs",
+    )
     reports = {str(report["split"]): report for report in done.evaluations}
     assert sorted(reports) == sorted(parts_of(recipe, folder).task.splits[1:])
     assert all((r["problems"], r["sampled"]["episodes"], len(r["outcomes"])) == (1, 2, 1) for r in reports.values())
@@ -241,19 +248,23 @@ def test_broken_rows_are_named(tmp_path: Path, row: Mapping[str, Any], message: 
     with pytest.raises(DataError, match=message):
         api.evaluate(
             "paper/evaluate-maths",
-            overrides=[
-                f"folder={tmp_path}",
-                "task.sets={amc23: amc.jsonl}",
-                "student.model=tiny-student",
-                "evaluate={on: [{split: amc23}]}",
-            ],
+            overrides=parse_settings(
+                parse_settings(
+                    [
+                        f"folder={tmp_path}",
+                        "task.sets={amc23: amc.jsonl}",
+                        "student.model=tiny-student",
+                        "evaluate={on: [{split: amc23}]}",
+                    ]
+                )
+            ),
             output=tmp_path,
         )
 
 
 def test_an_unknown_set_is_said() -> None:
     with pytest.raises(RecipeFaults, match=r"there is no set 'aime42' \(did you mean 'aime"):
-        api.check("paper/evaluate-maths", overrides=["task.sets={aime42: a.jsonl}"])
+        api.check("paper/evaluate-maths", overrides={"task.sets": {"aime42": "a.jsonl"}})
 
 
 def squad(text: str) -> str:

@@ -23,7 +23,7 @@ def test_examples_are_right(tmp_path: Path, number: int) -> None:
     # the quickstart evaluates on splits of its own task
     splits = "" if "evaluate:" in EXAMPLES[number] else "evaluate: {on: []}\n"
     recipe.write_text(f"extends: quickstart\n{splits}{EXAMPLES[number]}", encoding="utf-8")
-    load_checked(recipe, (), default_registry())
+    load_checked(recipe, {}, default_registry())
 
 
 PARTS: list[tuple[str, Kind, str]] = [

@@ -16,7 +16,7 @@ from mentor_kit.recipe.loading import find_recipe
 def test_a_shipped_recipe_runs(name: str, tmp_path: Path) -> None:
     if name.endswith("gym"):
         pytest.importorskip("reasoning_gym")
-    run = mentor_kit.run(name, overrides=["train.0.steps=1"], output=tmp_path)
+    run = mentor_kit.run(name, overrides={"train.0.steps": 1}, output=tmp_path)
     events = [json.loads(line) for line in (run.folder.path / "events.jsonl").read_text().splitlines()]
     assert [event["kind"] for event in events].count("step") == 1
     assert (run.folder.path / "student" / "config.json").is_file()

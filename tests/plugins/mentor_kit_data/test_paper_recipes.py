@@ -17,6 +17,7 @@ import mentor_kit
 from mentor_kit.hooks import default_registry
 from mentor_kit.recipe.checking import load_checked
 from mentor_kit.recipe.loading import find_recipe
+from mentor_kit.recipe.settings import parse_settings
 
 STUDENTS = {
     "qwen2.5-7b": "Qwen/Qwen2.5-7B-Instruct",
@@ -54,7 +55,7 @@ def test_every_student_and_arm_has_its_recipe() -> None:
 @pytest.mark.parametrize("student", STUDENTS)
 def test_the_settings_are_the_papers(student: str, arm: str) -> None:
     """Against METHOD's table: what the authors published."""
-    recipe = load_checked(f"paper/{student}/{arm}", (), default_registry()).recipe
+    recipe = load_checked(f"paper/{student}/{arm}", {}, default_registry()).recipe
     assert recipe.student.model == STUDENTS[student]
     assert recipe.rollout.max_turns == 5
     assert 8192 <= recipe.rollout.max_response_tokens <= 12000
@@ -87,7 +88,9 @@ def test_a_check_needs_no_hub_and_no_data() -> None:
 
 def run(name: str, data: Path, output: Path, *settings: str) -> tuple[list[dict[str, Any]], Path]:
     """The events of a small run, and its folder."""
-    made = mentor_kit.run(name, overrides=[f"folder={data}", *SMALL, *settings], output=output)
+    made = mentor_kit.run(
+        name, overrides=parse_settings(parse_settings([f"folder={data}", *SMALL, *settings])), output=output
+    )
     folder = made.folder.path
     return [json.loads(line) for line in (folder / "events.jsonl").read_text().splitlines()], folder
 
@@ -133,7 +136,11 @@ def test_sft_imitates_what_collect_wrote(student: str, data: Path, tmp_path: Pat
     """The teacher is the tiny student itself, behind no server; of eight attempts one is right sometimes."""
     teacher = "teacher={use: local, with: {model: tiny-student, attempts: 8, temperature: 1.0}}"
     collect = [setting for setting in SMALL if not setting.startswith(("train", "evaluate"))]
-    made = mentor_kit.run("paper/collect", overrides=[f"folder={data}", *collect, teacher], output=tmp_path)
+    made = mentor_kit.run(
+        "paper/collect",
+        overrides=parse_settings(parse_settings([f"folder={data}", *collect, teacher])),
+        output=tmp_path,
+    )
     shown = made.folder.path / "demonstrations.jsonl"
     assert shown.read_text().count("\n") > 0
     (data / "demonstrations.jsonl").write_text(shown.read_text())

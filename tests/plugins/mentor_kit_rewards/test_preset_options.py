@@ -60,7 +60,7 @@ def test_the_limit_of_calls() -> None:
 def test_a_schedule_in_a_recipe(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     recipe = tmp_path / "recipe.yaml"
     recipe.write_text(RECIPE)
-    reward = assemble_components(load_checked(recipe, (), REGISTRY), REGISTRY).reward
+    reward = assemble_components(load_checked(recipe, {}, REGISTRY), REGISTRY).reward
     assert reward is not None
     totals = [reward(did("add"), PROBLEM, SHOWN, progress=share).total for share in (0.0, 0.2, 0.4, 0.6, 1.0)]
     # 0.7 + 0.1 + 0.5 times 2, 2, 1.25 (half way), 0.5 and 0.5
@@ -114,7 +114,7 @@ def test_what_is_no_finite_number_is_refused_with_its_place(tmp_path: Path, plac
     text = WRITTEN[place].replace("BAD", bad)
     recipe.write_text(f"extends: quickstart\nreward:\n  {text}\n")
     with pytest.raises(RecipeFaults) as caught:
-        load_checked(recipe, (), REGISTRY)
+        load_checked(recipe, {}, REGISTRY)
     assert {re.split(r": ", fault.text)[0] for fault in caught.value.faults} == {place}
 
 
@@ -125,4 +125,4 @@ def test_a_threshold_that_no_score_or_every_score_reaches_is_refused(tmp_path: P
         f"extends: quickstart\nreward:\n  gates: [{{use: ended, otherwise: 0, threshold: {threshold}}}]\n"
     )
     with pytest.raises(RecipeError, match=r"recipe.yaml:3:\d+: reward.gates.0.threshold"):
-        load_checked(recipe, (), REGISTRY)
+        load_checked(recipe, {}, REGISTRY)

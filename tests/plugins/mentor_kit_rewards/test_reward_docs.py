@@ -33,4 +33,4 @@ def test_every_key_of_a_schedule_is_explained() -> None:
 def test_examples_are_right(number: int, tmp_path: Path) -> None:
     recipe = tmp_path / "recipe.yaml"
     recipe.write_text(f"extends: quickstart\n{EXAMPLES[number]}", encoding="utf-8")
-    assert load_checked(recipe, (), REGISTRY).recipe.reward is not None
+    assert load_checked(recipe, {}, REGISTRY).recipe.reward is not None

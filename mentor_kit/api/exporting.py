@@ -1,0 +1,70 @@
+"""Exports a run's student for other programs."""
+
+from __future__ import annotations
+
+from contextlib import closing
+from pathlib import Path
+
+from mentor_kit.api.checking import load_served
+from mentor_kit.api.locations import RUNS, find_run
+from mentor_kit.api.subjects import find_checkpoint
+from mentor_kit.core.errors import UsageError
+from mentor_kit.hooks.loader import default_registry
+from mentor_kit.hooks.registry import Registry
+from mentor_kit.recipe.assembly import assemble, assemble_components
+from mentor_kit.recipe.attribution import attributed
+from mentor_kit.runs import Run
+from mentor_kit.runs.files import write_folder
+
+
+def export(
+    run: str | Path | Run,
+    target: str | Path,
+    *,
+    checkpoint: str = "last",
+    format: str = "transformers",
+    output: str | Path = RUNS,
+    registry: Registry | None = None,
+) -> Path:
+    """Write a checkpoint's student, with its tokenizer, into a new folder.
+
+    Args:
+        run: as for `evaluate`.
+        target: the folder to make; it must not exist, or be empty.
+        checkpoint: `last`, `best`, or the name of a folder under `checkpoints/`.
+        format: `transformers` or `adapter`.
+        output: the folder of all runs.
+        registry: the plugins to use.
+
+    Returns:
+        The folder.
+
+    Raises:
+        UsageError: the target exists already, or there is no such run or checkpoint.
+    """
+    registry = registry or default_registry()
+    folder = _new_folder(target)
+    done = find_run(run, output, lambda run: run.has_checkpoint)
+    loaded = load_served(done.folder.recipe, registry)
+    found = find_checkpoint(done, loaded.recipe, checkpoint)
+    with attributed(loaded, registry), closing(assemble_components(loaded, registry)) as components:
+        experiment = assemble(loaded, registry, components)
+        experiment.policy.restore(found.policy)
+        return write_folder(folder, lambda new: experiment.export(new, format))
+
+
+def _new_folder(target: str | Path) -> Path:
+    """The folder to make.
+
+    Raises:
+        UsageError: it is not a name, it is a file, or there is something in it.
+    """
+    if not isinstance(target, str | Path):
+        raise UsageError(f"target must be a folder, not {type(target).__name__}")
+    folder = Path(target)
+    for place in (folder, *folder.parents):
+        if place.exists() and not place.is_dir():
+            raise UsageError(f"{place} is a file", hint="name a folder to make")
+    if folder.exists() and any(folder.iterdir()):
+        raise UsageError(f"{folder} exists already and is not empty", hint="name another folder")
+    return folder
