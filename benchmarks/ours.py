@@ -112,7 +112,7 @@ class ToolStep:
     def __call__(self) -> dict[str, Any]:
         from mentor_kit import api
 
-        (stage,) = api.bench("quickstart", overrides=parse_settings(parse_settings(self._overrides)), steps=3).stages
+        (stage,) = api.bench("quickstart", overrides=parse_settings(self._overrides), steps=3).stages
         return {"seconds": stage.seconds, "tokens": stage.sampled, "split": stage.split}
 
 

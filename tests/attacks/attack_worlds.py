@@ -20,9 +20,7 @@ FAMILIES = tuple(family.name for family in families())
 def parts(reward: str = "mentor") -> Components:
     """The light parts of the quickstart."""
     registry = default_registry()
-    return assemble_components(
-        load_checked("quickstart", parse_settings(parse_settings((f"reward={reward}",))), registry), registry
-    )
+    return assemble_components(load_checked("quickstart", parse_settings((f"reward={reward}",)), registry), registry)
 
 
 def world(family: str = "hermes", reward: str = "mentor") -> AuditEnvironment:

@@ -19,7 +19,7 @@ SMALL = [
 
 
 def test_where_a_step_goes() -> None:
-    found = api.bench("quickstart", overrides=parse_settings(parse_settings(SMALL)), steps=2)
+    found = api.bench("quickstart", overrides=parse_settings(SMALL), steps=2)
     (stage,) = found.stages
     assert (stage.key, stage.measured, stage.steps, stage.episodes) == ("0-grpo", 2, 50, 6)
     assert sum(stage.split.values()) == pytest.approx(stage.seconds, rel=1e-6)
@@ -36,7 +36,7 @@ def test_where_a_step_goes() -> None:
 @pytest.mark.parametrize("key", ["teacher", "train.0.teacher"])
 def test_a_teacher_that_is_distilled_from_has_its_share(key: str) -> None:
     distils = [f"{key}={{use: local, with: {{model: tiny-student}}}}", "train.0.objective={preset: opd}"]
-    (stage,) = api.bench("quickstart", overrides=parse_settings(parse_settings([*SMALL, *distils])), steps=1).stages
+    (stage,) = api.bench("quickstart", overrides=parse_settings([*SMALL, *distils]), steps=1).stages
     assert stage.split["teacher"] > 0
     assert sum(stage.split.values()) == pytest.approx(stage.seconds, rel=1e-6)
 

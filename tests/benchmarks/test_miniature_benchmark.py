@@ -39,7 +39,7 @@ def test_every_arm_of_every_world_is_run_and_compared(tmp_path: Path, monkeypatc
     teacher = tmp_path / "teacher" / "miniature-teacher" / "id" / "student"
     for _, recipe, *rest in runs:
         settings = [rest[place + 1] for place, word in enumerate(rest) if word == "--set"]
-        loaded = load_checked(recipe, parse_settings(parse_settings(settings)), default_registry())
+        loaded = load_checked(recipe, parse_settings(settings), default_registry())
         (stage,) = loaded.recipe.train
         asked = stage.options.get("teacher")
         assert (asked is not None) == recipe.endswith(("/distill", "/mentor-sod"))

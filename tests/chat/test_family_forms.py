@@ -128,9 +128,7 @@ def test_an_audit_writes_as_the_students_family_does(family: str, tmp_path: Path
     tokenizer.add_special_tokens({"additional_special_tokens": sorted(chat.tokenizer.special)})
     tokenizer.save_pretrained(tmp_path)
     (tmp_path / "config.json").write_text("{}")
-    found = api.audit(
-        "quickstart", overrides=parse_settings(parse_settings((f"student.model={tmp_path}",))), tries=0, problems=1
-    )
+    found = api.audit("quickstart", overrides=parse_settings((f"student.model={tmp_path}",)), tries=0, problems=1)
     assert [one.family for one in found.families] == [family]
     assert found.reason == "the student's"
     assert found.passed

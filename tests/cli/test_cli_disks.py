@@ -119,15 +119,13 @@ def test_runs_and_exports_are_not_put_below_a_file(target: str, tmp_path: Path, 
     with pytest.raises(UsageError, match="file"):
         api.export(finished, tmp_path / target)
     with pytest.raises(MentorKitError, match="file"):
-        api.run("quickstart", overrides=parse_settings(parse_settings(SMALL)), output=tmp_path / target)
+        api.run("quickstart", overrides=parse_settings(SMALL), output=tmp_path / target)
     assert (tmp_path / "file").read_text() == "mine"
 
 
 @pytest.fixture(scope="module")
 def finished(tmp_path_factory: pytest.TempPathFactory) -> Run:
-    return api.run(
-        "quickstart", overrides=parse_settings(parse_settings(SMALL)), output=tmp_path_factory.mktemp("finished")
-    )
+    return api.run("quickstart", overrides=parse_settings(SMALL), output=tmp_path_factory.mktemp("finished"))
 
 
 @pytest.mark.skipif(not Path("/proc").is_dir(), reason="there is no /proc")
@@ -147,7 +145,7 @@ def test_a_cache_that_cannot_be_written(monkeypatch: pytest.MonkeyPatch, tmp_pat
     with pytest.raises(MentorKitError, match="XDG_CACHE_HOME"):
         api.run(
             "quickstart",
-            overrides=parse_settings(parse_settings([*SMALL, "student.model=tiny-blank", "seed=7"])),
+            overrides=parse_settings([*SMALL, "student.model=tiny-blank", "seed=7"]),
             output=tmp_path,
         )
 

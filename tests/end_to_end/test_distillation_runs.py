@@ -24,9 +24,7 @@ SMALL = [
 
 
 def run(output: Path, *overrides: str, trackers: Sequence[Tracker] = ()) -> Run:
-    return api.run(
-        "quickstart", overrides=parse_settings(parse_settings([*SMALL, *overrides])), output=output, trackers=trackers
-    )
+    return api.run("quickstart", overrides=parse_settings([*SMALL, *overrides]), output=output, trackers=trackers)
 
 
 def weights(run: Run) -> dict[str, bytes]:

@@ -31,9 +31,7 @@ def settings(*stages: str, **plan: Any) -> list[str]:
 
 @pytest.fixture(scope="module")
 def whole(tmp_path_factory: pytest.TempPathFactory) -> Run:
-    return api.run(
-        "quickstart", overrides=parse_settings(parse_settings(settings(GRPO))), output=tmp_path_factory.mktemp("whole")
-    )
+    return api.run("quickstart", overrides=parse_settings(settings(GRPO)), output=tmp_path_factory.mktemp("whole"))
 
 
 def evaluations(run: Run) -> list[tuple[str, int]]:
@@ -47,9 +45,7 @@ def test_the_evaluation_at_the_start_comes_before_the_first_training(
     """After demonstrations were collected, too, and after a stage that says nothing of its work and logs no step."""
     if not known:
         monkeypatch.setattr(CollectStage, "workload", lambda stage, evaluation: Workload())
-    run = api.run(
-        "quickstart", overrides=parse_settings(parse_settings(settings(COLLECT, GRPO, GRPO))), output=tmp_path
-    )
+    run = api.run("quickstart", overrides=parse_settings(settings(COLLECT, GRPO, GRPO)), output=tmp_path)
     assert evaluations(run) == [("1-grpo", 0), ("1-grpo", 2), ("2-grpo", 2)]
     found = before_after(run)
     assert {(change.before_step, change.after_step) for change in found.changes} == {(0, 4)}
@@ -74,7 +70,7 @@ def test_a_failed_evaluation_is_all_that_is_made_up_for(
     with monkeypatch.context() as patched:
         patched.setattr(evaluating, "evaluate_split", breaks)
         with pytest.raises(DataError, match="the judge has left"):
-            api.run("quickstart", overrides=parse_settings(parse_settings(settings(GRPO))), output=tmp_path)
+            api.run("quickstart", overrides=parse_settings(settings(GRPO)), output=tmp_path)
     (failed,) = (Run(path) for path in (tmp_path / "tiny").iterdir())
     assert evaluations(failed) == [("0-grpo", 0)]
     assert [checkpoint.step for checkpoint in failed.checkpoints().all()] == [2]
@@ -93,13 +89,11 @@ def test_somebody_elses_evaluations_do_not_displace_a_run(whole: Run) -> None:
     root = whole.path.parents[1]
     one = {"on": [SplitPlan(split="in-domain", problems=6)], "output": root}
     overrides = settings(GRPO)
-    api.evaluate("quickstart", overrides=parse_settings(parse_settings(overrides)), agent="scripted", **one)
-    api.evaluate("quickstart", overrides=parse_settings(parse_settings(overrides)), **one)
-    last = api.evaluate(
-        "quickstart", overrides=parse_settings(parse_settings([*overrides, "seed=5"])), trained="tiny", **one
-    )
+    api.evaluate("quickstart", overrides=parse_settings(overrides), agent="scripted", **one)
+    api.evaluate("quickstart", overrides=parse_settings(overrides), **one)
+    last = api.evaluate("quickstart", overrides=parse_settings([*overrides, "seed=5"]), trained="tiny", **one)
     exported = api.evaluate(
-        "quickstart", overrides=parse_settings(parse_settings([*overrides, f"student.model={whole.student}"])), **one
+        "quickstart", overrides=parse_settings([*overrides, f"student.model={whole.student}"]), **one
     )
     arms = {result.arm: (result.steps, result.seeds) for result in compare(["tiny"], root=root).results}
     assert arms == {
@@ -115,5 +109,5 @@ def test_evaluations_that_cannot_be_made_end_a_run_before_its_first_step(whole: 
     recorded = f"{{use: recorded, with: {{path: {whole.folder.demonstrations}}}}}"
     overrides = [*settings(GRPO, "evaluate", at_start=False), f"evaluate.agent={recorded}"]
     with pytest.raises(UsageError, match="cannot be evaluated"):
-        api.run("quickstart", overrides=parse_settings(parse_settings(overrides)), output=tmp_path)
+        api.run("quickstart", overrides=parse_settings(overrides), output=tmp_path)
     assert not (tmp_path / "tiny").exists()

@@ -29,7 +29,7 @@ SMALL = [
 
 def run(folder: Path, *stages: str, settings: tuple[str, ...] = (), **options: Any) -> Run:
     overrides = [*SMALL, f"train=[{', '.join(stages)}]", *settings]
-    return api.run("quickstart", overrides=parse_settings(parse_settings(overrides)), output=folder, **options)
+    return api.run("quickstart", overrides=parse_settings(overrides), output=folder, **options)
 
 
 def weights(done: Run) -> dict[str, bytes]:
@@ -56,7 +56,7 @@ def test_two_steps_and_two_more_are_four(stage: str, tmp_path: Path) -> None:
     assert [step["step"] for step in longer.steps] == [1, 2, 3, 4]
     assert longer.recipe["train"][0]["with"]["steps"] == 4
     (line,) = [json.loads(line) for line in longer.folder.changes.read_text().splitlines()]
-    assert (line["settings"], line["changes"]) == (["train.0.steps=4"], {"train.0.steps": [2, 4]})
+    assert (line["settings"], line["changes"]) == ({"train.0.steps": 4}, {"train.0.steps": [2, 4]})
 
 
 def test_a_schedule_follows_the_new_number_of_steps(tmp_path: Path) -> None:
@@ -81,7 +81,7 @@ def test_a_stage_is_added(tmp_path: Path) -> None:
     first, second = SFT % (1, "constant"), GRPO % (1, "constant")
     whole = run(tmp_path / "whole", first, second)
     short = run(tmp_path / "short", first)
-    longer = api.resume(short, overrides=parse_settings(parse_settings([f"train=[{first}, {second}]"])))
+    longer = api.resume(short, overrides=parse_settings([f"train=[{first}, {second}]"]))
     assert weights(longer) == weights(whole)
     assert [step["stage"] for step in longer.steps] == ["0-sft", "1-grpo"]
 
@@ -98,7 +98,7 @@ def test_a_stage_that_has_not_begun_is_replaced(tmp_path: Path) -> None:
         run(tmp_path, first, second, trackers=[Stop()])
     # the first stage's last checkpoint had not been written: all of it comes again, with other stages
     (folder,) = tmp_path.glob("quickstart/*")
-    done = api.resume(folder, overrides=parse_settings(parse_settings([f"train=[{first}, evaluate]"])))
+    done = api.resume(folder, overrides=parse_settings([f"train=[{first}, evaluate]"]))
     assert [event.stage for event in done.events if event.kind == "step"] == ["0-sft"]
     assert {path.name for path in done.folder.rollouts.glob("*")} == set()
 
@@ -120,7 +120,7 @@ def test_what_contradicts_the_run_is_refused_and_changes_nothing(
 
     before = everything()
     with pytest.raises(UsageError) as caught:
-        api.resume(finished, overrides=parse_settings(parse_settings([setting, "evaluate.every=1"])))
+        api.resume(finished, overrides=parse_settings([setting, "evaluate.every=1"]))
     assert key in caught.value.message
     assert "evaluate.every" not in caught.value.message
     assert str(finished.path) in str(caught.value.hint)

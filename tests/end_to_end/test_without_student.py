@@ -85,15 +85,13 @@ def test_without_its_packages_a_backend_is_missed_where_the_student_is(
     done = api.collect("quickstart", problems=2, output=tmp_path, registry=registry)
     assert len(done.demonstrations()) == 2
     with pytest.raises(MissingError, match="no_such_package"):
-        api.run("quickstart", overrides=parse_settings(parse_settings(SHORT)), output=tmp_path, registry=registry)
+        api.run("quickstart", overrides=parse_settings(SHORT), output=tmp_path, registry=registry)
 
 
 @pytest.mark.parametrize("stages", ["evaluate", "{use: collect, with: {problems: 2}}, evaluate", "evaluate, evaluate"])
 def test_evaluating_a_student_leaves_no_weights(stages: str, tmp_path: Path) -> None:
     on = "evaluate.on=[{split: in-domain, problems: 2}]"
-    done = api.run(
-        "quickstart", overrides=parse_settings(parse_settings([*SHORT, f"train=[{stages}]", on])), output=tmp_path
-    )
+    done = api.run("quickstart", overrides=parse_settings([*SHORT, f"train=[{stages}]", on]), output=tmp_path)
     assert len(done.evaluations) >= 1
     assert not {"student", "checkpoints"} & {path.name for path in done.path.iterdir()}
 
@@ -104,11 +102,11 @@ def test_a_student_that_cannot_be_loaded_costs_no_demonstrations(tmp_path: Path)
     with pytest.raises(RecipeError, match="nowhere"):
         api.run(
             "quickstart",
-            overrides=parse_settings(parse_settings([*SHORT, train, "student.model=./nowhere"])),
+            overrides=parse_settings([*SHORT, train, "student.model=./nowhere"]),
             output=tmp_path,
         )
     assert not list(tmp_path.glob("*/*"))
-    done = api.run("quickstart", overrides=parse_settings(parse_settings([*SHORT, train])), output=tmp_path / "right")
+    done = api.run("quickstart", overrides=parse_settings([*SHORT, train]), output=tmp_path / "right")
     assert len(done.demonstrations()) >= 3
     assert done.student.is_dir()
 
@@ -117,7 +115,7 @@ def test_a_student_that_cannot_be_loaded_costs_no_demonstrations(tmp_path: Path)
 def test_an_evaluation_at_the_start_comes_before_the_first_stage_that_trains(first: str, tmp_path: Path) -> None:
     on = "evaluate={every: 1, on: [{split: in-domain, problems: 2, samples: 0}]}"
     stages = f"train=[{first}, {GRPO}, {GRPO}]"
-    done = api.run("quickstart", overrides=parse_settings(parse_settings([*SHORT, stages, on])), output=tmp_path)
+    done = api.run("quickstart", overrides=parse_settings([*SHORT, stages, on]), output=tmp_path)
     played = [(report["stage"], report["step"]) for report in done.evaluations if report["stage"] != "0-evaluate"]
     assert played == [("1-grpo", 0), ("1-grpo", 1), ("2-grpo", 1)]
 

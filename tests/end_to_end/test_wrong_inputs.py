@@ -173,9 +173,7 @@ CASES = [
 @pytest.fixture(scope="module")
 def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A small finished run."""
-    return mentor_kit.run(
-        "quickstart", overrides=parse_settings(parse_settings(SMALL)), output=tmp_path_factory.mktemp("runs")
-    ).path
+    return mentor_kit.run("quickstart", overrides=parse_settings(SMALL), output=tmp_path_factory.mktemp("runs")).path
 
 
 @pytest.fixture

@@ -80,7 +80,7 @@ def test_no_worker_outlives_its_run(tmp_path: Path, settings: list[str]) -> None
     with no_worker_left_by(mentor_kit.api.executing):
         if settings:
             with pytest.raises(MentorKitError, match="broken"):
-                mentor_kit.run(recipe, overrides=parse_settings(parse_settings(settings)), output=tmp_path / "runs")
+                mentor_kit.run(recipe, overrides=parse_settings(settings), output=tmp_path / "runs")
         else:
             mentor_kit.run(recipe, output=tmp_path / "runs")
 
@@ -103,9 +103,7 @@ def test_no_worker_outlives_a_bench(tmp_path: Path, settings: list[str], fault: 
     recipe.write_text(RECIPE)
     with no_worker_left_by(mentor_kit.bench.measure):
         if fault is None:
-            mentor_kit.api.bench(
-                recipe, overrides=parse_settings(parse_settings([*settings, "backend.threads=1"])), steps=1
-            )
+            mentor_kit.api.bench(recipe, overrides=parse_settings([*settings, "backend.threads=1"]), steps=1)
         else:
             with pytest.raises(MentorKitError, match=fault):
-                mentor_kit.api.bench(recipe, overrides=parse_settings(parse_settings(settings)), steps=1)
+                mentor_kit.api.bench(recipe, overrides=parse_settings(settings), steps=1)

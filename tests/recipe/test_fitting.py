@@ -64,9 +64,7 @@ def counting(has: int | None) -> Registry:
 
 
 def plan(has: int | None, *settings: str) -> Any:
-    return api.plan(
-        "quickstart", overrides=parse_settings(parse_settings(["backend=counting", *settings])), registry=counting(has)
-    )
+    return api.plan("quickstart", overrides=parse_settings(["backend=counting", *settings]), registry=counting(has))
 
 
 @pytest.mark.parametrize(
@@ -178,7 +176,7 @@ def test_what_is_proposed_fits_and_none_of_it_is_idle(backend: str, memory: floa
              "rollout.max_response_tokens=4096"]  # fmt: skip
 
     def planned(*settings: str) -> Any:
-        return api.plan("quickstart", overrides=parse_settings(parse_settings([*asked, *settings])), memory=memory)
+        return api.plan("quickstart", overrides=parse_settings([*asked, *settings]), memory=memory)
 
     found = planned()
     assert found.fits is False

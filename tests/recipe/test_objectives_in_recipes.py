@@ -33,9 +33,7 @@ train:
 def objective(*settings: str, recipe: str | Path = "quickstart") -> Any:
     """The first stage's objective in the expanded recipe."""
     registry = default_registry()
-    return expanded(load_checked(recipe, parse_settings(parse_settings(settings)), registry), registry)["train"][0][
-        "with"
-    ]["objective"]
+    return expanded(load_checked(recipe, parse_settings(settings), registry), registry)["train"][0]["with"]["objective"]
 
 
 @pytest.mark.parametrize(
@@ -93,7 +91,7 @@ def test_another_loss_is_another_recipe() -> None:
         ("loss=cispo", "train.0.objective.loss.use"),
         ("advantage=group_mean", "train.0.objective.advantage.use"),
     ):
-        after = load_checked("quickstart", parse_settings(parse_settings([f"train.0.objective.{setting}"])), registry)
+        after = load_checked("quickstart", parse_settings([f"train.0.objective.{setting}"]), registry)
         assert [change.key for change in changes(before, after, registry)] == [key]
     same = load_checked("quickstart", {"train.0.objective.loss": "ppo"}, registry)
     assert changes(before, same, registry) == []

@@ -28,7 +28,7 @@ SFT = "{use: sft, with: {steps: 3, batch: 5, optimizer: {use: adamw, lr: 1e-4}}}
 
 
 def plan(*overrides: str, recipe: str | Path = "quickstart", registry: Registry | None = None) -> RunPlan:
-    return api.plan(recipe, overrides=parse_settings(parse_settings(overrides)), registry=registry)
+    return api.plan(recipe, overrides=parse_settings(overrides), registry=registry)
 
 
 def tiny_model() -> str:
@@ -77,7 +77,7 @@ def test_every_recipe_has_a_plan(name: str, data: Path) -> None:
         found = plan(*settings, recipe=name)
     except MissingError as error:
         pytest.skip(error.message)
-    recipe = api.check(name, overrides=parse_settings(parse_settings(settings))).recipe
+    recipe = api.check(name, overrides=parse_settings(settings)).recipe
     assert [stage.key for stage in found.stages] == [f"{i}-{slot.use}" for i, slot in enumerate(recipe.train)] or [
         "0-evaluate"
     ]
@@ -155,7 +155,7 @@ def test_the_prompt_is_the_runs(tmp_path: Path) -> None:
     assert found.prompts is not None
     assert found.prompts.first.count("USE THE TOOLS, PLEASE.") == 1
     small = ["train.0.steps=1", "train.0.problems=16", "train.0.group=2", "evaluate.on=[]", "evaluate.every=0"]
-    done = api.run("quickstart", overrides=parse_settings(parse_settings([*settings, *small])), output=tmp_path)
+    done = api.run("quickstart", overrides=parse_settings([*settings, *small]), output=tmp_path)
     prompts = [item.trajectory.tokens for item in done.rollouts()]
     assert found.prompts.longest == max(len(tokens.prompt_ids) for tokens in prompts if tokens is not None)
 

@@ -23,7 +23,7 @@ LEARNS = Workload(steps=5, reward=True, adjustable=("steps",))
 
 
 def loaded(*settings: str, base: tuple[str, ...] = ()) -> LoadedRecipe:
-    return load_recipe("recipe.yaml", parse_settings(parse_settings([*base, *settings])))
+    return load_recipe("recipe.yaml", parse_settings([*base, *settings]))
 
 
 def between(*settings: str, base: tuple[str, ...] = ()) -> dict[str, tuple[Any, Any]]:

@@ -46,18 +46,16 @@ def test_every_default_of_every_part_is_written(name: str, tmp_path: Path) -> No
 
 def test_what_hangs_on_the_machine_is_not_kept_with_a_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     registry, base = default_registry(), ["tools=[{use: python, with: {module: math}}]"]
-    loaded = load_recipe("quickstart", parse_settings(parse_settings(base)))
+    loaded = load_recipe("quickstart", parse_settings(base))
     assert expanded(loaded, registry)["tools"][0]["with"]["workers"] >= 1
     assert "workers" not in dump_run(loaded, registry)
-    assert "workers: 3" in dump_run(
-        load_recipe("quickstart", parse_settings(parse_settings([*base, "tools.0.workers=3"]))), registry
-    )
+    assert "workers: 3" in dump_run(load_recipe("quickstart", parse_settings([*base, "tools.0.workers=3"])), registry)
 
 
 def test_secrets_are_references(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("TOKEN_OF_MINE", "sk-12345")
     tools = "tools=[{use: mcp, with: {url: 'http://x/mcp', headers: {Authorization: 'Bearer ${env:TOKEN_OF_MINE}'}}}]"
-    loaded = load_recipe("quickstart", parse_settings(parse_settings([tools])))
+    loaded = load_recipe("quickstart", parse_settings([tools]))
     text = json.dumps(expanded(loaded, default_registry())) + dump_run(loaded, default_registry())
     assert "sk-12345" not in text
     assert text.count("Bearer ${env:TOKEN_OF_MINE}") == 2
@@ -99,7 +97,7 @@ class Reshaped(BaseModel):
 def test_secrets_are_references_whatever_they_become(options: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("MINE", "47114711")
     known = knowing(Reshaped, monkeypatch)
-    loaded = load_recipe("quickstart", parse_settings(parse_settings([f"tools=[{{use: odd, with: {{{options}}}}}]"])))
+    loaded = load_recipe("quickstart", parse_settings([f"tools=[{{use: odd, with: {{{options}}}}}]"]))
     text = json.dumps(expanded(loaded, known)["tools"])
     assert "47114711" not in text
     assert "${env:MINE}" in text
@@ -132,8 +130,8 @@ def test_another_preset_of_an_expanded_objective_is_that_preset(preset: str, tmp
     # the recipe's own value, which is not the preset's, stays in both
     assert (
         changes(
-            load_recipe("quickstart", parse_settings(parse_settings([setting]))),
-            load_recipe(file, parse_settings(parse_settings([setting]))),
+            load_recipe("quickstart", parse_settings([setting])),
+            load_recipe(file, parse_settings([setting])),
             registry,
         )
         == []

@@ -163,7 +163,7 @@ def test_secrets_that_are_missing_or_out_of_place(here: Path, monkeypatch: pytes
     assert error.value.hint == "set it: export TEACHER_KEY=…"
     monkeypatch.setenv("TEACHER_KEY", KEY)
     with pytest.raises(RecipeError, match=r"^--set name=\$\{env:TEACHER_KEY\}: name: a secret can only stand inside"):
-        load_recipe(path, parse_settings(parse_settings(["name=${env:TEACHER_KEY}"])))
+        load_recipe(path, parse_settings(["name=${env:TEACHER_KEY}"]))
 
 
 def test_secrets_survive_copying() -> None:

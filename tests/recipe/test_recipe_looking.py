@@ -46,7 +46,7 @@ def faults(here: Path, *lines: str, settings: tuple[str, ...] = ()) -> list[tupl
     # the quickstart's evaluation splits are those of its own task
     (here / "recipe.yaml").write_text("\n".join(["extends: quickstart", *lines, "evaluate: {on: []}"]) + "\n")
     try:
-        load_checked(here / "recipe.yaml", parse_settings(parse_settings(settings)), default_registry(), look=True)
+        load_checked(here / "recipe.yaml", parse_settings(settings), default_registry(), look=True)
     except RecipeFaults as error:
         return [(fault.place.line, fault.text.partition(":")[0]) for fault in error.faults]
     return []

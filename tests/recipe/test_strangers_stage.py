@@ -95,7 +95,7 @@ def registry(**stages: Callable[[Any, Any], Any]) -> Registry:
 def plan(*overrides: str, **stages: Callable[[Any, Any], Any]) -> RunPlan:
     return api.plan(
         "quickstart",
-        overrides=parse_settings(parse_settings(parse_settings(parse_settings(["evaluate={}", *overrides])))),
+        overrides=parse_settings(["evaluate={}", *overrides]),
         registry=registry(**stages),
     )
 
@@ -163,9 +163,7 @@ def test_its_needs_are_checked_before_the_run(fields: Any, settings: list[str], 
     with pytest.raises(RecipeError) as caught:
         api.check(
             "quickstart",
-            overrides=parse_settings(
-                parse_settings(parse_settings(parse_settings(["train=[{use: says}]", *settings])))
-            ),
+            overrides=parse_settings(["train=[{use: says}]", *settings]),
             registry=plugins,
         )
     (line,) = caught.value.message.splitlines()
@@ -178,7 +176,7 @@ def test_it_can_be_benchmarked() -> None:
     train = "train=[{use: drills, with: {rounds: 50, exercises: 2, attempts: 3}}]"
     found = api.bench(
         "quickstart",
-        overrides=parse_settings(parse_settings(parse_settings(parse_settings([*small, train, "evaluate.every=25"])))),
+        overrides=parse_settings([*small, train, "evaluate.every=25"]),
         steps=2,
         registry=registry(),
     )
@@ -204,7 +202,7 @@ def test_a_stage_without_a_workload_cannot_be_benchmarked() -> None:
 def test_its_adjustable_options_may_change_when_a_run_is_resumed(tmp_path: Path) -> None:
     small = ["student.model=tiny-blank", "rollout.max_turn_tokens=6", "rollout.max_turns=1", "evaluate={}"]
     run = api.run(
-        "quickstart", overrides=parse_settings(parse_settings(parse_settings(parse_settings([*small, "train=[{use: drills, with: {rounds: 1}}]"])))), output=tmp_path,
+        "quickstart", overrides=parse_settings([*small, "train=[{use: drills, with: {rounds: 1}}]"]), output=tmp_path,
         registry=registry(),
     )  # fmt: skip
     assert [event["step"] for event in run.steps] == [1]

@@ -32,7 +32,7 @@ MODULE = "def add(a: float, b: float) -> float:\n    '''Add.'''\n    return a + 
 )
 def test_check_finds_them(tools: str, place: str) -> None:
     with pytest.raises(RecipeError) as caught:
-        api.check("quickstart", overrides=parse_settings(parse_settings([f"tools={tools}"])), look=False)
+        api.check("quickstart", overrides=parse_settings([f"tools={tools}"]), look=False)
     assert f": {place}: " in caught.value.message
     assert caught.value.exit_code == ExitCode.USAGE
 
@@ -47,7 +47,7 @@ def test_check_finds_them(tools: str, place: str) -> None:
     ],
 )
 def test_other_names_are_fine(tools: str) -> None:
-    api.check("quickstart", overrides=parse_settings(parse_settings([f"tools={tools}"])), look=False)
+    api.check("quickstart", overrides=parse_settings([f"tools={tools}"]), look=False)
 
 
 def test_what_only_the_tools_tell_is_found_before_a_run_is_made(tmp_path: Path) -> None:
@@ -58,7 +58,7 @@ def test_what_only_the_tools_tell_is_found_before_a_run_is_made(tmp_path: Path) 
         "train=[collect]",
     ]
     with pytest.raises(RecipeError) as caught:
-        api.run("quickstart", overrides=parse_settings(parse_settings(overrides)), output=tmp_path / "runs")
+        api.run("quickstart", overrides=parse_settings(overrides), output=tmp_path / "runs")
     assert "tools.1" in caught.value.message
     assert "'add'" in caught.value.message
     assert not list((tmp_path / "runs").glob("*/*"))

@@ -25,7 +25,7 @@ FEWER = [
 
 
 def test_the_quickstart_runs_on_mlx(tmp_path: Path) -> None:
-    done = run("quickstart", overrides=parse_settings(parse_settings(FEWER)), output=tmp_path)
+    done = run("quickstart", overrides=parse_settings(FEWER), output=tmp_path)
     events = [json.loads(line) for line in (done.path / "events.jsonl").read_text().splitlines()]
     steps = [event for event in events if event["kind"] == "step"]
     assert len(steps) == 2

@@ -220,7 +220,7 @@ def test_the_recipes_with_the_tiny_student(recipe: str, folder: Path, tmp_path: 
     settings = [f"folder={folder}", "student.model=tiny-student", "rollout.max_turn_tokens=16", "rollout.max_turns=2"]
     done = api.evaluate(
         recipe,
-        overrides=parse_settings(parse_settings(settings)),
+        overrides=parse_settings(settings),
         changes={"problems": 1, "samples": 2},
         output=tmp_path / "runs",
     )
@@ -249,14 +249,12 @@ def test_broken_rows_are_named(tmp_path: Path, row: Mapping[str, Any], message: 
         api.evaluate(
             "paper/evaluate-maths",
             overrides=parse_settings(
-                parse_settings(
-                    [
-                        f"folder={tmp_path}",
-                        "task.sets={amc23: amc.jsonl}",
-                        "student.model=tiny-student",
-                        "evaluate={on: [{split: amc23}]}",
-                    ]
-                )
+                [
+                    f"folder={tmp_path}",
+                    "task.sets={amc23: amc.jsonl}",
+                    "student.model=tiny-student",
+                    "evaluate={on: [{split: amc23}]}",
+                ]
             ),
             output=tmp_path,
         )

@@ -88,9 +88,7 @@ def test_a_check_needs_no_hub_and_no_data() -> None:
 
 def run(name: str, data: Path, output: Path, *settings: str) -> tuple[list[dict[str, Any]], Path]:
     """The events of a small run, and its folder."""
-    made = mentor_kit.run(
-        name, overrides=parse_settings(parse_settings([f"folder={data}", *SMALL, *settings])), output=output
-    )
+    made = mentor_kit.run(name, overrides=parse_settings([f"folder={data}", *SMALL, *settings]), output=output)
     folder = made.folder.path
     return [json.loads(line) for line in (folder / "events.jsonl").read_text().splitlines()], folder
 
@@ -138,7 +136,7 @@ def test_sft_imitates_what_collect_wrote(student: str, data: Path, tmp_path: Pat
     collect = [setting for setting in SMALL if not setting.startswith(("train", "evaluate"))]
     made = mentor_kit.run(
         "paper/collect",
-        overrides=parse_settings(parse_settings([f"folder={data}", *collect, teacher])),
+        overrides=parse_settings([f"folder={data}", *collect, teacher]),
         output=tmp_path,
     )
     shown = made.folder.path / "demonstrations.jsonl"
