@@ -1,4 +1,4 @@
-"""Which student a backend loads, and with which adapter."""
+"""Specifications of a student and its adapter, for backends to load."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from pathlib import Path
 
 @dataclass(frozen=True)
 class AdapterSpec:
-    """A low-rank adapter on the student: a new one, or one that exists in a folder."""
+    """A low-rank adapter: a new one, or one from a folder."""
 
     rank: int = 16
     alpha: float = 32.0
@@ -16,12 +16,12 @@ class AdapterSpec:
     targets: tuple[str, ...] = ()
     """Names of the modules to adapt; empty for all linear layers but the output projection."""
     path: Path | None = None
-    """A folder with an adapter to go on training; the other fields are then read from it."""
+    """A folder with an adapter to train further, which has the other fields then."""
 
 
 @dataclass(frozen=True)
 class StudentSpec:
-    """Which model to load. `model` is a folder in transformers' format, or a hub id."""
+    """A model, as a folder in transformers' format or a hub id, and its adapter."""
 
     model: str
     revision: str | None = None

@@ -1,4 +1,4 @@
-"""What an update takes: the completions of one prompt, with masks, log-probabilities and advantages."""
+"""Token groups: completions of one prompt with masks, log-probabilities and advantages, for updates."""
 
 from __future__ import annotations
 
@@ -8,25 +8,23 @@ import numpy as np
 from numpy.typing import NDArray
 
 Ints = NDArray[np.int64]
-
-
 Floats = NDArray[np.float32]
 
 
 @dataclass(frozen=True)
 class TokenCompletion:
-    """One completion of a group, as the update needs it. n tokens follow the group's prompt."""
+    """A completion of n tokens, which follow the group's prompt."""
 
     ids: Ints
     """Shape (n,): sampled tokens and, between turns, inserted ones."""
     mask: Floats
     """Shape (n,): 1 at sampled tokens, which are trained on, else 0."""
     log_probs: Floats
-    """Shape (n,): the sampler's."""
+    """Shape (n,): log-probabilities by the sampler."""
     advantage: float | Floats = 0.0
     """One number for all tokens, or shape (n,)."""
     old_log_probs: Floats | None = None
-    """Shape (n,): recomputed before this round of updates; None takes the sampler's."""
+    """Shape (n,): log-probabilities before this round of updates, recomputed; None takes the sampler's."""
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""What every backend is held to; subclass it in the backend's tests.
+"""The contract of a backend: numbers, masks, batching, versions, checkpoints and errors; subclass it in its tests.
 
     class TestMyBackend(BackendContract):
         @pytest.fixture
@@ -6,7 +6,7 @@
         @pytest.fixture
         def oracle(self): ...             # ids -> logits (T, V) in float64, computed by other code
 
-The model should be tiny, with a vocabulary of at least 32 and a context of at least 64 tokens. Everything is seen
+The model should be tiny, with a vocabulary of at least 32 and a context of at least 64 tokens. Everything goes
 through `mentor_kit.backend.policy`; the oracle is the only other source of numbers.
 """
 
@@ -173,7 +173,7 @@ class BackendContract(SamplingContract):
         np.testing.assert_allclose(found[1], found[0], rtol=1e-4, atol=1e-5)
 
     def test_a_policy_that_never_learns_reads_tokens(self, policy_factory: PolicyFactory, policy: Policy) -> None:
-        """As a teacher's does whose log-probabilities are distilled: without an optimizer, leaving all as it was."""
+        """As a teacher's whose log-probabilities are distilled: without an optimizer, and without any change."""
         groups = ragged_groups(policy.info.vocabulary)
         reader = policy_factory(None)
         first = flat(reader.log_probs(groups))

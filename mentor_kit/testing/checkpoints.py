@@ -1,4 +1,4 @@
-"""What every backend's checkpoints and exports are held to, beside `mentor_kit.testing.backend`.
+"""The contract of a backend's checkpoints and exports; subclass these in its tests.
 
     class TestMyCheckpoints(CheckpointContract, ExportContract):
         @pytest.fixture
@@ -10,7 +10,7 @@
         @pytest.fixture
         def load_exported(self): ...      # folder -> an `Oracle` of a student exported as `transformers`, by other code
 
-Options are the backend's; those that the suites ask for are `dtype`, and nothing else.
+Options are the backend's own; the suites themselves use `dtype` alone.
 """
 
 from __future__ import annotations
@@ -190,7 +190,7 @@ class ExportContract:
     """Exported students against other code that loads them."""
 
     @pytest.mark.parametrize("adapter", [None, SMALL], ids=["full", "adapter"])
-    def test_exported_students_say_the_same_elsewhere(
+    def test_exported_students_are_the_same_elsewhere(
         self,
         load_policy: LoadPolicy,
         load_exported: LoadExported,
@@ -207,7 +207,7 @@ class ExportContract:
         policy.export(tmp_path)
         assert capsys.readouterr().out == ""
         np.testing.assert_array_equal(seen(policy), before)
-        says_as(policy, load_exported(tmp_path))
+        agrees(policy, load_exported(tmp_path))
         np.testing.assert_allclose(seen(load_policy(tmp_path)), before, atol=1e-5)
 
     def test_exported_adapters_are_trained_further(self, load_policy: LoadPolicy, folder: Path, tmp_path: Path) -> None:
@@ -245,8 +245,8 @@ def seen(policy: Policy, weights: Literal["current", "reference"] = "current") -
     return flat(policy.log_probs(GROUPS, weights=weights))
 
 
-def says_as(policy: Policy, oracle: Oracle, tolerance: float = TOLERANCE) -> None:
-    """Hold a policy's log-probabilities against an oracle's."""
+def agrees(policy: Policy, oracle: Oracle, tolerance: float = TOLERANCE) -> None:
+    """Check a policy's log-probabilities against an oracle's."""
     for group, rows in zip(GROUPS, policy.log_probs(GROUPS), strict=True):
         for completion, row in zip(group.completions, rows, strict=True):
             if len(row):

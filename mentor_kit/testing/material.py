@@ -1,4 +1,4 @@
-"""What contract suites are made of: requests, what an engine makes of them, and groups for updates."""
+"""Material of contract suites: requests, completions and token groups."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def request(id: str, context: Sequence[int], **changes: Any) -> SampleRequest:
 
 
 def drive(engine: Engine, requests: Sequence[SampleRequest]) -> dict[str, Completion]:
-    """Submit the requests, step until all are done, and give the completions by id."""
+    """Submit requests and step until all are done; the completions by id."""
     for item in requests:
         engine.submit(item)
     found: dict[str, Completion] = {}
@@ -48,7 +48,7 @@ def drive(engine: Engine, requests: Sequence[SampleRequest]) -> dict[str, Comple
 def group_of(
     prompt: Sequence[int], completions: Sequence[Completion], advantages: Sequence[float], temperature: float = 1.0
 ) -> TokenGroup:
-    """What was sampled for a prompt, ready for an update."""
+    """The group of completions that were sampled for a prompt."""
     return TokenGroup(
         np.array(prompt),
         tuple(
@@ -65,9 +65,9 @@ def group_of(
 
 
 def ragged_groups(vocabulary: int, seed: int = 0, temperature: float = 1.0) -> list[TokenGroup]:
-    """Three groups of ragged rows, one of them empty, with inserted tokens and made-up log-probabilities.
+    """Three groups of completions of all lengths, one of them empty, with inserted tokens and random log-probabilities.
 
-    Two say the same and are worth different amounts; another one differs from them in what is trained alone.
+    Two completions have equal tokens and different advantages; a third differs from them in its mask alone.
     """
     rng = np.random.default_rng(seed)
     groups = []
@@ -80,22 +80,22 @@ def ragged_groups(vocabulary: int, seed: int = 0, temperature: float = 1.0) -> l
             ids = rng.integers(0, vocabulary, count)
             completions.append(TokenCompletion(ids, mask, values, float(rng.normal())))
         if len(lengths) > 1:
-            said, ones = completions[0], np.ones(lengths[0], dtype=np.float32)
+            twin, ones = completions[0], np.ones(lengths[0], dtype=np.float32)
             completions += [
-                TokenCompletion(said.ids, said.mask, said.log_probs - 0.1 * said.mask, 1.5),
-                TokenCompletion(said.ids, ones, -ones, -0.5),
+                TokenCompletion(twin.ids, twin.mask, twin.log_probs - 0.1 * twin.mask, 1.5),
+                TokenCompletion(twin.ids, ones, -ones, -0.5),
             ]
         groups.append(TokenGroup(rng.integers(0, vocabulary, prompt), tuple(completions), temperature))
     return groups
 
 
 def flat(values: Sequence[Sequence[NDArray[Any]]]) -> NDArray[Any]:
-    """All numbers of `Policy.log_probs` in a row."""
+    """All numbers of `Policy.log_probs` in one array."""
     return np.concatenate([array for group in values for array in group])
 
 
 def changed(group: TokenGroup, **changes: Any) -> TokenGroup:
-    """The group with other fields in all its completions, each computed from the completion."""
+    """The group with fields of its completions replaced, each computed from the completion."""
     return TokenGroup(
         group.prompt_ids,
         tuple(

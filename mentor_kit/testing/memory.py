@@ -1,4 +1,4 @@
-"""What every backend's memory is held to, beside `mentor_kit.testing.backend`; subclass it in its tests too.
+"""The contract of a backend's memory: estimates, and more sequences than there is room for; subclass it in its tests.
 
 class TestMyMemory(MemoryContract):
     @pytest.fixture
@@ -83,7 +83,7 @@ class MemoryContract:
             np.testing.assert_allclose(together[item.id].log_probs, twin.log_probs, atol=TOLERANCE)
 
     def test_a_session_that_was_given_up_goes_on(self, backend: Backend, student: StudentSpec) -> None:
-        """More sessions than fit are held between turns: some lose their keys and values, and take them in anew."""
+        """More sessions than fit are kept between turns: some lose their keys and values, and are prefilled again."""
         engine = backend.load(student, 0).engine()
         contexts = {f"s{i}": [1, 2, 3, 4 + i] for i in range(20)}
         first = drive(engine, [request(f"{s}.0", c, session=s, max_new_tokens=4) for s, c in contexts.items()])

@@ -1,4 +1,4 @@
-"""What every backend's optimizers are held to: twins in NumPy, written from the papers.
+"""The contract of a backend's optimizers: twins in NumPy, written from the papers; subclass it in its tests.
 
     class TestMyOptimizers(OptimizerContract):
         muon_tolerance = 1e-4             # larger where Muon orthogonalises in bfloat16

@@ -1,4 +1,4 @@
-"""What every backend's learning is held to, beside `mentor_kit.testing.backend`; subclass these in its tests too.
+"""The contract of a backend's updates: gradients and twenty steps of training; subclass these in its tests.
 
 class TestMyGradients(GradientContract):
 @pytest.fixture
@@ -153,7 +153,7 @@ def _slopes(policy: Policy, groups: Sequence[TokenGroup], objective: Objective) 
 def _row_slopes(
     objective: Objective, now: Floats64, reference: Floats64, old: Floats64, advantage: Floats64, mask: Floats64
 ) -> Floats64:
-    """As `_slopes`, for one completion, before its tokens are weighed."""
+    """As `_slopes`, for one completion, before its tokens are weighted."""
     spec, loss = objective.spec, objective.spec.loss
     ratio = np.exp(now - old)
     if loss.use == "gspo" and mask.any():

@@ -110,8 +110,8 @@ def test_errors_of_any_process_are_the_first_ones_too() -> None:
     policy.prepare(OptimizerSpec())
     groups = ragged_groups(policy.info.vocabulary)
     with pytest.raises(MissingError, match="process 1"):
-        policy.ask("fail")
-    # everyone goes on
+        policy.run("fail")
+    # all processes continue
     assert policy.forward_backward(groups, make_objective(preset="sft")).tokens > 0
 
 
@@ -119,9 +119,9 @@ def weights(policy: MLXPolicy) -> np.ndarray:
     return np.concatenate([np.array(value).ravel() for _, value in sorted(trained(policy.model).items())])
 
 
-def _fail(part: Worker) -> None:
+def _fail(worker: Worker) -> None:
     """For a test: the second process fails."""
-    if part._processes.rank == 1:
+    if worker._group.rank == 1:
         raise MissingError("nothing is there", hint="bring it")
 
 

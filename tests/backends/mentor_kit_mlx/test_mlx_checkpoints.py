@@ -25,8 +25,8 @@ from mentor_kit.testing.checkpoints import (
     LoadExported,
     LoadPolicy,
     Variant,
+    agrees,
     learn,
-    says_as,
 )
 from mentor_kit.testing.material import flat
 from mentor_kit.testing.objectives import make_objective
@@ -114,7 +114,7 @@ def test_mlx_lm_reads_exported_models(folder: Path, tmp_path: Path, adapter: Ada
     learn(policy, 3)
     policy.export(tmp_path, format="mlx")
     model, _ = mlx_lm("utils").load_model(tmp_path)
-    says_as(policy, by_mlx_lm(model))
+    agrees(policy, by_mlx_lm(model))
 
 
 @pytest.mark.parametrize("kind", ["lora", "dora"])
@@ -136,6 +136,6 @@ def test_exported_adapters_are_read_elsewhere(folder: Path, tmp_path: Path, kind
     model, _ = mlx_lm("utils").load_model(tmp_path / "plain")
     mlx_lm("utils").load_adapters(model, str(tmp_path / "mlx-adapter"))
     model.eval()
-    says_as(policy, by_mlx_lm(model))
+    agrees(policy, by_mlx_lm(model))
     with pytest.raises(UsageError):
         plain.export(tmp_path / "none", format="mlx-adapter")
