@@ -105,11 +105,9 @@ def evaluate(
 ) -> dict[str, dict[str, Json]]:
     """Make all evaluations and write them to the run folder; returns their reports by name."""
     reports: dict[str, dict[str, Json]] = {}
-    planned, progress = (
-        plan_names(on),
-        EvaluationProgress(context, sum(count_episodes(experiment, plan) for plan in on)),
-    )
+    planned = plan_names(on)
     names, files = UniqueNames(planned), UniqueNames()
+    progress = EvaluationProgress(context, sum(count_episodes(experiment, plan) for plan in on))
     for plan, name in zip(on, planned, strict=True):
         if isinstance(plan, SplitPlan):
             result = evaluate_split(experiment, context, plan, progress)
