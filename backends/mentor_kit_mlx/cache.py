@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import mlx.core as mx
 import numpy as np
 
+from mentor_kit.backend.row_device import Array
 from mentor_kit.core.errors import BackendError
 from mentor_kit_mlx.quantized import Quantized
 from mentor_kit_mlx.self_check import agree, trial_tokens
@@ -20,7 +21,6 @@ from mentor_kit_mlx.self_check import agree, trial_tokens
 if TYPE_CHECKING:
     from mentor_kit_mlx.lm_wrapper import LMWrapper
 
-ROW_STEP, POSITION_STEP = 8, 128
 #: What models raise that cannot take such objects.
 UNFIT = (ValueError, TypeError, AttributeError, IndexError, KeyError, RuntimeError)
 
@@ -150,11 +150,7 @@ class RowCache:
 
     def _write(self, store: list[Buffers | None], layer: int, new: mx.array) -> Any:
         parts = (new,) if self._quantized is None else self._quantized.encode(new)
-        buffers = store[layer]
-        if buffers is None:
-            shapes = [(self.rows, part.shape[1], self.positions, part.shape[3]) for part in parts]
-            buffers = tuple(mx.zeros(shape, part.dtype) for shape, part in zip(shapes, parts, strict=True))
-            store[layer] = buffers
+        buffers = self._made(store, layer, parts)
         found = []
         for buffer, part in zip(buffers, parts, strict=True):
             buffer[self._chosen[:, None], :, self._where] = part.transpose(0, 2, 1, 3)
@@ -162,29 +158,36 @@ class RowCache:
             found.append(rows[:, :, : self._length])
         return found[0] if self._quantized is None else tuple(found)
 
+    def _made(self, store: list[Buffers | None], layer: int, like: Buffers) -> Buffers:
+        """A layer's buffers, made like others of its kind where there are none yet."""
+        buffers = store[layer]
+        if buffers is None:
+            shapes = [(self.rows, part.shape[1], self.positions, part.shape[3]) for part in like]
+            buffers = tuple(mx.zeros(shape, part.dtype) for shape, part in zip(shapes, like, strict=True))
+            store[layer] = buffers
+        return buffers
+
     def reserve(self, rows: int, positions: int) -> None:
-        """Make room, in coarse steps; what is there is kept."""
-        rows = max(self.rows, -(-rows // ROW_STEP) * ROW_STEP)
-        positions = max(self.positions, -(-positions // POSITION_STEP) * POSITION_STEP)
+        """Grow to so many rows of so many positions; what is there is kept."""
+        rows, positions = max(self.rows, rows), max(self.positions, positions)
         if (rows, positions) == (self.rows, self.positions):
             return
         more = [(0, rows - self.rows), (0, 0), (0, positions - self.positions), (0, 0)]
         self._change(lambda buffer: mx.pad(buffer, more))
         self.rows, self.positions = rows, positions
 
-    def copy(self, source: int, targets: Sequence[int], length: int) -> None:
-        """Copy the first `length` positions of a row to others."""
+    def copy(self, other: RowCache, source: Array, target: Array, length: int) -> None:
+        """Copy rows `source` (n,) of a cache, maybe this one, to rows `target` (n,) up to position `length`.
 
-        def change(buffer: mx.array) -> mx.array:
-            buffer[mx.array(list(targets)), :, :length] = buffer[source : source + 1, :, :length]
-            return buffer
-
-        self._change(change)
-
-    def keep(self, rows: Sequence[int]) -> None:
-        """Rows `rows` become the first ones, in this order; the others are forgotten."""
-        order = [*rows, *(row for row in range(self.rows) if row not in set(rows))]
-        self._change(lambda buffer: buffer[mx.array(order)])
+        All are read before any is written.
+        """
+        read, written = mx.array(source), mx.array(target)
+        for store, given in ((self._keys, other._keys), (self._values, other._values)):
+            for index, theirs in enumerate(given):
+                if theirs is not None:
+                    for own, part in zip(self._made(store, index, theirs), theirs, strict=True):
+                        own[written, :, :length] = part[read, :, :length]
+        self.evaluate()
 
     def drop(self) -> None:
         """Free everything."""

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import mlx.core as mx
 
+from mentor_kit.backend.kv_budget import KVBudget
 from mentor_kit.backend.memory import (
     ACTIVATIONS_NOTE,
     FLOAT32,
@@ -24,7 +24,6 @@ from mentor_kit.backend.memory import (
 from mentor_kit.backend.optimizer import OptimizerSpec
 from mentor_kit.backend.student import StudentSpec
 from mentor_kit.core.errors import BackendError
-from mentor_kit_mlx.cache import POSITION_STEP, ROW_STEP
 from mentor_kit_mlx.config import Config
 from mentor_kit_mlx.mlx_lm_import import mlx_lm
 from mentor_kit_mlx.optimizer import moment_count
@@ -32,36 +31,8 @@ from mentor_kit_mlx.options import MLXOptions
 from mentor_kit_mlx.params import by_name, parameter_count, trained
 from mentor_kit_mlx.quantized import Quantized
 
-
-@dataclass(frozen=True)
-class KVBudget:
-    """The memory that keys and values may take."""
-
-    bytes: int | None
-    """None for no limit."""
-    per_position: int
-    """Bytes of one token's keys and values in all layers."""
-
-    def fits(self, rows: int, positions: int) -> bool:
-        """Whether so many rows of so many tokens fit."""
-        return self.bytes is None or self.need(rows, positions) <= self.bytes
-
-    def need(self, rows: int, positions: int) -> int:
-        """Bytes of so many rows of so many tokens; they are made in coarse steps."""
-        return -(-rows // ROW_STEP) * ROW_STEP * -(-positions // POSITION_STEP) * POSITION_STEP * self.per_position
-
-    def check(self, who: str, rows: int, positions: int) -> None:
-        """Refuse what cannot fit.
-
-        Raises:
-            BackendError: it cannot.
-        """
-        if not self.fits(rows, positions):
-            raise BackendError(
-                f"{who}: keys and values of {positions} tokens need {in_gib(self.need(rows, positions))}, and "
-                f"{in_gib(self.bytes or 0)} are left for them",
-                hint="shorten the context, take a smaller or quantized model, or raise `backend.memory`",
-            )
+#: The option that limits the memory.
+OPTION = "backend.memory"
 
 
 def limit(options: MLXOptions) -> int | None:
@@ -93,14 +64,16 @@ def savings(config: Config, student: StudentSpec, load: MemoryLoad, options: MLX
     return [saving for saving in found if saving.values]
 
 
-def room_for_keys(model: Any, per_position: int, allowed: int | None, optimizer: OptimizerSpec | None) -> KVBudget:
+def kv_budget(model: Any, per_position: int, allowed: int | None, optimizer: OptimizerSpec | None) -> KVBudget:
     """The budget of keys and values: what weights, gradients and optimizer leave of the memory that is allowed."""
     if allowed is None:
-        return KVBudget(None, per_position)
+        return KVBudget(None, per_position, OPTION)
     # what an untied output projection shares with the embeddings is there once
     held = sum({id(value): value.nbytes for value in by_name(model.parameters()).values()}.values())
     gradients = 0 if optimizer is None else sum(value.size for value in trained(model).values())
-    return KVBudget(max(allowed - held - FLOAT32 * (gradients + moment_count(model, optimizer)), 0), per_position)
+    return KVBudget(
+        max(allowed - held - FLOAT32 * (gradients + moment_count(model, optimizer)), 0), per_position, OPTION
+    )
 
 
 def position_bytes(config: Config, size: int, quantized: Quantized | None = None) -> int:

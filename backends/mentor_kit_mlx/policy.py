@@ -13,7 +13,9 @@ import numpy as np
 
 from mentor_kit.backend.adapters import training
 from mentor_kit.backend.base_policy import BasePolicy
+from mentor_kit.backend.engine import StepEngine
 from mentor_kit.backend.folders import first_line
+from mentor_kit.backend.kv_budget import KVBudget
 from mentor_kit.backend.microbatching import MicroBatch
 from mentor_kit.backend.optimizer import OptimizerSpec
 from mentor_kit.backend.policy import PolicyInfo
@@ -28,15 +30,15 @@ from mentor_kit_mlx.adapter_files import AdapterFile
 from mentor_kit_mlx.adapters import dropouts
 from mentor_kit_mlx.cache import UNFIT, check_quantized, keeps_rows
 from mentor_kit_mlx.context import longest_context
-from mentor_kit_mlx.engine import MLXEngine
 from mentor_kit_mlx.gradient_checkpointing import GradientCheckpointing, is_exact
 from mentor_kit_mlx.lm_wrapper import LMWrapper
 from mentor_kit_mlx.loading import Loaded, compiles
-from mentor_kit_mlx.memory import KVBudget, activation_bytes, in_gib, position_bytes, room_for_keys, wants_checkpointing
+from mentor_kit_mlx.memory import activation_bytes, in_gib, kv_budget, position_bytes, wants_checkpointing
 from mentor_kit_mlx.optimizer import MLXOptimizer, exact_weights, read_state
 from mentor_kit_mlx.options import EXPORT_FORMATS, MLXOptions
 from mentor_kit_mlx.params import Arrays, by_name, parameter_count, put, read_now, trained, write
 from mentor_kit_mlx.random_state import random_state, seed_of
+from mentor_kit_mlx.row_device import MLXRowDevice
 from mentor_kit_mlx.self_check import exact
 from mentor_kit_mlx.update import completion_log_probs, loss_and_gradients
 
@@ -101,15 +103,13 @@ class MLXPolicy(BasePolicy[mx.array, MLXOptimizer]):
             self._activations = activation_bytes(loaded.config, options.token_budget, size, checkpointed=False)
         self.recomputes = False
         """Whether layers are computed again in the backward pass."""
-        self._engine = MLXEngine(
-            self.head,
-            keeps=self._keeps,
+        self._engine = StepEngine(
+            MLXRowDevice(self.head, keeps_rows=self._keeps, quantized=options.quantized),
             slots=options.slots,
             context=self.context,
             chunk=options.prefill_chunk,
-            budget=options.token_budget,
-            room=self._room(None),
-            quantized=options.quantized,
+            token_budget=options.token_budget,
+            budget=self._kv_budget(None),
         )
 
     @property
@@ -125,7 +125,7 @@ class MLXPolicy(BasePolicy[mx.array, MLXOptimizer]):
             backend="mlx",
         )
 
-    def engine(self) -> MLXEngine:
+    def engine(self) -> StepEngine:
         return self._engine
 
     def trained(self) -> Arrays:
@@ -158,7 +158,7 @@ class MLXPolicy(BasePolicy[mx.array, MLXOptimizer]):
 
     def optimizer_changed(self) -> None:
         """Leave memory for the optimizer, and find whether layers are recomputed beside it."""
-        self._engine.room = self._room(None if self.optimizer is None else self.optimizer.spec)
+        self._engine.budget = self._kv_budget(None if self.optimizer is None else self.optimizer.spec)
         if self.optimizer is not None:
             self._decide_to_recompute()
 
@@ -205,23 +205,23 @@ class MLXPolicy(BasePolicy[mx.array, MLXOptimizer]):
     def _in_own_types(self, weights: Mapping[str, mx.array]) -> Arrays:
         return {name: weights[name].astype(value.dtype) for name, value in self.trained().items()}
 
-    def _room(self, optimizer: OptimizerSpec | None) -> KVBudget:
+    def _kv_budget(self, optimizer: OptimizerSpec | None) -> KVBudget:
         """What is left for keys and values beside an optimizer."""
         per_position = position_bytes(self._loaded.config, self.head.dtype.size, self.options.quantized)
-        room = room_for_keys(self.model, per_position, self._allowed, optimizer)
-        if not room.fits(1, 1):
+        budget = kv_budget(self.model, per_position, self._allowed, optimizer)
+        if not budget.fits(1, 1):
             raise BackendError(
                 f"{self.student.model} does not fit into the {in_gib(self._allowed or 0)} it may take: its weights"
-                f"{'' if optimizer is None else ', gradients and optimizer'} leave {in_gib(room.bytes or 0)}",
+                f"{'' if optimizer is None else ', gradients and optimizer'} leave {in_gib(budget.limit or 0)}",
                 hint="train an adapter, quantize the model, take a smaller one, or raise `backend.memory`",
             )
-        return room
+        return budget
 
     def _decide_to_recompute(self) -> None:
         wanted = self.options.gradient_checkpointing
-        room = self._engine.room.bytes
+        left = self._engine.budget.limit
         kept = self._activations
-        self.recomputes = wanted is True or (kept is not None and room is not None and wants_checkpointing(kept, room))
+        self.recomputes = wanted is True or (kept is not None and left is not None and wants_checkpointing(kept, left))
         if not self.recomputes or self._recomputing is None:
             return
         try:

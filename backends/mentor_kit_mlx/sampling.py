@@ -7,32 +7,15 @@ float64 on the CPU.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Any
 
 import mlx.core as mx
 import numpy as np
 from numpy.typing import NDArray
 
+from mentor_kit.backend.row_device import SamplingParams
+
 BLOCK = 256
-
-
-@dataclass(frozen=True)
-class SamplingParams:
-    """How each of n rows is drawn; every array has shape (n,)."""
-
-    temperature: NDArray[np.float32]
-    """0 is greedy."""
-    top_p: NDArray[np.float32]
-    top_k: NDArray[np.int64]
-    """0 keeps all."""
-    uniform: NDArray[np.float64]
-    """In [0, 1)."""
-
-    @property
-    def filtered(self) -> bool:
-        """Whether any row has a top-p below 1 or a top-k."""
-        return bool((self.top_p < 1).any() or (self.top_k > 0).any())
 
 
 def scaled_log_probs(logits: mx.array, temperature: mx.array) -> mx.array:
@@ -41,23 +24,23 @@ def scaled_log_probs(logits: mx.array, temperature: mx.array) -> mx.array:
     return scaled - mx.logsumexp(scaled, axis=-1, keepdims=True)
 
 
-def draw(logits: mx.array, how: SamplingParams) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
+def draw(logits: mx.array, params: SamplingParams) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
     """Tokens (n,) and their log-probabilities (n,) under the full scaled distribution, from logits (n, V).
 
     The token is the first in the order of ids at which the cumulative probability exceeds the uniform number.
     """
-    log_probs = scaled_log_probs(logits, mx.array(how.temperature))
+    log_probs = scaled_log_probs(logits, mx.array(params.temperature))
     greedy = mx.argmax(logits, axis=-1)
     probabilities = mx.exp(log_probs)
-    if how.filtered:
-        probabilities = _filter(probabilities, how)
+    if params.filtered:
+        probabilities = _filter(probabilities, params)
     blocks = _blocks(probabilities)
     sums = mx.sum(blocks, axis=-1)
     mx.eval(sums, greedy, log_probs, blocks)
-    block, rest = _search(np.array(sums, dtype=np.float64), how.uniform)
+    block, rest = _search(np.array(sums, dtype=np.float64), params.uniform)
     inside = np.array(blocks[mx.arange(len(block)), mx.array(block)], dtype=np.float64)
     sampled = block * BLOCK + _first_above(np.cumsum(inside, axis=-1), rest)
-    tokens = np.where(how.temperature > 0, sampled, np.array(greedy, dtype=np.int64))
+    tokens = np.where(params.temperature > 0, sampled, np.array(greedy, dtype=np.int64))
     chosen = mx.take_along_axis(log_probs, mx.array(tokens)[:, None], axis=-1)[:, 0]
     return tokens, np.array(chosen)
 
@@ -87,15 +70,15 @@ def _first_above(cumulative: NDArray[np.float64], threshold: NDArray[np.float64]
     return found
 
 
-def _filter(probabilities: mx.array, how: SamplingParams) -> mx.array:
+def _filter(probabilities: mx.array, params: SamplingParams) -> mx.array:
     """Probabilities with zeros outside the top k, and outside the smallest set that holds top-p of them."""
     width = probabilities.shape[-1]
     order = mx.argsort(-probabilities, axis=-1)
     ordered = mx.take_along_axis(probabilities, order, axis=-1)
-    top_k = np.where(how.top_k > 0, how.top_k, width)
+    top_k = np.where(params.top_k > 0, params.top_k, width)
     ordered = mx.where(mx.arange(width) < _column(top_k), ordered, 0.0)
     before = mx.cumsum(ordered, axis=-1) - ordered
-    keep = before < _column(how.top_p) * mx.sum(ordered, axis=-1, keepdims=True)
+    keep = before < _column(params.top_p) * mx.sum(ordered, axis=-1, keepdims=True)
     keep = keep | (mx.arange(width) == 0)
     return mx.put_along_axis(mx.zeros_like(probabilities), order, mx.where(keep, ordered, 0.0), axis=-1)
 

@@ -6,8 +6,8 @@ A step either prefills the rows that have new context, or draws one token for ev
 same tokens so far, as those of a group have for a while, are run once (`mentor_kit.backend.row_table`). Rows that
 finish run along, ignored, until a quarter of those that are run is idle; then other rows take their places.
 
-Context is prefilled once where it can be: the prefix that new rows have in common (`mentor_kit.backend.shared_prefix`),
-each distinct prompt once for its group, and of a session's next turn only what is new.
+Context is prefilled once where it can be: what new rows have in common, or another row holds
+(`mentor_kit.backend.shared_prefix`), each distinct prompt once for its group, and of a session's next turn what is new.
 
 The device supplies passes, copies and draws (`mentor_kit.backend.row_device`); everything else is here, once for all
 backends.

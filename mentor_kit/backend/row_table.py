@@ -225,6 +225,18 @@ class RowTable:
         rows = np.nonzero(self.sampling[: self.used])[0]
         return np.compress(self.held[rows] == 0, rows)
 
+    def longest_beginning(self, row: int) -> tuple[int, int]:
+        """Where the device holds most of a row's context, all but its last token at most: (row, tokens)."""
+        others = np.nonzero(self.held[: self.used] > self.held[row])[0]
+        count = int(self.known[row]) - 1
+        if not len(others) or not count:
+            return row, int(self.held[row])
+        differ = self.tokens[others, :count] != self.tokens[row, :count]
+        same = np.where(differ.any(axis=1), differ.argmax(axis=1), count)
+        held = np.minimum(same, self.held[others])
+        best = int(held.argmax())
+        return int(self.owner[others[best]]), int(held[best])
+
     def begun_with(self, ids: list[int]) -> Array:
         """Sampling rows whose tokens begin with these, and have more."""
         rows = np.nonzero(self.sampling[: self.used])[0]

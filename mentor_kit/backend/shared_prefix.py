@@ -1,7 +1,8 @@
-"""The prefix that new rows have in common, such as a system prompt with tools: prefilled once for given weights.
+"""What new rows need not prefill, as the device holds it: a common prefix, and the beginnings of other rows.
 
-The device keeps its keys and values beside the rows. A long one is attached, where the device can do that: rows attend
-to it where it is. Others are copied to each row.
+The prefix that new rows have in common, such as a system prompt with tools, is prefilled once for given weights, and
+kept beside the rows. A long one is attached, where the device can do that: rows attend to it where it is. Others are
+copied to each row. A row whose context begins as another row's, as a latecomer's of a group does, copies that.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ import numpy as np
 from mentor_kit.backend import row_allocator
 from mentor_kit.backend.microbatching import same_beginning
 from mentor_kit.backend.row_allocator import RowAllocator
-from mentor_kit.backend.row_device import RowDevice
+from mentor_kit.backend.row_device import Array, RowDevice
 from mentor_kit.backend.row_table import RowTable
 
 
@@ -42,14 +43,27 @@ class SharedPrefix:
             self._device.attach_prefix(0)
 
     def hand_out(self) -> None:
-        """Have fresh rows start behind the prefix that they have in common; prefill it if it is a new one."""
+        """Have fresh rows start behind what is held of their contexts; prefill what all of them have in common."""
+        if self._device.keeps_prefix:
+            self._keep_attached()
+        fresh = self._table.fresh()
+        if len(fresh) and self._device.keeps_prefix:
+            self._start_behind(fresh)
+        if self._device.keeps_rows:
+            self._copy_beginnings(fresh)
+
+    def _copy_beginnings(self, fresh: Array) -> None:
+        """Copy to fresh rows what other rows hold of their contexts, where that saves enough."""
         device, table = self._device, self._table
-        if not device.keeps_prefix:
-            return
-        self._keep_attached()
-        fresh = table.fresh()
-        if not len(fresh):
-            return
+        for row in fresh.tolist():
+            other, length = table.longest_beginning(row)
+            if length - table.held[row] >= row_allocator.SHORTEST_SHARED:
+                self._allocator.reserve(length)
+                device.copy(np.array([other]), np.array([row]), length)
+                table.held[row] = length
+
+    def _start_behind(self, fresh: Array) -> None:
+        device, table = self._device, self._table
         common = table.common_beginning(fresh)
         length = same_beginning([np.asarray(self.tokens), np.asarray(common)])
         if length < row_allocator.SHORTEST_SHARED:

@@ -9,6 +9,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from mlx_students import load
+from torch_students import SHAPE, write_student
+from transformers import LlamaConfig
 
 from mentor_kit.testing.events import Events
 from mentor_kit.testing.material import drive, request
@@ -59,6 +61,67 @@ def test_turns_prefill_what_is_new(folder: Path, passes: list[tuple[int, ...]]) 
     passes.clear()
     drive(engine, [request("c", [*range(1, 31), *first.ids], session="s", max_new_tokens=1)])
     assert passes == [(1, 35)]
+
+
+def test_a_latecomer_copies_what_another_row_holds(folder: Path, passes: list[tuple[int, ...]]) -> None:
+    engine = load(folder).engine()
+    prompt = list(range(1, 31))
+    first = drive(engine, [request("a", prompt, max_new_tokens=3, seed=1)])["a"]
+    passes.clear()
+    late = drive(engine, [request("b", prompt, max_new_tokens=3, seed=1)])["b"]
+    assert passes == [(1, 1), (1, 1), (1, 1)]
+    assert late.ids == first.ids
+    assert late.log_probs == pytest.approx(first.log_probs, abs=1e-5)
+
+
+def test_rows_with_the_same_tokens_are_run_once(folder: Path, passes: list[tuple[int, ...]]) -> None:
+    engine = load(folder).engine()
+    passes.clear()
+    prompts = [[1, 2, 3], [4, 5, 6]]
+    asked = [
+        request(f"{p} {g}", prompts[p], max_new_tokens=4, seed=g, temperature=float(g > 2))
+        for p in range(2)
+        for g in range(6)
+    ]
+    found = drive(engine, asked)
+    beginnings = [len({(*one.context, *found[one.id].ids[:n]) for one in asked}) for n in (1, 2, 3)]
+    assert 2 < beginnings[0] < 8
+    assert [width for _, width in passes] == [3, 1, 1, 1]
+    # a pass has a quarter of idle rows at most
+    for (rows, _), needed in zip(passes[1:], beginnings, strict=True):
+        assert needed <= rows <= needed / 0.75
+    alone = load(folder).engine()
+    for one in asked:
+        twin = drive(alone, [one])[one.id]
+        alone.release(one.session)
+        assert found[one.id].ids == twin.ids
+        assert found[one.id].log_probs == pytest.approx(twin.log_probs, abs=1e-5)
+
+
+def test_memory_is_held_while_sessions_grow(tmp_path: Path) -> None:
+    """Many short sessions, then few long ones: buffers that only grew would take rows and positions of both."""
+    folder = write_student(tmp_path, LlamaConfig(**SHAPE | {"max_position_embeddings": 512}))
+    engine, alone = load(folder, memory=1.5e-3).engine(), load(folder).engine()
+    limit = engine.budget.limit
+    assert limit is not None
+    contexts = {f"s{i}": [1 + i % 90, *range(1, 20)] for i in range(20)}
+    most = 0
+    for turn in range(4):
+        live = list(contexts)[: 20 if turn == 0 else 4]
+        for session in set(contexts) - set(live):
+            engine.release(session)
+        requests = [request(f"{s}.{turn}", contexts[s], session=s, max_new_tokens=2) for s in live]
+        for one in requests:
+            engine.submit(one)
+        done = {}
+        while engine.busy:
+            done |= {completion.id: completion for completion in engine.step()}
+            most = max(most, engine.device.nbytes)
+        for one in requests:
+            assert done[one.id].ids == drive(alone, [one])[one.id].ids
+            alone.release(one.session)
+            contexts[one.session] = [*one.context, *done[one.id].ids, *range(1, 70)]
+    assert 0.5 * limit < most <= limit
 
 
 def test_prefill_keeps_to_its_budget(folder: Path, passes: list[tuple[int, ...]]) -> None:

@@ -109,12 +109,12 @@ def test_memory(folder: Path, bits: int, group: int) -> None:
     policy = load(folder, kv_bits=bits, kv_group=group)
     drive(policy.engine(), [request("a", PROMPTS[0], max_new_tokens=1)])
     one = 64 * bits // 8 + 2 * 4 * 64 // group
-    cache = policy.engine()._cache
-    assert cache.nbytes == cache.rows * cache.positions * 2 * 2 * 2 * one
-    assert policy.engine().room.per_position == 2 * 2 * 2 * one
+    device = policy.engine().device
+    assert device.nbytes == device.rows * device.positions * 2 * 2 * 2 * one
+    assert policy.engine().budget.position == 2 * 2 * 2 * one
     plain = load(folder)
     drive(plain.engine(), [request("a", PROMPTS[0], max_new_tokens=1)])
-    assert cache.nbytes / plain.engine()._cache.nbytes == one / (4 * 64) < (0.3 if bits == 8 else 0.26)
+    assert device.nbytes / plain.engine().device.nbytes == one / (4 * 64) < (0.3 if bits == 8 else 0.26)
     options = MLXOptions(device="cpu", dtype="float32", kv_bits=bits, kv_group=group)
     asked = MemoryLoad(sequences=3, context=50, train_tokens=0)
     found = MLXBackend(options).estimate(StudentSpec(str(folder)), asked)
