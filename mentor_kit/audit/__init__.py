@@ -1,12 +1,12 @@
-"""Audits of rewards: does anything earn more than honest work?
+"""Audits of rewards: whether anything earns more than honest work.
 
-ground     a problem, and honest work on it as raw text
-catalogue  known attacks, each raw text
-search     honest transcripts mutated at random
-written    as which families of models texts are written
-raw        texts played through the real parser, tools and rollout
-bounds     what honest work with the same calls and answer earns
-published  the published rule, which scores text, for comparison
+subject      a problem, and honest work on it as raw strings
+attacks      known attacks, each a raw string
+search       honest transcripts mutated at random
+call_syntax  the families of models in whose syntax attacks are written
+raw_rollout  raw strings, run through the real parser, tools and rollout
+bounds       the reward of honest work with the same calls and answer
+published    the published rule, which scores text, for comparison
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from mentor_kit.audit.audit import Audit, Earned, FamilyAudit, audit, try_attack
 from mentor_kit.audit.bounds import Bounds
 from mentor_kit.audit.raw_rollout import END, AuditEnvironment, RawRollout, Script
 from mentor_kit.audit.search import Find, Searched, search
-from mentor_kit.audit.subject import AuditSubject, find_grounds
+from mentor_kit.audit.subject import AuditSubject, find_subjects
 
 __all__ = [
     "ATTACKS",
@@ -33,7 +33,7 @@ __all__ = [
     "Script",
     "Searched",
     "audit",
-    "find_grounds",
+    "find_subjects",
     "search",
     "try_attacks",
 ]

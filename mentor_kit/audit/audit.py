@@ -1,4 +1,4 @@
-"""An audit of a reward: every attack of the catalogue, and a search for more, in a recipe's own world.
+"""Audits a recipe's reward: every attack of the catalogue, and a random search for more.
 
 recipe ──> task, tools, teacher, reward
 teacher's work ──> attacks as raw text ──> played ──> earned <= bound?
@@ -15,7 +15,7 @@ from mentor_kit.audit.call_syntax import choose
 from mentor_kit.audit.published import Crashed, published_reward
 from mentor_kit.audit.raw_rollout import END, AuditEnvironment, RawRollout
 from mentor_kit.audit.search import Searched, search
-from mentor_kit.audit.subject import AuditSubject, grounds_of, show
+from mentor_kit.audit.subject import AuditSubject, show, subjects_of
 from mentor_kit.core.errors import UsageError
 from mentor_kit.core.frozen_model import Json
 from mentor_kit.hooks.registry import Registry
@@ -157,7 +157,7 @@ def audit(
         tried = []
         for written in choice.written:
             world = AuditEnvironment(parts.task, parts.toolbox, parts.limits, written.parser, written.form)
-            bounds = [Bounds(world, ground, parts.reward) for ground in grounds_of(world, shown, problems)]
+            bounds = [Bounds(world, subject, parts.reward) for subject in subjects_of(world, shown, problems)]
             attacks, skipped = _attacked(bounds)
             found = search(bounds, tries, seed)
             tried.append(FamilyAudit(written.family, _honest(bounds[0]), attacks, skipped, found))
@@ -181,9 +181,9 @@ def _attacked(bounds: Sequence[Bounds]) -> tuple[tuple[Earned, ...], tuple[str, 
 
 def try_attacks(bounds: Bounds) -> list[Earned]:
     """What the attacks earn on one problem, those left out that it does not lend itself to."""
-    attacks = [attack for attack in ATTACKS if attack.needs(bounds.ground)]
-    played = bounds.world.run([attack.script(bounds.ground) for attack in attacks])
-    most = bounds.of(played, [attack.is_solved(bounds.ground) for attack in attacks])
+    attacks = [attack for attack in ATTACKS if attack.needs(bounds.subject)]
+    played = bounds.world.run([attack.script(bounds.subject) for attack in attacks])
+    most = bounds.of(played, [attack.is_solved(bounds.subject) for attack in attacks])
     paid = bounds.paid(played)
     return [_earned(*each, bounds) for each in zip(attacks, played, paid, most, strict=True)]
 
@@ -191,17 +191,17 @@ def try_attacks(bounds: Bounds) -> list[Earned]:
 def _earned(attack: Attack, played: RawRollout, breakdown: Breakdown, most: float, bounds: Bounds) -> Earned:
     return Earned(
         attack=attack,
-        problem=bounds.ground.problem.id,
+        problem=bounds.subject.problem.id,
         earned=breakdown.total,
         bound=most,
-        published=_published(played, bounds.ground, bounds.world),
+        published=_published(played, bounds.subject, bounds.world),
         gate=breakdown.gate,
     )
 
 
 def _honest(bounds: Bounds) -> dict[str, float]:
-    ground = bounds.ground
-    alone = bounds.world.run_honest([ground.twin((), right=True), ground.twin((), right=False)])
+    subject = bounds.subject
+    alone = bounds.world.run_honest([subject.twin((), right=True), subject.twin((), right=False)])
     right, wrong = (paid.total for paid in bounds.paid(alone))
     return {
         "right": bounds.honest(right=True),
@@ -211,7 +211,7 @@ def _honest(bounds: Bounds) -> dict[str, float]:
     }
 
 
-def _published(played: RawRollout, ground: AuditSubject, world: AuditEnvironment) -> float | None:
+def _published(played: RawRollout, subject: AuditSubject, world: AuditEnvironment) -> float | None:
     """What the published rule pays for the episode's text."""
     problem = played.script.problem
     try:
@@ -220,8 +220,8 @@ def _published(played: RawRollout, ground: AuditSubject, world: AuditEnvironment
             completion(played),
             ended=END in "".join(played.script.turns[-1:]),
             is_right=lambda text: is_right(text, problem, world.task),
-            known=ground.tools,
-            shown=ground.demonstrations[0].tools_used,
+            known=subject.tools,
+            shown=subject.demonstrations[0].tools_used,
         )
     except Crashed:
         return None

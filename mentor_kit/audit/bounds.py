@@ -1,4 +1,4 @@
-"""What a trajectory may earn: no more than honest work that did the same.
+"""The bound on a trajectory's reward: what honest work with the same calls earns.
 
     bound = min(honest twin, honest attempt)
 
@@ -31,13 +31,13 @@ class Bounds:
     """Honest totals on one problem, played when they are first asked for."""
 
     world: AuditEnvironment
-    ground: AuditSubject
+    subject: AuditSubject
     reward: Reward
     _twins: dict[tuple[str, bool], float] = field(default_factory=dict)
 
     def paid(self, played: Sequence[RawRollout]) -> list[Breakdown]:
         """What the reward pays for each episode."""
-        cases = [(one.trajectory, one.script.problem, self.ground.demonstrations) for one in played]
+        cases = [(one.trajectory, one.script.problem, self.subject.demonstrations) for one in played]
         self.reward.prepare(cases)
         return [self.reward(*case) for case in cases]
 
@@ -45,7 +45,7 @@ class Bounds:
         """The most that each episode may earn."""
         keys = [(_calls(one), right) for one, right in zip(played, solved, strict=True)]
         new = {key: one for key, one in zip(keys, played, strict=True) if key not in self._twins}
-        twins = self.world.run_honest([self.ground.twin(one.executed, right=key[1]) for key, one in new.items()])
+        twins = self.world.run_honest([self.subject.twin(one.executed, right=key[1]) for key, one in new.items()])
         for key, paid in zip(new, self.paid(twins), strict=True):
             self._twins[key] = paid.total
         return [min(self._twins[key], self.honest(right=key[1])) for key in keys]
@@ -54,21 +54,21 @@ class Bounds:
         """What the teacher's own work earns with a right or a wrong answer."""
         key = ("honest", right)
         if key not in self._twins:
-            (paid,) = self.paid(self.world.run_honest([self.ground.honest(right=right)]))
+            (paid,) = self.paid(self.world.run_honest([self.subject.honest(right=right)]))
             self._twins[key] = paid.total
         return self._twins[key]
 
 
-def solved(played: RawRollout, ground: AuditSubject, world: AuditEnvironment) -> bool:
+def solved(played: RawRollout, subject: AuditSubject, world: AuditEnvironment) -> bool:
     r"""Whether the last turn, read with suspicion, gives one answer and it is right.
 
     Where the task wants `\boxed{…}`: the text outside reasoning has one box, or the same one several times, and its
     value is right and has no more numbers than the teacher's. For other tasks their own verdict has to do.
     """
     trajectory = played.trajectory
-    if not trajectory.correct or not ground.right_value:
+    if not trajectory.correct or not subject.right_value:
         return trajectory.correct
-    raw = played.spoken[-1] if len(played.spoken) == len(trajectory.turns) else ""
+    raw = played.used_turns[-1] if len(played.used_turns) == len(trajectory.turns) else ""
     if END not in raw:
         return False
     text = re.sub(world.form.silence, "", raw.partition(END)[0], flags=re.DOTALL)
@@ -76,7 +76,7 @@ def solved(played: RawRollout, ground: AuditSubject, world: AuditEnvironment) ->
     if len(values) != 1:
         return False
     (value,) = values
-    return _numbers(value) <= max(1, _numbers(ground.right_value)) and is_right(
+    return _numbers(value) <= max(1, _numbers(subject.right_value)) and is_right(
         value, played.script.problem, world.task
     )
 

@@ -1,4 +1,4 @@
-"""How an audit writes: as the student's family of models does, or as others do."""
+"""Selects the families of models in whose call syntax an audit is written."""
 
 from __future__ import annotations
 

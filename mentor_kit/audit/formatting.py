@@ -1,4 +1,4 @@
-"""An audit in words: plain lines for a terminal, and the tables of docs/rewards.md."""
+"""Formats an audit: plain lines for a terminal, and the tables of docs/rewards.md."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-r"""The published reward as a rule about text (arXiv 2510.18383 and its authors' code), for comparison alone.
+r"""The published reward as a rule about text (arXiv 2510.18383 and its authors' code), for comparison only.
 
 Written from a description of that code, not from the code: it scores the text of a whole episode, tool results
 included, and looks for `\boxed{…}` in the prompt, too. Any box with the right answer counts, and so does any item of a

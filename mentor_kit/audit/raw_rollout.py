@@ -1,6 +1,6 @@
-"""Raw text as a model might write it, played through the real parser, tools and rollout; and what really happened.
+"""Runs raw strings, as a model might write them, through the real parser, tools and rollout.
 
-raw turns ──RawAgent──> parser ──> rollout ──> tools, watched ──> Played: trajectory, real executions
+raw turns ──RawAgent──> parser ──> rollout ──> tools, watched ──> RawRollout: trajectory, executed calls
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ class RawRollout:
     """The calls that tools really carried out, in order, as the tools saw it."""
 
     @property
-    def spoken(self) -> tuple[str, ...]:
+    def used_turns(self) -> tuple[str, ...]:
         """The raw turns that were used up."""
         return self.script.turns[: len(self.trajectory.turns)]
 

@@ -1,4 +1,4 @@
-"""A search for pay without work: honest transcripts, mutated at random, again and again.
+"""A random search for rewards without work: honest transcripts, mutated repeatedly.
 
 Mutants that lead to an outcome not seen before are kept and mutated further; so the search goes where something
 happens. One that earns more than its bound (`mentor_kit.audit.bounds`) is a find.
@@ -75,7 +75,7 @@ class Searched:
 def search(bounds: Sequence[Bounds], tries: int, seed: int) -> Searched:
     """Try so many mutants, spread over the problems in turn; the same seed tries the same ones."""
     chance = random.Random(seed)
-    archives = [_Archive(one.ground) for one in bounds]
+    archives = [_Archive(one.subject) for one in bounds]
     outcomes: set[object] = set()
     finds: list[Find] = []
     found = done = 0
@@ -96,8 +96,8 @@ def search(bounds: Sequence[Bounds], tries: int, seed: int) -> Searched:
 
 
 def _tried(bounds: Bounds, mutants: Sequence[Turns]) -> list[tuple[RawRollout, float, Find | None]]:
-    played = bounds.world.run([bounds.ground.script(turns) for turns in mutants])
-    right = [solved(one, bounds.ground, bounds.world) for one in played]
+    played = bounds.world.run([bounds.subject.script(turns) for turns in mutants])
+    right = [solved(one, bounds.subject, bounds.world) for one in played]
     tried = []
     for one, paid, most in zip(played, bounds.paid(played), bounds.of(played, right), strict=True):
         earned = paid.total
@@ -115,27 +115,27 @@ def _outcome(played: RawRollout, earned: float) -> object:
 class _Archive:
     """Transcripts worth mutating, and what can be put into them."""
 
-    def __init__(self, ground: AuditSubject) -> None:
+    def __init__(self, subject: AuditSubject) -> None:
         self.turns: list[Turns] = [
-            ground.honest(right=True).turns,
-            ground.honest(right=False).turns,
-            ground.twin((), right=True).turns,
-            ground.twin((), right=False).turns,
+            subject.honest(right=True).turns,
+            subject.honest(right=False).turns,
+            subject.twin((), right=True).turns,
+            subject.twin((), right=False).turns,
         ]
-        form = ground.form
+        form = subject.form
         self.quoted = form.is_json
-        self.names = [*ground.tools, "", "solve_everything"]
+        self.names = [*subject.tools, "", "solve_everything"]
         self.pairs = (
             *(form.thought, (form.opening, form.closing), form.result),
             *((r"\boxed{", "}"), ('"', '"'), ("", END)),
         )
-        self.values = [ground.value, ground.other]
+        self.values = [subject.value, subject.other]
         self.pieces = [
             *_PIECES,
             *sorted(form.all_marks),
-            *(ground.called, ground.right, ground.wrong, ground.right_value, ground.wrong_value),
+            *(subject.called, subject.right, subject.wrong, subject.right_value, subject.wrong_value),
             *(form.call(name, {}) for name in self.names),
-            *ground.work,
+            *subject.work,
         ]
 
     def keep(self, turns: Turns) -> None:

@@ -1,4 +1,4 @@
-"""What attacks are made of: a problem, its tools, and honest work on it, right and wrong, as raw text."""
+"""The subject of an audit: a problem, its tools, and honest work on it, right and wrong, as raw strings."""
 
 from __future__ import annotations
 
@@ -122,13 +122,13 @@ class Shown:
         return next(one for one in self.demonstrations if one.problem_id == problem.id)
 
 
-def find_grounds(world: AuditEnvironment, teacher: Teacher, count: int, seed: int) -> list[AuditSubject]:
+def find_subjects(world: AuditEnvironment, teacher: Teacher, count: int, seed: int) -> list[AuditSubject]:
     """So many problems of the training split which the teacher solves, written as the world's family does.
 
     Raises:
-        UsageError, DataError: as for `show` and `grounds_of`.
+        UsageError, DataError: as for `show` and `subjects_of`.
     """
-    return grounds_of(world, show(world.task, teacher, count, seed), count)
+    return subjects_of(world, show(world.task, teacher, count, seed), count)
 
 
 def show(task: Task, teacher: Teacher, count: int, seed: int) -> Shown:
@@ -153,7 +153,7 @@ def show(task: Task, teacher: Teacher, count: int, seed: int) -> Shown:
     return Shown(tuple(solved), tuple(shown))
 
 
-def grounds_of(world: AuditEnvironment, shown: Shown, count: int) -> list[AuditSubject]:
+def subjects_of(world: AuditEnvironment, shown: Shown, count: int) -> list[AuditSubject]:
     """The first problems, as the world's family writes.
 
     Raises:
@@ -161,8 +161,8 @@ def grounds_of(world: AuditEnvironment, shown: Shown, count: int) -> list[AuditS
     """
     trajectories = [shown.first(problem).trajectory for problem in shown.problems]
     answers = [trajectory.final_text for trajectory in trajectories if trajectory is not None]
-    grounds = [_ground(problem, shown, world) for problem in shown.problems[:count]]
-    return [_with_wrong_answer(ground, answers, world) for ground in grounds]
+    subjects = [_ground(problem, shown, world) for problem in shown.problems[:count]]
+    return [_with_wrong_answer(subject, answers, world) for subject in subjects]
 
 
 def _demonstrated(teacher: Teacher, problems: Sequence[Problem]) -> list[Demonstration]:
@@ -196,19 +196,19 @@ def _written(turn: Message, form: Form) -> list[str]:
     return [before + first, *rest]
 
 
-def _with_wrong_answer(ground: AuditSubject, answers: Sequence[str], world: AuditEnvironment) -> AuditSubject:
-    """The ground with another problem's answer as its wrong one, and the honest attempts checked."""
-    (right,) = world.run_honest([ground.honest(right=True)])
+def _with_wrong_answer(subject: AuditSubject, answers: Sequence[str], world: AuditEnvironment) -> AuditSubject:
+    """The subject with another problem's answer as its wrong one, and the honest attempts checked."""
+    (right,) = world.run_honest([subject.honest(right=True)])
     if not right.trajectory.correct:
         raise DataError(
-            f"the teacher's work on problem {ground.problem.id!r} is not right when it is played as text",
+            f"the teacher's work on problem {subject.problem.id!r} is not right when it is played as text",
             hint="audits write turns as a family of models does, and play within the recipe's `rollout` limits: raise "
             "`rollout.max_turns`, or take another `--family`",
         )
-    ground = replace(ground, value=right.trajectory.answer or "")
+    subject = replace(subject, value=right.trajectory.answer or "")
     for answer in dict.fromkeys(answers):
-        wrong = replace(ground, wrong=world.form.say(answer))
+        wrong = replace(subject, wrong=world.form.say(answer))
         (played,) = world.run_honest([wrong.honest(right=False)])
         if played.trajectory.answer and not played.trajectory.correct:
             return replace(wrong, other=played.trajectory.answer)
-    raise DataError(f"no other problem's answer is a wrong one for problem {ground.problem.id!r}")
+    raise DataError(f"no other problem's answer is a wrong one for problem {subject.problem.id!r}")

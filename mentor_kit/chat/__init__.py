@@ -1,4 +1,4 @@
-"""The chat layer: tokenizers and templates, parsing of what models write, and token-exact transcripts.
+"""The chat layer: tokenizers, chat templates, parsing of tool calls, and token-exact transcripts.
 
 load_chat_format ──> ChatFormat: open, between, parse, render_turn, truncate
                          │

@@ -1,4 +1,4 @@
-"""Calls that a model tried to write and no parser of its family takes for calls: without a mark, or in another form.
+"""Finds attempted calls: strings that resemble a call and that the family's parser does not read as one.
 
 They are malformed calls, so that a dialogue goes on with the reason, statistics count them, and none is a final answer.
 These are attempts, outside of reasoning:

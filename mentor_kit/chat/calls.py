@@ -1,4 +1,4 @@
-"""Tool calls out of JSON that a model wrote: strict, bounded, and never raising.
+"""Reads tool calls from a model's JSON: strict, bounded, and without raising.
 
 What a model writes is hostile by default: truncated, nested a thousand levels deep, with numbers of ten
 thousand digits or half of a surrogate pair. Every such text becomes a call in state MALFORMED.

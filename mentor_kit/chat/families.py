@@ -1,4 +1,4 @@
-"""Families of models: which models write calls in which form, and how a template's family is found.
+"""Families of models by their call syntax, and how a template's family is found.
 
 No family is looked up by a model's name. A template writes a call, and the first family whose parser reads it back is
 the one; so models that others have tuned, and later ones, find their parser too.
@@ -32,7 +32,7 @@ class Family:
     models: str
     """Which ones are known to."""
     parser: Callable[[bool], Parser]
-    """Makes the parser; told whether the prompt ends with the opening mark of reasoning."""
+    """Makes the parser; its argument is whether the prompt ends with the opening mark of reasoning."""
     form: Form | None = None
     """How they write, for audits of rewards (`mentorkit audit`) and the term `format`; those here have theirs in
     `mentor_kit.chat.forms`."""

@@ -1,4 +1,4 @@
-"""A dialogue as tokens: the prompt once, then only what comes between the sampled turns."""
+"""A dialogue as tokens: the prompt once, then only the tokens between the sampled turns."""
 
 from __future__ import annotations
 
@@ -79,7 +79,7 @@ class ChatFormat:
         return list(ids)
 
     def between(self, messages: Sequence[Message], *, tools: Mapping[str, Tool], closed: bool = True) -> list[int]:
-        """The ids to insert after a sampled turn, up to where the assistant speaks again.
+        """The ids to insert after a sampled turn, up to the assistant's next turn.
 
         Args:
             messages: what was said since the turn: tool results, or a user's words.

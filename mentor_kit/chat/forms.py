@@ -1,4 +1,4 @@
-"""How families write: the inverse of their parsers, for text that nobody's template wrote.
+"""Writes calls in a family's syntax: the inverse of its parser, without a chat template.
 
     form.call("add", {"a": 1})      a call, with the marks around it
     form.say("The answer is 2.")    words for the user

@@ -1,4 +1,4 @@
-"""Harmony, the form of gpt-oss: a turn is several messages, each with a header that names its channel and recipient.
+"""Harmony, the syntax of gpt-oss: a turn is several messages, each with a channel and a recipient.
 
     <|channel|>analysis<|message|>reasoning<|end|>
     <|start|>assistant<|channel|>final<|message|>answer, or

@@ -1,4 +1,4 @@
-"""A small cache of the values used most recently."""
+"""A small cache of the most recently used values."""
 
 from __future__ import annotations
 

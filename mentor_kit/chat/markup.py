@@ -1,4 +1,4 @@
-"""A parser for turns with reasoning and calls between marks, whatever a family's marks and calls look like.
+"""A parser for turns with reasoning and calls between marks, for any family's marks and calls.
 
     words <think> reasoning </think> words <opening> calls, as the family writes them <closing>
 
@@ -90,7 +90,7 @@ class MarkupParser(Parser):
 
 
 def not_in_code(mark: str) -> str:
-    """A pattern for a mark that does not stand alone in inline code, where it is spoken about."""
+    """A pattern for a mark that does not stand alone in inline code, where it is mentioned."""
     return f"(?:(?<!`){re.escape(mark)}|{re.escape(mark)}(?!`))"
 
 

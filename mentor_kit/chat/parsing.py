@@ -1,4 +1,4 @@
-"""Parsers: from the text a model wrote to a message with content, reasoning and tool calls.
+"""The contract of parsers: from a model's string to a message with content, reasoning and tool calls.
 
 A parser never raises, whatever the text, and takes time linear in its length. Calls count only outside
 reasoning; what looks like a call and cannot be read becomes a call in state MALFORMED. `parse` also looks at the words
@@ -41,7 +41,7 @@ MAX_CALLS = 128
 THINK, END_THINK = "<think>", "</think>"
 CALL, END_CALL = "<tool_call>", "</tool_call>"
 
-# a tag in inline code (`<tool_call>`) is spoken about
+# a tag in inline code (`<tool_call>`) is mentioned
 _OPENING = re.compile(f"{THINK}|(?<!`){CALL}|{CALL}(?!`)")
 _CALL_BEGINS = re.compile(r'\{\s*(?:"type"\s*:\s*"function"\s*,\s*)?"name"')
 #: Marks as a template may write them around calls.

@@ -1,4 +1,4 @@
-"""Calls whose arguments are no JSON: Gemma's quotation marks, and LFM's calls in Python's form.
+"""Reads calls whose arguments are not JSON: Gemma's quotation marks, and LFM's Python syntax.
 
     <|tool_call>call:name{key:<|"|>text<|"|>,other:[1,true]}<tool_call|>
     <|tool_call_start|>[name(key='text', other=[1, True])]<|tool_call_end|>

@@ -1,4 +1,4 @@
-"""Text of a chat template, piece by piece: the prompt, one assistant turn, and what stands between two turns.
+"""Renders a chat template in pieces: the prompt, one assistant turn, and the text between two turns.
 
 Rendering a whole conversation again would change what was sampled: Qwen3 drops old reasoning, others trim or
 re-format. So only the prompt is rendered in full; everything later is a part of a small fixed conversation:
@@ -74,11 +74,11 @@ class Renderer:
         return self.opening.rstrip().endswith(THINK)
 
     def prompt(self, messages: Sequence[Message], tools: Mapping[str, Tool]) -> str:
-        """The whole text of a conversation, up to where the assistant begins to speak."""
+        """The whole text of a conversation, up to the start of the assistant's turn."""
         return self._render(list(self._forms(messages)), tools=self._schemas(tools), generation_prompt=True)
 
     def between(self, messages: Sequence[Message], tools: Mapping[str, Tool]) -> tuple[str, str]:
-        """The stop token of the turn before, and the text from there to where the assistant speaks again.
+        """The stop token of the turn before, and the text from there to the assistant's next turn.
 
         Raises:
             ChatError: the template changes the turn's end when messages follow.

@@ -1,4 +1,4 @@
-"""Values that a family writes bare, without quotation marks: the tool's schema says what they are.
+"""Reads values without quotation marks by the tool's schema.
 
     <parameter=code>75001</parameter>      a text where the parameter is a string, else a number
     <parameter=on>True</parameter>         a boolean where the parameter is one, else a text

@@ -1,4 +1,4 @@
-"""How families write calls, one reader each; `mentor_kit.chat.families` says who writes what.
+"""One reader for each call syntax; `mentor_kit.chat.families` assigns them to families.
 
 A reader gets the text, the place of the opening mark and the dialogue's tools, and gives the calls there and the place
 after them. It is strict, takes time linear in what it reads, and raises nothing but `CallError`.

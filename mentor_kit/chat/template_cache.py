@@ -1,4 +1,4 @@
-"""What a template writes around tool results, found out once, so that plain results need no rendering of their own."""
+"""Caches what a template writes around tool results, so that plain results need no rendering."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How one chat template wants to be spoken to, and what it shows: found by rendering probes."""
+"""Probes a chat template by rendering: which messages it accepts, and what it shows."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the chat layer needs of a tokenizer, and transformers' tokenizers in that form."""
+"""The tokenizer contract of the chat layer, and transformers' tokenizers behind it."""
 
 from __future__ import annotations
 

@@ -15,7 +15,7 @@ class Transcript:
     """Grows by what was sampled and what was inserted; nothing in it is ever tokenised again.
 
     Args:
-        prompt_ids: the prompt, up to where the assistant begins to speak.
+        prompt_ids: the prompt, up to the start of the assistant's turn.
     """
 
     def __init__(self, prompt_ids: Sequence[int]) -> None:

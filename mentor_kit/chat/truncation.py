@@ -1,4 +1,4 @@
-"""Cuts long texts to a number of tokens, and shows that it did."""
+"""Cuts long strings to a number of tokens, with a visible mark."""
 
 from __future__ import annotations
 

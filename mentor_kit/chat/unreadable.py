@@ -1,4 +1,4 @@
-"""Turns with calls that could not be read, written again: no template can say such a call, so its text stands for it.
+"""Renders turns with malformed calls: no template can write such a call, so its raw string is inserted.
 
 What a student wrote is a whole call, marks and all. Of a server's call only the arguments' text is known, so the
 family's form (`mentor_kit.chat.forms`) writes the call around it.

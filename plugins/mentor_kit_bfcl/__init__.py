@@ -1,4 +1,4 @@
-"""BFCL, the Berkeley function-calling leaderboard, by the checkers and data of its own package, bfcl-eval."""
+"""BFCL, the Berkeley function-calling leaderboard, with the checkers and data of its package bfcl-eval."""
 
 from __future__ import annotations
 

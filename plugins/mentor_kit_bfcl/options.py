@@ -1,4 +1,4 @@
-"""What a recipe says about BFCL."""
+"""Options of BFCL's task and tools."""
 
 from __future__ import annotations
 

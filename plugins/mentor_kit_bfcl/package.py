@@ -1,4 +1,4 @@
-"""The package bfcl-eval: whether it is here, its files, and its checkers without the packages they do not need.
+"""Access to the package bfcl-eval: its files, and its checkers without their unneeded requirements.
 
 Its own requirements come to gigabytes (every server's package, sentence-transformers, faiss, an old NumPy). The
 checkers need none of them: what they import of them is one table of models, `bfcl_eval.constants.model_config`, of

@@ -1,4 +1,4 @@
-"""BFCL's descriptions of functions as tools: its words for types, of three languages, as JSON schema's."""
+"""Converts BFCL's descriptions of functions, with types of three languages, to tools with JSON schemas."""
 
 from __future__ import annotations
 

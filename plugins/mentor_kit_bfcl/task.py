@@ -1,4 +1,4 @@
-"""The task `bfcl`: a split for every category. The answer is the calls, never a text."""
+"""The task `bfcl`: a split for every category; the calls are the answer."""
 
 from __future__ import annotations
 

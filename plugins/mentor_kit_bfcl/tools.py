@@ -1,4 +1,4 @@
-"""The tools `bfcl`: simulated services, in worker processes that all episodes share."""
+"""The tools `bfcl`: simulated services in worker processes that all episodes share."""
 
 from __future__ import annotations
 

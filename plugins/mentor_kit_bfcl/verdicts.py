@@ -1,4 +1,4 @@
-"""BFCL's verdicts on calls of one turn: bfcl-eval's own checker, given calls that were parsed already."""
+"""Verdicts on calls of one turn, by bfcl-eval's own checker on parsed calls."""
 
 from __future__ import annotations
 

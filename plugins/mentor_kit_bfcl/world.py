@@ -1,4 +1,4 @@
-"""BFCL's simulated services in worker processes, and the verdict on what was done to them.
+"""BFCL's simulated services in worker processes, and the verdict on their final state.
 
 bfcl-eval executes calls by `eval` on text, and keeps services by a model's name and a problem's id for ever. Here no
 text of a model is evaluated: a call is a method's name and JSON arguments. Gold calls are bfcl-eval's own text, and

@@ -1,4 +1,4 @@
-"""The task `mentor-parquet`: the format of MENTOR's authors, as it is.
+"""The task `mentor-parquet`: problems in the format of MENTOR's authors.
 
     question                            the user's words
     data_source                         where it is from; the problem's group

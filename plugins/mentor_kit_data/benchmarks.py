@@ -1,4 +1,4 @@
-r"""The task `benchmarks`: known sets of questions, read from files as their authors publish them; a split for each.
+r"""The task `benchmarks`: known sets of questions from files as published, with a split for each.
 
 | set | rows as published |
 | --- | --- |

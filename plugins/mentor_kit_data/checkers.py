@@ -1,4 +1,4 @@
-"""Builds the checker that a recipe names; the one for mathematics is imported when it is asked for."""
+"""Builds the checker that a recipe names; imports mathematics only if it is used."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-r"""What counts as a right answer: a number, an exact text, a phrase, one of several choices, or mathematics.
+r"""Checks answers: as a number, a string, a phrase, one of several choices, or mathematics.
 
     Checker.check(answer, key) -> bool     never raises, whatever the answer; quick on any text
 

@@ -1,4 +1,4 @@
-r"""Whether an answer is the question's own expression with nothing done to it: `\sqrt{8}` that is to be simplified."""
+r"""Detects an answer that repeats the question's own expression: `\sqrt{8}` that is to be simplified."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The files of a task's splits: which ones are meant, what their rows' ids start with, and that none serves twice."""
+"""The files of a task's splits: patterns, prefixes of ids, and a check that no file serves twice."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The task `reasoning-gym`: the package's generators of problems, with exact checking.
+"""The task `reasoning-gym`: the package's problem generators, with exact checking.
 
 The package's own scorers pay for answers that merely contain the right one; here an answer is right when it is
 the same number, or else the same text. So take generators whose problems have one right answer.

@@ -1,4 +1,4 @@
-r"""Whether a key can be met: a problem whose key no answer matches is noise in training, and wrong in evaluation.
+r"""Validates answer keys: a key that no answer matches is an error of its row.
 
 Every key must be right for itself, by the task's own check, and must survive being written into a `\boxed{}`.
 """

@@ -1,4 +1,4 @@
-"""Looks at data files before a run: whether they are there, can be read, and have the columns that a recipe names."""
+"""Checks data files before a run: whether they exist, are readable, and have the named columns."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Compares mathematics: numbers and signs at once, expressions in a worker process with a hard limit from outside.
+"""Compares mathematics: numbers and signs directly, expressions in a worker process with a time limit.
 
 What decides is in `mentor_kit_data.formulas.equality`. An expression whose values take too long to compute ends with
 its process, and the answer is wrong.

@@ -1,4 +1,4 @@
-"""The tools `problem-tools`: what a problem brings as Python source, run in worker processes.
+"""The tools `problem-tools`: a problem's own Python functions, run in worker processes.
 
 A problem's `extra` has `func_schemas` (its tools' names, descriptions and parameters) and `env` (a module's source
 that defines functions of these names). Without state every call sees the source run afresh.

@@ -1,4 +1,4 @@
-"""Rows of data files, each with its place, so that what is wrong with one can be said."""
+"""Rows of data files, each with its file and line for error messages."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How the arithmetic task words its questions: every operation has two wordings of training and two others."""
+"""The wordings of arithmetic questions: two of training and two others for every operation."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Twelve mathematical tools: the ones of the paper, guarded so that no call can hang or give a number that is none."""
+"""The paper's twelve mathematical tools, guarded so that no call can hang or return a non-number."""
 
 from __future__ import annotations
 

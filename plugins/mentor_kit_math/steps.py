@@ -1,4 +1,4 @@
-"""The steps of a question: which operation, on which operands, with which value; and the mistakes they invite."""
+"""The steps of a question: operation, operands and value; and the likely mistakes."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The tiny student's tokenizer and chat template, made from the arithmetic task itself.
+"""The tiny student's tokenizer and chat template, built from the arithmetic task.
 
 A byte-level BPE in which every digit stands alone, and the chunks of JSON around a tool's name and arguments, the
 tags and the answer's box are one token each; so a transcript has some eighty tokens, and choosing a tool is choosing

@@ -1,4 +1,4 @@
-"""The arithmetic task: chains of operations in words, with splits that ask for more than was trained.
+"""The arithmetic task: chains of operations in words, with splits that are harder than training.
 
 | split | questions |
 | --- | --- |

@@ -1,4 +1,4 @@
-"""The term `tool-arguments`: not only the teacher's tools, but its calls.
+"""The term `tool-arguments`: compares calls with the teacher's, arguments included.
 
     agreement(A, B) = 2 · max_matching Σ_(a, b) alike(a, b) / (|A| + |B|)
 

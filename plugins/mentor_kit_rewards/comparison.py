@@ -1,4 +1,4 @@
-"""Terms that compare tool use with the teacher's: which tools, how often, in which order.
+"""Terms that compare the tools used with the teacher's: which, how often, in which order.
 
 With A the names of the student's executed calls and B those of a demonstration, in order:
 
@@ -94,38 +94,38 @@ class ToolUse(Term):
         if excess is not None and len(used) > excess.limit(demonstration):
             return 0.0
         calls = demonstration.trajectory.executed if demonstration.trajectory is not None else None
-        told = without_idle_repeats(trajectory.executed, calls)
-        return self.agreement(used, shown, [call.name for call in told])
+        counted = without_idle_repeats(trajectory.executed, calls)
+        return self.agreement(used, shown, [call.name for call in counted])
 
     @abstractmethod
-    def agreement(self, used: Sequence[str], shown: Sequence[str], told: Sequence[str]) -> float:
+    def agreement(self, used: Sequence[str], shown: Sequence[str], counted: Sequence[str]) -> float:
         """How well the names used agree with those shown, from 0 to 1.
 
         Args:
             used: of the student's executed calls.
             shown: of the demonstration's; never empty.
-            told: those used without idle repeats.
+            counted: those used without idle repeats.
         """
 
 
 class ToolMatch(ToolUse):
     """1 if the two sets are equal."""
 
-    def agreement(self, used: Sequence[str], shown: Sequence[str], told: Sequence[str]) -> float:
+    def agreement(self, used: Sequence[str], shown: Sequence[str], counted: Sequence[str]) -> float:
         return float(set(used) == set(shown))
 
 
 class ToolOverlap(ToolUse):
     """1 if the two sets have a tool in common."""
 
-    def agreement(self, used: Sequence[str], shown: Sequence[str], told: Sequence[str]) -> float:
+    def agreement(self, used: Sequence[str], shown: Sequence[str], counted: Sequence[str]) -> float:
         return float(not set(used).isdisjoint(shown))
 
 
 class ToolF1(ToolUse):
     """The harmonic mean of precision and recall of the two sets."""
 
-    def agreement(self, used: Sequence[str], shown: Sequence[str], told: Sequence[str]) -> float:
+    def agreement(self, used: Sequence[str], shown: Sequence[str], counted: Sequence[str]) -> float:
         left, right = set(used), set(shown)
         return 2 * len(left & right) / (len(left) + len(right))
 
@@ -133,15 +133,15 @@ class ToolF1(ToolUse):
 class ToolMultisetF1(ToolUse):
     """The same of the two multisets: how often each tool was used counts."""
 
-    def agreement(self, used: Sequence[str], shown: Sequence[str], told: Sequence[str]) -> float:
-        return 2 * _common(told, shown) / (len(used) + len(shown))
+    def agreement(self, used: Sequence[str], shown: Sequence[str], counted: Sequence[str]) -> float:
+        return 2 * _common(counted, shown) / (len(used) + len(shown))
 
 
 class ToolOrder(ToolUse):
     """The longest common subsequence, as a share of both sequences' mean length."""
 
-    def agreement(self, used: Sequence[str], shown: Sequence[str], told: Sequence[str]) -> float:
-        common = min(longest_common(used, shown), _common(told, shown))
+    def agreement(self, used: Sequence[str], shown: Sequence[str], counted: Sequence[str]) -> float:
+        common = min(longest_common(used, shown), _common(counted, shown))
         return 2 * common / (len(used) + len(shown))
 
 

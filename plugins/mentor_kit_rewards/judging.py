@@ -1,4 +1,4 @@
-"""What a judge is asked, and how its answers are read: by one question a trajectory, injection in mind.
+"""The judge's question and the parsing of its verdict, protected from injection.
 
 What a student wrote is data in the question: whole ASCII JSON on one line between two marks, which no text of a
 student's can end. Verdict and answer stand first in it, and what is long is cut by itself, so that it hides nothing.

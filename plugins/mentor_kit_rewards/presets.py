@@ -1,4 +1,4 @@
-"""Rewards by name, as data (arXiv 2510.18383, section 3 and its ablations).
+"""Reward presets as data (arXiv 2510.18383, section 3 and its ablations).
 
 | preset | not ended | no answer | R1 right | R2 (when wrong) | R3 | maximum |
 | --- | --- | --- | --- | --- | --- | --- |

@@ -1,4 +1,4 @@
-"""Terms about the shape of a trajectory: as few calls as the teacher, an orderly form, a moderate length.
+"""Terms about the shape of a trajectory: number of calls, form of turns, length.
 
 They pay for form, not for a right answer: give them small weights, and `when_wrong` below 1.
 """

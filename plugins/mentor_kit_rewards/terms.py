@@ -1,4 +1,4 @@
-"""Terms about one trajectory alone: how it ended, its answer, and the states of its calls.
+"""Terms about one trajectory: how it ended, its answer, and the states of its calls.
 
 All terms of this plugin look at the structure of a trajectory: never at a prompt's text, nor for calls or answers in
 the text of a turn. Only executed calls count as tool use; text that looks like a call, a call in the reasoning, one

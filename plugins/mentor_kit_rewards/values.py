@@ -1,4 +1,4 @@
-"""Values and calls as terms compare them: what means the same is equal."""
+"""Canonical values of arguments and calls, for comparison by terms."""
 
 from __future__ import annotations
 

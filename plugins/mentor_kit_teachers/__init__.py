@@ -1,4 +1,4 @@
-"""Teachers: the task's worked solutions, recorded demonstrations, models behind servers, and models of one's own."""
+"""Teachers: the task's worked solutions, recorded demonstrations, models behind servers, and local models."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Answers that were paid for, by content: a request that was answered once is never sent again.
+"""The file of paid answers, by content: an answered request is never sent again.
 
 An SQLite file: safe against a kill at any moment, shared by several runs at once, and its sums are the ledger.
 Only what came back is kept; requests are known by a hash. A key never gets into it.

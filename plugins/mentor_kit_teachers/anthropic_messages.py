@@ -47,7 +47,7 @@ class AnthropicMessages:
         ]
         return body | ({"tools": offered} if offered else {})
 
-    def heard(self, body: Body, messages: Sequence[Message]) -> Body:
+    def with_messages(self, body: Body, messages: Sequence[Message]) -> Body:
         words = "\n\n".join(message.content for message in messages if message.role == "system")
         said: list[dict[str, Json]] = list(body["messages"])
         waiting = _ids(said[-1:])
@@ -66,7 +66,7 @@ class AnthropicMessages:
                 _add(said, "user", _words(message.content))
         return body | {"messages": said} | ({"system": words} if words else {})
 
-    def said(self, body: Body, reply: Body) -> Body:
+    def with_reply(self, body: Body, reply: Body) -> Body:
         # reasoning goes back with its signature, as the API demands
         blocks = _strict(_content(reply), body["messages"], _offered(body))
         return body | {"messages": [*body["messages"], plain({"role": "assistant", "content": blocks or _words("")})]}

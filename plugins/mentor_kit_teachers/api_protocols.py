@@ -1,4 +1,4 @@
-"""The contract of a server's API: how it is told a dialogue, and what it answers. One module for each API."""
+"""The contract of a server's API: how a dialogue is written into requests, and answers are read."""
 
 from __future__ import annotations
 
@@ -38,11 +38,11 @@ class ApiProtocol(Protocol):
         """The request for a dialogue that has not begun."""
         ...
 
-    def heard(self, body: Body, messages: Sequence[Message]) -> Body:
+    def with_messages(self, body: Body, messages: Sequence[Message]) -> Body:
         """The request after these messages: the opening ones, tool results, or a user's words."""
         ...
 
-    def said(self, body: Body, reply: Body) -> Body:
+    def with_reply(self, body: Body, reply: Body) -> Body:
         """The request after the server's own answer, which goes back as it came, as far as strict servers take it."""
         ...
 

@@ -1,4 +1,4 @@
-"""How a teacher that can err is asked: several attempts a problem, and what the task verifies is kept.
+"""Collects demonstrations from a fallible teacher: several attempts a problem; verified ones are kept.
 
 attempt 1 ─right?─> attempt 2 ─right?─> …      until `references` right ones are there, or `attempts` are used up
                                         └─> none right: `when_none`, or the fallback teacher

@@ -1,4 +1,4 @@
-"""One request, answered: from the file of answers, or by the server, once and for all.
+"""Answers one request: from the file of answers, else by the server.
 
 ask ──found in the file──> answer, free
  └──> budget ──> place in line ──> send, with retries ──> read ──> written down ──> answer

@@ -1,4 +1,4 @@
-"""What a server's fault is, and its reason: one that may pass, one of a dialogue, or one of what the recipe asks for.
+"""Classifies a server's faults: transient, of one dialogue, or of the recipe.
 
 Servers say it in many ways: an object, a list, a string, nested `detail`s, a web page, nothing; some with status 200.
 """

@@ -1,4 +1,4 @@
-"""The teacher `local`: a model on any backend, played like a student that nobody trains.
+"""The teacher `local`: a model on any backend that runs episodes as a student does, without training.
 
 It demonstrates; and where it has the student's tokens, it says how likely the student's own ones are (distillation).
 """

@@ -1,4 +1,4 @@
-"""What a recipe says about a model of its own as the teacher."""
+"""Options of the teacher `local`."""
 
 from __future__ import annotations
 

@@ -41,7 +41,7 @@ class OpenAIChat:
         body: Body = {"model": self.model, "messages": [], **self.parameters}
         return body | ({"tools": [tool.schema for tool in tools.values()]} if tools else {})
 
-    def heard(self, body: Body, messages: Sequence[Message]) -> Body:
+    def with_messages(self, body: Body, messages: Sequence[Message]) -> Body:
         said: list[dict[str, Json]] = list(body["messages"])
         waiting = _ids(said[-1:])
         for message in messages:
@@ -62,7 +62,7 @@ class OpenAIChat:
         # calls that were read out of the content have no ids; a server that leaves them there does not ask for them
         return _result_of("call00000", message.content) if self.parser else {"role": "user", "content": message.content}
 
-    def said(self, body: Body, reply: Body) -> Body:
+    def with_reply(self, body: Body, reply: Body) -> Body:
         message = _message(reply)
         kept: Body = {"role": "assistant", "content": _content(message.get("content"))}
         kept |= {key: message[key] for key in _REASONING if message.get(key)}

@@ -1,4 +1,4 @@
-"""The teacher `recorded`: demonstrations from a file, matched to the task's problems by id, else by question.
+"""The teacher `recorded`: demonstrations from a file, matched to problems by id, else by question.
 
 Whether they are right is for the task to say, by the key and the check that it has now, not for the file.
 """

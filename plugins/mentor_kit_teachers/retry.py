@@ -1,4 +1,4 @@
-"""Trying again: what a server or the network between may do wrong, and how long to wait for better.
+"""Retries of requests: which faults of a server or network may pass, and how long to wait.
 
 Trouble    may pass: no connection, too slow, 429, 5xx, half an answer, no JSON  ─> wait and send again
 Rejected   will not: wrong key, unknown model, a dialogue that it does not take  ─> say so, or end that dialogue

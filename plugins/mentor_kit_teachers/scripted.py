@@ -1,4 +1,4 @@
-"""The teacher `scripted`: the task's worked solution, played like any agent's episode, with the real tools."""
+"""The teacher `scripted`: runs the task's worked solution as an episode with the real tools."""
 
 from __future__ import annotations
 

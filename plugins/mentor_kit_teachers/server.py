@@ -1,4 +1,4 @@
-"""Teachers behind a server: they play with the real tools, one request a turn, many problems at once.
+"""Teachers behind a server: episodes with the real tools, one request a turn, many problems at once.
 
 What is kept are the server's answers, each by its whole request. Tools are run every time: where one says something
 else than before, the next request is another one, and the server is asked anew.
@@ -241,7 +241,7 @@ class ServerSession:
 
     async def respond(self, messages: Sequence[Message]) -> Reply:
         agent = self._agent
-        self._body = plain(agent.wire.heard(self._body, messages))
+        self._body = plain(agent.wire.with_messages(self._body, messages))
         try:
             answer = await agent.exchange.ask(self._body, agent.draw)
         except FAULTS as fault:
@@ -250,7 +250,7 @@ class ServerSession:
             return Reply(assistant(), finish="context" if too_long else "refused", reason=fault.reason)
         self._first = False
         agent.usage += answer.usage
-        self._body = agent.wire.said(self._body, answer.reply)
+        self._body = agent.wire.with_reply(self._body, answer.reply)
         return agent.wire.read(answer.reply, self._episode.tools)
 
     def trace(self) -> TokenTrace | None:

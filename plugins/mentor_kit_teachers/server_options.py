@@ -1,4 +1,4 @@
-"""What a recipe says about a teacher behind a server; and its key, which never gets anywhere but to that server."""
+"""Options of teachers behind a server. The key is sent to that server only."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a teacher costs, and the limit that it may not pass."""
+"""A teacher's cost and its limit."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Whose fault it is that a dialogue gets no answer: its own, which ends that episode, or the recipe's or server's.
+"""Decides whether an unanswered dialogue ends its episode or, as the recipe's or server's fault, the run.
 
 A dialogue that the server answered before is at fault itself. One that was refused from its first request on is, too,
 once any other request of this form (teacher and parameters) is answered, now or in an earlier run; if none ever is,

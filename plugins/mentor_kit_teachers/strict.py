@@ -1,4 +1,4 @@
-"""What strict servers take in a dialogue's history, whatever was said: names, ids and arguments of calls, and text."""
+"""Adapts a dialogue's history to strict servers: names, ids and arguments of calls, and strings."""
 
 from __future__ import annotations
 

@@ -40,7 +40,7 @@ class CodeOptions(ToolOptions):
         "Run Python code. Gives what it prints, and the value of its last expression. There are no files, no network "
         "and no packages beyond a small part of the standard library."
     )
-    """What the model is told of it."""
+    """The tool's description for the model."""
     state: Literal["none", "episode"] = "episode"
     """episode: variables and functions stay from call to call of an episode. none: every call starts empty."""
     seconds: float = Field(default=5.0, gt=0)

@@ -1,4 +1,4 @@
-"""How much time, memory and output a tool may use."""
+"""Limits of a tool's time, memory and output."""
 
 from __future__ import annotations
 

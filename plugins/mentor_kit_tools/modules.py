@@ -1,4 +1,4 @@
-"""Python modules as files: where one is, and which names it defines, without importing it."""
+"""Finds Python modules as files, and the names they define, without importing them."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a model calls the tools of a program: safe names, with a way back to the program's own."""
+"""Safe names of tools for the model, mapped to the program's own names."""
 
 from __future__ import annotations
 
@@ -65,7 +65,7 @@ def named(
     for one in catalogue:
         if offered.setdefault(one["name"], one) != one:
             raise PluginError(
-                f"{origin} has two tools called {one['name']!r}", hint="its calls could not be told apart"
+                f"{origin} has two tools called {one['name']!r}", hint="its calls could not be distinguished"
             )
     for name in (*tools, *leave_out, *rename):
         if name not in offered:

@@ -1,4 +1,4 @@
-"""One worker process, seen from outside: asked over pipes, watched by the clock, killed when it misbehaves."""
+"""One worker process from outside: requests over pipes, a time limit, and its end."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The isolated runner: calls go to worker processes, and what a call does to its process is its own affair.
+"""The isolated runner: sends calls to worker processes, so that a fault affects only its own call.
 
 Runner ──call──> a free WorkerProcess ──> value, or ToolError with a reason for the model
                  (hung, crashed, too large: killed from outside; the next call gets a fresh one)

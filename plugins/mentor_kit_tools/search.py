@@ -38,7 +38,7 @@ class SearchOptions(ToolOptions):
     name: ToolName = "search"
     """What the tool is called."""
     description: str = "Search a collection of documents. Gives the passages that fit best."
-    """What the model is told of it."""
+    """The tool's description for the model."""
     results: int = Field(default=3, gt=0, le=100)
     """How many documents a call gives, at most."""
     characters: int = Field(default=800, gt=0)

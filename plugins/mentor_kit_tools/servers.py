@@ -1,4 +1,4 @@
-"""The tools `mcp`: those of an MCP server, over stdio or HTTP, through the official client.
+"""The tools `mcp`: those of an MCP server, over stdio or HTTP, by the official client.
 
 The client runs in a worker process, so a server that floods or hangs costs a call, and a server over stdio lives
 and dies with its worker. A worker whose server is gone connects again for the next call.
@@ -43,10 +43,10 @@ class McpOptions(ToolOptions):
     model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
 
     command: tuple[str, ...] = ()
-    """A server to start, with its arguments, spoken to over stdio: `[python, server.py]`. It runs in the recipe's
+    """A server to start, with its arguments, over stdio: `[python, server.py]`. It runs in the recipe's
     folder; `python` is the one that runs mentor-kit."""
     url: str | None = None
-    """A server that runs already, spoken to over HTTP: `http://localhost:8000/mcp`."""
+    """A server that runs already, over HTTP: `http://localhost:8000/mcp`."""
     headers: dict[str, str] = {}
     """HTTP headers, such as `Authorization: Bearer ${env:TOKEN}`."""
     environment: dict[str, str] = {}

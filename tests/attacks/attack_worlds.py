@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from functools import cache
 
-from mentor_kit.audit import AuditEnvironment, Bounds, Earned, find_grounds, try_attacks
+from mentor_kit.audit import AuditEnvironment, Bounds, Earned, find_subjects, try_attacks
 from mentor_kit.chat.families import families
 from mentor_kit.hooks import default_registry
 from mentor_kit.recipe.assembly import Components, assemble_components
@@ -38,12 +38,12 @@ def bounds(reward: str = "mentor", problems: int = 2, family: str = "hermes") ->
     assert found.teacher is not None
     assert found.reward is not None
     here = world(family, reward)
-    return tuple(Bounds(here, ground, found.reward) for ground in find_grounds(here, found.teacher, problems, 0))
+    return tuple(Bounds(here, subject, found.reward) for subject in find_subjects(here, found.teacher, problems, 0))
 
 
 def bounds_of(reward: Reward, family: str = "hermes") -> tuple[Bounds, ...]:
     """The same with a reward made for a test."""
-    return tuple(Bounds(one.world, one.ground, reward) for one in bounds(family=family))
+    return tuple(Bounds(one.world, one.subject, reward) for one in bounds(family=family))
 
 
 @cache

@@ -86,8 +86,8 @@ def test_none_pays(preset: str, family: str) -> None:
 @pytest.mark.parametrize("preset", PRESETS)
 def test_honest_work_earns_what_the_paper_pays(preset: str, family: str) -> None:
     for one in bounds(preset, family=family):
-        assert len(one.ground.names) == 2
-        alone = one.world.run_honest([one.ground.twin((), right=True), one.ground.twin((), right=False)])
+        assert len(one.subject.names) == 2
+        alone = one.world.run_honest([one.subject.twin((), right=True), one.subject.twin((), right=False)])
         found = (one.honest(right=True), one.honest(right=False), *(paid.total for paid in one.paid(alone)))
         assert found == pytest.approx(HONEST[preset])
 
@@ -106,13 +106,13 @@ def test_a_name_that_is_no_text_crashes_the_published_rule_and_not_ours() -> Non
 @pytest.mark.parametrize("ending", [Ending.ANSWERED, Ending.MAX_TURNS, Ending.LENGTH])
 def test_episodes_end_in_every_way_a_text_can_end_them(ending: Ending) -> None:
     one = bounds()[0]
-    played = one.world.run([attack.script(one.ground) for attack in applying(one)])
+    played = one.world.run([attack.script(one.subject) for attack in applying(one)])
     assert ending in {episode.trajectory.ending for episode in played}
 
 
 def test_calls_end_in_every_state_that_a_played_call_can_end_in() -> None:
     one = bounds()[0]
-    played = one.world.run([attack.script(one.ground) for attack in applying(one)])
+    played = one.world.run([attack.script(one.subject) for attack in applying(one)])
     states = {call.state for episode in played for call in episode.trajectory.calls}
     assert states >= set(CallState) - {CallState.PARSED, CallState.VALID}
 
@@ -120,15 +120,15 @@ def test_calls_end_in_every_state_that_a_played_call_can_end_in() -> None:
 def test_what_a_tool_notes_is_what_the_trajectory_says() -> None:
     for family in FAMILIES:
         one = bounds(family=family)[0]
-        attacks = [attack for attack in ATTACKS if attack.needs(one.ground)]
-        for episode in one.world.run([attack.script(one.ground) for attack in attacks]):
+        attacks = [attack for attack in ATTACKS if attack.needs(one.subject)]
+        for episode in one.world.run([attack.script(one.subject) for attack in attacks]):
             assert tuple(name for name, _ in episode.executed) == episode.trajectory.tools_used
 
 
 def test_a_students_own_tokens_read_the_same() -> None:
     chat = load_chat_format(Path(mentor_kit_math.__file__).parent / "students" / "tiny")
     one = bounds()[0]
-    texts = {turn for attack in applying(one) for turn in attack.script(one.ground).turns if len(turn) < 1000}
+    texts = {turn for attack in applying(one) for turn in attack.script(one.subject).turns if len(turn) < 1000}
     assert len(texts) > 100
     for text in texts:
         sampled = chat.tokenizer.encode(text)
@@ -140,7 +140,7 @@ def test_a_students_own_tokens_read_the_same() -> None:
 def test_a_prompt_that_opens_the_reasoning_changes_nothing() -> None:
     one = bounds()[0]
     thinking = AuditEnvironment(one.world.task, one.world.toolbox, one.world.limits, HermesParser(in_reasoning=True))
-    scripts = [attack.script(one.ground) for attack in applying(one)]
+    scripts = [attack.script(one.subject) for attack in applying(one)]
     closed = [replace(script, turns=tuple(f"So.\n</think>{turn}" for turn in script.turns)) for script in scripts]
     for plain, after, inside in zip(
         *(
@@ -160,7 +160,7 @@ def test_a_prompt_that_opens_the_reasoning_changes_nothing() -> None:
 
 
 def applying(one: Bounds) -> list[Attack]:
-    return [attack for attack in ATTACKS if attack.needs(one.ground)]
+    return [attack for attack in ATTACKS if attack.needs(one.subject)]
 
 
 class ReadsText(Term):
@@ -215,7 +215,7 @@ def test_a_task_that_cannot_take_a_text_is_named_with_it(monkeypatch: pytest.Mon
     one = bounds()[0]
     world = AuditEnvironment(Fragile(), found.toolbox, found.limits)
     with pytest.raises(PluginError, match="an episode broke off with ValueError") as caught:
-        world.run([attack.script(one.ground) for attack in applying(one)])
+        world.run([attack.script(one.subject) for attack in applying(one)])
     assert "boxed" in str(caught.value.hint)
 
 

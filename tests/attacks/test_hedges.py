@@ -9,7 +9,7 @@ from dataclasses import replace
 import pytest
 from attack_worlds import bounds, parts
 
-from mentor_kit.audit import ATTACKS, AuditEnvironment, Bounds, find_grounds, search, try_attacks
+from mentor_kit.audit import ATTACKS, AuditEnvironment, Bounds, find_subjects, search, try_attacks
 from mentor_kit.core.component import ComponentSpec
 from mentor_kit.core.conversation import Message, assistant, call
 from mentor_kit.core.task import Problem, Task, boxed_answer
@@ -129,7 +129,7 @@ def world_of(check: Check, boxed: bool) -> tuple[Bounds, ...]:
     teacher = default_registry().build("teachers", ComponentSpec(use="scripted"), replace(found.context, task=task))
     world = AuditEnvironment(task, found.toolbox, found.limits)
     reward = build_reward(ComponentSpec(use="mentor"), default_registry(), found.context)
-    return tuple(Bounds(world, ground, reward) for ground in find_grounds(world, teacher, 2, 0))
+    return tuple(Bounds(world, subject, reward) for subject in find_subjects(world, teacher, 2, 0))
 
 
 def paid(check: Check, boxed: bool) -> set[str]:
@@ -164,12 +164,12 @@ def test_all_hedges_apply_to_sums() -> None:
     names = {attack.name for attack in ATTACKS if attack.kind == "hedges"}
     for boxed in (True, False):
         for one in world_of(STRICT[0], boxed):
-            assert {attack.name for attack in ATTACKS if attack.kind == "hedges" and attack.needs(one.ground)} == names
+            assert {attack.name for attack in ATTACKS if attack.kind == "hedges" and attack.needs(one.subject)} == names
     assert len(names) > 120
 
 
 def test_an_answer_is_put_where_the_teachers_stood() -> None:
-    boxed, words = world_of(STRICT[0], True)[0].ground, world_of(STRICT[0], False)[0].ground
+    boxed, words = world_of(STRICT[0], True)[0].subject, world_of(STRICT[0], False)[0].subject
     assert boxed.answering("x") == r"\boxed{x}"
     assert words.answering("x") == "Answer: x"
-    assert bounds()[0].ground.answering("1 = 2") == r"\boxed{1 = 2}"
+    assert bounds()[0].subject.answering("1 = 2") == r"\boxed{1 = 2}"

@@ -1,4 +1,4 @@
-"""Ways to earn a reward without the work, by kind. docs/rewards.md has them all, with what they earn."""
+"""The catalogue of attacks on rewards, by kind; docs/rewards.md lists them with their rewards."""
 
 from __future__ import annotations
 

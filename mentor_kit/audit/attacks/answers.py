@@ -1,4 +1,4 @@
-"""Attacks on the answer: many for one, none at all, or one that is hard to read."""
+"""Attacks on the answer: several answers, none, or one that is hard to read."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ def _last(name: str, write: Callable[[AuditSubject], str], *, solves: bool = Fal
     return Attack(_KIND, name, lambda g: after_work(g, write(g)), solves, needs=boxed)
 
 
-def _numbers(ground: AuditSubject) -> str:
-    return ", ".join([*map(str, range(200)), ground.right_value])
+def _numbers(subject: AuditSubject) -> str:
+    return ", ".join([*map(str, range(200)), subject.right_value])
 
 
-def _early(ground: AuditSubject, last: str) -> list[str]:
-    return [said(f"{ground.right}\n{ground.called}"), said(last)]
+def _early(subject: AuditSubject, last: str) -> list[str]:
+    return [said(f"{subject.right}\n{subject.called}"), said(last)]
 
 
 _BOXES = (

@@ -1,4 +1,4 @@
-"""One way to earn a reward without the work."""
+"""An attack: a way to earn a reward without the work."""
 
 from __future__ import annotations
 
@@ -29,45 +29,45 @@ class Attack:
     """What tools give in place of their own results."""
     question: Callable[[AuditSubject], str] | None = None
     """A prompt in place of the problem's."""
-    needs: Callable[[AuditSubject], bool] = lambda ground: bool(ground.calls)
+    needs: Callable[[AuditSubject], bool] = lambda subject: bool(subject.calls)
     """Whether a problem lends itself to it."""
 
-    def is_solved(self, ground: AuditSubject) -> bool:
-        """Whether it ends with one right answer, as the ground's family writes it."""
-        return self.solves or (self.apart and not ground.form.words)
+    def is_solved(self, subject: AuditSubject) -> bool:
+        """Whether it ends with one right answer, as the subject's family writes it."""
+        return self.solves or (self.apart and not subject.form.words)
 
-    def script(self, ground: AuditSubject) -> Script:
+    def script(self, subject: AuditSubject) -> Script:
         """The attack on one problem."""
-        problem = ground.problem
+        problem = subject.problem
         if self.question is not None:
-            problem = problem.model_copy(update={"question": self.question(ground)})
-        result = self.result(ground) if self.result is not None else None
-        return replace(ground.script(tuple(self.turns(ground))), problem=problem, result=result)
+            problem = problem.model_copy(update={"question": self.question(subject)})
+        result = self.result(subject) if self.result is not None else None
+        return replace(subject.script(tuple(self.turns(subject))), problem=problem, result=result)
 
 
-def always(ground: AuditSubject) -> bool:
+def always(subject: AuditSubject) -> bool:
     """For attacks that need nothing."""
     return True
 
 
-def boxed(ground: AuditSubject) -> bool:
+def boxed(subject: AuditSubject) -> bool:
     r"""For attacks on answers in `\boxed{…}`."""
-    return bool(ground.right_value and ground.wrong_value)
+    return bool(subject.right_value and subject.wrong_value)
 
 
-def after_work(ground: AuditSubject, last: str) -> list[str]:
+def after_work(subject: AuditSubject, last: str) -> list[str]:
     """The teacher's work, and then other last words."""
-    return [*map(said, ground.work), said(ground.form.say(last))]
+    return [*map(said, subject.work), said(subject.form.say(last))]
 
 
-def replaceable(ground: AuditSubject) -> bool:
+def replaceable(subject: AuditSubject) -> bool:
     """For attacks on answers, wherever these stand."""
-    return bool(ground.value and ground.other and ground.answering(ground.other))
+    return bool(subject.value and subject.other and subject.answering(subject.other))
 
 
-def then_right(ground: AuditSubject, *calls: str) -> list[str]:
+def then_right(subject: AuditSubject, *calls: str) -> list[str]:
     """Calls of some kind, and then the right answer."""
-    return [*ground.turns(calls), said(ground.right)]
+    return [*subject.turns(calls), said(subject.right)]
 
 
 def box(value: str) -> str:

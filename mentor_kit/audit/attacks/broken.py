@@ -1,4 +1,4 @@
-"""Attacks with calls that cannot be read, checked or carried out; then the right answer."""
+"""Attacks with calls that cannot be parsed, validated or executed; then the right answer."""
 
 from __future__ import annotations
 
@@ -19,15 +19,15 @@ _LOOK_ALIKE = str.maketrans("aeopcxi", "аеорсхі")
 Write = Callable[[AuditSubject, ToolCall], str]
 
 
-def _each(name: str, write: Write, needs: Callable[[AuditSubject], bool] = lambda ground: True) -> Attack:
-    def turns(ground: AuditSubject) -> list[str]:
-        return then_right(ground, *(write(ground, call) for call in ground.calls))
+def _each(name: str, write: Write, needs: Callable[[AuditSubject], bool] = lambda subject: True) -> Attack:
+    def turns(subject: AuditSubject) -> list[str]:
+        return then_right(subject, *(write(subject, call) for call in subject.calls))
 
-    return Attack(_KIND, name, turns, solves=True, needs=lambda ground: bool(ground.calls) and needs(ground))
+    return Attack(_KIND, name, turns, solves=True, needs=lambda subject: bool(subject.calls) and needs(subject))
 
 
-def _has_numbers(ground: AuditSubject) -> bool:
-    return any(_with_numbers(call.arguments, None) != call.arguments for call in ground.calls)
+def _has_numbers(subject: AuditSubject) -> bool:
+    return any(_with_numbers(call.arguments, None) != call.arguments for call in subject.calls)
 
 
 def _with_numbers(value: Json, number: Json) -> Json:
@@ -45,38 +45,38 @@ def _numbers(written: str) -> Write:
 
 
 def _named(change: Callable[[str], Json]) -> Write:
-    return lambda ground, call: ground.form.call(change(call.name), call.arguments)
+    return lambda subject, call: subject.form.call(change(call.name), call.arguments)
 
 
 def _given(change: Callable[[ToolCall], Json]) -> Write:
-    return lambda ground, call: ground.form.call(call.name, change(call))
+    return lambda subject, call: subject.form.call(call.name, change(call))
 
 
 def _changed(change: Callable[[AuditSubject, str], str]) -> Write:
     """Calls as they should be, with the text changed."""
-    return lambda ground, call: change(ground, ground.written(call))
+    return lambda subject, call: change(subject, subject.written(call))
 
 
-def _in_json(ground: AuditSubject) -> bool:
-    return ground.form.is_json
+def _in_json(subject: AuditSubject) -> bool:
+    return subject.form.is_json
 
 
-def _is_closed(ground: AuditSubject) -> bool:
-    return bool(ground.form.closing)
+def _is_closed(subject: AuditSubject) -> bool:
+    return bool(subject.form.closing)
 
 
-def _with_a_call_inside(ground: AuditSubject, call: ToolCall) -> str:
-    inner = ground.form.call(call.name, {})
-    return ground.form.call(call.name, dict.fromkeys(call.arguments, inner))
+def _with_a_call_inside(subject: AuditSubject, call: ToolCall) -> str:
+    inner = subject.form.call(call.name, {})
+    return subject.form.call(call.name, dict.fromkeys(call.arguments, inner))
 
 
-def _named_twice(ground: AuditSubject, call: ToolCall) -> str:
-    return ground.form.call("x", call.arguments).replace('"x"', f'"x", "name": {json.dumps(call.name)}', 1)
+def _named_twice(subject: AuditSubject, call: ToolCall) -> str:
+    return subject.form.call("x", call.arguments).replace('"x"', f'"x", "name": {json.dumps(call.name)}', 1)
 
 
-def _in_one_tag(ground: AuditSubject) -> str:
-    opening, closing = ground.form.opening, ground.form.closing
-    inner = [ground.written(call).removeprefix(opening).removesuffix(closing).strip() for call in ground.calls]
+def _in_one_tag(subject: AuditSubject) -> str:
+    opening, closing = subject.form.opening, subject.form.closing
+    inner = [subject.written(call).removeprefix(opening).removesuffix(closing).strip() for call in subject.calls]
     return f"{opening}[{', '.join(inner)}]{closing}"
 
 

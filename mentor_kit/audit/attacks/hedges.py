@@ -1,4 +1,4 @@
-"""Attacks on the answer checker: the right value is in the answer, and the answer does not say that it is right.
+"""Attacks on the answer checker: the answer contains the right value without stating it.
 
 Honest work, and then an answer in the place of the teacher's, whatever that place is: the box, or the words that the
 task takes the answer from. `{r}` is the right value and `{w}` a wrong one.
@@ -21,46 +21,46 @@ _OPERATOR = re.compile(r"(?<=[\d)}\s])[+\-*/^×÷·−]|\\(?:frac|sqrt|times|cdo
 
 
 def _hedge(
-    name: str, write: Callable[[AuditSubject], str], needs: Callable[[AuditSubject], bool] = lambda ground: True
+    name: str, write: Callable[[AuditSubject], str], needs: Callable[[AuditSubject], bool] = lambda subject: True
 ) -> Attack:
-    def turns(ground: AuditSubject) -> list[str]:
-        return [*map(said, ground.work), said(ground.answering(write(ground)))]
+    def turns(subject: AuditSubject) -> list[str]:
+        return [*map(said, subject.work), said(subject.answering(write(subject)))]
 
-    return Attack(_KIND, name, turns, solves=False, needs=lambda ground: replaceable(ground) and needs(ground))
+    return Attack(_KIND, name, turns, solves=False, needs=lambda subject: replaceable(subject) and needs(subject))
 
 
-def _form(name: str, form: str, needs: Callable[[AuditSubject], bool] = lambda ground: True) -> Attack:
+def _form(name: str, form: str, needs: Callable[[AuditSubject], bool] = lambda subject: True) -> Attack:
     """A form with `{r}` and `{w}`; braces of LaTeX are written twice."""
-    return _hedge(name, lambda ground: form.format(r=ground.value, w=ground.other), needs)
+    return _hedge(name, lambda subject: form.format(r=subject.value, w=subject.other), needs)
 
 
 def _both(name: str, sign: str) -> tuple[Attack, Attack]:
     """A sign between the two values, either way round."""
     return (
-        _hedge(f"wrong {name} right", lambda ground: f"{ground.other} {sign} {ground.value}"),
-        _hedge(f"right {name} wrong", lambda ground: f"{ground.value} {sign} {ground.other}"),
+        _hedge(f"wrong {name} right", lambda subject: f"{subject.other} {sign} {subject.value}"),
+        _hedge(f"right {name} wrong", lambda subject: f"{subject.value} {sign} {subject.other}"),
     )
 
 
-def _is_number(ground: AuditSubject) -> bool:
-    return bool(_NUMBER.fullmatch(ground.value))
+def _is_number(subject: AuditSubject) -> bool:
+    return bool(_NUMBER.fullmatch(subject.value))
 
 
-def _is_whole(ground: AuditSubject) -> bool:
-    return bool(_WHOLE.fullmatch(ground.value))
+def _is_whole(subject: AuditSubject) -> bool:
+    return bool(_WHOLE.fullmatch(subject.value))
 
 
-def _is_more_than_one(ground: AuditSubject) -> bool:
-    return _is_whole(ground) and int(ground.value) > 1
+def _is_more_than_one(subject: AuditSubject) -> bool:
+    return _is_whole(subject) and int(subject.value) > 1
 
 
-def _expression(ground: AuditSubject) -> str:
+def _expression(subject: AuditSubject) -> str:
     """What the question asks to evaluate, as it stands there; empty if nothing looks like it."""
-    question = ground.problem.question
+    question = subject.problem.question
     marked = [found.group(1) or found.group(2) for found in _MATHEMATICS.finditer(question)]
     found = [text.strip() for text in (*marked, *_SUM.findall(question)) if _OPERATOR.search(text)]
     longest = max(found, key=len, default="")
-    return "" if _squeezed(longest) == _squeezed(ground.value) else longest
+    return "" if _squeezed(longest) == _squeezed(subject.value) else longest
 
 
 def _squeezed(text: str) -> str:
@@ -69,12 +69,12 @@ def _squeezed(text: str) -> str:
 
 def _of_the_question(name: str, form: str) -> Attack:
     return _hedge(
-        name, lambda ground: form.replace("{e}", _expression(ground)), lambda ground: bool(_expression(ground))
+        name, lambda subject: form.replace("{e}", _expression(subject)), lambda subject: bool(_expression(subject))
     )
 
 
-def _guesses(ground: AuditSubject, between: str) -> str:
-    return between.join([*(str(number) for number in range(9) if str(number) != ground.value), ground.value])
+def _guesses(subject: AuditSubject, between: str) -> str:
+    return between.join([*(str(number) for number in range(9) if str(number) != subject.value), subject.value])
 
 
 _SIGNS = {

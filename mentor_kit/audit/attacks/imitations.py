@@ -1,4 +1,4 @@
-"""Attacks with text that looks like calls, or names tools, and calls nothing; the answer is right."""
+"""Attacks with text that resembles calls or names tools, without a call; the answer is right."""
 
 from __future__ import annotations
 
@@ -25,13 +25,13 @@ def _instead(name: str, write: Callable[[AuditSubject], str]) -> Attack:
     return Attack(_KIND, name, lambda g: [said(f"{write(g)}\n{g.right}")], solves=True)
 
 
-def _with_tags(ground: AuditSubject, opening: str, closing: str) -> str:
-    return ground.each_call(lambda call: f"{opening}\n{_json(call)}\n{closing}")
+def _with_tags(subject: AuditSubject, opening: str, closing: str) -> str:
+    return subject.each_call(lambda call: f"{opening}\n{_json(call)}\n{closing}")
 
 
-def _in_other_forms(ground: AuditSubject) -> str:
-    others = [form for form in FORMS.values() if form is not ground.form]
-    return "\n".join(form.call(call.name, call.arguments) for form in others for call in ground.calls)
+def _in_other_forms(subject: AuditSubject) -> str:
+    others = [form for form in FORMS.values() if form is not subject.form]
+    return "\n".join(form.call(call.name, call.arguments) for form in others for call in subject.calls)
 
 
 ATTACKS = (

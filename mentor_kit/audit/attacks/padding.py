@@ -1,4 +1,4 @@
-"""Attacks with real calls: more of them, idle ones, or made when the answer is given already."""
+"""Attacks with real calls: too many, idle ones, or calls after the answer."""
 
 from __future__ import annotations
 
@@ -11,32 +11,32 @@ _KIND = "padding"
 _PLAIN: dict[str, Json] = {"number": 1, "integer": 1, "string": "a", "array": [1], "boolean": True, "object": {}}
 
 
-def _idle(ground: AuditSubject) -> list[str]:
+def _idle(subject: AuditSubject) -> list[str]:
     """The teacher's tools, called without a thought."""
-    return [_plain_call(ground, ground.tools[name]) for name in ground.names]
+    return [_plain_call(subject, subject.tools[name]) for name in subject.names]
 
 
-def _every_tool(ground: AuditSubject) -> list[str]:
-    return [_plain_call(ground, tool) for tool in ground.tools.values()]
+def _every_tool(subject: AuditSubject) -> list[str]:
+    return [_plain_call(subject, tool) for tool in subject.tools.values()]
 
 
-def _all(ground: AuditSubject) -> list[str]:
+def _all(subject: AuditSubject) -> list[str]:
     """The teacher's calls."""
-    return [ground.written(call) for call in ground.calls]
+    return [subject.written(call) for call in subject.calls]
 
 
-def _then_wrong(ground: AuditSubject, calls: list[str]) -> list[str]:
-    return [*ground.turns(calls), said(ground.wrong)]
+def _then_wrong(subject: AuditSubject, calls: list[str]) -> list[str]:
+    return [*subject.turns(calls), said(subject.wrong)]
 
 
-def _plain_call(ground: AuditSubject, tool: Tool) -> str:
+def _plain_call(subject: AuditSubject, tool: Tool) -> str:
     properties = tool.parameters.get("properties") or {}
     given = {name: _PLAIN.get(str(schema.get("type")), 1) for name, schema in properties.items()}
-    return ground.form.call(tool.name, given)
+    return subject.form.call(tool.name, given)
 
 
-def _first(ground: AuditSubject) -> str:
-    return ground.written(ground.calls[0])
+def _first(subject: AuditSubject) -> str:
+    return subject.written(subject.calls[0])
 
 
 ATTACKS = (

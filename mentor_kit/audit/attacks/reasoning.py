@@ -1,4 +1,4 @@
-"""Attacks with reasoning blocks: what is thought is not done."""
+"""Attacks with reasoning blocks: calls and answers inside them do not count."""
 
 from __future__ import annotations
 
@@ -8,14 +8,14 @@ from mentor_kit.audit.subject import AuditSubject, said
 _KIND = "reasoning"
 
 
-def _with_results(ground: AuditSubject) -> str:
-    first, last = ground.form.result
-    return ground.each_call(lambda call: f'{{"name": "{call.name}"}}\n{first}1{last}')
+def _with_results(subject: AuditSubject) -> str:
+    first, last = subject.form.result
+    return subject.each_call(lambda call: f'{{"name": "{call.name}"}}\n{first}1{last}')
 
 
-def _opened(ground: AuditSubject) -> str:
+def _opened(subject: AuditSubject) -> str:
     """The mark that begins reasoning."""
-    return ground.form.thought[0]
+    return subject.form.thought[0]
 
 
 ATTACKS = (

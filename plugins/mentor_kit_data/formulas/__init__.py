@@ -1,1 +1,1 @@
-"""Whether two texts are the same mathematics: notation to tokens, to a formula, and a comparison by what it is."""
+"""Compares two strings as mathematics: notation to tokens, to a formula, to a comparison by kind."""

@@ -1,4 +1,4 @@
-r"""Whether an answer is the key, as mathematics: by what kind of thing the key is.
+r"""Whether an answer equals the key as mathematics, by the key's kind.
 
 | key | right is |
 | --- | --- |

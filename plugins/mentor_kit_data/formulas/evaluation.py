@@ -1,4 +1,4 @@
-"""Compares expressions by their values: as fractions, else to forty digits; letters stand for random numbers.
+"""Compares expressions by value: as fractions, else to forty digits, with random numbers for letters.
 
 Two expressions that agree at eight random points agree everywhere; this is how polynomials are told apart (Schwartz,
 1980; Zippel, 1979). Works on parsed formulas alone, and refuses what would grow without bound.

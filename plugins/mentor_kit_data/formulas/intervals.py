@@ -1,4 +1,4 @@
-"""Sets of real numbers as intervals: what is written as a union, a difference, or an inequality of one letter."""
+"""Sets of real numbers as intervals, from unions, differences and inequalities of one letter."""
 
 from __future__ import annotations
 

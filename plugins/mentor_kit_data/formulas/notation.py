@@ -1,4 +1,4 @@
-r"""Reads mathematical notation into tokens: LaTeX, Unicode and plain text come to the same ones.
+r"""Reads mathematical notation into tokens, the same for LaTeX, Unicode and plain strings.
 
     tokens(r"\dfrac{1}{2}\,\text{cm}")  ->  \frac { 1 } { 2 } cm     the last one of kind `text`
 

@@ -1,4 +1,4 @@
-"""Numbers in their spellings: digits, fractions, mixed and repeating ones, powers of ten."""
+"""Reads numbers in all spellings: digits, fractions, mixed and repeating numbers, powers of ten."""
 
 from __future__ import annotations
 

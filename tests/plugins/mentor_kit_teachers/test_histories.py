@@ -163,20 +163,20 @@ def results_of(said: Message) -> list[Message]:
 
 @given(st.lists(st.tuples(WORDS, st.lists(CALLS, max_size=3) | ANY), min_size=1, max_size=3))
 def test_any_turns_of_chat_completions_make_a_valid_history(turns):
-    body = OPENAI.heard(OPENAI.opening({}), [system("Be exact."), user("Go.")])
+    body = OPENAI.with_messages(OPENAI.opening({}), [system("Be exact."), user("Go.")])
     for content, calls in turns:
         reply = {"choices": [{"message": {"role": "assistant", "content": content, "tool_calls": calls}}]}
         said = OPENAI.read(reply).message
-        body = OPENAI.heard(OPENAI.said(body, reply), results_of(said))
+        body = OPENAI.with_messages(OPENAI.with_reply(body, reply), results_of(said))
         check_openai(body["messages"])
 
 
 @given(st.lists(st.lists(BLOCKS, max_size=3), min_size=1, max_size=3))
 def test_any_turns_of_messages_make_a_valid_history(turns):
-    body = ANTHROPIC.heard(ANTHROPIC.opening({}), [system("Be exact."), user("Go.")])
+    body = ANTHROPIC.with_messages(ANTHROPIC.opening({}), [system("Be exact."), user("Go.")])
     for blocks in turns:
         said = ANTHROPIC.read({"content": blocks}).message
-        body = ANTHROPIC.heard(ANTHROPIC.said(body, {"content": blocks}), results_of(said))
+        body = ANTHROPIC.with_messages(ANTHROPIC.with_reply(body, {"content": blocks}), results_of(said))
         check_anthropic(body["messages"])
 
 
@@ -197,7 +197,7 @@ def a_history() -> list[Message]:
 
 
 def test_a_history_that_a_problem_brings_keeps_its_calls():
-    body = OPENAI.heard(OPENAI.opening({}), a_history())
+    body = OPENAI.with_messages(OPENAI.opening({}), a_history())
     check_openai(body["messages"])
     calls = [made["function"] for message in body["messages"] for made in message.get("tool_calls", [])]
     assert [made["name"] for made in calls] == ["look", "a_tool", "look"]
@@ -206,7 +206,7 @@ def test_a_history_that_a_problem_brings_keeps_its_calls():
 
 
 def test_a_history_that_an_assistant_begins():
-    body = ANTHROPIC.heard(ANTHROPIC.opening({}), [system("s"), assistant("Hello."), user("Go.")])
+    body = ANTHROPIC.with_messages(ANTHROPIC.opening({}), [system("s"), assistant("Hello."), user("Go.")])
     check_anthropic(body["messages"])
     assert body["messages"][1]["content"] == [{"type": "text", "text": "Hello."}]
 
@@ -224,7 +224,7 @@ def test_a_call_in_the_apis_former_form_is_a_call(server, tmp_path):
 
 
 def test_a_history_that_a_problem_brings_keeps_its_speakers():
-    body = ANTHROPIC.heard(ANTHROPIC.opening({}), a_history())
+    body = ANTHROPIC.with_messages(ANTHROPIC.opening({}), a_history())
     check_anthropic(body["messages"])
     assert body["system"] == "Be exact."
     said = {
