@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import re
-from typing import Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
 from mentor_kit.core.component import (
     BackendSpec,
@@ -17,13 +17,39 @@ from mentor_kit.core.component import (
     ToolsSpec,
     TrackerSpec,
 )
+from mentor_kit.core.errors import UsageError
+from mentor_kit.hooks.options import explain
+from mentor_kit.recipe.faults import RecipeFaults, faults_at
 from mentor_kit.recipe.shorthand import FromName
+from mentor_kit.recipe.source import Source
 from mentor_kit.rl.reward import RewardSpec
 from mentor_kit.stages.evaluation_plan import EvaluationPlan
 
+if TYPE_CHECKING:
+    from pydantic._internal._model_construction import ModelMetaclass
+else:  # pydantic does not export it
+    ModelMetaclass = type(BaseModel)
 
-class RecipeSection(BaseModel):
-    """Base of the recipe's own sections: unknown keys are faults."""
+
+class _SectionType(ModelMetaclass):
+    """Turns the errors of building a section in Python into ours; reading a file does not pass here."""
+
+    def __call__(cls, *values: Any, **fields: Any) -> Any:
+        """Build a section.
+
+        Raises:
+            RecipeFaults: with every fault of its fields.
+        """
+        if values:
+            raise UsageError(f"{cls.__name__} takes its keys by name", hint=f"for example {cls.__name__}(key=value)")
+        try:
+            return super().__call__(**fields)
+        except ValidationError as error:
+            raise RecipeFaults(faults_at(Source(fields), fields, explain(error, cls))) from None
+
+
+class RecipeSection(BaseModel, metaclass=_SectionType):
+    """Base of the recipe's own sections: unknown keys are faults, and building a wrong one raises `RecipeFaults`."""
 
     model_config = ConfigDict(
         extra="forbid",
@@ -113,7 +139,25 @@ class CheckpointPlan(RecipeSection):
 
 
 class Recipe(RecipeSection):
-    """An experiment, written down."""
+    """An experiment as data. A component is a name, a mapping with `use` and `with`, or a `ComponentSpec`.
+
+    Example:
+        >>> from mentor_kit import ComponentSpec, Recipe
+        >>> recipe = Recipe(
+        ...     mentorkit=1,
+        ...     name="mine",
+        ...     student="tiny-student",
+        ...     task="arithmetic",
+        ...     tools=["math"],
+        ...     teacher="scripted",
+        ...     reward="mentor",
+        ...     train=[ComponentSpec(use="grpo", options={"steps": 2, "problems": 4, "group": 4})],
+        ... )
+        >>> run = mentor_kit.run(recipe, overrides={"train.0.steps": 1})  # doctest: +SKIP
+
+    Raises:
+        RecipeError: a field is wrong; the message has every fault with its key.
+    """
 
     mentorkit: Literal[1]
     """The version of this format."""
