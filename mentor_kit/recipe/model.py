@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal, cast
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
@@ -45,7 +45,7 @@ class _SectionType(ModelMetaclass):
         try:
             return super().__call__(**fields)
         except ValidationError as error:
-            raise RecipeFaults(faults_at(Source(fields), fields, explain(error, cls))) from None
+            raise RecipeFaults(faults_at(Source(fields), fields, explain(error, cast(type[BaseModel], cls)))) from None
 
 
 class RecipeSection(BaseModel, metaclass=_SectionType):
