@@ -1,7 +1,7 @@
-"""Whose fault an unexpected error is: that of the plugin whose part was at work, or nobody's but mentor-kit's.
+"""Attributes an unexpected error to the plugin whose component was running, or to mentor-kit itself.
 
-Parts are called from everywhere, and often thousands of times a step. So nothing is wrapped around them: an error's
-traceback has the frames it came through, and the registry knows which objects it has built.
+Components are called often, thousands of times a step, so they are not wrapped. An error's traceback has the frames it
+came through, and the registry knows which objects it has built.
 """
 
 from __future__ import annotations
@@ -14,17 +14,17 @@ from mentor_kit.core.component import ComponentSpec
 from mentor_kit.core.errors import PluginError
 from mentor_kit.hooks.registry import Component, Registry, noun
 
-#: A part, and the slot it was built for, to where that stands in a recipe; empty where that is not known.
+#: A component, and the spec it was built for, to where that stands in a recipe; empty where that is not known.
 Where = Callable[[Component, ComponentSpec], str]
 
 
-def blamed(error: BaseException, registry: Registry, where: Where = lambda part, slot: "") -> PluginError | None:
+def blamed(error: BaseException, registry: Registry, where: Where = lambda component, spec: "") -> PluginError | None:
     """The error as that of the plugin it comes from; None where it comes from no plugin, or from a built-in one.
 
     Args:
         error: any that is none of ours.
-        registry: what built the parts at work.
-        where: says where in the recipe a part stands.
+        registry: what built the components at work.
+        where: says where in the recipe a component stands.
     """
     frames = list(_frames(error))[::-1]
     strangers = _strangers(registry)
@@ -45,9 +45,9 @@ def _error(
 ) -> PluginError:
     subject = f"plugin {owner!r}"
     if origin is not None:
-        part, slot = origin
-        place = where(part, slot)
-        subject = f"{place}: " * bool(place) + f"the {noun(part.kind)} {part.name!r} of plugin {owner!r}"
+        component, spec = origin
+        place = where(component, spec)
+        subject = f"{place}: " * bool(place) + f"the {noun(component.kind)} {component.name!r} of plugin {owner!r}"
     reason = f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
     return PluginError(
         f"{subject} failed: {reason} ({line})",
@@ -87,7 +87,7 @@ def _strangers(registry: Registry) -> dict[str, str]:
 def _around(
     frames: list[tuple[FrameType, int]], registry: Registry, owner: str
 ) -> tuple[Component, ComponentSpec] | None:
-    """The part of a plugin in whose work the frames are."""
+    """The component of a plugin in whose work the frames are."""
     found = (registry.origin_of(_self(frame)) for frame, _ in frames)
     return next((origin for origin in found if origin is not None and origin[0].owner == owner), None)
 

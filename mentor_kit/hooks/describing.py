@@ -1,4 +1,4 @@
-"""A part's options in words: names, types, defaults and docstrings, and a line for a recipe."""
+"""A component's options in words: names, types, defaults and docstrings, and a line for a recipe."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from mentor_kit.core.component import ComponentSpec, Fills, Kind
 from mentor_kit.core.frozen_model import Json
 from mentor_kit.hooks.registry import Component
 
-#: Where a recipe names a part of a kind; `{}` is the part with its options.
+#: Where a recipe names a component of a kind; `{}` is the component with its options.
 PLACES: dict[Kind, str] = {
     "backends": "backend: {}",
     "students": "student: {}",
@@ -40,7 +40,7 @@ PLACES: dict[Kind, str] = {
 
 @dataclass(frozen=True)
 class Option:
-    """One option of a part; `optimizer.use` is one inside another."""
+    """One option of a component; `optimizer.use` is one inside another."""
 
     name: str
     type: str
@@ -77,15 +77,15 @@ def options_of(
             yield from options_of(inner, f"{key}.", (*around, model), value if isinstance(value, inner) else None)
 
 
-def example(part: Component) -> str:
-    """A line of a recipe that uses a part; `…` stands for what must be given."""
-    needed = [field.alias or name for name, field in part.options.model_fields.items() if field.is_required()]
+def example(component: Component) -> str:
+    """A line of a recipe that uses a component; `…` stands for what must be given."""
+    needed = [field.alias or name for name, field in component.options.model_fields.items() if field.is_required()]
     values = ", ".join(f"{name}: …" for name in needed)
-    if part.kind in ("recipes", "students", "families"):
-        return PLACES[part.kind].format(part.name)
-    weight = ", weight: 1.0" if part.kind == "reward_terms" else ""
+    if component.kind in ("recipes", "students", "families"):
+        return PLACES[component.kind].format(component.name)
+    weight = ", weight: 1.0" if component.kind == "reward_terms" else ""
     given = f", with: {{{values}}}" if values else ""
-    return PLACES[part.kind].format(f"{{use: {part.name}{weight}{given}}}")
+    return PLACES[component.kind].format(f"{{use: {component.name}{weight}{given}}}")
 
 
 def _type(field: FieldInfo) -> str:
@@ -131,7 +131,7 @@ def _default(value: Any, field: FieldInfo) -> Json:
 
 
 def _model_in(annotation: Any) -> type[BaseModel] | None:
-    """The one model that an annotation is about; a slot's options are those of the part that fills it."""
+    """The one model that an annotation is about; a spec's options are those of the component that fills it."""
     members = get_args(annotation) if get_origin(annotation) in (Union, types.UnionType, Annotated) else [annotation]
     found = [member for member in members if isinstance(member, type) and issubclass(member, BaseModel)]
     return found[0] if len(found) == 1 and not issubclass(found[0], ComponentSpec) else None

@@ -1,4 +1,4 @@
-"""Looks at what options name on this machine, for the `look` functions of parts: files, folders, models.
+"""Looks at what options name on this machine, for the `look` functions of components: files, folders, models.
 
 Each returns the fault as a message, or an empty string where all is well. Nothing is read, imported or downloaded.
 """

@@ -1,4 +1,4 @@
-"""What the plugins offer, by kind and name; and how a recipe's slot becomes an object."""
+"""The registry of plugins' components by kind and name; it checks component specs and builds objects from them."""
 
 from __future__ import annotations
 
@@ -42,14 +42,14 @@ BASES: dict[Kind, type] = {
 
 
 class NoOptions(BaseModel):
-    """Of a part that takes none."""
+    """Of a component that takes none."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
 
 @dataclass(frozen=True)
 class BuildContext:
-    """What a part may know when it is built. Fields are None while that part of the recipe is not built yet.
+    """What a component may know when it is built. Fields are None until that section of the recipe is built.
 
     Built in this order: task, tools, teacher, reward, stages.
     """
@@ -63,15 +63,15 @@ class BuildContext:
     limits: EpisodeLimits = field(default_factory=EpisodeLimits)
 
     def need_task(self) -> Task:
-        """The task, for parts that cannot do without."""
+        """The task, for components that cannot do without."""
         if self.task is None:
-            raise PluginError("this part needs the recipe's task, and none is built yet")
+            raise PluginError("this component needs the recipe's task, and none is built yet")
         return self.task
 
     def need_toolbox(self) -> Toolbox:
-        """The tools, for parts that cannot do without."""
+        """The tools, for components that cannot do without."""
         if self.toolbox is None:
-            raise PluginError("this part needs the recipe's tools, and none are built yet")
+            raise PluginError("this component needs the recipe's tools, and none are built yet")
         return self.toolbox
 
 
@@ -96,7 +96,7 @@ class Component:
     look: Look | None = None
 
     def unavailable(self) -> str:
-        """Why the part cannot be used on this machine; empty if it can."""
+        """Why the component cannot be used on this machine; empty if it can."""
         try:
             return self.available() if self.available is not None else ""
         except Exception as error:  # noqa: BLE001 (a plugin's fault must stay its own)
@@ -119,7 +119,7 @@ class Register(Protocol):
 
 
 class ComponentError(RecipeError):
-    """A slot's name or options are wrong; `faults` has places, relative to the slot, with messages."""
+    """A spec's name or options are wrong; `faults` has places, relative to the spec, with messages."""
 
     def __init__(self, faults: list[tuple[tuple[str | int, ...], str]]) -> None:
         super().__init__("; ".join(f"{'.'.join(map(str, place))}: {text}" for place, text in faults))
@@ -127,7 +127,7 @@ class ComponentError(RecipeError):
 
 
 class Registry:
-    """All parts by kind and name. Kinds are asked for when first needed, plugin by plugin, in isolation."""
+    """All components by kind and name. Kinds are asked for when first needed, plugin by plugin, in isolation."""
 
     def __init__(self, plugins: Plugins) -> None:
         self.plugins = plugins
@@ -135,14 +135,14 @@ class Registry:
         """(plugin, what went wrong) for hooks that failed while registering."""
         self._components: dict[Kind, dict[str, Component]] = {}
         self._all: dict[Kind, list[Component]] = {}
-        """Every part that was registered, those whose names clash too."""
+        """Every component that was registered, those whose names clash too."""
         self._built: dict[int, tuple[weakref.ref[Any], Component, ComponentSpec]] = {}
         """What was built and is still there, by identity."""
         self._whole: set[type[BaseModel]] = set()
         """Options whose defaults were looked at."""
 
     def components(self, kind: Kind) -> Mapping[str, Component]:
-        """The parts of a kind by name, sorted; those whose names clash are listed under their first owner."""
+        """The components of a kind by name, sorted; those whose names clash are listed under their first owner."""
         if kind not in self._components:
             self._all[kind] = []
             caller = getattr(self.plugins.manager.hook, f"register_{kind}")
@@ -151,7 +151,7 @@ class Registry:
                 caller.get_hookimpls(), key=lambda found: (not self.is_built_in(found.plugin_name), found.plugin_name)
             ):
                 self._ask(kind, implementation)
-            first = {part.name: part for part in reversed(self._all[kind])}
+            first = {component.name: component for component in reversed(self._all[kind])}
             self._components[kind] = dict(sorted(first.items()))
         return self._components[kind]
 
@@ -161,19 +161,19 @@ class Registry:
 
     def clashes(self, kind: Kind) -> dict[str, set[str]]:
         """Names of a kind that were registered several times, with the plugins that did."""
-        names = [part.name for part in self._all_of(kind)]
+        names = [component.name for component in self._all_of(kind)]
         twice = {name for name in names if names.count(name) > 1}
-        return {name: {part.owner for part in self._named(kind, name)} for name in twice}
+        return {name: {component.owner for component in self._named(kind, name)} for name in twice}
 
     def has(self, kind: Kind, name: str) -> bool:
-        """Whether there is a part of that name."""
+        """Whether there is a component of that name."""
         return bool(self._named(kind, name))
 
     def component(self, kind: Kind, name: str) -> Component:
-        """The part of that name; `plugin:name` says whose it is.
+        """The component of that name; `plugin:name` says whose it is.
 
         Raises:
-            SlotError: there is none; the message lists failed plugins that might have had it.
+            ComponentError: there is none; the message lists failed plugins that might have had it.
             PluginError: two plugins register the name, and it does not say which is meant.
         """
         found = self._named(kind, name)
@@ -192,64 +192,70 @@ class Registry:
 
     def _named(self, kind: Kind, name: str) -> list[Component]:
         owner, colon, bare = name.rpartition(":")
-        return [part for part in self._all_of(kind) if part.name == bare and (not colon or part.owner == owner)]
+        return [
+            component
+            for component in self._all_of(kind)
+            if component.name == bare and (not colon or component.owner == owner)
+        ]
 
     def _all_of(self, kind: Kind) -> list[Component]:
         self.components(kind)
         return self._all[kind]
 
-    def check(self, kind: Kind, slot: ComponentSpec) -> BaseModel:
-        """The slot's options, checked; nothing is built or imported.
+    def check(self, kind: Kind, spec: ComponentSpec) -> BaseModel:
+        """The spec's options, checked; nothing is built or imported.
 
         Raises:
-            SlotError: the name is unknown or an option is wrong.
-            PluginError: the part's own defaults are.
+            ComponentError: the name is unknown or an option is wrong.
+            PluginError: the component's own defaults are.
         """
-        part = self.component(kind, slot.use)
-        options, found = validated(part.options, slot.options)
+        component = self.component(kind, spec.use)
+        options, found = validated(component.options, spec.options)
         if options is None or found:
             raise ComponentError([(("with", *place), text) for place, text in found])
-        self._check_defaults(part)
+        self._check_defaults(component)
         return options
 
-    def look(self, kind: Kind, slot: ComponentSpec, context: BuildContext) -> None:
-        """Look at what a slot's options name on this machine, such as files and modules; nothing is built.
+    def look(self, kind: Kind, spec: ComponentSpec, context: BuildContext) -> None:
+        """Look at what a spec's options name on this machine, such as files and modules; nothing is built.
 
-        A part that cannot be used on this machine is not looked at: that is said when it is built.
+        A component that cannot be used on this machine is not looked at: that is said when it is built.
 
         Raises:
-            SlotError: an option names something that is not there, or not of the right form.
+            ComponentError: an option names something that is not there, or not of the right form.
             PluginError: the plugin's own look failed.
         """
-        options = self.check(kind, slot)
-        part = self.component(kind, slot.use)
-        if part.look is None or part.unavailable():
+        options = self.check(kind, spec)
+        component = self.component(kind, spec.use)
+        if component.look is None or component.unavailable():
             return
         try:
-            found = [(("with", *place), text) for place, text in part.look(options, context)]
+            found = [(("with", *place), text) for place, text in component.look(options, context)]
         except MentorKitError:
             raise
         except Exception as error:
             reason = f"{type(error).__name__}: {error}"
-            raise PluginError(f"plugin {part.owner!r} could not look at {noun(kind)} {slot.use!r}: {reason}") from error
+            raise PluginError(
+                f"plugin {component.owner!r} could not look at {noun(kind)} {spec.use!r}: {reason}"
+            ) from error
         if found:
             raise ComponentError(found)
 
-    def build(self, kind: Kind, slot: ComponentSpec, context: BuildContext) -> Any:
-        """The object that a slot describes.
+    def build(self, kind: Kind, spec: ComponentSpec, context: BuildContext) -> Any:
+        """The object that a spec describes.
 
         Raises:
-            SlotError: the name is unknown or an option is wrong.
-            MissingError: the part cannot be used on this machine.
+            ComponentError: the name is unknown or an option is wrong.
+            MissingError: the component cannot be used on this machine.
             PluginError: the plugin could not build it, for a reason of its own.
         """
-        options = self.check(kind, slot)
-        part = self.component(kind, slot.use)
-        if reason := part.unavailable():
+        options = self.check(kind, spec)
+        component = self.component(kind, spec.use)
+        if reason := component.unavailable():
             problem, _, hint = reason.partition("\n")
-            raise MissingError(f"{noun(kind)} {slot.use!r} cannot be used here: {problem}", hint=hint or None)
+            raise MissingError(f"{noun(kind)} {spec.use!r} cannot be used here: {problem}", hint=hint or None)
         try:
-            built = part.build(options, context)
+            built = component.build(options, context)
         except MentorKitError:
             raise
         except Exception as error:
@@ -257,28 +263,30 @@ class Registry:
                 raise disk from error
             reason = f"{type(error).__name__}: {error}"
             raise PluginError(
-                f"plugin {part.owner!r} could not build the {noun(kind)} {slot.use!r}: {reason}",
+                f"plugin {component.owner!r} could not build the {noun(kind)} {spec.use!r}: {reason}",
                 hint="this is a fault of the plugin, or of a package it needs",
             ) from error
         base = BASES.get(kind, object)
         if not isinstance(built, base):
             raise PluginError(
-                f"plugin {part.owner!r} built {shown(built)} for the {noun(kind)} {part.name!r}: "
+                f"plugin {component.owner!r} built {shown(built)} for the {noun(kind)} {component.name!r}: "
                 f"expected a `{base.__module__}.{base.__name__}`",
                 hint=f"derive its class from `{base.__name__}`; this is a fault of the plugin",
             )
-        self._remember(built, part, slot)
+        self._remember(built, component, spec)
         return built
 
     def origin_of(self, built: Any) -> tuple[Component, ComponentSpec] | None:
-        """The part that built an object, and the slot it was built for; None where nothing here did."""
-        reference, part, slot = self._built.get(id(built), (None, None, None))
-        return (part, slot) if reference is not None and reference() is built and part and slot else None
+        """The component that built an object, and the spec it was built for; None where nothing here did."""
+        reference, component, spec = self._built.get(id(built), (None, None, None))
+        return (component, spec) if reference is not None and reference() is built and component and spec else None
 
     def only_component_of(self, owner: str) -> tuple[Component, ComponentSpec] | None:
         """What is at work of a plugin, where that is one thing."""
         found = [
-            (part, slot) for reference, part, slot in list(self._built.values()) if part.owner == owner and reference()
+            (component, spec)
+            for reference, component, spec in list(self._built.values())
+            if component.owner == owner and reference()
         ]
         return found[0] if len(found) == 1 else None
 
@@ -286,24 +294,24 @@ class Registry:
         """Whether a plugin comes with mentor-kit."""
         return any(info.name == owner and info.is_built_in for info in self.plugins.found)
 
-    def _remember(self, built: Any, part: Component, slot: ComponentSpec) -> None:
+    def _remember(self, built: Any, component: Component, spec: ComponentSpec) -> None:
         key = id(built)
         try:
             # a weak reference: models and connections must not live longer for this
-            self._built[key] = (weakref.ref(built, lambda _: self._built.pop(key, None)), part, slot)
+            self._built[key] = (weakref.ref(built, lambda _: self._built.pop(key, None)), component, spec)
         except TypeError:
             self._built.pop(key, None)
 
-    def _check_defaults(self, part: Component) -> None:
-        """Raises `PluginError` for a default that the option itself would refuse; each part is looked at once."""
-        if part.options in self._whole:
+    def _check_defaults(self, component: Component) -> None:
+        """Raises `PluginError` for a default that the option itself would refuse; each component is looked at once."""
+        if component.options in self._whole:
             return
-        for place, text in default_faults(part.options):
+        for place, text in default_faults(component.options):
             raise PluginError(
-                f"plugin {part.owner!r}: {noun(part.kind)} {part.name!r}, option {place[-1]!r}: {text}",
+                f"plugin {component.owner!r}: {noun(component.kind)} {component.name!r}, option {place[-1]!r}: {text}",
                 hint="this is a fault of the plugin",
             )
-        self._whole.add(part.options)
+        self._whole.add(component.options)
 
     def _ask(self, kind: Kind, implementation: HookImpl) -> None:
         owner = implementation.plugin_name
@@ -341,15 +349,15 @@ class Registry:
 def _check_component(name: Any, build: Any, options: Any) -> None:
     """Raises `PluginError` for what could only fail later, far from the plugin."""
     if not isinstance(name, str) or not name or ":" in name:
-        raise PluginError(f"a part cannot be called {name!r}; expected a name without ':'")
+        raise PluginError(f"a component cannot be called {name!r}; expected a name without ':'")
     if not callable(build):
-        raise PluginError(f"part {name!r}: build is {build!r}, not a function of options and context")
+        raise PluginError(f"component {name!r}: build is {build!r}, not a function of options and context")
     if options is not None and not (isinstance(options, type) and issubclass(options, BaseModel)):
-        raise PluginError(f"part {name!r}: options is {options!r}, not a pydantic model")
+        raise PluginError(f"component {name!r}: options is {options!r}, not a pydantic model")
 
 
 def noun(kind: Kind) -> str:
-    """What one part of a kind is called in messages."""
+    """What one component of a kind is called in messages."""
     return _NOUNS.get(kind) or kind.removesuffix("s").replace("_", " ")
 
 

@@ -1,7 +1,7 @@
 """The hooks a plugin may implement, all of them optional.
 
 A plugin is a module with functions of these names, marked `@hookimpl`, and an entry point in the group
-`mentorkit` that names the module. Built-in parts come through the same hooks. A smallest plugin:
+`mentorkit` that names the module. Built-in components come through the same hooks. A smallest plugin:
 
     from mentor_kit.hooks import hookimpl
 
@@ -17,13 +17,13 @@ Every `register_<kind>` hook gets a function
 
     register(name, *, build, options=None, summary="", available=None, look=None)
 
-name:      what a recipe writes in `use:`, without colons; where two plugins have a part of one name, `plugin:name`.
-build:     called as `build(options, context)` when a recipe uses the part; import heavy packages inside it.
-options:   a pydantic model that the recipe's `with:` is checked against, before anything heavy is imported; None for a
-           part without options. Whatever the model itself takes, keys it does not have, true and strings for numbers,
-           and numbers that are not finite or beyond all measure are faults, and so is a default of the wrong type.
+name:      the name in `use:`, without colons; where two plugins register the same name, a recipe says `plugin:name`.
+build:     called as `build(options, context)` when a recipe uses the component; import heavy packages inside it.
+options:   a pydantic model that checks the recipe's `with:` before anything heavy is imported; None for a component
+           without options. Whatever the model accepts, these are faults: unknown keys, true and strings for numbers,
+           numbers that are not finite or out of range, and a default of the wrong type.
 summary:   one line for `mentorkit plugins`.
-available: returns "" if the part can be used on this machine, or the reason and the command that changes it.
+available: returns "" if the component can be used on this machine, or the reason and the command that changes it.
 look:      called as `look(options, context)` by `mentorkit check` and before every run; gives what is wrong with what
            the options name, such as a file that is not there, as pairs of a place inside the options and a message.
            Must be quick and import nothing heavy; `mentor_kit.hooks.looking` has the usual looks at files.
