@@ -2,7 +2,7 @@
 
     Backend ──load──> Policy ──sampler──> Sampler       (asynchronous; a server is one as it is)
                         │                    ▲
-                        └──────────> Engine ─┘          (step-driven; `mentor_kit.rollout` adapts it)
+                        └──────────> Engine ─┘          (step-driven; `EngineSampler` adapts it)
 
 Nothing here knows strings, tools or rewards. Both are base classes: what is abstract every backend has, what is not has
 a default and may be left out. `mentor_kit.backend.base_policy` has a policy's checks and bookkeeping ready, and
@@ -17,13 +17,15 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Literal
 
+from mentor_kit.backend.engine_sampler import EngineSampler, Watch
 from mentor_kit.backend.flops import MachineLimits, Work
 from mentor_kit.backend.memory import DeviceMemory, MemoryEstimate, MemoryLoad, Saving
 from mentor_kit.backend.optimizer import OptimizerSpec
-from mentor_kit.backend.sampling import Engine
+from mentor_kit.backend.sampling import Engine, Sampler
 from mentor_kit.backend.student import StudentSpec
 from mentor_kit.backend.token_groups import Floats, TokenGroup
 from mentor_kit.core.frozen_model import FrozenModel
@@ -97,6 +99,15 @@ class Policy(ABC):
     @abstractmethod
     def engine(self) -> Engine:
         """The policy's engine: one, always with the current weights; an update drops every cached key and value."""
+
+    def sampler(self, *, deterministic: bool = True, watch: Watch = nullcontext) -> Sampler:
+        """A sampler of the current weights, for the episodes of one rollout.
+
+        Args:
+            deterministic: whether its batches, and with them every number, are the same in every run.
+            watch: entered around all sampling that this process does, for meters.
+        """
+        return EngineSampler(self.engine(), deterministic=deterministic, watch=watch)
 
     @abstractmethod
     def save(self, folder: Path) -> None:

@@ -42,10 +42,18 @@ class Completion:
 
 
 class Sampler(Protocol):
-    """Speaks for a policy."""
+    """Samples the turns of many episodes: a local engine's, or a server's."""
+
+    def open(self, session: str) -> None:
+        """Begin a session, an episode's, before its first request: barriers and caches go by it."""
+        ...
+
+    def close(self, session: str) -> None:
+        """End a session, and forget its keys and values. Unknown sessions are ignored."""
+        ...
 
     async def sample(self, request: SampleRequest) -> Completion:
-        """Sample one turn.
+        """Sample one turn. Requests may be answered in any order.
 
         Raises:
             BackendError: the request alone exceeds the context or the memory there is.
@@ -56,13 +64,9 @@ class Sampler(Protocol):
         """End a request early; its completion comes with finish `cancelled`. Unknown ids are ignored."""
         ...
 
-    def release(self, session: str) -> None:
-        """Forget a session's keys and values. Unknown sessions are ignored."""
-        ...
-
 
 class Engine(Protocol):
-    """A step-driven sampler, as local backends implement it; `rollout.sampler` makes it a `Sampler`."""
+    """A step-driven sampler of a local backend; `mentor_kit.backend.engine_sampler` makes it a `Sampler`."""
 
     def submit(self, request: SampleRequest) -> None:
         """Queue a request.
@@ -89,5 +93,5 @@ class Engine(Protocol):
         ...
 
     def release(self, session: str) -> None:
-        """As `Sampler.release`."""
+        """Forget a session's keys and values. Unknown sessions are ignored."""
         ...

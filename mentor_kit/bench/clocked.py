@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from typing import Any, cast
 
 from mentor_kit.backend.policy import Policy
-from mentor_kit.backend.sampling import Completion, Engine, SampleRequest
+from mentor_kit.backend.sampling import Completion, Sampler, SampleRequest
 from mentor_kit.backend.token_groups import Floats, TokenGroup
 from mentor_kit.bench.clock import ActivityClock
 from mentor_kit.chat.tokenizer import ChatTokenizer
@@ -62,8 +62,9 @@ class ClockedPolicy:
     def __getattr__(self, name: str) -> Any:
         return getattr(self._policy, name)
 
-    def engine(self) -> Engine:
-        return ClockedEngine(self._policy.engine(), self._clock, self._counts)
+    def sampler(self, *, deterministic: bool = True) -> Sampler:
+        sampler = self._policy.sampler(deterministic=deterministic, watch=lambda: self._clock.on("sample"))
+        return ClockedSampler(sampler, self._counts)
 
     def forward_backward(self, groups: Sequence[TokenGroup], objective: Objective) -> LossMetrics:
         with self._clock.on("update"):
@@ -80,34 +81,27 @@ class ClockedPolicy:
             return self._policy.log_probs(groups, **which)
 
 
-class ClockedEngine:
-    """A `mentor_kit.backend.sampling.Engine`."""
+class ClockedSampler:
+    """A `mentor_kit.backend.sampling.Sampler` that counts tokens and episodes."""
 
-    def __init__(self, engine: Engine, clock: ActivityClock, counts: CallCounts) -> None:
-        self._engine = engine
-        self._clock = clock
+    def __init__(self, sampler: Sampler, counts: CallCounts) -> None:
+        self._sampler = sampler
         self._counts = counts
 
-    @property
-    def busy(self) -> bool:
-        return self._engine.busy
+    def open(self, session: str) -> None:
+        self._sampler.open(session)
 
-    def submit(self, request: SampleRequest) -> None:
-        with self._clock.on("sample"):
-            self._engine.submit(request)
+    def close(self, session: str) -> None:
+        self._counts.episodes += 1
+        self._sampler.close(session)
 
-    def step(self) -> list[Completion]:
-        with self._clock.on("sample"):
-            finished = self._engine.step()
-        self._counts.sampled += sum(len(completion.ids) for completion in finished)
-        return finished
+    async def sample(self, request: SampleRequest) -> Completion:
+        completion = await self._sampler.sample(request)
+        self._counts.sampled += len(completion.ids)
+        return completion
 
     def cancel(self, request_id: str) -> None:
-        self._engine.cancel(request_id)
-
-    def release(self, session: str) -> None:
-        self._counts.episodes += 1
-        self._engine.release(session)
+        self._sampler.cancel(request_id)
 
 
 @dataclass(frozen=True)

@@ -2,13 +2,11 @@
 
 from mentor_kit.rollout.episode import judge, run_async, run_episodes
 from mentor_kit.rollout.policy_agent import PolicyAgent, Sampling
-from mentor_kit.rollout.sampler import EngineSampler
 from mentor_kit.rollout.tools import Cut, cut_by_characters, run_call
 from mentor_kit.rollout.verdict import is_right
 
 __all__ = [
     "Cut",
-    "EngineSampler",
     "PolicyAgent",
     "Sampling",
     "cut_by_characters",

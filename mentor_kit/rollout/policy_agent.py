@@ -6,14 +6,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from mentor_kit.backend.sampling import SampleRequest
+from mentor_kit.backend.sampling import Sampler, SampleRequest
 from mentor_kit.chat.format import ChatFormat
 from mentor_kit.chat.transcript import Transcript
 from mentor_kit.core.agent import EpisodeLimits, EpisodeRequest, Reply
 from mentor_kit.core.conversation import Message, assistant
 from mentor_kit.core.tool import announced
 from mentor_kit.core.trajectory import TokenTrace
-from mentor_kit.rollout.sampler import EngineSampler
 
 
 @dataclass(frozen=True)
@@ -33,14 +32,14 @@ class PolicyAgent:
 
     name: str
     format: ChatFormat
-    sampler: EngineSampler
+    sampler: Sampler
     sampling: Sampling
     limits: EpisodeLimits
     context: int
     """The longest context of the model, in tokens."""
 
     def start(self, episode: EpisodeRequest) -> PolicySession:
-        self.sampler.enter(episode.id)
+        self.sampler.open(episode.id)
         return PolicySession(self, episode)
 
 
@@ -77,7 +76,7 @@ class PolicySession:
         return self._transcript.trace(temperature=temperature, version=self._version)
 
     def close(self) -> None:
-        self._agent.sampler.leave(self._episode.id)
+        self._agent.sampler.close(self._episode.id)
 
     def _hear(self, messages: Sequence[Message]) -> tuple[Transcript, list[int]]:
         """The transcript so far, and what to insert for the messages that came since the last turn."""

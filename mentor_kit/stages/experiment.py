@@ -21,7 +21,7 @@ from mentor_kit.core.trajectory import Trajectory
 from mentor_kit.hooks.objectives import build_objective
 from mentor_kit.rl.objective import Objective, ObjectiveSpec
 from mentor_kit.rl.reward import Breakdown, Reward, Scored
-from mentor_kit.rollout import EngineSampler, PolicyAgent, Sampling, run_async, run_episodes
+from mentor_kit.rollout import PolicyAgent, Sampling, run_async, run_episodes
 from mentor_kit.stages.evaluated_agent import STUDENT, EvaluatedAgent
 from mentor_kit.stages.evaluation_plan import EvaluationPlan
 from mentor_kit.stages.student import LoadedStudent
@@ -170,7 +170,7 @@ class Experiment:
         return PolicyAgent(
             name="student",
             format=self.format,
-            sampler=EngineSampler(self.policy.engine(), deterministic=self.deterministic),
+            sampler=self.policy.sampler(deterministic=self.deterministic),
             sampling=sampling,
             limits=self.limits,
             context=self.policy.info.context,

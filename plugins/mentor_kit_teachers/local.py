@@ -22,7 +22,7 @@ from mentor_kit.core.task import Problem
 from mentor_kit.core.teacher import Teacher
 from mentor_kit.core.trajectory import Trajectory
 from mentor_kit.hooks import BuildContext
-from mentor_kit.rollout import EngineSampler, PolicyAgent, Sampling, run_episodes
+from mentor_kit.rollout import PolicyAgent, Sampling, run_episodes
 from mentor_kit.stages.distillation import TokenTeacher
 from mentor_kit.utils.randomness import derive_seed
 from mentor_kit_teachers.collection import Attempts, Tally, fall_back
@@ -134,7 +134,7 @@ class LocalTeacher(TokenTeacher):
         return PolicyAgent(
             name=self.name,
             format=self._format,
-            sampler=EngineSampler(self._policy.engine()),
+            sampler=self._policy.sampler(),
             sampling=Sampling(options.temperature, options.top_p, options.top_k),
             limits=self.context.limits,
             context=self._policy.info.context,

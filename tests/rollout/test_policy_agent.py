@@ -18,12 +18,13 @@ from rollout_fakes import (
     problem,
 )
 
+from mentor_kit.backend.engine_sampler import EngineSampler
 from mentor_kit.backend.sampling import SampleRequest
 from mentor_kit.core.agent import EpisodeLimits
 from mentor_kit.core.tool import Tool
 from mentor_kit.core.toolbox import Toolbox
 from mentor_kit.core.trajectory import Ending, TokenTrace, Trajectory
-from mentor_kit.rollout import EngineSampler, PolicyAgent, Sampling, run_async, run_episodes
+from mentor_kit.rollout import PolicyAgent, Sampling, run_async, run_episodes
 
 PROMPT = [USER, *encode("Q a"), END, ASSISTANT]
 CALL = '!say {"word": "hi"}'

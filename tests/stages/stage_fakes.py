@@ -8,15 +8,17 @@ from __future__ import annotations
 
 import json
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from rollout_fakes import EchoTask, ScriptedEngine, ToyFormat, decode
 
+from mentor_kit.backend.engine_sampler import EngineSampler, Watch
 from mentor_kit.backend.optimizer import OptimizerSpec
 from mentor_kit.backend.policy import PolicyInfo
-from mentor_kit.backend.sampling import SampleRequest
+from mentor_kit.backend.sampling import Sampler, SampleRequest
 from mentor_kit.backend.token_groups import TokenGroup
 from mentor_kit.core.agent import EpisodeLimits
 from mentor_kit.core.conversation import CallState, Message, assistant, call, tool_result, user
@@ -89,6 +91,9 @@ class RecordingPolicy:
 
     def engine(self) -> ScriptedEngine:
         return self._engine
+
+    def sampler(self, *, deterministic: bool = True, watch: Watch = nullcontext) -> Sampler:
+        return EngineSampler(self._engine, deterministic=deterministic, watch=watch)
 
     def prepare(self, optimizer: OptimizerSpec) -> None:
         self.calls.append(("prepare", optimizer))

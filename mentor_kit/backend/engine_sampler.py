@@ -10,35 +10,42 @@ from __future__ import annotations
 
 import asyncio
 import itertools
-from collections.abc import Iterable
+from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 
-from mentor_kit.backend.sampling import Completion, Engine, SampleRequest
+from mentor_kit.backend.sampling import Completion, Engine, Sampler, SampleRequest
+
+Watch = Callable[[], AbstractContextManager[None]]
 
 
-class EngineSampler:
+class EngineSampler(Sampler):
     """A `mentor_kit.backend.sampling.Sampler` over an engine; see the module.
 
-    Episodes announce themselves by `enter` before any of them samples, and `leave` when they end.
+    Args:
+        engine: samples.
+        deterministic: whether requests wait for one another at turn barriers.
+        watch: entered around each piece of the engine's work, for meters.
     """
 
-    def __init__(self, engine: Engine, *, deterministic: bool = True) -> None:
+    def __init__(self, engine: Engine, *, deterministic: bool = True, watch: Watch = nullcontext) -> None:
         self._engine = engine
         self._deterministic = deterministic
+        self._watch = watch
         self._order: dict[str, int] = {}
-        self._entered = itertools.count()
+        self._opened = itertools.count()
         self._waiting: dict[str, tuple[SampleRequest, asyncio.Future[Completion]]] = {}
         self._submitted: dict[str, asyncio.Future[Completion]] = {}
         self._cancelled: set[str] = set()
         """Requests that were cancelled before the engine knew them."""
         self._pump: asyncio.Task[None] | None = None
 
-    def enter(self, session: str) -> None:
-        """An episode begins; barriers wait for it from now on."""
-        self._order[session] = next(self._entered)
+    def open(self, session: str) -> None:
+        """Have barriers wait for the session from now on."""
+        self._order[session] = next(self._opened)
 
-    def leave(self, session: str) -> None:
-        """An episode ended; its keys and values are released."""
-        del self._order[session]
+    def close(self, session: str) -> None:
+        """Release the session's keys and values; barriers no longer wait for it."""
+        self._order.pop(session, None)
         self._engine.release(session)
         self._sample_if_all_wait()
 
@@ -64,9 +71,6 @@ class EngineSampler:
         else:
             self._engine.cancel(request_id)
 
-    def release(self, session: str) -> None:
-        self._engine.release(session)
-
     def _sample_if_all_wait(self) -> None:
         if len(self._waiting) < len(self._order):
             return
@@ -84,19 +88,21 @@ class EngineSampler:
                     self._engine.cancel(request.id)
                     self._cancelled.remove(request.id)
             while self._engine.busy:
-                self._deliver(self._engine.step())
+                self._step()
         except Exception as error:  # noqa: BLE001 (it belongs to the episodes that wait, and reaches them)
             self._fail(error)
 
     async def _overlap(self) -> None:
         try:
             while self._engine.busy:
-                self._deliver(self._engine.step())
+                self._step()
                 await asyncio.sleep(0)
         except Exception as error:  # noqa: BLE001 (as above)
             self._fail(error)
 
-    def _deliver(self, completions: Iterable[Completion]) -> None:
+    def _step(self) -> None:
+        with self._watch():
+            completions = self._engine.step()
         for completion in completions:
             # the engine may still end requests of episodes that were given up, here or in an earlier sampler
             future = self._submitted.pop(completion.id, None)

@@ -11,13 +11,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from rollout_fakes import EchoTask, RecordingTools, ScriptedEngine, ToyFormat, episode, problem
 
+from mentor_kit.backend.engine_sampler import EngineSampler
 from mentor_kit.backend.sampling import Completion, SampleRequest
 from mentor_kit.core.agent import EpisodeLimits
 from mentor_kit.core.errors import BackendError
 from mentor_kit.core.tool import Tool
 from mentor_kit.core.toolbox import Toolbox
 from mentor_kit.core.trajectory import Ending, Trajectory
-from mentor_kit.rollout import EngineSampler, PolicyAgent, Sampling, run_async, run_episodes
+from mentor_kit.rollout import PolicyAgent, Sampling, run_async, run_episodes
 
 
 def request(name: str, turn: int = 0, limit: int = 10) -> SampleRequest:
@@ -136,7 +137,7 @@ def test_an_engines_error_reaches_every_request_that_waits(deterministic: bool, 
     async def all_of(names: str) -> list[Any]:
         sampler = EngineSampler(engine, deterministic=deterministic)
         for name in names:
-            sampler.enter(name)
+            sampler.open(name)
         return await asyncio.gather(*(sampler.sample(request(name)) for name in names), return_exceptions=True)
 
     if where == "submit":
@@ -203,8 +204,8 @@ def test_a_cancelled_request_comes_back_as_cancelled() -> None:
 
     async def both() -> tuple[Completion, Completion]:
         sampler = EngineSampler(engine)
-        sampler.enter("a")
-        sampler.enter("b")
+        sampler.open("a")
+        sampler.open("b")
         first = asyncio.create_task(sampler.sample(request("a")))
         await asyncio.sleep(0)
         sampler.cancel("a/0")
@@ -221,7 +222,7 @@ def test_cancelling_overlapped_sampling_ends_the_request() -> None:
 
     async def cancel_by_id() -> Completion:
         sampler = EngineSampler(engine, deterministic=False)
-        sampler.enter("a")
+        sampler.open("a")
         task = asyncio.create_task(sampler.sample(request("a", limit=100)))
         for _ in range(4):
             await asyncio.sleep(0)
@@ -238,7 +239,7 @@ def test_an_episode_that_is_given_up_cancels_its_request() -> None:
 
     async def give_up() -> None:
         sampler = EngineSampler(engine, deterministic=False)
-        sampler.enter("a")
+        sampler.open("a")
         task = asyncio.create_task(sampler.sample(request("a", limit=100)))
         for _ in range(4):
             await asyncio.sleep(0)
@@ -255,9 +256,9 @@ def test_who_enters_after_another_left_comes_last() -> None:
     async def three() -> None:
         sampler = EngineSampler(engine)
         for name in "ab":
-            sampler.enter(name)
-        sampler.leave("a")
-        sampler.enter("c")
+            sampler.open(name)
+        sampler.close("a")
+        sampler.open("c")
         late = asyncio.create_task(sampler.sample(request("c")))
         await asyncio.sleep(0)
         await sampler.sample(request("b"))
