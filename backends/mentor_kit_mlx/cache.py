@@ -19,7 +19,7 @@ from mentor_kit_mlx.quantized import Quantized
 from mentor_kit_mlx.self_check import agree, trial_tokens
 
 if TYPE_CHECKING:
-    from mentor_kit_mlx.lm_wrapper import LMWrapper
+    from mentor_kit_mlx.lm_wrapper import MLXLMWrapper
 
 #: What models raise that cannot take such objects.
 UNFIT = (ValueError, TypeError, AttributeError, IndexError, KeyError, RuntimeError)
@@ -79,9 +79,9 @@ class Behind(_Layer):
 
 
 class _RowLayer(_Layer):
-    """One layer's part of a `RowCache` in one pass."""
+    """One layer's part of a `MLXRowCache` in one pass."""
 
-    def __init__(self, view: View, owner: RowCache, index: int) -> None:
+    def __init__(self, view: View, owner: MLXRowCache, index: int) -> None:
         super().__init__(view)
         self._owner, self._index = owner, index
 
@@ -92,7 +92,7 @@ class _RowLayer(_Layer):
 class _QuantizedRowLayer(_RowLayer):
     """As `_RowLayer`; by these two attributes mlx-lm's attention knows that keys and values are quantized."""
 
-    def __init__(self, view: View, owner: RowCache, index: int, how: Quantized) -> None:
+    def __init__(self, view: View, owner: MLXRowCache, index: int, how: Quantized) -> None:
         super().__init__(view, owner, index)
         self.bits, self.group_size = how.bits, how.group
 
@@ -101,7 +101,7 @@ class _QuantizedRowLayer(_RowLayer):
 Buffers = tuple[mx.array, ...]
 
 
-class RowCache:
+class MLXRowCache:
     """Keys and values of many sequences, a row each, of shape (rows, heads, positions, width) for every layer.
 
     Args:
@@ -176,7 +176,7 @@ class RowCache:
         self._change(lambda buffer: mx.pad(buffer, more))
         self.rows, self.positions = rows, positions
 
-    def copy(self, other: RowCache, source: Array, target: Array, length: int) -> None:
+    def copy(self, other: MLXRowCache, source: Array, target: Array, length: int) -> None:
         """Copy rows `source` (n,) of a cache, maybe this one, to rows `target` (n,) up to position `length`.
 
         All are read before any is written.
@@ -215,17 +215,17 @@ def _done(array: mx.array) -> mx.array:
     return array
 
 
-def keeps_rows(head: LMWrapper) -> bool:
+def keeps_rows(head: MLXLMWrapper) -> bool:
     """Whether a model gives the same when its keys and values are kept in rows; found out by trying it."""
     whole = head.logits(head.hidden(trial_tokens(head)))
     try:
-        found = _by_rows(head, RowCache(head.layers))
+        found = _by_rows(head, MLXRowCache(head.layers))
     except UNFIT:
         return False
     return agree(head, found, whole[:, 3:])
 
 
-def check_quantized(head: LMWrapper, quantized: Quantized, *, keeps: bool) -> None:
+def check_quantized(head: MLXLMWrapper, quantized: Quantized, *, keeps: bool) -> None:
     """Refuse to quantize the keys and values of a model that cannot have it; found out by trying it.
 
     Args:
@@ -241,7 +241,7 @@ def check_quantized(head: LMWrapper, quantized: Quantized, *, keeps: bool) -> No
             "backend.kv_bits: this model's layers keep other state than keys and values", hint="leave `kv_bits` out"
         )
     try:
-        _by_rows(head, RowCache(head.layers, quantized))
+        _by_rows(head, MLXRowCache(head.layers, quantized))
     except UNFIT as error:
         raise BackendError(
             f"backend.kv_bits: this model's keys and values cannot be quantized: {str(error).strip().splitlines()[0]}",
@@ -249,7 +249,7 @@ def check_quantized(head: LMWrapper, quantized: Quantized, *, keeps: bool) -> No
         ) from error
 
 
-def _by_rows(head: LMWrapper, cache: RowCache) -> mx.array:
+def _by_rows(head: MLXLMWrapper, cache: MLXRowCache) -> mx.array:
     """The logits (2, 2, V) of the last two tokens of two rows, which are taken in behind the first three."""
     cache.reserve(2, 5)
     for start, end in ((0, 3), (3, 5)):

@@ -19,7 +19,7 @@ from mentor_kit.rl.advantages.group_mean import GroupMean
 from mentor_kit.rl.losses.likelihood import Likelihood
 from mentor_kit.rl.objective import Objective, ObjectiveSpec
 from mentor_kit_mlx.cache import UNFIT, Behind
-from mentor_kit_mlx.lm_wrapper import LMWrapper
+from mentor_kit_mlx.lm_wrapper import MLXLMWrapper
 from mentor_kit_mlx.random_state import drawing_from, own_seed
 from mentor_kit_mlx.update import loss_and_gradients
 
@@ -86,7 +86,7 @@ class GradientCheckpointing:
         return found
 
 
-def is_exact(head: LMWrapper, recomputing: GradientCheckpointing, *, share: bool) -> bool:
+def is_exact(head: MLXLMWrapper, recomputing: GradientCheckpointing, *, share: bool) -> bool:
     """Whether a model has the same gradients with its layers recomputed, found by a trial.
 
     The trial leaves MLX's generator as it was, so that a resumed run, which repeats it, draws the same numbers.
@@ -95,7 +95,7 @@ def is_exact(head: LMWrapper, recomputing: GradientCheckpointing, *, share: bool
         return _is_exact(head, recomputing, share=share)
 
 
-def _is_exact(head: LMWrapper, recomputing: GradientCheckpointing, *, share: bool) -> bool:
+def _is_exact(head: MLXLMWrapper, recomputing: GradientCheckpointing, *, share: bool) -> bool:
     objective = Objective(ObjectiveSpec(preset="sft"), Likelihood(), GroupMean())
     [batch] = micro_batches(trial_groups(head.vocabulary), 1 << 20, objective)
     expected = loss_and_gradients(head, batch, objective, None, share=share)[1]

@@ -15,7 +15,7 @@ logger = logging.getLogger("mentor_kit_mlx")
 Parameters = dict[str, Any]
 
 
-class LMWrapper:
+class MLXLMWrapper:
     """Runs a model of mlx-lm up to its hidden states, and its output projection on chosen ones.
 
     Models whose logits are more than a linear projection and known scalings are found by a comparison when they are

@@ -31,7 +31,7 @@ from mentor_kit_mlx.adapters import dropouts
 from mentor_kit_mlx.cache import UNFIT, check_quantized, keeps_rows
 from mentor_kit_mlx.context import longest_context
 from mentor_kit_mlx.gradient_checkpointing import GradientCheckpointing, is_exact
-from mentor_kit_mlx.lm_wrapper import LMWrapper
+from mentor_kit_mlx.lm_wrapper import MLXLMWrapper
 from mentor_kit_mlx.loading import Loaded, compiles
 from mentor_kit_mlx.memory import activation_bytes, in_gib, kv_budget, position_bytes, wants_checkpointing
 from mentor_kit_mlx.optimizer import MLXOptimizer, exact_weights, read_state
@@ -71,7 +71,7 @@ class MLXPolicy(BasePolicy[mx.array, MLXOptimizer]):
     ) -> None:
         self.model = loaded.model
         self.options = options
-        self.head = LMWrapper(self.model)
+        self.head = MLXLMWrapper(self.model)
         super().__init__(
             student,
             vocabulary=self.head.vocabulary,

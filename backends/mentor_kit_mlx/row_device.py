@@ -14,8 +14,8 @@ import numpy as np
 
 from mentor_kit.backend.kv_budget import in_steps
 from mentor_kit.backend.row_device import Array, RowDevice, RowPass, SamplingParams
-from mentor_kit_mlx.cache import RowCache
-from mentor_kit_mlx.lm_wrapper import LMWrapper
+from mentor_kit_mlx.cache import MLXRowCache
+from mentor_kit_mlx.lm_wrapper import MLXLMWrapper
 from mentor_kit_mlx.quantized import Quantized
 from mentor_kit_mlx.sampling import draw
 
@@ -29,11 +29,11 @@ class MLXRowDevice(RowDevice[mx.array]):
         quantized: how they are kept; None for as they are.
     """
 
-    def __init__(self, head: LMWrapper, *, keeps_rows: bool, quantized: Quantized | None = None) -> None:
+    def __init__(self, head: MLXLMWrapper, *, keeps_rows: bool, quantized: Quantized | None = None) -> None:
         self.keeps_rows = self.keeps_prefix = keeps_rows
         self._head = head
-        self._cache = RowCache(head.layers, quantized)
-        self._prefix = RowCache(head.layers, quantized)
+        self._cache = MLXRowCache(head.layers, quantized)
+        self._prefix = MLXRowCache(head.layers, quantized)
 
     @property
     def vocabulary(self) -> int:

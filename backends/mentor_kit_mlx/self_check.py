@@ -14,23 +14,23 @@ import numpy as np
 from mlx.utils import tree_map
 
 from mentor_kit.backend import self_check
-from mentor_kit_mlx.lm_wrapper import LMWrapper
+from mentor_kit_mlx.lm_wrapper import MLXLMWrapper
 from mentor_kit_mlx.params import by_name
 
 
-def trial_tokens(head: LMWrapper) -> mx.array:
+def trial_tokens(head: MLXLMWrapper) -> mx.array:
     """Tokens (2, 5) to run."""
     return mx.array(self_check.trial_ids(head.vocabulary).astype(np.int32))
 
 
-def agree(head: LMWrapper, found: mx.array, expected: mx.array) -> bool:
+def agree(head: MLXLMWrapper, found: mx.array, expected: mx.array) -> bool:
     """Whether two ways of running a model gave the same, up to rounding in its type."""
     first, second = (np.array(values.astype(mx.float32)) for values in (found, expected))
     return self_check.agree(first, second, exact=head.dtype == mx.float32)
 
 
 @contextmanager
-def exact(head: LMWrapper) -> Iterator[None]:
+def exact(head: MLXLMWrapper) -> Iterator[None]:
     """Run a model of 16 bits in float32, each layer widened while it runs.
 
     What is quantized stays so. Models that run whole stay as they are.

@@ -16,7 +16,7 @@ from mentor_kit.backend.microbatching import MicroBatch
 from mentor_kit.rl.objective import Objective
 from mentor_kit.rl.policy_loss import LossTerms, policy_loss
 from mentor_kit_mlx.cache import Behind, View
-from mentor_kit_mlx.lm_wrapper import LMWrapper
+from mentor_kit_mlx.lm_wrapper import MLXLMWrapper
 from mentor_kit_mlx.params import Arrays, put, trained
 from mentor_kit_mlx.random_state import drawing_from, own_seed
 
@@ -24,7 +24,7 @@ from mentor_kit_mlx.random_state import drawing_from, own_seed
 LARGEST_LOGITS = 1 << 26
 
 
-def completion_log_probs(head: LMWrapper, batch: MicroBatch, *, share: bool) -> mx.array:
+def completion_log_probs(head: MLXLMWrapper, batch: MicroBatch, *, share: bool) -> mx.array:
     """(N, T) log-probabilities of the completions' trained tokens, at their temperatures; 0 elsewhere."""
     hidden = _shared_hidden(head, batch) if share and batch.shares_prompts else _whole_hidden(head, batch)
     places = np.flatnonzero(batch.trained)
@@ -49,7 +49,7 @@ def _of_completions(rows: mx.array, row_of: np.ndarray[Any, Any]) -> mx.array:
 
 
 def loss_and_gradients(
-    head: LMWrapper, batch: MicroBatch, objective: Objective, reference: mx.array | None, *, share: bool
+    head: MLXLMWrapper, batch: MicroBatch, objective: Objective, reference: mx.array | None, *, share: bool
 ) -> tuple[LossTerms, Arrays]:
     """The loss of a micro-batch, and its gradient in every trainable parameter."""
     model = head.model
@@ -75,14 +75,14 @@ def loss_and_gradients(
 
 
 def batch_loss(
-    head: LMWrapper, batch: MicroBatch, objective: Objective, reference: mx.array | None, *, share: bool
+    head: MLXLMWrapper, batch: MicroBatch, objective: Objective, reference: mx.array | None, *, share: bool
 ) -> LossTerms:
     """The loss of a micro-batch."""
     log_probs = completion_log_probs(head, batch, share=share)
     return policy_loss(mx, objective, batch.loss_batch(log_probs, reference, mx.array))
 
 
-def _shared_hidden(head: LMWrapper, batch: MicroBatch) -> mx.array:
+def _shared_hidden(head: MLXLMWrapper, batch: MicroBatch) -> mx.array:
     """(D, T, width): the hidden state that predicts each row's tokens, each prompt run once."""
     prompts, lengths = batch.prompt_ids, batch.prompt_lengths
     counts = np.bincount(batch.prompt_of, minlength=len(lengths)).tolist()
@@ -127,7 +127,7 @@ def _behind_prompts(lengths: np.ndarray[Any, Any], prompt: int, width: int) -> V
     return View(start, own, mx.concatenate([before, own], axis=1), allowed)
 
 
-def _whole_hidden(head: LMWrapper, batch: MicroBatch) -> mx.array:
+def _whole_hidden(head: MLXLMWrapper, batch: MicroBatch) -> mx.array:
     """As `_shared_hidden`, with each row behind a prompt of its own: for models whose state is not shared."""
     whole, before = batch.whole_sequences()
     # padding stands behind each sequence, where a causal model never looks
@@ -135,7 +135,7 @@ def _whole_hidden(head: LMWrapper, batch: MicroBatch) -> mx.array:
     return mx.take_along_axis(hidden, mx.array(before)[:, :, None], axis=1)
 
 
-def _token_log_probs(head: LMWrapper, hidden: mx.array, targets: mx.array, temperature: mx.array) -> mx.array:
+def _token_log_probs(head: MLXLMWrapper, hidden: mx.array, targets: mx.array, temperature: mx.array) -> mx.array:
     """(M,) log-probabilities of targets (M,) from hidden states (M, width); in chunks where logits would be large."""
     rows = max(1, LARGEST_LOGITS // head.vocabulary)
     if len(targets) <= rows:
@@ -151,7 +151,7 @@ def _token_log_probs(head: LMWrapper, hidden: mx.array, targets: mx.array, tempe
 
 
 def _recomputed(
-    head: LMWrapper, parameters: dict[str, Any], hidden: mx.array, targets: mx.array, temperature: mx.array
+    head: MLXLMWrapper, parameters: dict[str, Any], hidden: mx.array, targets: mx.array, temperature: mx.array
 ) -> mx.array:
     """As `_gathered`, recomputed in the backward pass."""
     seed = own_seed() if head.drops else None
@@ -166,7 +166,7 @@ def _recomputed(
 
 
 def _gathered(
-    head: LMWrapper, parameters: dict[str, Any], hidden: mx.array, targets: mx.array, temperature: mx.array
+    head: MLXLMWrapper, parameters: dict[str, Any], hidden: mx.array, targets: mx.array, temperature: mx.array
 ) -> mx.array:
     logits = head.logits_with(parameters, hidden).astype(mx.float32) / temperature[:, None]
     chosen = mx.take_along_axis(logits, targets[:, None], axis=-1)[:, 0]

@@ -2,7 +2,7 @@
 
 A forward pass names its rows and the positions of its tokens; what it attends to is said by an explicit mask
 (`causal_mask`), so rows may be of any length. Positions beyond a row's length hold garbage that no mask lets through.
-The first positions may be kept elsewhere, once for all rows (`RowCache.base`).
+The first positions may be kept elsewhere, once for all rows (`TorchRowCache.base`).
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from torch import Tensor
 from transformers.cache_utils import Cache, CacheLayerMixin
 
 from mentor_kit.backend.row_device import Array
-from mentor_kit_torch.lm_wrapper import LMWrapper
+from mentor_kit_torch.lm_wrapper import TorchLMWrapper
 from mentor_kit_torch.self_check import agree, trial_tokens
 
 
@@ -23,7 +23,7 @@ class RowLayer(CacheLayerMixin):  # type: ignore[misc]
 
     is_sliding = False
 
-    def __init__(self, owner: RowCache) -> None:
+    def __init__(self, owner: TorchRowCache) -> None:
         super().__init__()
         self.owner = owner
 
@@ -54,7 +54,7 @@ class RowLayer(CacheLayerMixin):  # type: ignore[misc]
         return -1
 
 
-class RowCache(Cache):  # type: ignore[misc]
+class TorchRowCache(Cache):  # type: ignore[misc]
     """All layers' buffers. `aim` says what the next forward pass writes and reads."""
 
     def __init__(self, layers: int) -> None:
@@ -110,7 +110,7 @@ class RowCache(Cache):  # type: ignore[misc]
                 held = buffer[:, :, :own]
                 held.index_copy_(0, written, held.index_select(0, read))
 
-    def take(self, other: RowCache, target: Array, length: int) -> None:
+    def take(self, other: TorchRowCache, target: Array, length: int) -> None:
         """Copy the first `length` positions of another cache's first row to rows `target` (n,)."""
         for layer, source in zip(self.layers, other.layers, strict=True):
             if not layer.is_initialized:
@@ -119,7 +119,7 @@ class RowCache(Cache):  # type: ignore[misc]
             layer.keys[rows, :, :length] = source.keys[:1, :, :length]
             layer.values[rows, :, :length] = source.values[:1, :, :length]
 
-    def take_base(self, other: RowCache) -> None:
+    def take_base(self, other: TorchRowCache) -> None:
         """Give every row its own copy of the positions before `base`: those of another cache's first row."""
         for layer, source in zip(self.layers, other.layers, strict=True):
             if layer.is_initialized:
@@ -157,13 +157,13 @@ def _preceded(buffer: Tensor, begin: Tensor) -> Tensor:
 
 
 @torch.no_grad()
-def keeps_rows(head: LMWrapper) -> bool:
+def keeps_rows(head: TorchLMWrapper) -> bool:
     """Whether a model gives the same when its keys and values are kept in rows; found out by trying it."""
     if not head.masks.expressible:
         return False
     ids, places = trial_tokens(head)
     whole = head.logits(head.hidden(ids, places)).float()
-    cache = RowCache(head.layers)
+    cache = TorchRowCache(head.layers)
     cache.reserve(2, 5)
     try:
         for start, end in ((0, 3), (3, 5)):

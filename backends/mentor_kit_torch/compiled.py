@@ -13,10 +13,10 @@ from torch import Tensor
 
 from mentor_kit.core.errors import BackendError
 from mentor_kit_torch.attention_backend import fold, unfold
-from mentor_kit_torch.cache import RowCache
+from mentor_kit_torch.cache import TorchRowCache
 from mentor_kit_torch.forward import ForwardPasses
 from mentor_kit_torch.fused_llama import fed_forward, projected, rms_norm
-from mentor_kit_torch.lm_wrapper import LMWrapper
+from mentor_kit_torch.lm_wrapper import TorchLMWrapper
 from mentor_kit_torch.row_attention import RowAttention
 from mentor_kit_torch.self_check import agree, shallow, trial_tokens
 
@@ -56,7 +56,7 @@ class CompiledLayers:
             places: their cosines and sines, (n, 1, 1, D).
             plan: a `RowAttention`.
             mask: (n, 1, 1, L) booleans, about the rows' own keys and values.
-            cache: a `RowCache` that is aimed at this pass.
+            cache: a `TorchRowCache` that is aimed at this pass.
         """
         for index, layer in enumerate(layers):
             states = self._decode_layer(layer, states, places, _held(cache, index, plan, mask))
@@ -64,7 +64,7 @@ class CompiledLayers:
 
 
 @torch.inference_mode()
-def compile_decoding(head: LMWrapper) -> None:
+def compile_decoding(head: TorchLMWrapper) -> None:
     """Compile a model's layers for passes of one token a row, and compare them with PyTorch.
 
     Raises:
@@ -87,10 +87,10 @@ def compile_decoding(head: LMWrapper) -> None:
         raise BackendError("torch.compile gives other results than PyTorch on this machine", hint=_LEAVE_OUT)
 
 
-def _last(head: LMWrapper) -> Tensor:
+def _last(head: TorchLMWrapper) -> Tensor:
     """Hidden states (2, 1, width) after two sequences, of which the last token is run by itself."""
-    cache = RowCache(head.layers)
-    passes = ForwardPasses(head, RowCache(head.layers), parts=True)
+    cache = TorchRowCache(head.layers)
+    passes = ForwardPasses(head, TorchRowCache(head.layers), parts=True)
     ids, places = trial_tokens(head)
     cache.reserve(8, 128)
     passes.run(cache, ids[:, :4], places[:, :4], 4)
@@ -103,7 +103,7 @@ def decode_layer(layer: Any, states: Tensor, places: tuple[Tensor, Tensor], held
     return states + fed_forward(layer, states)
 
 
-def _held(cache: RowCache, layer: int, plan: RowAttention, mask: Tensor) -> Held:
+def _held(cache: TorchRowCache, layer: int, plan: RowAttention, mask: Tensor) -> Held:
     own, begin = cache.layers[layer], plan.beginning.layers[layer]
     beginning = (begin.keys[:1, :, : plan.length], begin.values[:1, :, : plan.length]) if plan.length else None
     return Held(own.keys, own.values, cache.written, cache.places[:, 0], mask, beginning)

@@ -17,7 +17,7 @@ from torch import Tensor
 
 from mentor_kit.backend.kv_budget import in_steps
 from mentor_kit.core.errors import BackendError
-from mentor_kit_torch.cache import RowCache
+from mentor_kit_torch.cache import TorchRowCache
 from mentor_kit_torch.forward import ForwardPasses, keys_read
 
 Work = Callable[[], Tensor]
@@ -87,7 +87,7 @@ class RecordedDecoding:
         recorder: what a recording is; `CudaGraphs` but in tests.
     """
 
-    def __init__(self, passes: ForwardPasses, cache: RowCache, recorder: Recorder) -> None:
+    def __init__(self, passes: ForwardPasses, cache: TorchRowCache, recorder: Recorder) -> None:
         self._passes = passes
         self._cache = cache
         self._recorder = recorder

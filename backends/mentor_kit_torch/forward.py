@@ -7,22 +7,24 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from mentor_kit_torch.cache import RowCache, causal_mask
-from mentor_kit_torch.lm_wrapper import LMWrapper
+from mentor_kit_torch.cache import TorchRowCache, causal_mask
+from mentor_kit_torch.lm_wrapper import TorchLMWrapper
 from mentor_kit_torch.row_attention import RowAttention
 
 
 @dataclass(frozen=True)
 class ForwardPasses:
-    """Runs the model on tokens of rows, beside a beginning that may be kept once for all rows (`RowCache.base`)."""
+    """Runs the model on tokens of rows, whose common prefix may be stored once (`TorchRowCache.base`)."""
 
-    head: LMWrapper
-    beginning: RowCache
+    head: TorchLMWrapper
+    beginning: TorchRowCache
     """Holds it in its first row."""
     parts: bool
     """Whether the model can attend in parts; else there is no such beginning."""
 
-    def run(self, cache: RowCache, ids: Tensor, where: Tensor, length: int, chosen: Tensor | None = None) -> Tensor:
+    def run(
+        self, cache: TorchRowCache, ids: Tensor, where: Tensor, length: int, chosen: Tensor | None = None
+    ) -> Tensor:
         """Hidden states (n, T, width).
 
         Args:

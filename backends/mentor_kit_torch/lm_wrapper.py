@@ -20,7 +20,7 @@ from mentor_kit_torch.tree import Tree
 logger = logging.getLogger("mentor_kit_torch")
 
 
-class LMWrapper:
+class TorchLMWrapper:
     """Runs a causal language model up to its hidden states, and its output projection on chosen ones.
 
     Models whose logits are more than a linear projection and known scalings are found by a comparison when they are

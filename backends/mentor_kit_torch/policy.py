@@ -32,7 +32,7 @@ from mentor_kit_torch.adapters import dropouts, merged, quiet
 from mentor_kit_torch.cache import keeps_rows
 from mentor_kit_torch.compiled import compile_decoding
 from mentor_kit_torch.cuda_graphs import cuda_graphs
-from mentor_kit_torch.lm_wrapper import LMWrapper
+from mentor_kit_torch.lm_wrapper import TorchLMWrapper
 from mentor_kit_torch.memory import position_bytes
 from mentor_kit_torch.optimizer import TorchOptimizer, read_state
 from mentor_kit_torch.options import EXPORT_FORMATS, TorchOptions
@@ -58,7 +58,7 @@ class TorchPolicy(BasePolicy[Tensor, TorchOptimizer]):
     def __init__(self, model: Any, student: StudentSpec, options: TorchOptions) -> None:
         self.model = model
         self.options = options
-        self.head = LMWrapper(model)
+        self.head = TorchLMWrapper(model)
         with exact(self.head):
             self._keeps = keeps_rows(self.head)
             self._sharing = how_to_share(self.head, self._keeps, recompute=options.gradient_checkpointing)

@@ -16,10 +16,10 @@ from torch import Tensor
 
 from mentor_kit.backend.kv_budget import POSITION_STEP, in_steps
 from mentor_kit.backend.row_device import Array, DeviceMemoryError, RowDevice, RowPass, SamplingParams
-from mentor_kit_torch.cache import RowCache
+from mentor_kit_torch.cache import TorchRowCache
 from mentor_kit_torch.cuda_graphs import RecordedDecoding, Recorder
 from mentor_kit_torch.forward import ForwardPasses
-from mentor_kit_torch.lm_wrapper import LMWrapper
+from mentor_kit_torch.lm_wrapper import TorchLMWrapper
 from mentor_kit_torch.sampling import draw
 
 
@@ -34,13 +34,13 @@ class TorchRowDevice(RowDevice[Tensor]):
     """
 
     def __init__(
-        self, head: LMWrapper, *, keeps_rows: bool, attends_prefix: bool, recorder: Recorder | None = None
+        self, head: TorchLMWrapper, *, keeps_rows: bool, attends_prefix: bool, recorder: Recorder | None = None
     ) -> None:
         self.keeps_rows = self.keeps_prefix = keeps_rows
         self.attends_prefix = attends_prefix
         self._head = head
-        self._cache = RowCache(head.layers)
-        self._prefix = RowCache(head.layers)
+        self._cache = TorchRowCache(head.layers)
+        self._prefix = TorchRowCache(head.layers)
         self._passes = ForwardPasses(head, self._prefix, attends_prefix)
         self._recorded = None if recorder is None else RecordedDecoding(self._passes, self._cache, recorder)
         # float64, which the draw needs, is not on every device

@@ -13,23 +13,23 @@ import torch
 from torch import Tensor, nn
 
 from mentor_kit.backend import self_check
-from mentor_kit_torch.lm_wrapper import LMWrapper
+from mentor_kit_torch.lm_wrapper import TorchLMWrapper
 
 
-def trial_tokens(head: LMWrapper) -> tuple[Tensor, Tensor]:
+def trial_tokens(head: TorchLMWrapper) -> tuple[Tensor, Tensor]:
     """Tokens (2, 5) to run, and their positions."""
     ids = torch.from_numpy(self_check.trial_ids(head.vocabulary)).to(head.device)
     return ids, torch.arange(5, device=head.device).expand(2, 5)
 
 
-def agree(head: LMWrapper, found: Tensor, expected: Tensor) -> bool:
+def agree(head: TorchLMWrapper, found: Tensor, expected: Tensor) -> bool:
     """Whether two ways of running a model gave the same, up to rounding in its type."""
     first, second = (values.float().cpu().numpy() for values in (found, expected))
     return self_check.agree(first, second, exact=head.dtype == torch.float32)
 
 
 @contextmanager
-def exact(head: LMWrapper) -> Iterator[None]:
+def exact(head: TorchLMWrapper) -> Iterator[None]:
     """Run a model of 16 bits in float32, each layer widened while it runs.
 
     Models with weights that are no floating-point numbers stay as they are, and so do those whose layers are not known.
@@ -54,7 +54,7 @@ def exact(head: LMWrapper) -> Iterator[None]:
 
 
 @contextmanager
-def shallow(head: LMWrapper, layers: int = 2) -> Iterator[None]:
+def shallow(head: TorchLMWrapper, layers: int = 2) -> Iterator[None]:
     """Run a model's first layers alone, so that rounding hardly grows."""
     whole = head.decoder.layers
     head.decoder.layers = whole[:layers]
@@ -86,7 +86,7 @@ class _OneByOne(nn.ModuleList):
         return layer
 
 
-def _layers(head: LMWrapper) -> nn.ModuleList | None:
+def _layers(head: TorchLMWrapper) -> nn.ModuleList | None:
     layers = getattr(head.decoder, "layers", None)
     return layers if isinstance(layers, nn.ModuleList) else None
 

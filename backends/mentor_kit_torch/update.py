@@ -20,7 +20,7 @@ from mentor_kit.rl.objective import Objective
 from mentor_kit.rl.policy_loss import LossTerms, policy_loss
 from mentor_kit_torch.chunked_logprobs import LARGEST_LOGITS, TokenLogProbs
 from mentor_kit_torch.fused_llama import FusedLlama
-from mentor_kit_torch.lm_wrapper import LMWrapper
+from mentor_kit_torch.lm_wrapper import TorchLMWrapper
 from mentor_kit_torch.self_check import agree
 from mentor_kit_torch.tree import Tree
 
@@ -30,7 +30,7 @@ from mentor_kit_torch.tree import Tree
 Sharing = Literal["tree", "prompts", "none"]
 
 
-def completion_log_probs(head: LMWrapper, batch: MicroBatch, sharing: Sharing) -> Tensor:
+def completion_log_probs(head: TorchLMWrapper, batch: MicroBatch, sharing: Sharing) -> Tensor:
     """(N, T) log-probabilities of the completions' trained tokens, at their temperatures; 0 elsewhere."""
     device = head.device
     trained, row_of = torch.from_numpy(batch.trained).to(device), torch.from_numpy(batch.row_of).to(device)
@@ -48,7 +48,7 @@ def completion_log_probs(head: LMWrapper, batch: MicroBatch, sharing: Sharing) -
 
 
 def batch_loss(
-    head: LMWrapper, batch: MicroBatch, objective: Objective, reference: Tensor | None, sharing: Sharing
+    head: TorchLMWrapper, batch: MicroBatch, objective: Objective, reference: Tensor | None, sharing: Sharing
 ) -> LossTerms:
     """The loss of a micro-batch, with gradients."""
     log_probs = completion_log_probs(head, batch, sharing)
@@ -59,7 +59,7 @@ def batch_loss(
     return policy_loss(torch, objective, batch.loss_batch(log_probs, reference, tensor))
 
 
-def _tree_log_probs(head: LMWrapper, batch: MicroBatch) -> Tensor:
+def _tree_log_probs(head: TorchLMWrapper, batch: MicroBatch) -> Tensor:
     """Of the rows' trained tokens; where rows share a token and all tokens before it, it is computed once."""
     tree = Tree.of(batch, head.device)
     # index_select as above
@@ -67,7 +67,7 @@ def _tree_log_probs(head: LMWrapper, batch: MicroBatch) -> Tensor:
     return _token_log_probs(head, hidden, tree.targets, tree.temperature).index_select(0, tree.target_of)
 
 
-def _shared_hidden(head: LMWrapper, batch: MicroBatch) -> Tensor:
+def _shared_hidden(head: TorchLMWrapper, batch: MicroBatch) -> Tensor:
     """(D, T, width): the hidden state that predicts each row's tokens, each prompt run once."""
     device = head.device
     prompts, lengths = torch.from_numpy(batch.prompt_ids).to(device), torch.from_numpy(batch.prompt_lengths).to(device)
@@ -100,7 +100,7 @@ def _prompt_and_causal(lengths: Tensor, prompt: int, width: int) -> Tensor:
     return torch.cat(parts, dim=-1)
 
 
-def _whole_hidden(head: LMWrapper, batch: MicroBatch) -> Tensor:
+def _whole_hidden(head: TorchLMWrapper, batch: MicroBatch) -> Tensor:
     """As `_shared_hidden`, with each row behind a prompt of its own."""
     whole, before = (torch.from_numpy(values).to(head.device) for values in batch.whole_sequences())
     # padding stands behind each sequence, where a causal model never looks
@@ -109,7 +109,7 @@ def _whole_hidden(head: LMWrapper, batch: MicroBatch) -> Tensor:
 
 
 @torch.no_grad()
-def how_to_share(head: LMWrapper, keeps: bool, *, recompute: bool = False) -> Sharing:
+def how_to_share(head: TorchLMWrapper, keeps: bool, *, recompute: bool = False) -> Sharing:
     """The way of sharing that a model allows, found by a trial. Sets `head.fused` where that gives the same.
 
     Args:
@@ -130,7 +130,7 @@ def how_to_share(head: LMWrapper, keeps: bool, *, recompute: bool = False) -> Sh
     return "tree"
 
 
-def _gives(head: LMWrapper, batch: MicroBatch, sharing: Sharing, expected: Tensor) -> bool:
+def _gives(head: TorchLMWrapper, batch: MicroBatch, sharing: Sharing, expected: Tensor) -> bool:
     """Whether a model runs with this way of sharing, and gives the expected log-probabilities."""
     try:
         return agree(head, completion_log_probs(head, batch, sharing), expected)
@@ -138,7 +138,7 @@ def _gives(head: LMWrapper, batch: MicroBatch, sharing: Sharing, expected: Tenso
         return False
 
 
-def _token_log_probs(head: LMWrapper, hidden: Tensor, targets: Tensor, temperature: Tensor) -> Tensor:
+def _token_log_probs(head: TorchLMWrapper, hidden: Tensor, targets: Tensor, temperature: Tensor) -> Tensor:
     """(M,) log-probabilities of targets (M,) from hidden states (M, width); in chunks where logits would be large."""
     if (weight := head.weight) is not None:
         head.projected(len(targets))
@@ -151,6 +151,6 @@ def _token_log_probs(head: LMWrapper, hidden: Tensor, targets: Tensor, temperatu
     return torch.cat([checkpoint(_gathered, head, *part, use_reentrant=False) for part in parts])
 
 
-def _gathered(head: LMWrapper, hidden: Tensor, targets: Tensor, temperature: Tensor) -> Tensor:
+def _gathered(head: TorchLMWrapper, hidden: Tensor, targets: Tensor, temperature: Tensor) -> Tensor:
     logits = head.logits(hidden).float() / temperature.unsqueeze(-1)
     return torch.log_softmax(logits, dim=-1).gather(-1, targets.unsqueeze(-1)).squeeze(-1)

@@ -1,6 +1,6 @@
 """The chat layer: tokenizers, chat templates, parsing of tool calls, and token-exact transcripts.
 
-load_chat_format ──> ChatFormat: open, between, parse, render_turn, truncate
+load_chat_format ──> ChatFormat: open, bridge, parse, render_turn, truncate
                          │
 Transcript: prompt, sampled turns and what stands between them ──> TokenTrace
 """

@@ -61,7 +61,7 @@ class ChatFormat:
     @cached_property
     def stop_ids(self) -> frozenset[int]:
         """Tokens that end a turn: the template's own, and the tokenizer's end of text."""
-        found = {self.tokenizer.special[token] for token in self._renderer.dialect.stops}
+        found = {self.tokenizer.special[token] for token in self._renderer.traits.stops}
         return frozenset(found if self.tokenizer.eos_id is None else {*found, self.tokenizer.eos_id})
 
     def open(self, messages: Sequence[Message], tools: Mapping[str, Tool]) -> list[int]:
@@ -78,7 +78,7 @@ class ChatFormat:
         ids, _ = self._opened.get(_key(messages, tools), lambda: (self._open(messages, tools), tuple(tools.values())))
         return list(ids)
 
-    def between(self, messages: Sequence[Message], *, tools: Mapping[str, Tool], closed: bool = True) -> list[int]:
+    def bridge(self, messages: Sequence[Message], *, tools: Mapping[str, Tool], closed: bool = True) -> list[int]:
         """The ids to insert after a sampled turn, up to the assistant's next turn.
 
         Args:
@@ -90,7 +90,7 @@ class ChatFormat:
             ChatError: the template changes the turn's end when messages follow.
         """
         key = (closed, _key(messages, tools))
-        ids, _ = self._inserted.get(key, lambda: (self._between(messages, tools, closed), tuple(tools.values())))
+        ids, _ = self._inserted.get(key, lambda: (self._bridge(messages, tools, closed), tuple(tools.values())))
         return list(ids)
 
     def parse(self, ids: Sequence[int], tools: Mapping[str, Tool] | None = None) -> Message:
@@ -136,13 +136,13 @@ class ChatFormat:
 
     def _open(self, messages: Sequence[Message], tools: Mapping[str, Tool]) -> tuple[int, ...]:
         # the first message with the tools is the longest by far, and the same for all problems of a task
-        stop = self._renderer.dialect.plain.stop
+        stop = self._renderer.traits.plain.stop
         first, ended, rest = self._renderer.prompt(messages, tools).partition(stop)
         first_ids = self._first.get((first, ended), lambda: tuple(self.tokenizer.encode(first + ended)))
         return (*first_ids, *self._after(stop, [self.tokenizer.special[stop]], rest)) if rest else first_ids
 
-    def _between(self, messages: Sequence[Message], tools: Mapping[str, Tool], closed: bool) -> tuple[int, ...]:
-        stop, text = self._renderer.between(messages, tools)
+    def _bridge(self, messages: Sequence[Message], tools: Mapping[str, Tool], closed: bool) -> tuple[int, ...]:
+        stop, text = self._renderer.bridge(messages, tools)
         stop_id = self.tokenizer.special[stop]
         ids = self._after(stop, [stop_id], text)
         return tuple(ids if closed else [stop_id, *ids])
@@ -158,7 +158,7 @@ class ChatFormat:
     @cached_property
     def _tool_fault(self) -> str:
         """Why the template cannot be used with tools; empty if it can."""
-        if not self._renderer.dialect.shows_tools:
+        if not self._renderer.traits.shows_tools:
             return "does not show tools to the model"
         try:
             self._renderer.turn(_PROBE)
@@ -195,7 +195,7 @@ def _choose(tokenizer: ChatTokenizer, renderer: Renderer, families: Sequence[Fam
     readers = [(parser, form) for parser, form in known if _reads(parser, _PROBE, renderer)]
     if not readers:
         return HermesParser(in_reasoning=renderer.opens_reasoning), FORMS["hermes"]
-    more = _MORE_PROBES if renderer.dialect.reasoning_key else _MORE_PROBES[:1]
+    more = _MORE_PROBES if renderer.traits.reasoning_key else _MORE_PROBES[:1]
     return max(readers, key=lambda reader: sum(_reads(reader[0], turn, renderer) for turn in more))
 
 
@@ -205,7 +205,7 @@ def _reads(parser: Parser, turn: Message, renderer: Renderer) -> bool:
         written = renderer.turn(turn)
     except ChatError:
         return False
-    stop = max((token for token in renderer.dialect.stops if written.endswith(token)), key=len, default="")
+    stop = max((token for token in renderer.traits.stops if written.endswith(token)), key=len, default="")
     return not _lost(turn, parser.parse(written.removesuffix(stop)))
 
 

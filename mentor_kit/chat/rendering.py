@@ -19,7 +19,7 @@ from mentor_kit.chat.calls import valid_unicode
 from mentor_kit.chat.forms import Form
 from mentor_kit.chat.lru import LRUCache
 from mentor_kit.chat.parsing import END_THINK, THINK, HermesParser, Parser
-from mentor_kit.chat.template_cache import ResultTemplate, plain_results, stencil_of
+from mentor_kit.chat.template_cache import ResultTemplate, plain_results, result_template
 from mentor_kit.chat.template_probe import (
     QUESTION,
     SENTINEL,
@@ -52,17 +52,17 @@ class Renderer:
 
     def __init__(self, tokenizer: ChatTokenizer) -> None:
         self._tokenizer = tokenizer
-        self.dialect = probe_template(tokenizer)
+        self.traits = probe_template(tokenizer)
         self.opening = self._render([QUESTION], generation_prompt=True)
         plain, called = self._probed_dialogues()
         marks = {token for token in tokenizer.special if _TAG.fullmatch(token)}
         control = tokenizer.control | {token for token in marks if token in plain} - {THINK, END_THINK}
         self._control = _any_of(control)
         self._control_of_results = _any_of(control | {token for token in marks if token in called} | _frames(called))
-        self._stops = _any_of(self.dialect.stops | _eos(tokenizer))
+        self._stops = _any_of(self.traits.stops | _eos(tokenizer))
         self._ends: LRUCache[TurnEnd] = LRUCache(256)
-        self._stencils: LRUCache[ResultTemplate | None] = LRUCache(256)
-        self._fixed_tools = not self._tools_show_between()
+        self._result_templates: LRUCache[ResultTemplate | None] = LRUCache(256)
+        self._fixed_tools = not self._tools_show_in_bridge()
         self.think = (THINK, END_THINK)
         """The marks around reasoning, where the template itself shows none."""
         self.family: tuple[Parser, Form | None] | None = None
@@ -77,7 +77,7 @@ class Renderer:
         """The whole text of a conversation, up to the start of the assistant's turn."""
         return self._render(list(self._forms(messages)), tools=self._schemas(tools), generation_prompt=True)
 
-    def between(self, messages: Sequence[Message], tools: Mapping[str, Tool]) -> tuple[str, str]:
+    def bridge(self, messages: Sequence[Message], tools: Mapping[str, Tool]) -> tuple[str, str]:
         """The stop token of the turn before, and the text from there to the assistant's next turn.
 
         Raises:
@@ -85,14 +85,16 @@ class Renderer:
         """
         forms = list(self._forms(messages))
         if not self._fixed_tools:
-            return self._between(forms, self._schemas(tools))
+            return self._bridge(forms, self._schemas(tools))
         schemas: list[Json] = [probe_tool("tool")] if tools else []
         if plain_results(forms):
             key = (bool(tools), *(str(form["name"]) for form in forms))
-            stencil = self._stencils.get(key, lambda: stencil_of(forms, lambda given: self._between(given, schemas)))
-            if stencil is not None:
-                return stencil.stop, stencil.filled([str(form["content"]) for form in forms])
-        return self._between(forms, schemas)
+            template = self._result_templates.get(
+                key, lambda: result_template(forms, lambda given: self._bridge(given, schemas))
+            )
+            if template is not None:
+                return template.stop, template.filled([str(form["content"]) for form in forms])
+        return self._bridge(forms, schemas)
 
     def turn(self, message: Message, escape: Callable[[str], str] | None = None) -> str:
         """What the assistant writes to say `message`, its stop token included.
@@ -125,7 +127,7 @@ class Renderer:
     def _writer(self) -> CallWriter:
         parser, form = self.family or (HermesParser(in_reasoning=self.opens_reasoning), None)
         words = self._after_opening(self._render([QUESTION, sentinel_turn([], False)], generation_prompt=False))
-        return CallWriter(parser, form, before=words.partition(SENTINEL)[0], stops=self.dialect.stops)
+        return CallWriter(parser, form, before=words.partition(SENTINEL)[0], stops=self.traits.stops)
 
     def harmless(self, text: str) -> str:
         """The text with control tokens broken by a space: what others say must not steer the model.
@@ -142,7 +144,7 @@ class Renderer:
     def _probed_dialogues(self) -> tuple[str, str]:
         """A dialogue of words, and one with a call and its result, as far as the template shows them."""
         said: list[dict[str, Json]] = [QUESTION, assistant_form(SENTINEL), {"role": "user", "content": "More"}]
-        turn = sentinel_turn(["probe"], self.dialect.arguments_as_text)
+        turn = sentinel_turn(["probe"], self.traits.arguments_as_text)
         texts = []
         for forms in ([{"role": "system", "content": "Be brief."}, *said], said):
             try:
@@ -155,10 +157,10 @@ class Renderer:
             called = ""
         return "".join(texts), called
 
-    def _between(self, forms: list[dict[str, Json]], schemas: list[Json]) -> tuple[str, str]:
+    def _bridge(self, forms: list[dict[str, Json]], schemas: list[Json]) -> tuple[str, str]:
         names = [form["name"].replace(SENTINEL, "") for form in forms if form["role"] == "tool"]
         end = self._end(names)
-        turn = sentinel_turn(names, self.dialect.arguments_as_text)
+        turn = sentinel_turn(names, self.traits.arguments_as_text)
         text = self._render([QUESTION, turn, *forms], tools=schemas, generation_prompt=True)
         place = text.find(end.text)
         if place < 0:
@@ -168,21 +170,21 @@ class Renderer:
     def _end(self, names: Sequence[str]) -> TurnEnd:
         """How a turn that called these tools ends."""
         if not names:
-            return self.dialect.plain
+            return self.traits.plain
         return self._ends.get(tuple(names), lambda: self._calling_end(names))
 
     def _calling_end(self, names: Sequence[str]) -> TurnEnd:
-        dialect = self.dialect
-        end = calling_end(self._tokenizer, names, dialect.arguments_as_text, dialect.plain.stop)
-        if dialect.calling is None or end is None:
+        traits = self.traits
+        end = calling_end(self._tokenizer, names, traits.arguments_as_text, traits.plain.stop)
+        if traits.calling is None or end is None:
             raise self._fault("does not show an assistant's tool calls up to a special token")
         return end
 
-    def _tools_show_between(self) -> bool:
+    def _tools_show_in_bridge(self) -> bool:
         """Whether the text between turns depends on the tools' schemas (Mistral's does: they move down)."""
         said: dict[str, Json] = {"role": "user", "content": "More"}
         try:
-            texts = {self._between([said], [probe_tool(name)]) for name in ("one", "two")}
+            texts = {self._bridge([said], [probe_tool(name)]) for name in ("one", "two")}
         except ChatError:
             return True
         return len(texts) > 1
@@ -200,7 +202,7 @@ class Renderer:
         raise self._fault("shows an assistant's turn otherwise than its generation prompt begins one")
 
     def _with_reasoning(self, body: str, reasoning: str) -> str:
-        if not reasoning or self.dialect.reasoning_key:
+        if not reasoning or self.traits.reasoning_key:
             return body
         thought = _broken(self._stops, valid_unicode(reasoning)).strip()
         opening, closing = self.think
@@ -229,12 +231,12 @@ class Renderer:
             texts = [text for text, _ in self._writer.parts(calls)]
             content = "\n".join(part for part in (content, *texts) if part)
             calls = ()
-        key = self.dialect.reasoning_key
+        key = self.traits.reasoning_key
         reasoning = _broken(self._stops, valid_unicode(message.reasoning))
         return assistant_form(
             _broken(self._stops, valid_unicode(content)),
             calls=[(call.name, self._arguments(call.arguments, escape)) for call in calls],
-            as_text=self.dialect.arguments_as_text,
+            as_text=self.traits.arguments_as_text,
             extra={key: reasoning} if key and reasoning else None,
         )
 

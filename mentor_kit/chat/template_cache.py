@@ -32,12 +32,12 @@ class ResultTemplate:
 
 
 def plain_results(forms: Sequence[Form]) -> bool:
-    """Whether all forms are tool results that a stencil can show."""
+    """Whether all forms are tool results that a template can show."""
     return all(form["role"] == "tool" and _PLAIN.fullmatch(str(form["content"])) for form in forms)
 
 
-def stencil_of(forms: Sequence[Form], render: Render) -> ResultTemplate | None:
-    """The stencil of such results; None if the template does not show each of them once and as it is."""
+def result_template(forms: Sequence[Form], render: Render) -> ResultTemplate | None:
+    """The template of such results; None if the template does not show each of them once and as it is."""
     found = [_cut(forms, stand_in, render) for stand_in in _STAND_INS]
     return found[0] if all(one == found[0] for one in found) else None
 

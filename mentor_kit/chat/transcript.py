@@ -94,7 +94,7 @@ def demonstration_tokens(
     transcript = Transcript(format.open(messages[: turns[0]], tools))
     for before, turn in zip([None, *turns], turns, strict=False):
         if before is not None:
-            transcript.inserted(format.between(messages[before + 1 : turn], tools=tools))
+            transcript.inserted(format.bridge(messages[before + 1 : turn], tools=tools))
         ids = format.render_turn(messages[turn], tools)
         transcript.sampled(ids, [0.0] * len(ids))
     return transcript.trace(temperature=1.0)

@@ -20,7 +20,7 @@ from mentor_kit.core.trajectory import TokenTrace
 
 @dataclass(frozen=True)
 class EpisodeRequest:
-    """What an agent gets to start an episode."""
+    """A request to an agent to start an episode."""
 
     id: str
     """Unique among the episodes that run together; becomes the trajectory's id."""

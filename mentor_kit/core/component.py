@@ -1,4 +1,4 @@
-"""A slot: a place in a recipe that a plugin's part fills, `{use: name, with: {options}}`."""
+"""Component specs: how a recipe names a plugin's component and gives its options, `{use: name, with: {options}}`."""
 
 from __future__ import annotations
 
@@ -30,19 +30,19 @@ Kind = Literal[
 ]
 
 
-#: The key that marks a slot in a JSON schema, with the kind of part that fills it.
+#: The JSON schema keyword that marks a component spec; its value is the kind of component.
 FILLS = "x-fills"
 
 
 class ComponentSpec(FrozenModel):
-    """The name of a registered part, and its options. A bare name is a slot without options."""
+    """The name of a registered component, and its options. A bare name stands for a spec without options."""
 
     model_config = ConfigDict(populate_by_name=True, serialize_by_alias=True)
 
     use: str
     """A registered name; `mentorkit plugins` lists them."""
     options: dict[str, Json] = Field(default={}, alias="with")
-    """The part's own options."""
+    """The component's own options."""
 
     @model_validator(mode="before")
     @classmethod
@@ -52,12 +52,12 @@ class ComponentSpec(FrozenModel):
 
 @dataclass(frozen=True)
 class Fills:
-    """Marks which kind of part fills a slot: recipes and plugins' own options are checked by it."""
+    """Annotation that states which kind of component a spec names; recipes and plugins' options are validated by it."""
 
     kind: Kind
 
     def __get_pydantic_json_schema__(self, core_schema: CoreSchema, handler: GetJsonSchemaHandler) -> JsonSchemaValue:
-        """A slot's JSON schema, marked, so that the schema of recipes can list what fills it."""
+        """Return the spec's JSON schema with its kind, so that the schema of recipes can list the components."""
         return {**handler(core_schema), FILLS: self.kind}
 
 

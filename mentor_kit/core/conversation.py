@@ -1,14 +1,14 @@
-"""The words of a dialogue: messages, tool calls and tool results.
+"""Messages, tool calls and tool results of a dialogue.
 
-A tool call lives through states, and the state is data that everything later reads:
+A tool call passes through these states; rewards, metrics and reports read the last one:
 
-    text ──parse──> MALFORMED ──check──> UNKNOWN_TOOL  (if a name could be read and no tool has it)
-                └─> PARSED ──check──> UNKNOWN_TOOL
-                                  ├─> BAD_ARGUMENTS
-                                  └─> VALID ──run──> FAILED
-                                                 └─> EXECUTED
+    string ──parse──> MALFORMED ──check──> UNKNOWN_TOOL  (if a name could be read and no tool has it)
+                  └─> PARSED ──check──> UNKNOWN_TOOL
+                                    ├─> INVALID_ARGUMENTS
+                                    └─> VALID ──run──> FAILED
+                                                   └─> EXECUTED
 
-Rewards and evaluations never look at a message's text for calls: only at these states.
+Rewards and evaluations read these states only, never the message's content.
 """
 
 from __future__ import annotations
@@ -23,19 +23,19 @@ Role = Literal["system", "user", "assistant", "tool"]
 
 
 class CallState(StrEnum):
-    """How far a tool call came; see the module's drawing."""
+    """The state of a tool call; see the module's diagram."""
 
     MALFORMED = "malformed"
     PARSED = "parsed"
     UNKNOWN_TOOL = "unknown_tool"
-    BAD_ARGUMENTS = "bad_arguments"
+    INVALID_ARGUMENTS = "invalid_arguments"
     VALID = "valid"
     FAILED = "failed"
     EXECUTED = "executed"
 
 
 class ToolCall(FrozenModel):
-    """One call that an assistant made, or tried to make."""
+    """A tool call that an assistant made or attempted."""
 
     name: str = ""
     """The tool's name as written; empty when the call is malformed and no name could be read."""
@@ -43,17 +43,17 @@ class ToolCall(FrozenModel):
     """The arguments by name; empty when they could not be read."""
     state: CallState = CallState.PARSED
     raw: str = ""
-    """The text the call was parsed from; empty for calls that never were text."""
+    """The string the call was parsed from; empty for calls that were not parsed."""
     error: str = ""
-    """Why the call is malformed, unknown, bad or failed: one line, readable by the model too."""
+    """Why the call is malformed, unknown, invalid or failed: one line, which is also shown to the model."""
 
     def at(self, state: CallState, error: str = "") -> ToolCall:
-        """The same call in another state."""
+        """Return a copy of the call in another state."""
         return self.model_copy(update={"state": state, "error": error})
 
 
 class ToolResult(FrozenModel):
-    """What the dialogue says after a call: the tool's value, or the reason there is none."""
+    """The result of a tool call: the tool's value, or the error message."""
 
     name: str
     content: str
@@ -77,27 +77,27 @@ class Message(FrozenModel):
 
 
 def system(content: str) -> Message:
-    """A system message."""
+    """Return a system message."""
     return Message(role="system", content=content)
 
 
 def user(content: str) -> Message:
-    """A user message."""
+    """Return a user message."""
     return Message(role="user", content=content)
 
 
 def assistant(content: str = "", *, reasoning: str = "", calls: Sequence[ToolCall] = ()) -> Message:
-    """An assistant message, with the tool calls it makes."""
+    """Return an assistant message with its tool calls."""
     return Message(role="assistant", content=content, reasoning=reasoning, tool_calls=tuple(calls))
 
 
 def tool_result(result: ToolResult) -> Message:
-    """The message that brings a tool's result back to the assistant."""
+    """Return the message that carries a tool's result."""
     return Message(role="tool", content=result.content, result=result)
 
 
 def call(name: str, /, **arguments: Any) -> ToolCall:
-    """A call as a script or a test writes it.
+    """Return a call in state PARSED, for scripts and tests.
 
     Example:
         >>> call("add", a=1, b=2).arguments
@@ -107,7 +107,7 @@ def call(name: str, /, **arguments: Any) -> ToolCall:
 
 
 def calls_of(messages: Sequence[Message]) -> Iterator[ToolCall]:
-    """All calls in the assistant's own messages, in order."""
+    """Yield all calls in the assistant's messages, in order."""
     for message in messages:
         if message.role == "assistant":
             yield from message.tool_calls

@@ -1,4 +1,4 @@
-"""A teacher's way of solving a problem: what the paper calls the reference trajectory."""
+"""Demonstrations: teachers' solutions of problems, which the paper calls reference trajectories."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from mentor_kit.core.trajectory import Trajectory
 
 
 class Demonstration(FrozenModel):
-    """One teacher trajectory for a problem, or at least the tools it used.
+    """A teacher's trajectory for a problem, or at least the names of the tools it used.
 
     Recorded data sets often keep only the names of the tools (the authors' `tool_calls_used`); then
     `trajectory` is None, and stages that imitate (SFT) refuse the demonstration while rewards accept it.
@@ -29,7 +29,7 @@ class Demonstration(FrozenModel):
 
     @staticmethod
     def of(trajectory: Trajectory, *, teacher: str, provenance: dict[str, Json] | None = None) -> Demonstration:
-        """The demonstration that a teacher's trajectory makes; tokens are dropped, they are the teacher's own."""
+        """Return the demonstration made from a teacher's trajectory, without the teacher's tokens."""
         return Demonstration(
             problem_id=trajectory.problem_id,
             teacher=teacher,
@@ -40,7 +40,7 @@ class Demonstration(FrozenModel):
         )
 
     def about(self, problem: Problem) -> Demonstration:
-        """The same, with the place in its dialogue where the work on this problem begins.
+        """Return the demonstration with the index of the first message after the problem's opening.
 
         A dialogue that was led here has it. In one from elsewhere the work begins after the problem's question, where
         the problem's history stands before it; a dialogue without that history is all work.
@@ -56,13 +56,13 @@ class Demonstration(FrozenModel):
 
     @property
     def label(self) -> str:
-        """What messages call it: its problem, its teacher, and its place in a file where it is known."""
+        """The demonstration's name in messages: its problem, its teacher, and its place in a file if known."""
         file, line, row = (self.provenance.get(key) for key in ("file", "line", "row"))
         place = f" ({file}:{line})" if file and line else f" ({file}, row {row})" if file and row else ""
         return f"the demonstration of problem {self.problem_id!r} by {self.teacher!r}{place}"
 
     def fault(self, tools: Collection[str]) -> str | None:
-        """Why it cannot be imitated, as far as that shows without a student's tokens; None where nothing does.
+        """Return why the demonstration cannot be imitated, as far as is known without tokens; None if it can.
 
         Args:
             tools: the names of the problem's tools.
@@ -80,7 +80,7 @@ class Demonstration(FrozenModel):
 
 
 def _opening_of(problem: Problem, messages: Sequence[Message]) -> int:
-    """How many messages stand before the work on the problem: a system message or none, its history, its question."""
+    """Return the number of opening messages: the system message if any, the history, the question."""
     wanted = [(message.role, _squeezed(message.content)) for message in (*problem.history, user(problem.question))]
     start = sum(message.role == "system" for message in messages[:1])
     end = start + len(wanted)
@@ -93,7 +93,7 @@ def _squeezed(text: str) -> str:
 
 
 class Demonstrations:
-    """Demonstrations by problem; what rewards and SFT look things up in."""
+    """Demonstrations by problem, for rewards and SFT."""
 
     def __init__(self, demonstrations: Iterable[Demonstration] = ()) -> None:
         self._by_problem: dict[str, list[Demonstration]] = {}
@@ -101,19 +101,19 @@ class Demonstrations:
             self.add(demonstration)
 
     def add(self, demonstration: Demonstration) -> None:
-        """Keep one more."""
+        """Add a demonstration."""
         self._by_problem.setdefault(demonstration.problem_id, []).append(demonstration)
 
     def of(self, problem: Problem) -> Sequence[Demonstration]:
-        """The demonstrations for a problem, in the order they were added; empty when there is none."""
+        """Return a problem's demonstrations in the order they were added; empty if there are none."""
         return self.of_id(problem.id)
 
     def of_id(self, problem_id: str) -> Sequence[Demonstration]:
-        """As `of`, for a problem known by its id only."""
+        """Return the demonstrations of the problem with this id; see `of`."""
         return self._by_problem.get(problem_id, [])
 
     def right(self, problem_id: str) -> Sequence[Demonstration]:
-        """The problem's demonstrations with a right answer, in the order they were added."""
+        """Return the problem's demonstrations with a correct answer, in the order they were added."""
         return [demonstration for demonstration in self.of_id(problem_id) if demonstration.correct]
 
     def __len__(self) -> int:

@@ -1,4 +1,4 @@
-"""Every error a user can cause, as one tree.
+"""Errors that a user can cause, as one tree.
 
     MentorKitError                exit code 1: the run failed
     ├── UsageError                2: the command line or the Python call is wrong
@@ -24,7 +24,7 @@ from typing import Any
 
 
 class ExitCode(IntEnum):
-    """What `mentorkit` returns to the shell; documented in docs/commands.md."""
+    """Exit codes of `mentorkit`; documented in docs/commands.md."""
 
     DONE = 0
     FAILED = 1
@@ -34,7 +34,7 @@ class ExitCode(IntEnum):
 
 
 class MentorKitError(Exception):
-    """Base of all errors that a user can cause.
+    """Base class of all errors that a user can cause.
 
     Args:
         message: what is wrong, in one sentence that names the value at fault.
@@ -52,7 +52,7 @@ class MentorKitError(Exception):
         return self.message if self.hint is None else f"{self.message}\n{self.hint}"
 
     def as_data(self) -> dict[str, Any]:
-        """The error for programs: its class's name, its message and its hint, as strings."""
+        """Return the error's class name, message and hint as strings, for programs."""
         return {"error": type(self).__name__, "message": self.message, "hint": self.hint}
 
 
@@ -69,7 +69,7 @@ class RecipeError(MentorKitError):
 
 
 class MissingError(MentorKitError):
-    """Something the recipe needs is not on this machine; `hint` has the command that installs it."""
+    """A requirement of the recipe is missing on this machine; `hint` has the command that installs it."""
 
     exit_code = ExitCode.MISSING
 
@@ -107,7 +107,7 @@ _DISK = {
 
 
 def disk_error(error: BaseException) -> MentorKitError | None:
-    """An error of the disk, wherever it came up, as one that a user can act on; None for any other error."""
+    """Return the `MentorKitError` for an error of the disk; None for any other error."""
     found: BaseException | None = error
     while found is not None:
         if isinstance(found, OSError) and found.errno in _DISK:

@@ -1,4 +1,4 @@
-"""An event of a run: what happened, when, and in which stage and step."""
+"""Events of a run, each with its kind, time, stage and step."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ RUN_START, RUN_RESUME, RUN_END, CHECKPOINT, NOTE = "run_start", "run_resume", "r
 
 @dataclass(frozen=True)
 class Event:
-    """One line of a run's `events.jsonl`; trackers get the same."""
+    """An event, which is a line of the run's `events.jsonl` and is passed to trackers."""
 
     kind: str
     """`step`, `evaluation`, `checkpoint`, `note`, `run_start`, `run_resume`, `run_end`, or a stage's own."""
@@ -26,18 +26,18 @@ class Event:
     step: int | None = None
     """The stage's step; None where the event belongs to no step."""
     values: dict[str, Json] = field(default_factory=dict)
-    """Everything else. Numbers that are not finite are written as null."""
+    """The event's values. Numbers that are not finite are written as null."""
 
     @staticmethod
     def now(kind: str, stage: str, values: dict[str, Json]) -> Event:
-        """An event of this moment; a `step` among the values becomes the event's own."""
+        """Return an event with the current time; a value named `step` becomes the event's step."""
         values = dict(values)
         step = values.pop("step", None)
         values.pop("stage", None)
         return Event(kind, utc_now(), stage, None if step is None else int(step), values)
 
     def to_json(self) -> str:
-        """The event as one line of JSON."""
+        """Return the event as one line of JSON."""
         record: dict[str, Json] = {"kind": self.kind, "time": self.time}
         if self.stage:
             record["stage"] = self.stage
@@ -47,7 +47,7 @@ class Event:
 
     @staticmethod
     def from_json(line: str | bytes) -> Event:
-        """The event that `to_json` wrote.
+        """Return the event that `to_json` wrote.
 
         Raises:
             ValueError: the line is something else.
@@ -62,5 +62,5 @@ class Event:
 
 
 def utc_now() -> str:
-    """This moment in UTC, such as `2026-11-24T13:45:01.123+00:00`."""
+    """Return the current time in UTC, such as `2026-11-24T13:45:01.123+00:00`."""
     return datetime.now(UTC).isoformat(timespec="milliseconds")

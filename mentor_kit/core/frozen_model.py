@@ -1,4 +1,4 @@
-"""The base of every word that is written to a run folder: an immutable value with an exact JSON form."""
+"""Base class for immutable, JSON-serialisable records."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ Json: TypeAlias = Any
 
 
 class FrozenModel(BaseModel):
-    """An immutable value; `to_json` and `from_json` are inverse to each other.
+    """Base class for immutable records; `from_json` is the inverse of `to_json`.
 
     Unknown fields are refused, so that a file written by a newer version is noticed instead of half read.
     """
@@ -19,10 +19,10 @@ class FrozenModel(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", ser_json_inf_nan="constants")
 
     def to_json(self) -> str:
-        """One line of JSON, without fields that have their default value."""
+        """Return one line of JSON, without the fields that have their default values."""
         return self.model_dump_json(exclude_defaults=True)
 
     @classmethod
     def from_json(cls, line: str | bytes) -> Self:
-        """The value `to_json` wrote; raises `pydantic.ValidationError` on anything else."""
+        """Return the record that `to_json` wrote; raises `pydantic.ValidationError` on invalid input."""
         return cls.model_validate_json(line)

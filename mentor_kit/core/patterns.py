@@ -1,4 +1,4 @@
-"""Regular expressions as JSON schemas have them (ECMA-262, or Rust's), in Python's syntax."""
+"""Translates the regular expressions of JSON schemas (ECMA-262's or Rust's syntax) to Python's syntax."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ _TOKEN = re.compile(
 
 @lru_cache(maxsize=4096)
 def python_pattern(pattern: str) -> str:
-    """The pattern in Python's syntax; as it is where Python reads it already.
+    """Return the pattern in Python's syntax, unchanged if it is valid there.
 
     Raises:
         ValueError: Python has nothing of the kind; the message says what.

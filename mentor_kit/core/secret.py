@@ -1,4 +1,4 @@
-"""Secrets: values of the environment that a recipe names, and that are never written out."""
+"""Secrets: values of environment variables that a recipe refers to, and that are never written to files."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ SHORTEST = 4
 
 
 class Secret(str):
-    """A value from the environment; written out, it is the reference again."""
+    """A value of an environment variable, serialised as its reference `${env:NAME}`."""
 
     __slots__ = ("reference",)
     reference: str
 
     def __new__(cls, value: str, reference: str) -> Secret:
-        """The value, with the text (`${env:NAME}`) it came from."""
+        """Create the secret from the value and its reference, `${env:NAME}`."""
         made = super().__new__(cls, value)
         made.reference = reference
         return made
@@ -29,13 +29,13 @@ class Secret(str):
 
 
 def remember(value: str, reference: str) -> None:
-    """Let `hide` know a value that was read from the environment."""
+    """Register a value that was read from the environment, for `hide`."""
     if len(value) >= SHORTEST:
         _read[value] = reference
 
 
 def hide(text: str) -> str:
-    """The text with every secret this process has read replaced by its reference, for messages."""
+    """Return the string with every registered secret replaced by its reference, for messages."""
     for value in sorted(_read, key=len, reverse=True):
         text = text.replace(value, _read[value])
     return text

@@ -1,4 +1,4 @@
-"""Problems, and the task that gives, answers and checks them."""
+"""Problems, and the base class of tasks, which supply problems and check answers."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ class DeclaredTool(FrozenModel):
 
 
 class Problem(FrozenModel):
-    """A question with its answer key.
+    """A question and its answer key.
 
     `id` is unique within a task and says nothing about the machine or the run: the same task, split, seed
     and position give the same id everywhere.
@@ -39,24 +39,24 @@ class Problem(FrozenModel):
     id: str
     question: str
     answer: str
-    """The key; never shown to an agent. What it means is the task's affair."""
+    """The answer key, in a form that the task defines; never shown to an agent."""
     split: str = TRAIN
     group: str = ""
     """A finer label inside the split (a kind of problem), by which evaluations may break results down."""
     system: str = ""
     """A system message for this problem; empty for none."""
     history: tuple[Message, ...] = ()
-    """What user and assistant have said before the question."""
+    """The messages of user and assistant before the question."""
     tools: tuple[DeclaredTool, ...] = ()
     extra: dict[str, Json] = {}
-    """Whatever else the task needs to check, solve or speak."""
+    """Further data for the task's methods."""
 
     def declared_tools(self) -> list[Tool]:
         """The problem's own tools, declared only."""
         return [Tool.declared(tool.name, tool.description, tool.parameters) for tool in self.tools]
 
     def opening(self) -> tuple[Message, ...]:
-        """The messages a dialogue about this problem starts with."""
+        """Return the messages that a dialogue about this problem starts with."""
         first = (Message(role="system", content=self.system),) if self.system else ()
         return (*first, *self.history, user(self.question))
 
@@ -71,26 +71,26 @@ class Task(ABC):
     splits: Sequence[str] = (TRAIN, IN_DOMAIN, OUT_OF_DOMAIN)
     """The names of the splits, `train` among them."""
     calls_are_answers: bool = False
-    """Whether the calls of an episode are its answer, as in benchmarks of function calling: they are judged, not run.
+    """Whether the calls of an episode are its answer, as in benchmarks of function calling: they are checked, not run.
     `answer` is then called however the episode ended, and may return None."""
 
     @abstractmethod
     def problems(self, split: str, seed: int, count: int) -> Sequence[Problem]:
-        """The first `count` problems of a split's sequence for `seed`; fewer where the split has fewer.
+        """Return the first `count` problems of a split's sequence for `seed`; fewer where the split has fewer.
 
         A longer call starts with a shorter one's problems. Evaluation splits may ignore the seed.
         """
 
     @abstractmethod
     def answer(self, trajectory: Trajectory) -> str | None:
-        """The final answer in the trajectory's last assistant turn, or None if it gives none."""
+        """Return the final answer in the trajectory's last assistant turn; None if there is none."""
 
     @abstractmethod
     def check(self, answer: str, problem: Problem) -> bool:
-        """Whether an answer is right. Never raises on a hostile string, and is quick on it."""
+        """Return whether an answer is correct. Must be quick and not raise, whatever the string."""
 
     def solve(self, problem: Problem, dialogue: Sequence[Message]) -> Message:
-        """The next assistant message of a worked solution; optional, for the teacher `scripted`.
+        """Return the next assistant message of a worked solution; optional, for the teacher `scripted`.
 
         Args:
             problem: the problem to solve.
@@ -104,7 +104,7 @@ class Task(ABC):
         return type(self).solve is not Task.solve
 
     def next_user(self, problem: Problem, dialogue: Sequence[Message]) -> str | None:
-        """The user's next message after an assistant turn without tool calls; None, the default, ends the episode."""
+        """Return the user's next message after a turn without tool calls; None, the default, ends the episode."""
         return None
 
     def is_over(self, problem: Problem, dialogue: Sequence[Message]) -> bool:
@@ -120,7 +120,7 @@ class Task(ABC):
 
 
 def boxed_answer(text: str) -> str | None:
-    r"""The content of `\boxed{…}` in a text, braces balanced and stripped of outer space.
+    r"""The content of `\boxed{…}` in a string, with balanced braces, stripped of outer whitespace.
 
     None when there is no box, a box is empty or not closed, or several boxes differ: one answer is asked
     for, and a list of candidates is none. Linear in the length of the text.
@@ -137,7 +137,7 @@ def boxed_answer(text: str) -> str | None:
 
 
 def _balanced(text: str, start: int) -> str | None:
-    """Text from `start` to the brace that closes the one before it; None if it is never closed."""
+    """Return the string from `start` to the matching closing brace; None if there is none."""
     depth = 1
     for brace in _BRACE.finditer(text, start):
         depth += 1 if brace.group() == "{" else -1

@@ -1,4 +1,4 @@
-"""The contract of teachers: whoever demonstrates how problems are solved."""
+"""Base class of teachers, which demonstrate how problems are solved."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ class Teacher(ABC):
 
     @abstractmethod
     def demonstrate(self, problems: Sequence[Problem]) -> AsyncIterator[Demonstration]:
-        """Demonstrations for the problems in any order: none, one or several for each, right or wrong.
+        """Yield demonstrations for the problems in any order: none, one or several for each, correct or not.
 
         Keeping only right ones is the caller's choice.
         """
@@ -40,16 +40,16 @@ class Teacher(ABC):
         return type(self).rollouts is not Teacher.rollouts
 
     def account(self) -> dict[str, Json]:
-        """Attempts, tokens, cost and the like since the teacher was built, for a stage's summary."""
+        """Return counters since the teacher was built, such as attempts, tokens and cost, for a stage's summary."""
         return {}
 
     def unasked(self, problems: Sequence[Problem]) -> str | None:
-        """For a teacher whose demonstrations are all there from the beginning: those it has for none of the problems.
+        """Return the demonstrations that belong to none of the problems, for teachers that read them from a file.
 
         One line with how many they are, and where; None where there are none, or where this cannot be known.
         """
         return None
 
     def close(self) -> None:
-        """Free what the teacher holds when the run is over. May be called twice."""
+        """Free the teacher's resources at the end of the run. May be called twice."""
         return None

@@ -1,4 +1,4 @@
-"""Tools: typed Python functions with a JSON schema, and how an episode holds them.
+"""Tools: typed Python functions with a JSON schema.
 
     Tool          a name, a description, a JSON schema of its parameters, and (unless declared only) a function
     ToolSource    what a tools plugin builds: the tools of a problem, and sessions to run them in
@@ -39,7 +39,7 @@ SCHEMA_HINT = "`parameters` is a JSON schema of type object, with no references 
 
 
 class ToolError(Exception):
-    """Raised by a tool to say that a call failed; the message goes to the model as the result.
+    """Raised by a tool when a call failed; the message is shown to the model as the result.
 
     Any other exception of a tool is a failed call too; this one is for failures the tool foresees.
     """
@@ -47,7 +47,7 @@ class ToolError(Exception):
 
 @dataclass(frozen=True)
 class Tool:
-    """Something an assistant can call by name.
+    """A function with a JSON schema that an assistant can call by name.
 
     Attributes:
         name: letters, digits, `_`, `-` and `.`; what the model writes.
@@ -74,7 +74,7 @@ class Tool:
 
     @staticmethod
     def from_function(function: Callable[..., Any], *, name: str | None = None) -> Tool:
-        """A tool from a typed function: schema from its signature, descriptions from its docstring.
+        """Return a tool made from a typed function: schema from its signature, descriptions from its docstring.
 
         The docstring's first paragraph describes the tool; a Google-style `Args:` section its parameters.
 
@@ -91,12 +91,12 @@ class Tool:
 
     @staticmethod
     def declared(name: str, description: str, parameters: Mapping[str, Json]) -> Tool:
-        """A declared-only tool: a schema without a function."""
+        """Return a declared-only tool: a schema without a function."""
         return Tool(name=name, description=description, parameters=dict(parameters))
 
     @property
     def schema(self) -> dict[str, Json]:
-        """The form chat templates and OpenAI-compatible servers take."""
+        """Return the form that chat templates and OpenAI-compatible servers take."""
         return {
             "type": "function",
             "function": {"name": self.name, "description": self.description, "parameters": dict(self.parameters)},
@@ -104,11 +104,11 @@ class Tool:
 
     @cached_property
     def fault(self) -> str:
-        """Why `parameters` are no JSON schema of a tool, in one line; empty when they are."""
+        """Why `parameters` are not a valid JSON schema of a tool, in one line; empty if they are."""
         return schema_fault(self.parameters)
 
     def check(self, arguments: Mapping[str, Json]) -> str:
-        """Why `arguments` do not fit the schema, in one line; empty when they do.
+        """Return why `arguments` do not match the schema, in one line; empty if they do.
 
         Raises:
             PluginError: the schema itself is wrong.
@@ -127,7 +127,7 @@ class Tool:
 
 
 def announced(tools: Mapping[str, Tool]) -> dict[str, Tool]:
-    """Those tools whose schemas belong into the prompt."""
+    """Return the tools whose schemas belong in the prompt."""
     return {name: tool for name, tool in tools.items() if tool.announced}
 
 

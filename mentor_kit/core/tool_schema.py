@@ -1,4 +1,4 @@
-"""The JSON schemas of tools' parameters: what is wrong with one, and a validator for what models write.
+"""Validates the JSON schemas of tools' parameters, and the arguments of calls against them.
 
 A schema is read by its own dialect (`$schema`). One that names none is of draft 2020-12, or of draft 7 where it is none
 of that. References lead inside the schema: nothing is fetched. Patterns are ECMA-262's, as far as Python can say them.
@@ -38,12 +38,12 @@ Place = tuple[str | int, ...]
 
 
 def schema_fault(parameters: Any) -> str:
-    """Why a tool cannot have these parameters, in one line; empty if it can."""
+    """Return why the parameters are not a valid schema of a tool, in one line; empty if they are."""
     return _read(parameters).fault
 
 
 def argument_fault(parameters: Mapping[str, Json], arguments: Mapping[str, Json]) -> str:
-    """Why arguments do not fit parameters that have no fault, in one line; empty when they do."""
+    """Return why arguments do not match a valid schema, in one line; empty if they do."""
     schema = _read(parameters)
     try:
         error = next(iter(cast("Validator", schema.validator).iter_errors(dict(arguments))), None)
@@ -62,7 +62,7 @@ def argument_fault(parameters: Mapping[str, Json], arguments: Mapping[str, Json]
 
 
 def schema_of(parameters: Mapping[str, Json], parameter: str) -> Mapping[str, Json] | bool | None:
-    """What the parameters' schema says of one of them; None if nothing."""
+    """Return the schema of one parameter; None if it has none."""
     properties = parameters.get("properties")
     named = properties.get(parameter) if isinstance(properties, Mapping) else None
     schema = parameters.get("additionalProperties") if named is None else named
@@ -70,7 +70,7 @@ def schema_of(parameters: Mapping[str, Json], parameter: str) -> Mapping[str, Js
 
 
 def parameter_takes(parameters: Mapping[str, Json], parameter: str, value: Json) -> bool:
-    """Whether parameters that have no fault allow a value for one of them; False if they say nothing of it."""
+    """Return whether a valid schema allows a value for a parameter; False if the parameter has no schema."""
     validator: Any = _read(parameters).validator
     schema = schema_of(validator.schema, parameter)
     if schema is None:
@@ -83,7 +83,7 @@ def parameter_takes(parameters: Mapping[str, Json], parameter: str, value: Json)
 
 
 def without_nulls(schema: Json) -> Json:
-    """The schema without keywords that are null, as programs write those that they have nothing for."""
+    """Return the schema without keywords that are null."""
     if not isinstance(schema, dict):
         return schema
     changed = _with_inner(schema, lambda inner, _: without_nulls(inner))
@@ -92,7 +92,7 @@ def without_nulls(schema: Json) -> Json:
 
 @dataclass(frozen=True)
 class _Schema:
-    """A schema that was read."""
+    """A parsed schema: its fault, or its validator."""
 
     fault: str
     validator: Validator | None = None

@@ -1,6 +1,6 @@
-"""What an episode holds of its tools: sources, sessions, and the toolbox that joins all sources of a recipe.
+"""Tool sources, tool sessions, and the toolbox that combines all sources of a recipe.
 
-ToolSource    what a tools plugin builds: the tools of a problem, and sessions to run them in
+ToolSource    what a tools plugin builds: offers the tools of a problem, and opens sessions
 ToolSession   one episode's own state: opened with the problem and a seed, closed with the episode
 Toolbox       all sources of a recipe as one: checks calls against the schemas and opens sessions
 """
@@ -26,10 +26,10 @@ if TYPE_CHECKING:
 
 
 class ToolSession(Protocol):
-    """One episode's tools at work; may hold state (a shopping cart, a browser, a file system)."""
+    """The tools of one episode; may have state (a shopping cart, a browser, a file system)."""
 
     async def call(self, name: str, arguments: Mapping[str, Json]) -> Any:
-        """The value of a call whose name and arguments were checked; anything `json.dumps` takes, or text.
+        """Return the value of a call whose name and arguments were checked: a string, or anything `json.dumps` takes.
 
         Raises:
             Exception: any exception is a failed call; a `ToolError`'s message is shown to the model as it is.
@@ -38,18 +38,21 @@ class ToolSession(Protocol):
 
 
 class ToolSource(ABC):
-    """Base class of what a tools plugin builds. A source implements `tools` and `open`; `close` is optional."""
+    """Base class of tool sources, which tools plugins build.
+
+    A source implements `tools` and `open`; `close` is optional.
+    """
 
     @abstractmethod
     def tools(self, problem: Problem) -> Sequence[Tool]:
-        """The tools this source offers for a problem (most offer the same for all)."""
+        """Return the tools that this source offers for a problem (most offer the same for all)."""
 
     @abstractmethod
     def open(self, problem: Problem, seed: int) -> AbstractAsyncContextManager[ToolSession]:
-        """A fresh session for one episode; `seed` is for tools that need chance."""
+        """Open a session for one episode; `seed` is for tools that draw random numbers."""
 
     def close(self) -> None:
-        """Free what the source holds, such as worker processes, when the run is over. May be called twice."""
+        """Free the source's resources, such as worker processes, at the end of the run. May be called twice."""
         return None
 
 
@@ -76,7 +79,7 @@ class FunctionTools(ToolSource):
 
 
 class ToolClash(PluginError):
-    """Two sources offer a tool of one name. `source` is the second one's index; None for the problem's own tools."""
+    """Two sources offer tools with one name. `source` is the second one's index; None for the problem's own tools."""
 
     exit_code = ExitCode.USAGE
 
@@ -86,11 +89,11 @@ class ToolClash(PluginError):
 
 
 class Toolbox:
-    """All tool sources of a recipe as one.
+    """Combines all tool sources of a recipe.
 
     Args:
         sources: in the recipe's order.
-        names: what messages call the sources, such as the names of the parts that built them.
+        names: the sources' names in messages, such as those of the components that built them.
     """
 
     def __init__(self, sources: Sequence[ToolSource] = (), names: Sequence[str] = ()) -> None:
@@ -98,11 +101,11 @@ class Toolbox:
         self.names = tuple(names) or tuple(type(source).__name__ for source in sources)
 
     def tools(self, problem: Problem) -> dict[str, Tool]:
-        """The tools of a problem by name, in a stable order; a problem's own tools come last.
+        """Return the tools of a problem by name, in a stable order; the problem's own tools come last.
 
         Raises:
             ToolClash: two of them have one name.
-            PluginError: a source gives something else than tools, or one whose parameters are no schema.
+            PluginError: a source returns something other than tools, or a tool whose parameters are not a schema.
         """
         found: dict[str, Tool] = {}
         origins: dict[str, str] = {}
@@ -112,7 +115,7 @@ class Toolbox:
         ]
         for index, origin, tools in [*offers, (None, "the problem", problem.declared_tools())]:
             if not isinstance(tools, Sequence) or not all(isinstance(tool, Tool) for tool in tools):
-                raise PluginError(f"{origin}: gave {tools!r}; expected a list of `Tool`s")
+                raise PluginError(f"{origin}: returned {tools!r}; expected a list of `Tool`s")
             for tool in tools:
                 if tool.name in found:
                     raise ToolClash(
@@ -123,20 +126,20 @@ class Toolbox:
                     )
                 if tool.fault:
                     raise PluginError(
-                        f"{origin}, tool {tool.name!r}: its parameters are no JSON schema: {tool.fault}",
+                        f"{origin}, tool {tool.name!r}: its parameters are not a JSON schema: {tool.fault}",
                         hint=SCHEMA_HINT,
                     )
                 found[tool.name], origins[tool.name] = tool, origin
         return found
 
     def close(self) -> None:
-        """Close the sources that hold something; no session may be opened after that."""
+        """Close all sources; no session may be opened afterwards."""
         for source in self.sources:
             source.close()
 
     @asynccontextmanager
     async def open(self, problem: Problem, seed: int) -> AsyncIterator[ToolSession]:
-        """One session over the sessions of all sources; closed in reverse order."""
+        """Open a session over the sessions of all sources, which are closed in reverse order."""
         async with AsyncExitStack() as stack:
             route: dict[str, ToolSession] = {}
             for source in self.sources:
@@ -156,7 +159,7 @@ class _RoutedSession:
 
 
 def check_call(call: ToolCall, tools: Mapping[str, Tool]) -> ToolCall:
-    """A parsed call as VALID, UNKNOWN_TOOL or BAD_ARGUMENTS; calls in later states are returned as they are.
+    """Return a parsed call as VALID, UNKNOWN_TOOL or INVALID_ARGUMENTS; calls in later states unchanged.
 
     A malformed call stays malformed, unless its name could be read and no tool has it: it is UNKNOWN_TOOL then.
     """
@@ -168,4 +171,4 @@ def check_call(call: ToolCall, tools: Mapping[str, Tool]) -> ToolCall:
     if call.state is CallState.MALFORMED:
         return call
     reason = tools[call.name].check(call.arguments)
-    return call.at(CallState.BAD_ARGUMENTS, reason) if reason else call.at(CallState.VALID)
+    return call.at(CallState.INVALID_ARGUMENTS, reason) if reason else call.at(CallState.VALID)

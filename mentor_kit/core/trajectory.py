@@ -1,4 +1,4 @@
-"""A finished dialogue about a problem, whoever played the assistant."""
+"""Trajectories: finished dialogues about problems, with their tokens where a policy sampled them."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ class Ending(StrEnum):
     """How an episode ended. Only ANSWERED counts as ended in the reward's sense."""
 
     ANSWERED = "answered"
-    """The assistant finished a turn by itself, without tool calls (or with calls that are the answer), and the user
-    said no more."""
+    """The assistant ended a turn without tool calls (or with calls that are the answer), and the user had no
+    further message."""
     MAX_TURNS = "max_turns"
     """The last turn that was allowed still made tool calls."""
     LENGTH = "length"
@@ -24,7 +24,7 @@ class Ending(StrEnum):
     CONTEXT_FULL = "context_full"
     """The next message did not fit into the model's context."""
     REFUSED = "refused"
-    """The server behind the agent would not go on with this dialogue."""
+    """The server behind the agent rejected this dialogue."""
 
 
 class TokenTrace(FrozenModel):
@@ -43,7 +43,7 @@ class TokenTrace(FrozenModel):
     """The sampler's log-probabilities at `temperature`, full distribution; 0.0 where the mask is 0."""
     temperature: float
     version: int = 0
-    """The weights' version that sampled the episode's first token."""
+    """The version of the weights that sampled the episode's first token."""
 
     @model_validator(mode="after")
     def _same_lengths(self) -> Self:
@@ -58,11 +58,11 @@ class TokenTrace(FrozenModel):
 
 
 class Trajectory(FrozenModel):
-    """What happened in one episode.
+    """The record of one episode.
 
     `messages` is the whole dialogue; its tool calls carry their final states. The first `opening` of them are the
-    problem's (`Problem.opening`): whatever assistants said and called in there is nobody's work. The episode is what
-    follows, and all properties below look at nothing else.
+    problem's (`Problem.opening`): the assistant's turns and calls in them are not the
+    agent's. The episode is what follows, and all properties below refer to it alone.
     `answer` and `correct` are the task's verdict: `correct` is False whenever the episode did not end, unless the
     task takes calls for its answer (`Task.calls_are_answers`).
     """
@@ -76,7 +76,7 @@ class Trajectory(FrozenModel):
     elsewhere, whose assistant's turns are all of the episode (`Demonstration.about` finds the place)."""
     ending: Ending
     reason: str = ""
-    """Why the episode ended before its time, where somebody gave a reason: one line."""
+    """Why the episode ended early, in one line; empty where unknown."""
     answer: str | None = None
     correct: bool = False
     tokens: TokenTrace | None = None
@@ -94,7 +94,7 @@ class Trajectory(FrozenModel):
 
     @property
     def ended(self) -> bool:
-        """Whether the assistant finished by itself."""
+        """Whether the episode ended with an answer."""
         return self.ending is Ending.ANSWERED
 
     @property

@@ -1,4 +1,4 @@
-"""Plugins: the hooks they implement, how they are found, and what they offer.
+"""Plugins: hook specifications, loading, and the registry of components.
 
 Importing this package is cheap: a plugin's module needs no more than `hookimpl`.
 """

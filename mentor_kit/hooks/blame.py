@@ -1,7 +1,7 @@
-"""Attributes an unexpected error to the plugin whose component was running, or to mentor-kit itself.
+"""Attributes an unexpected error to the plugin whose code raised it.
 
-Components are called often, thousands of times a step, so they are not wrapped. An error's traceback has the frames it
-came through, and the registry knows which objects it has built.
+Components are called in many places, often thousands of times a step, so their calls are not wrapped. Instead the
+frames of the error's traceback are compared with the objects that the registry has built.
 """
 
 from __future__ import annotations
@@ -14,17 +14,17 @@ from mentor_kit.core.component import ComponentSpec
 from mentor_kit.core.errors import PluginError
 from mentor_kit.hooks.registry import Component, Registry, noun
 
-#: A component, and the spec it was built for, to where that stands in a recipe; empty where that is not known.
+#: Maps a component and the spec it was built from to its place in the recipe; empty if that is unknown.
 Where = Callable[[Component, ComponentSpec], str]
 
 
 def blamed(error: BaseException, registry: Registry, where: Where = lambda component, spec: "") -> PluginError | None:
-    """The error as that of the plugin it comes from; None where it comes from no plugin, or from a built-in one.
+    """Return the error as a `PluginError` of the plugin that raised it; None if that is no plugin, or a built-in one.
 
     Args:
-        error: any that is none of ours.
-        registry: what built the components at work.
-        where: says where in the recipe a component stands.
+        error: any exception that is not a `MentorKitError`.
+        registry: the registry that built the run's components.
+        where: returns a component's place in the recipe.
     """
     frames = list(_frames(error))[::-1]
     strangers = _strangers(registry)
@@ -87,7 +87,7 @@ def _strangers(registry: Registry) -> dict[str, str]:
 def _around(
     frames: list[tuple[FrameType, int]], registry: Registry, owner: str
 ) -> tuple[Component, ComponentSpec] | None:
-    """The component of a plugin in whose work the frames are."""
+    """Return the plugin's component whose method runs in one of the frames."""
     found = (registry.origin_of(_self(frame)) for frame, _ in frames)
     return next((origin for origin in found if origin is not None and origin[0].owner == owner), None)
 

@@ -1,4 +1,4 @@
-"""A component's options in words: names, types, defaults and docstrings, and a line for a recipe."""
+"""Describes a component's options: names, types, defaults and docstrings, and an example line for a recipe."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from mentor_kit.core.component import ComponentSpec, Fills, Kind
 from mentor_kit.core.frozen_model import Json
 from mentor_kit.hooks.registry import Component
 
-#: Where a recipe names a component of a kind; `{}` is the component with its options.
+#: How a recipe names a component of each kind; `{}` is the component with its options.
 PLACES: dict[Kind, str] = {
     "backends": "backend: {}",
     "students": "student: {}",
@@ -40,7 +40,7 @@ PLACES: dict[Kind, str] = {
 
 @dataclass(frozen=True)
 class Option:
-    """One option of a component; `optimizer.use` is one inside another."""
+    """An option of a component; `optimizer.use` is nested in `optimizer`."""
 
     name: str
     type: str
@@ -58,7 +58,7 @@ class Option:
 def options_of(
     model: type[BaseModel], prefix: str = "", around: tuple[type, ...] = (), values: BaseModel | None = None
 ) -> Iterator[Option]:
-    """All options of a model, each followed by those inside it.
+    """Yield all options of a model, each followed by those nested in it.
 
     Args:
         model: the options.
@@ -78,7 +78,7 @@ def options_of(
 
 
 def example(component: Component) -> str:
-    """A line of a recipe that uses a component; `…` stands for what must be given."""
+    """Return an example line of a recipe that uses a component; `…` stands for required values."""
     needed = [field.alias or name for name, field in component.options.model_fields.items() if field.is_required()]
     values = ", ".join(f"{name}: …" for name in needed)
     if component.kind in ("recipes", "students", "families"):
@@ -101,7 +101,7 @@ def _type(field: FieldInfo) -> str:
 
 
 def _words(annotation: Any) -> str:
-    """A type as people write it."""
+    """Return a type as a readable string."""
     origin, inside = get_origin(annotation), get_args(annotation)
     if hasattr(annotation, "__value__"):
         return _words(annotation.__value__)
@@ -119,9 +119,9 @@ def _words(annotation: Any) -> str:
 
 
 def _default(value: Any, field: FieldInfo) -> Json:
-    """A default as JSON; as text where it has no such form."""
+    """Return a default as JSON, or as a string if it has no JSON form."""
     if value is PydanticUndefined:
-        # a default that is made anew each time is told by its factory alone
+        # a default that is made anew each time is known by its factory alone
         return None if field.default_factory is None else "made when it is used"
     if isinstance(value, BaseModel):
         return value.model_dump(mode="json", by_alias=True)
@@ -131,14 +131,14 @@ def _default(value: Any, field: FieldInfo) -> Json:
 
 
 def _model_in(annotation: Any) -> type[BaseModel] | None:
-    """The one model that an annotation is about; a spec's options are those of the component that fills it."""
+    """Return the one options model in an annotation; None for component specs, whose component has the options."""
     members = get_args(annotation) if get_origin(annotation) in (Union, types.UnionType, Annotated) else [annotation]
     found = [member for member in members if isinstance(member, type) and issubclass(member, BaseModel)]
     return found[0] if len(found) == 1 and not issubclass(found[0], ComponentSpec) else None
 
 
 def _docstrings(model: type[BaseModel]) -> dict[str, str]:
-    """The strings below a model's fields, its bases' too."""
+    """Return the docstrings of a model's fields, with those of its bases."""
     found: dict[str, str] = {}
     for base in reversed(model.__mro__):
         if not issubclass(base, BaseModel) or base is BaseModel:

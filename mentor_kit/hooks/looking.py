@@ -1,4 +1,4 @@
-"""Looks at what options name on this machine, for the `look` functions of components: files, folders, models.
+"""Checks of files, folders and models that options refer to, for components' `look` functions.
 
 Each returns the fault as a message, or an empty string where all is well. Nothing is read, imported or downloaded.
 """

@@ -1,4 +1,4 @@
-"""From an objective as a recipe writes it to the objective itself, with its loss and advantage estimator built."""
+"""Builds an objective, with its loss and advantage estimator, from the recipe's form."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from mentor_kit.rl.objective import Objective, ObjectiveSpec
 
 
 def build_objective(spec: ObjectiveSpec, context: BuildContext | None = None) -> Objective:
-    """The objective that a spec describes.
+    """Return the objective that a spec describes.
 
     Args:
         spec: names the loss and the advantage estimator, with their options.

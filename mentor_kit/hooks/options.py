@@ -1,4 +1,4 @@
-"""Options as models, and what is wrong with them in a user's words."""
+"""Validates components' options, with messages for users."""
 
 from __future__ import annotations
 

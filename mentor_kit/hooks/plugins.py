@@ -1,4 +1,4 @@
-"""The plugins of a process: the pluggy manager that holds them, and what became of each entry point."""
+"""The loaded plugins of a process: the pluggy manager, and the state of each entry point."""
 
 from __future__ import annotations
 

@@ -42,14 +42,16 @@ BASES: dict[Kind, type] = {
 
 
 class NoOptions(BaseModel):
-    """Of a component that takes none."""
+    """The options of a component that has none."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
 
 @dataclass(frozen=True)
 class BuildContext:
-    """What a component may know when it is built. Fields are None until that section of the recipe is built.
+    """The arguments of a component's `build` besides its options.
+
+    Fields are None until that entry of the recipe is built.
 
     Built in this order: task, tools, teacher, reward, stages.
     """
@@ -63,13 +65,13 @@ class BuildContext:
     limits: EpisodeLimits = field(default_factory=EpisodeLimits)
 
     def need_task(self) -> Task:
-        """The task, for components that cannot do without."""
+        """Return the task; raises `PluginError` if it is not built yet."""
         if self.task is None:
             raise PluginError("this component needs the recipe's task, and none is built yet")
         return self.task
 
     def need_toolbox(self) -> Toolbox:
-        """The tools, for components that cannot do without."""
+        """Return the tools; raises `PluginError` if they are not built yet."""
         if self.toolbox is None:
             raise PluginError("this component needs the recipe's tools, and none are built yet")
         return self.toolbox
@@ -77,13 +79,13 @@ class BuildContext:
 
 Build = Callable[[Any, BuildContext], Any]
 
-#: Options to what is wrong with them on this machine: places inside the options, each with a message.
+#: Returns the faults of options on this machine: places inside the options, each with a message.
 Look = Callable[[Any, BuildContext], Iterable[tuple[tuple[str | int, ...], str]]]
 
 
 @dataclass(frozen=True)
 class Component:
-    """Something a plugin registered."""
+    """A component that a plugin registered."""
 
     kind: Kind
     name: str
@@ -96,7 +98,7 @@ class Component:
     look: Look | None = None
 
     def unavailable(self) -> str:
-        """Why the component cannot be used on this machine; empty if it can."""
+        """Return why the component cannot be used on this machine; empty if it can."""
         try:
             return self.available() if self.available is not None else ""
         except Exception as error:  # noqa: BLE001 (a plugin's fault must stay its own)
@@ -119,7 +121,7 @@ class Register(Protocol):
 
 
 class ComponentError(RecipeError):
-    """A spec's name or options are wrong; `faults` has places, relative to the spec, with messages."""
+    """A component spec has an unknown name or invalid options; `faults` has places in the spec, with messages."""
 
     def __init__(self, faults: list[tuple[tuple[str | int, ...], str]]) -> None:
         super().__init__("; ".join(f"{'.'.join(map(str, place))}: {text}" for place, text in faults))
@@ -127,7 +129,10 @@ class ComponentError(RecipeError):
 
 
 class Registry:
-    """All components by kind and name. Kinds are asked for when first needed, plugin by plugin, in isolation."""
+    """Components of all plugins by kind and name.
+
+    A kind's hooks are called when first needed, each plugin in isolation.
+    """
 
     def __init__(self, plugins: Plugins) -> None:
         self.plugins = plugins
@@ -203,11 +208,11 @@ class Registry:
         return self._all[kind]
 
     def check(self, kind: Kind, spec: ComponentSpec) -> BaseModel:
-        """The spec's options, checked; nothing is built or imported.
+        """Return the spec's validated options; nothing is built or imported.
 
         Raises:
             ComponentError: the name is unknown or an option is wrong.
-            PluginError: the component's own defaults are.
+            PluginError: the component's own defaults are invalid.
         """
         component = self.component(kind, spec.use)
         options, found = validated(component.options, spec.options)
@@ -217,7 +222,7 @@ class Registry:
         return options
 
     def look(self, kind: Kind, spec: ComponentSpec, context: BuildContext) -> None:
-        """Look at what a spec's options name on this machine, such as files and modules; nothing is built.
+        """Check what a spec's options refer to on this machine, such as files and modules; nothing is built.
 
         A component that cannot be used on this machine is not looked at: that is said when it is built.
 
@@ -242,7 +247,7 @@ class Registry:
             raise ComponentError(found)
 
     def build(self, kind: Kind, spec: ComponentSpec, context: BuildContext) -> Any:
-        """The object that a spec describes.
+        """Return the object that a spec describes.
 
         Raises:
             ComponentError: the name is unknown or an option is wrong.
@@ -277,12 +282,12 @@ class Registry:
         return built
 
     def origin_of(self, built: Any) -> tuple[Component, ComponentSpec] | None:
-        """The component that built an object, and the spec it was built for; None where nothing here did."""
+        """Return the component that built an object, and its spec; None if this registry did not build it."""
         reference, component, spec = self._built.get(id(built), (None, None, None))
         return (component, spec) if reference is not None and reference() is built and component and spec else None
 
     def only_component_of(self, owner: str) -> tuple[Component, ComponentSpec] | None:
-        """What is at work of a plugin, where that is one thing."""
+        """Return the plugin's component in use and its spec, if there is exactly one."""
         found = [
             (component, spec)
             for reference, component, spec in list(self._built.values())
@@ -357,7 +362,7 @@ def _check_component(name: Any, build: Any, options: Any) -> None:
 
 
 def noun(kind: Kind) -> str:
-    """What one component of a kind is called in messages."""
+    """Return the name of a kind in messages, singular."""
     return _NOUNS.get(kind) or kind.removesuffix("s").replace("_", " ")
 
 

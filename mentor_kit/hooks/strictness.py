@@ -1,4 +1,4 @@
-"""What pydantic lets through and a recipe must not: true for 1, numbers that are not finite, keys nobody reads.
+"""Rejects values that pydantic accepts and recipes must not have: true for 1, numbers that are not finite, unused keys.
 
 Options are models of anybody's making, so this goes by their annotations and needs nothing of them.
 """

@@ -1,4 +1,4 @@
-r"""The contract of trackers: whatever follows a run, such as a dashboard, a log file or the display of a terminal.
+r"""Base class of trackers, which record a run's events, such as a dashboard, a log file or a terminal display.
 
 A tracker that writes events to a file of its own, where a resumed run neither doubles nor loses one:
 

@@ -22,7 +22,7 @@ _TOOLS = (
 )
 
 #: Shares of calls that failed before or during execution.
-_CALLS = ("malformed_rate", "unknown_tool_rate", "bad_arguments_rate", "failed_rate")
+_CALLS = ("malformed_rate", "unknown_tool_rate", "invalid_arguments_rate", "failed_rate")
 
 
 @dataclass(frozen=True)

@@ -83,7 +83,7 @@ class PolicySession:
         if self._transcript is None:
             self._transcript = Transcript(self._agent.format.open(messages, self._tools))
             return self._transcript, []
-        return self._transcript, self._agent.format.between(messages, tools=self._tools)
+        return self._transcript, self._agent.format.bridge(messages, tools=self._tools)
 
     def _room(self, transcript: Transcript, heard: int) -> tuple[int, Literal["context", "length"]]:
         """How many tokens the turn may have after `heard` more, and what the episode ends by when none are left."""

@@ -143,7 +143,7 @@ def _row(item: Scored) -> dict[str, Json]:
         "executed": states[CallState.EXECUTED],
         "malformed": states[CallState.MALFORMED],
         "unknown_tool": states[CallState.UNKNOWN_TOOL],
-        "bad_arguments": states[CallState.BAD_ARGUMENTS],
+        "invalid_arguments": states[CallState.INVALID_ARGUMENTS],
         "failed": states[CallState.FAILED],
         "tools": list(trajectory.tools_used),
         "tokens": trajectory.tokens.sampled if trajectory.tokens is not None else None,

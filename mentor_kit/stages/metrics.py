@@ -46,7 +46,7 @@ def trajectory_metrics(trajectories: Sequence[Trajectory], demonstrations: Demon
         "calls_per_problem": len(calls) / count,
         "malformed_rate": states[CallState.MALFORMED] / max(len(calls), 1),
         "unknown_tool_rate": states[CallState.UNKNOWN_TOOL] / max(len(calls), 1),
-        "bad_arguments_rate": states[CallState.BAD_ARGUMENTS] / max(len(calls), 1),
+        "invalid_arguments_rate": states[CallState.INVALID_ARGUMENTS] / max(len(calls), 1),
         "failed_rate": states[CallState.FAILED] / max(len(calls), 1),
         "response_tokens": sum(len(trace.ids) for trace in traces) / count,
         "sampled_tokens": sum(trace.sampled for trace in traces) / count,

@@ -259,9 +259,9 @@ class BackendContract(SamplingContract):
         """All masked, or no completions at all: no metrics, no gradient, and the weights stay."""
         groups = ragged_groups(policy.info.vocabulary)
         masked = [changed(group, mask=lambda c: np.zeros_like(c.mask)) for group in groups]
-        hollow = [TokenGroup(group.prompt_ids, ()) for group in groups]
+        empty = [TokenGroup(group.prompt_ids, ()) for group in groups]
         before = flat(policy.log_probs(groups))
-        for nothing in (masked, hollow, [*masked, *hollow], []):
+        for nothing in (masked, empty, [*masked, *empty], []):
             found = policy.forward_backward(nothing, make_objective(preset="dapo"))
             assert (found.loss, found.tokens, found.sequences, found.values) == (0.0, 0, 0, {})
             done = policy.optimizer_step(1.0)
@@ -269,7 +269,7 @@ class BackendContract(SamplingContract):
             np.testing.assert_array_equal(flat(policy.log_probs(groups)), before)
         # what is masked beside others has no part in it
         first = policy.forward_backward(groups, make_objective(preset="sft"))
-        both = policy.forward_backward([*masked[:1], *groups, *hollow], make_objective(preset="sft"))
+        both = policy.forward_backward([*masked[:1], *groups, *empty], make_objective(preset="sft"))
         assert both.loss == pytest.approx(first.loss, abs=1e-5)
         assert both.tokens == first.tokens
 

@@ -1,1 +1,1 @@
-"""Small utilities that know nothing of the toolkit's words."""
+"""Utilities that are independent of the toolkit's types."""

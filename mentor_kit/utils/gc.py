@@ -1,7 +1,7 @@
-"""Python's garbage collector, kept away from what is in use: libraries, models, and what a run goes through.
+"""Settings of Python's garbage collector that save time: long-lived objects are not scanned.
 
-Episodes are many small objects without cycles, which go by themselves. Loading large libraries makes many more, none of
-them garbage, and a program that ends would search all of them once more.
+Episodes create many small objects without cycles, which reference counting frees. Large libraries create many
+long-lived objects, which the collector would scan again and again, and once more at exit.
 """
 
 from __future__ import annotations
@@ -10,13 +10,13 @@ import gc
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-#: So many more objects than before, and they are searched; Python's own number is 700.
+#: New objects that start a collection; Python's default is 700.
 MANY = 50_000
 
 
 @contextmanager
 def infrequent_collection() -> Iterator[None]:
-    """For a program as a whole: garbage is looked for seldom, and not at all at its end, when everything goes."""
+    """Set the collector for a whole program: it runs rarely, and not at exit."""
     gc.set_threshold(MANY)
     try:
         yield
@@ -26,7 +26,7 @@ def infrequent_collection() -> Iterator[None]:
 
 @contextmanager
 def frozen_heap() -> Iterator[None]:
-    """For a run: what there is now is not searched for a while, and what comes, seldom."""
+    """Set the collector for a run: existing objects are frozen, and collections are rare."""
     before = gc.get_threshold()
     gc.collect()
     gc.freeze()

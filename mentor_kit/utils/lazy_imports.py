@@ -1,4 +1,4 @@
-"""Names of a package that are loaded when they are first used, so that importing the package stays cheap."""
+"""Lazy attributes of packages: a name is imported when it is first used."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any
 
 
 def lazy_attributes(package: str, homes: Mapping[str, str]) -> Callable[[str], Any]:
-    """The package's `__getattr__`.
+    """Return a `__getattr__` for the package.
 
     Args:
         package: its `__name__`.

@@ -1,4 +1,4 @@
-"""Random numbers by place rather than by order: the same wherever, whenever and in whatever company they are drawn."""
+"""Counter-based random numbers: each depends on its seed and position alone."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ _MIX_1, _MIX_2 = np.uint64(0xBF58476D1CE4E5B9), np.uint64(0x94D049BB133111EB)
 def uniforms(
     seeds: Sequence[int] | NDArray[np.uint64], positions: Sequence[int] | NDArray[np.int64]
 ) -> NDArray[np.float64]:
-    """One uniform number in [0, 1) for each (seed, position), by SplitMix64 (Steele et al., 2014).
+    """Return one uniform number in [0, 1) for each (seed, position), by SplitMix64 (Steele et al., 2014).
 
     `position` is the index in the whole context of the token that is drawn.
     """
@@ -26,7 +26,7 @@ def uniforms(
 
 
 def derive_seed(seed: int, *path: int | str) -> int:
-    """A seed in [0, 2**64) for a place in the run, such as `derive_seed(seed, "grpo", step, problem, rollout)`."""
+    """Return a seed in [0, 2**64) for a path, such as `derive_seed(seed, "grpo", step, problem, rollout)`."""
     import hashlib
 
     text = "/".join([str(seed), *map(str, path)])

@@ -1,4 +1,4 @@
-"""The few statistics that evaluations and reports share: 95 % intervals, pass@k, paired tests, similarity of tool use.
+"""Statistics of evaluations and reports: 95 % intervals, pass@k, paired tests, similarity of tool use.
 
 Nothing here knows of runs or trajectories: numbers in, numbers out.
 """
@@ -82,7 +82,7 @@ def mean_interval(values: Sequence[float], *, bounds: Interval = (0.0, 1.0)) -> 
 
 
 def clustered_interval(values: Sequence[float], clusters: Sequence[str], *, trials: float | None = None) -> Interval:
-    """A 95 % interval of a mean of values in [0, 1] that hang together in clusters, such as samples of one problem.
+    """A 95 % interval of a mean of values in [0, 1], correlated within clusters such as the samples of one problem.
 
     Wilson's interval with an effective number of trials (Korn and Graubard, Survey Methodology 24, 1998; with Wilson's
     interval Franco et al., Journal of Survey Statistics and Methodology 7, 2019), in which t is Student's quantile with
@@ -125,7 +125,7 @@ def clustered_interval(values: Sequence[float], clusters: Sequence[str], *, tria
 
 
 def pass_at_k(samples: int, right: int, k: int) -> float:
-    """The chance that at least one of `k` samples is right, estimated without bias from `samples` of them.
+    """The unbiased estimate, from `samples` samples, of the probability that at least one of `k` is correct.
 
     1 - C(samples - right, k) / C(samples, k) (Chen et al., arXiv 2107.03374, section 2.1).
 
@@ -140,7 +140,7 @@ def pass_at_k(samples: int, right: int, k: int) -> float:
 
 
 def mcnemar(gained: int, lost: int) -> float:
-    """The exact two-sided p of McNemar's test: could as many changes be so one-sided by chance alone?
+    """The exact two-sided p of McNemar's test: how likely is a split of the changes at least as uneven by chance?
 
     Among the problems that changed, gains are Binomial(gained + lost, 1/2) if there is no difference; p is twice the
     smaller tail, at most 1 (McNemar, Psychometrika 12, 1947; exact form).
@@ -296,7 +296,7 @@ def similarity_interval(
 
 
 def _unseen_similarities(student: Mapping[str, float], teacher: Mapping[str, float], count: int) -> Interval:
-    """What `similarity` is with the student's unseen calls of an unheard-of tool, and with the teacher's."""
+    """`similarity` if the student's unseen calls were of an unused tool, and if they were drawn from the teacher's."""
     share, own, shown = unseen(count), sum(student.values()), sum(teacher.values())
     seen = {name: (1 - share) * used / own for name, used in student.items()}
     taught = {name: seen[name] + share * teacher[name] / shown for name in seen}

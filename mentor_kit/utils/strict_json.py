@@ -1,4 +1,4 @@
-"""JSON that every reader accepts: numbers that are not finite become null."""
+"""Standard JSON: numbers that are not finite become null."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Any
 
 
 def to_json(value: Any, *, indent: int | None = None) -> str:
-    """The JSON of a value, in which NumPy's scalars and paths are plain values.
+    """Return the JSON of a value; NumPy scalars and paths become plain values.
 
     Args:
         value: anything JSON has, and tuples, sets, paths and scalars of NumPy and other libraries.

@@ -61,7 +61,7 @@ def _register_terms(register: Register) -> None:
         "clean-calls",
         options=terms.CleanCallsOptions,
         build=lambda options, _: terms.CleanCalls(options),
-        summary="no call is malformed, unknown, badly argued or failed",
+        summary="no call is malformed, of an unknown tool, with invalid arguments, or failed",
     )
 
 

@@ -18,7 +18,7 @@ from mentor_kit.core.trajectory import Trajectory
 from mentor_kit.rl.reward import Term
 
 #: States of calls that came to nothing by the assistant's own doing.
-BROKEN = frozenset({CallState.MALFORMED, CallState.UNKNOWN_TOOL, CallState.BAD_ARGUMENTS, CallState.FAILED})
+BROKEN = frozenset({CallState.MALFORMED, CallState.UNKNOWN_TOOL, CallState.INVALID_ARGUMENTS, CallState.FAILED})
 
 
 class Ended(Term):

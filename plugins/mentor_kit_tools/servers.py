@@ -242,10 +242,10 @@ def _transport_client(setup: Mapping[str, Json]) -> Any:
     from mcp import Client, StdioServerParameters
 
     if setup["url"] is None:
-        # the tether ends the server with this process, which may be killed at any moment
-        tether = ["-P", "-m", "mentor_kit_tools.parent_death", *setup["command"]]
+        # the wrapper ends the server with this process, which may be killed at any moment
+        wrapper = ["-P", "-m", "mentor_kit_tools.parent_death", *setup["command"]]
         parameters = StdioServerParameters(
-            command=sys.executable, args=tether, env=dict(setup["environment"]), cwd=Path(str(setup["folder"]))
+            command=sys.executable, args=wrapper, env=dict(setup["environment"]), cwd=Path(str(setup["folder"]))
         )
         return Client(parameters)
     if not setup["headers"]:

@@ -217,7 +217,7 @@ def test_never_run_and_never_an_answer(family: str, text: str):
     message = read(family, text)
     assert message.tool_calls
     for call in calls(message):
-        assert call.state in (CallState.MALFORMED, CallState.BAD_ARGUMENTS, CallState.UNKNOWN_TOOL)
+        assert call.state in (CallState.MALFORMED, CallState.INVALID_ARGUMENTS, CallState.UNKNOWN_TOOL)
         assert call.error
     assert message.content == ""
 

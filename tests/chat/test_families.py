@@ -146,7 +146,7 @@ def pieces(sample: Sample) -> list[list[int]]:
     return [
         chat.open([system("Be brief."), user("How much is 5 / 2?")], TOOLS),
         chat.render_turn(assistant(calls=[call("divide", a=5, b=2)])),
-        chat.between([result("2.5")], tools=TOOLS),
+        chat.bridge([result("2.5")], tools=TOOLS),
         chat.render_turn(assistant("It is 2.5.")),
     ]
 
@@ -161,7 +161,7 @@ def test_deltas_make_the_whole_where_the_template_keeps_what_was_said(sample: Sa
     if keeps(sample, 4):
         assert chat.tokenizer.decode([*chain(*made[:3])]) == whole(sample, FORMS[:4], prompt=True)
     if keeps(sample, 6):
-        ids = [*chain(*made, chat.between([user("Thanks.")], tools=TOOLS))]
+        ids = [*chain(*made, chat.bridge([user("Thanks.")], tools=TOOLS))]
         assert chat.tokenizer.decode(ids) == whole(sample, FORMS, prompt=True)
         if not chat.tokenizer.decode(made[0]).endswith("<think>\n"):
             # there the prompt's newline and the turn's first would become one token of the whole
@@ -357,7 +357,7 @@ def test_gemma_3_with_its_own_tokenizer_speaks_without_tools():
     made = [
         *chat.open([user("One.")], {}),
         *chat.render_turn(assistant("Two.\n\nThree.")),
-        *chat.between([user("Four.")], tools={}),
+        *chat.bridge([user("Four.")], tools={}),
     ]
     assert made == tokenizer.apply_chat_template(forms, add_generation_prompt=True, tokenize=True, return_dict=False)
     with pytest.raises(ChatError, match="does not show tools"):

@@ -60,7 +60,7 @@ def test_a_demonstration_is_token_for_token_the_episode_that_said_the_same():
         ids = CHAT.render_turn(text)
         transcript.sampled(ids, [0.0] * len(ids))
         if news:
-            transcript.inserted(CHAT.between(news, tools=TOOLS))
+            transcript.inserted(CHAT.bridge(news, tools=TOOLS))
     assert demonstration_tokens(CHAT, DIALOGUE, TOOLS) == transcript.trace(temperature=1.0)
 
 

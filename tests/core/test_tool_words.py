@@ -167,7 +167,7 @@ def test_arguments_are_checked_against_the_schema(arguments: dict[str, Any]) -> 
     assert "\n" not in reason
     assert len(reason) < 260
     checked = check_call(call("convert", **arguments), tools)
-    assert checked.state is (CallState.VALID if fits(arguments) else CallState.BAD_ARGUMENTS)
+    assert checked.state is (CallState.VALID if fits(arguments) else CallState.INVALID_ARGUMENTS)
     assert checked.error == reason
 
 
@@ -182,7 +182,7 @@ def test_a_number_too_large_to_check_is_the_calls_fault() -> None:
     cents = {"type": "number", "multipleOf": 0.01}
     tool = Tool.declared("pay", "", {"type": "object", "properties": {"amount": cents}})
     found = check_call(call("pay", amount=10**310), {"pay": tool})
-    assert (found.state, found.error) == (CallState.BAD_ARGUMENTS, "a number is too large")
+    assert (found.state, found.error) == (CallState.INVALID_ARGUMENTS, "a number is too large")
 
 
 TOOLS = {"convert": Tool.from_function(convert)}
@@ -192,7 +192,7 @@ TOOLS = {"convert": Tool.from_function(convert)}
     ("before", "after"),
     [
         (call("convert", amount=1), CallState.VALID),
-        (call("convert", amount="1"), CallState.BAD_ARGUMENTS),
+        (call("convert", amount="1"), CallState.INVALID_ARGUMENTS),
         (call("conver", amount=1), CallState.UNKNOWN_TOOL),
         (call(""), CallState.UNKNOWN_TOOL),
         (ToolCall(state=CallState.MALFORMED, error="e"), CallState.MALFORMED),

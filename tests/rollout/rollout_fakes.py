@@ -47,9 +47,9 @@ class ToyFormat:
     tokenizer = ToyTokenizer()
 
     def open(self, messages: Sequence[Message], tools: Mapping[str, Tool]) -> list[int]:
-        return self.between(messages, tools=tools)
+        return self.bridge(messages, tools=tools)
 
-    def between(self, messages: Sequence[Message], *, tools: Mapping[str, Tool]) -> list[int]:
+    def bridge(self, messages: Sequence[Message], *, tools: Mapping[str, Tool]) -> list[int]:
         ids: list[int] = []
         for message in messages:
             ids += [MARKERS[message.role], *encode(message.content), END]

@@ -134,10 +134,10 @@ def test_every_call_gets_its_state_and_its_words(made, state, wording):
         assert message.content == wording
 
 
-def test_bad_arguments_are_explained_and_never_run():
+def test_invalid_arguments_are_explained_and_never_run():
     tools = RecordingTools(Tool.from_function(add))
     trajectory, _ = run([assistant(calls=[call("add", a="one", b=2)]), assistant("right")], tools=tools)
-    assert trajectory.calls[0].state is CallState.BAD_ARGUMENTS
+    assert trajectory.calls[0].state is CallState.INVALID_ARGUMENTS
     assert trajectory.messages[2].content == f"error: {trajectory.calls[0].error}"
     assert "'one'" in trajectory.calls[0].error
     assert tools.called == []

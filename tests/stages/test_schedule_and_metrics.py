@@ -96,7 +96,7 @@ def test_reward_metrics_by_hand():
 
 
 def test_trajectory_metrics_by_hand():
-    states = [CallState.EXECUTED, CallState.MALFORMED, CallState.UNKNOWN_TOOL, CallState.BAD_ARGUMENTS]
+    states = [CallState.EXECUTED, CallState.MALFORMED, CallState.UNKNOWN_TOOL, CallState.INVALID_ARGUMENTS]
     calls = [ToolCall(name="add", state=state) for state in [*states, CallState.FAILED, CallState.EXECUTED]]
     trace = TokenTrace(prompt_ids=(1,), ids=(2, 3, 4), mask=(1, 0, 1), log_probs=(-1.0, 0.0, -1.0), temperature=1.0)
     busy = Trajectory(
@@ -112,7 +112,7 @@ def test_trajectory_metrics_by_hand():
         {
             "accuracy": 1 / 4, "ended_rate": 1 / 4, "not_ended": 3 / 4, "truncated": 2 / 4, "turns": 6 / 4,
             "calls_per_problem": 6 / 4, "malformed_rate": 1 / 6, "unknown_tool_rate": 1 / 6,
-            "bad_arguments_rate": 1 / 6, "failed_rate": 1 / 6, "response_tokens": 3 / 4, "sampled_tokens": 2 / 4,
+            "invalid_arguments_rate": 1 / 6, "failed_rate": 1 / 6, "response_tokens": 3 / 4, "sampled_tokens": 2 / 4,
         }
     )  # fmt: skip
 

@@ -20,15 +20,15 @@ from mentor_kit.testing.material import drive, request
 def passes(monkeypatch: pytest.MonkeyPatch) -> list[tuple[int, ...]]:
     """The shapes of the ids of every forward pass."""
     seen: list[tuple[int, ...]] = []
-    from mentor_kit_mlx.lm_wrapper import LMWrapper
+    from mentor_kit_mlx.lm_wrapper import MLXLMWrapper
 
-    plain = LMWrapper.hidden
+    plain = MLXLMWrapper.hidden
 
-    def hidden(self: LMWrapper, ids: Any, *args: Any, **kwargs: Any) -> Any:
+    def hidden(self: MLXLMWrapper, ids: Any, *args: Any, **kwargs: Any) -> Any:
         seen.append(tuple(ids.shape))
         return plain(self, ids, *args, **kwargs)
 
-    monkeypatch.setattr(LMWrapper, "hidden", hidden)
+    monkeypatch.setattr(MLXLMWrapper, "hidden", hidden)
     return seen
 
 
@@ -134,12 +134,12 @@ def test_prefill_keeps_to_its_budget(folder: Path, passes: list[tuple[int, ...]]
 
 def test_chunks_that_end_no_prompt_give_no_logits(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     seen: list[tuple[int, ...]] = []
-    from mentor_kit_mlx.lm_wrapper import LMWrapper
+    from mentor_kit_mlx.lm_wrapper import MLXLMWrapper
 
-    plain = LMWrapper.logits
+    plain = MLXLMWrapper.logits
     engine = load(folder, prefill_chunk=16).engine()
     monkeypatch.setattr(
-        LMWrapper, "logits", lambda self, hidden: seen.append(tuple(hidden.shape)) or plain(self, hidden)
+        MLXLMWrapper, "logits", lambda self, hidden: seen.append(tuple(hidden.shape)) or plain(self, hidden)
     )
     done = drive(engine, [request("a", range(1, 41), max_new_tokens=2), request("b", range(2, 20), max_new_tokens=2)])
     # b ends in the second pass, a in the third, and both speak once more

@@ -145,7 +145,7 @@ def apart_gradient(policy: Any, groups: list[TokenGroup]) -> list[float]:
 def test_a_head_that_is_not_understood_is_run_whole(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     folder = make("qwen2", tmp_path)
     expected = load(folder).log_probs(ragged_groups(100))
-    monkeypatch.setattr("mentor_kit_torch.lm_wrapper.LMWrapper._agrees", lambda self: False)
+    monkeypatch.setattr("mentor_kit_torch.lm_wrapper.TorchLMWrapper._agrees", lambda self: False)
     policy = load(folder)
     assert not policy.head.split
     np.testing.assert_allclose(flat(policy.log_probs(ragged_groups(100))), flat(expected), atol=1e-5)

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import torch
 from mentor_kit_torch import kernels
-from mentor_kit_torch.cache import RowCache, causal_mask
+from mentor_kit_torch.cache import TorchRowCache, causal_mask
 from mentor_kit_torch.cpu_weight_layout import few_rows
 from mentor_kit_torch.row_attention import RowAttention
 from safetensors.torch import load_file
@@ -88,7 +88,7 @@ def test_rows_that_begin_at_one_place_need_no_mask(start: int, beginning: int) -
     key, value, held, kept = (
         torch.randn(n, 2, m, 8, generator=generator) for n, m in ((2, 5 + start),) * 2 + ((1, 4),) * 2
     )
-    cache = RowCache(1)
+    cache = TorchRowCache(1)
     (layer,) = cache.layers
     layer.keys, layer.values = held, kept
     places = torch.arange(start, start + 5).expand(2, -1)

@@ -22,15 +22,15 @@ from mentor_kit.testing.material import drive, log_softmax, request
 def passes(monkeypatch: pytest.MonkeyPatch) -> list[tuple[int, ...]]:
     """The shapes of the ids of every forward pass."""
     seen: list[tuple[int, ...]] = []
-    from mentor_kit_torch.lm_wrapper import LMWrapper
+    from mentor_kit_torch.lm_wrapper import TorchLMWrapper
 
-    plain = LMWrapper.hidden
+    plain = TorchLMWrapper.hidden
 
-    def hidden(self: LMWrapper, ids: torch.Tensor, *args: Any, **kwargs: Any) -> torch.Tensor:
+    def hidden(self: TorchLMWrapper, ids: torch.Tensor, *args: Any, **kwargs: Any) -> torch.Tensor:
         seen.append(tuple(ids.shape))
         return plain(self, ids, *args, **kwargs)
 
-    monkeypatch.setattr(LMWrapper, "hidden", hidden)
+    monkeypatch.setattr(TorchLMWrapper, "hidden", hidden)
     return seen
 
 

@@ -173,16 +173,16 @@ def test_completions_share_what_they_begin_with(folder: Path, seed: int, shared:
 
 
 def test_each_token_is_run_once(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from mentor_kit_torch.lm_wrapper import LMWrapper
+    from mentor_kit_torch.lm_wrapper import TorchLMWrapper
 
-    seen, plain = [], LMWrapper.hidden
+    seen, plain = [], TorchLMWrapper.hidden
 
-    def hidden(self: LMWrapper, ids: torch.Tensor, *args: Any, **kwargs: Any) -> torch.Tensor:
+    def hidden(self: TorchLMWrapper, ids: torch.Tensor, *args: Any, **kwargs: Any) -> torch.Tensor:
         seen.append(tuple(ids.shape))
         return plain(self, ids, *args, **kwargs)
 
     policy = load(folder)
-    monkeypatch.setattr(LMWrapper, "hidden", hidden)
+    monkeypatch.setattr(TorchLMWrapper, "hidden", hidden)
     policy.prepare(OptimizerSpec())
     # three in common are not worth a node; the last two have sixteen
     said = [[7, 8, 9, 10], [7], [7, 8, 9, *range(20, 33), 3], [7, 8, 9, *range(20, 33), 4, 5]]

@@ -79,7 +79,7 @@ def test_its_tools_run_from_their_source(tmp_path: Path, schemas: Any) -> None:
         (CallState.EXECUTED, "0"),
         (CallState.EXECUTED, "[]"),  # every call sees the source afresh
     ]
-    assert [state for state, _ in found[4:]] == [CallState.BAD_ARGUMENTS, CallState.UNKNOWN_TOOL]
+    assert [state for state, _ in found[4:]] == [CallState.INVALID_ARGUMENTS, CallState.UNKNOWN_TOOL]
     source.runner.close()
 
 

@@ -177,7 +177,7 @@ class TestShares:
         assert sum(answered) >= 0.9 * len(found)
         calls = [call for episode in found for call in episode.trajectory.calls]
         assert {call.name for call in calls} == set(FAVOURITE)
-        assert {call.state for call in calls} <= {"executed", "failed", "bad_arguments"}
+        assert {call.state for call in calls} <= {"executed", "failed", "invalid_arguments"}
         assert sum(call.state == "executed" for call in calls) > 0.9 * len(calls)
 
 

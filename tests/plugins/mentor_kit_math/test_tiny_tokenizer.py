@@ -240,7 +240,7 @@ def _tokens(chat: ChatFormat, messages: Sequence[Message]) -> list[int]:
         if message.role != "assistant":
             waiting.append(message)
             continue
-        ids += chat.between(waiting, tools=TOOLS) if waiting else []
+        ids += chat.bridge(waiting, tools=TOOLS) if waiting else []
         ids += chat.render_turn(message)
         waiting = []
     return ids

@@ -12,7 +12,7 @@ from mentor_kit.core.frozen_model import Json
 from mentor_kit.core.trajectory import TokenTrace
 from mentor_kit.hooks.registry import ComponentError
 
-BROKEN = ("malformed", "unknown_tool", "bad_arguments", "failed")
+BROKEN = ("malformed", "unknown_tool", "invalid_arguments", "failed")
 
 
 def made(name: str, *states: str) -> list[ToolCall]:

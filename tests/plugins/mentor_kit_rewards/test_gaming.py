@@ -44,7 +44,7 @@ PRESETS = {
 }
 
 SHOWN_TOOLS, OTHERS = ("add", "subtract", "multiply"), ("sqrt", "floor")
-BROKEN = (CallState.MALFORMED, CallState.UNKNOWN_TOOL, CallState.BAD_ARGUMENTS, CallState.FAILED)
+BROKEN = (CallState.MALFORMED, CallState.UNKNOWN_TOOL, CallState.INVALID_ARGUMENTS, CallState.FAILED)
 NUMBERS = st.sampled_from([1, 2, 3, 10**13])
 CALLS = st.builds(lambda name, a, b: ran(name, a=a, b=b), st.sampled_from(SHOWN_TOOLS), NUMBERS, NUMBERS)
 IDLE = st.builds(lambda name, a: ran(name, number=a), st.sampled_from(OTHERS), NUMBERS)

@@ -102,7 +102,7 @@ TABLE = [
     Row("calls that failed do not count", played([call("add", CallState.FAILED), "multiply"]), AM,
         (0.8, 1.0, 1.0, 0.8, 0.8 + 0.3 * 2 / 3)),
     Row("nor those with garbage arguments",
-        played([call("add", CallState.BAD_ARGUMENTS), call("multiply", CallState.BAD_ARGUMENTS)]), AM,
+        played([call("add", CallState.INVALID_ARGUMENTS), call("multiply", CallState.INVALID_ARGUMENTS)]), AM,
         (0.8, 1.0, 0.7, 0.8, 0.8)),
     Row("nor those that were never run", played([call("add", CallState.VALID), call("multiply", CallState.PARSED)]),
         AM, (0.8, 1.0, 0.7, 0.8, 0.8)),

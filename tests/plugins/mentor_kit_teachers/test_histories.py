@@ -80,7 +80,7 @@ def test_calls_with_any_arguments_go_back_as_json_objects(server, tmp_path, argu
     (found,) = shown(asked("openai", tmp_path, server), 1)
     assert found.correct
     assert found.trajectory is not None
-    assert found.trajectory.calls[0].state in (CallState.MALFORMED, CallState.BAD_ARGUMENTS)
+    assert found.trajectory.calls[0].state in (CallState.MALFORMED, CallState.INVALID_ARGUMENTS)
     assert [c.state for c in found.trajectory.calls[1:]] == [CallState.EXECUTED] * 2
     sent = server.bodies[-1]["messages"]
     assert isinstance(json.loads(sent[2]["tool_calls"][0]["function"]["arguments"]), dict)

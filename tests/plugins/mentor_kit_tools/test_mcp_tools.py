@@ -101,7 +101,7 @@ def test_tools_of_a_server(transport: str, request: pytest.FixtureRequest) -> No
     assert found[0] == (CallState.EXECUTED, "5")
     assert found[1][0] is CallState.FAILED
     assert "out of ink" in found[1][1]
-    assert found[2][0] is CallState.BAD_ARGUMENTS
+    assert found[2][0] is CallState.INVALID_ARGUMENTS
     assert found[3] == (CallState.EXECUTED, "9")
     # the library for servers warns of such names, and takes them
     assert played(source, call("calc_minus", a=5, b=3), call("Take_away", a=5, b=4)) == [

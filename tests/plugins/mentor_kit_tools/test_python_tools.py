@@ -95,7 +95,7 @@ def test_functions_are_tools_and_run_elsewhere(folder: Path) -> None:
         call("area", width=1.5, height=2),
     )
     assert found[0] == (CallState.EXECUTED, "6.0")
-    assert found[1][0] is CallState.BAD_ARGUMENTS
+    assert found[1][0] is CallState.INVALID_ARGUMENTS
     assert found[2] == (CallState.FAILED, "error: the tool ended its process (exit code 4)")
     assert found[3][0] is CallState.UNKNOWN_TOOL
     assert found[4] == (CallState.EXECUTED, "3.0")

@@ -1,4 +1,4 @@
-"""Results put into a stencil against the templates' own rendering of them."""
+"""Results put into a template against the templates' own rendering of them."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from family_formats import SAMPLES, Sample, format_of
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mentor_kit.chat.template_cache import ResultTemplate, plain_results, stencil_of
+from mentor_kit.chat.template_cache import ResultTemplate, plain_results, result_template
 from mentor_kit.core.conversation import Message, ToolResult, tool_result
 from mentor_kit.core.tool import Tool
 
@@ -38,12 +38,12 @@ def test_the_same_text_as_the_templates(sample: Sample, contents: list[str]) -> 
     said = messages(contents)
     given_tools = [tool.schema for tool in TOOLS.values()]
     try:
-        expected = renderer._between(list(renderer._forms(said)), given_tools)
+        expected = renderer._bridge(list(renderer._forms(said)), given_tools)
     except Exception as error:  # noqa: BLE001 (a template may refuse several results; then both must)
         with pytest.raises(type(error)):
-            renderer.between(said, TOOLS)
+            renderer.bridge(said, TOOLS)
         return
-    assert renderer.between(said, TOOLS) == expected
+    assert renderer.bridge(said, TOOLS) == expected
 
 
 def form(content: str) -> dict[str, object]:
@@ -56,7 +56,7 @@ def test_what_is_not_plain(content: str) -> None:
 
 
 def test_pieces_around_results() -> None:
-    found = stencil_of(
+    found = result_template(
         [form("1"), form("2")], lambda forms: ("<end>", f"({forms[0]['content']}|{forms[1]['content']})")
     )
     assert found == ResultTemplate("<end>", ("(", "|", ")"))
@@ -68,8 +68,11 @@ def test_pieces_around_results() -> None:
     [str.upper, lambda text: text.replace(",", "."), lambda text: text + text, lambda text: text[:5], lambda text: ""],
 )
 def test_templates_that_change_results_have_none(change: object) -> None:
-    assert stencil_of([form("1")], lambda forms: ("", f"({change(forms[0]['content'])})")) is None  # type: ignore[operator]
+    assert result_template([form("1")], lambda forms: ("", f"({change(forms[0]['content'])})")) is None  # type: ignore[operator]
 
 
 def test_templates_that_tell_the_length_have_none() -> None:
-    assert stencil_of([form("1")], lambda forms: ("", f"{len(str(forms[0]['content']))}:{forms[0]['content']}")) is None
+    assert (
+        result_template([form("1")], lambda forms: ("", f"{len(str(forms[0]['content']))}:{forms[0]['content']}"))
+        is None
+    )
