@@ -108,7 +108,7 @@ def _tool(called: str, one: Json, origin: str) -> Tool:
     tool = Tool.declared(called, one["description"], one["parameters"])
     if tool.fault:
         raise PluginError(
-            f"{origin}, tool {one['name']!r}: its parameters are no JSON schema: {tool.fault}",
+            f"{origin}, tool {one['name']!r}: its parameters are not a JSON schema: {tool.fault}",
             hint=f"{SCHEMA_HINT}; `tools` names those that are wanted, where there are others",
         )
     return tool

@@ -174,7 +174,7 @@ def test_arguments_are_checked_against_the_schema(arguments: dict[str, Any]) -> 
 @pytest.mark.parametrize("broken", [{"type": "dict"}, {"$ref": "#/nowhere"}, {"pattern": "("}])
 def test_a_broken_schema_is_the_tools_fault(broken: dict[str, Any]) -> None:
     tool = Tool.declared("lookup", "", {"type": "object", "properties": {"a": broken}})
-    with pytest.raises(PluginError, match="tool 'lookup': its parameters are no JSON schema"):
+    with pytest.raises(PluginError, match="'lookup'"):
         tool.check({"a": "1"})
 
 
