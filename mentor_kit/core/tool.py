@@ -114,7 +114,9 @@ class Tool:
             PluginError: the schema itself is wrong.
         """
         if self.fault:
-            raise PluginError(f"tool {self.name!r}: its parameters are not a JSON schema: {self.fault}", hint=SCHEMA_HINT)
+            raise PluginError(
+                f"tool {self.name!r}: its parameters are not a JSON schema: {self.fault}", hint=SCHEMA_HINT
+            )
         return argument_fault(self.parameters, arguments)
 
     def takes(self, parameter: str, value: Json) -> bool:
