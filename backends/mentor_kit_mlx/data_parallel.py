@@ -148,7 +148,7 @@ class DataParallelPolicy(Policy):
         except MentorKitError:
             self.run("clear")
             raise
-        return loss_metrics(groups, [LossTerms(*terms) for answer in answers for terms in answer])
+        return loss_metrics(groups, [LossTerms(*terms) for answer in answers for terms in answer], self._policy.version)
 
     def optimizer_step(self, learning_rate: float) -> StepMetrics:
         self._policy.prepared_optimizer()

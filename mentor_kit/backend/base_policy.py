@@ -34,7 +34,7 @@ from mentor_kit.backend.microbatching import MicroBatch, Place, micro_batches
 from mentor_kit.backend.optimizer import Optimizer, OptimizerSpec
 from mentor_kit.backend.policy import Policy, Weights
 from mentor_kit.backend.student import StudentSpec
-from mentor_kit.backend.token_groups import Floats, TokenGroup
+from mentor_kit.backend.token_groups import Floats, TokenGroup, staleness
 from mentor_kit.backend.validation import check_groups
 from mentor_kit.core.errors import BackendError, UsageError
 from mentor_kit.core.frozen_model import Json
@@ -177,7 +177,7 @@ class BasePolicy(Policy, Generic[Array, OptimizerT]):
         self.optimizer_changed()
 
     def forward_backward(self, groups: Sequence[TokenGroup], objective: Objective) -> LossMetrics:
-        return loss_metrics(groups, self.accumulate(groups, objective))
+        return loss_metrics(groups, self.accumulate(groups, objective), self.version)
 
     def accumulate(
         self, groups: Sequence[TokenGroup], objective: Objective, only: Collection[Place] | None = None
@@ -320,15 +320,19 @@ class BasePolicy(Policy, Generic[Array, OptimizerT]):
             yield
 
 
-def loss_metrics(groups: Sequence[TokenGroup], found: Sequence[LossTerms]) -> LossMetrics:
-    """The metrics of an update of the groups, from the terms of its micro-batches."""
+def loss_metrics(groups: Sequence[TokenGroup], found: Sequence[LossTerms], version: int) -> LossMetrics:
+    """The metrics of an update of the groups by weights of `version`, from the terms of its micro-batches.
+
+    `staleness_max` is among them where a trained token was sampled by older weights.
+    """
+    behind = staleness(groups, version)
     masks = [completion.mask for group in groups for completion in group.completions]
     tokens = int(sum(mask.sum() for mask in masks))
     return LossMetrics(
         loss=sum(float(terms.loss) for terms in found),
         tokens=tokens,
         sequences=sum(bool(mask.any()) for mask in masks),
-        values=combined(found, tokens),
+        values=combined(found, tokens) | ({"staleness_max": float(behind)} if behind > 0 else {}),
     )
 
 

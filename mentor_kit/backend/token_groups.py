@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -25,6 +26,8 @@ class TokenCompletion:
     """One number for all tokens, or shape (n,)."""
     old_log_probs: Floats | None = None
     """Shape (n,): log-probabilities before this round of updates, recomputed; None takes the sampler's."""
+    versions: Ints | None = None
+    """Shape (n,): the version of the weights that sampled each token; None where no policy did."""
 
 
 @dataclass(frozen=True)
@@ -35,3 +38,14 @@ class TokenGroup:
     """Shape (p,), p >= 1."""
     completions: tuple[TokenCompletion, ...]
     temperature: float = 1.0
+
+
+def staleness(groups: Sequence[TokenGroup], version: int) -> int:
+    """How many optimizer steps the weights of `version` are ahead of those that sampled the oldest trained token."""
+    behind = [
+        version - int(completion.versions[completion.mask > 0].min())
+        for group in groups
+        for completion in group.completions
+        if completion.versions is not None and completion.mask.any()
+    ]
+    return max(behind, default=0)

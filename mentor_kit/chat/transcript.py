@@ -8,7 +8,7 @@ from mentor_kit.chat.format import ChatFormat
 from mentor_kit.core.conversation import Message
 from mentor_kit.core.errors import DataError
 from mentor_kit.core.tool import Tool
-from mentor_kit.core.trajectory import TokenTrace
+from mentor_kit.core.trajectory import SampledTurn, TokenTrace
 
 
 class Transcript:
@@ -23,12 +23,16 @@ class Transcript:
         self._ids = list(prompt_ids)
         self._mask: list[int] = []
         self._log_probs: list[float] = []
+        self._turns: list[SampledTurn] = []
         self._context: tuple[int, ...] | None = None
 
-    def sampled(self, ids: Sequence[int], log_probs: Sequence[float]) -> None:
-        """Add what the policy sampled, stop token included, with the sampler's log-probabilities."""
+    def sampled(self, ids: Sequence[int], log_probs: Sequence[float], version: int | None = None) -> None:
+        """Add what the policy sampled, stop token included, and the version of its weights."""
         if len(ids) != len(log_probs):
             raise ValueError(f"{len(ids)} ids with {len(log_probs)} log-probabilities")
+        if version is not None:
+            start = len(self._mask)
+            self._turns.append(SampledTurn(start=start, end=start + len(ids), version=version))
         self._add(ids, 1, log_probs)
 
     def inserted(self, ids: Sequence[int]) -> None:
@@ -47,12 +51,11 @@ class Transcript:
         """How many ids follow the prompt."""
         return len(self._mask)
 
-    def trace(self, *, temperature: float, version: int = 0) -> TokenTrace:
+    def trace(self, *, temperature: float) -> TokenTrace:
         """The transcript as a trajectory keeps it.
 
         Args:
             temperature: at which the log-probabilities were taken.
-            version: of the weights that sampled the first token.
         """
         return TokenTrace(
             prompt_ids=tuple(self._ids[: self._prompt_length]),
@@ -60,7 +63,7 @@ class Transcript:
             mask=tuple(self._mask),
             log_probs=tuple(self._log_probs),
             temperature=temperature,
-            version=version,
+            turns=tuple(self._turns),
         )
 
     def _add(self, ids: Sequence[int], mask: int, log_probs: Sequence[float]) -> None:

@@ -27,6 +27,17 @@ class Ending(StrEnum):
     """The server behind the agent rejected this dialogue."""
 
 
+class SampledTurn(FrozenModel):
+    """A turn that a policy sampled: where it stands in a trace's `ids`, and which weights sampled it."""
+
+    start: int = Field(ge=0)
+    """Its first token."""
+    end: int = Field(ge=0)
+    """Behind its last token."""
+    version: int
+    """How many optimizer steps the weights had taken."""
+
+
 class TokenTrace(FrozenModel):
     """The tokens of a policy's episode, exactly as they were sampled or inserted.
 
@@ -42,8 +53,8 @@ class TokenTrace(FrozenModel):
     log_probs: tuple[float, ...]
     """The sampler's log-probabilities at `temperature`, full distribution; 0.0 where the mask is 0."""
     temperature: float
-    version: int = 0
-    """The version of the weights that sampled the episode's first token."""
+    turns: tuple[SampledTurn, ...] = ()
+    """The policy's turns, in order; none where the policy sampled none, as in demonstrations."""
 
     @model_validator(mode="after")
     def _same_lengths(self) -> Self:

@@ -23,7 +23,7 @@ from mentor_kit.rl.objective import Objective
 
 MISMATCH_MAX = "mismatch_max"
 #: The metrics of an update that are maxima over its tokens; the others are means.
-MAXIMA = frozenset({MISMATCH_MAX})
+MAXIMA = frozenset({MISMATCH_MAX, "staleness_max"})
 
 
 @dataclass(frozen=True)

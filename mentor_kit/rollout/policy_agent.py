@@ -52,7 +52,6 @@ class PolicySession:
         self._tools = announced(episode.tools)
         self._transcript: Transcript | None = None
         self._turns = 0
-        self._version = 0
 
     async def respond(self, messages: Sequence[Message]) -> Reply:
         transcript, heard = self._hear(messages)
@@ -62,10 +61,8 @@ class PolicySession:
             return Reply(assistant(), finish=finish_when_full)
         transcript.inserted(heard)
         completion = await self._agent.sampler.sample(self._request(transcript, limit))
-        if self._turns == 0:
-            self._version = completion.version
         self._turns += 1
-        transcript.sampled(completion.ids, completion.log_probs)
+        transcript.sampled(completion.ids, completion.log_probs, completion.version)
         message = self._agent.format.parse(completion.ids, self._episode.tools)
         return Reply(message, finish="stop" if completion.finish == "stop" else "length")
 
@@ -73,7 +70,7 @@ class PolicySession:
         if self._transcript is None:
             return None
         temperature = self._agent.sampling.temperature or 1.0
-        return self._transcript.trace(temperature=temperature, version=self._version)
+        return self._transcript.trace(temperature=temperature)
 
     def close(self) -> None:
         self._agent.sampler.close(self._episode.id)

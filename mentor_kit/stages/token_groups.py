@@ -67,4 +67,15 @@ def _completion(trace: TokenTrace, advantage: float, keep: bool) -> TokenComplet
         mask=mask if keep else np.zeros_like(mask),
         log_probs=np.asarray(trace.log_probs, dtype=np.float32),
         advantage=advantage,
+        versions=_versions(trace),
     )
+
+
+def _versions(trace: TokenTrace) -> np.ndarray | None:
+    """The version that sampled each token; between turns, that of the turn before."""
+    if not trace.turns:
+        return None
+    versions = np.full(len(trace.ids), trace.turns[0].version, dtype=np.int64)
+    for turn in trace.turns:
+        versions[turn.start :] = turn.version
+    return versions

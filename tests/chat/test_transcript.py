@@ -20,18 +20,19 @@ DIALOGUE = [
 def test_a_transcript_keeps_what_was_sampled_and_what_was_inserted():
     transcript = Transcript([1, 2])
     assert (transcript.context, transcript.response_length) == ((1, 2), 0)
-    transcript.sampled([3, 4], [-0.5, -0.25])
+    transcript.sampled([3, 4], [-0.5, -0.25], 8)
     before = transcript.context
     transcript.inserted([5])
-    transcript.sampled((6,), (-1.0,))
+    transcript.sampled((6,), (-1.0,), 9)
     assert before == (1, 2, 3, 4)
     assert (transcript.context, transcript.response_length) == ((1, 2, 3, 4, 5, 6), 4)
-    trace = transcript.trace(temperature=0.7, version=9)
+    trace = transcript.trace(temperature=0.7)
     assert trace.prompt_ids == (1, 2)
     assert trace.ids == (3, 4, 5, 6)
     assert trace.mask == (1, 1, 0, 1)
     assert trace.log_probs == (-0.5, -0.25, 0.0, -1.0)
-    assert (trace.temperature, trace.version) == (0.7, 9)
+    assert trace.temperature == 0.7
+    assert [(turn.start, turn.end, turn.version) for turn in trace.turns] == [(0, 2, 8), (3, 4, 9)]
     with pytest.raises(ValueError, match="1 ids with 2"):
         transcript.sampled([1], [0.0, 0.0])
 

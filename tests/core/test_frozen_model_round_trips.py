@@ -23,7 +23,7 @@ from mentor_kit.core.conversation import (
 )  # fmt: skip
 from mentor_kit.core.demonstration import Demonstration, Demonstrations
 from mentor_kit.core.task import DeclaredTool, Problem
-from mentor_kit.core.trajectory import Ending, TokenTrace, Trajectory
+from mentor_kit.core.trajectory import Ending, SampledTurn, TokenTrace, Trajectory
 from mentor_kit.rl.reward import Breakdown, Scored, TermScore
 
 TEXT = st.text(max_size=12)
@@ -49,8 +49,10 @@ MESSAGES = st.builds(
 @st.composite
 def traces(draw: Any) -> TokenTrace:
     rows = draw(st.lists(st.tuples(st.integers(0, 99999), st.integers(0, 1), FLOATS), max_size=5))
+    turn = st.builds(SampledTurn, start=st.integers(0, 9), end=st.integers(0, 9), version=st.integers(0, 9))
+    turns = draw(st.lists(turn, max_size=2).map(tuple))
     ids, mask, log_probs = zip(*rows, strict=True) if rows else ((), (), ())
-    return TokenTrace(prompt_ids=(1, 2), ids=ids, mask=mask, log_probs=log_probs, temperature=draw(FLOATS), version=3)
+    return TokenTrace(prompt_ids=(1, 2), ids=ids, mask=mask, log_probs=log_probs, temperature=draw(FLOATS), turns=turns)
 
 
 TRAJECTORIES = st.builds(

@@ -59,5 +59,8 @@ def test_a_server_plays_episodes_and_answers_in_any_order() -> None:
     played = run_async(run_episodes(agent, episodes, task=EchoTask(), toolbox=toolbox, limits=limits))
     assert [trajectory.id for trajectory in played] == names
     assert all(trajectory.correct and len(trajectory.turns) == 2 for trajectory in played)
+    for trajectory in played:
+        assert trajectory.tokens is not None
+        assert [turn.version for turn in trajectory.tokens.turns] == [3, 4]
     assert server.opened == sorted(server.closed) == names
     assert server.answered[:3] == ["c/0", "b/0", "a/0"]
