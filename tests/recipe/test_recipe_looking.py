@@ -136,8 +136,9 @@ def test_all_are_named_at_once(here: Path) -> None:
 
 def test_settings_are_named_as_such(here: Path) -> None:
     (here / "recipe.yaml").write_text(f"extends: quickstart\n{ROWS}\n")
+    settings = parse_settings(["task.files.train=gone.jsonl"])
     with pytest.raises(RecipeFaults) as error:
-        load_checked(here / "recipe.yaml", {"task.files.train": "gone.jsonl"}, default_registry(), look=True)
+        load_checked(here / "recipe.yaml", settings, default_registry(), look=True)
     (fault,) = error.value.faults
     assert str(fault.place) == "--set task.files.train=gone.jsonl"
     assert str(here / "gone.jsonl") in fault.text
