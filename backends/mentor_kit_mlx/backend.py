@@ -36,7 +36,7 @@ class MLXBackend(Backend):
         return EXPORT_FORMATS
 
     def load(self, student: StudentSpec, seed: int) -> MLXPolicy | DataParallelPolicy:
-        leader = lead()
+        leader = current_leader()
         if leader is None:
             return load_here(student, self.options, seed)
         return leader.load(load_here, student, self.options, seed)
@@ -44,7 +44,7 @@ class MLXBackend(Backend):
     def serve(self) -> bool:
         found = processes()
         if found is None or found.is_leader:
-            lead()
+            current_leader()
             return False
         follow(found, load_here)
         return True
@@ -92,7 +92,7 @@ def _adapted(loaded: Loaded, spec: AdapterSpec, options: MLXOptions, seed: int) 
 
 
 @cache
-def lead() -> Leader | None:
+def current_leader() -> Leader | None:
     """The leader of the processes; None where this one is alone.
 
     Raises:

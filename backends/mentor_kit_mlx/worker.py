@@ -99,16 +99,16 @@ class Worker:
 
     def _restore(self, version: int, optimizer: Json, reference: bool, random: Sequence[int]) -> None:
         """Receive the first process's weights, optimizer and reference; its files may be on its disk alone."""
-        policy, broadcast, leads = self.policy, self._group.broadcast, self._group.is_leader
+        policy, broadcast, is_leader = self.policy, self._group.broadcast, self._group.is_leader
         spec = None if optimizer is None else OptimizerSpec(**optimizer)
         weights = broadcast(policy.trained())
-        kept = broadcast((policy.reference if leads else None) or policy.trained()) if reference else None
+        kept = broadcast((policy.reference if is_leader else None) or policy.trained()) if reference else None
         own = None
         if spec is not None:
-            own = policy.prepared_optimizer() if leads else policy.make_optimizer(spec)
+            own = policy.prepared_optimizer() if is_leader else policy.make_optimizer(spec)
         state = None if own is None else broadcast(own.state())
         self._pending = False
-        if not leads:
+        if not is_leader:
             policy.load_state(weights, kept, spec, state)
             policy.restored(version)
             mx.random.seed(seed_of(random, self._group.rank))

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from mentor_kit.hooks.loader import default_registry
 from mentor_kit.hooks.registry import Registry, noun
-from mentor_kit.recipe.checking import all_slots, load_checked
+from mentor_kit.recipe.checking import all_component_specs, load_checked
 from mentor_kit.recipe.loading import RecipeLike
 from mentor_kit.utils.version import __version__
 
@@ -75,9 +75,9 @@ def _checks(registry: Registry) -> Iterator[tuple[str, bool, str]]:
 def _needs(recipe: RecipeLike, registry: Registry) -> Iterator[tuple[str, bool, str]]:
     """The components of a recipe, with what they lack on this machine."""
     loaded = load_checked(recipe, {}, registry)
-    for kind, slot, _ in all_slots(loaded.recipe, registry):
-        reason = registry.component(kind, slot.use).unavailable()
-        yield f"{noun(kind)} {slot.use}", not reason, reason or "can be used here"
+    for kind, spec, _ in all_component_specs(loaded.recipe, registry):
+        reason = registry.component(kind, spec.use).unavailable()
+        yield f"{noun(kind)} {spec.use}", not reason, reason or "can be used here"
 
 
 def _package_checks() -> Iterator[tuple[str, bool, str]]:

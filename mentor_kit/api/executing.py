@@ -220,4 +220,4 @@ def _write_down(edit: Edit, recipe: str, recorder: RunRecorder) -> None:
 
 
 def _keys(recipe: Recipe) -> list[str]:
-    return [f"{index}-{slot.use}" for index, slot in enumerate(recipe.train)]
+    return [f"{index}-{spec.use}" for index, spec in enumerate(recipe.train)]

@@ -209,18 +209,18 @@ def _reads(parser: Parser, turn: Message, renderer: Renderer) -> bool:
     return not _lost(turn, parser.parse(written.removesuffix(stop)))
 
 
-def _lost(said: Message, heard: Message) -> str:
+def _lost(said: Message, parsed: Message) -> str:
     """What of a message changed when it was written and read again; empty if nothing did."""
-    if said.reasoning.strip() != heard.reasoning.strip():
+    if said.reasoning.strip() != parsed.reasoning.strip():
         return "reasoning changed"
-    if [essence(made) for made in said.tool_calls] != [essence(made) for made in heard.tool_calls]:
-        return f"tool calls changed{_changed(said.tool_calls, heard.tool_calls)}"
-    return "" if said.content.strip() == heard.content.strip() else "content changed"
+    if [essence(made) for made in said.tool_calls] != [essence(made) for made in parsed.tool_calls]:
+        return f"tool calls changed{_changed(said.tool_calls, parsed.tool_calls)}"
+    return "" if said.content.strip() == parsed.content.strip() else "content changed"
 
 
-def _changed(said: Sequence[ToolCall], heard: Sequence[ToolCall]) -> str:
+def _changed(said: Sequence[ToolCall], parsed: Sequence[ToolCall]) -> str:
     """Where the first difference is, for a message."""
-    for one, other in zip(said, heard, strict=False):
+    for one, other in zip(said, parsed, strict=False):
         if essence(one) == essence(other):
             continue
         if other.state is CallState.MALFORMED:
@@ -229,7 +229,7 @@ def _changed(said: Sequence[ToolCall], heard: Sequence[ToolCall]) -> str:
             values = [canonical(made.arguments.get(key, "nothing")) for made in (one, other)]
             if values[0] != values[1]:
                 return f": argument {key!r} of {one.name!r} reads as {values[1][:80]} instead of {values[0][:80]}"
-    return f": {len(heard)} instead of {len(said)}" if len(said) != len(heard) else ""
+    return f": {len(parsed)} instead of {len(said)}" if len(said) != len(parsed) else ""
 
 
 def _key(messages: Sequence[Message], tools: Mapping[str, Tool]) -> tuple[object, ...]:

@@ -56,9 +56,9 @@ class CallWriter:
         if not malformed:
             return self._without_stop(self.form.call(call.name, call.arguments)), [call]
         text = self._without_stop(self.form.call(call.name, Literal(call.raw)))
-        heard = self._heard(text)
+        parsed = self._parsed(text)
         # the form's marks belong to the call now; what reads as something else is for the caller to see
-        raw = heard[0].raw if len(heard) == 1 and call.raw.strip() in heard[0].raw else text
+        raw = parsed[0].raw if len(parsed) == 1 and call.raw.strip() in parsed[0].raw else text
         return text, [call.model_copy(update={"raw": raw})]
 
     def _own_text(self, raw: str, calls: Sequence[ToolCall]) -> tuple[str, list[ToolCall]] | None:
@@ -72,19 +72,19 @@ class CallWriter:
             around.insert(0, (self.form.opening, self.form.closing))  # of a list, of which this is one
         texts = (text.strip(), (begins + text).strip())
         for first, last in around if text.strip() else []:
-            heard = self._heard(f"{first}{text}{last}")
-            if len(heard) == len(calls) and all(
+            parsed = self._parsed(f"{first}{text}{last}")
+            if len(parsed) == len(calls) and all(
                 other.raw.strip() in texts if _is_malformed(one) else essence(one) == essence(other)
-                for one, other in zip(calls, heard, strict=True)
+                for one, other in zip(calls, parsed, strict=True)
             ):
-                said = [one.model_copy(update={"raw": other.raw}) for one, other in zip(calls, heard, strict=True)]
+                said = [one.model_copy(update={"raw": other.raw}) for one, other in zip(calls, parsed, strict=True)]
                 return f"{first}{text}{last}", said
         return None
 
-    def _heard(self, text: str) -> tuple[ToolCall, ...]:
+    def _parsed(self, text: str) -> tuple[ToolCall, ...]:
         """The calls that a text is; none if it has words, too."""
-        heard = self.parser.parse(self.before + text)
-        return () if heard.content.strip() else heard.tool_calls
+        parsed = self.parser.parse(self.before + text)
+        return () if parsed.content.strip() else parsed.tool_calls
 
     def _without_stop(self, text: str) -> str:
         text = text.rstrip()

@@ -56,7 +56,7 @@ class Tool:
         function: called with the arguments by name; may be `async`. None for a declared-only tool: its
             calls are checked and recorded, never run (function-calling evaluations need that).
         announced: whether the prompt has its schema; one that is not can be called all the same, once the dialogue
-            has told of it.
+            has named it.
     """
 
     name: str

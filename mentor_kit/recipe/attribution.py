@@ -9,7 +9,7 @@ from mentor_kit.core.component import ComponentSpec
 from mentor_kit.core.errors import MentorKitError
 from mentor_kit.hooks.blame import blamed
 from mentor_kit.hooks.registry import Component, Registry
-from mentor_kit.recipe.checking import all_slots
+from mentor_kit.recipe.checking import all_component_specs
 from mentor_kit.recipe.loading import LoadedRecipe
 from mentor_kit.recipe.source import Path_, located
 
@@ -34,7 +34,9 @@ def attributed(loaded: LoadedRecipe, registry: Registry) -> Iterator[None]:
 
 def _place(loaded: LoadedRecipe, registry: Registry, component: Component, spec: ComponentSpec) -> str:
     """File, line and column of a component in the recipe, and its path; the reward's for a term that a preset has."""
-    known = [(found, path) for kind, found, path in all_slots(loaded.recipe, registry) if kind == component.kind]
+    known = [
+        (found, path) for kind, found, path in all_component_specs(loaded.recipe, registry) if kind == component.kind
+    ]
     same = [path for found, path in known if found is spec] or [path for found, path in known if found == spec]
     path: Path_ | None = next(iter(same), ("reward",) if component.kind == "reward_terms" else None)
     return "" if path is None else located(loaded.source.place(path), ".".join(map(str, path)))

@@ -15,7 +15,7 @@ from mentor_kit.core.options import ToolOptions
 from mentor_kit.hooks.registry import BuildContext, ComponentError, Registry
 from mentor_kit.recipe.faults import Fault, RecipeFaults, faults_at
 from mentor_kit.recipe.loading import LoadedRecipe, RecipeLike, read_recipe, validated
-from mentor_kit.recipe.looking import slot_faults, student_faults
+from mentor_kit.recipe.looking import component_faults, student_faults
 from mentor_kit.recipe.model import CheckpointPlan, Recipe
 from mentor_kit.recipe.needs import need_faults
 from mentor_kit.recipe.python_values import checked_overrides
@@ -47,7 +47,7 @@ def load_checked(
     try:
         loaded = validated(source, folder)
     except RecipeFaults as error:
-        found = (fault for slot in _slots_of_valid_keys(source) for fault in _faults(source, registry, *slot))
+        found = (fault for spec in _specs_of_valid_keys(source) for fault in _faults(source, registry, *spec))
         raise RecipeFaults([*error.faults, *found]) from None
     check_recipe(loaded, registry, look=look)
     return loaded
@@ -64,7 +64,7 @@ def check_recipe(loaded: LoadedRecipe, registry: Registry, *, look: bool = False
     Raises:
         RecipeError: with every fault there is, each with its place.
     """
-    found = [fault for slot in slots(loaded.recipe) for fault in _faults(loaded.source, registry, *slot)]
+    found = [fault for spec in component_specs(loaded.recipe) for fault in _faults(loaded.source, registry, *spec)]
     found += _not_here(loaded, registry) if look else ()
     if found or (found := _what_does_not_fit(loaded, registry)):
         raise RecipeFaults(found)
@@ -80,7 +80,7 @@ def expand_reward(loaded: LoadedRecipe, registry: Registry) -> RewardSpec | None
     return spec
 
 
-def slots(value: Any, path: Path_ = ()) -> Iterator[tuple[Kind, ComponentSpec, Path_]]:
+def component_specs(value: Any, path: Path_ = ()) -> Iterator[tuple[Kind, ComponentSpec, Path_]]:
     """Every component of a model, with its kind and its path, by the marks in the model's annotations."""
     for name, info in type(value).model_fields.items():
         yield from _in_value((info.annotation, tuple(info.metadata)), getattr(value, name), (*path, info.alias or name))
@@ -106,7 +106,7 @@ def _in_value(
         for index, item in enumerate(value):
             yield from _in_value((inner, ()), item, (*path, index))
     elif isinstance(value, BaseModel):
-        yield from slots(value, path)
+        yield from component_specs(value, path)
 
 
 def _fits(choice: Any, value: Any) -> bool:
@@ -115,7 +115,7 @@ def _fits(choice: Any, value: Any) -> bool:
     return (isinstance(plain, type) and type(value) is plain) or (plain in (list, tuple) and isinstance(value, plain))
 
 
-def _slots_of_valid_keys(source: Source) -> Iterator[tuple[Kind, ComponentSpec, Path_]]:
+def _specs_of_valid_keys(source: Source) -> Iterator[tuple[Kind, ComponentSpec, Path_]]:
     """The components under those of a faulty recipe's keys that are right in themselves."""
     for name, info in Recipe.model_fields.items():
         try:
@@ -125,16 +125,16 @@ def _slots_of_valid_keys(source: Source) -> Iterator[tuple[Kind, ComponentSpec, 
         yield from _in_value((info.annotation, tuple(info.metadata)), value, (name,))
 
 
-def _faults(source: Source, registry: Registry, kind: Kind, slot: ComponentSpec, path: Path_) -> Iterator[Fault]:
+def _faults(source: Source, registry: Registry, kind: Kind, spec: ComponentSpec, path: Path_) -> Iterator[Fault]:
     """What is wrong with a component, and with those inside its options."""
     try:
-        options = registry.check(kind, slot)
+        options = registry.check(kind, spec)
     except ComponentError as error:
-        yield from faults_at(source, slot.model_dump(by_alias=True), error.faults, path)
+        yield from faults_at(source, spec.model_dump(by_alias=True), error.faults, path)
     except MentorKitError as error:
         yield from faults_at(source, {}, [(("use",), str(error).replace("\n", "; "))], path)
     else:
-        for inner in slots(options, (*path, "with")):
+        for inner in component_specs(options, (*path, "with")):
             yield from _faults(source, registry, *inner)
 
 
@@ -142,19 +142,19 @@ def _not_here(loaded: LoadedRecipe, registry: Registry) -> Iterator[Fault]:
     """What the recipe names and is not on this machine."""
     data = loaded.recipe.model_dump(by_alias=True)
     yield from faults_at(loaded.source, data, student_faults(loaded, registry))
-    for kind, slot, path in all_slots(loaded.recipe, registry):
-        found = slot_faults(loaded, registry, kind, slot)
-        yield from faults_at(loaded.source, slot.model_dump(by_alias=True), found, path)
+    for kind, spec, path in all_component_specs(loaded.recipe, registry):
+        found = component_faults(loaded, registry, kind, spec)
+        yield from faults_at(loaded.source, spec.model_dump(by_alias=True), found, path)
 
 
-def all_slots(recipe: Recipe, registry: Registry) -> Iterator[tuple[Kind, ComponentSpec, Path_]]:
+def all_component_specs(recipe: Recipe, registry: Registry) -> Iterator[tuple[Kind, ComponentSpec, Path_]]:
     """The recipe's components, and those inside the options of components whose own options are right."""
-    waiting = list(slots(recipe))
+    waiting = list(component_specs(recipe))
     while waiting:
-        kind, slot, path = waiting.pop(0)
-        yield kind, slot, path
+        kind, spec, path = waiting.pop(0)
+        yield kind, spec, path
         with suppress(MentorKitError):
-            waiting += slots(registry.check(kind, slot), (*path, "with"))
+            waiting += component_specs(registry.check(kind, spec), (*path, "with"))
 
 
 def _what_does_not_fit(loaded: LoadedRecipe, registry: Registry) -> list[Fault]:
@@ -177,8 +177,8 @@ def _what_does_not_fit(loaded: LoadedRecipe, registry: Registry) -> list[Fault]:
 def _tools_of_one_name(recipe: Recipe, registry: Registry) -> Iterator[tuple[Path_, str]]:
     """Tools that two entries of `tools` have, as far as their options know them; equal entries in any case."""
     owners: dict[str, int] = {}
-    for index, slot in enumerate(recipe.tools):
-        options = registry.check("tools", slot)
+    for index, spec in enumerate(recipe.tools):
+        options = registry.check("tools", spec)
         names = tuple(options.tool_names) if isinstance(options, ToolOptions) else ()
         twice = [name for name in names if name in owners]
         if twice:
@@ -187,8 +187,8 @@ def _tools_of_one_name(recipe: Recipe, registry: Registry) -> Iterator[tuple[Pat
                 f"two tools are called {twice[0]!r}: one of tools.{owners[twice[0]]}, one of tools.{index}; "
                 "remove one of them, or give its `prefix` or `rename` where it has them",
             )
-        elif not names and slot in recipe.tools[:index]:
-            yield ("tools", index), f"the same tools as tools.{recipe.tools.index(slot)}"
+        elif not names and spec in recipe.tools[:index]:
+            yield ("tools", index), f"the same tools as tools.{recipe.tools.index(spec)}"
         owners = dict.fromkeys(names, index) | owners
 
 

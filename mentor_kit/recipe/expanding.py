@@ -14,7 +14,7 @@ from mentor_kit.core.errors import MentorKitError
 from mentor_kit.core.frozen_model import Json
 from mentor_kit.core.secret import hide
 from mentor_kit.hooks.registry import Registry
-from mentor_kit.recipe.checking import slots
+from mentor_kit.recipe.checking import component_specs
 from mentor_kit.recipe.loading import LoadedRecipe, recipe_as_data
 from mentor_kit.recipe.python_values import as_data
 from mentor_kit.recipe.source import Path_
@@ -43,10 +43,10 @@ def dump_run(loaded: LoadedRecipe, registry: Registry) -> str:
 
 
 def _fill(data: Any, model: Any, registry: Registry, path: Path_, machine: bool) -> None:
-    """Put all options, defaults too, in the place of those that are written; those of slots inside them as well."""
-    for kind, slot, place in slots(model, path):
+    """Fill in all options with their defaults, those of nested component specs too."""
+    for kind, spec, place in component_specs(model, path):
         try:
-            options = registry.check(kind, slot)
+            options = registry.check(kind, spec)
         except MentorKitError:
             continue  # what is wrong with it is for `check` to say
         node = data
@@ -55,7 +55,7 @@ def _fill(data: Any, model: Any, registry: Registry, path: Path_, machine: bool)
         filled = _as_written(as_data(options), node["with"])
         if not machine:
             filled = _without_machine(options, filled, node["with"])
-        node["with"] = _readable(filled, node["with"], partial(_means, options, registry, kind, slot))
+        node["with"] = _readable(filled, node["with"], partial(_means, options, registry, kind, spec))
         _fill(data, options, registry, (*place, "with"), machine)
 
 
@@ -86,10 +86,10 @@ def _missing(filled: Json, written: Json, path: Path_ = ()) -> Iterator[tuple[Pa
             yield from _missing(value, written[key], (*path, key))
 
 
-def _means(options: BaseModel, registry: Registry, kind: Kind, slot: ComponentSpec, filled: Json) -> bool:
+def _means(options: BaseModel, registry: Registry, kind: Kind, spec: ComponentSpec, filled: Json) -> bool:
     """Whether the options, written out, are read as what they are: a plugin's own validators may change them again."""
     try:
-        again = registry.check(kind, ComponentSpec(use=slot.use, options=filled))
+        again = registry.check(kind, ComponentSpec(use=spec.use, options=filled))
     except MentorKitError:
         # a reference to a secret is none yet
         return REFERENCE in str(filled)

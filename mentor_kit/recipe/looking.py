@@ -1,4 +1,4 @@
-"""Looks at what a recipe names on this machine: its student's files, and what the parts in its slots look at."""
+"""Checks what a recipe refers to on this machine: its student's files, and what its components refer to."""
 
 from __future__ import annotations
 
@@ -35,15 +35,17 @@ def _uses_student(loaded: LoadedRecipe, registry: Registry) -> bool:
     return any(work.student for work in workloads_if_known(loaded.recipe, registry, context))
 
 
-def slot_faults(loaded: LoadedRecipe, registry: Registry, kind: Kind, slot: ComponentSpec) -> list[tuple[Path_, str]]:
-    """What the part in a slot sees; places are relative to the slot. Nothing where its options are wrong already."""
+def component_faults(
+    loaded: LoadedRecipe, registry: Registry, kind: Kind, spec: ComponentSpec
+) -> list[tuple[Path_, str]]:
+    """Return what a component's `look` finds, by places in its spec; nothing where its options are invalid already."""
     context = BuildContext(registry=registry, seed=loaded.recipe.seed, recipe_folder=loaded.folder)
     try:
-        registry.check(kind, slot)
+        registry.check(kind, spec)
     except MentorKitError:
         return []
     try:
-        registry.look(kind, slot, context)
+        registry.look(kind, spec, context)
     except ComponentError as error:
         return error.faults
     except MissingError:

@@ -1,4 +1,4 @@
-"""The recipe as JSON Schema (draft 2020-12), with the options of every part the plugins offer."""
+"""The recipe as JSON Schema (draft 2020-12), with the options of every component the plugins offer."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def recipe_schema(registry: Registry) -> dict[str, Json]:
 
 
 class _Definitions:
-    """Collects the schema's definitions: a kind's slot once, and every part's options under names of their own."""
+    """Collects the schema's definitions: a kind's spec once, and every component's options under names of their own."""
 
     def __init__(self, registry: Registry) -> None:
         self._registry = registry
@@ -53,11 +53,11 @@ class _Definitions:
             if node.get(FILLS) not in KINDS:
                 return node
             kind = node.pop(FILLS)
-            slot = inner[node.pop("$ref").rsplit("/", 1)[-1].removeprefix(prefix)]
-            name = f"{kind}:{slot['title']}"
+            spec = inner[node.pop("$ref").rsplit("/", 1)[-1].removeprefix(prefix)]
+            name = f"{kind}:{spec['title']}"
             if name not in self._definitions:
                 self._definitions[name] = {}
-                self._definitions[name] = self._slot(kind, slot)
+                self._definitions[name] = self._spec(kind, spec)
             return {"$ref": f"#/$defs/{name}", **node}
 
         filled = _walk(schema, fill)
@@ -65,21 +65,25 @@ class _Definitions:
             self._definitions[f"{prefix}{name}"] = _walk(definition, fill)
         return filled
 
-    def _slot(self, kind: Kind, slot: dict[str, Json]) -> dict[str, Json]:
-        """Any of a kind's parts: a bare name where that is enough, or `use` with the part's own options."""
-        parts = self._registry.components(kind)
-        choices = [self._choice(part, slot) for part in parts.values()]
-        bare = [] if len(slot.get("required", ())) > 1 else [{"enum": list(parts)}]
+    def _spec(self, kind: Kind, spec: dict[str, Json]) -> dict[str, Json]:
+        """Any of a kind's components: a bare name where that is enough, or `use` with the component's own options."""
+        components = self._registry.components(kind)
+        choices = [self._choice(component, spec) for component in components.values()]
+        bare = [] if len(spec.get("required", ())) > 1 else [{"enum": list(components)}]
         return {"anyOf": [*bare, *choices]}
 
-    def _choice(self, part: Component, slot: dict[str, Json]) -> dict[str, Json]:
-        options = self._model(part.options, re.sub(r"[^\w:.-]", "_", f"{part.kind}:{part.name}:"))
-        properties = {**slot["properties"], "use": {"enum": [part.name, f"{part.owner}:{part.name}"]}, "with": options}
+    def _choice(self, component: Component, spec: dict[str, Json]) -> dict[str, Json]:
+        options = self._model(component.options, re.sub(r"[^\w:.-]", "_", f"{component.kind}:{component.name}:"))
+        properties = {
+            **spec["properties"],
+            "use": {"enum": [component.name, f"{component.owner}:{component.name}"]},
+            "with": options,
+        }
         return {
             "type": "object",
-            "description": part.summary,
+            "description": component.summary,
             "properties": properties,
-            "required": slot.get("required", ["use"]),
+            "required": spec.get("required", ["use"]),
             "additionalProperties": False,
         }
 

@@ -17,7 +17,7 @@ SLOT_KEYS = frozenset({"use", "with"})
 REWARD_KEYS = SLOT_KEYS | {"name", "otherwise", "threshold", "weight", "when_wrong"}
 
 #: The recipe's keys where a bare name stands for `{use: name}`.
-SLOTS = frozenset({"backend", "task", "teacher", "reward", "adapter", "agent", "loss", "advantage"})
+SPEC_KEYS = frozenset({"backend", "task", "teacher", "reward", "adapter", "agent", "loss", "advantage"})
 
 #: The recipe's key where a bare name stands for `{model: name}`.
 STUDENT = "student"
@@ -131,7 +131,7 @@ class _Walk:
             child = self._set(key, {"use": preset.loss.use})
         elif child is None:
             child = self._set(key, [] if _NUMBER.fullmatch(after) else {})
-        elif isinstance(child, str) and (isinstance(key, int) or key in SLOTS or key == STUDENT):
+        elif isinstance(child, str) and (isinstance(key, int) or key in SPEC_KEYS or key == STUDENT):
             child = self.node[key] = {"model" if key == STUDENT else "use": child}
         elif not isinstance(child, dict | list):
             raise self._fault(f"{_dotted((*self.path, key))} is a plain value, and has no {after!r}")
@@ -168,9 +168,9 @@ class _Walk:
 
     def _is_option(self, step: str) -> bool:
         slot_keys = REWARD_KEYS if self.path[-2:-1] in (("gates",), ("terms",)) else SLOT_KEYS
-        is_slot = "use" in self.node or bool(SLOTS.intersection(self.path[-1:]))
+        is_spec = "use" in self.node or bool(SPEC_KEYS.intersection(self.path[-1:]))
         # options may have a `use` of their own beside other keys, as an optimizer has: that is no component
-        return is_slot and step not in slot_keys and slot_keys.issuperset(self.node)
+        return is_spec and step not in slot_keys and slot_keys.issuperset(self.node)
 
     def _set(self, key: str | int, value: Json) -> Json:
         self.node[key] = value

@@ -54,12 +54,12 @@ class PolicySession:
         self._turns = 0
 
     async def respond(self, messages: Sequence[Message]) -> Reply:
-        transcript, heard = self._hear(messages)
-        limit, finish_when_full = self._room(transcript, len(heard))
+        transcript, incoming = self._incoming(messages)
+        limit, finish_when_full = self._tokens_left(transcript, len(incoming))
         if limit <= 0:
             # what leaves no room for a turn stays out of the trace: an update could not take it
             return Reply(assistant(), finish=finish_when_full)
-        transcript.inserted(heard)
+        transcript.inserted(incoming)
         completion = await self._agent.sampler.sample(self._request(transcript, limit))
         self._turns += 1
         transcript.sampled(completion.ids, completion.log_probs, completion.version)
@@ -75,18 +75,18 @@ class PolicySession:
     def close(self) -> None:
         self._agent.sampler.close(self._episode.id)
 
-    def _hear(self, messages: Sequence[Message]) -> tuple[Transcript, list[int]]:
+    def _incoming(self, messages: Sequence[Message]) -> tuple[Transcript, list[int]]:
         """The transcript so far, and what to insert for the messages that came since the last turn."""
         if self._transcript is None:
             self._transcript = Transcript(self._agent.format.open(messages, self._tools))
             return self._transcript, []
         return self._transcript, self._agent.format.bridge(messages, tools=self._tools)
 
-    def _room(self, transcript: Transcript, heard: int) -> tuple[int, Literal["context", "length"]]:
-        """How many tokens the turn may have after `heard` more, and what the episode ends by when none are left."""
+    def _tokens_left(self, transcript: Transcript, incoming: int) -> tuple[int, Literal["context", "length"]]:
+        """How many tokens the turn may have after `incoming` more, and what the episode ends by when none are left."""
         limits = self._agent.limits
-        context = self._agent.context - len(transcript.context) - heard
-        response = limits.max_response_tokens - transcript.response_length - heard
+        context = self._agent.context - len(transcript.context) - incoming
+        response = limits.max_response_tokens - transcript.response_length - incoming
         return min(context, response, limits.max_turn_tokens), "context" if context <= response else "length"
 
     def _request(self, transcript: Transcript, limit: int) -> SampleRequest:

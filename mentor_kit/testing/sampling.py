@@ -131,7 +131,7 @@ class SamplingContract:
             found += engine.step()
         assert {c.id: c.finish for c in found} == {"kept": "length", "running": "cancelled", "queued": "cancelled"}
         engine.release("running")
-        engine.release("never heard of")
+        engine.release("unknown")
         assert drive(engine, [request("next", [1, 2, 3], max_new_tokens=2)])["next"].finish == "length"
 
     def test_only_cancelled_requests(self, policy: Policy) -> None:

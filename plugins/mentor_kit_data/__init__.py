@@ -71,7 +71,7 @@ def register_tools(register: Register) -> None:
 
 
 def missing(package: str, extra: str) -> str:
-    """Why a part that needs a package cannot be used here, with the command that changes it; empty if it can."""
+    """Return why a component that needs a package cannot be used here, with the install command; empty if it can."""
     if find_spec(package) is not None:
         return ""
     return f"the package {package} is not installed\npip install 'mentor-kit[{extra}]'"

@@ -102,7 +102,7 @@ class Judge(Term):
         self.teacher = teacher
         self._answers: dict[str, str | None] = {}
         """Final texts by question id; None where there was none."""
-        self._unheard: set[str] = set()
+        self._unanswered: set[str] = set()
         """Ids of questions for which the judge could not be asked when it was last tried."""
 
     def prepare(self, cases: Sequence[Case]) -> None:
@@ -112,7 +112,7 @@ class Judge(Term):
             DataError: a problem has no demonstration that shows how it was solved.
             MentorKitError: the judge cannot be asked, and `when_unreachable` is fail.
         """
-        self._unheard.clear()
+        self._unanswered.clear()
         shown = [self._teachers_work(problem, demonstrations) for _, problem, demonstrations in cases]
         if not self.options.rubric:
             self._ask(judging.rubric_question(text, self.options.criteria) for text in shown)
@@ -167,32 +167,32 @@ class Judge(Term):
         """Whether asking now would bring nothing new."""
         question = self._question(trajectory, shown)
         last = question or judging.rubric_question(shown, self.options.criteria)
-        return last.id in self._answers or last.id in self._unheard
+        return last.id in self._answers or last.id in self._unanswered
 
     def _ask(self, questions: Iterable[Problem]) -> None:
         """Put the questions that were not asked yet to the judge, all at once."""
         wanted = {question.id: question for question in questions if question.id not in self._answers}
         if not wanted:
             return
-        heard: dict[str, str | None] = {}
+        received: dict[str, str | None] = {}
 
         async def ask() -> None:
             async for said in self.teacher.demonstrate(list(wanted.values())):
-                if said.trajectory is not None and (said.correct or said.problem_id not in heard):
-                    heard[said.problem_id] = said.trajectory.final_text
+                if said.trajectory is not None and (said.correct or said.problem_id not in received):
+                    received[said.problem_id] = said.trajectory.final_text
 
         try:
             run_async(ask())
         except Interrupted:
             raise
         except MentorKitError:
-            # what was not heard is not remembered: it will be asked again
-            self._answers.update(heard)
-            self._unheard.update(wanted.keys() - heard.keys())
+            # a verdict that did not arrive is not kept: it will be asked for again
+            self._answers.update(received)
+            self._unanswered.update(wanted.keys() - received.keys())
             if self.options.when_unreachable == "fail":
                 raise
         else:
-            self._answers.update({name: heard.get(name) for name in wanted})
+            self._answers.update({name: received.get(name) for name in wanted})
 
 
 def judge(options: JudgeOptions, context: BuildContext) -> Judge:

@@ -15,7 +15,7 @@ from mentor_kit.core.errors import RecipeError
 from mentor_kit.hooks.loader import default_registry
 from mentor_kit.hooks.registry import KINDS, Registry
 from mentor_kit.recipe.changes import changes
-from mentor_kit.recipe.checking import all_slots, check_recipe
+from mentor_kit.recipe.checking import all_component_specs, check_recipe
 from mentor_kit.recipe.expanding import dump_run, expanded
 from mentor_kit.recipe.loading import load_recipe, recipe_names
 from mentor_kit.recipe.settings import parse_settings
@@ -29,7 +29,7 @@ def test_every_default_of_every_part_is_written(name: str, tmp_path: Path) -> No
     except RecipeError as error:  # a recipe that others extend is none by itself
         pytest.skip(str(error))
     data = expanded(loaded, registry)
-    for kind, slot, path in all_slots(loaded.recipe, registry):
+    for kind, slot, path in all_component_specs(loaded.recipe, registry):
         node: Any = data
         for step in path:
             node = node[step]
