@@ -10,7 +10,7 @@ from types import ModuleType
 
 import pytest
 
-import mentor_kit.api
+import mentor_kit.api.executing
 import mentor_kit.bench.measure
 from mentor_kit.core.errors import MentorKitError
 from mentor_kit.recipe.settings import parse_settings

@@ -118,7 +118,7 @@ WRONG = {
     "- 1\n": "recipe.yaml: a recipe is a mapping",
     "": "recipe.yaml: a recipe is a mapping",
     "just text": "recipe.yaml: a recipe is a mapping",
-    "1: 2\n": "recipe.yaml:1:1: the key 1 is not a text",
+    "1: 2\n": "recipe.yaml:1:1: the key 1 is not a string",
     "a: {[1]: 2}\n": "recipe.yaml:1:4: the key",
     "a: " + "[" * 1200: "recipe.yaml",
     "a: \x07\n": "recipe.yaml",
