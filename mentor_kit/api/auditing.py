@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from mentor_kit.api.arguments import checked_arguments
 from mentor_kit.api.checking import check
 from mentor_kit.audit import Audit
 from mentor_kit.audit import audit as audit_reward
@@ -15,6 +16,7 @@ from mentor_kit.recipe.loading import RecipeLike
 from mentor_kit.recipe.python_values import NO_OVERRIDES
 
 
+@checked_arguments
 def audit(
     recipe: RecipeLike,
     *,

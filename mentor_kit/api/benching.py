@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from mentor_kit.api.arguments import checked_arguments
 from mentor_kit.api.checking import load_served
 from mentor_kit.bench import Bench
 from mentor_kit.bench import bench as bench_recipe
@@ -15,6 +16,7 @@ from mentor_kit.recipe.loading import RecipeLike
 from mentor_kit.recipe.python_values import NO_OVERRIDES
 
 
+@checked_arguments
 def bench(
     recipe: RecipeLike,
     *,

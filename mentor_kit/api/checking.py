@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from mentor_kit.api.arguments import checked_arguments
 from mentor_kit.core.errors import ExitCode
 from mentor_kit.hooks.loader import default_registry
 from mentor_kit.hooks.registry import Registry
@@ -14,6 +15,7 @@ from mentor_kit.recipe.loading import LoadedRecipe, RecipeLike
 from mentor_kit.recipe.python_values import NO_OVERRIDES
 
 
+@checked_arguments
 def check(
     recipe: RecipeLike,
     *,

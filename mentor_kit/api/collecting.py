@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
+from mentor_kit.api.arguments import checked_arguments
 from mentor_kit.api.checking import check
 from mentor_kit.api.locations import RUNS
 from mentor_kit.api.running import run
@@ -20,6 +21,7 @@ from mentor_kit.recipe.python_values import NO_OVERRIDES
 from mentor_kit.runs import Run
 
 
+@checked_arguments
 def collect(
     recipe: RecipeLike,
     *,

@@ -8,6 +8,7 @@ from typing import Any
 
 from pydantic import ValidationError
 
+from mentor_kit.api.arguments import checked_arguments
 from mentor_kit.api.checking import check
 from mentor_kit.api.locations import RUNS, find_run
 from mentor_kit.api.running import run
@@ -34,6 +35,7 @@ from mentor_kit.runs import Run
 from mentor_kit.stages import SplitPlan
 
 
+@checked_arguments
 def evaluate(
     recipe: RecipeLike,
     *,

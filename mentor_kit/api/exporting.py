@@ -5,6 +5,7 @@ from __future__ import annotations
 from contextlib import closing
 from pathlib import Path
 
+from mentor_kit.api.arguments import checked_arguments
 from mentor_kit.api.checking import load_served
 from mentor_kit.api.locations import RUNS, find_run
 from mentor_kit.api.subjects import find_checkpoint
@@ -17,6 +18,7 @@ from mentor_kit.runs import Run
 from mentor_kit.runs.files import write_folder
 
 
+@checked_arguments
 def export(
     run: str | Path | Run,
     target: str | Path,

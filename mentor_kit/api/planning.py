@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from mentor_kit.api.arguments import checked_arguments
 from mentor_kit.api.checking import load_served
 from mentor_kit.core.errors import UsageError
 from mentor_kit.hooks.loader import default_registry
@@ -16,6 +17,7 @@ from mentor_kit.recipe.plan import plan as plan_run
 from mentor_kit.recipe.python_values import NO_OVERRIDES
 
 
+@checked_arguments
 def plan(
     recipe: RecipeLike,
     *,

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from mentor_kit.api.arguments import checked_arguments
 from mentor_kit.api.checking import check, load_served
 from mentor_kit.api.executing import Edit, begin_run, carry_on
 from mentor_kit.api.locations import RUNS, find_run, folder_path, is_own_recipe
@@ -22,6 +23,7 @@ from mentor_kit.recipe.settings import combine
 from mentor_kit.runs import Run, RunFolder
 
 
+@checked_arguments
 def run(
     recipe: RecipeLike,
     *,
@@ -55,6 +57,7 @@ def run(
     return begin_run(loaded, folder, registry, trackers)
 
 
+@checked_arguments
 def resume(
     run: str | Path | Run,
     *,

@@ -1,0 +1,48 @@
+"""What a caller gets wrong is a `UsageError` that names the argument."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import pytest
+
+import mentor_kit
+from mentor_kit.core.errors import MentorKitError, UsageError
+
+
+@pytest.mark.parametrize(
+    ("function", "arguments", "named"),
+    [
+        ("run", {"trackers": 3}, "trackers"),
+        ("run", {"trackers": ["display"]}, "trackers"),
+        ("run", {"output": 5}, "output"),
+        ("run", {"override": {}}, "override"),
+        ("run", {"registry": "default"}, "registry"),
+        ("bench", {"steps": "x"}, "steps"),
+        ("bench", {"steps": 0}, "steps"),
+        ("bench", {"steps": True}, "steps"),
+        ("evaluate", {"on": [5]}, "on"),
+        ("evaluate", {"on": "in-domain"}, "on"),
+        ("evaluate", {"checkpoint": 3}, "checkpoint"),
+        ("collect", {"problems": -1}, "problems"),
+        ("audit", {"families": "hermes"}, "families"),
+        ("audit", {"tries": 1.5}, "tries"),
+        ("check", {"look": 1}, "look"),
+    ],
+)
+def test_a_wrong_argument_is_named(function: str, arguments: Mapping[str, Any], named: str) -> None:
+    with pytest.raises(UsageError, match=f"`{named}`"):
+        getattr(mentor_kit, function)("quickstart", **arguments)
+
+
+@pytest.mark.parametrize("recipe", [[], 3, None, {"mentorkit": 1}, {"nmae": "x"}])
+@pytest.mark.parametrize("function", ["run", "check", "plan", "evaluate", "bench"])
+def test_what_is_no_recipe_is_an_error_of_ours(function: str, recipe: Any) -> None:
+    with pytest.raises(MentorKitError):
+        getattr(mentor_kit, function)(recipe)
+
+
+def test_a_missing_argument() -> None:
+    with pytest.raises(UsageError, match="recipe"):
+        mentor_kit.check()  # type: ignore[call-arg]
