@@ -7,8 +7,8 @@ from typing import Any
 
 from mentor_kit.api.arguments import checked_arguments
 from mentor_kit.api.checking import check
-from mentor_kit.audit import Audit
-from mentor_kit.audit import audit as audit_reward
+from mentor_kit.audits import Audit
+from mentor_kit.audits import audit as audit_reward
 from mentor_kit.hooks.loader import default_registry
 from mentor_kit.hooks.registry import Registry
 from mentor_kit.recipe.attribution import attributed

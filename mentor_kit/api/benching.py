@@ -7,8 +7,8 @@ from typing import Any
 
 from mentor_kit.api.arguments import checked_arguments
 from mentor_kit.api.checking import load_served
-from mentor_kit.bench import Bench
-from mentor_kit.bench import bench as bench_recipe
+from mentor_kit.benchmark import Bench
+from mentor_kit.benchmark import bench as bench_recipe
 from mentor_kit.hooks.loader import default_registry
 from mentor_kit.hooks.registry import Registry
 from mentor_kit.recipe.attribution import attributed

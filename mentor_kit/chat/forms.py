@@ -5,7 +5,7 @@
     form.think("First add.")        reasoning
 
 A template writes what is right. A form writes anything: a name that is a number, an argument that is `NaN`. Audits make
-attacks of it (`mentor_kit.audit`), and `FORMS` knows the marks of all families.
+attacks of it (`mentor_kit.audits`), and `FORMS` knows the marks of all families.
 """
 
 from __future__ import annotations

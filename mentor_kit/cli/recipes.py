@@ -206,7 +206,7 @@ def audit(
     import json
 
     from mentor_kit import api
-    from mentor_kit.audit import formatting
+    from mentor_kit.audits import formatting
     from mentor_kit.core.errors import ExitCode
     from mentor_kit.recipe.settings import parse_settings
 

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import pkgutil
 from collections.abc import Mapping
 from typing import Any
 
 import pytest
 
 import mentor_kit
+import mentor_kit.api
 from mentor_kit.core.errors import MentorKitError, UsageError
 
 
@@ -46,3 +48,9 @@ def test_what_is_no_recipe_is_an_error_of_ours(function: str, recipe: Any) -> No
 def test_a_missing_argument() -> None:
     with pytest.raises(UsageError, match="recipe"):
         mentor_kit.check()  # type: ignore[call-arg]
+
+
+def test_no_package_takes_the_place_of_a_public_name() -> None:
+    """Importing `mentor_kit.x` sets the attribute `x`, which a function of that name would be lost to."""
+    for package in (mentor_kit, mentor_kit.api):
+        assert not {module.name for module in pkgutil.iter_modules(package.__path__)} & set(package.__all__)

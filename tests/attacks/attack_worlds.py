@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from functools import cache
 
-from mentor_kit.audit import AuditEnvironment, Bounds, Earned, find_subjects, try_attacks
+from mentor_kit.audits import AuditEnvironment, Bounds, Earned, find_subjects, try_attacks
 from mentor_kit.chat.families import families
 from mentor_kit.hooks import default_registry
 from mentor_kit.recipe.assembly import Components, assemble_components

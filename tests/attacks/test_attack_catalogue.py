@@ -11,7 +11,7 @@ import mentor_kit_math
 import pytest
 from attack_worlds import FAMILIES, PRESETS, bounds, bounds_of, earned, parts
 
-from mentor_kit.audit import ATTACKS, END, Attack, AuditEnvironment, Bounds, try_attacks
+from mentor_kit.audits import ATTACKS, END, Attack, AuditEnvironment, Bounds, try_attacks
 from mentor_kit.chat import HermesParser, load_chat_format
 from mentor_kit.core.conversation import CallState, Message
 from mentor_kit.core.demonstration import Demonstration

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import pytest
 from attack_worlds import FAMILIES, PRESETS, bounds, bounds_of
 
-from mentor_kit.audit import search
+from mentor_kit.audits import search
 from mentor_kit.core.conversation import CallState
 from mentor_kit.core.demonstration import Demonstration
 from mentor_kit.core.task import Problem

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from attack_worlds import bounds_of, parts
 
-from mentor_kit.audit import search, try_attacks
+from mentor_kit.audits import search, try_attacks
 from mentor_kit.core.frozen_model import Json
 from mentor_kit.hooks import default_registry
 from mentor_kit.recipe.assembly import build_reward

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from attack_worlds import FAMILIES
 
-from mentor_kit.audit import ATTACKS
+from mentor_kit.audits import ATTACKS
 from mentor_kit.cli import app as cli
 
 DOCS = (Path(__file__).parents[2] / "docs" / "rewards.md").read_text(encoding="utf-8")

@@ -9,7 +9,7 @@ from dataclasses import replace
 import pytest
 from attack_worlds import bounds, parts
 
-from mentor_kit.audit import ATTACKS, AuditEnvironment, Bounds, find_subjects, search, try_attacks
+from mentor_kit.audits import ATTACKS, AuditEnvironment, Bounds, find_subjects, search, try_attacks
 from mentor_kit.core.component import ComponentSpec
 from mentor_kit.core.conversation import Message, assistant, call
 from mentor_kit.core.task import Problem, Task, boxed_answer

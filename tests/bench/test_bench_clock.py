@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from typing import Any
 
-from mentor_kit.bench.clock import ActivityClock
+from mentor_kit.benchmark.clock import ActivityClock
 
 
 class Time:

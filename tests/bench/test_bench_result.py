@@ -8,8 +8,8 @@ import pytest
 
 from mentor_kit.backend.flops import MachineLimits, Work
 from mentor_kit.backend.policy import PolicyInfo
-from mentor_kit.bench import Bench, StageBench
-from mentor_kit.bench.arithmetic import evaluation_episodes, evaluation_seconds, limit_share, time_split
+from mentor_kit.benchmark import Bench, StageBench
+from mentor_kit.benchmark.arithmetic import evaluation_episodes, evaluation_seconds, limit_share, time_split
 from mentor_kit.stages import EvaluationPlan, SplitPlan
 
 INFO = PolicyInfo(

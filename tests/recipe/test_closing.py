@@ -11,7 +11,7 @@ from types import ModuleType
 import pytest
 
 import mentor_kit.api.executing
-import mentor_kit.bench.measure
+import mentor_kit.benchmark.measure
 from mentor_kit.core.errors import MentorKitError
 from mentor_kit.recipe.settings import parse_settings
 
@@ -101,7 +101,7 @@ def test_no_worker_outlives_a_bench(tmp_path: Path, settings: list[str], fault: 
     (tmp_path / "broken" / "config.json").write_text("{}")
     recipe = tmp_path / "recipe.yaml"
     recipe.write_text(RECIPE)
-    with no_worker_left_by(mentor_kit.bench.measure):
+    with no_worker_left_by(mentor_kit.benchmark.measure):
         if fault is None:
             mentor_kit.api.bench(recipe, overrides=parse_settings([*settings, "backend.threads=1"]), steps=1)
         else:

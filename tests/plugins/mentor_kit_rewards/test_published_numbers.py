@@ -11,9 +11,9 @@ from dataclasses import dataclass
 
 import pytest
 
-from mentor_kit.audit import END, AuditEnvironment, RawRollout, Script
-from mentor_kit.audit.audit import completion
-from mentor_kit.audit.published import published_reward
+from mentor_kit.audits import END, AuditEnvironment, RawRollout, Script
+from mentor_kit.audits.audit import completion
+from mentor_kit.audits.published import published_reward
 from mentor_kit.core.agent import EpisodeLimits
 from mentor_kit.core.component import ComponentSpec
 from mentor_kit.core.demonstration import Demonstration

@@ -9,8 +9,8 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 
-from mentor_kit.audit.attacks.attack import Attack, replaceable
-from mentor_kit.audit.subject import AuditSubject, said
+from mentor_kit.audits.attacks.attack import Attack, replaceable
+from mentor_kit.audits.subject import AuditSubject, said
 
 _KIND = "hedges"
 _WHOLE = re.compile(r"-?\d{1,15}")

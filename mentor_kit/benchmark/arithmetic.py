@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from mentor_kit.backend.flops import MachineLimits, Work
-from mentor_kit.bench.result import StageBench
-from mentor_kit.bench.step_log import StepLog
+from mentor_kit.benchmark.result import StageBench
+from mentor_kit.benchmark.step_log import StepLog
 from mentor_kit.core.errors import DataError
 from mentor_kit.stages import EvaluationPlan, SplitPlan
 

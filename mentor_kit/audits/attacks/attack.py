@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
-from mentor_kit.audit.raw_rollout import Script
-from mentor_kit.audit.subject import AuditSubject, said
+from mentor_kit.audits.raw_rollout import Script
+from mentor_kit.audits.subject import AuditSubject, said
 
 #: Makes the raw turns of an attack.
 Turns = Callable[[AuditSubject], Sequence[str]]

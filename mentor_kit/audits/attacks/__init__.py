@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from mentor_kit.audit.attacks import answers, broken, fakes, hedges, imitations, padding, reasoning
-from mentor_kit.audit.attacks.attack import Attack
+from mentor_kit.audits.attacks import answers, broken, fakes, hedges, imitations, padding, reasoning
+from mentor_kit.audits.attacks.attack import Attack
 
 #: All of them; names are unique.
 ATTACKS: tuple[Attack, ...] = (

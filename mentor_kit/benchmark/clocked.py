@@ -10,7 +10,7 @@ from typing import Any, cast
 from mentor_kit.backend.policy import Policy
 from mentor_kit.backend.sampling import Completion, Sampler, SampleRequest
 from mentor_kit.backend.token_groups import Floats, TokenGroup
-from mentor_kit.bench.clock import ActivityClock
+from mentor_kit.benchmark.clock import ActivityClock
 from mentor_kit.chat.tokenizer import ChatTokenizer
 from mentor_kit.core.demonstration import Demonstration
 from mentor_kit.core.frozen_model import Json

@@ -5,8 +5,8 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 
-from mentor_kit.audit.attacks.attack import Attack, then_right
-from mentor_kit.audit.subject import AuditSubject
+from mentor_kit.audits.attacks.attack import Attack, then_right
+from mentor_kit.audits.subject import AuditSubject
 from mentor_kit.chat.forms import MISSING, Literal
 from mentor_kit.core.conversation import ToolCall
 from mentor_kit.core.frozen_model import Json

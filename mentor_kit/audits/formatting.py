@@ -6,8 +6,8 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from itertools import groupby
 
-from mentor_kit.audit.attacks import ATTACKS, Attack
-from mentor_kit.audit.audit import Audit, Earned, FamilyAudit
+from mentor_kit.audits.attacks import ATTACKS, Attack
+from mentor_kit.audits.audit import Audit, Earned, FamilyAudit
 from mentor_kit.chat.families import families as known_families
 
 #: Finds that are shown, and how much of each.

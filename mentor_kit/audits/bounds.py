@@ -14,8 +14,8 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from mentor_kit.audit.raw_rollout import END, AuditEnvironment, RawRollout
-from mentor_kit.audit.subject import AuditSubject
+from mentor_kit.audits.raw_rollout import END, AuditEnvironment, RawRollout
+from mentor_kit.audits.subject import AuditSubject
 from mentor_kit.rl.reward import Breakdown, Reward
 from mentor_kit.rollout.verdict import is_right
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from mentor_kit.audit.attacks.attack import Attack, after_work, always, box, boxed
-from mentor_kit.audit.subject import AuditSubject, said
+from mentor_kit.audits.attacks.attack import Attack, after_work, always, box, boxed
+from mentor_kit.audits.subject import AuditSubject, said
 
 _KIND = "answers"
 _WIDE = {ord(digit): ord("０") + index for index, digit in enumerate("0123456789")}

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from mentor_kit.audit.attacks.attack import Attack, after_work, always
-from mentor_kit.audit.subject import AuditSubject, said
+from mentor_kit.audits.attacks.attack import Attack, after_work, always
+from mentor_kit.audits.subject import AuditSubject, said
 
 _KIND = "reasoning"
 

@@ -11,12 +11,12 @@ published    the published rule, which scores text, for comparison
 
 from __future__ import annotations
 
-from mentor_kit.audit.attacks import ATTACKS, Attack
-from mentor_kit.audit.audit import Audit, Earned, FamilyAudit, audit, try_attacks
-from mentor_kit.audit.bounds import Bounds
-from mentor_kit.audit.raw_rollout import END, AuditEnvironment, RawRollout, Script
-from mentor_kit.audit.search import Find, Searched, search
-from mentor_kit.audit.subject import AuditSubject, find_subjects
+from mentor_kit.audits.attacks import ATTACKS, Attack
+from mentor_kit.audits.audit import Audit, Earned, FamilyAudit, audit, try_attacks
+from mentor_kit.audits.bounds import Bounds
+from mentor_kit.audits.raw_rollout import END, AuditEnvironment, RawRollout, Script
+from mentor_kit.audits.search import Find, Searched, search
+from mentor_kit.audits.subject import AuditSubject, find_subjects
 
 __all__ = [
     "ATTACKS",

@@ -5,8 +5,8 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 
-from mentor_kit.audit.attacks.attack import Attack
-from mentor_kit.audit.subject import AuditSubject, said
+from mentor_kit.audits.attacks.attack import Attack
+from mentor_kit.audits.subject import AuditSubject, said
 from mentor_kit.chat.forms import FORMS
 from mentor_kit.core.conversation import ToolCall
 

@@ -9,13 +9,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from mentor_kit.audit.attacks import ATTACKS, Attack
-from mentor_kit.audit.bounds import SAME, Bounds
-from mentor_kit.audit.call_syntax import choose
-from mentor_kit.audit.published import Crashed, published_reward
-from mentor_kit.audit.raw_rollout import END, AuditEnvironment, RawRollout
-from mentor_kit.audit.search import Searched, search
-from mentor_kit.audit.subject import AuditSubject, show, subjects_of
+from mentor_kit.audits.attacks import ATTACKS, Attack
+from mentor_kit.audits.bounds import SAME, Bounds
+from mentor_kit.audits.call_syntax import choose
+from mentor_kit.audits.published import Crashed, published_reward
+from mentor_kit.audits.raw_rollout import END, AuditEnvironment, RawRollout
+from mentor_kit.audits.search import Searched, search
+from mentor_kit.audits.subject import AuditSubject, show, subjects_of
 from mentor_kit.core.errors import UsageError
 from mentor_kit.core.frozen_model import Json
 from mentor_kit.hooks.registry import Registry

@@ -9,8 +9,8 @@ from pathlib import Path
 
 from mentor_kit.backend.flops import Work
 from mentor_kit.backend.policy import Policy
-from mentor_kit.bench.clock import ActivityClock
-from mentor_kit.bench.clocked import CallCounts
+from mentor_kit.benchmark.clock import ActivityClock
+from mentor_kit.benchmark.clocked import CallCounts
 from mentor_kit.core.demonstration import Demonstration
 from mentor_kit.core.errors import Interrupted, UsageError
 from mentor_kit.core.frozen_model import Json

@@ -1,7 +1,7 @@
 """A random search for rewards without work: honest transcripts, mutated repeatedly.
 
 Mutants that lead to an outcome not seen before are kept and mutated further; so the search goes where something
-happens. One that earns more than its bound (`mentor_kit.audit.bounds`) is a find.
+happens. One that earns more than its bound (`mentor_kit.audits.bounds`) is a find.
 """
 
 from __future__ import annotations
@@ -10,9 +10,9 @@ import random
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from mentor_kit.audit.bounds import SAME, Bounds, solved
-from mentor_kit.audit.raw_rollout import END, RawRollout
-from mentor_kit.audit.subject import AuditSubject
+from mentor_kit.audits.bounds import SAME, Bounds, solved
+from mentor_kit.audits.raw_rollout import END, RawRollout
+from mentor_kit.audits.subject import AuditSubject
 from mentor_kit.core.frozen_model import FrozenModel
 
 #: Episodes that are played side by side.

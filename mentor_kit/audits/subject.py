@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from mentor_kit.audit.raw_rollout import END, AuditEnvironment, Script
+from mentor_kit.audits.raw_rollout import END, AuditEnvironment, Script
 from mentor_kit.chat.forms import Form
 from mentor_kit.core.conversation import Message, ToolCall
 from mentor_kit.core.demonstration import Demonstration

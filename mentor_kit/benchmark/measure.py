@@ -10,10 +10,10 @@ import sys
 from contextlib import closing, suppress
 
 from mentor_kit.backend.policy import Policy
-from mentor_kit.bench.arithmetic import evaluation_episodes, evaluation_seconds, stage_bench
-from mentor_kit.bench.clocked import clocked
-from mentor_kit.bench.result import Bench
-from mentor_kit.bench.step_log import MeasuredEnough, StepLog
+from mentor_kit.benchmark.arithmetic import evaluation_episodes, evaluation_seconds, stage_bench
+from mentor_kit.benchmark.clocked import clocked
+from mentor_kit.benchmark.result import Bench
+from mentor_kit.benchmark.step_log import MeasuredEnough, StepLog
 from mentor_kit.core.errors import UsageError
 from mentor_kit.hooks.registry import Registry
 from mentor_kit.recipe.assembly import Components, assemble, assemble_components
