@@ -4,7 +4,7 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip install --quiet --constraint constraints.txt
 
-.PHONY: quickstart test slow audit student miniature install install-dev lint types layers tests clean
+.PHONY: quickstart test slow properties audit student miniature install install-dev lint types layers tests clean
 
 quickstart: install
 	$(BIN)/mentorkit run quickstart
@@ -42,9 +42,12 @@ layers:
 tests:
 	OMP_NUM_THREADS=1 $(BIN)/pytest --numprocesses auto --dist loadfile
 
-# Property tests again, with their full number of examples.
 slow: install-dev
-	OMP_NUM_THREADS=1 $(BIN)/pytest -m '(slow or hypothesis) and not cuda' --timeout 1800 --numprocesses auto --dist loadfile
+	OMP_NUM_THREADS=1 $(BIN)/pytest -m 'slow and not cuda' --timeout 1800 --numprocesses auto --dist loadfile
+
+# Property tests with their full number of examples, which are new ones with every run.
+properties: install-dev
+	OMP_NUM_THREADS=1 $(BIN)/pytest -m 'hypothesis and not cuda' --timeout 1800 --numprocesses auto --dist loadfile
 
 # Makes the tiny student anew, from random weights, and puts it into the package (a quarter of an hour).
 STUDENT := plugins/mentor_kit_math/students/tiny

@@ -38,9 +38,14 @@ def check_subject(student: object, trained: object, checkpoint: str, agent: obje
     """
     given = [name for name, value in (("student", student), ("run", trained), ("agent", agent)) if value is not None]
     if len(given) > 1:
-        raise UsageError(f"{' and '.join(given)} each name who is evaluated", hint="give one of them")
+        raise UsageError(
+            f"{' and '.join(f'`--{name}`' for name in given)} each name who is evaluated", hint="give one of them"
+        )
     if trained is None and checkpoint != "last":
-        raise UsageError(f"checkpoint {checkpoint!r}: no run is named", hint="name the run that has it")
+        raise UsageError(
+            f"checkpoint {checkpoint!r}: no run is named",
+            hint="name the run that has it: `--run RUN`; from Python, `trained`",
+        )
 
 
 def with_student(overrides: Mapping[str, Json], student: str | Path) -> Mapping[str, Json]:

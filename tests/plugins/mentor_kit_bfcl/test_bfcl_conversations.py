@@ -16,6 +16,7 @@ from mentor_kit.core.agent import EpisodeLimits
 from mentor_kit.core.conversation import CallState, Message, ToolCall, assistant
 from mentor_kit.core.task import Problem, Task
 from mentor_kit.core.tool import announced
+from mentor_kit.hooks import default_registry
 from mentor_kit.recipe.assembly import assemble_components
 from mentor_kit.rollout import run_async
 
@@ -35,7 +36,7 @@ rollout: {max_turns: 40, max_result_tokens: 2000}
 def parts(tmp_path_factory: pytest.TempPathFactory) -> Any:
     recipe = tmp_path_factory.mktemp("bfcl") / "bfcl.yaml"
     recipe.write_text(RECIPE)
-    return assemble_components(api.check(recipe), api.default_registry())
+    return assemble_components(api.check(recipe), default_registry())
 
 
 class Script(Task):

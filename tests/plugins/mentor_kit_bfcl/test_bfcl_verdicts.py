@@ -19,6 +19,7 @@ from mentor_kit.core.conversation import Message, ToolCall, assistant
 from mentor_kit.core.task import Problem
 from mentor_kit.core.teacher import Teacher
 from mentor_kit.core.trajectory import Trajectory
+from mentor_kit.hooks import default_registry
 from mentor_kit.recipe.assembly import assemble_components, assemble_without_student
 from mentor_kit.rollout import run_episodes
 from mentor_kit.stages import SplitPlan
@@ -75,13 +76,13 @@ def parts(tmp_path_factory: pytest.TempPathFactory) -> Any:
     recipe = tmp_path_factory.mktemp("bfcl") / "bfcl.yaml"
     recipe.write_text(RECIPE)
     loaded = api.check(recipe)
-    return loaded, assemble_components(loaded, api.default_registry())
+    return loaded, assemble_components(loaded, default_registry())
 
 
 def evaluated(parts: Any, words: Words, category: str) -> tuple[dict[str, Any], dict[str, bool]]:
     """The report, and the verdict on every problem."""
     loaded, light = parts
-    experiment = assemble_without_student(loaded, api.default_registry(), light)
+    experiment = assemble_without_student(loaded, default_registry(), light)
     experiment.agent = Scripted(light, words)
     none: Any = None
     report, scored, _ = evaluate_split(experiment, none, SplitPlan(split=category, problems=10_000))
