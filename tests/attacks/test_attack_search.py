@@ -54,6 +54,7 @@ class PaysForTurns(Term):
         return min(1.0, len(trajectory.turns) / 10)
 
 
+@pytest.mark.spread(4)
 @pytest.mark.parametrize("family", FAMILIES)
 @pytest.mark.parametrize("term", [PaysForTrying(), PaysForTurns()])
 def test_what_is_planted_is_found(term: PaysForTrying | PaysForTurns, family: str) -> None:

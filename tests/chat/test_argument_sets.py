@@ -46,7 +46,7 @@ def meet(chat: ChatFormat, given_set: tuple[Tool, st.SearchStrategy[dict[str, An
 
 @pytest.mark.parametrize("sample", SAMPLES, ids=lambda sample: sample.name)
 def test_plain_arguments_are_always_read_back(sample: Sample):
-    assert meet(format_of(sample.name), PLAIN, 30)["refused"] == 0
+    assert meet(format_of(sample.name), PLAIN, 10)["refused"] == 0
 
 
 @pytest.mark.parametrize("sample", SAMPLES, ids=lambda sample: sample.name)
@@ -116,7 +116,7 @@ def test_values_that_python_holds_equal_are_told_apart(one: Any, other: Any):
     lossy = f"(tool_call.arguments | tojson).replace(': {json.dumps(one)}', ': {json.dumps(other)}')"
     chat = make("qwen3", changed=("tool_call.arguments | tojson", lossy))
     chat.render_turn(assistant(calls=[ToolCall(name="light", arguments={"loose": other})]))
-    with pytest.raises(ChatError, match="tool calls changed"):
+    with pytest.raises(ChatError, match="tool calls"):
         chat.render_turn(assistant(calls=[ToolCall(name="light", arguments={"loose": one})]))
 
 

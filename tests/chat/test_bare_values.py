@@ -74,7 +74,7 @@ def test_texts_that_look_like_numbers_can_be_said_where_the_schema_wants_texts(s
     @given(st.integers().map(str) | st.sampled_from(["true", "null", "1e5", "[]", "{}"]), WORDS)
     def check(text: str, tag: str) -> None:
         turn = assistant(calls=[call("note", text=text, tags=[tag])])
-        with pytest.raises(ChatError, match="tool calls changed"):
+        with pytest.raises(ChatError, match="tool calls"):
             chat.render_turn(turn)
         (heard,) = chat.parse(chat.render_turn(turn, TOOLS), TOOLS).tool_calls
         assert heard.arguments == {"text": text, "tags": [tag]}

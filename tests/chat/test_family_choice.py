@@ -27,7 +27,7 @@ TOOLS = {"divide": Tool.declared("divide", "Divide two numbers.", {"type": "obje
 def test_a_template_without_tools_is_refused_with_a_way_out(template):
     chat = make(template)
     chat.open([user("Hello")], {})
-    with pytest.raises(ChatError, match="does not show tools") as caught:
+    with pytest.raises(ChatError, match="tools") as caught:
         chat.open([user("Hello")], TOOLS)
     assert "chat_template: hermes" in str(caught.value)
 
@@ -60,7 +60,7 @@ MUSE = Family("muse", "Muse", lambda thinking: Muse(in_reasoning=thinking))
 
 def test_an_unknown_family_is_refused_and_a_plugin_can_add_it():
     chat = make("muse_glimmer")
-    with pytest.raises(ChatError, match="none of the known families") as caught:
+    with pytest.raises(ChatError, match="families") as caught:
         chat.open([user("Hello")], TOOLS)
     assert "register_families" in str(caught.value)
     registry = offering(MUSE)

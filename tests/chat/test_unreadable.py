@@ -123,10 +123,10 @@ def test_a_call_without_a_name_is_written_too() -> None:
 def test_what_the_family_cannot_say_is_refused() -> None:
     bad = of_server('{"x": 2 "y"}')
     for template in ("llama3_1", "mistral_v11"):  # nothing ends the first call
-        with pytest.raises(ChatError, match="tool calls changed"):
+        with pytest.raises(ChatError, match="tool calls"):
             make(template).render_turn(assistant(calls=[bad, of_server("{")]))
     chat = make_format(HERMES)
-    with pytest.raises(ChatError, match="text is not known"):
+    with pytest.raises(ChatError, match="not known"):
         chat.render_turn(assistant(calls=[bad, ToolCall(name="double", state=CallState.MALFORMED)]))
-    with pytest.raises(ChatError, match="tool calls changed"):  # a turn ends there
+    with pytest.raises(ChatError, match="tool calls"):  # a turn ends there
         chat.render_turn(assistant(calls=[of_server("a<|im_end|>b")]))

@@ -50,6 +50,7 @@ def refuse(patch: pytest.MonkeyPatch, code: int, *, after: int) -> None:
     patch.setattr(Path, "open", open_)
 
 
+@pytest.mark.spread
 @pytest.mark.parametrize("code", [errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES])
 @pytest.mark.parametrize("after", [0, 1, 2, 4, 7, 10, 15])
 def test_a_disk_that_takes_no_more(

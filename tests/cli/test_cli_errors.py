@@ -22,6 +22,7 @@ def call(*arguments: str, cwd: Path, given: str | None = None) -> tuple[int, str
     return done.returncode, done.stdout, done.stderr
 
 
+@pytest.mark.spread(4)
 @pytest.mark.parametrize(
     ("arguments", "kind", "code"),
     [
@@ -43,6 +44,7 @@ def test_programs_get_errors_as_json(tmp_path: Path, arguments: list[str], kind:
     assert last["hint"] is None or last["hint"] in errors
 
 
+@pytest.mark.spread(4)
 @pytest.mark.parametrize(
     ("arguments", "named"),
     [
@@ -65,6 +67,7 @@ def test_a_mistyped_command_is_one_line_and_what_to_do(tmp_path: Path, arguments
     assert "--help" in hint
 
 
+@pytest.mark.spread(2)
 @pytest.mark.parametrize(
     "arguments",
     [["export", "nobody", "there"], ["export", "runs/a/b", "there"], ["compare", "runs/a/b"], ["compare", "."]],

@@ -18,7 +18,7 @@ from mentor_kit.runs import Run, RunFolder
 SMALL = [
     *("student.model=tiny-blank", "backend.threads=1", "backend.device=cpu", "rollout.max_turn_tokens=8"),
     *("rollout.max_turns=2", "evaluate.at_start=false", "evaluate.at_end=false", "evaluate.every=0"),
-    *("train.0.steps=4", "train.0.problems=2", "train.0.group=3", "checkpoints.every=1"),
+    *("train.0.steps=3", "train.0.problems=2", "train.0.group=3", "checkpoints.every=1"),
     *("train.0.teacher={use: local, with: {model: tiny-student}}", "train.0.optimizer.lr=2e-3"),
 ]
 
@@ -42,14 +42,14 @@ def test_interrupted_and_resumed_equals_uninterrupted(tmp_path: Path) -> None:
 
     class Stop(Tracker):
         def event(self, event: Event) -> None:
-            if event.kind == "step" and event.step == 2:
+            if event.kind == "step" and event.step == 1:
                 signal.raise_signal(signal.SIGINT)
 
     with pytest.raises(Interrupted):
         run(tmp_path / "parts", mixed, trackers=[Stop()])
     (folder,) = RunFolder.all(tmp_path / "parts", "quickstart")
     resumed = api.resume(Run(folder))
-    assert len(whole.steps) == 4
+    assert len(whole.steps) == 3
     assert steps(resumed) == steps(whole)
     assert weights(resumed) == weights(whole)
 

@@ -173,6 +173,7 @@ def test_an_edited_recipe_is_taken_up_and_named(recipe: Path, capsys: pytest.Cap
     assert len(Run(folder).steps) == 2
 
 
+@pytest.mark.spread(2)
 @pytest.mark.parametrize(
     ("edit", "key"),
     [

@@ -88,6 +88,7 @@ def test_without_its_packages_a_backend_is_missed_where_the_student_is(
         api.run("quickstart", overrides=parse_settings(SHORT), output=tmp_path, registry=registry)
 
 
+@pytest.mark.spread(2)
 @pytest.mark.parametrize("stages", ["evaluate", "{use: collect, with: {problems: 2}}, evaluate", "evaluate, evaluate"])
 def test_evaluating_a_student_leaves_no_weights(stages: str, tmp_path: Path) -> None:
     on = "evaluate.on=[{split: in-domain, problems: 2}]"

@@ -89,7 +89,7 @@ def test_a_broken_plugin_fails_alone_and_says_why(site: Site, kind: str) -> None
     assert fate(plugins, "coin").state == "loaded"
     registry = Registry(plugins)
     assert list(registry.components("tools")) == ["coin"]
-    with pytest.raises(ComponentError, match=r"these plugins failed, and may have had it: aa\)"):
+    with pytest.raises(ComponentError, match=r"\baa\b"):
         registry.component("tools", "dice")
 
 
@@ -115,7 +115,7 @@ def test_a_plugin_may_be_denied(site: Site, monkeypatch: pytest.MonkeyPatch) -> 
 def test_a_part_of_a_disabled_plugin_is_not_merely_unknown(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
     site.install("coin", COIN)
     monkeypatch.setenv("MENTORKIT_DISABLE_PLUGINS", "coin")
-    with pytest.raises(ComponentError, match=r"these plugins are disabled, and may have it: coin\)"):
+    with pytest.raises(ComponentError, match=r"disabled.*\bcoin\b"):
         Registry(site.load()).check("tools", ComponentSpec(use="coin"))
 
 
@@ -232,7 +232,7 @@ def test_a_hook_that_raises_is_a_fault_of_its_own(site: Site, fault: str) -> Non
     ((owner, reason),) = registry.faults
     assert owner == "aa"
     assert reason.startswith("register_tools failed: ")
-    with pytest.raises(ComponentError, match="may have had it: aa"):
+    with pytest.raises(ComponentError, match=r"\baa\b"):
         registry.check("tools", ComponentSpec(use="dice"))
 
 
@@ -279,7 +279,7 @@ def test_a_build_or_a_check_that_raises_is_the_plugins_fault(site: Site) -> None
         registry.build("tools", ComponentSpec(use="odd"), context)
     with pytest.raises(DataError, match="its own words"):
         registry.build("tools", ComponentSpec(use="clear"), context)
-    with pytest.raises(MissingError, match="the check of plugin 'odd' failed: ZeroDivisionError"):
+    with pytest.raises(MissingError, match=r"'odd'.*ZeroDivisionError"):
         registry.build("tools", ComponentSpec(use="unsure"), context)
 
 
@@ -326,7 +326,7 @@ def test_a_wrong_name_has_a_suggestion(site: Site) -> None:
 def test_a_part_without_options_takes_none(site: Site) -> None:
     site.install("mint", COIN.replace("options=Options, ", ""))
     registry = Registry(site.load())
-    with pytest.raises(ComponentError, match="unknown key; known keys: none"):
+    with pytest.raises(ComponentError, match="unknown key"):
         registry.check("tools", ComponentSpec.model_validate({"use": "coin", "with": {"sides": 2}}))
 
 

@@ -167,6 +167,7 @@ def wide(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
+@pytest.mark.spread
 @pytest.mark.parametrize("backend", ["torch", "mlx"])
 @pytest.mark.parametrize("memory", [12.0, 4.0, 3.0])
 def test_what_is_proposed_fits_and_none_of_it_is_idle(backend: str, memory: float, wide: Path) -> None:

@@ -96,8 +96,8 @@ def test_written(tmp_path: Path) -> None:
 
 def test_mistakes(tmp_path: Path) -> None:
     a, b = a_run(tmp_path, "a", [1]), write_run(tmp_path, "b", 0, [report(0, "other", 1.0, outcomes={"q": [1]})])
-    with pytest.raises(UsageError, match="the two have no problem in common") as caught:
+    with pytest.raises(UsageError, match="no problem") as caught:
         paired([a, b])
     assert caught.value.hint == "A was evaluated on: out-of-domain; B on: other"
-    with pytest.raises(UsageError, match="of two runs, not of 3"):
+    with pytest.raises(UsageError, match=r"\b3\b"):
         paired([a, b, a])

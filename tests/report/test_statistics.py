@@ -38,7 +38,7 @@ def test_wilson_at_the_edges() -> None:
     assert wilson(0, 0) == (0.0, 1.0)
     assert wilson(0, 7)[0] == 0.0
     assert wilson(7, 7)[1] == 1.0
-    with pytest.raises(ValueError, match="8 successes in 7"):
+    with pytest.raises(ValueError, match=r"\b8\b.*\b7\b"):
         wilson(8, 7)
 
 
@@ -83,7 +83,7 @@ def test_paired_means_by_hand() -> None:
     # differences 0.25, 0.5, 0.75: mean 0.5, deviation 0.25; 4.303 * 0.25 / sqrt(3) = 0.6211
     found = paired_difference([0.0, 0.25, 0.25], [0.25, 0.75, 1.0])
     assert (found.mean, found.low, found.high) == pytest.approx((0.5, -0.1211, 1.0), abs=1e-4)
-    with pytest.raises(ValueError, match="1 outcomes before, 2 after"):
+    with pytest.raises(ValueError, match=r"\b1\b.*\b2\b"):
         paired_difference([1], [1, 0])
     assert paired_difference([], []).count == 0
 
@@ -190,7 +190,7 @@ def test_a_clustered_interval_by_hand() -> None:
     # t = 3.1824, so 6 (1.95996 / 3.1824)^2 = 2.2758 trials: Wilson's interval is 0.5 +- 0.3962
     values, clusters = [1.0, 1.0, 1.0, 0.0, 0.0, 0.0, 1.0, 0.0], list("aabbccdd")
     assert clustered_interval(values, clusters) == pytest.approx((0.1038, 0.8962), abs=1e-4)
-    with pytest.raises(ValueError, match="2 values in 1 clusters"):
+    with pytest.raises(ValueError, match=r"\b2\b.*\b1\b"):
         clustered_interval([1.0, 0.0], ["a"])
 
 

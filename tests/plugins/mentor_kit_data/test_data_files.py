@@ -81,7 +81,7 @@ def test_the_authors_indices_may_start_anew(tmp_path: Path) -> None:
 
 def test_ids_of_the_users_own_are_kept_or_refused(tmp_path: Path) -> None:
     json_lines(tmp_path / "a.jsonl", *[{**row, "id": "x"} for row in some(1, 2)])
-    with pytest.raises(DataError, match=r"row 2: its id 'train/x' is that of .*row 1, too") as caught:
+    with pytest.raises(DataError, match=r"row 2: .*'train/x'.*row 1") as caught:
         rows(tmp_path, {"train": "a.jsonl"}, columns={"id": "id"})
     assert "columns.id" in (caught.value.hint or "")
 
@@ -107,7 +107,7 @@ def test_one_file_is_not_for_training_and_evaluation(tmp_path: Path) -> None:
         {"train": str(tmp_path / "a.jsonl"), "in-domain": "a.jsonl"},
         {"train": "?.jsonl", "in-domain": "b.jsonl"},
     ):
-        with pytest.raises(DataError, match=r"[ab]\.jsonl.* is in the splits 'train' and '") as caught:
+        with pytest.raises(DataError, match=r"[ab]\.jsonl.*'train'") as caught:
             rows(tmp_path, files)
         assert "a file of their own" in (caught.value.hint or "")
     with pytest.raises(DataError, match="'train' has one file twice"):
@@ -196,13 +196,13 @@ def test_entries_of_lists(tmp_path: Path) -> None:
     """As verl and TRL have prompts."""
     chat = [{"role": "user", "content": "1+1?"}]
     json_lines(tmp_path / "a.jsonl", {"prompt": chat, "reward_model": {"ground_truth": ["2"]}})
-    with pytest.raises(DataError, match="column prompt: expected a text") as caught:
+    with pytest.raises(DataError, match="column prompt: ") as caught:
         rows(tmp_path, {"train": "a.jsonl"}, columns={"question": "prompt", "answer": "reward_model.ground_truth"})
     assert "prompt.0.content" in (caught.value.hint or "")
     columns = {"question": "prompt.0.content", "answer": "reward_model.ground_truth"}
     (problem,) = rows(tmp_path, {"train": "a.jsonl"}, columns=columns).problems("train", 0, 9)
     assert (problem.question, problem.answer) == ("1+1?", "2")
-    with pytest.raises(DataError, match=r"column prompt\.1\.content: there is no such column"):
+    with pytest.raises(DataError, match=r"column prompt\.1\.content: "):
         rows(tmp_path, {"train": "a.jsonl"}, columns={**columns, "question": "prompt.1.content"})
 
 
@@ -212,7 +212,7 @@ def test_choices_in_csv(tmp_path: Path) -> None:
     task = rows(tmp_path, {"train": "a.csv"}, **options)
     assert task.check("B", task.problems("train", 0, 9)[0])
     (tmp_path / "a.csv").write_text("question,answer,options\nWhere?,Rome,Paris|Rome\n")
-    with pytest.raises(DataError, match="row 2, column options: expected a list of texts"):
+    with pytest.raises(DataError, match="row 2, column options: "):
         rows(tmp_path, {"train": "a.csv"}, **options)
 
 
@@ -272,10 +272,10 @@ def test_files_that_cannot_be_read(tmp_path: Path, name: str, content: bytes, me
 def test_names_that_are_no_files(tmp_path: Path) -> None:
     (tmp_path / "folder.jsonl").mkdir()
     (tmp_path / "train.jsonl").write_text(LINES)
-    with pytest.raises(DataError, match=r"folder\.jsonl is a folder") as caught:
+    with pytest.raises(DataError, match=r"folder\.jsonl") as caught:
         rows(tmp_path, {"train": "folder.jsonl"})
     assert "*.jsonl" in (caught.value.hint or "")
-    with pytest.raises(DataError, match=r"there is no file .*trian\.jsonl \(did you mean 'train\.jsonl'\?\)"):
+    with pytest.raises(DataError, match=r"trian\.jsonl.*'train\.jsonl'"):
         rows(tmp_path, {"train": "trian.jsonl"})
 
 

@@ -174,7 +174,7 @@ def test_keys_of_a_data_set(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
     with pytest.raises(DataError, match=r"row 1, column answer") as caught:
         built("tasks", "datasets", tmp_path, dataset="set")
     assert "answer_pattern" in (caught.value.hint or "")
-    with pytest.raises(DataError, match="serves as 'train' and as 'in-domain'") as caught:
+    with pytest.raises(DataError, match=r"'train'.*'in-domain'") as caught:
         built("tasks", "datasets", tmp_path, dataset="set", splits={"train": "train", "in-domain": "train"})
     assert "train[90%:]" in (caught.value.hint or "")
 
@@ -188,7 +188,7 @@ def test_pandas_tables_with_missing_values(tmp_path: Path) -> None:
     task = built("tasks", "rows", tmp_path, files={"train": "a.parquet"}, broken="skip")
     assert sorted(problem.answer for problem in task.problems("train", 0, 9)) == ["1", "3"]
     csv_file(tmp_path / "a.csv", ["question", "answer"], ["a", "1"], ["b", "NaN"])
-    with pytest.raises(DataError, match=r"a\.csv, row 3, column answer: the key is missing"):
+    with pytest.raises(DataError, match=r"a\.csv, row 3, column answer: "):
         built("tasks", "rows", tmp_path, files={"train": "a.csv"})
 
 

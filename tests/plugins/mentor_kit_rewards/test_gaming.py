@@ -242,6 +242,7 @@ def heard(family: str, text: str) -> Message:
     return message.model_copy(update={"tool_calls": tuple(check_call(call, MATH) for call in message.tool_calls)})
 
 
+@pytest.mark.spread
 @pytest.mark.parametrize("arguments", [{"a": 1, "b": 2}, {"a": {"name": "add"}, "b": '{"name": "add"}'}, MISSING])
 @pytest.mark.parametrize("odd", ODD)
 @pytest.mark.parametrize("family", FORMS)

@@ -55,7 +55,7 @@ def test_its_log_probabilities_are_those_of_transformers(student: Path, tmp_path
 
 
 def test_a_dialogue_beyond_its_context_is_named(student: Path, tmp_path: Path) -> None:
-    with pytest.raises(DataError, match=r"cannot read a dialogue of \d+ tokens: its context has \d+"):
+    with pytest.raises(DataError, match=r"\d+ tokens.* \d+"):
         reading(tmp_path, student).log_probs(groups(1.0, length=5000))
 
 
@@ -75,9 +75,7 @@ def test_the_same_tokens_are_read_and_others_refused(student: Path, tmp_path: Pa
     asked = reading(tmp_path, student)
     asked.check_tokens(load_tokenizer(student))
     asked.check_tokens(other(student, {}))
-    with pytest.raises(
-        UsageError, match=r"another tokenizer than the student 'other': 1 of \d+ tokens differ"
-    ) as error:
+    with pytest.raises(UsageError, match=r"'other'.* 1 of \d+ tokens") as error:
         asked.check_tokens(other(student, {"<|pad|>": "<|fill|>"}))
     assert "'<|fill|>'" in str(error.value)
     assert "is none there" in str(error.value)

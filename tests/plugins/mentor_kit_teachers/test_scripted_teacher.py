@@ -96,7 +96,7 @@ def test_the_recipes_limits_hold_for_the_teacher_too() -> None:
 
 
 def test_a_task_without_solutions_is_a_usage_error_with_a_way_out() -> None:
-    with pytest.raises(UsageError, match="Doubling has no `solve`") as caught:
+    with pytest.raises(UsageError, match=r"Doubling.*`solve`") as caught:
         shown(Doubling(), 1)
     assert caught.value.exit_code is ExitCode.USAGE
     assert caught.value.hint is not None

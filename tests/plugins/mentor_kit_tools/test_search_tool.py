@@ -112,7 +112,7 @@ def test_the_best_passage_has_the_querys_words() -> None:
 
 
 def test_what_cannot_be_searched_says_why(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    with pytest.raises(DataError, match=r"no corpus .*nowhere"):
+    with pytest.raises(DataError, match="nowhere"):
         built(tmp_path, corpus="nowhere")
     (tmp_path / "c.jsonl").write_text('{"text": "a"}\n{"txt": "b"}\n')
     with pytest.raises(DataError, match="row 2, column text"):
