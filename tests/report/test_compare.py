@@ -101,11 +101,14 @@ def test_what_is_left_out_is_said(runs: list[Run], tmp_path: Path) -> None:
     greedy = next(result.greedy for result in found.results if (result.label, result.split) == ("mentor", OUT))
     assert greedy is not None
     assert greedy.values == (0.3, 0.9, 1.0)
-    notes = "\n".join(found.notes)
-    assert f"{empty.path} is left out: it has no evaluation" in notes
-    assert f"{runs[0].path} is left out: {again.path} is newer" in notes
-    assert f"{again.path} is not finished (interrupted)" in notes
-    assert "different numbers of problems: [50, 100]" in notes
+
+    def noted(*named: object) -> bool:
+        return any(all(str(name) in note for name in named) for note in found.notes)
+
+    assert noted(empty.path)
+    assert noted(runs[0].path, again.path)
+    assert noted(again.path, "interrupted")
+    assert noted("50", "100")
     with pytest.raises(UsageError, match="compare"):
         compare([empty])
 

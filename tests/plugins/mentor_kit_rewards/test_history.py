@@ -179,10 +179,8 @@ def test_a_dialogue_from_elsewhere_begins_after_the_history(messages: list[Messa
 
 
 def test_a_recording_of_a_problem_with_history_is_found_by_its_question() -> None:
-    from mentor_kit_teachers.records import _question
-
     shown = Demonstration.of(played(problem(HISTORY), ANSWER), teacher="t")
-    recording = Recording(shown, _question(shown), "a.jsonl, row 1")
+    recording = Recording(shown, problem(HISTORY).question, "a.jsonl, row 1")
 
     async def all_of() -> list[Demonstration]:
         return [one async for one in RecordedTeacher([recording]).demonstrate([problem(HISTORY)])]
