@@ -11,7 +11,7 @@ from hypothesis import settings
 
 # A slow machine is no fault of the code: speed is measured in benchmarks/. Where changes are judged, property tests
 # look at the same examples each time; everywhere else at new ones.
-settings.register_profile("full", max_examples=200, deadline=None, derandomize="CI" in os.environ)
+settings.register_profile("full", max_examples=500, deadline=None, derandomize="CI" in os.environ)
 settings.register_profile("quick", settings.get_profile("full"), max_examples=25)
 
 

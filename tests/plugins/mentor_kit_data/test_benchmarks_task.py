@@ -261,7 +261,7 @@ def test_broken_rows_are_named(tmp_path: Path, row: Mapping[str, Any], message: 
 
 
 def test_an_unknown_set_is_said() -> None:
-    with pytest.raises(RecipeFaults, match=r"there is no set 'aime42' \(did you mean 'aime"):
+    with pytest.raises(RecipeFaults, match=r"'aime42'.*'aime2"):
         api.check("paper/evaluate-maths", overrides={"task.sets": {"aime42": "a.jsonl"}})
 
 
