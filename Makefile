@@ -47,7 +47,7 @@ slow: install-dev
 
 # Property tests with their full number of examples, which are new ones with every run.
 properties: install-dev
-	OMP_NUM_THREADS=1 $(BIN)/pytest -m 'hypothesis and not cuda' --timeout 1800 --numprocesses auto --dist loadfile
+	EXAMPLES=500 OMP_NUM_THREADS=1 $(BIN)/pytest -m 'hypothesis and not cuda' --timeout 1800 --numprocesses auto --dist loadfile
 
 # Makes the tiny student anew, from random weights, and puts it into the package (a quarter of an hour).
 STUDENT := plugins/mentor_kit_math/students/tiny

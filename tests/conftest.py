@@ -11,7 +11,8 @@ from hypothesis import settings
 
 # A slow machine is no fault of the code: speed is measured in benchmarks/. Where changes are judged, property tests
 # look at the same examples each time; everywhere else at new ones.
-settings.register_profile("full", max_examples=500, deadline=None, derandomize="CI" in os.environ)
+EXAMPLES = int(os.environ.get("EXAMPLES", "200"))
+settings.register_profile("full", max_examples=EXAMPLES, deadline=None, derandomize="CI" in os.environ)
 settings.register_profile("quick", settings.get_profile("full"), max_examples=25)
 
 
