@@ -18,7 +18,7 @@ from mentor_kit.recipe.checking import load_checked
 from mentor_kit.recipe.loading import LoadedRecipe
 from mentor_kit.recipe.model import Recipe, Student
 from mentor_kit.recipe.settings import Settings, combine
-from mentor_kit.recipe.source import NOWHERE, Path_, Place
+from mentor_kit.recipe.source import Path_, Place
 from mentor_kit.report.arms import training_steps
 from mentor_kit.runs import Checkpoint, Checkpoints, Keep, Run, RunFolder
 from mentor_kit.stages.evaluated_agent import EvaluatedAgent
@@ -140,11 +140,10 @@ def with_evaluation(loaded: LoadedRecipe, on: Sequence[SplitPlan], changes: Mapp
         UsageError: the changes are no fields of `SplitPlan`, or do not go together.
     """
     stage = _evaluation_stage(loaded.recipe, on, changes)
-    given = loaded.source.place
-    places: dict[Path_, Place] = {
-        ("train", 0, "with", "on", index, "split"): NOWHERE if on else given(("evaluate", "on", index, "split"))
-        for index in range(len(on or loaded.recipe.evaluate.on))
-    }
+    places: dict[Path_, Place] = {}
+    for index in range(len(on or loaded.recipe.evaluate.on)):
+        named_at = Place("--split") if on else loaded.source.place(("evaluate", "on", index, "split"))
+        places["train", 0, "with", "on", index, "split"] = named_at
     return with_stage(loaded, stage, places)
 
 
