@@ -85,10 +85,6 @@ class MLXRowDevice(RowDevice[mx.array]):
     def copy_prefix(self, target: Array, length: int) -> None:
         self._cache.copy(self._prefix, np.zeros(len(target), dtype=np.int64), target, length)
 
-    def drop_prefix(self) -> None:
-        self._prefix.drop()
-        self._update()
-
     def _hidden(self, batch: RowPass) -> mx.array:
         """Hidden states (n, T, …)."""
         ids = mx.array(batch.ids)

@@ -108,10 +108,6 @@ class TorchRowDevice(RowDevice[Tensor]):
     def copy_prefix(self, target: Array, length: int) -> None:
         self._cache.take(self._prefix, target, length)
 
-    def drop_prefix(self) -> None:
-        self._prefix.drop()
-        self._update()
-
     def attach_prefix(self, length: int) -> None:
         self._cache.base = length
         self._update()

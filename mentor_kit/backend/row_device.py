@@ -160,10 +160,6 @@ class RowDevice(ABC, Generic[Logits]):
         """Copy the first `length` positions of the prefix to rows `target` (n,)."""
         raise NotImplementedError
 
-    def drop_prefix(self) -> None:
-        """Free the prefix, which is not attached."""
-        raise NotImplementedError
-
     def attach_prefix(self, length: int) -> None:
         """Have all rows attend to the first `length` tokens of the prefix where it is; 0 detaches it.
 
