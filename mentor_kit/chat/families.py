@@ -19,7 +19,6 @@ from mentor_kit.chat.parsing import BareJsonParser, HermesParser, Parser
 from mentor_kit.chat.pythonic_values import GEMMA, PYTHONIC
 from mentor_kit.chat.syntaxes import DEEPSEEK, FUNCTION_XML, KEY_VALUE_XML, MISTRAL, PHI
 from mentor_kit.core.component import ComponentSpec
-from mentor_kit.core.errors import PluginError
 from mentor_kit.hooks.loader import default_registry
 from mentor_kit.hooks.registry import BuildContext, Registry
 
@@ -78,14 +77,8 @@ def families(registry: Registry | None = None) -> tuple[Family, ...]:
     """
     registry = registry or default_registry()
     ordered = sorted(registry.in_order("families"), key=lambda component: registry.is_built_in(component.owner))
-    return tuple(_built(component.name, registry) for component in ordered)
-
-
-def _built(name: str, registry: Registry) -> Family:
-    built = registry.build("families", ComponentSpec(use=name), BuildContext(registry))
-    if not isinstance(built, Family):
-        raise PluginError(f"the family {name!r} was built as {built!r}; expected a `mentor_kit.chat.families.Family`")
-    return built
+    specs = (ComponentSpec(use=component.name) for component in ordered)
+    return tuple(registry.build("families", spec, BuildContext(registry), base=Family) for spec in specs)
 
 
 def all_marks(registry: Registry | None = None) -> tuple[str, ...]:

@@ -22,7 +22,7 @@ from mentor_kit.hooks.strictness import default_faults
 from mentor_kit.hooks.tracker import Tracker
 from mentor_kit.rl.advantages.estimator import AdvantageEstimator
 from mentor_kit.rl.losses.loss import Loss
-from mentor_kit.rl.reward import Term
+from mentor_kit.rl.reward import RewardSpec, Term
 
 if TYPE_CHECKING:
     from pluggy import HookImpl
@@ -30,11 +30,12 @@ if TYPE_CHECKING:
 KINDS: tuple[Kind, ...] = get_args(Kind)
 
 
-#: The base class of what components of a kind build.
+#: The base class of what components of a kind build; those of later layers are given to `Registry.build`.
 BASES: dict[Kind, type] = {
     "tasks": Task,
     "teachers": Teacher,
     "reward_terms": Term,
+    "rewards": RewardSpec,
     "losses": Loss,
     "advantages": AdvantageEstimator,
     "trackers": Tracker,
@@ -246,13 +247,19 @@ class Registry:
         if found:
             raise ComponentError(found)
 
-    def build(self, kind: Kind, spec: ComponentSpec, context: BuildContext) -> Any:
+    def build(self, kind: Kind, spec: ComponentSpec, context: BuildContext, base: type = object) -> Any:
         """Return the object that a spec describes.
+
+        Args:
+            kind: of the component.
+            spec: its name and options.
+            context: for its `build`.
+            base: the base class of what it builds, for kinds that are not in `BASES`.
 
         Raises:
             ComponentError: the name is unknown or an option is wrong.
             MissingError: the component cannot be used on this machine.
-            PluginError: the plugin could not build it, for a reason of its own.
+            PluginError: the plugin could not build it, for a reason of its own, or built something else.
         """
         options = self.check(kind, spec)
         component = self.component(kind, spec.use)
@@ -271,7 +278,7 @@ class Registry:
                 f"plugin {component.owner!r} could not build the {noun(kind)} {spec.use!r}: {reason}",
                 hint="this is a fault of the plugin, or of a package it needs",
             ) from error
-        base = BASES.get(kind, object)
+        base = BASES.get(kind, base)
         if not isinstance(built, base):
             raise PluginError(
                 f"plugin {component.owner!r} built {shown(built)} for the {noun(kind)} {component.name!r}: "

@@ -167,10 +167,8 @@ def reward_spec(reward: ComponentSpec | RewardSpec, registry: Registry, context:
     """The gates and terms of a recipe's reward: those it lists, or those of its preset."""
     if isinstance(reward, RewardSpec):
         return reward
-    built = registry.build("rewards", reward, context)
-    if not isinstance(built, RewardSpec):
-        raise PluginError(f"reward preset {reward.use!r} built {built!r}; expected a RewardSpec")
-    return built
+    spec: RewardSpec = registry.build("rewards", reward, context)
+    return spec
 
 
 def build_reward(reward: ComponentSpec | RewardSpec, registry: Registry, context: BuildContext) -> Reward:
@@ -247,7 +245,7 @@ def find_model(
 
 def backend_of(recipe: Recipe, registry: Registry, context: BuildContext) -> Backend:
     """The recipe's backend."""
-    backend: Backend = registry.build("backends", recipe.backend, context)
+    backend: Backend = registry.build("backends", recipe.backend, context, base=Backend)
     return backend
 
 

@@ -5,27 +5,24 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import suppress
 
+from mentor_kit.backend.policy import Backend
 from mentor_kit.core.errors import MentorKitError, MissingError, UsageError, did_you_mean
 from mentor_kit.hooks.registry import BuildContext, Registry
 from mentor_kit.recipe.model import Recipe
 from mentor_kit.recipe.source import Path_
-from mentor_kit.recipe.workloads import build_stage, workload_of
+from mentor_kit.recipe.workloads import workloads_or_errors
 from mentor_kit.stages.workload import Workload
 
 
 def need_faults(recipe: Recipe, registry: Registry) -> Iterator[tuple[Path_, str]]:
     """The path and the message of each fault. A stage that cannot be built before the task is has none."""
     context = BuildContext(registry=registry, seed=recipe.seed)
-    for index, spec in enumerate(recipe.train):
+    for index, work in enumerate(workloads_or_errors(recipe, registry, context)):
         place: Path_ = ("train", index, "use")
-        try:
-            work = workload_of(f"{index}-{spec.use}", build_stage(spec, registry, context), recipe.evaluate)
-        except UsageError as error:
-            yield place, error.message
-        except MentorKitError:
-            continue
-        else:
-            yield from ((place, fault) for fault in _missing_components(recipe, spec.use, work))
+        if isinstance(work, UsageError):
+            yield place, work.message
+        elif not isinstance(work, MentorKitError):
+            yield from ((place, fault) for fault in _missing_components(recipe, recipe.train[index].use, work))
             yield from _export_faults(recipe, registry, index, work)
 
 
@@ -47,7 +44,8 @@ def _export_faults(recipe: Recipe, registry: Registry, index: int, work: Workloa
         return
     known: tuple[str, ...] | None = None
     with suppress(MissingError):
-        known = registry.build("backends", recipe.backend, BuildContext(registry, recipe.seed)).export_formats
+        context = BuildContext(registry, recipe.seed)
+        known = registry.build("backends", recipe.backend, context, base=Backend).export_formats
     for option, wanted in work.exports.items():
         place: Path_ = ("train", index, "with", option)
         if known is not None and wanted not in known:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 from mentor_kit.core.component import ComponentSpec
 from mentor_kit.core.errors import MentorKitError, PluginError
@@ -26,15 +26,9 @@ def build_stage(spec: ComponentSpec, registry: Registry, context: BuildContext) 
     """One stage.
 
     Raises:
-        PluginError: the plugin built something else than a stage.
-        MentorKitError: it cannot be built here.
+        MentorKitError: it cannot be built here, or the plugin built something else.
     """
-    stage = registry.build("stages", spec, context)
-    if not isinstance(stage, Stage):
-        raise PluginError(
-            f"the stage {spec.use!r} is a {type(stage).__name__}; expected a `mentor_kit.stages.Stage`",
-            hint="this is a fault of the plugin: let its class extend `mentor_kit.stages.Stage`",
-        )
+    stage: Stage = registry.build("stages", spec, context, base=Stage)
     return stage
 
 
@@ -49,14 +43,19 @@ def workloads(recipe: Recipe, stages: Sequence[tuple[str, Stage]]) -> dict[str, 
 
 def workloads_if_known(recipe: Recipe, registry: Registry, context: BuildContext) -> list[Workload]:
     """The workload of each stage, in order; `UNKNOWN` for one that cannot be built before the rest of the recipe is."""
-    found = []
+    tried = workloads_or_errors(recipe, registry, context)
+    return [UNKNOWN if isinstance(found, MentorKitError) else found for found in tried]
+
+
+def workloads_or_errors(
+    recipe: Recipe, registry: Registry, context: BuildContext
+) -> Iterator[Workload | MentorKitError]:
+    """The workload of each stage, in order, or the error of building it or asking it."""
     for index, spec in enumerate(recipe.train):
         try:
-            stage = build_stage(spec, registry, context)
-            found.append(workload_of(f"{index}-{spec.use}", stage, recipe.evaluate))
-        except MentorKitError:
-            found.append(UNKNOWN)
-    return found
+            yield workload_of(f"{index}-{spec.use}", build_stage(spec, registry, context), recipe.evaluate)
+        except MentorKitError as error:
+            yield error
 
 
 def workload_of(key: str, stage: Stage, evaluation: EvaluationPlan) -> Workload:

@@ -33,7 +33,7 @@ NAME = "local"
 
 def local(options: LocalOptions, context: BuildContext) -> LocalTeacher:
     """The teacher for a recipe; the model is loaded when it is first asked."""
-    backend: Backend = context.registry.build("backends", options.backend, context)
+    backend: Backend = context.registry.build("backends", options.backend, context, base=Backend)
     return LocalTeacher(options, context, backend, options.fallback_teacher(context))
 
 

@@ -76,7 +76,8 @@ def test_families_that_cannot_be_used_are_named_with_their_plugin():
     def register_families(register):
         register("odd", build=lambda options, context: "no family")
 
-    with pytest.raises(PluginError, match=r"'odd'.*'no family'.*Family"):
+    wanted = r"plugin 'theirs' built 'no family' for the family 'odd': .*chat\.families\.Family"
+    with pytest.raises(PluginError, match=wanted):
         known_families(with_plugin(register_families=register_families))
 
 
