@@ -19,7 +19,6 @@ from mentor_kit.recipe.assembly import (
     assemble,
     assemble_components,
     assemble_without_student,
-    backend_of,
 )
 from mentor_kit.recipe.attribution import attributed
 from mentor_kit.recipe.changes import Progress, RecipeChange, check_changes
@@ -160,8 +159,7 @@ def _run_stages(
                     is_first = not any(works[earlier].is_known or recorder.has_steps(earlier) for earlier in before)
                     stage.run(experiment, RunContext(recorder, key, is_first=is_first))
         if trains:
-            whole = backend_of(recipe, registry, components.context).export_formats[0]
-            folder.write_folder("student", lambda target: experiment.export(target, whole))
+            folder.write_folder("student", experiment.export)
 
 
 def _dispatcher(

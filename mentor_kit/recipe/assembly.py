@@ -72,10 +72,11 @@ def assemble(loaded: LoadedRecipe, registry: Registry, components: Components | 
         variables=recipe.student.template_variables,
         registry=registry,
     )
-    policy = backend_of(recipe, registry, components.context).load(student, recipe.seed)
+    backend = backend_of(recipe, registry, components.context)
+    policy = backend.load(student, recipe.seed)
     if recipe.student.checkpoint is not None:
         policy.restore(loaded.folder / recipe.student.checkpoint / "policy")
-    return _experiment(loaded, registry, components, LoadedStudent(policy, chat_format))
+    return _experiment(loaded, registry, components, LoadedStudent(policy, chat_format, backend.export_formats))
 
 
 def assemble_without_student(loaded: LoadedRecipe, registry: Registry, components: Components) -> Experiment:

@@ -210,8 +210,8 @@ class Experiment:
         scored = {id(item.trajectory): item for item in self.score(rewarded, problems)}
         return [scored.get(id(trajectory)) or _correctness(trajectory) for trajectory in trajectories]
 
-    def export(self, folder: Path, format: str) -> None:
-        """Write the student with its tokenizer into an empty folder.
+    def export(self, folder: Path, format: str | None = None) -> None:
+        """Write the student with its tokenizer into an empty folder; the whole student if no format is given.
 
         Raises:
             UsageError: no student is loaded, or the backend does not write this format.

@@ -15,12 +15,14 @@ class LoadedStudent:
 
     policy: Policy
     format: ChatFormat
+    export_formats: tuple[str, ...] = ("transformers",)
+    """As `Backend.export_formats`."""
 
-    def export(self, folder: Path, format: str) -> None:
-        """Write the student with its tokenizer into an empty folder.
+    def export(self, folder: Path, format: str | None = None) -> None:
+        """Write the student with its tokenizer into an empty folder; the whole student if no format is given.
 
         Raises:
             UsageError: the backend does not write this format.
         """
-        self.policy.export(folder, format=format)
+        self.policy.export(folder, format=format or self.export_formats[0])
         self.format.tokenizer.save(folder)
