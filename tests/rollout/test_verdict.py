@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 from rollout_fakes import EchoTask, problem
@@ -48,3 +49,37 @@ def test_a_quick_one_is_not(monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogC
         assert verdict.is_right(answer, problem("p7"), Slow(0))
     time.sleep(0.3)
     assert not caplog.records
+
+
+def test_each_of_several_slow_checks_is_named(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(verdict, "PATIENCE", 0.05)
+    for name in ("p1", "p2"):
+        assert verdict.is_right("4", problem(name), Slow(0.2))
+    assert [name in record.getMessage() for name, record in zip(("'p1'", "'p2'"), caplog.records, strict=True)] == [
+        True,
+        True,
+    ]
+
+
+def test_checks_of_two_threads_are_watched_at_once(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(verdict, "PATIENCE", 0.05)
+    with ThreadPoolExecutor(2) as pool:
+        for future in [pool.submit(verdict.is_right, "4", problem(name), Slow(0.3)) for name in ("p1", "p2")]:
+            assert future.result()
+    messages = [record.getMessage() for record in caplog.records]
+    assert len(messages) == 2
+    assert all(any(f"'{name}'" in message for message in messages) for name in ("p1", "p2"))
+
+
+def test_checks_are_watched_again_after_a_while_without_any(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(verdict, "PATIENCE", 0.05)
+    assert verdict.is_right("4", problem("p1"), Slow(0))
+    time.sleep(0.2)
+    assert verdict.is_right("4", problem("p2"), Slow(0.3))
+    assert len(caplog.records) == 1
