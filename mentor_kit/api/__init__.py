@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from mentor_kit.api.exporting import export
     from mentor_kit.api.locations import RUNS
     from mentor_kit.api.planning import plan
+    from mentor_kit.api.reporting import report
     from mentor_kit.api.running import find_edited, resume, run
 
 __all__ = [
@@ -40,6 +41,7 @@ __all__ = [
     "export",
     "find_edited",
     "plan",
+    "report",
     "resume",
     "run",
 ]
@@ -58,6 +60,7 @@ __getattr__ = lazy_attributes(
         "export": "mentor_kit.api.exporting",
         "find_edited": "mentor_kit.api.running",
         "plan": "mentor_kit.api.planning",
+        "report": "mentor_kit.api.reporting",
         "resume": "mentor_kit.api.running",
         "run": "mentor_kit.api.running",
     },

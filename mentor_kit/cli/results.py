@@ -1,4 +1,4 @@
-"""Commands on runs that are there: compare, export."""
+"""Commands on runs that are there: report, compare, export."""
 
 from __future__ import annotations
 
@@ -12,8 +12,35 @@ RESULTS = "Looking at runs"
 
 def add_to(app: typer.Typer) -> None:
     """Add these commands."""
-    for command in (compare, export):
+    for command in (report, compare, export):
         app.command(rich_help_panel=RESULTS)(command)
+
+
+def report(
+    runs: Annotated[list[str], typer.Argument(help="Run folders, or recipes' names for their newest runs.")],
+    output: Annotated[Path, typer.Option("--output", "-o", help="The HTML file to write.")] = Path("run.html"),
+    rollouts: Annotated[
+        str, typer.Option(help="Training rollouts that are kept: `all`, `none`, `every=10` or `worst=200`.")
+    ] = "all",
+    megabytes: Annotated[float, typer.Option(help="The file's largest size in MB.")] = 20.0,
+    root: Annotated[Path, typer.Option("--runs", help="The folder of all runs.")] = Path("runs"),
+    as_json: Annotated[bool, typer.Option("--json", help="JSON for programs.")] = False,
+) -> None:
+    """Write a page that shows runs (curves, rollouts beside the teacher's, evaluations): one file, opened offline."""
+    import json
+
+    from mentor_kit import api
+    from mentor_kit.cli.display import width
+    from mentor_kit.report.tables import wrapped
+
+    page = api.report(runs, output, rollouts=rollouts, megabytes=megabytes, output=root)
+    if as_json:
+        typer.echo(json.dumps(page.to_json()))
+        return
+    counts = f"{page.rollouts:,} rollouts, {page.episodes:,} evaluated episodes, {page.bytes / 1e6:.2f} MB"
+    typer.echo(wrapped(f"page: {page.path} ({counts})", width()))
+    for note in page.notes:
+        typer.echo(wrapped(f"left out: {note}", width()))
 
 
 def compare(

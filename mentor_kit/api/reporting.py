@@ -1,0 +1,53 @@
+"""Makes the page that shows runs."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from mentor_kit.api.arguments import checked_arguments
+from mentor_kit.api.locations import RUNS, find_run
+from mentor_kit.core.errors import UsageError
+from mentor_kit.runs import Run
+
+if TYPE_CHECKING:
+    from mentor_kit.report.page import WrittenPage
+
+
+@checked_arguments
+def report(
+    runs: str | Path | Run | Sequence[str | Path | Run],
+    target: str | Path,
+    *,
+    rollouts: str = "all",
+    megabytes: float = 20.0,
+    output: str | Path = RUNS,
+) -> WrittenPage:
+    """Write a page that shows runs: one HTML file, which opens from disk without any network.
+
+    Args:
+        runs: one run or several, each a run, its folder, `name/id`, or a recipe's name for its newest run.
+        target: the file to write; an old one is replaced.
+        rollouts: which training rollouts the page keeps: `all`, `none`, `every=N` (every Nth recorded step) or
+            `worst=N` (the N groups with the lowest mean reward).
+        megabytes: the largest size of the file in MB; what does not fit is left out, and the page says so.
+        output: the folder of all runs.
+
+    Returns:
+        The page that was written, with what was left out.
+
+    Raises:
+        UsageError: there is no such run, an option is wrong, or the target is a folder.
+        DataError: a file of a run cannot be read.
+        MentorKitError: the file cannot be written.
+    """
+    from mentor_kit.report.page import PageLimits, write_page
+
+    if not isinstance(target, str | Path):
+        raise UsageError(f"target must be a file, not {type(target).__name__}")
+    limits = PageLimits.of(rollouts, megabytes)
+    named = [runs] if isinstance(runs, str | Path | Run) else list(runs)
+    found = [find_run(run, output, lambda run: run.has_started) for run in named]
+    unique = list({run.path.resolve(): run for run in found}.values())
+    return write_page(unique, Path(target), limits)

@@ -1,0 +1,110 @@
+"""The page as one HTML document: its own scripts and styles inlined, and a content policy that forbids everything else.
+
+Nothing of a run is ever a part of the markup: a run's data stand in it compressed, as base64, and the scripts put them
+into the page as text.
+"""
+
+from __future__ import annotations
+
+import base64
+import gzip
+import hashlib
+import json
+from functools import cache
+from importlib.resources import files
+from typing import BinaryIO
+
+from mentor_kit.core.frozen_model import Json
+from mentor_kit.utils.version import __version__
+
+_CLIENT = files("mentor_kit.report.page") / "client"
+
+#: Scripts in the order in which they run. A tab is a script: it adds itself to the page (`client/base.js`).
+SCRIPTS = (
+    "vendor/uPlot.iife.min.js",
+    "base.js",
+    "source.js",
+    "navigation.js",
+    "help.js",
+    "charts.js",
+    "calls.js",
+    "dialogue.js",
+    "attempt.js",
+    "tokens.js",
+    "grid.js",
+    "comparison.js",
+    "overview.js",
+    "rollouts.js",
+    "evaluations.js",
+    "recipe.js",
+    "start.js",
+)
+STYLES = ("vendor/uPlot.min.css", "style.css", "dialogue.css")
+
+#: The number of the data's form; a page reads only its own.
+FORMAT = 1
+
+
+def write_head(file: BinaryIO) -> None:
+    """Write the document up to the run's data; for a page that opens from disk and may not use the network."""
+    file.write(_head("default-src 'none'").encode())
+
+
+def chunk_line(key: str, data: Json) -> bytes:
+    """Data as a line of the document; the page finds it under a key of letters, digits and hyphens."""
+    return f'<script type="application/gzip" id="{key}">'.encode() + pack(data) + b"</script>\n"
+
+
+def write_tail(file: BinaryIO) -> None:
+    """Write the scripts and the document's end."""
+    file.write(_tail({}).encode())
+
+
+def live_page(source: str) -> str:
+    """The page for a server: it asks `source` for its data, and again while it is open.
+
+    It gets `<source>data.json?since=VERSION` and `<source>chunk.json?run=KEY&name=NAME`, as `PageData` answers them.
+
+    Args:
+        source: the address before these names, relative to the page's; mostly empty.
+    """
+    return _head("default-src 'none'; connect-src 'self'") + _tail({"source": source})
+
+
+def pack(data: Json) -> bytes:
+    """JSON, compressed, as base64."""
+    text = json.dumps(data, ensure_ascii=False, separators=(",", ":")).encode(errors="replace")
+    return base64.b64encode(gzip.compress(text, 7, mtime=0))
+
+
+def _head(policy: str) -> str:
+    scripts = " ".join(_source(text) for text in _scripts())
+    styles = " ".join(_source(text) for text in _styles())
+    policy += f"; script-src {scripts}; style-src {styles}; base-uri 'none'; form-action 'none'"
+    head = _read("page.html").replace("@POLICY@", policy).replace("@VERSION@", __version__)
+    return head.replace("@STYLES@", "\n".join(f"<style>{text}</style>" for text in _styles()))
+
+
+def _tail(settings: dict[str, str]) -> str:
+    found = json.dumps({"format": FORMAT} | settings).replace("<", "\\u003c")
+    scripts = "\n".join(f"<script>{text}</script>" for text in _scripts())
+    return f'<script type="application/json" id="settings">{found}</script>\n{scripts}\n</body>\n</html>\n'
+
+
+@cache
+def _scripts() -> tuple[str, ...]:
+    return tuple(f"\n{_read(name)}" for name in SCRIPTS)
+
+
+@cache
+def _styles() -> tuple[str, ...]:
+    return tuple(f"\n{_read(name)}" for name in STYLES)
+
+
+def _source(text: str) -> str:
+    """A script or style by its hash, as a content policy lists it."""
+    return f"'sha256-{base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()}'"
+
+
+def _read(name: str) -> str:
+    return (_CLIENT / name).read_text(encoding="utf-8")
