@@ -39,8 +39,9 @@ layers:
 	$(BIN)/lint-imports --verbose
 
 # As many workers as cores, and a thread each: threads of several programs that wait for each other stand still.
+# Byte code is written wherever that is otherwise off: the tests start many processes, and each would compile the package.
 tests:
-	OMP_NUM_THREADS=1 $(BIN)/pytest --numprocesses auto --dist loadfile
+	PYTHONDONTWRITEBYTECODE= OMP_NUM_THREADS=1 $(BIN)/pytest --numprocesses auto --dist loadfile
 
 slow: install-dev
 	OMP_NUM_THREADS=1 $(BIN)/pytest -m 'slow and not cuda' --timeout 1800 --numprocesses auto --dist loadfile

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 from collections import defaultdict
 from collections.abc import Sequence, Set
@@ -18,6 +19,12 @@ settings.register_profile("quick", settings.get_profile("full"), max_examples=25
 
 def pytest_configure(config: pytest.Config) -> None:
     settings.load_profile("quick" if "not slow" in config.option.markexpr else "full")
+
+
+def pytest_collection_finish() -> None:
+    """Keeps what thousands of tests and large libraries consist of from being scanned again and again."""
+    gc.collect()
+    gc.freeze()
 
 
 @pytest.hookimpl(tryfirst=True)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import ClassVar
+
 import numpy as np
 import pytest
 from numpy.typing import NDArray
@@ -23,6 +25,9 @@ from mentor_kit.utils.randomness import uniforms
 class SamplingContract:
     """The tests of engines; see `mentor_kit.testing.backend` for the fixtures a subclass gives."""
 
+    draws: ClassVar[int] = 4000
+    """How many tokens are drawn to look at their distribution; fewer where few rows run at once."""
+
     @pytest.fixture
     def policy(self, policy_factory: PolicyFactory) -> Policy:
         """A fresh policy with an optimizer."""
@@ -31,7 +36,7 @@ class SamplingContract:
         return policy
 
     def test_sampling_follows_the_distribution(self, policy: Policy, oracle: Oracle) -> None:
-        context, count, temperature = [3, 1, 4, 1, 5], 4000, 1.3
+        context, count, temperature = [3, 1, 4, 1, 5], self.draws, 1.3
         probabilities = np.exp(log_softmax(oracle(context)[-1], temperature))
         requests = [
             request(str(i), context, max_new_tokens=1, temperature=temperature, seed=i * 7919) for i in range(count)

@@ -26,13 +26,18 @@ def infrequent_collection() -> Iterator[None]:
 
 @contextmanager
 def frozen_heap() -> Iterator[None]:
-    """Set the collector for a run: existing objects are frozen, and collections are rare."""
-    before = gc.get_threshold()
+    """Set the collector for a run: existing objects are frozen, and collections are rare.
+
+    A program that has frozen its own objects before keeps them so: the collector could only unfreeze all at once.
+    """
+    before, has_frozen = gc.get_threshold(), gc.get_freeze_count() > 0
     gc.collect()
-    gc.freeze()
+    if not has_frozen:
+        gc.freeze()
     gc.set_threshold(MANY)
     try:
         yield
     finally:
-        gc.unfreeze()
+        if not has_frozen:
+            gc.unfreeze()
         gc.set_threshold(*before)

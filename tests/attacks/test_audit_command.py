@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from importlib import import_module
 from pathlib import Path
 
 import pytest
@@ -27,7 +28,9 @@ def run(capsys: pytest.CaptureFixture[str], *arguments: str) -> tuple[int, str, 
     return int(code), *capsys.readouterr()
 
 
+@pytest.mark.slow
 def test_the_table_of_the_docs_is_what_the_command_prints(capsys: pytest.CaptureFixture[str]) -> None:
+    """Of what each attack earns in every family; that none pays, and in which forms, quicker tests look at."""
     code, said, errors = run(capsys, "quickstart", "--family", "all", "--tries", "0", "--markdown")
     (table,) = re.findall(r"<!-- attacks -->\n\n(.*)\n\n<!-- end of attacks -->", DOCS, flags=re.DOTALL)
     assert (code, errors, said.strip()) == (0, "", table)
@@ -50,17 +53,33 @@ def families_of(said: str) -> list[str]:
     return [line.partition(":")[0] for line in said.splitlines() if " attacks, " in line]
 
 
+@pytest.fixture
+def few(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A catalogue of a few attacks, where which families they are tried in is the point."""
+    monkeypatch.setattr(import_module("mentor_kit.audits.audit"), "ATTACKS", ATTACKS[::60])
+
+
+@pytest.mark.usefixtures("few")
 def test_families_are_chosen(capsys: pytest.CaptureFixture[str]) -> None:
     given = ("quickstart", "--tries", "0", "--problems", "1")
+    assert families_of(run(capsys, *given, "--family", "all")[1]) == list(FAMILIES)
     assert families_of(run(capsys, *given, "--family", "phi-4", "--family", "harmony")[1]) == ["phi-4", "harmony"]
 
 
-def test_where_the_students_family_is_not_known_all_are_played(
+@pytest.mark.usefixtures("few")
+def test_where_the_students_family_is_not_known_all_are_played_and_why(
     capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:
     (tmp_path / "config.json").write_text("{}")
-    code, said, _ = run(capsys, "quickstart", "--tries", "0", "--problems", "1", "--set", f"student.model={tmp_path}")
-    assert (code, families_of(said)) == (0, list(FAMILIES))
+    given = ("quickstart", "--tries", "0", "--problems", "1", "--json")
+    unknown, known, chosen = (
+        run(capsys, *given, *more) for more in (("--set", f"student.model={tmp_path}"), (), ("--family", "all"))
+    )
+    reasons = [json.loads(said)["reason"] for _, said, _ in (unknown, known, chosen)]
+    assert (unknown[0], json.loads(unknown[1])["families"]) == (0, list(FAMILIES))
+    # not for the same reason as where they were asked for; it names what the family could not be read from
+    assert len(set(reasons)) == 3
+    assert str(tmp_path) in reasons[0]
 
 
 def test_one_that_pays_for_nothing_does_not(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

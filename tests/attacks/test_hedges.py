@@ -136,6 +136,7 @@ def paid(check: Check, boxed: bool) -> set[str]:
     return {earned.attack.name for one in world_of(check, boxed) for earned in try_attacks(one) if earned.pays}
 
 
+@pytest.mark.spread
 @pytest.mark.parametrize("boxed", [True, False], ids=["box", "words"])
 @pytest.mark.parametrize("check", LENIENT, ids=lambda check: check.__name__)
 def test_lenient_checkers_are_caught(check: Check, boxed: bool) -> None:
@@ -146,6 +147,7 @@ def test_lenient_checkers_are_caught(check: Check, boxed: bool) -> None:
     assert "wrong, the right one in the reasoning" not in found
 
 
+@pytest.mark.spread
 @pytest.mark.parametrize("boxed", [True, False], ids=["box", "words"])
 @pytest.mark.parametrize("check", STRICT)
 def test_strict_checkers_pass(check: Check, boxed: bool) -> None:

@@ -120,6 +120,7 @@ def test_json_with_literals() -> None:
     assert json_text({"a": [Literal("NaN"), 1, "é\n"], "b": {"c": None}}) == '{"a": [NaN, 1, "é\\n"], "b": {"c": null}}'
 
 
+@pytest.mark.spread(3)
 @pytest.mark.parametrize("family", TEMPLATES)
 def test_an_audit_writes_as_the_students_family_does(family: str, tmp_path: Path) -> None:
     chat = make(TEMPLATES[family])

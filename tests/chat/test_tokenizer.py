@@ -73,6 +73,7 @@ def test_a_name_that_is_nothing_is_missing():
         load_tokenizer("not a model, and no folder!")
 
 
+@pytest.mark.slow
 def test_a_hub_out_of_reach_gives_one_message_and_no_warnings(tmp_path):
     code = (
         "import huggingface_hub.utils._http as hub; hub.time.sleep = lambda seconds: None\n"

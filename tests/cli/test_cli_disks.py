@@ -50,7 +50,7 @@ def refuse(patch: pytest.MonkeyPatch, code: int, *, after: int) -> None:
     patch.setattr(Path, "open", open_)
 
 
-@pytest.mark.spread
+@pytest.mark.spread(5)
 @pytest.mark.parametrize("code", [errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES])
 @pytest.mark.parametrize("after", [0, 1, 2, 4, 7, 10, 15])
 def test_a_disk_that_takes_no_more(
@@ -87,8 +87,9 @@ def test_a_small_disk(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> Non
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="there is no /dev/full")
 @pytest.mark.parametrize(
     "command",
-    [["schema"], ["check", "quickstart"], ["plugins"], ["run", "quickstart", "--dry-run"], ["--help"],
-     ["run", "quickstart", "--dry-run", "--json"]],
+    [["schema"], ["check", "quickstart"], ["plugins", "--json"], ["--help"],
+     pytest.param(["run", "quickstart", "--dry-run"], marks=pytest.mark.slow),
+     pytest.param(["run", "quickstart", "--dry-run", "--json"], marks=pytest.mark.slow)],
 )  # fmt: skip
 def test_output_that_cannot_be_written(command: list[str]) -> None:
     with Path("/dev/full").open("w") as full:

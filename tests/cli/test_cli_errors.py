@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 MENTORKIT = [sys.executable, "-m", "mentor_kit.cli"]
-QUICK = ["--plain", "--set", "train.0.steps=500", "--set", "evaluate.at_start=false", "--set", "evaluate.every=0"]
+LONG = ["train.0.steps=500", "train.0.problems=2", "train.0.group=2", "evaluate.at_start=false", "evaluate.every=0"]
 
 
 def call(*arguments: str, cwd: Path, given: str | None = None) -> tuple[int, str, str]:
@@ -110,7 +110,11 @@ def test_a_recipe_comes_through_a_pipe(tmp_path: Path) -> None:
 def interrupted(cwd: Path, *after: str) -> tuple[list[str], Path]:
     """What a run says that gets Ctrl-C after each line with one of these in it, and its folder."""
     process = subprocess.Popen(
-        [*MENTORKIT, "run", "quickstart", *QUICK], cwd=cwd, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+        [*MENTORKIT, "run", "quickstart", "--plain", *(word for setting in LONG for word in ("--set", setting))],
+        cwd=cwd,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
     )
     assert process.stdout is not None
     lines = []

@@ -62,32 +62,33 @@ def test_codes_of_the_process(tmp_path: Path) -> None:
     assert run("check", "quickstart", cwd=tmp_path).returncode == 0
     wrong = run("check", "quickstart", "--set", "reward.use=menotr", cwd=tmp_path)
     assert (wrong.returncode, wrong.stdout) == (2, "")
-    assert wrong.stderr == (
-        "error: --set reward.use=menotr: reward.use: no reward is called 'menotr' (did you mean 'mentor'?); "
-        "`mentorkit plugins rewards` lists them\n"
-    )
-    unknown = run("run", "quickstart", "--set", "student.model=no-such-student", cwd=tmp_path)
-    assert unknown.returncode == 2
-    assert "no-such-student" in unknown.stderr
+    assert wrong.stderr.startswith("error: --set reward.use=menotr: reward.use: ")
+    assert "'mentor'" in wrong.stderr
+    assert len(wrong.stderr.splitlines()) == 1
+
+
+@pytest.mark.slow
+def test_a_student_that_is_nowhere(tmp_path: Path) -> None:
     missing = run("run", "quickstart", "--set", "student.model=no-such/student", cwd=tmp_path, HF_HUB_OFFLINE="1")
     assert missing.returncode == 3
     assert "no-such/student" in missing.stderr
-    assert "Traceback" not in wrong.stderr + unknown.stderr + missing.stderr
+    assert "Traceback" not in missing.stderr
 
 
 def test_a_broken_plugin_costs_nobody_else_anything(tmp_path: Path) -> None:
     site = install(tmp_path / "site", "broken", "raise RuntimeError('no licence')")
     assert run("--help", cwd=tmp_path, **site).returncode == 0
     assert run("check", "quickstart", cwd=tmp_path, **site).returncode == 0
-    listed = run("plugins", cwd=tmp_path, **site)
-    assert "failed    broken       broken-plugin 1.0: RuntimeError: no licence" in listed.stdout
     used = run("check", "quickstart", "--set", "teacher.use=theirs", cwd=tmp_path, **site)
     assert used.returncode == 2
-    assert "no teacher is called 'theirs'" in used.stderr
-    assert "these plugins failed, and may have had it: broken" in used.stderr
+    assert "theirs" in used.stderr
+    assert "broken" in used.stderr
     doctor = run("doctor", cwd=tmp_path, **site)
     assert doctor.returncode == 3
-    assert "MISS plugin broken: RuntimeError: no licence (broken-plugin 1.0)" in doctor.stdout
+    (line, *_) = [line for line in doctor.stdout.splitlines() if "broken" in line]
+    assert line.startswith("MISS")
+    assert "RuntimeError: no licence" in line
+    assert "broken-plugin 1.0" in line
     denied = run("plugins", "--json", cwd=tmp_path, **site, MENTORKIT_DISABLE_PLUGINS="broken")
     states = {info["name"]: info["state"] for info in json.loads(denied.stdout)["plugins"]}
     assert states["broken"] == "disabled"

@@ -53,6 +53,7 @@ def test_any_adapter_of_peft(
     np.testing.assert_allclose(by_transformers(folder / "whole"), expected, atol=1e-4)
 
 
+@pytest.mark.spread
 @pytest.mark.parametrize(
     "options",
     [

@@ -102,6 +102,7 @@ def test_embeddings_that_the_file_says_nothing_of(tied: bool, tmp_path: Path) ->
     agrees(policy, Float64Twin(folder))
 
 
+@pytest.mark.slow
 def test_the_limit_of_open_files_stays() -> None:
     """Importing mlx-lm alone lowers it."""
     code = (

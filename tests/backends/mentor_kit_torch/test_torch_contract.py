@@ -32,6 +32,8 @@ class TestTorchAdapter(BackendContract, GradientContract):
 class TestTorchFewSlots(BackendContract):
     """Rows are given up and taken again all the time; prompts are prefilled in small parts."""
 
+    draws = 600
+
     @pytest.fixture
     def policy_factory(self, folder: Path) -> Callable[[int | None], Policy]:
         return lambda budget: load(folder, token_budget=budget or 64, slots=3, prefill_chunk=4)

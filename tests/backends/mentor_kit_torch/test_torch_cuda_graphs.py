@@ -79,6 +79,8 @@ class TestRecorded(SamplingContract):
 class TestRecordedFewSlots(SamplingContract):
     """With an adapter, rows that are given up all the time, and a limit of memory."""
 
+    draws = 300
+
     @pytest.fixture
     def policy_factory(self, folder: Path, tapes: Tapes) -> Callable[[int | None], Policy]:
         how: dict[str, Any] = {"cuda_graphs": True, "slots": 3, "prefill_chunk": 4, "kv_memory": 0.001}

@@ -84,6 +84,7 @@ def with_common_text(groups: list[TokenGroup], count: int = 9) -> list[TokenGrou
     return [TokenGroup(np.concatenate([text, g.prompt_ids]), g.completions, g.temperature) for g in groups]
 
 
+@pytest.mark.spread
 @pytest.mark.parametrize("adapted", [False, True], ids=["full", "adapter"])
 @pytest.mark.parametrize("preset", sorted(PRESETS))
 @pytest.mark.parametrize("budget", [60, 10_000])
@@ -149,7 +150,7 @@ def branching_groups(seed: int) -> list[TokenGroup]:
     return with_common_text(groups, int(rng.integers(0, 9)))
 
 
-@settings(max_examples=40, deadline=None, derandomize=True)
+@settings(deadline=None, derandomize=True)
 @given(seed=st.integers(0, 1 << 20), shared=st.integers(1, 4), kept=st.integers(1, 9), alone=st.integers(1, 9))
 def test_completions_share_what_they_begin_with(folder: Path, seed: int, shared: int, kept: int, alone: int) -> None:
     policy, groups = load(folder), branching_groups(seed)
