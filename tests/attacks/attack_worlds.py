@@ -7,8 +7,8 @@ from dataclasses import dataclass, field
 from functools import cache
 
 from mentor_kit.audits import AuditEnvironment, Bounds, Earned, find_subjects, try_attacks
-from mentor_kit.chat.families import families
 from mentor_kit.audits.raw_rollout import RawRollout, Script
+from mentor_kit.chat.families import families
 from mentor_kit.hooks import default_registry
 from mentor_kit.recipe.assembly import Components, assemble_components
 from mentor_kit.recipe.checking import load_checked
