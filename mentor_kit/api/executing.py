@@ -22,7 +22,7 @@ from mentor_kit.recipe.assembly import (
 )
 from mentor_kit.recipe.attribution import attributed
 from mentor_kit.recipe.changes import Progress, RecipeChange, check_changes
-from mentor_kit.recipe.expanding import dump_run, expanded
+from mentor_kit.recipe.expanding import dump_run, expanded, portable
 from mentor_kit.recipe.loading import LoadedRecipe
 from mentor_kit.recipe.model import Recipe
 from mentor_kit.recipe.workloads import build_stages, workloads
@@ -37,6 +37,7 @@ from mentor_kit.runs import (
     RunRecorder,
     StopSignal,
 )
+from mentor_kit.runs.compression import check_compression
 from mentor_kit.stages import Stage, Workload
 from mentor_kit.stages.evaluate import check_evaluations
 from mentor_kit.utils.gc import frozen_heap
@@ -106,8 +107,20 @@ def carry_on(
 
 
 def record_options(recipe: Recipe) -> RecordOptions:
-    """How much of a run its recipe wants kept."""
-    return RecordOptions(checkpoint_every=recipe.checkpoints.every, keep=kept(recipe))
+    """How much of a run its recipe wants kept.
+
+    Raises:
+        MissingError: files are compressed with a package that is not installed.
+    """
+    wanted = recipe.record
+    check_compression(wanted.compress)
+    return RecordOptions(
+        checkpoint_every=recipe.checkpoints.every,
+        rollouts_every=wanted.rollouts,
+        tokens=wanted.tokens,
+        compress=wanted.compress,
+        keep=kept(recipe),
+    )
 
 
 def _run_stages(
@@ -141,14 +154,14 @@ def _run_stages(
             check_evaluations(experiment, experiment.evaluation.on)
         recorder.start(
             None if experiment.student is None else experiment.policy,
-            expanded(loaded, registry),
+            portable(expanded(loaded, registry), loaded.folder, folder.path),
             list(works),
             trains=[key for key, work in works.items() if work.trains],
             go_back_to=go_back_to,
             dropped=[] if edit is None else [key for key in _keys(edit.before.recipe) if key not in works],
         )
         if edit is not None:
-            _write_down(edit, dump_run(loaded, registry), recorder)
+            _write_down(edit, dump_run(loaded, registry, folder.path), recorder)
         for note in notes:
             recorder.emit(NOTE, "", {"text": note})
         with frozen_heap():
@@ -213,8 +226,11 @@ def _last_trained(
 def _write_down(edit: Edit, recipe: str, recorder: RunRecorder) -> None:
     """The changed recipe in the place of the former one, with what was changed."""
     changed = {change.key: [change.before, change.after] for change in edit.changes}
-    recorder.folder.change_recipe(recipe, edit.overrides, changed)
-    recorder.emit(NOTE, "", {"text": f"resumed with a changed recipe: {'; '.join(map(str, edit.changes))}"})
+    # where the recipe's files are now is in the recipe
+    settings = {key: value for key, value in edit.overrides.items() if key != "folder"}
+    recorder.folder.change_recipe(recipe, settings, changed)
+    said = "; ".join(map(str, edit.changes)) or "its files are in another folder"
+    recorder.emit(NOTE, "", {"text": f"resumed with a changed recipe: {said}"})
 
 
 def _keys(recipe: Recipe) -> list[str]:

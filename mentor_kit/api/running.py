@@ -53,7 +53,9 @@ def run(
     root = folder_path(output)
     loaded = load_served(recipe, registry, overrides)
     settings = checked_overrides(overrides)
-    folder = RunFolder.create(root, loaded.recipe.name, dump_run(loaded, registry), settings=settings)
+    folder = RunFolder.create(
+        root, loaded.recipe.name, lambda path: dump_run(loaded, registry, path), settings=settings
+    )
     return begin_run(loaded, folder, registry, trackers)
 
 
@@ -73,7 +75,8 @@ def resume(
 
     Args:
         run: a run, its folder, `name/id`, or a recipe's name for its newest run in `output` that trains.
-        overrides: changes of work yet to come, such as `{"train.0.steps": 100}`: a run can be lengthened.
+        overrides: changes of work yet to come, such as `{"train.0.steps": 100}`: a run can be lengthened. `folder`
+            names where the recipe's files are now, if they were moved.
         recipe: the recipe that the run was made of, which may have been edited since; the run's own if left out.
         output: the folder of all runs.
         trackers: as for `run`.
@@ -86,7 +89,8 @@ def resume(
     registry = registry or default_registry()
     overrides = checked_overrides(overrides)
     folder = find_run(run, output, lambda run: run.trains).folder
-    before = load_served(folder.recipe, registry)
+    moved = {key: value for key, value in overrides.items() if key == "folder"}
+    before = load_served(folder.recipe, registry, moved)
     if recipe is None and not overrides:
         return carry_on(before, folder, registry, trackers)
     settings = {} if recipe is None else folder.settings()
@@ -94,8 +98,8 @@ def resume(
     after = check(changed, overrides=combine(settings, overrides), registry=registry)
     notes = [] if recipe is None or not settings else _overruled(recipe, overrides, after, registry)
     found = changes(before, after, registry)
-    edit = Edit(before, found, overrides) if found else None
-    return carry_on(after if found else before, folder, registry, trackers, edit, notes)
+    edit = Edit(before, found, overrides) if found or moved else None
+    return carry_on(after if edit else before, folder, registry, trackers, edit, notes)
 
 
 def find_edited(

@@ -23,6 +23,7 @@ from mentor_kit.report.arms import training_steps
 from mentor_kit.runs import Checkpoint, Checkpoints, Keep, Run, RunFolder
 from mentor_kit.stages.evaluated_agent import EvaluatedAgent
 from mentor_kit.stages.evaluation_plan import DEFAULT_SPLITS, SplitPlan
+from mentor_kit.utils.paths import expanded_path, tilde_path
 
 #: The name under which the recipe's own teacher is evaluated.
 OWN_TEACHER = "teacher"
@@ -108,7 +109,9 @@ def _placed(student: Student, folder: Path) -> Student:
     """The student with paths that do not depend on the folder of its recipe."""
 
     def absolute(name: str | None) -> str | None:
-        return str((folder / name).resolve()) if name and "\n" not in name and (folder / name).exists() else name
+        if not name or "\n" in name or not (place := folder / expanded_path(name)).exists():
+            return name
+        return str(place.resolve())
 
     adapter = student.adapter
     if adapter is not None and adapter.options.path is not None:
@@ -157,15 +160,17 @@ def subject_of(loaded: LoadedRecipe, folder: RunFolder, *, trains: bool) -> Eval
     """
     recipe = loaded.recipe
     model = recipe.student.model
+    if Path(model).is_absolute():
+        model = tilde_path(Path(model))
     if trains:
         return EvaluatedAgent(kind="run", name=recipe.name, model=model, run=folder.key, seed=recipe.seed)
     if recipe.student.checkpoint is not None:
-        place = loaded.folder / recipe.student.checkpoint
+        place = loaded.folder / expanded_path(recipe.student.checkpoint)
         if (place.parents[1] / "recipe.yaml").is_file():
             found = Checkpoint.read(place)
             other = Run(place.parents[1])
             return _of_run(other, place.name, training_steps(other, found.stage, found.step))
-    place = (loaded.folder / model).resolve()
+    place = (loaded.folder / expanded_path(model)).resolve()
     if place.name == "student" and (place.parent / "recipe.yaml").is_file():
         other = Run(place.parent)
         return _of_run(other, place.name, training_steps(other))

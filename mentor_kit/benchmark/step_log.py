@@ -14,6 +14,7 @@ from mentor_kit.benchmark.clocked import CallCounts
 from mentor_kit.core.demonstration import Demonstration
 from mentor_kit.core.errors import Interrupted, UsageError
 from mentor_kit.core.frozen_model import Json
+from mentor_kit.core.task import Problem
 from mentor_kit.rl.reward import Scored
 
 
@@ -76,6 +77,9 @@ class StepLog:
         scored: Sequence[Scored],
         outcomes: Sequence[Mapping[str, Json]] = (),
     ) -> None:
+        pass
+
+    def write_problems(self, problems: Sequence[Problem]) -> None:
         pass
 
     def write_demonstrations(self, demonstrations: Sequence[Demonstration]) -> None:

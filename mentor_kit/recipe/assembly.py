@@ -29,6 +29,7 @@ from mentor_kit.recipe.splits import split_faults
 from mentor_kit.rl.reward import CONSTANT, Gate, Reward, RewardSpec, WeightedTerm
 from mentor_kit.rollout import Sampling
 from mentor_kit.stages import Experiment, LoadedStudent
+from mentor_kit.utils.paths import expanded_path
 
 
 @dataclass(frozen=True)
@@ -75,7 +76,7 @@ def assemble(loaded: LoadedRecipe, registry: Registry, components: Components | 
     backend = backend_of(recipe, registry, components.context)
     policy = backend.load(student, recipe.seed)
     if recipe.student.checkpoint is not None:
-        policy.restore(loaded.folder / recipe.student.checkpoint / "policy")
+        policy.restore(loaded.folder / expanded_path(recipe.student.checkpoint) / "policy")
     return _experiment(loaded, registry, components, LoadedStudent(policy, chat_format, backend.export_formats))
 
 
@@ -216,7 +217,7 @@ def student_spec(loaded: LoadedRecipe, registry: Registry, context: BuildContext
         alpha=options.alpha,
         dropout=options.dropout,
         targets=tuple(options.targets),
-        path=None if options.path is None else loaded.folder / options.path,
+        path=None if options.path is None else loaded.folder / expanded_path(options.path),
     )
     return StudentSpec(model, student.revision, adapter)
 

@@ -9,18 +9,19 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 from mentor_kit.core.errors import UsageError
 from mentor_kit.core.frozen_model import Json
 from mentor_kit.core.secret import hide
 from mentor_kit.hooks.registry import Registry
-from mentor_kit.recipe.expanding import expanded
+from mentor_kit.recipe.expanding import expanded, portable
 from mentor_kit.recipe.loading import LoadedRecipe
 from mentor_kit.recipe.source import Path_
 from mentor_kit.stages.workload import Workload
 
 #: Keys of a recipe that may change at any time.
-FREE = frozenset({"evaluate", "checkpoints", "trackers"})
+FREE = frozenset({"evaluate", "checkpoints", "record", "trackers"})
 
 #: Stands for a key that is not there.
 ABSENT = "nothing"
@@ -53,8 +54,12 @@ class Progress:
 
 
 def changes(before: LoadedRecipe, after: LoadedRecipe, registry: Registry) -> list[RecipeChange]:
-    """What differs between two recipes, defaults of parts written out."""
-    return list(_differences(expanded(before, registry), expanded(after, registry), ()))
+    """What differs between two recipes, defaults of parts written out.
+
+    Paths are compared as a run keeps them.
+    """
+    one, other = (portable(expanded(loaded, registry), loaded.folder, Path("/")) for loaded in (before, after))
+    return list(_differences(one, other, ()))
 
 
 def check_changes(found: Sequence[RecipeChange], progress: Progress, works: Sequence[Workload], hint: str) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from copy import deepcopy
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 from pydantic import BaseModel
@@ -19,6 +20,10 @@ from mentor_kit.recipe.loading import LoadedRecipe, recipe_as_data
 from mentor_kit.recipe.python_values import as_data
 from mentor_kit.recipe.source import Path_
 from mentor_kit.recipe.writing import to_yaml
+from mentor_kit.utils.paths import portable_path
+
+#: The student's keys that may be paths.
+_PATHS = ("model", "chat_template", "checkpoint")
 
 #: How a reference to a secret begins.
 REFERENCE = "${env:"
@@ -37,9 +42,32 @@ def expanded(loaded: LoadedRecipe, registry: Registry, *, machine: bool = True) 
     return data
 
 
-def dump_run(loaded: LoadedRecipe, registry: Registry) -> str:
-    """The recipe as a run keeps it: as YAML, with every default that is the same on every machine."""
-    return to_yaml(expanded(loaded, registry, machine=False))
+def dump_run(loaded: LoadedRecipe, registry: Registry, run: Path) -> str:
+    """The recipe as a run keeps it in its folder: as YAML, with every default that is the same on every machine.
+
+    Its `folder` is relative to the run's folder, and no path of the recipe itself names the user's home.
+    """
+    return to_yaml(portable(expanded(loaded, registry, machine=False), loaded.folder, run))
+
+
+def portable(data: dict[str, Json], folder: Path, run: Path) -> dict[str, Json]:
+    """An expanded recipe whose own paths do not name the user's home; those in options of components are as written.
+
+    Args:
+        data: the recipe, expanded.
+        folder: what its paths are relative to.
+        run: what its `folder` is relative to.
+    """
+
+    def written(name: Json) -> Json:
+        is_path = isinstance(name, str) and "\n" not in name and Path(name).is_absolute()
+        return portable_path(Path(name), folder) if is_path else name
+
+    student = {key: written(value) if key in _PATHS else value for key, value in data["student"].items()}
+    if student.get("adapter"):
+        options = student["adapter"]["with"]
+        student["adapter"] = student["adapter"] | {"with": options | {"path": written(options.get("path"))}}
+    return data | {"folder": portable_path(folder, run), "student": student}
 
 
 def _fill(data: Any, model: Any, registry: Registry, path: Path_, machine: bool) -> None:

@@ -20,6 +20,7 @@ from mentor_kit.recipe.python_values import NO_OVERRIDES, as_data, checked_overr
 from mentor_kit.recipe.settings import apply_overrides
 from mentor_kit.recipe.source import STDIN, Source, closest, merge, python_source, read_source
 from mentor_kit.recipe.writing import to_yaml
+from mentor_kit.utils.paths import expanded_path
 
 if TYPE_CHECKING:
     from mentor_kit.hooks.registry import Registry
@@ -98,7 +99,12 @@ def validated(source: Source, folder: Path) -> LoadedRecipe:
     recipe, found = checked(Recipe, source.data)
     if recipe is None or found:
         raise RecipeFaults(faults_at(source, source.data, found))
-    return LoadedRecipe(recipe, folder if recipe.folder is None else (folder / recipe.folder).resolve(), source)
+    return LoadedRecipe(recipe, _base(folder, recipe), source)
+
+
+def _base(folder: Path, recipe: Recipe) -> Path:
+    """What a recipe's relative paths are relative to."""
+    return folder if recipe.folder is None else (folder / expanded_path(recipe.folder)).resolve()
 
 
 def find_recipe(recipe: str | Path) -> Path:

@@ -138,6 +138,17 @@ class CheckpointPlan(RecipeSection):
     """Whether more of that metric is better."""
 
 
+class RecordPlan(RecipeSection):
+    """How much of the student's episodes a run keeps."""
+
+    rollouts: int = Field(default=1, ge=0)
+    """Keep the rollouts of every so many steps; 0 keeps none."""
+    tokens: bool = True
+    """Whether rollouts and evaluated episodes are kept with their tokens and log-probabilities, most of their size."""
+    compress: Literal["none", "gzip", "zstd"] = "none"
+    """How their files are compressed; zstd needs Python 3.14 or `pip install 'mentor-kit[zstd]'`."""
+
+
 class Recipe(RecipeSection):
     """An experiment as data. A component is a name, a mapping with `use` and `with`, or a `ComponentSpec`.
 
@@ -187,6 +198,8 @@ class Recipe(RecipeSection):
     """When and on what to evaluate."""
     checkpoints: CheckpointPlan = CheckpointPlan()
     """What is saved on the way."""
+    record: RecordPlan = RecordPlan()
+    """How much of the student's episodes is kept."""
     trackers: tuple[TrackerSpec, ...] = ()
     """Where else events are sent."""
 

@@ -228,6 +228,10 @@ class Scored(FrozenModel):
 
     trajectory: Trajectory
     reward: Breakdown
+    advantage: float | None = None
+    """The advantage of the whole rollout over the others of its group, as the estimator gave it for the update; a
+    teacher to distil from adds its own, token by token. None in evaluations, for rollouts that dynamic sampling
+    replaced, where nothing is learned from the reward, and in runs of older versions."""
 
 
 def _prepare(term: Term, cases: Sequence[Case]) -> None:

@@ -4,6 +4,7 @@ from mentor_kit.runs.checkpoints import Checkpoint, Checkpoints, Keep
 from mentor_kit.runs.context import RunContext
 from mentor_kit.runs.events import read_events
 from mentor_kit.runs.folder import RunFolder
+from mentor_kit.runs.problems import RecordedProblem
 from mentor_kit.runs.recorder import RecordOptions, RunRecorder
 from mentor_kit.runs.run import Run, data_frame
 from mentor_kit.runs.stop import StopSignal
@@ -15,6 +16,7 @@ __all__ = [
     "EventDispatcher",
     "Keep",
     "RecordOptions",
+    "RecordedProblem",
     "Run",
     "RunContext",
     "RunFolder",

@@ -9,8 +9,10 @@ from mentor_kit.core.demonstration import Demonstration
 from mentor_kit.core.errors import Interrupted
 from mentor_kit.core.event import CHECKPOINT
 from mentor_kit.core.frozen_model import Json
+from mentor_kit.core.task import Problem
 from mentor_kit.rl.reward import Scored
-from mentor_kit.runs.files import write_text
+from mentor_kit.runs.compression import SUFFIXES, compress
+from mentor_kit.runs.files import write_bytes, write_text
 from mentor_kit.runs.folder import OUTCOMES, check_name
 from mentor_kit.runs.recorder import RunRecorder
 from mentor_kit.utils.strict_json import to_json
@@ -59,7 +61,7 @@ class RunContext:
         recorder = self._recorder
         every = recorder.options.rollouts_every
         if every and step % every == 0:
-            write_text(recorder.folder.rollouts_of(self._key, step), _lines(scored), sync=False)
+            self._write_scored(recorder.folder.rollouts_of(self._key, step), scored, sync=False)
         recorder.dispatcher.rollouts(self._key, step, scored)
 
     def write_evaluation(
@@ -71,12 +73,15 @@ class RunContext:
     ) -> None:
         check_name(name)
         folder = self._recorder.folder.evaluation
-        write_text(folder / f"{name}.jsonl", _lines(scored))
+        self._write_scored(folder / f"{name}.jsonl", scored)
         if outcomes:
             write_text(folder / f"{name}{OUTCOMES}", "".join(f"{to_json(dict(row))}\n" for row in outcomes))
         # the report comes second: where there is one, its trajectories are there
         write_text(folder / f"{name}.json", to_json(dict(report), indent=2) + "\n")
         self._recorder.dispatcher.evaluated(name, int(report.get("step") or 0), scored)
+
+    def write_problems(self, problems: Sequence[Problem]) -> None:
+        self._recorder.problems.write(problems)
 
     def write_demonstrations(self, demonstrations: Sequence[Demonstration]) -> None:
         if demonstrations:
@@ -126,9 +131,18 @@ class RunContext:
     def write_folder(self, name: str, fill: Callable[[Path], None]) -> Path:
         return self._recorder.folder.write_folder(name, fill)
 
+    def _write_scored(self, path: Path, scored: Sequence[Scored], *, sync: bool = True) -> None:
+        """Write scored trajectories as the recipe wants them kept: with or without tokens, compressed or not."""
+        options = self._recorder.options
+        kept = scored if options.tokens else [_without_tokens(item) for item in scored]
+        lines = "".join(f"{item.to_json()}\n" for item in kept).encode()
+        write_bytes(
+            path.with_name(path.name + SUFFIXES[options.compress]), compress(lines, options.compress), sync=sync
+        )
 
-def _lines(scored: Sequence[Scored]) -> str:
-    return "".join(f"{item.to_json()}\n" for item in scored)
+
+def _without_tokens(item: Scored) -> Scored:
+    return item.model_copy(update={"trajectory": item.trajectory.model_copy(update={"tokens": None})})
 
 
 def _is_number(value: Json) -> bool:

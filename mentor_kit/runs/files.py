@@ -40,6 +40,11 @@ def storage_errors(path: Path, kept: str = "everything that was written before i
 
 
 def write_text(path: Path, text: str, *, sync: bool = True) -> None:
+    """Write a text in UTF-8; as `write_bytes`."""
+    write_bytes(path, text.encode(), sync=sync)
+
+
+def write_bytes(path: Path, data: bytes, *, sync: bool = True) -> None:
     """Write a file atomically; readers see the old one or the new one.
 
     Raises:
@@ -52,8 +57,8 @@ def write_text(path: Path, text: str, *, sync: bool = True) -> None:
     with storage_errors(path):
         path.parent.mkdir(parents=True, exist_ok=True)
         try:
-            with temporary.open("w", encoding="utf-8", newline="\n") as file:
-                file.write(text)
+            with temporary.open("wb") as file:
+                file.write(data)
                 file.flush()
                 if sync:
                     os.fsync(file.fileno())

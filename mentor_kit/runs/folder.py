@@ -6,9 +6,11 @@ runs/<name>/<id>/
     changes.jsonl           changes of the recipe when the run was resumed, append-only
     events.jsonl            the run's events, append-only
     demonstrations.jsonl    the teacher's demonstrations, append-only
+    problems.jsonl          the problems of rollouts and evaluations, with their answer keys, append-only
     rollouts/<stage>/step-000010.jsonl
     checkpoints/<stage>-step-000020/
     evaluation/             a report (.json), the trajectories (.jsonl) and a row each (.outcomes.jsonl)
+                            (rollouts and trajectories end with .gz or .zst where the recipe compresses them)
     student/                the trained student, for transformers and others
 """
 
@@ -27,6 +29,7 @@ from types import MappingProxyType
 from mentor_kit.core.errors import DataError, UsageError, did_you_mean
 from mentor_kit.core.event import utc_now
 from mentor_kit.core.frozen_model import Json
+from mentor_kit.runs.compression import variants
 from mentor_kit.runs.environment import environment
 from mentor_kit.runs.files import remove_folder, storage_errors, tidy, write_folder, write_text
 from mentor_kit.runs.jsonl import JsonlFile, read_lines
@@ -57,14 +60,19 @@ class RunFolder:
 
     @staticmethod
     def create(
-        root: Path, name: str, recipe: str, *, settings: Mapping[str, Json] = NONE, now: datetime | None = None
+        root: Path,
+        name: str,
+        recipe: str | Callable[[Path], str],
+        *,
+        settings: Mapping[str, Json] = NONE,
+        now: datetime | None = None,
     ) -> RunFolder:
         """A fresh folder `root/name/<id>` with the recipe and the environment in it.
 
         Args:
             root: the folder of all runs.
             name: the recipe's name.
-            recipe: the expanded recipe as YAML, without secrets.
+            recipe: the expanded recipe as YAML, without secrets; or a function that returns it for the new folder.
             settings: the recipe's overrides, such as `{"train.0.steps": 9}`.
             now: the time in the id; this moment if left out.
 
@@ -86,7 +94,7 @@ class RunFolder:
                         raise
         folder = RunFolder(path, made)
         try:
-            folder._describe(recipe, settings)
+            folder._describe(recipe if isinstance(recipe, str) else recipe(path), settings)
         except BaseException:
             folder.discard()
             raise
@@ -199,6 +207,11 @@ class RunFolder:
         return self.path / "demonstrations.jsonl"
 
     @property
+    def problems(self) -> Path:
+        """The problems of rollouts and evaluations."""
+        return self.path / "problems.jsonl"
+
+    @property
     def checkpoints(self) -> Path:
         """The folder of the checkpoints."""
         return self.path / "checkpoints"
@@ -243,8 +256,13 @@ class RunFolder:
         write_text(self.recipe, recipe)
 
     def rollouts_of(self, stage: str, step: int) -> Path:
-        """The rollouts of a stage's step."""
+        """The rollouts of a stage's step, without the suffix of a compression."""
         return self.rollouts / stage / f"step-{step:06d}.jsonl"
+
+    def episodes_of(self, evaluation: str) -> Path:
+        """The trajectories of an evaluation: the file that there is, compressed or not."""
+        path = self.evaluation / f"{evaluation}.jsonl"
+        return next((found for found in variants(path) if found.exists()), path)
 
     def write_folder(self, name: str, fill: Callable[[Path], None]) -> Path:
         """Write a folder inside the run, whole or not at all; an existing one is replaced.

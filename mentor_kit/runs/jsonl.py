@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Self
 
 from mentor_kit.core.errors import DataError
+from mentor_kit.runs.compression import open_compressed
 from mentor_kit.runs.files import storage_errors
 
 _CHUNK = 1 << 16
@@ -73,19 +74,22 @@ class JsonlFile:
 def read_lines(path: Path) -> Iterator[bytes]:
     """The complete lines of a file, without newlines; nothing for a file that is not there.
 
-    A last line without its newline is left out: it may still be being written.
+    A file whose name ends with a compression's suffix is decompressed. A last line without its newline is left out: it
+    may still be being written.
 
     Raises:
         DataError: it is not a file, or cannot be read.
+        MissingError: it is compressed with zstd, whose package is missing.
     """
     if not path.exists():
         return
     try:
-        file = path.open("rb")
+        file = open_compressed(path)
     except OSError as error:
         raise DataError(f"{path} cannot be read: {error.strerror}") from None
     with file:
-        for line in file:
+        lines = iter(file)
+        while line := _next(lines, path):
             if line.endswith(b"\n"):
                 yield line[:-1]
 
@@ -102,3 +106,15 @@ def whole_length(path: Path) -> int:
                 return start + found + 1
             end = start
     return 0
+
+
+def _next(lines: Iterator[bytes], path: Path) -> bytes:
+    """The next line, empty at the end.
+
+    Raises:
+        DataError: it cannot be decompressed or read.
+    """
+    try:
+        return next(lines, b"")
+    except Exception as error:  # noqa: BLE001 (each compression has errors of its own)
+        raise DataError(f"{path} cannot be read: {error}", hint="was the file cut or edited?") from None

@@ -23,10 +23,12 @@ from mentor_kit.core.frozen_model import Json
 from mentor_kit.core.secret import hide
 from mentor_kit.hooks.tracker import Outcome, TrackedRun
 from mentor_kit.runs.checkpoints import Checkpoint, Checkpoints, Keep
+from mentor_kit.runs.compression import Compression
 from mentor_kit.runs.events import EventLog, read_events
 from mentor_kit.runs.folder import RunFolder
 from mentor_kit.runs.jsonl import JsonlFile
 from mentor_kit.runs.lock import FolderLock
+from mentor_kit.runs.problems import ProblemLog
 from mentor_kit.runs.records import read_demonstrations
 from mentor_kit.runs.stop import StopSignal
 from mentor_kit.runs.trackers import EventDispatcher
@@ -41,6 +43,10 @@ class RecordOptions:
     """A checkpoint after every so many steps of a stage, and after its last; 0 for the last one alone."""
     rollouts_every: int = 1
     """Keep the rollouts of every so many steps; 0 for none."""
+    tokens: bool = True
+    """Keep the tokens of rollouts and of evaluated episodes."""
+    compress: Compression = "none"
+    """How files of rollouts and of evaluated episodes are compressed."""
     keep: Keep = field(default_factory=Keep)
 
 
@@ -81,6 +87,7 @@ class RunRecorder:
             self.folder.tidy()
             self.events = EventLog(self.folder.events)
             self.demonstrations = JsonlFile(self.folder.demonstrations)
+            self.problems = ProblemLog(self.folder.problems)
         except BaseException:
             self._lock.release()
             raise
@@ -96,6 +103,7 @@ class RunRecorder:
         finally:
             self.events.close()
             self.demonstrations.close()
+            self.problems.close()
             self._lock.release()
 
     @property
@@ -146,7 +154,7 @@ class RunRecorder:
             )
         if checkpoint is not None and policy is not None:
             policy.restore(checkpoint.policy)
-        truncate(self.folder, self.events, checkpoint, [*stages, *dropped])
+        truncate(self.folder, (self.events, self.problems), checkpoint, [*stages, *dropped])
         self._policy, self._stages, self.resumed_from = policy, tuple(stages), checkpoint
         self._start_trackers(recipe)
         if checkpoint is None:
@@ -184,7 +192,7 @@ class RunRecorder:
 
     def offsets(self) -> dict[str, int]:
         """The lengths of the append-only files, which are made to survive a power cut first."""
-        files = (self.events, self.demonstrations)
+        files = (self.events, self.demonstrations, self.problems)
         for file in files:
             file.sync()
         return {file.path.name: file.offset for file in files}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TypeVar
 
@@ -22,7 +23,7 @@ def read_demonstrations(path: Path) -> list[Demonstration]:
     Raises:
         DataError: a line is not a demonstration.
     """
-    return _read(path, Demonstration)
+    return list(read_records(path, Demonstration))
 
 
 def read_scored(path: Path) -> list[Scored]:
@@ -31,16 +32,19 @@ def read_scored(path: Path) -> list[Scored]:
     Raises:
         DataError: a line is not a scored trajectory.
     """
-    return _read(path, Scored)
+    return list(read_records(path, Scored))
 
 
-def _read(path: Path, kind: type[R]) -> list[R]:
-    found = []
+def read_records(path: Path, kind: type[R]) -> Iterator[R]:
+    """The records in a file, one a line; none if there is no file. A half-written last line is ignored.
+
+    Raises:
+        DataError: a line is not such a record.
+    """
     for number, line in enumerate(read_lines(path), start=1):
         try:
-            found.append(kind.from_json(line))
+            yield kind.from_json(line)
         except ValidationError as error:
             first = error.errors(include_url=False)[0]
             place = ".".join(map(str, first["loc"]))
             raise DataError(f"{path}:{number}: not a {kind.__name__.lower()}: {place}: {first['msg']}") from None
-    return found

@@ -20,6 +20,7 @@ from mentor_kit.runs.checkpoints import Checkpoints, Keep, complete
 from mentor_kit.runs.events import read_events
 from mentor_kit.runs.folder import OUTCOMES, RunFolder
 from mentor_kit.runs.lock import is_locked
+from mentor_kit.runs.problems import RecordedProblem, read_problems
 from mentor_kit.runs.records import read_demonstrations, read_scored
 
 if TYPE_CHECKING:
@@ -184,7 +185,7 @@ class Run:
 
     def evaluated(self, name: str) -> list[Scored]:
         """The trajectories of the evaluation of that `name`, greedy ones first."""
-        path = self.folder.evaluation / f"{name}.jsonl"
+        path = self.folder.episodes_of(name)
         if not path.is_file():
             raise DataError(
                 f"{self.path} has no evaluation {name!r}", hint="see `[e['name'] for e in run.evaluations]`"
@@ -201,6 +202,14 @@ class Run:
         if not path.is_file():
             raise DataError(f"{self.path} has no outcomes of an evaluation {name!r}", hint=f"expected {path}")
         return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
+
+    def problems(self) -> dict[str, RecordedProblem]:
+        """The problems of rollouts and evaluations by id; none in runs of versions that did not keep them.
+
+        Raises:
+            DataError: a line is not a problem.
+        """
+        return read_problems(self.folder.problems)
 
     def demonstrations(self) -> list[Demonstration]:
         """The teacher's demonstrations."""
@@ -225,9 +234,9 @@ class Run:
         return f"Run({str(self.path)!r})"
 
     def _rollouts(self, stage: str | None, step: int | None) -> Iterator[tuple[str, int, list[Scored]]]:
-        paths = self.folder.rollouts.glob("[!.]*/step-*.jsonl")
-        for path in sorted(paths, key=lambda path: (natural(path.parent.name), natural(path.stem))):
-            found_step = int(path.stem.removeprefix("step-"))
+        paths = self.folder.rollouts.glob("[!.]*/step-*.jsonl*")
+        for path in sorted(paths, key=lambda path: (natural(path.parent.name), natural(path.name))):
+            found_step = int(path.name.removeprefix("step-").partition(".")[0])
             if stage in (None, path.parent.name) and step in (None, found_step):
                 yield path.parent.name, found_step, read_scored(path)
 

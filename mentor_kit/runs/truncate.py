@@ -9,21 +9,24 @@ from glob import escape
 from pathlib import Path
 
 from mentor_kit.runs.checkpoints import Checkpoint
-from mentor_kit.runs.events import EventLog
 from mentor_kit.runs.files import remove_folder, storage_errors
 from mentor_kit.runs.folder import RunFolder
+from mentor_kit.runs.jsonl import JsonlFile
 
 
-def truncate(folder: RunFolder, events: EventLog, checkpoint: Checkpoint | None, stages: Sequence[str]) -> None:
-    """Remove the events, rollouts and evaluations after the checkpoint; all of them if there is none.
+def truncate(
+    folder: RunFolder, files: Sequence[JsonlFile], checkpoint: Checkpoint | None, stages: Sequence[str]
+) -> None:
+    """Remove the lines, rollouts and evaluations after the checkpoint; all of them if there is none.
 
     Args:
         folder: the run.
-        events: its open event log.
+        files: its open append-only files that are written again from the checkpoint on.
         checkpoint: the one the run resumes from.
         stages: the keys of all stages, in order; evaluations of other stages (made later) stay.
     """
-    events.truncate(checkpoint.offsets.get(events.path.name, 0) if checkpoint is not None else 0)
+    for file in files:
+        file.truncate(checkpoint.offsets.get(file.path.name, 0) if checkpoint is not None else 0)
     place = stages.index(checkpoint.stage) if checkpoint is not None else -1
     for stage in stages[place + 1 :]:
         remove_folder(folder.rollouts / stage)
@@ -34,16 +37,17 @@ def truncate(folder: RunFolder, events: EventLog, checkpoint: Checkpoint | None,
 
 
 def _remove_rollouts(folder: Path, *, after: int) -> None:
-    for path in folder.glob("step-*.jsonl"):
-        found = re.fullmatch(r"step-(\d+)", path.stem)
+    for path in folder.glob("step-*.jsonl*"):
+        found = re.match(r"step-(\d+)\.", path.name)
         if found and int(found.group(1)) > after:
             _remove(path)
 
 
 def _remove_evaluations(folder: RunFolder, stage: str, *, after: int) -> None:
-    for path in folder.evaluation.glob(f"{escape(stage)}-*.jsonl"):
-        report = path.with_suffix(".json")
-        if _step(report, stage, path.stem) > after:
+    for path in folder.evaluation.glob(f"{escape(stage)}-*.jsonl*"):
+        name = path.name.partition(".jsonl")[0]
+        report = path.with_name(f"{name}.json")
+        if _step(report, stage, name) > after:
             _remove(report)
             _remove(path)
 

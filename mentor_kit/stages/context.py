@@ -8,6 +8,7 @@ from typing import Protocol
 
 from mentor_kit.core.demonstration import Demonstration
 from mentor_kit.core.frozen_model import Json
+from mentor_kit.core.task import Problem
 from mentor_kit.rl.reward import Scored
 
 
@@ -58,6 +59,10 @@ class StageContext(Protocol):
             scored: its trajectories with their rewards, greedy ones first.
             outcomes: a flat row for each of them.
         """
+        ...
+
+    def write_problems(self, problems: Sequence[Problem]) -> None:
+        """Keep the problems that rollouts or an evaluation are about; those that are kept already change nothing."""
         ...
 
     def write_demonstrations(self, demonstrations: Sequence[Demonstration]) -> None:

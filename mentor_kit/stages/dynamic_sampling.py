@@ -8,6 +8,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
+import numpy as np
+from numpy.typing import NDArray
+
 from mentor_kit.rl.reward import Scored
 
 #: Rewards of a group whose largest and smallest differ by less have no variance.
@@ -58,6 +61,19 @@ class Batch:
             else:
                 kept.append(group)
         return kept[::-1]
+
+    def with_advantages(self, advantages: NDArray[np.float64]) -> list[Scored]:
+        """All rollouts, in their order, those to train on with their advantages.
+
+        Args:
+            advantages: of `groups()`, shape (problems, group).
+        """
+        trained = (item for group in self.groups() for item in group)
+        known = {id(item): float(value) for item, value in zip(trained, advantages.flat, strict=True)}
+        return [
+            item.model_copy(update={"advantage": known[id(item)]}) if id(item) in known else item
+            for item in self.rollouts
+        ]
 
     def _sampled(self) -> list[list[Scored]]:
         return [self.rollouts[start : start + self.group] for start in range(0, len(self.rollouts), self.group)]

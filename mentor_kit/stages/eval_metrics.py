@@ -113,16 +113,18 @@ def rows(
         rewarded: ids of the problems whose episodes the recipe's reward scored; all if left out. `reward` is null in
             the rows of others.
     """
-    groups = {problem.id: problem.group for problem in problems}
-    rewarded = groups if rewarded is None else rewarded
+    known = {problem.id: problem for problem in problems}
+    rewarded = known if rewarded is None else rewarded
     counts: Counter[tuple[str, str]] = Counter()
     found = []
     for place, item in enumerate(scored):
         kind = "greedy" if place < len(episodes.greedy) else "sampled"
         problem = item.trajectory.problem_id
+        about = known.get(problem)
         shown = closest(item.trajectory, demonstrations)
         found.append(
-            {"problem": problem, "group": groups.get(problem, ""), "played": kind, "sample": counts[kind, problem]}
+            {"problem": problem, "group": about.group if about else "", "key": about.answer or None if about else None}
+            | {"played": kind, "sample": counts[kind, problem]}
             | _row(item)
             | {"reward": item.reward.total if problem in rewarded else None}
             | {"teacher_tools": list(shown.tools_used) if shown else None}

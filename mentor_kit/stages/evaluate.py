@@ -127,6 +127,7 @@ def evaluate_split(
 ) -> EvaluationResult:
     """Run a split's episodes and report on them; the teacher demonstrates its problems first, for comparison."""
     problems = experiment.evaluation_problems(plan.split, plan.problems)
+    context.write_problems(problems)
     if experiment.teacher is not None:
         demonstrate(experiment, context, problems)
     progress = progress or EvaluationProgress(context, 0)

@@ -118,6 +118,7 @@ def refused(*settings: str, at: Progress, works: list[Workload] | None = None) -
 @pytest.mark.parametrize(
     "setting",
     ["evaluate.every=3", "evaluate.on=[{split: a}]", "checkpoints.every=1", "checkpoints.best=null", "trackers=[x]",
+     "record.rollouts=9", "record.tokens=false",
      "evaluate.agent=scripted", "checkpoints.keep_last=9"],
 )  # fmt: skip
 @pytest.mark.parametrize("at", [Progress(), Progress(0, 2), Progress(1, 5)])

@@ -12,7 +12,7 @@ from recipe_helpers import write
 
 from mentor_kit.hooks import Registry, default_registry, load_plugins
 from mentor_kit.recipe.checking import expand_reward, load_checked
-from mentor_kit.recipe.model import CheckpointPlan, LoraOptions, Recipe, Rollout, Student
+from mentor_kit.recipe.model import CheckpointPlan, LoraOptions, Recipe, RecordPlan, Rollout, Student
 from mentor_kit.rl.objective import PRESETS, ObjectiveSpec
 from mentor_kit.rl.reward import GateSpec, RewardSpec, TermSpec
 from mentor_kit.stages.evaluation_plan import EvaluationPlan, SplitPlan
@@ -24,7 +24,7 @@ PAGES = TEXT + "".join(
 )
 EXAMPLES = re.findall(r"```yaml\n(.*?)```", PAGES, flags=re.DOTALL)
 MODELS = (Recipe, Student, LoraOptions, Rollout, EvaluationPlan, SplitPlan)
-MODELS += (CheckpointPlan, RewardSpec, GateSpec, TermSpec)
+MODELS += (CheckpointPlan, RecordPlan, RewardSpec, GateSpec, TermSpec)
 
 
 @pytest.mark.parametrize("model", MODELS)

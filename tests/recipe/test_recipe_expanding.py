@@ -37,26 +37,28 @@ def test_every_default_of_every_part_is_written(name: str, tmp_path: Path) -> No
         assert set(node["with"]) == {field.alias or name for name, field in fields.items()}, path
     # what a run keeps is the same recipe, and stays so when it is read and written again
     file = tmp_path / "recipe.yaml"
-    file.write_text(dump_run(loaded, registry), encoding="utf-8")
+    file.write_text(dump_run(loaded, registry, tmp_path), encoding="utf-8")
     again = load_recipe(file)
     check_recipe(again, registry)
     assert changes(loaded, again, registry) == []
-    assert dump_run(again, registry) == dump_run(loaded, registry)
+    assert dump_run(again, registry, tmp_path) == dump_run(loaded, registry, tmp_path)
 
 
 def test_what_hangs_on_the_machine_is_not_kept_with_a_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     registry, base = default_registry(), ["tools=[{use: python, with: {module: math}}]"]
     loaded = load_recipe("quickstart", parse_settings(base))
     assert expanded(loaded, registry)["tools"][0]["with"]["workers"] >= 1
-    assert "workers" not in dump_run(loaded, registry)
-    assert "workers: 3" in dump_run(load_recipe("quickstart", parse_settings([*base, "tools.0.workers=3"])), registry)
+    assert "workers" not in dump_run(loaded, registry, tmp_path)
+    assert "workers: 3" in dump_run(
+        load_recipe("quickstart", parse_settings([*base, "tools.0.workers=3"])), registry, tmp_path
+    )
 
 
 def test_secrets_are_references(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("TOKEN_OF_MINE", "sk-12345")
     tools = "tools=[{use: mcp, with: {url: 'http://x/mcp', headers: {Authorization: 'Bearer ${env:TOKEN_OF_MINE}'}}}]"
     loaded = load_recipe("quickstart", parse_settings([tools]))
-    text = json.dumps(expanded(loaded, default_registry())) + dump_run(loaded, default_registry())
+    text = json.dumps(expanded(loaded, default_registry())) + dump_run(loaded, default_registry(), Path.cwd())
     assert "sk-12345" not in text
     assert text.count("Bearer ${env:TOKEN_OF_MINE}") == 2
     assert '"prefix": ""' in text
@@ -126,7 +128,7 @@ def test_an_option_that_would_be_read_as_another_stays_as_written(monkeypatch: p
 def test_another_preset_of_an_expanded_objective_is_that_preset(preset: str, tmp_path: Path) -> None:
     registry, setting = default_registry(), f"train.0.objective.preset={preset}"
     file = tmp_path / "recipe.yaml"
-    file.write_text(dump_run(load_recipe("quickstart"), registry), encoding="utf-8")
+    file.write_text(dump_run(load_recipe("quickstart"), registry, tmp_path), encoding="utf-8")
     # the recipe's own value, which is not the preset's, stays in both
     assert (
         changes(

@@ -147,6 +147,7 @@ class ListContext:
         self.evaluations: dict[str, tuple[dict[str, Any], list[Scored]]] = {}
         self.rows: dict[str, list[dict[str, Any]]] = {}
         self.demonstrations: list[Demonstration] = []
+        self.problems: dict[str, Problem] = {}
         self.checkpoints: list[tuple[int, dict[str, Any], dict[str, float], int]] = []
         self.folders: dict[str, Path] = {}
         self.root = Path()
@@ -172,6 +173,9 @@ class ListContext:
         assert name not in self.evaluations
         self.rows[name] = json.loads(json.dumps(outcomes))
         self.evaluations[name] = (json.loads(json.dumps(report)), list(scored))
+
+    def write_problems(self, problems: Sequence[Problem]) -> None:
+        self.problems |= {problem.id: problem for problem in problems}
 
     def write_demonstrations(self, demonstrations: Sequence[Demonstration]) -> None:
         self.demonstrations += demonstrations

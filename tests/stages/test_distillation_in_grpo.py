@@ -197,6 +197,7 @@ def test_distillation_alone_needs_neither_reward_nor_demonstrations() -> None:
     assert [item.reward.total for item in context.rollouts[1]] == [
         float(item.trajectory.correct) for item in context.rollouts[1]
     ]
+    assert {item.advantage for item in context.rollouts[1]} == {None}
 
 
 def test_mixed_with_the_reward_problems_are_those_shown() -> None:

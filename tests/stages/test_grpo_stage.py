@@ -67,6 +67,7 @@ def test_advantages_are_those_of_each_group_and_belong_to_their_completions():
             spread = statistics.stdev(rewards) + 1e-6
             expected = [(reward - statistics.fmean(rewards)) / spread for reward in rewards]
             assert [c.advantage for c in group.completions] == pytest.approx(expected, abs=1e-9)
+            assert [item.advantage for item in scored] == [c.advantage for c in group.completions]
 
 
 def test_completions_have_the_samplers_tokens():
@@ -107,6 +108,10 @@ def test_dynamic_sampling_replaces_groups_without_spread():
     # p0 and p2 are flat, so p3 and p4 are played; p3 is flat, so p5 is
     assert [question_of(group) for group in updates(context)[0]] == ["p1", "p4", "p5"]
     assert len(context.rollouts[1]) == 4 * 6
+    # replaced groups have no advantages, and all problems are recorded
+    has = {item.trajectory.problem_id: item.advantage is not None for item in context.rollouts[1]}
+    assert has == {"p0": False, "p1": True, "p2": False, "p3": False, "p4": True, "p5": True}
+    assert list(context.problems) == ["p0", "p1", "p2", "p3", "p4", "p5"]
     (event,) = context.of("step")
     assert event["rounds"] == 3
     assert event["zero_variance_groups"] == pytest.approx(3 / 6)
@@ -167,6 +172,8 @@ def test_permuted_rewards_stay_in_their_group():
     assert moved > 0
     # what is reported and kept are the rewards as they were
     assert [item.reward for item in straight.rollouts[1]] == [item.reward for item in permuted.rollouts[1]]
+    trained = [completion.advantage for group in updates(permuted)[0] for completion in group.completions]
+    assert [item.advantage for item in permuted.rollouts[1]] == trained
     again = run(steps=1, group=8, permute_rewards=True)
     assert plain(again.policy.of("forward_backward")) == plain(permuted.policy.of("forward_backward"))
 

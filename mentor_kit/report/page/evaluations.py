@@ -51,7 +51,7 @@ def _checkpoint(run: Run, report: Report, problems: Sequence[str]) -> dict[str, 
         "stage": report.get("stage", ""),
         "agent": subject.text,
         "own": subject.kind == "run",
-        "recorded": (run.folder.evaluation / f"{report['name']}.jsonl").exists(),
+        "recorded": run.folder.episodes_of(report["name"]).exists(),
         "outcomes": [outcomes.get(problem) for problem in problems],
         "metrics": {key: report[key] for key in _NUMBERS if report.get(key) is not None},
     }
@@ -61,7 +61,7 @@ def evaluation_episodes(run: Run, name: str, book: ProblemBook) -> dict[str, Jso
     """The episodes of one evaluation by problem; each with how it was `played` and its `sample`."""
     found: dict[str, list[dict[str, Json]]] = {}
     greedy = _has_greedy(run, name)
-    for raw in iterate_scored(run.folder.evaluation / f"{name}.jsonl"):
+    for raw in iterate_scored(run.folder.episodes_of(name)):
         trajectory = raw["trajectory"]
         attempts = found.setdefault(trajectory["problem_id"], [])
         place = len(attempts)
@@ -84,7 +84,7 @@ def evaluation_problems(run: Run, plan: str, book: ProblemBook) -> dict[str, Jso
     first: dict[str, RawScored] = {}
     for report in reversed([report for report in run.evaluations if plan_of(report) == plan]):
         if set(report.get("outcomes") or {}) - set(first) or not first:
-            for raw in iterate_scored(run.folder.evaluation / f"{report['name']}.jsonl"):
+            for raw in iterate_scored(run.folder.episodes_of(report["name"])):
                 first.setdefault(raw["trajectory"]["problem_id"], raw)
     problems = {}
     for problem, raw in first.items():
