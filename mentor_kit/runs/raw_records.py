@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from pathlib import Path
 from typing import Any, TypeAlias
 
@@ -26,20 +26,24 @@ _REWARD = b'},"reward":{'
 _ENDING = b'"ending":'
 
 _TOTAL = re.compile(rb'"reward":\{"total":(-?[\d.]+(?:[eE][-+]?\d+)?)[,}]')
-_PROBLEM = re.compile(rb'"problem_id":("(?:[^"\\]|\\.)*")')
+#: How a line begins; ids that need JSON's escapes are left to the parser.
+_PROBLEM = re.compile(rb'\{"trajectory":\{"id":"(?:[^"\\]|\\.)*","problem_id":"([^"\\]*)"')
 
 
-def iterate_scored(path: Path, *, tokens: bool = False) -> Iterator[RawScored]:
+def iterate_scored(path: Path, *, tokens: bool = False, problems: Collection[str] | None = None) -> Iterator[RawScored]:
     """The scored trajectories in a file of rollouts or of an evaluation, as JSON objects.
 
     Args:
         path: the file.
         tokens: whether trajectories have their tokens; without them reading is many times faster.
+        problems: the ids of the problems whose trajectories are wanted; all if left out.
 
     Raises:
         DataError: a line is not a scored trajectory.
     """
     for number, line in enumerate(read_lines(path), start=1):
+        if problems is not None and (problem := _problem(line)) is not None and problem not in problems:
+            continue
         try:
             found = json.loads(line if tokens else without_tokens(line))
             trajectory = found["trajectory"]
@@ -48,7 +52,8 @@ def iterate_scored(path: Path, *, tokens: bool = False) -> Iterator[RawScored]:
             raise DataError(f"{path}:{number}: not a scored trajectory: {error}") from None
         if not tokens:
             trajectory.pop("tokens", None)
-        yield found
+        if problems is None or trajectory["problem_id"] in problems:
+            yield found
 
 
 def iterate_totals(path: Path) -> Iterator[tuple[str, float]]:
@@ -61,15 +66,21 @@ def iterate_totals(path: Path) -> Iterator[tuple[str, float]]:
         # the reward stands at the line's end, the problem's id near its beginning
         end = line.rfind(b'"reward":{"total":')
         total = _TOTAL.match(line, end) if end >= 0 else None
-        problem = _PROBLEM.search(line, 0, 2000)
+        problem = _problem(line)
         if total is not None and problem is not None and b'"reward":' not in line[total.end() :]:
-            yield json.loads(problem.group(1)), float(total.group(1))
+            yield problem, float(total.group(1))
             continue
         try:
             found = json.loads(line)
             yield str(found["trajectory"]["problem_id"]), float(found["reward"]["total"])
         except (ValueError, KeyError, TypeError) as error:
             raise DataError(f"{path}:{number}: not a scored trajectory: {error}") from None
+
+
+def _problem(line: bytes) -> str | None:
+    """The problem's id of a line that begins as usual; else None."""
+    found = _PROBLEM.match(line)
+    return None if found is None else found.group(1).decode(errors="replace")
 
 
 def without_tokens(line: bytes) -> bytes:

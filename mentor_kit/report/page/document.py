@@ -15,6 +15,7 @@ from importlib.resources import files
 from typing import BinaryIO
 
 from mentor_kit.core.frozen_model import Json
+from mentor_kit.utils.strict_json import to_json
 from mentor_kit.utils.version import __version__
 
 _CLIENT = files("mentor_kit.report.page") / "client"
@@ -73,8 +74,12 @@ def live_page(source: str) -> str:
 
 def pack(data: Json) -> bytes:
     """JSON, compressed, as base64."""
-    text = json.dumps(data, ensure_ascii=False, separators=(",", ":")).encode(errors="replace")
-    return base64.b64encode(gzip.compress(text, 7, mtime=0))
+    try:
+        text = json.dumps(data, ensure_ascii=False, separators=(",", ":"), allow_nan=False)
+    except ValueError:
+        # a browser reads standard JSON alone
+        text = to_json(data)
+    return base64.b64encode(gzip.compress(text.encode(errors="replace"), 7, mtime=0))
 
 
 def _head(policy: str) -> str:

@@ -47,8 +47,7 @@ def step_rollouts(file: StepFile, book: ProblemBook, only: Collection[str] | Non
         book: the run's problems.
         only: the ids of the problems that are kept; all if left out.
     """
-    rows = (raw for raw in iterate_scored(file.path) if only is None or raw["trajectory"]["problem_id"] in only)
-    problems = group_attempts(rows, book)
+    problems = group_attempts(iterate_scored(file.path, problems=only), book)
     return {"stage": file.stage, "step": file.step, "problems": problems, "flags": count_flags(problems)}
 
 
@@ -58,10 +57,8 @@ def step_tokens(file: StepFile, only: Collection[str] | None = None) -> dict[str
     An attempt without recorded tokens is null; so is a step without any.
     """
     found: dict[str, dict[str, Json]] = {}
-    for raw in iterate_scored(file.path, tokens=True):
+    for raw in iterate_scored(file.path, tokens=True, problems=only):
         trajectory = raw["trajectory"]
-        if only is not None and trajectory["problem_id"] not in only:
-            continue
         trace = trajectory.get("tokens")
         problem = found.setdefault(trajectory["problem_id"], {"prompt": None, "attempts": []})
         if trace is not None and problem["prompt"] is None:

@@ -1,0 +1,84 @@
+"""`mentorkit report` in this process: what it writes, what it says, and the code it ends with."""
+
+import json
+import sys
+from pathlib import Path
+
+import pytest
+
+from mentor_kit import api
+from mentor_kit.cli import app as cli
+from mentor_kit.core.errors import DataError, UsageError
+
+sys.path.append(str(Path(__file__).parents[1] / "report" / "page"))
+from page_helpers import ReadPage, write_page_run
+
+
+@pytest.fixture
+def mentorkit(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    write_page_run(tmp_path / "runs")
+
+    def call(*arguments):
+        code = cli.run_app(arguments)
+        return int(code), *capsys.readouterr()
+
+    return call
+
+
+def test_a_run_by_its_name(mentorkit):
+    code, said, errors = mentorkit("report", "small", "-o", "pages/run.html")
+    assert (code, errors) == (0, "")
+    assert said.startswith("page: pages/run.html (64 rollouts, 48 evaluated episodes, ")
+    assert ReadPage(Path("pages/run.html")).index["runs"][0]["name"] == "small"
+
+
+def test_what_is_left_out_is_said_as_json_too(mentorkit):
+    code, said, _ = mentorkit("report", "small", "--rollouts", "every=2", "--json")
+    found = json.loads(said)
+    assert code == 0
+    assert (found["page"], found["rollouts"], found["episodes"]) == ("run.html", 32, 48)
+    assert found["bytes"] == Path("run.html").stat().st_size
+    assert len(found["notes"]) == 1
+
+
+def test_a_run_named_twice_is_one(mentorkit):
+    assert mentorkit("report", "small", "small")[0] == 0
+    assert len(ReadPage(Path("run.html")).index["runs"]) == 1
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("nothing",),
+        ("small", "--rollouts", "best=3"),
+        ("small", "--megabytes", "0"),
+        ("small", "-o", "runs"),
+        (),
+    ],
+)
+def test_mistakes_end_with_2_and_write_nothing(mentorkit, arguments):
+    code, said, errors = mentorkit("report", *arguments)
+    assert (code, said) == (2, "")
+    assert errors.startswith("error: ")
+    assert not Path("run.html").exists()
+
+
+def test_a_broken_file_ends_with_1_and_leaves_the_old_page(mentorkit):
+    assert mentorkit("report", "small")[0] == 0
+    before = Path("run.html").read_bytes()
+    (file,) = Path("runs").glob("*/*/rollouts/0-grpo/step-000003.jsonl")
+    file.write_text("nothing\n")
+    code, _, errors = mentorkit("report", "small")
+    assert code == DataError("").exit_code
+    assert "step-000003.jsonl:1" in errors
+    assert Path("run.html").read_bytes() == before
+
+
+def test_from_python(mentorkit, tmp_path):
+    page = api.report("small", tmp_path / "run.html", rollouts="worst=2", output="runs")
+    assert page.rollouts == 8
+    with pytest.raises(UsageError):
+        api.report("small", 3)
+    with pytest.raises(UsageError):
+        api.report([], tmp_path / "none.html")
