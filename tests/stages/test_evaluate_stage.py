@@ -194,9 +194,9 @@ def test_rows_by_hand():
     assert row["tools"] == []
     assert row["teacher_tools"] == ["add"]
     assert rows[4]["teacher_tools"] is None
-    assert {(row["problem"], row["key"]) for row in rows} == {
-        (f"i{n}", context.problems[f"i{n}"].answer) for n in range(5)
-    }
+    keys = {problem.id: problem.answer for problem in made.problems(IN_DOMAIN, 0, 5)}
+    assert {row["problem"]: row["key"] for row in rows} == keys
+    assert {problem.id: problem.answer for problem in context.problems.values()} == keys
     # the digit said, over ten; none where the teacher has shown nothing to compare with
     assert [row["reward"] for row in rows[:5]] == [*4 * [pytest.approx(0.3)], None]
 
