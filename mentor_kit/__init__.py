@@ -16,11 +16,19 @@ from mentor_kit.utils.lazy_imports import lazy_attributes
 from mentor_kit.utils.version import __version__
 
 if TYPE_CHECKING:
-    from mentor_kit.api import audit, bench, check, collect, evaluate, export, plan, resume, run
+    from mentor_kit.api import audit, bench, check, collect, evaluate, export, list_runs, plan, resume, run
     from mentor_kit.core.component import ComponentSpec
     from mentor_kit.core.errors import MentorKitError
     from mentor_kit.recipe.loading import load_recipe
-    from mentor_kit.recipe.model import CheckpointPlan, LoraOptions, Recipe, Rollout, Student, StudentAdapter
+    from mentor_kit.recipe.model import (
+        CheckpointPlan,
+        LoraOptions,
+        Recipe,
+        RecordPlan,
+        Rollout,
+        Student,
+        StudentAdapter,
+    )
     from mentor_kit.report.compare import compare
     from mentor_kit.rl.reward import RewardSpec
     from mentor_kit.runs import Run
@@ -33,6 +41,7 @@ __all__ = [
     "LoraOptions",
     "MentorKitError",
     "Recipe",
+    "RecordPlan",
     "RewardSpec",
     "Rollout",
     "Run",
@@ -47,19 +56,21 @@ __all__ = [
     "compare",
     "evaluate",
     "export",
+    "list_runs",
     "load_recipe",
     "plan",
     "resume",
     "run",
 ]
 
-_SECTIONS = ("CheckpointPlan", "LoraOptions", "Recipe", "Rollout", "Student", "StudentAdapter")
+_SECTIONS = ("CheckpointPlan", "LoraOptions", "Recipe", "RecordPlan", "Rollout", "Student", "StudentAdapter")
 
 __getattr__ = lazy_attributes(
     __name__,
     {
         **dict.fromkeys(
-            ("audit", "bench", "check", "collect", "evaluate", "export", "plan", "resume", "run"), "mentor_kit.api"
+            ("audit", "bench", "check", "collect", "evaluate", "export", "list_runs", "plan", "resume", "run"),
+            "mentor_kit.api",
         ),
         **dict.fromkeys(_SECTIONS, "mentor_kit.recipe.model"),
         **dict.fromkeys(("EvaluationPlan", "SplitPlan"), "mentor_kit.stages.evaluation_plan"),

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from mentor_kit.api.doctor import MachineCheck, check_machine
     from mentor_kit.api.evaluating import evaluate
     from mentor_kit.api.exporting import export
+    from mentor_kit.api.listing import list_runs
     from mentor_kit.api.locations import RUNS
     from mentor_kit.api.planning import plan
     from mentor_kit.api.reporting import report
@@ -40,6 +41,7 @@ __all__ = [
     "evaluate",
     "export",
     "find_edited",
+    "list_runs",
     "plan",
     "report",
     "resume",
@@ -59,6 +61,7 @@ __getattr__ = lazy_attributes(
         "evaluate": "mentor_kit.api.evaluating",
         "export": "mentor_kit.api.exporting",
         "find_edited": "mentor_kit.api.running",
+        "list_runs": "mentor_kit.api.listing",
         "plan": "mentor_kit.api.planning",
         "report": "mentor_kit.api.reporting",
         "resume": "mentor_kit.api.running",

@@ -1,4 +1,4 @@
-"""Commands on runs that are there: report, compare, export."""
+"""Commands on runs that are there: runs, report, compare, export."""
 
 from __future__ import annotations
 
@@ -12,8 +12,35 @@ RESULTS = "Looking at runs"
 
 def add_to(app: typer.Typer) -> None:
     """Add these commands."""
-    for command in (report, compare, export):
+    for command in (runs, report, compare, export):
         app.command(rich_help_panel=RESULTS)(command)
+
+
+def runs(
+    root: Annotated[Path, typer.Option("--runs", help="The folder of all runs.")] = Path("runs"),
+    last: Annotated[int | None, typer.Option(min=1, help="So many of the newest; all if left out.")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="JSON for programs.")] = False,
+    plain: Annotated[bool, typer.Option("--plain", help="Plain lines, as without a terminal.")] = False,
+) -> None:
+    """List the runs, newest first: state, step, last accuracy, size and age."""
+    import json
+
+    from mentor_kit import api
+    from mentor_kit.cli.display import show, width
+    from mentor_kit.report.run_list import run_sheet
+    from mentor_kit.report.tables import wrapped
+
+    found = api.list_runs(root, last=last)
+    if as_json:
+        typer.echo(json.dumps({"folder": str(root), "runs": [run.to_json() for run in found]}))
+        return
+    if not found:
+        typer.echo(f"no runs in {root}; `mentorkit run quickstart` makes one")
+    if any(not run.fault for run in found):
+        show([run_sheet(found, f"runs in {root}")], plain=plain)
+    for run in found:
+        if run.fault:
+            typer.echo(wrapped(f"broken: {run.path}: {run.fault}", width()))
 
 
 def report(
