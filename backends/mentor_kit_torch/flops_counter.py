@@ -13,6 +13,9 @@ from torch import Tensor
 
 from mentor_kit.backend.flops import MachineLimits, Work
 
+#: How long each of a machine's limits is measured, in seconds.
+MEASURED_SECONDS = 0.4
+
 
 class FlopsCounter:
     """Counts seconds, tokens, floating-point operations and bytes by kind of work.
@@ -130,10 +133,10 @@ def peak_memory(device: torch.device) -> int | None:
     return int(torch.cuda.max_memory_allocated(device)) if device.type == "cuda" else None
 
 
-def _shortest(work: Callable[[], Tensor], device: torch.device, seconds: float = 0.4) -> float:
-    """The shortest time of one call, in repeated ones over so many seconds."""
+def _shortest(work: Callable[[], Tensor], device: torch.device) -> float:
+    """The shortest time of one call, in seconds, of those that are made one after the other for a while."""
     found, begin = float("inf"), time.perf_counter()
-    while time.perf_counter() - begin < seconds or found == float("inf"):
+    while time.perf_counter() - begin < MEASURED_SECONDS or found == float("inf"):
         started = time.perf_counter()
         work()
         if device.type == "cuda":

@@ -40,7 +40,8 @@ def test_it_runs_and_is_resumed_and_evaluated(tmp_path: Path) -> None:
     assert len(found.evaluations) == 1
 
 
-def test_it_is_checked_planned_and_benched() -> None:
+def test_it_is_checked_planned_and_benched(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("mentor_kit_torch.flops_counter.MEASURED_SECONDS", 0.02)
     recipe = small()
     assert mentor_kit.check(recipe).recipe == recipe
     assert mentor_kit.plan(recipe).name == "mine"

@@ -83,7 +83,8 @@ def test_a_side_that_fails_tells_its_own_error(folder: Path) -> None:
         speed.Side("broken", "ours:Sampling", folder=folder, shape=SHAPE, threads=1, no_such_option=1)
 
 
-@pytest.mark.parametrize("dtype", ["float32", pytest.param("bfloat16", marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
 def test_limits_count_the_products_of_a_pass(folder: Path, dtype: str) -> None:
     limits = pytest.importorskip("limits", reason="the benchmarks are not there")
     found = limits.decoding(folder, SHAPE, threads=1, passes=2, dtype=dtype)

@@ -12,6 +12,9 @@ from pathlib import Path
 
 import pytest
 
+from mentor_kit import api
+from mentor_kit.recipe.settings import parse_settings
+
 SMALL = [
     "train.0.steps=3",
     "train.0.problems=4",
@@ -20,6 +23,7 @@ SMALL = [
     "evaluate.on.0.problems=2",
     "evaluate.on.1.problems=3",
     "checkpoints.every=1",
+    "backend.threads=1",
 ]
 
 
@@ -50,10 +54,9 @@ def weights(run: Path) -> dict[str, bytes]:
 
 @pytest.fixture(scope="module")
 def uninterrupted(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """In this process; those that are compared with it run in processes of their own."""
     root = tmp_path_factory.mktemp("uninterrupted")
-    done = mentorkit("run", "quickstart", *settings(), cwd=root)
-    assert done.returncode == 0, done.stderr
-    return only_run(root)
+    return api.run("quickstart", overrides=parse_settings(SMALL), output=root / "runs").path
 
 
 def test_a_run_leaves_what_it_promises(uninterrupted: Path) -> None:
@@ -117,8 +120,7 @@ def test_killed_and_resumed_equals_uninterrupted(uninterrupted: Path, tmp_path: 
     finally:
         process.send_signal(signal.SIGKILL)
         process.wait()
-    done = mentorkit("run", "--resume", str(only_run(tmp_path)), cwd=tmp_path)
-    assert done.returncode == 0, done.stderr
+    api.resume(only_run(tmp_path))
     assert weights(only_run(tmp_path)) == weights(uninterrupted)
     assert _steps(only_run(tmp_path)) == _steps(uninterrupted)
 
@@ -170,9 +172,8 @@ def _steps(run: Path) -> list[dict[str, object]]:
 @pytest.mark.parametrize("problems", [10, pytest.param(60, marks=pytest.mark.slow)])
 def test_the_untrained_student_starts_with_honest_mistakes(problems: int, tmp_path: Path) -> None:
     """It speaks the format: what RL brings is not that its calls can be read. Seen in the transcripts themselves."""
-    done = mentorkit("evaluate", "quickstart", "--split", "out-of-domain", "--problems", str(problems), cwd=tmp_path)
-    assert done.returncode == 0, done.stderr
-    (transcripts,) = (only_run(tmp_path) / "evaluation").glob("*out-of-domain.jsonl")
+    done = api.evaluate("quickstart", on=["out-of-domain"], changes={"problems": problems}, output=tmp_path)
+    (transcripts,) = (done.path / "evaluation").glob("*out-of-domain.jsonl")
     played = [json.loads(line)["trajectory"] for line in transcripts.read_text().splitlines()]
     assert len(played) == 2 * problems  # greedy and sampled
     whole = [

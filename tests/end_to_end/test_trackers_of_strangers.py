@@ -89,7 +89,8 @@ def lines(path: Path) -> list[Any]:
 
 
 # at the checkpoint itself, whose event the tracker behind has not got yet; and at a step after it
-@pytest.mark.parametrize("kill_at", ["checkpoint 2", pytest.param("step 3", marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("kill_at", ["checkpoint 2", "step 3"])
 def test_a_killed_and_resumed_run_is_tracked_once(folder: Path, kill_at: str) -> None:
     assert call(folder, "run", "recipe.yaml", kill_at=kill_at) == -signal.SIGKILL
     (run,) = (folder / "runs" / "quickstart").iterdir()

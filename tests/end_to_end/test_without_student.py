@@ -47,6 +47,7 @@ def left(folder: Path) -> set[str]:
     return {path.name for path in run.iterdir()}
 
 
+@pytest.mark.spread(3)
 @pytest.mark.parametrize(
     "command",
     [

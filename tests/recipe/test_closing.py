@@ -95,7 +95,10 @@ def test_no_worker_outlives_its_run(tmp_path: Path, settings: list[str]) -> None
     ],
     ids=["done", "nothing to measure", "failed"],
 )
-def test_no_worker_outlives_a_bench(tmp_path: Path, settings: list[str], fault: str | None) -> None:
+def test_no_worker_outlives_a_bench(
+    tmp_path: Path, settings: list[str], fault: str | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("mentor_kit_torch.flops_counter.MEASURED_SECONDS", 0.02)
     (tmp_path / "sums.py").write_text(TOOL)
     (tmp_path / "broken").mkdir()
     (tmp_path / "broken" / "config.json").write_text("{}")

@@ -70,7 +70,17 @@ STAND_INS: dict[str, Callable[[Path], list[str]]] = {
 }  # fmt: skip
 
 
-@pytest.mark.parametrize("name", recipe_names())
+#: Those that differ from recipes of the smallest student by its name alone.
+OF_LARGER_STUDENTS = re.compile(r"paper/(qwen2\.5-7b|qwen3-8b)/.*")
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        pytest.param(name, marks=[pytest.mark.slow] if OF_LARGER_STUDENTS.fullmatch(name) else [])
+        for name in recipe_names()
+    ],
+)
 def test_every_recipe_has_a_plan(name: str, data: Path) -> None:
     settings = [one for pattern, make in STAND_INS.items() if re.fullmatch(pattern, name) for one in make(data)]
     try:

@@ -171,7 +171,8 @@ def test_its_needs_are_checked_before_the_run(fields: Any, settings: list[str], 
     assert named in line
 
 
-def test_it_can_be_benchmarked() -> None:
+def test_it_can_be_benchmarked(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("mentor_kit_torch.flops_counter.MEASURED_SECONDS", 0.02)
     small = ["student.model=tiny-blank", "backend.threads=1", "rollout.max_turn_tokens=6", "rollout.max_turns=2"]
     train = "train=[{use: drills, with: {rounds: 50, exercises: 2, attempts: 3}}]"
     found = api.bench(

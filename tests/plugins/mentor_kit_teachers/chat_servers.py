@@ -14,6 +14,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import cache
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
@@ -87,7 +88,7 @@ def _openai(server: ChatServer, body: dict[str, Any], times: int) -> dict[str, A
     from openai.types.chat import ChatCompletion
     from openai.types.chat.completion_create_params import CompletionCreateParamsNonStreaming
 
-    list(TypeAdapter(CompletionCreateParamsNonStreaming).validate_python(body, strict=False)["messages"])
+    list(_adapter(CompletionCreateParamsNonStreaming).validate_python(body, strict=False)["messages"])
     messages = body["messages"]
     check_openai(messages, numbered=server.numbered)
     calls = [call["id"] for message in messages for call in message.get("tool_calls") or []]
@@ -118,7 +119,7 @@ def _anthropic(script: Script, body: dict[str, Any]) -> dict[str, Any]:
     from anthropic.types import Message
     from anthropic.types.message_create_params import MessageCreateParamsNonStreaming
 
-    TypeAdapter(MessageCreateParamsNonStreaming).validate_python(body)
+    _adapter(MessageCreateParamsNonStreaming).validate_python(body)
     assert body["system"] == "Be exact."
     assert [message["role"] for message in body["messages"]] == ["user", "assistant"] * (len(body["messages"]) // 2) + [
         "user"
@@ -154,6 +155,12 @@ def _anthropic(script: Script, body: dict[str, Any]) -> dict[str, Any]:
         }
     )
     return made.model_dump(mode="json", exclude_none=True)
+
+
+@cache
+def _adapter(kind: Any) -> TypeAdapter[Any]:
+    """Checks of a package's own type; they take longer to make than to use."""
+    return TypeAdapter(kind)
 
 
 def _words(content: Any) -> int:

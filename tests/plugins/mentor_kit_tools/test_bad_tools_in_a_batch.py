@@ -7,6 +7,8 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+import pytest
+
 sys.path.append(str(Path(__file__).parents[2] / "stages"))
 sys.path.append(str(Path(__file__).parents[2] / "rollout"))
 from mentor_kit_tools.functions import IsolatedTools, tools_of
@@ -105,6 +107,7 @@ def test_each_bad_call_is_a_failed_call_and_the_good_ones_are_unharmed() -> None
             assert trajectory.correct
 
 
+@pytest.mark.slow
 def test_a_step_of_grpo_ends_with_all_of_them_in_its_batch() -> None:
     """The stage itself, over a student that says what it is told; what is trained on is what the good tools gave."""
     names = list(BAD)

@@ -98,11 +98,11 @@ def test_the_reason_survives_long_output_which_keeps_its_form(source: Any) -> No
 def test_sets_are_in_the_same_order_in_every_process() -> None:
     code = "set('abcdefghijklmnop')"
     found = []
-    for _ in range(3):
+    for _ in range(2):
         source = built()
         found.append(ran(source, code))
         source.runner.close()
-    assert found[0] == found[1] == found[2]
+    assert found[0] == found[1]
 
 
 ATTACKS = [

@@ -158,6 +158,7 @@ def test_an_episode_may_have_a_server_of_its_own() -> None:
     source.runner.close()
 
 
+@pytest.mark.spread(2)
 @pytest.mark.parametrize(
     ("options", "reason"),
     [

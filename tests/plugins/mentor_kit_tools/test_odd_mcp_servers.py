@@ -72,6 +72,7 @@ def said(built: Any, name: str) -> str:
     return run_async(episode())
 
 
+@pytest.mark.spread(3)
 @pytest.mark.parametrize(
     ("pages", "listed"),
     [
@@ -95,6 +96,7 @@ def test_a_list_in_pages_ends(pages: list[dict[str, Any]], listed: list[str]) ->
         assert names(built) == listed
 
 
+@pytest.mark.spread(4)
 @pytest.mark.parametrize(
     ("page", "words"),
     [
@@ -146,6 +148,7 @@ def test_prefix_and_rename() -> None:
         assert said(built, "order") == "calc/order"
 
 
+@pytest.mark.spread(2)
 @pytest.mark.parametrize(
     ("options", "name"),
     [
