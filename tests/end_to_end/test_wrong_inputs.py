@@ -155,6 +155,8 @@ CASES = [
     Wrong("audit quickstart --tries many", 2, ("--tries",)),
     Wrong("audit r.yaml", 2, ("reward",), {"r.yaml": QUICK + "reward: null\ntrain: []\n"}),
     Wrong("bench quickstart --steps 0", 2, ("steps",)),
+    Wrong("report nobody", 2, ("nobody",)),
+    Wrong("report .", 2, (".",)),
     Wrong("compare nobody", 2, ("nobody",)),
     Wrong("compare .", 2, (".",)),
     Wrong("compare RUN --show 3", 2, ("--paired",)),
