@@ -4,7 +4,7 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip install --quiet --constraint constraints.txt
 
-.PHONY: quickstart test slow properties audit student miniature install install-dev lint types layers tests clean
+.PHONY: quickstart test slow properties audit student miniature pictures install install-dev lint types layers tests clean
 
 quickstart: install
 	$(BIN)/mentorkit run quickstart
@@ -66,6 +66,11 @@ audit: install
 # The paper's comparison in small: two worlds, seven arms and a control, three seeds (docs/miniature.md).
 miniature: install
 	$(BIN)/python benchmarks/miniature.py --output build/miniature
+
+# The README's pictures of a run's report, taken by a browser without a window (chromium).
+RUN := quickstart
+pictures: install-dev
+	$(BIN)/python benchmarks/pictures.py $(RUN) --output docs/images
 
 clean:
 	rm -rf $(VENV) dist build .mypy_cache .ruff_cache .pytest_cache .hypothesis

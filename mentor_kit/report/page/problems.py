@@ -30,7 +30,7 @@ class ProblemBook:
 
     def __init__(self, folder: RunFolder) -> None:
         self._demonstrations = LineIndex(folder.demonstrations, "problem_id")
-        self._problems = LineIndex(folder.path / "problems.jsonl", "id")
+        self._problems = LineIndex(folder.problems, "id")
 
     def page(self, problem: str, opening: Sequence[RawMessage]) -> dict[str, Json]:
         """A problem as the page shows it.
@@ -41,7 +41,7 @@ class ProblemBook:
         """
         record = next(iter(self._problems.of(problem)), {})
         found: dict[str, Json] = {"id": problem, "opening": [compact_message(message) for message in opening]}
-        found |= {name: record[name] for name in ("key", "group") if record.get(name) is not None}
+        found |= {name: record[name] for name in ("key", "group", "tools") if record.get(name)}
         found["demonstrations"] = [_demonstration(raw) for raw in self._demonstrations.of(problem)]
         return found
 

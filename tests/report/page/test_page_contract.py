@@ -11,8 +11,8 @@ from page_helpers import GROUP, SPLITS, STEPS, ReadPage, read_lines_of, write_pa
 
 from mentor_kit.core.errors import DataError, UsageError
 from mentor_kit.report.page import PageData, PageLimits, write_page
-from mentor_kit.rl.reward import Scored
 from mentor_kit.runs import Run
+from mentor_kit.runs.compression import compress
 from mentor_kit.runs.records import read_demonstrations, read_scored
 
 
@@ -29,10 +29,8 @@ def page(folder, tmp_path_factory):
 
 
 def test_the_run_of_these_tests_is_one_that_the_package_reads(folder):
-    for file in folder.glob("rollouts/*/*.jsonl"):
-        for row in read_lines_of(file):
-            row.pop("advantage")
-            assert Scored.from_json(json.dumps(row)).trajectory.problem_id == row["trajectory"]["problem_id"]
+    assert len(list(Run(folder).rollouts())) == STEPS * 4 * GROUP
+    assert len(Run(folder).problems()) == STEPS * 4 + sum(SPLITS.values())
     assert len(read_demonstrations(folder / "demonstrations.jsonl")) == STEPS * 4 + sum(SPLITS.values())
     assert len(read_scored(folder / "evaluation" / "0-grpo-000004-in-domain.jsonl")) == 2 * SPLITS["in-domain"]
 
@@ -207,6 +205,23 @@ def test_an_old_run_without_problems_advantages_and_tokens(tmp_path):
     assert problem["opening"][-1]["content"] == "question plain"
     assert "advantage" not in problem["attempts"][0]
     assert not [name for name in page.index["runs"][0]["chunks"] if name.startswith(("tokens", "vocabulary"))]
+
+
+@pytest.mark.parametrize("suffix", [".gz", ".zst"])
+def test_compressed_rollouts_and_episodes(folder, page, tmp_path, suffix):
+    if suffix == ".zst":
+        pytest.importorskip("backports.zstd")
+    copy = tmp_path / "copy"
+    shutil.copytree(folder, copy)
+    for file in [*copy.glob("rollouts/*/*.jsonl"), *copy.glob("evaluation/*.jsonl")]:
+        file.with_name(file.name + suffix).write_bytes(
+            compress(file.read_bytes(), "gzip" if suffix == ".gz" else "zstd")
+        )
+        file.unlink()
+    write_page([Run(copy)], tmp_path / "run.html")
+    found = ReadPage(tmp_path / "run.html")
+    for name in page.index["runs"][0]["chunks"]:
+        assert found.chunk(name) == page.chunk(name)
 
 
 def test_several_runs_are_paired_by_problem(tmp_path):

@@ -27,7 +27,9 @@
   MentorKit.matchCalls = function (own, other) {
     const found = new Map();
     const left = [...other];
-    for (const match of [(a, b) => identity(a) === identity(b), (a, b) => a.name === b.name]) {
+    const named = (a, b) => a.name === b.name;
+    const sharing = (a, b) => named(a, b) && Object.entries(a.arguments || {}).some(([key, value]) => canonical(value) === canonical((b.arguments || {})[key]));
+    for (const match of [(a, b) => identity(a) === identity(b), sharing, named]) {
       for (const call of own) {
         if (found.has(call) || call.state === "malformed") continue;
         const place = left.findIndex((candidate) => match(call, candidate));

@@ -32,12 +32,15 @@
       result && result.truncated ? h("span", { class: "badge" }, "cut to the limit of result tokens") : null);
   }
 
-  /** The question, once for all columns. */
-  MentorKit.opening = function (messages) {
-    return h("section", { class: "opening" }, messages.map((each) =>
+  /** The question, once for all columns, and the problem's own tools. */
+  MentorKit.opening = function (problem) {
+    const tools = problem.tools || [];
+    return h("section", { class: "opening" }, (problem.opening || []).map((each) =>
       each.role === "system"
         ? h("details", {}, h("summary", {}, "system message"), h("div", { class: "text" }, each.content || ""))
-        : message(each)));
+        : message(each)),
+      tools.length ? h("details", {}, h("summary", {}, `the problem's own tools: ${tools.length}`),
+        tools.map((tool) => h("pre", { class: "text" }, JSON.stringify(tool.function || tool, null, 1)))) : null);
   };
 
   /**

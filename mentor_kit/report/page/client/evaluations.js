@@ -90,7 +90,7 @@
     const found = [student, second, MentorKit.teacherColumn(problem, 0, "student")].filter(Boolean);
     return h("div", { class: "panel" },
       own ? MentorKit.attemptHead(own.one, problem, `${named(column)}, ${kind}`) : h("h2", {}, problem.id, " ", h("small", {}, named(column))),
-      menus, MentorKit.opening(problem.opening || []), MentorKit.columns(found));
+      menus, MentorKit.opening(problem), MentorKit.columns(found));
   }
 
   function toolbar(name, kind, count) {

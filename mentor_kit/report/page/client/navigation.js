@@ -3,6 +3,8 @@
 (function () {
   const h = MentorKit.h;
   let drawing = 0;
+  /** The hash that is drawn; null while something is. */
+  let drawn = null;
 
   MentorKit.place = function () {
     return Object.fromEntries(new URLSearchParams(location.hash.slice(1)));
@@ -67,6 +69,7 @@
   /** Draw the tab of the current place. A tab that waits for data asks `current()` before it goes on. */
   MentorKit.draw = async function () {
     const turn = ++drawing;
+    drawn = null;
     const current = () => turn === drawing;
     const tab = MentorKit.tab();
     const main = document.getElementById("main");
@@ -79,11 +82,14 @@
     }
     try {
       await tab.render(main, current);
-      if (current()) main.dataset.drawn = String(turn);
+      if (current()) drawn = location.hash;
     } catch (error) {
       MentorKit.fail(error);
     }
   };
+
+  /** Whether the place that the address names is drawn, or has failed. */
+  MentorKit.settled = () => document.querySelector("main > .error") !== null || (drawn !== null && drawn === location.hash);
 
   MentorKit.fail = function (error) {
     MentorKit.clear(document.getElementById("main"), h("p", { class: "error" }, `This cannot be shown: ${error.message}`));

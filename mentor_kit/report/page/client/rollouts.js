@@ -84,7 +84,7 @@
       ]);
     return h("div", { class: "panel" },
       MentorKit.attemptHead(one, problem, `step ${current.step}, attempt ${attempt + 1} of ${problem.attempts.length}`, mean),
-      h("div", { class: "views" }, views), view === "tokens" ? null : MentorKit.opening(problem.opening), body);
+      h("div", { class: "views" }, views), view === "tokens" ? null : MentorKit.opening(problem), body);
   }
 
   function limits(run) {

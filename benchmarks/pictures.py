@@ -1,0 +1,120 @@
+"""The README's pictures of the page: a run's report in a browser without a window, light and dark, and on a telephone.
+
+    make pictures RUN=runs/quickstart/<id>
+    python benchmarks/pictures.py runs/quickstart/<id> --output docs/images
+
+The pictures choose their places themselves: a step's wrong attempt that got more than its group's mean, beside the
+teacher's work; its tokens; the evaluations with the problems that were learnt. It needs playwright and a chromium.
+"""
+
+from __future__ import annotations
+
+import argparse
+import shutil
+import sys
+import tempfile
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlencode
+
+from mentor_kit import api
+from mentor_kit.report.page import RunPage
+from mentor_kit.runs import Run
+
+BROWSERS = ("chromium", "chromium-browser", "google-chrome")
+
+
+@dataclass(frozen=True)
+class Picture:
+    """A picture: its file's name, the place in the page, and the window."""
+
+    name: str
+    place: Mapping[str, object] = field(default_factory=dict)
+    width: int = 1280
+    height: int = 800
+    dark: bool = False
+
+
+def main() -> None:
+    """Make the report and take the pictures."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("run", help="a run folder, or a recipe's name for its newest run")
+    parser.add_argument("--output", type=Path, default=Path("docs/images"))
+    parser.add_argument("--scale", type=float, default=1.25, help="pixels of the picture for each of the page")
+    options = parser.parse_args()
+    run = Run.open(options.run)
+    options.output.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory() as folder:
+        page = api.report(run, Path(folder) / "run.html")
+        take(page.path, pictures(run), options.output, options.scale)
+
+
+def pictures(run: Run) -> list[Picture]:
+    """The pictures of a run."""
+    step, problem, attempt = telling_attempt(run)
+    rollout = {"tab": "rollouts", "step": step, "problem": problem, "attempt": attempt}
+    plans = RunPage(run).index()["evaluations"]["plans"]
+    plan = plans[-1] if plans else {"name": "", "checkpoints": [{"name": ""}]}
+    evaluation = {"tab": "evaluations", "plan": plan["name"], "changed": "gained"}
+    # the first evaluation beside the last
+    evaluation["beside"] = f"0:{plan['checkpoints'][0]['name']}"
+    return [
+        Picture("page-overview.png", {"tab": "overview"}, height=940),
+        Picture("page-rollouts.png", rollout),
+        Picture("page-tokens.png", rollout | {"view": "tokens"}),
+        Picture("page-evaluations.png", evaluation, dark=True),
+        Picture("page-telephone.png", rollout, width=390, height=800),
+    ]
+
+
+def telling_attempt(run: Run) -> tuple[str, str, int]:
+    """The step, problem and place of the best-paid wrong attempt among those that got more than their group's mean.
+
+    Where there is none, the first attempt at the last step's last problem.
+    """
+    page = RunPage(run)
+    best: tuple[tuple[float, float], str, str, int] | None = None
+    last = ("", "", 0)
+    for step in page.index()["rollouts"]["steps"]:
+        for problem in page.chunk(f"rollouts/{step['key']}")["problems"]:
+            totals = [attempt["reward"]["total"] for attempt in problem["attempts"]]
+            for place, attempt in enumerate(problem["attempts"]):
+                worth = (totals[place], totals[place] - sum(totals) / len(totals))
+                if "raised" in attempt["flags"] and (best is None or worth > best[0]):
+                    best = (worth, step["key"], problem["id"], place)
+            last = (step["key"], problem["id"], 0)
+    return last if best is None else best[1:]
+
+
+def take(page: Path, wanted: list[Picture], folder: Path, scale: float) -> None:
+    """Open the page at each place and save a picture of it."""
+    from playwright.sync_api import sync_playwright
+
+    found = next((path for name in BROWSERS if (path := shutil.which(name))), None)
+    if found is None:
+        sys.exit(f"none of {', '.join(BROWSERS)} is installed: apt-get install chromium")
+    with sync_playwright() as driver:
+        browser = driver.chromium.launch(executable_path=found, args=["--no-sandbox"])
+        for picture in wanted:
+            context: Any = browser.new_context(
+                viewport={"width": picture.width, "height": picture.height},
+                color_scheme="dark" if picture.dark else "light",
+                device_scale_factor=scale,
+            )
+            tab = context.new_page()
+            tab.goto(f"{page.absolute().as_uri()}#{urlencode(picture.place)}")
+            while not tab.evaluate(
+                "typeof MentorKit === 'object' && MentorKit.settled !== undefined && MentorKit.settled()"
+            ):
+                tab.wait_for_timeout(20)
+            tab.wait_for_timeout(200)
+            tab.screenshot(path=folder / picture.name)
+            context.close()
+            print(folder / picture.name)
+        browser.close()
+
+
+if __name__ == "__main__":
+    main()
