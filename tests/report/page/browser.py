@@ -88,3 +88,8 @@ class Tab:
     def close(self) -> None:
         """Close it."""
         self.context.close()
+
+
+def shown_calls(tab: Tab, column: str) -> list[str]:
+    """The calls in a column of dialogues, as text."""
+    return tab.texts(f'[data-column="{column}"] .call code')
