@@ -1,4 +1,4 @@
-"""What the page shows of dialogues, tokens and evaluations, in a real browser; nothing that a run wrote does anything."""
+"""Dialogues, tokens and evaluations of the page in a real browser; nothing that a run wrote does anything."""
 
 import pytest
 from browser import shown_calls
