@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from mentor_kit.api.locations import RUNS
     from mentor_kit.api.planning import plan
     from mentor_kit.api.reporting import report
+    from mentor_kit.api.rescoring import rescore
     from mentor_kit.api.running import find_edited, resume, run
 
 __all__ = [
@@ -44,6 +45,7 @@ __all__ = [
     "list_runs",
     "plan",
     "report",
+    "rescore",
     "resume",
     "run",
 ]
@@ -64,6 +66,7 @@ __getattr__ = lazy_attributes(
         "list_runs": "mentor_kit.api.listing",
         "plan": "mentor_kit.api.planning",
         "report": "mentor_kit.api.reporting",
+        "rescore": "mentor_kit.api.rescoring",
         "resume": "mentor_kit.api.running",
         "run": "mentor_kit.api.running",
     },

@@ -1,4 +1,4 @@
-"""Commands on runs that are there: runs, report, compare, export."""
+"""Commands on runs that are there: runs, report, compare, rescore, export."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ RESULTS = "Looking at runs"
 
 def add_to(app: typer.Typer) -> None:
     """Add these commands."""
-    for command in (runs, report, compare, export):
+    for command in (runs, report, compare, rescore, export):
         app.command(rich_help_panel=RESULTS)(command)
 
 
@@ -101,6 +101,43 @@ def compare(
     typer.echo(found.text(width()))
     if output is not None:
         typer.echo(f"\nwritten to {output}")
+
+
+def rescore(
+    run: Annotated[str, typer.Argument(help="A run folder, or a recipe's name for its newest run.")],
+    rewards: Annotated[
+        list[str] | None, typer.Option("--reward", help="A reward, such as sparse; every preset if none is given.")
+    ] = None,
+    settings: Annotated[
+        list[str] | None, typer.Option("--set", help="A change of the run's own reward, such as reward.tools=0.5.")
+    ] = None,
+    steps: Annotated[str | None, typer.Option(help="The steps to score, such as 40-60 or 40.")] = None,
+    evaluations: Annotated[bool, typer.Option("--evaluations", help="Score evaluated episodes instead.")] = False,
+    show: Annotated[int, typer.Option(min=0, help="List so many episodes that gain and lose most.")] = 3,
+    keep: Annotated[bool, typer.Option(help="Keep the result in the run folder, for the report.")] = True,
+    root: Annotated[Path, typer.Option("--runs", help="The folder of all runs.")] = Path("runs"),
+    as_json: Annotated[bool, typer.Option("--json", help="JSON for programs.")] = False,
+) -> None:
+    """Compute what other rewards would have paid for a run's rollouts; code 1 if its own one differs by now."""
+    import json
+
+    from mentor_kit import api
+    from mentor_kit.cli.display import width
+    from mentor_kit.core.errors import ExitCode
+    from mentor_kit.recipe.settings import parse_rewards, parse_settings, parse_steps
+
+    found = api.rescore(
+        run,
+        rewards=parse_rewards(rewards or []),
+        overrides=parse_settings(settings or []),
+        between=None if steps is None else parse_steps(steps),
+        evaluations=evaluations,
+        keep=keep,
+        output=root,
+    )
+    typer.echo(json.dumps(found.to_json()) if as_json else found.text(width(), show), nl=as_json)
+    if not found.reproduction.exact:
+        raise typer.Exit(ExitCode.FAILED)
 
 
 def export(

@@ -70,6 +70,17 @@ def check_recipe(loaded: LoadedRecipe, registry: Registry, *, look: bool = False
         raise RecipeFaults(found)
 
 
+def check_key(loaded: LoadedRecipe, registry: Registry, key: str) -> None:
+    """Check the name and options of the components under one of the recipe's keys, and of no other.
+
+    Raises:
+        RecipeError: with every fault there is, each with its place.
+    """
+    specs = [spec for spec in component_specs(loaded.recipe) if spec[2][0] == key]
+    if found := [fault for spec in specs for fault in _faults(loaded.source, registry, *spec)]:
+        raise RecipeFaults(found)
+
+
 def expand_reward(loaded: LoadedRecipe, registry: Registry) -> RewardSpec | None:
     """The gates and terms that the recipe's reward stands for."""
     reward = loaded.recipe.reward

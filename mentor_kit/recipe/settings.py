@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping
 from itertools import pairwise
 from typing import Any
 
-from mentor_kit.core.errors import RecipeError
+from mentor_kit.core.errors import RecipeError, UsageError
 from mentor_kit.core.frozen_model import Json
 from mentor_kit.recipe.source import NOWHERE, Path_, Place, Source, located, plain_value
 from mentor_kit.rl.objective import PRESETS, ObjectiveSpec
@@ -53,6 +53,31 @@ def parse_settings(strings: Iterable[str], flag: str = "--set") -> Settings:
         settings[key] = _parse_value(value, f"{flag} {string}")
         settings.places[key] = Place(f"{flag} {string}")
     return settings
+
+
+def parse_rewards(strings: Iterable[str], flag: str = "--reward") -> list[Json]:
+    """Rewards as strings have them: a preset's name, or YAML such as `{use: mentor, with: {tools: 0.5}}`.
+
+    Raises:
+        RecipeError: a string is not YAML, or is empty.
+    """
+    found = [_parse_value(string, f"{flag} {string}") for string in strings]
+    if any(not isinstance(value, str | dict) for value in found):
+        raise RecipeError(f"{flag}: expected the name of a reward", hint=f"for example {flag} sparse")
+    return found
+
+
+def parse_steps(string: str, flag: str = "--steps") -> tuple[int, int]:
+    """The first and the last step of a string such as `40-60`, or `40`.
+
+    Raises:
+        UsageError: it is something else.
+    """
+    found = re.fullmatch(r"([0-9]{1,9})(?:-([0-9]{1,9}))?", string.strip())
+    first, last = (int(found[1]), int(found[2] or found[1])) if found else (1, 0)
+    if last < first:
+        raise UsageError(f"{flag} {string}: expected the first and the last step", hint=f"for example {flag} 40-60")
+    return first, last
 
 
 def combine(*overrides: Mapping[str, Json]) -> Settings:

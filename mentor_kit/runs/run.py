@@ -169,6 +169,14 @@ class Run:
         for _, _, scored in self._rollouts(stage, step):
             yield from scored
 
+    def rollouts_by_step(self, *, between: tuple[int, int] | None = None) -> Iterator[tuple[str, int, list[Scored]]]:
+        """The stage, the step and the trajectories of each step that was kept, in order; one step is read at a time.
+
+        Args:
+            between: the first and the last step to read; all if left out.
+        """
+        yield from self._rollouts(None, None, between)
+
     def trajectories(self, stage: str | None = None, step: int | None = None) -> DataFrame:
         """The same as a data frame, a row a trajectory; the column `scored` holds the `Scored` itself.
 
@@ -233,10 +241,14 @@ class Run:
     def __repr__(self) -> str:
         return f"Run({str(self.path)!r})"
 
-    def _rollouts(self, stage: str | None, step: int | None) -> Iterator[tuple[str, int, list[Scored]]]:
+    def _rollouts(
+        self, stage: str | None, step: int | None, between: tuple[int, int] | None = None
+    ) -> Iterator[tuple[str, int, list[Scored]]]:
         paths = self.folder.rollouts.glob("[!.]*/step-*.jsonl*")
         for path in sorted(paths, key=lambda path: (natural(path.parent.name), natural(path.name))):
             found_step = int(path.name.removeprefix("step-").partition(".")[0])
+            if between is not None and not between[0] <= found_step <= between[1]:
+                continue
             if stage in (None, path.parent.name) and step in (None, found_step):
                 yield path.parent.name, found_step, read_scored(path)
 

@@ -167,6 +167,16 @@ def mean_and_deviation(values: Sequence[float]) -> tuple[float, float]:
     return mean, math.sqrt(spread / (len(values) - 1)) if len(values) > 1 else 0.0
 
 
+def correlation(xs: Sequence[float], ys: Sequence[float]) -> float | None:
+    """Pearson's correlation of pairs, in [-1, 1]; None where one of the two never varies."""
+    if not xs or min(xs) == max(xs) or min(ys) == max(ys):
+        return None
+    x_mean, y_mean = math.fsum(xs) / len(xs), math.fsum(ys) / len(ys)
+    product = math.fsum((x - x_mean) * (y - y_mean) for x, y in zip(xs, ys, strict=True))
+    squares = math.fsum((x - x_mean) ** 2 for x in xs) * math.fsum((y - y_mean) ** 2 for y in ys)
+    return None if squares == 0 else max(-1.0, min(1.0, product / math.sqrt(squares)))
+
+
 def paired_difference(before: Sequence[float], after: Sequence[float]) -> Difference:
     """How much better the same problems went after than before, with a 95 % interval inside [-1, 1].
 
