@@ -13,7 +13,8 @@ from mentor_kit.core.conversation import assistant, user
 from mentor_kit.core.trajectory import Ending, Trajectory
 from mentor_kit.hooks.loader import default_registry
 from mentor_kit.recipe.checking import load_checked
-from mentor_kit.recipe.expanding import dump_run
+from mentor_kit.recipe.expanding import expanded
+from mentor_kit.recipe.writing import to_yaml
 from mentor_kit.rl.reward import Breakdown, Scored, TermScore
 from mentor_kit.runs import RunFolder
 
@@ -39,9 +40,8 @@ def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> RunFolder:
     monkeypatch.chdir(tmp_path)
     registry = default_registry()
     changes = {"reward": "sparse", "train.0.steps": 1, "train.0.problems": 1, "train.0.group": 2}
-    folder = RunFolder.create(
-        tmp_path / "runs", "made", dump_run(load_checked("quickstart", changes, registry), registry)
-    )
+    recipe = to_yaml(expanded(load_checked("quickstart", changes, registry), registry))
+    folder = RunFolder.create(tmp_path / "runs", "made", recipe)
     (folder.rollouts / "0-grpo").mkdir(parents=True)
     file = folder.rollouts_of("0-grpo", 1)
     file.write_text(f"{rollout(0, right=True)}\n{rollout(1, right=False)}\n")

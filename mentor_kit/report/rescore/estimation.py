@@ -61,6 +61,9 @@ class StageRewards:
 
     def trained(self, groups: Groups) -> list[int]:
         """The positions of the groups that the stage learned from."""
+        recorded = [place for place, group in enumerate(groups) if group[0].advantage is not None]
+        if recorded:
+            return recorded
         if self.options is None or len({len(group) for group in groups}) > 1:
             return list(range(len(groups)))
         batch = Batch(self.options.problems, len(groups[0]), max_rounds=1 + self.options.resample)

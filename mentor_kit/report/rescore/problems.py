@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
-from mentor_kit.core.task import TRAIN, Problem, Task
+from mentor_kit.core.task import TRAIN, DeclaredTool, Problem, Task
 from mentor_kit.core.trajectory import Trajectory
 from mentor_kit.recipe.loading import LoadedRecipe
 from mentor_kit.runs import Run
+from mentor_kit.runs.problems import RecordedProblem
 from mentor_kit.stages.experiment import PROBLEM_SEED
 
 #: Fewest problems of a split that are asked of the task; it is asked for twice as many each time.
@@ -28,6 +29,7 @@ class Problems:
 
     def __init__(self, loaded: LoadedRecipe, task: Task | None, run: Run) -> None:
         self._recipe = loaded.recipe
+        self._recorded = run.problems()
         self._task = task
         self._known: dict[str, dict[str, Problem]] = {}
         """Of each split, the problems that the task was asked for."""
@@ -58,7 +60,7 @@ class Problems:
             self.changed.add(known.id)
         elif self._task is not None:
             self.missing.add(trajectory.problem_id)
-        return Problem(id=trajectory.problem_id, question=_question(trajectory), answer="")
+        return _of_record(trajectory, self._recorded.get(trajectory.problem_id))
 
     def _problems(self, split: str, wanted: Iterable[str]) -> dict[str, Problem]:
         """The problems of a split by id, with those that are wanted, as far as the task has them."""
@@ -81,6 +83,21 @@ class Problems:
         """The problem with the recipe's system message where it has none, as the experiment has it."""
         system = self._recipe.rollout.system or ""
         return problem if problem.system or not system else problem.model_copy(update={"system": system})
+
+
+def _of_record(trajectory: Trajectory, recorded: RecordedProblem | None) -> Problem:
+    """A problem as the run has it: its record, or in runs of older versions the question of the dialogue alone."""
+    if recorded is None:
+        return Problem(id=trajectory.problem_id, question=_question(trajectory), answer="")
+    return Problem(
+        id=recorded.id,
+        question=recorded.question,
+        answer=recorded.key or "",
+        split=recorded.split or TRAIN,
+        group=recorded.group,
+        system=recorded.system,
+        tools=tuple(DeclaredTool.model_validate(tool["function"]) for tool in recorded.tools),
+    )
 
 
 def _question(trajectory: Trajectory) -> str:

@@ -172,7 +172,7 @@ class _Rescoring:
         before |= {
             place: value
             for place in before
-            if (value := getattr(scored[place], "advantage", None)) is not None  # as the run had it
+            if (value := scored[place].advantage) is not None  # as the run had it
         }
         for tally, totals in zip(self.tallies[1:], paid, strict=True):
             if totals is not None:

@@ -13,7 +13,8 @@ from mentor_kit.core.demonstration import Demonstration
 from mentor_kit.core.trajectory import Ending, Trajectory
 from mentor_kit.hooks.loader import default_registry
 from mentor_kit.recipe.checking import load_checked
-from mentor_kit.recipe.expanding import dump_run
+from mentor_kit.recipe.expanding import expanded
+from mentor_kit.recipe.writing import to_yaml
 from mentor_kit.rl.reward import Breakdown, Scored, TermScore
 from mentor_kit.runs import Run, RunFolder
 
@@ -80,7 +81,7 @@ def write_run(
     changes = {"train.0.steps": len(steps), "train.0.problems": len(steps[0]), "train.0.group": len(steps[0][0])}
     loaded = load_checked("quickstart", changes | dict(overrides or {}), registry)
     problems = registry.build("tasks", loaded.recipe.task, _context(registry)).problems("train", 0, 64)
-    folder = RunFolder.create(root, "made", dump_run(loaded, registry))
+    folder = RunFolder.create(root, "made", to_yaml(expanded(loaded, registry)))
     (folder.rollouts / "0-grpo").mkdir(parents=True)
     events, place = [], 0
     for number, groups in enumerate(steps, start=1):
