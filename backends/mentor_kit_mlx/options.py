@@ -4,15 +4,16 @@ from __future__ import annotations
 
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import ConfigDict, Field
 
+from mentor_kit.core.option_model import OptionModel
 from mentor_kit_mlx.quantized import Quantized
 
 #: What `Policy.export` writes.
 EXPORT_FORMATS = ("transformers", "mlx", "adapter", "mlx-adapter")
 
 
-class MLXOptions(BaseModel):
+class MLXOptions(OptionModel):
     """How the mlx backend runs a student."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)

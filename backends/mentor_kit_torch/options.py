@@ -5,7 +5,9 @@ from __future__ import annotations
 import re
 from typing import Annotated, Literal
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, ConfigDict, Field
+
+from mentor_kit.core.option_model import OptionModel
 
 
 def _is_device(name: str) -> str:
@@ -21,7 +23,7 @@ Device = Annotated[str, AfterValidator(_is_device)]
 EXPORT_FORMATS = ("transformers", "adapter")
 
 
-class TorchOptions(BaseModel):
+class TorchOptions(OptionModel):
     """How the torch backend runs a student."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)

@@ -24,8 +24,8 @@ from mentor_kit.api.subjects import (
 from mentor_kit.core.component import ComponentSpec
 from mentor_kit.core.errors import UsageError
 from mentor_kit.core.frozen_model import Json
+from mentor_kit.core.option_model import explain
 from mentor_kit.hooks.loader import default_registry
-from mentor_kit.hooks.options import explain
 from mentor_kit.hooks.registry import Registry
 from mentor_kit.hooks.tracker import Tracker
 from mentor_kit.recipe.loading import RecipeLike

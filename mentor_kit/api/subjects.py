@@ -12,7 +12,7 @@ from mentor_kit.api.single_stage import with_stage
 from mentor_kit.core.component import ComponentSpec
 from mentor_kit.core.errors import UsageError
 from mentor_kit.core.frozen_model import Json
-from mentor_kit.hooks.options import explain
+from mentor_kit.core.option_model import explain
 from mentor_kit.hooks.registry import Registry
 from mentor_kit.recipe.checking import load_checked
 from mentor_kit.recipe.loading import LoadedRecipe

@@ -10,12 +10,13 @@ from pydantic import ConfigDict, Field
 
 from mentor_kit.core.errors import BackendError
 from mentor_kit.core.frozen_model import FrozenModel
+from mentor_kit.core.option_model import OptionModel
 
 #: How much of a moving average stays in a step.
 Share = Annotated[float, Field(ge=0, lt=1)]
 
 
-class OptimizerSpec(FrozenModel):
+class OptimizerSpec(OptionModel, FrozenModel):
     """An optimizer without its learning rate: the schedule stays with the stage."""
 
     model_config = ConfigDict(allow_inf_nan=False)

@@ -10,6 +10,7 @@ from pydantic.json_schema import JsonSchemaValue
 from pydantic_core import CoreSchema
 
 from mentor_kit.core.frozen_model import FrozenModel, Json
+from mentor_kit.core.option_model import OptionModel
 
 #: What can be registered; the plural is the hook's name, `register_<kind>`.
 Kind = Literal[
@@ -34,7 +35,7 @@ Kind = Literal[
 FILLS = "x-fills"
 
 
-class ComponentSpec(FrozenModel):
+class ComponentSpec(OptionModel, FrozenModel):
     """The name of a registered component, and its options. A bare name stands for a spec without options."""
 
     model_config = ConfigDict(populate_by_name=True, serialize_by_alias=True)

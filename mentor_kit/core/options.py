@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from pydantic import BaseModel
+from mentor_kit.core.option_model import OptionModel
 
 
-class TaskOptions(BaseModel):
+class TaskOptions(OptionModel):
     """Base class of a task's options; optional."""
 
     @property
@@ -16,7 +16,7 @@ class TaskOptions(BaseModel):
         return None
 
 
-class ToolOptions(BaseModel):
+class ToolOptions(OptionModel):
     """Base class of the options of tools; optional."""
 
     @property

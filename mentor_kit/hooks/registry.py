@@ -13,10 +13,11 @@ from pydantic import BaseModel, ConfigDict
 from mentor_kit.core.agent import EpisodeLimits
 from mentor_kit.core.component import ComponentSpec, Kind
 from mentor_kit.core.errors import MentorKitError, MissingError, PluginError, RecipeError, did_you_mean, disk_error
+from mentor_kit.core.option_model import OptionModel, shown
 from mentor_kit.core.task import Task
 from mentor_kit.core.teacher import Teacher
 from mentor_kit.core.toolbox import Toolbox
-from mentor_kit.hooks.options import shown, validated
+from mentor_kit.hooks.options import validated
 from mentor_kit.hooks.plugins import Plugins
 from mentor_kit.hooks.strictness import default_faults
 from mentor_kit.hooks.tracker import Tracker
@@ -42,7 +43,7 @@ BASES: dict[Kind, type] = {
 }
 
 
-class NoOptions(BaseModel):
+class NoOptions(OptionModel):
     """The options of a component that has none."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 from mentor_kit.core.component import ComponentSpec
 from mentor_kit.core.errors import RecipeError, UsageError
 from mentor_kit.core.frozen_model import Json
-from mentor_kit.hooks.options import shown
+from mentor_kit.core.option_model import shown
 from mentor_kit.recipe.environment import resolve_secrets
 from mentor_kit.recipe.faults import RecipeFaults, faults_at
 from mentor_kit.recipe.model import Recipe

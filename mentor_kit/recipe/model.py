@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from typing import TYPE_CHECKING, Annotated, Any, Literal, cast
+from typing import Annotated, Any, Literal, cast
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
@@ -17,38 +17,23 @@ from mentor_kit.core.component import (
     ToolsSpec,
     TrackerSpec,
 )
-from mentor_kit.core.errors import UsageError
-from mentor_kit.hooks.options import explain
+from mentor_kit.core.option_model import OptionModel, OptionsType, explain
 from mentor_kit.recipe.faults import RecipeFaults, faults_at
 from mentor_kit.recipe.shorthand import FromName
 from mentor_kit.recipe.source import Source
 from mentor_kit.rl.reward import RewardSpec
 from mentor_kit.stages.evaluation_plan import EvaluationPlan
 
-if TYPE_CHECKING:
-    from pydantic._internal._model_construction import ModelMetaclass
-else:  # pydantic does not export it
-    ModelMetaclass = type(BaseModel)
+
+class _SectionType(OptionsType):
+    """Metaclass of the recipe's sections: invalid fields raise `RecipeFaults`, as in a file."""
+
+    def invalid(cls, fields: dict[str, Any], error: ValidationError) -> RecipeFaults:
+        """Return the error with every fault of the fields and its place."""
+        return RecipeFaults(faults_at(Source(fields), fields, explain(error, cast(type[BaseModel], cls))))
 
 
-class _SectionType(ModelMetaclass):
-    """Turns the errors of building a section in Python into ours; reading a file does not pass here."""
-
-    def __call__(cls, *values: Any, **fields: Any) -> Any:
-        """Build a section.
-
-        Raises:
-            RecipeFaults: with every fault of its fields.
-        """
-        if values:
-            raise UsageError(f"{cls.__name__} takes its keys by name", hint=f"for example {cls.__name__}(key=value)")
-        try:
-            return super().__call__(**fields)
-        except ValidationError as error:
-            raise RecipeFaults(faults_at(Source(fields), fields, explain(error, cast(type[BaseModel], cls)))) from None
-
-
-class RecipeSection(BaseModel, metaclass=_SectionType):
+class RecipeSection(OptionModel, metaclass=_SectionType):
     """Base of the recipe's own sections: unknown keys are faults, and building a wrong one raises `RecipeFaults`."""
 
     model_config = ConfigDict(

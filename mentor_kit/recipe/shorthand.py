@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from typing import Any
 
-from pydantic import BaseModel, GetJsonSchemaHandler, model_validator
+from pydantic import GetJsonSchemaHandler, model_validator
 from pydantic.json_schema import JsonSchemaValue
 from pydantic_core import CoreSchema
 
+from mentor_kit.core.option_model import OptionModel
 
-class FromName(BaseModel):
+
+class FromName(OptionModel):
     """Options that a text alone can stand for: it is the value of the first field, the others keep their defaults."""
 
     @model_validator(mode="before")

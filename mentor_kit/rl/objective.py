@@ -31,6 +31,7 @@ from pydantic import ConfigDict, Field, model_validator
 from mentor_kit.core.component import ComponentSpec, Fills
 from mentor_kit.core.errors import PluginError, UsageError, did_you_mean
 from mentor_kit.core.frozen_model import FrozenModel
+from mentor_kit.core.option_model import OptionModel
 from mentor_kit.rl.advantages.estimator import AdvantageEstimator, Outcomes
 from mentor_kit.rl.losses.aggregation import Aggregation, token_weights
 from mentor_kit.rl.losses.kl import KLEstimator
@@ -41,7 +42,7 @@ LossSpec: TypeAlias = Annotated[ComponentSpec, Fills("losses")]
 AdvantageSpec: TypeAlias = Annotated[ComponentSpec, Fills("advantages")]
 
 
-class ObjectiveSpec(FrozenModel):
+class ObjectiveSpec(OptionModel, FrozenModel):
     """What an update maximises, as data. Fields left out take their value from `preset`."""
 
     model_config = ConfigDict(validate_default=True, allow_inf_nan=False)

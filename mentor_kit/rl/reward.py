@@ -27,11 +27,12 @@ from mentor_kit.core.component import ComponentSpec, Fills, Number
 from mentor_kit.core.demonstration import Demonstration
 from mentor_kit.core.errors import PluginError
 from mentor_kit.core.frozen_model import FrozenModel
+from mentor_kit.core.option_model import OptionModel
 from mentor_kit.core.task import Problem
 from mentor_kit.core.trajectory import Trajectory
 
 
-class Schedule(FrozenModel):
+class Schedule(OptionModel, FrozenModel):
     """A factor on a term's weight that changes over a stage, from `start` to `end`."""
 
     start: Number = Field(default=1.0, ge=0)
@@ -95,7 +96,7 @@ class TermSpec(ComponentSpec):
     """How the weight changes over a stage; constant if left out."""
 
 
-class RewardSpec(FrozenModel):
+class RewardSpec(OptionModel, FrozenModel):
     """A reward as data: what a preset expands to, and what a recipe may write in its place."""
 
     gates: tuple[Annotated[GateSpec, Fills("reward_terms")], ...] = ()

@@ -8,10 +8,11 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import ConfigDict, Field
 
 from mentor_kit.core.component import TeacherSpec
 from mentor_kit.core.demonstration import Demonstration
+from mentor_kit.core.option_model import OptionModel
 from mentor_kit.core.task import TRAIN, Problem
 from mentor_kit.stages.context import StageContext
 from mentor_kit.stages.demonstrations import Keep, demonstrate
@@ -24,7 +25,7 @@ from mentor_kit.stages.workload import SplitUse, Workload
 _NAMED = 5
 
 
-class CollectOptions(BaseModel):
+class CollectOptions(OptionModel):
     """Ask the teacher ahead of training, so that later stages find its demonstrations."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)

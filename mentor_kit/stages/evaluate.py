@@ -10,10 +10,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import ConfigDict
 
 from mentor_kit.core.component import ComponentSpec, EvaluationSpec
 from mentor_kit.core.frozen_model import Json
+from mentor_kit.core.option_model import OptionModel
 from mentor_kit.stages.context import StageContext
 from mentor_kit.stages.demonstrations import demonstrate
 from mentor_kit.stages.evaluation import EvaluationResult, evaluation_of
@@ -34,7 +35,7 @@ from mentor_kit.stages.stage import Stage
 from mentor_kit.stages.workload import SplitUse, Workload
 
 
-class EvaluateOptions(BaseModel):
+class EvaluateOptions(OptionModel):
     """Evaluate the student as it is."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)

@@ -11,13 +11,14 @@ from pydantic import Field, ValidationInfo, field_validator
 
 from mentor_kit.core.component import ComponentSpec, EvaluationSpec, TeacherSpec
 from mentor_kit.core.frozen_model import FrozenModel
+from mentor_kit.core.option_model import OptionModel
 from mentor_kit.core.task import IN_DOMAIN, OUT_OF_DOMAIN
 
 #: Problems whose episodes the student runs side by side.
 BATCH = 512
 
 
-class SplitPlan(FrozenModel):
+class SplitPlan(OptionModel, FrozenModel):
     """One split to evaluate on."""
 
     split: str
@@ -40,7 +41,7 @@ class SplitPlan(FrozenModel):
         return ks
 
 
-class EvaluationPlan(FrozenModel):
+class EvaluationPlan(OptionModel, FrozenModel):
     """When to evaluate during training stages, and on what."""
 
     every: int = Field(default=0, ge=0)

@@ -5,8 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Self
 
-from pydantic import BaseModel, ConfigDict, model_validator
+from pydantic import ConfigDict, model_validator
 
+from mentor_kit.core.option_model import OptionModel
 from mentor_kit.stages.context import StageContext
 from mentor_kit.stages.evaluation_plan import EvaluationPlan
 from mentor_kit.stages.experiment import Experiment
@@ -17,7 +18,7 @@ from mentor_kit.stages.workload import Workload
 _OWN = "student"
 
 
-class ExportOptions(BaseModel):
+class ExportOptions(OptionModel):
     """Write the student to the run folder."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)

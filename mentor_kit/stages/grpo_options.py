@@ -4,14 +4,15 @@ from __future__ import annotations
 
 from typing import Self
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import ConfigDict, Field, model_validator
 
 from mentor_kit.core.component import TeacherSpec
+from mentor_kit.core.option_model import OptionModel
 from mentor_kit.rl.objective import ObjectiveSpec
 from mentor_kit.stages.schedule import OptimizerOptions
 
 
-class GRPOOptions(BaseModel):
+class GRPOOptions(OptionModel):
     """Reinforcement learning on groups of the student's own rollouts."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)

@@ -4,15 +4,16 @@ from __future__ import annotations
 
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import ConfigDict, Field
 
 from mentor_kit.core.component import TeacherSpec
+from mentor_kit.core.option_model import OptionModel
 from mentor_kit.core.task import TRAIN
 from mentor_kit.stages.demonstrations import Keep
 from mentor_kit.stages.schedule import OptimizerOptions
 
 
-class SFTOptions(BaseModel):
+class SFTOptions(OptionModel):
     """Maximum likelihood of the teacher's demonstrations."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)

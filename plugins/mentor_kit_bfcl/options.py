@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from mentor_kit_tools.limits import Limits
-from pydantic import BaseModel, ConfigDict, Field, field_validator
+from pydantic import ConfigDict, Field, field_validator
 
 from mentor_kit.core.errors import did_you_mean
+from mentor_kit.core.option_model import OptionModel
 from mentor_kit.core.options import TaskOptions
 from mentor_kit.core.task import TRAIN
 
@@ -58,7 +59,7 @@ class BfclOptions(TaskOptions):
         return (TRAIN, *self.categories)
 
 
-class BfclToolsOptions(BaseModel):
+class BfclToolsOptions(OptionModel):
     """BFCL's simulated services."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)

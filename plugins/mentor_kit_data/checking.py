@@ -15,8 +15,9 @@ from collections.abc import Sequence
 from fractions import Fraction
 from typing import Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import ConfigDict, Field, model_validator
 
+from mentor_kit.core.option_model import OptionModel
 from mentor_kit.recipe.shorthand import FromName
 from mentor_kit_data.copies import is_copied
 
@@ -91,7 +92,7 @@ class Check(FromName):
 _BELONGS = {"tolerance": "number", "ignore_case": "text", "ignore_space": "text", "seconds": "math"}
 
 
-class Checking(BaseModel):
+class Checking(OptionModel):
     """How answers are found and compared; the base of the options of tasks."""
 
     model_config = _STRICT

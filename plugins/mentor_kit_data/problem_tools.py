@@ -16,10 +16,11 @@ from typing import Any, Literal
 from mentor_kit_tools.functions import default_workers, tools_of
 from mentor_kit_tools.limits import Limits
 from mentor_kit_tools.runner import Caller, Runner
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import ConfigDict, Field
 
 from mentor_kit.core.errors import PluginError
 from mentor_kit.core.frozen_model import Json
+from mentor_kit.core.option_model import OptionModel
 from mentor_kit.core.task import Problem
 from mentor_kit.core.tool import Tool, ToolError
 from mentor_kit.core.toolbox import ToolSession, ToolSource
@@ -27,7 +28,7 @@ from mentor_kit.hooks.registry import BuildContext
 from mentor_kit_data.authors import SCHEMAS, SOURCE
 
 
-class ProblemToolsOptions(BaseModel):
+class ProblemToolsOptions(OptionModel):
     """Tools from the problems themselves."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)

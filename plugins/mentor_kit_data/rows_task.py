@@ -11,10 +11,11 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, field_validator
+from pydantic import AfterValidator, ConfigDict, Field, field_validator
 
 from mentor_kit.core.errors import DataError
 from mentor_kit.core.frozen_model import Json
+from mentor_kit.core.option_model import OptionModel
 from mentor_kit.core.options import TaskOptions
 from mentor_kit.core.task import TRAIN, Problem, Task, boxed_answer
 from mentor_kit.core.trajectory import Trajectory
@@ -47,7 +48,7 @@ Prompt = Annotated[str, AfterValidator(_has_question)]
 """What an agent reads, with `{question}` where the question goes."""
 
 
-class Columns(BaseModel):
+class Columns(OptionModel):
     """Which column has what. `a.b` is the key `b` of the record in column `a`, `a.0` the first entry of the list."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)

@@ -13,11 +13,12 @@ from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass
 from typing import Self
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import ConfigDict, Field, model_validator
 
 from mentor_kit.core.agent import EpisodeLimits, EpisodeRequest, Reply
 from mentor_kit.core.conversation import Message, ToolCall, assistant, call
 from mentor_kit.core.demonstration import Demonstration
+from mentor_kit.core.option_model import OptionModel
 from mentor_kit.core.task import Problem, Task
 from mentor_kit.core.teacher import Teacher
 from mentor_kit.core.toolbox import Toolbox
@@ -28,7 +29,7 @@ from mentor_kit_math.steps import FAVOURITE_MISTAKE, WEAK, Number, Step, argumen
 from mentor_kit_math.world import read_number, start_of, steps_of
 
 
-class Habits(BaseModel):
+class Habits(OptionModel):
     """Probabilities of the noisy demonstrator's mistakes."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -76,7 +77,7 @@ SKILL = Habits(
 HABITS = Habits()
 
 
-class NoisyDemonstratorOptions(BaseModel):
+class NoisyDemonstratorOptions(OptionModel):
     """Options of the teacher `noisy-demonstrator`."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)

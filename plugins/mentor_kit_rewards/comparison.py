@@ -22,18 +22,19 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import ConfigDict, Field
 
 from mentor_kit.core.component import Number, Whole
 from mentor_kit.core.demonstration import Demonstration
 from mentor_kit.core.errors import DataError
+from mentor_kit.core.option_model import OptionModel
 from mentor_kit.core.task import Problem
 from mentor_kit.core.trajectory import Trajectory
 from mentor_kit.rl.reward import Term
 from mentor_kit_rewards.values import without_idle_repeats
 
 
-class Excess(BaseModel):
+class Excess(OptionModel):
     """How many executed calls are too many: more than `times` the demonstration's, plus `plus`."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
@@ -46,7 +47,7 @@ class Excess(BaseModel):
         return self.times * len(demonstration.tools_used) + self.plus
 
 
-class ToolUseOptions(BaseModel):
+class ToolUseOptions(OptionModel):
     """Options of the terms that compare tool use with the teacher's."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)

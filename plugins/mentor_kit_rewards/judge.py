@@ -14,13 +14,14 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import Annotated, Literal, TypeVar
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator
+from pydantic import ConfigDict, Field, field_validator
 
 from mentor_kit.core.agent import EpisodeLimits
 from mentor_kit.core.component import Number, TeacherSpec, Whole
 from mentor_kit.core.demonstration import Demonstration
 from mentor_kit.core.errors import DataError, Interrupted, MentorKitError
 from mentor_kit.core.frozen_model import FrozenModel
+from mentor_kit.core.option_model import OptionModel
 from mentor_kit.core.task import TRAIN, Problem, Task
 from mentor_kit.core.teacher import Teacher
 from mentor_kit.core.toolbox import Toolbox
@@ -37,7 +38,7 @@ V = TypeVar("V")
 Score = Annotated[Number, Field(ge=0, le=1)]
 
 
-class Criterion(FrozenModel):
+class Criterion(OptionModel, FrozenModel):
     """One thing to judge."""
 
     name: str = Field(pattern=r"^[A-Za-z][A-Za-z0-9_-]{0,39}$")
@@ -48,7 +49,7 @@ class Criterion(FrozenModel):
     """Its part in the mean."""
 
 
-class JudgeOptions(BaseModel):
+class JudgeOptions(OptionModel):
     """Who judges, and by what."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)

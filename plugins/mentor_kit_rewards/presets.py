@@ -14,14 +14,15 @@ wrong attempt earns 0.06 at most, and the published 0.1 for no answer would pay 
 
 from __future__ import annotations
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import ConfigDict, Field
 
 from mentor_kit.core.component import Number
+from mentor_kit.core.option_model import OptionModel
 from mentor_kit.rl.reward import GateSpec, RewardSpec, Schedule, TermSpec
 from mentor_kit_rewards.comparison import Excess
 
 
-class SparseOptions(BaseModel):
+class SparseOptions(OptionModel):
     """The numbers of the baseline."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -34,7 +35,7 @@ class SparseOptions(BaseModel):
     """What an episode earns that did not end."""
 
 
-class MentorOptions(BaseModel):
+class MentorOptions(OptionModel):
     """The numbers of MENTOR's reward."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)

@@ -9,12 +9,13 @@ import json
 from collections.abc import Sequence
 from typing import Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import ConfigDict, Field, model_validator
 
 from mentor_kit.chat.families import all_marks
 from mentor_kit.core.component import Number, Whole
 from mentor_kit.core.conversation import CallState, Message
 from mentor_kit.core.demonstration import Demonstration
+from mentor_kit.core.option_model import OptionModel
 from mentor_kit.core.task import Problem
 from mentor_kit.core.trajectory import Trajectory
 from mentor_kit.hooks import Registry
@@ -25,7 +26,7 @@ from mentor_kit_rewards.comparison import measures
 _CHARACTERS_PER_TOKEN = 4
 
 
-class CallEconomyOptions(BaseModel):
+class CallEconomyOptions(OptionModel):
     """How many calls are as good as the teacher's."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -62,7 +63,7 @@ class CallEconomy(Term):
         return 1.0 if made <= allowed else allowed / made
 
 
-class FormatOptions(BaseModel):
+class FormatOptions(OptionModel):
     """What an orderly turn is."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -106,7 +107,7 @@ class Format(Term):
         return not any(mark in text for mark in self._forbidden for text in (turn.content, turn.reasoning))
 
 
-class LengthOptions(BaseModel):
+class LengthOptions(OptionModel):
     """How long is long."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)

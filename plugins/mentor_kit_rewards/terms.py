@@ -9,10 +9,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import ConfigDict
 
 from mentor_kit.core.conversation import CallState, ToolCall
 from mentor_kit.core.demonstration import Demonstration
+from mentor_kit.core.option_model import OptionModel
 from mentor_kit.core.task import Problem
 from mentor_kit.core.trajectory import Trajectory
 from mentor_kit.rl.reward import Term
@@ -60,7 +61,7 @@ def _names_a_tool(call: ToolCall) -> bool:
     return bool(call.name.strip()) or call.state is not CallState.MALFORMED or not call.raw
 
 
-class CleanCallsOptions(BaseModel):
+class CleanCallsOptions(OptionModel):
     """How broken calls are counted."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)

@@ -10,18 +10,19 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import ConfigDict, Field, model_validator
 
 from mentor_kit.core.component import TeacherSpec
 from mentor_kit.core.demonstration import Demonstration
 from mentor_kit.core.errors import DataError
 from mentor_kit.core.frozen_model import Json
+from mentor_kit.core.option_model import OptionModel
 from mentor_kit.core.task import Problem
 from mentor_kit.core.teacher import Teacher
 from mentor_kit.hooks import BuildContext
 
 
-class CollectionOptions(BaseModel):
+class CollectionOptions(OptionModel):
     """The part of a teacher's options that says how often it tries, and what is kept."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)

@@ -10,11 +10,12 @@ from collections import defaultdict
 from collections.abc import AsyncIterator, Iterable, Iterator, Sequence
 from pathlib import Path
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import ConfigDict
 
 from mentor_kit.core.demonstration import Demonstration
 from mentor_kit.core.errors import DataError
 from mentor_kit.core.frozen_model import Json
+from mentor_kit.core.option_model import OptionModel
 from mentor_kit.core.task import Problem, Task
 from mentor_kit.core.teacher import Teacher
 from mentor_kit.core.trajectory import Trajectory
@@ -28,7 +29,7 @@ _log = logging.getLogger(__name__)
 _PLACES_NAMED = 3
 
 
-class RecordedOptions(BaseModel):
+class RecordedOptions(OptionModel):
     """Where the demonstrations are."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)

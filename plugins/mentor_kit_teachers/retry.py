@@ -13,9 +13,10 @@ from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from typing import TypeVar
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import ConfigDict, Field
 
 from mentor_kit.core.errors import MentorKitError
+from mentor_kit.core.option_model import OptionModel
 
 T = TypeVar("T")
 
@@ -60,7 +61,7 @@ class GaveUp(MentorKitError):
     """Whether it may be the dialogue's alone, as in `Trouble`."""
 
 
-class RetryOptions(BaseModel):
+class RetryOptions(OptionModel):
     """How long to wait, and how often to try."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)

@@ -6,10 +6,11 @@ import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import ConfigDict, Field, model_validator
 
 from mentor_kit.core.errors import MentorKitError
 from mentor_kit.core.frozen_model import Json
+from mentor_kit.core.option_model import OptionModel
 from mentor_kit_teachers.answers import Usage
 
 _MILLION = 1_000_000
@@ -19,7 +20,7 @@ class SpendingLimit(MentorKitError):
     """The teacher's next request could cost more than is left."""
 
 
-class Prices(BaseModel):
+class Prices(OptionModel):
     """Dollars per million tokens, as the server's price list has them."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)

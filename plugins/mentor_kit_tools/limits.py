@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import ConfigDict, Field
+
+from mentor_kit.core.option_model import OptionModel
 
 
-class Limits(BaseModel):
+class Limits(OptionModel):
     """Limits of one worker process. A call that passes one fails, and its process is replaced.
 
     Time is watched from outside; memory, processor time and file sizes are limits of the operating system

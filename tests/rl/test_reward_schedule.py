@@ -7,9 +7,9 @@ from collections.abc import Sequence
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from pydantic import ValidationError
 
 from mentor_kit.core.demonstration import Demonstration
+from mentor_kit.core.errors import UsageError
 from mentor_kit.core.task import Problem
 from mentor_kit.core.trajectory import Ending, Trajectory
 from mentor_kit.rl.reward import Case, Gate, Reward, Schedule, Term, WeightedTerm
@@ -72,7 +72,7 @@ def test_a_factor_goes_one_way_and_stays_between_its_ends(
 
 @pytest.mark.parametrize("over", [(0.6, 0.2), (-0.1, 1.0), (0.0, 1.1), (float("nan"), 1.0)])
 def test_over_runs_forwards_within_a_stage(over: tuple[float, float]) -> None:
-    with pytest.raises(ValidationError, match="`over` is two shares of a stage"):
+    with pytest.raises(UsageError, match="`over` is two shares of a stage"):
         Schedule(over=over)
 
 

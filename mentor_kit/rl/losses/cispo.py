@@ -12,12 +12,13 @@ from typing import Any
 from pydantic import ConfigDict, Field
 
 from mentor_kit.core.frozen_model import FrozenModel
+from mentor_kit.core.option_model import OptionModel
 from mentor_kit.rl.arrays import clip, indicator, stop_gradient
 from mentor_kit.rl.losses.loss import Loss, LossBatch, TokenLosses
 from mentor_kit.rl.losses.ppo import bounds
 
 
-class CISPOOptions(FrozenModel):
+class CISPOOptions(OptionModel, FrozenModel):
     """Bounds of the ratio."""
 
     model_config = ConfigDict(allow_inf_nan=False)

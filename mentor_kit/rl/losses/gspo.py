@@ -15,12 +15,13 @@ from typing import Any
 from pydantic import ConfigDict, Field
 
 from mentor_kit.core.frozen_model import FrozenModel
+from mentor_kit.core.option_model import OptionModel
 from mentor_kit.rl.arrays import masked_mean, stop_gradient
 from mentor_kit.rl.losses.loss import Loss, LossBatch, TokenLosses
 from mentor_kit.rl.losses.ppo import clipped_surrogate
 
 
-class GSPOOptions(FrozenModel):
+class GSPOOptions(OptionModel, FrozenModel):
     """Bounds of the sequence's ratio, which lies much closer to 1 than those of tokens."""
 
     model_config = ConfigDict(allow_inf_nan=False)

@@ -12,11 +12,12 @@ from typing import Any
 from pydantic import ConfigDict, Field
 
 from mentor_kit.core.frozen_model import FrozenModel
+from mentor_kit.core.option_model import OptionModel
 from mentor_kit.rl.arrays import Array, clip, indicator
 from mentor_kit.rl.losses.loss import Loss, LossBatch, TokenLosses
 
 
-class PPOOptions(FrozenModel):
+class PPOOptions(OptionModel, FrozenModel):
     """Bounds of the ratio."""
 
     model_config = ConfigDict(allow_inf_nan=False)

@@ -11,7 +11,6 @@ from typing import Any
 
 import mlx.core as mx
 import numpy as np
-import pydantic
 import pytest
 from mentor_kit_mlx.backend import MLXBackend
 from mentor_kit_mlx.options import MLXOptions
@@ -23,7 +22,7 @@ from transformers import LlamaConfig
 from mentor_kit.backend.memory import MemoryLoad
 from mentor_kit.backend.optimizer import OptimizerSpec
 from mentor_kit.backend.student import AdapterSpec, StudentSpec
-from mentor_kit.core.errors import BackendError, MissingError
+from mentor_kit.core.errors import BackendError, MissingError, UsageError
 from mentor_kit.testing.material import drive, flat, log_softmax, ragged_groups, request
 
 GROUPS = ragged_groups(100)
@@ -137,7 +136,7 @@ def test_a_device_that_is_not_there() -> None:
 
 def test_options() -> None:
     for wrong in ({"device": "cuda"}, {"dtype": "int8"}, {"slots": 0}, {"quantize": 3}, {"memory": 0}, {"slot": 3}):
-        with pytest.raises(pydantic.ValidationError):
+        with pytest.raises(UsageError):
             MLXOptions(**wrong)
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import pydantic
 import pytest
 import torch
 from mentor_kit_torch.backend import TorchBackend
@@ -15,7 +14,7 @@ from torch_students import write_student
 from mentor_kit.backend.memory import MemoryLoad
 from mentor_kit.backend.optimizer import OptimizerSpec
 from mentor_kit.backend.student import AdapterSpec, StudentSpec
-from mentor_kit.core.errors import MissingError
+from mentor_kit.core.errors import MissingError, UsageError
 
 
 @pytest.fixture
@@ -32,7 +31,7 @@ def test_a_device_that_is_not_there(device: str) -> None:
 def test_types_and_options() -> None:
     assert pick_device("cpu") == torch.device("cpu")
     for wrong in ({"device": "gpu"}, {"dtype": "int8"}, {"slots": 0}, {"slot": 3}):
-        with pytest.raises(pydantic.ValidationError):
+        with pytest.raises(UsageError):
             TorchOptions(**wrong)
 
 
