@@ -64,12 +64,14 @@ def document_index(pages: Sequence[RunPage], indexes: Sequence[dict[str, Json]],
 
 
 def _comparisons(runs: Sequence[Run]) -> list[dict[str, Json]]:
-    """The first run against each other one, problem by problem; without those that have no problem in common."""
+    """The first run that was evaluated against each later one that was evaluated on the same problems."""
+    evaluated = [(place, run) for place, run in enumerate(runs) if run.evaluations]
     found: list[dict[str, Json]] = []
-    for place, run in enumerate(runs[1:], start=1):
+    for place, run in evaluated[1:]:
+        first, other = evaluated[0]
         try:
-            pairs = paired([runs[0], run]).to_json()
+            pairs = paired([other, run]).to_json()
         except UsageError:
             continue
-        found.append({"a": "0", "b": str(place), "pairs": pairs["pairs"], "notes": list(pairs["notes"])})
+        found.append({"a": str(first), "b": str(place), "pairs": pairs["pairs"], "notes": list(pairs["notes"])})
     return found

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Mapping
 from functools import cached_property
-from pathlib import Path
 
 from mentor_kit.core.errors import DataError, UsageError
 from mentor_kit.core.event import Event
@@ -14,6 +13,7 @@ from mentor_kit.report.page.evaluations import evaluation_episodes, evaluation_i
 from mentor_kit.report.page.overview import overview, started
 from mentor_kit.report.page.problems import ProblemBook
 from mentor_kit.report.page.rollouts import StepFile, step_files, step_rollouts, step_tokens
+from mentor_kit.report.page.tokenizer import tokenizer_folder
 from mentor_kit.report.page.tokens import read_vocabulary
 from mentor_kit.runs import Run
 
@@ -97,19 +97,11 @@ class RunPage:
         if kind == "problems":
             return evaluation_problems(run, rest, self.book)
         if name == "vocabulary":
-            return dict(read_vocabulary(model_folder(run)))
+            return dict(read_vocabulary(tokenizer_folder(run)))
         raise UsageError(f"the run has no {name!r} to show")
 
     def _step_file(self, key: str) -> StepFile | None:
         return next((file for file in step_files(self._folder) if file.key == key), None)
-
-
-def model_folder(run: Run) -> Path:
-    """The folder in which the student's tokenizer is: the trained student's, or the model's where it is a folder."""
-    if run.folder.student.is_dir():
-        return run.folder.student
-    student = run.recipe.get("student")
-    return Path(str(student.get("model") if isinstance(student, dict) else student))
 
 
 def hash_of(value: Json) -> str:

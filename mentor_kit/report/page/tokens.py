@@ -32,15 +32,17 @@ def compact_tokens(trace: dict[str, Any]) -> dict[str, Json]:
     return {"ids": trace["ids"], "spans": spans, "nats": nats, "temperature": trace["temperature"]}
 
 
-def read_vocabulary(folder: Path, ids: Collection[int] | None = None) -> dict[str, str]:
+def read_vocabulary(folder: Path | None, ids: Collection[int] | None = None) -> dict[str, str]:
     """The strings of token ids, from a model folder's `tokenizer.json`; empty where there is none that can be read.
 
     Bytes that are no whole character alone are shown as `�`.
 
     Args:
-        folder: the model's folder.
+        folder: the model's folder; None for no strings.
         ids: those wanted; all if left out.
     """
+    if folder is None:
+        return {}
     try:
         tokenizer = json.loads((folder / "tokenizer.json").read_bytes())
         model = tokenizer["model"]["vocab"]

@@ -22,7 +22,8 @@ from mentor_kit.report.page.rollouts import (
     token_ids,
     worst_groups,
 )
-from mentor_kit.report.page.run_page import RunPage, model_folder
+from mentor_kit.report.page.run_page import RunPage
+from mentor_kit.report.page.tokenizer import tokenizer_folder
 from mentor_kit.report.page.tokens import read_vocabulary
 from mentor_kit.runs import Run
 from mentor_kit.runs.files import storage_errors
@@ -180,7 +181,7 @@ class _RunWriter:
             kept += 1
             ids |= of_step
         if ids:
-            self._put("vocabulary", dict(read_vocabulary(model_folder(run), ids)), float("inf"))
+            self._put("vocabulary", dict(read_vocabulary(tokenizer_folder(run), ids)), float("inf"))
         if recorded > kept:
             self._note(f"tokens are kept for {kept} of {len(files)} steps: {self._limit}")
 

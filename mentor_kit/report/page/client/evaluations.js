@@ -21,14 +21,16 @@
     return MentorKit.index.runs.flatMap((run) => {
       const found = run.evaluations.plans.find((each) => each.name === name);
       return (found ? found.checkpoints : []).filter((each) => each.metrics[kind] || each.outcomes.length).map((checkpoint) => {
-        const values = new Map(found.problems.map((problem, place) => [problem, (checkpoint.outcomes[place] || [])[kind === "greedy" ? 0 : 1]]));
-        return { key: `${run.key}:${checkpoint.name}`, run, checkpoint, values };
+        // an agent that was played in one way alone, as teachers are, is compared with both of the student's
+        const played = checkpoint.metrics[kind] || checkpoint.own ? kind : kind === "greedy" ? "sampled" : "greedy";
+        const values = new Map(found.problems.map((problem, place) => [problem, (checkpoint.outcomes[place] || [])[played === "greedy" ? 0 : 1]]));
+        return { key: `${run.key}:${checkpoint.name}`, run, checkpoint, values, played };
       });
     }).filter((column) => [...column.values.values()].some((value) => value !== undefined && value !== null));
   }
 
   function kinds(name) {
-    return ["greedy", "sampled"].filter((kind) => columns(name, kind).length);
+    return ["greedy", "sampled"].filter((kind) => columns(name, kind).some((column) => column.played === kind));
   }
 
   function matches(values, filter) {
@@ -41,8 +43,7 @@
 
   function head(column, place, all) {
     const several = MentorKit.index.runs.length > 1;
-    const kind = MentorKit.place().played || "greedy";
-    const metrics = column.checkpoint.metrics[kind];
+    const metrics = column.checkpoint.metrics[column.played];
     const starts = several && (place === 0 || all[place - 1].run !== column.run);
     return h("span", { class: `head ${starts ? "starts" : ""}`, title: `${MentorKit.runTitle(column.run)}, ${column.checkpoint.agent}, step ${column.checkpoint.at}: ${metrics ? percent(metrics.accuracy) : ""}` },
       several ? h("small", {}, String.fromCharCode(65 + MentorKit.index.runs.indexOf(column.run))) : null,
@@ -59,11 +60,11 @@
     return found;
   }
 
-  async function episode(column, id, kind, sample) {
+  async function episode(column, id, sample) {
     if (!column || !column.checkpoint.recorded) return null;
     const chunk = await MentorKit.source.chunk(column.run, `evaluation/${column.checkpoint.name}`);
     const all = ((chunk || {}).problems || {})[id] || [];
-    const found = all.filter((each) => each.played === kind);
+    const found = all.filter((each) => each.played === column.played);
     return found.length ? { one: found[Math.min(sample, found.length - 1)], count: found.length } : null;
   }
 
@@ -76,11 +77,11 @@
     return all.find((each) => each.key === wanted && each !== column) || (wanted ? null : all.findLast((each) => each.run !== column.run) || null);
   }
 
-  async function panel(all, column, problem, kind) {
+  async function panel(all, column, problem) {
     if (!column || !problem) return h("div", { class: "panel" });
     const sample = Number(MentorKit.place().sample || 0);
     const beside = besideOf(all, column);
-    const [own, other] = await Promise.all([episode(column, problem.id, kind, sample), episode(beside, problem.id, kind, sample)]);
+    const [own, other] = await Promise.all([episode(column, problem.id, sample), episode(beside, problem.id, sample)]);
     const menus = h("div", { class: "views" },
       MentorKit.menu("beside", [[NONE, "the teacher alone"], ...all.filter((each) => each !== column).map((each) => [each.key, named(each)])], beside ? beside.key : NONE, (key) => MentorKit.go({ beside: key }, { replace: true })),
       own && own.count > 1 ? MentorKit.menu("sample", Array.from({ length: own.count }, (_, place) => [String(place), `${place + 1} of ${own.count}`]), String(Math.min(sample, own.count - 1)), (key) => MentorKit.go({ sample: key }, { replace: true })) : null);
@@ -89,7 +90,7 @@
     const second = beside ? { key: "beside", title: "beside", note: `${named(beside)}${other ? `, ${other.one.correct ? "right" : "wrong"}${other.one.answer ? `: ${other.one.answer}` : ""}, reward ${MentorKit.format.number(other.one.reward.total)}` : ""}`, other: "teacher", against: 2, ...(other ? { messages: other.one.messages } : { missing }) } : null;
     const found = [student, second, MentorKit.teacherColumn(problem, 0, "student")].filter(Boolean);
     return h("div", { class: "panel" },
-      own ? MentorKit.attemptHead(own.one, problem, `${named(column)}, ${kind}`) : h("h2", {}, problem.id, " ", h("small", {}, named(column))),
+      own ? MentorKit.attemptHead(own.one, problem, `${named(column)}, ${column.played}`) : h("h2", {}, problem.id, " ", h("small", {}, named(column))),
       menus, MentorKit.opening(problem), MentorKit.columns(found));
   }
 
@@ -116,7 +117,7 @@
     const column = all.find((each) => each.key === place.column) || all.findLast((each) => each.run === MentorKit.run()) || all[all.length - 1];
     const problem = id === undefined ? null : known[id] || { id, opening: [], demonstrations: [] };
     shown = { rows: rowsOf, id, columns: all, column };
-    const drawn = await panel(all, column, problem, kind);
+    const drawn = await panel(all, column, problem);
     if (!isCurrent()) return;
     const rows = rowsOf.map((each) => ({
       id: each,

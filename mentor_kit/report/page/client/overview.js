@@ -58,6 +58,17 @@
       MentorKit.table(["split", "played", "step", "right", "95 % interval, %", "episodes"], rows, 2)) : null;
   }
 
+  /** Accuracy by group of the last evaluation of each split. */
+  function groups(run) {
+    const rows = run.evaluations.plans.flatMap((plan) => {
+      const { metrics } = plan.checkpoints[plan.checkpoints.length - 1];
+      return Object.entries(metrics.groups || {}).flatMap(([group, kinds]) => ["greedy", "sampled"].filter((kind) => kinds[kind]).map((kind) =>
+        [plan.name, group, kind, h("b", {}, percent(kinds[kind].accuracy)), interval(kinds[kind].low, kinds[kind].high), number(kinds[kind].episodes ?? null)]));
+    });
+    return rows.length ? h("details", { class: "block" }, h("summary", {}, "Last evaluation by group"),
+      MentorKit.table(["split", "group", "played", "right", "95 % interval, %", "episodes"], rows, 3)) : null;
+  }
+
   function evaluations(cards, run) {
     for (const kind of ["greedy", "sampled"]) {
       const plans = run.evaluations.plans.map((plan) => ({ name: plan.name, own: plan.checkpoints.filter((each) => each.own && each.metrics[kind]) }));
@@ -115,7 +126,7 @@
         root.append(h("h2", { class: "of-run" }, MentorKit.runTitle(run)));
       }
       const cards = h("div", { class: "cards" });
-      root.append(...[facts(run), notes(run), h("div", { class: "tables" }, change(run) || last(run)), cards].filter(Boolean));
+      root.append(...[facts(run), notes(run), h("div", { class: "tables" }, change(run) || last(run), groups(run)), cards].filter(Boolean));
       evaluations(cards, run);
       training(cards, run);
       const time = spent(run);
