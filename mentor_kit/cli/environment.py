@@ -31,7 +31,8 @@ def plugins(
     """List plugins (loaded, disabled, failed with the reason) and their components; or the options of a component."""
     import json
 
-    from mentor_kit.cli.components import named, shipped, show, show_recipe
+    from mentor_kit.api.components import find_components, shipped_recipes, summarize
+    from mentor_kit.cli.components import show, show_recipe
     from mentor_kit.hooks.loader import default_registry
     from mentor_kit.hooks.registry import KINDS
 
@@ -40,29 +41,28 @@ def plugins(
     if recipe is not None and show_recipe(recipe, as_json=as_json):
         return
     if component is not None or (kind is not None and kind not in KINDS):
-        show(named(registry, kind, component), as_json=as_json)
+        show(find_components(registry, kind, component), as_json=as_json)
         return
-    recipes = shipped() if kind == "recipes" else {}
+    recipes = shipped_recipes() if kind == "recipes" else {}
     wanted = [known for known in KINDS if kind in (None, known)]
-    components = [found for known in wanted for found in registry.components(known).values()]
+    components = [each for known in wanted for each in registry.components(known).values()]
     if as_json:
         found = [vars(info) for info in registry.plugins.found]
-        offered = [
-            {"kind": p.kind, "name": p.name, "plugin": p.owner, "summary": p.summary, "unavailable": p.unavailable()}
-            for p in components
+        offered = [summarize(each) for each in components]
+        offered += [
+            {"kind": "recipes", "name": name, "plugin": "", "summary": purpose} for name, purpose in recipes.items()
         ]
-        offered += [{"kind": "recipes", "name": name, "plugin": "", "summary": text} for name, text in recipes.items()]
         typer.echo(json.dumps({"plugins": found, "components": offered, "faults": registry.faults}))
         return
     if kind is None:
         for line in _plugin_lines(registry):
             typer.echo(line)
-    for name, text in recipes.items():
-        typer.echo(f"{name:<32} {text}")
-    for shown in components:
-        missing = shown.unavailable().partition("\n")[0]
+    for name, summary in recipes.items():
+        typer.echo(f"{name:<32} {summary}")
+    for each in components:
+        missing = each.unavailable().partition("\n")[0]
         note = f" [not here: {missing}]" if missing else ""
-        line = f"{shown.kind:<13} {shown.name:<16} {shown.owner:<12} {shown.summary}{note}"
+        line = f"{each.kind:<13} {each.name:<16} {each.owner:<12} {each.summary}{note}"
         typer.echo(line.rstrip())
     for known in wanted:
         for name, owners in registry.clashes(known).items():

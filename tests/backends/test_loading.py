@@ -14,6 +14,7 @@ import pytest
 
 sys.path.insert(0, str(Path(__file__).parent / "mentor_kit_torch"))
 
+from mentor_kit.backend import requirements
 from mentor_kit.backend.memory import MemoryLoad
 from mentor_kit.backend.optimizer import OptimizerSpec
 from mentor_kit.backend.policy import Backend
@@ -138,9 +139,9 @@ def test_an_estimate_of_16_bits_needs_no_weights(make: Make, folder: Path) -> No
 @pytest.mark.parametrize(("name", "package"), [("torch", "peft"), ("mlx", "mlx_lm")])
 def test_a_missing_package_is_named(name: str, package: str, monkeypatch: pytest.MonkeyPatch) -> None:
     module = importlib.import_module(f"mentor_kit_{name}")
-    assert module.available() == ""
+    assert module.REQUIREMENTS.missing() == ""
     assert all(ok for _, ok, _ in module.doctor_checks())
-    monkeypatch.setattr(module, "find_spec", lambda wanted: None if wanted == package else object())
-    assert package in module.available()
-    assert f"pip install 'mentor-kit[{name}]'" in module.available()
+    monkeypatch.setattr(requirements, "find_spec", lambda wanted: None if wanted == package else object())
+    assert package in module.REQUIREMENTS.missing()
+    assert f"pip install 'mentor-kit[{name}]'" in module.REQUIREMENTS.missing()
     assert [ok for _, ok, _ in module.doctor_checks()] == [False]

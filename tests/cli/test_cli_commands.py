@@ -269,7 +269,7 @@ def test_progress_for_programs_is_json_lines(mentorkit: Call, monkeypatch: pytes
 def test_plugins_lists_what_is_installed(mentorkit: Call) -> None:
     code, said, _ = mentorkit("plugins")
     assert code == 0
-    names = ("bfcl", "data", "math", "mlx", "rewards", "stages", "teachers", "tools", "torch")
+    names = ("bfcl", "core", "data", "math", "mlx", "rewards", "teachers", "tools", "torch")
     assert [line.split()[:2] for line in said.splitlines()[: len(names)]] == [["loaded", name] for name in names]
     _, said, _ = mentorkit("plugins", "rewards", "--json")
     found = json.loads(said)
@@ -355,7 +355,7 @@ def test_options_are_documented() -> None:
                     assert f"`{option}" in section, f"{name} {option}"
 
 
-@pytest.mark.parametrize("arguments", [["grpo"], ["stages", "grpo"], ["stages:grpo"], ["stages", "stages:grpo"]])
+@pytest.mark.parametrize("arguments", [["grpo"], ["stages", "grpo"], ["core:grpo"], ["stages", "core:grpo"]])
 def test_the_options_of_a_part(mentorkit: Call, arguments: list[str]) -> None:
     code, said, _ = mentorkit("plugins", *arguments)
     assert code == 0

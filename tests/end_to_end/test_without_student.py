@@ -79,9 +79,10 @@ def test_without_its_packages_a_backend_is_missed_where_the_student_is(
 ) -> None:
     import mentor_kit_torch
 
+    from mentor_kit.backend.requirements import Requirements
     from mentor_kit.hooks import Registry, load_plugins
 
-    monkeypatch.setattr(mentor_kit_torch, "NEEDED", ("no_such_package",))
+    monkeypatch.setattr(mentor_kit_torch, "REQUIREMENTS", Requirements("torch", ("no_such_package",)))
     registry = Registry(load_plugins())
     done = api.collect("quickstart", problems=2, output=tmp_path, registry=registry)
     assert len(done.demonstrations()) == 2

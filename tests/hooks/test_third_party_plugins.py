@@ -137,7 +137,7 @@ def test_two_plugins_of_one_name(site: Site) -> None:
     assert (first.name, first.state, second.name, second.state) == ("coin", "loaded", "plugin_coin_again", "loaded")
 
 
-@pytest.mark.parametrize("name", ["tools", "math", "stages", "torch"])
+@pytest.mark.parametrize("name", ["tools", "math", "core", "torch"])
 def test_a_stranger_that_is_called_like_a_built_in_plugin_displaces_none(
     site: Site, monkeypatch: pytest.MonkeyPatch, name: str
 ) -> None:
