@@ -11,6 +11,8 @@ from mentor_kit.utils.strict_json import to_json
 
 #: Kinds of the events that the run itself emits, beside those of its stages (`step`, `evaluation`, …).
 RUN_START, RUN_RESUME, RUN_END, CHECKPOINT, NOTE = "run_start", "run_resume", "run_end", "checkpoint", "note"
+#: The kind of events that name what goes wrong in training (`mentor_kit.runs.diagnosis`).
+DIAGNOSIS = "diagnosis"
 
 
 @dataclass(frozen=True)
@@ -18,7 +20,7 @@ class Event:
     """An event, which is a line of the run's `events.jsonl` and is passed to trackers."""
 
     kind: str
-    """`step`, `evaluation`, `checkpoint`, `note`, `run_start`, `run_resume`, `run_end`, or a stage's own."""
+    """`step`, `evaluation`, `checkpoint`, `note`, `diagnosis`, `run_start`, `run_resume`, `run_end`, or a stage's own."""
     time: str
     """UTC, ISO 8601, milliseconds."""
     stage: str = ""
