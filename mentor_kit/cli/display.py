@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import typer
 
-from mentor_kit.core.event import Event
+from mentor_kit.core.event import DIAGNOSIS, Event
 from mentor_kit.hooks.tracker import Tracker
 
 if TYPE_CHECKING:
@@ -134,7 +134,7 @@ class PlainDisplay(Tracker):
         say_stopping()
 
     def line(self, event: Event) -> str:
-        """The event in one line; empty for kinds that are not shown."""
+        """The event in one line, a diagnosis with its advice below it; empty for kinds that are not shown."""
         values = event.values
         if event.kind == "step":
             steps = int(values.get("steps", 0))
@@ -144,6 +144,8 @@ class PlainDisplay(Tracker):
             return evaluation_line(event)
         if event.kind == "note":
             return f"note: {values.get('text', '')}"
+        if event.kind == DIAGNOSIS:
+            return diagnosis_lines(event)
         if event.kind in ("run_resume", "collected", "export"):
             return f"{event.kind.replace('run_', '')}: " + ", ".join(f"{k} {v}" for k, v in values.items())
         return ""
@@ -257,6 +259,17 @@ def metrics(values: Mapping[str, Any]) -> str:
     if values.get("tokens_per_second"):
         shown.append(f"{values['tokens_per_second']:,.0f} tok/s")
     return "  ".join(shown)
+
+
+def diagnosis_lines(event: Event) -> str:
+    """What goes wrong, and below it what to change, as lines of the terminal's width."""
+    from mentor_kit.report.tables import wrapped
+
+    values = event.values
+    place = f"{event.stage} step {event.step}" if event.step is not None else event.stage
+    advice = f"  what helps: {values.get('advice')}" if values.get("advice") else ""
+    lines = [f"warning: {place}: {values.get('text', '')}", advice]
+    return "\n".join(wrapped(line, width()) for line in lines if line)
 
 
 def evaluation_line(event: Event) -> str:

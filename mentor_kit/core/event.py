@@ -20,7 +20,8 @@ class Event:
     """An event, which is a line of the run's `events.jsonl` and is passed to trackers."""
 
     kind: str
-    """`step`, `evaluation`, `checkpoint`, `note`, `diagnosis`, `run_start`, `run_resume`, `run_end`, or a stage's own."""
+    """`step`, `evaluation`, `checkpoint`, `note`, `diagnosis`, `run_start`, `run_resume`, `run_end`, or a stage's
+    own."""
     time: str
     """UTC, ISO 8601, milliseconds."""
     stage: str = ""

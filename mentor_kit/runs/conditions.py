@@ -9,10 +9,11 @@ would mislead.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from itertools import accumulate, pairwise
 
-from mentor_kit.core.frozen_model import Json
+from mentor_kit.runs.stage_history import StageHistory
 
 #: Steps in a row after which a condition is named: one step of few rollouts may look like anything.
 STEPS = 3
@@ -37,6 +38,8 @@ ROLLOUT_ENTROPY = 0.1
 ENTROPY_LEFT = 0.05
 #: The accuracy of rollouts from which a student may be sure of itself, and equal rewards are success.
 SOLVED = 0.9
+#: The accuracy of a step that shows that a student could do the work.
+ONCE_RIGHT = 0.05
 #: Mean |log p - sampled log p| in nats a token: a hundred times what bfloat16 costs, and enough to bias every ratio.
 MISMATCH = 0.1
 #: The share of tokens whose ratio is clipped, above which most of an update is thrown away.
@@ -44,76 +47,14 @@ CLIPPED = 0.5
 
 #: Steps whose mean is compared with another.
 WINDOW = 5
+#: How many steps back the best window is looked for.
+HORIZON = 200
 #: The smallest fall of accuracy that is named.
 FALL = 0.1
 #: A fall must be as many standard errors of a window's mean, too, since the best window of many is chosen.
 ERRORS = 5.0
 #: The rise in similarity to the teacher that counts as up.
 RISE = 0.02
-
-
-@dataclass
-class StageHistory:
-    """A stage's steps so far, and what the recipe says of it."""
-
-    key: str
-    """Such as `1-grpo`: its place in `train`, and its name."""
-    recipe: Mapping[str, Json] = field(default_factory=dict)
-    """Expanded; conditions know settings that it has."""
-    steps: list[dict[str, float]] = field(default_factory=list)
-    """The metrics of each step, oldest first."""
-    teacher_uses_tools: bool | None = None
-    """Whether the teacher's demonstrations have calls; None while no evaluation has compared with it."""
-
-    def last(self, name: str) -> float | None:
-        """A metric of the last step."""
-        return self.steps[-1].get(name) if self.steps else None
-
-    def above(self, name: str, threshold: float) -> bool:
-        """Whether a metric of the last step is known and at least the threshold."""
-        value = self.last(name)
-        return value is not None and value >= threshold
-
-    def below(self, name: str, threshold: float) -> bool:
-        """Whether a metric of the last step is known and at most the threshold."""
-        value = self.last(name)
-        return value is not None and value <= threshold
-
-    def values(self, name: str) -> list[float]:
-        """A metric of all steps that have it."""
-        return [step[name] for step in self.steps if name in step]
-
-    def own(self, option: str) -> str:
-        """The setting of an option of the stage, such as `train.0.steps`."""
-        return f"train.{self.key.partition('-')[0]}.{option}"
-
-    def value(self, setting: str) -> Json:
-        """The recipe's value of a setting; None where it has none."""
-        node: Json = self.recipe
-        for step in setting.split("."):
-            if isinstance(node, Mapping) and step not in node and isinstance(node.get("with"), Mapping):
-                node = node["with"]
-            if isinstance(node, Mapping):
-                node = node.get(step)
-            elif (
-                isinstance(node, Sequence) and not isinstance(node, str) and step.isdecimal() and int(step) < len(node)
-            ):
-                node = node[int(step)]
-            else:
-                return None
-        return node
-
-    @property
-    def learns_from_reward(self) -> bool:
-        """Whether the stage learns from rewards, as far as the recipe says."""
-        return self.value(self.own("objective.reward")) != 0
-
-    @property
-    def expects_calls(self) -> bool:
-        """Whether the student should call tools: the teacher does, or, where that is not known, there are tools."""
-        if self.teacher_uses_tools is not None:
-            return self.teacher_uses_tools
-        return bool(self.recipe.get("tools")) or any(self.values("calls_per_problem"))
 
 
 @dataclass(frozen=True)
@@ -149,6 +90,16 @@ class Condition:
 
 def _percent(stage: StageHistory, name: str) -> str:
     return f"{100 * (stage.last(name) or 0.0):.0f} %"
+
+
+def _is_broken(stage: StageHistory) -> bool:
+    """Whether training has undone what the student could do: it was right at first, and is no more."""
+    return max(stage.first("accuracy", WINDOW), default=0.0) >= ONCE_RIGHT and stage.below("accuracy", 0.0)
+
+
+def _unless_broken(cures: Callable[[StageHistory], Sequence[Cure]]) -> Callable[[StageHistory], Sequence[Cure]]:
+    """The cures; of a student that training has broken, a gentler training in their place."""
+    return lambda stage: _steadier(stage) if _is_broken(stage) else cures(stage)
 
 
 def _cut(stage: StageHistory) -> Sequence[Cure]:
@@ -227,12 +178,10 @@ def _no_spread(stage: StageHistory) -> Sequence[Cure]:
 
 
 def _entropy_gone(stage: StageHistory) -> bool:
-    entropies = stage.values("entropy")
     entropy, tokens = stage.last("entropy"), stage.last("sampled_tokens")
     if entropy is None or _is_solved(stage) or stage.last("accuracy") is None:
         return False
-    first = _mean(entropies[:WINDOW])
-    collapsed = len(entropies) > WINDOW and entropy < ENTROPY_LEFT * first
+    collapsed = len(stage.steps) > WINDOW and entropy < ENTROPY_LEFT * _mean(stage.first("entropy", WINDOW))
     return collapsed or (tokens is not None and entropy * tokens < ROLLOUT_ENTROPY)
 
 
@@ -250,20 +199,21 @@ def _mean(values: Sequence[float]) -> float:
 
 
 def _windows(stage: StageHistory) -> tuple[int, float] | None:
-    """The position behind the window of the highest accuracy, and how far the last window is below it.
+    """How many steps ago the window of the highest accuracy ended, and how far the last window is below it.
 
     None where the fall is within what chance makes of steps of so few rollouts: their noise is estimated from the
     differences of neighbouring steps (von Neumann, 1941).
     """
-    values = stage.values("accuracy")
-    if len(values) < 2 * WINDOW or len(values) != len(stage.steps):
+    values = stage.recent("accuracy", HORIZON)
+    if len(values) < max(2 * WINDOW, min(HORIZON, len(stage.steps))):
         return None
-    means = [_mean(values[end - WINDOW : end]) for end in range(WINDOW, len(values) + 1)]
+    sums = [0.0, *accumulate(values)]
+    means = [(sums[end] - sums[end - WINDOW]) / WINDOW for end in range(WINDOW, len(sums))]
     best = max(range(len(means)), key=means.__getitem__)
-    squares = [(late - early) ** 2 for early, late in zip(values, values[1:], strict=False)]
+    squares = [(late - early) ** 2 for early, late in pairwise(values)]
     error = math.sqrt(_mean(squares) / 2) * math.sqrt(2 / WINDOW)
     fall = means[best] - means[-1]
-    return (best + WINDOW, fall) if fall >= max(FALL, ERRORS * error) else None
+    return (len(means) - 1 - best, fall) if fall >= max(FALL, ERRORS * error) else None
 
 
 def _falls(stage: StageHistory) -> bool:
@@ -271,18 +221,19 @@ def _falls(stage: StageHistory) -> bool:
 
 
 def _falls_while_similar(stage: StageHistory) -> bool:
-    found, alike = _windows(stage), stage.values("similarity")
-    if found is None or len(alike) != len(stage.steps):
+    found = _windows(stage)
+    if found is None:
         return False
-    best, _ = found
-    return _mean(alike[-WINDOW:]) - _mean(alike[best - WINDOW : best]) >= RISE
+    ago, _ = found
+    alike = stage.recent("similarity", ago + WINDOW)
+    return len(alike) == ago + WINDOW and _mean(alike[-WINDOW:]) - _mean(alike[:WINDOW]) >= RISE
 
 
 def _fall(stage: StageHistory) -> str:
     found = _windows(stage)
-    best, fall = found if found is not None else (0, 0.0)
-    now = _mean(stage.values("accuracy")[-WINDOW:])
-    return f"the accuracy of rollouts fell from {100 * (now + fall):.0f} % (around step {best}) to {100 * now:.0f} %"
+    ago, fall = found if found is not None else (0, 0.0)
+    now = _mean(stage.recent("accuracy", WINDOW))
+    return f"the accuracy of rollouts fell from {100 * (now + fall):.0f} % {ago} steps ago to {100 * now:.0f} %"
 
 
 def _pay_for_answers(stage: StageHistory) -> Sequence[Cure]:
@@ -305,7 +256,7 @@ CONDITIONS: tuple[Condition, ...] = (
         name="episodes-cut",
         holds=lambda stage: stage.above("truncated", NEARLY_ALL),
         text=lambda stage: f"{_percent(stage, 'truncated')} of rollouts used up their tokens before they ended",
-        cures=_cut,
+        cures=_unless_broken(_cut),
         explains=frozenset(
             {"malformed-calls", "no-calls", "no-answers", "empty-answers", "equal-rewards", "nothing-right"}
         ),
@@ -334,35 +285,35 @@ CONDITIONS: tuple[Condition, ...] = (
         name="no-answers",
         holds=lambda stage: stage.above("gate/answered", NEARLY_ALL),
         text=lambda stage: f"{_percent(stage, 'gate/answered')} of rollouts ended without an answer",
-        cures=_no_answer,
+        cures=_unless_broken(_no_answer),
         explains=frozenset({"equal-rewards", "nothing-right"}),
     ),
     Condition(
         name="no-calls",
         holds=_no_calls,
         text=lambda stage: "the student calls no tools",
-        cures=_untaught,
+        cures=_unless_broken(_untaught),
         in_evaluations=True,
     ),
     Condition(
         name="malformed-calls",
         holds=_faulty("malformed_rate"),
         text=lambda stage: f"{_percent(stage, 'malformed_rate')} of calls are malformed",
-        cures=_malformed,
+        cures=_unless_broken(_malformed),
         in_evaluations=True,
     ),
     Condition(
         name="unknown-tools",
         holds=_faulty("unknown_tool_rate"),
         text=lambda stage: f"{_percent(stage, 'unknown_tool_rate')} of calls name a tool that does not exist",
-        cures=_untaught,
+        cures=_unless_broken(_untaught),
         in_evaluations=True,
     ),
     Condition(
         name="invalid-arguments",
         holds=_faulty("invalid_arguments_rate"),
         text=lambda stage: f"{_percent(stage, 'invalid_arguments_rate')} of calls have invalid arguments",
-        cures=_untaught,
+        cures=_unless_broken(_untaught),
         in_evaluations=True,
     ),
     Condition(

@@ -47,12 +47,12 @@ class RunContext:
 
     def emit(self, kind: str, **values: Json) -> None:
         event = self._recorder.emit(kind, self._key, values)
-        if kind != "step":
-            return
-        self._unsaved = True
-        metrics = {name: float(value) for name, value in event.values.items() if _is_number(value)}
-        if "steps" in metrics:
-            self.progress(event.step or 0, int(metrics["steps"]), **metrics)
+        if kind == "step":
+            self._unsaved = True
+            metrics = {name: float(value) for name, value in event.values.items() if _is_number(value)}
+            if "steps" in metrics:
+                self.progress(event.step or 0, int(metrics["steps"]), **metrics)
+        self._recorder.diagnose(event)
 
     def progress(self, done: int, total: int, **values: float) -> None:
         self._recorder.dispatcher.progress(self._key, done, total, values)

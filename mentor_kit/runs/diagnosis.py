@@ -13,7 +13,8 @@ from dataclasses import dataclass
 
 from mentor_kit.core.event import DIAGNOSIS, Event
 from mentor_kit.core.frozen_model import Json
-from mentor_kit.runs.conditions import CONDITIONS, Condition, Cure, StageHistory
+from mentor_kit.runs.conditions import CONDITIONS, Condition, Cure
+from mentor_kit.runs.stage_history import StageHistory
 
 #: Problems of an evaluation that shows a condition by itself.
 ENOUGH_PROBLEMS = 20

@@ -18,12 +18,13 @@ from typing import Any, Self
 from mentor_kit.backend.policy import Policy
 from mentor_kit.core.demonstration import Demonstration
 from mentor_kit.core.errors import Interrupted, MentorKitError, UsageError
-from mentor_kit.core.event import NOTE, RUN_END, RUN_RESUME, RUN_START, Event
+from mentor_kit.core.event import DIAGNOSIS, NOTE, RUN_END, RUN_RESUME, RUN_START, Event
 from mentor_kit.core.frozen_model import Json
 from mentor_kit.core.secret import hide
 from mentor_kit.hooks.tracker import Outcome, TrackedRun
 from mentor_kit.runs.checkpoints import Checkpoint, Checkpoints, Keep
 from mentor_kit.runs.compression import Compression
+from mentor_kit.runs.diagnosis import Diagnoser
 from mentor_kit.runs.events import EventLog, read_events
 from mentor_kit.runs.folder import RunFolder
 from mentor_kit.runs.jsonl import JsonlFile
@@ -80,6 +81,7 @@ class RunRecorder:
         self._lock = FolderLock(folder.path)
         self._stages: tuple[str, ...] = ()
         self._policy: Policy | None = None
+        self._diagnoser = Diagnoser({})
 
     def __enter__(self) -> Self:
         self._lock.acquire()
@@ -156,6 +158,8 @@ class RunRecorder:
             policy.restore(checkpoint.policy)
         truncate(self.folder, (self.events, self.problems), checkpoint, [*stages, *dropped])
         self._policy, self._stages, self.resumed_from = policy, tuple(stages), checkpoint
+        self._diagnoser = Diagnoser(recipe)
+        self._diagnoser.replay(read_events(self.folder.path))
         self._start_trackers(recipe)
         if checkpoint is None:
             self.emit(RUN_START, "", {"stages": list(stages), "trains": list(trains)})
@@ -185,6 +189,11 @@ class RunRecorder:
         event = Event.now(kind, stage, dict(values))
         self.events.write(event)
         return event
+
+    def diagnose(self, event: Event) -> None:
+        """Record what an event shows to go wrong, as events of their own; each condition once a run."""
+        for found in self._diagnoser.see(event):
+            self.emit(DIAGNOSIS, event.stage, found.values)
 
     def read_demonstrations(self) -> list[Demonstration]:
         """All demonstrations of this run so far."""

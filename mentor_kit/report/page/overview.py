@@ -6,14 +6,15 @@ import math
 from collections.abc import Sequence
 from datetime import datetime
 
-from mentor_kit.core.event import NOTE, RUN_START
+from mentor_kit.core.event import DIAGNOSIS, NOTE, RUN_START
 from mentor_kit.core.frozen_model import Json
 from mentor_kit.report.arms import placed_steps
 from mentor_kit.report.before_after import before_after
 from mentor_kit.runs import Run
+from mentor_kit.runs.diagnosis import diagnose
 
 #: Kinds of events that are sentences for a reader.
-NOTES = (NOTE, "diagnosis")
+NOTES = (NOTE, DIAGNOSIS)
 
 #: Significant digits of a metric in the page.
 DIGITS = 5
@@ -75,12 +76,20 @@ def _worked(run: Run) -> float:
 
 
 def notes(run: Run) -> list[dict[str, Json]]:
-    """The run's notes and diagnoses, oldest first."""
-    return [
+    """The run's notes and diagnoses, oldest first; those of runs that recorded no diagnoses are made now."""
+    events = list(run.events)
+    found = [
         {"kind": event.kind, "time": event.time, "stage": event.stage, "step": event.step, "values": event.values}
-        for event in run.events
+        for event in events
         if event.kind in NOTES
     ]
+    if any(note["kind"] == DIAGNOSIS for note in found):
+        return found
+    made = [
+        {"kind": DIAGNOSIS, "time": None, "stage": each.stage, "step": each.step, "values": each.values}
+        for each in diagnose(events, run.recipe)
+    ]
+    return [*found, *made]
 
 
 def started(run: Run) -> str | None:

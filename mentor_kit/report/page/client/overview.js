@@ -28,7 +28,7 @@
   function notes(run) {
     const found = run.overview.notes;
     if (!found.length && !(run.notes || []).length) return null;
-    const text = (values) => values.text || Object.entries(values).map(([name, value]) => `${name}: ${typeof value === "string" ? value : JSON.stringify(value)}`).join("; ");
+    const text = (values) => (values.text && values.advice ? `${values.text}. What helps: ${values.advice}` : values.text) || Object.entries(values).map(([name, value]) => `${name}: ${typeof value === "string" ? value : JSON.stringify(value)}`).join("; ");
     return h("section", { class: "notes" },
       found.map((note) => h("p", { class: note.kind }, h("b", {}, note.kind === "diagnosis" ? "found" : note.kind, note.step === null ? "" : `, step ${note.step}`), " ", text(note.values))),
       (run.notes || []).map((note) => h("p", { class: "limit" }, h("b", {}, "left out"), " ", note)));
