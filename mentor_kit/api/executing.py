@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping, Sequence
-from contextlib import closing
+from contextlib import closing, suppress
 from dataclasses import dataclass
 from functools import partial
 
@@ -12,6 +13,7 @@ from mentor_kit.core.demonstration import Demonstrations
 from mentor_kit.core.errors import Interrupted, MentorKitError, disk_error
 from mentor_kit.core.event import NOTE
 from mentor_kit.core.frozen_model import Json
+from mentor_kit.core.secret import hide
 from mentor_kit.hooks.registry import Registry
 from mentor_kit.hooks.tracker import Tracker
 from mentor_kit.recipe.assembly import (
@@ -41,6 +43,8 @@ from mentor_kit.runs.compression import check_compression
 from mentor_kit.stages import Stage, Workload
 from mentor_kit.stages.evaluate import check_evaluations
 from mentor_kit.utils.gc import frozen_heap
+
+_log = logging.getLogger("mentor_kit")
 
 
 @dataclass(frozen=True)
@@ -103,6 +107,8 @@ def carry_on(
             f"stopped at once; everything up to the last checkpoint is in {folder.path}",
             hint=f"to resume: mentorkit run --resume {folder.path}",
         ) from None
+    if loaded.recipe.report:
+        _write_report(folder)
     return Run(folder)
 
 
@@ -173,6 +179,19 @@ def _run_stages(
                     stage.run(experiment, RunContext(recorder, key, is_first=is_first))
         if trains:
             folder.write_folder("student", experiment.export)
+
+
+def _write_report(folder: RunFolder) -> None:
+    """Write the run's page. The run is done by now, and no fault of the page, and no Ctrl-C, makes it fail."""
+    from mentor_kit.report.page import write_page
+
+    try:
+        write_page([Run(folder)], folder.report)
+    except (Exception, KeyboardInterrupt) as error:  # noqa: BLE001 (see above)
+        with suppress(OSError):  # a page of an earlier end would be taken for this one's
+            folder.report.unlink(missing_ok=True)
+        why = "stopped by Ctrl-C" if isinstance(error, KeyboardInterrupt) else f"{error}" or type(error).__name__
+        _log.warning("the run is done, without its page: %s; `mentorkit report %s` writes it", hide(why), folder.path)
 
 
 def _dispatcher(

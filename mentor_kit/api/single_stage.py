@@ -11,7 +11,7 @@ from mentor_kit.recipe.source import Path_, Place
 
 
 def with_stage(loaded: LoadedRecipe, stage: ComponentSpec, places: Mapping[Path_, Place] | None = None) -> LoadedRecipe:
-    """The recipe with one stage in place of its own.
+    """The recipe with one stage in place of its own, and without a page at the end.
 
     Args:
         loaded: the recipe.
@@ -22,4 +22,4 @@ def with_stage(loaded: LoadedRecipe, stage: ComponentSpec, places: Mapping[Path_
         {p: v for p, v in d.items() if p[:1] != ("train",)} for d in (loaded.source.keys, loaded.source.values)
     )
     source = replace(loaded.source, keys=keys, values=values | dict(places or {}))
-    return replace(loaded, recipe=loaded.recipe.model_copy(update={"train": (stage,)}), source=source)
+    return replace(loaded, recipe=loaded.recipe.model_copy(update={"train": (stage,), "report": False}), source=source)

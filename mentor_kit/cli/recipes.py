@@ -251,11 +251,14 @@ def _show_plan(plan: RunPlan, as_json: bool) -> None:
 def _show_result(done: Run, as_json: bool) -> None:
     from mentor_kit.cli.display import width
     from mentor_kit.report import before_after
+    from mentor_kit.report.next_steps import next_steps, next_steps_text
 
     table = before_after(done)
     places = {"run": str(done.path)}
     if done.folder.student.is_dir():  # a recipe that only evaluates leaves none
         places["student"] = str(done.student)
+    if done.folder.report.is_file():
+        places["report"] = str(done.folder.report)
     if as_json:
         _say(as_json, **places, before_after=table.to_json())
         return
@@ -264,6 +267,8 @@ def _show_result(done: Run, as_json: bool) -> None:
         typer.echo(table.text(width()), nl=False)
     typer.echo("")
     _say(as_json, **places)
+    if steps := next_steps(done):
+        typer.echo(f"\n{next_steps_text(steps, width())}")
 
 
 def _say(as_json: bool, **values: object) -> None:

@@ -21,7 +21,7 @@ from mentor_kit.recipe.source import Path_
 from mentor_kit.stages.workload import Workload
 
 #: Keys of a recipe that may change at any time.
-FREE = frozenset({"evaluate", "checkpoints", "record", "trackers"})
+FREE = frozenset({"evaluate", "checkpoints", "record", "report", "trackers"})
 
 #: Stands for a key that is not there.
 ABSENT = "nothing"

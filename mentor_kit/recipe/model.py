@@ -185,6 +185,8 @@ class Recipe(RecipeSection):
     """What is saved on the way."""
     record: RecordPlan = RecordPlan()
     """How much of the student's episodes is kept."""
+    report: bool = False
+    """Whether the run ends by writing the page that shows it, `report.html` in its folder."""
     trackers: tuple[TrackerSpec, ...] = ()
     """Where else events are sent."""
 

@@ -12,6 +12,7 @@ runs/<name>/<id>/
     evaluation/             a report (.json), the trajectories (.jsonl) and a row each (.outcomes.jsonl)
                             (rollouts and trajectories end with .gz or .zst where the recipe compresses them)
     student/                the trained student, for transformers and others
+    report.html             the page that shows the run, where the recipe asks for it
 """
 
 from __future__ import annotations
@@ -230,6 +231,11 @@ class RunFolder:
     def student(self) -> Path:
         """The folder of the trained student."""
         return self.path / "student"
+
+    @property
+    def report(self) -> Path:
+        """The page that shows the run."""
+        return self.path / "report.html"
 
     def settings(self) -> dict[str, Json]:
         """The overrides of the run's recipe so far: those it was started with, then those it was resumed with.
