@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from mentor_kit.api.reporting import report
     from mentor_kit.api.rescoring import rescore
     from mentor_kit.api.running import find_edited, resume, run
+    from mentor_kit.api.viewing import view
 
 __all__ = [
     "RUNS",
@@ -48,6 +49,7 @@ __all__ = [
     "rescore",
     "resume",
     "run",
+    "view",
 ]
 
 __getattr__ = lazy_attributes(
@@ -69,5 +71,6 @@ __getattr__ = lazy_attributes(
         "rescore": "mentor_kit.api.rescoring",
         "resume": "mentor_kit.api.running",
         "run": "mentor_kit.api.running",
+        "view": "mentor_kit.api.viewing",
     },
 )

@@ -9,6 +9,7 @@ import typer
 
 if TYPE_CHECKING:
     from mentor_kit.recipe.plan import RunPlan
+    from mentor_kit.report.live import LiveView
     from mentor_kit.runs import Run
 
 RECIPES = "Running recipes"
@@ -48,6 +49,9 @@ def run(
     memory: Annotated[
         float | None, typer.Option(help="With --dry-run: GiB of the device to plan for; this machine's if left out.")
     ] = None,
+    view: Annotated[
+        bool, typer.Option("--view", help="Serve the run's page while it runs, and print its address.")
+    ] = False,
     output: Runs = Path("runs"),
     as_json: AsJson = False,
     plain: Plain = False,
@@ -60,6 +64,8 @@ def run(
 
     if dry_run and resume:
         raise UsageError("--resume resumes a run, and --dry-run starts none: give one of the two")
+    if dry_run and view:
+        raise UsageError("--view serves the page of a run, and --dry-run starts none: give one of the two")
     overrides = parse_settings(settings or [])
     if dry_run:
         _show_plan(api.plan(recipe, overrides=overrides, memory=memory), as_json)
@@ -67,12 +73,22 @@ def run(
     if memory is not None:
         raise UsageError("--memory is for --dry-run: a run takes what its backend's options say")
     with display(as_json=as_json, plain=plain) as shown:
+        trackers = [shown, *([_live_view(as_json)] if view else [])]
         if resume:
             run_name, edited = api.find_edited(recipe, overrides)
-            done = api.resume(run_name, overrides=overrides, recipe=edited, output=output, trackers=[shown])
+            done = api.resume(run_name, overrides=overrides, recipe=edited, output=output, trackers=trackers)
         else:
-            done = api.run(recipe, overrides=overrides, output=output, trackers=[shown])
+            done = api.run(recipe, overrides=overrides, output=output, trackers=trackers)
     _show_result(done, as_json)
+
+
+def _live_view(as_json: bool) -> LiveView:
+    """The tracker that serves the run's page."""
+    from mentor_kit.report.live import LiveView
+
+    return LiveView(
+        lambda address: _say(as_json, **({"kind": "view", "address": address} if as_json else {"view": address}))
+    )
 
 
 def check(

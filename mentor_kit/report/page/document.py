@@ -10,6 +10,7 @@ import base64
 import gzip
 import hashlib
 import json
+from collections.abc import Sequence
 from functools import cache
 from importlib.resources import files
 from typing import BinaryIO
@@ -42,6 +43,13 @@ SCRIPTS = (
 )
 STYLES = ("vendor/uPlot.min.css", "style.css", "dialogue.css")
 
+#: Those of the list of runs.
+LIST_SCRIPTS = ("base.js", "runs.js")
+LIST_STYLES = ("style.css", "runs.css")
+
+#: What a page from a server may load: the server's data.
+_LIVE = "default-src 'none'; connect-src 'self'"
+
 #: The number of the data's form; a page reads only its own.
 FORMAT = 1
 
@@ -61,15 +69,22 @@ def write_tail(file: BinaryIO) -> None:
     file.write(_tail({}).encode())
 
 
-def live_page(source: str) -> str:
+def live_page(source: str, home: str = "") -> str:
     """The page for a server: it asks `source` for its data, and again while it is open.
 
     It gets `<source>data.json?since=VERSION` and `<source>chunk.json?run=KEY&name=NAME`, as `PageData` answers them.
 
     Args:
         source: the address before these names, relative to the page's; mostly empty.
+        home: the address of the list of runs, relative to the page's; empty where there is none.
     """
-    return _head("default-src 'none'; connect-src 'self'") + _tail({"source": source})
+    return _head(_LIVE) + _tail({"source": source} | ({"home": home} if home else {}))
+
+
+def live_list(source: str) -> str:
+    """The list of runs for a server: it asks `<source>?since=VERSION` for its data, again and again."""
+    scripts, styles = _texts(LIST_SCRIPTS), _texts(LIST_STYLES)
+    return _head(_LIVE, scripts, styles) + _tail({"list": source}, scripts)
 
 
 def pack(data: Json) -> bytes:
@@ -82,28 +97,28 @@ def pack(data: Json) -> bytes:
     return base64.b64encode(gzip.compress(text.encode(errors="replace"), 7, mtime=0))
 
 
-def _head(policy: str) -> str:
-    scripts = " ".join(_source(text) for text in _scripts())
-    styles = " ".join(_source(text) for text in _styles())
-    policy += f"; script-src {scripts}; style-src {styles}; base-uri 'none'; form-action 'none'"
+def _head(policy: str, scripts: Sequence[str] = (), styles: Sequence[str] = ()) -> str:
+    """The document up to its data; scripts and styles are the page's if left out."""
+    scripts, styles = scripts or _texts(SCRIPTS), styles or _texts(STYLES)
+    policy += f"; script-src {_sources(scripts)}; style-src {_sources(styles)}; base-uri 'none'; form-action 'none'"
     head = _read("page.html").replace("@POLICY@", policy).replace("@VERSION@", __version__)
-    return head.replace("@STYLES@", "\n".join(f"<style>{text}</style>" for text in _styles()))
+    return head.replace("@STYLES@", "\n".join(f"<style>{text}</style>" for text in styles))
 
 
-def _tail(settings: dict[str, str]) -> str:
+def _tail(settings: dict[str, str], scripts: Sequence[str] = ()) -> str:
+    """The document from its settings on; scripts are the page's if left out."""
     found = json.dumps({"format": FORMAT} | settings).replace("<", "\\u003c")
-    scripts = "\n".join(f"<script>{text}</script>" for text in _scripts())
-    return f'<script type="application/json" id="settings">{found}</script>\n{scripts}\n</body>\n</html>\n'
+    inlined = "\n".join(f"<script>{text}</script>" for text in scripts or _texts(SCRIPTS))
+    return f'<script type="application/json" id="settings">{found}</script>\n{inlined}\n</body>\n</html>\n'
 
 
 @cache
-def _scripts() -> tuple[str, ...]:
-    return tuple(f"\n{_read(name)}" for name in SCRIPTS)
+def _texts(names: tuple[str, ...]) -> tuple[str, ...]:
+    return tuple(f"\n{_read(name)}" for name in names)
 
 
-@cache
-def _styles() -> tuple[str, ...]:
-    return tuple(f"\n{_read(name)}" for name in STYLES)
+def _sources(texts: Sequence[str]) -> str:
+    return " ".join(_source(text) for text in texts)
 
 
 def _source(text: str) -> str:

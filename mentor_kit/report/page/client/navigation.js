@@ -58,7 +58,8 @@
     const links = tabs().map((tab, place) =>
       h("a", { href: MentorKit.address({ tab: tab.key, run: several ? run.key : null }), "data-tab": tab.key,
         "aria-current": tab === current ? "page" : null, title: `key ${place + 1}` }, tab.title));
-    MentorKit.clear(document.getElementById("header"), title, state, h("nav", {}, links),
+    const home = MentorKit.source.home ? h("a", { class: "home", href: MentorKit.source.home, title: "all runs" }, "← runs") : null;
+    MentorKit.clear(document.getElementById("header"), home, title, state, h("nav", {}, links),
       h("span", { class: "tools" },
         h("span", { id: "reach", hidden: true }, "the server does not answer"),
         h("button", { class: "plain", title: "light or dark", "aria-label": "light or dark", onclick: MentorKit.toggleTheme }, "◐"),

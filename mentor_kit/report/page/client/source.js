@@ -16,7 +16,7 @@
   async function ask(address) {
     const answer = await fetch(settings.source + address, { cache: "no-store" });
     if (answer.status === 204) return null;
-    if (!answer.ok) throw new Error(`the server answered ${answer.status}`);
+    if (!answer.ok) throw new Error((await answer.json().catch(() => ({}))).error || `the server answered ${answer.status}`);
     return answer.json();
   }
 
@@ -33,6 +33,8 @@
 
   MentorKit.source = {
     live: settings.source !== undefined,
+    /** The address of the list of runs, where there is one. */
+    home: settings.home || null,
 
     async index() {
       if (typeof DecompressionStream === "undefined" && !this.live) {
