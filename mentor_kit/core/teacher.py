@@ -19,6 +19,11 @@ class Teacher(ABC):
 
     name: str
     """The teacher's name in demonstrations and reports."""
+    costly: bool = True
+    """Whether a demonstration costs money or minutes, as a server's or a large model's does. A preview asks such a
+    teacher only on request. Teachers that compute or read their demonstrations set it to False."""
+    concurrency: int = 1
+    """The number of requests under way at once, for estimates of time."""
 
     @abstractmethod
     def demonstrate(self, problems: Sequence[Problem]) -> AsyncIterator[Demonstration]:
@@ -42,6 +47,10 @@ class Teacher(ABC):
     def account(self) -> dict[str, Json]:
         """Return counters since the teacher was built, such as attempts, tokens and cost, for a stage's summary."""
         return {}
+
+    def cost(self, input_tokens: int, output_tokens: int) -> float | None:
+        """Return the dollars for numbers of tokens sent and received; None where no prices are known."""
+        return None
 
     def unasked(self, problems: Sequence[Problem]) -> str | None:
         """Return the demonstrations that belong to none of the problems, for teachers that read them from a file.

@@ -112,6 +112,9 @@ Case = tuple[Trajectory, Problem, Sequence[Demonstration]]
 class Term(ABC):
     """Base class of reward terms: one aspect of a trajectory's quality. A term implements `score`."""
 
+    costly: bool = False
+    """Whether a score costs money or minutes, as a judge's does. A preview scores with such a term only on request."""
+
     @abstractmethod
     def score(self, trajectory: Trajectory, problem: Problem, demonstrations: Sequence[Demonstration]) -> float:
         """A number in [0, 1]. Depends on the structure of the trajectory alone, and on nothing outside."""
@@ -217,6 +220,11 @@ class Reward:
             waiting = [case for case in waiting if gate.passes(case)]
         for item in self.terms:
             _prepare(item.term, waiting)
+
+    @property
+    def costly(self) -> bool:
+        """Whether scoring costs money or minutes: a gate or a term does."""
+        return any(item.term.costly for item in (*self.gates, *self.terms))
 
     @property
     def maximum(self) -> float:

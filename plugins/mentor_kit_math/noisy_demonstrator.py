@@ -99,6 +99,7 @@ class NoisyDemonstrator:
 
     habits: Habits
     name: str = "noisy-demonstrator"
+    costly = False
 
     def start(self, episode: EpisodeRequest) -> NoisyDemonstratorSession:
         return NoisyDemonstratorSession(self.habits, episode)

@@ -101,6 +101,7 @@ class Judge(Term):
     def __init__(self, options: JudgeOptions, teacher: Teacher) -> None:
         self.options = options
         self.teacher = teacher
+        self.costly = teacher.costly
         self._answers: dict[str, str | None] = {}
         """Final texts by question id; None where there was none."""
         self._unanswered: set[str] = set()

@@ -59,6 +59,7 @@ class RecordedTeacher(Teacher):
     """The teacher `recorded`: all recordings of a problem, in the order of the file."""
 
     name = "recorded"
+    costly = False
 
     def __init__(self, recordings: Iterable[Recording], task: Task | None = None) -> None:
         self._task = task

@@ -44,6 +44,7 @@ class ScriptedTeacher(Teacher):
     limits: EpisodeLimits
     seed: int
     name: str = NAME
+    costly = False
 
     async def demonstrate(self, problems: Sequence[Problem]) -> AsyncIterator[Demonstration]:
         for trajectory in await self.rollouts(problems, 1):

@@ -72,6 +72,16 @@ class ServerTeacher(Teacher):
         self.refused = 0
         """Episodes that the server would not go on with."""
 
+    @property
+    def concurrency(self) -> int:  # type: ignore[override]
+        """Requests under way at once, as the options say."""
+        return self.options.concurrency
+
+    def cost(self, input_tokens: int, output_tokens: int) -> float | None:
+        """Dollars by the options' prices; None where they have none."""
+        prices = self.options.price
+        return prices.cost(input_tokens, output_tokens) if prices.input or prices.output else None
+
     def account(self) -> dict[str, Json]:
         """What was asked and what it cost, for the stage's summary."""
         in_all = self.answers.spent(self.identity).cost
