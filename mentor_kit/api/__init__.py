@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from mentor_kit.api.listing import list_runs
     from mentor_kit.api.locations import RUNS
     from mentor_kit.api.planning import plan
+    from mentor_kit.api.previewing import preview
     from mentor_kit.api.reporting import report
     from mentor_kit.api.rescoring import rescore
     from mentor_kit.api.running import find_edited, resume, run
@@ -45,6 +46,7 @@ __all__ = [
     "find_edited",
     "list_runs",
     "plan",
+    "preview",
     "report",
     "rescore",
     "resume",
@@ -67,6 +69,7 @@ __getattr__ = lazy_attributes(
         "find_edited": "mentor_kit.api.running",
         "list_runs": "mentor_kit.api.listing",
         "plan": "mentor_kit.api.planning",
+        "preview": "mentor_kit.api.previewing",
         "report": "mentor_kit.api.reporting",
         "rescore": "mentor_kit.api.rescoring",
         "resume": "mentor_kit.api.running",

@@ -63,6 +63,4 @@ def preview(
     loaded = load_served(recipe, registry, overrides)
     rates = Rates(price_in, price_out, tokens_per_second)
     with attributed(loaded, registry):
-        return preview_recipe(
-            loaded, registry, split=split, problems=problems, problem=problem, ask=ask, rates=rates
-        )
+        return preview_recipe(loaded, registry, split=split, problems=problems, problem=problem, ask=ask, rates=rates)

@@ -1,4 +1,4 @@
-"""Commands that take a recipe: run, check, collect, evaluate, audit, bench."""
+"""Commands that take a recipe: run, check, preview, collect, evaluate, audit, bench."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ Plain = Annotated[bool, typer.Option("--plain", help="Plain lines, as without a 
 
 def add_to(app: typer.Typer) -> None:
     """Add these commands."""
-    for command in (run, check, collect, evaluate, audit, bench):
+    for command in (run, check, preview, collect, evaluate, audit, bench):
         app.command(rich_help_panel=RECIPES)(command)
 
 
@@ -121,6 +121,53 @@ def check(
     if expand:
         typer.echo(to_yaml(expanded(loaded, default_registry())))
         typer.echo(reward_text(reward))
+
+
+def preview(
+    recipe: RecipeArgument,
+    settings: Settings = None,
+    split: Annotated[str, typer.Option(help="The split of the problems; train if left out.")] = "",
+    problems: Annotated[int, typer.Option(min=1, help="How many problems are shown.")] = 3,
+    problem: Annotated[str | None, typer.Option(help="The id of the only problem to show.")] = None,
+    ask: Annotated[bool, typer.Option("--ask", help="Ask teachers and judges that cost time or money.")] = False,
+    price_in: Annotated[float | None, typer.Option(help="Dollars per million tokens sent to the teacher.")] = None,
+    price_out: Annotated[float | None, typer.Option(help="Dollars per million tokens received from it.")] = None,
+    output: Annotated[Path | None, typer.Option("--output", "-o", help="An HTML file to write instead.")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="JSON for programs.")] = False,
+    plain: Plain = False,
+) -> None:
+    """Look at a recipe before it runs: prompts, tools, the teacher's work and reward, trained tokens, limits, cost."""
+    import json
+    import sys
+
+    from mentor_kit import api
+    from mentor_kit.cli.display import width
+    from mentor_kit.recipe.settings import parse_settings
+    from mentor_kit.report.preview.page import write_preview
+    from mentor_kit.report.preview.text import preview_text
+
+    found = api.preview(
+        recipe,
+        overrides=parse_settings(settings or []),
+        split=split,
+        problems=problems,
+        problem=problem,
+        ask=ask,
+        price_in=price_in,
+        price_out=price_out,
+    )
+    if output is not None:
+        write_preview(found, output)
+    if as_json:
+        typer.echo(json.dumps(found.as_data()))
+    elif output is not None:
+        typer.echo(f"preview: {output}")
+    elif plain or not sys.stdout.isatty():
+        typer.echo(preview_text(found, colours=False, width=width()).plain)
+    else:
+        from rich.console import Console
+
+        Console(highlight=False).print(preview_text(found, colours=True, width=width()))
 
 
 def collect(

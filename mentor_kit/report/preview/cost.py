@@ -65,8 +65,11 @@ class Rates:
 
 
 def problems_to_demonstrate(works: Mapping[str, Workload]) -> int:
-    """How many demonstrations the stages need at most: those of the stage that needs most, as others use them again."""
-    needed = (work.problems * (work.steps or 1) for work in works.values() if work.demonstrations)
+    """How many problems need demonstrations at most: those of the stage that needs most, as others use them again.
+
+    A stage needs them to imitate, or for its reward.
+    """
+    needed = (work.problems * (work.steps or 1) for work in works.values() if work.demonstrations or work.reward)
     return max(needed, default=0)
 
 

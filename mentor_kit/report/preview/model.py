@@ -103,6 +103,10 @@ class Preview(FrozenModel):
     lengths: tuple[Measured, ...] = ()
     measured: int = 0
     """The number of problems whose lengths were measured."""
+    demonstrations: int = 0
+    """The number of demonstrations of the measured problems."""
+    faulty: int = 0
+    """How many of them cannot be imitated, or exceed a limit of the student."""
     reward_maximum: float | None = None
     """The largest reward a trajectory can earn; None without a reward."""
     cost: CollectionCost | None = None

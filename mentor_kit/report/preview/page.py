@@ -15,13 +15,8 @@ from mentor_kit.report.preview.text import cost_lines, earnings, lengths_sheet, 
 from mentor_kit.report.tables import Sheet
 from mentor_kit.runs.files import write_text
 
-_STYLE = """
-main { max-width: 1000px; }
-main > section { margin: 0 0 28px; }
-.tokens { white-space: pre-wrap; overflow-wrap: anywhere; padding: 8px 10px; border-radius: 6px; background: var(--panel); color: var(--muted); font-family: ui-monospace, SFMono-Regular, Menlo, "DejaVu Sans Mono", monospace; font-size: 12.5px; }
-.tokens .trained { background: color-mix(in srgb, var(--accent) 22%, transparent); color: var(--text); border-radius: 3px; }
-summary { cursor: pointer; color: var(--muted); margin: 4px 0; }
-"""
+#: The report's styles, and those of previews alone.
+STYLES = ("style.css", "dialogue.css", "preview.css")
 
 
 class Markup(str):
@@ -55,7 +50,7 @@ def write_preview(preview: Preview, path: Path) -> None:
 
 def preview_page(preview: Preview) -> str:
     """A preview as an HTML document."""
-    styles = f"{_read('style.css')}{_read('dialogue.css')}{_STYLE}"
+    styles = "".join(map(_read, STYLES))
     digest = base64.b64encode(hashlib.sha256(styles.encode()).digest()).decode()
     policy = f"default-src 'none'; style-src 'sha256-{digest}'; base-uri 'none'; form-action 'none'"
     head = [
@@ -80,7 +75,8 @@ def _sections(preview: Preview) -> Iterator[Markup]:
     if preview.tools:
         yield _tools(preview)
     if preview.lengths:
-        yield tag("section", _table(lengths_sheet(preview)))
+        share = f"{preview.faulty} of {preview.demonstrations} demonstrations cannot be imitated or exceed a limit"
+        yield tag("section", _table(lengths_sheet(preview)), tag("p", share, kind="about"))
     if preview.cost is not None:
         lines = cost_lines(preview.cost)
         yield tag("section", tag("h2", "Collecting the demonstrations"), *(tag("p", line) for line in lines))

@@ -6,7 +6,7 @@ import itertools
 import json
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import closing
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from mentor_kit.chat import ChatFormat, demonstration_tokens, load_chat_format
@@ -58,11 +58,27 @@ def preview(
         UsageError: the task has no such split or problem.
         MentorKitError: a component cannot be built here; the message names it.
     """
-    with closing(assemble_components(loaded, registry)) as components:
+    loaded, built, notes = _components(loaded, registry)
+    with closing(built) as components:
         experiment = assemble_without_student(loaded, registry, components)
-        return _Previewer(loaded, registry, components, experiment, ask, rates or Rates()).preview(
-            split, problems, problem
-        )
+        previewer = _Previewer(loaded, registry, components, experiment, ask, rates or Rates(), notes)
+        return previewer.preview(split, problems, problem)
+
+
+def _components(loaded: LoadedRecipe, registry: Registry) -> tuple[LoadedRecipe, Components, list[str]]:
+    """The components; without the teacher where something of it is missing here, such as its key, and a note on that.
+
+    Raises:
+        MentorKitError: a component cannot be built here, with or without the teacher.
+    """
+    try:
+        return loaded, assemble_components(loaded, registry), []
+    except MissingError as error:
+        if loaded.recipe.teacher is None:
+            raise
+        without = replace(loaded, recipe=loaded.recipe.model_copy(update={"teacher": None}))
+        hint = f" ({error.hint})" if error.hint else ""
+        return without, assemble_components(without, registry), [f"no teacher: {error.message}{hint}"]
 
 
 @dataclass
@@ -75,9 +91,10 @@ class _Previewer:
     experiment: Experiment
     ask: bool
     rates: Rates
+    notes: list[str]
+    """What cannot be shown, so far."""
 
     def preview(self, split: str, count: int, only: str | None) -> Preview:
-        self.notes: list[str] = []
         split, problems = self._problems(split, max(count, MEASURED), only)
         shown = problems[:count] if only is None else problems
         self.format, model = self._format()
@@ -85,16 +102,19 @@ class _Previewer:
         self._demonstrate(problems)
         found = [self._problem(problem, split) for problem in problems]
         tools = {name: tool for problem in shown for name, tool in self.experiment.toolbox.tools(problem).items()}
+        demonstrations = [one for problem in found for one in problem.demonstrations]
         teacher, reward = self.experiment.teacher, self.experiment.reward
         return Preview(
             recipe=self.experiment.name,
-            model=model,
+            model=self.loaded.recipe.student.model,
             teacher=teacher.name if teacher else "",
             split=split,
             problems=tuple(found[: len(shown)]),
             tools={name: tool.schema for name, tool in tools.items()},
             lengths=self.lengths.measured(),
             measured=len(problems),
+            demonstrations=len(demonstrations),
+            faulty=sum(bool(one.faults) for one in demonstrations),
             reward_maximum=reward.maximum if reward else None,
             cost=self._cost(found),
             notes=tuple(self.notes),
@@ -154,7 +174,8 @@ class _Previewer:
         """Add the teacher's demonstrations of the problems to the experiment."""
         teacher = self.experiment.teacher
         if teacher is None:
-            self.notes.append("no demonstrations: the recipe has no teacher")
+            if not self.notes:
+                self.notes.append("no demonstrations: the recipe has no teacher")
             return
         if teacher.costly and not self.ask:
             self.notes.append(f"no demonstrations: asking the teacher {teacher.name!r} takes time or money; --ask asks")
@@ -264,8 +285,6 @@ def _context_of(model: str) -> int | None:
     except (OSError, ValueError):
         return None
     candidates: Iterable[object] = (
-        part.get("max_position_embeddings")
-        for part in (config, config.get("text_config"))
-        if isinstance(part, dict)
+        part.get("max_position_embeddings") for part in (config, config.get("text_config")) if isinstance(part, dict)
     )
     return next((found for found in candidates if isinstance(found, int)), None)

@@ -110,6 +110,9 @@ class _Writer:
         sheet = lengths_sheet(self.preview)
         yield Text("")
         yield from map(Text, sheet.text(self.width).rstrip().splitlines())
+        if (found := self.preview).demonstrations:
+            share = f"{found.faulty} of {found.demonstrations} demonstrations"
+            yield Text(f"{share} cannot be imitated or exceed a limit", WRONG if found.faulty else RIGHT)
 
     def _cost(self, cost: CollectionCost) -> Iterator[Text]:
         yield Text("\nCollecting the demonstrations", HEAD)
@@ -163,14 +166,12 @@ def earnings(shown: PreviewedDemonstration) -> str:
 
 
 def signature(name: str, schema: dict[str, Json]) -> str:
-    """A tool as a line, such as `add(a: number, b: number): Adds two numbers.`"""
+    """A tool as a line, such as `add(a: number): Adds one.`; optional parameters have a question mark."""
     function = schema.get("function", schema)
     parameters = function.get("parameters") or {}
     required = parameters.get("required") or ()
     known = parameters.get("properties") or {}
-    shown = [
-        f"{key}{'' if key in required else '?'}: {_type(value)}" for key, value in known.items()
-    ]
+    shown = [f"{key}{'' if key in required else '?'}: {_type(value)}" for key, value in known.items()]
     summary = str(function.get("description") or "").split("\n")[0]
     return f"{name}({', '.join(shown)})" + (f": {summary}" if summary else "")
 
