@@ -224,7 +224,8 @@ class Reward:
     @property
     def costly(self) -> bool:
         """Whether scoring costs money or minutes: a gate or a term does."""
-        return any(item.term.costly for item in (*self.gates, *self.terms))
+        terms = [*(gate.term for gate in self.gates), *(item.term for item in self.terms)]
+        return any(term.costly for term in terms)
 
     @property
     def maximum(self) -> float:
