@@ -27,7 +27,8 @@ def report(
     """Write a page that shows runs: one HTML file, which opens from disk without any network.
 
     Args:
-        runs: one run or several, each a run, its folder, `name/id`, or a recipe's name for its newest run.
+        runs: one run or several, each a run, its folder, `name/id`, or a recipe's name for its newest run. A file of
+            scored episodes among them (`.jsonl`, such as a chat's) is shown with the rollouts of the first run.
         target: the file to write; an old one is replaced.
         rollouts: which training rollouts the page keeps: `all`, `none`, `every=N` (every Nth recorded step) or
             `worst=N` (the N groups with the lowest mean reward).
@@ -38,7 +39,8 @@ def report(
         The page that was written, with what was left out.
 
     Raises:
-        UsageError: there is no such run, an option is wrong, or the target is a folder.
+        UsageError: there is no such run, no run beside a file of episodes, an option is wrong, or the target is a
+            folder.
         DataError: a file of a run cannot be read.
         MentorKitError: the file cannot be written.
     """
@@ -48,6 +50,10 @@ def report(
         raise UsageError(f"target must be a file, not {type(target).__name__}")
     limits = PageLimits.of(rollouts, megabytes)
     named = [runs] if isinstance(runs, str | Path | Run) else list(runs)
-    found = [find_run(run, output, lambda run: run.has_started) for run in named]
+    files = [Path(name) for name in named if isinstance(name, str | Path) and Path(name).is_file()]
+    others = [run for run in named if isinstance(run, Run) or Path(run) not in files]
+    found = [find_run(run, output, lambda run: run.has_started) for run in others]
+    if files and not found:
+        raise UsageError(f"{files[0]} is a file of episodes", hint="name the run that they belong to, too")
     unique = list({run.path.resolve(): run for run in found}.values())
-    return write_page(unique, Path(target), limits)
+    return write_page(unique, Path(target), limits, files)

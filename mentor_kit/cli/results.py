@@ -44,7 +44,7 @@ def runs(
 
 
 def report(
-    runs: Annotated[list[str], typer.Argument(help="Run folders, or recipes' names for their newest runs.")],
+    runs: Annotated[list[str], typer.Argument(help="Run folders, or recipes' names; files of episodes beside them.")],
     output: Annotated[Path, typer.Option("--output", "-o", help="The HTML file to write.")] = Path("run.html"),
     rollouts: Annotated[
         str, typer.Option(help="Training rollouts that are kept: `all`, `none`, `every=10` or `worst=200`.")

@@ -11,7 +11,7 @@ from mentor_kit.cli import app as cli
 from mentor_kit.core.errors import DataError, UsageError
 
 sys.path.append(str(Path(__file__).parents[1] / "report" / "page"))
-from page_helpers import ReadPage, write_page_run
+from page_helpers import ReadPage, rollout, write_lines, write_page_run
 
 
 @pytest.fixture
@@ -73,6 +73,21 @@ def test_a_broken_file_ends_with_1_and_leaves_the_old_page(mentorkit):
     assert code == DataError("").exit_code
     assert "step-000003.jsonl:1" in errors
     assert Path("run.html").read_bytes() == before
+
+
+def test_a_file_of_episodes_beside_its_run(mentorkit):
+    rows = [rollout("train-1-0", attempt, "said in a chat", 1) for attempt in (0, 2)]
+    rows[1]["trajectory"]["agent"] = "scripted"
+    write_lines(Path("chat.jsonl"), rows)
+    code, said, _ = mentorkit("report", "small", "chat.jsonl", "--rollouts", "none", "--json")
+    assert (code, json.loads(said)["rollouts"]) == (0, 2)
+    page = ReadPage(Path("run.html"))
+    (step,) = page.index["runs"][0]["rollouts"]["steps"]
+    assert step["label"] == "chat.jsonl"
+    (problem,) = page.chunk(f"rollouts/{step['key']}")["problems"]
+    assert [attempt.get("agent") for attempt in problem["attempts"]] == [None, "scripted"]
+    assert len(problem["demonstrations"]) == 1
+    assert mentorkit("report", "chat.jsonl")[0] == 2
 
 
 def test_from_python(mentorkit, tmp_path):

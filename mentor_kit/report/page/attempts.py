@@ -27,6 +27,8 @@ def compact_attempt(raw: RawScored, opening: int) -> dict[str, Json]:
     found: dict[str, Json] = {
         name: trajectory[name] for name in ("id", "ending", "reason", "answer") if trajectory.get(name)
     }
+    if (agent := trajectory.get("agent", "student")) != "student":
+        found["agent"] = agent
     found["correct"] = bool(trajectory.get("correct", False))
     found["messages"] = [compact_message(message) for message in trajectory["messages"][opening:]]
     found["reward"] = raw["reward"]

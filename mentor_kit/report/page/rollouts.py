@@ -17,11 +17,13 @@ from mentor_kit.runs.run import natural
 
 @dataclass(frozen=True)
 class StepFile:
-    """The recorded rollouts of a step."""
+    """The recorded rollouts of a step, or a file of episodes from elsewhere, such as a chat's."""
 
     stage: str
     step: int
     path: Path
+    label: str = ""
+    """What it is called where it is no step."""
 
     @property
     def key(self) -> str:
@@ -37,6 +39,17 @@ def step_files(folder: RunFolder) -> list[StepFile]:
         if (number := path.name.removeprefix("step-").split(".")[0]).isdecimal()
     ]
     return sorted(found, key=lambda file: (natural(file.stage), file.step))
+
+
+def entry(file: StepFile) -> dict[str, Json]:
+    """A step in the list of a run's steps."""
+    named = {"label": file.label} if file.label else {}
+    return {"key": file.key, "stage": file.stage, "step": file.step, **named}
+
+
+def episode_files(paths: Sequence[Path]) -> list[StepFile]:
+    """Files of scored episodes that are shown like steps."""
+    return [StepFile("episodes", place, path, path.name) for place, path in enumerate(paths, start=1)]
 
 
 def step_rollouts(file: StepFile, book: ProblemBook, only: Collection[str] | None = None) -> dict[str, Json]:

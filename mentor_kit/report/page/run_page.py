@@ -12,7 +12,7 @@ from mentor_kit.core.frozen_model import Json
 from mentor_kit.report.page.evaluations import evaluation_episodes, evaluation_index, evaluation_problems
 from mentor_kit.report.page.overview import overview, started
 from mentor_kit.report.page.problems import ProblemBook
-from mentor_kit.report.page.rollouts import StepFile, step_files, step_rollouts, step_tokens
+from mentor_kit.report.page.rollouts import StepFile, entry, step_files, step_rollouts, step_tokens
 from mentor_kit.report.page.tokenizer import tokenizer_folder
 from mentor_kit.report.page.tokens import read_vocabulary
 from mentor_kit.runs import Run
@@ -76,8 +76,8 @@ class RunPage:
         """What there is of the run: the sections, and the names of the steps with rollouts."""
         run = self.run
         index: dict[str, Json] = _about(run)
-        steps = [{"key": file.key, "stage": file.stage, "step": file.step} for file in step_files(run.folder)]
-        index["rollouts"] = {"steps": steps, "recorded": len(steps), "limits": []}
+        steps = [entry(file) for file in step_files(run.folder)]
+        index["rollouts"] = {"steps": steps, "recorded": len(steps)}
         return index | {name: section(run) for name, section in SECTIONS.items()}
 
     def chunk(self, name: str) -> dict[str, Json]:

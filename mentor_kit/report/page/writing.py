@@ -15,6 +15,8 @@ from mentor_kit.report.page.limits import PageLimits, spread
 from mentor_kit.report.page.page_data import document_index
 from mentor_kit.report.page.rollouts import (
     StepFile,
+    entry,
+    episode_files,
     every_nth,
     step_files,
     step_rollouts,
@@ -57,7 +59,9 @@ class WrittenPage:
         }
 
 
-def write_page(runs: Sequence[Run], path: Path, limits: PageLimits | None = None) -> WrittenPage:
+def write_page(
+    runs: Sequence[Run], path: Path, limits: PageLimits | None = None, episodes: Sequence[Path] = ()
+) -> WrittenPage:
     """Write the page of runs.
 
     Memory holds one step's rollouts at a time, and the runs' demonstrations.
@@ -66,6 +70,7 @@ def write_page(runs: Sequence[Run], path: Path, limits: PageLimits | None = None
         runs: in the order of the page; with several, evaluations are paired by problem.
         path: the file; an old one is replaced when the new one is whole.
         limits: which rollouts are kept, and the size; all that fit into 20 MB if left out.
+        episodes: files of scored episodes, shown among the first run's rollouts, whose limits do not apply to them.
 
     Raises:
         UsageError: there is no run, or the path is a folder.
@@ -83,6 +88,7 @@ def write_page(runs: Sequence[Run], path: Path, limits: PageLimits | None = None
         try:
             with temporary.open("wb") as file:
                 written = [_RunWriter(RunPage(run), file, str(key), limits) for key, run in enumerate(runs)]
+                written[0].extra = episode_files(episodes)
                 _write(file, written, limits)
                 size = file.tell()
             temporary.replace(path)
@@ -113,6 +119,8 @@ class _RunWriter:
     file: BinaryIO
     key: str
     limits: PageLimits
+    extra: list[StepFile] = field(default_factory=list)
+    """Files of episodes beside the run's own."""
     chunks: dict[str, str] = field(default_factory=dict)
     """The elements' ids by the chunks' names."""
     notes: list[str] = field(default_factory=list)
@@ -149,29 +157,30 @@ class _RunWriter:
 
     def _rollouts(self, run: Run, room: float, room_with_tokens: float) -> None:
         files = step_files(run.folder)
-        only = worst_groups(files, self.limits.count) if self.limits.kind == "worst" else None
-        chosen = self._chosen(files) if only is None else [file for file in files if file.key in only]
+        only = worst_groups(files, self.limits.count) if self.limits.kind == "worst" else {}
+        chosen = self._chosen(files) if self.limits.kind != "worst" else [file for file in files if file.key in only]
         counts: dict[str, Json] = {}
         kept: list[StepFile] = []
-        for file in spread(chosen):
-            found = step_rollouts(file, self.page.book, None if only is None else only[file.key])
+        for file in (*self.extra, *spread(chosen)):
+            found = step_rollouts(file, self.page.book, only.get(file.key))
             if not self._put(f"rollouts/{file.key}", found, room):
                 break
             kept.append(file)
             attempts = sum(len(problem["attempts"]) for problem in found["problems"])
             self.rollouts += attempts
             counts[file.key] = {"flags": found["flags"], "problems": len(found["problems"]), "attempts": attempts}
-        self._index["rollouts"]["steps"] = [
-            step | counts[step["key"]] for step in self._index["rollouts"]["steps"] if step["key"] in counts
-        ]
-        self._note_rollouts(len(files), len(chosen), len(kept))
+        self._index["rollouts"] = {
+            "steps": [entry(file) | counts[file.key] for file in (*files, *self.extra) if file.key in counts],
+            "recorded": len(files) + len(self.extra),
+        }
+        self._note_rollouts(len(files), len(chosen), sum(file in chosen for file in kept))
         self._tokens(run, kept, only, room_with_tokens)
 
-    def _tokens(self, run: Run, files: Sequence[StepFile], only: dict[str, set[str]] | None, room: float) -> None:
+    def _tokens(self, run: Run, files: Sequence[StepFile], only: dict[str, set[str]], room: float) -> None:
         ids: set[int] = set()
         kept = recorded = 0
         for file in files:
-            found = step_tokens(file, None if only is None else only[file.key])
+            found = step_tokens(file, only.get(file.key))
             of_step = token_ids(found)
             if not of_step:
                 continue

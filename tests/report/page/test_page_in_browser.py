@@ -6,7 +6,7 @@ import time
 
 import pytest
 from browser import Tab, shown_calls
-from page_helpers import read_lines_of
+from page_helpers import read_lines_of, rollout, write_lines
 
 from mentor_kit import api
 
@@ -133,6 +133,21 @@ def test_finding_a_problem_by_its_question(small, open_page):
     tab.page.keyboard.press("Escape")
     tab.settle()
     assert tab.attributes(".grid .row", "data-problem") == ["train-1-3"]
+
+
+def test_episodes_from_elsewhere_stand_among_the_rollouts(small, browser, tmp_path):
+    rows = [rollout("train-1-0", attempt, "said in a chat", 1) for attempt in (0, 2)]
+    rows[1]["trajectory"]["agent"] = "scripted"
+    write_lines(tmp_path / "chat.jsonl", rows)
+    api.report([small, tmp_path / "chat.jsonl"], tmp_path / "run.html")
+    tab = Tab(browser, f"file://{tmp_path / 'run.html'}#tab=rollouts")
+    assert tab.texts('select[aria-label="step"] option')[-1] == "chat.jsonl"
+    tab.press("l")
+    assert tab.text('[data-field="agent"]') == "scripted"
+    assert tab.texts(".column h3")[0].startswith("scripted")
+    assert len(shown_calls(tab, "teacher")) == 1
+    assert tab.complaints == []
+    tab.close()
 
 
 def test_keys_of_rollouts(small, open_page):

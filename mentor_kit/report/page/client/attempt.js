@@ -43,6 +43,7 @@
       h("p", { class: "chips" },
         chip(attempt.correct ? "right" : "wrong", attempt.correct ? "✓ right" : "✗ wrong", answer === null ? ", no answer" : ": ",
           answer === null ? null : h("code", { "data-field": "answer" }, answer)),
+        attempt.agent ? chip("", "by ", h("b", { "data-field": "agent" }, attempt.agent)) : null,
         key === null ? null : chip("key", "key: ", h("code", { "data-field": "key" }, key)),
         chip("", "reward ", h("b", { "data-field": "reward" }, number(reward.total))),
         attempt.advantage !== undefined

@@ -34,8 +34,8 @@
   function toolbar(current, count) {
     const { filter = "", find = "" } = MentorKit.place();
     const all = steps();
-    const several = new Set(all.map((each) => each.stage)).size > 1;
-    const label = (each) => `${several ? `${each.stage} ` : ""}step ${each.step}${filter && each.flags ? ` · ${each.flags[filter] || 0}` : ""}`;
+    const several = new Set(all.filter((each) => !each.label).map((each) => each.stage)).size > 1;
+    const label = (each) => `${each.label || `${several ? `${each.stage} ` : ""}step ${each.step}`}${filter && each.flags ? ` · ${each.flags[filter] || 0}` : ""}`;
     const options = FILTERS.map(([key, text]) => [key, key && current.flags ? `${text} (${current.flags[key] || 0})` : text]);
     return h("div", { class: "toolbar" },
       h("button", { title: "previous step, key [", onclick: () => move(-1) }, "‹"),
@@ -56,7 +56,7 @@
         if (!holds(one, filter)) look.class += " dim";
         return {
           look, key: place, current: each === problem && place === attempt,
-          title: `${each.id}, attempt ${place + 1}: ${one.correct ? "right" : "wrong"}, reward ${MentorKit.format.number(one.reward.total)}`,
+          title: `${each.id}, attempt ${place + 1}${one.agent ? ` by ${one.agent}` : ""}: ${one.correct ? "right" : "wrong"}, reward ${MentorKit.format.number(one.reward.total)}`,
           pick: () => MentorKit.go({ step: step().key, problem: each.id, attempt: place }, { replace: true }),
         };
       }),
@@ -79,11 +79,11 @@
       onclick: () => MentorKit.go({ view: each === "tokens" ? each : null }, { replace: true }) }, each));
     const body = view === "tokens" ? await tokens(run, current, problem, attempt)
       : MentorKit.columns([
-        { key: "student", title: "student", messages: one.messages, against: 1, other: "teacher" },
+        { key: "student", title: one.agent || "student", messages: one.messages, against: 1, other: "teacher" },
         MentorKit.teacherColumn(problem, 0, "student"),
       ]);
     return h("div", { class: "panel" },
-      MentorKit.attemptHead(one, problem, `step ${current.step}, attempt ${attempt + 1} of ${problem.attempts.length}`, mean),
+      MentorKit.attemptHead(one, problem, `${current.label || `step ${current.step}`}, attempt ${attempt + 1} of ${problem.attempts.length}`, mean),
       h("div", { class: "views" }, views), view === "tokens" ? null : MentorKit.opening(problem), body);
   }
 
