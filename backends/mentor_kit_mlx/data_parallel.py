@@ -227,6 +227,10 @@ class DataParallelEngine:
         if request_id in self._order:
             self._events.append(("cancel", self._sessions[request_id], request_id))
 
+    def drawn(self, request_id: str) -> tuple[int, ...]:
+        """None: tokens come from the other processes with their completions."""
+        return ()
+
     def release(self, session: str) -> None:
         self._events.append(("release", session, session))
 

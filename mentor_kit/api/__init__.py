@@ -19,6 +19,7 @@ from mentor_kit.utils.lazy_imports import lazy_attributes
 if TYPE_CHECKING:
     from mentor_kit.api.auditing import audit
     from mentor_kit.api.benching import bench
+    from mentor_kit.api.chatting import chat
     from mentor_kit.api.checking import check
     from mentor_kit.api.collecting import collect
     from mentor_kit.api.doctor import MachineCheck, check_machine
@@ -38,6 +39,7 @@ __all__ = [
     "MachineCheck",
     "audit",
     "bench",
+    "chat",
     "check",
     "check_machine",
     "collect",
@@ -61,6 +63,7 @@ __getattr__ = lazy_attributes(
         "RUNS": "mentor_kit.api.locations",
         "audit": "mentor_kit.api.auditing",
         "bench": "mentor_kit.api.benching",
+        "chat": "mentor_kit.api.chatting",
         "check": "mentor_kit.api.checking",
         "check_machine": "mentor_kit.api.doctor",
         "collect": "mentor_kit.api.collecting",

@@ -73,7 +73,7 @@ def evaluate(
     """
     registry = registry or default_registry()
     check_subject(student, trained, checkpoint, agent)
-    spec = _agent_spec(agent)
+    spec = agent_spec(agent)
     settings = with_agent(checked_overrides(overrides), spec)
     if student is not None:
         settings = with_student(settings, student)
@@ -91,7 +91,12 @@ def evaluate(
     return done
 
 
-def _agent_spec(agent: str | Mapping[str, Any] | ComponentSpec | None) -> ComponentSpec | None:
+def agent_spec(agent: str | Mapping[str, Any] | ComponentSpec | None) -> ComponentSpec | None:
+    """The agent that a caller names, as a component.
+
+    Raises:
+        UsageError: it is neither a name nor a component's data.
+    """
     if agent is None or isinstance(agent, ComponentSpec):
         return agent
     try:

@@ -96,6 +96,9 @@ class StepEngine:
         self._queue.cancel(request_id, self.version)
         self._allocator.cancel(request_id)
 
+    def drawn(self, request_id: str) -> tuple[int, ...]:
+        return self._table.drawn(request_id)
+
     def release(self, session: str) -> None:
         self._allocator.release(session)
 

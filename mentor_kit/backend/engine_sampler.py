@@ -71,6 +71,9 @@ class EngineSampler(Sampler):
         else:
             self._engine.cancel(request_id)
 
+    def drawn(self, request_id: str) -> tuple[int, ...]:
+        return self._engine.drawn(request_id)
+
     def _sample_if_all_wait(self) -> None:
         if len(self._waiting) < len(self._order):
             return

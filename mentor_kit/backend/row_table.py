@@ -186,6 +186,13 @@ class RowTable:
             if request is not None and request.id == request_id and self.sampling[row]:
                 self.sampling[row], self.ended[row] = False, 3
 
+    def drawn(self, request_id: str) -> tuple[int, ...]:
+        """The tokens that were drawn so far for a request; none for one without a row."""
+        for row, request in enumerate(self.requests):
+            if request is not None and request.id == request_id:
+                return tuple(self.tokens[row, self.start[row] : self.known[row]].tolist())
+        return ()
+
     def take_finished(self) -> list[int]:
         """Rows whose requests ended."""
         found: list[int] = np.nonzero(self.ended[: self.used])[0].tolist()

@@ -64,6 +64,13 @@ class Sampler(Protocol):
         """End a request early; its completion comes with finish `cancelled`. Unknown ids are ignored."""
         ...
 
+    def drawn(self, request_id: str) -> tuple[int, ...]:
+        """The tokens that a request has so far, for whoever shows a turn while it is sampled.
+
+        Empty for unknown requests, and always for samplers that know whole completions only.
+        """
+        return ()
+
 
 class Engine(Protocol):
     """A step-driven sampler of a local backend; `mentor_kit.backend.engine_sampler` makes it a `Sampler`."""
@@ -91,6 +98,10 @@ class Engine(Protocol):
     def cancel(self, request_id: str) -> None:
         """As `Sampler.cancel`; the completion comes with the next `step`."""
         ...
+
+    def drawn(self, request_id: str) -> tuple[int, ...]:
+        """As `Sampler.drawn`."""
+        return ()
 
     def release(self, session: str) -> None:
         """Forget a session's keys and values. Unknown sessions are ignored."""

@@ -103,6 +103,9 @@ class ClockedSampler:
     def cancel(self, request_id: str) -> None:
         self._sampler.cancel(request_id)
 
+    def drawn(self, request_id: str) -> tuple[int, ...]:
+        return self._sampler.drawn(request_id)
+
 
 @dataclass(frozen=True)
 class ClockedTools(ToolSource):

@@ -26,6 +26,14 @@ class Transcript:
         self._turns: list[SampledTurn] = []
         self._context: tuple[int, ...] | None = None
 
+    def __copy__(self) -> Transcript:
+        """The same tokens, in a transcript that grows apart."""
+        copied = Transcript(())
+        copied._prompt_length = self._prompt_length
+        copied._ids, copied._mask = list(self._ids), list(self._mask)
+        copied._log_probs, copied._turns = list(self._log_probs), list(self._turns)
+        return copied
+
     def sampled(self, ids: Sequence[int], log_probs: Sequence[float], version: int | None = None) -> None:
         """Add what the policy sampled, stop token included, and the version of its weights."""
         if len(ids) != len(log_probs):

@@ -45,7 +45,11 @@ class Reply:
 
 
 class AgentSession(Protocol):
-    """An agent's state in one episode."""
+    """An agent's state in one episode.
+
+    A chat goes back to where it was before a question by `copy.copy`: a session that changes something that its copy
+    would share, such as a list, has a `__copy__`.
+    """
 
     async def respond(self, messages: Sequence[Message]) -> Reply:
         """Return the next turn, given the messages since the last one (the first time, the opening messages)."""

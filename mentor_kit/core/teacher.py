@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import AsyncIterator, Sequence
+from contextlib import AbstractAsyncContextManager
 
+from mentor_kit.core.agent import Agent
 from mentor_kit.core.demonstration import Demonstration
 from mentor_kit.core.frozen_model import Json
 from mentor_kit.core.task import Problem
@@ -43,6 +45,23 @@ class Teacher(ABC):
     def has_rollouts(self) -> bool:
         """Whether the teacher overrides `rollouts`."""
         return type(self).rollouts is not Teacher.rollouts
+
+    def open_agent(self) -> AbstractAsyncContextManager[Agent]:
+        """Open the teacher as an agent, for dialogues with a person.
+
+        Optional: with it one can chat with a teacher.
+        """
+        raise NotImplementedError(f"{type(self).__name__} has demonstrations only")
+
+    @property
+    def has_agent(self) -> bool:
+        """Whether the teacher overrides `open_agent`."""
+        return type(self).open_agent is not Teacher.open_agent
+
+    @property
+    def takes_questions(self) -> bool:
+        """Whether its agent answers any question; False where it knows the task's problems only."""
+        return True
 
     def account(self) -> dict[str, Json]:
         """Return counters since the teacher was built, such as attempts, tokens and cost, for a stage's summary."""

@@ -1,14 +1,22 @@
 """Rollouts: run episodes of an agent with tools and a task; students and teachers share this code."""
 
-from mentor_kit.rollout.episode import judge, run_async, run_episodes
+from mentor_kit.rollout.dialogue import Dialogue
+from mentor_kit.rollout.episode import EpisodeRules, judge, run_async, run_episodes
 from mentor_kit.rollout.policy_agent import PolicyAgent, Sampling
+from mentor_kit.rollout.streaming import StreamingSampler, TurnStream
 from mentor_kit.rollout.tools import Cut, cut_by_characters, run_call
 from mentor_kit.rollout.verdict import is_right
+from mentor_kit.rollout.watcher import EpisodeWatcher
 
 __all__ = [
     "Cut",
+    "Dialogue",
+    "EpisodeRules",
+    "EpisodeWatcher",
     "PolicyAgent",
     "Sampling",
+    "StreamingSampler",
+    "TurnStream",
     "cut_by_characters",
     "is_right",
     "judge",

@@ -15,18 +15,21 @@ from mentor_kit.core.toolbox import Toolbox, ToolSession, check_call
 from mentor_kit.core.trajectory import Ending, Trajectory
 from mentor_kit.rollout.tools import Cut, cut_by_characters, run_call
 from mentor_kit.rollout.verdict import is_right
+from mentor_kit.rollout.watcher import UNWATCHED, EpisodeWatcher
 
 T = TypeVar("T")
 
 
 @dataclass(frozen=True)
-class _Rules:
+class EpisodeRules:
     """What all episodes have in common."""
 
     task: Task
     toolbox: Toolbox
     limits: EpisodeLimits
-    cut: Cut
+    cut: Cut = cut_by_characters
+    watcher: EpisodeWatcher = UNWATCHED
+    """Follows the episodes; of use where they run one at a time."""
 
 
 async def run_episodes(
@@ -38,14 +41,15 @@ async def run_episodes(
     limits: EpisodeLimits,
     cut: Cut = cut_by_characters,
     ended: Callable[[], None] | None = None,
+    watcher: EpisodeWatcher = UNWATCHED,
 ) -> list[Trajectory]:
     """Run all episodes concurrently; return their trajectories in the order of the requests.
 
-    `ended` is called after each.
+    `ended` is called after each, and `watcher` follows their turns and calls.
 
     An error of the agent or the task ends all episodes and is raised as it is; a tool's error is a failed call.
     """
-    rules = _Rules(task=task, toolbox=toolbox, limits=limits, cut=cut)
+    rules = EpisodeRules(task=task, toolbox=toolbox, limits=limits, cut=cut, watcher=watcher)
     waiting: dict[str, AgentSession] = {}
     running: list[asyncio.Task[Trajectory]] = []
 
@@ -91,10 +95,11 @@ def run_async(work: Coroutine[Any, Any, T]) -> T:
         return pool.submit(asyncio.run, work).result()
 
 
-async def _episode(agent: Agent, session: AgentSession, episode: EpisodeRequest, rules: _Rules) -> Trajectory:
+async def _episode(agent: Agent, session: AgentSession, episode: EpisodeRequest, rules: EpisodeRules) -> Trajectory:
     dialogue: list[Message] = []
     async with rules.toolbox.open(episode.problem, episode.seed) as tool_session:
-        ending, reason = await _converse(session, episode, dialogue, tool_session, rules)
+        opening = episode.problem.opening()
+        ending, reason = await converse(session, episode, opening, dialogue, tool_session, rules)
     trajectory = Trajectory(
         id=episode.id,
         problem_id=episode.problem.id,
@@ -108,14 +113,28 @@ async def _episode(agent: Agent, session: AgentSession, episode: EpisodeRequest,
     return judge(trajectory, episode.problem, rules.task)
 
 
-async def _converse(
-    session: AgentSession, episode: EpisodeRequest, dialogue: list[Message], tool_session: ToolSession, rules: _Rules
+async def converse(
+    session: AgentSession,
+    episode: EpisodeRequest,
+    news: Sequence[Message],
+    dialogue: list[Message],
+    tool_session: ToolSession,
+    rules: EpisodeRules,
 ) -> tuple[Ending, str]:
-    """Respond, run tools, respond …; fills `dialogue` and says how it ended, and why if there is a reason."""
-    news: Sequence[Message] = episode.problem.opening()
+    """Respond, run tools, respond …; fills `dialogue` and says how it ended, and why if there is a reason.
+
+    Args:
+        session: the agent's.
+        episode: the episode.
+        news: the messages that the agent has not read yet: the opening ones, or a further question.
+        dialogue: the messages before these.
+        tool_session: runs the calls.
+        rules: of the episode.
+    """
     for _ in range(rules.limits.max_turns):
         dialogue.extend(news)
         reply = await session.respond(news)
+        rules.watcher.replied(reply)
         if reply.finish == "context":
             return Ending.CONTEXT_FULL, reply.reason
         if reply.finish == "refused":
@@ -138,13 +157,15 @@ async def _converse(
 
 
 async def _run_tools(
-    turn: Message, episode: EpisodeRequest, tool_session: ToolSession, rules: _Rules
+    turn: Message, episode: EpisodeRequest, tool_session: ToolSession, rules: EpisodeRules
 ) -> tuple[Message, list[Message]]:
     """The turn with its calls in their final states, and the messages with their results."""
     longest = rules.limits.max_result_tokens
     calls, results = [], []
     for parsed in turn.tool_calls:
+        rules.watcher.calling(parsed)
         call, result = await run_call(parsed, episode.tools, tool_session, max_result_tokens=longest, cut=rules.cut)
+        rules.watcher.called(call, result)
         calls.append(call)
         results.append(tool_result(result))
     return turn.model_copy(update={"tool_calls": tuple(calls)}), results

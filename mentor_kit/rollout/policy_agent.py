@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
@@ -51,7 +53,17 @@ class PolicySession:
         self._episode = episode
         self._tools = announced(episode.tools)
         self._transcript: Transcript | None = None
-        self._turns = 0
+        self._closed = True
+        """Whether the last turn ended with its stop token."""
+        self._numbers = itertools.count()
+        """Of requests; copies share them, so that no two requests have the same id."""
+
+    def __copy__(self) -> PolicySession:
+        """The dialogue so far, in a session that goes on apart."""
+        copied = PolicySession.__new__(PolicySession)
+        copied.__dict__.update(self.__dict__)
+        copied._transcript = copy.copy(self._transcript)
+        return copied
 
     async def respond(self, messages: Sequence[Message]) -> Reply:
         transcript, incoming = self._incoming(messages)
@@ -61,16 +73,21 @@ class PolicySession:
             return Reply(assistant(), finish=finish_when_full)
         transcript.inserted(incoming)
         completion = await self._agent.sampler.sample(self._request(transcript, limit))
-        self._turns += 1
         transcript.sampled(completion.ids, completion.log_probs, completion.version)
+        self._closed = completion.finish == "stop"
         message = self._agent.format.parse(completion.ids, self._episode.tools)
-        return Reply(message, finish="stop" if completion.finish == "stop" else "length")
+        return Reply(message, finish="stop" if self._closed else "length")
 
     def trace(self) -> TokenTrace | None:
         if self._transcript is None:
             return None
         temperature = self._agent.sampling.temperature or 1.0
         return self._transcript.trace(temperature=temperature)
+
+    @property
+    def context_length(self) -> int:
+        """How many tokens the dialogue has so far."""
+        return 0 if self._transcript is None else len(self._transcript.context)
 
     def close(self) -> None:
         self._agent.sampler.close(self._episode.id)
@@ -80,7 +97,11 @@ class PolicySession:
         if self._transcript is None:
             self._transcript = Transcript(self._agent.format.open(messages, self._tools))
             return self._transcript, []
-        return self._transcript, self._agent.format.bridge(messages, tools=self._tools)
+        bridge = self._agent.format.bridge
+        if self._closed:
+            return self._transcript, bridge(messages, tools=self._tools)
+        # an episode ends with a turn that was cut off, a chat goes on
+        return self._transcript, bridge(messages, tools=self._tools, closed=False)
 
     def _tokens_left(self, transcript: Transcript, incoming: int) -> tuple[int, Literal["context", "length"]]:
         """How many tokens the turn may have after `incoming` more, and what the episode ends by when none are left."""
@@ -92,7 +113,7 @@ class PolicySession:
     def _request(self, transcript: Transcript, limit: int) -> SampleRequest:
         sampling = self._agent.sampling
         return SampleRequest(
-            id=f"{self._episode.id}/{self._turns}",
+            id=f"{self._episode.id}/{next(self._numbers)}",
             session=self._episode.id,
             context=transcript.context,
             temperature=sampling.temperature,

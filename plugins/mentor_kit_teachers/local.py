@@ -6,6 +6,7 @@ It demonstrates; and where it has the student's tokens, it says how likely the s
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from functools import cached_property
 
@@ -14,7 +15,7 @@ from mentor_kit.backend.student import StudentSpec
 from mentor_kit.backend.token_groups import Floats, TokenGroup
 from mentor_kit.chat import ChatFormat, ChatTokenizer, load_chat_format
 from mentor_kit.chat.tokenizer import unread_tokens
-from mentor_kit.core.agent import EpisodeRequest
+from mentor_kit.core.agent import Agent, EpisodeRequest
 from mentor_kit.core.demonstration import Demonstration
 from mentor_kit.core.errors import DataError, UsageError
 from mentor_kit.core.frozen_model import Json
@@ -70,6 +71,11 @@ class LocalTeacher(TokenTeacher):
         for _ in range(episodes):
             await self._round(everyone)
         return [shown.trajectory for attempts in everyone for shown in attempts.made if shown.trajectory is not None]
+
+    @asynccontextmanager
+    async def open_agent(self) -> AsyncIterator[Agent]:
+        """The model at the options' temperature; it is loaded now."""
+        yield self._agent(deterministic=False)
 
     def check_tokens(self, tokenizer: ChatTokenizer) -> None:
         """Refuse a student whose tokens the model does not read as the student writes them; it may know more.
@@ -129,12 +135,12 @@ class LocalTeacher(TokenTeacher):
             provenance = {"source": self.options.model, "attempt": len(attempts.made), "seed": self.options.seed}
             attempts.made.append(Demonstration.of(trajectory, teacher=self.name, provenance=provenance))
 
-    def _agent(self) -> PolicyAgent:
+    def _agent(self, *, deterministic: bool = True) -> PolicyAgent:
         options = self.options
         return PolicyAgent(
             name=self.name,
             format=self._format,
-            sampler=self._policy.sampler(),
+            sampler=self._policy.sampler(deterministic=deterministic),
             sampling=Sampling(options.temperature, options.top_p, options.top_k),
             limits=self.context.limits,
             context=self._policy.info.context,

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 
-from mentor_kit.core.agent import EpisodeLimits, EpisodeRequest, Reply
+from mentor_kit.core.agent import Agent, EpisodeLimits, EpisodeRequest, Reply
 from mentor_kit.core.conversation import Message
 from mentor_kit.core.demonstration import Demonstration
 from mentor_kit.core.errors import UsageError
@@ -66,6 +67,14 @@ class ScriptedTeacher(Teacher):
             ScriptedAgent(self.task, self.name), requests, task=self.task, toolbox=self.toolbox, limits=self.limits
         )
 
+    @asynccontextmanager
+    async def open_agent(self) -> AsyncIterator[Agent]:
+        yield ScriptedAgent(self.task, self.name)
+
+    @property
+    def takes_questions(self) -> bool:
+        return False
+
 
 @dataclass(frozen=True)
 class ScriptedAgent:
@@ -84,12 +93,12 @@ class ScriptedSession:
     def __init__(self, task: Task, problem: Problem) -> None:
         self._task = task
         self._problem = problem
-        self._dialogue: list[Message] = []
+        self._dialogue: tuple[Message, ...] = ()
 
     async def respond(self, messages: Sequence[Message]) -> Reply:
-        self._dialogue.extend(messages)
-        turn = self._task.solve(self._problem, tuple(self._dialogue))
-        self._dialogue.append(turn)
+        self._dialogue += tuple(messages)
+        turn = self._task.solve(self._problem, self._dialogue)
+        self._dialogue += (turn,)
         return Reply(turn)
 
     def trace(self) -> TokenTrace | None:

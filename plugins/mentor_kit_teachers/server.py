@@ -8,11 +8,12 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Sequence
-from contextlib import suppress
+import secrets
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
 
-from mentor_kit.core.agent import EpisodeLimits, EpisodeRequest, Reply
+from mentor_kit.core.agent import Agent, EpisodeLimits, EpisodeRequest, Reply
 from mentor_kit.core.conversation import Message, assistant
 from mentor_kit.core.demonstration import Demonstration
 from mentor_kit.core.errors import DataError, MentorKitError
@@ -31,7 +32,7 @@ from mentor_kit_teachers.exchange import Exchange, Stopped
 from mentor_kit_teachers.retry import GaveUp, Rejected
 from mentor_kit_teachers.server_options import ServerOptions
 from mentor_kit_teachers.spending import Spending
-from mentor_kit_teachers.standing import FAULTS, Standing
+from mentor_kit_teachers.standing import FAULTS, Fault, Standing
 from mentor_kit_teachers.strict import plain
 
 _log = logging.getLogger(__name__)
@@ -139,6 +140,18 @@ class ServerTeacher(Teacher):
         self._raise_first(faults)
         return [shown.trajectory for shown in played if shown is not None and shown.trajectory is not None]
 
+    @asynccontextmanager
+    async def open_agent(self) -> AsyncIterator[Agent]:
+        """The server, asked anew each time; raises for each question what `demonstrate` raises."""
+        exchange = self._exchange([])
+        try:
+            yield ConversingAgent(
+                self.name, self.wire, exchange, f"chat-{secrets.token_hex(8)}", explain=self._explained
+            )
+        finally:
+            with suppress(Exception):
+                await exchange.connection.close()
+
     def _exchange(self, faults: list[Exception]) -> Exchange:
         """A connection to ask through, until there are faults; whoever asks for it closes it."""
         self.spending.begin(self.answers.spent(self.identity))
@@ -239,6 +252,35 @@ class ServerAgent:
     def start(self, episode: EpisodeRequest) -> ServerSession:
         return ServerSession(self, self.wire.opening(announced(episode.tools)), episode)
 
+    def next_draw(self) -> str:
+        """What tells the next request apart from the same one in other attempts."""
+        return self.draw
+
+    def excuse(self, fault: Fault, problem: str, *, first: bool) -> None:
+        """As `Exchange.excuse`."""
+        self.exchange.excuse(fault, problem, first=first)
+
+
+@dataclass
+class ConversingAgent(ServerAgent):
+    """A server that a person talks to: no answer is one of an earlier question, and a fault ends one answer alone."""
+
+    explain: Callable[[Exception], Exception] = field(kw_only=True)
+    _asked: int = 0
+
+    def next_draw(self) -> str:
+        self._asked += 1
+        return f"{self.draw}-{self._asked}"
+
+    def excuse(self, fault: Fault, problem: str, *, first: bool) -> None:
+        """Return where the dialogue is at fault.
+
+        Raises:
+            GaveUp, TeacherError: it is not.
+        """
+        if isinstance(fault, GaveUp) or not fault.of_dialogue:
+            raise self.explain(fault)
+
 
 class ServerSession:
     """One episode of a server. The dialogue is kept as the server's API has it: its own words go back as they came."""
@@ -253,9 +295,9 @@ class ServerSession:
         agent = self._agent
         self._body = plain(agent.wire.with_messages(self._body, messages))
         try:
-            answer = await agent.exchange.ask(self._body, agent.draw)
+            answer = await agent.exchange.ask(self._body, agent.next_draw())
         except FAULTS as fault:
-            agent.exchange.excuse(fault, self._episode.problem.id, first=self._first)
+            agent.excuse(fault, self._episode.problem.id, first=self._first)
             too_long = isinstance(fault, Rejected) and fault.too_long
             return Reply(assistant(), finish="context" if too_long else "refused", reason=fault.reason)
         self._first = False
