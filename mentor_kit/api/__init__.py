@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from mentor_kit.api.collecting import collect
     from mentor_kit.api.doctor import MachineCheck, check_machine
     from mentor_kit.api.evaluating import evaluate
-    from mentor_kit.api.exporting import export
+    from mentor_kit.api.exporting import export, serving
     from mentor_kit.api.listing import list_runs
     from mentor_kit.api.locations import RUNS
     from mentor_kit.api.planning import plan
@@ -53,6 +53,7 @@ __all__ = [
     "rescore",
     "resume",
     "run",
+    "serving",
     "view",
 ]
 
@@ -77,6 +78,7 @@ __getattr__ = lazy_attributes(
         "rescore": "mentor_kit.api.rescoring",
         "resume": "mentor_kit.api.running",
         "run": "mentor_kit.api.running",
+        "serving": "mentor_kit.api.exporting",
         "view": "mentor_kit.api.viewing",
     },
 )

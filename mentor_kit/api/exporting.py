@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from contextlib import closing
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from mentor_kit.api.arguments import checked_arguments
 from mentor_kit.api.checking import load_served
@@ -16,6 +17,9 @@ from mentor_kit.recipe.assembly import assemble, assemble_components
 from mentor_kit.recipe.attribution import attributed
 from mentor_kit.runs import Run
 from mentor_kit.runs.files import write_folder
+
+if TYPE_CHECKING:
+    from mentor_kit.chat.serving import ServingCommand
 
 
 @checked_arguments
@@ -53,6 +57,23 @@ def export(
         experiment = assemble(loaded, registry, components)
         experiment.policy.restore(found.policy)
         return write_folder(folder, lambda new: experiment.export(new, format))
+
+
+@checked_arguments
+def serving(folder: str | Path, *, registry: Registry | None = None) -> tuple[ServingCommand, ...]:
+    """The commands by which other programs serve an exported student, so that its tool calls arrive as calls.
+
+    Args:
+        folder: in transformers' format, as `export` writes it.
+        registry: the plugins whose families are known.
+
+    Raises:
+        MissingError, ChatError: the folder has no tokenizer, or none with a chat template.
+    """
+    from mentor_kit.chat import load_chat_format
+    from mentor_kit.chat.serving import serving_commands
+
+    return serving_commands(Path(folder), load_chat_format(folder, registry=registry or default_registry()))
 
 
 def _new_folder(target: str | Path) -> Path:

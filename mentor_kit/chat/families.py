@@ -24,6 +24,20 @@ from mentor_kit.hooks.registry import BuildContext, Registry
 
 
 @dataclass(frozen=True)
+class ServerParsers:
+    """The names that servers have for the parser of a family's calls; empty where a server has none."""
+
+    vllm: str = ""
+    """vLLM's `--tool-call-parser`."""
+    sglang: str = ""
+    """SGLang's `--tool-call-parser`."""
+    mlx_lm: str = ""
+    """mlx-lm's `tool_parser_type` in tokenizer_config.json, for templates that it does not know."""
+    note: str = ""
+    """What to mind, in one line."""
+
+
+@dataclass(frozen=True)
 class Family:
     """Models that write calls alike."""
 
@@ -35,6 +49,9 @@ class Family:
     form: Form | None = None
     """How they write, for audits of rewards (`mentorkit audit`) and the term `format`; those here have theirs in
     `mentor_kit.chat.forms`."""
+
+    served: ServerParsers = ServerParsers()
+    """How servers name the parser, for the commands that `mentorkit export` prints."""
 
     @property
     def written(self) -> Form | None:
@@ -53,16 +70,48 @@ def _of(syntax: Syntax, think: tuple[str, str] | None = None) -> Callable[[bool]
 
 #: Ours, in the order in which they are tried.
 BUILT_IN: tuple[Family, ...] = (
-    Family("hermes", "Qwen2.5, Qwen3, SmolLM2, SmolLM3, Hermes", lambda thinking: HermesParser(in_reasoning=thinking)),
-    Family("llama-3", "Llama 3.1, 3.2, 3.3", lambda thinking: BareJsonParser(in_reasoning=thinking)),
-    Family("function-xml", "Qwen3.5, 3.6, 3.8, Nemotron 3", _of(FUNCTION_XML)),
-    Family("key-value-xml", "GLM-4.5, 4.6", _of(KEY_VALUE_XML)),
-    Family("mistral", "Mistral, Ministral, Magistral", _of(MISTRAL, ("[THINK]", "[/THINK]"))),
-    Family("deepseek", "DeepSeek V3, V3.1, R1", _of(DEEPSEEK)),
-    Family("gemma-4", "Gemma 4", _of(GEMMA, ("<|channel>thought", "<channel|>"))),
-    Family("lfm-2", "LFM2.5", _of(PYTHONIC)),
-    Family("phi-4", "Phi-4-mini", _of(PHI)),
-    Family("harmony", "gpt-oss", lambda thinking: HarmonyParser()),
+    Family(
+        "hermes",
+        "Qwen2.5, Qwen3, SmolLM2, SmolLM3, Hermes",
+        lambda thinking: HermesParser(in_reasoning=thinking),
+        served=ServerParsers("hermes", "qwen25", "json_tools"),
+    ),
+    Family(
+        "llama-3",
+        "Llama 3.1, 3.2, 3.3",
+        lambda thinking: BareJsonParser(in_reasoning=thinking),
+        served=ServerParsers("llama3_json", "llama3"),
+    ),
+    Family(
+        "function-xml",
+        "Qwen3.5, 3.6, 3.8, Nemotron 3",
+        _of(FUNCTION_XML),
+        served=ServerParsers("qwen3_coder", "qwen3_coder", "qwen3_coder"),
+    ),
+    Family("key-value-xml", "GLM-4.5, 4.6", _of(KEY_VALUE_XML), served=ServerParsers("glm45", "glm45", "glm47")),
+    Family(
+        "mistral",
+        "Mistral, Ministral, Magistral",
+        _of(MISTRAL, ("[THINK]", "[/THINK]")),
+        served=ServerParsers("mistral", "mistral", "mistral"),
+    ),
+    Family(
+        "deepseek",
+        "DeepSeek V3, V3.1, R1",
+        _of(DEEPSEEK),
+        served=ServerParsers(
+            "deepseek_v31", "deepseekv31", note="for DeepSeek V3 and R1: deepseek_v3 (vLLM), deepseekv3 (SGLang)"
+        ),
+    ),
+    Family(
+        "gemma-4",
+        "Gemma 4",
+        _of(GEMMA, ("<|channel>thought", "<channel|>")),
+        served=ServerParsers("gemma4", "gemma4", "gemma4"),
+    ),
+    Family("lfm-2", "LFM2.5", _of(PYTHONIC), served=ServerParsers("lfm2", "lfm2", "pythonic")),
+    Family("phi-4", "Phi-4-mini", _of(PHI), served=ServerParsers("phi4_mini_json")),
+    Family("harmony", "gpt-oss", lambda thinking: HarmonyParser(), served=ServerParsers("openai", "gpt-oss")),
 )
 
 

@@ -6,8 +6,7 @@ from collections.abc import Mapping, Sequence
 from functools import cached_property
 
 from mentor_kit.chat.calls import canonical, essence, valid_unicode
-from mentor_kit.chat.families import Family, families
-from mentor_kit.chat.forms import FORMS, Form
+from mentor_kit.chat.families import BUILT_IN, Family, families
 from mentor_kit.chat.lru import LRUCache
 from mentor_kit.chat.markup import MarkupParser
 from mentor_kit.chat.parsing import HermesParser, Parser, ResponseTemplateParser, parse
@@ -24,6 +23,7 @@ _UNKNOWN = (
     "a plugin can teach mentor-kit this family: a parser, by the hook `register_families` "
     "(docs/families.md); or give another template: `student: {chat_template: hermes}`"
 )
+_HERMES = next(family for family in BUILT_IN if family.name == "hermes")
 _PROBE = assistant(calls=[call("probe", text="a", number=1)])
 _MORE_PROBES = (assistant("Words."), assistant(reasoning="Hm.", calls=_PROBE.tool_calls))
 
@@ -48,7 +48,9 @@ class ChatFormat:
         self.tokenizer = tokenizer
         self._families = families(registry)
         self._renderer = Renderer(tokenizer)
-        self.parser, form = (parser, None) if parser else _choose(tokenizer, self._renderer, self._families)
+        self.parser, self.family = (parser, None) if parser else _choose(tokenizer, self._renderer, self._families)
+        """Reads the assistant's turns; and the family it belongs to, None for a parser from elsewhere."""
+        form = None if self.family is None else self.family.written
         self._renderer.family = (self.parser, form)
         self._escape = form.escape if form else None
         if isinstance(self.parser, MarkupParser):
@@ -186,15 +188,17 @@ def choose_parser(tokenizer: ChatTokenizer) -> Parser:
     return _choose(tokenizer, Renderer(tokenizer), families())[0]
 
 
-def _choose(tokenizer: ChatTokenizer, renderer: Renderer, families: Sequence[Family]) -> tuple[Parser, Form | None]:
-    """The parser, and the form of its family if it has one."""
-    known = [(family.parser(renderer.opens_reasoning), family.written) for family in families]
+def _choose(tokenizer: ChatTokenizer, renderer: Renderer, families: Sequence[Family]) -> tuple[Parser, Family | None]:
+    """The parser, and its family if it has one."""
+    known: list[tuple[Parser, Family | None]] = [
+        (family.parser(renderer.opens_reasoning), family) for family in families
+    ]
     if tokenizer.has_response_template:
         own = ResponseTemplateParser(tokenizer, prefix=renderer.opening, write=renderer.turn)
         known.append((own, None))
-    readers = [(parser, form) for parser, form in known if _reads(parser, _PROBE, renderer)]
+    readers = [(parser, family) for parser, family in known if _reads(parser, _PROBE, renderer)]
     if not readers:
-        return HermesParser(in_reasoning=renderer.opens_reasoning), FORMS["hermes"]
+        return HermesParser(in_reasoning=renderer.opens_reasoning), _HERMES
     more = _MORE_PROBES if renderer.traits.reasoning_key else _MORE_PROBES[:1]
     return max(readers, key=lambda reader: sum(_reads(reader[0], turn, renderer) for turn in more))
 

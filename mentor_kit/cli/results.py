@@ -150,4 +150,10 @@ def export(
     """Write a checkpoint's student for other programs."""
     from mentor_kit import api
 
-    typer.echo(f"student: {api.export(run, target, checkpoint=checkpoint, format=format, output=root)}")
+    folder = api.export(run, target, checkpoint=checkpoint, format=format, output=root)
+    typer.echo(f"student: {folder}")
+    if format != "transformers":
+        return
+    typer.echo("to serve it to other programs, with its tool calls parsed:")
+    for served in api.serving(folder):
+        typer.echo(f"  {served.command}{f'  # {served.note}' if served.note else ''}")
