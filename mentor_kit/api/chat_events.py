@@ -64,7 +64,7 @@ class CallEnded(ChatEvent):
     result: ToolResult
 
 
-class Answered(ChatEvent):
+class AnswerEnded(ChatEvent):
     """An agent's answer is over."""
 
     kind: Literal["answer"] = "answer"
@@ -120,7 +120,7 @@ class Judged(ChatEvent):
     """None where the recipe has no reward, or it does not apply: the teacher has not solved the problem."""
 
 
-class Token(FrozenModel):
+class SampledToken(FrozenModel):
     """One token of a turn."""
 
     id: int
@@ -134,10 +134,10 @@ class Tokens(ChatEvent):
 
     kind: Literal["tokens"] = "tokens"
     agent: str
-    tokens: tuple[Token, ...]
+    tokens: tuple[SampledToken, ...]
 
 
-class Saved(ChatEvent):
+class EpisodesSaved(ChatEvent):
     """Episodes were written to a file."""
 
     kind: Literal["saved"] = "saved"

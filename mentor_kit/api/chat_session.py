@@ -10,15 +10,15 @@ from pathlib import Path
 from typing import Any, Literal, Self, TypeVar
 
 from mentor_kit.api.chat_events import (
-    Answered,
+    AnswerEnded,
     CallEnded,
     Demonstrated,
+    EpisodesSaved,
     Failed,
     Judged,
     Note,
     Opened,
     ProblemOpened,
-    Saved,
     Show,
     Tokens,
 )
@@ -215,7 +215,7 @@ class ChatSession:
         except MentorKitError as error:
             self._fail(error)
         except KeyboardInterrupt:
-            self.show(Answered(agent="", message=None, ending="stopped"))
+            self.show(AnswerEnded(agent="", message=None, ending="stopped"))
 
     def _fail(self, error: MentorKitError) -> None:
         self.show(Failed.of(error))
@@ -345,7 +345,7 @@ class ChatSession:
             raise UsageError(f"there is no folder {path.parent}", hint="name a file in a folder that exists")
         write_text(path, "".join(f"{self._line(episode, form)}\n" for episode in episodes))
         self._written.add(path.resolve())
-        self.show(Saved(path=str(path), episodes=len(episodes), form=form))
+        self.show(EpisodesSaved(path=str(path), episodes=len(episodes), form=form))
 
     def _line(self, episode: Trajectory, form: Form) -> str:
         if form == "demonstrations":

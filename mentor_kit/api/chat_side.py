@@ -6,7 +6,7 @@ import itertools
 from collections.abc import Sequence
 from dataclasses import replace
 
-from mentor_kit.api.chat_events import Answered, CallEnded, CallStarted, Show, Token, Words
+from mentor_kit.api.chat_events import AnswerEnded, CallEnded, CallStarted, SampledToken, Show, Words
 from mentor_kit.core.agent import Agent, EpisodeRequest, Reply
 from mentor_kit.core.conversation import ToolCall, ToolResult
 from mentor_kit.core.errors import UsageError
@@ -176,7 +176,7 @@ class Side(EpisodeWatcher):
         going_on = self._ended_dialogue()
         return [*self._done, *([going_on] if going_on is not None else [])]
 
-    def last_tokens(self) -> tuple[Token, ...]:
+    def last_tokens(self) -> tuple[SampledToken, ...]:
         """The tokens of the turn that was sampled last.
 
         Raises:
@@ -189,7 +189,7 @@ class Side(EpisodeWatcher):
         trace, turn = self.last.tokens, self.last.tokens.turns[-1]
         pairs = zip(trace.ids[turn.start : turn.end], trace.log_probs[turn.start : turn.end], strict=True)
         decode = self.policy.format.tokenizer.decode
-        return tuple(Token(id=token, text=decode([token]), log_prob=log_prob) for token, log_prob in pairs)
+        return tuple(SampledToken(id=token, text=decode([token]), log_prob=log_prob) for token, log_prob in pairs)
 
     def replied(self, reply: Reply) -> None:
         """Show what is left of the turn."""
@@ -242,7 +242,7 @@ class Side(EpisodeWatcher):
         said = [message for message in dialogue.messages if message.role == "assistant"]
         kept = ending not in (Ending.CONTEXT_FULL, Ending.REFUSED)
         self._show(
-            Answered(
+            AnswerEnded(
                 agent=self.name,
                 message=said[-1] if said and kept else None,
                 ending=ending.value,

@@ -56,12 +56,12 @@ def display(*, as_json: bool, plain: bool) -> ChatDisplay:
     from rich.console import Console
 
     if as_json:
-        return JsonDisplay()
+        return JsonChat()
     on_terminal = sys.stdout.isatty() and not plain
-    return TextDisplay(Console(highlight=False, markup=False, emoji=False, no_color=not on_terminal), on_terminal)
+    return TextChat(Console(highlight=False, markup=False, emoji=False, no_color=not on_terminal), on_terminal)
 
 
-class JsonDisplay(ChatDisplay):
+class JsonChat(ChatDisplay):
     """Prints events as lines of JSON."""
 
     def show(self, event: events.ChatEvent) -> None:
@@ -70,7 +70,7 @@ class JsonDisplay(ChatDisplay):
         sys.stdout.flush()
 
 
-class TextDisplay(ChatDisplay):
+class TextChat(ChatDisplay):
     """Prints words as they come, with a heading for each agent where there are several."""
 
     def __init__(self, console: Console, on_terminal: bool) -> None:
@@ -81,7 +81,7 @@ class TextDisplay(ChatDisplay):
         """Whose words came last; None at the beginning of an answer."""
         self._fresh = True
         """Whether the next character begins a line."""
-        self._columns: Columns | None = None
+        self._columns: AnswerColumns | None = None
         self._scores: list[tuple[str, list[Piece]]] = []
         """Those of a problem that is not over yet."""
 
@@ -89,7 +89,7 @@ class TextDisplay(ChatDisplay):
     def answering(self) -> Iterator[None]:
         self._agent = None
         if self._several and self._wide:
-            self._columns = Columns(self._console)
+            self._columns = AnswerColumns(self._console)
         try:
             yield
         finally:
@@ -107,7 +107,7 @@ class TextDisplay(ChatDisplay):
                 self._line(event.agent, call_line(event.call))
             case events.CallEnded():
                 self._result(event)
-            case events.Answered():
+            case events.AnswerEnded():
                 if line := ending_line(event):
                     self._line(event.agent, [Piece(line, "yellow")])
                 self._finish_line(event.agent)
@@ -122,7 +122,7 @@ class TextDisplay(ChatDisplay):
             case events.Tokens():
                 self._note(f"{event.agent}: {len(event.tokens)} tokens", "bold")
                 self._line("", token_pieces(event.tokens))
-            case events.Saved():
+            case events.EpisodesSaved():
                 self._note(f"{event.episodes} episodes written to {event.path} ({event.form})", "")
             case events.Note():
                 self._note(event.text, "dim")
@@ -207,7 +207,7 @@ class TextDisplay(ChatDisplay):
             self._columns = None
 
 
-class Columns:
+class AnswerColumns:
     """What several agents say, side by side, drawn anew as it grows."""
 
     def __init__(self, console: Console) -> None:

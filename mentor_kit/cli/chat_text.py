@@ -6,7 +6,7 @@ import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from mentor_kit.api.chat_events import Answered, Judged, Token
+from mentor_kit.api.chat_events import AnswerEnded, Judged, SampledToken
 from mentor_kit.core.conversation import CallState, Message, ToolCall, ToolResult
 from mentor_kit.core.demonstration import Demonstration
 from mentor_kit.core.trajectory import Ending
@@ -53,7 +53,7 @@ def result_line(call: ToolCall, result: ToolResult) -> list[Piece]:
     return [Piece(f" ✗ {state}: ", "red"), Piece(printable(result.content.removeprefix("error: ")), "red")]
 
 
-def ending_line(event: Answered) -> str:
+def ending_line(event: AnswerEnded) -> str:
     """What there is to say about how an answer ended; empty for one that simply ended."""
     line = _ENDINGS.get(event.ending, "")
     if event.reason:
@@ -80,8 +80,7 @@ def score_pieces(event: Judged) -> list[Piece]:
         found.append(Piece(f"  gate {event.reward.gate} was not passed\n", "yellow"))
     width = max(map(len, event.reward.terms), default=0)
     found += [
-        Piece(f"  {name:{width}}  score {term.score:.2f}  pays {term.value:+.3f}\n")
-        for name, term in event.reward.terms.items()
+        Piece(f"  {name:{width}}  {term.score:.2f} → {term.value:+.3f}\n") for name, term in event.reward.terms.items()
     ]
     return found
 
@@ -113,6 +112,6 @@ def _turn(message: Message) -> list[Piece]:
     return found
 
 
-def token_pieces(tokens: Sequence[Token]) -> list[Piece]:
+def token_pieces(tokens: Sequence[SampledToken]) -> list[Piece]:
     """Tokens, one a line: id, probability, string."""
     return [Piece("".join(f"{token.id:>8}  {token.log_prob:8.3f}  {json.dumps(token.text)}\n" for token in tokens))]

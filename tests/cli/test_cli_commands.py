@@ -329,7 +329,7 @@ def test_version_and_help(mentorkit: Call) -> None:
     assert mentorkit("--version") == (0, f"{__version__}\n", "")
     code, said, _ = mentorkit("--help")
     assert code == 0
-    for command in ("run", "check", "collect", "evaluate", "compare", "export", "plugins", "doctor", "schema"):
+    for command in ("run", "check", "collect", "evaluate", "compare", "export", "chat", "plugins", "doctor", "schema"):
         assert f"\n  {command} " in said
 
 

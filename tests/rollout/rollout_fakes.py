@@ -49,8 +49,8 @@ class ToyFormat:
     def open(self, messages: Sequence[Message], tools: Mapping[str, Tool]) -> list[int]:
         return self.bridge(messages, tools=tools)
 
-    def bridge(self, messages: Sequence[Message], *, tools: Mapping[str, Tool]) -> list[int]:
-        ids: list[int] = []
+    def bridge(self, messages: Sequence[Message], *, tools: Mapping[str, Tool], closed: bool = True) -> list[int]:
+        ids = [] if closed else [END]
         for message in messages:
             ids += [MARKERS[message.role], *encode(message.content), END]
         return [*ids, ASSISTANT]
@@ -126,6 +126,9 @@ class ScriptedEngine:
     def cancel(self, request_id: str) -> None:
         if request_id in self._running:
             self.cancelled.append(request_id)
+
+    def drawn(self, request_id: str) -> tuple[int, ...]:
+        return tuple(self._running[request_id][2]) if request_id in self._running else ()
 
     def release(self, session: str) -> None:
         self.released.append(session)
