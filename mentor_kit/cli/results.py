@@ -67,7 +67,7 @@ def report(
     counts = f"{page.rollouts:,} rollouts, {page.episodes:,} evaluated episodes, {page.bytes / 1e6:.2f} MB"
     typer.echo(wrapped(f"page: {page.path} ({counts})", width()))
     for note in page.notes:
-        typer.echo(wrapped(f"left out: {note}", width()))
+        typer.echo(wrapped(f"limit: {note}", width()))
 
 
 def compare(

@@ -192,7 +192,7 @@ class _RunWriter:
         if ids:
             self._put("vocabulary", dict(read_vocabulary(tokenizer_folder(run), ids)), float("inf"))
         if recorded > kept:
-            self._note(f"tokens are kept for {kept} of {len(files)} steps: {self._limit}")
+            self._note(f"the tokens of {kept} of {len(files)} steps are kept: {self._limit}")
 
     def _chosen(self, files: Sequence[StepFile]) -> list[StepFile]:
         if self.limits.kind == "none":
@@ -201,11 +201,15 @@ class _RunWriter:
 
     def _note_rollouts(self, recorded: int, chosen: int, kept: int) -> None:
         if self.limits.kind == "none" and recorded:
-            self._note("rollouts are left out, as asked (--rollouts none)")
+            self._note("no rollouts are kept (--rollouts none)")
         elif self.limits.kind == "worst":
-            self._note(f"rollouts: the {self.limits.count} groups with the lowest mean reward (--rollouts worst)")
+            count = self.limits.count
+            self._note(
+                f"of the rollouts the {count} groups with the lowest mean reward are kept (--rollouts worst={count})"
+            )
         elif chosen < recorded:
-            self._note(f"rollouts: of {chosen} of {recorded} recorded steps (--rollouts every={self.limits.count})")
+            every = f"--rollouts every={self.limits.count}"
+            self._note(f"the rollouts of {chosen} of {recorded} recorded steps are kept ({every})")
         if kept < chosen:
             self._note(f"the rollouts of {kept} of {chosen} steps are kept, spread evenly: {self._limit}")
 

@@ -162,6 +162,7 @@
     title: "Evaluations",
     applies: (index) => index.runs.some((run) => run.evaluations.plans.length > 0),
     render,
+    hints: [[["j", "k"], "problem"], [["h", "l"], "checkpoint"], [["[", "]"], "split"]],
     keys: { j: () => moveProblem(1), k: () => moveProblem(-1), l: () => moveColumn(1), h: () => moveColumn(-1), "]": () => movePlan(1), "[": () => movePlan(-1), f: nextFilter },
   });
 })();

@@ -46,6 +46,11 @@
     return found.find((tab) => tab.key === MentorKit.place().tab) || found[0];
   };
 
+  /** What the tab's keys do, for those who have a keyboard. */
+  function hints(tab) {
+    return h("span", { class: "hints" }, (tab.hints || []).map(([keys, does]) => [keys.map((key) => h("kbd", {}, key)), ` ${does} `]));
+  }
+
   function header() {
     const current = MentorKit.tab();
     const run = MentorKit.run();
@@ -60,7 +65,7 @@
         "aria-current": tab === current ? "page" : null, title: `key ${place + 1}` }, tab.title));
     const home = MentorKit.source.home ? h("a", { class: "home", href: MentorKit.source.home, title: "all runs" }, "← runs") : null;
     MentorKit.clear(document.getElementById("header"), home, title, state, h("nav", {}, links),
-      h("span", { class: "tools" },
+      h("span", { class: "tools" }, hints(current),
         h("span", { id: "reach", hidden: true }, "the server does not answer"),
         h("button", { class: "plain", title: "light or dark", "aria-label": "light or dark", onclick: MentorKit.toggleTheme }, "◐"),
         h("button", { class: "plain", title: "keys", "aria-label": "keys", onclick: MentorKit.toggleHelp }, "?")));

@@ -156,6 +156,7 @@
     title: "Rollouts",
     applies: (index) => index.runs.some((run) => run.rollouts.recorded > 0),
     render,
+    hints: [[["j", "k"], "problem"], [["h", "l"], "attempt"], [["[", "]"], "step"], [["t"], "tokens"]],
     keys: {
       j: () => moveProblem(1), k: () => moveProblem(-1), l: () => moveAttempt(1), h: () => moveAttempt(-1),
       "]": () => move(1), "[": () => move(-1), f: nextFilter,
