@@ -23,7 +23,6 @@ from mentor_kit.report.page import PageData
 from mentor_kit.report.page.document import live_list, live_page
 from mentor_kit.report.page.run_page import hash_of
 from mentor_kit.runs import Run, RunFolder
-from mentor_kit.runs.folder import check_name
 from mentor_kit.runs.listing import RunLister, RunSummary
 from mentor_kit.utils.strict_json import to_json
 
@@ -78,6 +77,8 @@ class LiveSite:
 
     def _answer(self, path: str, query: Mapping[str, str]) -> Answer:
         folder, _, name = path.rpartition("/")
+        if path == "/favicon.ico":
+            return Answer(204)
         if folder == "" and len(self.named) == 1:
             return self._page("", name, query)
         if folder == "" and name == "":
@@ -132,11 +133,9 @@ class LiveSite:
                 if (run.folder.name, run.folder.id) == (name, identifier):
                     return run
             raise UsageError(f"{name}/{identifier} is not one of these runs")
-        check_name(name)
-        check_name(identifier)
         folder = RunFolder(self.root / name / identifier)
-        if not folder.recipe.is_file():
-            raise UsageError(f"there is no run {folder.key}")
+        if not (_is_plain(name) and _is_plain(identifier) and folder.recipe.is_file()):
+            raise UsageError(f"there is no run {name}/{identifier}")
         return Run(folder)
 
     def _list(self, since: str | None) -> Answer:
@@ -158,6 +157,11 @@ def address_of(runs: Sequence[tuple[str, str]]) -> str:
 def problem(status: int, message: str) -> Answer:
     """An answer that says what is wrong."""
     return Answer(status, JSON, (json.dumps({"error": message}) + "\n").encode())
+
+
+def _is_plain(name: str) -> bool:
+    """Whether a part of an address names a folder, and leads nowhere else."""
+    return bool(name) and not name.startswith(".") and not {"/", "\\", "\0"} & set(name)
 
 
 def _row(run: RunSummary) -> dict[str, Json]:
