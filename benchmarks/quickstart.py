@@ -109,7 +109,7 @@ def _sheet(played: Sequence[Played]) -> Sheet:
         for item in played
         for change in before_after(item.run).changes
     ]
-    heads = ("seed", "split", "played", "before", "after", "rise", "95 % interval", "training", "whole command")
+    heads = ("seed", "split", "decoding", "before", "after", "rise", "95 % interval", "training", "whole command")
     return Sheet("Quickstart", heads, tuple(rows), left=3)
 
 

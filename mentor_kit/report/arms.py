@@ -69,8 +69,8 @@ def collect_arms(runs: Sequence[RunLike], root: Path) -> tuple[list[Arm], list[s
             continue
         if (outcome := run.outcome) != "done":
             notes.append(f"{run.path} is not finished ({outcome}); its last evaluation so far counts")
-        for who, evaluated in found.items():
-            seeds = by_arm.setdefault((_without_seed(run.name), who), {})
+        for agent, evaluated in found.items():
+            seeds = by_arm.setdefault((_without_seed(run.name), agent), {})
             if (other := seeds.get(evaluated.seed)) is not None:
                 older, evaluated = sorted((other, evaluated), key=lambda each: each.run.folder.age)
                 notes.append(f"{older.run.path} is left out: {evaluated.run.path} is newer, with the same seed")
@@ -79,9 +79,9 @@ def collect_arms(runs: Sequence[RunLike], root: Path) -> tuple[list[Arm], list[s
         raise UsageError("there is nothing to compare: no run with an evaluation", hint="\n".join(notes) or None)
     prefix = _common_prefix(list(dict.fromkeys(name for name, _ in by_arm)))
     arms = []
-    for (name, who), seeds in by_arm.items():
+    for (name, agent), seeds in by_arm.items():
         alone = sum(other == name for other, _ in by_arm) == 1
-        suffix = "" if alone and who.startswith(AS_IT_IS) else f": {who.removeprefix(AS_IT_IS)}" if who else ""
+        suffix = "" if alone and agent.startswith(AS_IT_IS) else f": {agent.removeprefix(AS_IT_IS)}" if agent else ""
         in_order = tuple(seeds[seed] for seed in sorted(seeds))
         arms.append(Arm(name + suffix, name.removeprefix(prefix) + suffix, in_order))
     return arms, notes + _differences(arms)
@@ -97,10 +97,10 @@ def _by_subject(run: Run) -> dict[str, ArmRun]:
     seeds: dict[str, int] = {}
     for report in placed_reports(run):
         subject = subject_of(run, report)
-        who = _label(subject, _without_seed(run.name))
-        found.setdefault(who, []).append(report)
-        seeds[who] = run.seed if subject.seed is None else subject.seed
-    return {who: ArmRun(run, seeds[who], tuple(reports)) for who, reports in found.items()}
+        agent = _label(subject, _without_seed(run.name))
+        found.setdefault(agent, []).append(report)
+        seeds[agent] = run.seed if subject.seed is None else subject.seed
+    return {agent: ArmRun(run, seeds[agent], tuple(reports)) for agent, reports in found.items()}
 
 
 def _label(subject: EvaluatedAgent, recipe: str) -> str:
@@ -117,10 +117,12 @@ def _label(subject: EvaluatedAgent, recipe: str) -> str:
 
 def subject_of(run: Run, report: Report) -> EvaluatedAgent:
     """The agent of an evaluation; a guess where the report names none."""
-    if isinstance(who := report.get("who"), dict):
-        return EvaluatedAgent.model_validate(who)
-    if (agent := str(report.get("agent", "student"))) != "student":
-        return EvaluatedAgent(kind="agent", name=agent)
+    # older reports have the description under `who`, or only the agent's name under `agent`
+    agent = report.get("who", report.get("agent", "student"))
+    if isinstance(agent, dict):
+        return EvaluatedAgent.model_validate(agent)
+    if agent != "student":
+        return EvaluatedAgent(kind="agent", name=str(agent))
     return EvaluatedAgent(kind="run" if run.trains else "model", name=run.name if run.trains else "student")
 
 

@@ -67,7 +67,7 @@ class BeforeAfter:
             )
             for change in self.changes
         ]
-        heads = ("split", "played", early, late, "change", "95 % interval", "similarity", "n")
+        heads = ("split", "decoding", early, late, "change", "95 % interval", "similarity", "n")
         when = [f"at {head}" if head.startswith(f"{STEP} ") else head for head in (early, late)]
         title = f"Accuracy {' and '.join(when)}" if STEP not in when else "Accuracy of the first and last evaluation"
         return Sheet(f"{title}, on the same n problems", heads, tuple(rows), left=2)

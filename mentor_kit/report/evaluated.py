@@ -30,7 +30,7 @@ class Evaluated:
     """The last evaluation of every name and agent in a run."""
 
     reports: tuple[Mapping[str, Any], ...]
-    who: tuple[str, ...]
+    agents: tuple[str, ...]
     """The agent of each."""
 
     @property
@@ -44,7 +44,7 @@ class Evaluated:
     @property
     def agent(self) -> str:
         """All agents that were evaluated."""
-        return "; ".join(dict.fromkeys(self.who))
+        return "; ".join(dict.fromkeys(self.agents))
 
     def text(self, width: int | None = None) -> str:
         """The tables as plain lines of at most `width` columns."""

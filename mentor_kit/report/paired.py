@@ -83,7 +83,7 @@ class Paired:
     @property
     def sheet(self) -> Sheet:
         """The pairs as a table."""
-        heads = ("split", "played", "A, %", "B, %", "B - A", "95 % interval", "both", "only A", "only B", "neither")
+        heads = ("split", "decoding", "A, %", "B, %", "B - A", "95 % interval", "both", "only A", "only B", "neither")
         rows = [
             (
                 pair.split,

@@ -209,7 +209,9 @@ class Run:
         path = self.folder.evaluation / f"{name}{OUTCOMES}"
         if not path.is_file():
             raise DataError(f"{self.path} has no outcomes of an evaluation {name!r}", hint=f"expected {path}")
-        return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
+        rows = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
+        # runs of earlier versions have `played` for `decoding`
+        return [{"decoding" if key == "played" else key: value for key, value in row.items()} for row in rows]
 
     def problems(self) -> dict[str, RecordedProblem]:
         """The problems of rollouts and evaluations by id; none in runs of versions that did not keep them.

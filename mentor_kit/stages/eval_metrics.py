@@ -124,7 +124,7 @@ def rows(
         shown = closest(item.trajectory, demonstrations)
         found.append(
             {"problem": problem, "group": about.group if about else "", "key": about.answer or None if about else None}
-            | {"played": kind, "sample": counts[kind, problem]}
+            | {"decoding": kind, "sample": counts[kind, problem]}
             | _row(item)
             | {"reward": item.reward.total if problem in rewarded else None}
             | {"teacher_tools": list(shown.tools_used) if shown else None}

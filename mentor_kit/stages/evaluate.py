@@ -115,8 +115,8 @@ def evaluate(
         else:
             result = evaluation_of(experiment, plan).evaluate(experiment, context)
             name = names.add(str(result.report["split"]))
-        who = experiment.evaluated_agent.model_dump(exclude_none=True)
-        reports[name] = {"step": step, "stage": context.key, "plan": name, "who": who, **result.report}
+        agent = experiment.evaluated_agent.model_dump(exclude_none=True)
+        reports[name] = {"step": step, "stage": context.key, "plan": name, **result.report, "agent": agent}
         file = f"{context.key}-{step:06d}-{files.add(file_name(name))}"
         context.write_evaluation(file, reports[name], result.scored, result.rows)
         context.emit("evaluation", **{key: value for key, value in reports[name].items() if key != "outcomes"})

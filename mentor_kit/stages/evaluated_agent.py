@@ -8,7 +8,7 @@ from mentor_kit.core.frozen_model import FrozenModel
 
 
 class EvaluatedAgent(FrozenModel):
-    """A description of the agent of an evaluation; reports have it under `who`."""
+    """A description of the agent of an evaluation; reports have it under `agent`."""
 
     kind: Literal["run", "checkpoint", "model", "agent"] = "model"
     """run: the student of the run that evaluates it; checkpoint: a student that another run has trained; model: a

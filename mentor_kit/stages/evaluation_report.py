@@ -23,7 +23,7 @@ def split_result(
     clusters = {problem.id: problem.group if plan.clusters == "group" else problem.id for problem in problems}
     scored = experiment.score_for_report(episodes.all, problems)
     rewarded = [problem.id for problem in problems if experiment.has_reward(problem.id)]
-    report: dict[str, Json] = {"split": plan.split, "agent": experiment.agent_name, "problems": len(problems)}
+    report: dict[str, Json] = {"split": plan.split, "problems": len(problems)}
     report |= _accuracy(experiment, plan, episodes, clusters)
     report |= _tool_use(experiment, episodes)
     report |= _reward(scored[: len(episodes.main)], rewarded)

@@ -82,13 +82,13 @@ def test_agents_are_compared_problem_by_problem(tmp_path: Path) -> None:
     student = mentorkit(tmp_path, "evaluate", "quickstart", *asked)
     script = mentorkit(tmp_path, "evaluate", "quickstart", "--agent", "teacher", *asked)
     (report,) = script["evaluations"]
-    assert (report["agent"], report["sampled"]["accuracy"], report["similarity"]) == ("scripted", 1.0, 1.0)
+    assert (report["agent"]["name"], report["sampled"]["accuracy"], report["similarity"]) == ("scripted", 1.0, 1.0)
     (pair,) = mentorkit(tmp_path, "compare", "--paired", student["run"], script["run"])["pairs"]
     assert pair["b"] == 1.0
     (file,) = (tmp_path / student["run"] / "evaluation").glob("*.outcomes.parquet")
     frame = pandas.read_parquet(file)
     assert len(frame) == 40 * 3
-    sampled = frame[frame.played == "sampled"]
+    sampled = frame[frame.decoding == "sampled"]
     (own,) = student["evaluations"]
     assert sampled.correct.mean() == pytest.approx(own["sampled"]["accuracy"])
     assert pair["a"] == pytest.approx(own["sampled"]["accuracy"])

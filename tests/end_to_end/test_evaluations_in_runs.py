@@ -99,7 +99,7 @@ def test_somebody_elses_evaluations_do_not_displace_a_run(whole: Run) -> None:
     assert arms == {
         "tiny": (2, (0,)), "tiny: scripted": (0, (0,)), "tiny: tiny-student": (0, (0,)), "tiny: step 2": (2, (0,)),
     }  # fmt: skip
-    who = [run.evaluations[0]["who"] for run in (last, exported)]
+    who = [run.evaluations[0]["agent"] for run in (last, exported)]
     assert [(found["run"], found["checkpoint"], found["steps"]) for found in who] == [
         (whole.folder.key, "0-grpo-step-000002", 2), (whole.folder.key, "student", 2),
     ]  # fmt: skip

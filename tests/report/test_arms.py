@@ -36,8 +36,8 @@ def write(
     text = f"name: {name}\nseed: {seed}\nstudent: {{model: tiny}}\ntrain: {train}\n"
     folder = RunFolder.create(root, name, text, now=made)
     folder.evaluation.mkdir()
-    for found in reports:
-        file = f"{found['stage']}-{found['step']:06d}-{found.get('plan', found['split'])}-{found.get('agent', '')}.json"
+    for number, found in enumerate(reports):
+        file = f"{found['stage']}-{found['step']:06d}-{found.get('plan', found['split'])}-{number}.json"
         (folder.evaluation / file).write_text(json.dumps(found))
     trains = ["0-grpo"] if train == TRAIN else []
     events: list[dict[str, Any]] = [{"kind": "run_start", "time": "t", "values": {"trains": trains}}]
@@ -52,9 +52,9 @@ def trained(root: Path, name: str = "lib", accuracy: float = 0.2, *, seed: int =
     return write(root, name, reports, seed=seed, steps=3, second=second)
 
 
-def by(who: dict[str, Any] | None, accuracy: float = 1.0, **more: Any) -> dict[str, Any]:
+def by(agent: dict[str, Any] | None, accuracy: float = 1.0, **more: Any) -> dict[str, Any]:
     found = report(0, IN, accuracy, stage="0-evaluate") | more
-    return found if who is None else found | {"who": who}
+    return found if agent is None else found | {"agent": agent}
 
 
 SCRIPTED = {"kind": "agent", "name": "scripted"}
@@ -75,9 +75,11 @@ OWN = {"kind": "checkpoint", "name": "lib", "run": "lib/1", "checkpoint": "0-grp
         (by(UNTRAINED), "lib: tiny", 0, 0),
         (by(OTHER), "lib: lib-other, step 7", 7, 4),
         (by(OWN), "lib: step 2", 2, 0),
-        # reports without `who` say no more than the agent's name
-        (by(None, agent="scripted"), "lib: scripted", 0, 0),
-        (by(None, agent="student"), "lib: student", 0, 0),
+        # older reports: the description under `who`, or the agent's name alone
+        (by(None) | {"agent": "scripted"} | {"who": SCRIPTED}, "lib: scripted", 0, 0),
+        (by(None) | {"agent": "student"} | {"who": OTHER}, "lib: lib-other, step 7", 7, 4),
+        (by(None) | {"agent": "scripted"}, "lib: scripted", 0, 0),
+        (by(None) | {"agent": "student"}, "lib: student", 0, 0),
         (by(None), "lib: student", 0, 0),
     ],
 )
@@ -99,8 +101,8 @@ def test_an_evaluation_of_somebody_else_is_an_arm_of_its_own(
     assert name in found.text()
 
 
-def test_an_agent_that_plays_in_a_training_run_is_another_arm(tmp_path: Path) -> None:
-    reports = [report(0, IN, 0.0), report(3, IN, 0.2), by(SCRIPTED, stage="1-evaluate", agent="scripted")]
+def test_an_agent_evaluated_in_a_training_run_is_another_arm(tmp_path: Path) -> None:
+    reports = [report(0, IN, 0.0), report(3, IN, 0.2), by(SCRIPTED, stage="1-evaluate")]
     run = write(tmp_path, "lib", reports, steps=3)
     arms = {result.arm: result.greedy for result in compare([run]).results}
     assert {name: mean and mean.value for name, mean in arms.items()} == {"lib": 0.2, "lib: scripted": 1.0}
@@ -176,7 +178,7 @@ def test_evaluated_says_whom(tmp_path: Path) -> None:
     ):
         found = evaluated(write(tmp_path, "lib", [by(who)], train=ONLY_EVALUATES, second=second))
         assert found.text().startswith(f"Accuracy of {text}\n")
-        assert found.to_json()[0]["who"] == who
+        assert found.to_json()[0]["agent"] == who
 
 
 def test_two_plans_of_one_split_are_two_rows(tmp_path: Path) -> None:

@@ -227,7 +227,7 @@ def test_a_runs_picture_has_a_line_for_each_of_its_students_evaluations(tmp_path
     reports = [
         report(number, OUT, 0.5, 0.4) | {"plan": plan} for number in (0, 10) for plan in (OUT, f"{OUT}-2")
     ]  # fmt: skip
-    reports.append(report(0, "scripts", 1.0, stage="1-evaluate") | {"who": {"kind": "agent", "name": "scripted"}})
+    reports.append(report(0, "scripts", 1.0, stage="1-evaluate") | {"agent": {"kind": "agent", "name": "scripted"}})
     run = write_run(tmp_path, "one", 0, [found | {"split": found.get("plan", "scripts")} for found in reports])
     text = plot_run(run, tmp_path / "run.svg").read_text()
     for name in (OUT, f"{OUT}-2"):

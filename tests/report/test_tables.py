@@ -92,7 +92,7 @@ def test_the_quickstarts_table_is_one_at_80_columns(tmp_path: Path) -> None:
     ]  # fmt: skip
     lines = before_after(write_run(tmp_path, "quickstart", 0, reports, [step(20)])).text(80).splitlines()
     assert len(lines) == 3 + 4
-    assert lines[1].split()[:5] == ["split", "played", "before", "after", "change"]
+    assert lines[1].split()[:5] == ["split", "decoding", "before", "after", "change"]
 
 
 @pytest.mark.parametrize(
@@ -134,7 +134,7 @@ def test_evaluations_that_began_at_different_steps_say_so_in_their_rows(tmp_path
 def test_somebody_elses_evaluation_is_no_after(tmp_path: Path) -> None:
     reports = [report(number, "in-domain", 0.5, outcomes={"p": [0]}) for number in (0, 3)]
     played = report(0, "in-domain", 1.0, stage="1-evaluate", outcomes={"p": [1]}) | {
-        "who": {"kind": "agent", "name": "scripted"}
+        "agent": {"kind": "agent", "name": "scripted"}
     }
     found = before_after(write_run(tmp_path, "one", 0, [*reports, played], [step(3)]))
     assert [(change.before, change.after) for change in found.changes] == [(0.0, 0.0)]

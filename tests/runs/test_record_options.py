@@ -140,7 +140,7 @@ def test_a_folder_of_an_older_version_is_read(tmp_path: Path) -> None:
     assert (kept.advantage, kept.reward.total, kept.trajectory.tokens.ids) == (None, 1.0, (2,))
     assert run.problems() == {}
     assert run.evaluated("0-grpo-000001-dev") == [kept]
-    assert run.outcomes("0-grpo-000001-dev") == [row]
+    assert run.outcomes("0-grpo-000001-dev") == [{"decoding": row.pop("played"), **row}]
     # and it is resumed
     with RunRecorder(RunFolder.open(path)) as recorder:
         checkpoint = recorder.start(Counter(), {}, ["0-grpo"])

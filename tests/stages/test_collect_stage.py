@@ -89,5 +89,5 @@ def test_only_a_whole_student_goes_where_the_run_puts_its_own(tmp_path, options,
 
 
 def test_an_adapter_in_the_runs_own_folder_is_refused():
-    with pytest.raises(ValueError, match="student-adapter"):
+    with pytest.raises(UsageError, match="student-adapter"):
         ExportOptions(format="adapter", name="student")

@@ -184,12 +184,12 @@ def test_rows_by_hand():
     made = experiment(policy, teacher=GappyTeacher(silent=["i4"]))
     evaluate(made, context, 0, [SplitPlan(split=IN_DOMAIN, problems=5, samples=2)])
     rows = context.rows["0-stage-000000-in-domain"]
-    assert [(row["problem"], row["played"], row["sample"]) for row in rows] == [
+    assert [(row["problem"], row["decoding"], row["sample"]) for row in rows] == [
         *[(f"i{n}", "greedy", 0) for n in range(5)],
         *[(f"i{n}", "sampled", sample) for n in range(5) for sample in range(2)],
     ]
     assert [row["problem"] for row in rows if row["correct"]] == ["i3", "i3", "i3"]
-    (row,) = [row for row in rows if row["problem"] == "i3" and row["played"] == "greedy"]
+    (row,) = [row for row in rows if row["problem"] == "i3" and row["decoding"] == "greedy"]
     assert (row["group"], row["answer"], row["ending"], row["turns"], row["calls"]) == ("odd", "3", "answered", 1, 0)
     assert row["tools"] == []
     assert row["teacher_tools"] == ["add"]
@@ -241,7 +241,7 @@ def test_another_agent_in_the_place_of_the_student():
     assert policy.engine().requests == []
     report, scored = context.evaluations["0-stage-000000-in-domain"]
     assert "greedy" not in report
-    assert report["agent"] == "parrot"
+    assert report["agent"]["name"] == "parrot"
     assert (report["sampled"]["correct"], report["sampled"]["episodes"]) == (2, 6)
     assert report["outcomes"] == {"i0": [None, 0.0], "i1": [None, 1.0], "i2": [None, 0.0]}
     assert report["pass_at"]["2"]["value"] == pytest.approx(1 / 3)
@@ -267,7 +267,7 @@ def test_what_is_always_right_has_an_interval_over_problems():
 
 
 def test_pass_at_needs_samples():
-    with pytest.raises(ValueError, match="2, 4 must be between 1 and the number of `samples`, 2"):
+    with pytest.raises(UsageError, match="2, 4 must be between 1 and the number of `samples`, 2"):
         SplitPlan(split="a", samples=2, pass_at=(2, 4))
 
 

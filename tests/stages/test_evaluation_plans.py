@@ -1,4 +1,4 @@
-"""What evaluations are called, who plays in them, and what is refused before the first step."""
+"""What evaluations are called, which agent runs them, and what is refused before the first step."""
 
 from __future__ import annotations
 
@@ -136,7 +136,7 @@ def test_a_report_says_who_played(options, name):
     made = experiment(policy, evaluation=plan, build_teacher=lambda slot: Parrot(), evaluated_agent=student)
     EvaluateStage(EvaluateOptions()).run(made, context)
     evaluate(made, context, 1, plan.on)
-    played, own = (context.evaluations[f"0-stage-00000{step}-in-domain"][0]["who"] for step in (0, 1))
+    played, own = (context.evaluations[f"0-stage-00000{step}-in-domain"][0]["agent"] for step in (0, 1))
     assert (played["kind"], played["name"], played.get("model")) == ("agent", name, options.get("model"))
     assert own == {"kind": "run", "name": "toy", "run": "toy/1", "seed": 3}
 

@@ -58,7 +58,7 @@ def _checkpoint(run: Run, report: Report, problems: Sequence[str]) -> dict[str, 
 
 
 def evaluation_episodes(run: Run, name: str, book: ProblemBook) -> dict[str, Json]:
-    """The episodes of one evaluation by problem; each with how it was `played` and its `sample`."""
+    """The episodes of one evaluation by problem; each with its `decoding` and `sample`."""
     found: dict[str, list[dict[str, Json]]] = {}
     greedy = _has_greedy(run, name)
     for raw in iterate_scored(run.folder.episodes_of(name)):
@@ -67,7 +67,7 @@ def evaluation_episodes(run: Run, name: str, book: ProblemBook) -> dict[str, Jso
         place = len(attempts)
         attempt = compact_attempt(raw, opening_of(trajectory))
         # greedy episodes stand first in the file
-        attempt["played"] = "greedy" if greedy and place == 0 else "sampled"
+        attempt["decoding"] = "greedy" if greedy and place == 0 else "sampled"
         attempt["sample"] = place - (greedy and place > 0)
         attempt["flags"] = attempt_flags(attempt, 0.0, book.tools_used(trajectory["problem_id"]))
         attempts.append(attempt)

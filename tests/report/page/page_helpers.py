@@ -131,7 +131,7 @@ def write_evaluation(folder: Path, split: str, step: int, ids: list[str], text: 
     accuracy = {"accuracy": correct / count, "low": 0.1, "high": 0.9, "correct": correct, "episodes": count}
     sampled = {"accuracy": 0.0, "low": 0.0, "high": 0.4, "correct": 0, "episodes": count, "samples": 1}
     report = {"step": step, "stage": "0-grpo", "plan": split, "split": split, "problems": count, "similarity": 0.5}
-    report |= {"who": {"kind": "run", "name": text, "model": text}, "greedy": accuracy, "sampled": sampled}
+    report |= {"agent": {"kind": "run", "name": text, "model": text}, "greedy": accuracy, "sampled": sampled}
     report |= {"groups": {}, "outcomes": {problem: [int(good), 0.0] for problem, good in right.items()}}
     (folder / f"{name}.json").write_text(json.dumps(report))
 

@@ -109,7 +109,7 @@ def test_evaluations_are_those_of_the_files(folder, page):
             assert set(episodes) == set(report["outcomes"]) == set(problems)
             for place, row in enumerate(rows):
                 kind = "greedy" if place < len(rows) / 2 else "sampled"
-                (one,) = [each for each in episodes[row["trajectory"]["problem_id"]] if each["played"] == kind]
+                (one,) = [each for each in episodes[row["trajectory"]["problem_id"]] if each["decoding"] == kind]
                 assert one["reward"] == row["reward"]
                 assert one.get("answer") == row["trajectory"].get("answer")
 

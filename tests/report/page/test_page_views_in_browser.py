@@ -53,7 +53,7 @@ def test_evaluations_show_flips(small, open_page):
     tab.settle()
     assert [len(shown_calls(tab, column)) for column in ("student", "beside", "teacher")] == [2, 1, 1]
     tab.show(tab="evaluations", plan="in-domain")
-    tab.page.select_option('select[aria-label="played"]', "sampled")
+    tab.page.select_option('select[aria-label="decoding"]', "sampled")
     tab.settle()
     assert "sampled" in tab.text(".attempt h2 small")
 
@@ -80,7 +80,7 @@ def test_markup_and_scripts_of_a_run_stay_text(open_page, tmp_path):
         ),
         {"tab": "rollouts", "step": "0-grpo/1", "view": "tokens"},
         {"tab": "evaluations", "plan": "in-domain"},
-        {"tab": "evaluations", "plan": "in-domain", "played": "sampled", "beside": "0:0-grpo-000000-in-domain"},
+        {"tab": "evaluations", "plan": "in-domain", "decoding": "sampled", "beside": "0:0-grpo-000000-in-domain"},
         {"tab": "recipe"},
     ):
         tab.show(**place)

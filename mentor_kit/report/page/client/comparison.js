@@ -22,7 +22,7 @@
         number(counts.both ?? null), number(counts.only_a ?? null), number(counts.only_b ?? null), number(counts.neither ?? null), p];
     });
     return h("div", { class: "block" }, h("h2", {}, title),
-      MentorKit.table(["split", "played", "A", "B", "B − A", "95 % interval", "both", "only A", "only B", "neither", "p"], rows, 2),
+      MentorKit.table(["split", "decoding", "A", "B", "B − A", "95 % interval", "both", "only A", "only B", "neither", "p"], rows, 2),
       comparison.notes.map((note) => h("p", { class: "about" }, note)));
   }
 

@@ -21,16 +21,16 @@
     return MentorKit.index.runs.flatMap((run) => {
       const found = run.evaluations.plans.find((each) => each.name === name);
       return (found ? found.checkpoints : []).filter((each) => each.metrics[kind] || each.outcomes.length).map((checkpoint) => {
-        // an agent that was played in one way alone, as teachers are, is compared with both of the student's
-        const played = checkpoint.metrics[kind] || checkpoint.own ? kind : kind === "greedy" ? "sampled" : "greedy";
-        const values = new Map(found.problems.map((problem, place) => [problem, (checkpoint.outcomes[place] || [])[played === "greedy" ? 0 : 1]]));
-        return { key: `${run.key}:${checkpoint.name}`, run, checkpoint, values, played };
+        // an agent with one kind of decoding alone, as teachers are, is compared with both of the student's
+        const decoding = checkpoint.metrics[kind] || checkpoint.own ? kind : kind === "greedy" ? "sampled" : "greedy";
+        const values = new Map(found.problems.map((problem, place) => [problem, (checkpoint.outcomes[place] || [])[decoding === "greedy" ? 0 : 1]]));
+        return { key: `${run.key}:${checkpoint.name}`, run, checkpoint, values, decoding };
       });
     }).filter((column) => [...column.values.values()].some((value) => value !== undefined && value !== null));
   }
 
   function kinds(name) {
-    return ["greedy", "sampled"].filter((kind) => columns(name, kind).some((column) => column.played === kind));
+    return ["greedy", "sampled"].filter((kind) => columns(name, kind).some((column) => column.decoding === kind));
   }
 
   function matches(values, filter) {
@@ -43,7 +43,7 @@
 
   function head(column, place, all) {
     const several = MentorKit.index.runs.length > 1;
-    const metrics = column.checkpoint.metrics[column.played];
+    const metrics = column.checkpoint.metrics[column.decoding];
     const starts = several && (place === 0 || all[place - 1].run !== column.run);
     return h("span", { class: `head ${starts ? "starts" : ""}`, title: `${MentorKit.runTitle(column.run)}, ${column.checkpoint.agent}, step ${column.checkpoint.at}: ${metrics ? percent(metrics.accuracy) : ""}` },
       several ? h("small", {}, String.fromCharCode(65 + MentorKit.index.runs.indexOf(column.run))) : null,
@@ -64,7 +64,7 @@
     if (!column || !column.checkpoint.recorded) return null;
     const chunk = await MentorKit.source.chunk(column.run, `evaluation/${column.checkpoint.name}`);
     const all = ((chunk || {}).problems || {})[id] || [];
-    const found = all.filter((each) => each.played === column.played);
+    const found = all.filter((each) => each.decoding === column.decoding);
     return found.length ? { one: found[Math.min(sample, found.length - 1)], count: found.length } : null;
   }
 
@@ -90,7 +90,7 @@
     const second = beside ? { key: "beside", title: "beside", note: `${named(beside)}${other ? `, ${other.one.correct ? "right" : "wrong"}${other.one.answer ? `: ${other.one.answer}` : ""}, reward ${MentorKit.format.number(other.one.reward.total)}` : ""}`, other: "teacher", against: 2, ...(other ? { messages: other.one.messages } : { missing }) } : null;
     const found = [student, second, MentorKit.teacherColumn(problem, 0, "student")].filter(Boolean);
     return h("div", { class: "panel" },
-      own ? MentorKit.attemptHead(own.one, problem, `${named(column)}, ${column.played}`) : h("h2", {}, problem.id, " ", h("small", {}, named(column))),
+      own ? MentorKit.attemptHead(own.one, problem, `${named(column)}, ${column.decoding}`) : h("h2", {}, problem.id, " ", h("small", {}, named(column))),
       menus, MentorKit.opening(problem), MentorKit.columns(found));
   }
 
@@ -98,7 +98,7 @@
     const all = plans();
     return h("div", { class: "toolbar" },
       MentorKit.menu("evaluation", all.map((each) => [each, each]), name, (key) => MentorKit.go({ plan: key, problem: null, column: null, beside: null })),
-      MentorKit.menu("played", kinds(name).map((each) => [each, each]), kind, (key) => MentorKit.go({ played: key })),
+      MentorKit.menu("decoding", kinds(name).map((each) => [each, each]), kind, (key) => MentorKit.go({ decoding: key })),
       MentorKit.menu("show", FILTERS, MentorKit.place().changed || "", (key) => MentorKit.go({ changed: key, problem: null })),
       h("span", { class: "count" }, count));
   }
@@ -107,7 +107,7 @@
     const name = plan();
     const place = MentorKit.place();
     const possible = kinds(name);
-    const kind = possible.includes(place.played) ? place.played : possible[0];
+    const kind = possible.includes(place.decoding) ? place.decoding : possible[0];
     const all = columns(name, kind);
     const known = await problemsOf(name);
     if (!isCurrent()) return;

@@ -43,7 +43,7 @@
     const same = (name) => new Set(steps.map((each) => each[name])).size === 1;
     const head = (name, word) => (same(name) ? `step ${steps[0][name]}` : word);
     return h("section", { class: "block" }, h("h2", {}, "Before and after"),
-      MentorKit.table(["split", "played", head("before_step", "first"), head("after_step", "last"), "change, points", "95 % interval", "similarity", "problems"], rows, 2));
+      MentorKit.table(["split", "decoding", head("before_step", "first"), head("after_step", "last"), "change, points", "95 % interval", "similarity", "problems"], rows, 2));
   }
 
   function last(run) {
@@ -55,7 +55,7 @@
       });
     });
     return rows.length ? h("section", { class: "block" }, h("h2", {}, "Last evaluation"),
-      MentorKit.table(["split", "played", "step", "right", "95 % interval, %", "episodes"], rows, 2)) : null;
+      MentorKit.table(["split", "decoding", "step", "right", "95 % interval, %", "episodes"], rows, 2)) : null;
   }
 
   /** Accuracy by group of the last evaluation of each split. */
@@ -66,7 +66,7 @@
         [plan.name, group, kind, h("b", {}, percent(kinds[kind].accuracy)), interval(kinds[kind].low, kinds[kind].high), number(kinds[kind].episodes ?? null)]));
     });
     return rows.length ? h("details", { class: "block" }, h("summary", {}, "Last evaluation by group"),
-      MentorKit.table(["split", "group", "played", "right", "95 % interval, %", "episodes"], rows, 3)) : null;
+      MentorKit.table(["split", "group", "decoding", "right", "95 % interval, %", "episodes"], rows, 3)) : null;
   }
 
   function evaluations(cards, run) {
