@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from mentor_kit.api.arguments import checked_arguments
 from mentor_kit.api.locations import RUNS, find_run
+from mentor_kit.api.rescoring import rescore
+from mentor_kit.core.component import ComponentSpec
 from mentor_kit.core.errors import UsageError
+from mentor_kit.rl.reward import RewardSpec
 from mentor_kit.runs import Run
 
 if TYPE_CHECKING:
@@ -22,6 +25,7 @@ def report(
     *,
     rollouts: str = "all",
     megabytes: float = 20.0,
+    rescored: Sequence[str | ComponentSpec | RewardSpec | Mapping[str, Any]] = (),
     output: str | Path = RUNS,
 ) -> WrittenPage:
     """Write a page that shows runs: one HTML file, which opens from disk without any network.
@@ -33,6 +37,8 @@ def report(
         rollouts: which training rollouts the page keeps: `all`, `none`, `every=N` (every Nth recorded step) or
             `worst=N` (the N groups with the lowest mean reward).
         megabytes: the largest size of the file in MB; what does not fit is left out, and the page says so.
+        rescored: rewards whose pay for the runs' rollouts the page shows beside the run's own, as `rescore` takes them;
+            the results are kept in the run folders, and a page shows those that were kept before without this.
         output: the folder of all runs.
 
     Returns:
@@ -56,4 +62,7 @@ def report(
     if files and not found:
         raise UsageError(f"{files[0]} is a file of episodes", hint="name the run that they belong to, too")
     unique = list({run.path.resolve(): run for run in found}.values())
+    if rescored:
+        for run in unique:
+            rescore(run, rewards=rescored, keep=True)
     return write_page(unique, Path(target), limits, files)

@@ -50,6 +50,9 @@ def report(
         str, typer.Option(help="Training rollouts that are kept: `all`, `none`, `every=10` or `worst=200`.")
     ] = "all",
     megabytes: Annotated[float, typer.Option(help="The file's largest size in MB.")] = 20.0,
+    rescored: Annotated[
+        list[str] | None, typer.Option("--rescore", help="Show what another reward would have paid, as `rescore` does.")
+    ] = None,
     root: Annotated[Path, typer.Option("--runs", help="The folder of all runs.")] = Path("runs"),
     as_json: Annotated[bool, typer.Option("--json", help="JSON for programs.")] = False,
 ) -> None:
@@ -58,9 +61,11 @@ def report(
 
     from mentor_kit import api
     from mentor_kit.cli.display import width
+    from mentor_kit.recipe.settings import parse_rewards
     from mentor_kit.report.tables import wrapped
 
-    page = api.report(runs, output, rollouts=rollouts, megabytes=megabytes, output=root)
+    rewards = parse_rewards(rescored or [], "--rescore")
+    page = api.report(runs, output, rollouts=rollouts, megabytes=megabytes, rescored=rewards, output=root)
     if as_json:
         typer.echo(json.dumps(page.to_json()))
         return

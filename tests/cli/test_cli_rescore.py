@@ -21,8 +21,8 @@ from mentor_kit.runs import RunFolder
 
 def rollout(attempt: int, *, right: bool) -> str:
     made = Trajectory(
-        id=f"p#{attempt}",
-        problem_id="p",
+        id=f"train-0-0#{attempt}",
+        problem_id="train-0-0",
         agent="student",
         messages=(user("1+1?"), assistant("\\boxed{2}")),
         opening=1,
@@ -58,7 +58,7 @@ def test_a_table_for_people(run: RunFolder, capsys: pytest.CaptureFixture[str]) 
     assert (code, errors) == (0, "")
     assert "sparse (own)" in said
     assert "mentor-no-match pays less" in said
-    assert "step 1, p, attempt 0" in said
+    assert "step 1, train-0-0, attempt 1" in said
     assert max(map(len, said.splitlines())) <= 80
     assert (run.path / "rescore" / "rollouts.json").is_file()
 
@@ -82,7 +82,7 @@ def test_the_code_says_that_the_own_reward_differs(run: RunFolder, capsys: pytes
     file.write_text("".join(f"{json.dumps(line)}\n" for line in lines))
     code, said, _ = rescore(capsys, "made", "--reward", "sparse")
     assert code == 1
-    assert "p#1" in said
+    assert "train-0-0#1" in said
 
 
 @pytest.mark.parametrize(

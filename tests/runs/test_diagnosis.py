@@ -226,3 +226,11 @@ def test_a_resumed_run_names_nothing_again(folder: RunFolder, recipe: dict[str, 
     (place,) = [place for place, event in enumerate(events) if event.kind == DIAGNOSIS]
     assert (events[place - 1].kind, events[place - 1].step) == ("step", 3)
     assert set(events[place].values) == {"name", "text", "advice", "settings"}
+
+
+def test_the_docs_list_every_condition() -> None:
+    page = (Path(__file__).parents[2] / "docs" / "troubleshooting.md").read_text()
+    rows = {line.split("`")[1]: line.split("|")[3].strip() for line in page.splitlines() if line.startswith("| `")}
+    assert rows == {name: str(after) for name, after in AFTER.items()}
+    starred = {line.split("`")[1] for line in page.splitlines() if line.startswith("| `") and "` * |" in line}
+    assert starred == {condition.name for condition in CONDITIONS if condition.in_evaluations}

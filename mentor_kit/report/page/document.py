@@ -38,6 +38,7 @@ SCRIPTS = (
     "overview.js",
     "rollouts.js",
     "evaluations.js",
+    "rescore.js",
     "recipe.js",
     "start.js",
 )

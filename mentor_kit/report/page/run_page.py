@@ -15,12 +15,14 @@ from mentor_kit.report.page.problems import ProblemBook
 from mentor_kit.report.page.rollouts import StepFile, entry, step_files, step_rollouts, step_tokens
 from mentor_kit.report.page.tokenizer import tokenizer_folder
 from mentor_kit.report.page.tokens import read_vocabulary
+from mentor_kit.report.rescore.kept import kept_rescored
 from mentor_kit.runs import Run
 
 #: What a run's index has beside its rollouts, by the key under which a tab of the page finds it; None hides the tab.
 SECTIONS: Mapping[str, Callable[[Run], Json]] = {
     "overview": overview,
     "evaluations": evaluation_index,
+    "rescore": kept_rescored,
 }
 
 

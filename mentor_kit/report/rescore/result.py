@@ -23,7 +23,7 @@ class EpisodeChange:
     """The name of the evaluation; empty for a training rollout."""
     problem: str
     attempt: int
-    """The position among the step's or evaluation's episodes of the problem, from 0."""
+    """The position among the step's or evaluation's episodes of the problem, from 0; texts count from 1."""
     correct: bool
     before: float
     """The reward that is recorded."""
@@ -34,9 +34,9 @@ class EpisodeChange:
 
     @property
     def place(self) -> str:
-        """The episode's place, such as `0-grpo step 12, train-0-7, attempt 3`."""
+        """The episode's place, such as `0-grpo step 12, train-0-7, attempt 4`."""
         where = f"evaluation {self.evaluation}" if self.evaluation else f"{self.stage} step {self.step}"
-        return f"{where}, {self.problem}, attempt {self.attempt}"
+        return f"{where}, {self.problem}, attempt {self.attempt + 1}"
 
     @property
     def text(self) -> str:
