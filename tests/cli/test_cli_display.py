@@ -9,7 +9,7 @@ import pytest
 
 from mentor_kit.cli import display as module
 from mentor_kit.cli.display import LiveDisplay, PlainDisplay, RemainingTime, display, show
-from mentor_kit.core.event import Event
+from mentor_kit.core.event import DIAGNOSIS, Event
 from mentor_kit.report.tables import Sheet
 
 
@@ -181,3 +181,29 @@ def test_tables_fit_the_columns_there_are(
         assert max(map(len, said.splitlines())) <= width
         for word in (*heads, "split-7", "0.56 to 0.76"):
             assert word in said
+
+
+def diagnosis() -> Event:
+    values = {"name": "no-calls", "text": "the student calls no tools", "advice": "raise `a.b`", "settings": ["a.b"]}
+    return Event(DIAGNOSIS, "now", "0-grpo", 3, values)
+
+
+def test_a_diagnosis_has_its_advice_below_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", "80")
+    lines = PlainDisplay().line(diagnosis()).splitlines()
+    assert lines == ["warning: 0-grpo step 3: the student calls no tools", "  what helps: raise `a.b`"]
+    monkeypatch.setenv("COLUMNS", "30")
+    assert max(map(len, PlainDisplay().line(diagnosis()).splitlines())) <= 30
+
+
+@pytest.mark.parametrize("form", ["json", "live"])
+def test_a_diagnosis_is_shown_in_every_form(form: str, capsys: pytest.CaptureFixture[str]) -> None:
+    if form == "json":
+        with display(as_json=True, plain=False) as shown:
+            shown.event(diagnosis())
+        found = json.loads(capsys.readouterr().out)
+        assert (found["kind"], found["step"], found["values"]["settings"]) == (DIAGNOSIS, 3, ["a.b"])
+    else:
+        with LiveDisplay() as live:
+            live.event(diagnosis())
+        assert "the student calls no tools" in capsys.readouterr().out

@@ -56,6 +56,6 @@ def test_a_learning_rate_that_ruins_the_student(tmp_path: Path, monkeypatch: pyt
 
 def test_a_healthy_run_is_left_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
-    settings = ["--set", "train.0.steps=12", "--set", "evaluate.on=[]"]
+    settings = ["--set", "train.0.steps=6", "--set", "evaluate.on=[]"]
     assert cli.run_app(["run", "quickstart", *settings, "--plain"]) == 0
     assert diagnoses(Run.open("quickstart", tmp_path / "runs")) == []
