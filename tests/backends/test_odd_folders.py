@@ -109,6 +109,7 @@ def held(backend: Any, folder: Path) -> list[str]:
     return [error.message for error in said]
 
 
+@pytest.mark.spread
 @pytest.mark.parametrize("change", ODD, ids=str)
 def test_an_odd_configuration_is_an_error_of_ours_or_works(backend: Any, folder: Path, change: dict[str, Any]) -> None:
     file = folder / "config.json"

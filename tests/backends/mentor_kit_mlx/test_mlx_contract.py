@@ -14,6 +14,7 @@ from mentor_kit.backend.policy import Backend, Policy
 from mentor_kit.backend.student import AdapterSpec, StudentSpec
 from mentor_kit.testing.backend import BackendContract
 from mentor_kit.testing.memory import MemoryContract
+from mentor_kit.testing.sampling import SamplingContract
 from mentor_kit.testing.training import GradientContract, TrajectoryContract
 
 
@@ -23,13 +24,18 @@ class TestMLXFullFineTuning(BackendContract, GradientContract, TrajectoryContrac
         return lambda budget: load(folder, token_budget=budget or 8192)
 
 
-class TestMLXAdapter(BackendContract, GradientContract):
+class TestMLXAdapter(BackendContract):
     @pytest.fixture
     def policy_factory(self, folder: Path) -> Callable[[int | None], Policy]:
         return lambda budget: load(folder, AdapterSpec(rank=4, alpha=8.0), token_budget=budget or 8192)
 
 
-class TestMLXFewSlots(BackendContract):
+@pytest.mark.slow
+class TestMLXAdapterGradients(GradientContract):
+    policy_factory = TestMLXAdapter.policy_factory
+
+
+class TestMLXFewSlots(SamplingContract):
     """Rows are given up and taken again all the time; prompts are prefilled in small parts."""
 
     draws = 600
@@ -39,12 +45,24 @@ class TestMLXFewSlots(BackendContract):
         return lambda budget: load(folder, token_budget=budget or 64, slots=3, prefill_chunk=4)
 
 
-class TestMLXRecomputed(BackendContract, GradientContract):
+@pytest.mark.slow
+class TestMLXFewSlotsWhole(BackendContract):
+    """The same, with updates in between."""
+
+    policy_factory = TestMLXFewSlots.policy_factory
+
+
+class TestMLXRecomputed(GradientContract):
     """With everything that saves memory or time in updates: layers computed again, compiled arithmetic."""
 
     @pytest.fixture
     def policy_factory(self, folder: Path) -> Callable[[int | None], Policy]:
         return lambda budget: load(folder, token_budget=budget or 8192, gradient_checkpointing=True, compile=True)
+
+
+@pytest.mark.slow
+class TestMLXRecomputedWhole(BackendContract):
+    policy_factory = TestMLXRecomputed.policy_factory
 
 
 class TestMLXMemory(MemoryContract):

@@ -184,7 +184,7 @@ def test_the_stop_token_is_kept(folder: Path) -> None:
     assert held.ids == free.ids[:1]
 
 
-@settings(max_examples=15, deadline=None, derandomize=True)
+@settings(max_examples=settings.default.max_examples // 3, derandomize=True)
 @given(data=st.data())
 def test_any_order_of_events_gives_what_each_request_gives_alone(folder: Path, data: Any) -> None:
     # a new engine each time, as an example may be cut short

@@ -40,6 +40,7 @@ def distance(found: dict[str, np.ndarray], expected: dict[str, np.ndarray]) -> f
     return max(float(np.linalg.norm(found[name] - value)) for name, value in expected.items()) / scale
 
 
+@pytest.mark.spread
 @pytest.mark.parametrize("adapted", [False, True], ids=["full", "adapter"])
 @pytest.mark.parametrize("preset", sorted(PRESETS))
 def test_a_shared_prompt_has_the_gradient_of_whole_sequences(folder: Path, preset: str, adapted: bool) -> None:

@@ -68,6 +68,7 @@ def estimated(folder: Path, spec: AdapterSpec, kind: str) -> MemoryEstimate:
     return MLXBackend(options).estimate(StudentSpec(str(folder), adapter=spec), needed)
 
 
+@pytest.mark.spread
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("adapter", ["lora", "dora"])
 def test_they_are_trained_counted_and_written(tmp_path: Path, kind: str, adapter: str) -> None:

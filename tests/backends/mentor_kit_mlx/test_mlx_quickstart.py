@@ -17,10 +17,11 @@ FEWER = [
     "backend.use=mlx",
     "train.0.steps=2",
     "train.0.problems=2",
-    "train.0.group=4",
+    "train.0.group=2",
+    "rollout={max_turns: 6, max_turn_tokens: 32, max_response_tokens: 256}",
     "evaluate.every=0",
-    "evaluate.on.0.problems=4",
-    "evaluate.on.1.problems=3",
+    "evaluate.on.0.problems=2",
+    "evaluate.on.1.problems=2",
 ]
 
 

@@ -35,6 +35,7 @@ def learn(policy: MLXPolicy, steps: int = 1) -> MLXPolicy:
     return policy
 
 
+@pytest.mark.spread
 @pytest.mark.parametrize("recompute", [False, True, "auto"])
 @pytest.mark.parametrize("dropout", [0.0, 0.3])
 @pytest.mark.parametrize("sampled_before", [False, True])
@@ -59,6 +60,7 @@ def test_the_same_bits_with_dropout(
     assert all(np.array_equal(value, expected[name]) for name, value in weights(resumed).items())
 
 
+@pytest.mark.spread
 @pytest.mark.parametrize(("before", "after"), list(itertools.permutations(["float32", "bfloat16", "float16"], 2)))
 @pytest.mark.parametrize("optimizer", [None, *OPTIMIZERS], ids=["none", "adamw", "muon"])
 def test_a_checkpoint_goes_on_in_another_type(

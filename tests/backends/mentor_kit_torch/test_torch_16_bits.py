@@ -27,6 +27,7 @@ def states(*shape: int, seed: int, dtype: torch.dtype = torch.bfloat16) -> torch
     return torch.randn(*shape, generator=torch.Generator().manual_seed(seed)).to(dtype)
 
 
+@pytest.mark.spread
 @pytest.mark.parametrize("dtype", ["bfloat16", "float16"])
 @pytest.mark.parametrize("name", LEAN)
 def test_which_models_are_of_the_kind(name: str, dtype: str, tmp_path: Path) -> None:

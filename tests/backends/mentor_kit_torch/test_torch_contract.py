@@ -14,6 +14,7 @@ from mentor_kit.backend.policy import Backend, Policy
 from mentor_kit.backend.student import AdapterSpec, StudentSpec
 from mentor_kit.testing.backend import BackendContract
 from mentor_kit.testing.memory import MemoryContract
+from mentor_kit.testing.sampling import SamplingContract
 from mentor_kit.testing.training import GradientContract, TrajectoryContract
 
 
@@ -23,13 +24,18 @@ class TestTorchFullFineTuning(BackendContract, GradientContract, TrajectoryContr
         return lambda budget: load(folder, token_budget=budget or 16384)
 
 
-class TestTorchAdapter(BackendContract, GradientContract):
+class TestTorchAdapter(BackendContract):
     @pytest.fixture
     def policy_factory(self, folder: Path) -> Callable[[int | None], Policy]:
         return lambda budget: load(folder, AdapterSpec(rank=4, alpha=8.0), token_budget=budget or 16384)
 
 
-class TestTorchFewSlots(BackendContract):
+@pytest.mark.slow
+class TestTorchAdapterGradients(GradientContract):
+    policy_factory = TestTorchAdapter.policy_factory
+
+
+class TestTorchFewSlots(SamplingContract):
     """Rows are given up and taken again all the time; prompts are prefilled in small parts."""
 
     draws = 600
@@ -37,6 +43,13 @@ class TestTorchFewSlots(BackendContract):
     @pytest.fixture
     def policy_factory(self, folder: Path) -> Callable[[int | None], Policy]:
         return lambda budget: load(folder, token_budget=budget or 64, slots=3, prefill_chunk=4)
+
+
+@pytest.mark.slow
+class TestTorchFewSlotsWhole(BackendContract):
+    """The same, with updates in between."""
+
+    policy_factory = TestTorchFewSlots.policy_factory
 
 
 class TestTorchMemory(MemoryContract):

@@ -281,7 +281,7 @@ def test_memory_that_runs_out_is_told(folder: Path, monkeypatch: pytest.MonkeyPa
 
 
 @pytest.mark.parametrize("kept", [False, True], ids=["copied", "kept"])
-@settings(max_examples=30, deadline=None, derandomize=True)
+@settings(max_examples=settings.default.max_examples // 2, derandomize=True)
 @given(data=st.data())
 def test_any_order_of_events_gives_what_each_request_gives_alone(folder: Path, kept: bool, data: Any) -> None:
     with pytest.MonkeyPatch.context() as patch:

@@ -85,6 +85,7 @@ def gradients(policy: Any) -> dict[str, torch.Tensor]:
     return {name: p.grad.clone() for name, p in policy.model.named_parameters() if p.grad is not None}
 
 
+@pytest.mark.spread
 @pytest.mark.parametrize("adapted", [False, True], ids=["full", "adapter"])
 @pytest.mark.parametrize("kind", ["LlamaConfig", "Qwen3Config"])
 @pytest.mark.parametrize("recompute", [False, True], ids=["keep", "recompute"])

@@ -112,6 +112,7 @@ def test_gradients_are_those_of_plain_autograd(
         assert float((found[name] - value).norm()) <= 1e-5 * scale, name
 
 
+@pytest.mark.spread
 @pytest.mark.parametrize("kept", [1, 5, 128], ids=lambda kept: f"kept{kept}")
 @pytest.mark.parametrize("alone", [1, 4, 256], ids=lambda alone: f"alone{alone}")
 @pytest.mark.parametrize("budget", [40, 10_000])
@@ -150,7 +151,7 @@ def branching_groups(seed: int) -> list[TokenGroup]:
     return with_common_text(groups, int(rng.integers(0, 9)))
 
 
-@settings(deadline=None, derandomize=True)
+@settings(max_examples=settings.default.max_examples // 2, derandomize=True)
 @given(seed=st.integers(0, 1 << 20), shared=st.integers(1, 4), kept=st.integers(1, 9), alone=st.integers(1, 9))
 def test_completions_share_what_they_begin_with(folder: Path, seed: int, shared: int, kept: int, alone: int) -> None:
     policy, groups = load(folder), branching_groups(seed)

@@ -28,6 +28,7 @@ def size(tensors: Any) -> int:
     return sum(tensor.nbytes for tensor in tensors)
 
 
+@pytest.mark.spread
 @pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
 @pytest.mark.parametrize("use", ["adamw", "muon"])
 @pytest.mark.parametrize("kind", ["all", "new", "saved"])

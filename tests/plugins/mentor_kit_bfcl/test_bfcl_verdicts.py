@@ -7,6 +7,7 @@ import random
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
+from unittest.mock import Mock
 
 import pytest
 from bfcl_oracle import Oracle, text
@@ -23,6 +24,7 @@ from mentor_kit.hooks import default_registry
 from mentor_kit.recipe.assembly import assemble_components, assemble_without_student
 from mentor_kit.rollout import run_episodes
 from mentor_kit.stages import SplitPlan
+from mentor_kit.stages.context import StageContext
 from mentor_kit.stages.evaluate import evaluate_split
 
 pytest.importorskip("bfcl_eval")
@@ -84,8 +86,8 @@ def evaluated(parts: Any, words: Words, category: str) -> tuple[dict[str, Any], 
     loaded, light = parts
     experiment = assemble_without_student(loaded, default_registry(), light)
     experiment.agent = Scripted(light, words)
-    none: Any = None
-    report, scored, _ = evaluate_split(experiment, none, SplitPlan(split=category, problems=10_000))
+    context: Any = Mock(spec=StageContext)
+    report, scored, _ = evaluate_split(experiment, context, SplitPlan(split=category, problems=10_000))
     return report, {item.trajectory.problem_id: item.trajectory.correct for item in scored}
 
 
