@@ -138,7 +138,9 @@ def test_finding_a_problem_by_its_question(small, open_page):
 def test_episodes_from_elsewhere_stand_among_the_rollouts(small, browser, tmp_path):
     rows = [rollout("train-1-0", attempt, "said in a chat", 1) for attempt in (0, 2)]
     rows[1]["trajectory"]["agent"] = "scripted"
-    write_lines(tmp_path / "chat.jsonl", rows)
+    free = rollout("chat-1", 3, "a free question", 1)
+    free["reward"] = {"total": 0.0}
+    write_lines(tmp_path / "chat.jsonl", [*rows, free])
     api.report([small, tmp_path / "chat.jsonl"], tmp_path / "run.html")
     tab = Tab(browser, f"file://{tmp_path / 'run.html'}#tab=rollouts")
     assert tab.texts('select[aria-label="step"] option')[-1] == "chat.jsonl"
@@ -146,6 +148,10 @@ def test_episodes_from_elsewhere_stand_among_the_rollouts(small, browser, tmp_pa
     assert tab.text('[data-field="agent"]') == "scripted"
     assert tab.texts(".column h3")[0].startswith("scripted")
     assert len(shown_calls(tab, "teacher")) == 1
+    # what nobody has judged is neither right nor wrong
+    tab.press("j")
+    assert tab.texts(".attempt .chip")[0] == "not judged"
+    assert tab.texts('[data-field="reward"]') == []
     assert tab.complaints == []
     tab.close()
 

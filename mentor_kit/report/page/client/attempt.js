@@ -30,25 +30,36 @@
     return MentorKit.table(["term", "score", "pays", ""], rows, 1, 3);
   }
 
+  /** Whether an attempt was judged at all; a free question of a chat has neither key nor reward. */
+  MentorKit.judged = function (attempt, problem) {
+    return attempt.correct || problem.key !== undefined || Boolean(attempt.reward.gate) || Object.keys(attempt.reward.terms || {}).length > 0;
+  };
+
+  function verdict(attempt, judged) {
+    const answer = attempt.answer ?? null;
+    const code = answer === null ? null : h("code", { "data-field": "answer" }, answer);
+    if (!judged) return chip("", answer === null ? "not judged" : "answer: ", code);
+    return chip(attempt.correct ? "right" : "wrong", attempt.correct ? "✓ right" : "✗ wrong", answer === null ? ", no answer" : ": ", code);
+  }
+
   /**
    * The head of an attempt.
    * attempt: of a chunk; problem: its problem; title: what it is; mean: of the group, for runs that recorded no advantage.
    */
   MentorKit.attemptHead = function (attempt, problem, title, mean) {
     const reward = attempt.reward;
-    const answer = attempt.answer ?? null;
     const key = problem.key ?? null;
+    const judged = MentorKit.judged(attempt, problem);
     return h("section", { class: "attempt", "data-id": attempt.id || "" },
       h("h2", {}, h("span", { class: "id" }, problem.id), " ", h("small", {}, title)),
       h("p", { class: "chips" },
-        chip(attempt.correct ? "right" : "wrong", attempt.correct ? "✓ right" : "✗ wrong", answer === null ? ", no answer" : ": ",
-          answer === null ? null : h("code", { "data-field": "answer" }, answer)),
+        verdict(attempt, judged),
         attempt.agent ? chip("", "by ", h("b", { "data-field": "agent" }, attempt.agent)) : null,
         key === null ? null : chip("key", "key: ", h("code", { "data-field": "key" }, key)),
-        chip("", "reward ", h("b", { "data-field": "reward" }, number(reward.total))),
+        judged ? chip("", "reward ", h("b", { "data-field": "reward" }, number(reward.total))) : null,
         attempt.advantage !== undefined
           ? chip("", "advantage ", h("b", { "data-field": "advantage" }, signed(attempt.advantage)))
-          : mean === undefined ? null : chip("", "from the group's mean ", h("b", {}, signed(reward.total - mean))),
+          : mean === undefined || !judged ? null : chip("", "from the group's mean ", h("b", {}, signed(reward.total - mean))),
         reward.gate ? chip("wrong", "gate: ", h("b", { "data-field": "gate" }, reward.gate)) : null,
         chip(attempt.ending === "answered" ? "" : "wrong", h("span", { "data-field": "ending" }, attempt.ending), attempt.reason ? `: ${attempt.reason}` : null),
         (attempt.flags || []).map((flag) => chip("flag", MentorKit.FLAGS[flag] || flag))),

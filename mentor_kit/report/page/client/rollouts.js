@@ -53,10 +53,12 @@
       title: (each.opening[each.opening.length - 1] || {}).content || each.id,
       cells: each.attempts.map((one, place) => {
         const look = MentorKit.cellLook(one.correct, one.reward.total / best, one.ending === "answered");
+        const judged = MentorKit.judged(one, each);
+        if (!judged) Object.assign(look, { class: "cell open", sign: "·" });
         if (!holds(one, filter)) look.class += " dim";
         return {
           look, key: place, current: each === problem && place === attempt,
-          title: `${each.id}, attempt ${place + 1}${one.agent ? ` by ${one.agent}` : ""}: ${one.correct ? "right" : "wrong"}, reward ${MentorKit.format.number(one.reward.total)}`,
+          title: `${each.id}, attempt ${place + 1}${one.agent ? ` by ${one.agent}` : ""}: ${judged ? `${one.correct ? "right" : "wrong"}, reward ${MentorKit.format.number(one.reward.total)}` : "not judged"}`,
           pick: () => MentorKit.go({ step: step().key, problem: each.id, attempt: place }, { replace: true }),
         };
       }),
