@@ -109,7 +109,7 @@ def check(
     from mentor_kit.recipe.expanding import expanded
     from mentor_kit.recipe.python_values import as_data
     from mentor_kit.recipe.settings import parse_settings
-    from mentor_kit.recipe.writing import to_yaml
+    from mentor_kit.recipe.yaml_writer import to_yaml
     from mentor_kit.report.reward_text import reward_text
 
     loaded = api.check(recipe, overrides=parse_settings(settings or []), look=look)

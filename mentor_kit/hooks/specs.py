@@ -26,7 +26,7 @@ summary:   one line for `mentorkit plugins`.
 available: returns "" if the component can be used on this machine, or the reason and the command that changes it.
 look:      called as `look(options, context)` by `mentorkit check` and before every run; gives what is wrong with what
            the options name, such as a file that is not there, as pairs of a place inside the options and a message.
-           Must be quick and import nothing heavy; `mentor_kit.hooks.looking` has the usual looks at files.
+           Must be quick and import nothing heavy; `mentor_kit.hooks.references` has the usual looks at files.
 """
 
 from __future__ import annotations

@@ -15,10 +15,10 @@ from mentor_kit.core.options import ToolOptions
 from mentor_kit.hooks.registry import BuildContext, ComponentError, Registry
 from mentor_kit.recipe.faults import Fault, RecipeFaults, faults_at
 from mentor_kit.recipe.loading import LoadedRecipe, RecipeLike, read_recipe, validated
-from mentor_kit.recipe.looking import component_faults, student_faults
 from mentor_kit.recipe.model import CheckpointPlan, Recipe
 from mentor_kit.recipe.needs import need_faults
 from mentor_kit.recipe.python_values import checked_overrides
+from mentor_kit.recipe.references import component_faults, student_faults
 from mentor_kit.recipe.source import Path_, Source
 from mentor_kit.recipe.splits import known_splits, split_faults
 from mentor_kit.rl.reward import RewardSpec

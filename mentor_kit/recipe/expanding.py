@@ -19,7 +19,7 @@ from mentor_kit.recipe.checking import component_specs
 from mentor_kit.recipe.loading import LoadedRecipe, recipe_as_data
 from mentor_kit.recipe.python_values import as_data
 from mentor_kit.recipe.source import Path_
-from mentor_kit.recipe.writing import to_yaml
+from mentor_kit.recipe.yaml_writer import to_yaml
 from mentor_kit.utils.paths import portable_path
 
 #: The student's keys that may be paths.

@@ -19,7 +19,7 @@ from mentor_kit.recipe.model import Recipe
 from mentor_kit.recipe.python_values import NO_OVERRIDES, as_data, checked_overrides, plain_mapping
 from mentor_kit.recipe.settings import apply_overrides
 from mentor_kit.recipe.source import STDIN, Source, closest, merge, python_source, read_source
-from mentor_kit.recipe.writing import to_yaml
+from mentor_kit.recipe.yaml_writer import to_yaml
 from mentor_kit.utils.paths import expanded_path
 
 if TYPE_CHECKING:

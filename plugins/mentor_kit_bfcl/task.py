@@ -85,7 +85,7 @@ class BfclTask(Task):
     @cached_property
     def _runner(self) -> Runner:
         try:
-            return Runner("mentor_kit_bfcl.world:serve", None, limits=self._options.limits, workers=1)
+            return Runner("mentor_kit_bfcl.services:serve", None, limits=self._options.limits, workers=1)
         except ToolError as error:
             reason = f"task bfcl: bfcl-eval's services cannot be loaded: {error}"
             raise PluginError(reason, hint=package.INSTALL) from None

@@ -27,7 +27,7 @@ class BfclTools(ToolSource):
 
     def __init__(self, options: BfclToolsOptions) -> None:
         try:
-            self.runner = Runner("mentor_kit_bfcl.world:serve", None, limits=options.limits, workers=options.workers)
+            self.runner = Runner("mentor_kit_bfcl.services:serve", None, limits=options.limits, workers=options.workers)
         except ToolError as error:
             raise PluginError(f"tools bfcl: no worker can be started: {error}") from None
 

@@ -14,13 +14,13 @@ if TYPE_CHECKING:
 @hookimpl
 def register_tasks(register: Register) -> None:
     """`rows`, `datasets`, `mentor-parquet`, `reasoning-gym`, `benchmarks`."""
-    from mentor_kit_data import authors, benchmarks, gym, hub, looking, rows_task
+    from mentor_kit_data import authors, benchmarks, file_checks, gym, hub, rows_task
 
     register(
         "rows",
         options=rows_task.RowsOptions,
         build=rows_task.build,
-        look=looking.look_at_rows,
+        look=file_checks.look_at_rows,
         summary="problems from JSONL, CSV or parquet files, by a mapping of columns",
     )
     register(
@@ -34,7 +34,7 @@ def register_tasks(register: Register) -> None:
         "mentor-parquet",
         options=authors.AuthorsOptions,
         build=authors.build,
-        look=looking.look_at_authors,
+        look=file_checks.look_at_authors,
         summary="problems in the MENTOR authors' parquet format, with tools of their own",
         available=lambda: missing("pyarrow", "data"),
     )
@@ -49,7 +49,7 @@ def register_tasks(register: Register) -> None:
         "benchmarks",
         options=benchmarks.BenchmarksOptions,
         build=benchmarks.build,
-        look=looking.look_at_benchmarks,
+        look=file_checks.look_at_benchmarks,
         summary="AIME, AMC, Minerva, Omni-MATH, Bamboogle, HotpotQA, 2WikiMultihopQA from files as published",
     )
 

@@ -15,9 +15,9 @@ from mentor_kit.core.errors import MissingError, UsageError
 from mentor_kit.core.options import TaskOptions, ToolOptions
 from mentor_kit.core.tool import Tool
 from mentor_kit.hooks.registry import BuildContext
+from mentor_kit_math.arithmetic import ArithmeticTask
 from mentor_kit_math.noisy_demonstrator import NoisyDemonstratorOptions, NoisyTeacher
 from mentor_kit_math.operations import OPERATIONS, math_tools
-from mentor_kit_math.world import ArithmeticTask
 
 TINY = Path(__file__).parent / "students" / "tiny"
 

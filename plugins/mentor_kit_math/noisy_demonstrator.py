@@ -24,9 +24,9 @@ from mentor_kit.core.teacher import Teacher
 from mentor_kit.core.toolbox import Toolbox
 from mentor_kit.rollout import run_episodes
 from mentor_kit.utils.randomness import derive_seed
+from mentor_kit_math.arithmetic import read_number, start_of, steps_of
 from mentor_kit_math.operations import OPERATIONS
 from mentor_kit_math.steps import FAVOURITE_MISTAKE, WEAK, Number, Step, arguments, written
-from mentor_kit_math.world import read_number, start_of, steps_of
 
 
 class Habits(OptionModel):

@@ -10,8 +10,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
+from mentor_kit_math.arithmetic import WORDING, ArithmeticTask
 from mentor_kit_math.operations import OPERATIONS, math_tools
-from mentor_kit_math.world import WORDING, ArithmeticTask
 
 START, END, PAD = "<|im_start|>", "<|im_end|>", "<|pad|>"
 CONTEXT = 1024

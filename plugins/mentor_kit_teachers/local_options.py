@@ -9,7 +9,7 @@ from pydantic import Field
 from mentor_kit.core.component import BackendSpec, ComponentSpec
 from mentor_kit.core.frozen_model import Json
 from mentor_kit.hooks import BuildContext
-from mentor_kit.hooks.looking import model_fault
+from mentor_kit.hooks.references import model_fault
 from mentor_kit_teachers.collection import CollectionOptions
 
 

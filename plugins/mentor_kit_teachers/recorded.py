@@ -20,7 +20,7 @@ from mentor_kit.core.task import Problem, Task
 from mentor_kit.core.teacher import Teacher
 from mentor_kit.core.trajectory import Trajectory
 from mentor_kit.hooks import BuildContext
-from mentor_kit.hooks.looking import path_fault
+from mentor_kit.hooks.references import path_fault
 from mentor_kit_teachers.records import Recording, read_recordings
 
 _log = logging.getLogger(__name__)

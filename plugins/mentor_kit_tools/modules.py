@@ -8,7 +8,7 @@ from importlib.machinery import BuiltinImporter, FrozenImporter, PathFinder
 from pathlib import Path
 
 from mentor_kit.core.errors import did_you_mean
-from mentor_kit.hooks.looking import file_fault
+from mentor_kit.hooks.references import file_fault
 
 
 def find_module(name: str, folder: Path) -> tuple[Path | None, str]:

@@ -13,7 +13,7 @@ from mentor_kit.core.errors import DataError
 from mentor_kit.core.frozen_model import Json
 from mentor_kit.core.options import ToolOptions
 from mentor_kit.core.tool import Tool, ToolError
-from mentor_kit.hooks.looking import path_fault
+from mentor_kit.hooks.references import path_fault
 from mentor_kit.hooks.registry import BuildContext
 from mentor_kit_tools.functions import IsolatedTools
 from mentor_kit_tools.limits import Limits

@@ -24,7 +24,7 @@ from mentor_kit.core.frozen_model import Json
 from mentor_kit.core.options import ToolOptions
 from mentor_kit.core.tool import ToolError
 from mentor_kit.core.tool_schema import without_nulls
-from mentor_kit.hooks.looking import file_fault
+from mentor_kit.hooks.references import file_fault
 from mentor_kit.hooks.registry import BuildContext
 from mentor_kit_tools.functions import IsolatedTools
 from mentor_kit_tools.limits import Limits

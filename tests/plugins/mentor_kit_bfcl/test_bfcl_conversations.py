@@ -146,8 +146,8 @@ def test_verdicts_are_those_of_the_checker() -> None:
     from bfcl_eval.eval_checker.multi_turn_eval import multi_turn_utils
     from mentor_kit_bfcl.gold import gold_turn
     from mentor_kit_bfcl.options import MULTI_TURN, BfclOptions
+    from mentor_kit_bfcl.services import verdict
     from mentor_kit_bfcl.task import BfclTask
-    from mentor_kit_bfcl.world import verdict
 
     task = BfclTask(BfclOptions(categories=MULTI_TURN))
     chance = random.Random(5)
@@ -177,7 +177,7 @@ def test_verdicts_are_those_of_the_checker() -> None:
 
 
 def test_any_process_goes_on_with_any_episode(parts: Any) -> None:
-    from mentor_kit_bfcl.world import ServiceProgram
+    from mentor_kit_bfcl.services import ServiceProgram
 
     (problem,) = parts.task.problems("multi_turn_base", 0, 1)
     setup = {name: problem.extra[name] for name in ("services", "state", "long")}

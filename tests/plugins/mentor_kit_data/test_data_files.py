@@ -117,7 +117,7 @@ def test_one_file_is_not_for_training_and_evaluation(tmp_path: Path) -> None:
 
 
 def test_check_finds_it_too(tmp_path: Path) -> None:
-    from mentor_kit_data.looking import look_at_rows
+    from mentor_kit_data.file_checks import look_at_rows
     from mentor_kit_data.rows_task import RowsOptions
 
     json_lines(tmp_path / "a.jsonl", *some(1))

@@ -201,7 +201,7 @@ def test_many_broken_rows_are_counted(tmp_path: Path, caplog: pytest.LogCaptureF
 
 
 def test_check_looks_at_the_first_key(tmp_path: Path) -> None:
-    from mentor_kit_data.looking import look_at_rows
+    from mentor_kit_data.file_checks import look_at_rows
     from mentor_kit_data.rows_task import RowsOptions
 
     json_lines(tmp_path / "a.jsonl", row(GSM))

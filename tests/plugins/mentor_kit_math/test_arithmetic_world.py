@@ -15,8 +15,8 @@ from functools import lru_cache
 from itertools import pairwise
 
 import pytest
+from mentor_kit_math.arithmetic import ArithmeticTask
 from mentor_kit_math.operations import math_tools
-from mentor_kit_math.world import ArithmeticTask
 from question_reader import Question, exact, read
 
 from mentor_kit.core.agent import EpisodeLimits, EpisodeRequest, Reply
@@ -221,7 +221,7 @@ class TestDeterminism:
 
     def test_the_same_in_another_process(self) -> None:
         script = (
-            "import hashlib; from mentor_kit_math.world import ArithmeticTask; task = ArithmeticTask();"
+            "import hashlib; from mentor_kit_math.arithmetic import ArithmeticTask; task = ArithmeticTask();"
             "print(hashlib.sha256(''.join(p.to_json() for s in ('train', 'compositions', 'broad')"
             " for p in task.problems(s, 3, 40)).encode()).hexdigest())"
         )

@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 from mentor_kit_math import blank, components
+from mentor_kit_math.arithmetic import ArithmeticTask
 from mentor_kit_math.noisy_demonstrator import SKILL, NoisyTeacher
-from mentor_kit_math.world import ArithmeticTask
 
 from mentor_kit.core.agent import EpisodeLimits
 from mentor_kit.core.component import ComponentSpec

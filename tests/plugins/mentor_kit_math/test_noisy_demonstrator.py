@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 
 import pytest
+from mentor_kit_math.arithmetic import ArithmeticTask
 from mentor_kit_math.noisy_demonstrator import (
     HABITS,
     SKILL,
@@ -17,7 +18,6 @@ from mentor_kit_math.noisy_demonstrator import (
     NoisyTeacher,
 )
 from mentor_kit_math.operations import math_tools
-from mentor_kit_math.world import ArithmeticTask
 from pydantic import ValidationError
 from question_reader import Question, read
 

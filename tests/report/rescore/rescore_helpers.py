@@ -14,7 +14,7 @@ from mentor_kit.core.trajectory import Ending, Trajectory
 from mentor_kit.hooks.loader import default_registry
 from mentor_kit.recipe.checking import load_checked
 from mentor_kit.recipe.expanding import expanded
-from mentor_kit.recipe.writing import to_yaml
+from mentor_kit.recipe.yaml_writer import to_yaml
 from mentor_kit.rl.reward import Breakdown, Scored, TermScore
 from mentor_kit.runs import Run, RunFolder
 

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from mentor_kit.core.errors import DataError
-from mentor_kit.hooks.looking import file_fault
+from mentor_kit.hooks.references import file_fault
 from mentor_kit.hooks.registry import BuildContext
 from mentor_kit_data.authors import AuthorsOptions
 from mentor_kit_data.benchmarks import BenchmarksOptions

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from mentor_kit.core.component import ComponentSpec, Kind
 from mentor_kit.core.errors import MentorKitError, MissingError
-from mentor_kit.hooks.looking import file_fault, model_fault, path_fault
+from mentor_kit.hooks.references import file_fault, model_fault, path_fault
 from mentor_kit.hooks.registry import BuildContext, ComponentError, Registry
 from mentor_kit.recipe.loading import LoadedRecipe
 from mentor_kit.recipe.source import Path_

@@ -144,7 +144,7 @@ def test_settings_are_named_as_such(here: Path) -> None:
     assert str(here / "gone.jsonl") in fault.text
 
 
-def test_looking_runs_no_module_of_the_user(here: Path) -> None:
+def test_checking_references_runs_no_module_of_the_user(here: Path) -> None:
     (here / "loud.py").write_text("raise SystemExit('this was run')\ndef f(): ...\n")
     assert faults(here, "tools: [{use: python, with: {module: loud, functions: [f]}}]") == []
 
@@ -166,7 +166,7 @@ def test_a_look_that_fails_is_its_plugins_fault(monkeypatch: pytest.MonkeyPatch,
     assert "KeyError" in fault.text
 
 
-def test_looking_imports_nothing_heavy(here: Path) -> None:
+def test_checking_references_imports_nothing_heavy(here: Path) -> None:
     (here / "recipe.yaml").write_text(
         f"extends: quickstart\n{ROWS}\ntools: [{{use: python, with: {{module: sums}}}}]\nstudent: {{model: a/b}}\n"
         "evaluate: {on: []}\n"
