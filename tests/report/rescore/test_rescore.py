@@ -255,3 +255,41 @@ def test_the_result_is_kept_only_where_it_is_asked_for(tmp_path: Path) -> None:
     kept = json.loads((run.path / "rescore" / "rollouts.json").read_text())
     assert kept["rewards"][1]["mean"] == found.rewards[1].mean
     assert kept["reproduction"]["exact"] is True
+
+
+@pytest.mark.parametrize("recorded", [True, False])
+def test_groups_that_dynamic_sampling_replaced_have_no_advantages(tmp_path: Path, recorded: bool) -> None:
+    groups = [["wrong"] * 4, ["as the teacher", "wrong", "wrong", "wrong"], ["not ended", "wrong", "wrong", "wrong"]]
+    run = write_run(tmp_path, [groups], overrides={"train.0.resample": 1})
+    recipe = run.folder.recipe
+    # two problems a step: the third group came in place of the first
+    recipe.write_text(recipe.read_text().replace("problems: 3\n", "problems: 2\n", 1))
+    if recorded:
+        file = run.path / "rollouts" / "0-grpo" / "step-000001.jsonl"
+        lines = [json.loads(line) for line in file.read_text().splitlines()]
+        for place, line in enumerate(lines[4:]):
+            # as the run had it: the first of each group the best
+            line["advantage"] = 1.5 if place % 4 == 0 else -0.5
+        file.write_text("".join(f"{json.dumps(line)}\n" for line in lines))
+    own, sparse = api.rescore(Run(run.folder), rewards=["sparse"]).rewards
+    assert (own.groups, own.zero_variance, sparse.compared) == (3, 1 / 3, 8)
+    # recorded advantages are the run's: there the rollout that did not end had the best one, and now has the worst
+    assert sparse.sign_changed == (0.5 if recorded else 0.0)
+
+
+def test_where_nothing_is_learned_from_rewards_no_advantages_are_compared(tmp_path: Path) -> None:
+    run = write_run(tmp_path, STEPS, overrides={"train.0.objective": {"preset": "opd"}})
+    found = api.rescore(run, rewards=["sparse"])
+    assert found.reproduction.exact
+    assert (found.rewards[1].compared, found.rewards[1].sign_changed) == (0, None)
+    assert found.rewards[1].gained
+
+
+def test_a_stage_of_a_plugin_that_was_removed(tmp_path: Path) -> None:
+    run = write_run(tmp_path, STEPS)
+    recipe = run.folder.recipe
+    recipe.write_text(recipe.read_text().replace("use: grpo\n", "use: a-stage-of-then\n", 1))
+    found = api.rescore(Run(run.folder), rewards=["sparse"])
+    assert found.reproduction.exact
+    assert found.rewards[0].groups == 6
+    assert any("0-grpo" in note for note in found.notes)
