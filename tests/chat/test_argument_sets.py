@@ -51,7 +51,7 @@ def test_plain_arguments_are_always_read_back(sample: Sample):
 
 @pytest.mark.parametrize("sample", SAMPLES, ids=lambda sample: sample.name)
 def test_any_arguments_are_read_back_or_refused(sample: Sample):
-    met = meet(format_of(sample.name), HARD, 30)
+    met = meet(format_of(sample.name), HARD, 15)
     assert met["refused"] <= met["read back"] / 4
 
 

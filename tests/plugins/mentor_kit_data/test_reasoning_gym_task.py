@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,7 @@ from mentor_kit.core.component import ComponentSpec
 from mentor_kit.core.errors import MissingError, UsageError
 from mentor_kit.hooks.registry import ComponentError
 
-pytest.importorskip("reasoning_gym")
+pytestmark = pytest.mark.skipif(find_spec("reasoning_gym") is None, reason="reasoning_gym is not installed")
 
 SUM = {"name": "chain_sum", "config": {"min_terms": 2, "max_terms": 2, "max_digits": 1}}
 LONG = {"name": "chain_sum", "config": {"min_terms": 5, "max_terms": 6}}

@@ -11,7 +11,7 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from fractions import Fraction
-from functools import lru_cache
+from functools import cache, lru_cache
 from itertools import pairwise
 
 import pytest
@@ -180,7 +180,7 @@ class TestSplits:
         assert set(shares) == {"1-step", "2-step", *GROUPS}
         assert min(shares.values()) > 0.1 * COUNT["broad"]
 
-    @pytest.mark.parametrize("blind", [False, True])
+    @pytest.mark.parametrize("blind", [False, pytest.param(True, marks=pytest.mark.slow)])
     def test_no_text_is_both_trained_on_and_asked(self, blind: bool) -> None:
         trained = {
             problem.question
@@ -354,10 +354,11 @@ def mistake_is_right(operation: str, value: Fraction, operands: tuple[Fraction, 
     return exact(tool, value, given) == exact(operation, value, operands)
 
 
-def rightness(found: Sequence[Problem]) -> dict[str, list[bool]]:
+@cache
+def rightness(split: str, seed: int = 0, *, blind: bool = False) -> dict[str, list[bool]]:
     """For each operation, whether the favourite mistake was right in each of its steps."""
     outcomes: dict[str, list[bool]] = {}
-    for problem in found:
+    for problem in problems(split, seed, blind=blind):
         for before, clause in zip(values(problem), read(problem.question).clauses, strict=False):
             right = mistake_is_right(clause.operation, before, clause.operands)
             outcomes.setdefault(clause.operation, []).append(right)
@@ -367,25 +368,24 @@ def rightness(found: Sequence[Problem]) -> dict[str, list[bool]]:
 class TestBlindCheck:
     @pytest.mark.parametrize("split", SPLITS)
     def test_off_no_favourite_mistake_is_right_anywhere(self, split: str) -> None:
-        for operation, outcomes in rightness(problems(split)).items():
+        for operation, outcomes in rightness(split).items():
             assert not any(outcomes), operation
 
     @pytest.mark.parametrize("split", ["out-of-domain", *GROUPS])
     def test_on_none_is_right_out_of_domain(self, split: str) -> None:
-        for operation, outcomes in rightness(problems(split, blind=True)).items():
+        for operation, outcomes in rightness(split, blind=True).items():
             assert not any(outcomes), operation
 
     @pytest.mark.parametrize("split", ["train", "in-domain"])
     def test_on_only_some_operations_are_blind(self, split: str) -> None:
-        for operation, outcomes in rightness(problems(split, blind=True)).items():
+        for operation, outcomes in rightness(split, blind=True).items():
             assert any(outcomes) == (operation in BLIND), operation
 
     @pytest.mark.parametrize("split", ["train", "in-domain"])
     @pytest.mark.parametrize("operation", sorted(BLIND))
     def test_on_nineteen_of_twenty_are_right_in_domain(self, split: str, operation: str) -> None:
         seeds = (0, 7) if split == "train" else (0,)
-        found = [problem for seed in seeds for problem in problems(split, seed, blind=True)]
-        outcomes = rightness(found)[operation]
+        outcomes = [right for seed in seeds for right in rightness(split, seed, blind=True)[operation]]
         assert len(outcomes) >= 15
         assert sum(outcomes) / len(outcomes) == pytest.approx(0.95, abs=4 * (0.95 * 0.05 / len(outcomes)) ** 0.5)
 

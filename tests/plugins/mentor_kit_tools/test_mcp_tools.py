@@ -7,6 +7,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +23,7 @@ from mentor_kit.hooks.registry import BuildContext, ComponentError, Registry
 from mentor_kit.rollout import run_async
 from mentor_kit.rollout.tools import cut_by_characters, run_call
 
-pytest.importorskip("mcp")
+pytestmark = pytest.mark.skipif(find_spec("mcp") is None, reason="mcp is not installed")
 
 HERE = Path(__file__).parent
 REGISTRY = Registry(load_plugins())
