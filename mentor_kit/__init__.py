@@ -16,7 +16,20 @@ from mentor_kit.utils.lazy_imports import lazy_attributes
 from mentor_kit.utils.version import __version__
 
 if TYPE_CHECKING:
-    from mentor_kit.api import audit, bench, check, collect, evaluate, export, list_runs, plan, resume, run, view
+    from mentor_kit.api import (
+        audit,
+        bench,
+        check,
+        collect,
+        evaluate,
+        export,
+        list_runs,
+        plan,
+        rescore,
+        resume,
+        run,
+        view,
+    )
     from mentor_kit.core.component import ComponentSpec
     from mentor_kit.core.errors import MentorKitError
     from mentor_kit.recipe.loading import load_recipe
@@ -59,6 +72,7 @@ __all__ = [
     "list_runs",
     "load_recipe",
     "plan",
+    "rescore",
     "resume",
     "run",
     "view",
@@ -70,7 +84,20 @@ __getattr__ = lazy_attributes(
     __name__,
     {
         **dict.fromkeys(
-            ("audit", "bench", "check", "collect", "evaluate", "export", "list_runs", "plan", "resume", "run", "view"),
+            (
+                "audit",
+                "bench",
+                "check",
+                "collect",
+                "evaluate",
+                "export",
+                "list_runs",
+                "plan",
+                "rescore",
+                "resume",
+                "run",
+                "view",
+            ),
             "mentor_kit.api",
         ),
         **dict.fromkeys(_SECTIONS, "mentor_kit.recipe.model"),
