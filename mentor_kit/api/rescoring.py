@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -29,6 +29,7 @@ def rescore(
     between: tuple[int, int] | None = None,
     evaluations: bool = False,
     keep: bool = False,
+    progress: Callable[[int, int], None] | None = None,
     output: str | Path = RUNS,
     registry: Registry | None = None,
 ) -> Rescored:
@@ -44,6 +45,7 @@ def rescore(
         between: the first and the last step to score; all if left out.
         evaluations: score the evaluated episodes in place of the training rollouts.
         keep: write the result into the run folder, where reports find it.
+        progress: called with how many steps or evaluations are done, and how many there are.
         output: the folder of all runs.
         registry: the plugins to use.
 
@@ -68,6 +70,7 @@ def rescore(
         settings=checked_overrides(overrides),
         between=between,
         evaluations=evaluations,
+        progress=progress,
         registry=registry or default_registry(),
     )
     if keep:

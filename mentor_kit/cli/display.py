@@ -6,7 +6,7 @@ import os
 import shutil
 import sys
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
@@ -66,6 +66,24 @@ def show(sheets: Sequence[Sheet], *, plain: bool) -> None:
         console.print(first.table())
         for piece in others:
             console.print(replace(piece, title="").table())
+
+
+@contextmanager
+def counted(what: str) -> Iterator[Callable[[int, int], None] | None]:
+    """A progress bar on standard error that is gone at the end; None where that is no terminal.
+
+    Args:
+        what: names what makes progress.
+    """
+    if not sys.stderr.isatty():
+        yield None
+        return
+    from rich.console import Console
+    from rich.progress import Progress
+
+    with Progress(console=Console(stderr=True), transient=True) as bar:
+        task = bar.add_task(what, total=None)
+        yield lambda done, total: bar.update(task, completed=done, total=total)
 
 
 #: Seconds between two lines about the episodes of an evaluation.

@@ -127,19 +127,21 @@ def rescore(
     import json
 
     from mentor_kit import api
-    from mentor_kit.cli.display import width
+    from mentor_kit.cli.display import counted, width
     from mentor_kit.core.errors import ExitCode
     from mentor_kit.recipe.settings import parse_rewards, parse_settings, parse_steps
 
-    found = api.rescore(
-        run,
-        rewards=parse_rewards(rewards or []),
-        overrides=parse_settings(settings or []),
-        between=None if steps is None else parse_steps(steps),
-        evaluations=evaluations,
-        keep=keep,
-        output=root,
-    )
+    with counted("rescoring") as progress:
+        found = api.rescore(
+            run,
+            rewards=parse_rewards(rewards or []),
+            overrides=parse_settings(settings or []),
+            between=None if steps is None else parse_steps(steps),
+            evaluations=evaluations,
+            keep=keep,
+            progress=progress,
+            output=root,
+        )
     typer.echo(json.dumps(found.to_json()) if as_json else found.text(width(), show), nl=as_json)
     if not found.reproduction.exact:
         raise typer.Exit(ExitCode.FAILED)

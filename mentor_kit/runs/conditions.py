@@ -121,8 +121,8 @@ def _is_empty(stage: StageHistory) -> bool:
 
 def _steadier(stage: StageHistory) -> Sequence[Cure]:
     return (
-        Cure("lower", stage.own("optimizer.lr")),
-        Cure("raise", stage.own("objective.kl"), ", which holds the student at its start"),
+        Cure("lower", stage.option("optimizer.lr")),
+        Cure("raise", stage.option("objective.kl"), ", which holds the student at its start"),
         Cure("the best checkpoint is kept: `mentorkit evaluate RECIPE --run RUN --checkpoint best`"),
     )
 
@@ -171,7 +171,7 @@ def _no_spread(stage: StageHistory) -> Sequence[Cure]:
     denser = (Cure("pay for how the student works, too: `mentor` as", "reward"),) if sparse else ()
     return (
         *denser,
-        Cure("raise", stage.own("group")),
+        Cure("raise", stage.option("group")),
         Cure("raise", "rollout.temperature"),
         Cure("`mentorkit rescore RUN` shows which reward has spread on these rollouts"),
     )
@@ -188,9 +188,9 @@ def _entropy_gone(stage: StageHistory) -> bool:
 def _explore(stage: StageHistory) -> Sequence[Cure]:
     return (
         Cure("raise", "rollout.temperature"),
-        Cure("lower", stage.own("optimizer.lr")),
-        Cure("take", stage.own("objective.preset"), ": `dapo`, which clips rises less"),
-        Cure("raise", stage.own("objective.kl")),
+        Cure("lower", stage.option("optimizer.lr")),
+        Cure("take", stage.option("objective.preset"), ": `dapo`, which clips rises less"),
+        Cure("raise", stage.option("objective.kl")),
     )
 
 
@@ -246,7 +246,7 @@ def _pay_for_answers(stage: StageHistory) -> Sequence[Cure]:
 
 def _mismatch(stage: StageHistory) -> bool:
     # later minibatches and epochs have other weights than the sampler had, as they should
-    updates = (stage.value(stage.own("minibatches")) or 1) * (stage.value(stage.own("epochs")) or 1)
+    updates = (stage.value(stage.option("minibatches")) or 1) * (stage.value(stage.option("epochs")) or 1)
     return updates == 1 and stage.above("mismatch", MISMATCH)
 
 
@@ -368,7 +368,7 @@ CONDITIONS: tuple[Condition, ...] = (
         ),
         cures=lambda stage: (
             Cure("set", "backend.dtype", " to float32 to see whether precision is the cause"),
-            Cure("limit what it costs: 2 as", stage.own("objective.importance_cap")),
+            Cure("limit what it costs: 2 as", stage.option("objective.importance_cap")),
         ),
     ),
     Condition(
@@ -376,9 +376,9 @@ CONDITIONS: tuple[Condition, ...] = (
         holds=lambda stage: stage.above("clipped", CLIPPED),
         text=lambda stage: f"{_percent(stage, 'clipped')} of tokens are clipped: updates are too large",
         cures=lambda stage: (
-            Cure("lower", stage.own("optimizer.lr")),
-            Cure("lower", stage.own("epochs")),
-            Cure("lower", stage.own("minibatches")),
+            Cure("lower", stage.option("optimizer.lr")),
+            Cure("lower", stage.option("epochs")),
+            Cure("lower", stage.option("minibatches")),
         ),
     ),
 )

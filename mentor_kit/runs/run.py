@@ -169,6 +169,11 @@ class Run:
         for _, _, scored in self._rollouts(stage, step):
             yield from scored
 
+    @property
+    def recorded_steps(self) -> list[tuple[str, int]]:
+        """The stage and the step of all training trajectories that were kept, in order."""
+        return [(stage, step) for stage, step, _ in self._rollout_files()]
+
     def rollouts_by_step(self, *, between: tuple[int, int] | None = None) -> Iterator[tuple[str, int, list[Scored]]]:
         """The stage, the step and the trajectories of each step that was kept, in order; one step is read at a time.
 
@@ -246,13 +251,16 @@ class Run:
     def _rollouts(
         self, stage: str | None, step: int | None, between: tuple[int, int] | None = None
     ) -> Iterator[tuple[str, int, list[Scored]]]:
-        paths = self.folder.rollouts.glob("[!.]*/step-*.jsonl*")
-        for path in sorted(paths, key=lambda path: (natural(path.parent.name), natural(path.name))):
-            found_step = int(path.name.removeprefix("step-").partition(".")[0])
+        for found_stage, found_step, path in self._rollout_files():
             if between is not None and not between[0] <= found_step <= between[1]:
                 continue
-            if stage in (None, path.parent.name) and step in (None, found_step):
-                yield path.parent.name, found_step, read_scored(path)
+            if stage in (None, found_stage) and step in (None, found_step):
+                yield found_stage, found_step, read_scored(path)
+
+    def _rollout_files(self) -> Iterator[tuple[str, int, Path]]:
+        paths = self.folder.rollouts.glob("[!.]*/step-*.jsonl*")
+        for path in sorted(paths, key=lambda path: (natural(path.parent.name), natural(path.name))):
+            yield path.parent.name, int(path.name.removeprefix("step-").partition(".")[0]), path
 
 
 def data_frame(rows: list[dict[str, Any]]) -> DataFrame:

@@ -44,9 +44,9 @@ class StageHistory:
         """A metric of those of the last `count` steps that have it."""
         return [step[name] for step in self.steps[-count:] if name in step]
 
-    def own(self, option: str) -> str:
+    def option(self, name: str) -> str:
         """The setting of an option of the stage, such as `train.0.steps`."""
-        return f"train.{self.key.partition('-')[0]}.{option}"
+        return f"train.{self.key.partition('-')[0]}.{name}"
 
     def value(self, setting: str) -> Json:
         """The recipe's value of a setting; None where it has none."""
@@ -67,7 +67,7 @@ class StageHistory:
     @property
     def learns_from_reward(self) -> bool:
         """Whether the stage learns from rewards, as far as the recipe says."""
-        return bool(self.value(self.own("objective.reward")) != 0)
+        return bool(self.value(self.option("objective.reward")) != 0)
 
     @property
     def expects_calls(self) -> bool:

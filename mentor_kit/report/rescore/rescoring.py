@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import count
 from typing import Any
@@ -17,6 +17,9 @@ from mentor_kit.report.rescore.tally import RewardTally
 from mentor_kit.rl.reward import Breakdown, Scored
 from mentor_kit.runs import Run
 
+#: Called with how many of a number of things are done.
+Progress = Callable[[int, int], None]
+
 
 def rescore(
     run: Run,
@@ -25,6 +28,7 @@ def rescore(
     settings: Mapping[str, Json] | None = None,
     between: tuple[int, int] | None = None,
     evaluations: bool = False,
+    progress: Progress | None = None,
     registry: Registry,
 ) -> Rescored:
     """Compute what other rewards would have paid for the episodes that a run folder has.
@@ -37,6 +41,7 @@ def rescore(
         settings: changes of the run's own reward, which make one reward more.
         between: the first and the last step to score; all if left out.
         evaluations: score the evaluated episodes in place of the training rollouts.
+        progress: called with how many steps or evaluations are done, and how many there are.
         registry: the plugins.
 
     Raises:
@@ -48,7 +53,7 @@ def rescore(
     with Scorer(run, registry) as scorer:
         others = [scorer.named(given) for given in rewards]
         others += [scorer.changed(settings)] if settings else []
-        work = _Rescoring(scorer, unique_names(others or scorer.presets()), between)
+        work = _Rescoring(scorer, unique_names(others or scorer.presets()), between, progress)
         return work.evaluations() if evaluations else work.rollouts()
 
 
@@ -81,6 +86,7 @@ class _Rescoring:
     scorer: Scorer
     others: list[NamedReward]
     between: tuple[int, int] | None
+    progress: Progress | None
     check: _Check = field(init=False)
     tallies: list[RewardTally] = field(init=False)
     """The run's own first, then those of `others`."""
@@ -102,8 +108,9 @@ class _Rescoring:
         """Score the training rollouts."""
         run, stages, steps = self.scorer.run, dict[str, StageRewards](), _steps_then(self.scorer.run)
         notes, seen = self.scorer.notes, list[tuple[str, int]]()
-        without_tokens = False
-        for stage, step, scored in run.rollouts_by_step(between=self.between):
+        without_tokens, total = False, sum(self._wanted(step) for _, step in run.recorded_steps)
+        for done, (stage, step, scored) in enumerate(run.rollouts_by_step(between=self.between)):
+            self._report(done, total)
             if stage not in stages:
                 stages[stage] = stage_rewards(run, stage, self.scorer.context, notes)
             if scored:
@@ -127,8 +134,10 @@ class _Rescoring:
 
     def evaluations(self) -> Rescored:
         """Score the evaluated episodes."""
-        run, names = self.scorer.run, []
-        for report in run.evaluations:
+        run, names = self.scorer.run, list[str]()
+        reports = run.evaluations
+        for done, report in enumerate(reports):
+            self._report(done, len(reports))
             step, name = int(report.get("step") or 0), str(report["name"])
             if not self._wanted(step):
                 continue
@@ -234,6 +243,10 @@ class _Rescoring:
 
     def _kept(self) -> list[RewardTally]:
         return [tally for tally in self.tallies if tally.own or tally.name not in self.failed]
+
+    def _report(self, done: int, total: int) -> None:
+        if self.progress is not None:
+            self.progress(done, total)
 
     def _wanted(self, step: int) -> bool:
         return self.between is None or self.between[0] <= step <= self.between[1]

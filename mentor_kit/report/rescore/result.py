@@ -66,9 +66,9 @@ class RewardOutcome:
     """Rollouts whose advantages were compared with the run's."""
     sign_changed: float | None
     """The share of these whose advantage has the opposite sign."""
-    silenced: float | None
+    to_zero: float | None
     """The share whose advantage is 0 and was not."""
-    awakened: float | None
+    from_zero: float | None
     """The share whose advantage was 0 and is not."""
     gained: tuple[EpisodeChange, ...] = ()
     """The episodes that it pays most above the run's reward, one a group, the largest difference first."""
@@ -158,7 +158,7 @@ class Rescored:
                 percent(each.zero_variance),
                 percent(each.spread),
                 share3(each.correlation),
-                *("–" if each.own else percent(value) for value in (each.sign_changed, each.silenced, each.awakened)),
+                *("–" if each.own else percent(value) for value in (each.sign_changed, each.to_zero, each.from_zero)),
             )
             for each in self.rewards
         ]

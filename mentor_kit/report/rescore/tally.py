@@ -30,8 +30,8 @@ class RewardTally:
     _equal: int = 0
     _compared: int = 0
     _opposite: int = 0
-    _silenced: int = 0
-    _awakened: int = 0
+    _to_zero: int = 0
+    _from_zero: int = 0
     _gained: list[EpisodeChange] = field(default_factory=list)
     _lost: list[EpisodeChange] = field(default_factory=list)
 
@@ -54,8 +54,8 @@ class RewardTally:
             was, now = _sign(early), _sign(late)
             self._compared += 1
             self._opposite += was * now < 0
-            self._silenced += was != 0 and now == 0
-            self._awakened += was == 0 and now != 0
+            self._to_zero += was != 0 and now == 0
+            self._from_zero += was == 0 and now != 0
 
     def changes(self, found: Sequence[EpisodeChange]) -> None:
         """Keep the episodes of a step or evaluation that gain and lose most, at most one a problem."""
@@ -78,8 +78,8 @@ class RewardTally:
             correlation=correlation(self.totals, [float(value) for value in self.correct]),
             compared=self._compared,
             sign_changed=of_compared(self._opposite),
-            silenced=of_compared(self._silenced),
-            awakened=of_compared(self._awakened),
+            to_zero=of_compared(self._to_zero),
+            from_zero=of_compared(self._from_zero),
             gained=tuple(self._gained),
             lost=tuple(self._lost),
         )

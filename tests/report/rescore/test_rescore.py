@@ -70,7 +70,7 @@ def check_own_reward(run: Run) -> None:
     assert found.reproduction.exact
     assert (found.reproduction.checked, found.reproduction.first) == (sum(map(len, lines_of(run))), "")
     assert (own.mean, own.zero_variance, own.correlation) == (again.mean, again.zero_variance, again.correlation)
-    assert (again.sign_changed, again.silenced, again.awakened, again.gained, again.lost) == (0, 0, 0, (), ())
+    assert (again.sign_changed, again.to_zero, again.from_zero, again.gained, again.lost) == (0, 0, 0, (), ())
     totals = [[line["reward"]["total"] for line in step] for step in lines_of(run)]
     assert own.zero_variance == zero_variance_by_hand(totals)
 
@@ -106,8 +106,8 @@ def test_signs_of_advantages_are_those_of_the_estimator(tmp_path: Path) -> None:
             pairs += zip(before, advantages_by_hand([sparse_by_hand(line) for line in group]), strict=True)
     assert sparse.compared == len(pairs) == 24
     assert sparse.sign_changed == sum(a * b < 0 for a, b in pairs) / 24
-    assert sparse.silenced == sum(a != 0 and b == 0 for a, b in pairs) / 24
-    assert sparse.awakened == sum(a == 0 and b != 0 for a, b in pairs) / 24
+    assert sparse.to_zero == sum(a != 0 and b == 0 for a, b in pairs) / 24
+    assert sparse.from_zero == sum(a == 0 and b != 0 for a, b in pairs) / 24
 
 
 def test_the_episodes_that_change_most_have_their_places(tmp_path: Path) -> None:

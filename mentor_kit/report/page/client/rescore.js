@@ -21,7 +21,7 @@
   function rollouts(found) {
     const heads = ["reward", "mean", "zero variance", "with spread", "with right", "sign changed", "to 0", "from 0"];
     const rows = found.rewards.map((reward) => [label(reward), number(reward.mean), percent(reward.zero_variance), percent(reward.spread),
-      number(reward.correlation), share(reward, "sign_changed"), share(reward, "silenced"), share(reward, "awakened")]);
+      number(reward.correlation), share(reward, "sign_changed"), share(reward, "to_zero"), share(reward, "from_zero")]);
     return h("section", { class: "block" }, h("h2", {}, `What rewards pay for the same ${found.rewards[0].episodes} rollouts of ${found.steps} steps`),
       MentorKit.table(heads, rows),
       h("p", { class: "about" }, "Zero variance: groups of equal rewards, from which nothing is learned. With right: correlation with the answer being right. ",
