@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import fcntl
 import os
-import time
+import struct
+import sys
 from pathlib import Path
 
 from mentor_kit.core.errors import UsageError
@@ -59,27 +60,40 @@ class FolderLock:
 
 
 def is_locked(folder: Path) -> bool:
-    """Whether a live process is running in the folder."""
+    """Whether a live process is running in the folder. The lock is asked about, not taken: a run is not disturbed."""
     path = folder.resolve() / ".lock"
     if path in _HELD:
         return True
     try:
-        handle = os.open(path, os.O_RDWR)
+        handle = os.open(path, os.O_RDONLY)
     except OSError:
         return False
     try:
-        return not _try(handle, attempts=1)
+        return _has_holder(handle)
+    except OSError:
+        return False  # a file system without locks
     finally:
         os.close(handle)
 
 
-def _try(handle: int, attempts: int = 3) -> bool:
-    """Whether the lock could be taken; several attempts, since `is_locked` holds it for an instant."""
-    for attempt in range(attempts):
-        try:
-            fcntl.lockf(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
-            time.sleep(0.05 * (attempt < attempts - 1))
-        else:
-            return True
-    return False
+def _has_holder(handle: int) -> bool:
+    """Whether another process holds the lock.
+
+    Raises:
+        OSError: the file system has no locks.
+    """
+    # the system's `struct flock`; its fields have another order on macOS
+    order, place = ("qqihh", 3) if sys.platform == "darwin" else ("hhqqi", 0)
+    fields = [0] * len(order)
+    fields[place] = fcntl.F_WRLCK
+    found = fcntl.fcntl(handle, fcntl.F_GETLK, struct.pack(order, *fields))
+    return bool(struct.unpack(order, found)[place] != fcntl.F_UNLCK)
+
+
+def _try(handle: int) -> bool:
+    """Whether the lock could be taken."""
+    try:
+        fcntl.lockf(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        return False
+    return True

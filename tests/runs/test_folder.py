@@ -210,3 +210,21 @@ def test_the_lock_of_a_killed_process_is_taken_over(folder: RunFolder) -> None:
         FolderLock(folder.path).acquire()
     lock.release()
     assert not is_locked(folder.path)
+
+
+LOOKER = """
+import sys
+from pathlib import Path
+from mentor_kit.runs.lock import is_locked
+print(sum(is_locked(Path(sys.argv[1])) for _ in range(3000)))
+"""
+
+
+def test_those_who_look_take_nothing(folder: RunFolder) -> None:
+    lock = FolderLock(folder.path)
+    lock.acquire()
+    lock.release()
+    command = [sys.executable, "-c", LOOKER, str(folder.path)]
+    lookers = [subprocess.Popen(command, stdout=subprocess.PIPE, text=True) for _ in range(2)]
+    # nobody runs in the folder, and those who look do not see each other
+    assert [looker.communicate()[0].strip() for looker in lookers] == ["0", "0"]
