@@ -6,7 +6,7 @@ import itertools
 from collections.abc import Sequence
 from dataclasses import replace
 
-from mentor_kit.api.chat_events import AnswerEnded, CallEnded, CallStarted, SampledToken, Show, Words
+from mentor_kit.api.chat_events import AnswerEnded, CallEnded, CallStarted, Note, SampledToken, Show, Words
 from mentor_kit.core.agent import Agent, EpisodeRequest, Reply
 from mentor_kit.core.conversation import ToolCall, ToolResult
 from mentor_kit.core.errors import UsageError
@@ -199,6 +199,9 @@ class Side(EpisodeWatcher):
             pieces = [("reasoning", reply.message.reasoning), ("content", reply.message.content)]
         self._say(pieces)
         self._stream = None
+        if reply.finish == "length":
+            for call in reply.message.tool_calls:
+                self._show(Note(agent=self.name, text=f"not run: {' '.join((call.raw or call.name).split())}"))
 
     def calling(self, call: ToolCall) -> None:
         """Show the call."""

@@ -16,7 +16,7 @@ from mentor_kit.api.chat_side import Side
 from mentor_kit.api.checking import check, load_served
 from mentor_kit.api.evaluating import agent_spec
 from mentor_kit.api.locations import RUNS, find_run, folder_path, is_own_recipe
-from mentor_kit.api.subjects import OWN_TEACHER, check_subject, find_checkpoint, with_checkpoint
+from mentor_kit.api.subjects import OWN_TEACHER, find_checkpoint, with_checkpoint
 from mentor_kit.core.component import ComponentSpec
 from mentor_kit.core.demonstration import Demonstrations
 from mentor_kit.core.errors import UsageError
@@ -73,12 +73,14 @@ def chat(
     """
     registry = registry or default_registry()
     run = _run_of(subject, output)
-    check_subject(None, None if untrained else run, checkpoint, None)
+    trained = run is not None and not untrained and agent is None
+    _check(trained=trained, untrained=untrained, checkpoint=checkpoint, agent=agent, against=against)
+    other = against if against in (None, OWN_TEACHER, UNTRAINED) else _with_checkpoint(against, output)
     recipe: RecipeLike = run.folder.recipe if run is not None else subject  # type: ignore[assignment]
     base = check(recipe, overrides=overrides, registry=registry)
     base = replace(base, recipe=base.recipe.model_copy(update={"student": _fresh(base)}))
     loaded = base
-    if run is not None and not untrained and agent is None:
+    if run is not None and trained:
         loaded = with_checkpoint(base, run, checkpoint, registry)
     if agent is None:
         load_served(loaded, registry)
@@ -95,9 +97,8 @@ def chat(
                 sides = [opening.student(STUDENT, experiment, _described(loaded, run, untrained, checkpoint))]
             else:
                 sides = [opening.teacher(experiment, agent_spec(agent))]
-            if against is not None:
-                trained = run is not None and not untrained and agent is None
-                sides.append(opening.opponent(experiment, against, output, same=not trained and agent is None))
+            if other is not None:
+                sides.append(opening.opponent(experiment, other))
             return ChatSession(
                 experiment,
                 sides,
@@ -183,22 +184,33 @@ class _Opening:
             takes_questions=teacher.takes_questions,
         )
 
-    def opponent(self, experiment: Experiment, against: str | Path | Run, output: str | Path, *, same: bool) -> Side:
-        """Who answers beside the first one.
-
-        Raises:
-            UsageError: there is no such run, or it is the same student.
-        """
+    def opponent(self, experiment: Experiment, against: str | Path | Run) -> Side:
+        """Who answers beside the first one: `teacher`, `untrained`, or a run."""
         if against == OWN_TEACHER:
             return self.teacher(experiment, None)
         if against == UNTRAINED:
-            if same:
-                raise UsageError("the student is untrained itself", hint="chat with a run, or name one: --against RUN")
             return self.student(UNTRAINED, self.experiment(self._base), _described(self._base, None, True, ""))
-        run = find_run(against, output, lambda run: run.has_checkpoint)
+        run = against if isinstance(against, Run) else Run(Path(against))
         loaded = with_checkpoint(self._base, run, "last", self._registry)
         name = run.folder.key
         return self.student(name, self.experiment(loaded), _described(loaded, run, False, "last"))
+
+
+def _check(*, trained: bool, untrained: bool, checkpoint: str, agent: object, against: object) -> None:
+    """Refuse arguments that contradict each other.
+
+    Raises:
+        UsageError: they do.
+    """
+    if agent is not None and untrained:
+        raise UsageError("`--agent` and `--untrained` each name who answers", hint="give one of them")
+    if checkpoint != "last" and not trained:
+        raise UsageError(
+            f"checkpoint {checkpoint!r}: no run's student was asked for",
+            hint="name a run: `mentorkit runs` lists them; without --untrained and --agent",
+        )
+    if against == UNTRAINED and not trained and agent is None:
+        raise UsageError("the student is untrained itself", hint="chat with a run, or name one: --against RUN")
 
 
 async def _leave(opened: Any) -> None:
@@ -216,8 +228,13 @@ def _run_of(subject: RecipeLike | Run, output: str | Path) -> Run | None:
     inside = folder_path(output) / subject
     if Path(subject).exists() or not inside.is_dir():
         return None
-    run = find_run(subject, output, lambda run: run.has_checkpoint)
+    run = _with_checkpoint(subject, output)
     return run if run.has_checkpoint or is_own_recipe(inside / "recipe.yaml") else None
+
+
+def _with_checkpoint(run: str | Path | Run, output: str | Path) -> Run:
+    """The run that a caller names; by a name, the newest that has a checkpoint."""
+    return find_run(run, output, lambda found: found.has_checkpoint)
 
 
 def _fresh(loaded: LoadedRecipe) -> Any:

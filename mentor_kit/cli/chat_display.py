@@ -125,7 +125,7 @@ class TextChat(ChatDisplay):
             case events.EpisodesSaved():
                 self._note(f"{event.episodes} episodes written to {event.path} ({event.form})", "")
             case events.Note():
-                self._note(event.text, "dim")
+                self._note(printable(event.text), "dim")
             case events.Failed():
                 self._note(f"error: {printable(event.message)}", "red")
                 if event.hint:

@@ -36,6 +36,9 @@ def decode(ids: Sequence[int]) -> str:
 
 
 class ToyTokenizer:
+    def decode(self, ids: Sequence[int]) -> str:
+        return decode(ids)
+
     def save(self, folder: Path) -> None:
         (folder / "tokenizer.txt").write_text("toy")
 
