@@ -139,6 +139,18 @@ class SamplingContract:
         engine.release("unknown")
         assert drive(engine, [request("next", [1, 2, 3], max_new_tokens=2)])["next"].finish == "length"
 
+    def test_tokens_can_be_looked_at_while_they_are_drawn(self, policy: Policy) -> None:
+        engine = policy.engine()
+        assert engine.drawn("a") == ()
+        engine.submit(request("a", [1, 2, 3], max_new_tokens=12))
+        seen, found = [], engine.step()
+        while engine.busy:
+            seen.append(engine.drawn("a"))
+            found += engine.step()
+        (completion,) = found
+        assert all(completion.ids[: len(ids)] == ids for ids in seen)
+        assert engine.drawn("a") == ()
+
     def test_only_cancelled_requests(self, policy: Policy) -> None:
         engine = policy.engine()
         engine.submit(request("a", [1]))

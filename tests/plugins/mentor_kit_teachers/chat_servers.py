@@ -130,7 +130,8 @@ def _anthropic(script: Script, body: dict[str, Any]) -> dict[str, Any]:
     results = [block for block in blocks if block["type"] == "tool_result"]
     assert [result["tool_use_id"] for result in results] == calls
     # the API wants reasoning back with its signature
-    assert [block["signature"] for block in blocks if block["type"] == "thinking"] == ["signed"] * len(calls)
+    turns = [message for message in body["messages"] if message["role"] == "assistant"]
+    assert [block["signature"] for block in blocks if block["type"] == "thinking"] == ["signed"] * len(turns)
     question = next(block["text"] for block in blocks if block["type"] == "text")
     words, arguments = script(question, [result["content"] for result in results], 0)
     content: list[dict[str, Any]] = [
