@@ -11,6 +11,7 @@ from inspect import signature
 from pathlib import Path
 from typing import Any, Protocol
 
+from mentor_kit.chat.hub import hub_answers
 from mentor_kit.core.errors import ChatError, MissingError, UsageError
 from mentor_kit.core.frozen_model import Json
 
@@ -248,9 +249,10 @@ def _from_pretrained(model: str, revision: str | None) -> Any:
     from transformers import AutoTokenizer
 
     here = Path(model).expanduser()
+    name, local_only = (str(here), False) if here.is_dir() else (model, not hub_answers())
     try:
         with _without_warnings("huggingface_hub"):
-            return AutoTokenizer.from_pretrained(str(here) if here.is_dir() else model, revision=revision)
+            return AutoTokenizer.from_pretrained(name, revision=revision, local_files_only=local_only)
     except Exception as error:  # a broken folder raises anything from OSError to JSON and Rust errors
         reason = " ".join(str(error).split())[:300]
         if here.is_dir():
@@ -258,8 +260,9 @@ def _from_pretrained(model: str, revision: str | None) -> Any:
                 f"the folder {model!r} has no tokenizer that can be read: {reason}",
                 hint="it needs tokenizer.json and tokenizer_config.json, as `save_pretrained` writes them",
             ) from error
+        why = "the hub does not answer" if local_only else f"the hub did not give it: {reason}"
         raise MissingError(
-            f"no tokenizer for {model!r}: it is no folder here, and the hub did not give it: {reason}",
+            f"no tokenizer for {model!r}: it is no folder here, it is not in the cache, and {why}",
             hint=f"check the name, or fetch it where there is a network: hf download {model}",
         ) from error
 

@@ -1,4 +1,4 @@
-"""The commands that a person types after a run, to look at it and to compare rewards."""
+"""The commands that a person types after a run, to look at it, to talk to its student and to compare rewards."""
 
 from __future__ import annotations
 
@@ -28,6 +28,8 @@ def next_steps(run: Run) -> list[NextStep]:
     found = []
     if not folder.report.is_file():
         found.append(NextStep(f"mentorkit report {subject}", "see it as a page"))
+    if run.has_checkpoint:
+        found.append(NextStep(f"mentorkit chat {subject}", "talk to the student"))
     if any(folder.rollouts.glob("[!.]*/step-*")) and run.recipe.get("reward"):
         found.append(NextStep(f"mentorkit rescore {subject}", "try other rewards"))
     return found

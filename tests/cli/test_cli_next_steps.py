@@ -24,7 +24,7 @@ from page_helpers import ReadPage, write_page_run
 #: A run that needs no student: the teacher demonstrates two problems.
 COLLECTS = ("run", "quickstart", "--set", "train=[{use: collect, with: {problems: 2}}]")
 #: The commands after a run that trains.
-COMMANDS = ["report", "rescore"]
+COMMANDS = ["report", "chat", "rescore"]
 Call = Callable[..., tuple[int, str, str]]
 
 

@@ -61,7 +61,14 @@ class Rates:
         """The price of tokens; None where neither the person nor the teacher knows prices."""
         if self.price_in is None and self.price_out is None:
             return teacher.cost(sent, received)
-        return ((self.price_in or 0.0) * sent + (self.price_out or 0.0) * received) / 1e6
+        return _dollars(self.price_in, sent, teacher.cost(sent, 0)) + _dollars(
+            self.price_out, received, teacher.cost(0, received)
+        )
+
+
+def _dollars(price: float | None, tokens: int, own: float | None) -> float:
+    """Tokens at a price per million, or at the teacher's own; nothing where neither is known."""
+    return (own or 0.0) if price is None else price * tokens / 1e6
 
 
 def problems_to_demonstrate(works: Mapping[str, Workload]) -> int:

@@ -22,7 +22,7 @@ from mentor_kit.core.task import Problem
 from mentor_kit.core.teacher import Teacher
 from mentor_kit.hooks import Plugins, Registry, hookimpl, load_plugins
 from mentor_kit.report.preview import Preview, previewing
-from mentor_kit.report.preview.cost import EpisodeTokens
+from mentor_kit.report.preview.cost import EpisodeTokens, Rates
 from mentor_kit.report.preview.page import preview_page
 from mentor_kit.report.preview.text import CLOSE, OPEN, preview_text, visible
 
@@ -100,6 +100,19 @@ class Expensive(Teacher):
 
     def cost(self, input_tokens: int, output_tokens: int) -> float | None:
         return input_tokens * 2e-6 + output_tokens * 8e-6
+
+
+@pytest.mark.parametrize(
+    ("rates", "dollars"),
+    [
+        (Rates(), 2 + 8),
+        (Rates(price_in=3), 3 + 8),
+        (Rates(price_out=1), 2 + 1),
+        (Rates(price_in=0, price_out=1), 1),
+    ],
+)
+def test_a_price_that_is_left_out_is_the_teachers(rates: Rates, dollars: float) -> None:
+    assert rates.dollars(Expensive(), 1_000_000, 1_000_000) == pytest.approx(dollars)
 
 
 def registry_with(teacher: Teacher) -> Registry:
