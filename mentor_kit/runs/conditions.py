@@ -330,7 +330,16 @@ CONDITIONS: tuple[Condition, ...] = (
         holds=_equal_rewards,
         text=lambda stage: "the rewards of every group were equal, so that nothing is learned",
         cures=_no_spread,
-        explains=frozenset({"entropy-gone"}),
+        explains=frozenset({"entropy-gone", "no-gradient"}),
+    ),
+    Condition(
+        name="no-gradient",
+        holds=lambda stage: stage.below("gradient_norm", 0.0),
+        text=lambda stage: "the gradient is exactly 0, so that nothing is learned",
+        cures=lambda stage: (
+            Cure("no token may be trained on: set to false", stage.option("mask_unended")),
+            Cure("the model may have no parameters to train: look at", "student.adapter"),
+        ),
     ),
     Condition(
         name="nothing-right",

@@ -38,6 +38,7 @@ WELL = {
     "zero_variance_groups": 0.2,
     "mismatch": 0.001,
     "clipped": 0.01,
+    "gradient_norm": 0.3,
 }
 
 #: What a step shows of each condition that a single step can show, and the settings that its advice names first.
@@ -55,6 +56,7 @@ SICK: dict[str, tuple[dict[str, float], str]] = {
     "invalid-arguments": ({"invalid_arguments_rate": 0.7}, "student.chat_template"),
     "failed-calls": ({"failed_rate": 0.9}, "tools"),
     "equal-rewards": ({"zero_variance_groups": 1.0}, "train.0.group"),
+    "no-gradient": ({"gradient_norm": 0.0}, "train.0.mask_unended"),
     "nothing-right": ({"accuracy": 0.0}, "train"),
     "entropy-gone": ({"entropy": 0.001}, "rollout.temperature"),
     "sampler-mismatch": ({"mismatch": 0.4}, "backend.dtype"),
@@ -103,7 +105,13 @@ def test_settings_are_ones_that_the_recipe_has(name: str, recipe: dict[str, Any]
     for setting in found.settings:
         if setting in ("train", "task", "tools"):
             continue
-        value = {"preset": "dapo", "importance_cap": 2.0, "dtype": "float32"}.get(setting.split(".")[-1])
+        value = {
+            "preset": "dapo",
+            "mask_unended": True,
+            "adapter": "lora",
+            "importance_cap": 2.0,
+            "dtype": "float32",
+        }.get(setting.split(".")[-1])
         load_checked("quickstart", {setting: given.get(setting, value or 2)}, default_registry())
 
 
