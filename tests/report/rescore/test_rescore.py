@@ -293,3 +293,20 @@ def test_a_stage_of_a_plugin_that_was_removed(tmp_path: Path) -> None:
     assert found.reproduction.exact
     assert found.rewards[0].groups == 6
     assert any("0-grpo" in note for note in found.notes)
+
+
+def test_an_own_reward_that_is_not_there_any_more(tmp_path: Path) -> None:
+    run = write_run(tmp_path, STEPS)
+    recipe = run.folder.recipe
+    text = recipe.read_text()
+    start, end = text.index("\nreward:"), text.index("\nrollout:")
+    recipe.write_text(f"{text[:start]}\nreward: {{use: a-reward-of-then}}{text[end:]}")
+    found = api.rescore(Run(run.folder), rewards=["sparse"])
+    assert (found.reproduction.exact, found.reproduction.checked) == (False, 0)
+    assert "a-reward-of-then" in found.reproduction.reason
+    own, sparse = found.rewards
+    assert (own.name, own.own) == ("a-reward-of-then", True)
+    # what was recorded is still what others are compared with
+    totals = [line["reward"]["total"] for step in lines_of(run) for line in step]
+    assert own.mean == pytest.approx(sum(totals) / len(totals))
+    assert sparse.compared == 24
