@@ -29,6 +29,7 @@ def view(
 ) -> None:
     """Serve the page of runs in a browser, live while they run, until Ctrl-C."""
     import json
+    import platform
     import sys
 
     from mentor_kit import api
@@ -37,6 +38,7 @@ def view(
         said = json.dumps({"address": server.address}) if as_json else f"view: {server.address} (Ctrl-C ends it)"
         typer.echo(said)
         if not as_json and host == "127.0.0.1":
-            typer.echo(f"from another machine: ssh -N -L {server.port}:127.0.0.1:{server.port} THIS-MACHINE")
+            tunnel = f"ssh -N -L {server.port}:127.0.0.1:{server.port} {platform.node() or 'THIS-MACHINE'}"
+            typer.echo(f"from another machine: {tunnel}")
         sys.stdout.flush()
         server.serve()

@@ -287,6 +287,7 @@ def _row(stage: str, step: int, scored: Scored) -> dict[str, Any]:
         "reward": reward.total,
         "gate": reward.gate,
         **{f"reward/{name}": term.value for name, term in reward.terms.items()},
+        "advantage": scored.advantage,
         "correct": trajectory.correct,
         "answer": trajectory.answer,
         "ending": str(trajectory.ending),

@@ -31,7 +31,12 @@ class Evaluation(ABC):
 
     @abstractmethod
     def evaluate(self, experiment: Experiment, context: StageContext) -> EvaluationResult:
-        """Evaluate the student as it is now."""
+        """Evaluate the student as it is now.
+
+        Args:
+            experiment: with the student, the task and the tools.
+            context: the run. `write_problems` keeps the evaluation's problems, for those who look at its episodes.
+        """
 
     def check(self, experiment: Experiment) -> None:
         """Check that the evaluation can work with the experiment; called before the run's first step.

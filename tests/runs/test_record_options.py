@@ -60,6 +60,7 @@ def test_every_kind_of_file_is_read(folder: RunFolder, compression: Compression,
     assert [item.trajectory.id for item in found] == ["p2#0", "p3#0", "p4#0", "p5#0"]
     assert [item.advantage for item in found] == [2 / 3, 1.0, 4 / 3, 5 / 3]
     assert [item.trajectory.tokens for item in found] == [TRACE if tokens else None] * 4
+    assert run.trajectories()["advantage"].tolist() == [item.advantage for item in found]
     assert [item.trajectory.id for item in run.rollouts("0-grpo", 4)] == ["p4#0", "p5#0"]
     assert run.evaluated("0-grpo-000004-dev")[0].trajectory.tokens == (TRACE if tokens else None)
 

@@ -15,10 +15,12 @@ from mentor_kit.report.live.access import is_loopback
 TOKEN = "correct-horse-battery"
 
 
-@pytest.fixture
-def port(serve: Serve, tmp_path):
-    write_run(tmp_path / "runs")
-    return serve().port
+@pytest.fixture(scope="module")
+def port(tmp_path_factory):
+    root = tmp_path_factory.mktemp("runs")
+    write_run(root)
+    with LiveServer(LiveSite(root), port=0) as server:
+        yield server.start().port
 
 
 @pytest.mark.parametrize("path", ["/", "/runs.json", "/nowhere", "/data.json"])

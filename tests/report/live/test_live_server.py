@@ -7,6 +7,7 @@ import socket
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -18,6 +19,16 @@ from mentor_kit.hooks.tracker import TrackedRun
 from mentor_kit.report.live import LiveServer, LiveSite, LiveView
 from mentor_kit.report.live.site import address_of
 from mentor_kit.runs import RunContext, RunFolder, RunRecorder
+
+
+@pytest.fixture(scope="module")
+def many(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[int, Path]]:
+    """The port of a server of all runs, and the folder around theirs, in which a secret lies."""
+    root = tmp_path_factory.mktemp("served")
+    write_run(root / "runs")
+    (root / "recipe.yaml").write_text("secret")
+    with LiveServer(LiveSite(root / "runs"), port=0) as server:
+        yield server.start().port, root
 
 
 def test_the_list_of_runs_and_their_pages(serve: Serve, tmp_path: Path) -> None:
@@ -68,22 +79,24 @@ def test_several_named_runs_are_a_list_without_others(serve: Serve, tmp_path: Pa
         "/pages/.:./data.json", "/pages/quick%00:x/", "/data.json", "/chunk.json?run=0&name=x", "/pages/a/b/c",
     ],
 )  # fmt: skip
-def test_there_is_nothing_anywhere_else(serve: Serve, tmp_path: Path, path: str) -> None:
-    write_run(tmp_path / "runs")
-    (tmp_path / "recipe.yaml").write_text("secret")
-    found = ask(serve().port, path)
+def test_there_is_nothing_anywhere_else(many: tuple[int, Path], path: str) -> None:
+    port, root = many
+    found = ask(port, path)
     assert found.status == 404
     assert "secret" not in found.text
-    assert str(tmp_path) not in found.text
+    assert str(root) not in found.text
 
 
 @pytest.mark.parametrize(
     "name", ["../../recipe.yaml", "rollouts/../../x", "rollouts/0-grpo/99", "tokens/", "", "evaluation/../x"]
 )
-def test_chunks_are_those_of_the_run(serve: Serve, tmp_path: Path, name: str) -> None:
-    port = serve([write_run(tmp_path / "runs")]).port
-    assert ask(port, f"/chunk.json?run=0&name={name}").status == 404
-    assert ask(port, "/chunk.json?run=7&name=rollouts/0-grpo/1").status == 404
+def test_chunks_are_those_of_the_run(many: tuple[int, Path], name: str) -> None:
+    port, root = many
+    (run,) = (root / "runs" / "quick").iterdir()
+    page = address_of([("quick", run.name)])
+    assert ask(port, f"{page}chunk.json?run=0&name={name}").status == 404
+    assert ask(port, f"{page}chunk.json?run=7&name=rollouts/0-grpo/1").status == 404
+    assert ask(port, f"{page}chunk.json?run=0&name=rollouts/0-grpo/1").status == 200
 
 
 def test_new_steps_and_runs_appear_while_a_run_is_in_progress(serve: Serve, tmp_path: Path) -> None:
