@@ -74,7 +74,7 @@ class ChatSession:
         self.sides = tuple(sides)
         self.show = show
         self._seed = seed
-        self._resources = resources
+        self.resources = resources
         self._attribution = attribution
         self._runner = runner
         self._dialogues = 0
@@ -197,7 +197,7 @@ class ChatSession:
         try:
             self._run(self._end_dialogues())
         finally:
-            self._resources.close()
+            self.resources.close()
 
     def __enter__(self) -> Self:
         return self

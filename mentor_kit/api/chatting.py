@@ -19,13 +19,13 @@ from mentor_kit.api.locations import RUNS, find_run, folder_path, is_own_recipe
 from mentor_kit.api.subjects import OWN_TEACHER, find_checkpoint, with_checkpoint
 from mentor_kit.core.component import ComponentSpec
 from mentor_kit.core.demonstration import Demonstrations
-from mentor_kit.core.errors import UsageError
+from mentor_kit.core.errors import UsageError, did_you_mean
 from mentor_kit.core.teacher import Teacher
 from mentor_kit.hooks.loader import default_registry
-from mentor_kit.hooks.registry import Registry
+from mentor_kit.hooks.registry import ComponentError, Registry
 from mentor_kit.recipe.assembly import Components, assemble, assemble_components, assemble_without_student
 from mentor_kit.recipe.attribution import attributed
-from mentor_kit.recipe.loading import LoadedRecipe, RecipeLike
+from mentor_kit.recipe.loading import LoadedRecipe, RecipeLike, recipe_names
 from mentor_kit.recipe.python_values import NO_OVERRIDES
 from mentor_kit.runs import Run
 from mentor_kit.stages import Experiment
@@ -91,6 +91,8 @@ def chat(
             stack.callback(components.close)
             opening = _Opening(base, registry, components, show, seed, temperature, stack, runner)
             experiment = opening.experiment(loaded if agent is None else None)
+            if experiment.teacher is not None:
+                stack.callback(experiment.teacher.close)
             if run is not None:
                 experiment.demonstrations = Demonstrations(run.demonstrations())
             if agent is None:
@@ -99,15 +101,17 @@ def chat(
                 sides = [opening.teacher(experiment, agent_spec(agent))]
             if other is not None:
                 sides.append(opening.opponent(experiment, other))
-            return ChatSession(
+            session = ChatSession(
                 experiment,
                 sides,
                 show,
                 seed=seed,
-                resources=stack.pop_all(),
+                resources=stack,
                 runner=runner,
                 attribution=lambda: attributed(loaded, registry),
             )
+            session.resources = stack.pop_all()  # from now on they are the chat's to close
+            return session
 
 
 class _Opening:
@@ -163,7 +167,17 @@ class _Opening:
             UsageError: there is none, or it has demonstrations only.
         """
         own = spec is None or spec.use == OWN_TEACHER
-        teacher: Teacher = experiment.teacher_of(None if own else spec)
+        try:
+            teacher: Teacher = experiment.teacher_of(None if own else spec)
+        except ComponentError as error:
+            # it is no place of the recipe: the caller gave it
+            faults = "; ".join(f"{'.'.join(map(str, place))}: {text}" for place, text in error.faults)
+            raise UsageError(
+                f"agent {faults}",
+                hint=f"options are given by --with KEY=VALUE; `mentorkit plugins teachers {spec.use}` lists them"
+                if spec is not None and self._registry.has("teachers", spec.use)
+                else None,
+            ) from None
         if not teacher.has_agent:
             raise UsageError(
                 f"the teacher {teacher.name!r} has demonstrations only, and answers nothing",
@@ -218,7 +232,11 @@ async def _leave(opened: Any) -> None:
 
 
 def _run_of(subject: RecipeLike | Run, output: str | Path) -> Run | None:
-    """The run that a caller names; None where it names a recipe."""
+    """The run that a caller names; None where it names a recipe.
+
+    Raises:
+        UsageError: it names neither.
+    """
     if isinstance(subject, Run):
         return subject
     if not isinstance(subject, str | Path) or str(subject) in ("", "-"):
@@ -226,7 +244,15 @@ def _run_of(subject: RecipeLike | Run, output: str | Path) -> Run | None:
     if is_own_recipe(Path(subject) / "recipe.yaml"):
         return Run(Path(subject))
     inside = folder_path(output) / subject
-    if Path(subject).exists() or not inside.is_dir():
+    if Path(subject).exists():
+        return None
+    if not inside.is_dir():
+        if str(subject) not in recipe_names():
+            raise UsageError(
+                f"there is no run and no recipe {str(subject)!r}{did_you_mean(str(subject), recipe_names())}",
+                hint=f"`mentorkit runs` lists the runs in {output}, `mentorkit plugins recipes` the recipes; "
+                "or give a run's folder or a recipe's file",
+            )
         return None
     run = _with_checkpoint(subject, output)
     return run if run.has_checkpoint or is_own_recipe(inside / "recipe.yaml") else None
