@@ -138,3 +138,32 @@ def test_another_preset_of_an_expanded_objective_is_that_preset(preset: str, tmp
         )
         == []
     )
+
+
+def test_a_runs_recipe_does_not_name_the_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    home = tmp_path / "home" / "somebody"
+    for place in ("project/recipes", "project/runs/x/1", "models/a"):
+        (home / place).mkdir(parents=True)
+    monkeypatch.setenv("HOME", str(home))
+    file = home / "project" / "recipes" / "mine.yaml"
+    adapter = f"{{use: lora, with: {{path: {home}/adapters/a}}}}"
+    student = f"{{model: {home}/models/a, checkpoint: ../runs/y/2, chat_template: {home}/t.jinja, adapter: {adapter}}}"
+    file.write_text(f"extends: quickstart\nstudent: {student}\n", encoding="utf-8")
+    loaded, registry = load_recipe(file), default_registry()
+    near, far = home / "project" / "runs" / "x" / "1", tmp_path / "scratch" / "x" / "1"
+    far.mkdir(parents=True)
+    for run, folder in ((near, "../../../recipes"), (far, "~/project/recipes")):
+        text = dump_run(loaded, registry, run)
+        assert "somebody" not in text
+        (run / "recipe.yaml").write_text(text, encoding="utf-8")
+        again = load_recipe(run / "recipe.yaml")
+        assert again.recipe.folder == folder
+        assert again.folder == loaded.folder
+        kept = again.recipe.student
+        assert (kept.model, kept.checkpoint, kept.chat_template) == ("../../models/a", "../runs/y/2", "../../t.jinja")
+        assert kept.adapter is not None
+        assert kept.adapter.options.path == "../../adapters/a"
+        assert changes(loaded, again, registry) == []
+    # a template that is written out is no path
+    written = load_recipe("quickstart", {"student.chat_template": "/{{ messages }}\n"})
+    assert json.dumps("/{{ messages }}\n") in dump_run(written, registry, near)
