@@ -22,6 +22,7 @@ from mentor_kit.runs.folder import OUTCOMES, RunFolder
 from mentor_kit.runs.lock import is_locked
 from mentor_kit.runs.problems import RecordedProblem, read_problems
 from mentor_kit.runs.records import read_demonstrations, read_scored
+from mentor_kit.utils.paths import expanded_path
 
 if TYPE_CHECKING:
     from pandas import DataFrame
@@ -74,6 +75,16 @@ class Run:
         if not isinstance(found, dict):
             raise DataError(f"{self.folder.recipe} is no recipe: expected a mapping")
         return found
+
+    @property
+    def recipe_folder(self) -> Path:
+        """The folder that relative paths in its recipe start from.
+
+        Raises:
+            DataError: the recipe cannot be read.
+        """
+        folder = self.recipe.get("folder")
+        return (self.path / expanded_path(folder if isinstance(folder, str) else "")).resolve()
 
     @property
     def trains(self) -> bool:

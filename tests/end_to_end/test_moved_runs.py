@@ -46,6 +46,7 @@ def test_the_home_stands_nowhere_in_a_run_folder(project: Path) -> None:
     assert "somebody" not in texts(run)
     assert run.recipe["folder"] == "../../../recipes"
     assert run.recipe["student"]["model"] == "../../models/student"
+    assert run.recipe_folder == project / "recipes"
 
 
 def test_a_project_is_moved_with_its_runs(project: Path) -> None:
@@ -66,6 +67,7 @@ def test_a_run_moved_alone_is_resumed_with_the_folder_of_its_recipe(project: Pat
     again = api.resume(moved)
     assert again.outcome == "done"
     assert again.recipe["folder"] == "~/project/recipes"
+    assert again.recipe_folder == project / "recipes"
     assert again.folder.settings() == {}
 
 

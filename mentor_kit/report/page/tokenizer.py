@@ -30,7 +30,7 @@ def _candidates(run: Run) -> list[Path]:
     if not isinstance(name, str) or (found[0] / FILE).is_file():
         return found
     registry = default_registry()
-    folder = run.path / str(run.recipe.get("folder") or ".")
+    folder = run.recipe_folder
     try:
         model = find_model(name, folder, registry, BuildContext(registry, run.seed, recipe_folder=folder))
     except MentorKitError:
