@@ -42,7 +42,7 @@ def test_an_honest_reward_passes(capsys: pytest.CaptureFixture[str]) -> None:
     code, said, _ = run(capsys, "quickstart", "--tries", "50", "--problems", "1")
     first, second, third = said.splitlines()
     assert code == 0
-    assert first == "honest work earns: right 1.1, wrong 0.16, right without tools 0.8, wrong without tools 0.1"
+    assert re.findall(r"\d+\.\d+", first) == ["1.1", "0.16", "0.8", "0.1"]
     assert "hermes (the student's)" in second
     assert re.match(
         r"hermes: 2\d\d attacks, 0 pay, \d+ do not apply; 50 mutants, \d+ different outcomes, 0 pay$", third
@@ -87,8 +87,9 @@ def test_one_that_pays_for_nothing_does_not(tmp_path: Path, capsys: pytest.Captu
     recipe.write_text(LEAKY)
     code, said, _ = run(capsys, str(recipe), "--tries", "100", "--problems", "1")
     assert code == 1
-    assert "PAYS  giving up (answers): 0.5, where honest work earns " in said
-    assert "FOUND " in said
+    lines = [line.split() for line in said.splitlines()]
+    assert ["PAYS", "giving", "up"] in [words[:3] for words in lines]
+    assert "FOUND" in [words[0] for words in lines if words]
     assert max(map(len, said.splitlines())) < 600
 
 

@@ -119,7 +119,9 @@ def test_plugins_add_commands_and_one_that_cannot_costs_its_own(tmp_path: Path) 
     site = install(tmp_path / "site", "good", good)
     greeted = run("greet", cwd=tmp_path, **site)
     assert (greeted.returncode, greeted.stdout) == (0, "hello\n")
-    assert "plugin 'bad' could not add its commands: nothing to add" in greeted.stderr
+    (line,) = greeted.stderr.splitlines()
+    assert "'bad'" in line
+    assert "nothing to add" in line
     failed = run("greet", "--fail", cwd=tmp_path, **site)
     assert failed.returncode == 1
     assert failed.stderr.endswith("error: no hello today\n  try tomorrow\n")

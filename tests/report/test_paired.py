@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 
 import pytest
@@ -46,8 +47,10 @@ def test_what_is_shown(tmp_path: Path) -> None:
     row = next(line.split() for line in text.splitlines() if line.startswith(OUT))
     assert row[:5] == [OUT, "greedy", "20.0", "70.0", "+50.0"]
     assert row[-5:] == ["1", "1", "6", "2", "0.125"]
-    assert "out-of-domain, greedy, better with B: p2, p3, and 4 more" in text
-    assert "out-of-domain, greedy, better with A: p1" in text
+    # six are better with B, of which two were asked for, and one with A
+    (gained,), (lost,) = ([line for line in text.splitlines() if f"with {side}:" in line] for side in "BA")
+    assert re.findall(r"p?\d+", gained) == ["p2", "p3", "4"]
+    assert re.findall(r"p?\d+", lost) == ["p1"]
 
 
 def test_means_of_samples_have_no_p(tmp_path: Path) -> None:
@@ -90,7 +93,8 @@ def test_one_run_is_compared_with_its_beginning(tmp_path: Path) -> None:
 def test_written(tmp_path: Path) -> None:
     runs = [a_run(tmp_path, "a", [1, 0]), a_run(tmp_path, "b", [0, 1])]
     paired(runs, tmp_path / "out")
-    assert "| out-of-domain | greedy | 50.0 | 50.0 | +0.0 |" in (tmp_path / "out" / "paired.md").read_text()
+    (row,) = [line for line in (tmp_path / "out" / "paired.md").read_text().splitlines() if "greedy" in line]
+    assert [cell.strip() for cell in row.split("|")][1:6] == [OUT, "greedy", "50.0", "50.0", "+0.0"]
     assert json.loads((tmp_path / "out" / "paired.json").read_text())["pairs"][0]["counts"]["only_a"] == 1
 
 
@@ -98,6 +102,7 @@ def test_mistakes(tmp_path: Path) -> None:
     a, b = a_run(tmp_path, "a", [1]), write_run(tmp_path, "b", 0, [report(0, "other", 1.0, outcomes={"q": [1]})])
     with pytest.raises(UsageError, match="no problem") as caught:
         paired([a, b])
-    assert caught.value.hint == "A was evaluated on: out-of-domain; B on: other"
+    assert caught.value.hint is not None
+    assert re.findall(OUT + "|other", caught.value.hint) == [OUT, "other"]
     with pytest.raises(UsageError, match=r"\b3\b"):
         paired([a, b, a])

@@ -96,20 +96,21 @@ def test_the_quickstarts_table_is_one_at_80_columns(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("steps", "heads", "title"),
+    ("steps", "heads"),
     [
-        ([0, 6], ["before", "after"], "Accuracy before and after"),
-        ([3, 6], ["step 3", "after"], "Accuracy at step 3 and after"),
-        ([0, 4], ["before", "step 4"], "Accuracy before and at step 4"),
-        ([2, 3, 4], ["step 2", "step 4"], "Accuracy at step 2 and at step 4"),
+        ([0, 6], ["before", "after"]),
+        ([3, 6], ["step 3", "after"]),
+        ([0, 4], ["before", "step 4"]),
+        ([2, 3, 4], ["step 2", "step 4"]),
     ],
 )
-def test_before_is_before_any_training(tmp_path: Path, steps: list[int], heads: list[str], title: str) -> None:
+def test_before_is_before_any_training(tmp_path: Path, steps: list[int], heads: list[str]) -> None:
     reports = [report(number, "in-domain", 0.5, outcomes={"p": [number > 3]}) for number in steps]
     found = before_after(write_run(tmp_path, "one", 0, reports, [step(number) for number in range(1, 7)]))
     lines = found.text().splitlines()
-    assert lines[0].startswith(title)
     assert re.split(r" {2,}", lines[1])[2:4] == heads
+    # the title names what the columns do
+    assert all(head in lines[0] for head in heads)
     assert (found.changes[0].before_step, found.changes[0].after_step) == (steps[0], steps[-1])
 
 
@@ -127,8 +128,8 @@ def test_evaluations_that_began_at_different_steps_say_so_in_their_rows(tmp_path
     found = before_after(write_run(tmp_path, "one", 0, reports, [step(number) for number in range(1, 7)]))
     lines = found.text().splitlines()
     assert "before" not in lines[0]
-    assert "0.0 % at 0" in lines[3]
-    assert "0.0 % at 2" in lines[4]
+    assert [change.before_step for change in found.changes] == [0, 2]
+    assert [line.split().count(step) for line, step in ((lines[3], "0"), (lines[4], "2"))] == [1, 1]
 
 
 def test_somebody_elses_evaluation_is_no_after(tmp_path: Path) -> None:

@@ -104,9 +104,9 @@ def test_what_cannot_be_evaluated_is_found_before_the_first_step():
     policy = RecordingPolicy()
     made = experiment(policy, build_evaluation=lambda slot: Own("own", slot.options.get("fault", "")))
     check_evaluations(made, (split(IN_DOMAIN), ComponentSpec(use="own")))
-    with pytest.raises(UsageError, match=r"no split 'indomain' .did you mean 'in-domain'") as caught:
+    with pytest.raises(UsageError, match=r"'indomain'.*'in-domain'") as caught:
         check_evaluations(made, (split("indomain"),))
-    assert "its splits are: train, in-domain, out-of-domain" in str(caught.value.hint)
+    assert all(name in str(caught.value.hint) for name in ("train", "in-domain", "out-of-domain"))
     with pytest.raises(UsageError, match="no server"):
         check_evaluations(made, (ComponentSpec(use="own", options={"fault": "no server"}),))
     with pytest.raises(UsageError, match="no split 'nosplit'"):

@@ -6,6 +6,7 @@ import gzip
 import json
 import logging
 import os
+import re
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -109,8 +110,8 @@ def test_one_file_is_not_for_training_and_evaluation(tmp_path: Path) -> None:
     ):
         with pytest.raises(DataError, match=r"[ab]\.jsonl.*'train'") as caught:
             rows(tmp_path, files)
-        assert "a file of their own" in (caught.value.hint or "")
-    with pytest.raises(DataError, match="'train' has one file twice"):
+        assert caught.value.hint
+    with pytest.raises(DataError, match="'train'"):
         rows(tmp_path, {"train": ["a.jsonl", "soft.jsonl"]})
     # two evaluations may share one
     assert ids(rows(tmp_path, {"train": "b.jsonl", "in-domain": "a.jsonl", "mine": "a.jsonl"}), "mine") == ["a/1"]
@@ -138,7 +139,8 @@ def test_problems_that_training_meets_are_counted(tmp_path: Path, caplog: pytest
     with caplog.at_level(logging.WARNING):
         rows(tmp_path, {"train": "a.jsonl", "in-domain": "b.jsonl", "out-of-domain": "c.jsonl"})
     (record,) = caplog.records
-    assert "1 of 2 problems of 'in-domain' are in 'train', too: in-domain/b/1 is train/a/2" in record.getMessage()
+    assert re.findall(r"in-domain/\S+|train/\S+", record.getMessage()) == ["in-domain/b/1", "train/a/2"]
+    assert re.findall(r"\b\d of \d\b", record.getMessage()) == ["1 of 2"]
 
 
 def test_patterns(tmp_path: Path) -> None:
@@ -148,7 +150,7 @@ def test_patterns(tmp_path: Path) -> None:
     assert ids(rows(tmp_path, {"in-domain": "x/train-*.jsonl"})) == ["train-1/1", "train-2/1"]
     assert ids(rows(tmp_path, {"in-domain": "**/train-?.jsonl"})) == ["train-1/1", "train-2/1", "train-3/1"]
     assert ids(rows(tmp_path, {"in-domain": str(tmp_path / "y/*/*.jsonl")})) == ["train-3/1"]
-    with pytest.raises(DataError, match="no file fits"):
+    with pytest.raises(DataError, match=r"x/\*\.csv"):
         rows(tmp_path, {"train": "x/*.csv"})
     json_lines(tmp_path / "a[1].jsonl", *some(1))  # a name that only looks like one
     assert ids(rows(tmp_path, {"in-domain": "a[1].jsonl"})) == ["a[1]/1"]
@@ -226,39 +228,39 @@ def test_long_cells(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("name", "content", "message", "hint"),
     [
-        ("a.jsonl", LINES.encode("utf-16"), "text in UTF-16", "UTF-8"),
-        ("a.csv", CSV.encode("utf-16"), "text in UTF-16", "UTF-8"),
-        ("a.csv", CSV.encode("latin-1"), "row 3, column question: expected UTF-8", "UTF-8"),
-        ("a.jsonl", LINES.encode("latin-1"), "row 2: expected UTF-8", "UTF-8"),
+        ("a.jsonl", LINES.encode("utf-16"), "UTF-16", "UTF-8"),
+        ("a.csv", CSV.encode("utf-16"), "UTF-16", "UTF-8"),
+        ("a.csv", CSV.encode("latin-1"), "row 3, column question: ", "UTF-8"),
+        ("a.jsonl", LINES.encode("latin-1"), "row 2: ", "UTF-8"),
         (
             "a.jsonl",
             b'{"question": "?", "answer": 1, "answer": 2}',
-            "row 1, column answer: the key occurs twice",
+            "row 1, column answer: ",
             "skip",
         ),
         (
             "a.json",
             b'[{"question": "?", "answer": 1, "answer": 2}]',
-            "row 1, column answer: the key occurs twice",
+            "row 1, column answer: ",
             "skip",
         ),
-        ("a.json", json.dumps({"version": 1, "data": ROWS}).encode(), "one JSON object", "jq '.data'"),
-        ("a.json", json.dumps({"data": ROWS}, indent=1).encode(), "one JSON object", "jq '.data'"),
+        ("a.json", json.dumps({"version": 1, "data": ROWS}).encode(), "a.json", "jq '.data'"),
+        ("a.json", json.dumps({"data": ROWS}, indent=1).encode(), "a.json", "jq '.data'"),
         (
             "a.json",
             json.dumps({"question": {"0": "?"}, "answer": {"0": 1}}).encode(),
-            "one JSON object",
+            "a.json",
             "orient='records'",
         ),
-        ("a.jsonl", b"", "has no problems", "empty"),
-        ("a.csv", b"\n\n", "has no problems", "empty"),
-        ("a.jsonl.gz", b"no gzip", "cannot be read", ""),
-        ("a.jsonl.gz", gzip.compress(LINES.encode(), mtime=0)[:-9], "cannot be read", ""),
-        ("a.parquet.gz", b"", "no known format", ".jsonl"),
-        ("a.txt", b"", "no known format", ".jsonl"),
-        ("a", b"", "no known format", ".jsonl"),
-        ("a.jsonl", b'{"qestion": "?", "answer": 1}', "did you mean 'qestion'", "skip"),
-        ("a.csv", b"question|answer\n?|1\n", "the row has question|answer", "skip"),
+        ("a.jsonl", b"", "'train'", "empty"),
+        ("a.csv", b"\n\n", "'train'", "empty"),
+        ("a.jsonl.gz", b"no gzip", "a.jsonl.gz", ""),
+        ("a.jsonl.gz", gzip.compress(LINES.encode(), mtime=0)[:-9], "a.jsonl.gz", ""),
+        ("a.parquet.gz", b"", "a.parquet.gz", ".jsonl"),
+        ("a.txt", b"", "a.txt", ".jsonl"),
+        ("a", b"", "a", ".jsonl"),
+        ("a.jsonl", b'{"qestion": "?", "answer": 1}', "'qestion'", "skip"),
+        ("a.csv", b"question|answer\n?|1\n", "question|answer", "skip"),
     ],
 )
 def test_files_that_cannot_be_read(tmp_path: Path, name: str, content: bytes, message: str, hint: str) -> None:
