@@ -4,19 +4,18 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pluggy
 import pytest
 from pydantic import BaseModel, ConfigDict
+from shipped_recipes import settings_of, tiny_model, write_data
 
 from mentor_kit import api
 from mentor_kit.backend.optimizer import OptimizerSpec
 from mentor_kit.core.errors import MissingError, PluginError, RecipeError
 from mentor_kit.hooks import Plugins, Registry, hookimpl, load_plugins
-from mentor_kit.hooks.loader import default_registry
 from mentor_kit.recipe.loading import recipe_names
 from mentor_kit.recipe.plan import RunPlan
 from mentor_kit.recipe.settings import parse_settings
@@ -31,43 +30,9 @@ def plan(*overrides: str, recipe: str | Path = "quickstart", registry: Registry 
     return api.plan(recipe, overrides=parse_settings(overrides), registry=registry)
 
 
-def tiny_model() -> str:
-    from mentor_kit.core.component import ComponentSpec
-    from mentor_kit.hooks import BuildContext
-
-    registry = default_registry()
-    return str(registry.build("students", ComponentSpec(use="tiny-student"), BuildContext(registry=registry)))
-
-
 @pytest.fixture(scope="module")
 def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """What recipes look for in `folder`: the authors' files, and a set of each benchmark."""
-    folder = tmp_path_factory.mktemp("data")
-    with pytest.MonkeyPatch.context() as patch:
-        patch.syspath_prepend(str(HERE.parents[1] / "plugins" / "mentor_kit_data"))
-        from authors_sample import write_sample
-
-        write_sample(folder)
-    rows = [{"id": 1, "problem": "What is $30 + 3$?", "answer": "33"}]
-    (folder / "aime24.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
-    hop = {"_id": "a", "question": "Where?", "answer": "Rome", "type": "bridge", "context": [["Rome", ["A city."]]]}
-    (folder / "hotpotqa.json").write_text(json.dumps([hop]))
-    return folder
-
-
-#: What lets a recipe be planned without hub, server and data.
-STAND_INS: dict[str, Callable[[Path], list[str]]] = {
-    r"paper/(?!evaluate).*": lambda data: [f"folder={data}"],
-    r"paper/.*/sft": lambda data: ["teacher.with.path=train.parquet"],
-    r"paper/evaluate-maths": lambda data: [
-        f"folder={data}", "task.sets={aime24: aime24.jsonl}", "evaluate.on=[{split: aime24, problems: 1}]",
-    ],
-    r"paper/evaluate-search": lambda data: [
-        f"folder={data}", "task.sets={hotpotqa: hotpotqa.json}", "evaluate.on=[{split: hotpotqa, problems: 1}]",
-    ],
-    r"miniature/.*/(distill|mentor-sod)": lambda data: [f"train.0.teacher.model={tiny_model()}"],
-    r"(paper|laptop|served)/.*": lambda data: [f"student.model={tiny_model()}", "student.chat_template=null"],
-}  # fmt: skip
+    return write_data(tmp_path_factory.mktemp("data"))
 
 
 #: Those that differ from recipes of the smallest student by its name alone.
@@ -82,7 +47,7 @@ OF_LARGER_STUDENTS = re.compile(r"paper/(qwen2\.5-7b|qwen3-8b)/.*")
     ],
 )
 def test_every_recipe_has_a_plan(name: str, data: Path) -> None:
-    settings = [one for pattern, make in STAND_INS.items() if re.fullmatch(pattern, name) for one in make(data)]
+    settings = settings_of(name, data)
     try:
         found = plan(*settings, recipe=name)
     except MissingError as error:
