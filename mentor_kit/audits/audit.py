@@ -1,7 +1,7 @@
 """Audits a recipe's reward: every attack of the catalogue, and a random search for more.
 
 recipe ──> task, tools, teacher, reward
-teacher's work ──> attacks as raw text ──> played ──> earned <= bound?
+teacher's work ──> attacks as raw strings ──> rollouts ──> earned <= bound?
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from mentor_kit.rollout.verdict import is_right
 
 @dataclass(frozen=True)
 class Earned:
-    """What one attack earns on the problem where it does best, beside its bound."""
+    """An attack's reward on the problem where it earns most, beside its bound."""
 
     attack: Attack
     problem: str
@@ -60,14 +60,14 @@ class Earned:
 
 @dataclass(frozen=True)
 class FamilyAudit:
-    """What was tried as one family of models writes, and what it earned."""
+    """The attacks and mutants in one family's call syntax, and their rewards."""
 
     family: str
     honest: dict[str, float]
-    """What honest attempts earn: right or wrong, with the teacher's tools or with none."""
+    """Rewards of honest attempts: right or wrong, with the teacher's tools or with none."""
     attacks: tuple[Earned, ...]
     skipped: tuple[str, ...]
-    """Attacks that no problem of this task lends itself to, or that the family has no way to write."""
+    """Attacks that apply to no problem of this task, or that the family cannot write."""
     search: Searched
 
     @property
@@ -83,12 +83,12 @@ class FamilyAudit:
 
 @dataclass(frozen=True)
 class Audit:
-    """What was tried, and what it earned, as one family of models writes or as several do."""
+    """The attacks and mutants, and their rewards, in the call syntax of one family or several."""
 
     recipe: str
     families: tuple[FamilyAudit, ...]
     reason: str
-    """Why these families."""
+    """Why these families were chosen."""
 
     @property
     def passed(self) -> bool:
@@ -130,44 +130,48 @@ def audit(
     """Try every attack, and so many mutants, on a recipe's reward.
 
     Args:
-        loaded: the recipe; its backend is not used, and of its student no more than the tokenizer.
+        loaded: the recipe; its backend is not used, and of its student only the tokenizer is.
         registry: the plugins.
         problems: how many problems each attack is tried on.
         tries: how many mutants the search tries in each family; 0 for none.
         seed: of the problems and of the search.
-        families: as which families of models texts are written, or `all`; the student's if left out.
+        families: names of the families in whose syntax strings are written, or `all`; the student's if left out.
 
     Raises:
         UsageError: the recipe has no reward or no teacher, or there is no such family.
         DataError: there is no honest work to start from.
     """
-    parts = assemble_components(loaded, registry)
+    components = assemble_components(loaded, registry)
     try:
-        if parts.reward is None:
+        if components.reward is None:
             raise UsageError(
                 "the recipe has no reward to audit", hint="add `reward: {use: mentor}`, or gates and terms"
             )
-        if parts.teacher is None:
+        if components.teacher is None:
             raise UsageError(
                 "an audit starts from a teacher's work, and the recipe has no teacher",
                 hint="add one: `--set teacher=scripted` where the task writes solutions",
             )
-        choice = choose(families, loaded, registry, parts.context)
-        shown = show(parts.task, parts.teacher, problems, seed)
+        choice = choose(families, loaded, registry, components.context)
+        shown = show(components.task, components.teacher, problems, seed)
         tried = []
         for written in choice.written:
-            world = AuditEnvironment(parts.task, parts.toolbox, parts.limits, written.parser, written.form)
-            bounds = [Bounds(world, subject, parts.reward) for subject in subjects_of(world, shown, problems)]
+            environment = AuditEnvironment(
+                components.task, components.toolbox, components.limits, written.parser, written.form
+            )
+            bounds = [
+                Bounds(environment, subject, components.reward) for subject in subjects_of(environment, shown, problems)
+            ]
             attacks, skipped = _attacked(bounds)
             found = search(bounds, tries, seed)
             tried.append(FamilyAudit(written.family, _honest(bounds[0]), attacks, skipped, found))
         return Audit(recipe=loaded.recipe.name, families=tuple(tried), reason=choice.reason)
     finally:
-        parts.close()
+        components.close()
 
 
 def _attacked(bounds: Sequence[Bounds]) -> tuple[tuple[Earned, ...], tuple[str, ...]]:
-    """Each attack where it does best, and the names of those that no problem lends itself to."""
+    """Return each attack where it earns most, and the names of those that apply to no problem."""
     tried = [earned for one in bounds for earned in try_attacks(one)]
     best, skipped = [], []
     for attack in ATTACKS:
@@ -180,28 +184,28 @@ def _attacked(bounds: Sequence[Bounds]) -> tuple[tuple[Earned, ...], tuple[str, 
 
 
 def try_attacks(bounds: Bounds) -> list[Earned]:
-    """What the attacks earn on one problem, those left out that it does not lend itself to."""
+    """Return what the applicable attacks earn on one problem."""
     attacks = [attack for attack in ATTACKS if attack.needs(bounds.subject)]
-    played = bounds.world.run([attack.script(bounds.subject) for attack in attacks])
-    most = bounds.of(played, [attack.is_solved(bounds.subject) for attack in attacks])
-    paid = bounds.paid(played)
-    return [_earned(*each, bounds) for each in zip(attacks, played, paid, most, strict=True)]
+    rollouts = bounds.environment.run([attack.script(bounds.subject) for attack in attacks])
+    most = bounds.of(rollouts, [attack.is_solved(bounds.subject) for attack in attacks])
+    paid = bounds.paid(rollouts)
+    return [_earned(*each, bounds) for each in zip(attacks, rollouts, paid, most, strict=True)]
 
 
-def _earned(attack: Attack, played: RawRollout, breakdown: Breakdown, most: float, bounds: Bounds) -> Earned:
+def _earned(attack: Attack, rollout: RawRollout, breakdown: Breakdown, most: float, bounds: Bounds) -> Earned:
     return Earned(
         attack=attack,
         problem=bounds.subject.problem.id,
         earned=breakdown.total,
         bound=most,
-        published=_published(played, bounds.subject, bounds.world),
+        published=_published(rollout, bounds.subject, bounds.environment),
         gate=breakdown.gate,
     )
 
 
 def _honest(bounds: Bounds) -> dict[str, float]:
     subject = bounds.subject
-    alone = bounds.world.run_honest([subject.twin((), right=True), subject.twin((), right=False)])
+    alone = bounds.environment.run_honest([subject.twin((), right=True), subject.twin((), right=False)])
     right, wrong = (paid.total for paid in bounds.paid(alone))
     return {
         "right": bounds.honest(right=True),
@@ -211,15 +215,15 @@ def _honest(bounds: Bounds) -> dict[str, float]:
     }
 
 
-def _published(played: RawRollout, subject: AuditSubject, world: AuditEnvironment) -> float | None:
+def _published(rollout: RawRollout, subject: AuditSubject, environment: AuditEnvironment) -> float | None:
     """What the published rule pays for the episode's text."""
-    problem = played.script.problem
+    problem = rollout.script.problem
     try:
         return published_reward(
             problem.question,
-            completion(played),
-            ended=END in "".join(played.script.turns[-1:]),
-            is_right=lambda text: is_right(text, problem, world.task),
+            completion(rollout),
+            ended=END in "".join(rollout.script.turns[-1:]),
+            is_right=lambda text: is_right(text, problem, environment.task),
             known=subject.tools,
             shown=subject.demonstrations[0].tools_used,
         )
@@ -227,7 +231,7 @@ def _published(played: RawRollout, subject: AuditSubject, world: AuditEnvironmen
         return None
 
 
-def completion(played: RawRollout) -> str:
-    """All text after the prompt: every turn of the script as it was written, and the results between them."""
-    results = [message.content for message in played.trajectory.messages if message.role == "tool"]
-    return "\n".join([*played.script.turns, *results])
+def completion(rollout: RawRollout) -> str:
+    """Return the string after the prompt: every turn of the script as it is, and the results of tools."""
+    results = [message.content for message in rollout.trajectory.messages if message.role == "tool"]
+    return "\n".join([*rollout.script.turns, *results])

@@ -2,9 +2,9 @@
 
     bound = min(honest twin, honest attempt)
 
-The *twin* makes exactly the calls that tools really carried out, in plain form, and then gives an answer: right if the
+The *twin* makes exactly the calls that tools executed, in plain form, and then gives an answer: right if the
 trajectory solved the problem, else wrong. The *attempt* is the teacher's own work with such an answer: it bounds what
-padding may earn. Whether a problem was solved is read from the raw text, independently of parser and task.
+padding may earn. Whether a problem was solved is read from the raw string, independently of parser and task.
 """
 
 from __future__ import annotations
@@ -28,24 +28,24 @@ _NUMBER = re.compile(r"\d+(?:(?:[.,]|\{,\})\d+)*(?:[eE][+-]?\d+)?")
 
 @dataclass
 class Bounds:
-    """Honest totals on one problem, played when they are first asked for."""
+    """Rewards of honest work on one problem, computed on first use."""
 
-    world: AuditEnvironment
+    environment: AuditEnvironment
     subject: AuditSubject
     reward: Reward
     _twins: dict[tuple[str, bool], float] = field(default_factory=dict)
 
-    def paid(self, played: Sequence[RawRollout]) -> list[Breakdown]:
+    def paid(self, rollouts: Sequence[RawRollout]) -> list[Breakdown]:
         """What the reward pays for each episode."""
-        cases = [(one.trajectory, one.script.problem, self.subject.demonstrations) for one in played]
+        cases = [(one.trajectory, one.script.problem, self.subject.demonstrations) for one in rollouts]
         self.reward.prepare(cases)
         return [self.reward(*case) for case in cases]
 
-    def of(self, played: Sequence[RawRollout], solved: Sequence[bool]) -> list[float]:
+    def of(self, rollouts: Sequence[RawRollout], solved: Sequence[bool]) -> list[float]:
         """The most that each episode may earn."""
-        keys = [(_calls(one), right) for one, right in zip(played, solved, strict=True)]
-        new = {key: one for key, one in zip(keys, played, strict=True) if key not in self._twins}
-        twins = self.world.run_honest([self.subject.twin(one.executed, right=key[1]) for key, one in new.items()])
+        keys = [(_calls(one), right) for one, right in zip(rollouts, solved, strict=True)]
+        new = {key: one for key, one in zip(keys, rollouts, strict=True) if key not in self._twins}
+        twins = self.environment.run_honest([self.subject.twin(one.executed, right=key[1]) for key, one in new.items()])
         for key, paid in zip(new, self.paid(twins), strict=True):
             self._twins[key] = paid.total
         return [min(self._twins[key], self.honest(right=key[1])) for key in keys]
@@ -54,30 +54,30 @@ class Bounds:
         """What the teacher's own work earns with a right or a wrong answer."""
         key = ("honest", right)
         if key not in self._twins:
-            (paid,) = self.paid(self.world.run_honest([self.subject.honest(right=right)]))
+            (paid,) = self.paid(self.environment.run_honest([self.subject.honest(right=right)]))
             self._twins[key] = paid.total
         return self._twins[key]
 
 
-def solved(played: RawRollout, subject: AuditSubject, world: AuditEnvironment) -> bool:
-    r"""Whether the last turn, read with suspicion, gives one answer and it is right.
+def solved(rollout: RawRollout, subject: AuditSubject, environment: AuditEnvironment) -> bool:
+    r"""Return whether the last turn, read strictly, gives one answer and it is right.
 
     Where the task wants `\boxed{…}`: the text outside reasoning has one box, or the same one several times, and its
-    value is right and has no more numbers than the teacher's. For other tasks their own verdict has to do.
+    value is right and has no more numbers than the teacher's. For other tasks it is their own verdict.
     """
-    trajectory = played.trajectory
+    trajectory = rollout.trajectory
     if not trajectory.correct or not subject.right_value:
         return trajectory.correct
-    raw = played.used_turns[-1] if len(played.used_turns) == len(trajectory.turns) else ""
+    raw = rollout.used_turns[-1] if len(rollout.used_turns) == len(trajectory.turns) else ""
     if END not in raw:
         return False
-    text = re.sub(world.form.silence, "", raw.partition(END)[0], flags=re.DOTALL)
+    text = re.sub(environment.form.silence, "", raw.partition(END)[0], flags=re.DOTALL)
     values = {_value(text[found.end() :]) for found in _BOX.finditer(text)}
     if len(values) != 1:
         return False
     (value,) = values
     return _numbers(value) <= max(1, _numbers(subject.right_value)) and is_right(
-        value, played.script.problem, world.task
+        value, rollout.script.problem, environment.task
     )
 
 
@@ -91,5 +91,5 @@ def _value(text: str) -> str:
     return text.partition("}")[0].strip()
 
 
-def _calls(played: RawRollout) -> str:
-    return json.dumps([[name, dict(arguments)] for name, arguments in played.executed], sort_keys=True, default=str)
+def _calls(rollout: RawRollout) -> str:
+    return json.dumps([[name, dict(arguments)] for name, arguments in rollout.executed], sort_keys=True, default=str)

@@ -19,7 +19,7 @@ ALL = "all"
 
 @dataclass(frozen=True)
 class Written:
-    """A family, as texts are written and read."""
+    """A family's writer and parser."""
 
     family: str
     parser: Parser
@@ -35,10 +35,10 @@ class Choice:
 
 
 def choose(names: Sequence[str], loaded: LoadedRecipe, registry: Registry, context: BuildContext) -> Choice:
-    """The families of these names; without any the student's own, or all where nobody can say which that is.
+    """The families of these names; without any the student's own, or all where that is unknown.
 
     Raises:
-        UsageError: there is no family of a name, or nobody knows how it writes.
+        UsageError: there is no family of a name, or its syntax is unknown.
     """
     if ALL in names:
         return Choice(_all(registry), "every family")
@@ -91,5 +91,5 @@ def _students(loaded: LoadedRecipe, registry: Registry, context: BuildContext) -
 
 
 def _written(family: Family, form: Form) -> Written:
-    # turns are written from their beginning, so that what a prompt opens is opened here, too
+    # turns are written from their beginning, so a mark that a prompt opens is opened here, too
     return Written(family.name, family.parser(False), form)

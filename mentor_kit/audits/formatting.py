@@ -15,7 +15,7 @@ _SHOWN, _LONGEST = 5, 400
 
 
 def plain(audit: Audit) -> str:
-    """What a person wants to know: what honest work earns, what pays, and how much was tried."""
+    """Return the audit as plain lines: what honest work earns, which attacks pay, and how much was tried."""
     return "\n".join(_lines(audit))
 
 
@@ -32,13 +32,13 @@ def markdown(audit: Audit) -> str:
         f"| {one.search.tries} | {one.search.outcomes} | {one.search.found} |"
         for one in families
     ]
-    parts = ["\n".join([*_head("family", "models", "attacks", "pay", "mutants", "outcomes", "pay"), *rows])]
+    sections = ["\n".join([*_head("family", "models", "attacks", "pay", "mutants", "outcomes", "pay"), *rows])]
     columns = ["attack", "published", "honest", "ours", *(["elsewhere"] if len(families) > 1 else [])]
     for kind, group in groupby(ATTACKS, key=lambda attack: attack.kind):
         table = [_row(attack, families) for attack in group if any(_of(one, attack) for one in families)]
         if table:
-            parts.append("\n".join([f"**{kind.capitalize()}**", "", *_head(*columns), *table]))
-    return "\n\n".join(parts)
+            sections.append("\n".join([f"**{kind.capitalize()}**", "", *_head(*columns), *table]))
+    return "\n\n".join(sections)
 
 
 def _head(*columns: str) -> tuple[str, str]:

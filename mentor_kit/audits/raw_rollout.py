@@ -29,7 +29,7 @@ END = "<|im_end|>"
 
 @dataclass(frozen=True)
 class Script:
-    """What a model says in one episode, turn by turn; after its last turn it says nothing."""
+    """The turns of one episode; after the last one, turns are empty."""
 
     problem: Problem
     turns: tuple[str, ...]
@@ -44,7 +44,7 @@ class RawRollout:
     script: Script
     trajectory: Trajectory
     executed: tuple[tuple[str, Mapping[str, Json]], ...]
-    """The calls that tools really carried out, in order, as the tools saw it."""
+    """The calls that tools executed, in order, as recorded by the tools."""
 
     @property
     def used_turns(self) -> tuple[str, ...]:
@@ -54,25 +54,25 @@ class RawRollout:
 
 @dataclass(frozen=True)
 class AuditEnvironment:
-    """Where scripts are played: a recipe's task, tools and limits."""
+    """The environment in which scripts run: a recipe's task, tools and limits."""
 
     task: Task
     toolbox: Toolbox
     limits: EpisodeLimits
     parser: Parser = field(default_factory=HermesParser)
     form: Form = FORMS["hermes"]
-    """How what is played is written; the parser reads it."""
+    """The syntax of scripts, which the parser reads."""
 
     def run(self, scripts: Sequence[Script], *, turns: int = 0) -> list[RawRollout]:
-        """Play them side by side; nothing is shared between them.
+        """Run scripts concurrently; nothing is shared between them.
 
         Args:
-            scripts: what is said.
+            scripts: the turns of each episode.
             turns: so many turns may be made, where that is more than the recipe allows: some families write every call
                 into a turn of its own.
 
         Raises:
-            PluginError: a task or a tool's session could not take what was said; the message has it.
+            PluginError: a task or a tool's session raised; the message has its error.
         """
         try:
             return self._play(scripts, turns)
@@ -80,15 +80,15 @@ class AuditEnvironment:
             raise
         except Exception as error:
             if len(scripts) > 1:
-                # one by one: which was it?
-                return [played for script in scripts for played in self.run([script], turns=turns)]
+                # run one by one, to find the script at fault
+                return [rollout for script in scripts for rollout in self.run([script], turns=turns)]
             raise PluginError(
                 f"an episode broke off with {type(error).__name__}: {error}",
                 hint=f"a task must take whatever a model says; here: {list(scripts[0].turns)!r:.300}",
             ) from error
 
     def run_honest(self, scripts: Sequence[Script]) -> list[RawRollout]:
-        """Play scripts that may take a turn for each call where the family writes no more."""
+        """Run scripts that take a turn for each call, where the family writes one call a turn."""
         longest = max((len(script.turns) for script in scripts), default=0)
         return self.run(scripts, turns=0 if self.form.several else longest)
 
@@ -112,7 +112,7 @@ class AuditEnvironment:
 
 @dataclass(frozen=True)
 class RawAgent:
-    """A `mentor_kit.core.agent.Agent` that says raw texts."""
+    """A `mentor_kit.core.agent.Agent` whose turns are raw strings."""
 
     parser: Parser
     scripts: Mapping[str, Sequence[str]]
@@ -124,7 +124,7 @@ class RawAgent:
 
 
 class RawSession:
-    """One episode of raw texts."""
+    """One episode of raw strings."""
 
     def __init__(self, parser: Parser, turns: Sequence[str], tools: Mapping[str, Tool]) -> None:
         self._parser = parser
@@ -135,8 +135,8 @@ class RawSession:
         text = next(self._turns, None)
         if text is None:
             return Reply(assistant())
-        said, end, _ = text.partition(END)
-        return Reply(parse(self._parser, said, self._tools), finish="stop" if end else "length")
+        content, end, _ = text.partition(END)
+        return Reply(parse(self._parser, content, self._tools), finish="stop" if end else "length")
 
     def trace(self) -> TokenTrace | None:
         return None
@@ -147,7 +147,7 @@ class RawSession:
 
 @dataclass
 class _Watched(ToolSource):
-    """A `mentor_kit.core.toolbox.ToolSource` that notes what its tools carried out, by the episode's seed."""
+    """A `mentor_kit.core.toolbox.ToolSource` that records the calls its tools executed, by the episode's seed."""
 
     source: ToolSource
     scripts: Sequence[Script]

@@ -1,7 +1,7 @@
 """A random search for rewards without work: honest transcripts, mutated repeatedly.
 
-Mutants that lead to an outcome not seen before are kept and mutated further; so the search goes where something
-happens. One that earns more than its bound (`mentor_kit.audits.bounds`) is a find.
+Mutants that lead to an outcome not seen before are kept and mutated further; so the search covers
+many outcomes. One that earns more than its bound (`mentor_kit.audits.bounds`) is a find.
 """
 
 from __future__ import annotations
@@ -15,9 +15,9 @@ from mentor_kit.audits.raw_rollout import END, RawRollout
 from mentor_kit.audits.subject import AuditSubject
 from mentor_kit.core.frozen_model import FrozenModel
 
-#: Episodes that are played side by side.
+#: Episodes that run concurrently.
 _BATCH = 250
-#: Transcripts grow no longer than this, in characters and turns.
+#: Longest transcripts, in characters and turns.
 _LONGEST, _MOST_TURNS = 20_000, 8
 #: Finds that are kept to be looked at.
 _SHOWN = 20
@@ -30,7 +30,7 @@ _PIECES = (
 )
 
 
-#: What may stand between two answers in the place of one.
+#: Separators of several answers in place of one.
 _BETWEEN = (
     " ",
     ", ",
@@ -61,7 +61,7 @@ class Find(FrozenModel):
 
 @dataclass(frozen=True)
 class Searched:
-    """What a search saw."""
+    """The result of a search."""
 
     tries: int
     outcomes: int
@@ -83,11 +83,11 @@ def search(bounds: Sequence[Bounds], tries: int, seed: int) -> Searched:
         index = (done // _BATCH) % len(bounds)
         count = min(_BATCH, tries - done)
         mutants = [archives[index].mutant(chance) for _ in range(count)]
-        for played, earned, find in _tried(bounds[index], mutants):
-            outcome = (index, _outcome(played, earned))
+        for rollout, earned, find in _tried(bounds[index], mutants):
+            outcome = (index, _outcome(rollout, earned))
             if outcome not in outcomes:
                 outcomes.add(outcome)
-                archives[index].keep(played.script.turns)
+                archives[index].keep(rollout.script.turns)
             if find is not None:
                 found += 1
                 finds += [find] if len(finds) < _SHOWN else []
@@ -96,24 +96,24 @@ def search(bounds: Sequence[Bounds], tries: int, seed: int) -> Searched:
 
 
 def _tried(bounds: Bounds, mutants: Sequence[Turns]) -> list[tuple[RawRollout, float, Find | None]]:
-    played = bounds.world.run([bounds.subject.script(turns) for turns in mutants])
-    right = [solved(one, bounds.subject, bounds.world) for one in played]
+    rollouts = bounds.environment.run([bounds.subject.script(turns) for turns in mutants])
+    right = [solved(one, bounds.subject, bounds.environment) for one in rollouts]
     tried = []
-    for one, paid, most in zip(played, bounds.paid(played), bounds.of(played, right), strict=True):
+    for one, paid, most in zip(rollouts, bounds.paid(rollouts), bounds.of(rollouts, right), strict=True):
         earned = paid.total
         find = Find(turns=one.script.turns, earned=earned, bound=most) if earned > most + SAME else None
         tried.append((one, earned, find))
     return tried
 
 
-def _outcome(played: RawRollout, earned: float) -> object:
-    trajectory = played.trajectory
+def _outcome(rollout: RawRollout, earned: float) -> object:
+    trajectory = rollout.trajectory
     states = tuple(sorted({call.state.value for call in trajectory.calls}))
     return trajectory.ending, trajectory.correct, states, round(earned, 6)
 
 
 class _Archive:
-    """Transcripts worth mutating, and what can be put into them."""
+    """Transcripts to mutate, and the strings to insert into them."""
 
     def __init__(self, subject: AuditSubject) -> None:
         self.turns: list[Turns] = [
@@ -139,7 +139,7 @@ class _Archive:
         ]
 
     def keep(self, turns: Turns) -> None:
-        """Mutate this one further, too."""
+        """Add a transcript to those that are mutated further."""
         self.turns.append(turns)
 
     def mutant(self, chance: random.Random) -> Turns:
@@ -195,11 +195,11 @@ def _rename(text: str, archive: _Archive, chance: random.Random) -> str:
 
 
 def _hedge(text: str, archive: _Archive, chance: random.Random) -> str:
-    """Several answers in the place of one."""
-    said = chance.choice(archive.values)
+    """Return the transcript with several answers in place of one."""
+    replaced = chance.choice(archive.values)
     values = [*archive.values, str(chance.randrange(100))]
     several = chance.choice(_BETWEEN).join(chance.sample(values, chance.randint(2, len(values))))
-    return text.replace(said, several, 1) if said else text
+    return text.replace(replaced, several, 1) if replaced else text
 
 
 def _other_digit(text: str, archive: _Archive, chance: random.Random) -> str:

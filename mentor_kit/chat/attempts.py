@@ -1,15 +1,15 @@
 """Finds attempted calls: strings that resemble a call and that the family's parser does not read as one.
 
-They are malformed calls, so that a dialogue goes on with the reason, statistics count them, and none is a final answer.
+They are malformed calls: the next message has the reason, statistics count them, and none is a final answer.
 These are attempts, outside of reasoning:
 
     a mark of any family's calls (`<tool_call>`, `[TOOL_CALLS]`, `to=functions.` …), wherever it stands, but for one
     that closes, behind a call
     a JSON object with a tool's name and arguments and nothing else, or a list of them, that begins a line
-    name(key=…), or a list of it, with a tool's name, if the turn says nothing else
+    name(key=…), or a list of it, with a tool's name, if the turn has nothing else
 
 These are words: a tool's name in a sentence, any other JSON, a mark in inline code (`…`), and JSON in a code fence,
-unless the fence is all that the turn says.
+unless the fence is the whole turn.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from mentor_kit.chat.calls import CallError, Tools, malformed, read_json
 from mentor_kit.core.conversation import Message
 from mentor_kit.core.frozen_model import Json
 
-#: What families' calls begin with or have in them, and a language that has no calls does not.
+#: Marks of the families' calls, which plain language does not have.
 _MARKS = (
     "<tool_call>", "</tool_call>", "<function=", "<parameter=", "<arg_key>", "<arg_value>",
     "[TOOL_CALLS]", "<|tool_call>call:", "<tool_call|>", "<|tool_call|>", "<|/tool_call|>",
@@ -52,7 +52,7 @@ _CLOSING = re.compile(
     r"</tool_call>|<tool_call\|>|<\|tool_call_end\|>|<\|/tool_call\|>|<｜tool▁calls?▁end｜>|</function_call>"
 )
 _CALL_KEYS = {"name", "arguments", "parameters", "id", "type"}
-#: More beginnings of JSON are not looked at, nor longer calls in Python's form.
+#: Limits of the search: beginnings of JSON that are read, and characters of a call in Python's form.
 _MOST, _LONGEST = 64, 10_000
 _NAME_CHARACTERS = f"{string.ascii_letters}{string.digits}_.-"
 #: An attempt's name stands within its first characters.
@@ -114,7 +114,7 @@ def _json(content: str, tools: Tools) -> _Attempt | None:
 
 
 def _names_a_tool(text: str, place: int, tools: Tools) -> bool:
-    """Whether the JSON that begins at `place` is a call of a tool, or calls, as far as it can be read."""
+    """Return whether the JSON that begins at `place` is a call, or a list of calls, as far as it can be read."""
     try:
         value, _ = read_json(text, place)
     except CallError:

@@ -1,7 +1,7 @@
 """Reads tool calls from a model's JSON: strict, bounded, and without raising.
 
-What a model writes is hostile by default: truncated, nested a thousand levels deep, with numbers of ten
-thousand digits or half of a surrogate pair. Every such text becomes a call in state MALFORMED.
+A model's string may be truncated, nested a thousand levels deep, or have numbers of ten thousand digits or half of a
+surrogate pair. Every such string becomes a call in state MALFORMED.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ _SPACE = re.compile(r"[ \t\n\r]*")
 
 
 class CallError(ValueError):
-    """A text is no call; the message says why, in words a model can read.
+    """A string is no call; the message has the reason, as the model's result.
 
     Args:
         message: the reason.
@@ -87,11 +87,11 @@ def call_of(value: Json, raw: str, *, tools: Tools = NO_TOOLS) -> ToolCall:
     """The call that a JSON value describes: PARSED, or MALFORMED with the reason.
 
     The arguments stand under `arguments` or `parameters`, as an object or as a string that holds one. No other key
-    may hold any, so that nothing a model wrote is left out; `id` and `type` say nothing about the call. A call
+    may hold any, so that nothing a model wrote is left out; `id` and `type` are ignored. A call
     without arguments has none of the two keys, or, where the tool requires no argument, null or an empty string.
 
     Args:
-        value: an object with `name` and arguments, or one with both under `function`, as OpenAI's wire format has it.
+        value: an object with `name` and arguments, or one with both under `function`, as OpenAI's API has it.
         raw: the text the value was read from.
         tools: the dialogue's, by name.
     """
@@ -112,7 +112,7 @@ def call_of(value: Json, raw: str, *, tools: Tools = NO_TOOLS) -> ToolCall:
 
 
 def malformed(raw: str, error: str, name: str = "") -> ToolCall:
-    """A call that could not be read, with its name where it was read or can be made out."""
+    """Return a malformed call, with its name where that can be read."""
     found = None if name else _NAME.match(raw, 0, _NAME_WINDOW)
     return ToolCall(
         name=found.group(1) if found else name,
@@ -123,7 +123,7 @@ def malformed(raw: str, error: str, name: str = "") -> ToolCall:
 
 
 def essence(call: ToolCall) -> object:
-    """What makes two calls the same: what was called with what, or the text of one that could not be read."""
+    """Return what equal calls have in common: name and arguments, or the string of a malformed one."""
     # as JSON, which tells 1 from 1.0 and true
     return call.raw.strip() if call.state is CallState.MALFORMED else (call.name, canonical(call.arguments))
 
@@ -160,7 +160,7 @@ def tool_name(text: str, place: int = 0) -> str:
     """The name of a tool that a format writes bare.
 
     Raises:
-        CallError: the text is none, because something else was swallowed, or left out.
+        CallError: the string is not a name, because it has too much or too little.
     """
     name = text.strip()
     if not _TOOL_NAME.fullmatch(name):
@@ -191,7 +191,7 @@ def _name_of(value: dict[str, Json]) -> str:
 
 def _arguments_of(value: Json, tool: Tool | None) -> dict[str, Json]:
     if isinstance(value, str):
-        # many models write the object as text once more, as OpenAI's wire format does
+        # many models write the object as text once more, as OpenAI's API does
         value = whole_json(value) if value.strip() else None
     if value is None:
         return no_arguments(tool)

@@ -1,7 +1,7 @@
 """Families of models by their call syntax, and how a template's family is found.
 
 No family is looked up by a model's name. A template writes a call, and the first family whose parser reads it back is
-the one; so models that others have tuned, and later ones, find their parser too.
+the one; so fine-tuned and later models get their parser, too.
 
 Families are components of plugins (`register_families`). Those of other plugins are tried first, then ours, in the
 order of `BUILT_IN`.
@@ -34,7 +34,7 @@ class ServerParsers:
     mlx_lm: str = ""
     """mlx-lm's `tool_parser_type` in tokenizer_config.json, for templates that it does not know."""
     note: str = ""
-    """What to mind, in one line."""
+    """A caveat, in one line."""
 
 
 @dataclass(frozen=True)
@@ -47,15 +47,15 @@ class Family:
     parser: Callable[[bool], Parser]
     """Makes the parser; its argument is whether the prompt ends with the opening mark of reasoning."""
     form: Form | None = None
-    """How they write, for audits of rewards (`mentorkit audit`) and the term `format`; those here have theirs in
+    """Their syntax, for audits of rewards (`mentorkit audit`) and the term `format`; the built-in ones have theirs in
     `mentor_kit.chat.forms`."""
 
     served: ServerParsers = ServerParsers()
-    """How servers name the parser, for the commands that `mentorkit export` prints."""
+    """The servers' names of the parser, for the commands that `mentorkit export` prints."""
 
     @property
     def written(self) -> Form | None:
-        """How they write; None where nobody said."""
+        """Their syntax; None where the family has none."""
         return self.form or FORMS.get(self.name)
 
 
@@ -68,7 +68,7 @@ def _of(syntax: Syntax, think: tuple[str, str] | None = None) -> Callable[[bool]
     return make
 
 
-#: Ours, in the order in which they are tried.
+#: The built-in families, in the order in which they are tried.
 BUILT_IN: tuple[Family, ...] = (
     Family(
         "hermes",
@@ -133,5 +133,5 @@ def families(registry: Registry | None = None) -> tuple[Family, ...]:
 def all_marks(registry: Registry | None = None) -> tuple[str, ...]:
     """The marks of all families, those of plugins among them; `registry` as for `families`."""
     known = [*FORMS.values(), *(family.form for family in families(registry) if family.form is not None)]
-    # what stands in a mark of its own need not be looked for twice
+    # a mark within another mark is not searched twice
     return tuple(sorted({mark for form in known for mark in form.all_marks if len(mark) > 2}))

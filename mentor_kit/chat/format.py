@@ -31,7 +31,7 @@ _MORE_PROBES = (assistant("Words."), assistant(reasoning="Hm.", calls=_PROBE.too
 class ChatFormat:
     """Turns dialogues into tokens and sampled tokens into messages, for one tokenizer.
 
-    Control tokens in what users and tools say are broken by a space, so that they cannot steer the template.
+    Control tokens in the content of users and tools are broken by a space, so that they cannot alter the template.
 
     Args:
         tokenizer: with its chat template.
@@ -84,7 +84,7 @@ class ChatFormat:
         """The ids to insert after a sampled turn, up to the assistant's next turn.
 
         Args:
-            messages: what was said since the turn: tool results, or a user's words.
+            messages: the messages after the turn: tool results, or a user's.
             tools: the dialogue's tools.
             closed: whether the turn ended with its stop token; if not, it is inserted first.
 
@@ -96,7 +96,7 @@ class ChatFormat:
         return list(ids)
 
     def parse(self, ids: Sequence[int], tools: Mapping[str, Tool] | None = None) -> Message:
-        """The message that sampled ids say, with or without their stop token. Never raises.
+        """Return the message that sampled ids stand for, with or without their stop token. Never raises.
 
         With the dialogue's tools, values that a family writes bare are read by their schemas.
         """
@@ -104,12 +104,12 @@ class ChatFormat:
         return parse(self.parser, self.tokenizer.decode(ids[:end]), tools)
 
     def render_turn(self, message: Message, tools: Mapping[str, Tool] | None = None) -> list[int]:
-        """The ids a model should have sampled to say `message`, its stop token included.
+        """Return the ids of `message` as the model would sample them, its stop token included.
 
         With the same tools they parse back to the message, but for spaces around content and reasoning.
 
         Raises:
-            ChatError: the template or the parser cannot say the message: something of it would be lost.
+            ChatError: the template or the parser loses something of the message.
         """
         message = self._renderer.as_written(message)
         ids = self._after(self._renderer.opening, self._opening_ids, self._renderer.turn(message))
@@ -179,7 +179,7 @@ class ChatFormat:
 def choose_parser(tokenizer: ChatTokenizer) -> Parser:
     """The parser that reads what the tokenizer's template writes.
 
-    It is the one that reads back most of a call, words, and reasoning before a call: of the families in their order,
+    It is the one that reads back most of a call, content, and reasoning before a call: of the families in their order,
     and then the tokenizer's own response template, if it has one.
 
     Raises:
@@ -213,18 +213,18 @@ def _reads(parser: Parser, turn: Message, renderer: Renderer) -> bool:
     return not _lost(turn, parser.parse(written.removesuffix(stop)))
 
 
-def _lost(said: Message, parsed: Message) -> str:
-    """What of a message changed when it was written and read again; empty if nothing did."""
-    if said.reasoning.strip() != parsed.reasoning.strip():
+def _lost(written: Message, parsed: Message) -> str:
+    """Return what of a message changes when it is rendered and parsed again; empty if nothing does."""
+    if written.reasoning.strip() != parsed.reasoning.strip():
         return "reasoning changed"
-    if [essence(made) for made in said.tool_calls] != [essence(made) for made in parsed.tool_calls]:
-        return f"tool calls changed{_changed(said.tool_calls, parsed.tool_calls)}"
-    return "" if said.content.strip() == parsed.content.strip() else "content changed"
+    if [essence(made) for made in written.tool_calls] != [essence(made) for made in parsed.tool_calls]:
+        return f"tool calls changed{_changed(written.tool_calls, parsed.tool_calls)}"
+    return "" if written.content.strip() == parsed.content.strip() else "content changed"
 
 
-def _changed(said: Sequence[ToolCall], parsed: Sequence[ToolCall]) -> str:
+def _changed(written: Sequence[ToolCall], parsed: Sequence[ToolCall]) -> str:
     """Where the first difference is, for a message."""
-    for one, other in zip(said, parsed, strict=False):
+    for one, other in zip(written, parsed, strict=False):
         if essence(one) == essence(other):
             continue
         if other.state is CallState.MALFORMED:
@@ -233,16 +233,16 @@ def _changed(said: Sequence[ToolCall], parsed: Sequence[ToolCall]) -> str:
             values = [canonical(made.arguments.get(key, "nothing")) for made in (one, other)]
             if values[0] != values[1]:
                 return f": argument {key!r} of {one.name!r} reads as {values[1][:80]} instead of {values[0][:80]}"
-    return f": {len(parsed)} instead of {len(said)}" if len(said) != len(parsed) else ""
+    return f": {len(parsed)} instead of {len(written)}" if len(written) != len(parsed) else ""
 
 
 def _key(messages: Sequence[Message], tools: Mapping[str, Tool]) -> tuple[object, ...]:
-    # tools by identity: cached values hold on to them, so no other tool can have their ids
+    # tools by identity: cached values keep references to them, so no other tool can have their ids
     return (*map(_identity, messages), *(id(tool) for tool in tools.values()))
 
 
 def _identity(message: Message) -> tuple[object, ...]:
-    # by hand, as the fields' own texts take long, and arguments cannot be hashed
+    # by hand, as the fields' own `repr` takes long, and arguments cannot be hashed
     result = message.result
-    said = None if result is None else (result.name, result.content, result.ok, result.truncated)
-    return message.role, message.content, message.reasoning, said, *map(repr, message.tool_calls)
+    result_values = None if result is None else (result.name, result.content, result.ok, result.truncated)
+    return message.role, message.content, message.reasoning, result_values, *map(repr, message.tool_calls)

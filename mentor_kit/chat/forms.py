@@ -1,11 +1,11 @@
 """Writes calls in a family's syntax: the inverse of its parser, without a chat template.
 
     form.call("add", {"a": 1})      a call, with the marks around it
-    form.say("The answer is 2.")    words for the user
+    form.say("The answer is 2.")    content
     form.think("First add.")        reasoning
 
-A template writes what is right. A form writes anything: a name that is a number, an argument that is `NaN`. Audits make
-attacks of it (`mentor_kit.audits`), and `FORMS` knows the marks of all families.
+A template renders valid calls alone. A form writes any: a name that is a number, an argument that is `NaN`. Audits
+build attacks with it (`mentor_kit.audits`), and `FORMS` has the marks of all families.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ Write = Callable[[Json, Json], str]
 
 
 class Literal(str):
-    """A value as it is written, whatever that is: `NaN`, half a list, five thousand digits."""
+    """A value's exact string: `NaN`, half a list, five thousand digits."""
 
     __slots__ = ()
 
@@ -33,7 +33,7 @@ MISSING = Literal("")
 
 @dataclass(frozen=True)
 class Form:
-    """How a family writes calls, words and reasoning."""
+    """A family's syntax of calls, content and reasoning."""
 
     opening: str
     """The mark before calls; empty if there is none."""
@@ -43,8 +43,8 @@ class Form:
     """Writes a call with its marks."""
     thought: tuple[str, str] = ("<think>\n", "\n</think>\n")
     """The marks around reasoning."""
-    said: str = ""
-    """The mark before words for the user."""
+    content_mark: str = ""
+    """The mark before content."""
     turn: tuple[str, str] = ("<|im_start|>assistant\n", "<|im_start|>tool\n")
     """The marks that begin an assistant's turn and a tool's."""
     result: tuple[str, str] = ("<tool_response>\n", "\n</tool_response>")
@@ -52,19 +52,19 @@ class Form:
     several: bool = True
     """Whether one turn may have several calls."""
     words: bool = True
-    """Whether a turn with calls may have words, too."""
+    """Whether a turn with calls may have content, too."""
     is_json: bool = False
     """Whether a call is one JSON object with its name."""
     marks: tuple[str, ...] = ()
-    """More marks, of which no words have any."""
+    """More marks, which content never has."""
     escape: Callable[[str], str] | None = None
     """Escapes a text that the family's templates put between quotation marks as it is; None where none does."""
     unsaid: str = ""
-    """A pattern for what a turn does not say; if left out, what stands between the marks around reasoning."""
+    """A pattern for what is not content; if left out, what stands between the marks around reasoning."""
 
     def say(self, words: str) -> str:
-        """Words for the user."""
-        return self.said + words
+        """Return content with its mark."""
+        return self.content_mark + words
 
     def think(self, reasoning: str) -> str:
         """Reasoning."""
@@ -72,14 +72,14 @@ class Form:
 
     @property
     def silence(self) -> str:
-        """A pattern for what a turn does not say, its reasoning (`re.DOTALL`); what is never closed goes to the end."""
+        """A pattern for what is not content: the reasoning (`re.DOTALL`), to the end where it is never closed."""
         first, last = (re.escape(mark.strip()) for mark in self.thought)
         return self.unsaid or rf"{first}.*?(?:{last}|\Z)"
 
     @property
     def all_marks(self) -> frozenset[str]:
-        """What belongs to the form, and never to words or reasoning."""
-        found = (self.opening, self.closing, *self.thought, self.said, *self.turn, *self.result, *self.marks)
+        """The marks of the form, which content and reasoning never have."""
+        found = (self.opening, self.closing, *self.thought, self.content_mark, *self.turn, *self.result, *self.marks)
         return frozenset(mark.strip() for mark in found if mark.strip())
 
 
@@ -175,7 +175,7 @@ _DEEPSEEK = (
 )
 _PHI = ("<|tool_call|>", "<|/tool_call|>")
 _HARMONY = "<|start|>assistant"
-# a message begins after the mark, after another message, and where the turn does; its header is for nobody to read
+# a message begins after the mark, after another message, and where the turn does; its header is not content
 _BEGINS = r"(?:\A|<\|start\|>|(?<=<\|end\|>)|(?<=<\|call\|>)|(?<=<\|return\|>))"
 _HEADER = r"(?:(?!<\|start\|>assistant|<\|message\|>).)*?"
 _TO_CHANNEL = r"(?:(?!<\|start\|>assistant|<\|message\|>|<\|channel\|>\s*[a-z]).)*?<\|channel\|>\s*"
@@ -269,7 +269,7 @@ FORMS: Mapping[str, Form] = {
         "<|call|>",
         _named(f"{_HARMONY} to=functions.", "<|channel|>commentary json<|message|>", "<|call|>", _json_arguments),
         thought=(f"{_HARMONY}<|channel|>analysis<|message|>", "<|end|>"),
-        said=f"{_HARMONY}<|channel|>final<|message|>",
+        content_mark=f"{_HARMONY}<|channel|>final<|message|>",
         turn=(_HARMONY, "<|start|>functions."),
         result=("<|start|>functions.tool to=assistant<|channel|>commentary<|message|>", "<|end|>"),
         marks=("<|channel|>", "<|message|>", "<|start|>", "<|end|>", "<|return|>"),

@@ -6,7 +6,7 @@
 
 The prompt ends with `<|start|>assistant`; the turn ends with `<|return|>` or `<|call|>`, which the text no longer has.
 
-A message with a recipient is a call, in whatever channel: that is how the format has it, and models do call from the
+A message with a recipient is a call, in whatever channel: the format allows that, and models do call from the
 analysis channel. The prefix `functions.` may be missing, so another name than a tool's is a call of an unknown tool.
 """
 
@@ -37,13 +37,13 @@ _BORDER = re.compile(r"<\|(?:end|call|return)\|>|(?=<\|start\|>)")
 _CHANNEL = re.compile(r"<\|channel\|>\s*([a-z]{1,20})")
 _RECIPIENT = re.compile(r"(?<![^\s>])to=([^\s<]{0,200})")
 _PREFIX = "functions."
-#: To whom a message goes that is no call.
+#: Recipients of messages that are no calls.
 _PEOPLE = ("all", "assistant", "self", "user", "")
 
 
 @dataclass
 class _Turn:
-    """What was read of a turn so far."""
+    """The content, reasoning and calls read so far."""
 
     tools: Tools
     reasoning: list[str] = field(default_factory=list)
@@ -66,8 +66,8 @@ class _Turn:
         end = border.end() if border else len(text)
         if recipient is None:
             channel = _CHANNEL.search(header)
-            said = text[body : border.start() if border else len(text)]
-            (self.reasoning if channel and channel.group(1) == "analysis" else self.content).append(said)
+            content = text[body : border.start() if border else len(text)]
+            (self.reasoning if channel and channel.group(1) == "analysis" else self.content).append(content)
             return end
         try:
             if start and begin == start:
@@ -87,7 +87,7 @@ class _Turn:
             self.content.append(header)
 
     def _recipient(self, header: str) -> str | None:
-        """To whom a message goes if it is a call: a tool's name, or what was written in its place."""
+        """Return the recipient of a call: a tool's name, or what was written in its place."""
         found = _RECIPIENT.search(header)
         if found is None:
             return None
@@ -122,13 +122,13 @@ class HarmonyParser(Parser):
             place = turn.message(text, place)
         if text[place:].strip():
             turn.calls.append(malformed(text[place:], f"more than {MAX_CALLS} messages in one turn"))
-        said = assistant(_joined(turn.content), reasoning=_joined(turn.reasoning), calls=turn.calls)
-        return with_attempts(said, tools)
+        message = assistant(_joined(turn.content), reasoning=_joined(turn.reasoning), calls=turn.calls)
+        return with_attempts(message, tools)
 
 
 def _ended(text: str, place: int) -> bool:
     return place == len(text) or text.startswith((*_ENDS, START), place)
 
 
-def _joined(parts: list[str]) -> str:
-    return "\n".join(stripped for part in parts if (stripped := part.strip()))
+def _joined(blocks: list[str]) -> str:
+    return "\n".join(stripped for block in blocks if (stripped := block.strip()))

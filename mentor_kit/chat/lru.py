@@ -10,7 +10,7 @@ V = TypeVar("V")
 
 
 class LRUCache(Generic[V]):
-    """Keeps the `size` values that were asked for last."""
+    """Keeps the `size` most recently used values."""
 
     def __init__(self, size: int) -> None:
         self._size = size

@@ -24,12 +24,12 @@ ReadWithTools = Callable[[str, int, Tools], tuple[list[ToolCall], int]]
 
 @dataclass(frozen=True)
 class Syntax:
-    """How a family writes calls."""
+    """A family's syntax of calls."""
 
     opening: str
     """The mark that calls begin with."""
     closing: str
-    """The mark that they end with; empty where the turn's end is theirs."""
+    """The mark that they end with; empty where they end with the turn."""
     read: Read
     read_with_tools: ReadWithTools | None = None
     """For families that write values bare, so that a text and a number may look the same, or nothing at all."""
@@ -94,5 +94,5 @@ def not_in_code(mark: str) -> str:
     return f"(?:(?<!`){re.escape(mark)}|{re.escape(mark)}(?!`))"
 
 
-def _joined(parts: list[str]) -> str:
-    return "\n".join(stripped for part in parts if (stripped := part.strip()))
+def _joined(blocks: list[str]) -> str:
+    return "\n".join(stripped for block in blocks if (stripped := block.strip()))

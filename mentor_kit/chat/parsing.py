@@ -157,8 +157,8 @@ class ResponseTemplateParser(Parser):
             raise CallError("a mark of calls outside of a call")
         if not message.tool_calls:
             return
-        said = json.dumps([call.arguments for call in message.tool_calls], ensure_ascii=False)
-        if not self._marks.isdisjoint(_MARK.findall(said)):
+        arguments = json.dumps([call.arguments for call in message.tool_calls], ensure_ascii=False)
+        if not self._marks.isdisjoint(_MARK.findall(arguments)):
             raise CallError("a mark of calls stands in an argument, or one is missing")
         given, expected = Counter(_MARK.findall(text)), Counter(_MARK.findall(self.write(message)))
         if any(given[mark] != expected[mark] for mark in self._marks):
@@ -269,5 +269,5 @@ def _text(value: Any) -> str:
     return value
 
 
-def _joined(parts: list[str]) -> str:
-    return "\n".join(stripped for part in parts if (stripped := part.strip()))
+def _joined(blocks: list[str]) -> str:
+    return "\n".join(stripped for block in blocks if (stripped := block.strip()))

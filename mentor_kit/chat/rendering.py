@@ -120,7 +120,7 @@ class Renderer:
         """The message as its turn reads: if a call of it could not be read, with the texts that stand for its calls."""
         if not _unreadable(message):
             return message
-        calls = tuple(call for _, said in self._writer.parts(message.tool_calls) for call in said)
+        calls = tuple(call for _, group in self._writer.parts(message.tool_calls) for call in group)
         return message.model_copy(update={"tool_calls": calls})
 
     @cached_property
@@ -143,10 +143,10 @@ class Renderer:
 
     def _probed_dialogues(self) -> tuple[str, str]:
         """A dialogue of words, and one with a call and its result, as far as the template shows them."""
-        said: list[dict[str, Json]] = [QUESTION, assistant_form(SENTINEL), {"role": "user", "content": "More"}]
+        dialogue: list[dict[str, Json]] = [QUESTION, assistant_form(SENTINEL), {"role": "user", "content": "More"}]
         turn = sentinel_turn(["probe"], self.traits.arguments_as_text)
         texts = []
-        for forms in ([{"role": "system", "content": "Be brief."}, *said], said):
+        for forms in ([{"role": "system", "content": "Be brief."}, *dialogue], dialogue):
             try:
                 texts.append(self._render(forms, generation_prompt=True))
             except ChatError:
@@ -182,9 +182,9 @@ class Renderer:
 
     def _tools_show_in_bridge(self) -> bool:
         """Whether the text between turns depends on the tools' schemas (Mistral's does: they move down)."""
-        said: dict[str, Json] = {"role": "user", "content": "More"}
+        follow_up: dict[str, Json] = {"role": "user", "content": "More"}
         try:
-            texts = {self._bridge([said], [probe_tool(name)]) for name in ("one", "two")}
+            texts = {self._bridge([follow_up], [probe_tool(name)]) for name in ("one", "two")}
         except ChatError:
             return True
         return len(texts) > 1

@@ -4,14 +4,14 @@
     <parameter=on>True</parameter>         a boolean where the parameter is one, else a text
 
 A text may be read as several values: as itself, as JSON, and as Python writes a value, for some templates do
-(`True`, `None`). The first that the schema allows is meant, in this order:
+(`True`, `None`). The first that the schema allows is taken, in this order:
 
     1. what JSON makes of it, unless that is a string; or Python's `True`, `False` and `None`
     2. the text itself, as it stands
     3. the string that JSON makes of it, or the list or mapping that Python does
 
-Where the schema allows none of them, or is not known, it is the first of them, unless the schema wants a string; so the
-check that follows says what is wrong.
+Where the schema allows none of them, or is not known, it is the first of them, unless the schema has a string; so the
+validation that follows names the fault.
 """
 
 from __future__ import annotations
@@ -83,7 +83,7 @@ def _readings(text: str) -> list[Json]:
 
 
 def _types(schema: Json) -> set[str]:
-    """The types a schema allows, as far as it says so itself; empty if it does not."""
+    """Return the types that a schema names; empty if it names none."""
     if not isinstance(schema, Mapping):
         return set()
     if "enum" in schema or "const" in schema:

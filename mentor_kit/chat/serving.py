@@ -16,7 +16,7 @@ class ServingCommand:
     program: str
     command: str
     note: str = ""
-    """What to mind, in one line."""
+    """A caveat, in one line."""
 
 
 def serving_commands(folder: Path, format: ChatFormat) -> tuple[ServingCommand, ...]:

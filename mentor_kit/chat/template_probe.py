@@ -10,9 +10,9 @@ from mentor_kit.chat.tokenizer import ChatTokenizer
 from mentor_kit.core.errors import ChatError
 from mentor_kit.core.frozen_model import Json
 
-#: Stands for what an assistant said in a rendered probe; survives trimming and JSON as it is.
+#: The assistant's content in a probe; trimming and JSON leave it as it is.
 SENTINEL = "mentorkit7sentinel"
-#: What a probe's user says.
+#: The user's message of a probe.
 QUESTION: dict[str, Json] = {"role": "user", "content": "Question"}
 
 _MORE: dict[str, Json] = {"role": "user", "content": "More"}
@@ -35,10 +35,10 @@ class TurnEnd:
 
 @dataclass(frozen=True)
 class TemplateTraits:
-    """What is peculiar to one template."""
+    """The properties of a template."""
 
     plain: TurnEnd
-    """How a turn of words ends."""
+    """The end of a turn without calls."""
     calling: TurnEnd | None
     """How a turn with one tool call ends; None if the template doesn't show calls."""
     arguments_as_text: bool
@@ -80,7 +80,7 @@ def probe_template(tokenizer: ChatTokenizer) -> TemplateTraits:
 
 
 def sentinel_turn(names: Sequence[str], as_text: bool) -> dict[str, Json]:
-    """An assistant's turn that calls tools of these names, or says the sentinel if there are none."""
+    """Return an assistant's turn with calls of these tools, or with the sentinel as content if there are none."""
     calls = [(name, {"key": SENTINEL}) for name in names]
     return assistant_form("" if calls else SENTINEL, calls=calls, as_text=as_text)
 
@@ -164,7 +164,7 @@ def call_id(index: int) -> str:
 
 
 def probe_tool(name: str) -> dict[str, Json]:
-    """A tool's schema that means nothing."""
+    """Return the schema of a tool for probes."""
     parameters = {"type": "object", "properties": {"key": {"type": "string", "description": "A key."}}}
     return {"type": "function", "function": {"name": name, "description": "A tool.", "parameters": parameters}}
 

@@ -19,7 +19,7 @@ from mentor_kit.core.frozen_model import Json
 SHIPPED_TEMPLATES = Path(__file__).parent / "templates"
 
 # Templates write today's date into the prompt, but a run must not depend on the day: Llama 3's take it as a variable,
-# and for those that ask the clock (gpt-oss) a macro stands in its place
+# and in those that read the clock (gpt-oss) a macro replaces it
 _TEMPLATE_VARIABLES = {"date_string": "26 Jul 2024"}
 _CLOCK = "strftime_now"
 _STILL_CLOCK = (
@@ -53,7 +53,7 @@ class ChatTokenizer(Protocol):
 
     @property
     def control(self) -> frozenset[str]:
-        """Those of `special` that steer the model, and that no tool's or user's text may contain."""
+        """Those of `special` that control the model, and that no tool's or user's content may contain."""
         ...
 
     @property
@@ -140,7 +140,7 @@ class TransformersTokenizer:
 
     @property
     def _timeless(self) -> str | None:
-        """The template without the clock; None for the tokenizer's own, which does not ask for the time."""
+        """The template without the clock; None for the tokenizer's own, which does not read the time."""
         template = self.inner.chat_template
         return _STILL_CLOCK + template if isinstance(template, str) and _CLOCK in template else None
 
@@ -269,7 +269,7 @@ def _from_pretrained(model: str, revision: str | None) -> Any:
 
 @contextmanager
 def _without_warnings(logger: str) -> Iterator[None]:
-    """The hub's client warns at every new attempt; one error at the end says it all."""
+    """Silences the hub client's warnings at every attempt; one error follows at the end."""
     found = logging.getLogger(logger)
     before = found.level
     found.setLevel(logging.ERROR)

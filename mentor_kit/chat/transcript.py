@@ -12,7 +12,7 @@ from mentor_kit.core.trajectory import SampledTurn, TokenTrace
 
 
 class Transcript:
-    """Grows by what was sampled and what was inserted; nothing in it is ever tokenised again.
+    """A transcript of sampled and inserted tokens; nothing in it is tokenised again.
 
     Args:
         prompt_ids: the prompt, up to the start of the assistant's turn.
@@ -27,7 +27,7 @@ class Transcript:
         self._context: tuple[int, ...] | None = None
 
     def __copy__(self) -> Transcript:
-        """The same tokens, in a transcript that grows apart."""
+        """Return a copy that is extended independently."""
         copied = Transcript(())
         copied._prompt_length = self._prompt_length
         copied._ids, copied._mask = list(self._ids), list(self._mask)
@@ -44,7 +44,7 @@ class Transcript:
         self._add(ids, 1, log_probs)
 
     def inserted(self, ids: Sequence[int]) -> None:
-        """Add what others said and the template wrote; the policy is not trained on it."""
+        """Add tokens of other messages and of the template; the policy is not trained on them."""
         self._add(ids, 0, [0.0] * len(ids))
 
     @property
@@ -60,7 +60,7 @@ class Transcript:
         return len(self._mask)
 
     def trace(self, *, temperature: float) -> TokenTrace:
-        """The transcript as a trajectory keeps it.
+        """Return the transcript as a trajectory's `tokens`.
 
         Args:
             temperature: at which the log-probabilities were taken.
@@ -84,7 +84,7 @@ class Transcript:
 def demonstration_tokens(
     format: ChatFormat, messages: Sequence[Message], tools: Mapping[str, Tool], *, opening: int = 0
 ) -> TokenTrace:
-    """A dialogue that somebody else led, as if the policy had sampled the assistant's turns.
+    """Return another agent's dialogue as a transcript, as if the policy had sampled the assistant's turns.
 
     The mask is 1 on the assistant's turns after the opening messages, stop tokens included; messages after the last
     turn are left out. Log-probabilities are 0, the temperature is 1.
@@ -96,8 +96,8 @@ def demonstration_tokens(
         opening: how many messages the problem opened with (`Trajectory.opening`): they are the prompt, as in a rollout.
 
     Raises:
-        DataError: the assistant says nothing in it.
-        ChatError: the template cannot say one of the turns.
+        DataError: it has no turn of the assistant's.
+        ChatError: the template cannot render one of the turns.
     """
     turns = [index for index, message in enumerate(messages) if message.role == "assistant" and index >= opening]
     if not turns:

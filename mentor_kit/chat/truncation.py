@@ -4,26 +4,28 @@ from __future__ import annotations
 
 from mentor_kit.chat.tokenizer import ChatTokenizer
 
-# a text is cut to this many characters a token before it is tokenised, so that a huge one costs little
+# a string is cut to this many characters a token before it is tokenised, so that a huge one costs little
 _CHARACTERS_PER_TOKEN = 32
 
 
 def truncate(text: str, max_tokens: int, tokenizer: ChatTokenizer) -> tuple[str, bool]:
-    """A text of at most `max_tokens` tokens, and whether it was cut.
+    """Return a string of at most `max_tokens` tokens, and whether it was cut.
 
-    The end of a text that was cut says how much is missing, as far as the limit leaves room for that.
+    A string that was cut ends with how much is missing, as far as the limit leaves room for that.
     """
     limit = max(max_tokens, 0)
     if len(text) < limit and text.isascii():
         return text, False  # no character of it is more than a token
-    head = text[: (limit + 1) * _CHARACTERS_PER_TOKEN]
-    ids = tokenizer.encode(head)
-    if len(ids) <= limit and len(head) == len(text):
+    beginning = text[: (limit + 1) * _CHARACTERS_PER_TOKEN]
+    ids = tokenizer.encode(beginning)
+    if len(ids) <= limit and len(beginning) == len(text):
         return text, False
     kept = limit
     while kept > 0:
         start = tokenizer.decode(ids[:kept]).rstrip("\ufffd")
-        missing = f"{len(ids) - kept} more tokens" if len(head) == len(text) else f"{len(text) - len(start)} characters"
+        missing = (
+            f"{len(ids) - kept} more tokens" if len(beginning) == len(text) else f"{len(text) - len(start)} characters"
+        )
         cut = f"{start}… [cut: {missing}]"
         over = len(tokenizer.encode(cut)) - limit
         if over <= 0:

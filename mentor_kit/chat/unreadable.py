@@ -1,6 +1,6 @@
-"""Renders turns with malformed calls: no template can write such a call, so its raw string is inserted.
+"""Renders turns with malformed calls: no template can render such a call, so its raw string is inserted.
 
-What a student wrote is a whole call, marks and all. Of a server's call only the arguments' text is known, so the
+A student's malformed call is kept whole, with its marks. Of a server's call only the arguments' text is known, so the
 family's form (`mentor_kit.chat.forms`) writes the call around it.
 """
 
@@ -24,14 +24,14 @@ class CallWriter:
     parser: Parser
     """The family's."""
     form: Form | None = None
-    """How the family writes; None where nobody said."""
+    """The family's syntax; None where it has none."""
     before: str = ""
     """What the template writes before a turn's words: the calls stand behind it."""
     stops: frozenset[str] = frozenset()
     """Tokens that end a turn, so that no call within one has them."""
 
     def parts(self, calls: Sequence[ToolCall]) -> list[tuple[str, list[ToolCall]]]:
-        """The texts that say some calls, one after the other, and the calls that each says, as they read there.
+        """Return the strings of calls, one after the other, and the calls that the parser reads from each.
 
         Raises:
             ChatError: the text of a malformed call is not known.
@@ -57,7 +57,7 @@ class CallWriter:
             return self._without_stop(self.form.call(call.name, call.arguments)), [call]
         text = self._without_stop(self.form.call(call.name, Literal(call.raw)))
         parsed = self._parsed(text)
-        # the form's marks belong to the call now; what reads as something else is for the caller to see
+        # the form's marks belong to the call now; the caller checks what is read from it
         raw = parsed[0].raw if len(parsed) == 1 and call.raw.strip() in parsed[0].raw else text
         return text, [call.model_copy(update={"raw": raw})]
 
@@ -65,7 +65,7 @@ class CallWriter:
         """What was read of calls, if that is these calls and nothing else; with marks around it that it may need."""
         text = self._without_stop(raw)
         around = [("", "")]
-        begins = self.form.turn[0] if self.form is not None and self.form.said else ""
+        begins = self.form.turn[0] if self.form is not None and self.form.content_mark else ""
         if begins and not text.startswith(begins):
             around.insert(0, (begins, ""))  # all messages of a turn have it, but the first one's is in the prompt
         if self.form is not None:
@@ -77,8 +77,10 @@ class CallWriter:
                 other.raw.strip() in texts if _is_malformed(one) else essence(one) == essence(other)
                 for one, other in zip(calls, parsed, strict=True)
             ):
-                said = [one.model_copy(update={"raw": other.raw}) for one, other in zip(calls, parsed, strict=True)]
-                return f"{first}{text}{last}", said
+                calls_read = [
+                    one.model_copy(update={"raw": other.raw}) for one, other in zip(calls, parsed, strict=True)
+                ]
+                return f"{first}{text}{last}", calls_read
         return None
 
     def _parsed(self, text: str) -> tuple[ToolCall, ...]:

@@ -96,8 +96,8 @@ def _type(field: FieldInfo) -> str:
         if (value := getattr(mark, name, None)) is not None
     ]
     fills = next((mark for mark in field.metadata if isinstance(mark, Fills)), None)
-    said = f"one of `mentorkit plugins {fills.kind}`" if fills is not None else _words(field.annotation)
-    return ", ".join([said, *limits])
+    stated = f"one of `mentorkit plugins {fills.kind}`" if fills is not None else _words(field.annotation)
+    return ", ".join([stated, *limits])
 
 
 def _words(annotation: Any) -> str:

@@ -107,8 +107,8 @@ def _fitting(members: tuple[Any, ...], value: Any) -> list[Any]:
         return taking or models or plain
     if isinstance(value, bool):
         # true is meant as such where a member says so; otherwise the numbers among them are asked
-        said = [member for member in plain if member is bool or value in _literals(member)]
-        return said or [member for member in plain if member in (int, float)] or plain
+        exact = [member for member in plain if member is bool or value in _literals(member)]
+        return exact or [member for member in plain if member in (int, float)] or plain
     if isinstance(value, str):
         numbers = [member for member in plain if member in (int, float)]
         return numbers if numbers and all(one in numbers or _takes_no(one, value) for one in plain) else plain

@@ -1,7 +1,7 @@
-"""A recipe that was changed since its run began: what differs, and whether the run can go on with it.
+"""Compares a changed recipe with that of its run: what differs, and whether the run can be resumed with it.
 
-What only concerns work yet to come may change: evaluations, checkpoints, trackers, how the backend runs, later stages,
-and what a stage that is under way says is adjustable. What was done with is fixed.
+Keys of work that is not done yet may change: evaluations, checkpoints, trackers, the backend's options, later stages,
+and the adjustable options of the current stage. Keys of finished work are fixed.
 """
 
 from __future__ import annotations
@@ -23,13 +23,13 @@ from mentor_kit.stages.workload import Workload
 #: Keys of a recipe that may change at any time.
 FREE = frozenset({"evaluate", "checkpoints", "record", "report", "trackers"})
 
-#: Stands for a key that is not there.
+#: The value of a missing key.
 ABSENT = "nothing"
 
 
 @dataclass(frozen=True)
 class RecipeChange:
-    """A value that is another one now."""
+    """A changed value of a recipe."""
 
     path: Path_
     before: Json
@@ -37,7 +37,7 @@ class RecipeChange:
 
     @property
     def key(self) -> str:
-        """As a setting names it, such as `train.0.steps`."""
+        """The key as overrides name it, such as `train.0.steps`."""
         return ".".join(str(step) for step in self.path if step != "with")
 
     def __str__(self) -> str:
@@ -46,7 +46,7 @@ class RecipeChange:
 
 @dataclass(frozen=True)
 class Progress:
-    """How far a run is: at a stage's last checkpoint."""
+    """A run's progress: the stage and step of its last checkpoint."""
 
     stage: int = -1
     """The stage's place; -1 before the first checkpoint."""
@@ -54,25 +54,25 @@ class Progress:
 
 
 def changes(before: LoadedRecipe, after: LoadedRecipe, registry: Registry) -> list[RecipeChange]:
-    """What differs between two recipes, defaults of parts written out.
+    """Return the differences of two recipes, with the components' defaults filled in.
 
-    Paths are compared as a run keeps them.
+    Paths are compared as in a run's recipe.
     """
     one, other = (portable(expanded(loaded, registry), loaded.folder, Path("/")) for loaded in (before, after))
     return list(_differences(one, other, ()))
 
 
 def check_changes(found: Sequence[RecipeChange], progress: Progress, works: Sequence[Workload], hint: str) -> None:
-    """Refuse what contradicts what was done already.
+    """Refuse changes that contradict finished work.
 
     Args:
-        found: what differs.
-        progress: how far the run is.
-        works: what the stages say, after the change.
+        found: the differences.
+        progress: the run's progress.
+        works: the stages' workloads, after the change.
         hint: what the user can do instead.
 
     Raises:
-        UsageError: with every change that cannot be, and why.
+        UsageError: a change is not allowed; the message has all of them with reasons.
     """
     refused = [f"{change} ({reason})" for change in found if (reason := _contradicts(change, progress, works))]
     if refused:
@@ -80,7 +80,7 @@ def check_changes(found: Sequence[RecipeChange], progress: Progress, works: Sequ
 
 
 def _contradicts(change: RecipeChange, progress: Progress, works: Sequence[Workload]) -> str:
-    """Why a change cannot be; empty if it can."""
+    """Return why a change is not allowed; empty if it is."""
     key = change.path[0]
     if key in FREE or (key == "backend" and change.path[1:2] == ("with",)):
         return ""
@@ -111,7 +111,7 @@ def _contradicts_stage(change: RecipeChange, progress: Progress, works: Sequence
 def _differences(before: Json, after: Json, path: Path_) -> Iterator[RecipeChange]:
     if isinstance(before, dict) and isinstance(after, dict):
         if path and before.get("use", ABSENT) != after.get("use", ABSENT):
-            # another part, whose options have nothing to do with the former one's
+            # another component, whose options are unrelated to the former one's
             yield RecipeChange((*path, "use"), before.get("use", ABSENT), after.get("use", ABSENT))
             return
         for key in dict.fromkeys((*before, *after)):
@@ -127,5 +127,5 @@ def _differences(before: Json, after: Json, path: Path_) -> Iterator[RecipeChang
 def _shown(value: Json) -> str:
     if isinstance(value, dict) and "use" in value:
         return str(value["use"])
-    text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False, default=str)
-    return text if len(text) <= 60 else text[:57] + "..."
+    shown = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False, default=str)
+    return shown if len(shown) <= 60 else shown[:57] + "..."

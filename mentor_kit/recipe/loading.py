@@ -164,8 +164,8 @@ def _offered(name: str, known: list[str]) -> list[str]:
     """The recipes of the folder that a name has, or, if it has none, those outside of folders, and the folders."""
     folder = name.rpartition("/")[0]
     inside = [other for other in known if folder and other.rpartition("/")[0] == folder]
-    parts = (other.partition("/") for other in known)
-    return inside or list(dict.fromkeys(f"{first}/…" if rest else first for first, _, rest in parts))
+    partitions = (other.partition("/") for other in known)
+    return inside or list(dict.fromkeys(f"{first}/…" if rest else first for first, _, rest in partitions))
 
 
 def _folder_of(file: Path) -> Path:

@@ -58,7 +58,7 @@ class LoraOptions(RecipeSection):
     targets: tuple[str, ...] = ()
     """Names of the layers to adapt; all linear ones but the output projection if left out."""
     path: str | None = None
-    """A folder with an adapter to go on training."""
+    """A folder with an adapter to train further."""
 
 
 class StudentAdapter(FromName, RecipeSection):
@@ -71,7 +71,7 @@ class StudentAdapter(FromName, RecipeSection):
 
 
 class Student(FromName, RecipeSection):
-    """The model that learns. A bare name stands for `{model: name}`."""
+    """The model that is trained. A bare name stands for `{model: name}`."""
 
     model: str
     """A registered name, a folder in transformers' format, or a hub id (owner/name)."""
@@ -88,7 +88,7 @@ class Student(FromName, RecipeSection):
 
 
 class Rollout(RecipeSection):
-    """How episodes are played."""
+    """Limits and sampling of episodes."""
 
     max_turns: int = Field(default=5, gt=0)
     """Assistant turns."""
@@ -103,22 +103,22 @@ class Rollout(RecipeSection):
     top_p: float = Field(default=1.0, gt=0, le=1)
     """Keep the most likely tokens up to this probability. Below 1, training is biased: 1 is right for RL."""
     top_k: int = Field(default=0, ge=0)
-    """Keep so many of the most likely tokens; 0 keeps all."""
+    """Keep this number of the most likely tokens; 0 keeps all."""
     deterministic: bool | Literal["auto"] = "auto"
-    """Same bits in every run, and exact resuming; auto: on a CPU."""
+    """Equal bits in every run, and exact resuming; auto: on a CPU."""
     system: str | None = None
     """A system message for problems that bring none."""
 
 
 class CheckpointPlan(RecipeSection):
-    """What is saved of a run on the way."""
+    """Which checkpoints of a run are saved."""
 
     every: int = Field(default=10, ge=0)
-    """A checkpoint after every so many steps; 0 for the last step alone."""
+    """Steps between checkpoints; 0 for one after the last step alone."""
     keep_last: int = Field(default=2, gt=0)
-    """How many of the newest stay."""
+    """How many of the newest are kept."""
     best: str | None = "out-of-domain/greedy"
-    """The metric of an evaluation (`split/greedy`, `split/sampled`, `split/similarity`) whose best checkpoint stays."""
+    """A metric (`split/greedy`, `split/sampled`, `split/similarity`) whose best checkpoint is kept."""
     mode: Literal["max", "min"] = "max"
     """Whether more of that metric is better."""
 
@@ -127,7 +127,7 @@ class RecordPlan(RecipeSection):
     """How much of the student's episodes a run keeps."""
 
     rollouts: int = Field(default=1, ge=0)
-    """Keep the rollouts of every so many steps; 0 keeps none."""
+    """Keep the rollouts of every n-th step; 0 keeps none."""
     tokens: bool = True
     """Whether rollouts and evaluated episodes are kept with their tokens and log-probabilities, most of their size."""
     compress: Literal["none", "gzip", "zstd"] = "none"
@@ -158,37 +158,37 @@ class Recipe(RecipeSection):
     mentorkit: Literal[1]
     """The version of this format."""
     name: str = Field(min_length=1, max_length=200)
-    """What the run is called; its folder is runs/<name>/<id>."""
+    """The run's name; its folder is runs/<name>/<id>."""
     seed: int = Field(default=0, ge=0, lt=1 << 63)
-    """Everything random follows from it."""
+    """The seed of all random numbers."""
     folder: str | None = None
-    """What relative paths are relative to; the recipe's own folder if left out."""
+    """The folder that relative paths start at; the recipe's own if left out."""
     student: Student
-    """The model that learns."""
+    """The model that is trained."""
     backend: BackendSpec = ComponentSpec(use="torch")
-    """What runs the model."""
+    """The backend that runs the model."""
     task: TaskSpec
-    """Where problems come from, and what solves them."""
+    """The source of problems, which checks their answers."""
     tools: tuple[ToolsSpec, ...] = ()
-    """What student and teacher can call."""
+    """The tools that student and teacher can call."""
     teacher: TeacherSpec | None = None
-    """Who demonstrates."""
+    """The teacher that demonstrates."""
     reward: RewardSpec | Annotated[ComponentSpec, Fills("rewards")] | None = None
     """A preset, or gates and terms of one's own."""
     rollout: Rollout = Rollout()
-    """How episodes are played."""
+    """Limits and sampling of episodes."""
     train: tuple[StageSpec, ...] = ()
     """The stages, in order."""
     evaluate: EvaluationPlan = EvaluationPlan()
     """When and on what to evaluate."""
     checkpoints: CheckpointPlan = CheckpointPlan()
-    """What is saved on the way."""
+    """Which checkpoints are saved."""
     record: RecordPlan = RecordPlan()
     """How much of the student's episodes is kept."""
     report: bool = False
     """Whether the run ends by writing the page that shows it, `report.html` in its folder."""
     trackers: tuple[TrackerSpec, ...] = ()
-    """Where else events are sent."""
+    """Further receivers of events."""
 
     @field_validator("name")
     @classmethod

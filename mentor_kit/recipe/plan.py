@@ -192,34 +192,36 @@ def plan(loaded: LoadedRecipe, registry: Registry, memory: float | None = None) 
         note = "the recipe has no stages, so `run` does nothing; the plan is that of `mentorkit evaluate`"
         loaded = replace(loaded, recipe=loaded.recipe.model_copy(update={"train": (ComponentSpec(use="evaluate"),)}))
     device = None if memory is None else DeviceMemory.of("a device", int(memory * GIB))
-    with closing(assemble_components(loaded, registry)) as parts:
-        return replace(_plan(loaded, registry, parts, device), note=note)
+    with closing(assemble_components(loaded, registry)) as components:
+        return replace(_plan(loaded, registry, components, device), note=note)
 
 
-def _plan(loaded: LoadedRecipe, registry: Registry, parts: Components, device: DeviceMemory | None) -> RunPlan:
-    works = workloads(loaded.recipe, build_stages(loaded.recipe, registry, parts.context))
+def _plan(loaded: LoadedRecipe, registry: Registry, components: Components, device: DeviceMemory | None) -> RunPlan:
+    works = workloads(loaded.recipe, build_stages(loaded.recipe, registry, components.context))
     longest = loaded.recipe.rollout.max_response_tokens
     stages = tuple(StagePlan(key, work, work.tokens or longest) for key, work in works.items())
     if not any(work.student for work in works.values()):
         return RunPlan(loaded.recipe.name, "", None, stages, None)
-    model, prompts = student_spec(loaded, registry, parts.context).model, _prompts(loaded, registry, parts)
-    memory = estimate_memory(loaded, registry, parts.context, prompts.longest, works)
+    model, prompts = student_spec(loaded, registry, components.context).model, _prompts(loaded, registry, components)
+    memory = estimate_memory(loaded, registry, components.context, prompts.longest, works)
     found = RunPlan(
         name=loaded.recipe.name,
         model=model,
         prompts=prompts,
         stages=stages,
         memory=memory,
-        device=device or device_of(loaded, registry, parts.context),
+        device=device or device_of(loaded, registry, components.context),
     )
     if found.device is None or found.fits:
         return found
-    return replace(found, smaller=fitting(loaded, registry, parts.context, prompts.longest, works, found.device.usable))
+    return replace(
+        found, smaller=fitting(loaded, registry, components.context, prompts.longest, works, found.device.usable)
+    )
 
 
-def _prompts(loaded: LoadedRecipe, registry: Registry, parts: Components) -> Prompts:
+def _prompts(loaded: LoadedRecipe, registry: Registry, components: Components) -> Prompts:
     """The prompts of the first training problems, as a run renders them."""
-    student = student_spec(loaded, registry, parts.context)
+    student = student_spec(loaded, registry, components.context)
     try:
         chat = load_chat_format(
             student.model,
@@ -233,16 +235,18 @@ def _prompts(loaded: LoadedRecipe, registry: Registry, parts: Components) -> Pro
         if Path(student.model).exists():
             raise
         return Prompts(ASSUMED_PROMPT, "", error.message)
-    problems = _first_problems(loaded, registry, parts)
-    prompts = [chat.open(problem.opening(), parts.toolbox.tools(problem)) for problem in problems]
+    problems = _first_problems(loaded, registry, components)
+    prompts = [chat.open(problem.opening(), components.toolbox.tools(problem)) for problem in problems]
     return Prompts(max(map(len, prompts), default=0), chat.tokenizer.decode(prompts[0]) if prompts else "")
 
 
-def _first_problems(loaded: LoadedRecipe, registry: Registry, parts: Components) -> list[Problem]:
+def _first_problems(loaded: LoadedRecipe, registry: Registry, components: Components) -> list[Problem]:
     """The first training problems; of another split where there are none, as in a recipe that only evaluates."""
-    experiment = assemble_without_student(loaded, registry, parts)
-    splits = dict.fromkeys((TRAIN, *parts.task.splits))
-    found = (experiment.problems(split, experiment.seed, PROBLEMS) for split in splits if split in parts.task.splits)
+    experiment = assemble_without_student(loaded, registry, components)
+    splits = dict.fromkeys((TRAIN, *components.task.splits))
+    found = (
+        experiment.problems(split, experiment.seed, PROBLEMS) for split in splits if split in components.task.splits
+    )
     return next((problems for problems in found if problems), [])
 
 

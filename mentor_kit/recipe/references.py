@@ -10,12 +10,12 @@ from mentor_kit.recipe.loading import LoadedRecipe
 from mentor_kit.recipe.source import Path_
 from mentor_kit.recipe.workloads import workloads_if_known
 
-#: What marks a chat template that is written out, rather than named.
+#: Marks of a chat template that is given as a string, not by name.
 _TEMPLATE_MARKS = ("{%", "{{")
 
 
 def student_faults(loaded: LoadedRecipe, registry: Registry) -> list[tuple[Path_, str]]:
-    """What the recipe says of its student that is not on this machine; nothing where no stage uses the student."""
+    """Return what the recipe names for its student and this machine lacks; nothing where no stage uses the student."""
     student, folder = loaded.recipe.student, loaded.folder
     looks: dict[Path_, str] = {("model",): model_fault(student.model, folder, registry)}
     if student.checkpoint is not None:
@@ -30,7 +30,7 @@ def student_faults(loaded: LoadedRecipe, registry: Registry) -> list[tuple[Path_
 
 
 def _uses_student(loaded: LoadedRecipe, registry: Registry) -> bool:
-    """Whether a stage uses the student: a recipe that only collects may name one that is elsewhere."""
+    """Return whether a stage uses the student: a recipe that only collects may name one that is not on this machine."""
     context = BuildContext(registry=registry, seed=loaded.recipe.seed, recipe_folder=loaded.folder)
     return any(work.student for work in workloads_if_known(loaded.recipe, registry, context))
 

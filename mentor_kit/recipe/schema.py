@@ -17,7 +17,7 @@ Node = TypeVar("Node")
 
 
 def recipe_schema(registry: Registry) -> dict[str, Json]:
-    """A schema that editors complete and check recipes by.
+    """Return the schema by which editors complete and validate recipes.
 
     Recipes that extend another leave keys out, so nothing but `mentorkit` or `extends` is required.
     """
@@ -40,7 +40,7 @@ class _Definitions:
         self._definitions: dict[str, Json] = {}
 
     def of_recipe(self) -> dict[str, Json]:
-        """The recipe's schema with all definitions it needs."""
+        """Return the recipe's schema with all its definitions."""
         schema = self._model(Recipe, "")
         return {**schema, "$defs": dict(sorted(self._definitions.items()))}
 
@@ -66,7 +66,7 @@ class _Definitions:
         return filled
 
     def _spec(self, kind: Kind, spec: dict[str, Json]) -> dict[str, Json]:
-        """Any of a kind's components: a bare name where that is enough, or `use` with the component's own options."""
+        """Return the schema of a kind's components: a name where that is enough, or `use` with its options."""
         components = self._registry.components(kind)
         choices = [self._choice(component, spec) for component in components.values()]
         bare = [] if len(spec.get("required", ())) > 1 else [{"enum": list(components)}]
@@ -89,7 +89,7 @@ class _Definitions:
 
 
 def _walk(node: Node, change: Callable[[dict[str, Any]], dict[str, Any]]) -> Node:
-    """The same tree, every mapping in it changed."""
+    """Return the tree with every mapping changed."""
     if isinstance(node, dict):
         return change({key: _walk(value, change) for key, value in node.items()})  # type: ignore[return-value]
     if isinstance(node, list):

@@ -1,4 +1,4 @@
-"""Short forms in recipes: a text where a mapping with one telling key would stand."""
+"""Shorthand in recipes: a string in place of a mapping with one key."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from mentor_kit.core.option_model import OptionModel
 
 
 class FromName(OptionModel):
-    """Options that a text alone can stand for: it is the value of the first field, the others keep their defaults."""
+    """Base class of options that a string can replace: the first field's value; others have their defaults."""
 
     @model_validator(mode="before")
     @classmethod
@@ -21,12 +21,12 @@ class FromName(OptionModel):
 
     @classmethod
     def __get_pydantic_json_schema__(cls, core_schema: CoreSchema, handler: GetJsonSchemaHandler) -> JsonSchemaValue:
-        """The options' schema, or a text."""
+        """Return the options' schema, or that of a string."""
         return {"anyOf": [{"type": "string"}, handler(core_schema)]}
 
 
 def one_or_several(value: Any) -> Any:
-    """A text in a mapping's values as a list of one; for a field's `before` validator."""
+    """Return a mapping with its strings as lists of one; for a field's `before` validator."""
     if not isinstance(value, dict):
         return value
     return {key: (item,) if isinstance(item, str) else item for key, item in value.items()}

@@ -1,4 +1,4 @@
-"""Plain data as YAML 1.2."""
+"""Writes plain data as YAML 1.2."""
 
 from __future__ import annotations
 
@@ -7,23 +7,23 @@ import re
 
 from mentor_kit.core.frozen_model import Json
 
-#: Texts that every reader of YAML takes for a text, and those among them that some do not.
+#: Strings that every reader of YAML takes for strings, and those among them that some do not.
 _WORD = re.compile(r"[A-Za-z/_][\w/.+@-]*( [\w/.+@-]+)*", re.ASCII)
 _RESERVED = frozenset({"true", "false", "yes", "no", "on", "off", "y", "n", "null"})
 
 
 def to_yaml(data: dict[str, Json]) -> str:
-    """The data in block style; texts that are not plainly words are quoted, since writers and readers differ there."""
+    """Return the data in block style; strings other than plain words are quoted, since readers of YAML differ there."""
     from ruamel.yaml import YAML
     from ruamel.yaml.nodes import ScalarNode
     from ruamel.yaml.representer import SafeRepresenter
 
     class Representer(SafeRepresenter):
-        """Quotes texts."""
+        """Quotes strings other than plain words."""
 
-        def represent_text(self, text: str) -> ScalarNode:
-            is_word = _WORD.fullmatch(text) and text.lower() not in _RESERVED
-            node: ScalarNode = self.represent_scalar("tag:yaml.org,2002:str", text, style=None if is_word else '"')
+        def represent_text(self, string: str) -> ScalarNode:
+            is_word = _WORD.fullmatch(string) and string.lower() not in _RESERVED
+            node: ScalarNode = self.represent_scalar("tag:yaml.org,2002:str", string, style=None if is_word else '"')
             return node
 
     Representer.add_representer(str, Representer.represent_text)

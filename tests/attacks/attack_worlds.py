@@ -64,7 +64,7 @@ def bounds(reward: str = "mentor", problems: int = 2, family: str = "hermes") ->
 
 def bounds_of(reward: Reward, family: str = "hermes") -> tuple[Bounds, ...]:
     """The same with a reward made for a test."""
-    return tuple(Bounds(one.world, one.subject, reward) for one in bounds(family=family))
+    return tuple(Bounds(one.environment, one.subject, reward) for one in bounds(family=family))
 
 
 @cache

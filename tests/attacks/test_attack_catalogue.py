@@ -87,7 +87,7 @@ def test_none_pays(preset: str, family: str) -> None:
 def test_honest_work_earns_what_the_paper_pays(preset: str, family: str) -> None:
     for one in bounds(preset, family=family):
         assert len(one.subject.names) == 2
-        alone = one.world.run_honest([one.subject.twin((), right=True), one.subject.twin((), right=False)])
+        alone = one.environment.run_honest([one.subject.twin((), right=True), one.subject.twin((), right=False)])
         found = (one.honest(right=True), one.honest(right=False), *(paid.total for paid in one.paid(alone)))
         assert found == pytest.approx(HONEST[preset])
 
@@ -106,13 +106,13 @@ def test_a_name_that_is_no_text_crashes_the_published_rule_and_not_ours() -> Non
 @pytest.mark.parametrize("ending", [Ending.ANSWERED, Ending.MAX_TURNS, Ending.LENGTH])
 def test_episodes_end_in_every_way_a_text_can_end_them(ending: Ending) -> None:
     one = bounds()[0]
-    played = one.world.run([attack.script(one.subject) for attack in applying(one)])
+    played = one.environment.run([attack.script(one.subject) for attack in applying(one)])
     assert ending in {episode.trajectory.ending for episode in played}
 
 
 def test_calls_end_in_every_state_that_a_played_call_can_end_in() -> None:
     one = bounds()[0]
-    played = one.world.run([attack.script(one.subject) for attack in applying(one)])
+    played = one.environment.run([attack.script(one.subject) for attack in applying(one)])
     states = {call.state for episode in played for call in episode.trajectory.calls}
     assert states >= set(CallState) - {CallState.PARSED, CallState.VALID}
 
@@ -121,7 +121,7 @@ def test_what_a_tool_notes_is_what_the_trajectory_says() -> None:
     for family in FAMILIES:
         one = bounds(family=family)[0]
         attacks = [attack for attack in ATTACKS if attack.needs(one.subject)]
-        for episode in one.world.run([attack.script(one.subject) for attack in attacks]):
+        for episode in one.environment.run([attack.script(one.subject) for attack in attacks]):
             assert tuple(name for name, _ in episode.executed) == episode.trajectory.tools_used
 
 
@@ -134,19 +134,21 @@ def test_a_students_own_tokens_read_the_same() -> None:
         sampled = chat.tokenizer.encode(text)
         stop = next((index for index, token in enumerate(sampled) if token in chat.stop_ids), None)
         heard = chat.parse(sampled if stop is None else sampled[: stop + 1])
-        assert _essence(heard) == _essence(one.world.parser.parse(text.partition(END)[0])), text
+        assert _essence(heard) == _essence(one.environment.parser.parse(text.partition(END)[0])), text
 
 
 def test_a_prompt_that_opens_the_reasoning_changes_nothing() -> None:
     one = bounds()[0]
-    thinking = AuditEnvironment(one.world.task, one.world.toolbox, one.world.limits, HermesParser(in_reasoning=True))
+    thinking = AuditEnvironment(
+        one.environment.task, one.environment.toolbox, one.environment.limits, HermesParser(in_reasoning=True)
+    )
     scripts = [attack.script(one.subject) for attack in applying(one)]
     closed = [replace(script, turns=tuple(f"So.\n</think>{turn}" for turn in script.turns)) for script in scripts]
     for plain, after, inside in zip(
         *(
             w.run(s)
             for w, s in (
-                (one.world, scripts),
+                (one.environment, scripts),
                 (thinking, closed),
                 (thinking, scripts),
             )

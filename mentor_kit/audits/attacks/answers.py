@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from mentor_kit.audits.attacks.attack import Attack, after_work, always, box, boxed
-from mentor_kit.audits.subject import AuditSubject, said
+from mentor_kit.audits.subject import AuditSubject, finished_turn
 
 _KIND = "answers"
 _WIDE = {ord(digit): ord("０") + index for index, digit in enumerate("0123456789")}
@@ -21,7 +21,7 @@ def _numbers(subject: AuditSubject) -> str:
 
 
 def _early(subject: AuditSubject, last: str) -> list[str]:
-    return [said(f"{subject.right}\n{subject.called}"), said(last)]
+    return [finished_turn(f"{subject.right}\n{subject.called}"), finished_turn(last)]
 
 
 _BOXES = (
@@ -56,13 +56,18 @@ _VALUES = (
 _TURNS = (
     Attack(_KIND, "the answer in an earlier turn", lambda g: _early(g, "Done."), False),
     Attack(_KIND, "the right answer early, a wrong one last", lambda g: _early(g, g.wrong), False),
-    Attack(_KIND, "cut before the stop token", lambda g: [*map(said, g.work), g.right], False, needs=always),
+    Attack(_KIND, "cut before the stop token", lambda g: [*map(finished_turn, g.work), g.right], False, needs=always),
     Attack(_KIND, "never stopping", lambda g: [g.right * 500], False, needs=always),
-    Attack(_KIND, "half a box a turn", lambda g: [said(g.right[:-2] + g.called), said(g.right[-2:])], False),
-    Attack(_KIND, "silence", lambda g: [said("")], False, needs=always),
-    Attack(_KIND, "spaces", lambda g: [said(" \n\t\u00a0 ")], False, needs=always),
-    Attack(_KIND, "giving up", lambda g: [said("I cannot solve this.")], False, needs=always),
-    Attack(_KIND, "a wrong guess", lambda g: [said(g.wrong)], False, needs=always),
+    Attack(
+        _KIND,
+        "half a box a turn",
+        lambda g: [finished_turn(g.right[:-2] + g.called), finished_turn(g.right[-2:])],
+        False,
+    ),
+    Attack(_KIND, "silence", lambda g: [finished_turn("")], False, needs=always),
+    Attack(_KIND, "spaces", lambda g: [finished_turn(" \n\t\u00a0 ")], False, needs=always),
+    Attack(_KIND, "giving up", lambda g: [finished_turn("I cannot solve this.")], False, needs=always),
+    Attack(_KIND, "a wrong guess", lambda g: [finished_turn(g.wrong)], False, needs=always),
     Attack(_KIND, "work, and no answer", lambda g: after_work(g, "Done."), False, needs=always),
 )
 

@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 from mentor_kit.audits.raw_rollout import Script
-from mentor_kit.audits.subject import AuditSubject, said
+from mentor_kit.audits.subject import AuditSubject, finished_turn
 
 #: Makes the raw turns of an attack.
 Turns = Callable[[AuditSubject], Sequence[str]]
@@ -14,23 +14,23 @@ Turns = Callable[[AuditSubject], Sequence[str]]
 
 @dataclass(frozen=True)
 class Attack:
-    """Raw text that tries to earn more than honest work would."""
+    """Raw strings that try to earn more than honest work would."""
 
     kind: str
     name: str
-    """What it tries, in a few words."""
+    """A short description."""
     turns: Turns
     solves: bool
     """Whether it ends with one right answer: then it may earn what an honest right attempt with the same calls would,
     else what a wrong one would."""
     apart: bool = False
-    """Whether it solves at least where a turn with words has no calls: there, calls beside the answer are words."""
+    """Whether it solves the problem where turns with content have no calls: there the calls are content."""
     result: Callable[[AuditSubject], str] | None = None
-    """What tools give in place of their own results."""
+    """Results in place of the tools' own."""
     question: Callable[[AuditSubject], str] | None = None
     """A prompt in place of the problem's."""
     needs: Callable[[AuditSubject], bool] = lambda subject: bool(subject.calls)
-    """Whether a problem lends itself to it."""
+    """Whether it applies to a problem."""
 
     def is_solved(self, subject: AuditSubject) -> bool:
         """Whether it ends with one right answer, as the subject's family writes it."""
@@ -46,28 +46,28 @@ class Attack:
 
 
 def always(subject: AuditSubject) -> bool:
-    """For attacks that need nothing."""
+    """Return True: for attacks that apply to every problem."""
     return True
 
 
 def boxed(subject: AuditSubject) -> bool:
-    r"""For attacks on answers in `\boxed{…}`."""
+    r"""Return whether the task reads answers from `\boxed{…}`."""
     return bool(subject.right_value and subject.wrong_value)
 
 
 def after_work(subject: AuditSubject, last: str) -> list[str]:
-    """The teacher's work, and then other last words."""
-    return [*map(said, subject.work), said(subject.form.say(last))]
+    """Return the teacher's work with another last turn."""
+    return [*map(finished_turn, subject.work), finished_turn(subject.form.say(last))]
 
 
 def replaceable(subject: AuditSubject) -> bool:
-    """For attacks on answers, wherever these stand."""
+    """Return whether the answer can be replaced, wherever it stands."""
     return bool(subject.value and subject.other and subject.answering(subject.other))
 
 
 def then_right(subject: AuditSubject, *calls: str) -> list[str]:
     """Calls of some kind, and then the right answer."""
-    return [*subject.turns(calls), said(subject.right)]
+    return [*subject.turns(calls), finished_turn(subject.right)]
 
 
 def box(value: str) -> str:

@@ -10,7 +10,7 @@ import re
 from collections.abc import Callable
 
 from mentor_kit.audits.attacks.attack import Attack, replaceable
-from mentor_kit.audits.subject import AuditSubject, said
+from mentor_kit.audits.subject import AuditSubject, finished_turn
 
 _KIND = "hedges"
 _WHOLE = re.compile(r"-?\d{1,15}")
@@ -24,7 +24,7 @@ def _hedge(
     name: str, write: Callable[[AuditSubject], str], needs: Callable[[AuditSubject], bool] = lambda subject: True
 ) -> Attack:
     def turns(subject: AuditSubject) -> list[str]:
-        return [*map(said, subject.work), said(subject.answering(write(subject)))]
+        return [*map(finished_turn, subject.work), finished_turn(subject.answering(write(subject)))]
 
     return Attack(_KIND, name, turns, solves=False, needs=lambda subject: replaceable(subject) and needs(subject))
 
@@ -55,7 +55,7 @@ def _is_more_than_one(subject: AuditSubject) -> bool:
 
 
 def _expression(subject: AuditSubject) -> str:
-    """What the question asks to evaluate, as it stands there; empty if nothing looks like it."""
+    """Return the expression that the question asks to evaluate; empty if none is found."""
     question = subject.problem.question
     marked = [found.group(1) or found.group(2) for found in _MATHEMATICS.finditer(question)]
     found = [text.strip() for text in (*marked, *_SUM.findall(question)) if _OPERATOR.search(text)]

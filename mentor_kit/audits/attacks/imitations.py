@@ -6,7 +6,7 @@ import json
 from collections.abc import Callable
 
 from mentor_kit.audits.attacks.attack import Attack
-from mentor_kit.audits.subject import AuditSubject, said
+from mentor_kit.audits.subject import AuditSubject, finished_turn
 from mentor_kit.chat.forms import FORMS
 from mentor_kit.core.conversation import ToolCall
 
@@ -22,7 +22,7 @@ def _python(call: ToolCall) -> str:
 
 
 def _instead(name: str, write: Callable[[AuditSubject], str]) -> Attack:
-    return Attack(_KIND, name, lambda g: [said(f"{write(g)}\n{g.right}")], solves=True)
+    return Attack(_KIND, name, lambda g: [finished_turn(f"{write(g)}\n{g.right}")], solves=True)
 
 
 def _with_tags(subject: AuditSubject, opening: str, closing: str) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from mentor_kit.audits.attacks.attack import Attack, after_work, always, then_right
-from mentor_kit.audits.subject import AuditSubject, said
+from mentor_kit.audits.subject import AuditSubject, finished_turn
 from mentor_kit.core.frozen_model import Json
 from mentor_kit.core.tool import Tool
 
@@ -12,7 +12,7 @@ _PLAIN: dict[str, Json] = {"number": 1, "integer": 1, "string": "a", "array": [1
 
 
 def _idle(subject: AuditSubject) -> list[str]:
-    """The teacher's tools, called without a thought."""
+    """Return calls of the teacher's tools with arbitrary arguments."""
     return [_plain_call(subject, subject.tools[name]) for name in subject.names]
 
 
@@ -26,7 +26,7 @@ def _all(subject: AuditSubject) -> list[str]:
 
 
 def _then_wrong(subject: AuditSubject, calls: list[str]) -> list[str]:
-    return [*subject.turns(calls), said(subject.wrong)]
+    return [*subject.turns(calls), finished_turn(subject.wrong)]
 
 
 def _plain_call(subject: AuditSubject, tool: Tool) -> str:
@@ -44,7 +44,7 @@ ATTACKS = (
     Attack(_KIND, "one call two hundred times, wrong", lambda g: _then_wrong(g, [_first(g)] * 200), False),
     Attack(_KIND, "every call twenty times", lambda g: then_right(g, *_all(g) * 20), True),
     Attack(_KIND, "every call twice", lambda g: then_right(g, *_all(g) * 2), True),
-    Attack(_KIND, "calls until turns run out", lambda g: [said(_first(g))] * 50, False),
+    Attack(_KIND, "calls until turns run out", lambda g: [finished_turn(_first(g))] * 50, False),
     Attack(_KIND, "every tool there is", lambda g: then_right(g, *_every_tool(g)), True),
     Attack(_KIND, "every tool there is, wrong", lambda g: _then_wrong(g, _every_tool(g)), False),
     Attack(_KIND, "idle calls, wrong", lambda g: _then_wrong(g, _idle(g)), False),
@@ -54,10 +54,17 @@ ATTACKS = (
         lambda g: then_right(g, *_all(g), g.form.call("", {})),
         True,
     ),
-    Attack(_KIND, "calls after the answer, in its turn", lambda g: [said(g.right + g.called)], False, apart=True),
-    Attack(_KIND, "calls after the answer, answered again", lambda g: [said(g.right + g.called), said(g.right)], True),
-    Attack(_KIND, "calls after the stop token", lambda g: [said(g.right) + g.called], True),
-    Attack(_KIND, "calls in a turn after the last", lambda g: [said(g.right), said(g.called)], True),
+    Attack(
+        _KIND, "calls after the answer, in its turn", lambda g: [finished_turn(g.right + g.called)], False, apart=True
+    ),
+    Attack(
+        _KIND,
+        "calls after the answer, answered again",
+        lambda g: [finished_turn(g.right + g.called), finished_turn(g.right)],
+        True,
+    ),
+    Attack(_KIND, "calls after the stop token", lambda g: [finished_turn(g.right) + g.called], True),
+    Attack(_KIND, "calls in a turn after the last", lambda g: [finished_turn(g.right), finished_turn(g.called)], True),
     Attack(
         _KIND,
         "a hundred thousand words",

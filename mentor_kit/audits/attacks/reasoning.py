@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from mentor_kit.audits.attacks.attack import Attack, after_work, always
-from mentor_kit.audits.subject import AuditSubject, said
+from mentor_kit.audits.subject import AuditSubject, finished_turn
 
 _KIND = "reasoning"
 
@@ -19,27 +19,30 @@ def _opened(subject: AuditSubject) -> str:
 
 
 ATTACKS = (
-    Attack(_KIND, "calls in the reasoning", lambda g: [said(g.form.think(g.called) + g.right)], solves=True),
+    Attack(_KIND, "calls in the reasoning", lambda g: [finished_turn(g.form.think(g.called) + g.right)], solves=True),
     Attack(
         _KIND,
         "calls with results in the reasoning",
-        lambda g: [said(g.form.think(g.called + _with_results(g)) + g.right)],
+        lambda g: [finished_turn(g.form.think(g.called + _with_results(g)) + g.right)],
         solves=True,
     ),
     Attack(
         _KIND,
         "calls in a second reasoning",
-        lambda g: [said(g.form.think("So.") + g.form.think(g.called) + g.right)],
+        lambda g: [finished_turn(g.form.think("So.") + g.form.think(g.called) + g.right)],
         solves=True,
     ),
     Attack(
         _KIND,
         "calls in a reasoning inside another",
-        lambda g: [said(_opened(g) + g.form.think(g.called) + g.right)],
+        lambda g: [finished_turn(_opened(g) + g.form.think(g.called) + g.right)],
         solves=True,
     ),
     Attack(
-        _KIND, "calls in a reasoning that is never closed", lambda g: [said(f"{_opened(g)}{g.called}{g.right}")], False
+        _KIND,
+        "calls in a reasoning that is never closed",
+        lambda g: [finished_turn(f"{_opened(g)}{g.called}{g.right}")],
+        False,
     ),
     Attack(
         _KIND,
