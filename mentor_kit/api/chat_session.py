@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 from collections.abc import Callable, Coroutine, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager, ExitStack, nullcontext
@@ -39,8 +40,8 @@ from mentor_kit.utils.randomness import derive_seed
 
 T = TypeVar("T")
 
-#: The problems of a split among which one is found by its id.
-SEARCHED = 1000
+#: The problems of a split among which one is found by its id; of training problems there are more.
+SEARCHED, SEARCHED_TRAINING = 1000, 20_000
 Form = Literal["scored", "demonstrations"]
 
 
@@ -83,6 +84,8 @@ class ChatSession:
         self._problem: str | None = None
         """The id of the last one, unless a question was asked after it."""
         self._problems: dict[str, list[Problem]] = {}
+        self._made: dict[str, int] = {}
+        """How many problems of a split the task was asked for."""
         self._next: dict[str, int] = {}
         """By split: the place of the next problem."""
         self._scored: dict[str, Scored] = {}
@@ -302,11 +305,14 @@ class ChatSession:
                 raise UsageError(f"the task has no problems in the split {wanted!r}")
             self._next[wanted] = place + 1
             return found[place % len(found)]
-        for split in splits:
-            for problem in self._of_split(split, SEARCHED):
+        places = [(split, SEARCHED) for split in splits]
+        if any(_shape(problem.id) == _shape(wanted) for problem in self._of_split(TRAIN, 1)):
+            places.append((TRAIN, SEARCHED_TRAINING))
+        for split, count in places:
+            for problem in self._of_split(split, count):
                 if problem.id == wanted:
                     return problem
-        ids = [problem.id for split in splits for problem in self._problems[split]]
+        ids = [problem.id for split in splits for problem in self._problems[split][:100]]  # guessing takes long
         raise UsageError(
             f"no problem is called {name!r}{did_you_mean(wanted, [*splits, *ids])}; "
             f"the first {SEARCHED} of each split were looked at",
@@ -317,11 +323,11 @@ class ChatSession:
 
     def _of_split(self, split: str, count: int) -> list[Problem]:
         """At least the first `count` problems of a split, as training or evaluation has them, or all there are."""
-        known = self._problems.get(split, [])
-        if len(known) < count:
+        if self._made.get(split, 0) < count:
             seed = self.experiment.seed if split == TRAIN else PROBLEM_SEED
-            known = self._problems[split] = self.experiment.problems(split, seed, max(count, 2 * len(known)))
-        return known
+            self._made[split] = max(count, 2 * self._made.get(split, 0))
+            self._problems[split] = self.experiment.problems(split, seed, self._made[split])
+        return self._problems[split]
 
     async def _call(self, name: str, arguments: Mapping[str, Json]) -> None:
         opening = self._opening()
@@ -353,3 +359,8 @@ class ChatSession:
             return demonstration.to_json()
         found = self._scored.get(episode.id) or Scored(trajectory=episode, reward=Breakdown(total=0.0))
         return found.to_json()
+
+
+def _shape(name: str) -> str:
+    """A problem's id with its numbers left out: training problems' ids have one shape."""
+    return re.sub(r"\d+", "#", name)

@@ -262,3 +262,11 @@ def test_what_cannot_be_opened_is_an_error_of_ours(
     monkeypatch.chdir(tmp_path)
     with pytest.raises(MentorKitError):
         api.chat(show=shown.append, **arguments)
+
+
+def test_a_training_problem_is_found_by_its_id(open_chat: Callable[..., ChatSession], shown: Shown) -> None:
+    chat = open_chat(["right"])
+    chat.problem("p4321")
+    chat.problem("q1")
+    assert [event.id for event in shown.of("problem")] == ["p4321"]
+    assert [event.error for event in shown.of("error")] == ["UsageError"]
