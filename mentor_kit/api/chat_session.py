@@ -40,8 +40,9 @@ from mentor_kit.utils.randomness import derive_seed
 
 T = TypeVar("T")
 
-#: The problems of a split among which one is found by its id; of training problems there are more.
-SEARCHED, SEARCHED_TRAINING = 1000, 20_000
+#: The problems of a split among which one is found by its id: where ids look like it (of training problems there are
+#: more), and elsewhere. Some tasks take long to make them.
+SEARCHED, SEARCHED_TRAINING, SEARCHED_ELSEWHERE = 1000, 20_000, 200
 Form = Literal["scored", "demonstrations"]
 
 
@@ -305,9 +306,10 @@ class ChatSession:
                 raise UsageError(f"the task has no problems in the split {wanted!r}")
             self._next[wanted] = place + 1
             return found[place % len(found)]
-        places = [(split, SEARCHED) for split in splits]
-        if any(_shape(problem.id) == _shape(wanted) for problem in self._of_split(TRAIN, 1)):
-            places.append((TRAIN, SEARCHED_TRAINING))
+        alike = [s for s in splits if any(_shape(one.id) == _shape(wanted) for one in self._of_split(s, 1))]
+        places = [(split, SEARCHED) for split in alike]
+        places += [(TRAIN, SEARCHED_TRAINING)] if TRAIN in alike else []
+        places += [(split, SEARCHED_ELSEWHERE) for split in splits if split not in alike]
         for split, count in places:
             for problem in self._of_split(split, count):
                 if problem.id == wanted:
@@ -315,7 +317,7 @@ class ChatSession:
         ids = [problem.id for split in splits for problem in self._problems[split][:100]]  # guessing takes long
         raise UsageError(
             f"no problem is called {name!r}{did_you_mean(wanted, [*splits, *ids])}; "
-            f"the first {SEARCHED} of each split were looked at",
+            f"the first {SEARCHED_ELSEWHERE} or more of each split were looked at",
             hint=f"/problem takes an id, such as {ids[0]!r}, or a split: {', '.join(splits)}"
             if ids
             else f"the splits are {', '.join(splits)}",
