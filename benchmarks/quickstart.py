@@ -56,7 +56,7 @@ PICTURE = """<svg viewBox="0 0 {width} {height}" xmlns="http://www.w3.org/2000/s
 
 
 @dataclass(frozen=True)
-class Played:
+class QuickstartRun:
     """One seed's run."""
 
     seed: int
@@ -74,15 +74,15 @@ class Played:
 def main() -> None:
     """Run, and write the table and the pictures."""
     options = _options()
-    played = [_play(seed, options.output) for seed in range(options.seeds)]
-    text = f"{_sheet(played).markdown()}\n{_machine()}\n"
+    runs = [_run_quickstart(seed, options.output) for seed in range(options.seeds)]
+    text = f"{_sheet(runs).markdown()}\n{_machine()}\n"
     (options.output / "quickstart.md").write_text(text, encoding="utf-8")
-    _draw_terminal(played[0].printed, options.output / "terminal.svg")
-    plot_run(played[0].run, options.output / "run.svg")
+    _draw_terminal(runs[0].printed, options.output / "terminal.svg")
+    plot_run(runs[0].run, options.output / "run.svg")
     print(text)
 
 
-def _play(seed: int, output: Path) -> Played:
+def _run_quickstart(seed: int, output: Path) -> QuickstartRun:
     command = [sys.executable, "-m", "mentor_kit.cli", "run", "quickstart", "--plain", "--set", f"seed={seed}"]
     root = output / f"seed-{seed}"
     started = time.monotonic()
@@ -90,10 +90,10 @@ def _play(seed: int, output: Path) -> Played:
     seconds = time.monotonic() - started
     print(done.stdout, flush=True)
     # a person's runs are in `runs`
-    return Played(seed, Run.open("quickstart", root), seconds, done.stdout.replace(str(root), "runs"))
+    return QuickstartRun(seed, Run.open("quickstart", root), seconds, done.stdout.replace(str(root), "runs"))
 
 
-def _sheet(played: Sequence[Played]) -> Sheet:
+def _sheet(runs: Sequence[QuickstartRun]) -> Sheet:
     rows = [
         (
             str(item.seed),
@@ -106,7 +106,7 @@ def _sheet(played: Sequence[Played]) -> Sheet:
             f"{item.training:.0f} s",
             f"{item.seconds:.0f} s",
         )
-        for item in played
+        for item in runs
         for change in before_after(item.run).changes
     ]
     heads = ("seed", "split", "decoding", "before", "after", "rise", "95 % interval", "training", "whole command")

@@ -175,8 +175,8 @@ def machine(threads: int) -> str:
 
     name = platform.processor() or platform.machine()
     if Path("/proc/cpuinfo").exists():
-        told = [line for line in Path("/proc/cpuinfo").read_text().splitlines() if line.startswith("model name")]
-        name = told[0].split(":", 1)[1].strip() if told else name
+        named = [line for line in Path("/proc/cpuinfo").read_text().splitlines() if line.startswith("model name")]
+        name = named[0].split(":", 1)[1].strip() if named else name
     return f"{name}, {threads} threads, torch {torch.__version__}"
 
 
@@ -208,8 +208,8 @@ def main() -> None:
         found = {what: COMPARISONS[what](plan) for what in options.what}
     if options.json:
         model = str(options.model or f"{options.layers} layers")
-        told = {"machine": machine(options.threads), "shape": asdict(shape), "model": model}
-        print(json.dumps(told | {what: as_data(result) for what, result in found.items()}))
+        header = {"machine": machine(options.threads), "shape": asdict(shape), "model": model}
+        print(json.dumps(header | {what: as_data(result) for what, result in found.items()}))
         return
     print(f"{machine(options.threads)}; {shape}; {options.model or f'{options.layers} layers'}")
     for what, result in found.items():

@@ -81,9 +81,9 @@ def read_peft(config: Mapping[str, Json], folder: Path, layers: Sequence[str]) -
     ranks, alphas = config.get("rank_pattern") or {}, config.get("alpha_pattern") or {}
     own = {}
     for name, rank in found.items():
-        said = int(_by_pattern(ranks, name, config.get("r", 8)))
-        if said != rank:
-            raise ValueError(f"{name} has the rank {rank}, and {said} by `r` and `rank_pattern`")
+        configured = int(_by_pattern(ranks, name, config.get("r", 8)))
+        if configured != rank:
+            raise ValueError(f"{name} has the rank {rank}, and {configured} by `r` and `rank_pattern`")
         alpha = float(_by_pattern(alphas, name, config.get("lora_alpha", 8)))
         own[name] = LowRank(rank, alpha / (rank**0.5 if config.get("use_rslora") else rank))
     kind: Kind = "dora" if config.get("use_dora") else "lora"

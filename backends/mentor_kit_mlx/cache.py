@@ -215,21 +215,21 @@ def _done(array: mx.array) -> mx.array:
     return array
 
 
-def keeps_rows(head: MLXLMWrapper) -> bool:
+def keeps_rows(lm: MLXLMWrapper) -> bool:
     """Whether a model gives the same when its keys and values are kept in rows; found out by trying it."""
-    whole = head.logits(head.hidden(trial_tokens(head)))
+    whole = lm.logits(lm.hidden(trial_tokens(lm)))
     try:
-        found = _by_rows(head, MLXRowCache(head.layers))
+        found = _by_rows(lm, MLXRowCache(lm.layers))
     except UNFIT:
         return False
-    return agree(head, found, whole[:, 3:])
+    return agree(lm, found, whole[:, 3:])
 
 
-def check_quantized(head: MLXLMWrapper, quantized: Quantized, *, keeps: bool) -> None:
+def check_quantized(lm: MLXLMWrapper, quantized: Quantized, *, keeps: bool) -> None:
     """Refuse to quantize the keys and values of a model that cannot have it; found out by trying it.
 
     Args:
-        head: the model.
+        lm: the model.
         quantized: how.
         keeps: whether it keeps keys and values at all.
 
@@ -241,7 +241,7 @@ def check_quantized(head: MLXLMWrapper, quantized: Quantized, *, keeps: bool) ->
             "backend.kv_bits: this model's layers keep other state than keys and values", hint="leave `kv_bits` out"
         )
     try:
-        _by_rows(head, MLXRowCache(head.layers, quantized))
+        _by_rows(lm, MLXRowCache(lm.layers, quantized))
     except UNFIT as error:
         raise BackendError(
             f"backend.kv_bits: this model's keys and values cannot be quantized: {str(error).strip().splitlines()[0]}",
@@ -249,11 +249,11 @@ def check_quantized(head: MLXLMWrapper, quantized: Quantized, *, keeps: bool) ->
         ) from error
 
 
-def _by_rows(head: MLXLMWrapper, cache: MLXRowCache) -> mx.array:
+def _by_rows(lm: MLXLMWrapper, cache: MLXRowCache) -> mx.array:
     """The logits (2, 2, V) of the last two tokens of two rows, which are taken in behind the first three."""
     cache.reserve(2, 5)
     for start, end in ((0, 3), (3, 5)):
         layers = cache.aim(np.array([start, start]), end - start, end, [0, 1])
-        last = head.logits(head.hidden(trial_tokens(head)[:, start:end], layers))
+        last = lm.logits(lm.hidden(trial_tokens(lm)[:, start:end], layers))
         mx.eval(last)
     return last

@@ -86,26 +86,26 @@ class GradientCheckpointing:
         return found
 
 
-def is_exact(head: MLXLMWrapper, recomputing: GradientCheckpointing, *, share: bool) -> bool:
+def is_exact(lm: MLXLMWrapper, recomputing: GradientCheckpointing, *, share: bool) -> bool:
     """Whether a model has the same gradients with its layers recomputed, found by a trial.
 
     The trial leaves MLX's generator as it was, so that a resumed run, which repeats it, draws the same numbers.
     """
     with drawing_from(0):
-        return _is_exact(head, recomputing, share=share)
+        return _is_exact(lm, recomputing, share=share)
 
 
-def _is_exact(head: MLXLMWrapper, recomputing: GradientCheckpointing, *, share: bool) -> bool:
+def _is_exact(lm: MLXLMWrapper, recomputing: GradientCheckpointing, *, share: bool) -> bool:
     objective = Objective(ObjectiveSpec(preset="sft"), Likelihood(), GroupMean())
-    [batch] = micro_batches(trial_groups(head.vocabulary), 1 << 20, objective)
-    expected = loss_and_gradients(head, batch, objective, None, share=share)[1]
+    [batch] = micro_batches(trial_groups(lm.vocabulary), 1 << 20, objective)
+    expected = loss_and_gradients(lm, batch, objective, None, share=share)[1]
     try:
         with recomputing.on():
-            found = loss_and_gradients(head, batch, objective, None, share=share)[1]
+            found = loss_and_gradients(lm, batch, objective, None, share=share)[1]
     except UNFIT:
         return False
     scale = max(float(mx.abs(value).max()) for value in expected.values())
-    tolerance = (1e-5 if head.dtype == mx.float32 else 1e-2) * scale
+    tolerance = (1e-5 if lm.dtype == mx.float32 else 1e-2) * scale
     return all(float(mx.abs(found[name] - value).max()) <= tolerance for name, value in expected.items())
 
 

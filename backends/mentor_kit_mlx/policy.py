@@ -71,10 +71,10 @@ class MLXPolicy(BasePolicy[mx.array, MLXOptimizer]):
     ) -> None:
         self.model = loaded.model
         self.options = options
-        self.head = MLXLMWrapper(self.model)
+        self.lm = MLXLMWrapper(self.model)
         super().__init__(
             student,
-            vocabulary=self.head.vocabulary,
+            vocabulary=self.lm.vocabulary,
             context=longest_context(self.model, loaded.config, options),
             token_budget=options.token_budget,
         )
@@ -84,27 +84,27 @@ class MLXPolicy(BasePolicy[mx.array, MLXOptimizer]):
                 f"{student.model} is quantized: its weights cannot be trained themselves",
                 hint="add `student.adapter`, or take a model that is not quantized",
             )
-        with exact(self.head):
-            self._keeps = keeps_rows(self.head)
+        with exact(self.lm):
+            self._keeps = keeps_rows(self.lm)
         if not self._keeps:
             logger.warning(
                 "%s: its layers keep other state than keys and values: whole sequences are run, without sharing",
                 student.model,
             )
         if options.quantized is not None:
-            check_quantized(self.head, options.quantized, keeps=self._keeps)
+            check_quantized(self.lm, options.quantized, keeps=self._keeps)
         self._recomputing = None
         if options.gradient_checkpointing is not False:
             self._recomputing = GradientCheckpointing(self.model, dropout=adapter is not None and adapter.dropout > 0)
         self._activations: int | None = None
         """Bytes that layers keep in an update, where it depends on them whether they do."""
         if options.gradient_checkpointing == "auto" and allowed is not None:
-            size = self.head.dtype.size
+            size = self.lm.dtype.size
             self._activations = activation_bytes(loaded.config, options.token_budget, size, checkpointed=False)
         self.recomputes = False
         """Whether layers are computed again in the backward pass."""
         self._engine = StepEngine(
-            MLXRowDevice(self.head, keeps_rows=self._keeps, quantized=options.quantized),
+            MLXRowDevice(self.lm, keeps_rows=self._keeps, quantized=options.quantized),
             slots=options.slots,
             context=self.context,
             chunk=options.prefill_chunk,
@@ -121,7 +121,7 @@ class MLXPolicy(BasePolicy[mx.array, MLXOptimizer]):
             vocabulary=self.vocabulary,
             context=self.context,
             device=str(mx.default_device().type).removeprefix("DeviceType."),
-            dtype=str(self.head.dtype).removeprefix("mlx.core."),
+            dtype=str(self.lm.dtype).removeprefix("mlx.core."),
             backend="mlx",
         )
 
@@ -133,14 +133,14 @@ class MLXPolicy(BasePolicy[mx.array, MLXOptimizer]):
         return trained(self.model)
 
     def log_probs_of(self, batch: MicroBatch) -> mx.array:
-        found = completion_log_probs(self.head, batch, share=self._keeps)
+        found = completion_log_probs(self.lm, batch, share=self._keeps)
         mx.eval(found)
         return found
 
     def backward(self, batch: MicroBatch, objective: Objective, reference: mx.array | None) -> LossTerms:
         recomputed = self._recomputing.on() if self._recomputing is not None and self.recomputes else nullcontext()
         with training(dropouts(self.model)), recomputed:
-            terms, gradients = loss_and_gradients(self.head, batch, objective, reference, share=self._keeps)
+            terms, gradients = loss_and_gradients(self.lm, batch, objective, reference, share=self._keeps)
         self.prepared_optimizer().add(gradients)
         return terms
 
@@ -207,7 +207,7 @@ class MLXPolicy(BasePolicy[mx.array, MLXOptimizer]):
 
     def _kv_budget(self, optimizer: OptimizerSpec | None) -> KVBudget:
         """What is left for keys and values beside an optimizer."""
-        per_position = position_bytes(self._loaded.config, self.head.dtype.size, self.options.quantized)
+        per_position = position_bytes(self._loaded.config, self.lm.dtype.size, self.options.quantized)
         budget = kv_budget(self.model, per_position, self._allowed, optimizer)
         if not budget.fits(1, 1):
             raise BackendError(
@@ -225,7 +225,7 @@ class MLXPolicy(BasePolicy[mx.array, MLXOptimizer]):
         if not self.recomputes or self._recomputing is None:
             return
         try:
-            right = is_exact(self.head, self._recomputing, share=self._keeps)
+            right = is_exact(self.lm, self._recomputing, share=self._keeps)
         except UNFIT as error:
             raise BackendError(
                 f"{self.student.model} cannot be trained: its gradient cannot be computed: {first_line(error)}",

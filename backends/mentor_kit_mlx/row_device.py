@@ -24,20 +24,20 @@ class MLXRowDevice(RowDevice[mx.array]):
     """A `RowDevice` over a model of mlx-lm; see the module.
 
     Args:
-        head: the model.
+        lm: the model.
         keeps_rows: whether the model's keys and values can be kept in rows; else every pass runs whole contexts.
         quantized: how they are kept; None for as they are.
     """
 
-    def __init__(self, head: MLXLMWrapper, *, keeps_rows: bool, quantized: Quantized | None = None) -> None:
+    def __init__(self, lm: MLXLMWrapper, *, keeps_rows: bool, quantized: Quantized | None = None) -> None:
         self.keeps_rows = self.keeps_prefix = keeps_rows
-        self._head = head
-        self._cache = MLXRowCache(head.layers, quantized)
-        self._prefix = MLXRowCache(head.layers, quantized)
+        self._lm = lm
+        self._cache = MLXRowCache(lm.layers, quantized)
+        self._prefix = MLXRowCache(lm.layers, quantized)
 
     @property
     def vocabulary(self) -> int:
-        return self._head.vocabulary
+        return self._lm.vocabulary
 
     @property
     def nbytes(self) -> int:
@@ -46,7 +46,7 @@ class MLXRowDevice(RowDevice[mx.array]):
 
     def forward(self, batch: RowPass, last: Array) -> mx.array:
         hidden = self._hidden(batch)
-        return self._head.logits(hidden[mx.arange(len(last)), mx.array(last)])
+        return self._lm.logits(hidden[mx.arange(len(last)), mx.array(last)])
 
     def fill(self, batch: RowPass) -> None:
         # keys and values are all that is wanted: what the last layer makes of them is never computed
@@ -78,7 +78,7 @@ class MLXRowDevice(RowDevice[mx.array]):
         for start in range(0, count, chunk):
             tokens = ids[start : start + chunk]
             end = start + len(tokens)
-            self._head.hidden(mx.array([tokens]), prefix.aim(np.array([start]), len(tokens), end, [0]))
+            self._lm.hidden(mx.array([tokens]), prefix.aim(np.array([start]), len(tokens), end, [0]))
             prefix.evaluate()
         self._update()
 
@@ -89,10 +89,10 @@ class MLXRowDevice(RowDevice[mx.array]):
         """Hidden states (n, T, …)."""
         ids = mx.array(batch.ids)
         if not self.keeps_rows:
-            return self._head.hidden(ids)
+            return self._lm.hidden(ids)
         count, width = batch.ids.shape
         rows = range(count) if batch.rows is None else batch.rows.tolist()
-        return self._head.hidden(ids, self._cache.aim(batch.positions[:, 0], width, batch.length, rows))
+        return self._lm.hidden(ids, self._cache.aim(batch.positions[:, 0], width, batch.length, rows))
 
     def _update(self) -> None:
         """Say what is allocated."""

@@ -18,39 +18,39 @@ from mentor_kit_mlx.lm_wrapper import MLXLMWrapper
 from mentor_kit_mlx.params import by_name
 
 
-def trial_tokens(head: MLXLMWrapper) -> mx.array:
+def trial_tokens(lm: MLXLMWrapper) -> mx.array:
     """Tokens (2, 5) to run."""
-    return mx.array(self_check.trial_ids(head.vocabulary).astype(np.int32))
+    return mx.array(self_check.trial_ids(lm.vocabulary).astype(np.int32))
 
 
-def agree(head: MLXLMWrapper, found: mx.array, expected: mx.array) -> bool:
+def agree(lm: MLXLMWrapper, found: mx.array, expected: mx.array) -> bool:
     """Whether two ways of running a model gave the same, up to rounding in its type."""
     first, second = (np.array(values.astype(mx.float32)) for values in (found, expected))
-    return self_check.agree(first, second, exact=head.dtype == mx.float32)
+    return self_check.agree(first, second, exact=lm.dtype == mx.float32)
 
 
 @contextmanager
-def exact(head: MLXLMWrapper) -> Iterator[None]:
+def exact(lm: MLXLMWrapper) -> Iterator[None]:
     """Run a model of 16 bits in float32, each layer widened while it runs.
 
     What is quantized stays so. Models that run whole stay as they are.
     """
-    own, decoder = head.dtype, head.decoder
+    own, decoder = lm.dtype, lm.decoder
     layers = getattr(decoder, "layers", None)
     if own == mx.float32 or not isinstance(layers, list):
         yield
         return
-    kept = head.model.parameters()
+    kept = lm.model.parameters()
     inside = {id(value) for layer in layers for value in by_name(layer.parameters()).values()}
     try:
-        head.model.update(tree_map(lambda value: value if id(value) in inside else _widened(value), kept))
+        lm.model.update(tree_map(lambda value: value if id(value) in inside else _widened(value), kept))
         decoder.layers = _OneByOne(layers)
-        head.dtype = mx.float32
+        lm.dtype = mx.float32
         yield
     finally:
-        head.dtype = own
+        lm.dtype = own
         decoder.layers = layers
-        head.model.update(kept)
+        lm.model.update(kept)
 
 
 class _OneByOne(list[Any]):

@@ -24,14 +24,14 @@ from mentor_kit_mlx.random_state import drawing_from, own_seed
 LARGEST_LOGITS = 1 << 26
 
 
-def completion_log_probs(head: MLXLMWrapper, batch: MicroBatch, *, share: bool) -> mx.array:
+def completion_log_probs(lm: MLXLMWrapper, batch: MicroBatch, *, share: bool) -> mx.array:
     """(N, T) log-probabilities of the completions' trained tokens, at their temperatures; 0 elsewhere."""
-    hidden = _shared_hidden(head, batch) if share and batch.shares_prompts else _whole_hidden(head, batch)
+    hidden = _shared_hidden(lm, batch) if share and batch.shares_prompts else _whole_hidden(lm, batch)
     places = np.flatnonzero(batch.trained)
     targets = mx.array(batch.ids.reshape(-1)[places])
     temperature = mx.array(np.broadcast_to(batch.temperature[:, None], batch.ids.shape).reshape(-1)[places])
     chosen = hidden.reshape(-1, hidden.shape[-1])[mx.array(places)]
-    values = _token_log_probs(head, chosen, targets, temperature)
+    values = _token_log_probs(lm, chosen, targets, temperature)
     # every position is filled from one value, or from the zero behind them
     source = np.full(batch.trained.size, len(places))
     source[places] = np.arange(len(places))
@@ -49,15 +49,15 @@ def _of_completions(rows: mx.array, row_of: np.ndarray[Any, Any]) -> mx.array:
 
 
 def loss_and_gradients(
-    head: MLXLMWrapper, batch: MicroBatch, objective: Objective, reference: mx.array | None, *, share: bool
+    lm: MLXLMWrapper, batch: MicroBatch, objective: Objective, reference: mx.array | None, *, share: bool
 ) -> tuple[LossTerms, Arrays]:
     """The loss of a micro-batch, and its gradient in every trainable parameter."""
-    model = head.model
+    model = lm.model
     names: list[str] = []
 
     def loss(parameters: Arrays) -> tuple[mx.array, ...]:
         put(model, parameters)
-        terms = batch_loss(head, batch, objective, reference, share=share)
+        terms = batch_loss(lm, batch, objective, reference, share=share)
         names[:] = [*terms.sums, "|", *terms.maxima]
         return (terms.loss, *terms.sums.values(), *terms.maxima.values())
 
@@ -75,21 +75,21 @@ def loss_and_gradients(
 
 
 def batch_loss(
-    head: MLXLMWrapper, batch: MicroBatch, objective: Objective, reference: mx.array | None, *, share: bool
+    lm: MLXLMWrapper, batch: MicroBatch, objective: Objective, reference: mx.array | None, *, share: bool
 ) -> LossTerms:
     """The loss of a micro-batch."""
-    log_probs = completion_log_probs(head, batch, share=share)
+    log_probs = completion_log_probs(lm, batch, share=share)
     return policy_loss(mx, objective, batch.loss_batch(log_probs, reference, mx.array))
 
 
-def _shared_hidden(head: MLXLMWrapper, batch: MicroBatch) -> mx.array:
+def _shared_hidden(lm: MLXLMWrapper, batch: MicroBatch) -> mx.array:
     """(D, T, width): the hidden state that predicts each row's tokens, each prompt run once."""
     prompts, lengths = batch.prompt_ids, batch.prompt_lengths
     counts = np.bincount(batch.prompt_of, minlength=len(lengths)).tolist()
     # padding stands behind each prompt, where a causal mask never looks; below it is masked out
     start = _from_the_start(*prompts.shape)
-    layers = [Behind(start) for _ in range(head.layers)]
-    hidden = head.hidden(mx.array(prompts), layers)
+    layers = [Behind(start) for _ in range(lm.layers)]
+    hidden = lm.hidden(mx.array(prompts), layers)
     last = hidden[mx.arange(len(lengths)), mx.array(lengths - 1)]
     last = _expand(last, counts)[:, None]
     ids = batch.ids[:, :-1]
@@ -97,7 +97,7 @@ def _shared_hidden(head: MLXLMWrapper, batch: MicroBatch) -> mx.array:
         return last
     behind = _behind_prompts(lengths[batch.prompt_of], prompts.shape[1], ids.shape[1])
     expanded = [Behind(behind, _expand(layer.keys, counts), _expand(layer.values, counts)) for layer in layers]
-    return mx.concatenate([last, head.hidden(mx.array(ids), expanded)], axis=1)
+    return mx.concatenate([last, lm.hidden(mx.array(ids), expanded)], axis=1)
 
 
 def _expand(values: mx.array | None, counts: list[int]) -> mx.array:
@@ -127,38 +127,38 @@ def _behind_prompts(lengths: np.ndarray[Any, Any], prompt: int, width: int) -> V
     return View(start, own, mx.concatenate([before, own], axis=1), allowed)
 
 
-def _whole_hidden(head: MLXLMWrapper, batch: MicroBatch) -> mx.array:
+def _whole_hidden(lm: MLXLMWrapper, batch: MicroBatch) -> mx.array:
     """As `_shared_hidden`, with each row behind a prompt of its own: for models whose state is not shared."""
     whole, before = batch.whole_sequences()
     # padding stands behind each sequence, where a causal model never looks
-    hidden = head.hidden(mx.array(whole))
+    hidden = lm.hidden(mx.array(whole))
     return mx.take_along_axis(hidden, mx.array(before)[:, :, None], axis=1)
 
 
-def _token_log_probs(head: MLXLMWrapper, hidden: mx.array, targets: mx.array, temperature: mx.array) -> mx.array:
+def _token_log_probs(lm: MLXLMWrapper, hidden: mx.array, targets: mx.array, temperature: mx.array) -> mx.array:
     """(M,) log-probabilities of targets (M,) from hidden states (M, width); in chunks where logits would be large."""
-    rows = max(1, LARGEST_LOGITS // head.vocabulary)
+    rows = max(1, LARGEST_LOGITS // lm.vocabulary)
     if len(targets) <= rows:
-        return _gathered(head, head.trainable(), hidden, targets, temperature)
-    parameters = head.trainable()
+        return _gathered(lm, lm.trainable(), hidden, targets, temperature)
+    parameters = lm.trainable()
     found = [
-        _recomputed(head, parameters, hidden[s : s + rows], targets[s : s + rows], temperature[s : s + rows])
+        _recomputed(lm, parameters, hidden[s : s + rows], targets[s : s + rows], temperature[s : s + rows])
         for s in range(0, len(targets), rows)
     ]
     if parameters:
-        head.projection.update(parameters)
+        lm.projection.update(parameters)
     return mx.concatenate(found)
 
 
 def _recomputed(
-    head: MLXLMWrapper, parameters: dict[str, Any], hidden: mx.array, targets: mx.array, temperature: mx.array
+    lm: MLXLMWrapper, parameters: dict[str, Any], hidden: mx.array, targets: mx.array, temperature: mx.array
 ) -> mx.array:
     """As `_gathered`, recomputed in the backward pass."""
-    seed = own_seed() if head.drops else None
+    seed = own_seed() if lm.drops else None
 
     def part(parameters: dict[str, Any], hidden: mx.array) -> mx.array:
         with drawing_from(seed):
-            return _gathered(head, parameters, hidden, targets, temperature)
+            return _gathered(lm, parameters, hidden, targets, temperature)
 
     # only arguments of such a function get a gradient through it
     found: mx.array = mx.checkpoint(part)(parameters, hidden)
@@ -166,8 +166,8 @@ def _recomputed(
 
 
 def _gathered(
-    head: MLXLMWrapper, parameters: dict[str, Any], hidden: mx.array, targets: mx.array, temperature: mx.array
+    lm: MLXLMWrapper, parameters: dict[str, Any], hidden: mx.array, targets: mx.array, temperature: mx.array
 ) -> mx.array:
-    logits = head.logits_with(parameters, hidden).astype(mx.float32) / temperature[:, None]
+    logits = lm.logits_with(parameters, hidden).astype(mx.float32) / temperature[:, None]
     chosen = mx.take_along_axis(logits, targets[:, None], axis=-1)[:, 0]
     return chosen - mx.logsumexp(logits, axis=-1)

@@ -157,20 +157,20 @@ def _preceded(buffer: Tensor, begin: Tensor) -> Tensor:
 
 
 @torch.no_grad()
-def keeps_rows(head: TorchLMWrapper) -> bool:
+def keeps_rows(lm: TorchLMWrapper) -> bool:
     """Whether a model gives the same when its keys and values are kept in rows; found out by trying it."""
-    if not head.masks.expressible:
+    if not lm.masks.expressible:
         return False
-    ids, places = trial_tokens(head)
-    whole = head.logits(head.hidden(ids, places)).float()
-    cache = TorchRowCache(head.layers)
+    ids, places = trial_tokens(lm)
+    whole = lm.logits(lm.hidden(ids, places)).float()
+    cache = TorchRowCache(lm.layers)
     cache.reserve(2, 5)
     try:
         for start, end in ((0, 3), (3, 5)):
             where, keys = places[:, start:end], places[:1, :end]
             cache.aim(where, end)
-            mask = head.mask(causal_mask(where, keys), where, keys)
-            last = head.logits(head.hidden(ids[:, start:end], where, mask=mask, cache=cache)).float()
+            mask = lm.mask(causal_mask(where, keys), where, keys)
+            last = lm.logits(lm.hidden(ids[:, start:end], where, mask=mask, cache=cache)).float()
     except (RuntimeError, TypeError, ValueError, AttributeError, IndexError, KeyError):
         return False
-    return agree(head, last, whole[:, 3:])
+    return agree(lm, last, whole[:, 3:])

@@ -64,34 +64,34 @@ class CompiledLayers:
 
 
 @torch.inference_mode()
-def compile_decoding(head: TorchLMWrapper) -> None:
+def compile_decoding(lm: TorchLMWrapper) -> None:
     """Compile a model's layers for passes of one token a row, and compare them with PyTorch.
 
     Raises:
         BackendError: they are not of Llama's kind, or the compiler fails, or gives other results.
     """
-    if head.fused is None:
+    if lm.fused is None:
         raise BackendError(
-            f"layers of {head.config.model_type} cannot be compiled: they are not of Llama's kind", hint=_LEAVE_OUT
+            f"layers of {lm.config.model_type} cannot be compiled: they are not of Llama's kind", hint=_LEAVE_OUT
         )
-    with shallow(head):
-        expected = _last(head)
-        head.fused.compiled = CompiledLayers()
+    with shallow(lm):
+        expected = _last(lm)
+        lm.fused.compiled = CompiledLayers()
         try:
-            found = _last(head)
+            found = _last(lm)
         except RuntimeError as error:  # the compiler's errors are subclasses
             raise BackendError(
                 f"torch.compile failed on this machine: {str(error).strip().splitlines()[0]}", hint=_LEAVE_OUT
             ) from error
-    if not agree(head, found, expected):
+    if not agree(lm, found, expected):
         raise BackendError("torch.compile gives other results than PyTorch on this machine", hint=_LEAVE_OUT)
 
 
-def _last(head: TorchLMWrapper) -> Tensor:
+def _last(lm: TorchLMWrapper) -> Tensor:
     """Hidden states (2, 1, width) after two sequences, of which the last token is run by itself."""
-    cache = TorchRowCache(head.layers)
-    passes = ForwardPasses(head, TorchRowCache(head.layers), parts=True)
-    ids, places = trial_tokens(head)
+    cache = TorchRowCache(lm.layers)
+    passes = ForwardPasses(lm, TorchRowCache(lm.layers), parts=True)
+    ids, places = trial_tokens(lm)
     cache.reserve(8, 128)
     passes.run(cache, ids[:, :4], places[:, :4], 4)
     return passes.run(cache, ids[:, 4:], places[:, 4:], 5).float()

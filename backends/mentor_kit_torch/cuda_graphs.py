@@ -116,12 +116,12 @@ class RecordedDecoding:
             recording = self._recordings[shape] = self._record(ids, where, length)
         recording.ids.copy_(ids)
         recording.where.copy_(where)
-        self._passes.head.meter.ran(len(ids), pairs=len(ids) * length, keys=keys_read(len(ids), length, base))
+        self._passes.lm.meter.ran(len(ids), pairs=len(ids) * length, keys=keys_read(len(ids), length, base))
         return recording.replay()
 
     def _record(self, ids: Tensor, where: Tensor, length: int) -> _Recording:
         ids, where = ids.clone(), where.clone()
-        with self._passes.head.meter.off():
+        with self._passes.lm.meter.off():
             try:
                 replay = self._recorder(lambda: self._passes.run(self._cache, ids, where, length))
             except torch.OutOfMemoryError:

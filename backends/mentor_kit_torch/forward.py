@@ -16,7 +16,7 @@ from mentor_kit_torch.row_attention import RowAttention
 class ForwardPasses:
     """Runs the model on tokens of rows, whose common prefix may be stored once (`TorchRowCache.base`)."""
 
-    head: TorchLMWrapper
+    lm: TorchLMWrapper
     beginning: TorchRowCache
     """Holds it in its first row."""
     parts: bool
@@ -42,11 +42,11 @@ class ForwardPasses:
         shown = causal_mask(where, keys)
         pairs = ids.numel() * length
         if not self.parts:
-            mask = self.head.mask(shown, where, keys)
-            return self.head.hidden(ids, where, mask=mask, cache=cache, pairs=pairs)
+            mask = self.lm.mask(shown, where, keys)
+            return self.lm.hidden(ids, where, mask=mask, cache=cache, pairs=pairs)
         plan = RowAttention(self.beginning, cache.base, _common_start(where, cache.base))
         read = keys_read(len(ids), length, cache.base)
-        return self.head.hidden(ids, where, mask=shown, cache=cache, plan=plan, pairs=pairs, keys=read)
+        return self.lm.hidden(ids, where, mask=shown, cache=cache, plan=plan, pairs=pairs, keys=read)
 
 
 def keys_read(rows: int, length: int, base: int) -> int:

@@ -58,14 +58,14 @@ class TorchPolicy(BasePolicy[Tensor, TorchOptimizer]):
     def __init__(self, model: Any, student: StudentSpec, options: TorchOptions) -> None:
         self.model = model
         self.options = options
-        self.head = TorchLMWrapper(model)
-        with exact(self.head):
-            self._keeps = keeps_rows(self.head)
-            self._sharing = how_to_share(self.head, self._keeps, recompute=options.gradient_checkpointing)
+        self.lm = TorchLMWrapper(model)
+        with exact(self.lm):
+            self._keeps = keeps_rows(self.lm)
+            self._sharing = how_to_share(self.lm, self._keeps, recompute=options.gradient_checkpointing)
         super().__init__(
             student,
-            vocabulary=self.head.vocabulary,
-            context=min(self.head.longest_context, options.max_context or self.head.longest_context),
+            vocabulary=self.lm.vocabulary,
+            context=min(self.lm.longest_context, options.max_context or self.lm.longest_context),
             token_budget=options.token_budget,
             packed=self._sharing == "tree",
         )
@@ -74,7 +74,7 @@ class TorchPolicy(BasePolicy[Tensor, TorchOptimizer]):
                 "%s: its layers keep other state than keys and values: whole sequences are run, without sharing",
                 student.model,
             )
-        if options.gradient_checkpointing and self.head.fused is None:
+        if options.gradient_checkpointing and self.lm.fused is None:
             raise BackendError(
                 f"{student.model}: its layers cannot be recomputed in the backward pass",
                 hint="leave `backend.gradient_checkpointing` out, and lower `backend.token_budget` to save memory",
@@ -84,20 +84,18 @@ class TorchPolicy(BasePolicy[Tensor, TorchOptimizer]):
                 "%s: not every layer attends to all earlier tokens: updates share each prompt, not prefixes of several",
                 student.model,
             )
-        recorder = cuda_graphs(self.head.device, self._keeps) if options.cuda_graphs else None
+        recorder = cuda_graphs(self.lm.device, self._keeps) if options.cuda_graphs else None
         if options.compile:
-            compile_decoding(self.head)
+            compile_decoding(self.lm)
         self._engine = StepEngine(
-            TorchRowDevice(
-                self.head, keeps_rows=self._keeps, attends_prefix=self._sharing == "tree", recorder=recorder
-            ),
+            TorchRowDevice(self.lm, keeps_rows=self._keeps, attends_prefix=self._sharing == "tree", recorder=recorder),
             slots=options.slots,
             context=self.context,
             chunk=options.prefill_chunk,
             token_budget=options.token_budget,
             budget=KVBudget(
                 limit=None if options.kv_memory is None else int(options.kv_memory * 2**30),
-                position=position_bytes(self.head.config, self.head.dtype.itemsize),
+                position=position_bytes(self.lm.config, self.lm.dtype.itemsize),
             ),
         )
 
@@ -109,8 +107,8 @@ class TorchPolicy(BasePolicy[Tensor, TorchOptimizer]):
             trainable=sum(p.numel() for p in self.model.parameters() if p.requires_grad),
             vocabulary=self.vocabulary,
             context=self.context,
-            device=str(self.head.device),
-            dtype=str(self.head.dtype).removeprefix("torch."),
+            device=str(self.lm.device),
+            dtype=str(self.lm.dtype).removeprefix("torch."),
             backend="torch",
         )
 
@@ -118,25 +116,25 @@ class TorchPolicy(BasePolicy[Tensor, TorchOptimizer]):
         return self._engine
 
     def limits(self) -> MachineLimits:
-        return flops_counter.limits(self.head.device, self.head.dtype)
+        return flops_counter.limits(self.lm.device, self.lm.dtype)
 
     def work(self) -> dict[str, Work]:
-        return self.head.meter.work()
+        return self.lm.meter.work()
 
     def peak_memory(self) -> int | None:
-        return flops_counter.peak_memory(self.head.device)
+        return flops_counter.peak_memory(self.lm.device)
 
     def trained(self) -> dict[str, Tensor]:
         return params.trained(self.model)
 
     def log_probs_of(self, batch: MicroBatch) -> Tensor:
         with torch.no_grad():
-            return completion_log_probs(self.head, batch, self._sharing)
+            return completion_log_probs(self.lm, batch, self._sharing)
 
     def backward(self, batch: MicroBatch, objective: Objective, reference: Tensor | None) -> LossTerms:
         # in the backward pass too: layers that are recomputed there must drop the same units
         with training(dropouts(self.model)):
-            terms = batch_loss(self.head, batch, objective, reference, self._sharing)
+            terms = batch_loss(self.lm, batch, objective, reference, self._sharing)
             terms.loss.backward()
         return LossTerms(terms.loss.detach(), terms.sums, terms.maxima)
 
@@ -164,7 +162,7 @@ class TorchPolicy(BasePolicy[Tensor, TorchOptimizer]):
     @contextmanager
     def updating(self) -> Iterator[None]:
         try:
-            with self.head.meter.on("update"):
+            with self.lm.meter.on("update"):
                 yield
         except torch.OutOfMemoryError as error:
             raise BackendError(

@@ -27,28 +27,28 @@ class TorchRowDevice(RowDevice[Tensor]):
     """A `RowDevice` over a transformers model; see the module.
 
     Args:
-        head: the model.
+        lm: the model.
         keeps_rows: whether the model's keys and values can be kept in rows; else every pass runs whole contexts.
         attends_prefix: whether the model can attend in parts, so that a prefix need not be copied.
         recorder: decoding passes are recorded by it, and replayed; needs `keeps_rows`.
     """
 
     def __init__(
-        self, head: TorchLMWrapper, *, keeps_rows: bool, attends_prefix: bool, recorder: Recorder | None = None
+        self, lm: TorchLMWrapper, *, keeps_rows: bool, attends_prefix: bool, recorder: Recorder | None = None
     ) -> None:
         self.keeps_rows = self.keeps_prefix = keeps_rows
         self.attends_prefix = attends_prefix
-        self._head = head
-        self._cache = TorchRowCache(head.layers)
-        self._prefix = TorchRowCache(head.layers)
-        self._passes = ForwardPasses(head, self._prefix, attends_prefix)
+        self._lm = lm
+        self._cache = TorchRowCache(lm.layers)
+        self._prefix = TorchRowCache(lm.layers)
+        self._passes = ForwardPasses(lm, self._prefix, attends_prefix)
         self._recorded = None if recorder is None else RecordedDecoding(self._passes, self._cache, recorder)
         # float64, which the draw needs, is not on every device
-        self._draws_on = torch.device("cpu") if head.device.type == "mps" else head.device
+        self._draws_on = torch.device("cpu") if lm.device.type == "mps" else lm.device
 
     @property
     def vocabulary(self) -> int:
-        return self._head.vocabulary
+        return self._lm.vocabulary
 
     @property
     def nbytes(self) -> int:
@@ -58,7 +58,7 @@ class TorchRowDevice(RowDevice[Tensor]):
     @contextmanager
     def activity(self, kind: Literal["prefill", "decode"]) -> Iterator[None]:
         try:
-            with torch.inference_mode(), self._head.meter.on(kind):
+            with torch.inference_mode(), self._lm.meter.on(kind):
                 yield
         except torch.OutOfMemoryError as error:
             raise DeviceMemoryError(str(error)) from error
@@ -66,8 +66,8 @@ class TorchRowDevice(RowDevice[Tensor]):
     def forward(self, batch: RowPass, last: Array) -> Tensor:
         hidden = self._hidden(batch)[: len(last)]
         if hidden.shape[1] == 1:
-            return self._head.logits(hidden[:, 0])
-        return self._head.logits(hidden[torch.arange(len(last), device=self._device), self._tensor(last)])
+            return self._lm.logits(hidden[:, 0])
+        return self._lm.logits(hidden[torch.arange(len(last), device=self._device), self._tensor(last)])
 
     def fill(self, batch: RowPass) -> None:
         self._hidden(batch)
@@ -120,7 +120,7 @@ class TorchRowDevice(RowDevice[Tensor]):
         """Hidden states (n, T, width)."""
         ids, positions = self._tensor(batch.ids), self._tensor(batch.positions)
         if not self.keeps_rows:
-            return self._head.hidden(ids, positions)
+            return self._lm.hidden(ids, positions)
         if batch.rows is not None:
             return self._passes.run(self._cache, ids, positions, batch.length, self._tensor(batch.rows))
         if self._recorded is not None:
@@ -137,4 +137,4 @@ class TorchRowDevice(RowDevice[Tensor]):
 
     @property
     def _device(self) -> torch.device:
-        return self._head.device
+        return self._lm.device

@@ -16,52 +16,52 @@ from mentor_kit.backend import self_check
 from mentor_kit_torch.lm_wrapper import TorchLMWrapper
 
 
-def trial_tokens(head: TorchLMWrapper) -> tuple[Tensor, Tensor]:
+def trial_tokens(lm: TorchLMWrapper) -> tuple[Tensor, Tensor]:
     """Tokens (2, 5) to run, and their positions."""
-    ids = torch.from_numpy(self_check.trial_ids(head.vocabulary)).to(head.device)
-    return ids, torch.arange(5, device=head.device).expand(2, 5)
+    ids = torch.from_numpy(self_check.trial_ids(lm.vocabulary)).to(lm.device)
+    return ids, torch.arange(5, device=lm.device).expand(2, 5)
 
 
-def agree(head: TorchLMWrapper, found: Tensor, expected: Tensor) -> bool:
+def agree(lm: TorchLMWrapper, found: Tensor, expected: Tensor) -> bool:
     """Whether two ways of running a model gave the same, up to rounding in its type."""
     first, second = (values.float().cpu().numpy() for values in (found, expected))
-    return self_check.agree(first, second, exact=head.dtype == torch.float32)
+    return self_check.agree(first, second, exact=lm.dtype == torch.float32)
 
 
 @contextmanager
-def exact(head: TorchLMWrapper) -> Iterator[None]:
+def exact(lm: TorchLMWrapper) -> Iterator[None]:
     """Run a model of 16 bits in float32, each layer widened while it runs.
 
     Models with weights that are no floating-point numbers stay as they are, and so do those whose layers are not known.
     """
-    own, layers = head.dtype, _layers(head)
-    if own == torch.float32 or layers is None or not all(p.is_floating_point() for p in head.model.parameters()):
+    own, layers = lm.dtype, _layers(lm)
+    if own == torch.float32 or layers is None or not all(p.is_floating_point() for p in lm.model.parameters()):
         yield
         return
-    tensors = list(_tensors(head.model.modules()))
+    tensors = list(_tensors(lm.model.modules()))
     kept = [(tensor, tensor.data) for tensor in tensors]
     inside = {id(tensor) for tensor in _tensors(layers.modules())}
     try:
-        head.decoder.layers = _OneByOne(list(layers))
+        lm.decoder.layers = _OneByOne(list(layers))
         _widen(tensor for tensor in tensors if id(tensor) not in inside)
-        head.dtype = torch.float32
+        lm.dtype = torch.float32
         yield
     finally:
-        head.dtype = own
+        lm.dtype = own
         for tensor, data in kept:
             tensor.data = data
-        head.decoder.layers = layers
+        lm.decoder.layers = layers
 
 
 @contextmanager
-def shallow(head: TorchLMWrapper, layers: int = 2) -> Iterator[None]:
+def shallow(lm: TorchLMWrapper, layers: int = 2) -> Iterator[None]:
     """Run a model's first layers alone, so that rounding hardly grows."""
-    whole = head.decoder.layers
-    head.decoder.layers = whole[:layers]
+    whole = lm.decoder.layers
+    lm.decoder.layers = whole[:layers]
     try:
         yield
     finally:
-        head.decoder.layers = whole
+        lm.decoder.layers = whole
 
 
 class _OneByOne(nn.ModuleList):
@@ -86,8 +86,8 @@ class _OneByOne(nn.ModuleList):
         return layer
 
 
-def _layers(head: TorchLMWrapper) -> nn.ModuleList | None:
-    layers = getattr(head.decoder, "layers", None)
+def _layers(lm: TorchLMWrapper) -> nn.ModuleList | None:
+    layers = getattr(lm.decoder, "layers", None)
     return layers if isinstance(layers, nn.ModuleList) else None
 
 

@@ -30,52 +30,52 @@ from mentor_kit_torch.tree import Tree
 Sharing = Literal["tree", "prompts", "none"]
 
 
-def completion_log_probs(head: TorchLMWrapper, batch: MicroBatch, sharing: Sharing) -> Tensor:
+def completion_log_probs(lm: TorchLMWrapper, batch: MicroBatch, sharing: Sharing) -> Tensor:
     """(N, T) log-probabilities of the completions' trained tokens, at their temperatures; 0 elsewhere."""
-    device = head.device
+    device = lm.device
     trained, row_of = torch.from_numpy(batch.trained).to(device), torch.from_numpy(batch.row_of).to(device)
     if sharing == "tree":
-        values = _tree_log_probs(head, batch)
+        values = _tree_log_probs(lm, batch)
     else:
         shared = sharing == "prompts" and batch.shares_prompts
-        hidden = _shared_hidden(head, batch) if shared else _whole_hidden(head, batch)
+        hidden = _shared_hidden(lm, batch) if shared else _whole_hidden(lm, batch)
         targets = torch.from_numpy(batch.ids).to(device)[trained]
         temperature = torch.from_numpy(batch.temperature).to(device).unsqueeze(1).expand(trained.shape)[trained]
-        values = _token_log_probs(head, hidden[trained], targets, temperature)
+        values = _token_log_probs(lm, hidden[trained], targets, temperature)
     rows = torch.zeros(trained.shape, dtype=torch.float32, device=device).masked_scatter(trained, values)
     # index_select, as its gradient is summed in a fixed order; that of plain indexing is not
     return rows.index_select(0, row_of)
 
 
 def batch_loss(
-    head: TorchLMWrapper, batch: MicroBatch, objective: Objective, reference: Tensor | None, sharing: Sharing
+    lm: TorchLMWrapper, batch: MicroBatch, objective: Objective, reference: Tensor | None, sharing: Sharing
 ) -> LossTerms:
     """The loss of a micro-batch, with gradients."""
-    log_probs = completion_log_probs(head, batch, sharing)
+    log_probs = completion_log_probs(lm, batch, sharing)
 
     def tensor(values: NDArray[Any]) -> Tensor:
-        return torch.from_numpy(values).to(head.device)
+        return torch.from_numpy(values).to(lm.device)
 
     return policy_loss(torch, objective, batch.loss_batch(log_probs, reference, tensor))
 
 
-def _tree_log_probs(head: TorchLMWrapper, batch: MicroBatch) -> Tensor:
+def _tree_log_probs(lm: TorchLMWrapper, batch: MicroBatch) -> Tensor:
     """Of the rows' trained tokens; where rows share a token and all tokens before it, it is computed once."""
-    tree = Tree.of(batch, head.device)
+    tree = Tree.of(batch, lm.device)
     # index_select as above
-    hidden = head.packed(tree).index_select(0, tree.predicting)
-    return _token_log_probs(head, hidden, tree.targets, tree.temperature).index_select(0, tree.target_of)
+    hidden = lm.packed(tree).index_select(0, tree.predicting)
+    return _token_log_probs(lm, hidden, tree.targets, tree.temperature).index_select(0, tree.target_of)
 
 
-def _shared_hidden(head: TorchLMWrapper, batch: MicroBatch) -> Tensor:
+def _shared_hidden(lm: TorchLMWrapper, batch: MicroBatch) -> Tensor:
     """(D, T, width): the hidden state that predicts each row's tokens, each prompt run once."""
-    device = head.device
+    device = lm.device
     prompts, lengths = torch.from_numpy(batch.prompt_ids).to(device), torch.from_numpy(batch.prompt_lengths).to(device)
     rows = torch.from_numpy(batch.prompt_of).to(device)
     # padding stands behind each prompt, where a causal mask never looks; below it is masked out
     cache = DynamicCache()
     places = torch.arange(prompts.shape[1], device=device).unsqueeze(0)
-    prompt_hidden = head.hidden(prompts, places.expand(prompts.shape), cache=cache)
+    prompt_hidden = lm.hidden(prompts, places.expand(prompts.shape), cache=cache)
     last = prompt_hidden[torch.arange(len(lengths), device=device), lengths - 1]
     last = last.index_select(0, rows).unsqueeze(1)
     ids = torch.from_numpy(batch.ids[:, :-1]).to(device)
@@ -87,8 +87,8 @@ def _shared_hidden(head: TorchLMWrapper, batch: MicroBatch) -> Tensor:
         expanded.update(layer.keys.index_select(0, rows), layer.values.index_select(0, rows), index)
     own = lengths[rows].unsqueeze(1) + torch.arange(ids.shape[1], device=device)
     allowed = _prompt_and_causal(lengths[rows], prompts.shape[1], ids.shape[1])
-    mask = head.mask(allowed, own, torch.cat([places.expand(len(rows), -1), own], dim=1))
-    return torch.cat([last, head.hidden(ids, own, mask=mask, cache=expanded)], dim=1)
+    mask = lm.mask(allowed, own, torch.cat([places.expand(len(rows), -1), own], dim=1))
+    return torch.cat([last, lm.hidden(ids, own, mask=mask, cache=expanded)], dim=1)
 
 
 def _prompt_and_causal(lengths: Tensor, prompt: int, width: int) -> Tensor:
@@ -100,57 +100,57 @@ def _prompt_and_causal(lengths: Tensor, prompt: int, width: int) -> Tensor:
     return torch.cat(parts, dim=-1)
 
 
-def _whole_hidden(head: TorchLMWrapper, batch: MicroBatch) -> Tensor:
+def _whole_hidden(lm: TorchLMWrapper, batch: MicroBatch) -> Tensor:
     """As `_shared_hidden`, with each row behind a prompt of its own."""
-    whole, before = (torch.from_numpy(values).to(head.device) for values in batch.whole_sequences())
+    whole, before = (torch.from_numpy(values).to(lm.device) for values in batch.whole_sequences())
     # padding stands behind each sequence, where a causal model never looks
-    hidden = head.hidden(whole, torch.arange(whole.shape[1], device=head.device).expand(whole.shape))
+    hidden = lm.hidden(whole, torch.arange(whole.shape[1], device=lm.device).expand(whole.shape))
     return hidden.gather(1, before.unsqueeze(-1).expand(-1, -1, hidden.shape[-1]))
 
 
 @torch.no_grad()
-def how_to_share(head: TorchLMWrapper, keeps: bool, *, recompute: bool = False) -> Sharing:
-    """The way of sharing that a model allows, found by a trial. Sets `head.fused` where that gives the same.
+def how_to_share(lm: TorchLMWrapper, keeps: bool, *, recompute: bool = False) -> Sharing:
+    """The way of sharing that a model allows, found by a trial. Sets `lm.fused` where that gives the same.
 
     Args:
-        head: the model.
+        lm: the model.
         keeps: whether its keys and values can be kept (`mentor_kit_torch.cache.keeps_rows`).
         recompute: recompute layers in the backward pass (`mentor_kit_torch.fused_llama`).
     """
     if not keeps:
         return "none"
-    (batch,) = micro_batches(trial_groups(head.vocabulary), 1 << 20)
-    expected = completion_log_probs(head, batch, "none")
-    if not head.masks.full or not _gives(head, batch, "tree", expected):
-        return "prompts" if _gives(head, batch, "prompts", expected) else "none"
-    if FusedLlama.fits(head.decoder):
-        head.fused = FusedLlama(head.decoder, recompute=recompute)
-        if not _gives(head, batch, "tree", expected):
-            head.fused = None
+    (batch,) = micro_batches(trial_groups(lm.vocabulary), 1 << 20)
+    expected = completion_log_probs(lm, batch, "none")
+    if not lm.masks.full or not _gives(lm, batch, "tree", expected):
+        return "prompts" if _gives(lm, batch, "prompts", expected) else "none"
+    if FusedLlama.fits(lm.decoder):
+        lm.fused = FusedLlama(lm.decoder, recompute=recompute)
+        if not _gives(lm, batch, "tree", expected):
+            lm.fused = None
     return "tree"
 
 
-def _gives(head: TorchLMWrapper, batch: MicroBatch, sharing: Sharing, expected: Tensor) -> bool:
+def _gives(lm: TorchLMWrapper, batch: MicroBatch, sharing: Sharing, expected: Tensor) -> bool:
     """Whether a model runs with this way of sharing, and gives the expected log-probabilities."""
     try:
-        return agree(head, completion_log_probs(head, batch, sharing), expected)
+        return agree(lm, completion_log_probs(lm, batch, sharing), expected)
     except (RuntimeError, TypeError, ValueError, AttributeError, IndexError, KeyError):
         return False
 
 
-def _token_log_probs(head: TorchLMWrapper, hidden: Tensor, targets: Tensor, temperature: Tensor) -> Tensor:
+def _token_log_probs(lm: TorchLMWrapper, hidden: Tensor, targets: Tensor, temperature: Tensor) -> Tensor:
     """(M,) log-probabilities of targets (M,) from hidden states (M, width); in chunks where logits would be large."""
-    if (weight := head.weight) is not None:
-        head.projected(len(targets))
+    if (weight := lm.weight) is not None:
+        lm.projected(len(targets))
         found: Tensor = TokenLogProbs.apply(hidden, weight, targets, temperature)  # type: ignore[no-untyped-call]
         return found
-    rows = max(1, LARGEST_LOGITS // head.vocabulary)
+    rows = max(1, LARGEST_LOGITS // lm.vocabulary)
     if len(targets) <= rows:
-        return _gathered(head, hidden, targets, temperature)
+        return _gathered(lm, hidden, targets, temperature)
     parts = zip(*(torch.split(values, rows) for values in (hidden, targets, temperature)), strict=True)
-    return torch.cat([checkpoint(_gathered, head, *part, use_reentrant=False) for part in parts])
+    return torch.cat([checkpoint(_gathered, lm, *part, use_reentrant=False) for part in parts])
 
 
-def _gathered(head: TorchLMWrapper, hidden: Tensor, targets: Tensor, temperature: Tensor) -> Tensor:
-    logits = head.logits(hidden).float() / temperature.unsqueeze(-1)
+def _gathered(lm: TorchLMWrapper, hidden: Tensor, targets: Tensor, temperature: Tensor) -> Tensor:
+    logits = lm.logits(hidden).float() / temperature.unsqueeze(-1)
     return torch.log_softmax(logits, dim=-1).gather(-1, targets.unsqueeze(-1)).squeeze(-1)

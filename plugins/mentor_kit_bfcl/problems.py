@@ -50,14 +50,14 @@ def read(category: str, *, dots: bool) -> tuple[Problem, ...]:
 def _single(entry: Mapping[str, Any], category: str, gold: Sequence[Any], *, dots: bool) -> Problem:
     *before, last = entry["question"][0]
     system = [message["content"] for message in before if message["role"] == "system"]
-    said = [Message(role=m["role"], content=m["content"]) for m in before if m["role"] != "system"]
+    history = [Message(role=m["role"], content=m["content"]) for m in before if m["role"] != "system"]
     return Problem(
         id=entry["id"],
         question=last["content"],
         answer=json.dumps(gold),
         split=category,
         system="\n\n".join(system),
-        history=tuple(said),
+        history=tuple(history),
         tools=tuple(declared(function, category, dots=dots) for function in entry["function"]),
         extra={"functions": entry["function"]},
     )

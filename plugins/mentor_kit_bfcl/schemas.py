@@ -54,14 +54,16 @@ def as_texts(described: Mapping[str, Any], language: str) -> dict[str, Json]:
     properties = {}
     for name, value in described["properties"].items():
         kind = value["type"]
-        said = value.get("description", "")
-        said += (
+        description = value.get("description", "")
+        description += (
             f" This parameter can be of any type of {short} object in string representation."
             if kind == "any"
             else f" This is {short} {kind} type parameter in string representation."
         )
         if "items" in value:
-            said += f" The list elements are of type {value['items']['type']}; they are not in string representation."
-        properties[name] = {"type": "string", "description": said}
+            description += (
+                f" The list elements are of type {value['items']['type']}; they are not in string representation."
+            )
+        properties[name] = {"type": "string", "description": description}
     required = described.get("required") or []
     return {"type": "object", "properties": properties} | ({"required": required} if required else {})

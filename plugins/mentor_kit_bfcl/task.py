@@ -50,8 +50,8 @@ class BfclTask(Task):
 
     def next_user(self, problem: Problem, dialogue: Sequence[Message]) -> str | None:
         turns = problem.extra.get("turns") or ()
-        said = sum(message.role == "user" for message in dialogue)
-        return str(turns[said]) if said < len(turns) else None
+        user_turns = sum(message.role == "user" for message in dialogue)
+        return str(turns[user_turns]) if user_turns < len(turns) else None
 
     def answer(self, trajectory: Trajectory) -> str | None:
         """The calls as JSON: of the one turn, or turn by turn those that reached the services."""

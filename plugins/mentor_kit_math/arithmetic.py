@@ -7,10 +7,10 @@
 | out-of-domain | a third each: `compositions` (held-out pairs), `wordings` (others), `longer` (three operations) |
 | broad | all of these kinds mixed, for making a student from nothing; shares no text with the evaluation splits |
 
-"Out of domain" is meant from the point of view of the recipe that trains on `train`: the tiny student has met all
+"Out of domain" refers to the recipe that trains on `train`: the tiny student has met all
 wordings and lengths in `broad` before, so what is tested is whether RL's gain carries over.
 
-Two switches put the causes into the world to which the paper attributes its results: with `capacity_gap` the teacher
+Two switches add the causes to the task to which the paper attributes its results: with `capacity_gap` the teacher
 does most additions, subtractions and sums in its head, which a student cannot imitate; with `blind_check` the favourite
 mistake on some operations mostly happens to give the right answer, in training and in-domain but never out of domain.
 """
@@ -149,7 +149,7 @@ class ArithmeticTask(Task):
         self, chance: random.Random, operations: Sequence[str], split: str
     ) -> tuple[Number, list[Step]] | None:
         """Start and steps that change the value each time and stay in range, or None if none is found soon."""
-        # drawn once, not with every attempt: else chains that meet the rarer wish by chance would be kept more often
+        # drawn once, not with every attempt: else chains that meet the rarer condition would be kept more often
         blind = [self._blind(operation, split, chance) for operation in operations]
         for _ in range(_ATTEMPTS):
             start = _start(operations, chance)

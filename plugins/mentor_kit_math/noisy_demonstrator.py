@@ -35,7 +35,7 @@ class Habits(OptionModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     weak_right: float = Field(default=0.28, ge=0, le=1)
-    """The right tool, for the operations it has not understood."""
+    """The right tool, for the operations with a favourite mistake."""
     weak_favourite: float = Field(default=0.52, ge=0, le=1)
     """Its favourite mistake there; any other tool takes the rest."""
     strong_right: float = Field(default=0.70, ge=0, le=1)
@@ -62,7 +62,7 @@ class Habits(OptionModel):
         return self
 
 
-#: Mild noise without a favourite mistake: what the skill is learned from.
+#: Mild noise without a favourite mistake, for learning the skill.
 SKILL = Habits(
     weak_right=0.6,
     weak_favourite=0.04,

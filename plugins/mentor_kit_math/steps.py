@@ -51,7 +51,7 @@ FAVOURITE_MISTAKE = {
     "modulo": "subtract",
 }
 
-#: Operations the noisy demonstrator has not understood: there it prefers its favourite mistake.
+#: Operations on which the noisy demonstrator prefers its favourite mistake.
 WEAK = frozenset({"sum_numbers", "floor", "ceil", "round_number", "power", "sqrt", "abs_value", "modulo"})
 
 #: Operations whose favourite mistake may happen to give the right value (the blind answer check).

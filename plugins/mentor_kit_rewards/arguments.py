@@ -4,7 +4,7 @@
 
 A and B are the executed calls of student and teacher. Each call is matched with at most one of the other's, and only
 calls of the same tool are alike: by the F1 of their arguments, compared by name and canonical value. An argument that
-both have at its schema's default says nothing of either call, and is left out.
+both have at its schema's default is left out.
 """
 
 from __future__ import annotations
@@ -25,10 +25,10 @@ from mentor_kit.core.tool import Tool
 from mentor_kit.core.toolbox import Toolbox
 from mentor_kit.core.trajectory import Trajectory
 from mentor_kit.rl.reward import Term
-from mentor_kit_rewards.comparison import ToolUseOptions, measures
+from mentor_kit_rewards.comparison import ToolUseOptions, reference_demonstrations
 from mentor_kit_rewards.values import canonical, without_idle_repeats
 
-#: Values by the argument's name, in canonical form.
+#: Canonical values by the argument's name.
 Arguments = Mapping[str, Hashable]
 
 
@@ -48,8 +48,8 @@ class ToolArguments(Term):
     """How well the executed calls agree with a demonstration's; the best of several counts.
 
     An argument that is left out counts as given with its schema's default; what both have at the default, given or
-    left out, does not count at all. Demonstrations that keep no more than the names of tools cannot be compared, and
-    are passed over.
+    left out, does not count at all. Demonstrations with the names of tools alone cannot be compared, and
+    are skipped.
     """
 
     options: ToolArgumentsOptions
@@ -70,7 +70,7 @@ class ToolArguments(Term):
                 "that plays the problem",
             )
         tools = {} if self.toolbox is None else self.toolbox.tools(problem)
-        return max(self._against(trajectory, one, tools) for one in measures(problem, shown))
+        return max(self._against(trajectory, one, tools) for one in reference_demonstrations(problem, shown))
 
     def _against(self, trajectory: Trajectory, demonstration: Demonstration, tools: Mapping[str, Tool]) -> float:
         used = trajectory.executed
@@ -160,7 +160,7 @@ def _by_tool(calls: Sequence[ToolCall]) -> defaultdict[str, list[Arguments]]:
 
 
 def _defaults(tool: Tool | None) -> Arguments:
-    """What an argument is if nobody chose it: its schema's default, or the only value that the schema allows."""
+    """Return an argument's default: its schema's, or the only value that the schema allows."""
     properties = tool.parameters.get("properties") if tool is not None else None
     if not isinstance(properties, Mapping):
         return {}

@@ -10,7 +10,7 @@ With A the names of the student's executed calls and B those of a demonstration,
 | tool-multiset-f1 | 2 Σ_name min(count in A, count in B) / (|A| + |B|) |
 | tool-order | 2 LCS(A, B) / (|A| + |B|), LCS the length of the longest common subsequence |
 
-A call that is the same as an earlier one, arguments and all, counts among the common ones only as often as the
+A call that equals an earlier one, arguments included, counts among the common ones only as often as the
 demonstration repeats calls of that tool. The score is the best agreement with any demonstration. (The first three:
 MENTOR, arXiv 2510.18383, section 3.)
 """
@@ -35,7 +35,7 @@ from mentor_kit_rewards.values import without_idle_repeats
 
 
 class Excess(OptionModel):
-    """How many executed calls are too many: more than `times` the demonstration's, plus `plus`."""
+    """The limit of executed calls: more than `times` the demonstration's, plus `plus`."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
@@ -56,8 +56,8 @@ class ToolUseOptions(OptionModel):
     """With more executed calls than this the score is 0; null for no limit."""
 
 
-def measures(problem: Problem, demonstrations: Sequence[Demonstration]) -> Sequence[Demonstration]:
-    """The demonstrations that a trajectory is measured by: right ones; wrong ones only where there are no others.
+def reference_demonstrations(problem: Problem, demonstrations: Sequence[Demonstration]) -> Sequence[Demonstration]:
+    """Return the demonstrations to compare with: right ones; wrong ones only where there are no others.
 
     Raises:
         DataError: there is no demonstration of the problem.
@@ -85,7 +85,7 @@ class ToolUse(Term):
         Raises:
             DataError: there is no demonstration of the problem.
         """
-        return max(self._against(trajectory, shown) for shown in measures(problem, demonstrations))
+        return max(self._against(trajectory, shown) for shown in reference_demonstrations(problem, demonstrations))
 
     def _against(self, trajectory: Trajectory, demonstration: Demonstration) -> float:
         used, shown = trajectory.tools_used, demonstration.tools_used
@@ -132,7 +132,7 @@ class ToolF1(ToolUse):
 
 
 class ToolMultisetF1(ToolUse):
-    """The same of the two multisets: how often each tool was used counts."""
+    """The harmonic mean of precision and recall of the two multisets of tools."""
 
     def agreement(self, used: Sequence[str], shown: Sequence[str], counted: Sequence[str]) -> float:
         return 2 * _common(counted, shown) / (len(used) + len(shown))

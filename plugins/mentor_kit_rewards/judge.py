@@ -3,7 +3,7 @@
     rubric (the recipe's, or written by the teacher from the demonstration)
     demonstration, trajectory ──one question──> teacher ──verdict──> weighted mean of the criteria's scores
 
-Any teacher can judge: each question is a problem to it, and its verdict is what the task of this module can read.
+Any teacher can judge: each question is a problem, and this module's task reads the verdict from its answer.
 (Rubrics from teacher-student differences: ROPD.)
 """
 
@@ -30,7 +30,7 @@ from mentor_kit.hooks import BuildContext
 from mentor_kit.rl.reward import Case, Term
 from mentor_kit.rollout import run_async
 from mentor_kit_rewards import judging
-from mentor_kit_rewards.comparison import measures
+from mentor_kit_rewards.comparison import reference_demonstrations
 
 V = TypeVar("V")
 
@@ -39,37 +39,37 @@ Score = Annotated[Number, Field(ge=0, le=1)]
 
 
 class Criterion(OptionModel, FrozenModel):
-    """One thing to judge."""
+    """A criterion of a rubric."""
 
     name: str = Field(pattern=r"^[A-Za-z][A-Za-z0-9_-]{0,39}$")
-    """How it is called; letters, digits, `_` and `-`."""
+    """Its name: letters, digits, `_` and `-`."""
     text: str = Field(min_length=1)
-    """What is asked for, in a sentence."""
+    """The criterion as a sentence."""
     weight: Number = Field(default=1.0, gt=0)
-    """Its part in the mean."""
+    """Its weight in the mean."""
 
 
 class JudgeOptions(OptionModel):
-    """Who judges, and by what."""
+    """Options of the term `judge`."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     teacher: TeacherSpec
     """The judge: any teacher with a model behind it (`openai`, `anthropic`, `local`)."""
     rubric: tuple[Criterion, ...] = ()
-    """What is judged; if left out, the judge writes criteria for each problem from the demonstration."""
+    """The rubric; if left out, the judge writes criteria for each problem from the demonstration."""
     criteria: Whole = Field(default=4, gt=0, le=20)
-    """How many criteria it writes then."""
+    """How many criteria the judge writes then."""
     show: tuple[Literal["results", "words", "reasoning"], ...] = ()
-    """What the judge sees beside calls, answer and whether that is right. Free words are where a student can plead."""
+    """What the judge is shown beside calls, answer and verdict. Free content lets a student address the judge."""
     max_tokens: Whole = Field(default=1024, gt=0)
-    """Of a verdict, where the judge is a local model; servers have an option of their own."""
+    """Tokens of a verdict, where the judge is a local model; servers have an option of their own."""
     longest: Whole = Field(default=8000, ge=judging.SHORTEST)
-    """So many characters of a trajectory are shown: what is too long is cut where it stands, and says so."""
+    """Characters of a trajectory that are shown: longer ones are cut, with a mark."""
     when_unreadable: Score = 0.0
-    """The score where the judge's answer is no verdict, or it cannot write criteria."""
+    """The score where the judge's answer is no verdict or has no criteria."""
     when_unreachable: Literal["fail"] | Score = "fail"
-    """The score where the judge cannot be asked; fail: the run ends with the reason, and can be resumed."""
+    """The score where the judge cannot be reached; fail: the run ends with the reason, and can be resumed."""
 
     @field_validator("rubric")
     @classmethod
@@ -81,7 +81,7 @@ class JudgeOptions(OptionModel):
 
 
 class JudgeTask(Task):
-    """A task whose problems are a judge's questions: right is what can be read."""
+    """A task whose problems are a judge's questions; an answer is right if it can be parsed."""
 
     splits = (TRAIN,)
 
@@ -105,14 +105,14 @@ class Judge(Term):
         self._answers: dict[str, str | None] = {}
         """Final texts by question id; None where there was none."""
         self._unanswered: set[str] = set()
-        """Ids of questions for which the judge could not be asked when it was last tried."""
+        """Ids of questions that the judge could not be asked at the last attempt."""
 
     def prepare(self, cases: Sequence[Case]) -> None:
-        """Ask everything that scoring these will need: rubrics first, then verdicts, each all at once.
+        """Request everything that scoring needs: all rubrics at once, then all verdicts at once.
 
         Raises:
             DataError: a problem has no demonstration that shows how it was solved.
-            MentorKitError: the judge cannot be asked, and `when_unreachable` is fail.
+            MentorKitError: the judge cannot be reached, and `when_unreachable` is fail.
         """
         self._unanswered.clear()
         shown = [self._teachers_work(problem, demonstrations) for _, problem, demonstrations in cases]
@@ -136,10 +136,10 @@ class Judge(Term):
         return math.fsum(weights[name] * score for name, score in scores.items()) / math.fsum(weights.values())
 
     def _teachers_work(self, problem: Problem, demonstrations: Sequence[Demonstration]) -> str:
-        """The first demonstration that counts and has its trajectory, as the judge sees it."""
+        """Return the first reference demonstration with a trajectory, as shown to the judge."""
         with_calls = [shown for shown in demonstrations if shown.trajectory is not None]
-        played = (shown.trajectory for shown in measures(problem, with_calls or demonstrations))
-        trajectory = next((found for found in played if found is not None), None)
+        trajectories = (shown.trajectory for shown in reference_demonstrations(problem, with_calls or demonstrations))
+        trajectory = next((found for found in trajectories if found is not None), None)
         if trajectory is None:
             raise DataError(
                 f"the judge compares with the teacher's calls, and no demonstration of problem {problem.id!r} has them",
@@ -148,7 +148,7 @@ class Judge(Term):
         return judging.work(trajectory, self.options.show, self.options.longest)
 
     def _question(self, trajectory: Trajectory, shown: str) -> Problem | None:
-        """The question about a trajectory; None where there is no rubric to ask by."""
+        """Return the question about a trajectory; None where there is no rubric."""
         criteria = self._criteria(shown)
         if criteria is None:
             return None
@@ -166,29 +166,29 @@ class Judge(Term):
         return {name: given.get(name, 1.0) for name in names}
 
     def _is_prepared(self, trajectory: Trajectory, shown: str) -> bool:
-        """Whether asking now would bring nothing new."""
+        """Return whether a question is answered, or cannot be asked now."""
         question = self._question(trajectory, shown)
         last = question or judging.rubric_question(shown, self.options.criteria)
         return last.id in self._answers or last.id in self._unanswered
 
     def _ask(self, questions: Iterable[Problem]) -> None:
-        """Put the questions that were not asked yet to the judge, all at once."""
+        """Send the judge all questions that were not asked yet, at once."""
         wanted = {question.id: question for question in questions if question.id not in self._answers}
         if not wanted:
             return
         received: dict[str, str | None] = {}
 
         async def ask() -> None:
-            async for said in self.teacher.demonstrate(list(wanted.values())):
-                if said.trajectory is not None and (said.correct or said.problem_id not in received):
-                    received[said.problem_id] = said.trajectory.final_text
+            async for answered in self.teacher.demonstrate(list(wanted.values())):
+                if answered.trajectory is not None and (answered.correct or answered.problem_id not in received):
+                    received[answered.problem_id] = answered.trajectory.final_text
 
         try:
             run_async(ask())
         except Interrupted:
             raise
         except MentorKitError:
-            # a verdict that did not arrive is not kept: it will be asked for again
+            # a verdict that did not arrive is not kept: it is requested again
             self._answers.update(received)
             self._unanswered.update(wanted.keys() - received.keys())
             if self.options.when_unreachable == "fail":
@@ -198,7 +198,7 @@ class Judge(Term):
 
 
 def judge(options: JudgeOptions, context: BuildContext) -> Judge:
-    """The term for a recipe. The judge has no tools and says one thing."""
+    """The term for a recipe. The judge has no tools and one turn."""
     tokens = options.max_tokens
     alone = replace(
         context,

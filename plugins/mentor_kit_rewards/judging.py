@@ -1,9 +1,9 @@
 """The judge's question and the parsing of its verdict, protected from injection.
 
-What a student wrote is data in the question: whole ASCII JSON on one line between two marks, which no text of a
-student's can end. Verdict and answer stand first in it, and what is long is cut by itself, so that it hides nothing.
-The marks hold a nonce, the hash of the question's content, and an answer counts only if it repeats it: so no text that
-a student prepared is an answer. The question says nothing of the problem's or the system's text.
+A student's strings are data in the question: whole ASCII JSON on one line between two marks, which no string of a
+student's can end. Verdict and answer stand first in it, and each long string is cut by itself.
+The marks hold a nonce, the hash of the question's content, and an answer counts only if it repeats it: so no string
+that a student prepared is an answer. The question has neither the problem's nor the system's message.
 """
 
 from __future__ import annotations
@@ -22,9 +22,9 @@ from mentor_kit.core.trajectory import Trajectory
 
 #: The best score of a criterion.
 BEST = 10
-#: A view of fewer characters has no room for an answer.
+#: The smallest limit of characters with room for an answer.
 SHORTEST = 400
-#: Parts are cut no further; then lists are.
+#: Strings are cut no further than this; lists are cut instead.
 _SHORTEST_PART = 32
 
 _FENCE = re.compile(r"```(?:json)?\s*(.*?)\s*```", re.DOTALL)
@@ -63,22 +63,22 @@ Answer with one JSON object and nothing else:
 
 
 def work(trajectory: Trajectory, show: Sequence[str], longest: int) -> str:
-    """A trajectory as a judge sees it: whole JSON in ASCII on one line, at most `longest` characters.
+    """A trajectory as shown to a judge: whole JSON in ASCII on one line, at most `longest` characters.
 
-    Our verdict and the answer come first. What is too long is cut by itself, and is an object then that says so, which
-    no string can look like: the answer to a quarter, every other part to what leaves room for the rest.
+    The task's verdict and the answer come first. A string that is too long is cut, and becomes an object with a mark,
+    which no string equals: the answer to a quarter, every other part to what leaves room for the rest.
 
     Args:
         trajectory: a student's or a teacher's.
         show: what to show beside calls, answer and verdict: `results`, `words`, `reasoning`.
         longest: the limit, in characters; `SHORTEST` or more.
     """
-    parts = _parts(trajectory, show)
-    longest_list = max(map(len, parts.values()))
+    sections = _parts(trajectory, show)
+    longest_list = max(map(len, sections.values()))
     head: dict[str, Json] = {"answer_is_right": trajectory.correct, "answer": _cut(trajectory.answer, longest // 4)}
     text = ""
     for limit, most in _limits(longest, longest_list):
-        text = json.dumps(head | _within(parts, limit, most))
+        text = json.dumps(head | _within(sections, limit, most))
         if len(text) <= longest:
             break
     return text
@@ -107,9 +107,9 @@ def _parts(trajectory: Trajectory, show: Sequence[str]) -> dict[str, Sequence[An
     return found
 
 
-def _within(parts: Mapping[str, Sequence[Any]], limit: int, most: int) -> dict[str, Json]:
+def _within(sections: Mapping[str, Sequence[Any]], limit: int, most: int) -> dict[str, Json]:
     found: dict[str, Json] = {}
-    for name, items in parts.items():
+    for name, items in sections.items():
         found[name] = [_call(one, limit) if isinstance(one, ToolCall) else _cut(one, limit) for one in items[:most]]
         if len(items) > most:
             found[f"{name}_left_out"] = len(items) - most

@@ -9,7 +9,7 @@
 | sparse (baseline) | 0 | 0.1 | 1.0, wrong 0.1 | - | - | 1.0 |
 
 The numbers are the options' defaults; with others a preset is no longer the paper's. One differs: without R3 an honest
-wrong attempt earns 0.06 at most, and the published 0.1 for no answer would pay for silence.
+wrong attempt earns 0.06 at most, and the published 0.1 for no answer would reward giving none.
 """
 
 from __future__ import annotations
@@ -63,7 +63,7 @@ class OverlapOptions(MentorOptions):
 
     no_answer: Number = 0.0
     """What an episode earns that ended without an answer. The published 0.1 is more than an honest wrong attempt's
-    0.06, so that silence would pay."""
+    0.06, so that giving none would pay."""
 
 
 def mentor(options: MentorOptions) -> RewardSpec:

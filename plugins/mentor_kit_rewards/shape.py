@@ -20,21 +20,21 @@ from mentor_kit.core.task import Problem
 from mentor_kit.core.trajectory import Trajectory
 from mentor_kit.hooks import Registry
 from mentor_kit.rl.reward import Term
-from mentor_kit_rewards.comparison import measures
+from mentor_kit_rewards.comparison import reference_demonstrations
 
-#: Where an agent has no tokens, so many characters are taken for one.
+#: Characters a token, for agents without tokens.
 _CHARACTERS_PER_TOKEN = 4
 
 
 class CallEconomyOptions(OptionModel):
-    """How many calls are as good as the teacher's."""
+    """Options of the term for few calls."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     times: Number = Field(default=1.0, gt=0)
-    """So many times the demonstration's calls cost nothing."""
+    """The factor on the demonstration's calls up to which the score is 1."""
     plus: Whole = Field(default=0, ge=0)
-    """And so many more."""
+    """Calls allowed beside these."""
 
 
 class CallEconomy(Term):
@@ -53,7 +53,7 @@ class CallEconomy(Term):
         Raises:
             DataError: there is no demonstration of the problem.
         """
-        return max(self._against(trajectory, shown) for shown in measures(problem, demonstrations))
+        return max(self._against(trajectory, shown) for shown in reference_demonstrations(problem, demonstrations))
 
     def _against(self, trajectory: Trajectory, demonstration: Demonstration) -> float:
         made = len(trajectory.calls)
@@ -64,20 +64,20 @@ class CallEconomy(Term):
 
 
 class FormatOptions(OptionModel):
-    """What an orderly turn is."""
+    """Options of the term `format`."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     reasoning: Literal["any", "required", "forbidden"] = "any"
     """Whether each turn has reasoning."""
     words_with_calls: bool = True
-    """Whether a turn that calls tools may say something, too."""
+    """Whether a turn with calls may have content."""
     calls_per_turn: Whole | None = Field(default=None, gt=0)
-    """At most so many calls a turn; null for any number."""
+    """The largest number of calls a turn; null for any number."""
     answer_words: Whole | None = Field(default=None, gt=0)
-    """At most so many words in the last turn; null for any number."""
+    """The largest number of words in the last turn; null for any number."""
     forbidden: tuple[str, ...] | None = None
-    """No turn's words or reasoning may contain these: marks that are left over, and fake tool results. If left out, the
+    """No turn's words or reasoning may contain these: leftover marks, and fake tool results. If left out, the
     marks of all families of models, whichever the student is of (`mentor_kit.chat.forms`)."""
 
 
@@ -108,14 +108,14 @@ class Format(Term):
 
 
 class LengthOptions(OptionModel):
-    """How long is long."""
+    """Options of the term `length`."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     free: Whole = Field(ge=0)
-    """Up to so many tokens of its own the assistant scores 1."""
+    """Tokens of the assistant's up to which the score is 1."""
     limit: Whole = Field(gt=0)
-    """From so many on it scores 0."""
+    """Tokens from which the score is 0."""
 
     @model_validator(mode="after")
     def _falls(self) -> Self:

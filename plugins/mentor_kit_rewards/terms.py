@@ -1,8 +1,8 @@
 """Terms about one trajectory: how it ended, its answer, and the states of its calls.
 
-All terms of this plugin look at the structure of a trajectory: never at a prompt's text, nor for calls or answers in
-the text of a turn. Only executed calls count as tool use; text that looks like a call, a call in the reasoning, one
-with wrong arguments and one that failed count for nothing. docs/rewards.md has every term with its formula.
+All terms of this plugin look at the structure of a trajectory: never at a prompt, nor for calls or answers in
+the content of a turn. Only executed calls count as tool use; a string that resembles a call, a call in the reasoning,
+one with wrong arguments and one that failed count for nothing. docs/rewards.md has every term with its formula.
 """
 
 from __future__ import annotations
@@ -18,19 +18,19 @@ from mentor_kit.core.task import Problem
 from mentor_kit.core.trajectory import Trajectory
 from mentor_kit.rl.reward import Term
 
-#: States of calls that came to nothing by the assistant's own doing.
+#: States of calls that failed by the assistant's fault.
 BROKEN = frozenset({CallState.MALFORMED, CallState.UNKNOWN_TOOL, CallState.INVALID_ARGUMENTS, CallState.FAILED})
 
 
 class Ended(Term):
-    """1 if the assistant finished by itself: running out of turns, tokens or context is not ending."""
+    """1 if the assistant ended the episode: running out of turns, tokens or context does not count."""
 
     def score(self, trajectory: Trajectory, problem: Problem, demonstrations: Sequence[Demonstration]) -> float:
         return float(trajectory.ended)
 
 
 class Answered(Term):
-    """1 if the trajectory gives one answer, and it is not empty; several different ones are none."""
+    """1 if the trajectory has one answer, and it is not empty; several different ones count as none."""
 
     def score(self, trajectory: Trajectory, problem: Problem, demonstrations: Sequence[Demonstration]) -> float:
         return float(trajectory.answer is not None and bool(trajectory.answer.strip()))
@@ -57,12 +57,12 @@ class KnownTools(Term):
 def _names_a_tool(call: ToolCall) -> bool:
     if call.state is CallState.UNKNOWN_TOOL:
         return False
-    # where no text is known, what stood in it is not either
+    # where no string is known, its name is not either
     return bool(call.name.strip()) or call.state is not CallState.MALFORMED or not call.raw
 
 
 class CleanCallsOptions(OptionModel):
-    """How broken calls are counted."""
+    """Options of the term `clean-calls`."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -73,7 +73,7 @@ class CleanCallsOptions(OptionModel):
 class CleanCalls(Term):
     """1 if no call is malformed, names an unknown tool, has wrong arguments or failed; no calls at all is 1.
 
-    Clean calls count for nothing, so that none of them makes up for a broken one.
+    The number of valid calls does not matter, so none of them compensates for a broken one.
     """
 
     def __init__(self, options: CleanCallsOptions) -> None:

@@ -10,12 +10,12 @@ from collections.abc import Hashable, Mapping, Sequence
 from mentor_kit.core.conversation import ToolCall
 from mentor_kit.core.frozen_model import Json
 
-#: From here on neighbouring floats are further apart than twelve digits tell, and whole numbers are told apart exactly.
+#: From here on neighbouring floats differ by more than twelve digits show, and whole numbers are compared exactly.
 _EXACT = 1e12
 
 
 def canonical(value: Json) -> Hashable:
-    """A JSON value so that those that mean the same are equal.
+    """Return the canonical form of a JSON value, equal for equivalent values.
 
     Numbers by value (5 is 5.0, but not "5" and not true): whole ones exactly, others to 12 significant digits; texts in
     NFC with single spaces; objects whatever the order of their keys; lists in their order.
@@ -32,14 +32,14 @@ def canonical(value: Json) -> Hashable:
 
 
 def without_idle_repeats(used: Sequence[ToolCall], shown: Sequence[ToolCall] | None) -> list[ToolCall]:
-    """The calls without those that say again what was said before.
+    """Return the calls without those that repeat earlier ones.
 
-    A call that is the same as an earlier one, arguments and all, stays only as often as the demonstration repeats calls
-    of that tool: whoever makes one call twice has not made two.
+    A call that equals an earlier one, arguments included, is kept only as often as the demonstration repeats calls of
+    that tool: one call made twice counts once.
 
     Args:
         used: the student's executed calls.
-        shown: the demonstration's; None if it keeps names alone, and nobody knows: then all stay.
+        shown: the demonstration's; None if it has names alone: then all calls are kept.
     """
     if shown is None:
         return list(used)

@@ -1,7 +1,7 @@
-"""The file of paid answers, by content: an answered request is never sent again.
+"""The file of paid answers, by content hash: an answered request is never sent again.
 
 An SQLite file: safe against a kill at any moment, shared by several runs at once, and its sums are the ledger.
-Only what came back is kept; requests are known by a hash. A key never gets into it.
+It has responses and hashes of requests, and never a key.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ CREATE TABLE IF NOT EXISTS answered (form TEXT PRIMARY KEY);
 
 @dataclass(frozen=True)
 class Usage:
-    """What one answer took."""
+    """Tokens and cost of an answer."""
 
     input_tokens: int = 0
     output_tokens: int = 0
@@ -51,10 +51,10 @@ class StoredAnswer:
     """One answer of a server."""
 
     reply: dict[str, Json]
-    """The response's JSON, as it came."""
+    """The response's JSON, unchanged."""
     usage: Usage
     fresh: bool
-    """Whether it was paid for now."""
+    """Whether this call paid for it."""
 
 
 class Answers:
@@ -80,7 +80,7 @@ class Answers:
         return None if row is None else StoredAnswer(json.loads(row[0]), Usage(*row[1:]), fresh=False)
 
     def keep(self, key: str, teacher: str, answer: StoredAnswer) -> None:
-        """Write an answer down; it survives a kill and a power cut once this returns."""
+        """Store an answer; it survives a kill and a power cut once this returns."""
         usage = answer.usage
         values = (key, teacher, time.time(), json.dumps(answer.reply))
         counts = (usage.input_tokens, usage.output_tokens, usage.cost)
@@ -91,11 +91,11 @@ class Answers:
         return self._one("SELECT 1 FROM answered WHERE form = ?", form) is not None
 
     def keep_answered(self, form: str) -> None:
-        """Write down that a request of that form was answered."""
+        """Record that a request of that form was answered."""
         self._write("INSERT OR IGNORE INTO answered VALUES (?)", form)
 
     def spent(self, teacher: str) -> Usage:
-        """What all answers of a teacher in this file took."""
+        """Return the tokens and cost of all answers of a teacher in this file."""
         row = self._one(
             "SELECT COALESCE(SUM(input_tokens), 0), COALESCE(SUM(output_tokens), 0), COALESCE(SUM(cost), 0.0) "
             "FROM answers WHERE teacher = ?",
@@ -129,12 +129,12 @@ class Answers:
 
 
 def content_hash(content: Mapping[str, Json]) -> str:
-    """The same for the same content, whatever the order of its keys."""
+    """Return a hash that is equal for equal content, whatever the order of its keys."""
     text = json.dumps(content, sort_keys=True, ensure_ascii=False, separators=(",", ":"))
     return hashlib.sha256(text.encode("utf-8", "backslashreplace")).hexdigest()
 
 
 def default_file() -> Path:
-    """Where answers are kept unless the recipe says otherwise: the user's folder for caches."""
+    """Return the default folder of answers: the user's folder for caches."""
     base = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
     return Path(base) / "mentor-kit" / "teachers.sqlite"

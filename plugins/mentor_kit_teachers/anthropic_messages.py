@@ -25,7 +25,7 @@ from mentor_kit_teachers.strict import (
     plain,
 )
 
-#: What the API takes for a call's id.
+#: The API's pattern for a call's id.
 _ID = re.compile(r"[a-zA-Z0-9_-]+")
 
 
@@ -49,22 +49,22 @@ class AnthropicMessages:
 
     def with_messages(self, body: Body, messages: Sequence[Message]) -> Body:
         words = "\n\n".join(message.content for message in messages if message.role == "system")
-        said: list[dict[str, Json]] = list(body["messages"])
-        waiting = _ids(said[-1:])
+        entries: list[dict[str, Json]] = list(body["messages"])
+        waiting = _ids(entries[-1:])
         for message in messages:
             if message.role == "system":
                 continue
             if message.role != "tool":
-                _add(said, "user", [_result(waiting.pop(0), NO_RESULT, ok=False) for _ in range(len(waiting))])
+                _add(entries, "user", [_result(waiting.pop(0), NO_RESULT, ok=False) for _ in range(len(waiting))])
             if message.role == "assistant":
-                _add(said, "assistant", _history_blocks(message, said, _offered(body)))
-                waiting = _ids(said[-1:])
+                _add(entries, "assistant", _history_blocks(message, entries, _offered(body)))
+                waiting = _ids(entries[-1:])
             elif message.role == "tool" and waiting:
                 ok = message.result is None or message.result.ok
-                _add(said, "user", [_result(waiting.pop(0), message.content, ok=ok)])
+                _add(entries, "user", [_result(waiting.pop(0), message.content, ok=ok)])
             else:
-                _add(said, "user", _words(message.content))
-        return body | {"messages": said} | ({"system": words} if words else {})
+                _add(entries, "user", _words(message.content))
+        return body | {"messages": entries} | ({"system": words} if words else {})
 
     def with_reply(self, body: Body, reply: Body) -> Body:
         # reasoning goes back with its signature, as the API demands
@@ -76,11 +76,13 @@ class AnthropicMessages:
         words = [_text(block, "text") for block in blocks if block.get("type") == "text"]
         thoughts = [_text(block, "thinking") for block in blocks if block.get("type") == "thinking"]
         calls = [_call(block) for block in blocks if block.get("type") == "tool_use"]
-        said = assistant("\n".join(words).strip(), reasoning="\n".join(thoughts).strip(), calls=calls)
+        reply_message = assistant("\n".join(words).strip(), reasoning="\n".join(thoughts).strip(), calls=calls)
         stopped = reply.get("stop_reason")
         if stopped == "refusal":
-            return Reply(said, finish="refused", reason="the model refused to go on (stop_reason: refusal)")
-        return Reply(said, finish="length" if stopped in ("max_tokens", "model_context_window_exceeded") else "stop")
+            return Reply(reply_message, finish="refused", reason="the model refused to go on (stop_reason: refusal)")
+        return Reply(
+            reply_message, finish="length" if stopped in ("max_tokens", "model_context_window_exceeded") else "stop"
+        )
 
     def counted(self, reply: Body) -> Counted | None:
         usage = reply.get("usage")
@@ -128,16 +130,16 @@ class AnthropicConnection:
         await self.client.close()
 
 
-def _add(said: list[dict[str, Json]], role: str, blocks: list[dict[str, Json]]) -> None:
-    """Append blocks to a dialogue whose roles take turns."""
+def _add(entries: list[dict[str, Json]], role: str, blocks: list[dict[str, Json]]) -> None:
+    """Append blocks to a dialogue whose roles alternate."""
     if not blocks:
         return
-    if not said and role == "assistant":
-        _add(said, "user", _words(""))  # the user begins
-    if said and said[-1]["role"] == role:
-        said[-1] = {**said[-1], "content": [*said[-1]["content"], *blocks]}
+    if not entries and role == "assistant":
+        _add(entries, "user", _words(""))  # the user begins
+    if entries and entries[-1]["role"] == role:
+        entries[-1] = {**entries[-1], "content": [*entries[-1]["content"], *blocks]}
     else:
-        said.append({"role": role, "content": blocks})
+        entries.append({"role": role, "content": blocks})
 
 
 def _result(call: str, content: str, *, ok: bool) -> dict[str, Json]:
@@ -151,7 +153,7 @@ def _words(content: str) -> list[dict[str, Json]]:
 def _history_blocks(
     message: Message, before: Sequence[Mapping[str, Json]], offered: Sequence[str]
 ) -> list[dict[str, Json]]:
-    """A turn of somebody else's in a given history."""
+    """Return the blocks of a turn in a given history."""
     calls = [{"type": "tool_use", "name": call.name, "input": call.arguments} for call in message.tool_calls]
     words = _words(message.content) if message.content.strip() or not calls else []
     return _strict([*words, *calls], before, offered)
@@ -160,7 +162,7 @@ def _history_blocks(
 def _strict(
     blocks: Sequence[dict[str, Json]], before: Sequence[Mapping[str, Json]], offered: Sequence[str]
 ) -> list[dict[str, Json]]:
-    """Blocks as they go back: as they came, without empty texts, and with calls that a strict server takes."""
+    """Return blocks for the next request, without empty strings, and with calls that a strict server accepts."""
     taken = set(_ids(before))
     kept = []
     for block in blocks:

@@ -1,4 +1,4 @@
-"""The contract of a server's API: how a dialogue is written into requests, and answers are read."""
+"""The contract of a server's API: how requests are made from a dialogue, and answers are parsed."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from mentor_kit.core.tool import Tool
 
 Body = dict[str, Json]
 
-#: No answer has more tokens: what is above it was not counted.
+#: The largest plausible number of an answer's tokens; larger counts are ignored.
 _MOST = 10**12
 
 
@@ -32,7 +32,7 @@ class Counted:
 
 
 class ApiProtocol(Protocol):
-    """One API. Everything it gives and takes is plain JSON."""
+    """A server's API. Requests and responses are plain JSON."""
 
     def opening(self, tools: Mapping[str, Tool]) -> Body:
         """The request for a dialogue that has not begun."""
@@ -43,11 +43,11 @@ class ApiProtocol(Protocol):
         ...
 
     def with_reply(self, body: Body, reply: Body) -> Body:
-        """The request after the server's own answer, which goes back as it came, as far as strict servers take it."""
+        """Return the request after the server's answer, which is unchanged as far as strict servers accept it."""
         ...
 
     def read(self, reply: Body, tools: Mapping[str, Tool] | None = None) -> Reply:
-        """What an answer says; the tools are for calls that are read out of its words.
+        """Return the message of an answer; the tools are for calls that are parsed from its content.
 
         Raises:
             BadReply: it is none.
@@ -59,7 +59,7 @@ class ApiProtocol(Protocol):
         ...
 
     def url_hint(self) -> str:
-        """What may be wrong with the recipe's `url`, where a server has nothing there; empty if nothing is odd."""
+        """Return what may be wrong with the recipe's `url`, where a server has nothing there; empty if nothing is."""
         ...
 
     def connect(self, timeout: float) -> ApiConnection:
@@ -71,7 +71,7 @@ class ApiConnection(Protocol):
     """An open connection to a server."""
 
     async def send(self, body: Body, key: str) -> str:
-        """The response's text. `key` is sent along as Idempotency-Key, for servers that heed it.
+        """The response's text. `key` is sent along as Idempotency-Key, for servers that support it.
 
         Raises:
             Trouble: a fault that may pass.

@@ -23,21 +23,21 @@ from mentor_kit.hooks import BuildContext
 
 
 class CollectionOptions(OptionModel):
-    """The part of a teacher's options that says how often it tries, and what is kept."""
+    """Options of a teacher's attempts at a problem, and of what is kept."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
     attempts: int = Field(default=1, gt=0)
-    """Episodes a problem, at most; the next one is played only while right ones are missing."""
+    """Episodes a problem, at most; the next one is run only while right ones are missing."""
     references: int = Field(default=1, gt=0)
-    """How many right demonstrations of a problem are wanted."""
+    """The number of right demonstrations a problem."""
     when_none: Literal["skip", "show", "fail"] = "skip"
     """What becomes of a problem without a right attempt: skip gives nothing, show gives the wrong attempts
     (kept by `keep: all` only), fail ends the run."""
     fallback: TeacherSpec | None = None
-    """A teacher for the problems without a right attempt; it goes before `when_none`."""
+    """A teacher for the problems without a right attempt; it is tried before `when_none`."""
     seed: int = Field(default=0, ge=0)
-    """Another one asks the teacher anew. The recipe's own seed does not, so that several runs share what was paid."""
+    """Another seed asks the teacher anew. The recipe's seed does not, so that several runs share paid answers."""
 
     @model_validator(mode="after")
     def _enough_attempts(self) -> CollectionOptions:
@@ -55,7 +55,7 @@ class CollectionOptions(OptionModel):
 
 @dataclass
 class Tally:
-    """What a teacher was asked and what came of it."""
+    """Counts of a teacher's attempts and their results."""
 
     problems: int = 0
     attempts: int = 0
@@ -78,19 +78,19 @@ class Attempts:
 
     @property
     def right(self) -> list[Demonstration]:
-        """Those the task verified."""
+        """Those that the task found right."""
         return [attempt for attempt in self.made if attempt.correct]
 
     @property
     def wanted(self) -> bool:
-        """Whether another one is to be made."""
+        """Whether another attempt is due."""
         return len(self.made) < self.options.attempts and len(self.right) < self.options.references
 
     def kept(self, tally: Tally) -> list[Demonstration]:
-        """What is shown of them, without a fallback's.
+        """Return the demonstrations among them, without a fallback's.
 
         Raises:
-            DataError: none is right, and the recipe wants to know.
+            DataError: none is right, and `when_none` is `fail`.
         """
         tally.problems += 1
         tally.attempts += len(self.made)
@@ -112,10 +112,10 @@ def unsolved(problem: Problem, attempts: int) -> DataError:
 
 
 async def fall_back(fallback: Teacher, missing: Sequence[Problem], options: CollectionOptions) -> list[Demonstration]:
-    """The fallback's demonstrations for the problems that nobody solved.
+    """Return the fallback's demonstrations for the unsolved problems.
 
     Raises:
-        DataError: it solves one of them neither, and the recipe wants to know.
+        DataError: it does not solve one of them either, and `when_none` is `fail`.
     """
     found = [shown async for shown in fallback.demonstrate(missing)]
     if options.when_none == "fail":

@@ -1,7 +1,7 @@
 """Answers one request: from the file of answers, else by the server.
 
 ask ──found in the file──> answer, free
- └──> budget ──> place in line ──> send, with retries ──> read ──> written down ──> answer
+ └──> budget ──> queue ──> send, with retries ──> parse ──> stored ──> answer
 """
 
 from __future__ import annotations
@@ -21,9 +21,9 @@ from mentor_kit_teachers.retry import RateLimitGate, RetryOptions, Trouble, with
 from mentor_kit_teachers.spending import Spending
 from mentor_kit_teachers.standing import FAULTS, Fault, Standing
 
-#: Where a server does not count tokens, so many characters are taken for one; fewer where a limit is at stake.
+#: Characters a token, where a server does not count tokens; fewer where a spending limit is set.
 _CHARACTERS_PER_TOKEN, _AT_LEAST = 4, 2
-#: No answer nests deeper.
+#: The deepest nesting of an answer.
 _DEEPEST = 100
 
 
@@ -36,20 +36,20 @@ class Exchange:
     """All requests of one call of `demonstrate`."""
 
     teacher: str
-    """Whose answers these are: the API, the server and the model."""
-    wire: ApiProtocol
+    """The API, the server and the model: the key of these answers."""
+    protocol: ApiProtocol
     connection: ApiConnection
     answers: Answers
     spending: Spending
     standing: Standing
     retry: RetryOptions
     places: asyncio.Semaphore
-    """As many as requests may be under way at once."""
+    """Limits the requests under way at once."""
     max_tokens: int
     stopping: Callable[[], bool]
-    """Whether something else has failed for good."""
+    """Whether another request has failed for good."""
     _failed: bool = False
-    """Whether a request has."""
+    """Set where a request has."""
     _gate: RateLimitGate = field(default_factory=RateLimitGate)
     _under_way: dict[str, asyncio.Lock] = field(default_factory=dict)
 
@@ -58,7 +58,7 @@ class Exchange:
 
         Args:
             body: the request.
-            draw: tells attempts at the same request apart.
+            draw: distinguishes attempts at the same request.
 
         Raises:
             Stopped: it would have to be sent, and the run is ending.
@@ -78,7 +78,7 @@ class Exchange:
             return found
 
     def excuse(self, fault: Fault, problem: str, *, first: bool) -> None:
-        """As `Standing.excuse`; where the fault is everybody's, no new request is sent from this moment on."""
+        """As `Standing.excuse`; where the fault concerns all requests, no new one is sent from then on."""
         try:
             self.standing.excuse(fault, problem, first=first)
         except FAULTS:
@@ -95,12 +95,12 @@ class Exchange:
             return await with_retries(lambda: self._once(body, key), self.retry, self._gate, self._ends)
 
     async def _once(self, body: Body, key: str) -> StoredAnswer:
-        reply = read_reply(await self.connection.send(body, key), self.wire)
-        counted = self.wire.counted(reply)
+        reply = read_reply(await self.connection.send(body, key), self.protocol)
+        counted = self.protocol.counted(reply)
         tokens = counted or Counted(_tokens(body), _tokens(reply))
         cost = self.spending.prices.cost(tokens.sent, tokens.received, tokens.cached)
         answer = StoredAnswer(reply, Usage(tokens.sent, tokens.received, cost), fresh=True)
-        # from here to the file nothing is awaited: what was received is never lost to a cancellation
+        # nothing is awaited from here to the file, so a cancellation loses no received answer
         self.answers.keep(key, self.teacher, answer)
         self.spending.pay(answer.usage, estimated=counted is None)
         return answer
@@ -110,7 +110,7 @@ class Exchange:
         return self.spending.prices.cost(_tokens(body, _AT_LEAST), self.max_tokens)
 
 
-def read_reply(text: str, wire: ApiProtocol) -> Body:
+def read_reply(text: str, protocol: ApiProtocol) -> Body:
     """A response's JSON, checked, with secrets hidden.
 
     Raises:
@@ -125,7 +125,7 @@ def read_reply(text: str, wire: ApiProtocol) -> Body:
             raise BadReply(f"nested deeper than {_DEEPEST} levels")
         fault = error_inside(reply)
         if fault is None:
-            wire.read(reply)
+            protocol.read(reply)
             return reply
     except (BadReply, ValueError, RecursionError) as error:
         shown = words(text)[:120] or "nothing"

@@ -1,6 +1,7 @@
 """Classifies a server's faults: transient, of one dialogue, or of the recipe.
 
-Servers say it in many ways: an object, a list, a string, nested `detail`s, a web page, nothing; some with status 200.
+Servers describe faults in many forms: an object, a list, a string, nested `detail`s, a web page, nothing. Some have
+status 200.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ from mentor_kit_teachers.retry import Rejected, Trouble, retry_after
 
 #: Statuses that may pass: timeouts, conflicts, too early, too many requests; besides all from 500 on.
 _PASSING = frozenset({408, 409, 425, 429})
-#: Statuses of a dialogue that is too long, in servers' words.
+#: Statuses of a dialogue that is too long, with servers' messages.
 _LONG = frozenset({400, 413, 422, 500})
 _TOO_LONG = (
     "context_length_exceeded",
@@ -33,13 +34,13 @@ _TOO_LONG = (
     "input is too long",
     "too many tokens",
 )
-#: Nobody's dialogue, whatever the status: there is no money left.
+#: A fault of the account, whatever the status: there is no money left.
 _NO_MONEY = ("insufficient_quota", "exceeded your current quota", "credit balance is too low", "billing_hard_limit")
-#: One dialogue's, although the status says otherwise.
+#: A fault of one dialogue, whatever the status.
 _ONE_DIALOGUE = {403: ("flagged", "moderation"), 429: ("request too large",)}
-#: Keys under which a server's words stand, the best first.
+#: Keys of a server's message, the best first.
 _WORDS = ("error", "message", "msg", "detail", "details", "errors", "description", "title", "reason")
-#: At most so many of a list's entries are shown.
+#: The largest number of a list's entries that are shown.
 _SHOWN = 3
 _MARKUP = re.compile(r"<(script|style|head)\b.*?</\1\s*>|<[^>]*>", re.DOTALL | re.IGNORECASE)
 _PAGE = re.compile(r"\s*<(!doctype|html)\b", re.IGNORECASE)
@@ -61,12 +62,12 @@ def as_fault(error: Exception, sdk: Any) -> Exception:
 def status_fault(status: int, text: str, headers: Mapping[str, str]) -> Exception:
     """The fault of a response with such a status, text and headers."""
     reason = f"HTTP {status}: {words(text) or _phrase(status)}"
-    said = text.lower()
-    if any(word in said for word in _NO_MONEY):
+    lowered = text.lower()
+    if any(word in lowered for word in _NO_MONEY):
         return Rejected(reason, status=402)
-    if status in _LONG and any(word in said for word in _TOO_LONG):
+    if status in _LONG and any(word in lowered for word in _TOO_LONG):
         return Rejected(reason, status=status, too_long=True)
-    if any(word in said for word in _ONE_DIALOGUE.get(status, ())):
+    if any(word in lowered for word in _ONE_DIALOGUE.get(status, ())):
         return Rejected(reason, status=400)
     if status in _PASSING or status >= 500:
         wait = retry_after(headers)
@@ -75,7 +76,7 @@ def status_fault(status: int, text: str, headers: Mapping[str, str]) -> Exceptio
 
 
 def error_inside(reply: Mapping[str, Json]) -> Exception | None:
-    """The fault of a response that says it is well (status 200) and holds an error; None if it holds none."""
+    """Return the fault of a response of status 200 that holds an error; None if it holds none."""
     choices = reply.get("choices")
     inner = choices[0].get("error") if isinstance(choices, list) and choices and isinstance(choices[0], dict) else None
     marked = "error" in (reply.get("object"), reply.get("type"))
@@ -99,35 +100,35 @@ def error_inside(reply: Mapping[str, Json]) -> Exception | None:
 
 
 def words(text: str) -> str:
-    """What an error's body says, in one short line without secrets: JSON of any shape, a web page, or plain text."""
+    """Return an error body's message in one short line without secrets: JSON, a web page, or a plain string."""
     if _PAGE.match(text):
         title = _TITLE.search(text)
-        said = title.group(1) if title and title.group(1).strip() else _MARKUP.sub(" ", text)
-        return one_line(f"a web page: {html.unescape(said)}")
+        title_or_content = title.group(1) if title and title.group(1).strip() else _MARKUP.sub(" ", text)
+        return one_line(f"a web page: {html.unescape(title_or_content)}")
     try:
-        return one_line(_said(json.loads(text)))
+        return one_line(_words(json.loads(text)))
     except (ValueError, RecursionError):
         return one_line(html.unescape(_MARKUP.sub(" ", text)) if text.lstrip().startswith("<") else text)
 
 
 def one_line(text: str) -> str:
-    """A server's words in one short line, without secrets: servers echo keys."""
+    """Return a server's message in one short line, without secrets: servers echo keys."""
     return hide(" ".join(text.split()))[:300]
 
 
-def _said(body: Json) -> str:
-    """The words in an error's body; its JSON where nothing looks like words."""
+def _words(body: Json) -> str:
+    """Return the message in an error's body; its JSON where no key of a message is found."""
     if isinstance(body, str):
         return body
     if isinstance(body, list):
-        return "; ".join(said for entry in body[:_SHOWN] if (said := _said(entry)))
+        return "; ".join(found for entry in body[:_SHOWN] if (found := _words(entry)))
     if not isinstance(body, dict):
         return "" if body is None else json.dumps(body)
     for key in _WORDS:
-        said = _said(body[key]) if body.get(key) else ""
-        if said:
+        found = _words(body[key]) if body.get(key) else ""
+        if found:
             place = body.get("loc")
-            return f"{'.'.join(map(str, place))}: {said}" if isinstance(place, list) else said
+            return f"{'.'.join(map(str, place))}: {found}" if isinstance(place, list) else found
     return json.dumps(body, ensure_ascii=False) if body else ""
 
 

@@ -1,6 +1,6 @@
 """The teacher `local`: a model on any backend that runs episodes as a student does, without training.
 
-It demonstrates; and where it has the student's tokens, it says how likely the student's own ones are (distillation).
+It demonstrates. Where it has the student's tokens, it also gives their log-probabilities (distillation).
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ NAME = "local"
 
 
 def local(options: LocalOptions, context: BuildContext) -> LocalTeacher:
-    """The teacher for a recipe; the model is loaded when it is first asked."""
+    """The teacher for a recipe; the model is loaded on first use."""
     backend: Backend = context.registry.build("backends", options.backend, context, base=Backend)
     return LocalTeacher(options, context, backend, options.fallback_teacher(context))
 
@@ -50,7 +50,7 @@ class LocalTeacher(TokenTeacher):
     tally: Tally = field(default_factory=Tally)
 
     def account(self) -> dict[str, Json]:
-        """What was asked, for the stage's summary."""
+        """The counts for the stage's summary."""
         return self.tally.account()
 
     async def demonstrate(self, problems: Sequence[Problem]) -> AsyncIterator[Demonstration]:
@@ -78,10 +78,10 @@ class LocalTeacher(TokenTeacher):
         yield self._agent(deterministic=False)
 
     def check_tokens(self, tokenizer: ChatTokenizer) -> None:
-        """Refuse a student whose tokens the model does not read as the student writes them; it may know more.
+        """Refuse a student whose tokens have other ids in the model; the model may have more.
 
         Raises:
-            UsageError: a token of the student's is none of the model's, or has another id there.
+            UsageError: the model lacks a token of the student's, or has it under another id.
         """
         own = self._format.tokenizer.vocabulary
         unread = unread_tokens(tokenizer.vocabulary, own)
@@ -123,7 +123,7 @@ class LocalTeacher(TokenTeacher):
             )
             for attempts in wanted
         ]
-        played = await run_episodes(
+        trajectories = await run_episodes(
             self._agent(),
             requests,
             task=self.context.need_task(),
@@ -131,7 +131,7 @@ class LocalTeacher(TokenTeacher):
             limits=self.context.limits,
             cut=self._format.truncate,
         )
-        for attempts, trajectory in zip(wanted, played, strict=True):
+        for attempts, trajectory in zip(wanted, trajectories, strict=True):
             provenance = {"source": self.options.model, "attempt": len(attempts.made), "seed": self.options.seed}
             attempts.made.append(Demonstration.of(trajectory, teacher=self.name, provenance=provenance))
 

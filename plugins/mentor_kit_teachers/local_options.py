@@ -14,7 +14,7 @@ from mentor_kit_teachers.collection import CollectionOptions
 
 
 class LocalOptions(CollectionOptions):
-    """A model of one's own as the teacher."""
+    """Options of the teacher `local`: a model on any backend."""
 
     model: str = Field(min_length=1)
     """A registered student's name, a folder in transformers' format (relative to the recipe's), or a hub id."""
@@ -25,13 +25,13 @@ class LocalOptions(CollectionOptions):
     template_variables: dict[str, Json] = {}
     """Variables of the chat template, such as `enable_thinking: false`."""
     backend: BackendSpec = ComponentSpec(use="torch")
-    """What runs the model."""
+    """The backend that runs the model."""
     temperature: float = Field(default=0.7, ge=0)
     """0 is greedy, and then all attempts are the same."""
     top_p: float = Field(default=1.0, gt=0, le=1)
     """Keep the most likely tokens up to this probability."""
     top_k: int = Field(default=0, ge=0)
-    """Keep so many of the most likely tokens; 0 keeps all."""
+    """Keep this number of the most likely tokens; 0 keeps all."""
 
 
 def look_at_local(options: LocalOptions, context: BuildContext) -> Iterator[tuple[tuple[str | int, ...], str]]:

@@ -18,9 +18,9 @@ from mentor_kit_teachers.api_protocols import BadReply, Body, Counted, token_cou
 from mentor_kit_teachers.faults import as_fault
 from mentor_kit_teachers.strict import NO_RESULT, arguments_for_server, as_json, id_for_server, name_for_server, plain
 
-#: Under which keys servers put reasoning.
+#: Keys of reasoning in servers' messages.
 _REASONING = ("reasoning_content", "reasoning")
-#: What servers call the end of a turn that they broke off.
+#: Finish reasons of a turn that the server cut.
 _BROKEN_OFF = ("abort", "error")
 _THINK, _END_THINK = "<think>", "</think>"
 
@@ -35,26 +35,29 @@ class OpenAIChat:
     parameters: Mapping[str, Json]
     """Further keys of the request."""
     parser: Parser | None = None
-    """Reads calls and reasoning out of the content, where the server leaves that to its clients."""
+    """Parses calls and reasoning from the content, where the server leaves that to its clients."""
 
     def opening(self, tools: Mapping[str, Tool]) -> Body:
         body: Body = {"model": self.model, "messages": [], **self.parameters}
         return body | ({"tools": [tool.schema for tool in tools.values()]} if tools else {})
 
     def with_messages(self, body: Body, messages: Sequence[Message]) -> Body:
-        said: list[dict[str, Json]] = list(body["messages"])
-        waiting = _ids(said[-1:])
+        entries: list[dict[str, Json]] = list(body["messages"])
+        waiting = _ids(entries[-1:])
         for message in messages:
             if message.role == "tool":
-                said.append(self._result(message, waiting))
+                entries.append(self._result(message, waiting))
                 continue
-            said += [_result_of(waiting.pop(0), NO_RESULT) for _ in range(len(waiting))]
-            said.append({"role": message.role, "content": message.content})
+            entries += [_result_of(waiting.pop(0), NO_RESULT) for _ in range(len(waiting))]
+            entries.append({"role": message.role, "content": message.content})
             if message.tool_calls:
                 calls = [{"function": {"name": c.name, "arguments": c.arguments}} for c in message.tool_calls]
-                said[-1] |= {"content": message.content or None, "tool_calls": _calls(calls, said, _offered(body))}
-                waiting = _ids(said[-1:])
-        return body | {"messages": said}
+                entries[-1] |= {
+                    "content": message.content or None,
+                    "tool_calls": _calls(calls, entries, _offered(body)),
+                }
+                waiting = _ids(entries[-1:])
+        return body | {"messages": entries}
 
     def _result(self, message: Message, waiting: list[str]) -> dict[str, Json]:
         if waiting:
@@ -76,12 +79,12 @@ class OpenAIChat:
     def read(self, reply: Body, tools: Mapping[str, Tool] | None = None) -> Reply:
         message = _message(reply)
         finish = reply["choices"][0].get("finish_reason")
-        said = self._words(message, tools)
+        reply_message = self._words(message, tools)
         if finish in _BROKEN_OFF:
             raise BadReply(f"the turn was broken off: {finish}")
         if finish == "content_filter":
-            return Reply(said, finish="refused", reason="the server's content filter cut the turn")
-        return Reply(said, finish="length" if finish == "length" else "stop")
+            return Reply(reply_message, finish="refused", reason="the server's content filter cut the turn")
+        return Reply(reply_message, finish="length" if finish == "length" else "stop")
 
     def _words(self, message: dict[str, Json], tools: Mapping[str, Tool] | None) -> Message:
         content = _text(message.get("content")) or _text(message.get("refusal"))
@@ -90,7 +93,7 @@ class OpenAIChat:
             return parse(self.parser, content, tools)
         reasoning = next((text for key in _REASONING if (text := _text(message.get(key)))), "")
         if not reasoning and content.lstrip().startswith(_THINK) and _END_THINK in content:
-            # a server that leaves a model's tags to its clients
+            # the server leaves a model's tags to its clients
             reasoning, _, content = content.lstrip().removeprefix(_THINK).partition(_END_THINK)
         return assistant(content.strip(), reasoning=reasoning.strip(), calls=[_call(call) for call in calls])
 
@@ -152,14 +155,14 @@ def _message(reply: Body) -> dict[str, Json]:
 
 
 def _text(value: Json) -> str:
-    """The words in a content or a reasoning, of parts too; parts and values of other kinds carry nothing for us."""
+    """Return the string of a content or a reasoning, joined from its parts; other kinds of values are ignored."""
     if isinstance(value, list):
         return "".join(_text(part.get("text")) for part in value if isinstance(part, dict))
     return valid_unicode(value) if isinstance(value, str) else ""
 
 
 def _content(value: Json) -> Json:
-    """A content as it goes back: text, or parts as they came; None for anything else."""
+    """Return a content for the next request: a string, or parts unchanged; None for anything else."""
     if isinstance(value, list):
         kinds = [part.get("type") for part in value if isinstance(part, dict)]
         return value if value and len(kinds) == len(value) and all(isinstance(kind, str) for kind in kinds) else None
@@ -185,7 +188,7 @@ def _call(call: Json) -> ToolCall:
 
 
 def _calls(calls: Sequence[Json], before: Sequence[Mapping[str, Json]], offered: Sequence[str]) -> list[Json]:
-    """Calls as they go back: as they came, with ids, names and arguments that a strict server takes."""
+    """Return calls for the next request: unchanged, but with ids, names and arguments that a strict server accepts."""
     taken = set(_ids(before))
     kept: list[Json] = []
     for call in calls:

@@ -1,6 +1,6 @@
 """The teacher `recorded`: demonstrations from a file, matched to problems by id, else by question.
 
-Whether they are right is for the task to say, by the key and the check that it has now, not for the file.
+Whether they are right is the task's verdict, by its present key and check, not the file's.
 """
 
 from __future__ import annotations
@@ -25,12 +25,12 @@ from mentor_kit_teachers.records import Recording, read_recordings
 
 _log = logging.getLogger(__name__)
 
-#: Of recordings that nobody asks for, how many are named with their place.
+#: Unused recordings that are named with their place.
 _PLACES_NAMED = 3
 
 
 class RecordedOptions(OptionModel):
-    """Where the demonstrations are."""
+    """Options of the teacher `recorded`."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -73,7 +73,7 @@ class RecordedTeacher(Teacher):
                 self._by_question[_squeezed(recording.question)].append(recording)
 
     def account(self) -> dict[str, Json]:
-        """How many recordings were judged anew, and how many verdicts are others than the file's."""
+        """Counts of recordings that were judged again, and of verdicts that differ from the file's."""
         changed = {"now_right": self._now_right, "now_wrong": self._now_wrong}
         return {"judged_anew": self._judged, **{name: count for name, count in changed.items() if count}}
 
@@ -134,7 +134,7 @@ class RecordedTeacher(Teacher):
 
 
 def _judge(trajectory: Trajectory, problem: Problem, task: Task) -> Trajectory:
-    """The trajectory with the task's verdict; by the answer it was recorded with where no last words say one."""
+    """Return the trajectory with the task's verdict; on its recorded answer where the last turn has none."""
     from mentor_kit.rollout import is_right, judge  # the rollout is not light, and options are read from this module
 
     answer = trajectory.answer

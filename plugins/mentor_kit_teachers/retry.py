@@ -20,7 +20,7 @@ from mentor_kit.core.option_model import OptionModel
 
 T = TypeVar("T")
 
-#: Statuses of a request whose content a server does not take.
+#: Statuses of a request whose content a server rejects.
 _OF_CONTENT = frozenset({400, 413, 422})
 
 
@@ -53,16 +53,16 @@ class Rejected(Exception):
 
 
 class GaveUp(MentorKitError):
-    """The server did not answer, however often it was asked."""
+    """The server did not answer after all retries."""
 
     reason = ""
-    """The last time's, in one line."""
+    """The last fault, in one line."""
     own = False
     """Whether it may be the dialogue's alone, as in `Trouble`."""
 
 
 class RetryOptions(OptionModel):
-    """How long to wait, and how often to try."""
+    """Options of waiting and retries."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
@@ -71,23 +71,23 @@ class RetryOptions(OptionModel):
     retries: int = Field(default=6, ge=0)
     """How often a request is sent again after a fault that may pass."""
     first_wait: float = Field(default=1.0, gt=0)
-    """Seconds before the first retry; doubled each time, with chance, unless the server says how long (Retry-After)."""
+    """Seconds before the first retry; doubled each time, with jitter, unless the server sets it (Retry-After)."""
     longest_wait: float = Field(default=120.0, gt=0)
     """Seconds between two tries, at most; a server that asks for more ends the run."""
 
 
 class RateLimitGate:
-    """Shut for a while when the server is out of breath; every request passes it."""
+    """A gate that every request passes; closed for a while when the server asks to wait."""
 
     def __init__(self) -> None:
         self._opens = 0.0
 
     def shut(self, seconds: float) -> None:
-        """Nobody passes for so long."""
+        """Close the gate for that many seconds."""
         self._opens = max(self._opens, asyncio.get_running_loop().time() + seconds)
 
     async def passed(self) -> None:
-        """Return once it is open."""
+        """Wait until it is open."""
         while (left := self._opens - asyncio.get_running_loop().time()) > 0:
             await asyncio.sleep(left)
 
@@ -95,7 +95,7 @@ class RateLimitGate:
 async def with_retries(
     send: Callable[[], Awaitable[T]], options: RetryOptions, gate: RateLimitGate, stopped: Callable[[], bool]
 ) -> T:
-    """What `send` gives, tried again after trouble.
+    """Return what `send` returns, with retries after trouble.
 
     Args:
         send: sends the request once; raises `Trouble` or `Rejected`.

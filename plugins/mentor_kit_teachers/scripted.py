@@ -78,7 +78,7 @@ class ScriptedTeacher(Teacher):
 
 @dataclass(frozen=True)
 class ScriptedAgent:
-    """A `mentor_kit.core.agent.Agent` that says what the task's worked solution says."""
+    """A `mentor_kit.core.agent.Agent` that follows the task's worked solution."""
 
     task: Task
     name: str = NAME
@@ -105,4 +105,4 @@ class ScriptedSession:
         return None
 
     def close(self) -> None:
-        """Nothing is held."""
+        """Do nothing: the session holds no resources."""

@@ -1,7 +1,7 @@
 """Teachers behind a server: episodes with the real tools, one request a turn, many problems at once.
 
-What is kept are the server's answers, each by its whole request. Tools are run every time: where one says something
-else than before, the next request is another one, and the server is asked anew.
+The server's answers are stored, each by its whole request. Tools are run every time: where one returns another result
+than before, the next request differs, and is sent to the server.
 """
 
 from __future__ import annotations
@@ -37,9 +37,9 @@ from mentor_kit_teachers.strict import plain
 
 _log = logging.getLogger(__name__)
 
-#: So many unfinished episodes are named.
+#: The number of unfinished episodes that are named.
 _NAMED = 5
-#: Statuses of a server that has nothing at that address.
+#: Statuses of a server without that address.
 _NOWHERE = frozenset({404, 405})
 _HINTS = {
     401: "the key is wrong: set the right one in the environment",
@@ -55,9 +55,9 @@ class ServerTeacher(Teacher):
     """A teacher behind a server's API."""
 
     name: str
-    wire: ApiProtocol
+    protocol: ApiProtocol
     identity: str
-    """The API, server and model: answers of one are no answers of another."""
+    """The API, server and model: the key of its answers."""
     options: ServerOptions
     task: Task
     toolbox: Toolbox
@@ -68,10 +68,10 @@ class ServerTeacher(Teacher):
 
     def __post_init__(self) -> None:
         self.spending = Spending(self.options.price)
-        form = content_hash({"teacher": self.identity, "form": self.wire.opening({})})
+        form = content_hash({"teacher": self.identity, "form": self.protocol.opening({})})
         self.standing = Standing(self.answers, form)
         self.refused = 0
-        """Episodes that the server would not go on with."""
+        """Episodes that the server refused to continue."""
 
     @property
     def concurrency(self) -> int:  # type: ignore[override]
@@ -84,15 +84,15 @@ class ServerTeacher(Teacher):
         return prices.cost(input_tokens, output_tokens) if prices.input or prices.output else None
 
     def account(self) -> dict[str, Json]:
-        """What was asked and what it cost, for the stage's summary."""
+        """The counts and costs for the stage's summary."""
         in_all = self.answers.spent(self.identity).cost
         refused: dict[str, Json] = {"refused": self.refused} if self.refused else {}
         return self.tally.account() | refused | self.spending.account() | {"cost_in_all": round(in_all, 6)}
 
     async def demonstrate(self, problems: Sequence[Problem]) -> AsyncIterator[Demonstration]:
-        """Raises, once what is under way has been received and kept: `GaveUp`, `SpendingLimit`, `TeacherError`.
+        """Raises, once requests under way have been received and stored: `GaveUp`, `SpendingLimit`, `TeacherError`.
 
-        And `DataError` where no attempt is right and the recipe wants to know.
+        And `DataError` where no attempt is right and `when_none` is `fail`.
         """
         faults: list[Exception] = []
         exchange = self._exchange(faults)
@@ -133,12 +133,12 @@ class ServerTeacher(Teacher):
                 return None
 
         try:
-            played = await asyncio.gather(*(one(problem, index) for problem in problems for index in range(episodes)))
+            results = await asyncio.gather(*(one(problem, index) for problem in problems for index in range(episodes)))
         finally:
             with suppress(Exception):
                 await exchange.connection.close()
         self._raise_first(faults)
-        return [shown.trajectory for shown in played if shown is not None and shown.trajectory is not None]
+        return [shown.trajectory for shown in results if shown is not None and shown.trajectory is not None]
 
     @asynccontextmanager
     async def open_agent(self) -> AsyncIterator[Agent]:
@@ -146,7 +146,7 @@ class ServerTeacher(Teacher):
         exchange = self._exchange([])
         try:
             yield ConversingAgent(
-                self.name, self.wire, exchange, f"chat-{secrets.token_hex(8)}", explain=self._explained
+                self.name, self.protocol, exchange, f"chat-{secrets.token_hex(8)}", explain=self._explained
             )
         finally:
             with suppress(Exception):
@@ -157,8 +157,8 @@ class ServerTeacher(Teacher):
         self.spending.begin(self.answers.spent(self.identity))
         return Exchange(
             teacher=self.identity,
-            wire=self.wire,
-            connection=self.wire.connect(self.options.retry.timeout),
+            protocol=self.protocol,
+            connection=self.protocol.connect(self.options.retry.timeout),
             answers=self.answers,
             spending=self.spending,
             standing=self.standing,
@@ -195,18 +195,18 @@ class ServerTeacher(Teacher):
             tools=self.toolbox.tools(problem),
             seed=derive_seed(self.options.seed, self.name, problem.id, attempt),
         )
-        agent = ServerAgent(self.name, self.wire, exchange, draw=f"{self.options.seed}/{attempt}")
-        (played,) = await run_episodes(agent, [episode], task=self.task, toolbox=self.toolbox, limits=self.limits)
-        if played.reason:
-            self._note(played, attempt)
-        return Demonstration.of(played, teacher=self.name, provenance=self._provenance(agent.usage, attempt))
+        agent = ServerAgent(self.name, self.protocol, exchange, draw=f"{self.options.seed}/{attempt}")
+        (trajectory,) = await run_episodes(agent, [episode], task=self.task, toolbox=self.toolbox, limits=self.limits)
+        if trajectory.reason:
+            self._note(trajectory, attempt)
+        return Demonstration.of(trajectory, teacher=self.name, provenance=self._provenance(agent.usage, attempt))
 
-    def _note(self, played: Trajectory, attempt: int) -> None:
-        """Say why an episode ended before its time; of many, the first ones."""
+    def _note(self, trajectory: Trajectory, attempt: int) -> None:
+        """Log why an episode ended unfinished; of many, the first ones."""
         self.refused += 1
         if self.refused <= _NAMED:
-            problem, ending = played.problem_id, played.ending
-            _log.warning("problem %r, attempt %d ends unfinished (%s): %s", problem, attempt, ending, played.reason)
+            problem, ending = trajectory.problem_id, trajectory.ending
+            _log.warning("problem %r, attempt %d ends unfinished (%s): %s", problem, attempt, ending, trajectory.reason)
         elif self.refused == _NAMED + 1:
             _log.warning("more episodes end unfinished; each one's reason is in its trajectory")
 
@@ -217,13 +217,13 @@ class ServerTeacher(Teacher):
             raise self._explained(fault)
 
     def _explained(self, fault: Exception) -> Exception:
-        if isinstance(fault, GaveUp) and fault.own and (elsewhere := self.wire.url_hint()):
+        if isinstance(fault, GaveUp) and fault.own and (elsewhere := self.protocol.url_hint()):
             return GaveUp(fault.message, hint=f"{fault.hint}; {elsewhere}")
         if not isinstance(fault, Rejected):
             return fault
         hint = _HINTS.get(fault.status, "look at `teacher.with`: the model, its parameters and the server's limits")
         if fault.status in _NOWHERE:
-            hint = "; ".join(filter(None, (hint, self.wire.url_hint())))
+            hint = "; ".join(filter(None, (hint, self.protocol.url_hint())))
         return TeacherError(f"the teacher's server refuses: {fault.reason}", hint=hint)
 
     def _provenance(self, usage: Usage, attempt: int) -> dict[str, Json]:
@@ -243,17 +243,17 @@ class ServerAgent:
     """A `mentor_kit.core.agent.Agent`: one attempt at one problem."""
 
     name: str
-    wire: ApiProtocol
+    protocol: ApiProtocol
     exchange: Exchange
     draw: str
     usage: Usage = field(default_factory=Usage)
     """Of all its turns, paid for now or earlier."""
 
     def start(self, episode: EpisodeRequest) -> ServerSession:
-        return ServerSession(self, self.wire.opening(announced(episode.tools)), episode)
+        return ServerSession(self, self.protocol.opening(announced(episode.tools)), episode)
 
     def next_draw(self) -> str:
-        """What tells the next request apart from the same one in other attempts."""
+        """What distinguishes the next request from the same one in other attempts."""
         return self.draw
 
     def excuse(self, fault: Fault, problem: str, *, first: bool) -> None:
@@ -263,7 +263,7 @@ class ServerAgent:
 
 @dataclass
 class ConversingAgent(ServerAgent):
-    """A server that a person talks to: no answer is one of an earlier question, and a fault ends one answer alone."""
+    """A server in a chat: no stored answer is used, and a fault ends one answer alone."""
 
     explain: Callable[[Exception], Exception] = field(kw_only=True)
     _asked: int = 0
@@ -283,7 +283,7 @@ class ConversingAgent(ServerAgent):
 
 
 class ServerSession:
-    """One episode of a server. The dialogue is kept as the server's API has it: its own words go back as they came."""
+    """One episode of a server. The dialogue is kept in the API's form: the server's answers are sent back unchanged."""
 
     def __init__(self, agent: ServerAgent, body: Body, episode: EpisodeRequest) -> None:
         self._agent = agent
@@ -293,7 +293,7 @@ class ServerSession:
 
     async def respond(self, messages: Sequence[Message]) -> Reply:
         agent = self._agent
-        self._body = plain(agent.wire.with_messages(self._body, messages))
+        self._body = plain(agent.protocol.with_messages(self._body, messages))
         try:
             answer = await agent.exchange.ask(self._body, agent.next_draw())
         except FAULTS as fault:
@@ -302,15 +302,15 @@ class ServerSession:
             return Reply(assistant(), finish="context" if too_long else "refused", reason=fault.reason)
         self._first = False
         agent.usage += answer.usage
-        self._body = agent.wire.with_reply(self._body, answer.reply)
-        return agent.wire.read(answer.reply, self._episode.tools)
+        self._body = agent.protocol.with_reply(self._body, answer.reply)
+        return agent.protocol.read(answer.reply, self._episode.tools)
 
     def trace(self) -> TokenTrace | None:
         return None
 
     def close(self) -> None:
-        """Nothing is held."""
+        """Do nothing: the session holds no resources."""
 
 
 class TeacherError(MentorKitError):
-    """The server refuses what the recipe asks of it."""
+    """The server refuses the recipe's requests."""

@@ -41,9 +41,9 @@ class ServerOptions(CollectionOptions):
     concurrency: int = Field(default=8, gt=0)
     """Requests under way at once."""
     retry: RetryOptions = RetryOptions()
-    """How long to wait, and how often to try again."""
+    """Waiting and retries."""
     price: Prices = Prices()
-    """What tokens cost, and how much may be spent."""
+    """Prices of tokens, and the spending limit."""
     cache: Path | None = None
     """The file of answers, relative to the recipe's folder; one in the user's cache folder if left out."""
 
@@ -63,12 +63,12 @@ class ServerOptions(CollectionOptions):
 
     def server(self, official: str) -> str:
         """The server without anything private its URL may carry."""
-        parts = urlsplit(self.url or official)
-        port = f":{parts.port}" if parts.port else ""
-        return f"{parts.hostname}{port}{parts.path.rstrip('/')}"
+        url = urlsplit(self.url or official)
+        port = f":{url.port}" if url.port else ""
+        return f"{url.hostname}{port}{url.path.rstrip('/')}"
 
     def needed_key(self, variable: str) -> str:
-        """The key, of the recipe or the environment; `none` for a server of one's own that asks for none.
+        """The key, of the recipe or the environment; `none` for another server without one.
 
         Raises:
             MissingError: the official server needs one.
@@ -91,7 +91,7 @@ class OpenAIOptions(ServerOptions):
     """The teacher `openai`."""
 
     token_limit: Literal["auto", "max_tokens", "max_completion_tokens"] = "auto"
-    """How the server calls `max_tokens`; auto: max_completion_tokens on OpenAI's own, max_tokens elsewhere."""
+    """The server's name of `max_tokens`; auto: max_completion_tokens on OpenAI's own, max_tokens elsewhere."""
 
     read_calls: str | None = None
     """A family of models (docs/families.md) whose calls are read out of the content, for servers that leave them there,

@@ -21,23 +21,25 @@ def openai(options: OpenAIOptions, context: BuildContext) -> ServerTeacher:
         MissingError: there is no key for OpenAI's own server.
         DataError: the file of answers cannot be opened.
     """
-    wire = OpenAIChat(
+    protocol = OpenAIChat(
         options.model, options.url, options.needed_key("OPENAI_API_KEY"), options.request(), options.parser()
     )
-    return _teacher("openai", wire, options, options.server("https://api.openai.com/v1"), context)
+    return _teacher("openai", protocol, options, options.server("https://api.openai.com/v1"), context)
 
 
 def anthropic(options: AnthropicOptions, context: BuildContext) -> ServerTeacher:
     """The teacher `anthropic`; errors as for `openai`."""
-    wire = AnthropicMessages(options.model, options.url, options.needed_key("ANTHROPIC_API_KEY"), options.request())
-    return _teacher("anthropic", wire, options, options.server("https://api.anthropic.com"), context)
+    protocol = AnthropicMessages(options.model, options.url, options.needed_key("ANTHROPIC_API_KEY"), options.request())
+    return _teacher("anthropic", protocol, options, options.server("https://api.anthropic.com"), context)
 
 
-def _teacher(name: str, wire: ApiProtocol, options: ServerOptions, server: str, context: BuildContext) -> ServerTeacher:
+def _teacher(
+    name: str, protocol: ApiProtocol, options: ServerOptions, server: str, context: BuildContext
+) -> ServerTeacher:
     limits = context.limits
     return ServerTeacher(
         name=name,
-        wire=wire,
+        protocol=protocol,
         identity=f"{name} {server} {options.model}",
         options=options,
         task=context.need_task(),

@@ -47,7 +47,7 @@ class Prices(OptionModel):
 
 
 class Spending:
-    """Counts what is spent, and keeps requests back that could pass the limit.
+    """Counts what is spent, and delays requests that could pass the limit.
 
     Every request reserves the most it could cost, so that many at once cannot pass the limit together.
     """
@@ -55,11 +55,11 @@ class Spending:
     def __init__(self, prices: Prices) -> None:
         self.prices = prices
         self.before = 0.0
-        """Dollars that others spent: earlier runs, and those beside this one as far as they were."""
+        """Dollars that other runs spent: earlier ones, and concurrent ones up to the last look."""
         self.paid = Usage()
-        """Now, in this process."""
+        """Paid by this process."""
         self.reused = Usage()
-        """Paid for earlier, and used again now."""
+        """Paid for earlier, and reused now."""
         self.requests = 0
         self.estimated = 0
         """Requests whose tokens the server did not count."""
@@ -77,7 +77,7 @@ class Spending:
 
     @asynccontextmanager
     async def reserve(self, most: float) -> AsyncIterator[None]:
-        """Hold back `most` dollars while a request is under way; waits for others to settle if need be.
+        """Reserve `most` dollars while a request is under way; waits for others to settle if need be.
 
         Raises:
             SpendingLimit: it could pass the limit even when all others have settled.
@@ -95,7 +95,7 @@ class Spending:
                 self._settled.notify_all()
 
     def pay(self, usage: Usage, *, estimated: bool) -> None:
-        """Count an answer that has just come."""
+        """Count an answer that was just received."""
         self.paid += usage
         self.requests += 1
         self.estimated += estimated
@@ -105,7 +105,7 @@ class Spending:
         self.reused += usage
 
     def account(self) -> dict[str, Json]:
-        """For the summary."""
+        """The counts for the summary."""
         found: dict[str, Json] = {
             "requests": self.requests,
             "input_tokens": self.paid.input_tokens,

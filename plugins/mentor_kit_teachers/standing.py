@@ -2,7 +2,7 @@
 
 A dialogue that the server answered before is at fault itself. One that was refused from its first request on is, too,
 once any other request of this form (teacher and parameters) is answered, now or in an earlier run; if none ever is,
-the recipe asks for what the server does not take.
+the recipe's requests are at fault.
 """
 
 from __future__ import annotations
@@ -15,15 +15,15 @@ from mentor_kit_teachers.retry import GaveUp, Rejected
 FAULTS = (Rejected, GaveUp)
 Fault = Rejected | GaveUp
 
-#: So many problems' first requests are refused, with none answered, and no more are sent.
+#: First requests that may be refused, with none answered, before no more are sent.
 _REFUSED = 8
-#: So many problems in a row get no answer, with none answered between, and the server is at fault.
+#: Problems in a row without an answer after which the server is at fault.
 _SILENT = 3
 
 
 @dataclass
 class Standing:
-    """What a server has answered so far."""
+    """The record of a server's answers."""
 
     answers: Answers
     form: str
@@ -46,7 +46,7 @@ class Standing:
         """Return if the fault ends its own episode alone; `verdict` may still hold first requests against all.
 
         Args:
-            fault: what a request of that problem met.
+            fault: the fault of a request of that problem.
             problem: its id.
             first: whether it is the dialogue's first request.
 
@@ -67,7 +67,7 @@ class Standing:
                 raise fault
 
     def verdict(self) -> Fault | None:
-        """Once nothing is under way: the first fault, if requests were refused and none was ever answered."""
+        """Return the first fault, if requests were refused and none was answered; none may be under way."""
         return None if self._known() else next(iter(self._refused.values()), None)
 
     def _known(self) -> bool:

@@ -10,9 +10,9 @@ from itertools import count
 from mentor_kit.chat.calls import CallError, valid_unicode, whole_json
 from mentor_kit.core.frozen_model import Json
 
-#: Stands where a server wants words and there are none.
+#: Content where a server requires some and there is none.
 EMPTY = "(empty)"
-#: Stands for the result of a call that a given history has none for.
+#: The result of a call that has none in a given history.
 NO_RESULT = "(no result)"
 
 _NAME = re.compile(r"[a-zA-Z0-9_-]{1,64}")
@@ -21,7 +21,7 @@ _LONGEST_ID = 128
 
 
 def name_for_server(name: Json, offered: Collection[str] = ()) -> str:
-    """A called tool's name: as it is where the server was offered it, else with what is not allowed as `_`."""
+    """Return a called tool's name: unchanged where the server was offered it, else with `_` for others."""
     if not isinstance(name, str) or not name.strip():
         return "unknown"
     if name in offered or _NAME.fullmatch(name):
@@ -44,7 +44,7 @@ def id_for_server(given: Json, taken: Collection[str], pattern: re.Pattern[str] 
     usable = isinstance(given, str) and given.strip() and len(given) <= _LONGEST_ID and given not in taken
     if usable and (pattern is None or pattern.fullmatch(given)):
         return str(given)
-    # nine letters and digits: some servers take no others
+    # nine letters and digits: some servers accept no others
     return next(made for number in count() if (made := f"call{number:05d}") not in taken)
 
 

@@ -261,10 +261,10 @@ def _transport_client(setup: Mapping[str, Json]) -> Any:
 def readable(result: Any) -> str:
     """What the model reads of a result: its texts; structured content where there is no text; a word for the rest."""
     blocks: Sequence[Any] = result.content or ()
-    parts = [_block(block) for block in blocks]
-    if not parts and result.structured_content is not None:
+    rendered = [_block(block) for block in blocks]
+    if not rendered and result.structured_content is not None:
         return json.dumps(result.structured_content, ensure_ascii=False)
-    return "\n".join(parts)
+    return "\n".join(rendered)
 
 
 def _block(block: Any) -> str:

@@ -185,14 +185,14 @@ def _read(pipe: int) -> bytes | None:
 
 
 def _exactly(pipe: int, count: int) -> bytes | None:
-    parts = []
+    chunks = []
     while count:
-        part = os.read(pipe, min(count, 1 << 20))
-        if not part:
+        chunk = os.read(pipe, min(count, 1 << 20))
+        if not chunk:
             return None
-        parts.append(part)
-        count -= len(part)
-    return b"".join(parts)
+        chunks.append(chunk)
+        count -= len(chunk)
+    return b"".join(chunks)
 
 
 def _write(pipe: int, frame: bytes) -> None:

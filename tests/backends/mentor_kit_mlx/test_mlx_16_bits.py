@@ -28,12 +28,12 @@ def policy(tmp_path: Path) -> MLXPolicy:
 
 
 def logits(policy: MLXPolicy) -> np.ndarray:
-    found = policy.head.logits(policy.head.hidden(mx.array([IDS])))[0]
+    found = policy.lm.logits(policy.lm.hidden(mx.array([IDS])))[0]
     return np.array(found.astype(mx.float32))
 
 
 def same_bits(policy: MLXPolicy, expected: Mapping[str, mx.array]) -> None:
-    assert policy.head.dtype == mx.bfloat16
+    assert policy.lm.dtype == mx.bfloat16
     found = by_name(policy.model.parameters())
     assert found.keys() == expected.keys()
     for name, value in found.items():
@@ -45,7 +45,7 @@ def test_a_trial_runs_in_32_bits(policy: MLXPolicy, tmp_path: Path) -> None:
     policy.export(tmp_path / "rounded")
     expected = Float64Twin(tmp_path / "rounded")(IDS)
     assert np.abs(logits(policy) - expected).max() > 1
-    with exact(policy.head):
+    with exact(policy.lm):
         np.testing.assert_allclose(logits(policy), expected, atol=1e-2)
 
 
@@ -58,7 +58,7 @@ def test_it_leaves_the_weights_as_they_were(policy: MLXPolicy) -> None:
 
 
 def interrupted(policy: MLXPolicy) -> None:
-    with exact(policy.head):
+    with exact(policy.lm):
         layers = policy.model.model.layers
         for layer in (next(iter(layers)), layers[1]):
             assert layer.mlp.up_proj.weight.dtype == mx.float32
@@ -71,9 +71,9 @@ def test_quantized_weights_stay_quantized(tmp_path: Path) -> None:
     assert policy._keeps
     kept = dict(by_name(policy.model.parameters()))
     assert mx.uint32 in {value.dtype for value in kept.values()}
-    with exact(policy.head):
-        hidden = policy.head.hidden(mx.array([IDS]))
+    with exact(policy.lm):
+        hidden = policy.lm.hidden(mx.array([IDS]))
         assert hidden.dtype == mx.float32
-        wide = policy.head.logits(hidden)
+        wide = policy.lm.logits(hidden)
     same_bits(policy, kept)
     assert np.abs(np.array(wide)[0] - logits(policy)).max() < 1

@@ -34,7 +34,7 @@ def gradients(policy: MLXPolicy, *, share: bool = True, budget: int = 60) -> dic
     """Of ragged groups, added up over micro-batches."""
     total: dict[str, np.ndarray] = {}
     for batch in micro_batches(ragged_groups(policy.info.vocabulary), budget, OBJECTIVE):
-        for name, value in loss_and_gradients(policy.head, batch, OBJECTIVE, None, share=share)[1].items():
+        for name, value in loss_and_gradients(policy.lm, batch, OBJECTIVE, None, share=share)[1].items():
             total[name] = total.get(name, 0.0) + np.array(value)
     return total
 
@@ -89,9 +89,9 @@ def test_mlx_lms_own_way_would_be_wrong(folder: Path, monkeypatch: pytest.Monkey
         finally:
             layer.update(own)
 
-    assert is_exact(policy.head, policy._recomputing, share=True)
+    assert is_exact(policy.lm, policy._recomputing, share=True)
     monkeypatch.setattr(policy._recomputing, "_run", run)
-    assert not is_exact(policy.head, policy._recomputing, share=True)
+    assert not is_exact(policy.lm, policy._recomputing, share=True)
     policy.options = policy.options.model_copy(update={"gradient_checkpointing": True})
     with pytest.raises(BackendError, match="gradient_checkpointing"):
         policy.prepare(OptimizerSpec())
@@ -114,9 +114,9 @@ def test_it_saves_memory(tmp_path: Path) -> None:
         mx.reset_peak_memory()
         if recomputed:
             with policy._recomputing.on():
-                loss_and_gradients(policy.head, batch, OBJECTIVE, None, share=True)
+                loss_and_gradients(policy.lm, batch, OBJECTIVE, None, share=True)
         else:
-            loss_and_gradients(policy.head, batch, OBJECTIVE, None, share=True)
+            loss_and_gradients(policy.lm, batch, OBJECTIVE, None, share=True)
         peaks.append(mx.get_peak_memory())
     assert peaks[1] < 0.6 * peaks[0]
 

@@ -28,7 +28,7 @@ def gradients(
     total: dict[str, np.ndarray] = {}
     for batch in micro_batches(groups, budget, objective):
         reference = policy.log_probs_of(batch) - 0.1 * mx.array(batch.mask)
-        found = loss_and_gradients(policy.head, batch, objective, reference, share=share)[1]
+        found = loss_and_gradients(policy.lm, batch, objective, reference, share=share)[1]
         for name, value in found.items():
             total[name] = total.get(name, 0.0) + np.array(value, dtype=np.float64)
     return total

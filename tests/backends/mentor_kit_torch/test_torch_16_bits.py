@@ -32,7 +32,7 @@ def states(*shape: int, seed: int, dtype: torch.dtype = torch.bfloat16) -> torch
 @pytest.mark.parametrize("name", LEAN)
 def test_which_models_are_of_the_kind(name: str, dtype: str, tmp_path: Path) -> None:
     policy, wide = load(make(name, tmp_path), dtype=dtype), load(tmp_path)
-    assert (policy.head.fused is not None) == LEAN[name]
+    assert (policy.lm.fused is not None) == LEAN[name]
     assert (policy._keeps, policy._sharing) == (wide._keeps, wide._sharing)
 
 
@@ -45,10 +45,10 @@ def deep(folder: Path, **other: Any) -> Path:
 
 def test_rounding_is_told_apart_from_another_way_of_running(tmp_path: Path) -> None:
     policy = load(deep(tmp_path / "same"), dtype="bfloat16")
-    assert policy.head.fused is not None
-    assert load(deep(tmp_path / "other", residual_multiplier=0.9), dtype="bfloat16").head.fused is None
+    assert policy.lm.fused is not None
+    assert load(deep(tmp_path / "other", residual_multiplier=0.9), dtype="bfloat16").lm.fused is None
     groups = ragged_groups(100)
-    lean, policy.head.fused = flat(policy.log_probs(groups)), None
+    lean, policy.lm.fused = flat(policy.log_probs(groups)), None
     # what a comparison in 16 bits would have to put up with
     assert np.abs(lean - flat(policy.log_probs(groups))).max() > 1
 
@@ -64,15 +64,15 @@ def test_a_trial_leaves_the_weights_as_they_were(tmp_path: Path) -> None:
 
 
 def interrupted(policy: TorchPolicy) -> None:
-    with exact(policy.head):
-        layers = policy.head.decoder.layers
+    with exact(policy.lm):
+        layers = policy.lm.decoder.layers
         for layer in (next(iter(layers)), layers[1]):
             assert layer.mlp.up_proj.weight.dtype == torch.float32
         raise RuntimeError("in between")
 
 
 def same_bits(policy: TorchPolicy, expected: dict[str, torch.Tensor]) -> None:
-    assert policy.head.dtype == torch.bfloat16
+    assert policy.lm.dtype == torch.bfloat16
     for name, value in policy.model.state_dict().items():
         assert value.dtype == torch.bfloat16
         assert torch.equal(value, expected[name]), name
@@ -83,8 +83,8 @@ def test_the_trial_runs_in_32_bits(tmp_path: Path) -> None:
     policy = load(folder, dtype="bfloat16")
     twin = transformers.AutoModelForCausalLM.from_pretrained(folder, dtype=torch.bfloat16).float()
     ids, places = torch.arange(40).reshape(2, 20), torch.arange(20).expand(2, -1)
-    with torch.no_grad(), exact(policy.head):
-        found = policy.head.logits(policy.head.hidden(ids, places))
+    with torch.no_grad(), exact(policy.lm):
+        found = policy.lm.logits(policy.lm.hidden(ids, places))
         torch.testing.assert_close(found, twin(ids).logits, atol=1e-4, rtol=1e-4)
 
 

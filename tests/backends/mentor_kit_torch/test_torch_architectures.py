@@ -147,7 +147,7 @@ def test_a_head_that_is_not_understood_is_run_whole(tmp_path: Path, monkeypatch:
     expected = load(folder).log_probs(ragged_groups(100))
     monkeypatch.setattr("mentor_kit_torch.lm_wrapper.TorchLMWrapper._agrees", lambda self: False)
     policy = load(folder)
-    assert not policy.head.split
+    assert not policy.lm.split
     np.testing.assert_allclose(flat(policy.log_probs(ragged_groups(100))), flat(expected), atol=1e-5)
     assert drive(policy.engine(), [request("a", [1, 2, 3])])["a"].finish == "length"
 

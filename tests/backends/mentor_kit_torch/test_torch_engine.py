@@ -273,7 +273,7 @@ def test_memory_that_runs_out_is_told(folder: Path, monkeypatch: pytest.MonkeyPa
     def full(*args: Any, **kwargs: Any) -> None:
         raise torch.OutOfMemoryError("no room")
 
-    monkeypatch.setattr(policy.head, "hidden", full)
+    monkeypatch.setattr(policy.lm, "hidden", full)
     policy.engine().submit(request("a", [1]))
     with pytest.raises(BackendError, match="out of memory") as caught:
         policy.engine().step()

@@ -71,12 +71,12 @@ LEAN = {"qwen2": True, "qwen3": True, "qwen2-tied": True, "granite": True, "smol
 
 @pytest.mark.parametrize("name", LEAN)
 def test_which_models_are_of_the_kind(name: str, tmp_path: Path) -> None:
-    assert (load(make(name, tmp_path)).head.fused is not None) == LEAN[name]
+    assert (load(make(name, tmp_path)).lm.fused is not None) == LEAN[name]
 
 
 def test_what_the_parts_do_not_tell_is_found_out_by_trying(tmp_path: Path) -> None:
     folder = write_student(tmp_path, transformers.GraniteConfig(**SHAPE, residual_multiplier=0.5))
-    assert load(folder).head.fused is None
+    assert load(folder).lm.fused is None
 
 
 def gradients(policy: Any) -> dict[str, torch.Tensor]:
@@ -93,8 +93,8 @@ def test_the_same_as_transformers(kind: str, adapted: bool, recompute: bool, tmp
     adapter = AdapterSpec(rank=4) if adapted else None
     folder = write_student(tmp_path, getattr(transformers, kind)(**SHAPE, head_dim=8))
     policy, plain = load(folder, adapter, gradient_checkpointing=recompute), load(folder, adapter)
-    assert policy.head.fused is not None
-    plain.head.fused = None
+    assert policy.lm.fused is not None
+    plain.lm.fused = None
     np.testing.assert_allclose(
         flat(policy.log_probs(ragged_groups(100))), flat(plain.log_probs(ragged_groups(100))), atol=1e-5
     )
