@@ -7,7 +7,8 @@ student ──> tokenizer and chat format ──> policy
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from contextlib import ExitStack
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -42,11 +43,21 @@ class Components:
     reward: Reward | None
     limits: EpisodeLimits
     context: BuildContext
+    stage_teachers: list[Teacher] = field(default_factory=list)
+    """The teachers that stages and evaluations name in their own options, as they are built."""
 
     def close(self) -> None:
-        """Free what tools and task hold, such as worker processes, when the run is over."""
-        self.toolbox.close()
-        self.task.close()
+        """Free what tools, task and teachers hold, such as worker processes, when the run is over."""
+        with ExitStack() as closing:
+            for component in (self.task, self.toolbox, self.teacher, *self.stage_teachers):
+                if component is not None:
+                    closing.callback(component.close)
+
+    def build_teacher(self, spec: ComponentSpec, registry: Registry) -> Teacher:
+        """A teacher that a stage's own options name; it is closed with the other components."""
+        teacher: Teacher = registry.build("teachers", spec, self.context)
+        self.stage_teachers.append(teacher)
+        return teacher
 
 
 def assemble(loaded: LoadedRecipe, registry: Registry, components: Components | None = None) -> Experiment:
@@ -102,7 +113,7 @@ def _experiment(
         reward=components.reward,
         deterministic=student is not None and _deterministic(recipe, student.policy.info.device),
         system=recipe.rollout.system or "",
-        build_teacher=lambda spec: registry.build("teachers", spec, components.context),
+        build_teacher=lambda spec: components.build_teacher(spec, registry),
         build_evaluation=lambda spec: registry.build("evaluations", spec, components.context),
         build_objective=lambda spec: build_objective(spec, components.context),
     )

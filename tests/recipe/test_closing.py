@@ -3,16 +3,23 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 
 import pytest
+from test_plan import with_plugin
 
 import mentor_kit.api.executing
 import mentor_kit.benchmark.measure
+from mentor_kit import api
+from mentor_kit.core.demonstration import Demonstration
 from mentor_kit.core.errors import MentorKitError
+from mentor_kit.core.task import Problem
+from mentor_kit.core.teacher import Teacher
+from mentor_kit.hooks import hookimpl
 from mentor_kit.recipe.settings import parse_settings
 
 TOOL = '''
@@ -110,3 +117,43 @@ def test_no_worker_outlives_a_bench(
         else:
             with pytest.raises(MentorKitError, match=fault):
                 mentor_kit.api.bench(recipe, overrides=parse_settings(settings), steps=1)
+
+
+class Held(Teacher):
+    """A teacher that holds something, and shows the names of tools alone."""
+
+    name = "held"
+
+    def __init__(self, open_now: list[Teacher]) -> None:
+        self.open_now = open_now
+        open_now.append(self)
+
+    async def demonstrate(self, problems: Sequence[Problem]) -> AsyncIterator[Demonstration]:
+        assert self in self.open_now
+        for problem in problems:
+            yield Demonstration(problem_id=problem.id, teacher=self.name, tools_used=("add",))
+
+    def close(self) -> None:
+        self.open_now.remove(self)
+
+
+@pytest.mark.parametrize("named", ["by the recipe", "by the stage"])
+def test_teachers_are_closed_when_the_run_is_over(tmp_path: Path, named: str) -> None:
+    open_now: list[Teacher] = []
+    built: list[Teacher] = []
+
+    class Plugin:
+        @hookimpl
+        def register_teachers(self, register: Any) -> None:
+            def build(options: Any, context: Any) -> Teacher:
+                built.append(Held(open_now))
+                return built[-1]
+
+            register("held", build=build)
+
+    of_stage = named == "by the stage"
+    collect = {"use": "collect", "with": {"problems": 2, **({"teacher": "held"} if of_stage else {})}}
+    overrides = {"train": [collect], "teacher": "scripted" if of_stage else "held", "evaluate.at_end": False}
+    api.run("quickstart", overrides=overrides, output=tmp_path, registry=with_plugin(Plugin(), "held"))
+    assert built
+    assert not open_now

@@ -7,7 +7,7 @@ from mentor_kit.core.trajectory import Trajectory
 from mentor_kit.rl.reward import Breakdown
 
 
-class Span(FrozenModel):
+class TokenSpan(FrozenModel):
     """Consecutive tokens of a sequence that are all trained on, or all masked."""
 
     string: str
@@ -28,7 +28,7 @@ class PreviewedDemonstration(FrozenModel):
     tools_used: tuple[str, ...]
     reward: Breakdown | None = None
     """The recipe's reward at the end of its schedules; None where it is not scored."""
-    spans: tuple[Span, ...] = ()
+    spans: tuple[TokenSpan, ...] = ()
     """The tokens after the prompt; empty where there is no tokenizer, or the demonstration cannot be imitated."""
     faults: tuple[str, ...] = ()
     """Why the demonstration cannot be imitated, and which limits the student would exceed with it."""

@@ -22,7 +22,7 @@ from mentor_kit.recipe.loading import LoadedRecipe
 from mentor_kit.recipe.workloads import build_stages, workloads
 from mentor_kit.report.preview.cost import EpisodeTokens, Rates, collection_cost, problems_to_demonstrate
 from mentor_kit.report.preview.lengths import Lengths
-from mentor_kit.report.preview.model import CollectionCost, Preview, PreviewedDemonstration, PreviewedProblem, Span
+from mentor_kit.report.preview.model import CollectionCost, Preview, PreviewedDemonstration, PreviewedProblem, TokenSpan
 from mentor_kit.rl.reward import Breakdown
 from mentor_kit.rollout import run_async
 from mentor_kit.stages.experiment import Experiment
@@ -264,12 +264,12 @@ async def _all(teacher: Teacher, problems: Sequence[Problem]) -> list[Demonstrat
     return [found async for found in teacher.demonstrate(problems)]
 
 
-def _spans(format: ChatFormat, trace: TokenTrace) -> Iterator[Span]:
+def _spans(format: ChatFormat, trace: TokenTrace) -> Iterator[TokenSpan]:
     """The tokens after the prompt, in runs of equal masks."""
     start = 0
     for trained, run in itertools.groupby(trace.mask):
         end = start + len(list(run))
-        yield Span(string=format.tokenizer.decode(trace.ids[start:end]), tokens=end - start, trained=bool(trained))
+        yield TokenSpan(string=format.tokenizer.decode(trace.ids[start:end]), tokens=end - start, trained=bool(trained))
         start = end
 
 

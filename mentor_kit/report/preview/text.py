@@ -16,7 +16,7 @@ from mentor_kit.report.preview.model import (
     Preview,
     PreviewedDemonstration,
     PreviewedProblem,
-    Span,
+    TokenSpan,
 )
 from mentor_kit.report.tables import Sheet
 
@@ -98,7 +98,7 @@ class _Writer:
             for message in shown.trajectory.episode:
                 yield from _indented(Text(visible(message_line(message.model_dump(mode="json")))), 4)
 
-    def _span(self, span: Span) -> Text:
+    def _span(self, span: TokenSpan) -> Text:
         string = visible(span.string)
         if self.colours:
             return Text(string, TRAINED if span.trained else MASKED)
