@@ -1,10 +1,10 @@
-"""What a step costs by prompt, completion, group, layers and turns, ours beside TRL's; and a picture of it.
+"""Measures a step's time by prompt, completion, group, layers and turns, ours beside TRL's, and draws it.
 
     python benchmarks/curves.py --output docs/images/cost.svg
 
 One number is changed at a time, from a prompt of 1024 tokens, 64 new ones, eight completions and four layers of
-SmolLM2's shape; the turns are those of the quickstart's student with its tools. Points are kept in a file beside the
-picture as they come, and curves that are not asked for are taken from there.
+SmolLM2's shape; the turns are those of the quickstart's student with its tools. Points are stored in a file beside the
+picture at once, and curves that are not measured are read from it.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""How near decoding and the update come to what the machine multiplies at best with as many rows.
+"""Compares decoding and the update with the machine's fastest matrix products of as many rows.
 
     python benchmarks/limits.py --model FOLDER
 
@@ -31,7 +31,7 @@ from mentor_kit.backend.sampling import SampleRequest
 
 @dataclass(frozen=True)
 class Rate:
-    """What was reached, beside the best."""
+    """The measured rate, beside the best."""
 
     what: str
     rows: int
@@ -80,7 +80,7 @@ def updating(folder: Path, shape: Shape, threads: int, rounds: int, dtype: str =
 
 @torch.no_grad()
 def best_rates(model: Any, rows: int) -> tuple[float, float]:
-    """FLOP/s of products of so many rows: with the layers' fastest matrix, and with all of them in turn."""
+    """FLOP/s of products of `rows` rows: with the layers' fastest matrix, and with all of them in turn."""
     matrices = [p for p in model.get_decoder().layers.parameters() if p.ndim == 2]
     states = {matrix.shape[1]: torch.randn(rows, matrix.shape[1], dtype=matrix.dtype) for matrix in matrices}
 
@@ -99,7 +99,7 @@ def _median_over(least: float, work: Callable[[], object]) -> float:
 
 
 def _median(work: Callable[[], object], count: int) -> float:
-    """The median time of so many calls, in seconds."""
+    """Return the median time of calls, in seconds."""
     found = []
     for _ in range(count):
         started = time.perf_counter()

@@ -65,7 +65,7 @@ def main() -> None:
 
 
 class Sides:
-    """Both programs with the same weights, and what they work on.
+    """Both programs with the same weights, and their workload.
 
     Args:
         folder: the model.

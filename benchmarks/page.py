@@ -1,4 +1,4 @@
-"""What the page of a large run costs: a run is made up, and `mentorkit report` timed on it in a process of its own.
+"""Measures the page of a large run: generates a run, and times `mentorkit report` on it in a process of its own.
 
     python benchmarks/page.py --steps 1000 --rollouts 256 --tokens 500 --folder /tmp/large
 
@@ -155,7 +155,7 @@ def demonstration(problem: str, rng: random.Random) -> str:
 
 
 def words(rng: random.Random, count: int) -> str:
-    """Words with as much surprise as a small model's."""
+    """Words with the entropy of a small model's."""
     return " ".join(_word(rng) for _ in range(count))
 
 

@@ -1,4 +1,4 @@
-"""What others do with the same weights and tokens: transformers' samplers, and an update that shares nothing."""
+"""The peers' work on the same weights and tokens: transformers' samplers, and an update that shares nothing."""
 
 from __future__ import annotations
 

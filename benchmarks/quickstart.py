@@ -1,4 +1,4 @@
-"""Runs the quickstart as a person would, with three seeds: what it brings, what it takes, the README's pictures.
+"""Runs the quickstart by its command with three seeds: its accuracies, its times, and the README's pictures.
 
     python benchmarks/quickstart.py --output build/quickstart
 
@@ -28,7 +28,7 @@ from mentor_kit.runs import Run
 
 WIDTH = 118
 
-#: What a person at a terminal is left with: the bar moves in place of these lines.
+#: Lines of progress that a terminal overwrites.
 MOVING = " step "
 
 PICTURE = """<svg viewBox="0 0 {width} {height}" xmlns="http://www.w3.org/2000/svg">
@@ -89,7 +89,7 @@ def _run_quickstart(seed: int, output: Path) -> QuickstartRun:
     done = subprocess.run([*command, "--output", str(root)], check=True, stdout=subprocess.PIPE, text=True)
     seconds = time.monotonic() - started
     print(done.stdout, flush=True)
-    # a person's runs are in `runs`
+    # users' runs are in `runs`
     return QuickstartRun(seed, Run.open("quickstart", root), seconds, done.stdout.replace(str(root), "runs"))
 
 

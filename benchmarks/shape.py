@@ -1,4 +1,4 @@
-"""What is sampled and trained on, the same for all sides."""
+"""The workload that all sides sample and train on."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ class Shape:
         return [problem for problem in self._problems(vocabulary, self.problems) for _ in range(self.group)]
 
     def prompts_apart(self, vocabulary: int) -> list[list[int]]:
-        """A prompt of its own for every sequence: no two say the same, which ours would run as one."""
+        """A prompt of its own for every sequence: no two are equal, as ours would run these as one."""
         return self._problems(vocabulary, self.problems * self.group)
 
     def _problems(self, vocabulary: int, count: int) -> list[list[int]]:
@@ -53,7 +53,7 @@ def add_options(parser: argparse.ArgumentParser, *, problems: int = 1) -> None:
 
 
 def shape_of(options: argparse.Namespace) -> Shape:
-    """The shape that was asked for."""
+    """The shape of a command line's options."""
     return Shape(options.prompt, options.own, options.completion, options.problems, options.group)
 
 

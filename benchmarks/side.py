@@ -25,14 +25,14 @@ class Turn:
     peak: int
     """The most bytes its process has held so far."""
     found: dict[str, Any] = field(default_factory=dict)
-    """What it gave, besides: `tokens`, `output` …"""
+    """Its results: `tokens`, `output` …"""
 
 
 class Side:
     """A competitor, made by calling `maker` ("module:name") with the arguments in a new process.
 
     What is made is called for each turn and gives a dictionary; where that has `seconds`, they count rather than the
-    call's own, as a side may know better what was its work.
+    call's own, as a side may exclude preparation.
 
     Args:
         name: for the table.

@@ -32,7 +32,7 @@ from side import Side, Turn, take_turns
 
 @dataclass(frozen=True)
 class Plan:
-    """What is compared."""
+    """The workload and the sides of a comparison."""
 
     folder: Path
     shape: Shape
@@ -170,7 +170,7 @@ def peak(result: dict[str, Any], name: str) -> int:
 
 
 def machine(threads: int) -> str:
-    """The processor and what runs on it."""
+    """The processor and the versions of the software."""
     import torch
 
     name = platform.processor() or platform.machine()

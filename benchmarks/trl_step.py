@@ -15,7 +15,7 @@ END = 1
 class Step:
     """A step over prompts of `Shape`.
 
-    TRL takes text, so that the prompts are words of the tokenizer, one token each; that their lengths, and the number
+    TRL takes strings, so the prompts are words of the tokenizer, one token each; that their lengths, and the number
     of sampled tokens, are those asked for is checked in every step.
 
     Args:
@@ -133,7 +133,7 @@ def plain_trainer() -> Any:
 
 
 def counting_trainer() -> Any:
-    """TRL's trainer, which tells in `drawn` how many tokens it has drawn, those of tools' results left out."""
+    """TRL's trainer, which counts in `drawn` the tokens it has sampled, without those of tools' results."""
     from trl import GRPOTrainer
 
     class CountingTrainer(GRPOTrainer):  # type: ignore[misc]

@@ -1,4 +1,4 @@
-"""What our sides do on any backend: tokens for prompts, and completions put to their prompts."""
+"""The work of our sides on any backend: sampling tokens, and grouping completions with their prompts."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a model's layers see, said through the objects mlx-lm takes for caches.
+"""Cache objects of mlx-lm's interface: the keys and values that a model's layers attend to.
 
 mlx-lm's layers ask such an object three things: at which position the tokens of each row start (`offset`), which keys
 a token sees (`make_mask`), and for the keys and values so far (`update_and_fetch`). A `View` says the first two for

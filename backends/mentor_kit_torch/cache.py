@@ -1,6 +1,6 @@
 """Keys and values of many sequences, a row each, in buffers that are written in place.
 
-A forward pass names its rows and the positions of its tokens; what it attends to is said by an explicit mask
+A forward pass names its rows and the positions of its tokens; what it attends to is given by an explicit mask
 (`causal_mask`), so rows may be of any length. Positions beyond a row's length hold garbage that no mask lets through.
 The first positions may be kept elsewhere, once for all rows (`TorchRowCache.base`).
 """

@@ -1,4 +1,4 @@
-"""The application: its commands, those of plugins, and what becomes of errors."""
+"""The application: its commands, those of plugins, and the handling of errors."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ environment.add_to(app)
 
 
 def run_app(arguments: Sequence[str] | None = None) -> int:
-    """Run a command; its exit code. Nothing but a bug leaves a traceback, and that only on request.
+    """Run a command and return its exit code. Only a bug shows a traceback, and only on request.
 
     With `--json` among the arguments, an error is a last line on standard output, too: a JSON object whose `kind` is
     `error`, with the error's class, message, hint and exit code.
@@ -59,7 +59,7 @@ def run_app(arguments: Sequence[str] | None = None) -> int:
     except BrokenPipeError:
         return _reader_left()
     except SystemExit as stop:
-        # the command line's own library ends like this when it cannot write
+        # typer raises this when it cannot write
         if isinstance(stop.__context__, BrokenPipeError):
             return _reader_left()
         raise
@@ -73,13 +73,13 @@ def run_app(arguments: Sequence[str] | None = None) -> int:
 
 
 def _reader_left() -> int:
-    """Whoever read the output has left: there is nothing more to say, not even at exit."""
+    """Discard further output, at exit too: its reader has closed the pipe."""
     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     return ExitCode.DONE
 
 
 def _give_up_output() -> None:
-    """Where the output itself cannot be written, what is left of it is not tried again at exit."""
+    """Discard buffered output at exit where the output cannot be written."""
     try:
         sys.stdout.flush()
     except OSError:
@@ -87,7 +87,7 @@ def _give_up_output() -> None:
 
 
 def _as_error(error: BaseException) -> MentorKitError:
-    """Whatever ended a command, as one of our errors: a mistake on the command line, Ctrl-C, or a bug.
+    """Return an exception as a `MentorKitError`: a wrong command line, Ctrl-C, or a bug.
 
     Raises:
         Exception: the bug itself, where `DEBUG` asks for it.
@@ -116,7 +116,7 @@ def _as_error(error: BaseException) -> MentorKitError:
 
 
 def _of_a_plugin(error: BaseException) -> MentorKitError | None:
-    """The error as that of a plugin, such as of a command of its own; None where none is at fault."""
+    """Return the error as that of a plugin, such as of its command; None where no plugin is at fault."""
     from mentor_kit.hooks.blame import blamed
     from mentor_kit.hooks.loader import default_registry
 
@@ -127,7 +127,7 @@ def _of_a_plugin(error: BaseException) -> MentorKitError | None:
 
 
 def _add_plugin_commands() -> None:
-    """Let plugins add commands; one that fails costs its own."""
+    """Add the commands of plugins; one that fails loses its own alone."""
     from mentor_kit.hooks.loader import load_plugins
 
     for implementation in load_plugins().manager.hook.register_commands.get_hookimpls():
@@ -138,7 +138,7 @@ def _add_plugin_commands() -> None:
 
 
 def _complain(message: str, hint: str | None) -> None:
-    """An error on standard error; one of several lines is several errors. Secrets of the recipe stay hidden."""
+    """Print an error to standard error; one of several lines is several errors. Secrets of the recipe are hidden."""
     for line in hide(message).splitlines():
         typer.echo(f"error: {line}", err=True)
     if hint:
@@ -146,6 +146,6 @@ def _complain(message: str, hint: str | None) -> None:
 
 
 def _complain_to_programs(error: Mapping[str, Any], code: int) -> None:
-    """An error as a line of JSON on standard output. Secrets of the recipe stay hidden."""
+    """Print an error as a line of JSON to standard output. Secrets of the recipe are hidden."""
     hidden = {key: hide(value) if isinstance(value, str) else value for key, value in error.items()}
     typer.echo(json.dumps({"kind": "error", **hidden, "code": int(code)}))

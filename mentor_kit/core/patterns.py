@@ -43,7 +43,7 @@ def python_pattern(pattern: str) -> str:
     """Return the pattern in Python's syntax, unchanged if it is valid there.
 
     Raises:
-        ValueError: Python has nothing of the kind; the message says what.
+        ValueError: Python has no equivalent; the message names what is missing.
     """
     if not (fault := _fault(pattern)):
         return pattern
@@ -83,7 +83,7 @@ def _of_property(token: re.Match[str], inside: bool) -> str:
 
 
 def _category(name: str) -> str:
-    """The short name of a general category."""
+    """Return the short name of a general category."""
     plain = re.sub(r"^(gc|general_category)\s*=\s*", "", name.strip(), flags=re.IGNORECASE)
     short = _CATEGORIES.get(plain.lower().replace(" ", "_"), plain)
     if short not in _SHORT:
@@ -95,7 +95,7 @@ def _category(name: str) -> str:
 
 @lru_cache(maxsize=64)
 def _ranges(category: str, is_other: bool) -> str:
-    r"""The characters of a category, or all others, as the inside of a `[…]`."""
+    r"""Return the characters of a category, or all others, as the inside of a `[…]`."""
     wanted = {"Lu", "Ll", "Lt"} if category == "LC" else {known for known in _all() if known.startswith(category)}
     found: list[str] = []
     start = None

@@ -1,7 +1,7 @@
 """Validates the JSON schemas of tools' parameters, and the arguments of calls against them.
 
 A schema is read by its own dialect (`$schema`). One that names none is of draft 2020-12, or of draft 7 where it is none
-of that. References lead inside the schema: nothing is fetched. Patterns are ECMA-262's, as far as Python can say them.
+of that. References lead inside the schema: nothing is fetched. Patterns are ECMA-262's, translated to Python's.
 """
 
 from __future__ import annotations
@@ -18,20 +18,20 @@ from mentor_kit.core.patterns import python_pattern
 if TYPE_CHECKING:
     from jsonschema.protocols import Validator
 
-#: Keywords that hold one schema, a list of them, or a mapping to them; what is no schema there is passed over.
+#: Keywords that hold one schema, a list of them, or a mapping to them; other values there are ignored.
 _ONE_OR_MORE = (
     *("additionalItems", "additionalProperties", "allOf", "anyOf", "contains", "contentSchema", "disallow", "else"),
     *("extends", "if", "items", "not", "oneOf", "prefixItems", "propertyNames", "then", "type"),
     *("unevaluatedItems", "unevaluatedProperties"),
 )
 _BY_NAME = ("$defs", "definitions", "dependencies", "dependentSchemas", "patternProperties", "properties")
-#: Those whose schemas look at the same value as the schema that has them.
+#: Those whose schemas apply to the same value as the schema that has them.
 _SAME_VALUE = ("allOf", "anyOf", "dependencies", "dependentSchemas", "else", "extends", "if", "not", "oneOf", "then")
 _REFERENCES = ("$ref", "$dynamicRef", "$recursiveRef")
-#: The name of whichever dialect is the newest.
+#: The identifier of the newest dialect.
 _NEWEST = "http://json-schema.org/schema"
 _DRAFT_7 = "http://json-schema.org/draft-07/schema"
-#: Keywords that hold values, in which null is one.
+#: Keywords that hold values, for which null is valid.
 _VALUES = ("const", "default", "enum", "examples")
 
 Place = tuple[str | int, ...]
@@ -76,7 +76,7 @@ def parameter_takes(parameters: Mapping[str, Json], parameter: str, value: Json)
     if schema is None:
         return False
     try:
-        # within the whole schema, which its references point into
+        # within the whole schema, which its references refer to
         return bool(validator.evolve(schema=schema).is_valid(value))
     except (OverflowError, RecursionError):
         return False
@@ -97,7 +97,7 @@ class _Schema:
     fault: str
     validator: Validator | None = None
     patterns: dict[str, str] = field(default_factory=dict)
-    """Patterns as they were written, by what they are in Python's syntax."""
+    """The original patterns, by their translations to Python's syntax."""
 
 
 def _read(parameters: Any) -> _Schema:
@@ -113,7 +113,7 @@ def _read(parameters: Any) -> _Schema:
 
 @lru_cache(maxsize=4096)
 def _read_text(text: str) -> _Schema:
-    """By the text, since sources give the same schemas anew for every episode."""
+    """Cached by JSON string, since sources make equal schemas for every episode."""
     schema: dict[str, Json] = json.loads(text)
     if schema.get("type") != "object":
         return _Schema(f'its type is {json.dumps(schema.get("type"))}, and must be "object"')
@@ -143,12 +143,12 @@ def _read_as(schema: dict[str, Json], dialect: Any) -> _Schema:
         return _Schema(_placed(tuple(error.absolute_path), error.message))
     if fault := _reference_fault(schema, dialect):
         return _Schema(fault)
-    # without this registry jsonschema would fetch what a reference names
+    # without this registry jsonschema would fetch a reference's target
     return _Schema("", dialect(schema, registry=EMPTY_REGISTRY), patterns)
 
 
 def _dialect(name: str) -> Any:
-    """The validator of a dialect; None where it is not known."""
+    """Return the validator of a dialect; None where it is unknown."""
     from jsonschema import validators
 
     newest = validators.Draft202012Validator
@@ -159,10 +159,10 @@ def _dialect(name: str) -> Any:
 
 
 def _in_python(schema: Json, place: Place, patterns: dict[str, str]) -> Json:
-    """The schema with its patterns in Python's syntax; each is noted with how it was written.
+    """Return the schema with its patterns in Python's syntax; each original is recorded.
 
     Raises:
-        ValueError: a pattern has none.
+        ValueError: a pattern has no equivalent.
     """
     if not isinstance(schema, dict):
         return schema
@@ -186,7 +186,7 @@ def _in_python(schema: Json, place: Place, patterns: dict[str, str]) -> Json:
 
 
 def _inside(schema: Mapping[str, Json]) -> Iterator[tuple[str, Any, Json]]:
-    """The schemas inside one: keyword, index or name (None where there is but one), schema."""
+    """Yield the schemas inside one: keyword, index or name (None where there is only one), schema."""
     for keyword in _ONE_OR_MORE:
         held = schema.get(keyword)
         if isinstance(held, dict):
@@ -200,7 +200,7 @@ def _inside(schema: Mapping[str, Json]) -> Iterator[tuple[str, Any, Json]]:
 
 
 def _with_inner(schema: Mapping[str, Json], change: Callable[[Json, Place], Json]) -> dict[str, Json]:
-    """The schema with those inside it changed; `change` gets each with its keyword, and its index or name there."""
+    """Return the schema with those inside it changed; `change` gets each with its keyword, and its index or name."""
     changed = {keyword: held.copy() if isinstance(held, dict | list) else held for keyword, held in schema.items()}
     for keyword, key, inner in _inside(schema):
         new = change(inner, _steps(keyword, key))
@@ -212,7 +212,7 @@ def _with_inner(schema: Mapping[str, Json], change: Callable[[Json, Place], Json
 
 
 def _reference_fault(schema: Json, dialect: Any) -> str:
-    """The first reference that leads to no schema, out of the schema, or in a circle; empty if there is none."""
+    """Return the first reference that leads to no schema, out of the schema, or in a circle; empty if there is none."""
     from jsonschema import SchemaError
     from referencing.exceptions import Unresolvable
     from referencing.jsonschema import EMPTY_REGISTRY, specification_with
@@ -221,7 +221,7 @@ def _reference_fault(schema: Json, dialect: Any) -> str:
     waiting: list[tuple[Json, Any, Place]] = [
         (schema, EMPTY_REGISTRY.resolver_with_root(specification.create_resource(schema)), ())
     ]
-    # what looks at the same value as a schema, by the schemas' identities: a way in there that comes back never ends
+    # schemas that apply to the same value, by identity: a path among them that returns to its start never ends
     same: dict[int, list[int]] = {}
     while waiting:
         node, resolver, place = waiting.pop()
@@ -235,7 +235,7 @@ def _reference_fault(schema: Json, dialect: Any) -> str:
                 continue
             try:
                 found = resolver.lookup(reference)
-                # a reference may lead to a place that is no schema's, where the metaschema does not look
+                # a reference may lead to a place that the metaschema does not validate
                 dialect.check_schema(found.contents)
             except Unresolvable:
                 far = not reference.startswith("#")

@@ -1,6 +1,6 @@
 """Rejects values that pydantic accepts and recipes must not have: true for 1, numbers that are not finite, unused keys.
 
-Options are models of anybody's making, so this goes by their annotations and needs nothing of them.
+Options may be any pydantic model, so this works by their annotations alone.
 """
 
 from __future__ import annotations
@@ -16,30 +16,30 @@ from pydantic_core import PydanticUndefined
 from mentor_kit.core.errors import did_you_mean
 from mentor_kit.core.secret import Secret
 
-#: A place inside the data, with what is wrong there.
+#: A place inside the data, with its fault.
 Found = tuple[tuple[str | int, ...], str]
 
-#: Whole numbers from here on are mistakes: nothing that is counted or seeded goes so far.
+#: Whole numbers from here on are mistakes: no count and no seed is as large.
 LARGEST = 1 << 63
 
-#: Numbers from here on are mistakes, too: no rate, weight, time or size goes so far.
+#: Numbers from here on are mistakes, too: no rate, weight, time or size is as large.
 LARGEST_FLOAT = 1e15
 
 _UNIONS = (Union, type(int | str))
 
 
 def lenient_faults(model: type[BaseModel], data: Any) -> list[Found]:
-    """The faults in data that the model itself would take.
+    """Return the faults in data that the model itself accepts.
 
     Args:
         model: of the options, or of a recipe.
-        data: what a recipe has in their place, as YAML gives it.
+        data: the recipe's value for the model, as parsed from YAML.
     """
     return list(_in_model(model, data, ()))
 
 
 def default_faults(model: type[BaseModel]) -> list[Found]:
-    """The defaults of a model that its own fields would refuse; pydantic does not look at them."""
+    """Return the defaults of a model that its own fields refuse; pydantic does not validate them."""
     found: list[Found] = []
     for name, field in model.model_fields.items():
         if field.default is PydanticUndefined:
@@ -70,7 +70,7 @@ def _in_value(annotation: Any, value: Any, place: tuple[str | int, ...]) -> Iter
     annotation = _plain(annotation)
     origin, inside = get_origin(annotation), get_args(annotation)
     if origin in _UNIONS:
-        # a value that one member of the union takes is no fault
+        # a value that one member of the union accepts is no fault
         yield from min((list(_in_value(member, value, place)) for member in _fitting(inside, value)), key=len)
     elif isinstance(value, bool):
         if annotation in (int, float) or (origin is Literal and not _literals(annotation)):
@@ -99,14 +99,14 @@ def _in_value(annotation: Any, value: Any, place: tuple[str | int, ...]) -> Iter
 
 
 def _fitting(members: tuple[Any, ...], value: Any) -> list[Any]:
-    """The members of a union that a value may be meant for; all of them if none is more likely."""
+    """Return the members of a union that a value most likely belongs to; all of them if none is more likely."""
     plain = [_plain(member) for member in members]
     if isinstance(value, Mapping):
         models = [member for member in plain if isinstance(member, type) and issubclass(member, BaseModel)]
         taking = [member for member in models if set(value) <= _by_key(member).keys()]
         return taking or models or plain
     if isinstance(value, bool):
-        # true is meant as such where a member says so; otherwise the numbers among them are asked
+        # true is itself where a member has it; otherwise the numbers among the members decide
         exact = [member for member in plain if member is bool or value in _literals(member)]
         return exact or [member for member in plain if member in (int, float)] or plain
     if isinstance(value, str):
@@ -118,7 +118,7 @@ def _fitting(members: tuple[Any, ...], value: Any) -> list[Any]:
 
 
 def _takes_no(member: Any, text: str) -> bool:
-    """Whether a member of a union can take no such string."""
+    """Return whether a member of a union rejects the string."""
     if get_origin(member) is Literal:
         return text not in get_args(member)
     return member in (bool, type(None)) or get_origin(member) in (list, tuple, dict)
@@ -139,7 +139,7 @@ def _literals(annotation: Any) -> tuple[Any, ...]:
 
 
 def _plain(annotation: Any) -> Any:
-    """The annotation without its marks and names."""
+    """Return the annotation without aliases and metadata."""
     while True:
         if hasattr(annotation, "__value__"):  # a type alias
             annotation = annotation.__value__
@@ -150,7 +150,7 @@ def _plain(annotation: Any) -> Any:
 
 
 def _by_key(model: type[BaseModel]) -> dict[str, FieldInfo]:
-    """The model's fields by the keys that stand for them."""
+    """Return the model's fields by their keys."""
     return {key: field for name, field in model.model_fields.items() for key in (name, field.alias) if key}
 
 

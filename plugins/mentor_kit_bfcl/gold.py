@@ -18,7 +18,7 @@ _OPTIONAL = ""
 def gold_calls(problem: Problem, *, dots: bool) -> list[ToolCall]:
     """Calls that are right, for a problem of one turn; none where nothing is to be called."""
     if problem.split == "live_relevance":
-        # any call will do
+        # any call is right
         return [ToolCall(name=problem.tools[0].name)]
     calls = []
     for answer in json.loads(problem.answer):

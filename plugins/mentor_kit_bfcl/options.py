@@ -20,12 +20,12 @@ COMPARED = (
 )
 #: Categories of one turn that are about whether anything is called at all.
 RELEVANCE = ("irrelevance", "live_irrelevance", "live_relevance")
-#: Categories of several turns, about what calls do to simulated services.
+#: Categories of several turns, about the effects of calls on simulated services.
 MULTI_TURN = ("multi_turn_base", "multi_turn_miss_func", "multi_turn_miss_param", "multi_turn_long_context")
 
 CATEGORIES = (*COMPARED, *RELEVANCE, *MULTI_TURN)
 
-#: Shorter names.
+#: Short names of categories.
 _ALIASES = {"simple": "simple_python"}
 
 
@@ -39,7 +39,7 @@ class BfclOptions(TaskOptions):
     dots: bool = True
     """Whether functions keep the dots in their names; false makes them underscores, for servers that refuse dots."""
     limits: Limits = Limits(seconds=60.0, cpu_seconds=60)
-    """What the verdict on one conversation of several turns may use, in a process of its own."""
+    """Limits of the process that judges one conversation of several turns."""
 
     @field_validator("categories")
     @classmethod
@@ -65,6 +65,6 @@ class BfclToolsOptions(OptionModel):
     model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
 
     workers: int = Field(default=2, gt=0)
-    """How many calls run side by side."""
+    """Calls that run concurrently."""
     limits: Limits = Limits()
-    """What one call may use."""
+    """Limits of one call."""

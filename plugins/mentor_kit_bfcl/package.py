@@ -2,8 +2,8 @@
 
 Its own requirements come to gigabytes (every server's package, sentence-transformers, faiss, an old NumPy). The
 checkers need none of them: what they import of them is one table of models, `bfcl_eval.constants.model_config`, of
-which they ask one thing only, whether a model's functions have underscores for dots. A table with the two possible
-answers takes its place while they are imported.
+which they use one field, whether a model's functions have underscores for dots. A table with the two possible
+values replaces it while they are imported.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ _TABLE = "bfcl_eval.constants.model_config"
 
 
 def missing() -> str:
-    """Why BFCL cannot be used here, with the command that changes it; empty if it can."""
+    """Return why BFCL cannot be used here, with the command that installs it; empty if it can."""
     if find_spec("bfcl_eval") is None:
         return f"the package bfcl-eval is not installed\n{INSTALL}  (without its own requirements, which are 6 GB)"
     if find_spec("mpmath") is None:
@@ -73,7 +73,7 @@ def ast_checker() -> Any:
 
 @lru_cache(1)
 def multi_turn_checker() -> Any:
-    """The package's module that compares what calls have done."""
+    """Return the package's module that compares the effects of calls."""
     return import_module("bfcl_eval.eval_checker.multi_turn_eval.multi_turn_checker")
 
 
@@ -85,7 +85,7 @@ def multi_turn_utils() -> Any:
 
 @contextmanager
 def _table() -> Iterator[None]:
-    """The small table in the large one's place; nobody else gets to see it."""
+    """Replace the large table by the small one, for this import alone."""
     table = ModuleType(_TABLE)
     models = {DOTS: False, UNDERSCORES: True}
     vars(table)["MODEL_CONFIG_MAPPING"] = {

@@ -9,7 +9,7 @@ from typing import Any
 from mentor_kit.core.frozen_model import Json
 from mentor_kit.core.task import DeclaredTool
 
-#: The schema types of BFCL's words; those that are not here are texts.
+#: JSON schema's types by BFCL's names; others are strings.
 _TYPES = {
     **dict.fromkeys(("integer", "byte", "short", "long"), "integer"),
     **dict.fromkeys(("number", "float", "double"), "number"),

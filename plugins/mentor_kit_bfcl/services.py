@@ -1,8 +1,8 @@
 """BFCL's simulated services in worker processes, and the verdict on their final state.
 
-bfcl-eval executes calls by `eval` on text, and keeps services by a model's name and a problem's id for ever. Here no
-text of a model is evaluated: a call is a method's name and JSON arguments. Gold calls are bfcl-eval's own text, and
-go its way, under a name that no other verdict has.
+bfcl-eval executes calls by `eval` on strings, and keeps services by a model's name and a problem's id for ever. Here no
+string of a model is evaluated: a call is a method's name and JSON arguments. Gold calls are bfcl-eval's own strings,
+and are executed by it, under a name that no other verdict has.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from mentor_kit.core.frozen_model import Json
 from mentor_kit.core.tool import ToolError
 from mentor_kit_bfcl import package
 
-#: How bfcl-eval words what a service raises.
+#: bfcl-eval's wording of a service's exception.
 _FAILED = "Error during execution: "
 
 
@@ -29,9 +29,9 @@ def serve(setup: Json) -> ServiceProgram:
 
 
 class ServiceProgram:
-    """A `mentor_kit_tools.worker.Program`: services of episodes, each from its own past, or verdicts on finished ones.
+    """A `mentor_kit_tools.worker.Program`: services of episodes, or verdicts on finished ones.
 
-    Any process can go on with any episode: one that does not have its services does again what was done before.
+    Any process can continue any episode: one without its services repeats the earlier calls.
     """
 
     catalogue: Json = None
@@ -79,7 +79,7 @@ class Services:
         try:
             if name not in self._methods:
                 raise NameError(f"name {name!r} is not defined")
-            # services keep what they are given, and change it
+            # services keep their arguments, and change them
             return _worded(self._methods[name](**copy.deepcopy(dict(arguments))))
         except Exception as error:  # noqa: BLE001 (a service may raise anything: the call failed)
             return f"{_FAILED}{error}"

@@ -23,7 +23,7 @@ _REACHED = (CallState.EXECUTED, CallState.FAILED)
 
 
 class BfclTask(Task):
-    """The task `bfcl`: calls are the answers, users speak several times, and gold answers are worked solutions.
+    """The task `bfcl`: calls are the answers, users have several turns, and gold answers are worked solutions.
 
     Raises:
         DataError: a category cannot be read.
@@ -58,7 +58,7 @@ class BfclTask(Task):
         if trajectory.problem_id.startswith(MULTI_TURN):
             return json.dumps(_turns(trajectory.messages)) if trajectory.ended else None
         last = trajectory.messages[-1] if trajectory.messages else None
-        # nothing was said where the context was too small; what is said before the question is no answer
+        # there is no turn where the context was too small; a turn before the question is no answer
         return json.dumps(calls_of_turn(last)) if last is not None and last.role == "assistant" else None
 
     def check(self, answer: str, problem: Problem) -> bool:

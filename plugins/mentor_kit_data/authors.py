@@ -4,7 +4,7 @@
     data_source                         where it is from; the problem's group
     reward_model{ground_truth, style}   the key
     extra_info{func_schemas, env,       JSON schemas of the problem's tools, their Python source,
-               tool_calls_used, index}  what the teacher used (the teacher `recorded` reads it), a number
+               tool_calls_used, index}  the tools that the teacher used (the teacher `recorded` reads it), a number
 
 The tools are run by the tools `problem-tools`, from their source, in worker processes.
 """
@@ -30,7 +30,7 @@ from mentor_kit_data.keys import KeyRule
 from mentor_kit_data.rows import BadRow, DataRow
 from mentor_kit_data.rows_task import BrokenRows, RowsTask, rows_of_splits, rows_task
 
-#: Where a problem's `extra` has its tools, for `problem-tools`.
+#: The keys of a problem's tools in its `extra`, for `problem-tools`.
 SCHEMAS, SOURCE = "func_schemas", "env"
 
 #: Names of types that such schemas take from Python, and JSON schema's.
@@ -62,7 +62,7 @@ def build(options: AuthorsOptions, context: BuildContext) -> RowsTask:
     """The task; its files are read now, so that their faults show before a model is loaded.
 
     Raises:
-        DataError: a file cannot be read, or a row is broken and the recipe wants to know.
+        DataError: a file cannot be read, or a row is broken and `broken` is `fail`.
     """
 
     def make(row: DataRow, split: str) -> Problem:

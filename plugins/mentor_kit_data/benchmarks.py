@@ -43,7 +43,7 @@ _IDS = ("_id", "id", "ID")
 
 @dataclass(frozen=True)
 class Published:
-    """How a set is read and judged."""
+    """How a set's rows are read and its answers checked."""
 
     check: Literal["math", "phrase"]
     group: Callable[[Mapping[str, Json]], str] = lambda row: ""
@@ -84,11 +84,11 @@ class BenchmarksOptions(TaskOptions):
     """The file of each set, relative to the recipe's folder: JSONL, JSON, CSV, TSV or parquet. The sets' names are
     the splits: aime24, aime25, amc23, minerva, omni-math, bamboogle, hotpotqa, 2wikimultihopqa."""
     prompt: Prompt = "{question}"
-    """The user's message: a text with `{question}` in it."""
+    """The user's message: a string with `{question}` in it."""
     seconds: float = Field(default=5.0, gt=0, allow_inf_nan=False)
     """Time that comparing one mathematical answer may take; one that takes longer is wrong."""
     broken: Literal["fail", "skip"] = "fail"
-    """What a row that cannot be used does: end the run, or be left out with a warning; either names its place."""
+    """fail: a broken row ends the run; skip: it is left out with a warning; either names its place."""
 
     @field_validator("sets")
     @classmethod
@@ -108,7 +108,7 @@ def build(options: BenchmarksOptions, context: BuildContext) -> BenchmarksTask:
     """The task; its files are read now.
 
     Raises:
-        DataError: a file cannot be read, has no rows, or a row is broken and the recipe wants to know.
+        DataError: a file cannot be read, has no rows, or a row is broken and `broken` is `fail`.
         MissingError: mathematics is to be compared, and mpmath is not installed.
     """
     found = {}

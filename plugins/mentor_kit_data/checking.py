@@ -21,7 +21,7 @@ from mentor_kit.core.option_model import OptionModel
 from mentor_kit.recipe.shorthand import FromName
 from mentor_kit_data.copies import is_copied
 
-#: Longer answers are wrong: no key is as long, and comparing them is work.
+#: Longer answers are wrong: no key is as long, and comparing them is slow.
 LONGEST = 4096
 
 _NUMBER = re.compile(
@@ -35,15 +35,15 @@ _PUNCTUATION = frozenset(string.punctuation)
 
 
 class Checker(ABC):
-    """Base class of what compares answers with keys."""
+    """Base class of checkers, which compare answers with keys."""
 
     @abstractmethod
     def check(self, answer: str, key: str, choices: Sequence[str] = (), question: str = "") -> bool:
         """Whether the answer is right.
 
         Args:
-            answer: what was given.
-            key: what is right.
+            answer: the student's answer.
+            key: the right answer.
             choices: those that the question offers, where it does.
             question: its text, where it is known: an expression copied from there is no number.
         """
@@ -70,7 +70,7 @@ class Check(FromName):
     model_config = _STRICT
 
     use: Literal["number", "text", "phrase", "choice", "math"] = "number"
-    """As what answers are compared."""
+    """The kind of check."""
     tolerance: float = Field(default=0.0, ge=0, allow_inf_nan=False)
     """number: how far the answer may be from the key."""
     ignore_case: bool = True
@@ -88,7 +88,7 @@ class Check(FromName):
         return self
 
 
-#: Which check an option is of.
+#: The check that an option belongs to.
 _BELONGS = {"tolerance": "number", "ignore_case": "text", "ignore_space": "text", "seconds": "math"}
 
 
@@ -107,7 +107,7 @@ class NumberChecker(Checker):
     """Compares exactly, as fractions, up to a tolerance."""
 
     def __init__(self, tolerance: float = 0.0) -> None:
-        # as it was written: the float 0.3 is a little less than that
+        # as written: the float 0.3 is slightly smaller
         self._tolerance = Fraction(str(tolerance))
 
     def check(self, answer: str, key: str, choices: Sequence[str] = (), question: str = "") -> bool:

@@ -29,7 +29,7 @@ def _plain(text: str) -> str:
 
 
 def _pieces(text: str) -> list[str]:
-    """What a text is made of, without white space, marks of formulas, and a full stop."""
+    """Return a string's tokens, without white space, marks of formulas, and a full stop."""
     return _PIECE.findall(_plain(text).strip().removesuffix("."))
 
 
@@ -42,7 +42,7 @@ def _is_reduced(text: str) -> bool:
 
 
 def _stands_in(text: str, question: str) -> bool:
-    """Whether it stands there as a whole: `x+1` does not stand in `2x+1`."""
+    """Return whether it occurs as a whole: `x+1` does not occur in `2x+1`."""
     edge = r"[A-Za-z0-9\\^_]"
     pattern = r"\s*".join(map(re.escape, _pieces(text)))
     return re.search(rf"(?<!{edge}){pattern}(?!{edge}|\.[0-9])", question) is not None

@@ -20,7 +20,7 @@ Faults = Iterator[tuple[Place, str]]
 
 
 def look_at_rows(options: RowsOptions, context: BuildContext) -> Faults:
-    """Files that are not there or serve twice; columns that a first row lacks; a key of it that nothing matches."""
+    """Yield missing files, files that serve twice, columns that the first row lacks, a key that nothing matches."""
     named = options.columns.model_dump(exclude_none=True)
     for place, file, fault in _files(options.files, context.recipe_folder):
         if fault:
@@ -40,19 +40,19 @@ def look_at_rows(options: RowsOptions, context: BuildContext) -> Faults:
 
 
 def look_at_authors(options: AuthorsOptions, context: BuildContext) -> Faults:
-    """Files that are not there, or serve twice."""
+    """Yield faults: missing files, and files that serve twice."""
     yield from ((place, fault) for place, _, fault in _files(options.files, context.recipe_folder) if fault)
 
 
 def look_at_benchmarks(options: BenchmarksOptions, context: BuildContext) -> Faults:
-    """Files that are not there."""
+    """Yield faults: missing files."""
     for name, file in options.sets.items():
         if fault := file_fault(file, context.recipe_folder):
             yield ("sets", name), fault
 
 
 def _files(splits: Mapping[str, tuple[str, ...]], folder: Path) -> Iterator[tuple[Place, Path, str]]:
-    """Every file with its place, and what is wrong with it."""
+    """Yield every file with its place and its fault."""
     faults = []
     for split, names in splits.items():
         for index, name in enumerate(names):

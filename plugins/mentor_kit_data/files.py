@@ -53,7 +53,7 @@ def split_files(splits: Mapping[str, Sequence[str]], folder: Path) -> dict[str, 
 
 
 def _below(path: Path, folder: Path) -> Path:
-    """The path from a folder on, where it is in there: what is above it differs from machine to machine."""
+    """The path from a folder on, where it is in there: the folders above differ between machines."""
     return path.relative_to(folder) if path.is_relative_to(folder) else path
 
 
@@ -75,7 +75,7 @@ def matching(name: str, folder: Path) -> list[Path]:
 
 
 def labels(paths: Sequence[Path]) -> list[str]:
-    """A name for each file: its own without the ending, or what tells it from those before it.
+    """A name for each file: its own without the ending, or with what distinguishes it from those before it.
 
     A file that is added at the end changes no label.
     """

@@ -22,19 +22,19 @@ from mentor_kit.recipe.shorthand import FromName
 from mentor_kit.utils.randomness import derive_seed
 from mentor_kit_data.checking import NumberChecker, TextChecker, read_number
 
-#: Problems in a row that were there before; a generator of so few problems has no more.
+#: Repeated problems in a row after which a generator has no new ones.
 _PATIENCE = 200
 #: Problems of one generator that are made at once.
 _BLOCK = 1 << 20
 
 
 class Generator(FromName):
-    """One generator."""
+    """A generator and its options."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True, populate_by_name=True)
 
     name: str
-    """Such as `chain_sum`; the package's documentation shows them all."""
+    """Its name, such as `chain_sum`; the package's documentation lists them all."""
     config: dict[str, Json] = {}
     """The generator's own options, such as `{max_terms: 3}`."""
 

@@ -50,7 +50,7 @@ class KeyRule:
                 raise BadRow(self._column, reason, hint)
 
     def _fault(self, key: str, choices: Sequence[str]) -> tuple[str, str]:
-        """What is wrong with a key, and what would help; both empty for a good one."""
+        """Return the fault of a key, and a hint; both are empty for a good one."""
         use = self._check.use
         if "####" in key:
             return f"no answer can be {key!r}", "the key is a part of it: `answer_pattern: '#### (.*)'`"

@@ -1,6 +1,6 @@
 """Compares mathematics: numbers and signs directly, expressions in a worker process with a time limit.
 
-What decides is in `mentor_kit_data.formulas.equality`. An expression whose values take too long to compute ends with
+`mentor_kit_data.formulas.equality` decides. An expression whose values take too long to compute ends with
 its process, and the answer is wrong.
 """
 
@@ -22,7 +22,7 @@ from mentor_kit_data.checking import LONGEST, Checker
 from mentor_kit_data.copies import is_copied
 from mentor_kit_data.formulas.equality import Undecided, same
 
-#: Comparisons that are remembered: an answer of a group is often given several times.
+#: Size of the cache of comparisons: a group often has one answer several times.
 _REMEMBERED = 65_536
 
 

@@ -37,9 +37,9 @@ class ProblemToolsOptions(OptionModel):
     """none: every call runs the source afresh. episode: each episode has a process of its own, and its functions
     may keep state from call to call."""
     workers: int = Field(default_factory=default_workers, gt=0)
-    """How many calls run side by side."""
+    """Calls that run concurrently."""
     limits: Limits = Limits()
-    """What one call may use."""
+    """Limits of one call."""
 
 
 def build(options: ProblemToolsOptions, context: BuildContext) -> ProblemTools:

@@ -19,7 +19,7 @@ from mentor_kit.core.errors import DataError, MissingError, did_you_mean
 from mentor_kit.core.frozen_model import Json
 
 _ROWS_AT_ONCE = 1024
-#: Of characters; the csv module has 131,072 if nothing is said.
+#: The largest cell in characters; the csv module's default is 131,072.
 _LONGEST_CELL = 2**31 - 1
 _SUFFIXES = (".jsonl", ".ndjson", ".json", ".csv", ".tsv", ".parquet")
 
@@ -30,7 +30,7 @@ class BadRow(Exception):
     Args:
         column: the column at fault; empty for the whole row.
         reason: what was expected, and what was found.
-        hint: what would help; to mend the row, or to leave it out, if empty.
+        hint: what to do next; by default, to mend the row or to leave it out.
     """
 
     def __init__(self, column: str, reason: str, hint: str = "") -> None:
@@ -65,7 +65,7 @@ class DataRow:
     def get(self, column: str) -> Json:
         """The value of a column: `a.b` is the key `b` of the record in column `a`, `a.0` the first entry of the list.
 
-        A column that has such a name itself goes first.
+        A column of that whole name has precedence.
 
         Raises:
             BadRow: there is no such column, or the row cannot be read at all.
@@ -248,7 +248,7 @@ def _json_list(file: Path, content: bytes) -> Iterator[DataRow]:
 
 def _csv(file: Path) -> Iterator[DataRow]:
     csv.field_size_limit(_LONGEST_CELL)
-    # surrogateescape: a bad byte is its row's fault alone
+    # surrogateescape: a bad byte makes its row alone broken
     with io.TextIOWrapper(_opened(file), encoding="utf-8", errors="surrogateescape", newline="") as stream:
         reader = csv.reader(stream, delimiter=_delimiter(file))
         names: list[str] = []

@@ -30,7 +30,7 @@ from mentor_kit_data.rows import BadRow, DataRow, hint_for, is_number
 #: (row, name of its split) -> the problem; raises `BadRow`.
 MakeProblem = Callable[[DataRow, str], Problem]
 
-#: Broken rows that are named one by one.
+#: Number of broken rows that are named one by one.
 _NAMED = 10
 #: Whole numbers from here on are no longer exact where a file has them as floats.
 _LARGEST_WHOLE = 2**53
@@ -45,11 +45,11 @@ def _has_question(prompt: str) -> str:
 
 
 Prompt = Annotated[str, AfterValidator(_has_question)]
-"""What an agent reads, with `{question}` where the question goes."""
+"""The user's message, with `{question}` in place of the question."""
 
 
 class Columns(OptionModel):
-    """Which column has what. `a.b` is the key `b` of the record in column `a`, `a.0` the first entry of the list."""
+    """The columns of a problem's fields. `a.b` is the key `b` of the record in `a`, `a.0` its list's first entry."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
 
@@ -68,17 +68,17 @@ class Columns(OptionModel):
 
 
 class BrokenRows(Checking):
-    """How answers are checked, and what broken rows do."""
+    """Options of checks and of broken rows."""
 
     broken: Literal["fail", "skip"] = "fail"
-    """What a row that cannot be used does: end the run, or be left out with a warning; either names its place."""
+    """fail: a broken row ends the run; skip: it is left out with a warning; either names its place."""
 
 
 class RowsBase(BrokenRows):
-    """What all tasks from rows have in common."""
+    """Options that all tasks from rows share."""
 
     columns: Columns = Columns()
-    """Which column has what."""
+    """The columns of a problem's fields."""
     answer_pattern: str | None = None
     """A regular expression whose first group is the key inside the answer's column, such as `#### (.*)`."""
     prompt: Prompt = "{question}"
@@ -117,7 +117,7 @@ def build(options: RowsOptions, context: BuildContext) -> RowsTask:
     """The task; its files are read now, so that their faults show before a model is loaded.
 
     Raises:
-        DataError: a file cannot be read, or a row is broken and the recipe wants to know.
+        DataError: a file cannot be read, or a row is broken and `broken` is `fail`.
         MissingError: a package is not installed.
     """
     rule = KeyRule(options, options.columns.answer)

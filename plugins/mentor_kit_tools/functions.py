@@ -32,7 +32,7 @@ from mentor_kit_tools.runner import Runner, closed_on_error
 
 
 def default_workers() -> int:
-    """One process a processor, and no more than four: tools wait more than they work."""
+    """Return one process a processor, and at most four: tools mostly wait."""
     return max(1, min(4, os.cpu_count() or 1))
 
 
@@ -49,13 +49,13 @@ class PythonOptions(ToolOptions):
     """none: calls go to any worker, so functions must not keep anything. episode: each episode has a process of
     its own, in which the module is loaded afresh, so functions may keep state."""
     workers: int = Field(default_factory=default_workers, gt=0)
-    """How many calls run side by side."""
+    """Calls that run concurrently."""
     limits: Limits = Limits()
-    """What one call may use."""
+    """Limits of one call."""
     environment: dict[str, str] = {}
-    """Environment variables for the functions; of the trainer's own they see only PATH, HOME and the like."""
+    """Environment variables for the functions; of the trainer's own they get only PATH, HOME and the like."""
     prefix: Prefix = ""
-    """What goes before the tools' names."""
+    """A prefix of the tools' names."""
     rename: dict[str, ToolName] = {}
     """Other names for some of the functions: `{add: plus}`."""
 
@@ -124,7 +124,7 @@ class IsolatedTools(ToolSource):
         runner: where they run.
         tools: as the model sees them.
         own_process: whether each episode has a process of its own.
-        names: what the runner's program calls its tools, by the names that the model sees, where those differ.
+        names: what the runner's program calls its tools, by the names in the model's prompt, where those differ.
     """
 
     def __init__(
@@ -157,7 +157,7 @@ class IsolatedTools(ToolSource):
 
 
 def serve(setup: Mapping[str, Json]) -> Functions:
-    """In the worker: the module's functions as a program.
+    """Return the module's functions as a program; called in the worker.
 
     Raises:
         Exception: whatever importing the module raises.

@@ -1,7 +1,7 @@
 """The tools `code`: a Python interpreter for code that a model writes (pydantic-monty).
 
 The interpreter is not CPython: it has no files, no network, no processes and no environment to reach. It runs in
-a process of its own, started by a worker with limits. Its clock stands still and its chance has a seed, so that
+a process of its own, started by a worker with limits. Its clock is fixed and its random numbers have a seed, so that
 the same code gives the same result in every run.
 """
 
@@ -25,7 +25,7 @@ from mentor_kit_tools.names import ToolName
 from mentor_kit_tools.runner import Runner
 
 _MOMENT = datetime.datetime(2026, 1, 1, tzinfo=datetime.UTC)
-#: Beyond the code's own limit, before the interpreter's process is killed.
+#: Seconds beyond the code's own limit, before the interpreter's process is killed.
 _GRACE_SECONDS = 2.0
 
 
@@ -35,7 +35,7 @@ class CodeOptions(ToolOptions):
     model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True, allow_inf_nan=False)
 
     name: ToolName = "python"
-    """What the tool is called."""
+    """The tool's name."""
     description: str = (
         "Run Python code. Gives what it prints, and the value of its last expression. There are no files, no network "
         "and no packages beyond a small part of the standard library."
@@ -48,9 +48,9 @@ class CodeOptions(ToolOptions):
     memory_mb: int = Field(default=64, gt=0)
     """Memory that its values may take, in MiB."""
     output_kb: int = Field(default=64, gt=0)
-    """What one call may print, in KiB."""
+    """Largest output of one call, in KiB."""
     workers: int = Field(default_factory=default_workers, gt=0)
-    """How many calls run side by side."""
+    """Calls that run concurrently."""
 
     @property
     def tool_names(self) -> list[str]:

@@ -23,7 +23,7 @@ class Limits(OptionModel):
     memory_mb: int = Field(default=2048, ge=64, le=1 << 20)
     """Address space of the process beyond what Python itself needs, in MiB."""
     output_kb: int = Field(default=1024, gt=0, le=1 << 20)
-    """What one call may print, and how large its result may be, in KiB."""
+    """Largest output of one call, and its largest result, in KiB."""
     file_mb: int = Field(default=64, ge=0, le=1 << 20)
     """The largest file it may write, in MiB; 0 for none at all."""
     start_seconds: float = Field(default=60.0, gt=0, le=86_400)

@@ -21,9 +21,9 @@ from mentor_kit.core.tool import ToolError
 from mentor_kit_tools.limits import Limits
 from mentor_kit_tools.worker import LENGTH_BYTES
 
-#: How often a running call looks at whether it was cancelled, and whether its process is still there.
+#: Seconds between checks of a running call: whether it was cancelled, and whether its process lives.
 _GLANCE_SECONDS = 0.05
-#: The last words of a process that are kept for messages.
+#: Characters of a process's last output that are kept for messages.
 _LAST_WORDS = 300
 #: Bytes of a reply beside its value; and of a catalogue, which is no call's result.
 _SLACK = 1 << 16
@@ -32,7 +32,7 @@ _LARGEST_CATALOGUE = 64 << 20
 
 @dataclass(frozen=True)
 class Load:
-    """What a worker runs."""
+    """The program of a worker."""
 
     program: str
     """`package.module:function`, a function `(setup) -> Program`; see `mentor_kit_tools.worker`."""
@@ -42,12 +42,12 @@ class Load:
     """The process's working folder."""
     limits: Limits = field(default_factory=Limits)
     environment: Mapping[str, str] = field(default_factory=dict)
-    """Variables beside PATH, HOME, LANG and those that Python itself reads; nothing else of ours gets in."""
+    """Variables beside PATH, HOME, LANG and those that Python itself reads; it has no other variable of ours."""
 
 
 @dataclass(frozen=True)
 class WorkerAnswer:
-    """What a call gave."""
+    """The result of a call."""
 
     value: Json
     printed: str
@@ -98,7 +98,7 @@ class WorkerProcess:
 
     @property
     def alive(self) -> bool:
-        """Whether it can be asked again; a call that passed a limit has ended it."""
+        """Whether it takes further calls; a call that passed a limit has ended it."""
         return self._process.returncode is None and self._process.poll() is None
 
     def call(self, name: str, arguments: Mapping[str, Json], cancelled: threading.Event) -> WorkerAnswer:
@@ -180,7 +180,7 @@ class _Exchange:
         """The reply.
 
         Raises:
-            ToolError: there is none; the worker is of no more use.
+            ToolError: there is none; the worker cannot be used any more.
         """
         worker = self._worker
         with selectors.DefaultSelector() as selector:
@@ -271,7 +271,7 @@ def _read(pipe: int) -> bytes | None:
 def _environment(more: Mapping[str, str]) -> dict[str, str]:
     kept = ("PATH", "HOME", "LANG", "LC_ALL", "TMPDIR", "TZ", "VIRTUAL_ENV", "PYTHONPATH", "PYTHONHOME")
     own = {
-        # linear algebra in a tool would else reserve memory for every core
+        # linear algebra in a tool would otherwise reserve memory for every core
         "OMP_NUM_THREADS": "1",
         "OPENBLAS_NUM_THREADS": "1",
         "PYTHONIOENCODING": "utf-8:replace",

@@ -27,7 +27,7 @@ from mentor_kit_tools.process import Load, WorkerAnswer, WorkerProcess
 
 
 class Caller(Protocol):
-    """Where calls go: a runner, or the process of one episode."""
+    """A receiver of calls: a runner, or the process of one episode."""
 
     async def call(self, name: str, arguments: Mapping[str, Json]) -> Json:
         """The value of a call; what was printed, where it gives no value and printed something.
@@ -70,7 +70,7 @@ class Runner:
         program: `package.module:function`; see `mentor_kit_tools.worker.Program`.
         setup: what the function gets; JSON.
         limits: of each process.
-        workers: how many calls run side by side.
+        workers: calls that run concurrently.
         folder: the processes' working folder; a temporary one if left out.
         environment: variables of the processes beside the few that any program needs.
 
@@ -95,7 +95,7 @@ class Runner:
         self._finalizer = weakref.finalize(self, _State.close, self._state)
         first = WorkerProcess(self._load)
         self.catalogue: Json = first.catalogue
-        """What the program says of itself, such as the schemas of its tools."""
+        """The program's catalogue, such as the schemas of its tools."""
         self._state.idle.append(first)
 
     async def call(self, name: str, arguments: Mapping[str, Json]) -> Json:
@@ -159,7 +159,7 @@ class Runner:
 
 @contextmanager
 def closed_on_error(runner: Runner) -> Iterator[None]:
-    """Closes the runner where what it runs turns out to be of no use."""
+    """Closes the runner where its program cannot be used."""
     try:
         yield
     except BaseException:
@@ -181,7 +181,7 @@ class OwnWorker:
         return await self._runner._in_thread(lambda cancelled: self._run(name, arguments, cancelled))
 
     def close(self) -> None:
-        """End the process; a call that is under way does it when it is through."""
+        """End the process; a call under way ends it when it returns."""
         self._closed = True
         if self._lock.acquire(blocking=False):
             try:

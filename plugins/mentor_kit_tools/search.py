@@ -36,19 +36,19 @@ class SearchOptions(ToolOptions):
     title: str | None = None
     """The column with its title, which is searched and shown, too; in a folder the file's name is."""
     name: ToolName = "search"
-    """What the tool is called."""
+    """The tool's name."""
     description: str = "Search a collection of documents. Gives the passages that fit best."
     """The tool's description for the model."""
     results: int = Field(default=3, gt=0, le=100)
-    """How many documents a call gives, at most."""
+    """The largest number of documents a call returns."""
     characters: int = Field(default=800, gt=0)
-    """How much of each document is shown, from the place that fits best."""
+    """Characters of each document that are shown, from the best match on."""
     stopwords: str = "english"
     """The language whose most frequent words are left out; empty for none."""
     workers: int = Field(default=1, gt=0)
-    """How many calls run side by side; each has the whole index in memory."""
+    """Calls that run concurrently; each has the whole index in memory."""
     limits: Limits = Limits(memory_mb=8192, start_seconds=1800.0)
-    """What one call may use; memory holds the index, too."""
+    """Limits of one call; memory includes the index."""
 
     @property
     def tool_names(self) -> list[str]:

@@ -1,7 +1,7 @@
 """The tools `mcp`: those of an MCP server, over stdio or HTTP, by the official client.
 
-The client runs in a worker process, so a server that floods or hangs costs a call, and a server over stdio lives
-and dies with its worker. A worker whose server is gone connects again for the next call.
+The client runs in a worker process, so a server that floods or hangs fails one call, and a server over stdio ends
+with its worker. A worker whose server is gone connects again for the next call.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ from mentor_kit_tools.limits import Limits
 from mentor_kit_tools.names import Prefix, ToolName, named, names_of
 from mentor_kit_tools.runner import Runner, closed_on_error
 
-#: How long the client waits for a sign of life, after a call that failed for no reason of the tool's.
+#: Seconds that the client waits for a response, after a call that failed for a reason other than the tool's.
 _PROBE_SECONDS = 5.0
 #: Pages of a server's list of tools; more are no list.
 _MOST_PAGES = 1000
@@ -50,22 +50,22 @@ class McpOptions(ToolOptions):
     headers: dict[str, str] = {}
     """HTTP headers, such as `Authorization: Bearer ${env:TOKEN}`."""
     environment: dict[str, str] = {}
-    """Environment variables for the command; of the trainer's own it sees only PATH, HOME and the like."""
+    """Environment variables for the command; of the trainer's own it gets only PATH, HOME and the like."""
     tools: tuple[str, ...] = ()
     """Which of the server's tools, by the server's names; all if left out."""
     leave_out: tuple[str, ...] = ()
     """Which of the server's tools not, by the server's names."""
     prefix: Prefix = ""
-    """What goes before the tools' names, so that two servers may have tools of one name: `shop_`."""
+    """A prefix of the tools' names, so that two servers may have tools of one name: `shop_`."""
     rename: dict[str, ToolName] = {}
     """Other names for some of the server's tools, by the server's names: `{find/order: find_order}`."""
     state: Literal["shared", "episode"] = "shared"
     """shared: all episodes use the same servers. episode: each has a connection (a server, with `command`) of its
     own."""
     workers: int = Field(default=1, gt=0)
-    """How many calls run side by side; with `command` each is a server of its own."""
+    """Calls that run concurrently; with `command` each is a server of its own."""
     limits: Limits = Limits(seconds=30.0)
-    """What one call may use; memory is that of client and server, each."""
+    """Limits of one call; memory is for client and server, each."""
 
     @property
     def tool_names(self) -> list[str]:
@@ -140,7 +140,7 @@ def serve(setup: Mapping[str, Json]) -> McpConnection:
 
 
 class McpConnection:
-    """A `mentor_kit_tools.worker.Program` that hands calls on to an MCP server."""
+    """A `mentor_kit_tools.worker.Program` that forwards calls to an MCP server."""
 
     def __init__(self, setup: Mapping[str, Json]) -> None:
         self._setup = setup
@@ -166,7 +166,7 @@ class McpConnection:
 
 
 class _Link:
-    """An open client; all of it happens in one event loop, and opening and closing in one task, as anyio wants."""
+    """An open client; all of it happens in one event loop, and opening and closing in one task, as anyio requires."""
 
     def __init__(self, setup: Mapping[str, Json]) -> None:
         self._setup = setup
@@ -180,7 +180,7 @@ class _Link:
         await opened
 
     async def close(self) -> None:
-        """Let go of the client, and of the server it started."""
+        """Close the client, and the server it started."""
         if self._keeper is not None:
             self._keeper.cancel()
             await asyncio.wait([self._keeper])
@@ -218,7 +218,7 @@ class _Link:
         return text
 
     async def _answers(self) -> bool:
-        """Whether the server still says anything."""
+        """Return whether the server still responds."""
         try:
             await asyncio.wait_for(self._client.list_tools(cache_mode="bypass"), _PROBE_SECONDS)
         except Exception:  # noqa: BLE001 (whatever it is, the connection is of no more use)
@@ -259,7 +259,7 @@ def _transport_client(setup: Mapping[str, Json]) -> Any:
 
 
 def readable(result: Any) -> str:
-    """What the model reads of a result: its texts; structured content where there is no text; a word for the rest."""
+    """Return a result's content for the model: its strings, else structured content; a word for the rest."""
     blocks: Sequence[Any] = result.content or ()
     rendered = [_block(block) for block in blocks]
     if not rendered and result.structured_content is not None:
@@ -282,7 +282,7 @@ def _described(tool: Any) -> Json:
 
 
 def _listing_fault(error: Exception) -> str:
-    """What is wrong with an answer of the server, in one line."""
+    """Return the fault of a server's answer, in one line."""
     from pydantic import ValidationError
 
     if not isinstance(error, ValidationError):

@@ -7,7 +7,7 @@ eight bytes of length and then JSON. The first request loads the program; every 
     {"id": 1, "name": "add", "arguments": {"a": 1}}   ->  {"id": 1, "value": 3}
                                                       or  {"id": 1, "error": "division by zero", "memory": false}
 
-Nothing here trusts the tool to come back: whoever started the process watches it from outside.
+A tool may never return: the process that started the worker enforces the time limit.
 """
 
 from __future__ import annotations
@@ -31,16 +31,16 @@ from mentor_kit.core.tool import ToolError
 LENGTH_BYTES = 8
 _PAGE = resource.getpagesize()
 _OUT_OF_MEMORY = "the tool ran out of memory"
-#: Characters of what is said about a failed call.
+#: Largest message about a failed call, in characters.
 _LONGEST_REASON = 2000
 
 
 class Program(Protocol):
-    """What runs in a worker; made by a function `(setup) -> Program` that the first request names."""
+    """A program that runs in a worker; made by a function `(setup) -> Program` that the first request names."""
 
     @property
     def catalogue(self) -> Json:
-        """What the other side should know once the program is loaded, such as the tools' schemas."""
+        """The catalogue that is sent once the program is loaded, such as the tools' schemas."""
         ...
 
     def call(self, name: str, arguments: Mapping[str, Json]) -> Any:
@@ -49,7 +49,7 @@ class Program(Protocol):
 
 
 def main(requests: int, replies: int) -> None:
-    """Serve until the other side is gone."""
+    """Serve until the other side closes."""
     own = os.getpid()
     _die_with(os.getppid())
     program: Program | None = None
@@ -158,7 +158,7 @@ def _limit_cpu(seconds: int) -> None:
 
 
 def _die_with(parent: int) -> None:
-    """End this process, and what it started, when the one that started it is gone: a tool may hang just then."""
+    """End this process, and what it started, when its parent has ended: a tool may hang just then."""
 
     def watch() -> None:
         pause = threading.Event()

@@ -7,7 +7,7 @@ r"""Whether an answer equals the key as mathematics, by the key's kind.
 | an expression | one of the same value; without letters and functions, one without functions |
 | several values, a set | the same ones, in any order |
 | a point, an interval, a matrix | the same entries in the same places |
-| an equation, an inequality | one that says the same |
+| an equation, an inequality | an equivalent one |
 | anything else | the same words and signs |
 """
 
@@ -24,7 +24,7 @@ from mentor_kit_data.formulas.tree import Formula
 from mentor_kit_data.formulas.vocabulary import COUNTED, UNIT_NAMES, UNITS, WORDS
 
 _SETLIKE = frozenset(["set", "sequence", "union", "intersection", "difference", "constant"])
-#: What may be a set of intervals.
+#: Kinds of formulas that may be sets of intervals.
 _INTERVALS = frozenset(["sequence", "set", "union", "difference", "relation", "labelled", "list"])
 _KNOWN_UNITS = UNITS | COUNTED
 _FREE_UNITS = frozenset(["%", "£", *UNIT_NAMES, *UNIT_NAMES.values()])
@@ -38,8 +38,8 @@ def same(answer: str, key: str, evaluator: Evaluator | None = None) -> bool:
     """Whether the answer is the key.
 
     Args:
-        answer: what was written.
-        key: what is right.
+        answer: the student's answer.
+        key: the right answer.
         evaluator: compares expressions; without one, `Undecided` is raised where that is needed.
     """
     try:

@@ -1,6 +1,6 @@
 """Compares expressions by value: as fractions, else to forty digits, with random numbers for letters.
 
-Two expressions that agree at eight random points agree everywhere; this is how polynomials are told apart (Schwartz,
+Two expressions that agree at eight random points agree everywhere; this is how polynomials are distinguished (Schwartz,
 1980; Zippel, 1979). Works on parsed formulas alone, and refuses what would grow without bound.
 """
 
@@ -18,9 +18,9 @@ from mentor_kit_data.formulas.tree import Formula
 _DIGITS, _POINTS = 60, 8
 #: Bits of exact numbers: for constants, and at points.
 _EXACT, _EXACT_AT_POINTS = 300_000, 20_000
-#: Of two, in a number that is not exact.
+#: The largest exponent of two in a number that is not exact.
 _LARGEST = 10_000_000
-#: What functions take at most: more is slow, and no key has it.
+#: The largest arguments of functions: larger ones are slow, and no key has them.
 _LARGEST_ARGUMENT = 100_000
 
 
@@ -214,7 +214,7 @@ class Evaluator:
             "abs": abs, "floor": mp.floor, "ceil": mp.ceil, "max": max, "min": min,
             "factorial": mp.factorial, "binom": mp.binomial,
             "ln": mp.ln, "lg": mp.log10, "exp": mp.exp, "log_": mp.log,
-            # to which base is not said, so it is no known one
+            # its base is unknown
             "log": lambda x: mp.ln(x) * (mp.mpf(10) / 7 - mp.catalan),
             **{name: getattr(mp, name) for name in ("sin", "cos", "tan", "cot", "sec", "csc", "sinh", "cosh", "tanh")},
             **{f"arc{name}": getattr(mp, f"a{name}") for name in ("sin", "cos", "tan")},

@@ -2,7 +2,7 @@ r"""Reads mathematical notation into tokens, the same for LaTeX, Unicode and pla
 
     tokens(r"\dfrac{1}{2}\,\text{cm}")  ->  \frac { 1 } { 2 } cm     the last one of kind `text`
 
-Spaces, sizes of brackets and fonts say nothing, and are left out. Nothing is guessed: what is not known stays a token
+Spaces, sizes of brackets and fonts have no meaning, and are left out. Nothing is guessed: an unknown sign stays a token
 that no formula may have.
 """
 

@@ -40,7 +40,7 @@ class Numerals(Cursor):
         return Formula("number", name="mixed", value=int(text) + Fraction(int(above.text), int(below.text)))
 
     def _repeating(self, text: str) -> Formula:
-        r"""`0.1\overline{6}`: the digits under the line go on for ever."""
+        r"""`0.1\overline{6}`: the digits under the line repeat without end."""
         self._take()
         digits = self._script_text()
         if not digits.isdigit() or "e" in text.casefold():

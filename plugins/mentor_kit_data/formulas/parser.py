@@ -25,7 +25,7 @@ _DEEPEST = 50
 _RELATIONS = frozenset(["=", "<", ">", r"\le", r"\ge", r"\ne", r"\in"])
 _SETS = {r"\cup": "union", r"\cap": "intersection", r"\setminus": "difference"}
 _CLOSING = {"(": (")", "]"), "[": ("]", ")"), r"\{": (r"\}",), r"\langle": (r"\rangle",)}
-#: What has a name, beside letters: `f(x)`, `AB`, `(x, y)`, `e`.
+#: Kinds of formulas that can be named, beside letters: `f(x)`, `AB`, `(x, y)`, `e`.
 _LABEL = re.compile(
     rf"(?:[A-Za-z]|\\(?:{'|'.join(sorted(GREEK - {'pi'}))}))"
     r"(?:_(?:[A-Za-z0-9]+|\{[A-Za-z0-9]+\}))?'*\([A-Za-z0-9,]*\)|[A-Z]{2,4}"
