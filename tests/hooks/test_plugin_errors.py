@@ -193,7 +193,7 @@ train:
 evaluate: {on: [{use: exam, with: {fail: FAIL-exam}}]}
 """
 
-#: Kind of part, method that fails, part's name, path in the recipe, line and column of the slot.
+#: Kind of part, method that fails, part's name, path in the recipe, line and column of the component.
 FAILING = [
     ("task", "problems", "sums", "task", "4:7"),
     ("task", "answer", "sums", "task", "4:7"),

@@ -53,20 +53,20 @@ def test_every_recipe_has_a_plan(name: str, data: Path) -> None:
     except MissingError as error:
         pytest.skip(error.message)
     recipe = api.check(name, overrides=parse_settings(settings)).recipe
-    assert [stage.key for stage in found.stages] == [f"{i}-{slot.use}" for i, slot in enumerate(recipe.train)] or [
+    assert [stage.key for stage in found.stages] == [f"{i}-{spec.use}" for i, spec in enumerate(recipe.train)] or [
         "0-evaluate"
     ]
-    for slot, stage in zip(recipe.train, found.stages, strict=False):
-        options = slot.options
-        if slot.use == "grpo":
+    for spec, stage in zip(recipe.train, found.stages, strict=False):
+        options = spec.options
+        if spec.use == "grpo":
             assert stage.episodes == options["steps"] * options["problems"] * options["group"]
-        if slot.use == "sft":
+        if spec.use == "sft":
             assert (stage.work.steps, stage.work.problems) == (options["steps"], options.get("batch", 16))
             assert (stage.episodes, stage.work.trains) == (0, True)
-        if slot.use == "collect":
+        if spec.use == "collect":
             assert (stage.work.problems, stage.work.student, stage.work.trains) == (options["problems"], False, False)
     json.dumps(found.as_data())
-    assert (found.memory is None) == ({slot.use for slot in recipe.train} == {"collect"})
+    assert (found.memory is None) == ({spec.use for spec in recipe.train} == {"collect"})
     if found.memory is not None:
         assert found.memory.total > 0
         assert found.prompts is not None

@@ -85,7 +85,7 @@ CASES = [
     ("{use: mentor}", "{terms: [{use: §rigth, weight: 1}]}", "reward.terms.0.use: no reward term is called 'rigth'"),
     ("{use: mentor}", "{terms: [§{use: right}]}", "reward.terms.0.weight: this key is required"),
     ("{use: mentor}", "{terms: [{use: right, weight: §x}]}", "reward.terms.0.weight: must be a number, not 'x'"),
-    # evaluations: a split, or a slot
+    # evaluations: a split, or a component
     (
         "name: small",
         "name: s\nevaluate: {on: [{split: a, problems: §0}]}",

@@ -29,11 +29,11 @@ def test_every_default_of_every_part_is_written(name: str, tmp_path: Path) -> No
     except RecipeError as error:  # a recipe that others extend is none by itself
         pytest.skip(str(error))
     data = expanded(loaded, registry)
-    for kind, slot, path in all_component_specs(loaded.recipe, registry):
+    for kind, spec, path in all_component_specs(loaded.recipe, registry):
         node: Any = data
         for step in path:
             node = node[step]
-        fields = registry.component(kind, slot.use).options.model_fields
+        fields = registry.component(kind, spec.use).options.model_fields
         assert set(node["with"]) == {field.alias or name for name, field in fields.items()}, path
     # what a run keeps is the same recipe, and stays so when it is read and written again
     file = tmp_path / "recipe.yaml"

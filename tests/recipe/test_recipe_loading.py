@@ -192,8 +192,8 @@ def test_what_is_written_is_read_as_the_same_recipe(
 ) -> None:
     folder = tmp_path_factory.mktemp("round")
     loaded = load_recipe(write(folder))
-    slot = loaded.recipe.task.model_copy(update={"options": options})
-    changed = type(loaded)(loaded.recipe.model_copy(update={"task": slot}), loaded.folder, loaded.source)
+    spec = loaded.recipe.task.model_copy(update={"options": options})
+    changed = type(loaded)(loaded.recipe.model_copy(update={"task": spec}), loaded.folder, loaded.source)
     again = load_recipe(write(folder, dump_recipe(changed), "again.yaml"))
     assert json.dumps(again.recipe.task.options) == json.dumps(options)
     assert again.recipe.model_copy(update={"folder": None}) == changed.recipe

@@ -59,7 +59,7 @@ REWARD = {"gates": [{"use": "ended", "otherwise": 0}], "terms": [{"use": "right"
         ({}, "name=a=b", {"name": "a=b"}),
         ({"tools": [1]}, "tools=[{use: x}, y]", {"tools": [{"use": "x"}, "y"]}),
         ({"train": [1, 2, 3]}, "train.-1=9", {"train": [1, 2, 9]}),
-        # a slot's option, with and without its `with`
+        # a component's option, with and without its `with`
         ({"train": [SLOT]}, "train.0.with.p=2", {"train": [{"use": "x", "with": {"p": 2}}]}),
         ({"train": [SLOT]}, "train.0.p=2", {"train": [{"use": "x", "with": {"p": 2}}]}),
         ({"backend": {"use": "x"}}, "backend.device=cpu", {"backend": {"use": "x", "with": {"device": "cpu"}}}),
@@ -68,7 +68,7 @@ REWARD = {"gates": [{"use": "ended", "otherwise": 0}], "terms": [{"use": "right"
         ({"tools": ["x"]}, "tools.0.p=2", {"tools": [{"use": "x", "with": {"p": 2}}]}),
         ({}, "student.adapter.rank=4", {"student": {"adapter": {"with": {"rank": 4}}}}),
         ({"train": [SLOT]}, "train.0.name=n", {"train": [{"use": "x", "with": {"p": 1, "name": "n"}}]}),
-        # options that have a `use` beside other keys are no slot
+        # options that have a `use` beside other keys are no component
         (
             {"train": [{"use": "x", "with": {"optimizer": {"use": "adamw", "lr": 1}}}]},
             "train.0.optimizer.warmup=5",

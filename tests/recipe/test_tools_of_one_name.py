@@ -72,7 +72,7 @@ def test_options_tell_what_is_built(use: str, options: dict[str, object], tmp_pa
     (tmp_path / "own.py").write_text(MODULE, encoding="utf-8")
     from mentor_kit.recipe.assembly import tool_source
 
-    registry, slot = default_registry(), ComponentSpec(use=use, options=options)
-    box = Toolbox([tool_source(registry.build("tools", slot, BuildContext(registry, recipe_folder=tmp_path)), use)])
-    assert list(box.tools(Problem(id="p", question="?", answer=""))) == registry.check("tools", slot).tool_names  # type: ignore[attr-defined]
+    registry, spec = default_registry(), ComponentSpec(use=use, options=options)
+    box = Toolbox([tool_source(registry.build("tools", spec, BuildContext(registry, recipe_folder=tmp_path)), use)])
+    assert list(box.tools(Problem(id="p", question="?", answer=""))) == registry.check("tools", spec).tool_names  # type: ignore[attr-defined]
     box.close()

@@ -205,14 +205,14 @@ def test_mixed_with_the_reward_problems_are_those_shown() -> None:
     demonstrates = GappyTeacher(silent=["p1"])
     built: list[ComponentSpec] = []
 
-    def build(slot: ComponentSpec) -> ReadingTeacher:
-        built.append(slot)
+    def build(spec: ComponentSpec) -> ReadingTeacher:
+        built.append(spec)
         return teacher
 
-    slot = ComponentSpec(use="local", options={"model": "x"})
-    context = run(learner(teacher=demonstrates, build_teacher=build), steps=1, objective=SOD, teacher=slot)
+    spec = ComponentSpec(use="local", options={"model": "x"})
+    context = run(learner(teacher=demonstrates, build_teacher=build), steps=1, objective=SOD, teacher=spec)
     assert [question_of(group) for group in updates(context)[0]] == ["p0", "p2", "p3"]
-    assert (built, teacher.asked, teacher.checked) == ([slot], [], 1)
+    assert (built, teacher.asked, teacher.checked) == ([spec], [], 1)
 
 
 def test_groups_of_one_are_enough_without_rewards() -> None:

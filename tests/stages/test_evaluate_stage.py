@@ -236,7 +236,7 @@ def test_another_agent_in_the_place_of_the_student():
     policy = RecordingPolicy()
     context = ListContext(policy)
     plan = EvaluationPlan(on=(SplitPlan(split=IN_DOMAIN, problems=3, samples=2),), agent=ComponentSpec(use="parrot"))
-    made = experiment(policy, evaluation=plan, build_teacher=lambda slot: Parrot())
+    made = experiment(policy, evaluation=plan, build_teacher=lambda spec: Parrot())
     EvaluateStage(EvaluateOptions()).run(made, context)
     assert policy.engine().requests == []
     report, scored = context.evaluations["0-stage-000000-in-domain"]
@@ -252,7 +252,7 @@ def test_another_agent_in_the_place_of_the_student():
 def test_a_teacher_that_only_shows_cannot_be_evaluated():
     policy = RecordingPolicy()
     plan = EvaluationPlan(agent=ComponentSpec(use="gappy"))
-    made = experiment(policy, evaluation=plan, build_teacher=lambda slot: GappyTeacher())
+    made = experiment(policy, evaluation=plan, build_teacher=lambda spec: GappyTeacher())
     with pytest.raises(UsageError, match=r"'gappy' .*cannot be evaluated"):
         EvaluateStage(EvaluateOptions()).run(made, ListContext(policy))
 

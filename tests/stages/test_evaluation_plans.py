@@ -92,7 +92,7 @@ class Own(Evaluation):
 def test_evaluations_of_plugins_displace_none(name, file, plan):
     policy = RecordingPolicy()
     context = ListContext(policy)
-    built = experiment(policy, build_evaluation=lambda slot: Own(name))
+    built = experiment(policy, build_evaluation=lambda spec: Own(name))
     reports = evaluate(
         built, context, 0, (ComponentSpec(use="own"), split(IN_DOMAIN, problems=2), ComponentSpec(use="own"))
     )
@@ -102,7 +102,7 @@ def test_evaluations_of_plugins_displace_none(name, file, plan):
 
 def test_what_cannot_be_evaluated_is_found_before_the_first_step():
     policy = RecordingPolicy()
-    made = experiment(policy, build_evaluation=lambda slot: Own("own", slot.options.get("fault", "")))
+    made = experiment(policy, build_evaluation=lambda spec: Own("own", spec.options.get("fault", "")))
     check_evaluations(made, (split(IN_DOMAIN), ComponentSpec(use="own")))
     with pytest.raises(UsageError, match=r"'indomain'.*'in-domain'") as caught:
         check_evaluations(made, (split("indomain"),))
@@ -112,7 +112,7 @@ def test_what_cannot_be_evaluated_is_found_before_the_first_step():
     with pytest.raises(UsageError, match="no split 'nosplit'"):
         EvaluateStage(EvaluateOptions(on=(split("nosplit"),))).check(made)
     silent = experiment(
-        evaluation=EvaluationPlan(agent=ComponentSpec(use="gappy")), build_teacher=lambda slot: GappyTeacher()
+        evaluation=EvaluationPlan(agent=ComponentSpec(use="gappy")), build_teacher=lambda spec: GappyTeacher()
     )
     with pytest.raises(UsageError, match=r"'gappy' .*cannot be evaluated"):
         EvaluateStage(EvaluateOptions()).check(silent)
@@ -120,9 +120,9 @@ def test_what_cannot_be_evaluated_is_found_before_the_first_step():
 
 def test_evaluations_of_plugins_are_built_once():
     built: list[Any] = []
-    made = experiment(build_evaluation=lambda slot: built.append(slot) or Own("own"))
+    made = experiment(build_evaluation=lambda spec: built.append(spec) or Own("own"))
     slots = [ComponentSpec(use="own"), ComponentSpec(use="own", options={"a": 1}), ComponentSpec(use="own")]
-    assert len({id(evaluation_of(made, slot)) for slot in slots}) == len(built) == 2
+    assert len({id(evaluation_of(made, spec)) for spec in slots}) == len(built) == 2
 
 
 @pytest.mark.parametrize(
@@ -133,7 +133,7 @@ def test_a_report_says_who_played(options, name):
     plan = EvaluationPlan(on=(split(IN_DOMAIN, problems=2),), agent=ComponentSpec(use="parrot", options=options))
     context = ListContext(policy)
     student = EvaluatedAgent(kind="run", name="toy", run="toy/1", seed=3)
-    made = experiment(policy, evaluation=plan, build_teacher=lambda slot: Parrot(), evaluated_agent=student)
+    made = experiment(policy, evaluation=plan, build_teacher=lambda spec: Parrot(), evaluated_agent=student)
     EvaluateStage(EvaluateOptions()).run(made, context)
     evaluate(made, context, 1, plan.on)
     played, own = (context.evaluations[f"0-stage-00000{step}-in-domain"][0]["agent"] for step in (0, 1))
@@ -142,6 +142,6 @@ def test_a_report_says_who_played(options, name):
 
 
 def test_a_plugin_that_builds_no_evaluation_is_at_fault():
-    made = experiment(build_evaluation=lambda slot: object())
+    made = experiment(build_evaluation=lambda spec: object())
     with pytest.raises(PluginError, match="'own'"):
         evaluation_of(made, ComponentSpec(use="own"))

@@ -17,8 +17,8 @@ REGISTRY = Registry(load_plugins())
 
 
 def built(kind: Any, use: str, folder: Path, **options: Any) -> Any:
-    slot = ComponentSpec.model_validate({"use": use, "with": options})
-    return REGISTRY.build(kind, slot, BuildContext(REGISTRY, recipe_folder=folder))
+    spec = ComponentSpec.model_validate({"use": use, "with": options})
+    return REGISTRY.build(kind, spec, BuildContext(REGISTRY, recipe_folder=folder))
 
 
 def said(text: str) -> Trajectory:

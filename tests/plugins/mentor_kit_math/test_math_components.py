@@ -25,7 +25,7 @@ def registry() -> Registry:
     return Registry(load_plugins())
 
 
-def slot(use: str, **options: Any) -> ComponentSpec:
+def spec(use: str, **options: Any) -> ComponentSpec:
     return ComponentSpec.model_validate({"use": use, "with": options})
 
 
@@ -60,7 +60,7 @@ def test_registering_imports_no_torch() -> None:
 class TestTools:
     @pytest.mark.parametrize(("options", "value"), [({}, 0.67), ({"decimals": 4}, 0.6667), ({"decimals": None}, 2 / 3)])
     def test_results_have_the_decimals_asked_for(self, registry: Registry, options: Any, value: float) -> None:
-        tools = {tool.name: tool for tool in registry.build("tools", slot("math", **options), BuildContext(registry))}
+        tools = {tool.name: tool for tool in registry.build("tools", spec("math", **options), BuildContext(registry))}
         assert len(tools) == 12
         assert tools["divide"].function is not None
         assert tools["divide"].function(a=2, b=3) == value
@@ -68,7 +68,7 @@ class TestTools:
     @pytest.mark.parametrize("options", [{"decimals": -1}, {"decimals": 13}, {"decimals": "two"}, {"decimal": 2}])
     def test_faults(self, registry: Registry, options: Any) -> None:
         with pytest.raises(ComponentError) as caught:
-            registry.check("tools", slot("math", **options))
+            registry.check("tools", spec("math", **options))
         assert next(iter(options)) in str(caught.value)
         assert caught.value.exit_code == ExitCode.USAGE
 
@@ -77,21 +77,21 @@ class TestTask:
     @pytest.mark.parametrize("gap", [False, True])
     @pytest.mark.parametrize("blind", [False, True])
     def test_switches(self, registry: Registry, gap: bool, blind: bool) -> None:
-        made = slot("arithmetic", capacity_gap=gap, blind_check=blind)
+        made = spec("arithmetic", capacity_gap=gap, blind_check=blind)
         task = registry.build("tasks", made, BuildContext(registry))
         assert isinstance(task, ArithmeticTask)
         assert (task.capacity_gap, task.blind_check) == (gap, blind)
 
     def test_both_are_off_unless_asked_for(self, registry: Registry) -> None:
-        task = registry.build("tasks", slot("arithmetic"), BuildContext(registry))
+        task = registry.build("tasks", spec("arithmetic"), BuildContext(registry))
         assert not task.capacity_gap
         assert not task.blind_check
 
     def test_a_misspelt_switch_is_named_with_the_right_one(self, registry: Registry) -> None:
         with pytest.raises(ComponentError, match="blind_check"):
-            registry.check("tasks", slot("arithmetic", blind_chek=True))
+            registry.check("tasks", spec("arithmetic", blind_chek=True))
         with pytest.raises(ComponentError, match="capacity_gap"):
-            registry.check("tasks", slot("arithmetic", capacity_gap="perhaps"))
+            registry.check("tasks", spec("arithmetic", capacity_gap="perhaps"))
 
 
 class TestNoisyDemonstrator:
@@ -101,15 +101,15 @@ class TestNoisyDemonstrator:
 
     def test_built_from_its_stage(self, registry: Registry) -> None:
         context = self._context(registry, ArithmeticTask())
-        teacher = registry.build("teachers", slot("noisy-demonstrator", stage="skill"), context)
+        teacher = registry.build("teachers", spec("noisy-demonstrator", stage="skill"), context)
         assert isinstance(teacher, NoisyTeacher)
         assert (teacher.habits, teacher.seed, teacher.limits.max_turns) == (SKILL, 5, 4)
 
     def test_refuses_other_tasks_and_none(self, registry: Registry) -> None:
         with pytest.raises(UsageError, match="arithmetic"):
-            registry.build("teachers", slot("noisy-demonstrator"), self._context(registry, object()))
+            registry.build("teachers", spec("noisy-demonstrator"), self._context(registry, object()))
         with pytest.raises(PluginError):
-            registry.build("teachers", slot("noisy-demonstrator"), BuildContext(registry))
+            registry.build("teachers", spec("noisy-demonstrator"), BuildContext(registry))
 
     @pytest.mark.parametrize(
         ("options", "place"),
@@ -122,18 +122,18 @@ class TestNoisyDemonstrator:
     )
     def test_faults(self, registry: Registry, options: Any, place: str) -> None:
         with pytest.raises(ComponentError, match=place):
-            registry.check("teachers", slot("noisy-demonstrator", **options))
+            registry.check("teachers", spec("noisy-demonstrator", **options))
 
 
 class TestStudents:
     def test_the_tiny_student_is_there_or_said_to_be_missing(self, registry: Registry) -> None:
         if not (components.TINY / "model.safetensors").is_file():
             with pytest.raises(MissingError) as caught:
-                registry.build("students", slot("tiny-student"), BuildContext(registry))
+                registry.build("students", spec("tiny-student"), BuildContext(registry))
             assert caught.value.exit_code == ExitCode.MISSING
             assert caught.value.hint
             return
-        folder = registry.build("students", slot("tiny-student"), BuildContext(registry))
+        folder = registry.build("students", spec("tiny-student"), BuildContext(registry))
         assert (folder / "config.json").is_file()
         assert (folder / "tokenizer.json").is_file()
         assert sum(path.stat().st_size for path in folder.rglob("*")) <= 6_000_000
@@ -144,14 +144,14 @@ class TestStudents:
         monkeypatch.setattr(components, "TINY", tmp_path)
         (tmp_path / "config.json").write_text("{}")
         with pytest.raises(MissingError, match="tiny student"):
-            registry.build("students", slot("tiny-student"), BuildContext(registry))
+            registry.build("students", spec("tiny-student"), BuildContext(registry))
         (tmp_path / "model.safetensors").touch()
-        assert registry.build("students", slot("tiny-student"), BuildContext(registry)) == tmp_path
+        assert registry.build("students", spec("tiny-student"), BuildContext(registry)) == tmp_path
 
     def test_students_take_no_options(self, registry: Registry) -> None:
         for name in ("tiny-student", "tiny-blank"):
             with pytest.raises(ComponentError):
-                registry.check("students", slot(name, seed=3))
+                registry.check("students", spec(name, seed=3))
 
     def test_a_blank_student_is_made_once_for_each_seed(
         self, registry: Registry, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
@@ -159,9 +159,9 @@ class TestStudents:
         monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
         made = self._count_writes(monkeypatch)
         first, again = (
-            registry.build("students", slot("tiny-blank"), BuildContext(registry, seed=4)) for _ in range(2)
+            registry.build("students", spec("tiny-blank"), BuildContext(registry, seed=4)) for _ in range(2)
         )
-        other = registry.build("students", slot("tiny-blank"), BuildContext(registry, seed=5))
+        other = registry.build("students", spec("tiny-blank"), BuildContext(registry, seed=5))
         assert first == again != other
         assert made == [4, 5]
         assert first.is_relative_to(tmp_path)
@@ -173,7 +173,7 @@ class TestStudents:
         monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
         self._count_writes(monkeypatch)
         context = BuildContext(registry, seed=4)
-        folder = registry.build("students", slot("tiny-blank"), context)
+        folder = registry.build("students", spec("tiny-blank"), context)
         (folder / "config.json").rename(tmp_path / "config.json")
 
         def overtaken(to: Path, seed: int) -> Path:
@@ -183,7 +183,7 @@ class TestStudents:
             return to
 
         monkeypatch.setattr(blank, "write_blank", overtaken)
-        assert registry.build("students", slot("tiny-blank"), context) == folder
+        assert registry.build("students", spec("tiny-blank"), context) == folder
         assert (folder / "config.json").read_text() == "4"
 
     def _count_writes(self, monkeypatch: pytest.MonkeyPatch) -> list[int]:

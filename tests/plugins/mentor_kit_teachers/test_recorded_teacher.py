@@ -41,8 +41,8 @@ def demonstration(problem: Problem, *tools: str, whole: bool = True) -> Demonstr
 
 
 def teacher(path: Path, folder: Path | None = None) -> Any:
-    slot = ComponentSpec.model_validate({"use": "recorded", "with": {"path": str(path)}})
-    return REGISTRY.build("teachers", slot, BuildContext(REGISTRY, recipe_folder=folder or Path("/")))
+    spec = ComponentSpec.model_validate({"use": "recorded", "with": {"path": str(path)}})
+    return REGISTRY.build("teachers", spec, BuildContext(REGISTRY, recipe_folder=folder or Path("/")))
 
 
 def shown(path: Path, *problems: Problem) -> list[Demonstration]:
@@ -103,8 +103,8 @@ class Numbers(Task):
 
 
 def judged(path: Path, task: Numbers, *problems: Problem) -> tuple[list[Demonstration], dict[str, Any]]:
-    slot = ComponentSpec.model_validate({"use": "recorded", "with": {"path": str(path)}})
-    built: Any = REGISTRY.build("teachers", slot, BuildContext(REGISTRY, recipe_folder=Path("/"), task=task))
+    spec = ComponentSpec.model_validate({"use": "recorded", "with": {"path": str(path)}})
+    built: Any = REGISTRY.build("teachers", spec, BuildContext(REGISTRY, recipe_folder=Path("/"), task=task))
 
     async def gather() -> list[Demonstration]:
         return [found async for found in built.demonstrate(problems)]

@@ -24,8 +24,8 @@ PROBLEM = Problem(id="p", question="?", answer="")
 
 
 def built(**options: Any) -> Any:
-    slot = ComponentSpec.model_validate({"use": "code", "with": {"workers": 1, "seconds": 3, **options}})
-    return REGISTRY.build("tools", slot, BuildContext(REGISTRY))
+    spec = ComponentSpec.model_validate({"use": "code", "with": {"workers": 1, "seconds": 3, **options}})
+    return REGISTRY.build("tools", spec, BuildContext(REGISTRY))
 
 
 def ran(source: Any, *codes: str) -> list[tuple[CallState, str]]:

@@ -34,8 +34,8 @@ PATIENT = {"seconds": 120, "cpu_seconds": 60, "output_kb": 256, "start_seconds":
 
 
 def built(**options: Any) -> Any:
-    slot = ComponentSpec.model_validate({"use": "mcp", "with": options})
-    return REGISTRY.build("tools", slot, BuildContext(REGISTRY, recipe_folder=HERE))
+    spec = ComponentSpec.model_validate({"use": "mcp", "with": options})
+    return REGISTRY.build("tools", spec, BuildContext(REGISTRY, recipe_folder=HERE))
 
 
 def played(source: Any, *calls: Any) -> list[tuple[CallState, str]]:

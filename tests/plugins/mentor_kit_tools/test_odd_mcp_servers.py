@@ -46,8 +46,8 @@ def of(schema: Any) -> dict[str, Any]:
 @contextmanager
 def source(*pages: dict[str, Any], **options: Any) -> Iterator[Any]:
     command = ["python", "odd_tool_server.py", json.dumps(pages)]
-    slot = ComponentSpec.model_validate({"use": "mcp", "with": {"command": command, "limits": PATIENT, **options}})
-    built = REGISTRY.build("tools", slot, BuildContext(REGISTRY, recipe_folder=HERE))
+    spec = ComponentSpec.model_validate({"use": "mcp", "with": {"command": command, "limits": PATIENT, **options}})
+    built = REGISTRY.build("tools", spec, BuildContext(REGISTRY, recipe_folder=HERE))
     try:
         yield built
     finally:
@@ -168,9 +168,9 @@ def test_names_that_do_not_fit_are_refused(options: dict[str, Any], name: str) -
     "options", [{"prefix": "a b"}, {"prefix": "x" * 40}, {"rename": {"a": "b/c"}}, {"rename": {"a": ""}}]
 )
 def test_names_that_models_may_not_use_are_faults_of_the_recipe(options: dict[str, Any]) -> None:
-    slot = ComponentSpec.model_validate({"use": "mcp", "with": {"command": ["python", "x.py"], **options}})
+    spec = ComponentSpec.model_validate({"use": "mcp", "with": {"command": ["python", "x.py"], **options}})
     with pytest.raises(ComponentError) as caught:
-        REGISTRY.check("tools", slot)
+        REGISTRY.check("tools", spec)
     assert caught.value.faults[0][0][1] == next(iter(options))
 
 

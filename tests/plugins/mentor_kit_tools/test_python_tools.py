@@ -57,8 +57,8 @@ def folder(tmp_path: Path) -> Path:
 
 
 def built(folder: Path, **options: Any) -> Any:
-    slot = ComponentSpec.model_validate({"use": "python", "with": {"workers": 1, **options}})
-    return REGISTRY.build("tools", slot, BuildContext(REGISTRY, recipe_folder=folder))
+    spec = ComponentSpec.model_validate({"use": "python", "with": {"workers": 1, **options}})
+    return REGISTRY.build("tools", spec, BuildContext(REGISTRY, recipe_folder=folder))
 
 
 def played(source: Any, *calls: Any) -> list[tuple[CallState, str]]:

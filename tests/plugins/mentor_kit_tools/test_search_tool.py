@@ -36,8 +36,8 @@ TEXTS = [
 
 
 def built(folder: Path, **options: Any) -> Any:
-    slot = ComponentSpec.model_validate({"use": "search", "with": options})
-    return REGISTRY.build("tools", slot, BuildContext(REGISTRY, recipe_folder=folder))
+    spec = ComponentSpec.model_validate({"use": "search", "with": options})
+    return REGISTRY.build("tools", spec, BuildContext(REGISTRY, recipe_folder=folder))
 
 
 def ranking(query: str) -> list[int]:
