@@ -100,8 +100,9 @@ class Diagnoser:
         values = event.values
         if "teacher_tools" in values:
             self._teacher_uses_tools = bool(values["teacher_tools"])
-        who, problems = values.get("who"), values.get("problems")
-        is_own = not isinstance(who, Mapping) or who.get("kind") == "run"
+        # events of earlier versions have the description of the agent under `who`
+        agent, problems = values.get("who", values.get("agent")), values.get("problems")
+        is_own = not isinstance(agent, Mapping) or agent.get("kind") == "run"
         if not (event.step and is_own and isinstance(problems, int) and problems >= ENOUGH_PROBLEMS):
             return []
         shown = StageHistory(event.stage, self._recipe, [_numbers(values)], self._teacher_uses_tools)

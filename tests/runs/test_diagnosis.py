@@ -177,7 +177,7 @@ def test_equal_rewards_do_not_matter_where_nothing_is_learned_from_them(recipe: 
 
 
 def evaluation(number: int, **values: Any) -> Event:
-    found = {"plan": "in-domain", "who": {"kind": "run"}, "problems": 100, "teacher_tools": {"add": 3}}
+    found = {"plan": "in-domain", "agent": {"kind": "run"}, "problems": 100, "teacher_tools": {"add": 3}}
     return Event("evaluation", "t", "0-sft", number, WELL | found | values)
 
 
@@ -192,7 +192,7 @@ def test_an_evaluation_after_training_shows_what_is_wrong_by_itself(recipe: dict
     assert places(diagnose([evaluation(40, truncated=1.0)], recipe)) == [("episodes-cut", 40)]
     # not before training, not of somebody else, not of a handful of problems
     assert diagnose([evaluation(0, truncated=1.0)], recipe) == []
-    assert diagnose([evaluation(40, truncated=1.0, who={"kind": "agent"})], recipe) == []
+    assert diagnose([evaluation(40, truncated=1.0, agent={"kind": "agent"})], recipe) == []
     assert diagnose([evaluation(40, truncated=1.0, problems=5)], recipe) == []
 
 
