@@ -62,12 +62,14 @@ class Batch:
                 kept.append(group)
         return kept[::-1]
 
-    def with_advantages(self, advantages: NDArray[np.float64]) -> list[Scored]:
+    def with_advantages(self, advantages: NDArray[np.float64] | None) -> list[Scored]:
         """All rollouts, in their order, those to train on with their advantages.
 
         Args:
-            advantages: of `groups()`, shape (problems, group).
+            advantages: of `groups()`, shape (problems, group); None where nothing is learned from rewards.
         """
+        if advantages is None:
+            return self.rollouts
         trained = (item for group in self.groups() for item in group)
         known = {id(item): float(value) for item, value in zip(trained, advantages.flat, strict=True)}
         return [

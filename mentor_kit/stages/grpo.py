@@ -59,15 +59,13 @@ class GRPOStage(Stage):
             stopwatch, batch = Stopwatch(), Batch(options.problems, options.group, max_rounds=1 + options.resample)
             while batch.missing:  # one round; more with dynamic sampling
                 problems = stream.take(batch.missing)
-                context.write_problems(problems)
                 trajectories = experiment.collect_rollouts(
                     problems, options.group, experiment.sampling, context.key, step, batch.rounds
                 )
                 batch.add(self._score(experiment, trajectories, problems, step))
             stopwatch.lap("rollout")
             advantages = self._estimate_advantages(experiment, objective, batch.groups(), step)
-            learned = options.objective.needs_reward
-            context.write_rollouts(step, batch.with_advantages(advantages) if learned else batch.rollouts)
+            context.write_rollouts(step, batch.with_advantages(advantages if options.objective.needs_reward else None))
             groups = rollout_groups(batch.groups(), advantages, mask_unended=options.mask_unended)
             update = self._update(experiment.policy, objective, teacher, groups, step)
             stopwatch.lap("update")

@@ -47,7 +47,7 @@ class ProblemStream:
         self._complete = False
 
     def take(self, count: int) -> list[Problem]:
-        """The next `count` problems; with a teacher, those it has a right demonstration for.
+        """The next `count` problems, recorded; with a teacher, those it has a right demonstration for.
 
         Raises:
             DataError: there are no problems, or the teacher solves none of very many.
@@ -65,6 +65,7 @@ class ProblemStream:
                     f"the teacher solved none of {missed} problems in a row",
                     hint="look at the teacher's answers: `mentorkit collect RECIPE --set collect.keep=all`",
                 )
+        self._context.write_problems(found)
         return found
 
     def _demonstrated(self, problems: Sequence[Problem]) -> list[Problem]:
