@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, cast, get_args
 
 from pydantic import BaseModel, ValidationError
 
 from mentor_kit.core.errors import MentorKitError, UsageError, did_you_mean
+from mentor_kit.core.foreign_keys import foreign_hint
 
 if TYPE_CHECKING:
     from pydantic._internal._model_construction import ModelMetaclass
@@ -52,13 +54,19 @@ def explain(error: ValidationError, model: type[BaseModel]) -> list[tuple[tuple[
         message = fault["msg"].removeprefix("Value error, ")
         if fault["type"] == "extra_forbidden":
             known = _keys(model, place[:-1])
-            message = f"unknown key{did_you_mean(str(place[-1]), known)}; known keys: {', '.join(known) or 'none'}"
+            message = unknown_key(str(place[-1]), known)
         elif fault["type"] == "missing":
             message = "this key is required"
         elif fault["type"] != "value_error":
             message = f"{message}, not {shown(fault['input'])}"
         found.append((place, message))
     return found
+
+
+def unknown_key(key: str, known: Sequence[str]) -> str:
+    """Return what is wrong with a key that an option model does not have, and what it may be called here."""
+    hint = foreign_hint(key, known) or did_you_mean(key, known)
+    return f"unknown key{hint}; known keys: {', '.join(known) or 'none'}"
 
 
 def _keys(model: Any, place: tuple[str | int, ...]) -> list[str]:

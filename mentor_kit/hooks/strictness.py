@@ -13,7 +13,7 @@ from pydantic import BaseModel, TypeAdapter, ValidationError
 from pydantic.fields import FieldInfo
 from pydantic_core import PydanticUndefined
 
-from mentor_kit.core.errors import did_you_mean
+from mentor_kit.core.option_model import unknown_key
 from mentor_kit.core.secret import Secret
 
 #: A place inside the data, with its fault.
@@ -62,8 +62,7 @@ def _in_model(model: type[BaseModel], data: Any, place: tuple[str | int, ...]) -
             yield from _in_value(known[key].annotation, value, (*place, key))
         elif model.model_config.get("extra", "ignore") == "ignore":
             names = [field.alias or name for name, field in model.model_fields.items()]
-            hint = did_you_mean(str(key), names)
-            yield (*place, key), f"unknown key{hint}; known keys: {', '.join(names) or 'none'}"
+            yield (*place, key), unknown_key(str(key), names)
 
 
 def _in_value(annotation: Any, value: Any, place: tuple[str | int, ...]) -> Iterator[Found]:
