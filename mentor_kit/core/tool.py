@@ -24,15 +24,12 @@ import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import TYPE_CHECKING, Any, cast
+from typing import Any, cast
 
+from mentor_kit.core.docstrings import annotated_description, read_docstring, split_choices
 from mentor_kit.core.errors import PluginError
 from mentor_kit.core.frozen_model import Json
 from mentor_kit.core.tool_schema import argument_fault, parameter_takes, schema_fault, schema_of
-
-if TYPE_CHECKING:
-    pass
-
 
 #: What can be done about a tool whose parameters are no schema.
 SCHEMA_HINT = "`parameters` is a JSON schema of type object, with no references to elsewhere"
@@ -76,7 +73,9 @@ class Tool:
     def from_function(function: Callable[..., Any], *, name: str | None = None) -> Tool:
         """Return a tool made from a typed function: schema from its signature, descriptions from its docstring.
 
-        The docstring's first paragraph describes the tool; a Google-style `Args:` section its parameters.
+        The docstring's first paragraph describes the tool; its parameters are described in Google, NumPy or Sphinx
+        style, or in the annotation, as `Annotated[str, "the city's name"]`. A description that ends with
+        `(choices: ["a", "b"])` limits the values.
 
         Raises:
             PluginError: a parameter has no annotation, is positional-only or variadic, or has a type that
@@ -84,7 +83,7 @@ class Tool:
         """
         return Tool(
             name=name or function.__name__,
-            description=_summary(inspect.getdoc(function) or ""),
+            description=read_docstring(inspect.getdoc(function) or "").summary,
             parameters=_parameters_schema(function),
             function=function,
         )
@@ -138,7 +137,7 @@ def _parameters_schema(function: Callable[..., Any]) -> dict[str, Json]:
     from pydantic.errors import PydanticInvalidForJsonSchema, PydanticUserError
 
     name = getattr(function, "__name__", repr(function))
-    described = _argument_descriptions(inspect.getdoc(function) or "")
+    described = read_docstring(inspect.getdoc(function) or "").parameters
     fields: dict[str, Any] = {}
     for index, parameter in enumerate(_signature(function, name).parameters.values()):
         if parameter.kind in (parameter.POSITIONAL_ONLY, parameter.VAR_POSITIONAL, parameter.VAR_KEYWORD):
@@ -152,7 +151,7 @@ def _parameters_schema(function: Callable[..., Any]) -> dict[str, Json]:
                 hint=f"annotate it, for example `{parameter.name}: float`",
             )
         default = ... if parameter.default is parameter.empty else parameter.default
-        extra: dict[str, Any] = {"description": described[parameter.name]} if parameter.name in described else {}
+        extra = _described(described.get(parameter.name) or annotated_description(parameter.annotation))
         # the parameter's name is an alias, so that one like `json` or `model_config` never meets pydantic's own
         fields[f"p{index}"] = (parameter.annotation, Field(default, alias=parameter.name, **extra))
     try:
@@ -164,6 +163,13 @@ def _parameters_schema(function: Callable[..., Any]) -> dict[str, Json]:
             hint="use str, int, float, bool, list, dict, Literal, enums or pydantic models",
         ) from error
     return cast("dict[str, Json]", _without_titles(schema))
+
+
+def _described(description: str) -> dict[str, Any]:
+    """Arguments of pydantic's `Field` for a parameter with this description."""
+    description, choices = split_choices(description)
+    found: dict[str, Any] = {"description": description} if description else {}
+    return found if choices is None else found | {"json_schema_extra": {"enum": choices}}
 
 
 def _signature(function: Callable[..., Any], name: str) -> inspect.Signature:
@@ -189,26 +195,3 @@ def _without_titles(schema: Json, *, names: bool = False) -> Json:
             for k, v in kept.items()
         }
     return [_without_titles(item) for item in schema] if isinstance(schema, list) else schema
-
-
-def _summary(doc: str) -> str:
-    return " ".join(doc.split("\n\n", 1)[0].split())
-
-
-def _argument_descriptions(doc: str) -> dict[str, str]:
-    """Parameter descriptions of a Google-style `Args:` section."""
-    section = re.search(r"^(?:Args|Arguments|Parameters):\s*\n((?:[ \t]+\S.*\n?|\s*\n)+)", doc, re.MULTILINE)
-    if section is None:
-        return {}
-    lines = section.group(1).splitlines()
-    indent = min((len(line) - len(line.lstrip()) for line in lines if line.strip()), default=0)
-    found: dict[str, str] = {}
-    current = ""
-    for line in lines:
-        entry = re.match(rf"^\s{{{indent}}}(\w+)\s*(?:\([^)]*\))?:\s*(.*)$", line)
-        if entry:
-            current = entry.group(1)
-            found[current] = entry.group(2).strip()
-        elif current and line.strip():
-            found[current] = f"{found[current]} {line.strip()}".strip()
-    return found
