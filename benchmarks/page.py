@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
 import random
 import subprocess
 import sys
@@ -46,22 +45,29 @@ def main() -> None:
             print("{:>12} {:8.1f} {:11.0f} {:9.2f} {:9}".format(kept, *measured(run, root, kept, options.megabytes)))
 
 
+#: Runs a command and prints its largest memory: a small process between, as a child's figure begins with its parent's.
+_MEASURING = """
+import resource, subprocess, sys
+code = subprocess.call(sys.argv[1:])
+print(resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss, file=sys.stderr)
+sys.exit(code)
+"""
+
+
 def measured(run: Path, root: Path, kept: str, megabytes: float) -> tuple[float, float, float, int]:
     """Seconds, the process's largest memory in MB, the page's size in MB, and the number of rollouts in it."""
     command = [sys.executable, "-m", "mentor_kit.cli", "report", str(run), "-o", str(root / "page.html"), "--json"]
     began = time.perf_counter()
-    with subprocess.Popen(
-        [*command, "--rollouts", kept, "--megabytes", str(megabytes)], stdout=subprocess.PIPE, text=True
-    ) as process:
-        assert process.stdout is not None
-        answer = process.stdout.read()
-        _, status, usage = os.wait4(process.pid, 0)
-        process.returncode = os.waitstatus_to_exitcode(status)
-    if process.returncode:
-        sys.exit(f"mentorkit report failed: {answer}")
-    page = json.loads(answer)
+    done = subprocess.run(
+        [sys.executable, "-c", _MEASURING, *command, "--rollouts", kept, "--megabytes", str(megabytes)],
+        capture_output=True,
+        text=True,
+    )
+    if done.returncode:
+        sys.exit(f"mentorkit report failed: {done.stdout}{done.stderr}")
+    page, largest = json.loads(done.stdout), int(done.stderr.split()[-1])
     per_unit = 1 if sys.platform == "darwin" else 1024
-    return time.perf_counter() - began, usage.ru_maxrss * per_unit / 1e6, page["bytes"] / 1e6, page["rollouts"]
+    return time.perf_counter() - began, largest * per_unit / 1e6, page["bytes"] / 1e6, page["rollouts"]
 
 
 def made(root: Path, steps: int, rollouts: int, tokens: int) -> Path:

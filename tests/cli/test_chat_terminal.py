@@ -45,8 +45,10 @@ def chat(trained: Run, tmp_path: Path) -> Iterator[Start]:
     begun: list[pexpect.spawn] = []
 
     def start(*arguments: str, columns: int = 80, program: tuple[str, ...] = ("-m", "mentor_kit.cli")) -> pexpect.spawn:
+        # a runner may have set the size of its own terminal
+        inherited = {name: value for name, value in os.environ.items() if name not in ("COLUMNS", "LINES")}
         environment = {
-            **os.environ,
+            **inherited,
             "PROMPT_TOOLKIT_NO_CPR": "1",
             "TERM": "xterm-256color",
             "XDG_STATE_HOME": str(tmp_path / "state"),
