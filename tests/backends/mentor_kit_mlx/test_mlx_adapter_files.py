@@ -46,7 +46,8 @@ def test_any_adapter_of_peft(
     )
     expected = by_peft(tied, folder)
     policy = load(tied, AdapterSpec(path=folder))
-    np.testing.assert_allclose(of_policy(policy), expected, atol=1e-4)
+    # a scale of 28 and more magnifies what two libraries' float32 differ by
+    np.testing.assert_allclose(of_policy(policy), expected, atol=1e-4, rtol=1e-4)
     policy.export(folder / "again", format="adapter")
     np.testing.assert_allclose(by_peft(tied, folder / "again"), expected, atol=1e-4)
     policy.export(folder / "whole")
