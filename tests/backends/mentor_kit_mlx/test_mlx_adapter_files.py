@@ -49,9 +49,9 @@ def test_any_adapter_of_peft(
     # a scale of 28 and more magnifies what two libraries' float32 differ by
     np.testing.assert_allclose(of_policy(policy), expected, atol=1e-4, rtol=1e-4)
     policy.export(folder / "again", format="adapter")
-    np.testing.assert_allclose(by_peft(tied, folder / "again"), expected, atol=1e-4)
+    np.testing.assert_allclose(by_peft(tied, folder / "again"), expected, atol=1e-4, rtol=1e-4)
     policy.export(folder / "whole")
-    np.testing.assert_allclose(by_transformers(folder / "whole"), expected, atol=1e-4)
+    np.testing.assert_allclose(by_transformers(folder / "whole"), expected, atol=1e-4, rtol=1e-4)
 
 
 @pytest.mark.spread
