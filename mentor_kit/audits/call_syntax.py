@@ -10,7 +10,7 @@ from mentor_kit.chat.forms import Form
 from mentor_kit.chat.parsing import Parser
 from mentor_kit.core.errors import MentorKitError, UsageError, did_you_mean
 from mentor_kit.hooks.registry import BuildContext, Registry
-from mentor_kit.recipe.assembly import find_model
+from mentor_kit.recipe.assembly import student_format, student_spec
 from mentor_kit.recipe.loading import LoadedRecipe
 
 #: In place of a family's name: every one.
@@ -73,17 +73,7 @@ def _named(name: str, registry: Registry) -> Written:
 
 def _students(loaded: LoadedRecipe, registry: Registry, context: BuildContext) -> Written:
     """The family of the student's chat template; only its tokenizer is loaded."""
-    from mentor_kit.chat import load_chat_format
-
-    student = loaded.recipe.student
-    chat = load_chat_format(
-        find_model(student.model, loaded.folder, registry, context),
-        chat_template=student.chat_template,
-        folder=loaded.folder,
-        revision=student.revision,
-        variables=student.template_variables,
-        registry=registry,
-    )
+    chat = student_format(loaded, registry, student_spec(loaded, registry, context))
     for family in families(registry):
         if chat.parser in (family.parser(False), family.parser(True)):
             return _named(family.name, registry)

@@ -14,6 +14,7 @@ from typing import Any
 
 from mentor_kit.backend.policy import Backend
 from mentor_kit.backend.student import AdapterSpec, StudentSpec
+from mentor_kit.chat import ChatFormat, load_chat_format
 from mentor_kit.core.agent import EpisodeLimits
 from mentor_kit.core.component import ComponentSpec
 from mentor_kit.core.errors import MissingError, PluginError, UsageError, did_you_mean
@@ -71,19 +72,10 @@ def assemble(loaded: LoadedRecipe, registry: Registry, components: Components | 
     Raises:
         MentorKitError: a component cannot be built here; the message names it.
     """
-    from mentor_kit.chat import load_chat_format
-
     recipe = loaded.recipe
     components = components or assemble_components(loaded, registry)
     student = student_spec(loaded, registry, components.context)
-    chat_format = load_chat_format(
-        student.model,
-        chat_template=recipe.student.chat_template,
-        folder=loaded.folder,
-        revision=student.revision,
-        variables=recipe.student.template_variables,
-        registry=registry,
-    )
+    chat_format = student_format(loaded, registry, student)
     backend = backend_of(recipe, registry, components.context)
     policy = backend.load(student, recipe.seed)
     if recipe.student.checkpoint is not None:
@@ -231,6 +223,24 @@ def student_spec(loaded: LoadedRecipe, registry: Registry, context: BuildContext
         path=None if options.path is None else loaded.folder / expanded_path(options.path),
     )
     return StudentSpec(model, student.revision, adapter)
+
+
+def student_format(loaded: LoadedRecipe, registry: Registry, student: StudentSpec) -> ChatFormat:
+    """The student's chat format; of the model only the tokenizer is loaded.
+
+    Raises:
+        MissingError: the tokenizer is not on this machine.
+        ChatError: its chat template cannot be used.
+    """
+    options = loaded.recipe.student
+    return load_chat_format(
+        student.model,
+        chat_template=options.chat_template,
+        folder=loaded.folder,
+        revision=student.revision,
+        variables=options.template_variables,
+        registry=registry,
+    )
 
 
 def find_model(

@@ -7,7 +7,6 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from mentor_kit.backend.memory import GIB, DeviceMemory, MemoryEstimate
-from mentor_kit.chat import load_chat_format
 from mentor_kit.core.component import ComponentSpec
 from mentor_kit.core.errors import MissingError
 from mentor_kit.core.frozen_model import Json
@@ -17,6 +16,7 @@ from mentor_kit.recipe.assembly import (
     Components,
     assemble_components,
     assemble_without_student,
+    student_format,
     student_spec,
 )
 from mentor_kit.recipe.fitting import Smaller, device_of, fitting
@@ -223,14 +223,7 @@ def _prompts(loaded: LoadedRecipe, registry: Registry, components: Components) -
     """The prompts of the first training problems, as a run renders them."""
     student = student_spec(loaded, registry, components.context)
     try:
-        chat = load_chat_format(
-            student.model,
-            chat_template=loaded.recipe.student.chat_template,
-            folder=loaded.folder,
-            revision=student.revision,
-            variables=loaded.recipe.student.template_variables,
-            registry=registry,
-        )
+        chat = student_format(loaded, registry, student)
     except MissingError as error:
         if Path(student.model).exists():
             raise

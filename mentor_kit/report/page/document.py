@@ -101,8 +101,9 @@ def pack(data: Json) -> bytes:
 def _head(policy: str, scripts: Sequence[str] = (), styles: Sequence[str] = ()) -> str:
     """The document up to its data; scripts and styles are the page's if left out."""
     scripts, styles = scripts or _texts(SCRIPTS), styles or _texts(STYLES)
-    policy += f"; script-src {_sources(scripts)}; style-src {_sources(styles)}; base-uri 'none'; form-action 'none'"
-    head = _read("page.html").replace("@POLICY@", policy).replace("@VERSION@", __version__)
+    policy += f"; script-src {policy_sources(scripts)}; style-src {policy_sources(styles)}"
+    policy += "; base-uri 'none'; form-action 'none'"
+    head = read_client_file("page.html").replace("@POLICY@", policy).replace("@VERSION@", __version__)
     return head.replace("@STYLES@", "\n".join(f"<style>{text}</style>" for text in styles))
 
 
@@ -115,17 +116,18 @@ def _tail(settings: dict[str, str], scripts: Sequence[str] = ()) -> str:
 
 @cache
 def _texts(names: tuple[str, ...]) -> tuple[str, ...]:
-    return tuple(f"\n{_read(name)}" for name in names)
+    return tuple(f"\n{read_client_file(name)}" for name in names)
 
 
-def _sources(texts: Sequence[str]) -> str:
+def policy_sources(texts: Sequence[str]) -> str:
+    """Scripts or styles by their hashes, as a content policy lists them."""
     return " ".join(_source(text) for text in texts)
 
 
 def _source(text: str) -> str:
-    """A script or style by its hash, as a content policy lists it."""
     return f"'sha256-{base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()}'"
 
 
-def _read(name: str) -> str:
+def read_client_file(name: str) -> str:
+    """A script, style or the frame of the page, as it is in the package."""
     return (_CLIENT / name).read_text(encoding="utf-8")

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import base64
-import hashlib
 import json
 from collections.abc import Iterator
 from html import escape
-from importlib.resources import files
 from pathlib import Path
 
+from mentor_kit.report.page.document import policy_sources, read_client_file
 from mentor_kit.report.preview.model import Preview, PreviewedDemonstration, PreviewedProblem
 from mentor_kit.report.preview.text import cost_lines, earnings, lengths_sheet, message_line, signature
 from mentor_kit.report.tables import Sheet
@@ -50,9 +48,8 @@ def write_preview(preview: Preview, path: Path) -> None:
 
 def preview_page(preview: Preview) -> str:
     """A preview as an HTML document."""
-    styles = "".join(map(_read, STYLES))
-    digest = base64.b64encode(hashlib.sha256(styles.encode()).digest()).decode()
-    policy = f"default-src 'none'; style-src 'sha256-{digest}'; base-uri 'none'; form-action 'none'"
+    styles = "".join(map(read_client_file, STYLES))
+    policy = f"default-src 'none'; style-src {policy_sources([styles])}; base-uri 'none'; form-action 'none'"
     head = [
         Markup('<meta charset="utf-8">'),
         Markup(f'<meta http-equiv="Content-Security-Policy" content="{policy}">'),
@@ -147,7 +144,3 @@ def _table(sheet: Sheet) -> Markup:
     )
     table = tag("table", tag("thead", tag("tr", *heads)), tag("tbody", *rows))
     return Markup(tag("h2", sheet.title) + tag("div", table, kind="scroll"))
-
-
-def _read(name: str) -> str:
-    return (files("mentor_kit.report.page") / "client" / name).read_text(encoding="utf-8")

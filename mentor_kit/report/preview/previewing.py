@@ -9,7 +9,7 @@ from contextlib import closing
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from mentor_kit.chat import ChatFormat, demonstration_tokens, load_chat_format
+from mentor_kit.chat import ChatFormat, demonstration_tokens
 from mentor_kit.core.demonstration import Demonstration
 from mentor_kit.core.errors import ChatError, DataError, MentorKitError, MissingError, UsageError, did_you_mean
 from mentor_kit.core.task import TRAIN, Problem
@@ -17,7 +17,13 @@ from mentor_kit.core.teacher import Teacher
 from mentor_kit.core.tool import Tool
 from mentor_kit.core.trajectory import TokenTrace
 from mentor_kit.hooks.registry import Registry
-from mentor_kit.recipe.assembly import Components, assemble_components, assemble_without_student, student_spec
+from mentor_kit.recipe.assembly import (
+    Components,
+    assemble_components,
+    assemble_without_student,
+    student_format,
+    student_spec,
+)
 from mentor_kit.recipe.loading import LoadedRecipe
 from mentor_kit.recipe.workloads import build_stages, workloads
 from mentor_kit.report.preview.cost import EpisodeTokens, Rates, collection_cost, problems_to_demonstrate
@@ -151,19 +157,11 @@ class _Previewer:
 
     def _format(self) -> tuple[ChatFormat | None, str]:
         """The student's chat format, and the model's folder or hub id."""
-        recipe = self.loaded.recipe
-        model = recipe.student.model
+        model = self.loaded.recipe.student.model
         try:
             spec = student_spec(self.loaded, self.registry, self.components.context)
             model = spec.model
-            chat = load_chat_format(
-                spec.model,
-                chat_template=recipe.student.chat_template,
-                folder=self.loaded.folder,
-                revision=spec.revision,
-                variables=recipe.student.template_variables,
-                registry=self.registry,
-            )
+            chat = student_format(self.loaded, self.registry, spec)
         except MissingError as error:
             hint = f" ({error.hint})" if error.hint else ""
             self.notes.append(f"no prompts and no tokens: {error.message}{hint}")

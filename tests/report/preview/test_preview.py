@@ -16,6 +16,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mentor_kit import api
+from mentor_kit.backend.student import StudentSpec
 from mentor_kit.core.demonstration import Demonstration
 from mentor_kit.core.errors import ExitCode, MissingError, UsageError
 from mentor_kit.core.task import Problem
@@ -158,10 +159,10 @@ def test_without_a_key_the_rest_is_shown(monkeypatch: pytest.MonkeyPatch) -> Non
 
 
 def test_without_a_tokenizer_problems_and_demonstrations_are_shown(monkeypatch: pytest.MonkeyPatch) -> None:
-    def nowhere(model: str, **options: object) -> None:
-        raise MissingError(f"no tokenizer for {model!r}")
+    def nowhere(loaded: object, registry: object, student: StudentSpec) -> None:
+        raise MissingError(f"no tokenizer for {student.model!r}")
 
-    monkeypatch.setattr(previewing, "load_chat_format", nowhere)
+    monkeypatch.setattr(previewing, "student_format", nowhere)
     found = api.preview("quickstart", overrides={"student.model": "nobody/nothing-1B"})
     assert any("nobody/nothing-1B" in note for note in found.notes)
     first = found.problems[0]
