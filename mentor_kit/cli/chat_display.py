@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 import time
+from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
@@ -33,12 +34,12 @@ WIDE = 100
 _INTERVAL = 0.08
 
 
-class ChatDisplay:
+class ChatDisplay(ABC):
     """Base class of displays."""
 
+    @abstractmethod
     def show(self, event: events.ChatEvent) -> None:
         """Show an event."""
-        raise NotImplementedError
 
     @contextmanager
     def answering(self) -> Iterator[None]:
