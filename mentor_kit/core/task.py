@@ -21,6 +21,13 @@ _BOX = re.compile(r"\\boxed\s*\{")
 _BRACE = re.compile(r"[{}]")
 
 
+class NoSolution(Exception):
+    """Raised by `Task.solve` for a problem whose worked solution cannot be played; the message says why.
+
+    The teacher `scripted` then has no demonstration for the problem, and names it in a warning.
+    """
+
+
 class DeclaredTool(FrozenModel):
     """A tool that belongs to one problem and is never run (function-calling evaluations)."""
 
@@ -95,12 +102,15 @@ class Task(ABC):
         Args:
             problem: the problem to solve.
             dialogue: the messages so far, results of tools included.
+
+        Raises:
+            NoSolution: the problem has none that can be played.
         """
         raise NotImplementedError(f"{type(self).__name__} has no worked solutions")
 
     @property
     def has_solutions(self) -> bool:
-        """Whether the task overrides `solve`."""
+        """Whether the task has worked solutions; by default, whether it overrides `solve`."""
         return type(self).solve is not Task.solve
 
     def next_user(self, problem: Problem, dialogue: Sequence[Message]) -> str | None:

@@ -13,6 +13,7 @@ from typing import Annotated, Literal
 
 from pydantic import AfterValidator, ConfigDict, Field, field_validator
 
+from mentor_kit.core.conversation import Message
 from mentor_kit.core.errors import DataError
 from mentor_kit.core.frozen_model import Json
 from mentor_kit.core.option_model import OptionModel
@@ -21,11 +22,13 @@ from mentor_kit.core.task import TRAIN, Problem, Task, boxed_answer
 from mentor_kit.core.trajectory import Trajectory
 from mentor_kit.hooks.registry import BuildContext
 from mentor_kit.recipe.shorthand import one_or_several
+from mentor_kit_data import worked_solutions
 from mentor_kit_data.checkers import checker
 from mentor_kit_data.checking import Checker, Checking, letter_of
 from mentor_kit_data.files import split_files
 from mentor_kit_data.keys import KeyRule, keys_of
 from mentor_kit_data.rows import BadRow, DataRow, hint_for, is_number
+from mentor_kit_data.worked_solutions import has_solution, read_solution
 
 #: (row, name of its split) -> the problem; raises `BadRow`.
 MakeProblem = Callable[[DataRow, str], Problem]
@@ -65,6 +68,9 @@ class Columns(OptionModel):
     """A label by which evaluations break their results down."""
     system: str | None = None
     """A system message of the problem's own."""
+    calls: str | None = None
+    """A worked solution: a list of calls, `{name: …, arguments: {…}}`, which the teacher `scripted` plays with the real
+    tools, a turn each; a list of calls within the list is one turn."""
 
 
 class BrokenRows(Checking):
@@ -156,7 +162,7 @@ def rows_task(
         if not problems:
             raise DataError(f"the split {split!r} has no problems", hint="are its files empty, or all rows left out?")
     _warn_of_leaks(found)
-    return RowsTask(found, checker(options.check), whole_text=options.answer == "text")
+    return RowsTask(found, checker(options.check), whole_text=options.answer == "text", broken=options.broken)
 
 
 def read_problems(
@@ -242,6 +248,8 @@ class ColumnProblems:
         keys = self._keys(row, choices)
         if len(keys) > 1:
             extra["keys"] = keys
+        if columns.calls is not None:
+            extra |= read_solution(row, columns.calls)
         name = row.name if columns.id is None else row.text(columns.id)
         return Problem(
             id=f"{split}/{name}",
@@ -304,13 +312,28 @@ def _choices(row: DataRow, column: str) -> tuple[str, ...]:
 
 
 class RowsTask(Task):
-    """A task whose problems are all in memory. Training problems are shuffled by the seed."""
+    """A task whose problems are all in memory. Training problems are shuffled by the seed.
 
-    def __init__(self, problems: Mapping[str, Sequence[Problem]], check: Checker, *, whole_text: bool = False) -> None:
+    Args:
+        problems: by split.
+        check: compares answers with keys.
+        whole_text: whether the answer is the last turn as a whole, not what its box has.
+        broken: what a call of a worked solution that fails means, `fail` or `skip`.
+    """
+
+    def __init__(
+        self,
+        problems: Mapping[str, Sequence[Problem]],
+        check: Checker,
+        *,
+        whole_text: bool = False,
+        broken: Literal["fail", "skip"] = "fail",
+    ) -> None:
         self.splits = tuple(problems)
         self._problems = problems
         self._checker = check
         self._whole_text = whole_text
+        self._broken = broken
 
     def close(self) -> None:
         """End the checker's worker, if it has one."""
@@ -329,3 +352,13 @@ class RowsTask(Task):
     def check(self, answer: str, problem: Problem) -> bool:
         choices = problem.extra.get("choices") or ()
         return any(self._checker.check(answer, key, choices, problem.question) for key in keys_of(problem))
+
+    @property
+    def has_solutions(self) -> bool:
+        """Whether the rows have a column of calls."""
+        return any(has_solution(problem) for problems in self._problems.values() for problem in problems[:1])
+
+    def solve(self, problem: Problem, dialogue: Sequence[Message]) -> Message:
+        """The calls of the problem's row, then its key; see `mentor_kit_data.worked_solutions`."""
+        answer = problem.answer if self._whole_text else rf"\boxed{{{problem.answer}}}"
+        return worked_solutions.solve(problem, dialogue, answer=answer, broken=self._broken)
