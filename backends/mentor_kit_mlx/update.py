@@ -26,17 +26,28 @@ LARGEST_LOGITS = 1 << 26
 
 def completion_log_probs(lm: MLXLMWrapper, batch: MicroBatch, *, share: bool) -> mx.array:
     """(N, T) log-probabilities of the completions' trained tokens, at their temperatures; 0 elsewhere."""
+    return _completion_values(lm, batch, share=share, with_entropy=False)[0]
+
+
+def _completion_values(
+    lm: MLXLMWrapper, batch: MicroBatch, *, share: bool, with_entropy: bool
+) -> tuple[mx.array, mx.array | None]:
+    """(N, T) log-probabilities of the trained tokens, and entropies of their distributions; 0 elsewhere."""
     hidden = _shared_hidden(lm, batch) if share and batch.shares_prompts else _whole_hidden(lm, batch)
     places = np.flatnonzero(batch.trained)
     targets = mx.array(batch.ids.reshape(-1)[places])
     temperature = mx.array(np.broadcast_to(batch.temperature[:, None], batch.ids.shape).reshape(-1)[places])
     chosen = hidden.reshape(-1, hidden.shape[-1])[mx.array(places)]
-    values = _token_log_probs(lm, chosen, targets, temperature)
+    log_probs, *entropy = _token_values(lm, chosen, targets, temperature, with_entropy)
     # every position is filled from one value, or from the zero behind them
     source = np.full(batch.trained.size, len(places))
     source[places] = np.arange(len(places))
-    rows = mx.concatenate([values, mx.zeros(1)])[mx.array(source)].reshape(batch.trained.shape)
-    return _of_completions(rows, batch.row_of)
+
+    def of_completions(values: mx.array) -> mx.array:
+        rows = mx.concatenate([values, mx.zeros(1)])[mx.array(source)].reshape(batch.trained.shape)
+        return _of_completions(rows, batch.row_of)
+
+    return of_completions(log_probs), of_completions(entropy[0]) if entropy else None
 
 
 def _of_completions(rows: mx.array, row_of: np.ndarray[Any, Any]) -> mx.array:
@@ -78,8 +89,8 @@ def batch_loss(
     lm: MLXLMWrapper, batch: MicroBatch, objective: Objective, reference: mx.array | None, *, share: bool
 ) -> LossTerms:
     """The loss of a micro-batch."""
-    log_probs = completion_log_probs(lm, batch, share=share)
-    return policy_loss(mx, objective, batch.loss_batch(log_probs, reference, mx.array))
+    log_probs, entropy = _completion_values(lm, batch, share=share, with_entropy=objective.spec.needs_entropy)
+    return policy_loss(mx, objective, batch.loss_batch(log_probs, reference, mx.array, entropy))
 
 
 def _shared_hidden(lm: MLXLMWrapper, batch: MicroBatch) -> mx.array:
@@ -135,39 +146,60 @@ def _whole_hidden(lm: MLXLMWrapper, batch: MicroBatch) -> mx.array:
     return mx.take_along_axis(hidden, mx.array(before)[:, :, None], axis=1)
 
 
-def _token_log_probs(lm: MLXLMWrapper, hidden: mx.array, targets: mx.array, temperature: mx.array) -> mx.array:
-    """(M,) log-probabilities of targets (M,) from hidden states (M, width); in chunks where logits would be large."""
+def _token_values(
+    lm: MLXLMWrapper, hidden: mx.array, targets: mx.array, temperature: mx.array, with_entropy: bool
+) -> list[mx.array]:
+    """(M,) log-probabilities of targets (M,) from hidden states (M, width), and entropies (M,) where asked for.
+
+    In chunks where logits would be large.
+    """
     rows = max(1, LARGEST_LOGITS // lm.vocabulary)
     if len(targets) <= rows:
-        return _gathered(lm, lm.trainable(), hidden, targets, temperature)
+        return _gathered(lm, lm.trainable(), hidden, targets, temperature, with_entropy)
     parameters = lm.trainable()
     found = [
-        _recomputed(lm, parameters, hidden[s : s + rows], targets[s : s + rows], temperature[s : s + rows])
+        _recomputed(
+            lm, parameters, hidden[s : s + rows], targets[s : s + rows], temperature[s : s + rows], with_entropy
+        )
         for s in range(0, len(targets), rows)
     ]
     if parameters:
         lm.projection.update(parameters)
-    return mx.concatenate(found)
+    return [mx.concatenate(list(values)) for values in zip(*found, strict=True)]
 
 
 def _recomputed(
-    lm: MLXLMWrapper, parameters: dict[str, Any], hidden: mx.array, targets: mx.array, temperature: mx.array
-) -> mx.array:
+    lm: MLXLMWrapper,
+    parameters: dict[str, Any],
+    hidden: mx.array,
+    targets: mx.array,
+    temperature: mx.array,
+    with_entropy: bool,
+) -> list[mx.array]:
     """As `_gathered`, recomputed in the backward pass."""
     seed = own_seed() if lm.drops else None
 
-    def part(parameters: dict[str, Any], hidden: mx.array) -> mx.array:
+    def part(parameters: dict[str, Any], hidden: mx.array) -> list[mx.array]:
         with drawing_from(seed):
-            return _gathered(lm, parameters, hidden, targets, temperature)
+            return _gathered(lm, parameters, hidden, targets, temperature, with_entropy)
 
     # only arguments of such a function get a gradient through it
-    found: mx.array = mx.checkpoint(part)(parameters, hidden)
+    found: list[mx.array] = mx.checkpoint(part)(parameters, hidden)
     return found
 
 
 def _gathered(
-    lm: MLXLMWrapper, parameters: dict[str, Any], hidden: mx.array, targets: mx.array, temperature: mx.array
-) -> mx.array:
+    lm: MLXLMWrapper,
+    parameters: dict[str, Any],
+    hidden: mx.array,
+    targets: mx.array,
+    temperature: mx.array,
+    with_entropy: bool,
+) -> list[mx.array]:
     logits = lm.logits_with(parameters, hidden).astype(mx.float32) / temperature[:, None]
-    chosen = mx.take_along_axis(logits, targets[:, None], axis=-1)[:, 0]
-    return chosen - mx.logsumexp(logits, axis=-1)
+    total = mx.logsumexp(logits, axis=-1)
+    log_probs = mx.take_along_axis(logits, targets[:, None], axis=-1)[:, 0] - total
+    if not with_entropy:
+        return [log_probs]
+    all_log_probs = logits - total[:, None]
+    return [log_probs, -mx.sum(mx.exp(all_log_probs) * all_log_probs, axis=-1)]

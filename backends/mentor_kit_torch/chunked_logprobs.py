@@ -1,4 +1,4 @@
-"""Log-probabilities of tokens from hidden states, with the logits of a large micro-batch in chunks."""
+"""Log-probabilities and entropies of tokens from hidden states, with the logits of a large micro-batch in chunks."""
 
 from __future__ import annotations
 
@@ -15,17 +15,21 @@ KEPT_LOGITS = 1 << 26
 
 
 class TokenLogProbs(torch.autograd.Function):
-    """log softmax(hidden @ weight.T / temperature) at the targets, (M,) in float32.
+    """log p = log softmax(hidden @ weight.T / temperature) at the targets, and the entropies H of the distributions.
 
-    Logits that were not kept are computed again in the backward pass. They become their own gradient in place:
+    Both have shape (M,), in float32; H is empty where it is not asked for. Logits that were not kept are computed again
+    in the backward pass. They become their own gradient in place:
 
-        d loss / d logits = grad · (onehot(target) - softmax(logits)) / temperature
+        d log p[target] / d logits = (onehot(target) - p) / temperature
+        d H / d logits             = -p (log p + H) / temperature
     """
 
     @staticmethod
-    def forward(ctx: Any, hidden: Tensor, weight: Tensor, targets: Tensor, temperature: Tensor) -> Tensor:
+    def forward(
+        ctx: Any, hidden: Tensor, weight: Tensor, targets: Tensor, temperature: Tensor, with_entropy: bool = False
+    ) -> tuple[Tensor, Tensor]:
         """From hidden states (M, width), weights (V, width), targets (M,) and temperatures (M,)."""
-        found, totals, ctx.kept = [], [], []
+        found, totals, entropies, ctx.kept = [], [], [], []
         kept = kept_rows(len(targets), len(weight))
         for part in _parts(len(targets), len(weight)):
             logits = _logits(hidden[part], weight, temperature[part])
@@ -33,28 +37,35 @@ class TokenLogProbs(torch.autograd.Function):
                 ctx.kept.append(logits)
             totals.append(torch.logsumexp(logits, dim=-1))
             found.append(logits.gather(-1, targets[part].unsqueeze(-1)).squeeze(-1) - totals[-1])
-        ctx.save_for_backward(hidden, weight, targets, temperature, torch.cat(totals))
-        return torch.cat(found)
+            if with_entropy:
+                entropies.append(torch.special.entr(torch.exp(logits - totals[-1].unsqueeze(-1))).sum(dim=-1))
+        entropy = torch.cat(entropies) if with_entropy else hidden.new_empty(0, dtype=torch.float32)
+        ctx.save_for_backward(hidden, weight, targets, temperature, torch.cat(totals), entropy)
+        return torch.cat(found), entropy
 
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
         """Gradients of the hidden states and the weights, where they are needed."""
-        hidden, weight, targets, temperature, totals = ctx.saved_tensors
-        (grad,) = grads
+        hidden, weight, targets, temperature, totals, entropy = ctx.saved_tensors
+        scaled, of_entropy = (grad.float() / temperature if len(grad) else grad for grad in grads)
         hidden_grad = torch.empty_like(hidden) if ctx.needs_input_grad[0] else None
         weight_grad = torch.zeros_like(weight, dtype=torch.float32) if ctx.needs_input_grad[1] else None
-        scaled = grad.float() / temperature
         for part in _parts(len(targets), len(weight)):
             logits = ctx.kept.pop(0) if ctx.kept else _logits(hidden[part], weight, temperature[part])
-            pulls = logits.sub_(totals[part].unsqueeze(-1)).exp_()
-            pulls.mul_(-scaled[part].unsqueeze(-1))
+            pulls = logits.sub_(totals[part].unsqueeze(-1))
+            factors = scaled[part].unsqueeze(-1)
+            if len(entropy):
+                # a logit of minus infinity has probability 0, and no gradient
+                surprise = pulls.clamp(min=torch.finfo(pulls.dtype).min) + entropy[part].unsqueeze(-1)
+                factors = surprise.mul_(of_entropy[part].unsqueeze(-1)).add_(factors)
+            pulls.exp_().mul_(-factors)
             pulls.scatter_add_(-1, targets[part].unsqueeze(-1), scaled[part].unsqueeze(-1))
             pulls = pulls.to(weight.dtype)
             if hidden_grad is not None:
                 hidden_grad[part] = pulls @ weight
             if weight_grad is not None:
                 weight_grad += pulls.T @ hidden[part]
-        return hidden_grad, None if weight_grad is None else weight_grad.to(weight.dtype), None, None
+        return hidden_grad, None if weight_grad is None else weight_grad.to(weight.dtype), None, None, None
 
 
 def kept_rows(rows: int, vocabulary: int) -> int:

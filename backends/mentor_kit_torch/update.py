@@ -32,39 +32,54 @@ Sharing = Literal["tree", "prompts", "none"]
 
 def completion_log_probs(lm: TorchLMWrapper, batch: MicroBatch, sharing: Sharing) -> Tensor:
     """(N, T) log-probabilities of the completions' trained tokens, at their temperatures; 0 elsewhere."""
-    device = lm.device
-    trained, row_of = torch.from_numpy(batch.trained).to(device), torch.from_numpy(batch.row_of).to(device)
-    if sharing == "tree":
-        values = _tree_log_probs(lm, batch)
-    else:
-        shared = sharing == "prompts" and batch.shares_prompts
-        hidden = _shared_hidden(lm, batch) if shared else _whole_hidden(lm, batch)
-        targets = torch.from_numpy(batch.ids).to(device)[trained]
-        temperature = torch.from_numpy(batch.temperature).to(device).unsqueeze(1).expand(trained.shape)[trained]
-        values = _token_log_probs(lm, hidden[trained], targets, temperature)
-    rows = torch.zeros(trained.shape, dtype=torch.float32, device=device).masked_scatter(trained, values)
-    # index_select, as its gradient is summed in a fixed order; that of plain indexing is not
-    return rows.index_select(0, row_of)
+    return _completion_values(lm, batch, sharing, with_entropy=False)[0]
 
 
 def batch_loss(
     lm: TorchLMWrapper, batch: MicroBatch, objective: Objective, reference: Tensor | None, sharing: Sharing
 ) -> LossTerms:
     """The loss of a micro-batch, with gradients."""
-    log_probs = completion_log_probs(lm, batch, sharing)
+    log_probs, entropy = _completion_values(lm, batch, sharing, with_entropy=objective.spec.needs_entropy)
 
     def tensor(values: NDArray[Any]) -> Tensor:
         return torch.from_numpy(values).to(lm.device)
 
-    return policy_loss(torch, objective, batch.loss_batch(log_probs, reference, tensor))
+    return policy_loss(torch, objective, batch.loss_batch(log_probs, reference, tensor, entropy))
 
 
-def _tree_log_probs(lm: TorchLMWrapper, batch: MicroBatch) -> Tensor:
+def _completion_values(
+    lm: TorchLMWrapper, batch: MicroBatch, sharing: Sharing, *, with_entropy: bool
+) -> tuple[Tensor, Tensor | None]:
+    """(N, T) log-probabilities of the trained tokens, and entropies of their distributions; 0 elsewhere."""
+    device = lm.device
+    trained, row_of = torch.from_numpy(batch.trained).to(device), torch.from_numpy(batch.row_of).to(device)
+    if sharing == "tree":
+        found = _tree_values(lm, batch, with_entropy)
+    else:
+        shared = sharing == "prompts" and batch.shares_prompts
+        hidden = _shared_hidden(lm, batch) if shared else _whole_hidden(lm, batch)
+        targets = torch.from_numpy(batch.ids).to(device)[trained]
+        temperature = torch.from_numpy(batch.temperature).to(device).unsqueeze(1).expand(trained.shape)[trained]
+        found = _token_values(lm, hidden[trained], targets, temperature, with_entropy)
+
+    def of_completions(values: Tensor) -> Tensor:
+        rows = torch.zeros(trained.shape, dtype=torch.float32, device=device).masked_scatter(trained, values)
+        # index_select, as its gradient is summed in a fixed order; that of plain indexing is not
+        return rows.index_select(0, row_of)
+
+    log_probs, entropy = found
+    return of_completions(log_probs), of_completions(entropy) if with_entropy else None
+
+
+def _tree_values(lm: TorchLMWrapper, batch: MicroBatch, with_entropy: bool) -> tuple[Tensor, Tensor]:
     """Of the rows' trained tokens; where rows share a token and all tokens before it, it is computed once."""
     tree = Tree.of(batch, lm.device)
     # index_select as above
     hidden = lm.packed(tree).index_select(0, tree.predicting)
-    return _token_log_probs(lm, hidden, tree.targets, tree.temperature).index_select(0, tree.target_of)
+    log_probs, entropy = _token_values(lm, hidden, tree.targets, tree.temperature, with_entropy)
+    return log_probs.index_select(0, tree.target_of), entropy.index_select(
+        0, tree.target_of
+    ) if with_entropy else entropy
 
 
 def _shared_hidden(lm: TorchLMWrapper, batch: MicroBatch) -> Tensor:
@@ -138,19 +153,30 @@ def _gives(lm: TorchLMWrapper, batch: MicroBatch, sharing: Sharing, expected: Te
         return False
 
 
-def _token_log_probs(lm: TorchLMWrapper, hidden: Tensor, targets: Tensor, temperature: Tensor) -> Tensor:
-    """(M,) log-probabilities of targets (M,) from hidden states (M, width); in chunks where logits would be large."""
+def _token_values(
+    lm: TorchLMWrapper, hidden: Tensor, targets: Tensor, temperature: Tensor, with_entropy: bool
+) -> tuple[Tensor, Tensor]:
+    """(M,) log-probabilities of targets (M,) from hidden states (M, width), and entropies (M,); empty if not asked for.
+
+    In chunks where logits would be large.
+    """
     if (weight := lm.weight) is not None:
         lm.projected(len(targets))
-        found: Tensor = TokenLogProbs.apply(hidden, weight, targets, temperature)  # type: ignore[no-untyped-call]
+        found: tuple[Tensor, Tensor] = TokenLogProbs.apply(hidden, weight, targets, temperature, with_entropy)  # type: ignore[no-untyped-call]
         return found
     rows = max(1, LARGEST_LOGITS // lm.vocabulary)
     if len(targets) <= rows:
-        return _gathered(lm, hidden, targets, temperature)
+        return _gathered(lm, hidden, targets, temperature, with_entropy)
     parts = zip(*(torch.split(values, rows) for values in (hidden, targets, temperature)), strict=True)
-    return torch.cat([checkpoint(_gathered, lm, *part, use_reentrant=False) for part in parts])
+    pieces = [checkpoint(_gathered, lm, *part, with_entropy, use_reentrant=False) for part in parts]
+    log_probs, entropy = (torch.cat(values) for values in zip(*pieces, strict=True))
+    return log_probs, entropy
 
 
-def _gathered(lm: TorchLMWrapper, hidden: Tensor, targets: Tensor, temperature: Tensor) -> Tensor:
+def _gathered(
+    lm: TorchLMWrapper, hidden: Tensor, targets: Tensor, temperature: Tensor, with_entropy: bool
+) -> tuple[Tensor, Tensor]:
     logits = lm.logits(hidden).float() / temperature.unsqueeze(-1)
-    return torch.log_softmax(logits, dim=-1).gather(-1, targets.unsqueeze(-1)).squeeze(-1)
+    log_probs = torch.log_softmax(logits, dim=-1)
+    chosen = log_probs.gather(-1, targets.unsqueeze(-1)).squeeze(-1)
+    return chosen, -(log_probs.exp() * log_probs).sum(dim=-1) if with_entropy else chosen.new_empty(0)

@@ -85,13 +85,16 @@ class MicroBatch:
             ids[row, start : start + own] = self.ids[row, :own]
         return ids, np.minimum(lengths[:, None] - 1 + np.arange(self.ids.shape[1]), total - 1)
 
-    def loss_batch(self, log_probs: Any, reference: Any, convert: Callable[[NDArray[Any]], Any]) -> LossBatch:
+    def loss_batch(
+        self, log_probs: Any, reference: Any, convert: Callable[[NDArray[Any]], Any], entropy: Any = None
+    ) -> LossBatch:
         """The batch of a loss.
 
         Args:
             log_probs: (N, T), with gradients, in the backend's arrays.
             reference: (N, T), or None.
             convert: NumPy's arrays to the backend's, on its device.
+            entropy: (N, T), with gradients, or None; needed where `ObjectiveSpec.needs_entropy`.
         """
         return LossBatch(
             log_probs=log_probs,
@@ -101,6 +104,7 @@ class MicroBatch:
             mask=convert(self.mask),
             weights=convert(self.weights),
             reference=reference,
+            entropy=entropy,
         )
 
 

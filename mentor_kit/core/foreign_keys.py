@@ -106,6 +106,8 @@ FOREIGN_KEYS = (
         verl=("actor_rollout_ref.actor.clip_ratio_high",),
         mlx=("epsilon_high",),
     ),
+    ForeignKey("train.0.objective.loss.clip_dual", verl=("actor_rollout_ref.actor.clip_ratio_c",)),
+    ForeignKey("train.0.objective.entropy", verl=("actor_rollout_ref.actor.entropy_coeff",)),
     ForeignKey(
         "train.0.objective.loss",
         "`gspo` compares sequences; `ppo` tokens",

@@ -51,7 +51,7 @@ class ObjectiveSpec(OptionModel, FrozenModel):
     """A row of the module's table; its values can be overridden one by one."""
     advantage: AdvantageSpec = ComponentSpec(use="group_mean_std")
     """The estimator of advantages from the rewards of a group."""
-    loss: LossSpec = ComponentSpec(use="ppo", options={"clip_low": 0.2, "clip_high": 0.2})
+    loss: LossSpec = ComponentSpec(use="ppo", options={"clip_low": 0.2, "clip_high": 0.2, "clip_dual": None})
     """The loss of each token; options left out are the preset's where it has the same loss."""
     aggregation: Aggregation = "sequence"
     """sequence: mean over each sequence's tokens, then over sequences; token: mean over all tokens;
@@ -64,6 +64,8 @@ class ObjectiveSpec(OptionModel, FrozenModel):
     """How the divergence is estimated at each token."""
     kl_in: Literal["loss", "advantage"] = "loss"
     """advantage: each token's advantage loses kl · (sum of k over this and the later tokens)."""
+    entropy: float = Field(default=0.0, ge=0)
+    """Weight of the entropy bonus: the entropy of the whole distribution at each trained token is maximised, too."""
     reward: float = Field(default=1.0, ge=0)
     """Weight of the reward's advantage; 0 learns from the teacher's log-probabilities alone."""
     distill: float = Field(default=0.0, ge=0)
@@ -118,6 +120,11 @@ class ObjectiveSpec(OptionModel, FrozenModel):
         """Whether the reference policy's log-probabilities are needed."""
         return self.kl > 0.0
 
+    @property
+    def needs_entropy(self) -> bool:
+        """Whether the entropies of whole distributions are needed."""
+        return self.entropy > 0.0
+
 
 @dataclass(frozen=True)
 class Objective:
@@ -169,7 +176,7 @@ class Objective:
 
 
 def _ppo(low: float | None, high: float | None) -> dict[str, Any]:
-    return {"use": "ppo", "with": {"clip_low": low, "clip_high": high}}
+    return {"use": "ppo", "with": {"clip_low": low, "clip_high": high, "clip_dual": None}}
 
 
 _PPO = _ppo(0.2, 0.2)

@@ -1,9 +1,10 @@
 """The loss of a micro-batch: what any loss is put into, for every objective and every backend.
 
-    loss = Σ_t weight_t · (importance_t · loss_t(advantages) + kl · k_t)
+    loss = Σ_t weight_t · (importance_t · loss_t(advantages) + kl · k_t - entropy · H_t)
 
 `loss_t` is the objective's loss, weights hold the mean over everything the update was given, so that micro-batches
-simply add up, and k_t is the divergence from the reference, which may stand in the advantages instead.
+simply add up, k_t is the divergence from the reference, which may stand in the advantages instead, and H_t is the
+entropy of the whole distribution that token t was chosen from.
 
 Pure functions over an array namespace (`xp` is numpy, torch or mlx.core). Shapes: N sequences, T positions.
 """
@@ -32,7 +33,8 @@ class LossTerms:
 
     loss: Array
     sums: dict[str, Array]
-    """entropy (a sample estimate: -log p), mismatch (|log p - sampled log p|), clipped, ratio, kl, loss_<name>."""
+    """entropy (exact if the objective has an entropy bonus, else a sample estimate: -log p), mismatch
+    (|log p - sampled log p|), clipped, ratio, kl, loss_<name>."""
     maxima: dict[str, Array]
 
 
@@ -49,9 +51,15 @@ def policy_loss(xp: Any, objective: Objective, batch: LossBatch) -> LossTerms:
 
     Raises:
         ValueError: the objective has a KL term, and the batch no reference.
-        PluginError: the objective's loss returned arrays of another shape.
+        PluginError: the objective's loss returned arrays of another shape, or the objective has an entropy bonus and
+            the batch no entropies.
     """
     spec = objective.spec
+    if spec.needs_entropy and batch.entropy is None:
+        raise PluginError(
+            "this backend computes no entropies, which the objective's `entropy` needs",
+            hint="leave `objective.entropy` out, or take another backend",
+        )
     if spec.needs_reference and batch.reference is None:
         raise ValueError(f"kl={spec.kl} needs the reference policy's log-probabilities, and the batch has none")
     kl = None
@@ -67,6 +75,8 @@ def policy_loss(xp: Any, objective: Objective, batch: LossBatch) -> LossTerms:
         per_token = per_token * importance_weights(xp, batch.before, batch.sampled, spec.importance_cap)
     if kl is not None and spec.kl_in == "loss":
         per_token = per_token + spec.kl * kl
+    if batch.entropy is not None:
+        per_token = per_token - spec.entropy * batch.entropy
     loss = xp.sum(per_token * batch.weights)
     return LossTerms(loss, *_metrics(xp, batch, found, kl))
 
@@ -90,8 +100,9 @@ def _metrics(
     gap = xp.abs(log_probs - batch.sampled) * mask
     ratio = xp.exp(batch.log_ratio) if found.ratio is None else found.ratio
     clipped = xp.zeros_like(mask) if found.clipped is None else found.clipped
+    entropy = -log_probs if batch.entropy is None else stop_gradient(xp, batch.entropy)
     sums = {
-        "entropy": xp.sum(-log_probs * mask),
+        "entropy": xp.sum(entropy * mask),
         "mismatch": xp.sum(gap),
         "clipped": xp.sum(clipped * mask),
         "ratio": xp.sum(stop_gradient(xp, ratio) * mask),

@@ -68,6 +68,24 @@ class GradientContract:
         change = flat(forward.log_probs(groups)).astype(np.float64) - flat(backward.log_probs(groups))
         assert float(slopes @ change) == pytest.approx(-2 * REACH * norm, rel=3e-3)
 
+    def test_an_entropy_bonus_is_that_of_whole_distributions(self, policy_factory: PolicyFactory) -> None:
+        """Without an advantage the bonus alone is left; entropies come from the log-probabilities of every token."""
+        objective = make_objective(preset="dapo", entropy=0.5)
+        forward, backward = policy_factory(None), policy_factory(None)
+        groups = [changed(ragged_groups(forward.info.vocabulary, temperature=0.8)[1], advantage=lambda c: 0.0)]
+        entropy = _entropies(forward, groups)
+        forward.prepare(DESCENT)
+        backward.prepare(DESCENT)
+        found = forward.forward_backward(groups, objective)
+        assert found.loss == pytest.approx(-0.5 * entropy, rel=1e-4)
+        assert found.values["entropy"] == pytest.approx(entropy, rel=1e-4)
+        norm = forward.optimizer_step(0.0).gradient_norm
+        for policy, sign in ((forward, 1), (backward, -1)):
+            policy.forward_backward(groups, objective)
+            policy.optimizer_step(sign * EPSILON * REACH / norm)
+        change = _entropies(forward, groups) - _entropies(backward, groups)
+        assert 0.5 * change == pytest.approx(2 * REACH * norm, rel=1e-2)
+
 
 class TrajectoryContract:
     """Twenty steps with a schedule against the same training in float64."""
@@ -118,6 +136,25 @@ def _near(policy: Policy, groups: Sequence[TokenGroup], scale: float = 0.3) -> l
         )
         for group, rows in zip(groups, policy.log_probs(groups), strict=True)
     ]
+
+
+def _entropies(policy: Policy, groups: Sequence[TokenGroup]) -> float:
+    """The mean over the groups' trained tokens of the entropy of the distribution that each was chosen from."""
+    vocabulary = policy.info.vocabulary
+    every = tuple(
+        TokenCompletion(np.array([token]), np.ones(1, dtype=np.float32), np.zeros(1, dtype=np.float32), 0.0)
+        for token in range(vocabulary)
+    )
+    found = []
+    for group in groups:
+        for completion in group.completions:
+            for place in np.flatnonzero(completion.mask):
+                before = np.concatenate([group.prompt_ids, completion.ids[:place]])
+                (rows,) = policy.log_probs([TokenGroup(before, every, group.temperature)])
+                log_probs = np.concatenate(rows).astype(np.float64)
+                assert np.exp(log_probs).sum() == pytest.approx(1.0, abs=1e-4)
+                found.append(-(np.exp(log_probs) * log_probs).sum())
+    return float(np.mean(found))
 
 
 def _with_token_advantages(groups: Sequence[TokenGroup]) -> list[TokenGroup]:

@@ -64,15 +64,20 @@ def test_an_expanded_recipe_shows_every_option(here: Path) -> None:
     assert found["advantage"] == {"use": "group_mean_std", "with": {}}
 
 
+def ppo(low: float, high: float) -> dict[str, Any]:
+    return {"use": "ppo", "with": {"clip_low": low, "clip_high": high, "clip_dual": None}}
+
+
 @pytest.mark.parametrize(
     ("settings", "loss"),
     [
-        (["loss.clip_high=0.3"], {"use": "ppo", "with": {"clip_low": 0.2, "clip_high": 0.3}}),
-        (["preset=dapo", "loss.clip_low=0.1"], {"use": "ppo", "with": {"clip_low": 0.1, "clip_high": 0.28}}),
+        (["loss.clip_high=0.3"], ppo(0.2, 0.3)),
+        (["preset=dapo", "loss.clip_low=0.1"], ppo(0.1, 0.28)),
         (["preset=gspo", "loss.clip_high=1e-3"], {"use": "gspo", "with": {"clip_low": 3e-4, "clip_high": 1e-3}}),
+        (["loss.clip_dual=3"], {**ppo(0.2, 0.2), "with": {**ppo(0.2, 0.2)["with"], "clip_dual": 3.0}}),
         (["loss=cispo", "loss.clip_high=3"], {"use": "cispo", "with": {"clip_low": None, "clip_high": 3.0}}),
         (["loss.use=reinforce"], {"use": "reinforce", "with": {}}),
-        (["loss={use: gspo}", "loss.use=ppo"], {"use": "ppo", "with": {"clip_low": 0.2, "clip_high": 0.2}}),
+        (["loss={use: gspo}", "loss.use=ppo"], ppo(0.2, 0.2)),
     ],
 )
 def test_settings_reach_the_loss(settings: list[str], loss: dict[str, Any]) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -18,6 +19,7 @@ from mentor_kit.rl.losses.reinforce import Reinforce
 from mentor_kit.rl.objective import Objective, ObjectiveSpec
 from mentor_kit.rl.policy_loss import policy_loss
 from mentor_kit.testing.losses import LossCase, LossContract, LossTwin, Ragged, batch_of, random_case
+from mentor_kit.testing.objectives import make_objective
 
 
 def by_token(case: LossCase, formula) -> Ragged:
@@ -50,6 +52,37 @@ class TestPPO(LossContract):
     def twin(self, options) -> LossTwin:
         low, high = options
         return ppo_twin(math.inf if low is None else low, math.inf if high is None else high)
+
+
+class TestDualClip(LossContract):
+    """arXiv 1912.09729, equation 5: the objective is max(PPO's, c · A) where A < 0."""
+
+    @pytest.fixture
+    def loss(self) -> Loss:
+        return PPO(PPOOptions(clip_low=0.2, clip_high=0.2, clip_dual=1.3))
+
+    @pytest.fixture
+    def twin(self) -> LossTwin:
+        def twin(case: LossCase) -> Ragged:
+            def one(i: int, t: int) -> float:
+                advantage = case.advantages[i][t]
+                plain = surrogate(math.exp(case.now[i][t] - case.old[i][t]), advantage, 0.2, 0.2)
+                return -max(-plain, 1.3 * advantage) if advantage < 0 else plain
+
+            return by_token(case, one)
+
+        return twin
+
+
+def test_dual_clipping_by_hand() -> None:
+    """Ratios 4 and 2 with c = 3 and A = -2: 8 becomes 6, without a gradient; 4 stays, and A = 1 is PPO's alone."""
+    ratio = np.log(np.array([[4.0, 2.0, 4.0]]))
+    ones, zeros = np.ones((1, 3)), np.zeros((1, 3))
+    batch = LossBatch(ratio, zeros, np.array([[-2.0, -2.0, 1.0]]), ones, ones)
+    found = PPO(PPOOptions(clip_low=0.2, clip_high=0.2, clip_dual=3.0)).token_losses(np, batch)
+    np.testing.assert_allclose(found.values, [[6.0, 4.0, -1.2]])
+    assert found.clipped is not None
+    assert found.clipped.tolist() == [[1.0, 0.0, 1.0]]
 
 
 class TestGSPO(LossContract):
@@ -170,3 +203,18 @@ def test_a_losss_own_metrics_have_its_prefix_and_are_sums_over_trained_tokens() 
     assert float(sums["loss_gate"]) == pytest.approx(0.5 * batch.mask.sum())
     assert float(sums["ratio"]) == pytest.approx((np.exp(batch.log_probs - batch.old) * batch.mask).sum())
     assert float(sums["clipped"]) == 0.0
+
+
+def test_an_entropy_bonus_lowers_the_loss_by_the_weighted_entropy() -> None:
+    objective, plain = make_objective("dapo", entropy=0.25), make_objective("dapo")
+    batch = batch_of(random_case(0))
+    entropy = np.abs(np.random.default_rng(0).standard_normal(batch.mask.shape)) * batch.mask
+    found = policy_loss(np, objective, replace(batch, entropy=entropy))
+    expected = float(policy_loss(np, plain, batch).loss) - 0.25 * float((entropy * batch.weights).sum())
+    assert float(found.loss) == pytest.approx(expected, rel=1e-12)
+    assert float(found.sums["entropy"]) == pytest.approx(float(entropy.sum()))
+
+
+def test_an_entropy_bonus_needs_a_backend_that_computes_entropies() -> None:
+    with pytest.raises(PluginError, match="entropies"):
+        policy_loss(np, make_objective("dapo", entropy=0.25), batch_of(random_case(0)))

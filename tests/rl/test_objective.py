@@ -13,7 +13,7 @@ from mentor_kit.rl.objective import PRESETS, ObjectiveSpec
 
 
 def ppo(low: float | None, high: float | None) -> ComponentSpec:
-    return ComponentSpec(use="ppo", options={"clip_low": low, "clip_high": high})
+    return ComponentSpec(use="ppo", options={"clip_low": low, "clip_high": high, "clip_dual": None})
 
 
 @pytest.mark.parametrize("name", PRESETS)

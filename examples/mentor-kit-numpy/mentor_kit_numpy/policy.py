@@ -66,14 +66,15 @@ class NumpyPolicy(BasePolicy[Array, AdamW]):
         return {name: value.copy() for name, value in self.parameters.items()}
 
     def log_probs_of(self, batch: MicroBatch) -> Array:
-        return _log_probs(self.parameters, batch)
+        return _log_probs(self.parameters, batch)[0]
 
     def backward(self, batch: MicroBatch, objective: Objective, reference: Array | None) -> LossTerms:
         found: list[LossTerms] = []
 
         def loss(parameters: Parameters) -> Any:
-            scores = _log_probs(parameters, batch)
-            found.append(policy_loss(NAMESPACE, objective, batch.loss_batch(scores, reference, np.asarray)))
+            scores, entropy = _log_probs(parameters, batch)
+            wanted = entropy if objective.spec.needs_entropy else None
+            found.append(policy_loss(NAMESPACE, objective, batch.loss_batch(scores, reference, np.asarray, wanted)))
             return found[0].loss
 
         value, gradients = value_and_grad(loss)(self.parameters)
@@ -127,11 +128,13 @@ class NumpyPolicy(BasePolicy[Array, AdamW]):
         save_file(self.parameters, folder / WEIGHTS)
 
 
-def _log_probs(parameters: Parameters, batch: MicroBatch) -> Array:
-    """Log-probabilities (N, T) of a micro-batch's trained tokens; 0 elsewhere."""
+def _log_probs(parameters: Parameters, batch: MicroBatch) -> tuple[Array, Array]:
+    """Log-probabilities (N, T) of a micro-batch's trained tokens, and entropies of their distributions; 0 elsewhere."""
     ids, places = batch.whole_sequences()
     states = states_of(parameters, ids, np.zeros((len(ids), parameters["embedding"].shape[1]), dtype=np.float32))
     rows = np.arange(len(ids))[:, None]
     log_probs = log_softmax(logits_of(parameters, states[rows, places]), batch.temperature[:, None, None])
     chosen = log_probs[rows, np.arange(batch.ids.shape[1]), batch.ids]
-    return anp.where(batch.trained, chosen, np.float32(0))[batch.row_of]
+    entropy = -anp.sum(anp.exp(log_probs) * log_probs, axis=-1)
+    both = (anp.where(batch.trained, values, np.float32(0))[batch.row_of] for values in (chosen, entropy))
+    return next(both), next(both)

@@ -33,6 +33,9 @@ class LossBatch:
     """Log-probabilities before this round of updates, recomputed; None takes the sampler's."""
     reference: Array | None = None
     """The reference policy's log-probabilities; None where the objective has no KL term."""
+    entropy: Array | None = None
+    """The entropy, in nats, of the distribution that each trained token was chosen from, under the current weights and
+    at the sampling temperature, with gradients; 0 where the mask is. None where the objective has no entropy bonus."""
 
     @property
     def before(self) -> Array:

@@ -63,7 +63,14 @@ def test_token_log_probs(largest: int, kept: int, monkeypatch: pytest.MonkeyPatc
     targets, temperature = torch.tensor([0, 10, 3, 3, 5, 1, 2]), torch.tensor([1.0, 0.5, 1, 2, 1, 1, 0.7])
     logits = (hidden @ weight.T) / temperature.unsqueeze(-1)
     expected = torch.log_softmax(logits, dim=-1)[torch.arange(7), targets]
-    same_gradients(TokenLogProbs.apply(hidden, weight, targets, temperature), expected, [hidden, weight])
+    same_gradients(TokenLogProbs.apply(hidden, weight, targets, temperature)[0], expected, [hidden, weight])
+    found = TokenLogProbs.apply(hidden, weight, targets, temperature, True)
+    entropy = torch.distributions.Categorical(logits=logits).entropy()
+    for weight_of_entropy in (0.0, 0.7):
+        same_gradients(
+            found[0] + weight_of_entropy * found[1], expected + weight_of_entropy * entropy, [hidden, weight]
+        )
+        found = TokenLogProbs.apply(hidden, weight, targets, temperature, True)
 
 
 LEAN = {"qwen2": True, "qwen3": True, "qwen2-tied": True, "granite": True, "smollm3": False, "gemma": False}
