@@ -26,6 +26,7 @@ Kind = Literal[
     "stages",
     "evaluations",
     "families",
+    "formats",
     "trackers",
     "recipes",
 ]

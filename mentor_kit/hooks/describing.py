@@ -33,6 +33,7 @@ PLACES: dict[Kind, str] = {
     "stages": "train: [{}]",
     "evaluations": "evaluate: {{on: [{}]}}",
     "families": "teacher: {{use: openai, with: {{read_calls: {}}}}}",
+    "formats": "task: {{use: conversations, with: {{format: {}, …}}}}",
     "trackers": "trackers: [{}]",
     "recipes": "extends: {}",
 }
@@ -81,7 +82,7 @@ def example(component: Component) -> str:
     """Return an example line of a recipe that uses a component; `…` stands for required values."""
     needed = [field.alias or name for name, field in component.options.model_fields.items() if field.is_required()]
     values = ", ".join(f"{name}: …" for name in needed)
-    if component.kind in ("recipes", "students", "families"):
+    if component.kind in ("recipes", "students", "families", "formats"):
         return PLACES[component.kind].format(component.name)
     weight = ", weight: 1.0" if component.kind == "reward_terms" else ""
     given = f", with: {{{values}}}" if values else ""

@@ -12,6 +12,7 @@ from pydantic import BaseModel, ConfigDict
 
 from mentor_kit.core.agent import EpisodeLimits
 from mentor_kit.core.component import ComponentSpec, Kind
+from mentor_kit.core.data_format import DataFormat
 from mentor_kit.core.errors import MentorKitError, MissingError, PluginError, RecipeError, did_you_mean, disk_error
 from mentor_kit.core.option_model import OptionModel, shown
 from mentor_kit.core.task import Task
@@ -40,6 +41,7 @@ BASES: dict[Kind, type] = {
     "losses": Loss,
     "advantages": AdvantageEstimator,
     "trackers": Tracker,
+    "formats": DataFormat,
 }
 
 
@@ -375,4 +377,9 @@ def noun(kind: Kind) -> str:
 
 
 #: Of the kinds whose name is no noun's plural in -s.
-_NOUNS: dict[Kind, str] = {"losses": "loss", "advantages": "advantage estimator", "families": "family"}
+_NOUNS: dict[Kind, str] = {
+    "losses": "loss",
+    "advantages": "advantage estimator",
+    "families": "family",
+    "formats": "data format",
+}

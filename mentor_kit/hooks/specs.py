@@ -138,6 +138,15 @@ def register_families(register: Register) -> None:
 
 
 @hookspec
+def register_formats(register: Register) -> None:
+    """Offer formats of tool-use data. `build` gives a `mentor_kit.core.data_format.DataFormat`.
+
+    It reads the rows of files and data sets as dialogues, writes them, or both. The task `conversations` finds the
+    format of its files out among all that recognise their rows, those of other plugins before the built-in ones.
+    """
+
+
+@hookspec
 def register_trackers(register: Register) -> None:
     """Offer trackers. `build` gives a `mentor_kit.hooks.Tracker`, which gets events, rollouts and evaluations."""
 

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import partial
 from importlib.util import find_spec
 from typing import TYPE_CHECKING
 
 from mentor_kit.hooks import hookimpl
 
 if TYPE_CHECKING:
-    from mentor_kit.hooks import Register
+    from mentor_kit.core.data_format import DataFormat
+    from mentor_kit.hooks import BuildContext, Register
 
 
 @hookimpl
@@ -55,6 +58,15 @@ def register_tasks(register: Register) -> None:
 
 
 @hookimpl
+def register_formats(register: Register) -> None:
+    """Those of `mentor_kit_data.formats`."""
+    from mentor_kit_data.formats import BUILT_IN
+
+    for name, make, summary in BUILT_IN:
+        register(name, build=partial(_made, make), summary=summary)
+
+
+@hookimpl
 def register_tools(register: Register) -> None:
     """`problem-tools`."""
     from mentor_kit_tools import isolation_missing
@@ -68,6 +80,10 @@ def register_tools(register: Register) -> None:
         summary="the tools that a problem brings as Python source, run in worker processes",
         available=isolation_missing,
     )
+
+
+def _made(make: Callable[[], DataFormat], options: object, context: BuildContext) -> DataFormat:
+    return make()
 
 
 def missing(package: str, extra: str) -> str:

@@ -6,6 +6,7 @@ import pytest
 
 from mentor_kit.backend.policy import Backend
 from mentor_kit.core.component import ComponentSpec, Kind
+from mentor_kit.core.data_format import DataFormat
 from mentor_kit.core.errors import PluginError
 from mentor_kit.core.task import Task
 from mentor_kit.hooks import BuildContext, Registry, hookimpl, load_plugins
@@ -22,6 +23,7 @@ BASES: dict[Kind, type] = {
     "losses": Loss,
     "advantages": AdvantageEstimator,
     "trackers": Tracker,
+    "formats": DataFormat,
     "stages": Stage,
     "backends": Backend,
 }

@@ -1,0 +1,157 @@
+"""Dialogues of tool use, and the base class of the data formats that they are read from and written to.
+
+    row of a file ──DataFormat.read──> Dialogue ──DataFormat.write──> row of another file
+
+A format is a plugin's component (`register_formats`). `format_of` finds out which one a file's rows have.
+"""
+
+from __future__ import annotations
+
+import itertools
+from abc import ABC, abstractmethod
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+from mentor_kit.core.conversation import Message, ToolCall
+from mentor_kit.core.errors import DataError
+from mentor_kit.core.frozen_model import FrozenModel, Json
+from mentor_kit.core.task import DeclaredTool
+
+#: How many of a file's rows are looked at to find out its format.
+LOOKED_AT = 100
+
+
+class Dialogue(FrozenModel):
+    """One row of tool-use data, whatever format it came in."""
+
+    messages: tuple[Message, ...]
+    """Every turn of the row, in order: system, user, assistant with its calls, results of tools. Calls have the state
+    PARSED; a result stands behind the turn that made its call."""
+    tools: tuple[DeclaredTool, ...] = ()
+    """The row's tools, declared only."""
+    id: str | None = None
+    """The row's name."""
+    group: str | None = None
+    """A label by which evaluations break their results down."""
+    key: str | None = None
+    """The answer's key, where the row has one."""
+    calls: tuple[ToolCall, ...] | None = None
+    """The right calls, where the row has them apart from its messages; `()` if nothing is to be called, None if the row
+    says nothing about it."""
+
+
+class DataFormatError(DataError):
+    """A row is not of its format, or a dialogue cannot be said in one.
+
+    Args:
+        column: the column at fault, such as `messages.2.tool_calls`; empty for the whole row.
+        reason: what was expected, and what was found.
+        hint: what to do next.
+    """
+
+    def __init__(self, column: str, reason: str, *, hint: str | None = None) -> None:
+        super().__init__(f"column {column}: {reason}" if column else reason, hint=hint)
+        self.column = column
+        self.reason = reason
+
+
+class DataFormat(ABC):
+    """Base class of data formats: one published form of rows with dialogues of tool use.
+
+    A format implements `recognizes` and one of `read` and `write`, or both. All three are pure.
+    """
+
+    limits: Sequence[str] = ()
+    """What `write` cannot say in this format, one line each, such as `reasoning`."""
+
+    @abstractmethod
+    def recognizes(self, row: Mapping[str, Any]) -> bool:
+        """Return whether a row looks like one of this format, by its columns and their types. Must be quick."""
+
+    def read(self, row: Mapping[str, Any]) -> Dialogue:
+        """Return the dialogue of a row. Columns with None count as missing.
+
+        Raises:
+            DataFormatError: the row is not of this format.
+        """
+        raise NotImplementedError(f"{type(self).__name__} is only written")
+
+    @property
+    def can_read(self) -> bool:
+        """Whether the format overrides `read`."""
+        return type(self).read is not DataFormat.read
+
+    def write(self, dialogue: Dialogue) -> dict[str, Json]:
+        """Return a row with the dialogue.
+
+        Raises:
+            DataFormatError: the format has no place for something in the dialogue.
+        """
+        raise NotImplementedError(f"{type(self).__name__} is only read")
+
+    @property
+    def can_write(self) -> bool:
+        """Whether the format overrides `write`."""
+        return type(self).write is not DataFormat.write
+
+
+def format_of(rows: Iterable[Mapping[str, Any]], formats: Mapping[str, DataFormat]) -> str:
+    """Return the name of the format that the first `LOOKED_AT` rows have.
+
+    Where several formats recognise all rows and read the same dialogues from them, it is the first one.
+
+    Args:
+        rows: of a file, in order.
+        formats: by name, in order; those that cannot read are left out.
+
+    Raises:
+        DataFormatError: there are no rows; no format recognises a row; rows have different formats; or formats that
+            recognise all rows read different dialogues from them.
+    """
+    known = {name: one for name, one in formats.items() if one.can_read}
+    looked_at = list(itertools.islice(rows, LOOKED_AT))
+    if not looked_at:
+        raise DataFormatError("", "there are no rows, so the format cannot be found out")
+    names = [[name for name, one in known.items() if one.recognizes(row)] for row in looked_at]
+    for index, (row, found) in enumerate(zip(looked_at, names, strict=True), start=1):
+        if not found:
+            raise DataFormatError(
+                "",
+                f"the format of row {index} is unknown: its columns are {', '.join(map(str, row)) or 'none'}",
+                hint=f"known formats: {', '.join(known)}; `mentorkit plugins formats` lists them",
+            )
+    shared = [name for name in known if all(name in found for found in names)]
+    if not shared:
+        raise DataFormatError("", _differing(names), hint="put rows of different formats into files of their own")
+    first, *others = shared
+    for other in others:
+        if (number := _first_difference(looked_at, known[first], known[other])) is not None:
+            raise DataFormatError(
+                "",
+                f"the format may be {first!r} or {other!r}, which read row {number} differently",
+                hint=f"name it: `format: {first}` or `format: {other}`",
+            )
+    return first
+
+
+def _differing(names: Sequence[Sequence[str]]) -> str:
+    """The message for rows that have no format in common: the first two that differ, or else all formats."""
+    for number, found in enumerate(names, start=1):
+        if not set(found) & set(names[0]):
+            return f"rows have different formats: row 1 is {' or '.join(names[0])}, row {number} {' or '.join(found)}"
+    return f"rows have different formats: no one of {', '.join(sorted(set(itertools.chain(*names))))} fits all of them"
+
+
+def _first_difference(rows: Sequence[Mapping[str, Any]], first: DataFormat, second: DataFormat) -> int | None:
+    """The number, from 1, of the first row that two formats read differently; None if there is none."""
+    for number, row in enumerate(rows, start=1):
+        if _read_or_fault(first, row) != _read_or_fault(second, row):
+            return number
+    return None
+
+
+def _read_or_fault(one: DataFormat, row: Mapping[str, Any]) -> Dialogue | None:
+    try:
+        return one.read(row)
+    except DataFormatError:
+        return None
