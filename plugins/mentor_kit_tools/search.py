@@ -100,7 +100,7 @@ def read_corpus(corpus: Path, text: str, title: str | None) -> Iterator[Document
     Raises:
         DataError: a file cannot be read, or a row has no text; names file, row and column.
     """
-    from mentor_kit_data.rows import BadRow, read_rows
+    from mentor_kit.runs.rows import BadRow, read_rows
 
     if corpus.is_dir():
         for file in sorted(path for path in corpus.rglob("*") if path.suffix.lower() in _DOCUMENTS):
@@ -126,7 +126,7 @@ def _several(value: Json, column: str) -> list[Document]:
     Raises:
         BadRow: it is a list of something else.
     """
-    from mentor_kit_data.rows import BadRow
+    from mentor_kit.runs.rows import BadRow
 
     if isinstance(value, Mapping):
         # as the Hugging Face hub has it: a list of titles beside a list of lists of sentences
