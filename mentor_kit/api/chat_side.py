@@ -13,9 +13,9 @@ from mentor_kit.core.errors import UsageError
 from mentor_kit.core.task import Problem
 from mentor_kit.core.trajectory import Ending, Trajectory
 from mentor_kit.rollout import (
-    Dialogue,
     EpisodeRules,
     EpisodeWatcher,
+    LiveDialogue,
     PolicyAgent,
     StreamingSampler,
     TurnStream,
@@ -65,7 +65,7 @@ class Side(EpisodeWatcher):
             self._sampler = StreamingSampler(agent.sampler, self._drawn)
             self._agent = replace(agent, name=name, sampler=self._sampler)
         self._stream: TurnStream | None = None
-        self._dialogue: Dialogue | None = None
+        self._dialogue: LiveDialogue | None = None
         self._tools: EpisodeRequest | None = None
         self._temperatures: set[float | None] = set()
         """Of the questions of this dialogue."""
@@ -146,7 +146,7 @@ class Side(EpisodeWatcher):
         self._done.append(trajectory)
         return trajectory
 
-    def dialogue(self, opening: EpisodeRequest) -> Dialogue:
+    def dialogue(self, opening: EpisodeRequest) -> LiveDialogue:
         """The dialogue; a new one where none is open."""
         if self._dialogue is None:
             agent = self._agent
@@ -155,7 +155,7 @@ class Side(EpisodeWatcher):
                 limits = replace(self.policy.limits, max_response_tokens=self.policy.context)
                 agent = replace(self.policy, limits=limits)
             request = replace(opening, id=f"{opening.id}#{self.name}")
-            self._dialogue = Dialogue(agent, request, self._rules())
+            self._dialogue = LiveDialogue(agent, request, self._rules())
             self._temperatures = set()
         self._tools = opening
         return self._dialogue
@@ -240,7 +240,7 @@ class Side(EpisodeWatcher):
             return found.model_copy(update={"tokens": None})
         return found
 
-    def _answered(self, dialogue: Dialogue, ending: Ending, reason: str) -> None:
+    def _answered(self, dialogue: LiveDialogue, ending: Ending, reason: str) -> None:
         session = dialogue.session
         said = [message for message in dialogue.messages if message.role == "assistant"]
         kept = ending not in (Ending.CONTEXT_FULL, Ending.REFUSED)

@@ -1,6 +1,6 @@
 """Rollouts: run episodes of an agent with tools and a task; students and teachers share this code."""
 
-from mentor_kit.rollout.dialogue import Dialogue
+from mentor_kit.rollout.dialogue import LiveDialogue
 from mentor_kit.rollout.episode import EpisodeRules, judge, run_async, run_episodes
 from mentor_kit.rollout.policy_agent import PolicyAgent, Sampling
 from mentor_kit.rollout.streaming import StreamingSampler, TurnStream
@@ -10,9 +10,9 @@ from mentor_kit.rollout.watcher import EpisodeWatcher
 
 __all__ = [
     "Cut",
-    "Dialogue",
     "EpisodeRules",
     "EpisodeWatcher",
+    "LiveDialogue",
     "PolicyAgent",
     "Sampling",
     "StreamingSampler",

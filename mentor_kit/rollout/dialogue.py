@@ -44,7 +44,7 @@ class _TypedQuestions(Task):
         return False
 
 
-class Dialogue:
+class LiveDialogue:
     """A dialogue of one agent.
 
     All methods belong to one event loop. A question that is cancelled, or that raises, leaves the dialogue as it was

@@ -27,7 +27,7 @@ from mentor_kit.core.conversation import CallState, call
 from mentor_kit.core.tool import Tool
 from mentor_kit.core.toolbox import Toolbox
 from mentor_kit.core.trajectory import Ending
-from mentor_kit.rollout import Dialogue, EpisodeRules, EpisodeWatcher, PolicyAgent, Sampling, run_async
+from mentor_kit.rollout import EpisodeRules, EpisodeWatcher, LiveDialogue, PolicyAgent, Sampling, run_async
 
 CALL = '!say {"word": "hi"}'
 
@@ -54,9 +54,9 @@ class Chat:
             context,
         )
         rules = EpisodeRules(EchoTask(), toolbox, agent.limits, watcher=watcher or EpisodeWatcher())
-        self.dialogue = Dialogue(agent, episode("chat", toolbox.tools(problem("chat"))), rules)
+        self.dialogue = LiveDialogue(agent, episode("chat", toolbox.tools(problem("chat"))), rules)
 
-    def run(self, work: Callable[[Dialogue], Any]) -> Any:
+    def run(self, work: Callable[[LiveDialogue], Any]) -> Any:
         async def whole() -> Any:
             try:
                 return await work(self.dialogue)
@@ -73,7 +73,7 @@ class Chat:
 def test_questions_share_a_transcript_and_the_tools_state() -> None:
     chat = Chat(CALL, "one", "two")
 
-    async def work(dialogue: Dialogue) -> Any:
+    async def work(dialogue: LiveDialogue) -> Any:
         assert await dialogue.ask("Q1") == (Ending.ANSWERED, "")
         assert await dialogue.ask("Q2") == (Ending.ANSWERED, "")
         return dialogue.trajectory()
@@ -93,7 +93,7 @@ def test_questions_share_a_transcript_and_the_tools_state() -> None:
 def test_back_to_where_it_was_before_a_question() -> None:
     chat = Chat("one", "two", "three")
 
-    async def work(dialogue: Dialogue) -> Any:
+    async def work(dialogue: LiveDialogue) -> Any:
         await dialogue.ask("Q1")
         await dialogue.ask("Q2")
         assert dialogue.back() == "Q2"
@@ -112,7 +112,7 @@ def test_back_to_where_it_was_before_a_question() -> None:
 def test_the_first_question_can_be_taken_back() -> None:
     chat = Chat("one", "two")
 
-    async def work(dialogue: Dialogue) -> Any:
+    async def work(dialogue: LiveDialogue) -> Any:
         await dialogue.ask("Q1")
         dialogue.back()
         assert (dialogue.messages, dialogue.trajectory()) == ((), None)
@@ -125,7 +125,7 @@ def test_the_first_question_can_be_taken_back() -> None:
 def test_a_turn_that_was_cut_off_is_closed_before_the_next_question() -> None:
     chat = Chat("endless words", "two", max_turn_tokens=4)
 
-    async def work(dialogue: Dialogue) -> None:
+    async def work(dialogue: LiveDialogue) -> None:
         assert (await dialogue.ask("Q1"))[0] is Ending.LENGTH
         assert (await dialogue.ask("Q2"))[0] is Ending.ANSWERED
 
@@ -139,7 +139,7 @@ def test_a_turn_that_was_cut_off_is_closed_before_the_next_question() -> None:
 def test_results_that_no_turn_was_left_for_are_read_with_the_next_question() -> None:
     chat = Chat(CALL, "two", max_turns=1)
 
-    async def work(dialogue: Dialogue) -> Any:
+    async def work(dialogue: LiveDialogue) -> Any:
         assert (await dialogue.ask("Q1"))[0] is Ending.MAX_TURNS
         assert (await dialogue.ask("Q2"))[0] is Ending.ANSWERED
         return dialogue.trajectory()
@@ -153,7 +153,7 @@ def test_results_that_no_turn_was_left_for_are_read_with_the_next_question() -> 
 def test_a_question_that_does_not_fit_is_taken_back() -> None:
     chat = Chat("one", "three", context=40)
 
-    async def work(dialogue: Dialogue) -> Any:
+    async def work(dialogue: LiveDialogue) -> Any:
         await dialogue.ask("Q1")
         assert (await dialogue.ask("Q" * 50))[0] is Ending.CONTEXT_FULL
         await dialogue.ask("Q3")
@@ -165,7 +165,7 @@ def test_a_question_that_does_not_fit_is_taken_back() -> None:
 def test_a_stopped_answer_leaves_the_dialogue_as_it_was() -> None:
     chat = Chat("one", "a very long answer " * 50, "three")
 
-    async def work(dialogue: Dialogue) -> Any:
+    async def work(dialogue: LiveDialogue) -> Any:
         await dialogue.ask("Q1")
         answering = asyncio.create_task(dialogue.ask("Q2"))
         while chat.engine.steps < 20:
@@ -187,7 +187,7 @@ def test_a_stopped_answer_leaves_the_dialogue_as_it_was() -> None:
 def test_a_call_by_hand_runs_in_the_same_state_and_is_not_seen() -> None:
     chat = Chat("one")
 
-    async def work(dialogue: Dialogue) -> Any:
+    async def work(dialogue: LiveDialogue) -> Any:
         done, result = await dialogue.call(call("say", word="me"))
         assert (done.state, result.content) == (CallState.EXECUTED, "me")
         refused, _ = await dialogue.call(call("say"))

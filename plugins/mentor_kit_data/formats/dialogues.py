@@ -16,7 +16,7 @@ from mentor_kit.core.frozen_model import Json
 from mentor_kit.core.task import DeclaredTool
 from mentor_kit_data.formats.schemas import tool_name
 from mentor_kit_data.formats.values import decoded, entries, record, shown, string
-from mentor_kit_data.formats.written_calls import Written, read_turn
+from mentor_kit_data.formats.written_calls import WrittenTurn, read_turn
 
 _ARGUMENTS = ("arguments", "parameters", "args")
 
@@ -72,10 +72,10 @@ class DialogueBuilder:
         Raises:
             DataFormatError: there are calls in the words that cannot be read.
         """
-        written = Written(content, reasoning, tuple(calls))
+        written = WrittenTurn(content, reasoning, tuple(calls))
         if read_calls and not calls and self.tools:
             written = read_turn(content, self.tools, column)
-            written = Written(written.content, reasoning or written.reasoning, written.calls)
+            written = WrittenTurn(written.content, reasoning or written.reasoning, written.calls)
         last = self._messages[-1] if self._messages else None
         if last is not None and last.role == "assistant" and not self._results and written.calls:
             content = "\n".join(filter(None, (last.content, written.content)))

@@ -36,7 +36,7 @@ _LONGEST_LITERAL = 20_000
 
 
 @dataclass(frozen=True)
-class Written:
+class WrittenTurn:
     """What an assistant's turn consists of."""
 
     content: str
@@ -44,7 +44,7 @@ class Written:
     calls: tuple[ToolCall, ...] = ()
 
 
-def read_turn(text: str, tools: Sequence[DeclaredTool], column: str) -> Written:
+def read_turn(text: str, tools: Sequence[DeclaredTool], column: str) -> WrittenTurn:
     """An assistant's words, with the reasoning and the calls in them apart.
 
     Raises:
@@ -58,15 +58,15 @@ def read_turn(text: str, tools: Sequence[DeclaredTool], column: str) -> Written:
     elif _MARKS.search(words):
         found = _of_some_family(words, tools, column)
     elif _LIST.fullmatch(stripped):
-        found = _listed(stripped, tools) or Written(words)
+        found = _listed(stripped, tools) or WrittenTurn(words)
     elif stripped[:1] in ("{", "["):
-        found = _json(stripped, tools) or Written(words)
+        found = _json(stripped, tools) or WrittenTurn(words)
     else:
-        found = Written(words)
-    return Written(found.content, reasoning or found.reasoning, found.calls)
+        found = WrittenTurn(words)
+    return WrittenTurn(found.content, reasoning or found.reasoning, found.calls)
 
 
-def _tagged(text: str, column: str) -> Written:
+def _tagged(text: str, column: str) -> WrittenTurn:
     calls = []
     for block in _TAGGED.findall(text):
         for value in _values(block, column):
@@ -74,7 +74,7 @@ def _tagged(text: str, column: str) -> Written:
             if call.state is CallState.MALFORMED:
                 raise DataFormatError(column, f"a call that cannot be read: {call.error}: {shown(block)}")
             calls.append(_clean(call))
-    return Written(_TAGGED.sub("", text).strip(), "", tuple(calls))
+    return WrittenTurn(_TAGGED.sub("", text).strip(), "", tuple(calls))
 
 
 def _values(block: str, column: str) -> list[Any]:
@@ -109,24 +109,24 @@ def literal(text: str) -> Any:
         raise ValueError(str(error)) from None
 
 
-def _of_some_family(text: str, tools: Sequence[DeclaredTool], column: str) -> Written:
+def _of_some_family(text: str, tools: Sequence[DeclaredTool], column: str) -> WrittenTurn:
     """The turn as the first family reads it that reads all of its calls."""
     known = _by_name(tools)
     for family in BUILT_IN:
         message = family.parser(False).parse(text, known)
         if message.tool_calls and all(call.state is CallState.PARSED for call in message.tool_calls):
-            return Written(message.content, message.reasoning, tuple(map(_clean, message.tool_calls)))
+            return WrittenTurn(message.content, message.reasoning, tuple(map(_clean, message.tool_calls)))
     raise DataFormatError(column, f"calls that no family of models writes: {shown(text)}")
 
 
-def _listed(text: str, tools: Sequence[DeclaredTool]) -> Written | None:
+def _listed(text: str, tools: Sequence[DeclaredTool]) -> WrittenTurn | None:
     """`[name(key=value), …]`, whose names may have blanks; None where it is no list of calls."""
     opening, closing = _PYTHONIC
     parser = next(family for family in BUILT_IN if family.name == "lfm-2").parser(False)
     message = parser.parse(f"{opening}{_with_safe_names(text)}{closing}", _by_name(tools))
     if not message.tool_calls or any(call.state is not CallState.PARSED for call in message.tool_calls):
         return None
-    return Written("", "", tuple(map(_clean, message.tool_calls)))
+    return WrittenTurn("", "", tuple(map(_clean, message.tool_calls)))
 
 
 def _with_safe_names(text: str) -> str:
@@ -155,7 +155,7 @@ def _with_safe_names(text: str) -> str:
     return f"[{''.join(written)}]" if not depth else text
 
 
-def _json(text: str, tools: Sequence[DeclaredTool]) -> Written | None:
+def _json(text: str, tools: Sequence[DeclaredTool]) -> WrittenTurn | None:
     """A turn that is nothing but calls in JSON; None where it is something else, such as an answer in JSON."""
     try:
         value = whole_json(text)
@@ -165,7 +165,7 @@ def _json(text: str, tools: Sequence[DeclaredTool]) -> Written | None:
     names = {tool.name for tool in tools}
     calls = [call_of(_safe_name(item), text) for item in values if isinstance(item, Mapping)]
     readable = all(call.state is CallState.PARSED and call.name in names for call in calls)
-    return Written("", "", tuple(map(_clean, calls))) if calls and len(calls) == len(values) and readable else None
+    return WrittenTurn("", "", tuple(map(_clean, calls))) if calls and len(calls) == len(values) and readable else None
 
 
 def _safe_name(value: Any) -> Any:

@@ -15,14 +15,14 @@ from mentor_kit.core.errors import MentorKitError
 from mentor_kit.core.task import TRAIN
 from mentor_kit.core.teacher import Teacher
 from mentor_kit.core.trajectory import Ending
-from mentor_kit.rollout import Dialogue, EpisodeRules, run_async
+from mentor_kit.rollout import EpisodeRules, LiveDialogue, run_async
 
 pytestmark = pytest.mark.usefixtures("key")
 
 RETRY = {"first_wait": 0.01, "longest_wait": 0.02, "timeout": 20.0}
 
 
-def talk(asked: Teacher, folder: Path, work: Callable[[Dialogue], Awaitable[Any]]) -> Any:
+def talk(asked: Teacher, folder: Path, work: Callable[[LiveDialogue], Awaitable[Any]]) -> Any:
     """Open the teacher as an agent, and do something in a dialogue with it."""
     given = context(folder)
     (problem,) = Doubling().problems(TRAIN, 0, 1)
@@ -31,7 +31,7 @@ def talk(asked: Teacher, folder: Path, work: Callable[[Dialogue], Awaitable[Any]
 
     async def whole() -> Any:
         async with asked.open_agent() as agent:
-            dialogue = Dialogue(agent, request, rules)
+            dialogue = LiveDialogue(agent, request, rules)
             try:
                 return await work(dialogue)
             finally:
@@ -47,7 +47,7 @@ def server_teacher(use: str, folder: Path, server: ChatServer) -> Teacher:
 
 @pytest.mark.parametrize("use", ["openai", "anthropic"])
 def test_a_server_answers_questions_with_the_real_tools(use: str, server: ChatServer, tmp_path: Path) -> None:
-    async def work(dialogue: Dialogue) -> None:
+    async def work(dialogue: LiveDialogue) -> None:
         assert (await dialogue.ask("Double 3 twice."))[0] is Ending.ANSWERED
         assert [message.content for message in dialogue.messages if message.role == "tool"] == ["6", "12"]
         before = dialogue.messages
@@ -64,7 +64,7 @@ def test_a_server_answers_questions_with_the_real_tools(use: str, server: ChatSe
 
 
 def test_an_answer_is_never_that_of_an_earlier_question(server: ChatServer, tmp_path: Path) -> None:
-    async def work(dialogue: Dialogue) -> None:
+    async def work(dialogue: LiveDialogue) -> None:
         for _ in range(2):
             await dialogue.ask("Double 3 twice.")
             dialogue.back()
@@ -74,7 +74,7 @@ def test_an_answer_is_never_that_of_an_earlier_question(server: ChatServer, tmp_
 
 
 def test_a_fault_of_the_server_ends_one_answer_alone(server: ChatServer, tmp_path: Path) -> None:
-    async def work(dialogue: Dialogue) -> Ending:
+    async def work(dialogue: LiveDialogue) -> Ending:
         for status in (401, 401, 500):
             server.fixed = (status, {}, {"error": {"message": "not now"}})
             with pytest.raises(MentorKitError):
