@@ -102,15 +102,6 @@ class DialogueBuilder:
             raise DataFormatError(column, f"a result without a call before it: {shown(content)}")
         self._results[found] = ToolResult(name=calls[found].name, content=content)
 
-    def results(self, values: Sequence[tuple[str, str]], *, column: str = "") -> None:
-        """Add several results, each with its name or "".
-
-        Raises:
-            DataFormatError: there are more than calls without a result.
-        """
-        for name, content in values:
-            self.result(content, name=name, column=column)
-
     @property
     def open_calls(self) -> int:
         """How many calls of the last assistant turn have no result yet."""

@@ -1,7 +1,7 @@
 """The formats `trl` and `openai`: `messages` with `tool_calls`, and `tools` beside them.
 
     messages  [{"role": "system" | "developer" | "user" | "assistant" | "tool" | "function", "content", "tool_calls",
-              "tool_call_id", "name"}]; `prompt` and `completion` are the two parts of such a list
+              "tool_call_id", "name"}]; `prompt` and `completion` (or `chosen`) are the two parts of such a list
     tools     a list of schemas, or one in JSON
 
 TRL has a call's arguments as a record, OpenAI as a JSON string; both are read by both names.
@@ -18,6 +18,7 @@ from mentor_kit_data.formats.dialogues import DialogueBuilder, beside, call_id, 
 from mentor_kit_data.formats.schemas import declared_tools
 from mentor_kit_data.formats.system_tools import listed_tools
 from mentor_kit_data.formats.values import decoded, entries, holds_json, record, shown, string, text, written
+from mentor_kit_data.formats.written_calls import call_values
 
 _REASONING = ("reasoning_content", "reasoning", "thinking")
 
@@ -27,13 +28,16 @@ class TRLFormat(DataFormat):
 
     def recognizes(self, row: Mapping[str, Any]) -> bool:
         turns = row.get("messages") or row.get("prompt")
-        return isinstance(turns, Sequence) and not isinstance(turns, str) and bool(turns) and _has_role(turns[0])
+        if row.get("chosen_response") is not None:
+            return False  # When2Call's: the messages alone are without their answer
+        return isinstance(turns, list) and bool(turns) and _has_role(turns[0])
 
     def read(self, row: Mapping[str, Any]) -> Dialogue:
         column = next((name for name in ("messages", "prompt") if row.get(name) is not None), "messages")
         messages = list(entries(row.get(column), column))
-        if column == "prompt" and row.get("completion") is not None:
-            messages += entries(row["completion"], "completion")
+        answer = next((name for name in ("completion", "chosen") if row.get(name) is not None), None)
+        if column == "prompt" and answer is not None:
+            messages += entries(row[answer], answer)
         tools = declared_tools(row.get("tools"), "tools")
         return read_messages(messages, tools, column).dialogue(**beside(row))
 
@@ -87,7 +91,10 @@ def _add(builder: DialogueBuilder, message: Mapping[str, Any], column: str, *, r
             column=f"{column}.content",
             read_calls=read_calls,
         )
-    elif role in ("tool", "function", "observation", "ipython"):
+    elif role == "tool_call":
+        calls = call_values(content, f"{column}.content")
+        builder.assistant("", [call_of(value, f"{column}.content") for value in calls], column=f"{column}.content")
+    elif role in ("tool", "function", "observation", "ipython", "tool_response"):
         name, identity = message.get("name"), message.get("tool_call_id")
         builder.result(
             written(content, f"{column}.content"),

@@ -12,15 +12,15 @@ from typing import Any
 
 from mentor_kit.core.data_format import DataFormat, DataFormatError, Dialogue
 from mentor_kit_data.formats.dialogues import DialogueBuilder, beside, call_of
+from mentor_kit_data.formats.results import separate_results
 from mentor_kit_data.formats.schemas import declared_tools
 from mentor_kit_data.formats.system_tools import listed_tools
-from mentor_kit_data.formats.values import decoded, entries, record, shown, string, text, written
+from mentor_kit_data.formats.values import entries, record, shown, string, text, written
+from mentor_kit_data.formats.written_calls import call_values
 
 _SYSTEM, _USER, _ASSISTANT = ("system",), ("human", "user"), ("gpt", "assistant", "chatgpt", "bing", "bard", "model")
-_CALLS, _RESULTS = (
-    ("function_call", "tool_call", "function-call"),
-    ("observation", "tool", "function", "function_response"),
-)
+_CALLS = ("function_call", "tool_call", "function-call")
+_RESULTS = ("observation", "tool", "function", "function_response", "tool_response")
 
 
 class ShareGPTFormat(DataFormat):
@@ -77,10 +77,7 @@ def _add(builder: DialogueBuilder, speaker: str, value: Any, column: str, *, rea
     elif speaker in _ASSISTANT:
         builder.assistant(text(value, column), column=column, read_calls=read_calls)
     elif speaker in _CALLS:
-        found = decoded(value, column)
-        values = found if isinstance(found, list) else [found]
-        calls = [call_of(item, f"{column}.{index}") for index, item in enumerate(values)]
-        builder.assistant("", calls, column=column)
+        builder.assistant("", [call_of(item, column) for item in call_values(value, column)], column=column)
     elif speaker in _RESULTS:
         add_results(builder, value, column)
     else:
@@ -92,13 +89,6 @@ def _add(builder: DialogueBuilder, speaker: str, value: Any, column: str, *, rea
 
 def add_results(builder: DialogueBuilder, value: Any, column: str) -> None:
     """Add what a turn with results holds: one result, or a list with one for every call."""
-    found = value
-    if builder.open_calls > 1 and isinstance(value, str) and value.lstrip().startswith("["):
-        try:
-            found = decoded(value, column)
-        except DataFormatError:
-            found = value  # words that begin with a bracket
-    if isinstance(found, list) and len(found) == builder.open_calls:
-        builder.results([("", written(item, column)) for item in found], column=column)
-    else:
-        builder.result(written(value, column), column=column)
+    content = written(value, column)
+    for name, result in separate_results(content, builder.open_calls):
+        builder.result(result, name=name, column=column)

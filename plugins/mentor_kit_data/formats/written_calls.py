@@ -1,6 +1,7 @@
 """Calls in an assistant's words, in the notation of the data or of any family of models.
 
 <tool_call>{"name": "add", "arguments": {"a": 1}}</tool_call>   Hermes, Qwen; also as a Python dictionary
+<TOOLCALL>[{"name": "add", "arguments": {"a": 1}}]</TOOLCALL>   Nemotron, When2Call
 [add(a=1), add(a=2)]                                            ToolACE, Llama, BFCL
 {"name": "add", "parameters": {"a": 1}}                         Llama 3
 [TOOL_CALLS], <function=…>, <|tool_call_start|>, …              the families of `mentor_kit.chat`
@@ -25,10 +26,14 @@ from mentor_kit_data.formats.schemas import tool_name
 from mentor_kit_data.formats.values import shown
 
 _THINK = re.compile(r"\s*<think>(.*?)</think>\s*", re.DOTALL)
-_TAGGED = re.compile(r"<tool_call>\s*(.*?)\s*</tool_call>", re.DOTALL)
+#: Calls between tags: of Hermes and Qwen, of Nemotron and When2Call, of Glaive (which closes none), of others.
+_TAGGED = re.compile(
+    r"<(?P<tag>tool_calls?|TOOLCALL|function_?calls?)>\s*(?P<calls>[\[{].*?)\s*(?:</(?P=tag)>|<\|endoftext\|>|\Z)",
+    re.DOTALL,
+)
 #: What words with calls have, and plain words hardly: a mark of some family's calls.
 _MARKS = re.compile(
-    r"<tool_call>|<function=|\[TOOL_CALLS\]|<\|tool_call|<\|python_tag\|>|<｜tool▁call|to=functions\.|\[ARGS\]"
+    r"<tool_call>|<TOOLCALL>|<function=|\[TOOL_CALLS\]|<\|tool_call|<\|python_tag\|>|<｜tool▁call|to=functions\.|\[ARGS\]"
 )
 _LIST = re.compile(r"\[\s*[A-Za-z_][^\[\](){}'\"=]*\(.*\)\s*\]", re.DOTALL)
 _PYTHONIC = ("<|tool_call_start|>", "<|tool_call_end|>")
@@ -68,13 +73,25 @@ def read_turn(text: str, tools: Sequence[DeclaredTool], column: str) -> WrittenT
 
 def _tagged(text: str, column: str) -> WrittenTurn:
     calls = []
-    for block in _TAGGED.findall(text):
+    for found in _TAGGED.finditer(text):
+        block = found["calls"]
         for value in _values(block, column):
             call = call_of(_safe_name(value), block)
             if call.state is CallState.MALFORMED:
                 raise DataFormatError(column, f"a call that cannot be read: {call.error}: {shown(block)}")
             calls.append(_clean(call))
     return WrittenTurn(_TAGGED.sub("", text).strip(), "", tuple(calls))
+
+
+def call_values(value: Any, column: str) -> list[Any]:
+    """The calls of a turn that has nothing else: one, a list, or either as a string in JSON or Python's notation.
+
+    Raises:
+        DataFormatError: the string is neither.
+    """
+    if isinstance(value, str):
+        return _values(value, column)
+    return value if isinstance(value, list) else [value]
 
 
 def _values(block: str, column: str) -> list[Any]:
