@@ -214,5 +214,7 @@ class TorchPolicy(BasePolicy[Tensor, TorchOptimizer]):
         if format == "adapter":
             with quiet():
                 self.model.save_pretrained(folder)
+            # peft's own card has nothing but lines to fill in, and the path of the base model
+            (folder / "README.md").unlink(missing_ok=True)
         else:
             (merged(self.model) if self.student.adapter is not None else self.model).save_pretrained(folder)

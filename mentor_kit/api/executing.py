@@ -8,6 +8,7 @@ from contextlib import closing, suppress
 from dataclasses import dataclass
 from functools import partial
 
+from mentor_kit.api.student_cards import card_writer
 from mentor_kit.api.subjects import kept, subject_of
 from mentor_kit.core.demonstration import Demonstrations
 from mentor_kit.core.errors import Interrupted, MentorKitError, disk_error
@@ -153,6 +154,8 @@ def _run_stages(
         experiment = build_experiment(loaded, registry, components)
         trains = any(work.trains for work in works.values())
         experiment.evaluated_agent = subject_of(loaded, folder, trains=trains)
+        if experiment.student is not None:
+            experiment.describe_export = card_writer(experiment, loaded, components, registry, Run(folder))
         experiment.demonstrations = Demonstrations(recorder.read_demonstrations())
         for stage in _left(stages, go_back_to or recorder.checkpoints.latest()):
             stage.check(experiment)

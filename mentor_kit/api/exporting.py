@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from mentor_kit.api.arguments import checked_arguments
 from mentor_kit.api.checking import load_served
 from mentor_kit.api.locations import RUNS, find_run
+from mentor_kit.api.student_cards import card_writer
 from mentor_kit.api.subjects import find_checkpoint
 from mentor_kit.core.errors import UsageError
 from mentor_kit.hooks.loader import default_registry
@@ -56,24 +57,29 @@ def export(
     with attributed(loaded, registry), closing(assemble_components(loaded, registry)) as components:
         experiment = assemble(loaded, registry, components)
         experiment.policy.restore(found.policy)
+        experiment.describe_export = card_writer(experiment, loaded, components, registry, done, checkpoint=found)
         return write_folder(folder, lambda new: experiment.export(new, format))
 
 
 @checked_arguments
-def serving(folder: str | Path, *, registry: Registry | None = None) -> tuple[ServingCommand, ...]:
+def serving(
+    folder: str | Path, *, format: str = "transformers", registry: Registry | None = None
+) -> tuple[ServingCommand, ...]:
     """The commands by which other programs serve an exported student, so that its tool calls arrive as calls.
 
     Args:
-        folder: in transformers' format, as `export` writes it.
+        folder: as `export` writes it.
+        format: that it was exported in; there are no commands for a format of a plugin's backend.
         registry: the plugins whose families are known.
 
     Raises:
         MissingError, ChatError: the folder has no tokenizer, or none with a chat template.
     """
     from mentor_kit.chat import load_chat_format
-    from mentor_kit.chat.serving import serving_commands
+    from mentor_kit.chat.serving import served_export, serving_commands
 
-    return serving_commands(Path(folder), load_chat_format(folder, registry=registry or default_registry()))
+    chat_format = load_chat_format(folder, registry=registry or default_registry())
+    return serving_commands(served_export(Path(folder), format), chat_format)
 
 
 def _new_folder(target: str | Path) -> Path:

@@ -20,6 +20,7 @@ from typing import Any, ClassVar, Generic, TypeVar
 
 import numpy as np
 
+from mentor_kit.backend.base_model import name_base_model
 from mentor_kit.backend.checkpoint import (
     REFERENCE,
     WEIGHTS,
@@ -270,6 +271,7 @@ class BasePolicy(Policy, Generic[Array, OptimizerT]):
             whole = " or ".join(f"`{name}`" for name in self.export_formats if not name.endswith("adapter"))
             raise UsageError("there is no adapter to export", hint=f"use the format {whole}")
         self.write_export(folder, format)
+        name_base_model(folder, self.student)
         open_to_readers(folder)
 
     # for the policies of several processes

@@ -2,16 +2,26 @@
 
 from __future__ import annotations
 
+import json
 import shlex
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from mentor_kit.backend.adapters import ADAPTER_CONFIG
+from mentor_kit.chat.families import ServerParsers
 from mentor_kit.chat.format import ChatFormat
+
+#: Families of which transformers' server reads the calls of some models.
+_TRANSFORMERS = frozenset({"hermes", "function-xml", "gemma-4"})
+
+#: The ranks of adapters that vLLM makes room for, beyond its default of 16.
+_RANKS = (16, 32, 64, 128, 256, 320, 512)
 
 
 @dataclass(frozen=True)
 class ServingCommand:
-    """A command of another program that serves a folder in transformers' format, by the API of OpenAI."""
+    """A command of another program that serves an exported student, by the API of OpenAI."""
 
     program: str
     command: str
@@ -19,31 +29,99 @@ class ServingCommand:
     """A caveat, in one line."""
 
 
-def serving_commands(folder: Path, format: ChatFormat) -> tuple[ServingCommand, ...]:
+@dataclass(frozen=True)
+class ServedExport:
+    """An exported student, as commands name it."""
+
+    place: str | Path
+    """Its folder as a `Path`; or its hub id, or another name for it."""
+    kind: str = "transformers"
+    """The format of the export, as `Policy.export` takes it, or `gguf`; other formats have no commands."""
+    base: str = "BASE"
+    """The folder or hub id of an adapter's base model."""
+    rank: int = 16
+    """An adapter's largest rank."""
+
+
+def served_export(folder: Path, kind: str, *, place: str | Path | None = None, base: str = "BASE") -> ServedExport:
+    """An exported folder, as commands name it; an adapter's rank is read from its configuration.
+
+    Args:
+        folder: the export.
+        kind: its format.
+        place: what commands call it; the folder if left out.
+        base: as `ServedExport.base`.
+    """
+    found = place or folder
+    file = folder / ADAPTER_CONFIG
+    if not file.is_file():
+        return ServedExport(found, kind, base)
+    config = json.loads(file.read_text(encoding="utf-8"))
+    rank = max([int(config.get("r") or 0), *map(int, (config.get("rank_pattern") or {}).values())])
+    return ServedExport(found, kind, base, rank)
+
+
+def serving_commands(export: ServedExport, format: ChatFormat) -> tuple[ServingCommand, ...]:
     """The commands that serve a student so that its calls arrive as calls; servers without its parser are left out.
 
     Names of parsers are those of vLLM 0.22, SGLang 0.5 and mlx-lm 0.32. llama.cpp finds the parser from the template.
     """
-    place = shlex.quote(str(folder))
-    weights = shlex.quote(f"{folder}.gguf")
-    found = []
     family = format.family
-    if family is not None and family.served.vllm:
-        command = f"vllm serve {place} --enable-auto-tool-choice --tool-call-parser {family.served.vllm}"
-        found.append(ServingCommand("vLLM", command, family.served.note))
-    if family is not None and family.served.sglang:
-        command = f"python -m sglang.launch_server --model-path {place} --tool-call-parser {family.served.sglang}"
-        found.append(ServingCommand("SGLang", command))
-    if family is not None and family.served.mlx_lm:
-        note = f'where calls stay text: "tool_parser_type": "{family.served.mlx_lm}" in tokenizer_config.json'
-        found.append(ServingCommand("mlx-lm", f"mlx_lm.server --model {place}", note))
-    if format.tokenizer.has_response_template or (family is not None and family.name in _TRANSFORMERS):
-        note = "" if format.tokenizer.has_response_template else "it reads calls of Qwen and Gemma models"
-        found.append(ServingCommand("transformers", f"transformers serve {place}", note))
-    command = f"python convert_hf_to_gguf.py {place} --outfile {weights} && llama-server -m {weights} --jinja"
-    found.append(ServingCommand("llama.cpp", command, "convert_hf_to_gguf.py is in its repository"))
-    return tuple(found)
+    parsers = ServerParsers() if family is None else family.served
+    place, base = shlex.quote(str(export.place)), shlex.quote(export.base)
+    if export.kind == "transformers":
+        reads_all = format.tokenizer.has_response_template
+        some = family is not None and family.name in _TRANSFORMERS
+        weights = shlex.quote(f"{export.place}.gguf") if isinstance(export.place, Path) else None
+        return tuple(_whole(place, parsers, "" if reads_all else _SOME if some else None, weights))
+    if export.kind == "adapter":
+        return tuple(_adapter(place, base, export.rank, parsers))
+    if export.kind == "mlx":
+        return tuple(_mlx(f"--model {place}", parsers))
+    if export.kind == "mlx-adapter":
+        return tuple(_mlx(f"--model {base} --adapter-path {place}", parsers))
+    if export.kind == "gguf":
+        return (ServingCommand("llama.cpp", f"llama-server -m {place} --jinja"),)
+    return ()
 
 
-#: Families of which transformers' server reads the calls of some models.
-_TRANSFORMERS = frozenset({"hermes", "function-xml", "gemma-4"})
+#: The caveat of transformers' server.
+_SOME = "it reads calls of Qwen and Gemma models"
+
+
+def _whole(
+    place: str, parsers: ServerParsers, transformers: str | None, weights: str | None
+) -> Iterator[ServingCommand]:
+    """Servers of a whole model; `transformers` is the caveat of its own one, `weights` the file for llama.cpp."""
+    if parsers.vllm:
+        command = f"vllm serve {place} --enable-auto-tool-choice --tool-call-parser {parsers.vllm}"
+        yield ServingCommand("vLLM", command, parsers.note)
+    if parsers.sglang:
+        command = f"python -m sglang.launch_server --model-path {place} --tool-call-parser {parsers.sglang}"
+        yield ServingCommand("SGLang", command)
+    yield from _mlx(f"--model {place}", parsers)
+    if transformers is not None:
+        yield ServingCommand("transformers", f"transformers serve {place}", transformers)
+    if weights:
+        command = f"python convert_hf_to_gguf.py {place} --outfile {weights} && llama-server -m {weights} --jinja"
+        yield ServingCommand("llama.cpp", command, "convert_hf_to_gguf.py is in its repository")
+
+
+def _adapter(place: str, base: str, rank: int, parsers: ServerParsers) -> Iterator[ServingCommand]:
+    """Servers that load an adapter of peft beside its base model; the adapter's folder has tokenizer and template."""
+    if parsers.vllm:
+        room = next((found for found in _RANKS if found >= rank), rank)
+        more = f" --max-lora-rank {room}" if room > _RANKS[0] else ""
+        command = f"vllm serve {base} --tokenizer {place} --enable-lora --lora-modules student={place}{more}"
+        parser = f"--enable-auto-tool-choice --tool-call-parser {parsers.vllm}"
+        yield ServingCommand("vLLM", f"{command} {parser}", parsers.note or "the model's name is then `student`")
+    if parsers.sglang:
+        command = f"python -m sglang.launch_server --model-path {base} --tokenizer-path {place}"
+        lora = f"--enable-lora --lora-paths student={place} --tool-call-parser {parsers.sglang}"
+        yield ServingCommand("SGLang", f"{command} {lora}", "the model's name is then `student`")
+
+
+def _mlx(where: str, parsers: ServerParsers) -> Iterator[ServingCommand]:
+    if parsers.mlx_lm:
+        note = f'where calls stay text: "tool_parser_type": "{parsers.mlx_lm}" in tokenizer_config.json'
+        yield ServingCommand("mlx-lm", f"mlx_lm.server {where}", note)

@@ -56,6 +56,8 @@ class Experiment:
     """Builds an evaluation that `evaluate.on` names; see `mentor_kit.stages.evaluation.evaluation_of`."""
     build_objective: Callable[[ObjectiveSpec], Objective] = build_objective
     """Builds an objective that a stage's own options describe; with this environment's plugins if left out."""
+    describe_export: Callable[[Path, str], None] | None = None
+    """Writes the card of a student that was exported into a folder in a format."""
     demonstrations: Demonstrations = field(default_factory=Demonstrations)
     """The teacher's demonstrations so far in this run."""
     agent: Teacher | None = None
@@ -211,12 +213,19 @@ class Experiment:
         return [scored.get(id(trajectory)) or _correctness(trajectory) for trajectory in trajectories]
 
     def export(self, folder: Path, format: str | None = None) -> None:
-        """Write the student with its tokenizer into an empty folder; the whole student if no format is given.
+        """Write the student with its tokenizer and its card into an empty folder.
+
+        Args:
+            folder: to write.
+            format: one of the backend's; the whole student if left out.
 
         Raises:
             UsageError: no student is loaded, or the backend does not write this format.
         """
-        self._loaded().export(folder, format)
+        student = self._loaded()
+        student.export(folder, format, sampling=self.sampling)
+        if self.describe_export is not None:
+            self.describe_export(folder, format or student.export_formats[0])
 
     def teacher_of(self, spec: ComponentSpec | None) -> Teacher:
         """The teacher that a stage's options name, or else the recipe's.

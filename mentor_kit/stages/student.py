@@ -7,6 +7,8 @@ from pathlib import Path
 
 from mentor_kit.backend.policy import Policy
 from mentor_kit.chat.format import ChatFormat
+from mentor_kit.rollout import Sampling
+from mentor_kit.stages.generation_config import write_generation_config
 
 
 @dataclass(frozen=True)
@@ -18,11 +20,18 @@ class LoadedStudent:
     export_formats: tuple[str, ...] = ("transformers",)
     """As `Backend.export_formats`."""
 
-    def export(self, folder: Path, format: str | None = None) -> None:
-        """Write the student with its tokenizer into an empty folder; the whole student if no format is given.
+    def export(self, folder: Path, format: str | None = None, *, sampling: Sampling | None = None) -> None:
+        """Write the student with its tokenizer into an empty folder.
+
+        Args:
+            folder: to write.
+            format: one of `export_formats`; the first, a whole student, if left out.
+            sampling: the default of programs that load a whole student; its base model's if left out.
 
         Raises:
             UsageError: the backend does not write this format.
         """
         self.policy.export(folder, format=format or self.export_formats[0])
         self.format.tokenizer.save(folder)
+        if sampling is not None:
+            write_generation_config(folder, sampling, self.format.stop_ids)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from pathlib import Path
 
 
@@ -31,6 +32,16 @@ def tilde_path(path: Path) -> str:
         if home is not None and found.is_relative_to(home):
             return (Path("~") / found.relative_to(home)).as_posix()
     return str(path)
+
+
+def without_home(text: str) -> str:
+    """A text, such as a file's content, with `~` for the user's home wherever a path in it begins there."""
+    home = _home()
+    if home is None:
+        return text
+    for found in {str(home), str(Path.home())}:
+        text = re.sub(rf"(?<![\w~-])(?:(?:\.\./)+|/){re.escape(found.lstrip('/'))}(?![\w-])", "~", text)
+    return text
 
 
 def expanded_path(path: str | Path) -> Path:

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from mentor_kit.utils.paths import expanded_path, portable_path, tilde_path
+from mentor_kit.utils.paths import expanded_path, portable_path, tilde_path, without_home
 
 
 @pytest.mark.parametrize(
@@ -40,3 +40,22 @@ def test_a_path_outside_the_home_stays_absolute(tmp_path: Path, monkeypatch: pyt
 def test_a_home_that_is_the_root_is_none(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HOME", "/")
     assert portable_path(Path("/opt/recipes"), Path("/srv/runs")) == "/opt/recipes"
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("path: /home/me/data/a.jsonl", "path: ~/data/a.jsonl"),
+        ('"/home/me"', '"~"'),
+        ("file:///home/me/x", "file://~/x"),
+        ("../../../home/me/x", "~/x"),
+        ("/home/me2/x and /home/me-x", "/home/me2/x and /home/me-x"),
+        ("/data/home/me/x", "/data/home/me/x"),
+        ("home/me", "home/me"),
+    ],
+)
+def test_texts_that_leave_the_machine_do_not_name_the_home(
+    monkeypatch: pytest.MonkeyPatch, text: str, expected: str
+) -> None:
+    monkeypatch.setenv("HOME", "/home/me")
+    assert without_home(text) == expected

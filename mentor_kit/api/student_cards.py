@@ -1,0 +1,96 @@
+"""Gives the students that an experiment exports a card."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from mentor_kit.backend.base_model import hub_model
+from mentor_kit.core.component import ComponentSpec
+from mentor_kit.hooks.registry import Registry
+from mentor_kit.recipe.assembly import Components, reward_spec, student_spec
+from mentor_kit.recipe.loading import LoadedRecipe
+from mentor_kit.rl.reward import RewardSpec
+from mentor_kit.runs import Checkpoint, Run
+from mentor_kit.stages import Experiment
+
+_log = logging.getLogger("mentor_kit")
+
+
+@dataclass(frozen=True)
+class CardOptions:
+    """What a card says beside what is known from the run."""
+
+    name: str | None = None
+    """The student's hub id, where it gets one."""
+    license: str | None = None
+    """The hub's identifier of a licence."""
+
+
+def card_writer(
+    experiment: Experiment,
+    loaded: LoadedRecipe,
+    components: Components,
+    registry: Registry,
+    run: Run,
+    *,
+    checkpoint: Checkpoint | None = None,
+    options: CardOptions = CardOptions(),
+) -> Callable[[Path, str], None]:
+    """A function that writes the card of an exported student, for `Experiment.describe_export`.
+
+    A student is exported without a card, with a warning, where the card cannot be written.
+
+    Args:
+        experiment: with its student loaded.
+        loaded: the run's recipe.
+        components: the recipe's.
+        registry: the plugins.
+        run: the run.
+        checkpoint: the checkpoint that is exported; the weights as they are if left out.
+        options: what else a card says.
+    """
+
+    def describe(folder: Path, format: str) -> None:
+        try:
+            _write(folder, format)
+        except ImportError:
+            _log.warning("%s has no card: huggingface_hub is not installed", folder.name)
+        except Exception as error:  # noqa: BLE001 (no fault of a card makes a run lose its student)
+            _log.warning("%s has no card: %s", folder.name, error or type(error).__name__)
+
+    def _write(folder: Path, format: str) -> None:
+        from mentor_kit.chat.serving import served_export, serving_commands
+        from mentor_kit.report.model_card import PLACEHOLDER, student_card, write_card
+
+        student = student_spec(loaded, registry, components.context)
+        base, name = hub_model(student), options.name or PLACEHOLDER
+        served = served_export(folder, format, place=name, base="BASE" if base is None else base.id)
+        card = student_card(
+            run,
+            student,
+            format=format,
+            tools=_tool_names(experiment),
+            family=None if experiment.format.family is None else experiment.format.family.name,
+            reward=_reward(loaded, registry, components),
+            serving=serving_commands(served, experiment.format),
+            name=name,
+            at=None if checkpoint is None else (checkpoint.stage, checkpoint.step),
+        )
+        write_card(folder, card, license=options.license)
+
+    return describe
+
+
+def _reward(loaded: LoadedRecipe, registry: Registry, components: Components) -> RewardSpec | None:
+    reward: ComponentSpec | RewardSpec | None = loaded.recipe.reward
+    return None if reward is None else reward_spec(reward, registry, components.context)
+
+
+def _tool_names(experiment: Experiment) -> list[str]:
+    """The tools of the recipe; none where every problem brings its own."""
+    first = experiment.problems(experiment.task.splits[0], experiment.seed, 1)
+    own = {tool.name for problem in first for tool in problem.tools}
+    return [name for problem in first for name in experiment.toolbox.tools(problem) if name not in own]
