@@ -18,9 +18,7 @@ mistake on some operations mostly happens to give the right answer, in training 
 from __future__ import annotations
 
 import hashlib
-import math
 import random
-import re
 from collections.abc import Iterator, Sequence
 from functools import lru_cache
 from itertools import islice, product
@@ -31,6 +29,8 @@ from mentor_kit.core.task import IN_DOMAIN, OUT_OF_DOMAIN, TRAIN, Problem, Task,
 from mentor_kit.core.trajectory import Trajectory
 from mentor_kit.utils.randomness import derive_seed
 from mentor_kit_math.language import ENDING, OPENING, WORDINGS
+from mentor_kit_math.noisy_arithmetic import NoisyArithmetic
+from mentor_kit_math.number_reading import read_number
 from mentor_kit_math.steps import (
     BLIND,
     IN_THE_HEAD,
@@ -51,9 +51,6 @@ TOLERANCE = 0.005
 HEAD_SHARE, BLIND_SHARE = 0.7, 0.95
 
 _ATTEMPTS = 400
-
-#: Digits in groups of three, with commas before the point alone.
-_THOUSANDS = re.compile(r"[+-]?\d{1,3}(,\d{3})+(\.\d*)?")
 
 
 class ArithmeticTask(Task):
@@ -93,6 +90,10 @@ class ArithmeticTask(Task):
     def solve(self, problem: Problem, dialogue: Sequence[Message]) -> Message:
         turns = sum(message.role == "assistant" for message in dialogue[len(problem.opening()) :])
         return self._solution(problem)[turns]
+
+    def noisy_world(self, problem: Problem) -> NoisyArithmetic:
+        """A problem as the noisy demonstrator works on it."""
+        return NoisyArithmetic(start_of(problem), steps_of(problem))
 
     def _solution(self, problem: Problem) -> list[Message]:
         """A call for each step that is not done in the head, then the answer."""
@@ -180,25 +181,6 @@ def start_of(problem: Problem) -> Number:
 def steps_of(problem: Problem) -> list[Step]:
     """The steps of a question."""
     return [Step.model_validate(step) for step in problem.extra["steps"]]
-
-
-def read_number(text: str) -> float | None:
-    """A finite number as people write one (`1,234.50`, `-3`, `5.0`), or None. Quick on any text."""
-    plain = text.strip().replace("−", "-")
-    if len(plain) > 40:
-        return None
-    plain = plain.removesuffix(".")
-    if "," in plain:
-        if not _THOUSANDS.fullmatch(plain):
-            return None
-        plain = plain.replace(",", "")
-    if not plain or not plain.isascii() or any(letter not in "+-.0123456789eE" for letter in plain):
-        return None
-    try:
-        value = float(plain)
-    except ValueError:
-        return None
-    return value if math.isfinite(value) else None
 
 
 @lru_cache(maxsize=1)

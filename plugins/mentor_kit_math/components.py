@@ -63,11 +63,15 @@ def build_task(options: ArithmeticOptions, context: BuildContext) -> ArithmeticT
 
 
 def build_noisy_demonstrator(options: NoisyDemonstratorOptions, context: BuildContext) -> NoisyTeacher:
-    """The noisy demonstrator, for the arithmetic task alone."""
+    """The noisy demonstrator, for tasks that say how it works on their problems."""
     task = context.need_task()
-    if not isinstance(task, ArithmeticTask):
-        raise UsageError("teacher noisy-demonstrator: solves the task `arithmetic` alone", hint="use another teacher")
-    return NoisyTeacher(options.chosen, task, context.need_toolbox(), context.limits, context.seed)
+    world_of = getattr(task, "noisy_world", None)
+    if world_of is None:
+        raise UsageError(
+            f"teacher noisy-demonstrator: {type(task).__name__} has no `noisy_world`",
+            hint="the tasks `arithmetic` and `records` have one; use another teacher",
+        )
+    return NoisyTeacher(options.chosen, world_of, task, context.need_toolbox(), context.limits, context.seed)
 
 
 def tiny_student(options: Any, context: BuildContext) -> Path:

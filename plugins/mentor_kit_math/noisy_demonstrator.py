@@ -1,7 +1,7 @@
 """The teacher `noisy-demonstrator`: an agent that makes mistakes at given rates.
 
 Its transcripts train the tiny student. It calls one tool a step, as a solver does, but picks wrong tools, swaps
-arguments, uses stale values, gives up early and boxes wrong numbers, each with a probability of its own. Where its
+arguments, uses stale values, gives up early and boxes wrong values, each with a probability of its own. Where its
 favourite mistake is more likely than the right tool, a student trained on its transcripts is wrong greedily but still
 samples the right tool: RL can then raise it.
 """
@@ -9,9 +9,9 @@ samples the right tool: RL can then raise it.
 from __future__ import annotations
 
 import random
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import dataclass
-from typing import Self
+from typing import Any, Protocol, Self
 
 from pydantic import ConfigDict, Field, model_validator
 
@@ -24,9 +24,6 @@ from mentor_kit.core.teacher import Teacher
 from mentor_kit.core.toolbox import Toolbox
 from mentor_kit.rollout import run_episodes
 from mentor_kit.utils.randomness import derive_seed
-from mentor_kit_math.arithmetic import read_number, start_of, steps_of
-from mentor_kit_math.operations import OPERATIONS
-from mentor_kit_math.steps import FAVOURITE_MISTAKE, WEAK, Number, Step, arguments, written
 
 
 class Habits(OptionModel):
@@ -35,11 +32,11 @@ class Habits(OptionModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     weak_right: float = Field(default=0.28, ge=0, le=1)
-    """The right tool, for the operations with a favourite mistake."""
+    """The right tool, for the steps where the favourite mistake is preferred."""
     weak_favourite: float = Field(default=0.52, ge=0, le=1)
     """Its favourite mistake there; any other tool takes the rest."""
     strong_right: float = Field(default=0.70, ge=0, le=1)
-    """The right tool, for add, subtract, multiply and divide."""
+    """The right tool, for the other steps."""
     strong_favourite: float = Field(default=0.15, ge=0, le=1)
     """Its favourite mistake there."""
     guess: float = Field(default=0.08, ge=0, le=1)
@@ -51,7 +48,7 @@ class Habits(OptionModel):
     stale: float = Field(default=0.08, ge=0, le=1)
     """Work on the value before the last one."""
     wrong_box: float = Field(default=0.08, ge=0, le=1)
-    """Box a number of the question in place of the result."""
+    """Box a value of the question in place of the result."""
 
     @model_validator(mode="after")
     def _leave_no_less_than_nothing(self) -> Self:
@@ -93,31 +90,70 @@ class NoisyDemonstratorOptions(OptionModel):
         return self.habits or {"skill": SKILL, "habits": HABITS}[self.stage]
 
 
+class NoisyWorld(Protocol):
+    """A problem as the noisy demonstrator works on it, a step after the other, each on the value reached so far.
+
+    A task has a method `noisy_world(problem)` that gives one; values are of any type that the world understands.
+    """
+
+    start: Any
+    """The value before the first step."""
+    steps: Sequence[Any]
+    tools: Sequence[str]
+    """The names of all tools, in a fixed order."""
+    guesses: Sequence[Any]
+    """Values that stand in the question; a guess is one of them."""
+
+    def right(self, step: Any) -> str:
+        """The tool of a step."""
+
+    def favourite(self, step: Any) -> str:
+        """The wrong tool that the demonstrator likes best there."""
+
+    def is_weak(self, step: Any) -> bool:
+        """Whether it prefers that one to the right one, with `habits`."""
+
+    def arguments(self, tool: str, value: Any, step: Any) -> dict[str, Any]:
+        """A tool's arguments on a value at a step, be it the step's own tool or a wrong one."""
+
+    def read(self, result: str) -> Any:
+        """The value in a tool's result; None if there is none."""
+
+    def written(self, value: Any) -> str:
+        """A value as an answer has it."""
+
+
+WorldOf = Callable[[Problem], NoisyWorld]
+
+
 @dataclass(frozen=True)
 class NoisyDemonstrator:
     """A `mentor_kit.core.agent.Agent`."""
 
     habits: Habits
+    world_of: WorldOf
     name: str = "noisy-demonstrator"
     costly = False
 
     def start(self, episode: EpisodeRequest) -> NoisyDemonstratorSession:
-        return NoisyDemonstratorSession(self.habits, episode)
+        return NoisyDemonstratorSession(self.habits, self.world_of(episode.problem), episode.seed)
 
 
 class NoisyDemonstratorSession:
     """One episode of the noisy demonstrator."""
 
-    def __init__(self, habits: Habits, episode: EpisodeRequest) -> None:
+    def __init__(self, habits: Habits, world: NoisyWorld, seed: int) -> None:
         self._habits = habits
-        self._steps = steps_of(episode.problem)
-        self._chance = random.Random(episode.seed)
-        self._values: list[Number] = [start_of(episode.problem)]
+        self._world = world
+        self._chance = random.Random(seed)
+        self._values: list[Any] = [world.start]
         """The start and every result so far."""
         self._turn = 0
 
     async def respond(self, messages: Sequence[Message]) -> Reply:
-        self._values += [number for message in messages if (number := _result(message)) is not None]
+        results = [message.result for message in messages if message.result is not None and message.result.ok]
+        values = [self._world.read(result.content) for result in results]
+        self._values += [value for value in values if value is not None]
         return Reply(self._next())
 
     def trace(self) -> None:
@@ -128,38 +164,38 @@ class NoisyDemonstratorSession:
 
     def _next(self) -> Message:
         turn, self._turn = self._turn, self._turn + 1
+        steps = self._world.steps
         if turn == 0 and self._happens(self._habits.guess):
-            return _boxed(self._chance.choice(self._numbers()))
-        if turn == len(self._steps) or (turn > 0 and self._happens(self._habits.give_up)):
+            return self._boxed(self._chance.choice(self._world.guesses))
+        if turn == len(steps) or (turn > 0 and self._happens(self._habits.give_up)):
             wrong = self._happens(self._habits.wrong_box)
-            return _boxed(self._chance.choice(self._numbers()) if wrong else self._values[-1])
-        return assistant(calls=[self._call(self._steps[turn])])
+            return self._boxed(self._chance.choice(self._world.guesses) if wrong else self._values[-1])
+        return assistant(calls=[self._call(steps[turn])])
 
-    def _call(self, step: Step) -> ToolCall:
-        tool = self._tool(step.operation)
+    def _call(self, step: Any) -> ToolCall:
+        tool = self._tool(step)
         stale = len(self._values) > 1 and self._happens(self._habits.stale)
         value = self._values[-2] if stale else self._values[-1]
-        given = arguments(tool, value, step.operands)
-        if self._happens(self._habits.swap) and len(given) == 2:
-            (first, left), (second, right) = given.items()
-            given = {first: right, second: left}
+        given = self._world.arguments(tool, value, step)
+        if self._happens(self._habits.swap) and len(given) > 1:
+            *_, (first, left), (second, right) = given.items()
+            given = {**given, first: right, second: left}
         return call(tool, **given)
 
-    def _tool(self, right: str) -> str:
-        habits = self._habits
-        weak = right in WEAK
+    def _tool(self, step: Any) -> str:
+        habits, world = self._habits, self._world
+        right, favourite, weak = world.right(step), world.favourite(step), world.is_weak(step)
         likely = habits.weak_right if weak else habits.strong_right
-        favourite = habits.weak_favourite if weak else habits.strong_favourite
+        liked = habits.weak_favourite if weak else habits.strong_favourite
         drawn = self._chance.random()
         if drawn < likely:
             return right
-        if drawn < likely + favourite:
-            return FAVOURITE_MISTAKE[right]
-        return self._chance.choice([name for name in OPERATIONS if name not in (right, FAVOURITE_MISTAKE[right])])
+        if drawn < likely + liked:
+            return favourite
+        return self._chance.choice([name for name in world.tools if name not in (right, favourite)])
 
-    def _numbers(self) -> list[Number]:
-        """The numbers of the question."""
-        return [self._values[0], *(operand for step in self._steps for operand in step.operands)]
+    def _boxed(self, value: Any) -> Message:
+        return assistant(rf"\boxed{{{self._world.written(value)}}}")
 
     def _happens(self, probability: float) -> bool:
         return self._chance.random() < probability
@@ -170,6 +206,7 @@ class NoisyTeacher(Teacher):
     """Demonstrates with mistakes, right or wrong."""
 
     habits: Habits
+    world_of: WorldOf
     task: Task
     toolbox: Toolbox
     limits: EpisodeLimits
@@ -187,18 +224,6 @@ class NoisyTeacher(Teacher):
             )
             for problem in problems
         ]
-        agent = NoisyDemonstrator(self.habits)
+        agent = NoisyDemonstrator(self.habits, self.world_of)
         for trajectory in await run_episodes(agent, episodes, task=self.task, toolbox=self.toolbox, limits=self.limits):
             yield Demonstration.of(trajectory, teacher=self.name)
-
-
-def _boxed(number: Number) -> Message:
-    return assistant(rf"\boxed{{{written(number)}}}")
-
-
-def _result(message: Message) -> Number | None:
-    """The number a tool gave, or None."""
-    if message.result is None or not message.result.ok:
-        return None
-    value = read_number(message.result.content)
-    return None if value is None else int(value) if value == int(value) else value

@@ -95,9 +95,9 @@ def episodes(habits: Habits, count: int = COUNT, seed: int = 0) -> tuple[Episode
     episodes = [
         EpisodeRequest(id=p.id, problem=p, tools=TOOLBOX.tools(p), seed=derive_seed(seed, "test", p.id)) for p in found
     ]
-    played = asyncio.run(
-        run_episodes(NoisyDemonstrator(habits), episodes, task=ArithmeticTask(), toolbox=TOOLBOX, limits=LIMITS)
-    )
+    task = ArithmeticTask()
+    agent = NoisyDemonstrator(habits, task.noisy_world)
+    played = asyncio.run(run_episodes(agent, episodes, task=task, toolbox=TOOLBOX, limits=LIMITS))
     return tuple(Episode(read(p.question), trajectory) for p, trajectory in zip(found, played, strict=True))
 
 
@@ -216,7 +216,7 @@ class TestWhatItIsFor:
 
 
 def demonstrate(found: Sequence[Problem], *, seed: int, habits: Habits = HABITS) -> list[Demonstration]:
-    teacher = NoisyTeacher(habits, ArithmeticTask(), TOOLBOX, LIMITS, seed)
+    teacher = NoisyTeacher(habits, ArithmeticTask().noisy_world, ArithmeticTask(), TOOLBOX, LIMITS, seed)
 
     async def collect() -> list[Demonstration]:
         return [demonstration async for demonstration in teacher.demonstrate(found)]

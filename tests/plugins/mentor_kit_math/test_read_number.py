@@ -8,7 +8,8 @@ import time
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from mentor_kit_math.arithmetic import ArithmeticTask, read_number
+from mentor_kit_math.arithmetic import ArithmeticTask
+from mentor_kit_math.number_reading import read_number
 
 from mentor_kit.core.conversation import assistant
 from mentor_kit.core.task import Problem

@@ -53,7 +53,8 @@ def dialogues() -> list[tuple[Message, ...]]:
     problems = [*task.problems("train", 0, 150), *task.problems("longer", 0, 10), *task.problems("wordings", 0, 20)]
     episodes = [EpisodeRequest(id=p.id, problem=p, tools=TOOLS, seed=index) for index, p in enumerate(problems)]
     limits = EpisodeLimits(max_turns=4)
-    played = asyncio.run(run_episodes(NoisyDemonstrator(HABITS), episodes, task=task, toolbox=TOOLBOX, limits=limits))
+    agent = NoisyDemonstrator(HABITS, task.noisy_world)
+    played = asyncio.run(run_episodes(agent, episodes, task=task, toolbox=TOOLBOX, limits=limits))
     return [trajectory.messages for trajectory in played]
 
 
