@@ -11,10 +11,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import partial
 
+from mentor_kit.core.frozen_model import FrozenModel
 from mentor_kit_records.tables import Records, Table
 from mentor_kit_records.tools import RecordTools, functions
-
-from mentor_kit.core.frozen_model import FrozenModel
 
 
 @dataclass(frozen=True)

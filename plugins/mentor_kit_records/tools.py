@@ -10,12 +10,11 @@ from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from typing import Any, Literal
 
-from mentor_kit_records.tables import COLUMNS, MONTHS, Records, Row, Table
-
 from mentor_kit.core.frozen_model import Json
 from mentor_kit.core.task import Problem
 from mentor_kit.core.tool import Tool, ToolError
 from mentor_kit.core.toolbox import ToolSource
+from mentor_kit_records.tables import COLUMNS, MONTHS, Records, Row, Table
 
 #: The key of a problem's `extra` that has its tables.
 TABLES = "records"
