@@ -19,8 +19,8 @@ A tracker that writes events to a file of its own, where a resumed run neither d
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
@@ -53,6 +53,9 @@ class TrackedRun:
     events: int = 0
     """How many lines of `events.jsonl` come before the first one that the tracker gets now. A run that was killed goes
     on from its last checkpoint: what a tracker has seen of it beyond these events comes again, and is dropped."""
+    note: Callable[[str], None] = field(default=lambda text: None, compare=False, repr=False)
+    """Records a line as a note of the run, which displays print: where the tracker's page is, say. It may be called
+    from any thread; the note is written with the run's next event, and hides secrets."""
 
     @property
     def resumed(self) -> bool:
@@ -68,7 +71,7 @@ class Tracker:
 
     A tracker that raises, in any method, is switched off: it gets no more calls, the run records a note with its name
     and the error, and the run and the other trackers go on. Calls come from the thread that trains, which waits for
-    them.
+    them: a tracker that works in a thread or process of its own raises what went wrong there in its next call.
     """
 
     def start(self, run: TrackedRun) -> None:

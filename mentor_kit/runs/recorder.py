@@ -74,7 +74,7 @@ class RunRecorder:
         self.folder = folder
         self.options = options or RecordOptions()
         self.dispatcher = dispatcher or EventDispatcher()
-        self.dispatcher.on_fault = self._note
+        self.dispatcher.on_note = self._note
         self.stop = stop or StopSignal()
         self.checkpoints = Checkpoints(folder.checkpoints, self.options.keep)
         self.resumed_from: Checkpoint | None = None
@@ -239,8 +239,8 @@ class RunRecorder:
         finally:
             self.dispatcher.close(outcome)
 
-    def _note(self, fault: str) -> None:
-        self.emit(NOTE, "", {"text": fault})
+    def _note(self, text: str) -> None:
+        self.emit(NOTE, "", {"text": text})
 
 
 def _one_line(error: BaseException | None) -> str:

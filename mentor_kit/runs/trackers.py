@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from copy import deepcopy
 from dataclasses import replace
 
-from mentor_kit.core.errors import MissingError, RecipeError
+from mentor_kit.core.errors import MentorKitError, MissingError, RecipeError
 from mentor_kit.core.event import Event
 from mentor_kit.core.secret import hide
 from mentor_kit.hooks.tracker import Outcome, TrackedRun, Tracker
@@ -16,7 +17,8 @@ from mentor_kit.rl.reward import Scored
 class EventDispatcher:
     """Calls every tracker of a run, in the order in which they were added.
 
-    A tracker that raises is switched off: it is called no more, and `on_fault` is called with a sentence that names it.
+    A tracker that raises is switched off: it is called no more, and `on_note` is called with a sentence that names it.
+    It is called with what trackers note, too (`TrackedRun.note`), always from the thread that calls the dispatcher.
     Ctrl-C during a call ends the run once the other trackers have had the same call.
 
     Args:
@@ -24,11 +26,11 @@ class EventDispatcher:
     """
 
     def __init__(self, trackers: Iterable[Tracker] = ()) -> None:
-        self.on_fault: Callable[[str], None] = lambda fault: None
-        """Records a fault; set by the recorder of the run."""
+        self.on_note: Callable[[str], None] = lambda text: None
+        """Records a note; set by the recorder of the run."""
         self._trackers: list[tuple[str, Tracker]] = []
-        self._faults: list[str] = []
-        """Faults that are not recorded yet."""
+        self._notes: deque[str] = deque()
+        """Faults and notes of trackers that are not recorded yet; any thread may add to them."""
         self._started = False
         for tracker in trackers:
             self.add(f"tracker {type(tracker).__name__}", tracker)
@@ -49,13 +51,15 @@ class EventDispatcher:
         except (RecipeError, MissingError, KeyboardInterrupt):
             raise
         except BaseException as error:  # noqa: BLE001 (a tracker may even call sys.exit)
-            self._faults.append(_fault(name, "build", error))
+            self._notes.append(_fault(name, "build", error))
 
     def start(self, run: TrackedRun) -> None:
         """Start every tracker; until then they get no events."""
         self._started = True
-        # faults are recorded with the run's first event, which comes next
-        self._call_each("start", lambda tracker: tracker.start(replace(run, recipe=deepcopy(dict(run.recipe)))))
+        # faults and notes are recorded with the run's first event, which comes next
+        self._call_each(
+            "start", lambda tracker: tracker.start(replace(run, recipe=deepcopy(dict(run.recipe)), note=self._note))
+        )
 
     def event(self, event: Event) -> None:
         """Give every tracker an event."""
@@ -84,8 +88,8 @@ class EventDispatcher:
             (name, tracker), *self._trackers = self._trackers
             try:
                 self._call_one(name, tracker, "close", lambda each: each.close(outcome))
-                # a fault is one more event, for the trackers that are still open
-                self._record_faults()
+                # a note is one more event, for the trackers that are still open
+                self._record_notes()
             except BaseException as error:  # noqa: BLE001 (Ctrl-C or a full disk: the others are closed first)
                 raised = error
         self._started = False
@@ -97,7 +101,7 @@ class EventDispatcher:
             try:
                 self._call_each(method, call)
             finally:
-                self._record_faults()
+                self._record_notes()
 
     def _call_each(self, method: str, call: Callable[[Tracker], None]) -> None:
         interrupt: KeyboardInterrupt | None = None
@@ -116,12 +120,19 @@ class EventDispatcher:
             raise
         except BaseException as error:  # noqa: BLE001 (a tracker may even call sys.exit)
             self._trackers = [found for found in self._trackers if found[1] is not tracker]
-            self._faults.append(_fault(name, method, error))
+            self._notes.append(_fault(name, method, error))
 
-    def _record_faults(self) -> None:
-        while self._faults:
-            self.on_fault(self._faults.pop(0))
+    def _note(self, text: str) -> None:
+        self._notes.append(hide(text))
+
+    def _record_notes(self) -> None:
+        while self._notes:
+            self.on_note(self._notes.popleft())
 
 
 def _fault(name: str, method: str, error: BaseException) -> str:
-    return hide(f"{name} failed in `{method}` and is switched off: {type(error).__name__}: {error}")
+    if isinstance(error, MentorKitError):
+        reason = f"{error.message}; {error.hint}" if error.hint else error.message
+    else:
+        reason = f"{type(error).__name__}: {error}"
+    return hide(f"{name} failed in `{method}` and is switched off: {reason}")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import threading
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -236,6 +237,37 @@ def test_a_run_that_never_began_starts_and_closes_no_tracker(folder: RunFolder) 
     with pytest.raises(ValueError, match="no model"), RunRecorder(folder, dispatcher=EventDispatcher([journal])):
         raise ValueError("no model")
     assert journal.calls == []
+
+
+def test_what_a_tracker_notes_from_any_thread_is_recorded_once(folder: RunFolder) -> None:
+    """Before the run's first event, between two steps, and when it is closed."""
+    remember("hunter22", "${env:KEY}")
+
+    class Noting(Journal):
+        def start(self, run: TrackedRun) -> None:
+            super().start(run)
+            self.note("the page is at hunter22/1")
+
+        def rollouts(self, stage: str, step: int, scored: Sequence[Scored]) -> None:
+            super().rollouts(stage, step, scored)
+            if step == 2:
+                self.note("step 2")
+
+        def close(self, outcome: Outcome) -> None:
+            self.note("closed")
+            super().close(outcome)
+
+        def note(self, text: str) -> None:
+            thread = threading.Thread(target=self.given("start")[0].note, args=(text,))
+            thread.start()
+            thread.join()
+
+    noting, other = Noting(), Journal()
+    train(folder, noting, other)
+    assert notes(folder) == ["the page is at ${env:KEY}/1", "step 2", "closed"]
+    assert [event.to_json() for event in other.given("event")] == recorded(folder)
+    kinds = [event.kind for event in Run(folder).events]
+    assert kinds.index("run_start") < kinds.index("note") < kinds.index("step")
 
 
 def test_secrets_in_a_trackers_error_stay_hidden(folder: RunFolder) -> None:

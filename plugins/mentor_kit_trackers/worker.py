@@ -1,0 +1,133 @@
+"""The process of a tracker: `python -m mentor_kit_trackers.worker REQUESTS REPLIES`, two file descriptors of pipes.
+
+Messages and answers are lines of JSON. The first message names the writer, its options and the run; one message a call
+follows, and `close` at the end. An answer is one of
+
+    {"ready": true}      the library's process has begun with the first message
+    {"done": true}       a message is worked off
+    {"note": "…"}        a line for the run
+    {"fault": "…"}       the writer failed; nothing follows
+    {"closed": true}     the run is closed; nothing follows
+
+Where the pipe ends without `close`, the process that trains was killed: the run is closed as interrupted.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import importlib
+import json
+import os
+import signal
+import sys
+import traceback
+from collections.abc import Callable, Mapping
+from contextlib import suppress
+from pathlib import Path
+from typing import IO, Any
+
+from mentor_kit.core.event import Event
+from mentor_kit.core.secret import Secret, hide, remember
+from mentor_kit.rl.reward import Scored
+from mentor_kit_trackers.ledger import Ledger
+from mentor_kit_trackers.options import TrackerOptions
+from mentor_kit_trackers.session import Session
+from mentor_kit_trackers.writer import RunInfo, Writer
+
+#: Characters of a fault that are kept.
+_FAULT_CHARACTERS = 300
+
+
+def main(requests: IO[str], reply: Callable[..., None]) -> None:
+    """Work off messages until the run is closed, or the pipe ends."""
+    first = json.loads(requests.readline())
+    # what a killed process of the run has not sent yet comes first
+    with Path(first["lock"]).open("w") as lock:
+        os.set_inheritable(lock.fileno(), False)
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        reply(ready=True)
+        session = _session(first, lambda text: reply(note=text))
+        reply(done=True)
+        for line in requests:
+            message = json.loads(line)
+            if "close" in message:
+                session.close(message["close"])
+                reply(closed=True)
+                return
+            _handle(session, message)
+            reply(done=True)
+        # a server that does not answer must not keep the process for ever
+        signal.alarm(max(1, round(first["options"]["timeout"])))
+        session.close("interrupted")
+
+
+def _session(first: Mapping[str, Any], note: Callable[[str], None]) -> Session:
+    """The session that the first message asks for."""
+    module, _, name = first["writer"].partition(":")
+    kind: type[Writer[TrackerOptions]] = getattr(importlib.import_module(module), name)
+    for variable, value in kind.ENVIRONMENT.items():
+        os.environ.setdefault(variable, value)
+    for key, value in first["secrets"].items():
+        remember(value, f"${{{key}}}")
+    secrets = {key: Secret(value, f"${{{key}}}") for key, value in first["secrets"].items()}
+    options = kind.OPTIONS.model_validate({**first["options"], **secrets})
+    run = first["run"]
+    info = RunInfo(
+        name=run["name"],
+        id=run["id"],
+        folder=Path(run["folder"]),
+        recipe=run["recipe"],
+        stages=tuple(run["stages"]),
+        process=run["process"],
+    )
+    return Session(kind(options, info, note), Ledger(Path(first["ledger"])), run["events"])
+
+
+def _handle(session: Session, message: Mapping[str, Any]) -> None:
+    if "event" in message:
+        session.event(Event.from_json(message["event"]))
+    elif "rollouts" in message:
+        session.rollouts(message["stage"], message["step"], [Scored.from_json(item) for item in message["rollouts"]])
+    elif "evaluated" in message:
+        session.evaluated([Scored.from_json(item) for item in message["evaluated"]])
+
+
+def _fault(error: BaseException) -> str:
+    """An error in one line, without secrets."""
+    text = " ".join(hide(str(error)).split())
+    return f"{type(error).__name__}: {text}"[:_FAULT_CHARACTERS]
+
+
+def _run(requests: int, replies: int) -> None:
+    # programs that a library starts must not hold the pipes open
+    os.set_inheritable(requests, False)
+    os.set_inheritable(replies, False)
+    for name in (signal.SIGINT, signal.SIGTERM):
+        # the process that trains decides when the run ends
+        signal.signal(name, signal.SIG_IGN)
+    # training comes first
+    os.nice(5)
+    answers = os.fdopen(replies, "w", encoding="utf-8")
+
+    def reply(**answer: Any) -> None:
+        # nobody reads any more where the process that trains is gone
+        with suppress(BrokenPipeError):
+            answers.write(f"{json.dumps(answer)}\n")
+            answers.flush()
+
+    code = 1
+    try:
+        main(os.fdopen(requests, encoding="utf-8"), reply)
+        code = 0
+    except BaseException as error:  # noqa: BLE001 (a library may even call sys.exit)
+        traceback.print_exc()
+        reply(fault=_fault(error))
+    finally:
+        sys.stdout.flush()
+        sys.stderr.flush()
+        # everything is written: what libraries do at the end of a process may wait for a server
+        os._exit(code)
+
+
+if __name__ == "__main__":
+    _run(int(sys.argv[1]), int(sys.argv[2]))
