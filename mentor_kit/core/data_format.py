@@ -38,6 +38,8 @@ class Dialogue(FrozenModel):
     calls: tuple[ToolCall, ...] | None = None
     """The right calls, where the row has them apart from its messages; `()` if nothing is to be called, None if the row
     says nothing about it."""
+    correct: bool | None = None
+    """The verdict on the dialogue's answer, where there is one."""
 
 
 class DataFormatError(DataError):
@@ -63,6 +65,8 @@ class DataFormat(ABC):
 
     limits: Sequence[str] = ()
     """What `write` cannot say in this format, one line each, such as `reasoning`."""
+    one_per_file: bool = False
+    """Whether a file holds one row, which takes several of its lines; see `begins`, `joined` and `lines`."""
 
     @abstractmethod
     def recognizes(self, row: Mapping[str, Any]) -> bool:
@@ -93,6 +97,18 @@ class DataFormat(ABC):
     def can_write(self) -> bool:
         """Whether the format overrides `write`."""
         return type(self).write is not DataFormat.write
+
+    def begins(self, line: Mapping[str, Any]) -> bool:
+        """Return whether a line of a file begins a row: True, unless rows take several lines."""
+        return True
+
+    def joined(self, lines: Sequence[Mapping[str, Any]]) -> Mapping[str, Any]:
+        """Return the row that consecutive lines of a file make: the one that begins it, and those up to the next."""
+        return lines[0]
+
+    def lines(self, row: Mapping[str, Json]) -> Sequence[Mapping[str, Json]]:
+        """Return the lines of a file that a row takes: itself, unless rows take several."""
+        return [row]
 
 
 def format_of(rows: Iterable[Mapping[str, Any]], formats: Mapping[str, DataFormat]) -> str:

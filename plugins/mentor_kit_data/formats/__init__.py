@@ -7,8 +7,10 @@ read their rows, too.
 from __future__ import annotations
 
 from mentor_kit.core.data_format import DataFormat
+from mentor_kit_data.formats.demonstrations import MentorFormat
 from mentor_kit_data.formats.openai_messages import OpenAIFormat, TRLFormat
 from mentor_kit_data.formats.published import HermesFormat, ToolACEFormat
+from mentor_kit_data.formats.sessions import SessionTraceFormat
 from mentor_kit_data.formats.sharegpt import ShareGPTFormat
 from mentor_kit_data.formats.toucan import ToucanFormat
 from mentor_kit_data.formats.when2call import When2CallFormat
@@ -24,4 +26,6 @@ BUILT_IN: tuple[tuple[str, type[DataFormat], str], ...] = (
     ("trl", TRLFormat, "messages and tools as TRL, transformers and mlx-lm have them; arguments are records"),
     ("openai", OpenAIFormat, "messages and tools as OpenAI's API has them; arguments are JSON strings"),
     ("sharegpt", ShareGPTFormat, "conversations of human, gpt, function_call and observation (LLaMA-Factory)"),
+    ("sts", SessionTraceFormat, "sessions of the Hugging Face hub's trace viewer (Session Trace Simple Format)"),
+    ("mentor", MentorFormat, "demonstrations, rollouts and evaluated episodes of mentor-kit"),
 )

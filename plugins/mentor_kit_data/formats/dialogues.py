@@ -114,6 +114,7 @@ class DialogueBuilder:
         group: str | None = None,
         key: str | None = None,
         calls: Sequence[ToolCall] | None = None,
+        correct: bool | None = None,
     ) -> Dialogue:
         """The dialogue of all turns; arguments as for `Dialogue`.
 
@@ -131,6 +132,7 @@ class DialogueBuilder:
             group=group,
             key=key,
             calls=None if calls is None else tuple(_settled_call(call, schemas) for call in calls),
+            correct=correct,
         )
 
     @property
@@ -155,21 +157,24 @@ class Beside(TypedDict, total=False):
     group: str | None
     key: str | None
     calls: tuple[ToolCall, ...] | None
+    correct: bool | None
 
 
 def beside(row: Mapping[str, Any]) -> Beside:
-    """What a row has beside its turns: `id` (or `uuid`), `group`, `answer` (or `solution`), and `calls`.
+    """What a row has beside its turns: `id` (or `uuid`), `group`, `answer` (or `solution`), `calls` and `correct`.
 
     Raises:
         DataFormatError: `calls` is no list of calls.
     """
     calls = row.get("calls")
     listed = None if calls is None else entries(calls, "calls")
+    correct = row.get("correct")
     return {
         "id": _word(row, "id", "uuid"),
         "group": _word(row, "group"),
         "key": _word(row, "answer", "solution"),
         "calls": None if listed is None else tuple(call_of(one, f"calls.{i}") for i, one in enumerate(listed)),
+        "correct": correct if isinstance(correct, bool) else None,
     }
 
 

@@ -13,8 +13,10 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from mentor_kit.core.data_format import DataFormat, DataFormatError, Dialogue
+from mentor_kit.core.frozen_model import Json
 from mentor_kit.core.task import DeclaredTool
 from mentor_kit_data.formats.dialogues import DialogueBuilder, beside, call_id, call_of
+from mentor_kit_data.formats.message_writers import OPENAI_LIMITS, TRL_LIMITS, openai_row, trl_row
 from mentor_kit_data.formats.schemas import declared_tools
 from mentor_kit_data.formats.system_tools import listed_tools
 from mentor_kit_data.formats.values import decoded, entries, holds_json, record, shown, string, text, written
@@ -25,6 +27,8 @@ _REASONING = ("reasoning_content", "reasoning", "thinking")
 
 class TRLFormat(DataFormat):
     """Rows of `messages` and `tools` whose calls' arguments are records."""
+
+    limits: Sequence[str] = TRL_LIMITS
 
     def recognizes(self, row: Mapping[str, Any]) -> bool:
         turns = row.get("messages") or row.get("prompt")
@@ -41,9 +45,17 @@ class TRLFormat(DataFormat):
         tools = declared_tools(row.get("tools"), "tools")
         return read_messages(messages, tools, column).dialogue(**beside(row))
 
+    def write(self, dialogue: Dialogue) -> dict[str, Json]:
+        return trl_row(dialogue)
+
 
 class OpenAIFormat(TRLFormat):
     """Rows of `messages` and `tools` whose calls' arguments are JSON strings."""
+
+    limits = OPENAI_LIMITS
+
+    def write(self, dialogue: Dialogue) -> dict[str, Json]:
+        return openai_row(dialogue)
 
 
 def _has_role(turn: Any) -> bool:

@@ -11,9 +11,11 @@ from collections.abc import Mapping
 from typing import Any
 
 from mentor_kit.core.data_format import DataFormat, DataFormatError, Dialogue
+from mentor_kit.core.frozen_model import Json
 from mentor_kit_data.formats.dialogues import DialogueBuilder, beside, call_of
 from mentor_kit_data.formats.results import separate_results
 from mentor_kit_data.formats.schemas import declared_tools
+from mentor_kit_data.formats.sharegpt_writer import SHAREGPT_LIMITS, sharegpt_row
 from mentor_kit_data.formats.system_tools import listed_tools
 from mentor_kit_data.formats.values import entries, record, shown, string, text, written
 from mentor_kit_data.formats.written_calls import call_values
@@ -25,6 +27,8 @@ _RESULTS = ("observation", "tool", "function", "function_response", "tool_respon
 
 class ShareGPTFormat(DataFormat):
     """Rows of `conversations` whose turns have `from` and `value`."""
+
+    limits = SHAREGPT_LIMITS
 
     def recognizes(self, row: Mapping[str, Any]) -> bool:
         return is_conversation(row)
@@ -40,6 +44,9 @@ class ShareGPTFormat(DataFormat):
         for speaker, value, column in turns[lead:]:
             _add(builder, speaker, value, column, read_calls=in_words)
         return builder.dialogue(**beside(row))
+
+    def write(self, dialogue: Dialogue) -> dict[str, Json]:
+        return sharegpt_row(dialogue)
 
 
 def is_conversation(row: Mapping[str, Any]) -> bool:
