@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from mentor_kit.core.data_format import DataFormat
 from mentor_kit_data.formats.sharegpt import ShareGPTFormat, is_conversation
 
 _TAGS = ("<tools>", "<tool_call>", "<tool_response>")
@@ -18,6 +19,9 @@ _TAGS = ("<tools>", "<tool_call>", "<tool_response>")
 
 class ToolACEFormat(ShareGPTFormat):
     """Rows of ToolACE: arXiv 2409.00920, `Team-ACE/ToolACE`."""
+
+    limits = ()
+    write = DataFormat.write  # its calls stand in words, which `sharegpt` does not write
 
     def recognizes(self, row: Mapping[str, Any]) -> bool:
         return (
@@ -29,6 +33,9 @@ class ToolACEFormat(ShareGPTFormat):
 
 class HermesFormat(ShareGPTFormat):
     """Rows of `NousResearch/hermes-function-calling-v1`."""
+
+    limits = ()
+    write = DataFormat.write  # as ToolACE's
 
     def recognizes(self, row: Mapping[str, Any]) -> bool:
         return (

@@ -7,7 +7,7 @@ system         a system message
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from mentor_kit.core.data_format import DataFormat, DataFormatError, Dialogue
@@ -28,7 +28,7 @@ _RESULTS = ("observation", "tool", "function", "function_response", "tool_respon
 class ShareGPTFormat(DataFormat):
     """Rows of `conversations` whose turns have `from` and `value`."""
 
-    limits = SHAREGPT_LIMITS
+    limits: Sequence[str] = SHAREGPT_LIMITS
 
     def recognizes(self, row: Mapping[str, Any]) -> bool:
         return is_conversation(row)

@@ -123,3 +123,7 @@ def test_every_written_format_names_its_limits(name: str) -> None:
     assert FORMATS[name].can_read
     assert FORMATS[name].can_write
     assert FORMATS[name].limits
+
+
+def test_no_other_format_is_written() -> None:
+    assert {name for name, one in FORMATS.items() if one.can_write} == set(WRITTEN)
