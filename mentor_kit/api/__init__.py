@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from mentor_kit.api.reporting import report
     from mentor_kit.api.rescoring import rescore
     from mentor_kit.api.running import find_edited, resume, run
+    from mentor_kit.api.scaffold.plugin import new_plugin
     from mentor_kit.api.viewing import view
 
 __all__ = [
@@ -47,6 +48,7 @@ __all__ = [
     "export",
     "find_edited",
     "list_runs",
+    "new_plugin",
     "plan",
     "preview",
     "report",
@@ -72,6 +74,7 @@ __getattr__ = lazy_attributes(
         "export": "mentor_kit.api.exporting",
         "find_edited": "mentor_kit.api.running",
         "list_runs": "mentor_kit.api.listing",
+        "new_plugin": "mentor_kit.api.scaffold.plugin",
         "plan": "mentor_kit.api.planning",
         "preview": "mentor_kit.api.previewing",
         "report": "mentor_kit.api.reporting",

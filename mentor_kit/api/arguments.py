@@ -20,6 +20,8 @@ T = TypeVar("T")
 _KINDS: dict[str, tuple[Callable[[Any], bool], str]] = {
     "checkpoint": (lambda value: isinstance(value, str), "the name of a checkpoint"),
     "families": (lambda value: _all_are(value, str), "a list of families' names"),
+    "folder": (lambda value: value is None or isinstance(value, (str, Path)), "a folder's path"),
+    "kinds": (lambda value: _all_are(value, str), "a list of kinds"),
     "look": (lambda value: isinstance(value, bool), "True or False"),
     "on": (lambda value: _all_are(value, (str, SplitPlan)), "a list of splits' names or `SplitPlan`s"),
     "output": (lambda value: isinstance(value, (str, Path)), "a folder's path"),

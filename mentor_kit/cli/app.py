@@ -12,7 +12,7 @@ from typing import Annotated, Any
 
 import typer
 
-from mentor_kit.cli import chat, environment, recipes, results, viewing
+from mentor_kit.cli import chat, environment, new, recipes, results, viewing
 from mentor_kit.core.errors import ExitCode, Interrupted, MentorKitError, UsageError, disk_error
 from mentor_kit.core.secret import hide
 
@@ -43,6 +43,7 @@ recipes.add_to(app)
 results.add_to(app)
 viewing.add_to(app)
 chat.add_to(app)
+new.add_to(app)
 environment.add_to(app)
 
 

@@ -78,9 +78,10 @@ def test_the_example_packages_recipe_has_a_plan(monkeypatch: pytest.MonkeyPatch)
     monkeypatch.syspath_prepend(str(EXAMPLE))
     import mentor_kit_weather
 
-    found = plan(recipe=EXAMPLE / "recipe.yaml", registry=with_plugin(mentor_kit_weather, "weather"))
-    first, second = found.stages
-    assert (first.work.steps, first.work.problems, second.episodes) == (20, 16, 5 * 4 * 4)
+    recipe = EXAMPLE / "mentor_kit_weather" / "recipe.yaml"
+    found = plan(recipe=recipe, registry=with_plugin(mentor_kit_weather, "weather"))
+    first, second, third = found.stages
+    assert (first.work.steps, first.work.problems, second.episodes, third.episodes) == (20, 16, 8 * 4, 5 * 4 * 4)
 
 
 def test_a_batch_of_sft_is_counted_and_generates_nothing() -> None:

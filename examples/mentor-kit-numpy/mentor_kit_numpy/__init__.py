@@ -14,12 +14,12 @@ MENTORKIT_API = 1
 
 @hookimpl
 def register_backends(register: Register) -> None:
-    """The backend `numpy`."""
-    from mentor_kit_numpy.backend import NumpyBackend, NumpyOptions
+    """Offer the backend `numpy`."""
+    from mentor_kit_numpy import backend
 
     register(
         "numpy",
-        options=NumpyOptions,
-        build=lambda options, context: NumpyBackend(options),
+        options=backend.NumpyOptions,
+        build=lambda options, context: backend.NumpyBackend(options),
         summary="a tiny recurrent model in NumPy, to learn from",
     )

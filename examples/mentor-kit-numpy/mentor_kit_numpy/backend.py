@@ -5,13 +5,13 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-from pydantic import BaseModel, ConfigDict, Field
-from safetensors.numpy import load_file
-
 from mentor_kit.backend.memory import MemoryEstimate, MemoryLoad
 from mentor_kit.backend.policy import Backend
 from mentor_kit.backend.student import StudentSpec
 from mentor_kit.core.errors import BackendError, MissingError
+from pydantic import BaseModel, ConfigDict, Field
+from safetensors.numpy import load_file
+
 from mentor_kit_numpy.model import random_parameters
 from mentor_kit_numpy.policy import WEIGHTS, NumpyPolicy
 
@@ -37,7 +37,7 @@ class NumpyBackend(Backend):
 
     def load(self, student: StudentSpec, seed: int) -> NumpyPolicy:
         if student.adapter is not None:
-            raise BackendError("the backend numpy has no adapters", hint="leave out `student.adapter`")
+            raise BackendError("the backend numpy has no adapters", hint="no `student.adapter`")
         vocabulary, context = _sizes(student)
         arrays = load_file(path) if (path := Path(student.model) / WEIGHTS).is_file() else {}
         if set(arrays) != {"embedding", "output"}:

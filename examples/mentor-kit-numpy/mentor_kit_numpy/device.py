@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-
 from mentor_kit.backend.row_device import RowDevice, RowPass, SamplingParams
+
 from mentor_kit_numpy.model import Array, Parameters, log_softmax, logits_of, states_of
 
 
@@ -14,6 +14,8 @@ class NumpyDevice(RowDevice[Array]):
     """The model and the states of its rows. Parameters change in place."""
 
     keeps_rows = True
+    _states: Array
+    """Hidden states of all rows (rows, positions, width)."""
 
     def __init__(self, parameters: Parameters) -> None:
         self.parameters = parameters

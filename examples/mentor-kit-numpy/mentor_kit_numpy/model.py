@@ -33,16 +33,19 @@ def states_of(parameters: Parameters, ids: Array, before: Array) -> Array:
     for t in range(ids.shape[1]):
         before = DECAY * before + embedded[:, t]
         states.append(before)
-    return anp.stack(states, axis=1)
+    found: Array = anp.stack(states, axis=1)
+    return found
 
 
 def logits_of(parameters: Parameters, states: Array) -> Array:
     """Logits (…, V) of hidden states (…, d)."""
-    return anp.dot(anp.tanh(states), parameters["output"])
+    found: Array = anp.dot(anp.tanh(states), parameters["output"])
+    return found
 
 
 def log_softmax(logits: Array, temperature: Array) -> Array:
     """Log-probabilities (…, V) of logits (…, V) at temperatures (…, 1)."""
     scaled = logits / temperature
     scaled = scaled - anp.max(scaled, axis=-1, keepdims=True)
-    return scaled - anp.log(anp.sum(anp.exp(scaled), axis=-1, keepdims=True))
+    found: Array = scaled - anp.log(anp.sum(anp.exp(scaled), axis=-1, keepdims=True))
+    return found

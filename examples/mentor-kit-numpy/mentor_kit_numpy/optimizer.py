@@ -5,9 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
+from mentor_kit.backend.optimizer import Optimizer, OptimizerSpec, exceeds
 from safetensors.numpy import save_file
 
-from mentor_kit.backend.optimizer import Optimizer, OptimizerSpec, exceeds
 from mentor_kit_numpy.model import Array
 
 FILE = "optimizer.safetensors"
@@ -19,7 +19,7 @@ class AdamW(Optimizer):
     def __init__(self, parameters: dict[str, Array], spec: OptimizerSpec) -> None:
         self.spec = spec
         self._parameters = parameters
-        self.state = {"steps": np.zeros((), dtype=np.int64)}
+        self.state: dict[str, Array] = {"steps": np.zeros((), dtype=np.int64)}
         for name, value in parameters.items():
             self.state |= {f"mean.{name}": np.zeros_like(value), f"square.{name}": np.zeros_like(value)}
         self.clear()

@@ -14,8 +14,6 @@ import autograd.numpy as anp
 import numpy as np
 from autograd import value_and_grad
 from autograd.tracer import getval
-from safetensors.numpy import load_file, save_file
-
 from mentor_kit.backend.base_policy import BasePolicy
 from mentor_kit.backend.engine import StepEngine
 from mentor_kit.backend.kv_budget import KVBudget
@@ -25,6 +23,8 @@ from mentor_kit.backend.policy import PolicyInfo
 from mentor_kit.backend.student import StudentSpec
 from mentor_kit.rl.objective import Objective
 from mentor_kit.rl.policy_loss import LossTerms, policy_loss
+from safetensors.numpy import load_file, save_file
+
 from mentor_kit_numpy.device import NumpyDevice
 from mentor_kit_numpy.model import Array, Parameters, log_softmax, logits_of, states_of
 from mentor_kit_numpy.optimizer import FILE, AdamW
@@ -54,7 +54,8 @@ class NumpyPolicy(BasePolicy[Array, AdamW]):
     def info(self) -> PolicyInfo:
         count = sum(value.size for value in self.parameters.values())
         facts = {"vocabulary": self.vocabulary, "context": self.context, "parameters": count, "trainable": count}
-        return PolicyInfo(model=self.student.model, device="cpu", dtype="float32", backend="numpy", **facts)
+        machine = {"device": "cpu", "dtype": "float32", "backend": "numpy"}
+        return PolicyInfo(model=self.student.model, **machine, **facts)
 
     def engine(self) -> StepEngine:
         return self._engine

@@ -14,7 +14,7 @@ MENTORKIT_API = 1
 
 @hookimpl
 def register_losses(register: Register) -> None:
-    """The loss `sapo`."""
+    """Offer the loss `sapo`."""
     from mentor_kit_objectives.sapo import SAPO, SAPOOptions
 
     register(
@@ -27,7 +27,7 @@ def register_losses(register: Register) -> None:
 
 @hookimpl
 def register_advantages(register: Register) -> None:
-    """The estimator `optimal_baseline`."""
+    """Offer the advantage estimator `optimal_baseline`."""
     from mentor_kit_objectives.optimal_baseline import OptimalBaseline
 
     register(

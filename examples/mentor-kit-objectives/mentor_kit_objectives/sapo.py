@@ -8,9 +8,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from pydantic import BaseModel, ConfigDict, Field
-
 from mentor_kit.rl.losses.loss import Loss, LossBatch, TokenLosses
+from pydantic import BaseModel, ConfigDict, Field
 
 
 class SAPOOptions(BaseModel):
@@ -26,7 +25,7 @@ class SAPOOptions(BaseModel):
 
 @dataclass(frozen=True)
 class SAPO(Loss):
-    """The loss `sapo`; its metric `loss_gate` is the share of the gradient that the gate lets through."""
+    """The loss `sapo`; its metric `loss_gate` is the share of the gradient that passes."""
 
     options: SAPOOptions
 

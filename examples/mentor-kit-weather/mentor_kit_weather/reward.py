@@ -1,31 +1,34 @@
-"""The reward term `brief`."""
+"""The reward preset `weather`: a right answer, and the teacher's tools. A preset is data."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from typing import Annotated
 
+from mentor_kit.core.component import Fills
+from mentor_kit.rl.reward import GateSpec, RewardSpec, TermSpec
 from pydantic import BaseModel, ConfigDict, Field
 
-from mentor_kit.core.demonstration import Demonstration
-from mentor_kit.core.task import Problem
-from mentor_kit.core.trajectory import Trajectory
-from mentor_kit.rl.reward import Term
 
-
-class BriefOptions(BaseModel):
-    """What a recipe may write in `with:`; anything else is refused with its line and column."""
+class WeatherRewardOptions(BaseModel):
+    """What a recipe may write in `with:`."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    words: int = Field(default=10, gt=0)
-    """The final answer's largest number of words that still scores 1."""
+    right: float = Field(default=0.8, ge=0)
+    """What a right answer earns."""
+    tools: float = Field(default=0.2, ge=0)
+    """What the teacher's set of tools earns; a fifth of it where the answer is wrong."""
+    also: tuple[Annotated[TermSpec, Fills("reward_terms")], ...] = ()
+    """Further terms, such as `{use: brevity, weight: 0.1}`."""
 
 
-class Brief(Term):
-    """1 up to `words` words in the final answer, then falling: twice as many words score a half."""
-
-    def __init__(self, options: BriefOptions) -> None:
-        self.options = options
-
-    def score(self, trajectory: Trajectory, problem: Problem, demonstrations: Sequence[Demonstration]) -> float:
-        return min(1.0, self.options.words / max(len(trajectory.final_text.split()), 1))
+def weather_reward(options: WeatherRewardOptions) -> RewardSpec:
+    """Return the gates and terms; `mentorkit check RECIPE --expand` prints them."""
+    return RewardSpec(
+        gates=(GateSpec(use="ended", otherwise=0.0), GateSpec(use="answered", otherwise=0.1)),
+        terms=(
+            TermSpec(use="correct", weight=options.right),
+            TermSpec(use="tool-match", weight=options.tools, when_wrong=0.2),
+            *options.also,
+        ),
+    )

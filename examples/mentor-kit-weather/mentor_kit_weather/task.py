@@ -1,4 +1,4 @@
-"""The task `warmest-city`: name the warmest of two cities, or of three out of domain."""
+"""The task `weather`: name the warmest of two cities, or of three out of domain."""
 
 from __future__ import annotations
 
@@ -9,30 +9,34 @@ from itertools import combinations
 from mentor_kit.core.conversation import Message, assistant, call
 from mentor_kit.core.task import OUT_OF_DOMAIN, TRAIN, Problem, Task, boxed_answer
 from mentor_kit.core.trajectory import Trajectory
-from mentor_kit_weather.tool import TEMPERATURES
+
+from mentor_kit_weather.cities import TEMPERATURES
 
 
-class WarmestCity(Task):
+class WeatherTask(Task):
     """The task, with worked solutions for the teacher `scripted`."""
 
     def problems(self, split: str, seed: int, count: int) -> Sequence[Problem]:
+        """Return the first `count` problems: the same ones for the same split and seed."""
         cities = _choices(split)
         if split == TRAIN:  # the evaluation splits are the same for every seed
             random.Random(seed).shuffle(cities)
         return [_problem(split, names) for names in cities[:count]]
 
     def answer(self, trajectory: Trajectory) -> str | None:
+        """Return the string in the box of the last turn."""
         return boxed_answer(trajectory.final_text)
 
     def check(self, answer: str, problem: Problem) -> bool:
+        """Return whether the answer is the city."""
         return answer.strip().casefold() == problem.answer.casefold()
 
     def solve(self, problem: Problem, dialogue: Sequence[Message]) -> Message:
-        """Ask for the weather in each city, one call a turn, then answer."""
+        """Ask for the temperature of each city, one call a turn, then answer."""
         cities = problem.extra["cities"]
         asked = sum(message.result is not None for message in dialogue)
         if asked < len(cities):
-            return assistant(calls=[call("weather", city=cities[asked])])
+            return assistant(calls=[call("temperature", city=cities[asked])])
         return assistant(rf"\boxed{{{problem.answer}}}")
 
 

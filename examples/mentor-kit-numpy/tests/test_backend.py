@@ -7,11 +7,11 @@ import json
 import numpy as np
 import pytest
 import torch
-from mentor_kit_numpy.backend import NumpyBackend, NumpyOptions
-
 from mentor_kit.backend.student import StudentSpec
 from mentor_kit.testing.backend import BackendContract
 from mentor_kit.testing.training import GradientContract, TrajectoryContract
+
+from mentor_kit_numpy import backend
 
 VOCABULARY, CONTEXT, DECAY = 61, 96, 0.6
 
@@ -26,8 +26,8 @@ def folder(tmp_path_factory):
 @pytest.fixture
 def policy_factory(folder):
     def make(token_budget):
-        options = NumpyOptions(width=16, token_budget=token_budget or 4096)
-        return NumpyBackend(options).load(StudentSpec(str(folder)), seed=0)
+        options = backend.NumpyOptions(width=16, token_budget=token_budget or 4096)
+        return backend.NumpyBackend(options).load(StudentSpec(str(folder)), seed=0)
 
     return make
 

@@ -1,16 +1,13 @@
-"""The loss and the estimator against the contract suites, each with a loop written from its paper's formula."""
+"""The loss against the contract suite, with a loop written from the paper's formula."""
 
 from __future__ import annotations
 
 import math
 
 import pytest
-
 from mentor_kit.core.component import ComponentSpec
 from mentor_kit.hooks import BuildContext, ComponentError, default_registry
-from mentor_kit.rl.advantages.estimator import AdvantageEstimator
 from mentor_kit.rl.losses.loss import Loss
-from mentor_kit.testing.advantages import AdvantageContract, AdvantageTwin, Groups
 from mentor_kit.testing.losses import LossCase, LossContract, LossTwin, Ragged
 
 REGISTRY = default_registry()
@@ -36,25 +33,6 @@ class TestSAPO(LossContract):
     @pytest.fixture
     def twin(self) -> LossTwin:
         return sapo_loop
-
-
-def optimal_baseline_loop(groups: Groups) -> list[list[float]]:
-    found = []
-    for rewards, lengths in zip(groups.rewards, groups.lengths, strict=True):
-        weights = [max(length, 1) for length in lengths]
-        baseline = sum(w * r for w, r in zip(weights, rewards, strict=True)) / sum(weights)
-        found.append([reward - baseline for reward in rewards])
-    return found
-
-
-class TestOptimalBaseline(AdvantageContract):
-    @pytest.fixture
-    def estimator(self) -> AdvantageEstimator:
-        return REGISTRY.build("advantages", ComponentSpec(use="optimal_baseline"), BuildContext(REGISTRY))
-
-    @pytest.fixture
-    def twin(self) -> AdvantageTwin:
-        return optimal_baseline_loop
 
 
 def test_a_wrong_option_is_refused_before_anything_runs():
