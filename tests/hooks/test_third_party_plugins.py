@@ -347,7 +347,7 @@ def test_the_weather_example_has_a_sample_of_its_own_of_most_kinds(site: Site, m
     assert plugins.failed == ()
     registry = Registry(plugins)
     found = {kind: list(registry.components(kind)) for kind in KINDS}
-    # these three have an example package of their own
-    elsewhere = {"backends", "losses", "advantages"}
+    # these have an example package of their own
+    elsewhere = {"backends", "losses", "advantages", "formats"}
     assert found == {kind: [] if kind in elsewhere else ["weather"] for kind in KINDS}
     assert registry.faults == []
