@@ -29,11 +29,14 @@ class NoSolution(Exception):
 
 
 class DeclaredTool(FrozenModel):
-    """A tool that belongs to one problem and is never run (function-calling evaluations)."""
+    """A tool that belongs to one problem: declared only, and never run (function-calling evaluations)."""
 
     name: str
     description: str = ""
     parameters: dict[str, Json] = {"type": "object", "properties": {}}
+    bound: bool = False
+    """Whether the recipe's tool of this name, where there is one, takes its place and is run. A problem with bound
+    tools has no other tools of the recipe."""
 
 
 class Problem(FrozenModel):
@@ -112,6 +115,18 @@ class Task(ABC):
     def has_solutions(self) -> bool:
         """Whether the task has worked solutions; by default, whether it overrides `solve`."""
         return type(self).solve is not Task.solve
+
+    def recorded(self, problem: Problem) -> Sequence[Trajectory]:
+        """Return recorded solutions of a problem, right or wrong; optional, for the teacher `recorded`.
+
+        For tasks whose rows have them. Whether they are right is judged by `answer` and `check`.
+        """
+        raise NotImplementedError(f"{type(self).__name__} has no recorded solutions")
+
+    @property
+    def has_recordings(self) -> bool:
+        """Whether the task overrides `recorded`."""
+        return type(self).recorded is not Task.recorded
 
     def next_user(self, problem: Problem, dialogue: Sequence[Message]) -> str | None:
         """Return the user's next message after a turn without tool calls; None, the default, ends the episode."""

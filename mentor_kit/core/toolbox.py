@@ -103,6 +103,9 @@ class Toolbox:
     def tools(self, problem: Problem) -> dict[str, Tool]:
         """Return the tools of a problem by name, in a stable order; the problem's own tools come last.
 
+        Where the problem's tools are bound, those of the recipe with their names take their places, and there are no
+        others of the recipe.
+
         Raises:
             ToolClash: two of them have one name.
             PluginError: a source returns something other than tools, or a tool whose parameters are not a schema.
@@ -113,10 +116,13 @@ class Toolbox:
             (index, name, source.tools(problem))
             for index, (source, name) in enumerate(zip(self.sources, self.names, strict=True))
         ]
+        bound = {tool.name for tool in problem.tools if tool.bound}
         for index, origin, tools in [*offers, (None, "the problem", problem.declared_tools())]:
             if not isinstance(tools, Sequence) or not all(isinstance(tool, Tool) for tool in tools):
                 raise PluginError(f"{origin}: returned {tools!r}; expected a list of `Tool`s")
             for tool in tools:
+                if bound and (tool.name in found if index is None else tool.name not in bound):
+                    continue
                 if tool.name in found:
                     raise ToolClash(
                         f"problem {problem.id!r} has two tools called {tool.name!r}: "

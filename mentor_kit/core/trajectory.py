@@ -120,8 +120,12 @@ class Trajectory(FrozenModel):
 
     @property
     def executed(self) -> tuple[ToolCall, ...]:
-        """The calls that were parsed, valid and executed, in order: the only ones a reward may pay for."""
-        return tuple(call for call in self.calls if call.state is CallState.EXECUTED)
+        """The calls that were parsed, valid and executed, in order: the only ones a reward may pay for.
+
+        Where an episode ended with calls for its answer (`Task.calls_are_answers`), which are not run, the valid ones.
+        """
+        counted = {CallState.EXECUTED, CallState.VALID} if self.ended else {CallState.EXECUTED}
+        return tuple(call for call in self.calls if call.state in counted)
 
     @property
     def tools_used(self) -> tuple[str, ...]:

@@ -16,8 +16,8 @@ if TYPE_CHECKING:
 
 @hookimpl
 def register_tasks(register: Register) -> None:
-    """`rows`, `datasets`, `mentor-parquet`, `reasoning-gym`, `benchmarks`."""
-    from mentor_kit_data import authors, benchmarks, file_checks, gym, hub, rows_task
+    """`rows`, `datasets`, `conversations`, `mentor-parquet`, `reasoning-gym`, `benchmarks`."""
+    from mentor_kit_data import authors, benchmarks, conversations, file_checks, gym, hub, rows_task
 
     register(
         "rows",
@@ -32,6 +32,13 @@ def register_tasks(register: Register) -> None:
         build=hub.build,
         summary="problems from a Hugging Face data set, by a mapping of columns",
         available=lambda: missing("datasets", "hub-data"),
+    )
+    register(
+        "conversations",
+        options=conversations.ConversationsOptions,
+        build=conversations.build,
+        look=file_checks.look_at_conversations,
+        summary="problems and demonstrations from dialogues of tool use: TRL, OpenAI, ShareGPT, xLAM, ToolACE, …",
     )
     register(
         "mentor-parquet",

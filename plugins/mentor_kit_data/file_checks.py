@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
@@ -10,10 +11,14 @@ from mentor_kit.hooks.references import file_fault
 from mentor_kit.hooks.registry import BuildContext
 from mentor_kit_data.authors import AuthorsOptions
 from mentor_kit_data.benchmarks import BenchmarksOptions
+from mentor_kit_data.conversations import ConversationsOptions, DialogueProblems, known_formats, with_format
 from mentor_kit_data.files import matching, split_files
 from mentor_kit_data.keys import KeyRule
 from mentor_kit_data.rows import BadRow, DataRow, read_rows
 from mentor_kit_data.rows_task import ColumnProblems, RowsOptions
+
+#: How many rows of a file are looked at before a run.
+_LOOKED_AT = 10
 
 Place = tuple[str | int, ...]
 Faults = Iterator[tuple[Place, str]]
@@ -37,6 +42,33 @@ def look_at_rows(options: RowsOptions, context: BuildContext) -> Faults:
         if row is not None and isinstance(row.values, Mapping) and options.broken == "fail":
             missing = [(("columns", key), fault) for key, fault in _missing_columns(row, named)]
             yield from missing or _broken_row(row, place, options)
+
+
+def look_at_conversations(options: ConversationsOptions, context: BuildContext) -> Faults:
+    """Yield missing files, files that serve twice, an unknown format, and a first row that cannot be used."""
+    try:
+        formats = known_formats(options.format, context)
+    except DataError as error:
+        yield ("format",), f"{error.message}; {error.hint}"
+        return
+    for place, file, fault in _files(options.files, context.recipe_folder):
+        if fault:
+            yield place, fault
+            continue
+        try:
+            row = next(with_format(itertools.islice(read_rows(file), _LOOKED_AT), formats, options.format), None)
+            if row is not None and options.broken == "fail":
+                _check_dialogue(row, options)
+        except DataError as error:
+            yield place, f"{error.message}; {error.hint}" if error.hint else error.message
+
+
+def _check_dialogue(row: DataRow, options: ConversationsOptions) -> None:
+    """Raises `DataError` where no problem can be made of a row."""
+    try:
+        DialogueProblems(options)(row, "")
+    except BadRow as bad:
+        raise row.fault(bad) from None
 
 
 def look_at_authors(options: AuthorsOptions, context: BuildContext) -> Faults:

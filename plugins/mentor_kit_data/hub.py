@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 from pydantic import Field
 
@@ -15,6 +15,19 @@ from mentor_kit.hooks.registry import BuildContext
 from mentor_kit_data.keys import KeyRule
 from mentor_kit_data.rows import DataRow
 from mentor_kit_data.rows_task import ColumnProblems, RowsBase, RowsTask, rows_task
+
+
+class DataSet(Protocol):
+    """The options that name a data set; see `HubOptions`."""
+
+    @property
+    def dataset(self) -> str: ...
+    @property
+    def config(self) -> str | None: ...
+    @property
+    def revision(self) -> str | None: ...
+    @property
+    def splits(self) -> Mapping[str, str]: ...
 
 
 class HubOptions(RowsBase, TaskOptions):
@@ -41,24 +54,34 @@ def build(options: HubOptions, context: BuildContext) -> RowsTask:
     Raises:
         DataError: the data set, a split or a row of it cannot be used.
     """
+    sources = rows_of_data_set(options, context.recipe_folder)
+    rule = KeyRule(options, options.columns.answer)
+    return rows_task(sources, ColumnProblems(options), options, rule, own_ids=options.columns.id is not None)
+
+
+def rows_of_data_set(options: DataSet, folder: Path) -> dict[str, Iterator[DataRow]]:
+    """The rows of every split.
+
+    Raises:
+        DataError: a split of the data set is for training and for evaluation; or, with the first row, the data set or
+            the split cannot be loaded.
+    """
     for name, split in options.splits.items():
         if name != TRAIN and split == options.splits.get(TRAIN):
             raise DataError(
                 f"the split {split!r} of {options.dataset!r} serves as {TRAIN!r} and as {name!r}",
                 hint=f"evaluate on other problems than training's: {TRAIN}: '{split}[:90%]', {name}: '{split}[90%:]'",
             )
-    sources = {name: _rows(options, split, context.recipe_folder) for name, split in options.splits.items()}
-    rule = KeyRule(options, options.columns.answer)
-    return rows_task(sources, ColumnProblems(options), options, rule, own_ids=options.columns.id is not None)
+    return {name: _rows(options, split, folder) for name, split in options.splits.items()}
 
 
-def _rows(options: HubOptions, split: str, folder: Path) -> Iterator[DataRow]:
+def _rows(options: DataSet, split: str, folder: Path) -> Iterator[DataRow]:
     table = _load(options, split, folder)
     for index, values in enumerate(table):
         yield DataRow(f"{options.dataset}[{split}]", index + 1, values)
 
 
-def _load(options: HubOptions, split: str, folder: Path) -> Any:
+def _load(options: DataSet, split: str, folder: Path) -> Any:
     import datasets
 
     local = folder / Path(options.dataset).expanduser()
@@ -73,7 +96,7 @@ def _load(options: HubOptions, split: str, folder: Path) -> Any:
         ) from error
 
 
-def _hint(name: str, options: HubOptions) -> str:
+def _hint(name: str, options: DataSet) -> str:
     import datasets
 
     try:

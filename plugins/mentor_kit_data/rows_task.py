@@ -154,6 +154,23 @@ def rows_task(
     Raises:
         DataError: a row is broken, or a split has no good one.
     """
+    found = problems_of_splits(sources, make, options, keys, own_ids=own_ids)
+    return RowsTask(found, checker(options.check), whole_text=options.answer == "text", broken=options.broken)
+
+
+def problems_of_splits(
+    sources: Mapping[str, Iterable[DataRow]],
+    make: MakeProblem,
+    options: BrokenRows,
+    keys: KeyRule | None,
+    *,
+    own_ids: bool = False,
+) -> dict[str, tuple[Problem, ...]]:
+    """The problems of every split.
+
+    Raises:
+        DataError: a row is broken, or a split has no good one.
+    """
     found = {
         split: read_problems(rows, split, make, options.broken, keys, own_ids=own_ids)
         for split, rows in sources.items()
@@ -162,7 +179,7 @@ def rows_task(
         if not problems:
             raise DataError(f"the split {split!r} has no problems", hint="are its files empty, or all rows left out?")
     _warn_of_leaks(found)
-    return RowsTask(found, checker(options.check), whole_text=options.answer == "text", broken=options.broken)
+    return found
 
 
 def read_problems(
@@ -226,7 +243,9 @@ def _warn_of_leaks(splits: Mapping[str, Sequence[Problem]]) -> None:
 
 
 def _squeezed(problem: Problem) -> str:
-    return " ".join(problem.question.split()).casefold()
+    """What a problem asks, with what went before, so that equal words in different dialogues are no leak."""
+    said = (*(message.content for message in problem.history), problem.question)
+    return " ".join(" ".join(said).split()).casefold()
 
 
 class ColumnProblems:

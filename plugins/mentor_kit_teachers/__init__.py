@@ -31,7 +31,7 @@ def register_teachers(register: Register) -> None:
         options=RecordedOptions,
         build=recorded,
         look=look_at_recorded,
-        summary="demonstrations from a file: demonstrations.jsonl, or the MENTOR authors' parquet format",
+        summary="demonstrations from a file (demonstrations.jsonl, the MENTOR authors' parquet), or of the task's rows",
     )
     register(
         "openai",

@@ -1,4 +1,4 @@
-"""The teacher `recorded`: demonstrations from a file, matched to problems by id, else by question.
+"""The teacher `recorded`: demonstrations from a file, matched to problems by id, else by question; or the task's own.
 
 Whether they are right is the task's verdict, by its present key and check, not the file's.
 """
@@ -13,7 +13,7 @@ from pathlib import Path
 from pydantic import ConfigDict
 
 from mentor_kit.core.demonstration import Demonstration
-from mentor_kit.core.errors import DataError
+from mentor_kit.core.errors import DataError, UsageError
 from mentor_kit.core.frozen_model import Json
 from mentor_kit.core.option_model import OptionModel
 from mentor_kit.core.task import Problem, Task
@@ -22,6 +22,7 @@ from mentor_kit.core.trajectory import Trajectory
 from mentor_kit.hooks import BuildContext
 from mentor_kit.hooks.references import path_fault
 from mentor_kit_teachers.records import Recording, read_recordings
+from mentor_kit_teachers.task_recordings import TaskRecordings
 
 _log = logging.getLogger(__name__)
 
@@ -34,25 +35,34 @@ class RecordedOptions(OptionModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    path: Path
+    path: Path | None = None
     """demonstrations.jsonl, a run folder that has one, or a parquet file in the MENTOR authors' format;
-    relative to the recipe's folder."""
+    relative to the recipe's folder. null for the recorded solutions of the task, such as `conversations`."""
 
 
 def look_at_recorded(options: RecordedOptions, context: BuildContext) -> Iterator[tuple[tuple[str | int, ...], str]]:
     """Whether the file, or the run folder, is there."""
-    if fault := path_fault(options.path, context.recipe_folder):
+    if options.path is not None and (fault := path_fault(options.path, context.recipe_folder)):
         yield ("path",), fault
 
 
-def recorded(options: RecordedOptions, context: BuildContext) -> RecordedTeacher:
+def recorded(options: RecordedOptions, context: BuildContext) -> Teacher:
     """The teacher for a recipe; the file is read now, so that its faults show before a model is loaded.
 
     Raises:
+        UsageError: no file is named, and the task has no recordings.
         DataError: the file is missing, or a row is broken.
         MissingError: the file is parquet, and pyarrow is not installed.
     """
-    return RecordedTeacher(read_recordings(context.recipe_folder / options.path.expanduser()), context.task)
+    if options.path is not None:
+        return RecordedTeacher(read_recordings(context.recipe_folder / options.path.expanduser()), context.task)
+    task = context.need_task()
+    if not task.has_recordings:
+        raise UsageError(
+            "the teacher `recorded` has no file, and the task has no recorded solutions of its own",
+            hint="name the file of demonstrations: `teacher: {use: recorded, with: {path: demonstrations.jsonl}}`",
+        )
+    return TaskRecordings(task)
 
 
 class RecordedTeacher(Teacher):

@@ -36,6 +36,11 @@ _TYPES: dict[str, str | None] = {
     **dict.fromkeys(("null", "none", "nonetype"), "null"),
     **dict.fromkeys(("any", "callable", "object | any"), None),
 }
+#: The types of values by JSON schema's types; a whole number is a number, and `true` is let pass as one.
+_PYTHON: dict[str, Any] = {
+    "string": str, "integer": int, "number": (int, float), "boolean": bool, "array": list, "object": Mapping,
+    "null": type(None),
+}  # fmt: skip
 _GENERIC = re.compile(r"([A-Za-z_.]+)\s*\[(.*)\]", re.DOTALL)
 _OPTIONAL = re.compile(r"[,(]?\s*optional\)?\s*$|,?\s*default\b.*$", re.IGNORECASE | re.DOTALL)
 #: Keywords whose values are schemas by name, a schema, or values.
@@ -180,8 +185,16 @@ def json_schema(described: Any) -> Any:
             schema[key] = json_schema(value) if not _is_type(value) else _named_type(value)[0]
         elif key not in ("required", "optional"):
             schema[key] = value
+    if isinstance(schema.get("enum"), list) and not any(_fits(schema.get("type"), value) for value in schema["enum"]):
+        del schema["enum"]  # such as "True" and "False" for a boolean: no value would be valid
     required = _required(described)
     return schema | ({"required": required} if required else {})
+
+
+def _fits(kind: Any, value: Json) -> bool:
+    """Whether a value is of one of JSON schema's types; any value is where none is given."""
+    kinds = kind if isinstance(kind, list) else [kind]
+    return kind is None or any(isinstance(value, _PYTHON.get(name, object)) for name in kinds)
 
 
 def _required(described: Mapping[str, Any]) -> list[str]:
