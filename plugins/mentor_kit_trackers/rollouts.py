@@ -9,6 +9,7 @@ from typing import Any
 
 from mentor_kit.core.conversation import Message, ToolCall
 from mentor_kit.core.demonstration import Demonstration
+from mentor_kit.core.trajectory import Trajectory
 from mentor_kit.rl.reward import Scored
 from mentor_kit_trackers.options import RolloutOptions
 
@@ -23,10 +24,15 @@ class TrackedRollout:
     scored: Scored
     demonstration: Demonstration | None = None
 
+    @property
+    def demonstrated(self) -> Trajectory | None:
+        """The demonstration's trajectory; None where there is none."""
+        return None if self.demonstration is None else self.demonstration.trajectory
+
     def row(self) -> list[Any]:
         """The rollout as a row of a table with `COLUMNS`."""
         trajectory = self.scored.trajectory
-        teacher = self.demonstration.trajectory if self.demonstration is not None else None
+        taught = self.demonstrated
         return [
             trajectory.problem_id,
             trajectory.id,
@@ -36,7 +42,7 @@ class TrackedRollout:
             str(trajectory.ending),
             self.scored.advantage,
             as_text(trajectory.messages),
-            as_text(teacher.messages) if teacher is not None else "",
+            as_text(taught.messages) if taught is not None else "",
         ]
 
 

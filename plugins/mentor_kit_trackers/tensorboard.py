@@ -68,8 +68,8 @@ def _markdown(rollout: TrackedRollout) -> str:
     verdict = "correct" if trajectory.correct else "wrong"
     found = [f"**{trajectory.id}**: reward {reward.total:.3f}, answer {trajectory.answer!r}, {verdict}"]
     found.append(_code(as_text(trajectory.messages)))
-    if rollout.demonstration is not None and rollout.demonstration.trajectory is not None:
-        found += ["the teacher:", _code(as_text(rollout.demonstration.trajectory.messages))]
+    if rollout.demonstrated is not None:
+        found += ["the teacher:", _code(as_text(rollout.demonstrated.messages))]
     return "\n\n".join(found)
 
 

@@ -1,7 +1,7 @@
 """The writer of `trackio`: curves by step, and rollouts as traces with their messages.
 
-A local run that is resumed is removed from Trackio's database and written anew from the run folder. A Space or a server
-continues the run of the same name.
+A local run that is resumed is removed from Trackio's database and written anew from the run folder. At a Space or a
+server the run of the same name is continued. What cannot be sent waits in the local database, until the run is resumed.
 """
 
 from __future__ import annotations
@@ -11,8 +11,9 @@ import warnings
 from collections.abc import Sequence
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any
+from urllib.error import HTTPError
+from urllib.request import urlopen
 
-from mentor_kit.core.demonstration import Demonstration
 from mentor_kit.core.trajectory import Trajectory
 from mentor_kit.hooks.tracker import Outcome
 from mentor_kit_trackers.curves import Point
@@ -22,6 +23,9 @@ from mentor_kit_trackers.writer import Level, Writer, set_secret
 
 if TYPE_CHECKING:
     import trackio
+
+#: The share of the time to begin that a server may take for its first answer.
+_SHARE = 0.5
 
 
 class TrackioWriter(Writer[TrackioOptions]):
@@ -39,12 +43,12 @@ class TrackioWriter(Writer[TrackioOptions]):
         import trackio
 
         self._project, name = options.project or self.run.name, options.name or self.run.id
-        is_remote = bool(
-            options.space_id or options.server_url or {"TRACKIO_SPACE_ID", "TRACKIO_SERVER_URL"} & set(os.environ)
-        )
-        if is_remote:
-            self._note_first_warning()
-        else:
+        space = options.space_id or (None if options.server_url else os.environ.get("TRACKIO_SPACE_ID"))
+        server = None if space else options.server_url or os.environ.get("TRACKIO_SERVER_URL")
+        if server is not None:
+            # without an answer Trackio would begin another run of the same name
+            _reach(server, options.timeout * _SHARE)
+        if space is None and server is None:
             self._remove(name)
         self._run = trackio.init(
             self._project,
@@ -54,16 +58,18 @@ class TrackioWriter(Writer[TrackioOptions]):
             server_url=options.server_url,
             private=options.private,
             config={"run": f"{self.run.name}/{self.run.id}", **self.run.recipe},
-            resume="allow" if is_remote else "never",
+            resume="never" if space is None and server is None else "allow",
             embed=False,
             auto_log_gpu=None if options.system else False,
             auto_log_cpu=None if options.system else False,
         )
-        if is_remote:
-            self.note(f"trackio: the run is sent to {options.space_id or options.server_url or 'the server'}")
-        else:
+        if space is None and server is None:
             self.note(f"trackio: `trackio show --project {self._project}` shows the run{_variable(options)}")
-        return is_remote
+            return False
+        self._send_what_waits()
+        self._note_first_warning()
+        self.note(f"trackio: project {self._project} at {space or server.partition('?')[0]}")
+        return True
 
     def point(self, point: Point) -> None:
         self._run.log(dict(point.values), step=point.step)
@@ -76,10 +82,11 @@ class TrackioWriter(Writer[TrackioOptions]):
         for rollout in rollouts:
             trajectory = rollout.scored.trajectory
             traces.append(Trace(openai_messages(trajectory.messages), metadata=_metadata(rollout)))
-            teacher = rollout.demonstration
-            if teacher is not None and teacher.trajectory is not None and trajectory.problem_id not in shown:
+            taught, teacher = rollout.demonstrated, rollout.demonstration
+            if taught is not None and teacher is not None and trajectory.problem_id not in shown:
                 shown.add(trajectory.problem_id)
-                traces.append(Trace(openai_messages(teacher.trajectory.messages), metadata=_teacher_metadata(teacher)))
+                metadata = {"agent": f"teacher {teacher.teacher}", **_facts(taught)}
+                traces.append(Trace(openai_messages(taught.messages), metadata=metadata))
         self._run.log({f"{series}/rollouts": traces}, step=step)
 
     def message(self, title: str, text: str, step: int | None, time: float, level: Level) -> None:
@@ -100,6 +107,13 @@ class TrackioWriter(Writer[TrackioOptions]):
                 if run.name == name:
                     run.delete()
 
+    def _send_what_waits(self) -> None:
+        """Send what earlier processes could not send; of its own accord Trackio does so at a Space alone."""
+        from trackio.sqlite_storage import SQLiteStorage
+
+        if SQLiteStorage.has_pending_data(self._project):
+            self._run._has_local_buffer = True
+
     def _note_first_warning(self) -> None:
         """Note the library's first warning: it reports a server that cannot be reached by warnings alone."""
         shown, noted = warnings.showwarning, [False]
@@ -113,6 +127,12 @@ class TrackioWriter(Writer[TrackioOptions]):
         warnings.showwarning = show  # type: ignore[assignment]
 
 
+def _reach(url: str, seconds: float) -> None:
+    """Raise an `OSError` where no server answers at a URL within so many seconds."""
+    with suppress(HTTPError):  # any answer is one
+        urlopen(url, timeout=seconds).close()
+
+
 def _metadata(rollout: TrackedRollout) -> dict[str, Any]:
     trajectory, reward = rollout.scored.trajectory, rollout.scored.reward
     return {
@@ -122,12 +142,6 @@ def _metadata(rollout: TrackedRollout) -> dict[str, Any]:
         "advantage": rollout.scored.advantage,
         **{f"reward/{name}": term.value for name, term in reward.terms.items()},
     }
-
-
-def _teacher_metadata(demonstration: Demonstration) -> dict[str, Any]:
-    trajectory = demonstration.trajectory
-    assert trajectory is not None
-    return {"agent": f"teacher {demonstration.teacher}", **_facts(trajectory)}
 
 
 def _facts(trajectory: Trajectory) -> dict[str, Any]:

@@ -50,6 +50,8 @@ class WandbWriter(Writer[WandbOptions]):
             self._run = self._init("online")
         except wandb.Error as error:
             reason = " ".join(str(error).split())
+            # the attempt holds the run's id until wandb's own process ends
+            wandb.teardown()
             self._run = self._init("offline")
             self.note(f"wandb: offline, since the server cannot be used ({reason}); `{self._sync()}` sends the run")
             return True
@@ -114,6 +116,7 @@ class WandbWriter(Writer[WandbOptions]):
                 silent=True,
                 disable_code=True,
                 disable_git=True,
+                disable_job_creation=True,
                 init_timeout=seconds,
                 login_timeout=seconds,
                 finish_timeout=seconds,
