@@ -132,7 +132,7 @@ class EventDispatcher:
 
 def _fault(name: str, method: str, error: BaseException) -> str:
     if isinstance(error, MentorKitError):
+        # it says itself what failed, which need not have been this call
         reason = f"{error.message}; {error.hint}" if error.hint else error.message
-    else:
-        reason = f"{type(error).__name__}: {error}"
-    return hide(f"{name} failed in `{method}` and is switched off: {reason}")
+        return hide(f"{name} is switched off: {reason}")
+    return hide(f"{name} failed in `{method}` and is switched off: {type(error).__name__}: {error}")

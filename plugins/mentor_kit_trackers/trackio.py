@@ -68,7 +68,8 @@ class TrackioWriter(Writer[TrackioOptions]):
             return False
         self._send_what_waits()
         self._note_first_warning()
-        self.note(f"trackio: project {self._project} at {space or server.partition('?')[0]}")
+        # the URL that Trackio prints has the token behind the question mark
+        self.note(f"trackio: project {self._project} at {space or str(server).partition('?')[0]}")
         return True
 
     def point(self, point: Point) -> None:

@@ -35,7 +35,7 @@ from mentor_kit_trackers.session import Session
 from mentor_kit_trackers.writer import RunInfo, Writer
 
 #: Characters of a fault that are kept.
-_FAULT_CHARACTERS = 300
+_FAULT_CHARACTERS = 200
 
 
 def main(requests: IO[str], reply: Callable[..., None]) -> None:
@@ -94,8 +94,8 @@ def _handle(session: Session, message: Mapping[str, Any]) -> None:
 
 def _fault(error: BaseException) -> str:
     """An error in one line, without secrets."""
-    text = " ".join(hide(str(error)).split())
-    return f"{type(error).__name__}: {text}"[:_FAULT_CHARACTERS]
+    text = " ".join(f"{type(error).__name__}: {hide(str(error))}".split())
+    return text if len(text) <= _FAULT_CHARACTERS else f"{text[: _FAULT_CHARACTERS - 1]}…"
 
 
 def _run(requests: int, replies: int) -> None:
