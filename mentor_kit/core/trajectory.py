@@ -122,10 +122,12 @@ class Trajectory(FrozenModel):
     def executed(self) -> tuple[ToolCall, ...]:
         """The calls that were parsed, valid and executed, in order: the only ones a reward may pay for.
 
-        Where an episode ended with calls for its answer (`Task.calls_are_answers`), which are not run, the valid ones.
+        Where an episode ended with a turn of calls, which are its answer (`Task.calls_are_answers`) and are not run,
+        the valid ones of that turn are among them.
         """
-        counted = {CallState.EXECUTED, CallState.VALID} if self.ended else {CallState.EXECUTED}
-        return tuple(call for call in self.calls if call.state in counted)
+        last = self.episode[-1:] if self.ended else ()
+        answers = tuple(call for call in calls_of(last) if call.state is CallState.VALID)
+        return (*(call for call in self.calls if call.state is CallState.EXECUTED), *answers)
 
     @property
     def tools_used(self) -> tuple[str, ...]:
