@@ -51,6 +51,8 @@ class TrackerProcess:
         self._is_ready = self._is_begun = self._is_closed = False
         self._fault = ""
         self._is_killed = False
+        self._deadline = 0.0
+        """When the last message has to be worked off."""
         self._ended = threading.Event()
         requests, self._requests = os.pipe()
         self._replies, replies = os.pipe()
@@ -111,18 +113,26 @@ class TrackerProcess:
             self.kill()
             raise self._error(fault)
 
-    def close(self, message: Mapping[str, Any]) -> None:
-        """Send the last message, and wait until it is worked off, or for `seconds`.
+    def finish(self, message: Mapping[str, Any]) -> None:
+        """Send the last message; `close` waits for it.
 
         Raises:
-            TrackerError: the process failed, or took longer; it is killed.
+            TrackerError: the process failed, or does not answer.
+        """
+        # one that has not answered for that long by now is not waited for again
+        self.check(self._seconds)
+        self.send(message)
+        self._messages.put(None)
+        self._deadline = time.monotonic() + self._seconds
+
+    def close(self) -> None:
+        """Wait until the last message is worked off, at most `seconds` since it was sent; then kill the process.
+
+        Raises:
+            TrackerError: the process failed, or took longer.
         """
         try:
-            # one that has not answered for that long by now is not waited for again
-            self.check(self._seconds)
-            self.send(message)
-            self._messages.put(None)
-            if not self._ended.wait(self._seconds):
+            if not self._ended.wait(max(0.0, self._deadline - time.monotonic())):
                 raise self._error(f"it was not done within {self._seconds:g} s of the run's end")
             if not self._is_closed:
                 raise self._error(self._fault or f"its process ended ({_ending(self._process)})")

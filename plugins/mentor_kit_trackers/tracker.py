@@ -8,7 +8,7 @@ import os
 from collections.abc import Sequence
 from typing import Any
 
-from mentor_kit.core.event import Event
+from mentor_kit.core.event import RUN_END, Event
 from mentor_kit.hooks.tracker import Outcome, TrackedRun, Tracker
 from mentor_kit.rl.reward import Scored
 from mentor_kit_trackers.options import TrackerOptions
@@ -33,6 +33,7 @@ class WorkerTracker(Tracker):
         self._writer = writer
         self._options = options
         self._process: TrackerProcess | None = None
+        self._is_finished = False
 
     def start(self, run: TrackedRun) -> None:
         folder = run.folder / FOLDER
@@ -61,10 +62,13 @@ class WorkerTracker(Tracker):
 
     def event(self, event: Event) -> None:
         self._send({"event": event.to_json()})
+        if event.kind == RUN_END:
+            # trackers of a run then end side by side, and not one after the other
+            self._finish(event.values["outcome"])
 
     def progress(self, *_: Any) -> None:
         # while a stage works long on a step, faults are found here
-        if self._process is not None:
+        if self._process is not None and not self._is_finished:
             self._process.check()
 
     def rollouts(self, stage: str, step: int, scored: Sequence[Scored]) -> None:
@@ -76,11 +80,18 @@ class WorkerTracker(Tracker):
         self._send({"evaluated": [item.to_json() for item in chosen_episodes(scored, self._options.rollouts)]})
 
     def close(self, outcome: Outcome) -> None:
+        self._finish(outcome)
         if self._process is not None:
-            self._process.close({"close": outcome})
+            self._process.close()
+
+    def _finish(self, outcome: Outcome) -> None:
+        if self._process is not None and not self._is_finished:
+            self._process.finish({"close": outcome})
+            self._is_finished = True
 
     def _send(self, message: dict[str, Any]) -> None:
-        if self._process is not None:
+        # what comes after the run's end are notes on other trackers
+        if self._process is not None and not self._is_finished:
             self._process.send(message)
 
 

@@ -20,6 +20,7 @@ import json
 import os
 import signal
 import sys
+import time
 import traceback
 from collections.abc import Callable, Mapping
 from contextlib import suppress
@@ -36,6 +37,8 @@ from mentor_kit_trackers.writer import RunInfo, Writer
 
 #: Characters of a fault that are kept.
 _FAULT_CHARACTERS = 200
+#: Seconds beside its own that a process gets to end.
+_LOCK_SECONDS = 2.0
 
 
 def main(requests: IO[str], reply: Callable[..., None]) -> None:
@@ -43,8 +46,7 @@ def main(requests: IO[str], reply: Callable[..., None]) -> None:
     first = json.loads(requests.readline())
     # what a killed process of the run has not sent yet comes first
     with Path(first["lock"]).open("w") as lock:
-        os.set_inheritable(lock.fileno(), False)
-        fcntl.flock(lock, fcntl.LOCK_EX)
+        _acquire(lock, first["options"]["timeout"])
         reply(ready=True)
         session = _session(first, lambda text: reply(note=text))
         reply(done=True)
@@ -59,6 +61,21 @@ def main(requests: IO[str], reply: Callable[..., None]) -> None:
         # a server that does not answer must not keep the process for ever
         signal.alarm(max(1, round(first["options"]["timeout"])))
         session.close("interrupted")
+
+
+def _acquire(lock: IO[str], seconds: float) -> None:
+    """Wait for another process that tracks the run at the same place; one whose run was killed ends in that time."""
+    ended = time.monotonic() + seconds + _LOCK_SECONDS
+    while True:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            return
+        except BlockingIOError:
+            if time.monotonic() > ended:
+                raise RuntimeError(
+                    "the run is tracked at the same place twice; leave one of the trackers out"
+                ) from None
+            time.sleep(0.05)
 
 
 def _session(first: Mapping[str, Any], note: Callable[[str], None]) -> Session:

@@ -13,6 +13,9 @@ import pytest
 from tracked import begin, events, expected, notes, tracked
 from tracked_run import Request, run, tracker
 
+from mentor_kit.core.event import Event
+from mentor_kit.hooks.tracker import Tracker
+
 
 def journal(run: Path) -> list[list[Any]]:
     return [json.loads(line) for line in (run / "journal.jsonl").read_text(encoding="utf-8").splitlines()]
@@ -133,6 +136,25 @@ def test_a_tracker_that_hangs_is_waited_for_once(tmp_path: Path) -> None:
     assert "1.5 s" in note
 
 
+def test_trackers_that_hang_at_the_end_are_waited_for_side_by_side(tmp_path: Path) -> None:
+    folder, begun = begin(tmp_path), time.monotonic()
+    hanging = [tracker("fake_writers:HangsAtClose", {"timeout": 3}, f"fake{number}") for number in range(3)]
+    run(Request(str(folder), "", steps=1), *hanging)
+    assert time.monotonic() - begun < 7
+    assert len(notes(folder)) == 3
+    assert [call for call in journal(folder) if call[0] == "close"] == [["close", "done"]] * 3
+
+
+@pytest.mark.slow
+def test_a_run_that_is_tracked_twice_at_a_place_is_said_once(tmp_path: Path) -> None:
+    folder = begin(tmp_path)
+    twice = [tracker("fake_writers:Journal", {"timeout": 1}) for _ in range(2)]
+    run(Request(str(folder), "", steps=4, seconds=1.2), *twice)
+    (note,) = notes(folder)
+    assert "twice" in note
+    assert curves(journal(folder)) == expected(folder)
+
+
 def test_what_hangs_at_the_end_is_killed_with_all_it_started(tmp_path: Path) -> None:
     folder = follow(tmp_path, "HangsAtClose", timeout=2.5)
     (note,) = notes(folder)
@@ -149,10 +171,12 @@ def test_steps_do_not_wait_for_a_slow_tracker(tmp_path: Path) -> None:
     folder = begin(tmp_path)
     ended: list[float] = []
     begun = time.monotonic()
-    slow = tracker("fake_writers:Slow", {})
-    real = slow.close
-    slow.close = lambda outcome: (ended.append(time.monotonic()), real(outcome))[1]  # type: ignore[method-assign]
-    run(Request(str(folder), "", steps=8), slow)
+
+    class Clock(Tracker):
+        def event(self, event: Event) -> None:
+            ended.append(time.monotonic())
+
+    run(Request(str(folder), "", steps=8), Clock(), tracker("fake_writers:Slow", {}))
     # 8 steps and 5 evaluations take it 2.6 seconds beside its start, and the run a fraction of that
-    assert ended[0] - begun < 2
+    assert ended[-1] - begun < 2
     assert curves(journal(folder)) == expected(folder)

@@ -59,10 +59,10 @@ class Number:
         pass
 
 
-def tracker(name: str, options: dict[str, Any]) -> Tracker:
-    """A tracker of the plugin by its name, or one with another writer."""
+def tracker(name: str, options: dict[str, Any], files: str = "fake") -> Tracker:
+    """A tracker of the plugin by its name, or one with another writer and its files' name."""
     if ":" in name:
-        return WorkerTracker("fake", name, TrackerOptions.model_validate(options))
+        return WorkerTracker(files, name, TrackerOptions.model_validate(options))
     found: dict[str, Any] = {}
     register_trackers(lambda name, **component: found.update({name: component}))
     made: Tracker = found[name]["build"](found[name]["options"].model_validate(options), None)
