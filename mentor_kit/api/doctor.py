@@ -19,8 +19,8 @@ from mentor_kit.utils.version import __version__
 
 #: Without these nothing is trained, and no report has figures.
 NEEDED_EXTRAS = ("torch", "report")
-#: Extras of developers, which are not checked.
-DEVELOPERS_EXTRAS = ("dev", "benchmarks")
+#: Extras of developers and of several other extras, which are not checked.
+COLLECTIONS = ("dev", "benchmarks", "trackers")
 #: Seconds that the import of a plugin may take.
 SLOW = 1.0
 #: Free bytes that a run needs at least.
@@ -101,6 +101,6 @@ def _packages_of_extras() -> list[tuple[str, str]]:
     ]
     first: dict[str, str] = {}
     for package, extra in sorted(found, key=lambda item: (item[1] not in NEEDED_EXTRAS, item[1])):
-        if extra not in DEVELOPERS_EXTRAS:
+        if extra not in COLLECTIONS:
             first.setdefault(package, extra)
     return list(first.items())
