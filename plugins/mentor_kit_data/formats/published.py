@@ -49,5 +49,5 @@ def _turns(row: Mapping[str, Any]) -> list[Mapping[str, Any]]:
     return [turn for turn in row.get("conversations") or () if isinstance(turn, Mapping)]
 
 
-def _speakers(row: Mapping[str, Any]) -> set[Any]:
-    return {turn.get("from") for turn in _turns(row)}
+def _speakers(row: Mapping[str, Any]) -> set[str]:
+    return {str(turn.get("from")) for turn in _turns(row)}
