@@ -38,7 +38,7 @@ class StepEngine:
     afresh, so that a resumed run continues with the same bits.
 
     Args:
-        device: the model, and its keys and values.
+        device: the model, and what its layers keep.
         slots: sequences held at once.
         context: the longest context in tokens.
         chunk: tokens of a row that are prefilled in one pass.
@@ -55,7 +55,7 @@ class StepEngine:
         self._context = context
         self._chunk = chunk
         self._token_budget = token_budget
-        self._table = RowTable()
+        self._table = RowTable(cuts=device.cuts_rows)
         self._allocator = RowAllocator(self._table, device, budget, slots=slots, context=context)
         self._prefix = SharedPrefix(self._table, device, self._allocator, chunk)
         self._queue = RequestQueue()
@@ -199,7 +199,7 @@ class StepEngine:
             return self._whole(rows, length), np.minimum(start + last, length - 1)
         positions = start[:, None] + np.arange(width)
         self._allocator.reserve(int(positions.max()) + 1)
-        return RowPass(table.window(rows, width), positions, length, rows), last
+        return RowPass(table.window(rows, width), positions, length, rows, counts), last
 
     def _decode(self) -> None:
         """Draw one more token for every row that is sampled, of which the unique ones are run.
@@ -215,7 +215,9 @@ class StepEngine:
         length = int(start.max()) + 1
         if self.device.keeps_rows:
             self._allocator.reserve(length)
-            batch, last = RowPass(table.window(rows, 1), start[:, None], length), np.zeros(active, dtype=np.int64)
+            counts = table.unique[rows].astype(np.int64)
+            batch = RowPass(table.window(rows, 1), start[:, None], length, counts=counts)
+            last = np.zeros(active, dtype=np.int64)
         else:
             batch, last = self._whole(rows, length), start[:active]
         logits = self.device.forward(batch, last)

@@ -1,16 +1,18 @@
 """The contract of a device that samples rows: what a backend supplies to `mentor_kit.backend.engine.StepEngine`.
 
-    StepEngine ──reserve, copy, free──────────────> buffers of keys and values, a row each
+    StepEngine ──reserve, copy, free──────────────> what the layers keep, a row each
                ──fill, forward────────────────────> the model, on tokens of some rows
                ──hold_prefix, copy_prefix, attach──> a prefix that many rows begin with, kept beside the rows
                ──draw──────────────────────────────> tokens and log-probabilities
 
-A row holds the keys and values of a sequence at its positions. Rows may be of any length: what lies beyond a row's
-tokens has no meaning, and a token at position p sees positions up to p alone.
+A row holds what the layers keep of a sequence (`mentor_kit.backend.row_state`), such as its keys and values by
+position. Rows may be of any length: what lies beyond a row's tokens has no meaning, and a token at position p sees
+positions up to p alone.
 
-A device says by three flags what it can do. Without `keeps_rows` every pass is given whole contexts, and only `forward`
-and `draw` are called: that suits models whose layers keep other state than keys and values. Without `keeps_prefix`
-common prefixes are prefilled row by row. Without `attends_prefix` they are copied to each row.
+A device says by four flags what it can do. Without `keeps_rows` every pass is given whole contexts, and only `forward`
+and `draw` are called: that suits models whose layers' state is not understood. Without `cuts_rows` a row goes on behind
+its last token alone, as recurrent layers do. Without `keeps_prefix` common prefixes are prefilled row by row. Without
+`attends_prefix` they are copied to each row.
 """
 
 from __future__ import annotations
@@ -44,6 +46,9 @@ class RowPass:
     """Keys are read at positions below it."""
     rows: Array | None = None
     """(n,): the rows they belong to; None for the first n."""
+    counts: Array | None = None
+    """(n,): how many of its tokens, from the first, each row takes in; a row that takes in none is as before. None
+    where whole contexts are given."""
 
 
 @dataclass(frozen=True)
@@ -74,7 +79,10 @@ class RowDevice(ABC, Generic[Logits]):
     """A model, and its keys and values in rows. `Logits` is the device's own array type, of shape (m, vocabulary)."""
 
     keeps_rows: bool = False
-    """Whether keys and values stay in rows from pass to pass."""
+    """Whether keys and values, and whatever else layers keep, stay in rows from pass to pass."""
+    cuts_rows: bool = True
+    """Whether a row can go on behind an earlier token than its last, and the prefix be copied in part; else whatever
+    differs from what is held is prefilled anew."""
     keeps_prefix: bool = False
     """Whether a prefix can be kept beside the rows, and copied to them."""
     attends_prefix: bool = False

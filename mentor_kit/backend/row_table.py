@@ -21,9 +21,13 @@ class RowTable:
     Sampling rows with the same tokens so far need keys and values once. One of them is *unique*: it has keys and values
     in its own place, and is run. The others are *shared*: they draw from its logits, and their own places are vacant,
     until they draw another token and get a copy.
+
+    Args:
+        cuts: whether a row can go on behind an earlier token than the last that it holds.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, *, cuts: bool = True) -> None:
+        self._cuts = cuts
         self.used = 0
         self.active = 0
         self._free: list[int] = []
@@ -114,7 +118,8 @@ class RowTable:
         ids = np.asarray(request.context, dtype=np.int64)
         held = min(int(self.held[row]), count - 1)
         differ = np.nonzero(self.tokens[row, :held] != ids[:held])[0]
-        self.held[row] = int(differ[0]) if len(differ) else held
+        same = int(differ[0]) if len(differ) else held
+        self.held[row] = same if self._cuts or same == self.held[row] else 0
         self.tokens[row, :count] = ids
         self.known[row] = self.start[row] = count
         self.limit[row] = limit
@@ -241,6 +246,8 @@ class RowTable:
         differ = self.tokens[others, :count] != self.tokens[row, :count]
         same = np.where(differ.any(axis=1), differ.argmax(axis=1), count)
         held = np.minimum(same, self.held[others])
+        if not self._cuts:
+            held[held < self.held[others]] = 0
         best = int(held.argmax())
         return int(self.owner[others[best]]), int(held[best])
 

@@ -3,6 +3,9 @@
 The prefix that new rows have in common, such as a system prompt with tools, is prefilled once for given weights, and
 kept beside the rows. A long one is attached, where the device can do that: rows attend to it where it is. Others are
 copied to each row. A row whose context begins as another row's, as a latecomer's of a group does, copies that.
+
+What the device cannot cut back is copied as a whole: the prefix is prefilled anew where new rows begin with a part of
+it alone, so that it soon is what all have in common.
 """
 
 from __future__ import annotations
@@ -68,6 +71,8 @@ class SharedPrefix:
         length = same_beginning([np.asarray(self.tokens), np.asarray(common)])
         if length < row_allocator.SHORTEST_SHARED:
             length = self._prefill(common) if len(fresh) > 1 else 0
+        elif length < len(self.tokens) and not device.cuts_rows:
+            length = self._prefill(self.tokens[:length])
         if not length:
             return
         if self._allocator.would_attach(length) and not table.longest_held:

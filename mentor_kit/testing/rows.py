@@ -91,9 +91,32 @@ class RowsContract:
         first = drive(engine, [request("a", prompt, max_new_tokens=3, seed=1)])["a"]
         passes = Passes(engine)
         late = drive(engine, [request("b", prompt, max_new_tokens=3, seed=1)])["b"]
-        assert passes == [(1, 1), (1, 1), (1, 1)]
+        # where the other row cannot be cut back to the prompt, it is of no use
+        assert passes == [(1, 1 if engine.device.cuts_rows else 30), (1, 1), (1, 1)]
         assert late.ids == first.ids
         np.testing.assert_allclose(late.log_probs, first.log_probs, atol=TOLERANCE)
+
+    def test_a_context_that_differs_is_continued_from_what_is_held(self, engine_factory: EngineFactory) -> None:
+        engine = engine_factory()
+        system = list(range(1, 21))
+        asked = [
+            request(f"{i}", [*system, 30 + i, 40 + i, 41, 42], session=f"{i}", max_new_tokens=3, seed=i)
+            for i in range(2)
+        ]
+        first = drive(engine, asked)
+        passes = Passes(engine)
+        # the first session's next turn forgets a part of its history, the other one's is what it was
+        turns = [
+            request("a", [*system, 30, 50, 51, 52, 53], session="0", max_new_tokens=2),
+            request("b", [*asked[1].context, *first["1"].ids, 60, 61], session="1", max_new_tokens=2),
+        ]
+        found = drive(engine, turns)
+        # from the token that differs, or from the common prefix; and the last sampled token with two new ones
+        assert passes == [(2, 4 if engine.device.cuts_rows else 5), (2, 1)]
+        for turn in turns:
+            alone = drive(engine_factory(), [turn])[turn.id]
+            assert found[turn.id].ids == alone.ids
+            np.testing.assert_allclose(found[turn.id].log_probs, alone.log_probs, atol=TOLERANCE)
 
     def test_prefill_keeps_to_its_budget(self, engine_factory: EngineFactory) -> None:
         engine = engine_factory(prefill_chunk=16, token_budget=32)
