@@ -15,6 +15,7 @@ from typing import Any
 from mentor_kit.backend.folders import check_folder, not_found
 from mentor_kit.backend.student import StudentSpec
 from mentor_kit.core.errors import BackendError, MissingError
+from mentor_kit_mlx.config_words import write_as_mlx_lm_reads
 from mentor_kit_mlx.known_configs import KNOWN
 
 Config = dict[str, Any]
@@ -81,7 +82,7 @@ def _number(value: dict[str, Any]) -> Any:
 
 
 def complete(own: Config, defaults: Config) -> Config:
-    """A configuration with its defaults filled in, and with its rope parameters as mlx-lm reads them.
+    """A configuration with its defaults filled in, in the words that mlx-lm reads.
 
     Args:
         own: from config.json.
@@ -89,36 +90,8 @@ def complete(own: Config, defaults: Config) -> Config:
     """
     # a quantized model's own keys are mlx-lm's, and null there is no default
     config = {key: value for key, value in defaults.items() if value is not None} | own
-    for level in (config, config.get("text_config")):
-        if isinstance(level, dict):
-            _write_rope(level)
-            _write_windows(level)
+    write_as_mlx_lm_reads(config)
     return config
-
-
-def _write_rope(config: Config) -> None:
-    rope = config.get("rope_parameters")
-    if not isinstance(rope, dict):
-        return
-    if isinstance(rope.get("full_attention"), dict):
-        local = rope.get("sliding_attention") or {}
-        if "rope_theta" in local:
-            config["rope_local_base_freq"] = local["rope_theta"]
-        rope = rope["full_attention"]
-    if "rope_theta" in rope:
-        config["rope_theta"] = rope["rope_theta"]
-    if "partial_rotary_factor" in rope:
-        config["partial_rotary_factor"] = rope["partial_rotary_factor"]
-    kind = rope.get("rope_type") or rope.get("type") or "default"
-    if kind != "default":
-        config["rope_scaling"] = {**rope, "rope_type": kind, "type": kind}
-
-
-def _write_windows(config: Config) -> None:
-    """Write windows as mlx-lm reads them, every n-th layer being without one; transformers lists all layers."""
-    kinds = config.get("layer_types") or []
-    if {"full_attention", "sliding_attention"} <= set(kinds):
-        config["sliding_window_pattern"] = kinds.index("full_attention") + 1
 
 
 def _defaults(own: Config) -> Config:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+from mentor_kit_mlx.cache import own_caches
 from mentor_kit_mlx.config import Config
-from mentor_kit_mlx.mlx_lm_import import mlx_lm
 from mentor_kit_mlx.options import MLXOptions
 
 
@@ -14,12 +14,6 @@ def longest_context(model: Any, config: Config, options: MLXOptions) -> int:
     text: Any = config.get("text_config") or config
     own = int(text.get("max_position_embeddings") or text.get("n_positions") or 1 << 20)
     window = text.get("sliding_window") if text.get("use_sliding_window", True) else None
-    if window and not any(type(cache).__name__ == "RotatingKVCache" for cache in _caches(model)):
+    if window and not any(type(cache).__name__ == "RotatingKVCache" for cache in own_caches(model)):
         own = min(own, int(window))  # mlx-lm is exact within one window of this model
     return min(own, options.max_context or own)
-
-
-def _caches(model: Any) -> list[Any]:
-    """mlx-lm's caches for the model, one a layer; their classes show which layers have windows."""
-    found: list[Any] = mlx_lm("models.cache").make_prompt_cache(model)
-    return found

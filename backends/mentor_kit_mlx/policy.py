@@ -28,7 +28,7 @@ from mentor_kit.rl.policy_loss import LossTerms
 from mentor_kit_mlx import export
 from mentor_kit_mlx.adapter_files import AdapterFile
 from mentor_kit_mlx.adapters import dropouts
-from mentor_kit_mlx.cache import UNFIT, check_quantized, keeps_rows
+from mentor_kit_mlx.cache import UNFIT
 from mentor_kit_mlx.context import longest_context
 from mentor_kit_mlx.gradient_checkpointing import GradientCheckpointing, is_exact
 from mentor_kit_mlx.lm_wrapper import MLXLMWrapper
@@ -39,6 +39,7 @@ from mentor_kit_mlx.options import EXPORT_FORMATS, MLXOptions
 from mentor_kit_mlx.params import Arrays, by_name, parameter_count, put, read_now, trained, write
 from mentor_kit_mlx.random_state import random_state, seed_of
 from mentor_kit_mlx.row_device import MLXRowDevice
+from mentor_kit_mlx.row_states import check_quantized, keeps_rows, skips_padding
 from mentor_kit_mlx.self_check import exact
 from mentor_kit_mlx.update import completion_log_probs, loss_and_gradients
 
@@ -86,9 +87,13 @@ class MLXPolicy(BasePolicy[mx.array, MLXOptimizer]):
             )
         with exact(self.lm):
             self._keeps = keeps_rows(self.lm)
+            skips = self._keeps and skips_padding(self.lm)
+        self._shares = self._keeps and skips
+        """Whether updates run a prompt once for its completions."""
         if not self._keeps:
             logger.warning(
-                "%s: its layers keep other state than keys and values: whole sequences are run, without sharing",
+                "%s: what its layers keep is unknown: whole contexts are run for every token that is sampled, "
+                "and a prompt is run again for each of its completions",
                 student.model,
             )
         if options.quantized is not None:
@@ -104,7 +109,7 @@ class MLXPolicy(BasePolicy[mx.array, MLXOptimizer]):
         self.recomputes = False
         """Whether layers are computed again in the backward pass."""
         self._engine = StepEngine(
-            MLXRowDevice(self.lm, keeps_rows=self._keeps, quantized=options.quantized),
+            MLXRowDevice(self.lm, keeps_rows=self._keeps, skips_padding=skips, quantized=options.quantized),
             slots=options.slots,
             context=self.context,
             chunk=options.prefill_chunk,
@@ -133,14 +138,14 @@ class MLXPolicy(BasePolicy[mx.array, MLXOptimizer]):
         return trained(self.model)
 
     def log_probs_of(self, batch: MicroBatch) -> mx.array:
-        found = completion_log_probs(self.lm, batch, share=self._keeps)
+        found = completion_log_probs(self.lm, batch, share=self._shares)
         mx.eval(found)
         return found
 
     def backward(self, batch: MicroBatch, objective: Objective, reference: mx.array | None) -> LossTerms:
         recomputed = self._recomputing.on() if self._recomputing is not None and self.recomputes else nullcontext()
         with training(dropouts(self.model)), recomputed:
-            terms, gradients = loss_and_gradients(self.lm, batch, objective, reference, share=self._keeps)
+            terms, gradients = loss_and_gradients(self.lm, batch, objective, reference, share=self._shares)
         self.prepared_optimizer().add(gradients)
         return terms
 
@@ -225,7 +230,7 @@ class MLXPolicy(BasePolicy[mx.array, MLXOptimizer]):
         if not self.recomputes or self._recomputing is None:
             return
         try:
-            right = is_exact(self.lm, self._recomputing, share=self._keeps)
+            right = is_exact(self.lm, self._recomputing, share=self._shares)
         except UNFIT as error:
             raise BackendError(
                 f"{self.student.model} cannot be trained: its gradient cannot be computed: {first_line(error)}",

@@ -1,8 +1,8 @@
 """Log-probabilities of completions, with gradients, and the loss over them.
 
-A prompt that several completions share is run once: its keys and values are expanded over them, and gradients flow back
-through the expansion, which is exact. Logits are computed at trained positions only. Recomputed layers keep these
-gradients (`mentor_kit_mlx.gradient_checkpointing`).
+A prompt that several completions share is run once: what the layers keep of it is expanded over them, and gradients
+flow back through the expansion, which is exact. Logits are computed at trained positions only. Recomputed layers keep
+these gradients (`mentor_kit_mlx.gradient_checkpointing`).
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ import numpy as np
 from mentor_kit.backend.microbatching import MicroBatch
 from mentor_kit.rl.objective import Objective
 from mentor_kit.rl.policy_loss import LossTerms, policy_loss
-from mentor_kit_mlx.cache import Behind, View
+from mentor_kit_mlx.cache import View, from_the_start, held, prompt_caches, renewed
 from mentor_kit_mlx.lm_wrapper import MLXLMWrapper
 from mentor_kit_mlx.params import Arrays, put, trained
 from mentor_kit_mlx.random_state import drawing_from, own_seed
@@ -98,8 +98,7 @@ def _shared_hidden(lm: MLXLMWrapper, batch: MicroBatch) -> mx.array:
     prompts, lengths = batch.prompt_ids, batch.prompt_lengths
     counts = np.bincount(batch.prompt_of, minlength=len(lengths)).tolist()
     # padding stands behind each prompt, where a causal mask never looks; below it is masked out
-    start = _from_the_start(*prompts.shape)
-    layers = [Behind(start) for _ in range(lm.layers)]
+    layers = prompt_caches(lm.model, from_the_start(*prompts.shape), lengths)
     hidden = lm.hidden(mx.array(prompts), layers)
     last = hidden[mx.arange(len(lengths)), mx.array(lengths - 1)]
     last = _expand(last, counts)[:, None]
@@ -107,23 +106,16 @@ def _shared_hidden(lm: MLXLMWrapper, batch: MicroBatch) -> mx.array:
     if ids.shape[1] == 0:
         return last
     behind = _behind_prompts(lengths[batch.prompt_of], prompts.shape[1], ids.shape[1])
-    expanded = [Behind(behind, _expand(layer.keys, counts), _expand(layer.values, counts)) for layer in layers]
+    expanded = [renewed(cache, [_expand(part, counts) for part in held(cache)], behind) for cache in layers]
     return mx.concatenate([last, lm.hidden(mx.array(ids), expanded)], axis=1)
 
 
-def _expand(values: mx.array | None, counts: list[int]) -> mx.array:
+def _expand(values: mx.array, counts: list[int]) -> mx.array:
     """(P, …) to (N, …), each of P repeated `counts` times, N in all; its gradient is summed in a fixed order."""
-    assert values is not None
     parts = [
         mx.broadcast_to(values[index : index + 1], (count, *values.shape[1:])) for index, count in enumerate(counts)
     ]
     return mx.concatenate(parts)
-
-
-def _from_the_start(rows: int, width: int) -> View:
-    places = mx.arange(width)[None]
-    causal = (places[:, None] <= places[:, :, None])[:, None]
-    return View(mx.zeros(rows, dtype=mx.int32), places, places, mx.broadcast_to(causal, (rows, 1, width, width)))
 
 
 def _behind_prompts(lengths: np.ndarray[Any, Any], prompt: int, width: int) -> View:

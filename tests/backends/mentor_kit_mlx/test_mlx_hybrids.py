@@ -1,0 +1,140 @@
+"""Models whose layers keep other state than one of keys and values each: sampled in rows as transformers has it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import mlx.core as mx
+import numpy as np
+import pytest
+from hybrid_students import KINDS, RECURRENT, SHARING, WRAPPED, Twin, write
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from mlx_students import load
+
+from mentor_kit.testing.events import Events
+from mentor_kit.testing.material import drive, log_softmax, ragged_groups, request
+from mentor_kit.testing.rows import EngineFactory, RowsContract
+
+Student = tuple[Path, Twin]
+
+
+@pytest.fixture(scope="module", params=list(KINDS))
+def student(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> tuple[str, Path, Twin]:
+    folder = tmp_path_factory.mktemp(request.param)
+    return request.param, folder, write(request.param, folder)
+
+
+def tolerance(name: str) -> float:
+    # mlx-lm rounds the scale of Gemma 3's embeddings to bfloat16
+    return 1e-3 if name == "gemma3" else 1e-4
+
+
+def expected(twin: Twin, context: Any, ids: Any, temperature: float) -> np.ndarray:
+    rows = log_softmax(twin([*context, *ids])[len(context) - 1 : -1], temperature)
+    found: np.ndarray = rows[np.arange(len(ids)), list(map(int, ids))]
+    return found
+
+
+def test_rows_turns_and_groups_are_those_of_transformers(student: tuple[str, Path, Twin]) -> None:
+    name, folder, twin = student
+    policy = load(folder)
+    assert policy._keeps
+    engine = policy.engine()
+    assert engine.device.cuts_rows == (name not in RECURRENT)
+    # two prompts with a common beginning and a short one, so that prefill is padded
+    prompts = [list(range(1, 23)), [*range(1, 17), 50, 51, 52], [5, 2, 9]]
+    first = [
+        request(f"{p}.{g}", prompts[p], temperature=0.8, max_new_tokens=3 + 2 * g, seed=10 * p + g)
+        for p in range(3)
+        for g in range(2)
+    ]
+    done = drive(engine, first)
+    turns = [
+        request(f"{r.id}+", [*r.context, *done[r.id].ids, 5, 6], session=r.session, temperature=0.8, max_new_tokens=3)
+        for r in first
+    ]
+    done |= drive(engine, turns)
+    for one in [*first, *turns]:
+        found = done[one.id]
+        np.testing.assert_allclose(found.log_probs, expected(twin, one.context, found.ids, 0.8), atol=tolerance(name))
+
+
+def test_log_probabilities_are_those_of_transformers(student: tuple[str, Path, Twin]) -> None:
+    name, folder, twin = student
+    policy = load(folder)
+    for groups in (ragged_groups(100), ragged_groups(100, seed=1)[:1]):
+        for group, rows in zip(groups, policy.log_probs(groups), strict=True):
+            for completion, row in zip(group.completions, rows, strict=True):
+                if len(row):
+                    there = expected(twin, group.prompt_ids, completion.ids, 1.0) * completion.mask
+                    np.testing.assert_allclose(row, there, atol=tolerance(name))
+
+
+@pytest.mark.parametrize("name", sorted({*SHARING, *WRAPPED, "qwen3.5", "lfm2"}))
+def test_logits_are_computed_where_they_are_needed(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from mentor_kit_mlx.lm_wrapper import MLXLMWrapper
+
+    write(name, tmp_path)
+    policy = load(tmp_path)
+    assert policy.lm.split
+    seen: list[tuple[int, ...]] = []
+    plain = MLXLMWrapper.logits
+    monkeypatch.setattr(
+        MLXLMWrapper, "logits", lambda self, hidden: seen.append(tuple(hidden.shape)) or plain(self, hidden)
+    )
+    drive(policy.engine(), [request("a", range(1, 20), max_new_tokens=2), request("b", [7, 8], max_new_tokens=2)])
+    # the hidden states of one position a row, of the model's width
+    assert all(shape[0] <= 2 and shape[-1] == 32 and np.prod(shape) <= 64 for shape in seen)
+
+
+@pytest.mark.parametrize("name", ["lfm2", "qwen3.5"])
+def test_a_decoding_step_takes_no_more_memory_behind_a_long_prompt(name: str, tmp_path: Path) -> None:
+    """Keys are read where they are, and state is of fixed size: what a step takes beside them does not grow."""
+    write(name, tmp_path)
+    engine = load(tmp_path, slots=4).engine()
+    peaks = []
+    for length in (10, 80):
+        for i in range(4):
+            engine.submit(request(f"{length}.{i}", [1 + i, *range(1, length)], max_new_tokens=4))
+        engine.step()
+        mx.clear_cache()
+        mx.reset_peak_memory()
+        before = mx.get_active_memory()
+        engine.step()
+        peaks.append(mx.get_peak_memory() - before)
+        drive(engine, [])
+        for i in range(4):
+            engine.release(f"{length}.{i}")
+    # scores of attention alone: four rows, four heads, 70 more keys in float32, a few at a time
+    assert peaks[1] <= peaks[0] + 8 * 4 * 4 * 70 * 4
+
+
+@pytest.fixture(scope="module", params=["lfm2", "qwen3.5"])
+def recurrent(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    write(request.param, folder := tmp_path_factory.mktemp(request.param))
+    return folder
+
+
+class TestRecurrentRows(RowsContract):
+    @pytest.fixture
+    def engine_factory(self, recurrent: Path) -> EngineFactory:
+        return lambda **options: load(recurrent, **options).engine()
+
+
+@pytest.mark.parametrize("name", ["lfm2", "mamba"])
+@settings(max_examples=max(2, settings.default.max_examples // 10), derandomize=True)
+@given(data=st.data())
+def test_any_order_of_events_gives_what_each_request_gives_alone(
+    name: str, data: Any, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    folder = tmp_path_factory.getbasetemp() / f"events {name}"
+    if not folder.exists():
+        write(name, folder)
+    # few slots and small chunks: rows are given up, and padded, all the time
+    events = Events(
+        load(folder, slots=4, prefill_chunk=5).engine(), lambda options: data.draw(st.sampled_from(options))
+    )
+    events.play(data.draw(st.integers(5, 20)))
+    events.check()
