@@ -4,7 +4,7 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip install --quiet --constraint constraints.txt
 
-.PHONY: quickstart test slow properties audit student miniature pictures install install-dev lint types layers tests clean
+.PHONY: quickstart test slow properties audit student miniature pictures docs install install-dev lint types layers tests clean
 
 quickstart: install
 	$(BIN)/mentorkit run quickstart
@@ -22,6 +22,10 @@ $(VENV)/.installed: $(VENV)/bin/python pyproject.toml constraints.txt
 $(VENV)/.installed-dev: $(VENV)/bin/python pyproject.toml constraints.txt
 	$(PIP) --editable '.[dev]'
 	$(PIP) --no-deps bfcl-eval
+	touch $@
+
+$(VENV)/.installed-docs: $(VENV)/bin/python pyproject.toml constraints.txt
+	$(PIP) --editable '.[docs]'
 	touch $@
 
 # At most 8 minutes on two idle cores, and 10 minutes of CPU time.
@@ -71,6 +75,11 @@ miniature: install
 RUN := quickstart
 pictures: install-dev
 	$(BIN)/python benchmarks/pictures.py $(RUN) --output docs/images
+
+# The docs site, in build/site: pages of docs/, the reference of the Python API, notebooks. Dead links are errors.
+SITE := build/site
+docs: $(VENV)/.installed-docs
+	$(BIN)/python docs/site/build_site.py --output $(SITE)
 
 clean:
 	rm -rf $(VENV) dist build .mypy_cache .ruff_cache .pytest_cache .hypothesis
