@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import argparse
 import itertools
-import platform
 import statistics
 import sys
 import tempfile
@@ -36,6 +35,7 @@ from mentor_kit.backend.student import StudentSpec
 from mentor_kit.backend.token_groups import TokenCompletion, TokenGroup
 from mentor_kit.hooks.objectives import build_objective
 from mentor_kit.rl.objective import ObjectiveSpec
+from mentor_kit.utils.machine import cpu_name
 
 OBJECTIVE = build_objective(ObjectiveSpec(preset="grpo", kl=0.0))
 PEER = "mlx-lm-lora"
@@ -54,7 +54,7 @@ def main() -> None:
         seconds, updates, given, gradients = _in_turn(Sides(folder, shape), options.rounds)
     equal = _check(given, gradients, shape)
     print(
-        f"{platform.processor() or platform.machine()}, {mx.default_device()}, mlx {version('mlx')}, "
+        f"{cpu_name()}, {mx.default_device()}, mlx {version('mlx')}, "
         f"mlx-lm-lora {version('mlx-lm-lora')}; {shape}; {options.layers} layers, {options.vocabulary} tokens"
     )
     both = {name: [a + b for a, b in zip(seconds[name], updates[name], strict=True)] for name in seconds}

@@ -25,6 +25,7 @@ from rich.text import Text
 from mentor_kit.report import before_after, plot_run
 from mentor_kit.report.tables import Sheet, percent, points
 from mentor_kit.runs import Run
+from mentor_kit.utils.machine import cpu_name
 
 WIDTH = 118
 
@@ -116,20 +117,8 @@ def _sheet(runs: Sequence[QuickstartRun]) -> Sheet:
 def _machine() -> str:
     import torch
 
-    cpu = next(
-        (
-            line.partition(":")[2].strip()
-            for line in _read(Path("/proc/cpuinfo")).splitlines()
-            if line.startswith("model name")
-        ),
-        platform.processor() or platform.machine(),
-    )
-    facts = {"cores": os.cpu_count(), "cpu": cpu, "system": platform.system(), "torch": torch.__version__}
+    facts = {"cores": os.cpu_count(), "cpu": cpu_name(), "system": platform.system(), "torch": torch.__version__}
     return "Machine: " + json.dumps(facts)
-
-
-def _read(path: Path) -> str:
-    return path.read_text(encoding="utf-8") if path.is_file() else ""
 
 
 def _draw_terminal(printed: str, path: Path) -> None:

@@ -16,7 +16,6 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import platform
 import statistics
 import tempfile
 from collections.abc import Callable
@@ -28,6 +27,8 @@ from typing import Any
 import numpy as np
 from shape import Shape, add_options, shape_of, write_model
 from side import Side, Turn, take_turns
+
+from mentor_kit.utils.machine import cpu_name
 
 
 @dataclass(frozen=True)
@@ -173,11 +174,7 @@ def machine(threads: int) -> str:
     """The processor and the versions of the software."""
     import torch
 
-    name = platform.processor() or platform.machine()
-    if Path("/proc/cpuinfo").exists():
-        named = [line for line in Path("/proc/cpuinfo").read_text().splitlines() if line.startswith("model name")]
-        name = named[0].split(":", 1)[1].strip() if named else name
-    return f"{name}, {threads} threads, torch {torch.__version__}"
+    return f"{cpu_name()}, {threads} threads, torch {torch.__version__}"
 
 
 def as_data(result: dict[str, Any]) -> dict[str, Any]:

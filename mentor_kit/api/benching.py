@@ -9,6 +9,7 @@ from mentor_kit.api.arguments import checked_arguments
 from mentor_kit.api.checking import load_served
 from mentor_kit.benchmark import Bench
 from mentor_kit.benchmark import bench as bench_recipe
+from mentor_kit.core.posix import require_posix
 from mentor_kit.hooks.loader import default_registry
 from mentor_kit.hooks.registry import Registry
 from mentor_kit.recipe.attribution import attributed
@@ -35,7 +36,9 @@ def bench(
     Raises:
         UsageError: there is nothing to time.
         RecipeError: the recipe is wrong.
+        MissingError: this is Windows, outside WSL.
     """
+    require_posix("a benchmark")
     registry = registry or default_registry()
     loaded = load_served(recipe, registry, overrides)
     with attributed(loaded, registry):

@@ -20,6 +20,7 @@ from mentor_kit.api.subjects import OWN_TEACHER, find_checkpoint, with_checkpoin
 from mentor_kit.core.component import ComponentSpec
 from mentor_kit.core.demonstration import Demonstrations
 from mentor_kit.core.errors import UsageError, did_you_mean
+from mentor_kit.core.posix import require_posix
 from mentor_kit.core.teacher import Teacher
 from mentor_kit.hooks.loader import default_registry
 from mentor_kit.hooks.registry import ComponentError, Registry
@@ -69,8 +70,10 @@ def chat(
     Raises:
         UsageError: the arguments contradict each other, or there is no such run or checkpoint.
         RecipeError: the recipe is wrong.
+        MissingError: this is Windows, outside WSL.
         MentorKitError: a model or a component cannot be loaded here.
     """
+    require_posix("a chat")
     registry = registry or default_registry()
     run = _run_of(subject, output)
     trained = run is not None and not untrained and agent is None

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
 
+from mentor_kit.core.posix import posix_missing
 from mentor_kit.hooks.loader import default_registry
 from mentor_kit.hooks.registry import Registry, noun
 from mentor_kit.recipe.checking import all_component_specs, load_checked
@@ -53,7 +54,8 @@ def check_machine(recipe: RecipeLike | None = None, *, registry: Registry | None
 
 def _checks(registry: Registry) -> Iterator[tuple[str, bool, str]]:
     yield "mentor-kit", True, __version__
-    yield "python", sys.version_info >= (3, 11), f"{platform.python_version()} on {platform.platform()}"
+    yield "python", sys.version_info >= (3, 11), platform.python_version()
+    yield "system", not posix_missing(), posix_missing() or platform.platform()
     yield from _package_checks()
     for info in registry.plugins.failed:
         yield f"plugin {info.name}", False, f"{info.reason} ({info.distribution})"

@@ -12,6 +12,7 @@ from mentor_kit.api.locations import RUNS, find_run
 from mentor_kit.api.student_cards import card_writer
 from mentor_kit.api.subjects import find_checkpoint
 from mentor_kit.core.errors import UsageError
+from mentor_kit.core.posix import require_posix
 from mentor_kit.hooks.loader import default_registry
 from mentor_kit.hooks.registry import Registry
 from mentor_kit.recipe.assembly import assemble, assemble_components
@@ -48,7 +49,9 @@ def export(
 
     Raises:
         UsageError: the target exists already, or there is no such run or checkpoint.
+        MissingError: this is Windows, outside WSL.
     """
+    require_posix("an export")
     registry = registry or default_registry()
     folder = _new_folder(target)
     done = find_run(run, output, lambda run: run.has_checkpoint)

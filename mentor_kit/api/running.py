@@ -11,6 +11,7 @@ from mentor_kit.api.checking import check, load_served
 from mentor_kit.api.executing import Edit, begin_run, carry_on
 from mentor_kit.api.locations import RUNS, find_run, folder_path, is_own_recipe
 from mentor_kit.core.errors import RecipeError
+from mentor_kit.core.posix import require_posix
 from mentor_kit.core.secret import hide
 from mentor_kit.hooks.loader import default_registry
 from mentor_kit.hooks.registry import Registry
@@ -47,8 +48,10 @@ def run(
         RecipeError: the recipe is wrong; nothing was made.
         UsageError: `recipe` or `overrides` are of another type.
         Interrupted: the user stopped the run, which can be resumed.
+        MissingError: this is Windows, outside WSL.
         MentorKitError: anything else a user can cause.
     """
+    require_posix("a run")
     registry = registry or default_registry()
     root = folder_path(output)
     loaded = load_served(recipe, registry, overrides)
@@ -85,7 +88,9 @@ def resume(
     Raises:
         UsageError: there is no such run, or what is changed contradicts what was done.
         RecipeError: the changed recipe is wrong.
+        MissingError: this is Windows, outside WSL.
     """
+    require_posix("a run")
     registry = registry or default_registry()
     overrides = checked_overrides(overrides)
     folder = find_run(run, output, lambda run: run.trains).folder

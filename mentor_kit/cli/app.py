@@ -13,7 +13,8 @@ from typing import Annotated, Any
 import typer
 
 from mentor_kit.cli import chat, environment, new, recipes, results, viewing
-from mentor_kit.core.errors import ExitCode, Interrupted, MentorKitError, UsageError, disk_error
+from mentor_kit.core.errors import ExitCode, Interrupted, MentorKitError, MissingError, UsageError, disk_error
+from mentor_kit.core.posix import WSL, posix_missing
 from mentor_kit.core.secret import hide
 
 #: Set to anything, it shows the traceback of an unexpected error.
@@ -110,6 +111,8 @@ def _as_error(error: BaseException) -> MentorKitError:
         return found
     if os.environ.get(DEBUG):
         raise error
+    if posix_missing():
+        return MissingError(f"this does not work on Windows itself: {type(error).__name__}: {error}", hint=WSL)
     return MentorKitError(
         f"an error in mentor-kit itself: {type(error).__name__}: {error}",
         hint=f"{DEBUG}=1 shows where; please report it",

@@ -9,6 +9,7 @@ from importlib.metadata import PackageNotFoundError, entry_points, version
 from pathlib import Path
 
 from mentor_kit.core.frozen_model import Json
+from mentor_kit.utils.machine import cpu_name
 
 #: Packages whose versions can change a run's result.
 PACKAGES = (
@@ -38,7 +39,7 @@ def environment(folder: Path | None = None) -> dict[str, Json]:
         "python": f"{platform.python_implementation()} {platform.python_version()}",
         "platform": platform.platform(),
         "machine": platform.machine(),
-        "cpu": _cpu(),
+        "cpu": cpu_name(),
         "cpus": os.cpu_count(),
         "packages": _versions(),
         "git": _git(folder or Path.cwd()),
@@ -54,15 +55,6 @@ def _versions() -> dict[str, str]:
         except PackageNotFoundError:
             continue
     return found
-
-
-def _cpu() -> str:
-    try:
-        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace").splitlines()
-    except OSError:
-        lines = []
-    names = (line.partition(":")[2].strip() for line in lines if line.startswith("model name"))
-    return next(names, platform.processor())
 
 
 def _git(folder: Path) -> dict[str, Json] | None:

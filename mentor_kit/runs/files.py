@@ -13,7 +13,8 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from mentor_kit.core.errors import MentorKitError, UsageError
-from mentor_kit.utils.files import NEW, open_to_readers
+from mentor_kit.core.posix import posix_missing
+from mentor_kit.utils.files import NEW, flush_to_disk, open_to_readers
 
 OLD = ".old-"
 
@@ -61,7 +62,7 @@ def write_bytes(path: Path, data: bytes, *, sync: bool = True) -> None:
                 file.write(data)
                 file.flush()
                 if sync:
-                    os.fsync(file.fileno())
+                    flush_to_disk(file.fileno())
             temporary.replace(path)
             if sync:
                 sync_folder(path.parent)
@@ -113,10 +114,12 @@ def tidy(folder: Path) -> None:
 
 
 def sync_folder(folder: Path) -> None:
-    """Make a folder's entries survive a power cut."""
+    """Make a folder's entries survive a power cut; nothing on Windows, which cannot open folders."""
+    if posix_missing():
+        return
     handle = os.open(folder, os.O_RDONLY)
     try:
-        os.fsync(handle)
+        flush_to_disk(handle)
     except OSError as error:
         # some network file systems cannot sync folders, and do not need to
         if error.errno not in (errno.EINVAL, errno.ENOTSUP):
@@ -130,7 +133,7 @@ def _sync_tree(folder: Path) -> None:
         for name in names:
             handle = os.open(Path(root) / name, os.O_RDONLY)
             try:
-                os.fsync(handle)
+                flush_to_disk(handle)
             finally:
                 os.close(handle)
         sync_folder(Path(root))

@@ -10,6 +10,7 @@ from typing import Self
 from mentor_kit.core.errors import DataError
 from mentor_kit.runs.compression import open_compressed
 from mentor_kit.runs.files import storage_errors
+from mentor_kit.utils.files import flush_to_disk
 
 _CHUNK = 1 << 16
 
@@ -41,7 +42,7 @@ class JsonlFile:
                 while written < len(data):
                     written += os.write(self._handle, data[written:])
                 if sync:
-                    os.fsync(self._handle)
+                    flush_to_disk(self._handle)
             except BaseException:
                 os.ftruncate(self._handle, self.offset)
                 raise
@@ -50,7 +51,7 @@ class JsonlFile:
     def sync(self) -> None:
         """Make everything written so far survive a power cut."""
         with storage_errors(self.path):
-            os.fsync(self._handle)
+            flush_to_disk(self._handle)
 
     def truncate(self, offset: int) -> None:
         """Remove everything after the first `offset` bytes."""

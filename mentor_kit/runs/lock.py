@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import fcntl
 import os
 import struct
 import sys
 from pathlib import Path
 
 from mentor_kit.core.errors import UsageError
+from mentor_kit.core.posix import posix_missing, require_posix
 from mentor_kit.runs.files import storage_errors
 
 #: Folders locked by this process: the system's locks do not keep a process out of its own.
@@ -30,7 +30,9 @@ class FolderLock:
 
         Raises:
             UsageError: another live process, or another run of this one, holds it.
+            MissingError: the system has no such locks (Windows).
         """
+        require_posix("a run")
         if self.path in _HELD:
             raise self._taken(os.getpid())
         with storage_errors(self.path):
@@ -60,10 +62,15 @@ class FolderLock:
 
 
 def is_locked(folder: Path) -> bool:
-    """Whether a live process is running in the folder. The lock is asked about, not taken: a run is not disturbed."""
+    """Whether a live process is running in the folder. The lock is asked about, not taken: a run is not disturbed.
+
+    False on Windows, where nothing runs.
+    """
     path = folder.resolve() / ".lock"
     if path in _HELD:
         return True
+    if posix_missing():
+        return False
     try:
         handle = os.open(path, os.O_RDONLY)
     except OSError:
@@ -82,6 +89,8 @@ def _has_holder(handle: int) -> bool:
     Raises:
         OSError: the file system has no locks.
     """
+    import fcntl  # Windows has no such module
+
     # the system's `struct flock`; its fields have another order on macOS
     order, place = ("qqihh", 3) if sys.platform == "darwin" else ("hhqqi", 0)
     fields = [0] * len(order)
@@ -92,6 +101,8 @@ def _has_holder(handle: int) -> bool:
 
 def _try(handle: int) -> bool:
     """Whether the lock could be taken."""
+    import fcntl
+
     try:
         fcntl.lockf(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except OSError:

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import sys
 from importlib.util import find_spec
 from typing import TYPE_CHECKING
 
+from mentor_kit.core.posix import posix_missing
 from mentor_kit.hooks import hookimpl
 
 if TYPE_CHECKING:
@@ -52,9 +52,7 @@ def register_tools(register: Register) -> None:
 
 def isolation_missing() -> str:
     """Why tools cannot be isolated here; empty if they can."""
-    if sys.platform == "win32":
-        return "isolated tools need process limits of POSIX\nuse Linux (WSL too) or macOS"
-    return ""
+    return posix_missing()
 
 
 def missing(package: str, extra: str) -> str:

@@ -19,6 +19,7 @@ from typing import IO, cast
 from mentor_kit.core.frozen_model import Json
 from mentor_kit.core.tool import ToolError
 from mentor_kit_tools.limits import Limits
+from mentor_kit_tools.process_limits import OUT_OF_MEMORY
 from mentor_kit_tools.worker import LENGTH_BYTES
 
 #: Seconds between checks of a running call: whether it was cancelled, and whether its process lives.
@@ -157,6 +158,8 @@ class WorkerProcess:
             code = self._process.wait(timeout=1.0)
         except subprocess.TimeoutExpired:
             return "the tool's process closed its connection"
+        if code == OUT_OF_MEMORY:
+            return f"the tool ran out of memory (more than {self._load.limits.memory_mb} MiB)"
         if code == -signal.SIGXCPU:
             return f"the tool used more than {self._load.limits.cpu_seconds} s of processor time"
         if code < 0:

@@ -17,7 +17,6 @@ import importlib
 import inspect
 import json
 import os
-import resource
 import signal
 import sys
 import threading
@@ -27,9 +26,9 @@ from typing import Any, Protocol
 from mentor_kit.core.errors import MentorKitError
 from mentor_kit.core.frozen_model import Json
 from mentor_kit.core.tool import ToolError
+from mentor_kit_tools.process_limits import limit_cpu, limit_process
 
 LENGTH_BYTES = 8
-_PAGE = resource.getpagesize()
 _OUT_OF_MEMORY = "the tool ran out of memory"
 #: Largest message about a failed call, in characters.
 _LONGEST_REASON = 2000
@@ -59,12 +58,12 @@ def main(requests: int, replies: int) -> None:
         try:
             if program is None:
                 limits = request["limits"]
-                _limit(limits)
+                limit_process(limits)
                 cpu_seconds = int(limits["cpu_seconds"])
                 program = _load(request["program"], request["setup"])
                 reply = _reply(request["id"], program.catalogue, limit=0)
             else:
-                _limit_cpu(cpu_seconds)
+                limit_cpu(cpu_seconds)
                 value = _value(program, request["name"], request["arguments"])
                 reply = _reply(request["id"], value, limit=int(request["output_bytes"]))
         except MemoryError:
@@ -121,40 +120,6 @@ def _reason(error: BaseException) -> str:
         return error.message if error.hint is None else f"{error.message}; {error.hint}"
     text = " ".join(str(error).split())
     return f"{type(error).__name__}: {text}" if text else type(error).__name__
-
-
-def _limit(limits: Mapping[str, Any]) -> None:
-    _set_limit(resource.RLIMIT_CORE, 0)
-    _set_limit(resource.RLIMIT_FSIZE, int(limits["file_mb"]) << 20)
-    _set_limit(resource.RLIMIT_AS, _address_space() + (int(limits["memory_mb"]) << 20))
-
-
-def _set_limit(kind: int, value: int) -> None:
-    _, hard = resource.getrlimit(kind)
-    value = value if hard == resource.RLIM_INFINITY else min(value, hard)
-    try:
-        resource.setrlimit(kind, (value, value))
-    except (OSError, ValueError):
-        # macOS refuses limits of the address space; time is still watched from outside
-        if sys.platform.startswith("linux"):
-            raise
-
-
-def _address_space() -> int:
-    """Bytes of address space that are in use already; 0 where that cannot be read."""
-    try:
-        with open("/proc/self/statm", encoding="ascii") as file:  # noqa: PTH123 (pathlib is not needed in here)
-            return int(file.read().split()[0]) * _PAGE
-    except OSError:
-        return 0
-
-
-def _limit_cpu(seconds: int) -> None:
-    """Let this call use so much more processor time; the signal for more ends the process."""
-    used = resource.getrusage(resource.RUSAGE_SELF)
-    _, hard = resource.getrlimit(resource.RLIMIT_CPU)
-    soft = int(used.ru_utime + used.ru_stime) + seconds + 1
-    resource.setrlimit(resource.RLIMIT_CPU, (soft if hard == resource.RLIM_INFINITY else min(soft, hard), hard))
 
 
 def _die_with(parent: int) -> None:
