@@ -22,6 +22,8 @@ if TYPE_CHECKING:
     from mentor_kit.api.chatting import chat
     from mentor_kit.api.checking import check
     from mentor_kit.api.collecting import collect
+    from mentor_kit.api.converting import convert
+    from mentor_kit.api.data_checking import check_data
     from mentor_kit.api.doctor import MachineCheck, check_machine
     from mentor_kit.api.evaluating import evaluate
     from mentor_kit.api.exporting import export, serving
@@ -42,8 +44,10 @@ __all__ = [
     "bench",
     "chat",
     "check",
+    "check_data",
     "check_machine",
     "collect",
+    "convert",
     "evaluate",
     "export",
     "find_edited",
@@ -68,8 +72,10 @@ __getattr__ = lazy_attributes(
         "bench": "mentor_kit.api.benching",
         "chat": "mentor_kit.api.chatting",
         "check": "mentor_kit.api.checking",
+        "check_data": "mentor_kit.api.data_checking",
         "check_machine": "mentor_kit.api.doctor",
         "collect": "mentor_kit.api.collecting",
+        "convert": "mentor_kit.api.converting",
         "evaluate": "mentor_kit.api.evaluating",
         "export": "mentor_kit.api.exporting",
         "find_edited": "mentor_kit.api.running",

@@ -12,7 +12,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from mentor_kit.core.conversation import Message, ToolCall
+from mentor_kit.core.conversation import CallState, Message, ToolCall, ToolResult
 from mentor_kit.core.errors import DataError
 from mentor_kit.core.frozen_model import FrozenModel, Json
 from mentor_kit.core.task import DeclaredTool
@@ -40,6 +40,20 @@ class Dialogue(FrozenModel):
     says nothing about it."""
     correct: bool | None = None
     """The verdict on the dialogue's answer, where there is one."""
+
+
+def as_data(message: Message) -> Message:
+    """Return a message of an episode as data has it: its calls parsed, without their strings and later states.
+
+    A call that could not be read stays as it is: data has no form for it.
+    """
+    calls = tuple(
+        call if call.state is CallState.MALFORMED else ToolCall(name=call.name, arguments=call.arguments)
+        for call in message.tool_calls
+    )
+    result = message.result
+    plain = None if result is None else ToolResult(name=result.name, content=message.content, ok=result.ok)
+    return message.model_copy(update={"tool_calls": calls, "result": plain})
 
 
 class DataFormatError(DataError):

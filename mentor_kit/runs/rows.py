@@ -21,7 +21,8 @@ from mentor_kit.core.frozen_model import Json
 _ROWS_AT_ONCE = 1024
 #: The largest cell in characters; the csv module's default is 131,072.
 _LONGEST_CELL = 2**31 - 1
-_SUFFIXES = (".jsonl", ".ndjson", ".json", ".csv", ".tsv", ".parquet")
+#: The endings of files that are read; those of text formats also with `.gz` behind them.
+SUFFIXES = (".jsonl", ".ndjson", ".json", ".csv", ".tsv", ".parquet")
 
 
 class BadRow(Exception):
@@ -145,10 +146,10 @@ def _reader(file: Path) -> Callable[[Path], Iterator[DataRow]]:
         raise DataError(f"{file} is a folder", hint=f"name its files, also by a pattern: {file.name}/*.jsonl")
     readers = {".csv": _csv, ".tsv": _csv, ".parquet": _parquet}
     suffix = _suffix(file)
-    if suffix not in _SUFFIXES:
+    if suffix not in SUFFIXES:
         raise DataError(
             f"{file}: the ending {suffix!r} is of no known format",
-            hint=f"known endings: {', '.join(_SUFFIXES)}; the text formats with .gz behind it, too",
+            hint=f"known endings: {', '.join(SUFFIXES)}; the text formats with .gz behind it, too",
         )
     return readers.get(suffix, _json_lines)
 

@@ -24,12 +24,12 @@ class Problems:
     Args:
         loaded: the run's recipe.
         task: the recipe's; None where it cannot be built on this machine.
-        run: the run.
+        run: the run; None for episodes of no known one.
     """
 
-    def __init__(self, loaded: LoadedRecipe, task: Task | None, run: Run) -> None:
+    def __init__(self, loaded: LoadedRecipe, task: Task | None, run: Run | None) -> None:
         self._recipe = loaded.recipe
-        self._recorded = run.problems()
+        self._recorded = {} if run is None else run.problems()
         self._task = task
         self._known: dict[str, dict[str, Problem]] = {}
         """Of each split, the problems that the task was asked for."""
@@ -60,7 +60,7 @@ class Problems:
             self.changed.add(known.id)
         elif self._task is not None:
             self.missing.add(trajectory.problem_id)
-        return _of_record(trajectory, self._recorded.get(trajectory.problem_id))
+        return problem_of_record(trajectory, self._recorded.get(trajectory.problem_id))
 
     def _problems(self, split: str, wanted: Iterable[str]) -> dict[str, Problem]:
         """The problems of a split by id, with those that are wanted, as far as the task has them."""
@@ -85,8 +85,8 @@ class Problems:
         return problem if problem.system or not system else problem.model_copy(update={"system": system})
 
 
-def _of_record(trajectory: Trajectory, recorded: RecordedProblem | None) -> Problem:
-    """A problem as the run has it: its record, or in runs of older versions the question of the dialogue alone."""
+def problem_of_record(trajectory: Trajectory, recorded: RecordedProblem | None) -> Problem:
+    """Return a problem as the run has it: its record, or, where there is none, the question of the dialogue alone."""
     if recorded is None:
         return Problem(id=trajectory.problem_id, question=_question(trajectory), answer="")
     return Problem(

@@ -16,7 +16,7 @@ from typing import Any
 from pydantic import ValidationError
 
 from mentor_kit.core.conversation import CallState, Message, ToolCall, ToolResult
-from mentor_kit.core.data_format import DataFormat, DataFormatError, Dialogue
+from mentor_kit.core.data_format import DataFormat, DataFormatError, Dialogue, as_data
 from mentor_kit.core.demonstration import Demonstration
 from mentor_kit.core.frozen_model import Json
 from mentor_kit.core.tool import Tool
@@ -24,7 +24,7 @@ from mentor_kit.core.toolbox import check_call
 from mentor_kit.core.trajectory import Ending, Trajectory
 from mentor_kit_data.formats.dialogues import beside
 from mentor_kit_data.formats.schemas import declared_tools
-from mentor_kit_data.formats.writing import check_dialogue, fingerprint, own_columns, schemas
+from mentor_kit_data.formats.writing import NUMBERS, check_dialogue, fingerprint, own_columns, schemas
 
 #: The teacher of demonstrations that are made of other data.
 TEACHER = "data"
@@ -34,8 +34,7 @@ class MentorFormat(DataFormat):
     """This package's own records of dialogues."""
 
     limits = (
-        "a call that could not be read (a dialogue with one is refused)",
-        "an argument that is no finite number (a dialogue with one is refused)",
+        NUMBERS,
         "a missing id (one is made of the messages)",
         "a missing verdict (the answer counts as right)",
     )
@@ -59,10 +58,10 @@ class MentorFormat(DataFormat):
         correct = row.get("correct") is not False if "teacher" in row else trajectory.correct
         found = beside({**more, "id": trajectory.problem_id, "correct": correct})
         tools = declared_tools(more.get("tools"), "provenance.tools")
-        return Dialogue(messages=tuple(map(unplayed, trajectory.messages)), tools=tools, **found)
+        return Dialogue(messages=tuple(map(as_data, trajectory.messages)), tools=tools, **found)
 
     def write(self, dialogue: Dialogue) -> dict[str, Json]:
-        check_dialogue(dialogue)
+        check_dialogue(dialogue, unreadable=True)
         name = dialogue.id or fingerprint(dialogue)
         messages = _played(dialogue)
         last = messages[-1] if messages else None
@@ -78,17 +77,6 @@ class MentorFormat(DataFormat):
         )
         shown = Demonstration.of(trajectory, teacher=TEACHER, provenance=_provenance(dialogue))
         return shown.model_dump(mode="json", exclude_defaults=True)
-
-
-def unplayed(message: Message) -> Message:
-    """The message as data has it: its calls parsed, with neither their strings nor what became of them."""
-    calls = tuple(
-        call if call.state is CallState.MALFORMED else ToolCall(name=call.name, arguments=call.arguments)
-        for call in message.tool_calls
-    )
-    result = message.result
-    plain = None if result is None else ToolResult(name=result.name, content=message.content, ok=result.ok)
-    return message.model_copy(update={"tool_calls": calls, "result": plain})
 
 
 def _provenance(dialogue: Dialogue) -> dict[str, Json]:

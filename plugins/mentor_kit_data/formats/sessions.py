@@ -11,17 +11,17 @@ ignores: tools, group, answer, right calls and verdict stand there, so that noth
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
-from mentor_kit.core.conversation import Message
+from mentor_kit.core.conversation import CallState, Message, ToolCall
 from mentor_kit.core.data_format import DataFormat, DataFormatError, Dialogue
 from mentor_kit.core.frozen_model import Json
 from mentor_kit_data.formats.dialogues import DialogueBuilder, beside, call_id, call_of
 from mentor_kit_data.formats.schemas import declared_tools
 from mentor_kit_data.formats.values import entries, record, shown, string, text, written
 from mentor_kit_data.formats.writing import (
-    EVERYWHERE,
+    NUMBERS,
     as_json,
     call_ids,
     check_dialogue,
@@ -38,7 +38,12 @@ _LONGEST_NAME = 80
 class SessionTraceFormat(DataFormat):
     """Sessions of the hub's trace viewer."""
 
-    limits = (*EVERYWHERE, "a missing id (one is made of the messages)")
+    limits = (
+        NUMBERS,
+        "whether a result is an error, or was cut",
+        "a call that could not be read (its string stands among the words, and the session is not read again)",
+        "a missing id (one is made of the messages)",
+    )
     one_per_file = True
 
     def recognizes(self, row: Mapping[str, Any]) -> bool:
@@ -66,12 +71,18 @@ class SessionTraceFormat(DataFormat):
         return builder.dialogue(**beside(row))
 
     def write(self, dialogue: Dialogue) -> dict[str, Json]:
-        check_dialogue(dialogue)
+        check_dialogue(dialogue, unreadable=True)
         row: dict[str, Json] = {"type": "session", "harness": HARNESS, "id": dialogue.id or fingerprint(dialogue)}
         row |= {"name": _name(dialogue)} | ({"tools": schemas(dialogue.tools)} if dialogue.tools else {})
         row |= own_columns(dialogue)
-        messages = zip(dialogue.messages, call_ids(dialogue), strict=True)
-        return row | {"messages": [_message(message, ids) for message, ids in messages]}
+        messages = list(zip(dialogue.messages, call_ids(dialogue), strict=True))
+        unread = {
+            identity
+            for message, ids in messages
+            for identity, call in zip(ids, message.tool_calls, strict=False)
+            if _unreadable(call)
+        }
+        return row | {"messages": [_message(message, ids, unread) for message, ids in messages]}
 
 
 def _name(dialogue: Dialogue) -> str:
@@ -81,16 +92,24 @@ def _name(dialogue: Dialogue) -> str:
     return words if len(words) <= _LONGEST_NAME else words[: _LONGEST_NAME - 1] + "…"
 
 
-def _message(message: Message, ids: Sequence[str]) -> dict[str, Json]:
-    form: dict[str, Json] = {"role": message.role, "content": message.content}
+def _unreadable(call: ToolCall) -> bool:
+    return call.state is CallState.MALFORMED or not call.name
+
+
+def _message(message: Message, ids: Sequence[str], unread: Collection[str]) -> dict[str, Json]:
+    """A message; the strings of calls that could not be read stand among its words, as a viewer shows them."""
+    strings = [call.raw or call.name for call in message.tool_calls if _unreadable(call)]
+    form: dict[str, Json] = {"role": message.role, "content": "\n".join(filter(None, (message.content, *strings)))}
     if message.reasoning:
         form["reasoningContent"] = message.reasoning
-    if message.tool_calls:
-        form["toolCalls"] = [
-            {"id": identity, "function": {"name": call.name, "arguments": as_json(call.arguments)}}
-            for identity, call in zip(ids, message.tool_calls, strict=True)
-        ]
-    if message.role == "tool" and ids:
+    calls: list[Json] = [
+        {"id": identity, "function": {"name": call.name, "arguments": as_json(call.arguments)}}
+        for identity, call in zip(ids, message.tool_calls, strict=False)
+        if identity not in unread
+    ]
+    if calls:
+        form["toolCalls"] = calls
+    if message.role == "tool" and ids and ids[0] not in unread:
         form["toolCallId"] = ids[0]
     return form
 

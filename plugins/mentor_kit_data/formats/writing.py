@@ -1,7 +1,7 @@
-"""Parts of written rows that several formats share: calls, tools, and what no format can say.
+"""Parts of written rows that several formats share: calls, tools, and what they cannot say.
 
-A call that could not be read stands in no format: its string is what a model wrote in its own syntax, and another model
-would learn that syntax from it. So a dialogue with one is refused, by every format alike.
+A call that could not be read has no place in rows that models are trained on: its string is what a model wrote in its
+own syntax, and another one would learn that syntax from it. So a dialogue with one is refused there.
 """
 
 from __future__ import annotations
@@ -17,32 +17,36 @@ from mentor_kit.core.frozen_model import Json
 from mentor_kit.core.task import DeclaredTool
 
 #: What no format can say.
+NUMBERS = "an argument that is no finite number (a dialogue with one is refused)"
+#: What formats of rows cannot say that models are trained on.
 EVERYWHERE = (
     "a call that could not be read (a dialogue with one is refused)",
-    "an argument that is no finite number (a dialogue with one is refused)",
+    NUMBERS,
     "whether a result is an error, or was cut",
 )
-
 #: What formats cannot say whose readers look for calls in words.
 WORDS = "words that look like calls or reasoning, where a dialogue has no calls (they are read as such)"
 
 
-def check_dialogue(dialogue: Dialogue) -> None:
-    """Refuse a dialogue that no format can say.
+def check_dialogue(dialogue: Dialogue, *, unreadable: bool = False) -> None:
+    """Refuse a dialogue that a format cannot say.
+
+    Args:
+        dialogue: what is to be written.
+        unreadable: whether the format has a form for calls that could not be read.
 
     Raises:
         DataFormatError: a call could not be read, or has arguments that JSON does not have.
     """
     for index, message in enumerate(dialogue.messages):
-        _check_calls(message.tool_calls, f"messages.{index}.tool_calls")
+        _check_calls(message.tool_calls, f"messages.{index}.tool_calls", unreadable=unreadable)
 
 
-def _check_calls(calls: Sequence[ToolCall], column: str) -> None:
+def _check_calls(calls: Sequence[ToolCall], column: str, *, unreadable: bool) -> None:
     for index, call in enumerate(calls):
-        if call.state is CallState.MALFORMED or not call.name:
-            raise DataFormatError(
-                f"{column}.{index}", f"a call that could not be read: {(call.raw or call.name)[:80]!r}"
-            )
+        if not unreadable and (call.state is CallState.MALFORMED or not call.name):
+            given = (call.raw or call.name)[:80]
+            raise DataFormatError(f"{column}.{index}", f"a call that could not be read: {given!r}")
         if not _finite(call.arguments):
             raise DataFormatError(f"{column}.{index}.arguments", "an argument is no finite number; JSON has no others")
 
@@ -103,7 +107,7 @@ def own_columns(dialogue: Dialogue) -> dict[str, Json]:
     Raises:
         DataFormatError: a call could not be read, or has arguments that JSON does not have.
     """
-    _check_calls(dialogue.calls or (), "calls")
+    _check_calls(dialogue.calls or (), "calls", unreadable=False)
     found: dict[str, Json] = {
         "id": dialogue.id,
         "group": dialogue.group,

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from made_dialogues import made_dialogues
 
-from mentor_kit.core.conversation import CallState, Message
+from mentor_kit.core.conversation import CallState, Message, ToolCall
 from mentor_kit.core.data_format import DataFormat, DataFormatError, Dialogue, format_of
 from mentor_kit.hooks.data_formats import data_formats
 from mentor_kit.runs.row_files import write_rows
@@ -67,12 +67,24 @@ def alternates(messages: list[Message]) -> bool:
     return len(odd) == len(even) and all(r != "assistant" for r in odd) and all(r == "assistant" for r in even)
 
 
+def unreadable(call: ToolCall) -> bool:
+    return call.state is CallState.MALFORMED
+
+
+def is_read_again(name: str, dialogue: Dialogue) -> bool:
+    """Whether what is written is read; a session with a call that could not be read is for a viewer only."""
+    calls = [call for message in dialogue.messages for call in message.tool_calls]
+    return name != "sts" or not any(map(unreadable, calls))
+
+
 def sayable(name: str, dialogue: Dialogue) -> bool:
     """Whether a format can say a dialogue, by its documented limits."""
     calls = [call for message in dialogue.messages for call in message.tool_calls]
-    calls += () if name == "openai" else dialogue.calls or ()  # which has no right calls apart
-    if any(call.state is CallState.MALFORMED or not finite(call.arguments) for call in calls):
+    apart = () if name == "openai" else dialogue.calls or ()  # which has no right calls apart
+    if not all(finite(call.arguments) for call in (*calls, *apart)) or any(map(unreadable, apart)):
         return False
+    if any(map(unreadable, calls)):
+        return name in ("sts", "mentor")
     reasons = any(message.reasoning for message in dialogue.messages)
     if name == "openai":
         return not reasons
@@ -92,6 +104,9 @@ def test_a_thousand_dialogues_are_read_as_they_were_written(name: str) -> None:
                 one.write(dialogue)
             continue
         row = json.loads(json.dumps(one.write(dialogue), allow_nan=False))
+        if not is_read_again(name, dialogue):
+            assert "<tool_call>{" in json.dumps(row)
+            continue
         read = one.read(row)
         assert read == expected(name, dialogue, read)
         written += 1
@@ -105,7 +120,8 @@ def test_a_thousand_dialogues_are_read_as_they_were_written(name: str) -> None:
 )
 def test_a_file_of_them_is_recognised_and_read_the_same(tmp_path: Path, name: str, ending: str) -> None:
     one: DataFormat = FORMATS[name]
-    dialogues = [dialogue for dialogue in DIALOGUES if sayable(name, dialogue)][:200]
+    dialogues = [dialogue for dialogue in DIALOGUES if sayable(name, dialogue) and is_read_again(name, dialogue)]
+    dialogues = dialogues[:200]
     rows = [one.write(dialogue) for dialogue in dialogues]
     path = tmp_path / f"rows{ending}"
     write_rows(path, [line for row in rows for line in one.lines(row)])
