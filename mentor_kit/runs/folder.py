@@ -12,6 +12,7 @@ runs/<name>/<id>/
     evaluation/             a report (.json), the trajectories (.jsonl) and a row each (.outcomes.jsonl)
                             (rollouts and trajectories end with .gz or .zst where the recipe compresses them)
     student/                the trained student, for transformers and others
+    trackers/               what trackers that come with mentor-kit have of the run, and what they printed
     report.html             the page that shows the run, where the recipe asks for it
 """
 

@@ -64,8 +64,10 @@ class MlflowWriter(Writer[MlflowOptions]):
             os.environ.pop(name)
             if value is not None:
                 os.environ[name] = value
-        shown = f"{uri}/#/experiments/{experiment}/runs/{self._id}" if uri.startswith("http") else f"{uri}, {self._id}"
-        self.note(f"mlflow: {shown}")
+        if uri.startswith("http"):
+            self.note(f"mlflow: {uri.rstrip('/')}/#/experiments/{experiment}/runs/{self._id}")
+        else:
+            self.note(f"mlflow: `mlflow ui --backend-store-uri {uri}` shows the run, {self._id}")
         return found is not None
 
     def point(self, point: Point) -> None:

@@ -6,6 +6,7 @@ the run folder: it has each step once, with the run's own values.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -38,7 +39,7 @@ class TensorBoardWriter(Writer[TensorBoardOptions]):
             path.unlink()
         self._events = SummaryWriter(str(folder), flush_secs=_FLUSH_SECONDS)
         self._events.add_text("recipe", _code((self.run.folder / "recipe.yaml").read_text(encoding="utf-8")), 0)
-        self.note(f"tensorboard: `tensorboard --logdir {root}` shows the run")
+        self.note(f"tensorboard: `tensorboard --logdir {os.path.relpath(root)}` shows the run")
         return False
 
     def point(self, point: Point) -> None:

@@ -12,7 +12,7 @@ import re
 import shutil
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from mentor_kit.hooks.tracker import Outcome
 from mentor_kit_trackers.curves import Point
@@ -41,7 +41,12 @@ class WandbWriter(Writer[WandbOptions]):
         import wandb
 
         self._defined: set[str] = set()
-        self._is_offline = (options.mode or os.environ.get("WANDB_MODE")) == "offline"
+        mode = options.mode or os.environ.get("WANDB_MODE")
+        self._is_offline = mode in ("offline", "dryrun")
+        if mode == "disabled":
+            self._run = self._init("disabled")
+            self.note("wandb: nothing is tracked, since WANDB_MODE is `disabled`")
+            return False
         if self._is_offline:
             self._run = self._init("offline")
             self.note(f"wandb: offline; `{self._sync()}` sends the run")
@@ -92,7 +97,7 @@ class WandbWriter(Writer[WandbOptions]):
         own = f"{self.run.name}-{self.run.id}" + (f"-{self.options.name}" if self.options.name else "")
         return re.sub(r"[^\w-]+", "-", own)[:128]
 
-    def _init(self, mode: str) -> wandb.Run:
+    def _init(self, mode: Literal["online", "offline", "disabled"]) -> wandb.Run:
         import wandb
 
         options, seconds = self.options, self.options.timeout * _SHARE
@@ -109,7 +114,7 @@ class WandbWriter(Writer[WandbOptions]):
             notes=options.notes,
             config={"run": f"{self.run.name}/{self.run.id}", **self.run.recipe},
             dir=str(folder),
-            mode="offline" if mode == "offline" else "online",
+            mode=mode,
             resume="allow",
             settings=wandb.Settings(
                 console="off",

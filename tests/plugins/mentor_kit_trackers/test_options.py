@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Any
 
 import pytest
 from mentor_kit_trackers import missing
 from mentor_kit_trackers.options import MlflowOptions, TrackerOptions, TrackioOptions, WandbOptions
+from ruamel.yaml import YAML
 
 from mentor_kit.core.component import ComponentSpec
 from mentor_kit.core.secret import Secret
 from mentor_kit.hooks.loader import load_plugins
 from mentor_kit.hooks.registry import BuildContext, ComponentError, Registry
 
+DOCS = Path(__file__).parents[3] / "docs" / "trackers.md"
 NAMES = {"trackio": "trackio", "tensorboard": "tensorboardX", "wandb": "wandb", "mlflow": "mlflow"}
 
 
@@ -97,3 +100,18 @@ def test_building_a_tracker_starts_nothing(registry: Registry, tmp_path: Path, m
     spec = ComponentSpec(use="tensorboard", options={"folder": "logs"})
     registry.build("trackers", spec, BuildContext(registry)).close("failed")
     assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(
+    ("tracker", "section"),
+    [("trackio", "Trackio"), ("tensorboard", "TensorBoard"), ("wandb", "Weights and Biases"), ("mlflow", "MLflow")],
+)
+def test_the_docs_have_every_option_and_recipes_that_are_right(registry: Registry, tracker: str, section: str) -> None:
+    text = DOCS.read_text(encoding="utf-8").partition(f"\n## {section}\n")[2].partition("\n## ")[0]
+    rows = [row.split("|")[1] for row in text.splitlines() if row.startswith("| `")]
+    documented = {name for row in rows for name in re.findall(r"`(\w+)`", row)}
+    options = registry.component("trackers", tracker).options
+    assert documented == set(options.model_fields) - set(TrackerOptions.model_fields)
+    (example,) = re.findall(r"```yaml\n(.*?)```", text, flags=re.DOTALL)
+    for spec in YAML(typ="safe", pure=True).load(example)["trackers"]:
+        registry.check("trackers", ComponentSpec.model_validate(spec))

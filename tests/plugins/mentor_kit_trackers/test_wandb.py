@@ -141,3 +141,12 @@ def test_without_a_server_the_run_is_tracked_offline(tmp_path: Path, kind: str) 
     path = only_file(tmp_path)
     assert f"wandb sync wandb/{path.parent.name}" in note
     assert curves(wandb_rows(path)) == expected(folder)
+
+
+def test_a_user_who_has_disabled_wandb_gets_nothing_of_it(tmp_path: Path) -> None:
+    folder = begin(tmp_path)
+    done = tracked(Request(str(folder), "wandb"), tmp_path, {"WANDB_MODE": "disabled"})
+    assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
+    assert not (tmp_path / "wandb").exists()
+    (note,) = notes(folder)
+    assert "WANDB_MODE" in note
