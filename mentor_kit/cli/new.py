@@ -34,6 +34,7 @@ def plugin(
     stage: Annotated[bool, typer.Option("--stage", help="A stage.")] = False,
     evaluation: Annotated[bool, typer.Option("--evaluation", help="An evaluation.")] = False,
     family: Annotated[bool, typer.Option("--family", help="A family of models, with a chat template.")] = False,
+    format: Annotated[bool, typer.Option("--format", help="A format of tool-use data, with a recipe.")] = False,
     student: Annotated[bool, typer.Option("--student", help="A student.")] = False,
     backend: Annotated[bool, typer.Option("--backend", help="A backend.")] = False,
     recipe: Annotated[bool, typer.Option("--recipe", help="A recipe that has the plugin's name.")] = False,

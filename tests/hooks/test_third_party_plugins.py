@@ -348,6 +348,6 @@ def test_the_weather_example_has_a_sample_of_its_own_of_most_kinds(site: Site, m
     registry = Registry(plugins)
     found = {kind: list(registry.components(kind)) for kind in KINDS}
     # these have an example package of their own
-    elsewhere = {"backends", "losses", "advantages", "formats"}
+    elsewhere = {"backends", "losses", "advantages"}
     assert found == {kind: [] if kind in elsewhere else ["weather"] for kind in KINDS}
     assert registry.faults == []

@@ -132,6 +132,18 @@ def register_families(register: Register) -> None:
 
 
 @hookimpl
+def register_formats(register: Register) -> None:
+    """Offer the data format `weather`."""
+    from mentor_kit_weather import data_format
+
+    register(
+        "weather",
+        build=lambda options, context: data_format.WeatherFormat(),
+        summary="chats as lines that are a user's, an assistant's, a call or a result",
+    )
+
+
+@hookimpl
 def register_students(register: Register) -> None:
     """Offer the student `weather`."""
     from mentor_kit_weather import student

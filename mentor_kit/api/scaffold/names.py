@@ -76,11 +76,15 @@ class PluginNames:
             aliases: names of its components other than the plugin's own.
         """
         ours = "|".join([example, *aliases])
+        before = "use: |name: |model: |format: |backend |mentorkit |mentorkit plugins "
         rules = (
             (rf"\b{module_of(example)}(?![a-z])", self.package),
             (rf"\b{PREFIX}{example}(?![a-z])", self.distribution),
             (rf"([\"`])(?:{ours})(?=[\"`])", rf"\g<1>{self.plugin}"),
-            (rf"\b(use: |name: |model: |backend |mentorkit |mentorkit plugins )(?:{ours})\b", rf"\g<1>{self.plugin}"),
+            (
+                rf"\b(use: |name: |model: |format: |backend |mentorkit |mentorkit plugins )(?:{ours})\b",
+                rf"\g<1>{self.plugin}",
+            ),
             (rf"^{example} = ", f"{self.plugin} = "),
             (rf"\b{example}_(?=[a-z])", f"{self.snake}_"),
             (rf"\b{example.upper()}_(?=[A-Z])", f"{self.snake.upper()}_"),

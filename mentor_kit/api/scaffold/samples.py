@@ -60,6 +60,7 @@ SAMPLES: tuple[Sample, ...] = (
     Sample("stages", "stage", ("stage.py",), ("test_stage.py",)),
     Sample("evaluations", "evaluation", ("evaluation.py",), ("test_evaluation.py",)),
     Sample("families", "family", ("family.py", "template.jinja"), ("test_family.py",)),
+    Sample("formats", "format", ("data_format.py", "dialogues.jsonl", "dialogues.yaml"), ("test_data_format.py",)),
     Sample("students", "student", ("student.py",), ("test_student.py",)),
     Sample(
         "backends",

@@ -42,7 +42,7 @@ def registry_with(plugin: NewPlugin, monkeypatch: pytest.MonkeyPatch) -> Registr
 
 
 def test_there_is_a_sample_of_every_kind() -> None:
-    assert set(KINDS) <= set(ALL) | {"formats"}
+    assert set(KINDS) <= set(ALL)
 
 
 @pytest.mark.usefixtures("clean_modules")
@@ -58,7 +58,7 @@ def test_every_kind_is_registered_and_used_by_the_recipe(
     for other in KINDS:
         assert registry.has(other, "trial") == (other in plugin.kinds)
         # students, families and recipes are named by strings, not by component specs
-        named = other in plugin.kinds and other not in ("students", "families", "recipes")
+        named = other in plugin.kinds and other not in ("students", "families", "formats", "recipes")
         assert ((other, "trial") in used) == named
     assert (loaded.recipe.student.model == "trial") == (kind == "students")
     assert (loaded.recipe.student.chat_template is not None) == (kind == "families")
@@ -71,7 +71,7 @@ def test_everything_at_once_is_used_by_one_recipe(tmp_path: Path, monkeypatch: p
     registry = registry_with(plugin, monkeypatch)
     loaded = api.check(plugin.folder / plugin.recipe, registry=registry)
     used = {found for found, spec, _ in all_component_specs(loaded.recipe, registry) if spec.use == "trial-all"}
-    assert used == set(KINDS) & set(ALL) - {"students", "families", "recipes"}
+    assert used == set(KINDS) & set(ALL) - {"students", "families", "formats", "recipes"}
     readme = (plugin.folder / "README.md").read_text(encoding="utf-8")
     assert readme.count("`trial-all` |") == len(set(KINDS) & set(ALL))
 
