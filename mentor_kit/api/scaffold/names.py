@@ -81,10 +81,7 @@ class PluginNames:
             (rf"\b{module_of(example)}(?![a-z])", self.package),
             (rf"\b{PREFIX}{example}(?![a-z])", self.distribution),
             (rf"([\"`])(?:{ours})(?=[\"`])", rf"\g<1>{self.plugin}"),
-            (
-                rf"\b(use: |name: |model: |format: |backend |mentorkit |mentorkit plugins )(?:{ours})\b",
-                rf"\g<1>{self.plugin}",
-            ),
+            (rf"\b({before})(?:{ours})\b", rf"\g<1>{self.plugin}"),
             (rf"^{example} = ", f"{self.plugin} = "),
             (rf"\b{example}_(?=[a-z])", f"{self.snake}_"),
             (rf"\b{example.upper()}_(?=[A-Z])", f"{self.snake.upper()}_"),
