@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from mentor_kit.api.locations import RUNS
     from mentor_kit.api.planning import plan
     from mentor_kit.api.previewing import preview
+    from mentor_kit.api.pushing import Push, push
     from mentor_kit.api.reporting import report
     from mentor_kit.api.rescoring import rescore
     from mentor_kit.api.running import find_edited, resume, run
@@ -40,6 +41,7 @@ if TYPE_CHECKING:
 __all__ = [
     "RUNS",
     "MachineCheck",
+    "Push",
     "audit",
     "bench",
     "chat",
@@ -55,6 +57,7 @@ __all__ = [
     "new_plugin",
     "plan",
     "preview",
+    "push",
     "report",
     "rescore",
     "resume",
@@ -67,6 +70,7 @@ __getattr__ = lazy_attributes(
     __name__,
     {
         "MachineCheck": "mentor_kit.api.doctor",
+        "Push": "mentor_kit.api.pushing",
         "RUNS": "mentor_kit.api.locations",
         "audit": "mentor_kit.api.auditing",
         "bench": "mentor_kit.api.benching",
@@ -83,6 +87,7 @@ __getattr__ = lazy_attributes(
         "new_plugin": "mentor_kit.api.scaffold.plugin",
         "plan": "mentor_kit.api.planning",
         "preview": "mentor_kit.api.previewing",
+        "push": "mentor_kit.api.pushing",
         "report": "mentor_kit.api.reporting",
         "rescore": "mentor_kit.api.rescoring",
         "resume": "mentor_kit.api.running",

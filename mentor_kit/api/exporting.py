@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import shutil
+from collections.abc import Mapping, Sequence
 from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from mentor_kit.api.arguments import checked_arguments
 from mentor_kit.api.checking import load_served
+from mentor_kit.api.gguf import GGUF, convert, converter
 from mentor_kit.api.locations import RUNS, find_run
-from mentor_kit.api.student_cards import card_writer
+from mentor_kit.api.student_cards import CardOptions, benchmarks_of, card_writer
 from mentor_kit.api.subjects import find_checkpoint
 from mentor_kit.core.errors import UsageError
 from mentor_kit.core.posix import require_posix
@@ -19,6 +22,7 @@ from mentor_kit.recipe.assembly import assemble, assemble_components
 from mentor_kit.recipe.attribution import attributed
 from mentor_kit.runs import Run
 from mentor_kit.runs.files import write_folder
+from mentor_kit.stages import Experiment
 
 if TYPE_CHECKING:
     from mentor_kit.chat.serving import ServingCommand
@@ -31,16 +35,23 @@ def export(
     *,
     checkpoint: str = "last",
     format: str = "transformers",
+    name: str | None = None,
+    license: str | None = None,
+    benchmarks: Mapping[str, str] | None = None,
     output: str | Path = RUNS,
     registry: Registry | None = None,
 ) -> Path:
-    """Write a checkpoint's student, with its tokenizer, into a new folder.
+    """Write a checkpoint's student, with its tokenizer and its card, into a new folder.
 
     Args:
         run: as for `evaluate`.
         target: the folder to make; it must not exist, or be empty.
         checkpoint: `last`, `best`, or the name of a folder under `checkpoints/`.
-        format: `transformers` or `adapter`.
+        format: `transformers`; `adapter`; `gguf`, by llama.cpp's converter; or another one of the backend's.
+        name: the student's hub id for its card, `owner/name`, where it gets one.
+        license: the hub's identifier of a licence for its card, such as `apache-2.0`.
+        benchmarks: evaluations of the run whose data is a benchmark on the hub, as `owner/dataset` or
+            `owner/dataset:task` by their plans' names; the hub lists their results.
         output: the folder of all runs.
         registry: the plugins to use.
 
@@ -48,20 +59,26 @@ def export(
         The folder.
 
     Raises:
-        UsageError: the target exists already, or there is no such run or checkpoint.
-        MissingError: this is Windows, outside WSL.
+        UsageError: the target exists already, or there is no such run, checkpoint or evaluation.
+        MissingError: llama.cpp's converter is not installed, for `gguf`; or this is Windows, outside WSL.
     """
     require_posix("an export")
     registry = registry or default_registry()
     folder = _new_folder(target)
+    command = converter(str(run.path if isinstance(run, Run) else run), folder) if format == GGUF else None
     done = find_run(run, output, lambda run: run.has_checkpoint)
     loaded = load_served(done.folder.recipe, registry)
     found = find_checkpoint(done, loaded.recipe, checkpoint)
+    options = CardOptions(name, license, benchmarks_of(done, benchmarks or {}))
     with attributed(loaded, registry), closing(assemble_components(loaded, registry)) as components:
         experiment = assemble(loaded, registry, components)
         experiment.policy.restore(found.policy)
-        experiment.describe_export = card_writer(experiment, loaded, components, registry, done, checkpoint=found)
-        return write_folder(folder, lambda new: experiment.export(new, format))
+        experiment.describe_export = card_writer(
+            experiment, loaded, components, registry, done, checkpoint=found, options=options
+        )
+        if command is None:
+            return write_folder(folder, lambda new: experiment.export(new, format))
+        return write_folder(folder, lambda new: _write_gguf(experiment, command, new))
 
 
 @checked_arguments
@@ -81,8 +98,21 @@ def serving(
     from mentor_kit.chat import load_chat_format
     from mentor_kit.chat.serving import served_export, serving_commands
 
-    chat_format = load_chat_format(folder, registry=registry or default_registry())
+    # a file of GGUF has its tokenizer inside
+    is_gguf = format == GGUF
+    chat_format = None if is_gguf else load_chat_format(folder, registry=registry or default_registry())
     return serving_commands(served_export(Path(folder), format), chat_format)
+
+
+def _write_gguf(experiment: Experiment, command: Sequence[str], folder: Path) -> None:
+    """Write the student as one file of GGUF, with its card."""
+    describe, experiment.describe_export = experiment.describe_export, None
+    whole = folder / "transformers"
+    experiment.export(whole, "transformers")
+    convert(command, whole, folder / f"{experiment.name}.gguf")
+    shutil.rmtree(whole)
+    if describe is not None:
+        describe(folder, GGUF)
 
 
 def _new_folder(target: str | Path) -> Path:

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from mentor_kit.backend.base_model import hub_model
 from mentor_kit.core.component import ComponentSpec
+from mentor_kit.core.errors import UsageError, did_you_mean
 from mentor_kit.hooks.registry import Registry
 from mentor_kit.recipe.assembly import Components, reward_spec, student_spec
 from mentor_kit.recipe.loading import LoadedRecipe
+from mentor_kit.report.arms import plan_of
+from mentor_kit.report.model_card import Benchmark
 from mentor_kit.rl.reward import RewardSpec
 from mentor_kit.runs import Checkpoint, Run
 from mentor_kit.stages import Experiment
@@ -27,6 +30,24 @@ class CardOptions:
     """The student's hub id, where it gets one."""
     license: str | None = None
     """The hub's identifier of a licence."""
+    benchmarks: Mapping[str, Benchmark] = field(default_factory=dict)
+    """The benchmarks on the hub that evaluations are of, by their plans' names."""
+
+
+def benchmarks_of(run: Run, named: Mapping[str, str]) -> dict[str, Benchmark]:
+    """The benchmarks of a run's evaluations, from `owner/dataset:task` by their plans' names.
+
+    Raises:
+        UsageError: the run has no such evaluation, or a benchmark has another form.
+    """
+    known = {plan_of(report) for report in run.evaluations}
+    for plan in named:
+        if plan not in known:
+            raise UsageError(
+                f"benchmarks: the run has no evaluation {plan!r}{did_you_mean(plan, known)}",
+                hint=f"its evaluations are: {', '.join(sorted(known)) or 'none'}",
+            )
+    return {plan: Benchmark.parse(text) for plan, text in named.items()}
 
 
 def card_writer(
@@ -63,7 +84,7 @@ def card_writer(
 
     def _write(folder: Path, format: str) -> None:
         from mentor_kit.chat.serving import served_export, serving_commands
-        from mentor_kit.report.model_card import PLACEHOLDER, student_card, write_card
+        from mentor_kit.report.model_card import PLACEHOLDER, student_card, write_card, write_eval_results
 
         student = student_spec(loaded, registry, components.context)
         base, name = hub_model(student), options.name or PLACEHOLDER
@@ -80,6 +101,7 @@ def card_writer(
             at=None if checkpoint is None else (checkpoint.stage, checkpoint.step),
         )
         write_card(folder, card, license=options.license)
+        write_eval_results(folder, card, options.benchmarks)
 
     return describe
 

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from mentor_kit.backend.adapters import ADAPTER_CONFIG
+from mentor_kit.backend.base_model import is_hub_id
 from mentor_kit.chat.families import ServerParsers
 from mentor_kit.chat.format import ChatFormat
 
@@ -52,7 +53,7 @@ def served_export(folder: Path, kind: str, *, place: str | Path | None = None, b
         place: what commands call it; the folder if left out.
         base: as `ServedExport.base`.
     """
-    found = place or folder
+    found = place or (next(folder.glob("*.gguf"), folder) if kind == "gguf" else folder)
     file = folder / ADAPTER_CONFIG
     if not file.is_file():
         return ServedExport(found, kind, base)
@@ -61,16 +62,23 @@ def served_export(folder: Path, kind: str, *, place: str | Path | None = None, b
     return ServedExport(found, kind, base, rank)
 
 
-def serving_commands(export: ServedExport, format: ChatFormat) -> tuple[ServingCommand, ...]:
+def serving_commands(export: ServedExport, format: ChatFormat | None) -> tuple[ServingCommand, ...]:
     """The commands that serve a student so that its calls arrive as calls; servers without its parser are left out.
+
+    Args:
+        export: the student.
+        format: its chat format; None for `gguf` alone.
 
     Names of parsers are those of vLLM 0.22, SGLang 0.5 and mlx-lm 0.32. llama.cpp finds the parser from the template.
     """
-    family = format.family
+    if export.kind == "gguf":
+        where = "-hf" if isinstance(export.place, str) and is_hub_id(export.place) else "-m"
+        return (ServingCommand("llama.cpp", f"llama-server {where} {shlex.quote(str(export.place))} --jinja"),)
+    family = None if format is None else format.family
     parsers = ServerParsers() if family is None else family.served
     place, base = shlex.quote(str(export.place)), shlex.quote(export.base)
     if export.kind == "transformers":
-        reads_all = format.tokenizer.has_response_template
+        reads_all = format is not None and format.tokenizer.has_response_template
         some = family is not None and family.name in _TRANSFORMERS
         weights = shlex.quote(f"{export.place}.gguf") if isinstance(export.place, Path) else None
         return tuple(_whole(place, parsers, "" if reads_all else _SOME if some else None, weights))
@@ -80,8 +88,6 @@ def serving_commands(export: ServedExport, format: ChatFormat) -> tuple[ServingC
         return tuple(_mlx(f"--model {place}", parsers))
     if export.kind == "mlx-adapter":
         return tuple(_mlx(f"--model {base} --adapter-path {place}", parsers))
-    if export.kind == "gguf":
-        return (ServingCommand("llama.cpp", f"llama-server -m {place} --jinja"),)
     return ()
 
 

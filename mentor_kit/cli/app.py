@@ -12,7 +12,7 @@ from typing import Annotated, Any
 
 import typer
 
-from mentor_kit.cli import chat, data, environment, new, recipes, results, viewing
+from mentor_kit.cli import chat, data, environment, exporting, new, recipes, results, viewing
 from mentor_kit.core.errors import ExitCode, Interrupted, MentorKitError, MissingError, UsageError, disk_error
 from mentor_kit.core.posix import WSL, posix_missing
 from mentor_kit.core.secret import hide
@@ -43,6 +43,7 @@ def _root(version: Annotated[bool, typer.Option("--version", help="Print the ver
 recipes.add_to(app)
 results.add_to(app)
 data.add_to(app)
+exporting.add_to(app)
 viewing.add_to(app)
 chat.add_to(app)
 new.add_to(app)

@@ -1,4 +1,4 @@
-"""Commands on runs that are there: runs, report, compare, rescore, export."""
+"""Commands on runs that are there: runs, report, compare, rescore."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ RESULTS = "Looking at runs"
 
 def add_to(app: typer.Typer) -> None:
     """Add these commands."""
-    for command in (runs, report, compare, rescore, export):
+    for command in (runs, report, compare, rescore):
         app.command(rich_help_panel=RESULTS)(command)
 
 
@@ -145,22 +145,3 @@ def rescore(
     typer.echo(json.dumps(found.to_json()) if as_json else found.text(width(), show), nl=as_json)
     if not found.reproduction.exact:
         raise typer.Exit(ExitCode.FAILED)
-
-
-def export(
-    run: Annotated[str, typer.Argument(help="A run folder, or a recipe's name for its newest run.")],
-    target: Annotated[Path, typer.Argument(help="The folder to write.")],
-    checkpoint: Annotated[str, typer.Option(help="`last`, `best`, or a checkpoint's name.")] = "last",
-    format: Annotated[str, typer.Option(help="`transformers`, or `adapter` alone.")] = "transformers",
-    root: Annotated[Path, typer.Option("--runs", help="The folder of all runs.")] = Path("runs"),
-) -> None:
-    """Write a checkpoint's student for other programs."""
-    from mentor_kit import api
-
-    folder = api.export(run, target, checkpoint=checkpoint, format=format, output=root)
-    typer.echo(f"student: {folder}")
-    if format != "transformers":
-        return
-    typer.echo("to serve it to other programs, with its tool calls parsed:")
-    for served in api.serving(folder):
-        typer.echo(f"  {served.command}{f'  # {served.note}' if served.note else ''}")

@@ -12,7 +12,7 @@ _WORD = re.compile(r"[A-Za-z/_][\w/.+@-]*( [\w/.+@-]+)*", re.ASCII)
 _RESERVED = frozenset({"true", "false", "yes", "no", "on", "off", "y", "n", "null"})
 
 
-def to_yaml(data: dict[str, Json]) -> str:
+def to_yaml(data: dict[str, Json] | list[Json]) -> str:
     """Return the data in block style; strings other than plain words are quoted, since readers of YAML differ there."""
     from ruamel.yaml import YAML
     from ruamel.yaml.nodes import ScalarNode

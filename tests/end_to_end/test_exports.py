@@ -5,13 +5,15 @@ from __future__ import annotations
 import json
 import os
 import stat
+import sys
 import warnings
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from mentor_kit import api
+from mentor_kit import Run, api
+from mentor_kit.core.errors import MentorKitError, MissingError, UsageError
 from mentor_kit.recipe.settings import parse_settings
 
 SMALL = [
@@ -154,3 +156,109 @@ def test_students_of_mlx_have_cards(by_mlx: Path, tmp_path: Path, format: str) -
     assert config.is_file() == (format in ("mlx", "transformers"))
     if config.is_file():
         assert json.loads(config.read_text())["temperature"] == 0.9
+
+
+CONVERTER = """#!{python}
+import argparse, json, pathlib
+parser = argparse.ArgumentParser()
+parser.add_argument("model", type=pathlib.Path)
+parser.add_argument("--outfile", type=pathlib.Path)
+parser.add_argument("--outtype", choices=["f32", "f16", "bf16", "q8_0", "tq1_0", "tq2_0", "auto"])
+found = parser.parse_args()
+assert json.loads((found.model / "config.json").read_text())["architectures"] == ["LlamaForCausalLM"]
+assert (found.model / "tokenizer.json").is_file() and (found.model / "model.safetensors").is_file()
+if "{fault}":
+    raise SystemExit("{fault}")
+found.outfile.write_bytes(b"GGUF" + bytes(20))
+"""
+
+
+def converter(folder: Path, fault: str = "") -> None:
+    """A stand-in for llama.cpp's converter, with its command line."""
+    folder.mkdir(exist_ok=True)
+    script = folder / "convert_hf_to_gguf.py"
+    script.write_text(CONVERTER.format(python=sys.executable, fault=fault))
+    script.chmod(0o755)
+
+
+@pytest.mark.parametrize("place", ["PATH", "LLAMA_CPP"])
+def test_a_file_for_llama_cpp(whole: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, place: str) -> None:
+    converter(tmp_path / "llama.cpp")
+    monkeypatch.setenv(place, str(tmp_path / "llama.cpp"))
+    folder = api.export(whole, tmp_path / "out", format="gguf")
+    assert {path.name for path in folder.iterdir()} == {"quickstart.gguf", "README.md"}
+    assert (folder / "quickstart.gguf").read_bytes().startswith(b"GGUF")
+    data, text = card(folder)
+    assert data["library_name"] == "gguf"
+    assert "llama-server -m MODEL --jinja" in text
+    (command,) = api.serving(folder, format="gguf")
+    assert command.command == f"llama-server -m {folder / 'quickstart.gguf'} --jinja"
+
+
+@pytest.mark.parametrize("named", [None, "/no/such/folder"])
+def test_without_llama_cpp(whole: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, named: str | None) -> None:
+    monkeypatch.setenv("PATH", str(tmp_path))
+    monkeypatch.delenv("LLAMA_CPP", raising=False)
+    if named is not None:
+        monkeypatch.setenv("LLAMA_CPP", named)
+    with pytest.raises(MissingError) as error:
+        api.export(whole, tmp_path / "out", format="gguf")
+    command = f"python convert_hf_to_gguf.py {tmp_path / 'out'} --outfile {tmp_path / 'out'}.gguf"
+    assert command in (error.value.hint or "")
+    assert f"mentorkit export {whole} {tmp_path / 'out'}" in (error.value.hint or "")
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_student_that_llama_cpp_does_not_know(whole: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    converter(tmp_path / "llama.cpp", fault="BPE pre-tokenizer was not recognized")
+    monkeypatch.setenv("LLAMA_CPP", str(tmp_path / "llama.cpp"))
+    with pytest.raises(MentorKitError, match="pre-tokenizer was not recognized"):
+        api.export(whole, tmp_path / "out", format="gguf")
+    assert not (tmp_path / "out").exists()
+
+
+def test_results_on_a_benchmark_are_in_the_hubs_form(whole: Path, tmp_path: Path) -> None:
+    from huggingface_hub import parse_eval_result_entries
+    from ruamel.yaml import YAML
+
+    named = {"in-domain": "owner/bench:easy", "out-of-domain": "owner/bench"}
+    folder = api.export(whole, tmp_path / "out", benchmarks=named)
+    (file,) = (folder / ".eval_results").iterdir()
+    entries = parse_eval_result_entries(YAML(typ="safe").load(file.read_text()))
+    assert [(entry.dataset_id, entry.task_id) for entry in entries] == [
+        ("owner/bench", "easy"),
+        ("owner/bench", "default"),
+    ]
+    reports = {report["plan"]: report for report in Run.open(whole).evaluations}
+    for entry, plan in zip(entries, named, strict=True):
+        assert entry.value == pytest.approx(100 * reports[plan]["greedy"]["accuracy"])
+        assert entry.notes is not None
+        assert "greedy, 2 problems" in entry.notes
+
+
+@pytest.mark.parametrize(
+    ("named", "text"),
+    [
+        ({"in-domian": "a/b"}, "did you mean 'in-domain'"),
+        ({"in-domain": "b"}, "no benchmark"),
+        ({"in-domain": "a/b:"}, "no benchmark"),
+    ],
+)
+def test_benchmarks_that_are_none(whole: Path, tmp_path: Path, named: dict[str, str], text: str) -> None:
+    with pytest.raises(UsageError, match=text):
+        api.export(whole, tmp_path / "out", benchmarks=named)
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_run_is_pushed_as_it_is_exported(whole: Path, tmp_path: Path) -> None:
+    before = sorted(whole.iterdir())
+    pushed = api.push(whole, "me/mine", dry_run=True, license="apache-2.0")
+    exported = api.export(whole, tmp_path / "out", name="me/mine", license="apache-2.0")
+    assert {file.path: file.bytes for file in pushed.files} == {
+        path.name: path.stat().st_size for path in exported.iterdir()
+    }
+    assert pushed.card == (exported / "README.md").read_text()
+    data, text = card(exported)
+    assert data["license"] == "apache-2.0"
+    assert "vllm serve me/mine" in text
+    assert sorted(whole.iterdir()) == before

@@ -6,7 +6,16 @@ run, recipe, evaluations ──student_card──> StudentCard ──card_data�
 
 from __future__ import annotations
 
+from mentor_kit.report.model_card.eval_results import Benchmark, write_eval_results
 from mentor_kit.report.model_card.readme import CARD, write_card
 from mentor_kit.report.model_card.student_card import PLACEHOLDER, StudentCard, student_card
 
-__all__ = ["CARD", "PLACEHOLDER", "StudentCard", "student_card", "write_card"]
+__all__ = [
+    "CARD",
+    "PLACEHOLDER",
+    "Benchmark",
+    "StudentCard",
+    "student_card",
+    "write_card",
+    "write_eval_results",
+]

@@ -6,7 +6,7 @@ import re
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
-from mentor_kit.report.model_card.results import Result
+from mentor_kit.report.model_card.results import AccuracyResult
 from mentor_kit.report.model_card.student_card import StudentCard
 
 if TYPE_CHECKING:
@@ -52,7 +52,7 @@ def card_data(card: StudentCard, *, license: str | None = None) -> ModelCardData
     )
 
 
-def _eval_result(task: str, result: Result) -> EvalResult:
+def _eval_result(task: str, result: AccuracyResult) -> EvalResult:
     from huggingface_hub import EvalResult
 
     return EvalResult(

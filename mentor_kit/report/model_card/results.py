@@ -25,7 +25,7 @@ class MeasuredAccuracy:
 
 
 @dataclass(frozen=True)
-class Result:
+class AccuracyResult:
     """Accuracy on one split with one way of decoding."""
 
     plan: str
@@ -40,7 +40,7 @@ class Result:
     """Paired by problem; None where there is nothing before, or no problem in both."""
 
 
-def results_of(run: Run, steps: int | None = None) -> tuple[Result, ...]:
+def results_of(run: Run, steps: int | None = None) -> tuple[AccuracyResult, ...]:
     """The results of a run's student after a number of training steps over all stages, or after all of them.
 
     Raises:
@@ -57,18 +57,18 @@ def results_of(run: Run, steps: int | None = None) -> tuple[Result, ...]:
     return tuple(found)
 
 
-def _result(plan: str, kind: str, place: int, reports: list[Report]) -> Result | None:
+def _result(plan: str, kind: str, place: int, reports: list[Report]) -> AccuracyResult | None:
     early, late = reports[0], reports[-1]
     after = _measured(late, kind)
     if after is None:
         return None
     before = _measured(early, kind) if int(early["at"]) == 0 and early is not late else None
     if before is None:
-        return Result(plan, kind, None, after, None)
+        return AccuracyResult(plan, kind, None, after, None)
     first, last = outcomes_of(early, place), outcomes_of(late, place)
     both = [problem for problem in first if problem in last]
     difference = paired_difference([first[name] for name in both], [last[name] for name in both]) if both else None
-    return Result(plan, kind, before, after, difference)
+    return AccuracyResult(plan, kind, before, after, difference)
 
 
 def _measured(report: Mapping[str, Json], kind: str) -> MeasuredAccuracy | None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 from mentor_kit.core.frozen_model import Json
-from mentor_kit.report.model_card.results import MeasuredAccuracy, Result
+from mentor_kit.report.model_card.results import AccuracyResult, MeasuredAccuracy
 from mentor_kit.report.model_card.student_card import PLACEHOLDER, StudentCard, TrainedStage
 
 #: Options of a stage that are named on a card where it has them, with the words for them.
@@ -100,7 +100,7 @@ def _results(card: StudentCard) -> str:
     return "\n".join(["## Results", "", *rows, "", *notes])
 
 
-def _row(result: Result) -> str:
+def _row(result: AccuracyResult) -> str:
     difference = result.difference
     change = "" if difference is None else _interval(difference.mean, difference.low, difference.high, "+")
     cells = [

@@ -14,7 +14,7 @@ from mentor_kit.backend.student import StudentSpec
 from mentor_kit.core.frozen_model import Json
 from mentor_kit.recipe.yaml_writer import to_yaml
 from mentor_kit.report.arms import training_steps
-from mentor_kit.report.model_card.results import Result, results_of
+from mentor_kit.report.model_card.results import AccuracyResult, results_of
 from mentor_kit.report.reward_text import reward_text
 from mentor_kit.rl.reward import RewardSpec
 from mentor_kit.runs import Run
@@ -69,7 +69,7 @@ class StudentCard:
     """`temperature`, `top_p` and `top_k` of training rollouts."""
     steps: int
     """Training steps of the exported weights, over all stages."""
-    results: Sequence[Result]
+    results: Sequence[AccuracyResult]
     reward: str | None
     """The reward's equation in lines; None where the recipe has none."""
     recipe: str

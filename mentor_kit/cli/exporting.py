@@ -1,0 +1,112 @@
+"""Commands that take a student elsewhere: export, push."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+EXPORTING = "Taking the student elsewhere"
+
+Checkpoint = Annotated[str, typer.Option("--checkpoint", help="`last`, `best`, or a checkpoint's name.")]
+Format = Annotated[
+    str, typer.Option("--format", help="`transformers`, `adapter` alone, `gguf`, or another one of the backend's.")
+]
+License = Annotated[str | None, typer.Option("--license", help="The licence that the card names, such as apache-2.0.")]
+Benchmarks = Annotated[
+    list[str] | None,
+    typer.Option("--benchmark", help="EVALUATION=OWNER/DATASET[:TASK], whose result the hub lists."),
+]
+Runs = Annotated[Path, typer.Option("--runs", help="The folder of all runs.")]
+AsJson = Annotated[bool, typer.Option("--json", help="JSON for programs.")]
+
+
+def add_to(app: typer.Typer) -> None:
+    """Add these commands."""
+    for command in (export, push):
+        app.command(rich_help_panel=EXPORTING)(command)
+
+
+def export(
+    run: Annotated[str, typer.Argument(help="A run folder, or a recipe's name for its newest run.")],
+    target: Annotated[Path, typer.Argument(help="The folder to write.")],
+    checkpoint: Checkpoint = "last",
+    format: Format = "transformers",
+    license: License = None,
+    benchmarks: Benchmarks = None,
+    root: Runs = Path("runs"),
+    as_json: AsJson = False,
+) -> None:
+    """Write a checkpoint's student for other programs, with a model card."""
+    import json
+
+    from mentor_kit import api
+    from mentor_kit.report.model_card.eval_results import parse_benchmarks
+
+    folder = api.export(
+        run,
+        target,
+        checkpoint=checkpoint,
+        format=format,
+        license=license,
+        benchmarks=parse_benchmarks(benchmarks or []),
+        output=root,
+    )
+    served = api.serving(folder, format=format)
+    if as_json:
+        commands = [vars(command) for command in served]
+        typer.echo(json.dumps({"student": str(folder), "format": format, "serving": commands}))
+        return
+    typer.echo(f"student: {folder}")
+    if served:
+        typer.echo("to serve it to other programs, with its tool calls parsed:")
+    for command in served:
+        typer.echo(f"  {command.command}{f'  # {command.note}' if command.note else ''}")
+
+
+def push(
+    source: Annotated[str, typer.Argument(help="A run, or a folder that `export` wrote.")],
+    repository: Annotated[str, typer.Argument(help="The model's repository on the hub, owner/name.")],
+    checkpoint: Checkpoint = "last",
+    format: Format = "transformers",
+    private: Annotated[bool, typer.Option("--private", help="Make a repository that only its owner sees.")] = False,
+    update: Annotated[bool, typer.Option("--update", help="Commit over a repository that has files.")] = False,
+    license: License = None,
+    benchmarks: Benchmarks = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Show files and card; ask and push nothing.")] = False,
+    root: Runs = Path("runs"),
+    as_json: AsJson = False,
+) -> None:
+    """Push a student with its model card to the Hugging Face Hub, in one commit."""
+    import json
+
+    from mentor_kit import api
+    from mentor_kit.report.model_card.eval_results import parse_benchmarks
+    from mentor_kit.report.run_list import size_text
+
+    pushed = api.push(
+        source,
+        repository,
+        checkpoint=checkpoint,
+        format=format,
+        private=private,
+        update=update,
+        license=license,
+        benchmarks=parse_benchmarks(benchmarks or []),
+        dry_run=dry_run,
+        output=root,
+    )
+    if as_json:
+        typer.echo(json.dumps(pushed.to_json()))
+        return
+    widest = max(len(file.path) for file in pushed.files)
+    for file in pushed.files:
+        typer.echo(f"  {file.path:{widest}}  {size_text(file.bytes)}")
+    summary = f"{len(pushed.files)} files, {size_text(pushed.bytes)}"
+    if pushed.commit is None:
+        typer.echo(f"would be pushed to {repository}: {summary}, with this card:\n\n{pushed.card}")
+        return
+    for name in pushed.commit.removed:
+        typer.echo(f"  {name}  removed, as it is of an earlier push")
+    typer.echo(f"pushed: {pushed.commit.url} ({summary}, commit {pushed.commit.id[:7]})")
