@@ -82,9 +82,10 @@ class ConversationsOptions(BrokenRows, TaskOptions):
     def _one_source(self) -> Self:
         if bool(self.files) == bool(self.dataset):
             raise ValueError("expected either `files` or `dataset`")
-        only_of_data_sets = {"config", "revision", "splits"} & self.model_fields_set
-        if self.files and only_of_data_sets:
-            raise ValueError(f"`{sorted(only_of_data_sets)[0]}` belongs to `dataset`, not to `files`")
+        fields = type(self).model_fields
+        meant = [name for name in ("config", "revision", "splits") if getattr(self, name) != fields[name].default]
+        if self.files and meant:
+            raise ValueError(f"`{meant[0]}` belongs to `dataset`, not to `files`")
         return self
 
     @property

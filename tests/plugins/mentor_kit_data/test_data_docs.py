@@ -13,7 +13,10 @@ from mentor_kit.hooks import default_registry
 from mentor_kit.recipe.checking import load_checked
 
 DOCS = Path(__file__).parents[3] / "docs"
-TEXTS = {name: (DOCS / name).read_text(encoding="utf-8") for name in ("tools.md", "data.md", "evaluation.md")}
+TEXTS = {
+    name: (DOCS / name).read_text(encoding="utf-8")
+    for name in ("tools.md", "data.md", "conversations.md", "evaluation.md")
+}
 EXAMPLES = [text for page in TEXTS.values() for text in re.findall(r"```yaml\n(.*?)```", page, flags=re.DOTALL)]
 
 
@@ -34,6 +37,7 @@ PARTS: list[tuple[str, Kind, str]] = [
     ("data.md", "tools", "problem-tools"),
     ("data.md", "tasks", "rows"),
     ("data.md", "tasks", "datasets"),
+    ("conversations.md", "tasks", "conversations"),
     ("data.md", "tasks", "mentor-parquet"),
     ("data.md", "tasks", "reasoning-gym"),
     ("data.md", "tasks", "benchmarks"),

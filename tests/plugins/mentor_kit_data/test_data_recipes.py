@@ -12,13 +12,14 @@ from mentor_kit.recipe.loading import find_recipe
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", ["data/shop", "data/reasoning-gym"])
+@pytest.mark.parametrize("name", ["data/shop", "data/conversations", "data/reasoning-gym"])
 def test_a_shipped_recipe_runs(name: str, tmp_path: Path) -> None:
     if name.endswith("gym"):
         pytest.importorskip("reasoning_gym")
     run = mentor_kit.run(name, overrides={"train.0.steps": 1}, output=tmp_path)
     events = [json.loads(line) for line in (run.folder.path / "events.jsonl").read_text().splitlines()]
-    assert [event["kind"] for event in events].count("step") == 1
+    steps = [event for event in events if event["kind"] == "step"]
+    assert [step["stage"] for step in steps].count(steps[0]["stage"]) == 1
     assert (run.folder.path / "student" / "config.json").is_file()
 
 
@@ -32,3 +33,12 @@ def test_the_shops_keys_are_its_prices() -> None:
         assert len(rows) > 5
         for question, answer, article in rows:
             assert int(answer) == names["PRICES"][article] * int(question.split()[2])
+
+
+@pytest.mark.slow
+def test_a_student_learns_from_the_conversations(tmp_path: Path) -> None:
+    run = mentor_kit.run("data/conversations", output=tmp_path)
+    events = [json.loads(line) for line in (run.folder.path / "events.jsonl").read_text().splitlines()]
+    accuracy = [event["values"]["greedy"]["accuracy"] for event in events if event["kind"] == "evaluation"]
+    assert accuracy[0] < 0.5
+    assert accuracy[-1] > 0.8
