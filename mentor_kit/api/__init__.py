@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from mentor_kit.api.planning import plan
     from mentor_kit.api.previewing import preview
     from mentor_kit.api.pushing import Push, push
+    from mentor_kit.api.recipe_list import ListedRecipe, list_recipes
     from mentor_kit.api.reporting import report
     from mentor_kit.api.rescoring import rescore
     from mentor_kit.api.running import find_edited, resume, run
@@ -40,6 +41,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "RUNS",
+    "ListedRecipe",
     "MachineCheck",
     "Push",
     "audit",
@@ -53,6 +55,7 @@ __all__ = [
     "evaluate",
     "export",
     "find_edited",
+    "list_recipes",
     "list_runs",
     "new_plugin",
     "plan",
@@ -69,6 +72,7 @@ __all__ = [
 __getattr__ = lazy_attributes(
     __name__,
     {
+        "ListedRecipe": "mentor_kit.api.recipe_list",
         "MachineCheck": "mentor_kit.api.doctor",
         "Push": "mentor_kit.api.pushing",
         "RUNS": "mentor_kit.api.locations",
@@ -83,6 +87,7 @@ __getattr__ = lazy_attributes(
         "evaluate": "mentor_kit.api.evaluating",
         "export": "mentor_kit.api.exporting",
         "find_edited": "mentor_kit.api.running",
+        "list_recipes": "mentor_kit.api.recipe_list",
         "list_runs": "mentor_kit.api.listing",
         "new_plugin": "mentor_kit.api.scaffold.plugin",
         "plan": "mentor_kit.api.planning",

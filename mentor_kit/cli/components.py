@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import json
+import re
 import textwrap
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Iterator, Sequence
 
 import typer
 
 from mentor_kit.api.components import describe, shipped_recipes
+from mentor_kit.api.recipe_list import ListedRecipe
 from mentor_kit.hooks.describing import Option, example, options_of
 from mentor_kit.hooks.registry import Component, noun
 
@@ -24,6 +27,39 @@ def show_recipe(name: str, *, as_json: bool) -> bool:
     else:
         typer.echo("\n".join([f"recipe {name}: {summary}", *(f"  {command}" for command in commands)]))
     return True
+
+
+def recipe_lines(found: Sequence[ListedRecipe], folder: str, width: int) -> Iterator[str]:
+    """Yield the lines of a list of recipes; those of a folder inside another one are counted, unless it was asked for.
+
+    Args:
+        found: the recipes.
+        folder: what was asked for.
+        width: columns of a line.
+    """
+    depth = len([part for part in folder.split("/") if part]) + 1
+    deeper = Counter("/".join(recipe.name.split("/")[:depth]) for recipe in found if recipe.name.count("/") > depth)
+    for recipe in found:
+        if recipe.name.count("/") > depth:
+            continue
+        state = "runs here" if recipe.runs else "does not run here"
+        state += ", after a download" if recipe.runs and recipe.downloads else ""
+        yield f"{recipe.name}: {state}"
+        lines = [recipe.summary, *(f"downloads {model} from the hub" for model in recipe.downloads)]
+        if len(found) == 1:
+            lines += [f"missing: {reason}" for reason in recipe.missing]
+            yield from (f"    {part}" for line in lines for part in textwrap.wrap(line, width - 4))
+            continue
+        lines += [f"missing: {', '.join(dict.fromkeys(map(_brief, recipe.missing)))}"] if recipe.missing else []
+        yield from (f"    {textwrap.shorten(line, width - 4, placeholder=' …')}" for line in lines)
+    for name, count in deeper.items():
+        yield f"{name}/…: {count} more, listed by `mentorkit recipes {name}`"
+
+
+def _brief(reason: str) -> str:
+    """What is missing, without its key; a file's name without its folder."""
+    file = re.search(r": there is no (\S+)$", reason)
+    return file[1].rpartition("/")[2] if file else reason.partition(": ")[2] or reason
 
 
 def show(components: Sequence[Component], *, as_json: bool) -> None:

@@ -16,7 +16,7 @@ ENVIRONMENT = "This machine"
 
 def add_to(app: typer.Typer) -> None:
     """Add these commands."""
-    for command in (plugins, doctor, schema):
+    for command in (plugins, recipes, doctor, schema):
         app.command(rich_help_panel=ENVIRONMENT)(command)
 
 
@@ -67,6 +67,25 @@ def plugins(
     for known in wanted:
         for name, owners in registry.clashes(known).items():
             typer.echo(f"clash: {known} {name!r} is registered by {', '.join(sorted(owners))}")
+
+
+def recipes(
+    folder: Annotated[str, typer.Argument(help="A recipe, or a folder of recipes, such as paper.")] = "",
+    as_json: Annotated[bool, typer.Option("--json", help="JSON for programs.")] = False,
+) -> None:
+    """List recipes: what each is for, what it needs, and whether it runs on this machine."""
+    import json
+
+    from mentor_kit import api
+    from mentor_kit.cli.components import recipe_lines
+    from mentor_kit.cli.display import width
+
+    found = api.list_recipes(folder)
+    if as_json:
+        typer.echo(json.dumps([recipe.as_data() for recipe in found]))
+        return
+    for line in recipe_lines(found, folder, width()):
+        typer.echo(line)
 
 
 def doctor(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 
 from mentor_kit.core.errors import MentorKitError
@@ -10,6 +9,7 @@ from mentor_kit.hooks.loader import default_registry
 from mentor_kit.hooks.registry import BuildContext
 from mentor_kit.recipe.assembly import find_model
 from mentor_kit.runs import Run
+from mentor_kit.utils.hub_cache import downloaded
 
 FILE = "tokenizer.json"
 
@@ -35,10 +35,4 @@ def _candidates(run: Run) -> list[Path]:
         model = find_model(name, folder, registry, BuildContext(registry, run.seed, recipe_folder=folder))
     except MentorKitError:
         return found
-    return [*found, Path(model), *sorted(_hub_cache().glob(f"models--{model.replace('/', '--')}/snapshots/*"))]
-
-
-def _hub_cache() -> Path:
-    """Where huggingface_hub keeps what it downloads."""
-    home = os.environ.get("HF_HOME") or Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "huggingface"
-    return Path(os.environ.get("HF_HUB_CACHE") or Path(home) / "hub")
+    return [*found, Path(model), *downloaded(model)]
