@@ -24,7 +24,7 @@ from mentor_kit.core.toolbox import check_call
 from mentor_kit.core.trajectory import Ending, Trajectory
 from mentor_kit_data.formats.dialogues import beside
 from mentor_kit_data.formats.schemas import declared_tools
-from mentor_kit_data.formats.writing import NUMBERS, check_dialogue, fingerprint, own_columns, schemas
+from mentor_kit_data.formats.writing import NULLS, NUMBERS, check_dialogue, fingerprint, own_columns, schemas
 
 #: The teacher of demonstrations that are made of other data.
 TEACHER = "data"
@@ -35,6 +35,7 @@ class MentorFormat(DataFormat):
 
     limits = (
         NUMBERS,
+        NULLS,
         "a missing id (one is made of the messages)",
         "a missing verdict (the answer counts as right)",
     )

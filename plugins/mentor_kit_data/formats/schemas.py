@@ -183,6 +183,8 @@ def json_schema(described: Any) -> Any:
             schema["prefixItems" if key == "items" else key] = [json_schema(item) for item in value]
         elif key in _INNER:
             schema[key] = json_schema(value) if not _is_type(value) else _named_type(value)[0]
+        elif key == "required" and isinstance(value, list):
+            schema[key] = _required(described)  # in its place: keys in another order are another prompt
         elif key not in ("required", "optional"):
             schema[key] = value
     if isinstance(schema.get("enum"), list) and not any(_fits(schema.get("type"), value) for value in schema["enum"]):

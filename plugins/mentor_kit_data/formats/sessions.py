@@ -21,6 +21,7 @@ from mentor_kit_data.formats.dialogues import DialogueBuilder, beside, call_id, 
 from mentor_kit_data.formats.schemas import declared_tools
 from mentor_kit_data.formats.values import entries, record, shown, string, text, written
 from mentor_kit_data.formats.writing import (
+    NULLS,
     NUMBERS,
     as_json,
     call_ids,
@@ -40,6 +41,7 @@ class SessionTraceFormat(DataFormat):
 
     limits = (
         NUMBERS,
+        NULLS,
         "whether a result is an error, or was cut",
         "a call that could not be read (its string stands among the words, and the session is not read again)",
         "a missing id (one is made of the messages)",

@@ -18,10 +18,12 @@ from mentor_kit.core.task import DeclaredTool
 
 #: What no format can say.
 NUMBERS = "an argument that is no finite number (a dialogue with one is refused)"
+NULLS = "a schema's keyword that is null, such as a default (it is written, and left out when it is read)"
 #: What formats of rows cannot say that models are trained on.
 EVERYWHERE = (
     "a call that could not be read (a dialogue with one is refused)",
     NUMBERS,
+    NULLS,
     "whether a result is an error, or was cut",
 )
 #: What formats cannot say whose readers look for calls in words.

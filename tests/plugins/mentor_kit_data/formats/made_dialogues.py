@@ -33,6 +33,7 @@ WORDS = (
 RESULTS = (*WORDS, "", "[1, 2]", '{"a": [1, null]}', "error: no such city", "true", "3.50", '["x"]', "[not json")
 SCHEMAS: tuple[dict[str, Any], ...] = (
     {"type": "object", "properties": {}},
+    {"type": "object", "properties": {"z": {"type": "string"}, "a": {"type": "string"}}, "required": []},
     {"type": "object", "properties": {"a": {"type": "number"}, "b": {"type": "number"}}, "required": ["a", "b"]},
     {
         "type": "object",

@@ -11,8 +11,9 @@ from typing import Any
 import pytest
 from made_dialogues import made_dialogues
 
-from mentor_kit.core.conversation import CallState, Message, ToolCall
+from mentor_kit.core.conversation import CallState, Message, ToolCall, assistant, user
 from mentor_kit.core.data_format import DataFormat, DataFormatError, Dialogue, format_of
+from mentor_kit.core.task import DeclaredTool
 from mentor_kit.hooks.data_formats import data_formats
 from mentor_kit.runs.row_files import write_rows
 from mentor_kit.runs.rows import read_rows
@@ -139,6 +140,16 @@ def test_every_written_format_names_its_limits(name: str) -> None:
     assert FORMATS[name].can_read
     assert FORMATS[name].can_write
     assert FORMATS[name].limits
+
+
+@pytest.mark.parametrize("name", WRITTEN)
+def test_a_null_in_a_schema_is_written_and_left_out_when_it_is_read(name: str) -> None:
+    parameters = {"type": "object", "properties": {"a": {"type": "integer", "default": None}}}
+    tool = DeclaredTool(name="f", parameters=parameters)
+    row = FORMATS[name].write(Dialogue(messages=(user("?"), assistant("!")), tools=(tool,)))
+    assert '"default": null' in json.dumps(row).replace("\\", "").replace('\\"', '"')
+    (read,) = FORMATS[name].read(row).tools
+    assert read.parameters == {"type": "object", "properties": {"a": {"type": "integer"}}}
 
 
 def test_no_other_format_is_written() -> None:
