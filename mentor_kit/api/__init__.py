@@ -24,11 +24,12 @@ if TYPE_CHECKING:
     from mentor_kit.api.collecting import collect
     from mentor_kit.api.converting import convert
     from mentor_kit.api.data_checking import check_data
-    from mentor_kit.api.doctor import MachineCheck, check_machine
+    from mentor_kit.api.doctor import check_machine
     from mentor_kit.api.evaluating import evaluate
     from mentor_kit.api.exporting import export, serving
     from mentor_kit.api.listing import list_runs
     from mentor_kit.api.locations import RUNS
+    from mentor_kit.api.machine.check import MachineCheck
     from mentor_kit.api.planning import plan
     from mentor_kit.api.previewing import preview
     from mentor_kit.api.pushing import Push, push
@@ -73,7 +74,7 @@ __getattr__ = lazy_attributes(
     __name__,
     {
         "ListedRecipe": "mentor_kit.api.recipe_list",
-        "MachineCheck": "mentor_kit.api.doctor",
+        "MachineCheck": "mentor_kit.api.machine.check",
         "Push": "mentor_kit.api.pushing",
         "RUNS": "mentor_kit.api.locations",
         "audit": "mentor_kit.api.auditing",

@@ -92,7 +92,7 @@ def doctor(
     recipe: Annotated[str | None, typer.Argument(help="A recipe whose components are checked, too.")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="JSON for programs.")] = False,
 ) -> None:
-    """Check this machine: Python, packages, plugins, devices, disk; and what a recipe needs."""
+    """Check this machine: Python, packages, plugins, processors, the hub, disk; and what a recipe needs."""
     import json
 
     from mentor_kit import api
@@ -100,7 +100,10 @@ def doctor(
 
     checks = api.check_machine(recipe)
     if as_json:
-        typer.echo(json.dumps([{"check": check.name, "ok": check.ok, "detail": check.detail} for check in checks]))
+        found = [
+            {"check": check.name, "ok": check.ok, "detail": check.detail, "facts": check.facts} for check in checks
+        ]
+        typer.echo(json.dumps(found))
     else:
         for check in checks:
             typer.echo(f"{'ok  ' if check.ok else 'MISS'} {check.name}: {check.detail}".replace("\n", "; "))

@@ -1,0 +1,1 @@
+"""What `mentorkit doctor` looks at, a module each: packages, the hub, graphics processors, memory and disk."""
