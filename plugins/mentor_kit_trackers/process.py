@@ -119,8 +119,8 @@ class TrackerProcess:
         Raises:
             TrackerError: the process failed, or does not answer.
         """
-        # one that has not answered for that long by now is not waited for again
-        self.check(self._seconds)
+        # a server that has not answered for that long by now is not waited for again
+        self.check(self._seconds if self._is_ready else None)
         self.send(message)
         self._messages.put(None)
         self._deadline = time.monotonic() + self._seconds

@@ -23,8 +23,9 @@ from mentor_kit_trackers.writer import Level, Writer, set_secret
 if TYPE_CHECKING:
     import wandb
 
-#: The share of the time for an answer that wandb itself may wait, so that it says what is wrong before it is killed.
-_SHARE = 0.7
+#: The shares of `timeout` that wandb itself may wait: at its start, where an offline run may have to follow, and at its
+#: end, so that it says what is wrong before it is killed.
+_START_SHARE, _END_SHARE = 0.5, 0.7
 
 
 class WandbWriter(Writer[WandbOptions]):
@@ -100,7 +101,7 @@ class WandbWriter(Writer[WandbOptions]):
     def _init(self, mode: Literal["online", "offline", "disabled"]) -> wandb.Run:
         import wandb
 
-        options, seconds = self.options, self.options.timeout * _SHARE
+        options = self.options
         folder = (options.folder or Path()).expanduser().resolve()
         folder.mkdir(parents=True, exist_ok=True)
         return wandb.init(
@@ -122,9 +123,9 @@ class WandbWriter(Writer[WandbOptions]):
                 disable_code=True,
                 disable_git=True,
                 disable_job_creation=True,
-                init_timeout=seconds,
-                login_timeout=seconds,
-                finish_timeout=seconds,
+                init_timeout=options.timeout * _START_SHARE,
+                login_timeout=options.timeout * _START_SHARE,
+                finish_timeout=options.timeout * _END_SHARE,
                 finish_timeout_raises=True,
                 x_disable_stats=not options.system,
                 # what is measured is the process that trains, not this one

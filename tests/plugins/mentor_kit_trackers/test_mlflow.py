@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 from tracked import begin, expected, notes, tracked
-from tracked_run import Request
+from tracked_run import DIAGNOSIS, Request
 from tracker_servers import MlflowServer, free_port, hanging_server
 
 pytest.importorskip("mlflow")
@@ -49,6 +49,7 @@ def test_the_database_has_the_runs_own_numbers_recipe_and_rollouts(tmp_path: Pat
         ("p2#1", 0.25, "2"),
     ]
     assert "add(a=1, b=0)" in rows[1]["demonstration"]
+    assert run.data.tags["diagnosis.equal-rewards"] == f"step 3: {DIAGNOSIS['text']} {DIAGNOSIS['advice']}"
     assert [note for note in notes(folder) if run.info.run_id in note]
 
 

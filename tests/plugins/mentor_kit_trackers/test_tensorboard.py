@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import signal
+from datetime import datetime
 from pathlib import Path
 
 import pytest
-from tracked import Curves, begin, expected, notes, tracked
-from tracked_run import Request
+from tracked import Curves, begin, events, expected, notes, tracked
+from tracked_run import DIAGNOSIS, Request
 from tracker_files import event_file
 
 
@@ -37,6 +38,8 @@ def test_the_event_file_has_the_runs_own_numbers_and_rollouts(tmp_path: Path) ->
     # both rollouts of the problem, and the teacher's demonstration
     assert all(text in rollouts[0][1] for text in ("p1#0", "p1#1", "add(a=1, b=1)", "teacher"))
     assert "name: quick" in texts["recipe/text_summary"][0][1]
+    ((step, text),) = texts["messages/equal-rewards/text_summary"]
+    assert (step, DIAGNOSIS["advice"] in text) == (3, True)
     assert [note for note in notes(run) if "tensorboard --logdir runs" in note]
 
 
@@ -56,6 +59,23 @@ def test_a_killed_and_resumed_run_has_each_step_once(tmp_path: Path, kill_after:
     assert [step for step, _ in texts["grpo/rollouts/text_summary"]] == [1]
     assert [step for step, _ in texts["grpo/evaluation/in-domain/rollouts/text_summary"]] == [0, 2, 4]
     assert (logs / "other" / "events.out.tfevents.1").exists()
+
+
+@pytest.mark.slow
+def test_tensorboard_itself_reads_the_same(tmp_path: Path) -> None:
+    accumulator = pytest.importorskip("tensorboard.backend.event_processing.event_accumulator")
+    run = begin(tmp_path)
+    killed = tracked(Request(str(run), "tensorboard", kill_after=3), tmp_path)
+    assert killed.returncode == -signal.SIGKILL
+    assert tracked(Request(str(run), "tensorboard"), tmp_path).returncode == 0
+    read = accumulator.EventAccumulator(str(run / "tensorboard"), size_guidance={"scalars": 0, "tensors": 0})
+    read.Reload()
+    scalars = {tag: [(found.step, found.value) for found in read.Scalars(tag)] for tag in read.Tags()["scalars"]}
+    assert same(scalars, expected(run))
+    # a point's time is its event's
+    time = next(event["time"] for event in events(run) if event["kind"] == "step")
+    assert read.Scalars("grpo/reward")[0].wall_time == pytest.approx(datetime.fromisoformat(time).timestamp(), abs=1e-3)
+    assert [found.step for found in read.Tensors("grpo/rollouts/text_summary")] == [1]
 
 
 def test_metrics_can_be_left_out(tmp_path: Path) -> None:

@@ -17,7 +17,7 @@ from typing import Any
 
 import pytest
 from tracked import Curves, begin, events, expected, notes, tracked
-from tracked_run import Request
+from tracked_run import DIAGNOSIS, Request
 from tracker_servers import free_port, hanging_server
 
 pytest.importorskip("trackio")
@@ -90,6 +90,9 @@ def test_the_database_has_the_runs_own_numbers_and_traces(tmp_path: Path) -> Non
     found = read(tmp_path / "trackio")
     assert curves(found) == expected(folder)
     assert (found["name"], found["config"]["run"], found["config"]["train"][0]["use"]) == ("1", "quick/1", "grpo")
+    (alert,) = found["alerts"]
+    assert (alert["title"], alert["step"], alert["level"]) == ("equal-rewards", 3, "warn")
+    assert DIAGNOSIS["advice"] in alert["text"]
     # of each step two rollouts, and the demonstration of their problem once
     agents = sorted(trace["metadata"]["agent"] for trace in found["traces"] if trace["step"] == 2)
     assert agents == ["student", "student", "teacher scripted"]
@@ -116,6 +119,7 @@ def test_a_killed_and_resumed_run_has_each_step_once(tmp_path: Path, kill_after:
         for trace in found["traces"]
     ]
     assert len(traces) == len(set(traces)) > 0
+    assert len(found["alerts"]) == 1
 
 
 def request(folder: Path, url: str, **more: Any) -> Request:

@@ -11,10 +11,13 @@ from typing import Any
 
 import pytest
 from tracked import begin, events, expected, notes, tracked
-from tracked_run import Request, run, tracker
+from tracked_run import DIAGNOSIS, Request, run, tracker
 
 from mentor_kit.core.event import Event
 from mentor_kit.hooks.tracker import Tracker
+
+#: A diagnosis as trackers show it.
+ADVICE = f"{DIAGNOSIS['text']} {DIAGNOSIS['advice']}"
 
 
 def journal(run: Path) -> list[list[Any]]:
@@ -62,6 +65,7 @@ def test_a_writer_gets_everything_once_and_is_closed_last(tmp_path: Path) -> Non
         ["grpo", 4, ["p1#0", "p1#1"], ["scripted"] * 2],
         ["grpo/evaluation/in-domain", 4, ["p1#0", "p1#1"], ["scripted"] * 2],
     ]
+    assert [call[1:] for call in calls if call[0] == "message"] == [["equal-rewards", ADVICE, 3, "warning"]]
 
 
 @pytest.mark.parametrize("kill_after", [1, 3])
@@ -81,6 +85,7 @@ def test_a_tracker_that_cannot_forget_gets_no_step_twice(tmp_path: Path, kill_af
     assert found["grpo/reward"] == wanted["grpo/reward"]
     rollouts = [tuple(call[1:3]) for call in calls if call[0] == "rollouts"]
     assert len(rollouts) == len(set(rollouts)) == 4
+    assert [call[1:3] for call in calls if call[0] == "message"] == [["equal-rewards", ADVICE]]
 
 
 def test_a_tracker_that_lost_the_run_gets_all_of_it_again(tmp_path: Path) -> None:

@@ -28,6 +28,8 @@ from mentor_kit.runs import EventDispatcher, RecordOptions, RunContext, RunFolde
 
 STAGE = "0-grpo"
 RECIPE = {"name": "quick", "seed": 0, "train": [{"use": "grpo", "with": {"steps": 4}}]}
+#: What goes wrong at step 3.
+DIAGNOSIS = {"name": "equal-rewards", "text": "No reward differs.", "advice": "Raise the temperature."}
 
 
 @dataclass(frozen=True)
@@ -107,6 +109,8 @@ def run(request: Request, *trackers: Tracker) -> RunFolder:
             time.sleep(request.seconds)
             context.write_rollouts(step, [scored(f"p{step % 3}", number) for number in range(2)])
             context.emit("step", step=step, steps=request.steps, **values(step))
+            if step == 3:
+                context.emit("diagnosis", step=step, **DIAGNOSIS)
             if step == request.kill_after:
                 os.kill(os.getpid(), signal.SIGKILL)
             if step % 2 == 0:
