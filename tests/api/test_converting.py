@@ -162,8 +162,8 @@ def test_written_demonstrations_are_what_a_teacher_reads(run: RunFolder, tmp_pat
         "teacher": {"use": "recorded", "with": {"path": str(tmp_path / "demonstrations.jsonl")}},
         "folder": str(tmp_path),
     }
-    (shown,) = api.preview(recipe, problem="train-0-0").problems[0].demonstrations
-    assert shown.tools_used == ("add",)
+    (shown,) = api.collect(recipe, problems=1, keep="all", output=tmp_path / "runs").demonstrations()
+    assert (shown.problem_id, shown.tools_used) == ("train-0-0", ("add",))
 
 
 class TestRefusals:
