@@ -25,9 +25,9 @@ from mentor_kit.core.task import Problem
 from mentor_kit.core.tool import Tool
 from mentor_kit.hooks.registry import BuildContext
 from mentor_kit.recipe.shorthand import one_or_several
+from mentor_kit.runs.rows import BadRow, DataRow
 from mentor_kit_data.checking import Check
 from mentor_kit_data.keys import KeyRule
-from mentor_kit_data.rows import BadRow, DataRow
 from mentor_kit_data.rows_task import BrokenRows, RowsTask, rows_of_splits, rows_task
 
 #: The keys of a problem's tools in its `extra`, for `problem-tools`.

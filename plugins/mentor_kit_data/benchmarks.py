@@ -30,10 +30,10 @@ from mentor_kit.core.options import TaskOptions
 from mentor_kit.core.task import TRAIN, Problem, Task, boxed_answer
 from mentor_kit.core.trajectory import Trajectory
 from mentor_kit.hooks.registry import BuildContext
+from mentor_kit.runs.rows import BadRow, DataRow, hint_for, is_number, read_rows
 from mentor_kit_data.checkers import checker
 from mentor_kit_data.checking import Check, Checker, Checking
 from mentor_kit_data.keys import KeyRule, keys_of
-from mentor_kit_data.rows import BadRow, DataRow, hint_for, is_number, read_rows
 from mentor_kit_data.rows_task import Prompt, read_problems
 
 _QUESTIONS = ("problem", "question", "Problem", "Question")

@@ -27,12 +27,13 @@ from mentor_kit.core.trajectory import Ending, Trajectory
 from mentor_kit.hooks.data_formats import data_formats
 from mentor_kit.hooks.registry import BuildContext
 from mentor_kit.recipe.shorthand import one_or_several
+from mentor_kit.runs.dialogue_rows import joined_rows
+from mentor_kit.runs.rows import BadRow, DataRow
 from mentor_kit_data.call_check import same_calls
 from mentor_kit_data.checkers import checker
 from mentor_kit_data.checking import Check, TextChecker
 from mentor_kit_data.hub import rows_of_data_set
 from mentor_kit_data.keys import KeyRule
-from mentor_kit_data.rows import BadRow, DataRow
 from mentor_kit_data.rows_task import BrokenRows, RowsTask, problems_of_splits, rows_of_splits
 
 #: The key of a problem's row in its `extra`, for its recorded solution.
@@ -154,7 +155,7 @@ def with_format(rows: Iterable[DataRow], formats: Mapping[str, DataFormat], name
             name = format_of([row.values for row in first if not isinstance(row.values, BadRow)], formats)
         except DataFormatError as error:
             raise DataError(f"{first[0].source}: {error.reason}", hint=error.hint) from None
-    for row in itertools.chain(first, rows):
+    for row in joined_rows(itertools.chain(first, rows), formats[name]):
         yield _read(row, formats[name])
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from mentor_kit.core.errors import DataError
 from mentor_kit.core.task import TRAIN
-from mentor_kit_data.rows import DataRow, read_rows
+from mentor_kit.runs.rows import DataRow, read_rows
 
 _APART = "evaluate on problems that training does not meet: put them into a file of their own"
 

@@ -12,8 +12,8 @@ from mentor_kit.core.errors import DataError, did_you_mean
 from mentor_kit.core.options import TaskOptions
 from mentor_kit.core.task import TRAIN
 from mentor_kit.hooks.registry import BuildContext
+from mentor_kit.runs.rows import DataRow
 from mentor_kit_data.keys import KeyRule
-from mentor_kit_data.rows import DataRow
 from mentor_kit_data.rows_task import ColumnProblems, RowsBase, RowsTask, rows_task
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from mentor_kit.core.task import Problem, boxed_answer
+from mentor_kit.runs.rows import BadRow
 from mentor_kit_data.checking import (
     LONGEST,
     Check,
@@ -17,7 +18,6 @@ from mentor_kit_data.checking import (
     TextChecker,
     read_number,
 )
-from mentor_kit_data.rows import BadRow
 
 _BOX_PATTERN = r"answer_pattern: '\\boxed\{(.*)\}'"
 _MISSING = frozenset(["nan", "none", "null", "n/a", "<na>"])

@@ -22,12 +22,12 @@ from mentor_kit.core.task import TRAIN, Problem, Task, boxed_answer
 from mentor_kit.core.trajectory import Trajectory
 from mentor_kit.hooks.registry import BuildContext
 from mentor_kit.recipe.shorthand import one_or_several
+from mentor_kit.runs.rows import BadRow, DataRow, hint_for, is_number
 from mentor_kit_data import worked_solutions
 from mentor_kit_data.checkers import checker
 from mentor_kit_data.checking import Checker, Checking, letter_of
 from mentor_kit_data.files import split_files
 from mentor_kit_data.keys import KeyRule, keys_of
-from mentor_kit_data.rows import BadRow, DataRow, hint_for, is_number
 from mentor_kit_data.worked_solutions import has_solution, read_solution
 
 #: (row, name of its split) -> the problem; raises `BadRow`.

@@ -15,7 +15,7 @@ from mentor_kit.core.conversation import Message, ToolCall, assistant
 from mentor_kit.core.errors import DataError
 from mentor_kit.core.frozen_model import FrozenModel, Json
 from mentor_kit.core.task import NoSolution, Problem
-from mentor_kit_data.rows import BadRow, DataRow
+from mentor_kit.runs.rows import BadRow, DataRow
 
 #: Where a problem keeps its worked solution among its further data.
 _KEY = "worked_solution"

@@ -12,7 +12,6 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from mentor_kit_data.benchmarks import SETS, _problem
-from mentor_kit_data.rows import DataRow
 from mentor_kit_data.rows_task import read_problems
 
 from mentor_kit import api
@@ -26,6 +25,7 @@ from mentor_kit.recipe.assembly import assemble_components
 from mentor_kit.recipe.faults import RecipeFaults
 from mentor_kit.recipe.settings import parse_settings
 from mentor_kit.rollout import run_async
+from mentor_kit.runs.rows import DataRow
 
 pytest.importorskip("mpmath")
 pytest.importorskip("bm25s")

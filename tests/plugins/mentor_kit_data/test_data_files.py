@@ -16,9 +16,9 @@ from data_helpers import authors_row, built, json_lines, parquet_file
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from mentor_kit_data.files import labels
-from mentor_kit_data.rows import BadRow, read_rows
 
 from mentor_kit.core.errors import DataError
+from mentor_kit.runs.rows import BadRow, read_rows
 
 
 def rows(folder: Path, files: dict[str, Any], **options: Any) -> Any:

@@ -13,11 +13,11 @@ import pytest
 from data_helpers import REGISTRY, built, csv_file, json_lines, parquet_file, said
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from mentor_kit_data.rows import BadRow, read_rows
 
 from mentor_kit.core.component import ComponentSpec
 from mentor_kit.core.errors import DataError, MentorKitError, MissingError
 from mentor_kit.hooks.registry import ComponentError
+from mentor_kit.runs.rows import BadRow, read_rows
 
 ROWS = [{"question": f"What is {n} + {n}?", "answer": 2 * n} for n in range(1, 6)]
 

@@ -10,9 +10,12 @@ import jsonschema
 import pytest
 from made_dialogues import made_dialogues
 
+from mentor_kit.core.component import ComponentSpec
 from mentor_kit.core.conversation import CallState, ToolCall, ToolResult, assistant, tool_result, user
 from mentor_kit.core.data_format import DataFormatError, Dialogue
 from mentor_kit.hooks.data_formats import data_formats
+from mentor_kit.hooks.loader import default_registry
+from mentor_kit.hooks.registry import BuildContext
 from mentor_kit.runs.dialogue_rows import DataFile, DialogueRow, RowFault
 
 FORMATS = data_formats()
@@ -118,6 +121,18 @@ def test_a_folder_of_sessions_and_several_in_one_file(tmp_path: Path) -> None:
     found = read(tmp_path)
     assert [row.dialogue.id for row in found if isinstance(row, DialogueRow)] == ["abc123", "b", "c"]
     assert [row.place.rpartition("/")[2] for row in found] == ["a.jsonl, row 1", "a.jsonl, row 6", "c.jsonl, row 1"]
+
+
+def test_sessions_are_problems(tmp_path: Path) -> None:
+    for name in ("a", "b"):
+        (tmp_path / f"{name}.jsonl").write_text(PUBLISHED.replace("abc123", name))
+    registry = default_registry()
+    spec = ComponentSpec(use="conversations", options={"files": {"train": "*.jsonl"}})
+    task = registry.build("tasks", spec, BuildContext(registry, recipe_folder=tmp_path))
+    found = task.problems("train", 0, 9)
+    assert sorted(problem.id for problem in found) == ["train/a", "train/b"]
+    assert {problem.question for problem in found} == {"what time is it?"}
+    assert [json.loads(problem.answer) for problem in found] == [[{"name": "get_time", "arguments": {}}]] * 2
 
 
 def test_a_line_that_cannot_be_read_costs_its_session_alone(tmp_path: Path) -> None:
