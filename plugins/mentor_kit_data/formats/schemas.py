@@ -10,8 +10,10 @@ programming language's: `str`, `int, optional`, `List[Dict[str, Any]]`, `Optiona
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Mapping, Sequence
+from functools import lru_cache
 from typing import Any
 
 from mentor_kit.core.data_format import DataFormatError
@@ -24,6 +26,8 @@ from mentor_kit_data.formats.values import decoded, entries, present, record, sh
 _PARAMETERS = ("parameters", "inputSchema", "input_schema", "arguments")
 _NO_NAME = re.compile(r"[^A-Za-z0-9_.\-]+")
 _LONGEST_NAME = 128
+#: How many tools are remembered.
+_KNOWN_TOOLS = 8192
 
 #: JSON schema's types by other names for them; None for any value.
 _TYPES: dict[str, str | None] = {
@@ -71,11 +75,23 @@ def _by_name(value: Mapping[str, Any], column: str) -> list[dict[str, Any]]:
 
 
 def declared_tool(value: Any, column: str) -> DeclaredTool:
-    """The tool that a description declares.
+    """The tool that a description declares; a tool that many rows have is read once.
 
     Raises:
         DataFormatError: see `declared_tools`.
     """
+    try:
+        return _known_tool(value if isinstance(value, str) else json.dumps(value))
+    except (DataFormatError, TypeError, ValueError, RecursionError):
+        return _tool(value, column)  # which names the column
+
+
+@lru_cache(_KNOWN_TOOLS)
+def _known_tool(text: str) -> DeclaredTool:
+    return _tool(text, "")
+
+
+def _tool(value: Any, column: str) -> DeclaredTool:
     value = record(present(decoded(value, column)), column)
     inner = value.get("function")
     described = record(inner, f"{column}.function") if isinstance(inner, Mapping) else value
