@@ -135,9 +135,14 @@ def show(task: Task, teacher: Teacher, count: int, seed: int) -> Shown:
     """Return a teacher's work on problems of the training split, enough to choose `count` from.
 
     Raises:
-        UsageError: the task has fewer than two training problems.
+        UsageError: the task takes calls for answers, or has fewer than two training problems.
         DataError: the teacher solves none.
     """
+    if task.calls_are_answers:
+        raise UsageError(
+            "an audit plays final answers, and this task takes calls for its answers, which are compared exactly",
+            hint="audit the reward with a task whose answers are words, such as `--set task=arithmetic`",
+        )
     problems = task.problems(TRAIN, seed, max(2, _CHOICE * count))
     if len(problems) < 2:
         raise UsageError("an audit needs two training problems, one for the other's wrong answer")

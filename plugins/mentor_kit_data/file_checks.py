@@ -57,6 +57,8 @@ def look_at_conversations(options: ConversationsOptions, context: BuildContext) 
             continue
         try:
             row = next(with_format(itertools.islice(read_rows(file), _LOOKED_AT), formats, options.format), None)
+            if row is None and len(options.files[str(place[1])]) == 1:
+                yield place, f"{file} has no rows"
             if row is not None and options.broken == "fail":
                 _check_dialogue(row, options)
         except DataError as error:

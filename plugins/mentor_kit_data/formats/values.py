@@ -58,6 +58,8 @@ def entries(value: Any, column: str) -> list[Any]:
     Raises:
         DataFormatError: it is none.
     """
+    if value is None:
+        raise DataFormatError(column, "there is no such column, or nothing in it")
     value = decoded(value, column)
     if not isinstance(value, list):
         raise DataFormatError(column, f"expected a list, found {shown(value)}")
