@@ -38,6 +38,7 @@ if TYPE_CHECKING:
     from mentor_kit.api.rescoring import rescore
     from mentor_kit.api.running import find_edited, resume, run
     from mentor_kit.api.scaffold.plugin import new_plugin
+    from mentor_kit.api.scaffold.recipe import new_recipe
     from mentor_kit.api.viewing import view
 
 __all__ = [
@@ -59,6 +60,7 @@ __all__ = [
     "list_recipes",
     "list_runs",
     "new_plugin",
+    "new_recipe",
     "plan",
     "preview",
     "push",
@@ -91,6 +93,7 @@ __getattr__ = lazy_attributes(
         "list_recipes": "mentor_kit.api.recipe_list",
         "list_runs": "mentor_kit.api.listing",
         "new_plugin": "mentor_kit.api.scaffold.plugin",
+        "new_recipe": "mentor_kit.api.scaffold.recipe",
         "plan": "mentor_kit.api.planning",
         "preview": "mentor_kit.api.previewing",
         "push": "mentor_kit.api.pushing",

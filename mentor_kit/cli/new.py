@@ -17,6 +17,7 @@ def add_to(app: typer.Typer) -> None:
     """Add these commands."""
     group = typer.Typer(no_args_is_help=True, rich_markup_mode=None)
     group.command(epilog="Example: mentorkit new plugin chess --tools --task --term --recipe")(plugin)
+    group.command(epilog="Example: mentorkit new recipe questions.csv --test held-out.csv")(recipe)
     app.add_typer(group, name="new", help="Write a plugin or a recipe of your own.", rich_help_panel=NEW)
 
 
@@ -64,6 +65,34 @@ def plugin(
     typer.echo(f"plugin: {done.folder}")
     for file in done.files:
         typer.echo(f"  {file}")
+    typer.echo("\nnext:")
+    for step in done.next_steps():
+        typer.echo(f"  {step}")
+
+
+def recipe(
+    data: Annotated[Path | None, typer.Argument(help="A file of dialogues, or of questions with answers.")] = None,
+    test: Annotated[Path | None, typer.Option("--test", help="A file to evaluate on.")] = None,
+    student: Annotated[str, typer.Option(help="A folder, a hub id, or a student's name.")] = "tiny-student",
+    question: Annotated[str | None, typer.Option(metavar="COLUMN", help="The column of questions.")] = None,
+    answer: Annotated[str | None, typer.Option(metavar="COLUMN", help="The column of answers.")] = None,
+    output: Output = None,
+    as_json: AsJson = False,
+) -> None:
+    """Write a recipe for a file of data; without one, a recipe with questions and tools to replace."""
+    import json
+
+    from mentor_kit import api
+
+    named = {"question": question, "answer": answer}
+    columns = {field: column for field, column in named.items() if column is not None}
+    done = api.new_recipe(data, test=test, student=student, columns=columns, folder=output)
+    if as_json:
+        typer.echo(json.dumps({"kind": "result", **done.as_data()}))
+        return
+    typer.echo(f"recipe: {done.recipe}")
+    if done.look is not None:
+        typer.echo(f"  {done.look.text()}")
     typer.echo("\nnext:")
     for step in done.next_steps():
         typer.echo(f"  {step}")

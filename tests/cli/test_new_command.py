@@ -65,3 +65,49 @@ def test_a_folder_that_cannot_be_written_is_named(tmp_path: Path, capsys: pytest
     place = tmp_path / "file" / "below"
     assert run_app(["new", "plugin", "chess", "--output", str(place)]) != 0
     assert str(tmp_path / "file") in capsys.readouterr().err
+
+
+def test_a_recipe_for_programs(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    data = tmp_path / "sums.jsonl"
+    data.write_text('{"question": "What is 2 + 2?", "key": 4}\n', encoding="utf-8")
+    folder = tmp_path / "new"
+    assert run_app(["new", "recipe", str(data), "--output", str(folder), "--json"]) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert (found["recipe"], found["files"]) == (str(folder / "recipe.yaml"), ["recipe.yaml"])
+    assert (found["data"]["task"], found["data"]["check"], found["data"]["columns"]["answer"]) == (
+        "rows",
+        "number",
+        "key",
+    )
+    assert run_app(["check", found["recipe"]]) == 0
+
+
+def test_a_recipe_of_ones_own_data_is_shown_with_what_to_do_next(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert run_app(["new", "recipe"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0] == "recipe: my-recipe/recipe.yaml"
+    assert "  mentorkit run my-recipe/recipe.yaml" in lines
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code"),
+    [
+        (["nowhere.csv"], ExitCode.FAILED),
+        (["odd.csv"], ExitCode.FAILED),
+        (["odd.csv", "--question", "a", "--answer", "c"], ExitCode.FAILED),
+        (["odd.csv", "--question", "a", "--answer", "b", "--student", "nobody"], ExitCode.USAGE),
+        ([".", "--output", "new"], ExitCode.USAGE),
+        (["--test", "odd.csv"], ExitCode.USAGE),
+        (["--question", "a"], ExitCode.USAGE),
+    ],
+)
+def test_a_recipe_that_cannot_be_made_leaves_nothing(
+    arguments: list[str], code: ExitCode, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("odd.csv").write_text("a,b\n1,2\n", encoding="utf-8")
+    assert run_app(["new", "recipe", *arguments]) == code
+    assert [path.name for path in tmp_path.iterdir()] == ["odd.csv"]

@@ -37,7 +37,7 @@ def sample_recipe(text: str, samples: Collection[Sample]) -> str:
         text: the example's own, which uses everything that the example has.
         samples: what the plugin has.
     """
-    yaml, kinds = _yaml(), {sample.kind for sample in samples}
+    yaml, kinds = round_trip_yaml(), {sample.kind for sample in samples}
     recipe = yaml.load(text)
     for kind, (place, value) in _OTHERWISE.items():
         if kind not in kinds:
@@ -57,7 +57,7 @@ def sample_recipe(text: str, samples: Collection[Sample]) -> str:
     return stream.getvalue().rstrip() + "\n"
 
 
-def _yaml() -> YAML:
+def round_trip_yaml() -> YAML:
     """Reads and writes YAML with its comments and in its style."""
     from ruamel.yaml import YAML
 
