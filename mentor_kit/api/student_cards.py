@@ -88,7 +88,7 @@ def card_writer(
 
         student = student_spec(loaded, registry, components.context)
         base, name = hub_model(student), options.name or PLACEHOLDER
-        served = served_export(folder, format, place=name, base="BASE" if base is None else base.id)
+        served = served_export(folder, format, place=name, base=None if base is None else base.id)
         card = student_card(
             run,
             student,

@@ -11,7 +11,7 @@ from mentor_kit.backend.adapters import ADAPTER_CONFIG
 from mentor_kit.backend.student import StudentSpec
 
 #: peft's key for the model that an adapter is for.
-BASE = "base_model_name_or_path"
+BASE_KEY = "base_model_name_or_path"
 
 #: A folder in the cache of huggingface_hub; ids never contain two dashes in a row.
 _CACHED = re.compile(
@@ -55,9 +55,9 @@ def name_base_model(folder: Path, student: StudentSpec) -> None:
     if not file.is_file():
         return
     config = json.loads(file.read_text(encoding="utf-8"))
-    if BASE not in config:
+    if BASE_KEY not in config:
         return
     base = hub_model(student)
-    config[BASE] = None if base is None else base.id
+    config[BASE_KEY] = None if base is None else base.id
     config["revision"] = None if base is None else base.revision
     file.write_text(json.dumps(config, indent=2) + "\n", encoding="utf-8")

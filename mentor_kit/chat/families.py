@@ -9,7 +9,7 @@ order of `BUILT_IN`.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from mentor_kit.chat.forms import FORMS, Form
@@ -19,6 +19,7 @@ from mentor_kit.chat.parsing import BareJsonParser, HermesParser, Parser
 from mentor_kit.chat.pythonic_values import GEMMA, PYTHONIC
 from mentor_kit.chat.syntaxes import DEEPSEEK, FUNCTION_XML, KEY_VALUE_XML, MISTRAL, PHI
 from mentor_kit.core.component import ComponentSpec
+from mentor_kit.core.frozen_model import Json
 from mentor_kit.hooks.loader import default_registry
 from mentor_kit.hooks.registry import BuildContext, Registry
 
@@ -33,8 +34,22 @@ class ServerParsers:
     """SGLang's `--tool-call-parser`."""
     mlx_lm: str = ""
     """mlx-lm's `tool_parser_type` in tokenizer_config.json, for templates that it does not know."""
+    transformers: Mapping[str, Json] | None = None
+    """The `tool_calls` field of a response template, which transformers reads calls by; None where it has no form for
+    them, or knows the models."""
     note: str = ""
     """A caveat, in one line."""
+
+
+#: Calls as JSON between two marks, as transformers' response templates describe them.
+_JSON_CALLS: Mapping[str, Json] = {
+    # the line break before a call is no content
+    "open_pattern": r"\s*<tool_call>",
+    "close": "</tool_call>",
+    "repeats": True,
+    "content": "json",
+    "transform": {"type": "function", "function": "{content}"},
+}
 
 
 @dataclass(frozen=True)
@@ -74,7 +89,7 @@ BUILT_IN: tuple[Family, ...] = (
         "hermes",
         "Qwen2.5, Qwen3, SmolLM2, SmolLM3, Hermes",
         lambda thinking: HermesParser(in_reasoning=thinking),
-        served=ServerParsers("hermes", "qwen25", "json_tools"),
+        served=ServerParsers("hermes", "qwen25", "json_tools", _JSON_CALLS),
     ),
     Family(
         "llama-3",

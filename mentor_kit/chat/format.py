@@ -60,6 +60,21 @@ class ChatFormat:
         self._inserted: LRUCache[tuple[tuple[int, ...], tuple[Tool, ...]]] = LRUCache(4096)
         self._opening_ids = tokenizer.encode(self._renderer.opening)
 
+    @property
+    def opening(self) -> str:
+        """The text with which the template begins an assistant's turn."""
+        return self._renderer.opening
+
+    @property
+    def stops(self) -> frozenset[str]:
+        """The special tokens with which the template ends an assistant's turn, as text."""
+        return self._renderer.traits.stops
+
+    @property
+    def reasoning_marks(self) -> tuple[str, str]:
+        """The marks before and after reasoning."""
+        return self._renderer.think
+
     @cached_property
     def stop_ids(self) -> frozenset[int]:
         """Tokens that end a turn: the template's own, and the tokenizer's end of text."""

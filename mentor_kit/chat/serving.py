@@ -3,21 +3,30 @@
 from __future__ import annotations
 
 import json
+import re
 import shlex
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 from mentor_kit.backend.adapters import ADAPTER_CONFIG
-from mentor_kit.backend.base_model import is_hub_id
+from mentor_kit.backend.base_model import BASE_KEY, is_hub_id
 from mentor_kit.chat.families import ServerParsers
 from mentor_kit.chat.format import ChatFormat
+from mentor_kit.core.frozen_model import Json
 
 #: Families of which transformers' server reads the calls of some models.
-_TRANSFORMERS = frozenset({"hermes", "function-xml", "gemma-4"})
+_TRANSFORMERS = frozenset({"function-xml", "gemma-4"})
+
+#: Where mlx-lm looks for the name of a parser.
+_TOKENIZER, _PARSER = "tokenizer_config.json", "tool_parser_type"
 
 #: The ranks of adapters that vLLM makes room for, beyond its default of 16.
 _RANKS = (16, 32, 64, 128, 256, 320, 512)
+
+
+#: What commands call an adapter's base model that has no hub id.
+UNNAMED = "BASE"
 
 
 @dataclass(frozen=True)
@@ -38,28 +47,69 @@ class ServedExport:
     """Its folder as a `Path`; or its hub id, or another name for it."""
     kind: str = "transformers"
     """The format of the export, as `Policy.export` takes it, or `gguf`; other formats have no commands."""
-    base: str = "BASE"
+    base: str = UNNAMED
     """The folder or hub id of an adapter's base model."""
     rank: int = 16
     """An adapter's largest rank."""
 
 
-def served_export(folder: Path, kind: str, *, place: str | Path | None = None, base: str = "BASE") -> ServedExport:
+def served_export(folder: Path, kind: str, *, place: str | Path | None = None, base: str | None = None) -> ServedExport:
     """An exported folder, as commands name it; an adapter's rank is read from its configuration.
 
     Args:
         folder: the export.
         kind: its format.
         place: what commands call it; the folder if left out.
-        base: as `ServedExport.base`.
+        base: an adapter's base model; the one that its configuration names if left out.
     """
     found = place or (next(folder.glob("*.gguf"), folder) if kind == "gguf" else folder)
     file = folder / ADAPTER_CONFIG
     if not file.is_file():
-        return ServedExport(found, kind, base)
+        return ServedExport(found, kind)
     config = json.loads(file.read_text(encoding="utf-8"))
     rank = max([int(config.get("r") or 0), *map(int, (config.get("rank_pattern") or {}).values())])
-    return ServedExport(found, kind, base, rank)
+    return ServedExport(found, kind, base or str(config.get(BASE_KEY) or UNNAMED), rank)
+
+
+def name_parsers(folder: Path, format: ChatFormat) -> None:
+    """Write into a tokenizer's configuration how its student's calls are read, for servers that look there.
+
+    mlx-lm and transformers know few templates by themselves. What the tokenizer says of its own stays.
+
+    Args:
+        folder: an export with its tokenizer.
+        format: its chat format.
+    """
+    file, family = folder / _TOKENIZER, format.family
+    if family is None or not file.is_file():
+        return
+    config = json.loads(file.read_text(encoding="utf-8"))
+    if family.served.mlx_lm:
+        config.setdefault(_PARSER, family.served.mlx_lm)
+    if family.served.transformers is not None:
+        config.setdefault("response_template", response_template(format, family.served.transformers))
+    file.write_text(json.dumps(config, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+
+
+def response_template(format: ChatFormat, calls: Mapping[str, Json]) -> dict[str, Json]:
+    """The template by which transformers reads a student's turns.
+
+    Args:
+        format: the student's.
+        calls: its field `tool_calls`.
+    """
+    think, end_think = format.reasoning_marks
+    ends = "|".join(map(re.escape, sorted(format.stops)))
+    return {
+        "defaults": {"role": "assistant"},
+        # a mark of reasoning at a prompt's end is read as the turn's beginning
+        "start_anchor": format.opening.partition(think)[0],
+        "fields": {
+            "reasoning_content": {"open": think, "close": end_think, "content": "text"},
+            "tool_calls": dict(calls),
+            "content": {"close_pattern": rf"\s*(?:{ends})", "content": "text"},
+        },
+    }
 
 
 def serving_commands(export: ServedExport, format: ChatFormat | None) -> tuple[ServingCommand, ...]:
@@ -78,7 +128,8 @@ def serving_commands(export: ServedExport, format: ChatFormat | None) -> tuple[S
     parsers = ServerParsers() if family is None else family.served
     place, base = shlex.quote(str(export.place)), shlex.quote(export.base)
     if export.kind == "transformers":
-        reads_all = format is not None and format.tokenizer.has_response_template
+        own = format is not None and format.tokenizer.has_response_template
+        reads_all = own or parsers.transformers is not None
         some = family is not None and family.name in _TRANSFORMERS
         weights = shlex.quote(f"{export.place}.gguf") if isinstance(export.place, Path) else None
         return tuple(_whole(place, parsers, "" if reads_all else _SOME if some else None, weights))
@@ -87,12 +138,14 @@ def serving_commands(export: ServedExport, format: ChatFormat | None) -> tuple[S
     if export.kind == "mlx":
         return tuple(_mlx(f"--model {place}", parsers))
     if export.kind == "mlx-adapter":
-        return tuple(_mlx(f"--model {base} --adapter-path {place}", parsers))
+        # the base model's tokenizer is served, which may not name the parser
+        note = f'where calls stay text: "{_PARSER}": "{parsers.mlx_lm}" in the {_TOKENIZER} of the base model'
+        return tuple(_mlx(f"--model {base} --adapter-path {place}", parsers, note))
     return ()
 
 
 #: The caveat of transformers' server.
-_SOME = "it reads calls of Qwen and Gemma models"
+_SOME = "it reads calls of Qwen 3.5 and Gemma 4 models"
 
 
 def _whole(
@@ -127,7 +180,6 @@ def _adapter(place: str, base: str, rank: int, parsers: ServerParsers) -> Iterat
         yield ServingCommand("SGLang", f"{command} {lora}", "the model's name is then `student`")
 
 
-def _mlx(where: str, parsers: ServerParsers) -> Iterator[ServingCommand]:
+def _mlx(where: str, parsers: ServerParsers, note: str = "") -> Iterator[ServingCommand]:
     if parsers.mlx_lm:
-        note = f'where calls stay text: "tool_parser_type": "{parsers.mlx_lm}" in tokenizer_config.json'
         yield ServingCommand("mlx-lm", f"mlx_lm.server {where}", note)

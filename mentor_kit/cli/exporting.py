@@ -42,6 +42,7 @@ def export(
     import json
 
     from mentor_kit import api
+    from mentor_kit.chat.serving import UNNAMED
     from mentor_kit.report.model_card.eval_results import parse_benchmarks
 
     folder = api.export(
@@ -63,6 +64,8 @@ def export(
         typer.echo("to serve it to other programs, with its tool calls parsed:")
     for command in served:
         typer.echo(f"  {command.command}{f'  # {command.note}' if command.note else ''}")
+    if any(f" {UNNAMED} " in command.command for command in served):
+        typer.echo(f"{UNNAMED} stands for the folder of the model that the adapter was trained on")
 
 
 def push(

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from mentor_kit.backend.policy import Policy
 from mentor_kit.chat.format import ChatFormat
+from mentor_kit.chat.serving import name_parsers
 from mentor_kit.rollout import Sampling
 from mentor_kit.stages.generation_config import write_generation_config
 
@@ -33,5 +34,6 @@ class LoadedStudent:
         """
         self.policy.export(folder, format=format or self.export_formats[0])
         self.format.tokenizer.save(folder)
+        name_parsers(folder, self.format)
         if sampling is not None:
             write_generation_config(folder, sampling, self.format.stop_ids)

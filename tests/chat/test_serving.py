@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import json
 import shlex
+from importlib import import_module
 from pathlib import Path
 
 import pytest
 from chat_tokenizers import HERMES, LLAMA3, make_format
 
+from mentor_kit.chat import load_chat_format
 from mentor_kit.chat.families import BUILT_IN
-from mentor_kit.chat.serving import ServedExport, serving_commands
+from mentor_kit.chat.serving import ServedExport, name_parsers, serving_commands
+from mentor_kit.core.conversation import Message, assistant, call
 
 #: The values of vLLM's and SGLang's `--tool-call-parser` (vllm/tool_parsers/__init__.py, function_call_parser.py).
 VLLM = {
@@ -74,3 +78,57 @@ def test_a_model_on_the_hub_is_no_folder_to_convert() -> None:
 def test_every_family_names_parsers_that_servers_have() -> None:
     assert {family.name: family.served.vllm for family in BUILT_IN} == VLLM
     assert {family.name: family.served.sglang for family in BUILT_IN if family.served.sglang} == SGLANG
+
+
+@pytest.mark.parametrize(
+    "turn",
+    [
+        assistant("Words.", calls=[call("note", text="a </b> {c}", on=True)]),
+        assistant(calls=[call("note", text="a"), call("note", text="b", n=[1, {"x": None}])]),
+        assistant("Only words,\nof two lines."),
+        assistant("So it is.", reasoning="Let me see.", calls=[call("note", text="a")]),
+    ],
+    ids=["both", "two calls", "words", "reasoning"],
+)
+def test_transformers_reads_an_export_as_it_was_written(tmp_path: Path, turn: Message) -> None:
+    """`transformers serve` reads turns by the tokenizer's response template, of whatever architecture the model is."""
+    from transformers import AutoTokenizer
+
+    chat = make_format(HERMES)
+    chat.tokenizer.save(tmp_path)
+    name_parsers(tmp_path, chat)
+    loaded = AutoTokenizer.from_pretrained(tmp_path)
+    if turn.reasoning:
+        written = f"<think>\n{turn.reasoning}\n</think>\n" + chat.tokenizer.decode(
+            chat.render_turn(turn.model_copy(update={"reasoning": ""}))
+        )
+    else:
+        written = chat.tokenizer.decode(chat.render_turn(turn))
+    found = loaded.parse_response(written, prefix=chat.opening)
+    assert found.get("content", "").strip() == turn.content
+    assert found.get("reasoning_content", "").strip() == turn.reasoning
+    assert [(made["function"]["name"], made["function"]["arguments"]) for made in found.get("tool_calls", [])] == [
+        (made.name, dict(made.arguments)) for made in turn.tool_calls
+    ]
+    # and mentor-kit reads it by the family, as before
+    again = load_chat_format(tmp_path)
+    assert again.family is not None
+    assert again.family.name == "hermes"
+
+
+def test_the_parser_of_mlx_lm_is_one_that_it_has(tmp_path: Path) -> None:
+    pytest.importorskip("mlx_lm")
+    chat = make_format(HERMES)
+    chat.tokenizer.save(tmp_path)
+    name_parsers(tmp_path, chat)
+    named = json.loads((tmp_path / "tokenizer_config.json").read_text())["tool_parser_type"]
+    parse = import_module(f"mlx_lm.tool_parsers.{named}").parse_tool_call
+    assert parse('\n{"name": "note", "arguments": {"text": "a"}}\n') == {"name": "note", "arguments": {"text": "a"}}
+
+
+def test_what_a_tokenizer_says_itself_stays(tmp_path: Path) -> None:
+    chat = make_format(HERMES)
+    own = {"tool_parser_type": "mine", "response_template": {"fields": {}}}
+    (tmp_path / "tokenizer_config.json").write_text(json.dumps(own))
+    name_parsers(tmp_path, chat)
+    assert json.loads((tmp_path / "tokenizer_config.json").read_text()) == own

@@ -1,4 +1,7 @@
-"""Real servers of models on this machine: `transformers serve` and `mlx_lm.server`, each in a process of its own."""
+"""Real servers of models on this machine, each in a process of its own: `transformers serve`, `mlx_lm.server`, vLLM.
+
+vLLM needs an environment of its own: the variable `VLLM_PYTHON` names its Python, as a build for CPUs.
+"""
 
 from __future__ import annotations
 
@@ -16,6 +19,10 @@ from pathlib import Path
 
 TINY = Path(__file__).parents[2] / "plugins" / "mentor_kit_math" / "students" / "tiny"
 KINDS = ("transformers", "mlx")
+#: The environment variable with the Python of an environment that has vLLM.
+VLLM = "VLLM_PYTHON"
+#: How vLLM starts on a machine with few cores and without a GPU.
+_ON_CPU = {"VLLM_CPU_KVCACHE_SPACE": "1", "VLLM_CPU_OMP_THREADS_BIND": "nobind", "VLLM_NO_USAGE_STATS": "1"}
 
 
 class ModelServer:
@@ -33,10 +40,14 @@ class ModelServer:
                 *place,
             ],
             "mlx": [sys.executable, "-m", "mlx_lm", "server", "--model", str(model), *place],
+            "vllm": [
+                *(os.environ.get(VLLM, ""), "-m", "vllm.entrypoints.openai.api_server", "--model", str(model), *place),
+                *("--dtype", "float32", "--enforce-eager", "--enable-auto-tool-choice", "--tool-call-parser", "hermes"),
+            ],
         }
         self.process = subprocess.Popen(
             command[kind],
-            env={**os.environ, "HF_HUB_OFFLINE": "1"},
+            env={**os.environ, **(_ON_CPU if kind == "vllm" else {}), "HF_HUB_OFFLINE": "1"},
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
         )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
+from mentor_kit.chat.serving import UNNAMED
 from mentor_kit.core.frozen_model import Json
 from mentor_kit.report.model_card.results import AccuracyResult, MeasuredAccuracy
 from mentor_kit.report.model_card.student_card import PLACEHOLDER, StudentCard, TrainedStage
@@ -132,11 +133,12 @@ def _placeholders(card: StudentCard) -> Iterator[str]:
     if card.name == PLACEHOLDER:
         yield f"{PLACEHOLDER} stands for this folder, or for this model's name on the hub."
     if card.is_adapter and card.base is None:
-        yield f"BASE stands for the folder of the model that the adapter was trained on (`{card.model}` in the recipe)."
+        model = f"the model that the adapter was trained on (`{card.model}` in the recipe)"
+        yield f"{UNNAMED} stands for the folder of {model}."
 
 
 def _load(card: StudentCard) -> Iterator[str]:
-    base, name = repr("BASE" if card.base is None else card.base.id), repr(card.name)
+    base, name = repr(UNNAMED if card.base is None else card.base.id), repr(card.name)
     if card.format == "transformers":
         lines = [
             "from transformers import AutoModelForCausalLM, AutoTokenizer",
