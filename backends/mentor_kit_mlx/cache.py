@@ -125,29 +125,42 @@ def _prompt_cache(own: Any, view: View, lengths: np.ndarray[Any, Any]) -> Any:
     return own
 
 
-def held(cache: Any) -> list[mx.array]:
-    """The arrays in a layer's object; they may carry gradients."""
+def is_cache(value: Any) -> bool:
+    """Whether something is a layer's object in a pass of an update."""
+    return isinstance(value, Behind) or is_recurrent(value) or is_several(value)
+
+
+def held(cache: Any) -> list[mx.array | None]:
+    """The arrays in a layer's object, None where there is none yet; they may carry gradients."""
     if is_several(cache):
         return [array for part in cache.caches for array in held(part)]
-    found = [cache.keys, cache.values] if isinstance(cache, Behind) else cache.cache
-    return [array for array in found if array is not None]
+    return [cache.keys, cache.values] if isinstance(cache, Behind) else list(cache.cache)
 
 
-def renewed(cache: Any, arrays: Sequence[mx.array], view: View | None = None) -> Any:
-    """An object as a layer's, with other arrays in the places of `held`.
+def put(cache: Any, arrays: Sequence[mx.array | None]) -> None:
+    """Put other arrays in the places of `held`."""
+    if is_several(cache):
+        rest = list(arrays)
+        for part in cache.caches:
+            put(part, [rest.pop(0) for _ in held(part)])
+    elif isinstance(cache, Behind):
+        cache.keys, cache.values = arrays
+    else:
+        cache.cache = list(arrays)
+
+
+def renewed(cache: Any, view: View | None = None) -> Any:
+    """An object like a layer's, without arrays.
 
     Args:
         cache: the layer's.
-        arrays: for it.
-        view: of another pass, in which there is no padding in front of a token; None for the same pass.
+        view: of another pass, with no padding in front of a token; None for the same pass.
     """
     if is_several(cache):
-        rest = list(arrays)
-        return type(cache)(*(renewed(part, [rest.pop(0) for _ in held(part)], view) for part in cache.caches))
+        return type(cache)(*(renewed(part, view) for part in cache.caches))
     if isinstance(cache, Behind):
-        return Behind(cache.view if view is None else view, *arrays)
-    found, rest = type(cache)(len(cache.cache)), list(arrays)
-    found.cache = [None if array is None else rest.pop(0) for array in cache.cache]
+        return Behind(cache.view if view is None else view)
+    found = type(cache)(len(cache.cache))
     if view is None and cache.lengths is not None:
         # layers count them down in place
         found.lengths = cache.lengths + 0

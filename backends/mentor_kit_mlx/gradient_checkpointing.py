@@ -1,8 +1,9 @@
 """Exact gradient checkpointing: layers are recomputed in the backward pass, with everything they depend on.
 
 MLX's `checkpoint` differentiates a function's arguments and results alone. A layer with a cache reads keys and values
-from it and writes its own there, which are neither: their gradients would silently be lost. Here keys, values and
-parameters are arguments and results, and a layer's dropout draws the same numbers again.
+from it and writes its own there, which are neither: their gradients would silently be lost. Here what a cache holds and
+parameters are arguments and results, as is everything in tuples that layers hand on, such as keys and values that later
+layers share; and a layer's dropout draws the same numbers again.
 """
 
 from __future__ import annotations
@@ -12,16 +13,12 @@ from contextlib import contextmanager
 from typing import Any
 
 import mlx.core as mx
+from mlx.utils import tree_map
 
-from mentor_kit.backend.microbatching import micro_batches
-from mentor_kit.backend.self_check import trial_groups
-from mentor_kit.rl.advantages.group_mean import GroupMean
-from mentor_kit.rl.losses.likelihood import Likelihood
-from mentor_kit.rl.objective import Objective, ObjectiveSpec
-from mentor_kit_mlx.cache import UNFIT, Behind
+from mentor_kit_mlx.cache import UNFIT, held, is_cache, put, renewed
+from mentor_kit_mlx.gradient_trial import equal_gradients, trial_gradients
 from mentor_kit_mlx.lm_wrapper import MLXLMWrapper
 from mentor_kit_mlx.random_state import drawing_from, own_seed
-from mentor_kit_mlx.update import loss_and_gradients
 
 Call = Callable[..., Any]
 
@@ -60,53 +57,66 @@ class GradientCheckpointing:
         return call
 
     def _run(self, plain: Call, layer: Any, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Any:
-        given = [*args, *kwargs.values()]
-        floats = [index for index, value in enumerate(given) if _is_float(value)]
-        caches = [index for index, value in enumerate(given) if isinstance(value, Behind)]
-        past = [[part for part in (given[i].keys, given[i].values) if part is not None] for i in caches]
+        inputs = (tuple(args), dict(kwargs))
+        caches = [value for value in _leaves(inputs) if is_cache(value)]
+        given = (inputs, [held(cache) for cache in caches])
         own = layer.trainable_parameters()
         seed = own_seed() if self._dropout else None
+        results: list[Any] = []
+        """What the layer gave and left, for the values in it that are no arrays."""
 
-        def part(parameters: Any, arrays: list[mx.array], past: list[list[mx.array]]) -> Any:
+        def part(parameters: Any, floats: list[mx.array]) -> list[mx.array]:
             layer.update(parameters)
-            values = list(given)
-            fresh = [Behind(given[index].view, *parts) for index, parts in zip(caches, past, strict=True)]
-            for index, value in [*zip(floats, arrays, strict=True), *zip(caches, fresh, strict=True)]:
-                values[index] = value
+            inputs, past = _replaced(given, _is_float, floats)
+            fresh = [renewed(cache) for cache in caches]
+            for cache, arrays in zip(fresh, past, strict=True):
+                put(cache, arrays)
+            args, kwargs = _replaced(inputs, is_cache, fresh)
             with drawing_from(seed):
-                found = plain(layer, *values[: len(args)], **dict(zip(kwargs, values[len(args) :], strict=True)))
-            return found, [[cache.keys, cache.values] for cache in fresh]
+                found = plain(layer, *args, **kwargs)
+            results[:] = [found, [held(cache) for cache in fresh]]
+            return list(_distinct(results).values())
 
         try:
-            found, left = mx.checkpoint(part)(own, [given[index] for index in floats], past)
+            arrays = mx.checkpoint(part)(own, [value for value in _leaves(given) if _is_float(value)])
         finally:
             layer.update(own)
-        for index, (keys, values) in zip(caches, left, strict=True):
-            given[index].keys, given[index].values = keys, values
+        by_id = dict(zip(_distinct(results), arrays, strict=True))
+        found, left = tree_map(lambda value: by_id.get(id(value), value), results)
+        # the function lives on for the backward pass, and would keep what it computed
+        results.clear()
+        for cache, own_arrays in zip(caches, left, strict=True):
+            put(cache, own_arrays)
         return found
 
 
 def is_exact(lm: MLXLMWrapper, recomputing: GradientCheckpointing, *, share: bool) -> bool:
-    """Whether a model has the same gradients with its layers recomputed, found by a trial.
-
-    The trial leaves MLX's generator as it was, so that a resumed run, which repeats it, draws the same numbers.
-    """
-    with drawing_from(0):
-        return _is_exact(lm, recomputing, share=share)
-
-
-def _is_exact(lm: MLXLMWrapper, recomputing: GradientCheckpointing, *, share: bool) -> bool:
-    objective = Objective(ObjectiveSpec(preset="sft"), Likelihood(), GroupMean())
-    [batch] = micro_batches(trial_groups(lm.vocabulary), 1 << 20, objective)
-    expected = loss_and_gradients(lm, batch, objective, None, share=share)[1]
+    """Whether a model has the same gradients with its layers recomputed, found by a trial."""
+    expected = trial_gradients(lm, share=share)
     try:
         with recomputing.on():
-            found = loss_and_gradients(lm, batch, objective, None, share=share)[1]
+            found = trial_gradients(lm, share=share)
     except UNFIT:
         return False
-    scale = max(float(mx.abs(value).max()) for value in expected.values())
-    tolerance = (1e-5 if lm.dtype == mx.float32 else 1e-2) * scale
-    return all(float(mx.abs(found[name] - value).max()) <= tolerance for name, value in expected.items())
+    return equal_gradients(lm, found, expected)
+
+
+def _leaves(tree: Any) -> list[Any]:
+    """What is in a tree of tuples, lists and dictionaries, in order."""
+    found: list[Any] = []
+    tree_map(found.append, tree)
+    return found
+
+
+def _replaced(tree: Any, which: Callable[[Any], bool], values: Sequence[Any]) -> Any:
+    """The tree with some of its leaves replaced, in order."""
+    rest = iter(values)
+    return tree_map(lambda value: next(rest) if which(value) else value, tree)
+
+
+def _distinct(tree: Any) -> dict[int, mx.array]:
+    """The arrays in a tree by their identities: the gradient of a result that is given twice would be lost."""
+    return {id(value): value for value in _leaves(tree) if isinstance(value, mx.array)}
 
 
 def _is_float(value: Any) -> bool:

@@ -11,7 +11,6 @@ from typing import Any
 import mlx.core as mx
 import numpy as np
 
-from mentor_kit.backend.adapters import training
 from mentor_kit.backend.base_policy import BasePolicy
 from mentor_kit.backend.engine import StepEngine
 from mentor_kit.backend.folders import first_line
@@ -30,7 +29,9 @@ from mentor_kit_mlx.adapter_files import AdapterFile
 from mentor_kit_mlx.adapters import dropouts
 from mentor_kit_mlx.cache import UNFIT
 from mentor_kit_mlx.context import longest_context
+from mentor_kit_mlx.differentiable import UpdateMode
 from mentor_kit_mlx.gradient_checkpointing import GradientCheckpointing, is_exact
+from mentor_kit_mlx.gradient_trial import same_gradients, trial_gradients
 from mentor_kit_mlx.lm_wrapper import MLXLMWrapper
 from mentor_kit_mlx.loading import Loaded, compiles
 from mentor_kit_mlx.memory import activation_bytes, in_gib, kv_budget, position_bytes, wants_checkpointing
@@ -88,8 +89,9 @@ class MLXPolicy(BasePolicy[mx.array, MLXOptimizer]):
         with exact(self.lm):
             self._keeps = keeps_rows(self.lm)
             skips = self._keeps and skips_padding(self.lm)
-        self._shares = self._keeps and skips
+        self._shares = skips
         """Whether updates run a prompt once for its completions."""
+        self._mode = UpdateMode(self.model, dropouts(self.model))
         if not self._keeps:
             logger.warning(
                 "%s: what its layers keep is unknown: whole contexts are run for every token that is sampled, "
@@ -138,13 +140,15 @@ class MLXPolicy(BasePolicy[mx.array, MLXOptimizer]):
         return trained(self.model)
 
     def log_probs_of(self, batch: MicroBatch) -> mx.array:
-        found = completion_log_probs(self.lm, batch, share=self._shares)
-        mx.eval(found)
+        # in the mode of updates, so that a token has the same log-probability in both
+        with self._mode.on(drops=False):
+            found = completion_log_probs(self.lm, batch, share=self._shares)
+            mx.eval(found)
         return found
 
     def backward(self, batch: MicroBatch, objective: Objective, reference: mx.array | None) -> LossTerms:
         recomputed = self._recomputing.on() if self._recomputing is not None and self.recomputes else nullcontext()
-        with training(dropouts(self.model)), recomputed:
+        with self._mode.on(drops=True), recomputed:
             terms, gradients = loss_and_gradients(self.lm, batch, objective, reference, share=self._shares)
         self.prepared_optimizer().add(gradients)
         return terms
@@ -159,6 +163,7 @@ class MLXPolicy(BasePolicy[mx.array, MLXOptimizer]):
             put(self.model, current)
 
     def make_optimizer(self, spec: OptimizerSpec) -> MLXOptimizer:
+        self._try_gradient()
         return MLXOptimizer(self.model, spec, compiled=compiles(self.options))
 
     def optimizer_changed(self) -> None:
@@ -222,6 +227,30 @@ class MLXPolicy(BasePolicy[mx.array, MLXOptimizer]):
             )
         return budget
 
+    def _try_gradient(self) -> None:
+        """Find whether the model has a gradient, and whether it flows through prompts that are shared.
+
+        Raises:
+            BackendError: an operation of the model has none.
+        """
+        try:
+            with self._mode.on(drops=False):
+                found = trial_gradients(self.lm, share=self._shares)
+                # that of keys and values is known to; other state is tried
+                if self._shares and not self._engine.device.cuts_rows:
+                    self._shares = same_gradients(self.lm, found, trial_gradients(self.lm, share=False))
+        except UNFIT as error:
+            raise BackendError(
+                f"{self.student.model} cannot be trained: its gradient cannot be computed: {first_line(error)}",
+                hint="take another model, or `backend: torch`",
+            ) from error
+        if self._keeps and not self._shares:
+            logger.warning(
+                "%s: updates run a prompt again for each of its completions, with a group of eight eight times, "
+                "as what its layers keep of a prompt cannot be shared",
+                self.student.model,
+            )
+
     def _decide_to_recompute(self) -> None:
         wanted = self.options.gradient_checkpointing
         left = self._engine.budget.limit
@@ -229,13 +258,8 @@ class MLXPolicy(BasePolicy[mx.array, MLXOptimizer]):
         self.recomputes = wanted is True or (kept is not None and left is not None and wants_checkpointing(kept, left))
         if not self.recomputes or self._recomputing is None:
             return
-        try:
+        with self._mode.on(drops=False):
             right = is_exact(self.lm, self._recomputing, share=self._shares)
-        except UNFIT as error:
-            raise BackendError(
-                f"{self.student.model} cannot be trained: its gradient cannot be computed: {first_line(error)}",
-                hint="take another model, or `backend: torch`",
-            ) from error
         if not right:
             if wanted is True:
                 raise BackendError(

@@ -16,6 +16,7 @@ from mentor_kit.backend.microbatching import MicroBatch
 from mentor_kit.rl.objective import Objective
 from mentor_kit.rl.policy_loss import LossTerms, policy_loss
 from mentor_kit_mlx.cache import View, from_the_start, held, prompt_caches, renewed
+from mentor_kit_mlx.cache import put as put_state
 from mentor_kit_mlx.lm_wrapper import MLXLMWrapper
 from mentor_kit_mlx.params import Arrays, put, trained
 from mentor_kit_mlx.random_state import drawing_from, own_seed
@@ -106,7 +107,9 @@ def _shared_hidden(lm: MLXLMWrapper, batch: MicroBatch) -> mx.array:
     if ids.shape[1] == 0:
         return last
     behind = _behind_prompts(lengths[batch.prompt_of], prompts.shape[1], ids.shape[1])
-    expanded = [renewed(cache, [_expand(part, counts) for part in held(cache)], behind) for cache in layers]
+    expanded = [renewed(cache, behind) for cache in layers]
+    for cache, prompt in zip(expanded, layers, strict=True):
+        put_state(cache, [None if part is None else _expand(part, counts) for part in held(prompt)])
     return mx.concatenate([last, lm.hidden(mx.array(ids), expanded)], axis=1)
 
 

@@ -147,3 +147,13 @@ def _wrap(folder: Path) -> None:
             if f".{own}.self_attn." in key and ("k_" in key or "v_proj" in key):
                 inside[key.replace(f".{own}.self", f".{shares}.self")] = torch.randn_like(value)
     save_file(inside, folder / "model.safetensors", metadata={"format": "pt"})
+
+
+def own_name(name: str) -> str:
+    """A parameter's name without the models that its own is inside of: transformers and mlx-lm order them otherwise."""
+    return name.replace("language_model.", "").removeprefix("model.").removeprefix("model.")
+
+
+def as_mlx_lm_has_it(name: str, value: Any) -> Any:
+    """A parameter or gradient of transformers in mlx-lm's form: kernels of convolutions have their inputs last."""
+    return value.swapaxes(1, 2) if "conv" in name and value.ndim == 3 else value
