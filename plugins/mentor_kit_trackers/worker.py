@@ -14,7 +14,6 @@ Where the pipe ends without `close`, the process that trains was killed: the run
 
 from __future__ import annotations
 
-import fcntl
 import importlib
 import json
 import os
@@ -65,6 +64,8 @@ def main(requests: IO[str], reply: Callable[..., None]) -> None:
 
 def _acquire(lock: IO[str], seconds: float) -> None:
     """Wait for another process that tracks the run at the same place; one whose run was killed ends in that time."""
+    import fcntl  # Windows has no such module, and only imports this one
+
     ended = time.monotonic() + seconds + _LOCK_SECONDS
     while True:
         try:

@@ -21,6 +21,7 @@ import struct
 import subprocess
 import sys
 import sysconfig
+import tempfile
 import types
 from collections.abc import Sequence
 from contextlib import redirect_stderr, redirect_stdout
@@ -107,6 +108,9 @@ def macos(*first: str) -> None:
         import_module(name)
     sysconfig.get_config_vars()
     _remove(os, LINUX_ONLY.split())
+    # decided when these were imported, on Linux
+    tempfile._O_TMPFILE_WORKS = False
+    shutil._copyxattr = lambda *_, **__: None
     _remove(resource, ("prlimit",))
     _hide_places()
     _mac_limits()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -10,6 +9,7 @@ from types import ModuleType
 from typing import Any
 
 import pytest
+from processes import children
 from test_plan import with_plugin
 
 import mentor_kit.api.executing
@@ -42,19 +42,6 @@ checkpoints: {best: null}
 """
 
 
-def children() -> set[int]:
-    """The processes that this one has started and that still run."""
-    found = set()
-    for status in Path("/proc").glob("[0-9]*/stat"):
-        try:
-            fields = status.read_text().rpartition(")")[2].split()
-        except OSError:
-            continue
-        if fields[1] == str(os.getpid()) and fields[0] != "Z":
-            found.add(int(status.parent.name))
-    return found
-
-
 @contextmanager
 def no_worker_left_by(module: ModuleType) -> Iterator[None]:
     """Whether the workers of what the module assembles are ended; it is held here, so that only closing ends them."""
@@ -76,7 +63,6 @@ def no_worker_left_by(module: ModuleType) -> Iterator[None]:
     assert not seen & children()
 
 
-@pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="processes are looked up in /proc")
 @pytest.mark.parametrize("settings", [[], ["student.model=broken"]], ids=["done", "failed"])
 def test_no_worker_outlives_its_run(tmp_path: Path, settings: list[str]) -> None:
     (tmp_path / "sums.py").write_text(TOOL)
@@ -92,7 +78,6 @@ def test_no_worker_outlives_its_run(tmp_path: Path, settings: list[str]) -> None
             mentor_kit.run(recipe, output=tmp_path / "runs")
 
 
-@pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="processes are looked up in /proc")
 @pytest.mark.parametrize(
     ("settings", "fault"),
     [

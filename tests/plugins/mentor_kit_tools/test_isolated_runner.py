@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import processes
 import pytest
 from mentor_kit_tools.limits import Limits
 from mentor_kit_tools.process import WorkerProcess
@@ -116,7 +117,7 @@ worker.call("hang", {{}}, threading.Event())
     with subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True) as trainer:
         assert trainer.stdout is not None
         worker = int(trainer.stdout.readline())
-        assert _runs(worker)
+        assert processes.runs(worker)
         trainer.kill()
     assert _ends(worker)
 
@@ -124,23 +125,9 @@ worker.call("hang", {{}}, threading.Event())
 def _ends(pid: int) -> bool:
     """Whether the process is gone within ten seconds: one that was killed takes a moment on a busy machine."""
     deadline = time.monotonic() + 10
-    while _runs(pid) and time.monotonic() < deadline:
+    while processes.runs(pid) and time.monotonic() < deadline:
         time.sleep(0.1)
-    return not _runs(pid)
-
-
-def _runs(pid: int) -> bool:
-    """Whether the process is there, and no zombie."""
-    deadline = time.monotonic() + 2
-    while time.monotonic() < deadline:
-        try:
-            state = Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[0]
-        except (FileNotFoundError, ProcessLookupError):
-            return False
-        if state != "Z":
-            return True
-        time.sleep(0.05)
-    return False
+    return not processes.runs(pid)
 
 
 def test_processor_time_over_all_threads_is_limited() -> None:
@@ -229,7 +216,7 @@ def test_closed_runners_say_so() -> None:
 
 
 def _pipes() -> set[str]:
-    return {path.name for path in Path("/proc/self/fd").iterdir()}
+    return {path.name for path in processes.OPEN_FILES.iterdir()}
 
 
 def test_no_process_or_pipe_is_left_behind() -> None:

@@ -11,6 +11,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
+import processes
 import pytest
 
 from mentor_kit.core.component import ComponentSpec
@@ -143,10 +144,7 @@ def _is_over(pid: int) -> bool:
     """Whether the process is gone, or a zombie, within a while."""
     deadline = time.monotonic() + 20
     while time.monotonic() < deadline:
-        try:
-            if Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[0] == "Z":
-                return True
-        except (FileNotFoundError, ProcessLookupError):
+        if not processes.runs(pid):
             return True
         time.sleep(0.1)
     return False
