@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from mentor_kit.api.chatting import chat
     from mentor_kit.api.checking import check
     from mentor_kit.api.collecting import collect
-    from mentor_kit.api.converting import convert
+    from mentor_kit.api.converting import convert_data
     from mentor_kit.api.data_checking import check_data
     from mentor_kit.api.doctor import check_machine
     from mentor_kit.api.evaluating import evaluate
@@ -53,7 +53,7 @@ __all__ = [
     "check_data",
     "check_machine",
     "collect",
-    "convert",
+    "convert_data",
     "evaluate",
     "export",
     "find_edited",
@@ -86,7 +86,7 @@ __getattr__ = lazy_attributes(
         "check_data": "mentor_kit.api.data_checking",
         "check_machine": "mentor_kit.api.doctor",
         "collect": "mentor_kit.api.collecting",
-        "convert": "mentor_kit.api.converting",
+        "convert_data": "mentor_kit.api.converting",
         "evaluate": "mentor_kit.api.evaluating",
         "export": "mentor_kit.api.exporting",
         "find_edited": "mentor_kit.api.running",

@@ -18,17 +18,22 @@ T = TypeVar("T")
 
 #: Of the arguments that several functions share: whether a value will do, and what was expected.
 _KINDS: dict[str, tuple[Callable[[Any], bool], str]] = {
+    "broken": (lambda value: value in ("fail", "skip"), "'fail' or 'skip'"),
     "checkpoint": (lambda value: isinstance(value, str), "the name of a checkpoint"),
     "families": (lambda value: _all_are(value, str), "a list of families' names"),
     "folder": (lambda value: value is None or isinstance(value, (str, Path)), "a folder's path"),
     "kinds": (lambda value: _all_are(value, str), "a list of kinds"),
+    "format": (lambda value: isinstance(value, str), "the name of a format"),
     "look": (lambda value: isinstance(value, bool), "True or False"),
     "on": (lambda value: _all_are(value, (str, SplitPlan)), "a list of splits' names or `SplitPlan`s"),
+    "only": (lambda value: value in ("all", "right", "best"), "'all', 'right' or 'best'"),
     "output": (lambda value: isinstance(value, (str, Path)), "a folder's path"),
+    "overwrite": (lambda value: isinstance(value, bool), "True or False"),
     "problems": (lambda value: _is_count(value, 1), "a whole number above 0"),
     "registry": (lambda value: value is None or isinstance(value, Registry), "a `Registry`"),
     "seed": (lambda value: _is_count(value, 0), "a whole number, 0 or above"),
     "steps": (lambda value: _is_count(value, 1), "a whole number above 0"),
+    "to": (lambda value: isinstance(value, str), "the name of a format"),
     "trackers": (lambda value: _all_are(value, Tracker), "a list of `mentor_kit.hooks.Tracker`s"),
     "tries": (lambda value: _is_count(value, 0), "a whole number, 0 or above"),
 }

@@ -6,15 +6,16 @@ run, recorded file, data file ──> dialogues ──only right, best──> ro
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import Any, Literal
 
 from mentor_kit.api.arguments import checked_arguments
 from mentor_kit.api.dialogue_sources import DialogueSource
 from mentor_kit.api.locations import RUNS
 from mentor_kit.api.recorded_dialogues import Rows
+from mentor_kit.api.row_counting import counted
 from mentor_kit.api.row_faults import FaultGroup, FaultGroups, left_out_lines
 from mentor_kit.core.data_format import DataFormat, DataFormatError
 from mentor_kit.core.errors import DataError, UsageError, did_you_mean
@@ -78,7 +79,7 @@ class Converted:
 
 
 @checked_arguments
-def convert(
+def convert_data(
     source: str | Path | Run,
     target: str | Path,
     *,
@@ -91,6 +92,7 @@ def convert(
     tools: bool = True,
     broken: Broken = "fail",
     overwrite: bool = False,
+    progress: Callable[[int, int], None] | None = None,
     output: str | Path = RUNS,
     registry: Registry | None = None,
 ) -> Converted:
@@ -110,6 +112,7 @@ def convert(
         tools: whether recorded dialogues have tools.
         broken: whether a row that cannot be read, or said in the format, ends it, or is left out.
         overwrite: whether to replace what is there.
+        progress: called with how many rows are done, and how many there are; 0 where that is unknown.
         output: the folder of all runs.
         registry: the plugins.
 
@@ -123,11 +126,8 @@ def convert(
     formats = data_formats(registry)
     writer = _writer(to, formats)
     path = _target(Path(target), writer, to, overwrite=overwrite)
-    for name, value, known in (("only", only, get_args(Only)), ("broken", broken, get_args(Broken))):
-        if value not in known:
-            raise UsageError(f"`{name}` is {value!r}; expected one of {', '.join(known)}")
     with DialogueSource(source, output, recipe=recipe, tools=tools, registry=registry) as opened:
-        rows = opened.rows(formats, format, rollouts, evaluation)
+        rows = counted(opened.rows(formats, format, rollouts, evaluation), progress)
         work = _Conversion(opened, to, writer, only, broken)
         written = work.write(path, rows)
     return Converted(

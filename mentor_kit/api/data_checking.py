@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from mentor_kit.api.arguments import checked_arguments
-from mentor_kit.api.row_faults import FaultGroup, FaultGroups, counted_rows, left_out_lines, total
+from mentor_kit.api.row_counting import counted
+from mentor_kit.api.row_faults import FaultGroup, FaultGroups, counted_rows, group_lines, left_out_lines, total
 from mentor_kit.core.conversation import CallState
 from mentor_kit.core.data_format import Dialogue
 from mentor_kit.core.errors import DataError
@@ -72,17 +74,24 @@ class DataCheck:
         lines += left_out_lines(self.left_out)
         if self.remarks:
             lines += [f"calls that do not fit: {counted_rows(total(self.remarks))}"]
-            lines += [f"  {group.text()}" for group in self.remarks]
+            lines += group_lines(self.remarks)
         return lines
 
 
 @checked_arguments
-def check_data(path: str | Path, *, format: str = AUTO, registry: Registry | None = None) -> DataCheck:
+def check_data(
+    path: str | Path,
+    *,
+    format: str = AUTO,
+    progress: Callable[[int, int], None] | None = None,
+    registry: Registry | None = None,
+) -> DataCheck:
     """Read a file of tool-use data, and say what it is.
 
     Args:
         path: the file, or a folder of files of one format.
         format: the name of its format; `auto` to find it out.
+        progress: called with how many rows are done, and 0.
         registry: the plugins.
 
     Raises:
@@ -92,7 +101,7 @@ def check_data(path: str | Path, *, format: str = AUTO, registry: Registry | Non
     formats = data_formats(registry or default_registry())
     opened = DataFile(Path(path), formats, format)
     tally = _Tally()
-    for row in opened.rows():
+    for row in counted(opened.rows(), progress):
         tally.add(row)
     if not tally.rows:
         raise DataError(f"{path} has no rows")

@@ -11,6 +11,8 @@ from mentor_kit.runs.dialogue_rows import RowFault
 
 #: How many places of a group are named.
 NAMED = 3
+#: How many groups are shown as lines.
+SHOWN = 10
 
 
 @dataclass(frozen=True)
@@ -34,7 +36,7 @@ class FaultGroup:
         """Return the group as one line."""
         column = f"column {self.column}: " if self.column else ""
         more = f" and {self.rows - len(self.places):,} more" if self.rows > len(self.places) else ""
-        return f"{column}{self.reason} ({', '.join(self.places)}{more})"
+        return f"{column}{self.reason} ({_joined(self.places)}{more})"
 
 
 class FaultGroups:
@@ -77,7 +79,23 @@ def left_out_lines(groups: Sequence[FaultGroup]) -> list[str]:
     """Return lines about rows that are left out; none where there are none."""
     if not groups:
         return []
-    return [f"left out: {counted_rows(total(groups))}", *(f"  {group.text()}" for group in groups)]
+    return [f"left out: {counted_rows(total(groups))}", *group_lines(groups)]
+
+
+def group_lines(groups: Sequence[FaultGroup]) -> list[str]:
+    """Return a line for each of the largest groups, and one that counts the others."""
+    others = groups[SHOWN:]
+    more = [f"  {len(others)} more reasons, of {counted_rows(total(others))}"] if others else []
+    return [*(f"  {group.text()}" for group in groups[:SHOWN]), *more]
+
+
+def _joined(places: Sequence[str]) -> str:
+    """Places one after another; the name of a file that they share stands once."""
+    file, row, _ = places[0].rpartition(", row ")
+    numbers = [place.removeprefix(f"{file}{row}") for place in places]
+    if len(places) < 2 or not row or not all(number.isdecimal() for number in numbers):
+        return ", ".join(places)
+    return f"{file}, rows {', '.join(numbers)}"
 
 
 def _without_numbers(column: str) -> str:
@@ -86,6 +104,6 @@ def _without_numbers(column: str) -> str:
 
 
 def _general(reason: str) -> str:
-    """A reason without the values in it."""
-    general = re.split(r", found |; found |: (?=['\"\[{\d])", reason, maxsplit=1)[0]
+    """A reason without the values in it: what was found, and what stands in quotation marks."""
+    general = re.split(r"[,;] found |: ", reason, maxsplit=1)[0]
     return re.sub(r"'[^']*'|\"[^\"]*\"|\d+", "*", general)

@@ -58,24 +58,26 @@ def convert(
 
     from mentor_kit import api
     from mentor_kit.api.converting import Broken, Only
-    from mentor_kit.cli.display import width
+    from mentor_kit.cli.display import counted, width
     from mentor_kit.recipe.settings import parse_steps
     from mentor_kit.report.tables import wrapped
 
-    found = api.convert(
-        source,
-        target,
-        to=to,
-        format=source_format,
-        only=cast("Only", only),
-        rollouts="all" if rollouts == "all" else None if rollouts is None else parse_steps(rollouts, "--rollouts"),
-        evaluation=evaluation,
-        recipe=recipe,
-        tools=tools,
-        broken=cast("Broken", broken),
-        overwrite=overwrite,
-        output=root,
-    )
+    with counted("converting") as progress:
+        found = api.convert_data(
+            source,
+            target,
+            to=to,
+            format=source_format,
+            only=cast("Only", only),
+            rollouts="all" if rollouts == "all" else None if rollouts is None else parse_steps(rollouts, "--rollouts"),
+            evaluation=evaluation,
+            recipe=recipe,
+            tools=tools,
+            broken=cast("Broken", broken),
+            overwrite=overwrite,
+            progress=progress,
+            output=root,
+        )
     if as_json:
         typer.echo(json.dumps(found.as_data()))
         return
@@ -93,11 +95,12 @@ def check(
     import json
 
     from mentor_kit import api
-    from mentor_kit.cli.display import width
+    from mentor_kit.cli.display import counted, width
     from mentor_kit.core.errors import ExitCode
     from mentor_kit.report.tables import wrapped
 
-    found = api.check_data(file, format=format)
+    with counted("checking") as progress:
+        found = api.check_data(file, format=format, progress=progress)
     if as_json:
         typer.echo(json.dumps(found.as_data()))
     else:

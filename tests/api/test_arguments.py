@@ -31,6 +31,11 @@ from mentor_kit.core.errors import MentorKitError, UsageError
         ("audit", {"families": "hermes"}, "families"),
         ("audit", {"tries": 1.5}, "tries"),
         ("check", {"look": 1}, "look"),
+        ("convert_data", {"target": "x.jsonl", "to": 3}, "to"),
+        ("convert_data", {"target": "x.jsonl", "to": "trl", "only": "good"}, "only"),
+        ("convert_data", {"target": "x.jsonl", "to": "trl", "broken": True}, "broken"),
+        ("convert_data", {"target": "x.jsonl", "to": "trl", "overwrite": 1}, "overwrite"),
+        ("check_data", {"format": None}, "format"),
     ],
 )
 def test_a_wrong_argument_is_named(function: str, arguments: Mapping[str, Any], named: str) -> None:

@@ -151,3 +151,17 @@ def test_a_format_can_be_named(tmp_path: Path, capsys: pytest.CaptureFixture[str
     assert data(capsys, "check", file, "--format", "openai")[0] == 0
     code, said, _ = data(capsys, "check", file, "--format", "sharegpt", "--json")
     assert (code, json.loads(said)["taken"]) == (1, 0)
+
+
+@pytest.mark.parametrize("command", ["convert", "check"])
+def test_options_are_documented(command: str) -> None:
+    import typer.main
+
+    text = (Path(__file__).parents[2] / "docs" / "commands.md").read_text()
+    section = text.partition("## data\n")[2].partition("\n## ")[0]
+    group: Any = typer.main.get_command(cli.app)
+    parameters = group.commands["data"].commands[command].params
+    options = [option for parameter in parameters for option in (*parameter.opts, *parameter.secondary_opts)]
+    for option in options:
+        if option.startswith("--") and option not in ("--help", "--tools"):
+            assert f"`{option}" in section, option

@@ -96,7 +96,7 @@ def collected(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def written(collected: Path, target: Path, to: str = "trl") -> list[dict[str, Any]]:
-    api.convert(collected, target, to=to)
+    api.convert_data(collected, target, to=to)
     return [json.loads(line) for line in target.read_text(encoding="utf-8").splitlines()]
 
 
