@@ -35,7 +35,7 @@ _TAGGED = re.compile(
 _MARKS = re.compile(
     r"<tool_call>|<TOOLCALL>|<function=|\[TOOL_CALLS\]|<\|tool_call|<\|python_tag\|>|<｜tool▁call|to=functions\.|\[ARGS\]"
 )
-_LIST = re.compile(r"\[\s*[A-Za-z_][^\[\](){}'\"=]*\(.*\)\s*\]", re.DOTALL)
+_LIST = re.compile(r"\[\s*[^\[\](){}\"=]*\(.*\)\s*\]", re.DOTALL)
 _PYTHONIC = ("<|tool_call_start|>", "<|tool_call_end|>")
 _LONGEST_LITERAL = 20_000
 

@@ -41,6 +41,7 @@ QUOTED = "see [note, Get Holidays(2)]"
         ('[add(a=1, b="x"), Get Holidays(a=2, b=["f(x)", {"k": True}])]', "", TWO),
         (f'[Get Holidays(b="{QUOTED}")]', "", [call("Get_Holidays", b=QUOTED)]),
         ("[note.add()]", "", [call("note.add")]),
+        ("[3D Model's Search(a=1), add(b='(,')]", "", [call("3D_Model_s_Search", a=1), call("add", b="(,")]),
         (BOTH.replace("arguments", "parameters"), "", [ADD]),
         (f"[{BOTH}]", "", [ADD]),
     ],
