@@ -14,8 +14,10 @@ from typing import Any
 from mentor_kit.core.data_format import DataFormatError
 from mentor_kit.core.task import DeclaredTool
 from mentor_kit_data.formats.schemas import declared_tools
-from mentor_kit_data.formats.written_calls import blocks, literal
+from mentor_kit_data.formats.written_calls import literal
 
+#: The first tags with JSON in them: prompts mention the tags before they use them.
+_TAGGED = re.compile(r"<tools>\s*([\[{](?:(?!<tools>).)*?)\s*</tools>", re.DOTALL)
 _LIST_BEGINS = re.compile(r"\[\s*\{")
 _DECODER = json.JSONDecoder()
 
@@ -26,12 +28,11 @@ def listed_tools(text: str, column: str) -> tuple[DeclaredTool, ...] | None:
     They stand in `<tools>` tags, as one list or one after another, or as a JSON list of descriptions.
 
     Raises:
-        DataFormatError: there are `<tools>` tags, and something else in them.
+        DataFormatError: what stands there are no descriptions of tools.
     """
-    for block in blocks(text, "tools"):
-        # prompts mention the tags before they use them
-        if block.strip() and not block.startswith("XML"):
-            return declared_tools(_one_after_another(block, column), column)
+    tagged = _TAGGED.search(text)
+    if tagged is not None:
+        return declared_tools(_one_after_another(tagged.group(1), column), column)
     for found in _LIST_BEGINS.finditer(text):
         try:
             value, _ = _DECODER.raw_decode(text, found.start())
@@ -64,5 +65,5 @@ def _is_tool(value: Any) -> bool:
     return (
         isinstance(inner, Mapping)
         and isinstance(inner.get("name"), str)
-        and ("parameters" in inner or "description" in inner)
+        and any(key in inner for key in ("parameters", "inputSchema", "input_schema"))
     )
