@@ -43,9 +43,12 @@ class MlflowWriter(Writer[MlflowOptions]):
     }
     _client: MlflowClient
 
+    def load(self) -> None:
+        set_secret("MLFLOW_TRACKING_TOKEN", self.options.token)
+        import mlflow  # noqa: F401 (the import is what takes time)
+
     def open(self) -> bool:
         options = self.options
-        set_secret("MLFLOW_TRACKING_TOKEN", options.token)
         users = {name: os.environ.get(name) for name in (_RETRIES, _SECONDS)}
         os.environ[_RETRIES], os.environ[_SECONDS] = "1", str(max(1, round(options.timeout / 3)))
         from mlflow import MlflowClient, get_tracking_uri

@@ -30,6 +30,9 @@ class TensorBoardWriter(Writer[TensorBoardOptions]):
     OPTIONS = TensorBoardOptions
     _events: SummaryWriter
 
+    def load(self) -> None:
+        import tensorboardX  # noqa: F401 (the import is what takes time)
+
     def open(self) -> bool:
         from tensorboardX import SummaryWriter
 

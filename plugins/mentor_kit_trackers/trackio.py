@@ -35,13 +35,17 @@ class TrackioWriter(Writer[TrackioOptions]):
     ENVIRONMENT = {"HF_HUB_DISABLE_TELEMETRY": "1", "GRADIO_ANALYTICS_ENABLED": "False"}
     _run: trackio.Run
 
-    def open(self) -> bool:
+    def load(self) -> None:
         options = self.options
         if options.folder is not None:
             os.environ["TRACKIO_DIR"] = str(options.folder.expanduser().resolve())
         set_secret("TRACKIO_WRITE_TOKEN" if options.server_url is not None else "HF_TOKEN", options.token)
+        import trackio  # noqa: F401 (the import is what takes time)
+
+    def open(self) -> bool:
         import trackio
 
+        options = self.options
         self._project, name = options.project or self.run.name, options.name or self.run.id
         space = options.space_id or (None if options.server_url else os.environ.get("TRACKIO_SPACE_ID"))
         server = None if space else options.server_url or os.environ.get("TRACKIO_SERVER_URL")

@@ -35,14 +35,16 @@ class WandbWriter(Writer[WandbOptions]):
     ENVIRONMENT = {"WANDB_SILENT": "true", "WANDB_ERROR_REPORTING": "false", "WANDB_CONSOLE": "off"}
     _run: wandb.Run
 
+    def load(self) -> None:
+        set_secret("WANDB_API_KEY", self.options.key)
+        set_secret("WANDB_BASE_URL", self.options.base_url)
+        import wandb  # noqa: F401 (the import is what takes time)
+
     def open(self) -> bool:
-        options = self.options
-        set_secret("WANDB_API_KEY", options.key)
-        set_secret("WANDB_BASE_URL", options.base_url)
         import wandb
 
         self._defined: set[str] = set()
-        mode = options.mode or os.environ.get("WANDB_MODE")
+        mode = self.options.mode or os.environ.get("WANDB_MODE")
         self._is_offline = mode in ("offline", "dryrun")
         if mode == "disabled":
             self._run = self._init("disabled")

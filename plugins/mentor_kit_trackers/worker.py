@@ -3,7 +3,7 @@
 Messages and answers are lines of JSON. The first message names the writer, its options and the run; one message a call
 follows, and `close` at the end. An answer is one of
 
-    {"ready": true}      the library's process has begun with the first message
+    {"ready": true}      the library is imported; what takes time from now on is the tracker's
     {"done": true}       a message is worked off
     {"note": "…"}        a line for the run
     {"fault": "…"}       the writer failed; nothing follows
@@ -46,8 +46,10 @@ def main(requests: IO[str], reply: Callable[..., None]) -> None:
     # what a killed process of the run has not sent yet comes first
     with Path(first["lock"]).open("w") as lock:
         _acquire(lock, first["options"]["timeout"])
+        writer = _writer(first, lambda text: reply(note=text))
+        writer.load()
         reply(ready=True)
-        session = _session(first, lambda text: reply(note=text))
+        session = Session(writer, Ledger(Path(first["ledger"])), first["run"]["events"])
         reply(done=True)
         for line in requests:
             message = json.loads(line)
@@ -79,8 +81,8 @@ def _acquire(lock: IO[str], seconds: float) -> None:
             time.sleep(0.05)
 
 
-def _session(first: Mapping[str, Any], note: Callable[[str], None]) -> Session:
-    """The session that the first message asks for."""
+def _writer(first: Mapping[str, Any], note: Callable[[str], None]) -> Writer[TrackerOptions]:
+    """The writer that the first message asks for."""
     module, _, name = first["writer"].partition(":")
     kind: type[Writer[TrackerOptions]] = getattr(importlib.import_module(module), name)
     for variable, value in kind.ENVIRONMENT.items():
@@ -98,7 +100,7 @@ def _session(first: Mapping[str, Any], note: Callable[[str], None]) -> Session:
         stages=tuple(run["stages"]),
         process=run["process"],
     )
-    return Session(kind(options, info, note), Ledger(Path(first["ledger"])), run["events"])
+    return kind(options, info, note)
 
 
 def _handle(session: Session, message: Mapping[str, Any]) -> None:

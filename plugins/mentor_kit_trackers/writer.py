@@ -57,9 +57,15 @@ class Writer(ABC, Generic[OptionsT]):
         self.run = run
         self.note = note
 
+    def load(self) -> None:
+        """Import the library, with what it reads from the environment; called before `open`.
+
+        An import may take a minute on a slow disk, which is not held against the server.
+        """
+
     @abstractmethod
     def open(self) -> bool:
-        """Import the library, and begin or continue the run.
+        """Begin or continue the run.
 
         Returns:
             whether the tracker still has what earlier processes wrote of the run. If not, because it never had it, has

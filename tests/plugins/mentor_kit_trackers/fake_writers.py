@@ -105,6 +105,13 @@ class Crashes(Journal):
         super().point(point)
 
 
+class SlowImport(Journal):
+    """Its library takes longer to import than a server may take to answer."""
+
+    def load(self) -> None:
+        time.sleep(2)
+
+
 class HangsAtOpen(Journal):
     """Waits for a server that does not answer."""
 

@@ -84,7 +84,7 @@ def test_a_server_that_dies_in_the_middle_gets_the_rest_when_the_run_is_resumed(
         begun = time.monotonic()
         done = tracked(Request(str(folder), "mlflow", options), tmp_path)
         assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
-        assert time.monotonic() - begun < 20
+        assert time.monotonic() - begun < 60
         assert server.curve("run0", "grpo/reward") == [(1, 0.125), (2, 0.25)]
     assert len([note for note in notes(folder) if "switched off" in note]) == 1
     assert len(expected(folder)["grpo/reward"]) == 4
@@ -102,7 +102,7 @@ def test_a_server_that_is_not_there_is_one_note(tmp_path: Path, kind: str) -> No
         url = hanging if kind == "hanging" else f"http://127.0.0.1:{free_port()}"
         begun = time.monotonic()
         done = tracked(Request(str(folder), "mlflow", {"tracking_uri": url, "timeout": 4.0}), tmp_path)
-        assert time.monotonic() - begun < 20
+        assert time.monotonic() - begun < 60
     assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
     (note,) = notes(folder)
     assert "switched off" in note

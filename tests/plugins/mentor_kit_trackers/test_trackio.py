@@ -157,7 +157,7 @@ def test_a_server_that_dies_in_the_middle_gets_the_rest_when_the_run_is_resumed(
     dead = time.monotonic()
     done = running.result()
     assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
-    assert time.monotonic() - dead < 30
+    assert time.monotonic() - dead < 60
     assert len([note for note in notes(folder) if "switched off" in note]) <= 1
     with server(tmp_path / "server", port) as url:
         assert tracked(request(folder, url, steps=6), tmp_path, TOKEN).returncode == 0
@@ -172,7 +172,7 @@ def test_a_server_that_is_not_there_is_one_note(tmp_path: Path, kind: str) -> No
         url = hanging if kind == "hanging" else f"http://127.0.0.1:{free_port()}"
         begun = time.monotonic()
         done = tracked(request(folder, url), tmp_path, TOKEN)
-        assert time.monotonic() - begun < 20
+        assert time.monotonic() - begun < 60
     assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
     (note,) = notes(folder)
     assert "switched off" in note

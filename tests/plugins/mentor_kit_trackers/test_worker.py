@@ -133,6 +133,13 @@ def test_a_tracker_that_fails_is_one_note(tmp_path: Path, writer: str, reason: s
     assert [event["step"] for event in events(folder) if event["kind"] == "step"] == [1, 2, 3, 4]
 
 
+def test_an_import_may_take_longer_than_an_answer(tmp_path: Path) -> None:
+    folder = begin(tmp_path)
+    run(Request(str(folder), "", seconds=0.8), tracker("fake_writers:SlowImport", {"timeout": 1.5}))
+    assert not notes(folder)
+    assert curves(journal(folder)) == expected(folder)
+
+
 def test_a_tracker_that_hangs_is_waited_for_once(tmp_path: Path) -> None:
     begun = time.monotonic()
     folder = follow(tmp_path, "HangsAtOpen", timeout=1.5)
