@@ -22,6 +22,8 @@ from mentor_kit_mlx.mlx_lm_import import mlx_lm
 
 #: Classes of embeddings.
 EMBEDDINGS = (nn.Embedding, nn.QuantizedEmbedding)
+#: Layers whose weights mlx-lm reads by itself, which an adapter would hide (Gemma 3n's).
+READ_DIRECTLY = ("prediction_coefs", "correction_coefs")
 #: What reading a damaged adapter raises.
 UNFIT = (OSError, ValueError, KeyError, TypeError, AttributeError, RuntimeError, re.error)
 
@@ -43,7 +45,11 @@ def adaptable(model: Any) -> dict[str, Shape]:
     """The layers that can have an adapter, by full name; tied embeddings are an output projection too."""
     switch = mlx_lm("models.switch_layers")
     kinds = (nn.Linear, nn.QuantizedLinear, switch.SwitchLinear, switch.QuantizedSwitchLinear, *EMBEDDINGS)
-    found = {name: _shape(module) for name, module in model.named_modules() if isinstance(module, kinds)}
+    found = {
+        name: _shape(module)
+        for name, module in model.named_modules()
+        if isinstance(module, kinds) and name.rpartition(".")[2] not in READ_DIRECTLY
+    }
     if is_tied(model):
         table = _shape(model.model.embed_tokens)
         found[PROJECTION] = Shape(table.outputs, table.inputs)

@@ -72,6 +72,11 @@ class MLXLayerState(LayerState):
     def nbytes(self) -> int:
         return sum(array.nbytes for array in self.arrays())
 
+    @property
+    def position_nbytes(self) -> int:
+        """Those of the bytes that grow with the positions."""
+        return self.nbytes if self.cuts else 0
+
 
 #: Arrays of shape (rows, heads, positions, …): the values themselves, or the parts they are quantized to.
 Buffers = tuple[mx.array, ...]
@@ -264,6 +269,10 @@ class Several(MLXLayerState):
     def arrays(self) -> Iterator[mx.array]:
         for part in self._parts:
             yield from part.arrays()
+
+    @property
+    def position_nbytes(self) -> int:
+        return sum(part.position_nbytes for part in self._parts)
 
 
 def layer_state(cache: Any, quantized: Quantized | None = None) -> MLXLayerState:

@@ -29,7 +29,7 @@ from mentor_kit_mlx.mlx_lm_import import mlx_lm
 from mentor_kit_mlx.optimizer import moment_count
 from mentor_kit_mlx.options import MLXOptions
 from mentor_kit_mlx.params import by_name, parameter_count, trained
-from mentor_kit_mlx.quantized import Quantized
+from mentor_kit_mlx.state_size import StateSize, state_size
 
 #: The option that limits the memory.
 OPTION = "backend.memory"
@@ -64,27 +64,15 @@ def savings(config: Config, student: StudentSpec, load: MemoryLoad, options: MLX
     return [saving for saving in found if saving.values]
 
 
-def kv_budget(model: Any, per_position: int, allowed: int | None, optimizer: OptimizerSpec | None) -> KVBudget:
+def kv_budget(model: Any, state: StateSize, allowed: int | None, optimizer: OptimizerSpec | None) -> KVBudget:
     """The budget of keys and values: what weights, gradients and optimizer leave of the memory that is allowed."""
     if allowed is None:
-        return KVBudget(None, per_position, OPTION)
+        return KVBudget(None, state.position, OPTION, state.row)
     # what an untied output projection shares with the embeddings is there once
     held = sum({id(value): value.nbytes for value in by_name(model.parameters()).values()}.values())
     gradients = 0 if optimizer is None else sum(value.size for value in trained(model).values())
-    return KVBudget(
-        max(allowed - held - FLOAT32 * (gradients + moment_count(model, optimizer)), 0), per_position, OPTION
-    )
-
-
-def position_bytes(config: Config, size: int, quantized: Quantized | None = None) -> int:
-    """Bytes of one token's keys and values, in numbers of `size` bytes or quantized; 0 where no layer attends."""
-    text = config.get("text_config") or config
-    heads = text.get("num_key_value_heads") or text.get("num_attention_heads")
-    if not heads:
-        return 0
-    width = text.get("head_dim") or text["hidden_size"] // (text.get("num_attention_heads") or heads)
-    one = int(width) * size if quantized is None else quantized.bytes(int(width), size)
-    return 2 * int(text["num_hidden_layers"]) * int(heads) * one
+    left = allowed - held - FLOAT32 * (gradients + moment_count(model, optimizer))
+    return KVBudget(max(left, 0), state.position, OPTION, state.row)
 
 
 def estimate(
@@ -118,15 +106,18 @@ def estimate(
     reference = trainable if load.reference else 0
     # a sequence that is longer than the budget makes a micro-batch of its own
     tokens = (load.train_tokens or max(options.token_budget, load.context)) if updated else 0
-    per_position = position_bytes(config, size, options.quantized)
     parts = training_parts(weights, trained, updated=updated, reference=reference)
     fixed = sum(parts.values())
-    parts["keys and values"] = min(load.sequences, options.slots) * load.context * per_position
+    model.set_dtype(dtype)
+    position = state_size(model).position
+    parts["keys and values"] = min(load.sequences, options.slots) * state_size(model, options.quantized).bytes(
+        load.context
+    )
     checkpointed = options.gradient_checkpointing is True
     if options.gradient_checkpointing == "auto" and allowed is not None:
-        kept = activation_bytes(config, tokens, size, checkpointed=False)
+        kept = activation_bytes(config, tokens, size, position, checkpointed=False)
         checkpointed = wants_checkpointing(kept, allowed - fixed)
-    parts["activations"] = activation_bytes(config, tokens, size, checkpointed=checkpointed)
+    parts["activations"] = activation_bytes(config, tokens, size, position, checkpointed=checkpointed)
     notes = [ACTIVATIONS_NOTE] if updated else []
     if checkpointed and updated:
         notes.append("layers are recomputed in the backward pass (`backend.gradient_checkpointing`)")
@@ -135,17 +126,26 @@ def estimate(
     return MemoryEstimate(parameters=parameters, trainable=trainable, parts=parts, notes=tuple(notes))
 
 
-def activation_bytes(config: Config, tokens: int, size: int, *, checkpointed: bool) -> int:
+def activation_bytes(config: Config, tokens: int, size: int, position: int, *, checkpointed: bool) -> int:
     """Bytes that the layers keep of so many tokens for the backward pass, at most.
 
     A layer keeps about eight states and three of the inner width of each token. A checkpointed one keeps its input and
     its keys and values, and one layer at a time is recomputed.
+
+    Args:
+        config: of the model.
+        tokens: of a micro-batch.
+        size: bytes of a number.
+        position: bytes of a token's keys and values in all layers.
+        checkpointed: whether layers are recomputed.
     """
     text = config.get("text_config") or config
-    layers, hidden = int(text["num_hidden_layers"]), int(text["hidden_size"])
-    inner = int(text.get("intermediate_size") or 4 * hidden)
+    kinds = text.get("hybrid_override_pattern") or text.get("layers_block_type") or ()
+    layers, hidden = int(text.get("num_hidden_layers") or len(kinds)), int(text["hidden_size"])
+    inner = text.get("intermediate_size") or 4 * hidden
+    inner = max(inner) if isinstance(inner, list) else int(inner)
     layer = (8 * hidden + 3 * inner) * size
-    kept = layers * hidden * size + position_bytes(config, size) + layer if checkpointed else layers * layer
+    kept = layers * hidden * size + position + layer if checkpointed else layers * layer
     return tokens * kept
 
 

@@ -34,7 +34,7 @@ from mentor_kit_mlx.gradient_checkpointing import GradientCheckpointing, is_exac
 from mentor_kit_mlx.gradient_trial import same_gradients, trial_gradients
 from mentor_kit_mlx.lm_wrapper import MLXLMWrapper
 from mentor_kit_mlx.loading import Loaded, compiles
-from mentor_kit_mlx.memory import activation_bytes, in_gib, kv_budget, position_bytes, wants_checkpointing
+from mentor_kit_mlx.memory import activation_bytes, in_gib, kv_budget, wants_checkpointing
 from mentor_kit_mlx.optimizer import MLXOptimizer, exact_weights, read_state
 from mentor_kit_mlx.options import EXPORT_FORMATS, MLXOptions
 from mentor_kit_mlx.params import Arrays, by_name, parameter_count, put, read_now, trained, write
@@ -42,6 +42,7 @@ from mentor_kit_mlx.random_state import random_state, seed_of
 from mentor_kit_mlx.row_device import MLXRowDevice
 from mentor_kit_mlx.row_states import check_quantized, keeps_rows, skips_padding
 from mentor_kit_mlx.self_check import exact
+from mentor_kit_mlx.state_size import state_size
 from mentor_kit_mlx.update import completion_log_probs, loss_and_gradients
 
 logger = logging.getLogger("mentor_kit_mlx")
@@ -106,10 +107,13 @@ class MLXPolicy(BasePolicy[mx.array, MLXOptimizer]):
         self._activations: int | None = None
         """Bytes that layers keep in an update, where it depends on them whether they do."""
         if options.gradient_checkpointing == "auto" and allowed is not None:
-            size = self.lm.dtype.size
-            self._activations = activation_bytes(loaded.config, options.token_budget, size, checkpointed=False)
+            position, size = state_size(self.model).position, self.lm.dtype.size
+            self._activations = activation_bytes(
+                loaded.config, options.token_budget, size, position, checkpointed=False
+            )
         self.recomputes = False
         """Whether layers are computed again in the backward pass."""
+        self._state_size = state_size(self.model, options.quantized)
         self._engine = StepEngine(
             MLXRowDevice(self.lm, keeps_rows=self._keeps, skips_padding=skips, quantized=options.quantized),
             slots=options.slots,
@@ -217,8 +221,7 @@ class MLXPolicy(BasePolicy[mx.array, MLXOptimizer]):
 
     def _kv_budget(self, optimizer: OptimizerSpec | None) -> KVBudget:
         """What is left for keys and values beside an optimizer."""
-        per_position = position_bytes(self._loaded.config, self.lm.dtype.size, self.options.quantized)
-        budget = kv_budget(self.model, per_position, self._allowed, optimizer)
+        budget = kv_budget(self.model, self._state_size, self._allowed, optimizer)
         if not budget.fits(1, 1):
             raise BackendError(
                 f"{self.student.model} does not fit into the {in_gib(self._allowed or 0)} it may take: its weights"

@@ -27,6 +27,8 @@ class KVBudget:
     """Bytes of one token's keys and values in all layers."""
     option: str = "backend.kv_memory"
     """The option that sets the limit, for messages."""
+    row: int = 0
+    """Bytes of a row's state that is of fixed size, as of recurrent layers."""
 
     def rows(self, needed: int) -> int:
         """How many rows to allocate where `needed` are used."""
@@ -51,4 +53,4 @@ class KVBudget:
             )
 
     def _bytes(self, rows: int, positions: int, prefix: int) -> int:
-        return (rows * in_steps(positions) + prefix) * self.position
+        return (rows * in_steps(positions) + prefix) * self.position + (rows + (prefix > 0)) * self.row

@@ -17,6 +17,13 @@ def test_positions_come_in_blocks() -> None:
     assert KVBudget(limit=None, position=10).fits(10**6, 10**6)
 
 
+def test_state_of_fixed_size_is_there_once_a_row_and_once_for_a_prefix() -> None:
+    assert KVBudget(limit=2 * 1280 + 2 * 7, position=10, row=7).fits(2, 128)
+    assert not KVBudget(limit=2 * 1280 + 13, position=10, row=7).fits(2, 128)
+    assert KVBudget(limit=2 * 1280 + 50 + 3 * 7, position=10, row=7).fits(2, 128, prefix=5)
+    assert not KVBudget(limit=2 * 1280 + 50 + 20, position=10, row=7).fits(2, 128, prefix=5)
+
+
 def test_rows_are_exact_where_memory_is_limited() -> None:
     assert [KVBudget(limit=1, position=1).rows(n) for n in (1, 9)] == [1, 9]
     assert [KVBudget(limit=None, position=1).rows(n) for n in (1, 8, 9)] == [8, 8, 16]

@@ -11,8 +11,14 @@ import pytest
 from hybrid_students import KINDS, RECURRENT, SHARING, WRAPPED, Twin, write
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from mentor_kit_mlx.backend import MLXBackend
+from mentor_kit_mlx.options import MLXOptions
+from mentor_kit_mlx.params import by_name
 from mlx_students import load
 
+from mentor_kit.backend.memory import GIB, MemoryLoad
+from mentor_kit.backend.student import AdapterSpec, StudentSpec
+from mentor_kit.core.errors import BackendError
 from mentor_kit.testing.events import Events
 from mentor_kit.testing.material import drive, log_softmax, ragged_groups, request
 from mentor_kit.testing.rows import EngineFactory, RowsContract
@@ -109,6 +115,49 @@ def test_a_decoding_step_takes_no_more_memory_behind_a_long_prompt(name: str, tm
             engine.release(f"{length}.{i}")
     # scores of attention alone: four rows, four heads, 70 more keys in float32, a few at a time
     assert peaks[1] <= peaks[0] + 8 * 4 * 4 * 70 * 4
+
+
+@pytest.mark.parametrize("name", ["lfm2", "qwen3.5", "granite4", "gemma4"])
+def test_rows_and_a_prefix_are_held_to_the_memory(name: str, tmp_path: Path) -> None:
+    """By the bytes that MLX holds: of keys and values by position, and of what is of fixed size."""
+    write(name, tmp_path)
+    policy = load(tmp_path)
+    size = policy._state_size
+    assert (size.row > 0) == (name in RECURRENT)
+    weights = sum(value.nbytes for value in by_name(policy.model.parameters()).values())
+    room = 5 * (128 * size.position + size.row) + 128 * size.position + size.row
+    engine, alone = load(tmp_path, memory=(weights + room) / GIB).engine(), policy.engine()
+    asked = [request(f"{i}", [*range(1, 20), i, i + 1], max_new_tokens=4, seed=i) for i in range(12)]
+    for one in asked:
+        engine.submit(one)
+    found, most = {}, 0
+    while engine.busy:
+        found |= {done.id: done for done in engine.step()}
+        most = max(most, engine.device.nbytes)
+    assert 0.8 * room <= most <= room
+    expected = drive(alone, asked)
+    assert {key: done.ids for key, done in found.items()} == {key: done.ids for key, done in expected.items()}
+
+
+def test_a_dry_run_counts_state_of_fixed_size(tmp_path: Path) -> None:
+    write("lfm2", tmp_path)
+    backend, spec = MLXBackend(MLXOptions(device="cpu", dtype="float32")), StudentSpec(str(tmp_path))
+    parts = [
+        backend.estimate(spec, MemoryLoad(sequences=4, context=count, train_tokens=0)).parts["keys and values"]
+        for count in (0, 64)
+    ]
+    # two convolutions keep two positions of 32 numbers; one layer attends with two heads of eight
+    assert parts == [4 * 2 * 2 * 32 * 4, 4 * (2 * 2 * 32 * 4 + 64 * 2 * 2 * 8 * 4)]
+
+
+def test_adapters_of_gemma_3n_leave_alone_what_its_layers_read_by_themselves(tmp_path: Path) -> None:
+    write("gemma3n", tmp_path)
+    policy = load(tmp_path, AdapterSpec(rank=2))
+    adapted = [name for name, module in policy.model.named_modules() if hasattr(module, "lora_a")]
+    assert any(name.endswith("modality_router") for name in adapted)
+    assert not any(name.endswith("_coefs") for name in adapted)
+    with pytest.raises(BackendError, match="targets"):
+        load(tmp_path, AdapterSpec(rank=2, targets=("prediction_coefs",)))
 
 
 @pytest.fixture(scope="module", params=["lfm2", "qwen3.5"])
