@@ -1,1 +1,1 @@
-"""Contract suites for backends, losses and advantage estimators: whoever writes one subclasses them in its tests."""
+"""Contract suites for backends, losses, advantage estimators and data formats, to subclass in the tests of one."""

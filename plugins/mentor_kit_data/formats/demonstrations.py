@@ -4,8 +4,8 @@
     {"trajectory", "reward", "advantage"}                                              a rollout, an evaluated episode
     {"id", "problem_id", "agent", "messages", "ending", …}                             a trajectory alone
 
-A run's own lines have no tools: those are in its recipe. Written ones have tools, group, key and right calls in
-`provenance`, so that nothing is lost.
+A run's own lines have no tools: those are in its recipe. Written ones have tools, group, answer and right calls in
+`provenance.row`, so that nothing is lost.
 """
 
 from __future__ import annotations
@@ -24,10 +24,13 @@ from mentor_kit.core.toolbox import check_call
 from mentor_kit.core.trajectory import Ending, Trajectory
 from mentor_kit_data.formats.dialogues import beside
 from mentor_kit_data.formats.schemas import declared_tools
+from mentor_kit_data.formats.values import record
 from mentor_kit_data.formats.writing import NULLS, NUMBERS, check_dialogue, fingerprint, own_columns, schemas
 
 #: The teacher of demonstrations that are made of other data.
 TEACHER = "data"
+#: Where in `provenance` stands what a demonstration has no field for.
+_ROW = "row"
 
 
 class MentorFormat(DataFormat):
@@ -55,10 +58,11 @@ class MentorFormat(DataFormat):
             first = error.errors(include_url=False)[0]
             place = ".".join(str(step) for step in ("trajectory", *first["loc"]))
             raise DataFormatError(place, str(first["msg"])) from None
-        more = row.get("provenance") or {}
+        provenance = record(row.get("provenance") or {}, "provenance")
+        more = record(provenance.get(_ROW) or {}, f"provenance.{_ROW}")
         correct = row.get("correct") is not False if "teacher" in row else trajectory.correct
         found = beside({**more, "id": trajectory.problem_id, "correct": correct})
-        tools = declared_tools(more.get("tools"), "provenance.tools")
+        tools = declared_tools(more.get("tools"), f"provenance.{_ROW}.tools")
         return Dialogue(messages=tuple(map(as_data, trajectory.messages)), tools=tools, **found)
 
     def write(self, dialogue: Dialogue) -> dict[str, Json]:
@@ -81,8 +85,10 @@ class MentorFormat(DataFormat):
 
 
 def _provenance(dialogue: Dialogue) -> dict[str, Json]:
-    tools = {"tools": schemas(dialogue.tools)} if dialogue.tools else {}
-    return tools | {name: value for name, value in own_columns(dialogue).items() if name not in ("id", "correct")}
+    """What a demonstration has no field for."""
+    tools: dict[str, Json] = {"tools": schemas(dialogue.tools)} if dialogue.tools else {}
+    more = tools | {name: value for name, value in own_columns(dialogue).items() if name not in ("id", "correct")}
+    return {_ROW: more} if more else {}
 
 
 def _played(dialogue: Dialogue) -> tuple[Message, ...]:
