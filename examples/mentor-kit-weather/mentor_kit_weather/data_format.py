@@ -12,6 +12,7 @@ from typing import Any
 from mentor_kit.core.conversation import Message, ToolCall, ToolResult, assistant, tool_result, user
 from mentor_kit.core.data_format import DataFormat, DataFormatError, Dialogue
 from mentor_kit.core.task import DeclaredTool
+from pydantic import ValidationError
 
 FUNCTION = {"name", "description", "parameters"}
 
@@ -29,15 +30,28 @@ class WeatherFormat(DataFormat):
     def read(self, row: Mapping[str, Any]) -> Dialogue:
         """Return the chat as messages; a result is that of the call before it."""
         messages: list[Message] = []
-        for index, line in enumerate(row["chat"]):
+        for index, line in enumerate(_entries(row, "chat")):
             messages.append(_message(line, messages, f"chat.{index}"))
-        tools = tuple(DeclaredTool.model_validate(function) for function in row.get("functions") or ())
-        return Dialogue(messages=tuple(messages), tools=tools)
+        return Dialogue(messages=tuple(messages), tools=tuple(map(_tool, _entries(row, "functions"))))
 
     def write(self, dialogue: Dialogue) -> dict[str, Any]:
         """Return the row; what it cannot say is refused rather than left out."""
         chat = [_line(message, f"messages.{index}") for index, message in enumerate(dialogue.messages)]
         return {"chat": chat, "functions": [tool.model_dump(include=FUNCTION) for tool in dialogue.tools]}
+
+
+def _entries(row: Mapping[str, Any], column: str) -> list[Any]:
+    found = row.get(column)
+    if not isinstance(found, list | None):
+        raise DataFormatError(column, f"expected a list, found {type(found).__name__}")
+    return found or []
+
+
+def _tool(function: Any) -> DeclaredTool:
+    try:
+        return DeclaredTool.model_validate(function)
+    except ValidationError as error:
+        raise DataFormatError("functions", f"expected name, description and parameters: {error}") from None
 
 
 def _message(line: Any, before: list[Message], column: str) -> Message:

@@ -8,6 +8,7 @@ import pytest
 from mentor_kit import api
 from mentor_kit.core.conversation import assistant, call, system, user
 from mentor_kit.core.data_format import DataFormatError, Dialogue
+from mentor_kit.testing.data_formats import DataFormatContract
 
 ROW = {
     "chat": [
@@ -23,6 +24,15 @@ ROW = {
 @pytest.fixture
 def data_format(build):
     return build("formats", "weather")
+
+
+class TestContract(DataFormatContract):
+    @pytest.fixture
+    def data_format(self, build):
+        return build("formats", "weather")
+
+    def rows(self):
+        return [ROW]
 
 
 def test_a_row_is_read_and_written_again(data_format):
