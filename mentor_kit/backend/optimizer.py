@@ -24,13 +24,16 @@ class OptimizerSpec(OptionModel, FrozenModel):
     use: Literal["adamw", "muon"] = "adamw"
     """muon: for the hidden matrices, with AdamW for embeddings, output projection, norms and biases."""
     betas: tuple[Share, Share] = (0.9, 0.999)
+    """AdamW's: how much of the running means of the gradient and of its square is kept at each step."""
     eps: float = Field(default=1e-8, ge=0)
+    """AdamW's: added to the root of the mean square, so that nothing is divided by 0."""
     weight_decay: float = Field(default=0.0, ge=0)
+    """Each step multiplies the weights by 1 - learning rate * weight_decay."""
     momentum: float = Field(default=0.95, ge=0, lt=1)
     """Muon's; its step is scaled to AdamW's root mean square of 0.2, so that both take the same learning rates
     (arXiv 2502.16982)."""
     clip: float | None = Field(default=1.0, gt=0)
-    """The gradient's global norm is cut to this; None for no clipping."""
+    """The gradient's global norm is cut to this; null for no clipping."""
 
     def takes_muon(self, dimensions: int, *, is_table: bool) -> bool:
         """Whether Muon updates a parameter, and not AdamW.

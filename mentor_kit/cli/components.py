@@ -12,6 +12,7 @@ import typer
 
 from mentor_kit.api.components import describe, shipped_recipes
 from mentor_kit.api.recipe_list import ListedRecipe
+from mentor_kit.cli.display import width
 from mentor_kit.hooks.describing import Option, example, options_of
 from mentor_kit.hooks.registry import Component, noun
 
@@ -29,13 +30,13 @@ def show_recipe(name: str, *, as_json: bool) -> bool:
     return True
 
 
-def recipe_lines(found: Sequence[ListedRecipe], folder: str, width: int) -> Iterator[str]:
+def recipe_lines(found: Sequence[ListedRecipe], folder: str, columns: int) -> Iterator[str]:
     """Yield the lines of a list of recipes; those of a folder inside another one are counted, unless it was asked for.
 
     Args:
         found: the recipes.
         folder: what was asked for.
-        width: columns of a line.
+        columns: those of a line.
     """
     depth = len([part for part in folder.split("/") if part]) + 1
     deeper = Counter("/".join(recipe.name.split("/")[:depth]) for recipe in found if recipe.name.count("/") > depth)
@@ -48,10 +49,10 @@ def recipe_lines(found: Sequence[ListedRecipe], folder: str, width: int) -> Iter
         lines = [recipe.summary, *(f"downloads {model} from the hub" for model in recipe.downloads)]
         if len(found) == 1:
             lines += [f"missing: {reason}" for reason in recipe.missing]
-            yield from (f"    {part}" for line in lines for part in textwrap.wrap(line, width - 4))
+            yield from (f"    {part}" for line in lines for part in textwrap.wrap(line, columns - 4))
             continue
         lines += [f"missing: {', '.join(dict.fromkeys(map(_brief, recipe.missing)))}"] if recipe.missing else []
-        yield from (f"    {textwrap.shorten(line, width - 4, placeholder=' …')}" for line in lines)
+        yield from (f"    {textwrap.shorten(line, columns - 4, placeholder=' …')}" for line in lines)
     for name, count in deeper.items():
         yield f"{name}/…: {count} more, listed by `mentorkit recipes {name}`"
 
@@ -86,5 +87,5 @@ def _about(option: Option) -> list[str]:
     default = "required" if option.required else f"default {json.dumps(option.default, default=str)}"
     if isinstance(option.default, dict) and option.default:
         default = "its own options follow"
-    docstring = textwrap.wrap(option.text, 100)
+    docstring = textwrap.wrap(option.text, min(100, width() - 6), break_on_hyphens=False)
     return [f"  {option.name}: {option.type} ({default})", *(f"      {line}" for line in docstring)]

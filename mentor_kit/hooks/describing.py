@@ -115,7 +115,9 @@ def _words(annotation: Any) -> str:
         return " | ".join(map(str, inside))
     if origin is not None:
         members = ", ".join(_words(member) for member in inside if member is not Ellipsis)
-        return f"{getattr(origin, '__name__', origin)}[{members}]"
+        # recipes have lists, whatever they become
+        name = "list" if origin is tuple else getattr(origin, "__name__", origin)
+        return f"{name}[{members}]"
     return "null" if annotation in (None, type(None)) else getattr(annotation, "__name__", str(annotation))
 
 

@@ -57,7 +57,7 @@ class ObjectiveSpec(OptionModel, FrozenModel):
     """sequence: mean over each sequence's tokens, then over sequences; token: mean over all tokens;
     constant: sum over tokens / (sequences · constant_length)."""
     constant_length: int | None = Field(default=None, gt=0)
-    """For constant aggregation; None lets the stage put in the longest response the recipe allows."""
+    """For constant aggregation; null lets the stage put in the longest response the recipe allows."""
     kl: float = Field(default=0.0, ge=0)
     """Weight of the KL divergence to the reference policy; 0 saves the reference's forward pass."""
     kl_estimator: KLEstimator = "k3"

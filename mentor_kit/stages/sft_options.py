@@ -23,7 +23,7 @@ class SFTOptions(OptionModel):
     batch: int = Field(default=16, gt=0)
     """Problems of a step; their demonstrations make one update."""
     problems: int | None = Field(default=None, gt=0)
-    """Size of the pool of problems that is repeated until the last step; None for fresh problems at every step."""
+    """Size of the pool of problems that is repeated until the last step; null for fresh problems at every step."""
     split: str = TRAIN
     """The task's split that problems are taken from."""
     optimizer: OptimizerOptions

@@ -40,7 +40,9 @@ class Excess(OptionModel):
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
     times: Number = Field(default=2.0, ge=0)
+    """The factor on the number of calls that the demonstration executed."""
     plus: Whole = Field(default=2, ge=0)
+    """Calls that are allowed beside those."""
 
     def limit(self, demonstration: Demonstration) -> float:
         """The largest number of executed calls that is not too many."""

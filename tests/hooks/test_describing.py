@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Annotated, Any, Literal
 
 import pytest
@@ -38,7 +39,7 @@ def test_names_types_defaults_and_docstrings() -> None:
     assert list(found) == ["size", "kind", "words", "helper", "inner", "inner.depth", "m"]
     assert (found["size"].type, found["size"].required) == ("float, > 0, <= 2", True)
     assert (found["kind"].type, found["kind"].default, found["kind"].text) == ("a | b", "a", "Which of the two.")
-    assert (found["words"].type, found["words"].default, found["words"].text) == ("tuple[str]", ["x"], "Its words.")
+    assert (found["words"].type, found["words"].default, found["words"].text) == ("list[str]", ["x"], "Its words.")
     assert found["helper"].type == "one of `mentorkit plugins teachers` | null"
     assert (found["inner.depth"].default, found["inner.depth"].text) == (3, "How deep.")
 
@@ -49,6 +50,13 @@ def test_every_part_can_be_listed(part: Component) -> None:
     for name, field in part.options.model_fields.items():
         assert found[field.alias or name].required == field.is_required()
     assert isinstance(YAML(typ="safe", pure=True).load(example(part)), dict)
+
+
+@pytest.mark.parametrize("part", PARTS, ids=[f"{part.kind} {part.name}" for part in PARTS])
+def test_every_option_says_what_it_means_in_the_words_of_a_recipe(part: Component) -> None:
+    for option in options_of(part.options):
+        assert option.text, option.name
+        assert not set(re.findall(r"\w+", option.text)) & {"None", "True", "False"}, option.name
 
 
 def test_defaults_are_those_that_hold() -> None:
