@@ -1,7 +1,8 @@
 """The formats `trl` and `openai`: `messages` with `tool_calls`, and `tools` beside them.
 
     messages  [{"role": "system" | "developer" | "user" | "assistant" | "tool" | "function", "content", "tool_calls",
-              "tool_call_id", "name"}]; `prompt` and `completion` (or `chosen`) are the two parts of such a list
+              "tool_call_id", "name"}]; content may be a list of parts (`mentor_kit_data.formats.content_parts`);
+              `prompt` and `completion` (or `chosen`) are the two parts of such a list
     tools     a list of schemas, or one in JSON
 
 TRL has a call's arguments as a record, OpenAI as a JSON string; both are read by both names.
@@ -15,6 +16,7 @@ from typing import Any
 from mentor_kit.core.data_format import DataFormat, DataFormatError, Dialogue
 from mentor_kit.core.frozen_model import Json
 from mentor_kit.core.task import DeclaredTool
+from mentor_kit_data.formats.content_parts import without_parts
 from mentor_kit_data.formats.dialogues import DialogueBuilder, beside, call_id, call_of
 from mentor_kit_data.formats.message_writers import OPENAI_LIMITS, TRL_LIMITS, openai_row, trl_row
 from mentor_kit_data.formats.schemas import declared_tools
@@ -73,16 +75,21 @@ def read_messages(messages: Sequence[Any], tools: Sequence[DeclaredTool], column
     Raises:
         DataFormatError: a message is of another form.
     """
-    turns = [record(message, f"{column}.{index}") for index, message in enumerate(messages)]
-    first = turns[0] if turns else {}
+    places = [f"{column}.{index}" for index in range(len(messages))]
+    turns = [
+        (turn, place)
+        for message, place in zip(messages, places, strict=True)
+        for turn in without_parts(record(message, place), place)
+    ]
+    first, place = turns[0] if turns else ({}, "")
     if first.get("role") == "system" and isinstance(first.get("content"), str):
-        listed = listed_tools(first["content"], f"{column}.0.content")
+        listed = listed_tools(first["content"], f"{place}.content")
         if listed is not None:
-            tools, turns[0] = tools or listed, {**first, "content": ""}
-    in_words = not any(message.get("tool_calls") or message.get("function_call") for message in turns)
+            tools, turns[0] = tools or listed, ({**first, "content": ""}, place)
+    in_words = not any(turn.get("tool_calls") or turn.get("function_call") for turn, _ in turns)
     builder = DialogueBuilder(tools)
-    for index, message in enumerate(turns):
-        _add(builder, message, f"{column}.{index}", read_calls=in_words)
+    for turn, place in turns:
+        _add(builder, turn, place, read_calls=in_words)
     return builder
 
 

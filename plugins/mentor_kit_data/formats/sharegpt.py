@@ -3,6 +3,7 @@
 conversations  [{"from": "system" | "human" | "gpt" | "function_call" | "observation", "value"}]
 tools          a list of schemas, or one in JSON
 system         a system message
+chosen         the better last turn, in rows with preferences
 """
 
 from __future__ import annotations
@@ -62,10 +63,13 @@ def conversation(row: Mapping[str, Any]) -> list[tuple[str, Any, str]]:
         DataFormatError: there is no list of such turns.
     """
     name = "conversation" if row.get("conversations") is None and "conversation" in row else "conversations"
+    turns = [(value, f"{name}.{index}") for index, value in enumerate(entries(row.get(name), name))]
+    if isinstance(row.get("chosen"), Mapping):
+        turns.append((row["chosen"], "chosen"))
     found = []
-    for index, value in enumerate(entries(row.get(name), name)):
-        turn = record(value, f"{name}.{index}")
-        found.append((string(turn.get("from"), f"{name}.{index}.from"), turn.get("value"), f"{name}.{index}.value"))
+    for value, place in turns:
+        turn = record(value, place)
+        found.append((string(turn.get("from"), f"{place}.from"), turn.get("value"), f"{place}.value"))
     return found
 
 

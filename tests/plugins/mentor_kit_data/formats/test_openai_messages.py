@@ -93,3 +93,37 @@ def test_arguments_that_are_no_record_are_named():
     with pytest.raises(DataFormatError) as caught:
         FORMATS["openai"].read(row('{"city": '))
     assert caught.value.column == "messages.2.tool_calls.0.function.arguments"
+
+
+def test_content_in_parts():
+    """As LLaMA-Factory's v1 format and Anthropic's API have it."""
+    made = {"name": "get_weather", "arguments": {"city": "Rome"}}
+    factory = [
+        {"role": "user", "content": [{"type": "text", "value": "Weather?"}]},
+        {
+            "role": "assistant",
+            "content": [{"type": "reasoning", "value": "I look."}, {"type": "tool_call", "value": json.dumps(made)}],
+        },
+        {"role": "tool", "content": [{"type": "text", "value": "sunny"}]},
+        {"role": "assistant", "content": [{"type": "text", "value": "Sunny."}]},
+    ]
+    used = {"type": "tool_use", "id": "toolu_1", "name": made["name"], "input": made["arguments"]}
+    result = {"type": "tool_result", "tool_use_id": "toolu_1", "content": [{"type": "text", "text": "sunny"}]}
+    anthropic = [
+        {"role": "user", "content": "Weather?"},
+        {"role": "assistant", "content": [{"type": "thinking", "thinking": "I look."}, used]},
+        {"role": "user", "content": [result]},
+        {"role": "assistant", "content": [{"type": "text", "text": "Sun"}, {"type": "text", "text": "ny."}]},
+    ]
+    found = [FORMATS["trl"].read({"messages": messages, "tools": [WEATHER]}) for messages in (factory, anthropic)]
+    assert found[0] == found[1]
+    (_, turn, answered, last) = found[0].messages
+    assert (turn.reasoning, turn.tool_calls) == ("I look.", (call("get_weather", city="Rome"),))
+    assert (answered.content, last.content) == ("sunny", "Sunny.")
+
+
+def test_a_part_that_is_no_text_is_named():
+    image = {"type": "image_url", "image_url": {"url": "https://example.org/a.png"}}
+    with pytest.raises(DataFormatError) as caught:
+        FORMATS["trl"].read({"messages": [{"role": "user", "content": [{"type": "text", "text": "?"}, image]}]})
+    assert caught.value.column == "messages.0.content.1"
