@@ -94,7 +94,7 @@ def _joined(places: Sequence[str]) -> str:
     file, row, _ = places[0].rpartition(", row ")
     numbers = [place.removeprefix(f"{file}{row}") for place in places]
     if len(places) < 2 or not row or not all(number.isdecimal() for number in numbers):
-        return ", ".join(places)
+        return "; ".join(places)
     return f"{file}, rows {', '.join(numbers)}"
 
 

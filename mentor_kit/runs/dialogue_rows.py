@@ -87,7 +87,19 @@ class DataFile:
         try:
             return format_of(good, formats)
         except DataFormatError as error:
+            if len(self._files) > 1:
+                self._check_each(formats)
             raise DataError(f"{self.path}: {error.reason}", hint=error.hint) from None
+
+    def _check_each(self, formats: Mapping[str, DataFormat]) -> None:
+        """Raise `DataError` for the first file whose format is unknown, or another than the first one's."""
+        first = ""
+        for file in self._files:
+            one = DataFile(file, formats)
+            first = first or one.format_name
+            if one.format_name != first:
+                reason = f"{self._files[0]} is {first}, {file} is {one.format_name}"
+                raise DataError(f"files have different formats: {reason}", hint="put files of one format into a folder")
 
 
 def joined_rows(lines: Iterable[DataRow], format: DataFormat) -> Iterator[DataRow]:

@@ -165,3 +165,17 @@ def test_options_are_documented(command: str) -> None:
     for option in options:
         if option.startswith("--") and option not in ("--help", "--tools"):
             assert f"`{option}" in section, option
+
+
+def test_files_of_a_folder_have_one_format(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    write(tmp_path / "a.jsonl", GOOD)
+    write(tmp_path / "b.jsonl", GOOD)
+    assert data(capsys, "check", str(tmp_path))[0] == 0
+    write(tmp_path / "c.jsonl", {"conversations": [{"from": "human", "value": "?"}, {"from": "gpt", "value": "!"}]})
+    code, _, errors = data(capsys, "check", str(tmp_path))
+    assert code == 1
+    assert "a.jsonl is trl" in errors
+    assert "c.jsonl is sharegpt" in errors
+    write(tmp_path / "c.jsonl", {"question": "?"})
+    code, _, errors = data(capsys, "check", str(tmp_path))
+    assert (code, "c.jsonl: " in errors) == (1, True)
