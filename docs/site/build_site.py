@@ -34,7 +34,9 @@ CONFIG: dict[str, Any] = tomllib.loads((HERE / "zensical.toml").read_text())["pr
 REPOSITORY: str = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["urls"]["Source"]
 
 #: The pages of the site that are files of the repository, by their files.
-PAGES = {path: path.relative_to(DOCS).as_posix() for path in sorted(DOCS.glob("*.md"))} | {
+PAGES = {
+    **{path: path.name for path in sorted(DOCS.glob("*.md"))},
+    **{path: f"notebooks/{path.stem}.md" for path in sorted((DOCS / "notebooks").glob("*.py"))},
     ROOT / "CONTRIBUTING.md": "contributing.md",
     ROOT / "CHANGELOG.md": "changelog.md",
 }
@@ -78,13 +80,14 @@ def stage(pages: Path) -> None:
     """Write the pages that Zensical reads, and beside them the files that they show or offer."""
     pages.mkdir(parents=True)
     for path, page in PAGES.items():
-        (pages / page).write_text(with_site_links(path.read_text(), path))
+        if path.suffix == ".md":
+            (pages / page).write_text(with_site_links(path.read_text(), path))
+        else:
+            stage_notebook(path, (pages / page).parent)
     for folder in (DOCS / "images", HERE / "api"):
         shutil.copytree(folder, pages / folder.name)
     for file in (HERE / "site.css", HERE / "favicon.svg", ROOT / "llms.txt"):
         shutil.copy(file, pages)
-    for script in sorted((DOCS / "notebooks").glob("*.py")):
-        stage_notebook(script, pages / "notebooks")
 
 
 def stage_notebook(script: Path, folder: Path) -> None:
@@ -92,7 +95,7 @@ def stage_notebook(script: Path, folder: Path) -> None:
     folder.mkdir(exist_ok=True)
     notebook = jupytext.read(script)
     jupytext.write(notebook, folder / f"{script.stem}.ipynb")
-    notebook.metadata.clear()
+    notebook.metadata = {"jupytext": {"notebook_metadata_filter": "-all"}}
     title, _, rest = jupytext.writes(notebook, fmt="md").strip().partition("\n")
     offer = f"[Download this notebook]({script.stem}.ipynb), for Jupyter, Colab or Kaggle."
     (folder / f"{script.stem}.md").write_text(with_site_links(f"{title}\n\n{offer}\n{rest}\n", script))

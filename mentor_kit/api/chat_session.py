@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import re
 from collections.abc import Callable, Coroutine, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager, ExitStack, nullcontext
 from pathlib import Path
 from typing import Any, Literal, Self, TypeVar
@@ -33,6 +32,7 @@ from mentor_kit.core.task import TRAIN, Problem, Task
 from mentor_kit.core.tool import Tool
 from mentor_kit.core.trajectory import Trajectory
 from mentor_kit.rl.reward import Breakdown, Scored
+from mentor_kit.rollout.episode import outside_event_loop
 from mentor_kit.runs.files import write_text
 from mentor_kit.stages import Experiment
 from mentor_kit.stages.experiment import PROBLEM_SEED
@@ -225,12 +225,7 @@ class ChatSession:
         self.show(Failed.of(error))
 
     def _run(self, work: Coroutine[Any, Any, T]) -> T:
-        try:
-            asyncio.get_running_loop()
-        except RuntimeError:
-            return self._runner.run(work)
-        with ThreadPoolExecutor(max_workers=1) as pool:  # in a notebook
-            return pool.submit(self._runner.run, work).result()
+        return outside_event_loop(lambda: self._runner.run(work))
 
     async def _ask(self, question: str) -> None:
         opening = self._opening()

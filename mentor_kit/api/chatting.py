@@ -28,6 +28,7 @@ from mentor_kit.recipe.assembly import Components, assemble, assemble_components
 from mentor_kit.recipe.attribution import attributed
 from mentor_kit.recipe.loading import LoadedRecipe, RecipeLike, recipe_names
 from mentor_kit.recipe.python_values import NO_OVERRIDES
+from mentor_kit.rollout.episode import outside_event_loop
 from mentor_kit.runs import Run
 from mentor_kit.stages import Experiment
 
@@ -88,7 +89,8 @@ def chat(
     if agent is None:
         load_served(loaded, registry)
     with ExitStack() as stack:
-        runner = stack.enter_context(asyncio.Runner())
+        runner = asyncio.Runner()
+        stack.callback(outside_event_loop, runner.close)
         with attributed(loaded, registry):
             components = assemble_components(loaded, registry)
             stack.callback(components.close)
@@ -188,8 +190,8 @@ class _Opening:
             )
         self._stack.callback(teacher.close)
         opened = teacher.open_agent()
-        agent = self._runner.run(opened.__aenter__())
-        self._stack.callback(lambda: self._runner.run(_leave(opened)))
+        agent = outside_event_loop(lambda: self._runner.run(opened.__aenter__()))
+        self._stack.callback(outside_event_loop, lambda: self._runner.run(_leave(opened)))
         name = OWN_TEACHER if own else teacher.name
         return Side(
             name,

@@ -87,12 +87,17 @@ def _cancel(running: Sequence[asyncio.Task[Trajectory]]) -> None:
 
 def run_async(work: Coroutine[Any, Any, T]) -> T:
     """Run a coroutine to its end from ordinary code, inside a notebook's event loop too."""
+    return outside_event_loop(lambda: asyncio.run(work))
+
+
+def outside_event_loop(function: Callable[[], T]) -> T:
+    """Call a function where no event loop runs: in a thread of its own, if one runs here, as in a notebook."""
     try:
         asyncio.get_running_loop()
     except RuntimeError:
-        return asyncio.run(work)
+        return function()
     with ThreadPoolExecutor(max_workers=1) as pool:
-        return pool.submit(asyncio.run, work).result()
+        return pool.submit(function).result()
 
 
 async def _episode(agent: Agent, session: AgentSession, episode: EpisodeRequest, rules: EpisodeRules) -> Trajectory:

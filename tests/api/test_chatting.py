@@ -243,6 +243,15 @@ def test_saved_demonstrations_are_what_the_teacher_recorded_shows(shown: Shown, 
     assert shown.of("note")[0].agent == "teacher"
 
 
+def test_a_chat_inside_an_event_loop_as_in_a_notebook(shown: Shown) -> None:
+    async def cell() -> None:
+        with api.chat("quickstart", shown.append, agent="teacher") as chat:
+            chat.problem("in-domain")
+
+    asyncio.run(cell())
+    assert [score.correct for score in shown.of("score")] == [True]
+
+
 @pytest.mark.parametrize(
     "arguments",
     [

@@ -142,6 +142,8 @@ def test_lists_are_the_same_as_on_github(browser: Any, address: str) -> None:
     # GitHub's Markdown and the site's differ in where a list begins and how far an entry is indented
     tab = Tab(browser, address)
     for source, page in site.PAGES.items():
+        if source.suffix != ".md":
+            continue
         tab.open(page.replace(".md", ".html"))
         expected = sum(token.type in ("list_item_open", "tr_open") for token in links.parsed(source.read_text()))
         assert tab.page.locator("article li, article tr").count() == expected, page
