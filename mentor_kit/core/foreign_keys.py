@@ -206,7 +206,7 @@ FOREIGN_KEYS = (
     ),
     ForeignKey(
         "task",
-        "`{use: conversations, with: {files: {train: …}}}` reads dialogues, `rows` questions with answers (docs/data.md)",
+        "`{use: conversations, with: {files: {train: …}}}` reads dialogues, `rows` questions (docs/data.md)",
         trl=("dataset_name",),
         verl=("data.train_files",),
         axolotl=("datasets",),
