@@ -44,6 +44,21 @@ def test_every_default_of_every_part_is_written(name: str, tmp_path: Path) -> No
     assert dump_run(again, registry, tmp_path) == dump_run(loaded, registry, tmp_path)
 
 
+def backwards(value: Any) -> Any:
+    """The same data with the keys of every mapping in reverse."""
+    if isinstance(value, dict):
+        return {key: backwards(value[key]) for key in reversed(value)}
+    return [backwards(item) for item in value] if isinstance(value, list) else value
+
+
+@pytest.mark.parametrize("name", ["quickstart", "laptop/qwen3-0.6b", "served/smollm2"])
+def test_the_order_of_keys_does_not_depend_on_how_a_recipe_is_written(name: str) -> None:
+    registry = default_registry()
+    data = expanded(load_recipe(name), registry)
+    again = expanded(load_recipe(backwards(data)), registry)
+    assert json.dumps(again) == json.dumps(data)
+
+
 def test_what_hangs_on_the_machine_is_not_kept_with_a_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     registry, base = default_registry(), ["tools=[{use: python, with: {module: math}}]"]
     loaded = load_recipe("quickstart", parse_settings(base))
