@@ -45,9 +45,9 @@ def plugin(
     output: Output = None,
     as_json: AsJson = False,
 ) -> None:
-    """Write a package with a plugin: samples of the chosen kinds, their tests, a recipe, a README.
+    """Write a package with a plugin and its tests.
 
-    Without any kind it has tools, a task and a recipe.
+    It has samples of the chosen kinds, and a recipe that uses them; tools, a task and a recipe if none is chosen.
     """
     import json
 
@@ -79,7 +79,10 @@ def recipe(
     output: Output = None,
     as_json: AsJson = False,
 ) -> None:
-    """Write a recipe for a file of data; without one, a recipe with questions and tools to replace."""
+    """Write a recipe for a file of data.
+
+    Without a file it gets questions and tools to be replaced.
+    """
     import json
 
     from mentor_kit import api
@@ -93,6 +96,8 @@ def recipe(
     typer.echo(f"recipe: {done.recipe}")
     if done.look is not None:
         typer.echo(f"  {done.look.text()}")
+    if done.note:
+        typer.echo(f"  note: {done.note}")
     typer.echo("\nnext:")
     for step in done.next_steps():
         typer.echo(f"  {step}")

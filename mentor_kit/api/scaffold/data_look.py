@@ -7,6 +7,7 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from statistics import median
 from typing import Any
 
 from mentor_kit.core.data_format import DataFormat
@@ -45,6 +46,8 @@ class DataLook:
     """How many rows were looked at, `LOOKED_AT` at most."""
     faulty: int
     """How many of them cannot be used."""
+    characters: int
+    """The median length of what the student would read and imitate of a row."""
     format: str = ""
     """The format of dialogues."""
     columns: Mapping[str, str] | None = None
@@ -96,7 +99,10 @@ def _dialogues(path: Path, formats: Mapping[str, DataFormat]) -> DataLook:
     calls = any(one.calls or any(message.tool_calls for message in one.messages) for one in taken)
     keys = [one.key for one in taken if one.key is not None]
     check = check_of(keys) if not calls and len(keys) == len(taken) else "calls"
-    return DataLook("conversations", check, len(found), len(found) - len(taken), opened.format_name)
+    lengths = [sum(len(message.content) for message in one.messages) for one in taken]
+    return DataLook(
+        "conversations", check, len(found), len(found) - len(taken), int(median(lengths)), opened.format_name
+    )
 
 
 def _questions(
@@ -123,6 +129,7 @@ def _questions(
         "choice" if "choices" in columns else check_of(keys),
         len(rows),
         len(rows) - len(usable),
+        int(median(len(str(asked[index])) for index in usable)),
         columns=columns,
         answer_pattern=pattern,
         calls=tuple(sorted(_names_in(calls))),

@@ -16,6 +16,7 @@ from mentor_kit.api.arguments import checked_arguments
 from mentor_kit.api.scaffold.data_look import DataLook, look_at
 from mentor_kit.api.scaffold.new_folder import check_new
 from mentor_kit.api.scaffold.sample_recipe import round_trip_yaml
+from mentor_kit.backend.base_model import is_hub_id
 from mentor_kit.core.component import ComponentSpec
 from mentor_kit.core.errors import DataError, UsageError
 from mentor_kit.core.frozen_model import Json
@@ -35,9 +36,14 @@ _CALCULATOR, _NO_TOOLS = "- {use: math}", "[]"
 #: The student of a recipe that names none; its context is short.
 TINY = "tiny-student"
 FILE = "recipe.yaml"
-HEADER = (
-    "# {what}: `mentorkit run {place}`.\n# `mentorkit check {place} --expand` prints all keys with their defaults.\n"
-)
+#: Rows of more characters may not fit into its context.
+LONG = 2000
+TOO_LONG = "half of the rows have {:,} characters or more, and tiny-student reads 1,024 tokens: name another --student"
+#: The comment that a recipe begins with.
+HEADER = """\
+# {what}: `mentorkit run {place}`.
+# `mentorkit check {place} --expand` prints all keys with their defaults.
+"""
 _NAMES_NO_DATA = "give a file with rows: JSONL, JSON, CSV, TSV or parquet"
 
 
@@ -48,6 +54,8 @@ class NewRecipe:
     folder: Path
     look: DataLook | None
     """What its data was found to be; None for a recipe with the example's data."""
+    note: str = ""
+    """What is likely to go wrong with it; empty if nothing is."""
 
     @property
     def recipe(self) -> Path:
@@ -63,7 +71,8 @@ class NewRecipe:
         """The recipe for programs."""
         files = sorted(path.relative_to(self.folder).as_posix() for path in self.folder.iterdir())
         look = None if self.look is None else vars(self.look) | {"calls": list(self.look.calls)}
-        return {"folder": str(self.folder), "recipe": str(self.recipe), "files": files, "data": look}
+        places = {"folder": str(self.folder), "recipe": str(self.recipe), "files": files}
+        return {**places, "data": look, "note": self.note}
 
 
 @checked_arguments
@@ -103,7 +112,8 @@ def new_recipe(
     look = look_at(files["train"], data_formats(registry), columns or {})
     target = Path(_slug(files["train"]) if folder is None else folder)
     text = _text_of(look, {split: _from(file, target) for split, file in files.items()}, target, student, registry)
-    return NewRecipe(_write(target, registry, lambda new: _put(new / FILE, text)), look)
+    note = TOO_LONG.format(look.characters) if student == TINY and look.characters > LONG else ""
+    return NewRecipe(_write(target, registry, lambda new: _put(new / FILE, text)), look, note)
 
 
 def _write(folder: Path, registry: Registry, fill: Callable[[Path], None]) -> Path:
@@ -234,6 +244,11 @@ def _file(name: str | Path) -> Path:
     path = Path(name).expanduser()
     if path.is_dir():
         raise UsageError(f"{path} is a folder", hint=_NAMES_NO_DATA)
+    if not path.exists() and is_hub_id(str(name)):
+        raise DataError(
+            f"there is no file {path}",
+            hint="a recipe names a data set of the hub: `task: {use: conversations, with: {dataset: owner/name}}`",
+        )
     (found,) = data_files(path)
     return found
 

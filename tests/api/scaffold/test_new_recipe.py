@@ -164,6 +164,14 @@ def test_nothing_is_overwritten_and_folders_are_no_data(tmp_path: Path) -> None:
         new_recipe(test=tmp_path / "data.jsonl", folder=tmp_path / "other")
 
 
+def test_rows_that_a_tiny_context_cannot_hold_are_said(tmp_path: Path) -> None:
+    rows = [{"question": "word " * 1000, "answer": 1}]
+    assert "tiny-student" in made(tmp_path, rows).note
+    assert new_recipe(tmp_path / "data.jsonl", student="owner/name", folder=tmp_path / "other").note == ""
+    (tmp_path / "more").mkdir()
+    assert made(tmp_path / "more", SUMS).note == ""
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("rows", [SUMS, GSM8K, CAPITALS, CHOICES, FORMULAS, WORKED, SHAREGPT, None])
 def test_it_runs(rows: Sequence[Any] | None, tmp_path: Path) -> None:
