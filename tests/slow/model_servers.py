@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import os
+import shlex
 import shutil
 import socket
 import subprocess
@@ -24,29 +25,37 @@ VLLM = "VLLM_PYTHON"
 #: How vLLM starts on a machine with few cores and without a GPU.
 _ON_CPU = {"VLLM_CPU_KVCACHE_SPACE": "1", "VLLM_CPU_OMP_THREADS_BIND": "nobind", "VLLM_NO_USAGE_STATS": "1"}
 
+_COMMANDS = {"transformers": "transformers serve {}", "mlx": "mlx_lm.server --model {}", "vllm": "vllm serve {}"}
+#: Options for a small model on a small machine.
+_MORE = {"transformers": ["--device", "cpu"], "mlx": [], "vllm": ["--dtype", "float32", "--enforce-eager"]}
+
+
+def _program(command: list[str]) -> list[str]:
+    """The command, with the program of the environment that has it."""
+    if command[0] == "vllm":
+        # builds for CPUs have other names than vLLM's own program looks for
+        return [os.environ[VLLM], "-m", "vllm.entrypoints.openai.api_server", "--model", *command[2:]]
+    return [str(Path(sys.executable).parent / command[0]), *command[1:]]
+
 
 class ModelServer:
-    """A server with OpenAI's chat completions for one model's folder."""
+    """A server with OpenAI's chat completions for one model's folder.
 
-    def __init__(self, kind: str, model: Path) -> None:
+    Args:
+        kind: of `KINDS`, or `vllm`.
+        model: the folder.
+        command: how the server is started, as `mentorkit export` prints it; for a whole model if left out.
+    """
+
+    def __init__(self, kind: str, model: Path, command: str | None = None) -> None:
         with socket.socket() as free:
             free.bind(("127.0.0.1", 0))
             self.server_address = free.getsockname()
         self.model = model
         place = ["--host", "127.0.0.1", "--port", str(self.server_address[1])]
-        command = {
-            "transformers": [
-                *(str(Path(sys.executable).parent / "transformers"), "serve", str(model), "--device", "cpu"),
-                *place,
-            ],
-            "mlx": [sys.executable, "-m", "mlx_lm", "server", "--model", str(model), *place],
-            "vllm": [
-                *(os.environ.get(VLLM, ""), "-m", "vllm.entrypoints.openai.api_server", "--model", str(model), *place),
-                *("--dtype", "float32", "--enforce-eager", "--enable-auto-tool-choice", "--tool-call-parser", "hermes"),
-            ],
-        }
+        written = shlex.split(command or _COMMANDS[kind].format(shlex.quote(str(model))))
         self.process = subprocess.Popen(
-            command[kind],
+            [*_program(written), *_MORE[kind], *place],
             env={**os.environ, **(_ON_CPU if kind == "vllm" else {}), "HF_HUB_OFFLINE": "1"},
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
@@ -68,9 +77,9 @@ class ModelServer:
 
 
 @contextmanager
-def model_server(kind: str, model: Path) -> Iterator[ModelServer]:
+def model_server(kind: str, model: Path, command: str | None = None) -> Iterator[ModelServer]:
     """The server, once it answers; it ends with the block."""
-    made = ModelServer(kind, model)
+    made = ModelServer(kind, model, command)
     try:
         made.wait()
         yield made

@@ -17,6 +17,7 @@ sys.path.insert(0, str(Path(__file__).parent))
 import model_servers
 
 from mentor_kit import Run, api
+from mentor_kit.chat.serving import UNNAMED
 from mentor_kit.hooks import default_registry
 from mentor_kit.recipe.assembly import assemble_components
 from mentor_kit.recipe.settings import parse_settings
@@ -26,9 +27,11 @@ pytestmark = pytest.mark.slow
 SMALL = ["train.0.steps=2", "evaluate.on.0.problems=3", "evaluate.on.1.problems=3", "report=false"]
 
 
-@pytest.fixture(scope="module")
-def run(tmp_path_factory: pytest.TempPathFactory) -> Run:
-    return api.run("quickstart", overrides=parse_settings(SMALL), output=tmp_path_factory.mktemp("served") / "runs")
+@pytest.fixture(scope="module", params=["model", "adapter"])
+def run(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Run:
+    more = ["student.adapter=lora"] if request.param == "adapter" else []
+    root = tmp_path_factory.mktemp(request.param)
+    return api.run("quickstart", overrides=parse_settings([*SMALL, *more]), output=root / "runs")
 
 
 def schemas() -> list[dict[str, Any]]:
@@ -61,19 +64,36 @@ def asked(url: str, model: str, question: str, tools: list[dict[str, Any]]) -> d
     return message
 
 
-@pytest.mark.parametrize("kind", [*model_servers.KINDS, "vllm"])
-def test_a_server_answers_with_the_students_call(kind: str, run: Run, tmp_path: Path) -> None:
+#: Of each server the name in `api.serving`, and the formats that it loads.
+SERVERS = {
+    "transformers": ("transformers", ("transformers",)),
+    "mlx": ("mlx-lm", ("transformers",)),
+    "vllm": ("vLLM", ("transformers", "adapter")),
+}
+
+
+CASES = [(kind, written) for kind, (_, formats) in SERVERS.items() for written in formats]
+
+
+@pytest.mark.parametrize(("kind", "format"), CASES)
+def test_the_printed_command_starts_a_server_that_answers_with_the_students_call(
+    kind: str, format: str, run: Run, tmp_path: Path
+) -> None:
     if kind == "mlx":
         pytest.importorskip("mlx_lm")
     if kind == "vllm" and model_servers.VLLM not in os.environ:
         pytest.skip(f"{model_servers.VLLM} names no Python with vLLM")
-    student = api.export(run, tmp_path / "student")
+    if format == "adapter" and run.recipe["student"]["adapter"] is None:
+        pytest.skip("this run has no adapter")
+    student = api.export(run, tmp_path / "student", format=format)
+    (command,) = [found.command for found in api.serving(student, format=format) if found.program == SERVERS[kind][0]]
+    name = "student" if format == "adapter" else str(student)
     expected = list(questions(run))
     assert expected
-    with model_servers.model_server(kind, student) as served:
-        for question, name, arguments in expected:
-            message = asked(served.url, str(student), question, schemas())
+    with model_servers.model_server(kind, student, command.replace(UNNAMED, str(model_servers.TINY))) as served:
+        for question, tool, arguments in expected:
+            message = asked(served.url, name, question, schemas())
             (call,) = message["tool_calls"]
-            assert call["function"]["name"] == name
+            assert call["function"]["name"] == tool
             assert json.loads(call["function"]["arguments"]) == arguments
             assert "<tool_call>" not in (message.get("content") or "")
