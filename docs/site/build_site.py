@@ -94,14 +94,18 @@ def stage_notebook(script: Path, folder: Path) -> None:
     """Write a percent script as a notebook, and as a page that offers the notebook."""
     folder.mkdir(exist_ok=True)
     notebook = jupytext.read(script)
+    for cell in notebook.cells:
+        if cell.cell_type == "markdown":  # a notebook is opened anywhere
+            cell.source = with_site_links(cell.source, script, CONFIG["site_url"])
     jupytext.write(notebook, folder / f"{script.stem}.ipynb")
+    notebook = jupytext.read(script)
     notebook.metadata = {"jupytext": {"notebook_metadata_filter": "-all"}}
     title, _, rest = jupytext.writes(notebook, fmt="md").strip().partition("\n")
     offer = f"[Download this notebook]({script.stem}.ipynb), for Jupyter, Colab or Kaggle."
     (folder / f"{script.stem}.md").write_text(with_site_links(f"{title}\n\n{offer}\n{rest}\n", script))
 
 
-def with_site_links(text: str, source: Path) -> str:
+def with_site_links(text: str, source: Path, site: str = "") -> str:
     """Return a page with the links that are right on the site.
 
     A link to a file that is a page leads to the page, in whatever folder the file is. A link to another file or folder
@@ -110,13 +114,14 @@ def with_site_links(text: str, source: Path) -> str:
     Args:
         text: the page's Markdown.
         source: the page's file, to which its links are relative.
+        site: the site's address, for a page that is read elsewhere.
     """
     up = "../" * len(source.parent.relative_to(DOCS).parts) if source.is_relative_to(DOCS) else ""
 
     def on_the_site(link: re.Match[str]) -> str:
         target = (source.parent / link[0]).resolve()
         if target in PAGES:
-            return up + PAGES[target]
+            return f"{site}{PAGES[target].removesuffix('.md')}.html" if site else up + PAGES[target]
         if not target.is_relative_to(ROOT) or not target.exists():
             return link[0]
         if target.is_relative_to(DOCS / "images"):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -43,6 +44,11 @@ def test_scripts_become_notebooks(tmp_path: Path) -> None:
         first, installing, *_ = notebook.cells
         assert (first.cell_type, first.source.count("# ")) == ("markdown", 1)
         assert installing.source.startswith("%pip install")
+        links = re.findall(
+            r"\]\(([^)]+)\)", "".join(cell.source for cell in notebook.cells if cell.cell_type == "markdown")
+        )
+        assert links
+        assert [link for link in links if not link.startswith(f"{site.CONFIG['site_url']}") or ".md" in link] == []
         page = (tmp_path / f"{name}.md").read_text()
         assert page.startswith(first.source.splitlines()[0])
         assert f"]({name}.ipynb)" in page

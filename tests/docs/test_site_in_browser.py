@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import inspect
 import os
+import re
 import subprocess
 import sys
 import threading
+import zlib
 from collections.abc import Iterator
 from functools import partial
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
@@ -13,6 +16,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+
+import mentor_kit.api
+import mentor_kit.hooks.specs
 
 ROOT = Path(__file__).parents[2]
 sys.path += [str(ROOT / "docs" / "site"), str(ROOT / "tests" / "report" / "page")]
@@ -109,6 +115,16 @@ def run(tmp_path: Path) -> Any:
 
 def test_the_site_has_no_dead_links(folder: Path) -> None:
     assert links.dead_site_links(folder, "/mentor-kit/") == []
+
+
+def test_the_reference_has_every_public_name_and_what_hooks_give(folder: Path) -> None:
+    inventory = (folder / "objects.inv").read_bytes()
+    names = {line.split()[0] for line in zlib.decompress(inventory.split(b"\n", 4)[4]).decode().splitlines()}
+    public = [mentor_kit, mentor_kit.api, mentor_kit.hooks]
+    offered = {f"{package.__name__}.{name}" for package in public for name in package.__all__ if name != "__version__"}
+    given = set(re.findall(r"`(mentor_kit(?:\.\w+)+\.[A-Z]\w+)`", inspect.getsource(mentor_kit.hooks.specs)))
+    assert len(given) > 10
+    assert (offered | given) - names == set()
 
 
 @pytest.mark.parametrize("where", ["server", "folder"])
