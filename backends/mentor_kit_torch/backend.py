@@ -46,9 +46,9 @@ class TorchBackend(Backend):
         ask_for_large_pages()
         if options.threads is not None:
             torch.set_num_threads(options.threads)
-        device = pick_device(options.device)
-        make_deterministic(device)
         config = read_config(student)
+        device = pick_device(options.device, config)
+        make_deterministic(device)
         with model_errors(student):
             model: Any = load_model(student, config, options, device, pick_dtype(options.dtype, device, config))
             if student.adapter is not None:
@@ -60,7 +60,8 @@ class TorchBackend(Backend):
         from mentor_kit_torch.loading import model_errors, pick_device, pick_dtype, read_config
         from mentor_kit_torch.memory import estimate
 
-        device, config = pick_device(self.options.device), read_config(student)
+        config = read_config(student)
+        device = pick_device(self.options.device, config)
         with model_errors(student):
             return estimate(config, student, load, self.options, pick_dtype(self.options.dtype, device, config))
 
@@ -74,6 +75,7 @@ class TorchBackend(Backend):
         from mentor_kit_torch.loading import model_errors, pick_device, pick_dtype, read_config
         from mentor_kit_torch.memory import savings
 
-        device, config = pick_device(self.options.device), read_config(student)
+        config = read_config(student)
+        device = pick_device(self.options.device, config)
         with model_errors(student):
             return savings(config, load, self.options, pick_dtype(self.options.dtype, device, config))

@@ -6,6 +6,7 @@ import logging
 import os
 import warnings
 from contextlib import AbstractContextManager
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -20,25 +21,50 @@ from mentor_kit_torch.options import TorchOptions
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
+logger = logging.getLogger("mentor_kit_torch")
+
 #: Patterns of the files of weights, and what their folders are.
 WEIGHTS, FORMAT = ("*.safetensors", "*.bin"), "transformers' format"
-#: Hidden widths below which a CPU multiplies no faster in 16 bits.
+#: Hidden widths below which a CPU multiplies no faster in 16 bits, and MPS waits for its operations to be launched.
 WIDE = 512
 
 
-def pick_device(name: str) -> torch.device:
+def pick_device(name: str, config: Any = None) -> torch.device:
     """The device an option names.
+
+    auto: CUDA where it is; MPS where a trial finds that it computes as the CPU does, for models wide enough to gain by
+    it; else the CPU.
+
+    Args:
+        name: the option.
+        config: the model's configuration; a wide model is assumed if left out.
 
     Raises:
         MissingError: it is not on this machine.
     """
     if name == "auto":
-        name = "cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu"
+        name = "cuda" if torch.cuda.is_available() else "mps" if _mps_serves(config) else "cpu"
     if name.startswith("cuda") and int(name.partition(":")[2] or 0) >= torch.cuda.device_count():
         raise MissingError(f"backend.device: {name} is not on this machine", hint="use `device: auto` or `cpu`")
     if name == "mps" and not torch.backends.mps.is_available():
         raise MissingError("backend.device: mps is not on this machine", hint="use `device: auto` or `cpu`")
     return torch.device(name)
+
+
+def _mps_serves(config: Any) -> bool:
+    """Whether MPS is there and of use: launching a narrow model's operations takes longer there than they do."""
+    return torch.backends.mps.is_available() and (config is None or _width(config) >= WIDE) and _mps_is_right()
+
+
+@cache
+def _mps_is_right() -> bool:
+    """Whether MPS passes its trial; a line says so where it does not, once."""
+    from mentor_kit_torch.device_trial import device_fault
+
+    fault = device_fault("mps")
+    if fault:
+        logger.warning("device: auto takes the CPU, as MPS is not right here: %s; `device: mps` takes it anyhow", fault)
+    return not fault
 
 
 def make_deterministic(device: torch.device) -> None:

@@ -29,7 +29,8 @@ class TorchOptions(OptionModel):
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
     device: Device = "auto"
-    """auto: the first of CUDA, MPS and CPU that is there."""
+    """auto: CUDA where it is there; on a Mac MPS for models 512 wide and wider, where a trial finds that it computes as
+    the CPU does; else the CPU."""
     dtype: Literal["auto", "float32", "bfloat16", "float16"] = "auto"
     """auto: bfloat16 on CUDA, and for models 512 wide and wider on CPUs with matrix units for it; else float32.
 
