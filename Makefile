@@ -4,7 +4,7 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip install --quiet --constraint constraints.txt
 
-.PHONY: quickstart test slow properties audit student miniature pictures docs install install-dev lint types layers tests clean
+.PHONY: quickstart test slow properties audit student miniature mac pictures docs install install-dev lint types layers tests clean
 
 quickstart: install
 	$(BIN)/mentorkit run quickstart
@@ -12,7 +12,9 @@ quickstart: install
 install: $(VENV)/.installed
 install-dev: $(VENV)/.installed-dev
 
+NEEDED := Python 3.11 or later is needed (make PYTHON=python3.12 …), and $(PYTHON) is
 $(VENV)/bin/python:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "$(NEEDED) %d.%d" % sys.version_info[:2])'
 	$(PYTHON) -m venv $(VENV)
 
 $(VENV)/.installed: $(VENV)/bin/python pyproject.toml constraints.txt
@@ -70,6 +72,14 @@ audit: install
 # The paper's comparison in small: two worlds, seven arms and a control, three seeds (docs/miniature.md).
 miniature: install
 	$(BIN)/python benchmarks/miniature.py --output build/miniature
+
+# What to check and measure on a Mac, into build/mac/mac.json (docs/mac.md); elsewhere as far as it goes: PRETEND=--pretend.
+PRETEND :=
+mac:
+	@[ "$$(uname -sm)" = "Darwin arm64" ] || [ -n "$(PRETEND)" ] || \
+		{ echo "this is $$(uname -sm), no Mac with Apple Silicon; make mac PRETEND=--pretend runs what goes here" >&2; exit 3; }
+	@$(MAKE) --no-print-directory install-dev
+	$(BIN)/python benchmarks/mac.py --output build/mac $(PRETEND)
 
 # The README's pictures of a run's report, taken by a browser without a window (chromium).
 RUN := quickstart
