@@ -109,7 +109,7 @@ class SlowImport(Journal):
     """Its library takes longer to import than a server may take to answer."""
 
     def load(self) -> None:
-        time.sleep(2)
+        time.sleep(5)
 
 
 class HangsAtOpen(Journal):

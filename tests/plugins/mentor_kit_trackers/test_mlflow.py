@@ -80,7 +80,7 @@ def test_a_server_that_dies_in_the_middle_gets_the_rest_when_the_run_is_resumed(
     folder = begin(tmp_path)
     with MlflowServer(str(tmp_path / "artifacts")) as server:
         server.die_after = 2
-        options = {"tracking_uri": server.url, "timeout": 3.0}
+        options = {"tracking_uri": server.url, "timeout": 15.0}
         begun = time.monotonic()
         done = tracked(Request(str(folder), "mlflow", options), tmp_path)
         assert (done.returncode, done.stdout, done.stderr) == (0, "", "")

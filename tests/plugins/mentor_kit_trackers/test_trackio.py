@@ -127,7 +127,7 @@ def request(folder: Path, url: str, **more: Any) -> Request:
         "server_url": url,
         "folder": "trackio",
         "system": False,
-        "timeout": 12.0,
+        "timeout": 20.0,
         "rollouts": {"every": 0, "episodes": 0},
     }
     return Request(str(folder), "trackio", options, **more)

@@ -133,9 +133,10 @@ def test_a_tracker_that_fails_is_one_note(tmp_path: Path, writer: str, reason: s
     assert [event["step"] for event in events(folder) if event["kind"] == "step"] == [1, 2, 3, 4]
 
 
+@pytest.mark.slow
 def test_an_import_may_take_longer_than_an_answer(tmp_path: Path) -> None:
     folder = begin(tmp_path)
-    run(Request(str(folder), "", seconds=0.8), tracker("fake_writers:SlowImport", {"timeout": 1.5}))
+    run(Request(str(folder), "", seconds=2.5), tracker("fake_writers:SlowImport", {"timeout": 4}))
     assert not notes(folder)
     assert curves(journal(folder)) == expected(folder)
 
@@ -143,16 +144,17 @@ def test_an_import_may_take_longer_than_an_answer(tmp_path: Path) -> None:
 def test_a_tracker_that_hangs_is_waited_for_once(tmp_path: Path) -> None:
     begun = time.monotonic()
     folder = follow(tmp_path, "HangsAtOpen", timeout=1.5)
-    assert time.monotonic() - begun < 10
+    assert time.monotonic() - begun < 20
     (note,) = notes(folder)
-    assert "1.5 s" in note
+    assert "switched off" in note
 
 
+@pytest.mark.slow
 def test_trackers_that_hang_at_the_end_are_waited_for_side_by_side(tmp_path: Path) -> None:
     folder, begun = begin(tmp_path), time.monotonic()
-    hanging = [tracker("fake_writers:HangsAtClose", {"timeout": 3}, f"fake{number}") for number in range(3)]
+    hanging = [tracker("fake_writers:HangsAtClose", {"timeout": 8}, f"fake{number}") for number in range(3)]
     run(Request(str(folder), "", steps=1), *hanging)
-    assert time.monotonic() - begun < 7
+    assert time.monotonic() - begun < 20
     assert len(notes(folder)) == 3
     assert [call for call in journal(folder) if call[0] == "close"] == [["close", "done"]] * 3
 
@@ -167,10 +169,11 @@ def test_a_run_that_is_tracked_twice_at_a_place_is_said_once(tmp_path: Path) -> 
     assert curves(journal(folder)) == expected(folder)
 
 
+@pytest.mark.slow
 def test_what_hangs_at_the_end_is_killed_with_all_it_started(tmp_path: Path) -> None:
-    folder = follow(tmp_path, "HangsAtClose", timeout=2.5)
+    folder = follow(tmp_path, "HangsAtClose", timeout=8)
     (note,) = notes(folder)
-    assert "2.5 s" in note
+    assert "8 s" in note
     assert journal(folder)[-1] == ["close", "done"]
     grandchild = int((folder / "grandchild").read_text(encoding="utf-8"))
     ended = time.monotonic() + 5
@@ -181,14 +184,20 @@ def test_what_hangs_at_the_end_is_killed_with_all_it_started(tmp_path: Path) -> 
 
 def test_steps_do_not_wait_for_a_slow_tracker(tmp_path: Path) -> None:
     folder = begin(tmp_path)
-    ended: list[float] = []
-    begun = time.monotonic()
+    behind: list[int] = []
 
-    class Clock(Tracker):
+    class Watcher(Tracker):
         def event(self, event: Event) -> None:
-            ended.append(time.monotonic())
+            if event.kind == "run_end":
+                behind.append(len(expected(folder)["grpo/reward"]) - len(steps(folder)))
 
-    run(Request(str(folder), "", steps=8), Clock(), tracker("fake_writers:Slow", {}))
-    # 8 steps and 5 evaluations take it 2.6 seconds beside its start, and the run a fraction of that
-    assert ended[-1] - begun < 2
+    run(Request(str(folder), "", steps=12), Watcher(), tracker("fake_writers:Slow", {}))
+    # its steps and evaluations take it four seconds beside its start
+    assert behind[0] > 0
+    assert len(steps(folder)) == 12
     assert curves(journal(folder)) == expected(folder)
+
+
+def steps(run: Path) -> list[tuple[int, float]]:
+    """What a tracker has of the reward."""
+    return curves(journal(run)).get("grpo/reward", []) if (run / "journal.jsonl").exists() else []

@@ -7,6 +7,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,8 @@ def tracked(
     request: Request, folder: Path, environment: Mapping[str, str] | None = None
 ) -> subprocess.CompletedProcess[str]:
     """Run a request in a process of its own, with `folder` as its working folder and home."""
+    # a slow machine is no fault, where a test is not about time
+    request = replace(request, options={"timeout": 120, **request.options})
     paths = os.pathsep.join(path for path in sys.path if path)
     variables = {**os.environ, "PYTHONPATH": paths, "HOME": str(folder), "NETRC": str(folder / "netrc")}
     return subprocess.run(
