@@ -7,6 +7,7 @@ any other file, folder  ──> its rows
 
 from __future__ import annotations
 
+import itertools
 import re
 from collections.abc import Mapping
 from pathlib import Path
@@ -19,7 +20,7 @@ from mentor_kit.core.errors import UsageError
 from mentor_kit.hooks.registry import Registry
 from mentor_kit.recipe.loading import RecipeLike
 from mentor_kit.runs import Run
-from mentor_kit.runs.dialogue_rows import AUTO, DataFile, DialogueRow
+from mentor_kit.runs.dialogue_rows import AUTO, DataFile, DialogueRow, data_files
 
 
 class DialogueSource:
@@ -58,8 +59,8 @@ class DialogueSource:
             run = find_run(source, output, lambda _: True)
         else:
             self.file, run = path, run_around(path)
-        recorded = self.file is None or (self.file.is_file() and holds_records(self.file))
-        if recorded and (run is not None or recipe is not None):
+        self._recorded = self.file is None or all(map(holds_records, data_files(self.file)))
+        if self._recorded and (run is not None or recipe is not None):
             self.records = RecordedDialogues(run, recipe=recipe, tools=tools, registry=registry)
 
     def __enter__(self) -> DialogueSource:
@@ -95,7 +96,7 @@ class DialogueSource:
                     hint="name the run's folder",
                 )
             if self.records is not None and format == AUTO:
-                return self.records.file(self.file)
+                return itertools.chain.from_iterable(map(self.records.file, data_files(self.file)))
             opened = DataFile(self.file, formats, format)
             self.format = opened.format_name
             return self._data(opened)
@@ -105,9 +106,8 @@ class DialogueSource:
         return self.records.demonstrations() if evaluation is None else self.records.evaluation(evaluation)
 
     def _data(self, opened: DataFile) -> Rows:
-        recorded = self._tools and self.file is not None and self.file.is_file() and holds_records(self.file)
         for row in opened.rows():
-            if recorded and isinstance(row, DialogueRow) and not row.dialogue.tools and _calls(row):
+            if self._recorded and self._tools and isinstance(row, DialogueRow) and _lacks_tools(row):
                 raise UsageError(
                     f"the tools of {row.place} are unknown: records have none, and the file lies in no run's folder",
                     hint="name the recipe that has them, --recipe RECIPE, or write rows without tools: --no-tools",
@@ -123,5 +123,5 @@ def _is_data(path: Path) -> bool:
     return path.exists() or bool(re.search(r"\.(jsonl|ndjson|json|csv|tsv|parquet)(\.gz)?$", path.name.lower()))
 
 
-def _calls(row: DialogueRow) -> bool:
-    return any(message.tool_calls for message in row.dialogue.messages)
+def _lacks_tools(row: DialogueRow) -> bool:
+    return not row.dialogue.tools and any(message.tool_calls for message in row.dialogue.messages)

@@ -68,6 +68,10 @@ def run_app(arguments: Sequence[str] | None = None) -> int:
             return _reader_left()
         raise
     except (Exception, KeyboardInterrupt) as error:  # noqa: BLE001 (a person gets a sentence, not a traceback)
+        if type(error).__name__ == "NoArgsIsHelpError":
+            # a group of commands without one: its message is its help
+            typer.echo(getattr(error, "format_message", str)(), err=True)
+            return ExitCode.USAGE
         failed = _as_error(error)
         _complain(failed.message, failed.hint)
         if "--json" in (sys.argv[1:] if arguments is None else arguments):

@@ -52,7 +52,10 @@ def convert(
     root: Annotated[Path, typer.Option("--runs", help="The folder of all runs.")] = Path("runs"),
     as_json: Annotated[bool, typer.Option("--json", help="JSON for programs.")] = False,
 ) -> None:
-    """Write dialogues in another program's format: a run's demonstrations, rollouts or evaluations, or any data."""
+    """Write a run or data in another program's format.
+
+    A run gives its demonstrations, its rollouts or the episodes of its evaluations.
+    """
     import json
     from typing import cast
 
@@ -91,7 +94,10 @@ def check(
     format: Annotated[str, typer.Option(help="Its format; found out if left out.")] = "auto",
     as_json: Annotated[bool, typer.Option("--json", help="JSON for programs.")] = False,
 ) -> None:
-    """Say what a file is, how many rows would be taken, and which not, why; code 1 if any would not be taken."""
+    """Say what a file of data is, and which rows are broken.
+
+    The exit code is 1 where a row would not be taken.
+    """
     import json
 
     from mentor_kit import api

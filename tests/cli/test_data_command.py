@@ -179,3 +179,12 @@ def test_files_of_a_folder_have_one_format(tmp_path: Path, capsys: pytest.Captur
     write(tmp_path / "c.jsonl", {"question": "?"})
     code, _, errors = data(capsys, "check", str(tmp_path))
     assert (code, "c.jsonl: " in errors) == (1, True)
+
+
+@pytest.mark.parametrize("arguments", [["data"], []])
+def test_a_group_without_a_command_prints_its_help(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.run_app(arguments) == 2
+    said, errors = capsys.readouterr()
+    assert said == ""
+    assert errors.startswith("Usage: ")
+    assert "error:" not in errors
