@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -21,6 +22,9 @@ from mentor_kit.utils.files import NEW
 
 #: Files of which an exported folder has one.
 _EXPORTED = ("config.json", "adapter_config.json", "*.gguf")
+
+#: What keys of hubs, model providers and clouds look like.
+_KEY = re.compile(r"\b(hf_\w{20,}|sk-[\w-]{20,}|gh[pousr]_\w{30,}|AKIA[A-Z0-9]{16})\b", re.ASCII)
 
 
 @dataclass(frozen=True)
@@ -88,7 +92,8 @@ def push(
         registry: the plugins to use.
 
     Raises:
-        UsageError: the id is none, the repository has files, or there is no such run, checkpoint or folder.
+        UsageError: the id is none, the repository has files, there is no such run, checkpoint or folder, or the card
+            has a key in it.
         MissingError: there is no token or no network, or huggingface_hub is not installed.
         MentorKitError: the hub refuses the token or the files.
     """
@@ -108,6 +113,7 @@ def push(
         files = files_of(folder)
         card = folder / "README.md"
         text = card.read_text(encoding="utf-8") if card.is_file() else ""
+        _check_no_key(text)
         commit = None
         if not dry_run:
             commit = place.upload(folder, files, "Upload a student, trained with mentor-kit", private=private)
@@ -133,6 +139,20 @@ def _exported(
     with storage_errors(run.path), tempfile.TemporaryDirectory(prefix=f"{NEW}push-", dir=run.path) as temporary:
         target = Path(temporary) / "student"
         yield export(run, target, name=repository, output=output, registry=registry, **options)
+
+
+def _check_no_key(card: str) -> None:
+    """Refuse a card with a key in it, which a recipe may have in a plugin's options.
+
+    Raises:
+        UsageError: with the key's beginning.
+    """
+    if (found := _KEY.search(card)) is not None:
+        raise UsageError(
+            f"the card has what looks like a key in it: {found[0][:7]}…",
+            hint="write `${env:NAME}` in recipes; for this run, export it, remove the key from README.md, and push the "
+            "folder",
+        )
 
 
 def _is_export(folder: Path) -> bool:

@@ -183,6 +183,18 @@ def test_an_exported_folders_card_is_its_own(student: Path, more: dict[str, Any]
         api.push(student, "me/mine", dry_run=True, **more)
 
 
+@pytest.mark.parametrize("key", ["hf_" + "aB3" * 11, "sk-proj-" + "x1_-" * 9, "ghp_" + "Z9" * 18, "AKIA" + "Q7" * 8])
+@pytest.mark.parametrize("dry_run", [True, False])
+def test_a_key_in_a_card_is_not_pushed(hub: HubStandIn, student: Path, key: str, dry_run: bool) -> None:
+    (student / "README.md").write_text(
+        f"---\nlicense: mit\n---\n```yaml\nheaders: {{Authorization: Bearer {key}}}\n```\n"
+    )
+    with pytest.raises(UsageError, match="looks like a key") as error:
+        api.push(student, "me/mine", dry_run=dry_run)
+    assert key not in str(error.value)
+    assert hub.repositories == {}
+
+
 def test_what_is_neither_a_run_nor_an_export(tmp_path: Path) -> None:
     (tmp_path / "empty").mkdir()
     with pytest.raises(UsageError):

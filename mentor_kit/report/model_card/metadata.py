@@ -64,7 +64,7 @@ def _eval_result(task: str, result: AccuracyResult) -> EvalResult:
         metric_type="accuracy",
         metric_name=f"accuracy ({result.kind})",
         metric_value=round(result.after.accuracy, 4),
-        metric_args={"interval_95": [round(result.after.low, 4), round(result.after.high, 4)]},
+        metric_args={"low_95": round(result.after.low, 4), "high_95": round(result.after.high, 4)},
     )
 
 

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 from mentor_kit.backend.base_model import HubModel, hub_model, is_hub_id
 from mentor_kit.backend.student import StudentSpec
 from mentor_kit.core.frozen_model import Json
+from mentor_kit.core.secret import hide
 from mentor_kit.recipe.yaml_writer import to_yaml
 from mentor_kit.report.arms import training_steps
 from mentor_kit.report.model_card.results import AccuracyResult, results_of
@@ -183,7 +184,7 @@ def _equation(reward: RewardSpec) -> str:
 
 def _shared_recipe(recipe: Mapping[str, Json]) -> str:
     """The expanded recipe as YAML; its `folder`, which is this machine's, is left out."""
-    return without_home(to_yaml({key: value for key, value in recipe.items() if key != "folder"}))
+    return hide(without_home(to_yaml({key: value for key, value in recipe.items() if key != "folder"})))
 
 
 def _versions(run: Run) -> dict[str, str]:

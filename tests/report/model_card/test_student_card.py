@@ -131,7 +131,7 @@ def test_results_are_before_training_and_of_the_exported_weights(tmp_path: Path)
     assert sampled[3] == "60.0 (50.0 to 70.0)"
     (result,) = data["model-index"][0]["results"]
     assert [metric["value"] for metric in result["metrics"]] == [0.7, 0.6]
-    assert result["metrics"][0]["args"] == {"interval_95": [0.6, 0.8]}
+    assert result["metrics"][0]["args"] == {"low_95": 0.6, "high_95": 0.8}
     assert result["dataset"] == {"name": "rows, test", "type": "rows", "split": "test"}
 
 
