@@ -32,7 +32,7 @@ from mentor_kit.runs.rows import read_rows
 
 #: Which dialogues are written: all, those with a right answer, or of each problem the right one with the most reward.
 Only = Literal["all", "right", "best"]
-#: Whether a row that cannot be read, or said, ends the conversion, or is left out.
+#: Whether a row that cannot be read or written ends the conversion, or is left out.
 Broken = Literal["fail", "skip"]
 
 _ANOTHER = "name another one, or replace it: --overwrite"
@@ -51,11 +51,11 @@ class Converted:
     dialogues: int
     """How many were written."""
     left_out: tuple[FaultGroup, ...]
-    """Rows that could not be read or said, by what is wrong with them."""
+    """Rows that could not be read or written, by what is wrong with them."""
     not_chosen: int
     """How many were not among those that were asked for: right ones, the best of each problem."""
     limits: tuple[str, ...]
-    """What the format cannot say."""
+    """What the format cannot express."""
 
     def as_data(self) -> dict[str, Json]:
         """Return the result for programs."""
@@ -75,7 +75,7 @@ class Converted:
         others = f"; {self.not_chosen:,} others are not those asked for" if self.not_chosen else ""
         lines = [f"written: {self.path}", f"{dialogues}, format {self.format}{others}"]
         lines += left_out_lines(self.left_out)
-        return [*lines, f"{self.format} cannot say: {'; '.join(self.limits)}"] if self.limits else lines
+        return [*lines, f"{self.format} cannot express: {'; '.join(self.limits)}"] if self.limits else lines
 
 
 @checked_arguments
@@ -110,7 +110,7 @@ def convert_data(
         evaluation: the episodes of an evaluation of a run, by its name, or of `all`.
         recipe: the recipe whose tools recorded dialogues have; that of their run if left out.
         tools: whether recorded dialogues have tools.
-        broken: whether a row that cannot be read, or said in the format, ends it, or is left out.
+        broken: whether a row that cannot be read, or written in the format, ends it, or is left out.
         overwrite: whether to replace what is there.
         progress: called with how many rows are done, and how many there are; 0 where that is unknown.
         output: the folder of all runs.
@@ -118,7 +118,7 @@ def convert_data(
 
     Raises:
         UsageError: the target is there already, has no known ending, or there is no such format, run or evaluation.
-        DataError: a row cannot be read or said, and `broken` is fail; or nothing is left to write.
+        DataError: a row cannot be read or written, and `broken` is fail; or nothing is left to write.
         MissingError: a package is not installed.
         MentorKitError: the file cannot be written, or the tools of a recipe cannot be built on this machine.
     """
@@ -196,11 +196,10 @@ class _Conversion:
 
     def write(self, path: Path, rows: Rows) -> int:
         """Write the dialogues; returns how many there are."""
-        chosen = self._chosen(self._read(rows))
-        said = self._said(chosen)
+        found = self._some(self._written(self._chosen(self._read(rows))))
         if not self._writer.one_per_file:
-            return write_rows(path, self._some(said))
-        sessions = list(self._some(said))
+            return write_rows(path, found)
+        sessions = list(found)
         write_folder(path, lambda folder: self._write_files(folder, sessions))
         return len(sessions)
 
@@ -238,12 +237,12 @@ class _Conversion:
             )
         yield from best.values()
 
-    def _said(self, rows: Iterator[DialogueRow]) -> Iterator[Mapping[str, Json]]:
+    def _written(self, rows: Iterator[DialogueRow]) -> Iterator[Mapping[str, Json]]:
         for row in rows:
             try:
                 yield self._writer.write(row.dialogue)
             except DataFormatError as error:
-                reason = f"{self._to} cannot say this: {error.reason}"
+                reason = f"{self._to} cannot express this: {error.reason}"
                 self._leave_out(RowFault(row.place, error.column, reason, error.hint or ""))
 
     def _some(self, rows: Iterator[Mapping[str, Json]]) -> Iterator[Mapping[str, Json]]:

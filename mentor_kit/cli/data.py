@@ -46,7 +46,7 @@ def convert(
     ] = None,
     tools: Annotated[bool, typer.Option("--tools/--no-tools", help="Whether recorded dialogues have tools.")] = True,
     broken: Annotated[
-        str, typer.Option(help="Rows that cannot be read or said: `fail`, or `skip` to leave them out.")
+        str, typer.Option(help="Rows that cannot be read or written: `fail`, or `skip` to leave them out.")
     ] = "fail",
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace OUT if it is there.")] = False,
     root: Annotated[Path, typer.Option("--runs", help="The folder of all runs.")] = Path("runs"),

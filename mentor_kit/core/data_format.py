@@ -57,7 +57,7 @@ def as_data(message: Message) -> Message:
 
 
 class DataFormatError(DataError):
-    """A row is not of its format, or a dialogue cannot be said in one.
+    """A row is not of its format, or a dialogue cannot be expressed in one.
 
     Args:
         column: the column at fault, such as `messages.2.tool_calls`; empty for the whole row.
@@ -78,7 +78,7 @@ class DataFormat(ABC):
     """
 
     limits: Sequence[str] = ()
-    """What `write` cannot say in this format, one line each, such as `reasoning`."""
+    """What `write` cannot express in this format, one line each, such as `reasoning`."""
     one_per_file: bool = False
     """Whether a file holds one row, which takes several of its lines; see `begins`, `joined` and `lines`."""
 

@@ -20,7 +20,7 @@ AUTO = "auto"
 
 @dataclass(frozen=True)
 class RowFault:
-    """What is wrong with a row, or cannot be said of it in a format."""
+    """What is wrong with a row, or what of it a format cannot express."""
 
     place: str
     """The file and the row, or the episode of a run."""

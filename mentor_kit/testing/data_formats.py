@@ -8,8 +8,8 @@ class TestMyFormat(DataFormatContract):
     def rows(self) -> Sequence[Mapping[str, Any]]:
         return [{"chat": […], "functions": […]}]     # published rows, which the format reads
 
-Dialogues that the format writes must be read again with the same messages and tools; those that it cannot say must be
-refused. Rows of other forms must be refused by `recognizes` or `read`, and in no other way.
+Dialogues that the format writes must be read again with the same messages and tools; those that it cannot express must
+be refused. Damaged rows must be read, or refused with a `DataFormatError`.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ def _result(content: str) -> Any:
     return tool_result(ToolResult(name="add", content=content))
 
 
-#: Dialogues by what is special about them; every format can say the first one.
+#: Dialogues by what is special about them; every format can express the first one.
 DIALOGUES: Mapping[str, Dialogue] = {
     "one call": Dialogue(
         messages=(user("2 + 3.5?"), assistant(calls=[_CALL]), _result("5.5"), assistant("It is 5.5.")), tools=(_ADD,)

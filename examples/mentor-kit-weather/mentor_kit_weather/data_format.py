@@ -35,7 +35,7 @@ class WeatherFormat(DataFormat):
         return Dialogue(messages=tuple(messages), tools=tuple(map(_tool, _entries(row, "functions"))))
 
     def write(self, dialogue: Dialogue) -> dict[str, Any]:
-        """Return the row; what it cannot say is refused rather than left out."""
+        """Return the row; what it cannot express is refused rather than left out."""
         chat = [_line(message, f"messages.{index}") for index, message in enumerate(dialogue.messages)]
         return {"chat": chat, "functions": [tool.model_dump(include=FUNCTION) for tool in dialogue.tools]}
 

@@ -1,7 +1,7 @@
 """Writes `conversations` in ShareGPT's form, as LLaMA-Factory trains on them.
 
 Its turns alternate: human or observation, then gpt or function_call, and so on to the assistant's last one. Other rows
-are left out there with a warning, so a dialogue that cannot be said so is refused here.
+are left out there with a warning, so a dialogue that cannot be written so is refused here.
 
 Several calls of one turn are a list in one `function_call`, and their results a list in one `observation`.
 """

@@ -1,4 +1,4 @@
-"""Parts of written rows that several formats share: calls, tools, and what they cannot say.
+"""Parts of written rows that several formats share: calls, tools, and what they cannot express.
 
 A call that could not be read has no place in rows that models are trained on: its string is what a model wrote in its
 own syntax, and another one would learn that syntax from it. So a dialogue with one is refused there.
@@ -16,22 +16,22 @@ from mentor_kit.core.data_format import DataFormatError, Dialogue
 from mentor_kit.core.frozen_model import Json
 from mentor_kit.core.task import DeclaredTool
 
-#: What no format can say.
+#: What no format can express.
 NUMBERS = "an argument that is no finite number (a dialogue with one is refused)"
 NULLS = "a schema's keyword that is null, such as a default (it is written, and left out when it is read)"
-#: What formats of rows cannot say that models are trained on.
+#: What formats of rows cannot express that models are trained on.
 EVERYWHERE = (
     "a call that could not be read (a dialogue with one is refused)",
     NUMBERS,
     NULLS,
     "whether a result is an error, or was cut",
 )
-#: What formats cannot say whose readers look for calls in words.
+#: What formats cannot express whose readers look for calls in words.
 WORDS = "words that look like calls or reasoning, where a dialogue has no calls (they are read as such)"
 
 
 def check_dialogue(dialogue: Dialogue, *, unreadable: bool = False) -> None:
-    """Refuse a dialogue that a format cannot say.
+    """Refuse a dialogue that a format cannot express.
 
     Args:
         dialogue: what is to be written.

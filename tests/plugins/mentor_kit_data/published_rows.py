@@ -206,7 +206,7 @@ MAKERS: dict[str, Callable[[Sum], Row]] = {
     "when2call": when2call,
 }
 
-#: What the formats cannot say: dialogues before the question, results and the final answer.
+#: What the formats cannot express: dialogues before the question, results and the final answer.
 ONE_QUESTION = {"xlam"}
 NO_RESULTS = {"xlam", "when2call"}
 

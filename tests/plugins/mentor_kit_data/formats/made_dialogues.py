@@ -76,7 +76,7 @@ VALUES: tuple[Any, ...] = (
 
 
 def made_dialogues(count: int, seed: int = 0) -> list[Dialogue]:
-    """So many dialogues; one in twenty has something that no format can say."""
+    """So many dialogues; one in twenty has something that no format can express."""
     chance = random.Random(seed)
     return [made_dialogue(chance, number) for number in range(count)]
 

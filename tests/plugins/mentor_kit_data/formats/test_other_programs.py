@@ -57,7 +57,7 @@ def rendered(row: dict[str, Any], name: str) -> str:
 
 @cache
 def dialogues() -> list[Dialogue]:
-    """Dialogues that all formats can say: one call a turn, no reasoning, to an end."""
+    """Dialogues that all formats can express: one call a turn, no reasoning, to an end."""
     found = []
     for dialogue in made_dialogues(400, seed=1):
         try:

@@ -78,8 +78,8 @@ def is_read_again(name: str, dialogue: Dialogue) -> bool:
     return name != "sts" or not any(map(unreadable, calls))
 
 
-def sayable(name: str, dialogue: Dialogue) -> bool:
-    """Whether a format can say a dialogue, by its documented limits."""
+def expressible(name: str, dialogue: Dialogue) -> bool:
+    """Whether a format can express a dialogue, by its documented limits."""
     calls = [call for message in dialogue.messages for call in message.tool_calls]
     apart = () if name == "openai" else dialogue.calls or ()  # which has no right calls apart
     if not all(finite(call.arguments) for call in (*calls, *apart)) or any(map(unreadable, apart)):
@@ -100,7 +100,7 @@ def test_a_thousand_dialogues_are_read_as_they_were_written(name: str) -> None:
     one = FORMATS[name]
     written = 0
     for dialogue in DIALOGUES:
-        if not sayable(name, dialogue):
+        if not expressible(name, dialogue):
             with pytest.raises(DataFormatError):
                 one.write(dialogue)
             continue
@@ -121,7 +121,7 @@ def test_a_thousand_dialogues_are_read_as_they_were_written(name: str) -> None:
 )
 def test_a_file_of_them_is_recognised_and_read_the_same(tmp_path: Path, name: str, ending: str) -> None:
     one: DataFormat = FORMATS[name]
-    dialogues = [dialogue for dialogue in DIALOGUES if sayable(name, dialogue) and is_read_again(name, dialogue)]
+    dialogues = [dialogue for dialogue in DIALOGUES if expressible(name, dialogue) and is_read_again(name, dialogue)]
     dialogues = dialogues[:200]
     rows = [one.write(dialogue) for dialogue in dialogues]
     path = tmp_path / f"rows{ending}"
