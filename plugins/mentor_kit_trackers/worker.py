@@ -140,7 +140,7 @@ def _run(requests: int, replies: int) -> None:
         main(os.fdopen(requests, encoding="utf-8"), reply)
         code = 0
     except BaseException as error:  # noqa: BLE001 (a library may even call sys.exit)
-        traceback.print_exc()
+        sys.stderr.write(hide(traceback.format_exc()))
         reply(fault=_fault(error))
     finally:
         sys.stdout.flush()

@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from mentor_kit_trackers.curves import Point
-from mentor_kit_trackers.options import TrackerOptions
+from mentor_kit_trackers.options import TrackerOptions, WandbOptions
 from mentor_kit_trackers.rollouts import TrackedRollout
 from mentor_kit_trackers.writer import Level, Writer
 
@@ -85,6 +85,19 @@ class FailsToOpen(Journal):
 
     def open(self) -> bool:
         raise ConnectionError(f"connection refused by {self.options.timeout}\nsecond line")
+
+
+class RepeatsKey(Writer[WandbOptions]):
+    """Repeats its key in an error, as some servers do."""
+
+    OPTIONS = WandbOptions
+
+    def open(self) -> bool:
+        raise PermissionError(f"{len(self.options.key or '')} letters in {self.options.key}")
+
+    def point(self, point: Point) -> None: ...
+
+    def close(self, outcome: Outcome) -> None: ...
 
 
 class Exits(Journal):

@@ -10,10 +10,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from mentor_kit_trackers.options import WandbOptions
+from mentor_kit_trackers.tracker import WorkerTracker
 from tracked import begin, events, expected, notes, tracked
 from tracked_run import DIAGNOSIS, Request, run, tracker
 
 from mentor_kit.core.event import Event
+from mentor_kit.core.secret import Secret
 from mentor_kit.hooks.tracker import Tracker
 
 #: A diagnosis as trackers show it.
@@ -131,6 +134,17 @@ def test_a_tracker_that_fails_is_one_note(tmp_path: Path, writer: str, reason: s
     assert reason in note
     assert "\n" not in note
     assert [event["step"] for event in events(folder) if event["kind"] == "step"] == [1, 2, 3, 4]
+
+
+def test_a_key_reaches_the_writer_and_no_file(tmp_path: Path) -> None:
+    folder = begin(tmp_path)
+    options = WandbOptions.model_validate({"key": Secret("hunter22", "${env:KEY}"), "timeout": 60})
+    run(Request(str(folder), ""), WorkerTracker("fake", "fake_writers:RepeatsKey", options))
+    (note,) = notes(folder)
+    assert "8 letters" in note
+    texts = {path: path.read_text(encoding="utf-8") for path in folder.rglob("*") if path.is_file()}
+    assert any("8 letters" in text for path, text in texts.items() if path.suffix == ".log")
+    assert not [path for path, text in texts.items() if "hunter22" in text]
 
 
 @pytest.mark.slow
