@@ -69,7 +69,8 @@ def export(
     done = find_run(run, output, lambda run: run.has_checkpoint)
     loaded = load_served(done.folder.recipe, registry)
     found = find_checkpoint(done, loaded.recipe, checkpoint)
-    options = CardOptions(name, license, benchmarks_of(done, benchmarks or {}))
+    chosen_by = loaded.recipe.checkpoints.best if checkpoint == "best" else None
+    options = CardOptions(name, license, benchmarks_of(done, benchmarks or {}), chosen_by)
     with attributed(loaded, registry), closing(assemble_components(loaded, registry)) as components:
         experiment = assemble(loaded, registry, components)
         experiment.policy.restore(found.policy)

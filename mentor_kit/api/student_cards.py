@@ -32,6 +32,8 @@ class CardOptions:
     """The hub's identifier of a licence."""
     benchmarks: Mapping[str, Benchmark] = field(default_factory=dict)
     """The benchmarks on the hub that evaluations are of, by their plans' names."""
+    chosen_by: str | None = None
+    """The metric by which the checkpoint was chosen among others."""
 
 
 def benchmarks_of(run: Run, named: Mapping[str, str]) -> dict[str, Benchmark]:
@@ -99,6 +101,7 @@ def card_writer(
             serving=serving_commands(served, experiment.format),
             name=name,
             at=None if checkpoint is None else (checkpoint.stage, checkpoint.step),
+            chosen_by=options.chosen_by,
         )
         write_card(folder, card, license=options.license)
         write_eval_results(folder, card, options.benchmarks)

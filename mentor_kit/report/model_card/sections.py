@@ -98,6 +98,8 @@ def _results(card: StudentCard) -> str:
     if late := sorted({result.after.step for result in card.results if result.after.step != card.steps}):
         at = " and ".join(map(str, late))
         notes.append(f"Evaluated after training step {at}; the weights here are those of step {card.steps}.")
+    if card.chosen_by is not None:
+        notes.append(f"The checkpoint is the best of the run by `{card.chosen_by}`: that result flatters it.")
     return "\n".join(["## Results", "", *rows, "", *notes])
 
 

@@ -71,6 +71,8 @@ class StudentCard:
     steps: int
     """Training steps of the exported weights, over all stages."""
     results: Sequence[AccuracyResult]
+    chosen_by: str | None
+    """The metric by which the exported checkpoint was chosen among others, such as `out-of-domain/greedy`."""
     reward: str | None
     """The reward's equation in lines; None where the recipe has none."""
     recipe: str
@@ -95,6 +97,7 @@ def student_card(
     serving: Sequence[ServingCommand],
     name: str = PLACEHOLDER,
     at: tuple[str, int] | None = None,
+    chosen_by: str | None = None,
 ) -> StudentCard:
     """The facts of a run's student.
 
@@ -108,6 +111,7 @@ def student_card(
         serving: commands that serve the export.
         name: its hub id, where it gets one.
         at: the stage, such as `0-grpo`, and the step of the exported weights; the last ones if left out.
+        chosen_by: the metric by which they were chosen among others.
 
     Raises:
         DataError: a file of the run cannot be read.
@@ -131,6 +135,7 @@ def student_card(
         sampling={key: recipe["rollout"][key] for key in ("temperature", "top_p", "top_k")},
         steps=steps,
         results=results_of(run, steps),
+        chosen_by=chosen_by,
         reward=None if reward is None else _equation(reward),
         recipe=_shared_recipe(recipe),
         versions=_versions(run),

@@ -155,6 +155,11 @@ def test_weights_of_a_stage_say_nothing_of_later_ones(tmp_path: Path) -> None:
     assert {result.before for result in card.results} == {None}
 
 
+def test_the_best_of_several_checkpoints_says_so(tmp_path: Path) -> None:
+    assert "flatters" not in written(tmp_path, card_of(run_of(tmp_path)))[1]
+    assert "by `test/greedy`" in written(tmp_path, card_of(run_of(tmp_path), chosen_by="test/greedy"))[1]
+
+
 def test_without_evaluations(tmp_path: Path) -> None:
     data, text = written(tmp_path, card_of(run_of(tmp_path, [])))
     assert "model-index" not in data
