@@ -1,0 +1,287 @@
+"""A pretend accelerator on a CPU: tensors hold data in main memory and say that they are on `pretend:0`.
+
+It finds without a GPU what a GPU would refuse, and counts what a GPU would wait for:
+
+- an operation on tensors of two devices raises as on CUDA, but for CPU tensors without dimensions and for indices;
+- `Counts` has the operations that ran on the device, the copies to and from it, and the waits for its results.
+
+PyTorch's own mechanism for backends written in Python carries it. Everything has to run inside `Pretending()`.
+Known gap: results in 16 bits differ from a CPU's, as other kernels run.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from functools import cache
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import pytest
+import torch
+from mentor_kit_torch import loading
+from mentor_kit_torch.backend import TorchBackend
+from mentor_kit_torch.options import TorchOptions
+from mentor_kit_torch.policy import TorchPolicy
+from torch import Tensor
+from torch.utils._python_dispatch import TorchDispatchMode, _disable_current_modes
+from torch.utils._pytree import tree_flatten, tree_map
+from torch.utils.backend_registration import _DummyBackendModule, _setup_privateuseone_for_python_backend
+from torch_students import write_student
+from transformers import AutoModelForCausalLM
+
+from mentor_kit.backend.student import AdapterSpec, StudentSpec
+
+aten = torch.ops.aten
+#: Operations whose result the CPU waits for.
+WAITS = (aten._local_scalar_dense, aten.is_nonzero, aten.equal, aten.nonzero, aten.masked_select, aten.item)
+#: Operations that take indices from another device.
+TAKES_INDICES = (aten.index, aten.index_put_, aten.index_put, aten._index_put_impl_)
+#: Operations that start no kernel: views, and what asks for a shape alone.
+VIEWS = frozenset(
+    (
+        *("view", "_unsafe_view", "reshape", "expand", "slice", "select", "transpose", "permute", "t", "unsqueeze"),
+        *("squeeze", "detach", "alias", "split", "unbind", "as_strided", "empty", "empty_like", "new_empty", "unfold"),
+        *("diagonal", "_reshape_alias", "empty_strided", "split_with_sizes", "lift_fresh", "new_empty_strided"),
+    )
+)
+
+
+@dataclass
+class Counts:
+    """What happened on the device since the counts were made anew."""
+
+    operations: Counter[str] = field(default_factory=Counter)
+    """By name, views included."""
+    to_device: int = 0
+    from_device: int = 0
+    waits: Counter[str] = field(default_factory=Counter)
+
+    @property
+    def kernels(self) -> int:
+        """Operations that are neither views nor a read of one number."""
+        none = VIEWS | {"_local_scalar_dense", "item", "is_nonzero"}
+        return sum(count for name, count in self.operations.items() if name.removeprefix("aten.") not in none)
+
+
+class Device(_DummyBackendModule):  # type: ignore[misc]
+    """What PyTorch asks of a device's module."""
+
+    def get_rng_state(self, *_: Any) -> Tensor:
+        return torch.get_rng_state()
+
+    def set_rng_state(self, *_: Any) -> None:
+        return None
+
+    def get_amp_supported_dtype(self) -> list[torch.dtype]:
+        return [torch.bfloat16, torch.float16]
+
+    def current_device(self) -> int:
+        return 0
+
+    def is_available(self) -> bool:
+        return True
+
+    def device_count(self) -> int:
+        return 1
+
+    def manual_seed_all(self, _: int) -> None:
+        return None
+
+    def _is_in_bad_fork(self) -> bool:
+        return False
+
+
+_setup_privateuseone_for_python_backend("pretend", backend_module=Device())
+DEVICE = torch.device("pretend", 0)
+
+
+class Held(Tensor):
+    """A tensor that says it is on the device; `data_here` has its numbers."""
+
+    data_here: Tensor
+
+    @staticmethod
+    def __new__(cls, data: Tensor) -> Held:
+        made: Held = torch.Tensor._make_wrapper_subclass(
+            cls,
+            data.size(),
+            strides=data.stride(),
+            storage_offset=data.storage_offset(),
+            dtype=data.dtype,
+            device=DEVICE,
+            requires_grad=False,
+        )
+        made.data_here = data
+        return made
+
+    @classmethod
+    def __torch_dispatch__(cls, function: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        return _run(function, args, kwargs or {}, Counts())
+
+    @property
+    def data(self) -> Tensor:  # type: ignore[override]
+        """The same numbers without a gradient; another tensor that is put here takes their place."""
+        return Held(self.data_here)
+
+    @data.setter
+    def data(self, value: Tensor) -> None:
+        torch.Tensor.data.__set__(self, value)  # type: ignore[attr-defined]
+        self.data_here = value.data_here if isinstance(value, Held) else value
+
+    def __repr__(self, *, tensor_contents: Any = None) -> str:
+        return f"Held({self.data_here})"
+
+
+class Pretending(TorchDispatchMode):
+    """The mode in which the device is there; `counts` may be replaced at any time."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.counts = Counts()
+
+    def __torch_dispatch__(self, function: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        return _run(function, args, kwargs or {}, self.counts)
+
+    @contextmanager
+    def counted(self) -> Iterator[Counts]:
+        """The counts of what happens inside."""
+        before, self.counts = self.counts, Counts()
+        try:
+            yield self.counts
+        finally:
+            self.counts = before
+
+
+def _run(function: Any, args: Any, kwargs: dict[str, Any], counts: Counts) -> Any:
+    flat, _ = tree_flatten((args, kwargs))
+    there = [value for value in flat if isinstance(value, Held)]
+    packet, name = function.overloadpacket, str(function.overloadpacket)
+    on_device = _is_on_device(packet, name, args, kwargs, flat, there)
+    if packet in (aten._to_copy, aten.to, aten.copy_):
+        source = args[1] if packet is aten.copy_ else args[0]
+        comes_from = isinstance(source, Held)
+        counts.to_device += on_device and not comes_from
+        counts.from_device += comes_from and not on_device
+    if there and packet in WAITS:
+        counts.waits[name] += 1
+    if on_device:
+        counts.operations[name] += 1
+    given = tree_map(_here, dict(kwargs))
+    if "device" in given:
+        given["device"] = torch.device("cpu")
+    if given.get("pin_memory"):
+        given["pin_memory"] = False
+    out = function(*tree_map(_here, args), **given)
+    known = {id(value.data_here): value for value in there}
+
+    def dressed(value: Any) -> Any:
+        if not isinstance(value, Tensor):
+            return value
+        if id(value) in known:
+            return known[id(value)] if on_device else value.clone()
+        return Held(value) if on_device and not isinstance(value, Held) else value
+
+    return tree_map(dressed, out)
+
+
+def _is_on_device(packet: Any, name: str, args: Any, kwargs: Any, flat: list[Any], there: list[Held]) -> bool:
+    """Whether the result is on the device.
+
+    Raises:
+        RuntimeError: tensors are on two devices.
+    """
+    if packet in (aten._to_copy, aten.to):
+        named = [value for value in flat if isinstance(value, torch.device)]
+        if len(args) > 1 and isinstance(args[1], Tensor):
+            named.append(args[1].device)
+        return named[0].type == DEVICE.type if named else bool(there)
+    if packet is aten.copy_:
+        return isinstance(args[0], Held)
+    if (device := kwargs.get("device")) is not None:
+        return torch.device(device).type == DEVICE.type
+    elsewhere = [value for value in flat if isinstance(value, Tensor) and not isinstance(value, Held) and value.dim()]
+    if there and elsewhere and packet not in TAKES_INDICES:
+        shapes = [tuple(value.shape) for value in elsewhere]
+        raise RuntimeError(f"Expected all tensors to be on the same device: {name}, {shapes} on cpu")
+    return bool(there)
+
+
+def _here(value: Any) -> Any:
+    if isinstance(value, Held):
+        return value.data_here
+    return torch.device("cpu") if isinstance(value, torch.device) else value
+
+
+_tensor = torch.tensor
+
+
+def _tensor_there(data: Any, *args: Any, device: Any = None, **kwargs: Any) -> Tensor:
+    """`torch.tensor`, which allocates below every dispatch mode."""
+    made = _tensor(data, *args, **kwargs)
+    return made if device is None else made.to(device)
+
+
+def move(model: Any) -> Any:
+    """A model's parameters and buffers on the device; ties are kept."""
+    moved: dict[int, Any] = {}
+    for module in model.modules():
+        for key, value in module._parameters.items():
+            if value is not None and not isinstance(value.data, Held):
+                made = torch.nn.Parameter(Held(value.data), requires_grad=value.requires_grad)
+                module._parameters[key] = moved.setdefault(id(value), made)
+        for key, value in module._buffers.items():
+            if value is not None and not isinstance(value, Held):
+                module._buffers[key] = Held(value)
+    return model
+
+
+def _outside(function: Callable[..., Any]) -> Callable[..., Any]:
+    """A function outside every mode: transformers leaves buffers uninitialised where one is on."""
+
+    def run(*arguments: Any, **options: Any) -> Any:
+        with _disable_current_modes():
+            return function(*arguments, **options)
+
+    return run
+
+
+@cache
+def _load_one_model() -> None:
+    """What transformers prepares with the first model that it loads is wrong for all others if a mode is on then."""
+    with TemporaryDirectory() as folder:
+        AutoModelForCausalLM.from_pretrained(write_student(Path(folder)))
+
+
+@contextmanager
+def device_is_there() -> Iterator[Pretending]:
+    """The device is there, every name is its name, and models are moved to it when they are loaded."""
+    _load_one_model()
+    plain: Callable[..., Any] = loading.load_model
+
+    def load_model(student: Any, config: Any, options: Any, device: torch.device, dtype: torch.dtype) -> Any:
+        return move(plain(student, config, options, torch.device("cpu"), dtype))
+
+    with pytest.MonkeyPatch.context() as patch, Pretending() as mode:
+        for name in ("from_pretrained", "from_config"):
+            patch.setattr(AutoModelForCausalLM, name, _outside(getattr(AutoModelForCausalLM, name)))
+        patch.setattr(loading, "load_model", load_model)
+        patch.setattr(loading, "pick_device", lambda name: DEVICE)
+        patch.setattr(torch, "tensor", _tensor_there)
+        yield mode
+
+
+@pytest.fixture
+def pretend() -> Iterator[Pretending]:
+    """A test's own device."""
+    with device_is_there() as mode:
+        yield mode
+
+
+def load_there(folder: Path, adapter: AdapterSpec | None = None, **options: Any) -> TorchPolicy:
+    """A policy on the device, in float32; inside `device_is_there` alone."""
+    chosen = TorchOptions(**({"device": "cuda", "dtype": "float32", "threads": 1} | options))
+    return TorchBackend(chosen).load(StudentSpec(model=str(folder), adapter=adapter), seed=0)
