@@ -8,6 +8,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.utils._pytree import tree_map_only
 
 from mentor_kit.backend.optimizer import Optimizer, OptimizerSpec, exceeds
 from mentor_kit.core.errors import BackendError
@@ -55,7 +56,8 @@ class TorchOptimizer(Optimizer):
             parameter.grad = master.grad = None
 
     def save(self, folder: Path) -> None:
-        torch.save(self.state(), folder / FILE)
+        # on the CPU, so that machines without the device can read it
+        torch.save(tree_map_only(Tensor, Tensor.cpu, self.state()), folder / FILE)
 
     def state(self) -> dict[str, Any]:
         """Everything `load` needs, masters included."""
@@ -125,12 +127,12 @@ class _Collector:
 
 
 def read_state(folder: Path) -> Any:
-    """The state that `TorchOptimizer.save` wrote.
+    """The state that `TorchOptimizer.save` wrote, on the CPU.
 
     Raises:
         OSError, UnpicklingError: it is not there, or damaged.
     """
-    return torch.load(folder / FILE, weights_only=True)
+    return torch.load(folder / FILE, map_location="cpu", weights_only=True)
 
 
 def _master(parameter: Tensor) -> Tensor:

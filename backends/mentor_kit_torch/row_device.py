@@ -85,9 +85,9 @@ class TorchRowDevice(RowDevice[Tensor]):
         self._cache.reserve(rows, positions)
         self._update()
 
-    @torch.inference_mode()
     def copy(self, source: Array, target: Array, length: int) -> None:
-        self._cache.copy(source, target, length)
+        with torch.inference_mode():
+            self._cache.copy(source, target, length)
 
     def free(self) -> None:
         self._cache.drop()

@@ -132,6 +132,19 @@ class Held(Tensor):
         torch.Tensor.data.__set__(self, value)  # type: ignore[attr-defined]
         self.data_here = value.data_here if isinstance(value, Held) else value
 
+    def __deepcopy__(self, memo: dict[int, Any]) -> Tensor:
+        made: Tensor = Held(self.data_here.clone())
+        if isinstance(self, torch.nn.Parameter):
+            made = torch.nn.Parameter(made, requires_grad=self.requires_grad)
+        memo[id(self)] = made
+        return made
+
+    def untyped_storage(self) -> Any:
+        return self.data_here.untyped_storage()
+
+    def data_ptr(self) -> int:
+        return self.data_here.data_ptr()
+
     def __repr__(self, *, tensor_contents: Any = None) -> str:
         return f"Held({self.data_here})"
 
@@ -271,6 +284,7 @@ def device_is_there() -> Iterator[Pretending]:
         patch.setattr(loading, "load_model", load_model)
         patch.setattr(loading, "pick_device", lambda name: DEVICE)
         patch.setattr(torch, "tensor", _tensor_there)
+        patch.setattr(torch, "inference_mode", torch.no_grad)  # as wrapped tensors have no versions in the former
         yield mode
 
 
