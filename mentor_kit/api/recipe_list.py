@@ -66,12 +66,13 @@ def list_recipes(folder: str = "", *, registry: Registry | None = None) -> list[
         folders = {name.rpartition("/")[0] for name in recipe_names()} - {""}
         close = did_you_mean(wanted, [*folders, *recipe_names()])
         raise UsageError(f"there is no recipe, and no folder of recipes, {wanted!r}{close}", hint="`mentorkit recipes`")
-    return [_listed(name, registry) for name in names]
+    summaries = recipe_summaries()
+    return [_listed(name, summaries.get(name, ""), registry) for name in names]
 
 
-def _listed(name: str, registry: Registry) -> ListedRecipe:
-    summary, plugin = recipe_summaries().get(name, ""), ""
-    if registry.has("recipes", name):
+def _listed(name: str, summary: str, registry: Registry) -> ListedRecipe:
+    plugin = ""
+    if not summary:
         component = registry.component("recipes", name)
         summary, plugin = component.summary, component.owner
     try:

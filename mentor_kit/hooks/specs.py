@@ -1,7 +1,8 @@
 """The hooks a plugin may implement, all of them optional.
 
 A plugin is a module with functions of these names, marked `@hookimpl`, and an entry point in the group
-`mentorkit` that names the module. Built-in components come through the same hooks. A smallest plugin:
+`mentorkit` that names the module. Built-in components come through the same hooks. `mentorkit new plugin` writes a
+package with samples. A smallest plugin:
 
     from mentor_kit.hooks import hookimpl
 

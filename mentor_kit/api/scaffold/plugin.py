@@ -17,6 +17,7 @@ from mentor_kit.api.scaffold.sample_recipe import sample_recipe
 from mentor_kit.api.scaffold.samples import (
     BASE,
     DEFAULT,
+    FOLDER_FILES,
     PACKAGE_FILES,
     TEST_FILES,
     Sample,
@@ -93,6 +94,7 @@ def plugin_files(names: PluginNames, samples: Sequence[Sample]) -> Files:
     """Return the files of a package with these samples."""
     package = names.package
     files = {f"{package}/__init__.py": _hooks(names, samples), f"{package}/recipe.yaml": _recipe(names, samples)}
+    files |= {file: _read(BASE, file) for file in FOLDER_FILES}
     for file in PACKAGE_FILES:
         files[f"{package}/{file}"] = _read(BASE, f"{module_of(BASE)}/{file}")
     for file in TEST_FILES:

@@ -52,6 +52,10 @@ def sample_recipe(text: str, samples: Collection[Sample]) -> str:
             place, value = _ADDED[sample.kind]
             name = sample.aliases[0] if sample.aliases else sample.example
             _put(recipe, place, yaml.load(value.replace("NAME", name)))
+    if "students" in kinds:
+        # without the comment, which is about the example's student
+        values = ", ".join(f"{key}: {value}" for key, value in recipe["student"].items())
+        recipe["student"] = yaml.load(f"{{{values}}}")
     stream = io.StringIO()
     yaml.dump(recipe, stream)
     return stream.getvalue().rstrip() + "\n"

@@ -77,8 +77,8 @@ SAMPLES: tuple[Sample, ...] = (
 #: What a new plugin has if nothing is asked for.
 DEFAULT: tuple[Offer, ...] = ("tools", "tasks", "recipes")
 
-#: Files of every new plugin: in its package, and in its tests.
-PACKAGE_FILES, TEST_FILES = ("py.typed",), ("conftest.py", "test_recipe.py")
+#: Files of every new plugin: in its folder, in its package, and in its tests.
+FOLDER_FILES, PACKAGE_FILES, TEST_FILES = (".gitignore",), ("py.typed",), ("conftest.py", "test_recipe.py")
 
 
 def chosen_samples(kinds: Iterable[str]) -> list[Sample]:
