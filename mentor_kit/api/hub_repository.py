@@ -184,6 +184,8 @@ class HubRepository:
             raise MissingError("the hub's client is set to work offline", hint="unset HF_HUB_OFFLINE") from error
         except ValueError as error:  # such as metadata of the card that the hub does not take
             raise MentorKitError(f"the hub does not take this student: {error}") from error
+        except RuntimeError as error:  # of the library that moves large files
+            raise MentorKitError(f"the upload to {self.id} failed: {error}", hint="push again") from error
         except Exception as error:
             # the client's classes for a broken connection differ by its version
             of_network = type(error).__module__.partition(".")[0] in ("httpx", "httpx2", "requests", "urllib3")
