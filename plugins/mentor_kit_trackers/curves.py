@@ -54,7 +54,9 @@ def series_of(event: Event, names: Mapping[str, str]) -> str:
     stage = names.get(event.stage, event.stage)
     if event.kind == "step":
         return stage
-    return f"{stage}/evaluation/{event.values.get('plan')}" if event.kind == "evaluation" else f"{stage}/{event.kind}"
+    if event.kind == "evaluation":
+        return f"{stage}/evaluation/{event.values.get('plan') or event.values.get('split') or 'all'}"
+    return f"{stage}/{event.kind}"
 
 
 def point_of(event: Event, names: Mapping[str, str], exclude: Sequence[str] = ()) -> Point | None:

@@ -44,10 +44,13 @@ class TrackerProcess:
         self._seconds = seconds
         self._note = note
         self._messages: queue.SimpleQueue[bytes | None] = queue.SimpleQueue()
+        self._lock = threading.Lock()
         self._sizes: deque[int] = deque()
         """Bytes of the messages without an answer."""
+        self._waiting = 0
+        """Their sum."""
         self._since = time.monotonic()
-        """When the first message without an answer became the first."""
+        """When the process last did something, or got the message that it works on."""
         self._is_ready = self._is_begun = self._is_closed = False
         self._fault = ""
         self._is_killed = False
@@ -87,9 +90,11 @@ class TrackerProcess:
         """
         self.check()
         line = f"{json.dumps(message)}\n".encode()
-        if not self._sizes:
-            self._since = time.monotonic()
-        self._sizes.append(len(line))
+        with self._lock:
+            if not self._sizes:
+                self._since = time.monotonic()
+            self._sizes.append(len(line))
+            self._waiting += len(line)
         self._messages.put(line)
 
     def check(self, seconds: float | None = None) -> None:
@@ -107,8 +112,8 @@ class TrackerProcess:
         waited = time.monotonic() - self._since
         if not fault and self._sizes and waited > (seconds or self._limit()):
             fault = f"no answer for {waited:.0f} s"
-        if not fault and sum(self._sizes) > _MOST_WAITING:
-            fault = f"it is slower than the run: {sum(self._sizes) >> 20} MiB wait for it"
+        if not fault and self._waiting > _MOST_WAITING:
+            fault = f"it is slower than the run: {self._waiting >> 20} MiB wait for it"
         if fault:
             self.kill()
             raise self._error(fault)
@@ -176,13 +181,14 @@ class TrackerProcess:
         if "note" in answer:
             self._note(answer["note"])
             return
-        self._is_ready = True
-        self._is_begun = self._is_begun or "done" in answer
-        self._since = time.monotonic()
-        self._is_closed = self._is_closed or "closed" in answer
-        self._fault = self._fault or str(answer.get("fault", ""))
-        if "ready" not in answer and self._sizes:
-            self._sizes.popleft()
+        with self._lock:
+            self._is_ready = True
+            self._is_begun = self._is_begun or "ready" not in answer
+            self._is_closed = self._is_closed or "closed" in answer
+            self._fault = self._fault or str(answer.get("fault", ""))
+            self._since = time.monotonic()
+            if "done" in answer and self._sizes:
+                self._waiting -= self._sizes.popleft()
 
 
 def _ending(process: subprocess.Popen[bytes]) -> str:

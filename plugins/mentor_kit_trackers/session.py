@@ -8,7 +8,7 @@ tracker was switched off, and where the tracker is a new one of an old run.
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 
@@ -34,9 +34,12 @@ class Session:
         writer: not open yet.
         ledger: what the tracker has by now.
         events: how many events the run has that come in no message, because it had them before.
+        sent: called after each of those, which may take long together.
     """
 
-    def __init__(self, writer: Writer[TrackerOptions], ledger: Ledger, events: int) -> None:
+    def __init__(
+        self, writer: Writer[TrackerOptions], ledger: Ledger, events: int, sent: Callable[[], None] = lambda: None
+    ) -> None:
         self._writer = writer
         self._run = writer.run
         self._options = writer.options
@@ -47,7 +50,7 @@ class Session:
         """Those of an evaluation whose event comes next."""
         if not writer.open():
             ledger.clear()
-        self._replay(events)
+        self._replay(events, sent)
         writer.replayed()
 
     def event(self, event: Event) -> None:
@@ -80,7 +83,7 @@ class Session:
         """End the run."""
         self._writer.close(outcome)
 
-    def _replay(self, events: int) -> None:
+    def _replay(self, events: int, sent: Callable[[], None]) -> None:
         """Send what the run had before this process, as far as the tracker does not have it."""
         if not events:
             return
@@ -94,6 +97,7 @@ class Session:
                 name = evaluations.get((event.stage, step, str(event.values.get("plan"))))
                 self._replay_evaluation(series_of(event, self._names), step, name)
             self.event(event)
+            sent()
 
     def _replay_rollouts(self, stage: str, step: int) -> None:
         if self._ledger.has(_rollouts_of(self._names.get(stage, stage)), step):

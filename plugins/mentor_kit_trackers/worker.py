@@ -5,6 +5,7 @@ follows, and `close` at the end. An answer is one of
 
     {"ready": true}      the library is imported; what takes time from now on is the tracker's
     {"done": true}       a message is worked off
+    {"working": true}    more of what an earlier process of the run did is sent, which may take long
     {"note": "…"}        a line for the run
     {"fault": "…"}       the writer failed; nothing follows
     {"closed": true}     the run is closed; nothing follows
@@ -49,7 +50,8 @@ def main(requests: IO[str], reply: Callable[..., None]) -> None:
         writer = _writer(first, lambda text: reply(note=text))
         writer.load()
         reply(ready=True)
-        session = Session(writer, Ledger(Path(first["ledger"])), first["run"]["events"])
+        ledger = Ledger(Path(first["ledger"]))
+        session = Session(writer, ledger, first["run"]["events"], lambda: reply(working=True))
         reply(done=True)
         for line in requests:
             message = json.loads(line)

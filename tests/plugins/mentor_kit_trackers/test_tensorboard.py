@@ -43,7 +43,8 @@ def test_the_event_file_has_the_runs_own_numbers_and_rollouts(tmp_path: Path) ->
     assert [note for note in notes(run) if "tensorboard --logdir runs" in note]
 
 
-@pytest.mark.parametrize("kill_after", [pytest.param(1, marks=pytest.mark.slow), 3])
+@pytest.mark.slow
+@pytest.mark.parametrize("kill_after", [1, 3])
 def test_a_killed_and_resumed_run_has_each_step_once(tmp_path: Path, kill_after: int) -> None:
     """Killed before its first checkpoint, and one step after it."""
     run, logs = begin(tmp_path), tmp_path / "logs"
@@ -78,6 +79,7 @@ def test_tensorboard_itself_reads_the_same(tmp_path: Path) -> None:
     assert [found.step for found in read.Tensors("grpo/rollouts/text_summary")] == [1]
 
 
+@pytest.mark.slow
 def test_metrics_can_be_left_out(tmp_path: Path) -> None:
     run = begin(tmp_path)
     options = {"exclude": ["*/evaluation/*", "*seconds"], "rollouts": {"every": 0, "episodes": 0}}

@@ -111,6 +111,19 @@ def test_a_tracker_of_a_resumed_run_gets_what_it_lacks(tmp_path: Path) -> None:
     assert found == [(1, 0.125), (2, 0.25), (2, 0.25), (3, 0.375), (4, 0.5)]
 
 
+@pytest.mark.slow
+def test_a_long_run_may_take_its_time_to_be_sent_again(tmp_path: Path) -> None:
+    folder = begin(tmp_path)
+    run(Request(str(folder), "", steps=40))
+    # 61 points take the tracker twelve seconds, many times its time to begin
+    assert (
+        tracked(Request(str(folder), "fake_writers:Slow", {"timeout": 4}, steps=44, seconds=4), tmp_path).returncode
+        == 0
+    )
+    assert not notes(folder)
+    assert curves(journal(folder)) == expected(folder)
+
+
 def test_noise_stays_in_the_trackers_own_file(tmp_path: Path) -> None:
     folder = begin(tmp_path)
     begun = time.monotonic()
