@@ -56,6 +56,7 @@ def sample_recipe(text: str, samples: Collection[Sample]) -> str:
         # without the comment, which is about the example's student
         values = ", ".join(f"{key}: {value}" for key, value in recipe["student"].items())
         recipe["student"] = yaml.load(f"{{{values}}}")
+        recipe.ca.items.pop("student", None)
     stream = io.StringIO()
     yaml.dump(recipe, stream)
     return stream.getvalue().rstrip() + "\n"

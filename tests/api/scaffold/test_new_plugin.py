@@ -87,6 +87,14 @@ def test_the_recipe_of_the_example_is_what_the_example_would_be_given(tmp_path: 
     assert yaml.load((plugin.folder / plugin.recipe).read_text(encoding="utf-8")) == yaml.load(text)
 
 
+def test_a_student_of_its_own_has_no_comment_on_another(tmp_path: Path) -> None:
+    for kinds, commented in ((["students"], False), (["losses"], True)):
+        plugin = new_plugin("trial", kinds, folder=tmp_path / kinds[0])
+        lines = (plugin.folder / plugin.recipe).read_text(encoding="utf-8").splitlines()
+        (line,) = [line for line in lines if line.startswith("student:")]
+        assert ("#" in line) == commented
+
+
 def test_no_name_of_an_example_is_left(tmp_path: Path) -> None:
     plugin = new_plugin("trial-names", ALL, folder=tmp_path / "new")
     for file in plugin.files:
