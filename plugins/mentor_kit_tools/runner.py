@@ -22,6 +22,7 @@ from typing import Protocol
 
 from mentor_kit.core.frozen_model import Json
 from mentor_kit.core.tool import ToolError
+from mentor_kit.utils.open_files import allow_open_files
 from mentor_kit_tools.limits import Limits
 from mentor_kit_tools.process import Load, WorkerAnswer, WorkerProcess
 
@@ -93,6 +94,7 @@ class Runner:
         self._threads = ThreadPoolExecutor(max_workers=workers, thread_name_prefix="tools")
         self._state = _State(temporary)
         self._finalizer = weakref.finalize(self, _State.close, self._state)
+        allow_open_files()  # each process takes four, and an episode may have one of its own
         first = WorkerProcess(self._load)
         self.catalogue: Json = first.catalogue
         """The program's catalogue, such as the schemas of its tools."""

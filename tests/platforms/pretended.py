@@ -82,7 +82,9 @@ def windows(*first: str) -> None:
         sys.modules.pop(name, None)
     sys.meta_path.insert(0, _Absent(NOT_ON_WINDOWS))
     free = shutil.disk_usage(Path.cwd())
-    shutil.disk_usage = lambda _: free  # in Windows it needs no function of `os`
+    # in Windows the one needs no function of `os`, and the other opens no folder
+    shutil.disk_usage = lambda _: free
+    shutil._use_fd_functions = False
     _remove(os, (*POSIX_ONLY.split(), *LINUX_ONLY.split()))
     _remove(signal, [name for name in dir(signal) if name.startswith("SIG") and name not in WINDOWS_SIGNALS])
     system_open = os.open

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
 import sys
 from pathlib import Path
@@ -33,6 +34,10 @@ WORKS = (
     ("runs",),
     ("compare", "before"),
     ("report", "before", "--output", "page.html"),
+    ("recipes",),
+    ("data", "check", "rows.jsonl"),
+    ("data", "convert", "rows.jsonl", "converted.jsonl", "--to", "openai"),
+    ("new", "plugin", "fine", "--tools"),
     ("rescore", "--help"),
     ("view", "--help"),
 )
@@ -45,6 +50,7 @@ NEED_WSL = (
     ("bench", "quickstart"),
     ("chat", "quickstart"),
     ("export", "before", "student"),
+    ("push", "before", "owner/name", "--dry-run"),
 )
 #: Commands that load a tokenizer or a model without training, whose packages know Windows.
 LOADERS = (
@@ -68,6 +74,8 @@ def results(tmp_path_factory: pytest.TempPathFactory) -> Results:
     evaluations = [report(0, "in-domain", 0.2), report(1, "in-domain", 0.4)]
     run = write_run(folder / "runs", "before", 0, evaluations, [step(1, reward=0.5, seconds=1.0)])
     run.folder.events.write_text(run.folder.events.read_text().replace('"t"', '"2026-01-01T00:00:00+00:00"'))
+    row = {"messages": [{"role": "user", "content": "1?"}, {"role": "assistant", "content": "2"}], "tools": []}
+    (folder / "rows.jsonl").write_text(json.dumps(row) + "\n")
     known = {words[0] for words in (*WORKS, *NEED_WSL, *LOADERS)}
     group: Any = typer.main.get_command(app)
     others = [(name, "--help") for name in group.commands]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import resource
 import subprocess
 import sys
 import time
@@ -259,3 +260,23 @@ def test_a_program_that_cannot_be_loaded_says_why(tmp_path: Path, module: str, r
 def test_worker_is_the_same_from_call_to_call(runner: Runner) -> None:
     assert isinstance(runner._state.idle[0], WorkerProcess)
     assert len({call(runner, "pid") for _ in range(5)}) <= 2
+
+
+def test_processes_find_room_where_few_files_may_be_open(tmp_path: Path) -> None:
+    """macOS's terminals allow 256 of them, and each process takes four."""
+    code = f"""
+import asyncio, contextlib
+from mentor_kit_tools.runner import Runner
+async def play(runner):
+    async with contextlib.AsyncExitStack() as stack:
+        owned = [await stack.enter_async_context(runner.own()) for _ in range(5)]
+        return [await one.call("add", {{"a": 1, "b": 2}}) for one in owned]
+print(*asyncio.run(play(Runner("mentor_kit_tools.functions:serve", {SETUP!r}))))
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        capture_output=True,
+        text=True,
+        preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_NOFILE, (20, 256)),
+    )
+    assert done.stdout.split() == ["3"] * 5, done.stderr
