@@ -79,12 +79,13 @@ def make_deterministic(device: torch.device) -> None:
 def pick_dtype(name: str, device: torch.device, config: Any) -> torch.dtype:
     """The floating-point type an option names, for a model of this configuration on a device.
 
-    auto: bfloat16 on CUDA, and on CPUs with matrix units for it (Intel's AMX) where the model is wide enough to gain by
-    them; else float32.
+    auto: bfloat16 on CUDA devices that multiply it (a T4 does not), and on CPUs with matrix units for it (Intel's AMX)
+    where the model is wide enough to gain by them; else float32.
     """
     if name == "auto":
         on_cpu = device.type == "cpu" and multiplies_bfloat16() and _width(config) >= WIDE
-        return torch.bfloat16 if on_cpu or device.type == "cuda" else torch.float32
+        on_cuda = device.type == "cuda" and cuda_multiplies_bfloat16(device)
+        return torch.bfloat16 if on_cpu or on_cuda else torch.float32
     dtype: torch.dtype = getattr(torch, name)
     return dtype
 
@@ -93,6 +94,11 @@ def multiplies_bfloat16() -> bool:
     """Whether this CPU has matrix units for bfloat16."""
     capabilities: Any = getattr(torch.cpu, "get_capabilities", dict)()  # PyTorch has it since 2.10
     return bool(capabilities.get("amx_bf16", False))
+
+
+def cuda_multiplies_bfloat16(device: torch.device) -> bool:
+    """Whether this GPU has units for bfloat16 (compute capability 8.0 or higher); yes where none is there to ask."""
+    return not torch.cuda.is_available() or torch.cuda.get_device_capability(device) >= (8, 0)
 
 
 def _width(config: Any) -> int:

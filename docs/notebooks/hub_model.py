@@ -39,7 +39,7 @@ for check in api.check_machine():
 # Typed Python functions in a module. The student reads names, types and docstrings; worker processes run the code.
 
 # %%
-Path("shop_tools.py").write_text(
+_ = Path("shop_tools.py").write_text(
     '''"""Tools of a shop."""
 
 PRICES = {"lamp": 24.5, "chair": 79.0, "desk": 189.0, "shelf": 45.5, "rug": 112.0, "clock": 18.5}
@@ -93,7 +93,7 @@ for split, items in ITEMS.items():
 # %% [markdown]
 # ## The recipe
 #
-# A recipe can be a mapping. `check` names every mistake; `plan` says what the run takes.
+# A recipe can be a mapping. `check` names every mistake, `plan` tells memory, and `preview` shows problems.
 
 # %%
 recipe = {
@@ -122,7 +122,10 @@ recipe = {
     ],
     "evaluate": {"every": 20, "on": [{"split": "out-of-domain", "problems": PROBLEMS}]},
 }
-mentor_kit.check(recipe)
+checked = mentor_kit.check(recipe)
+
+# %%
+print(api.plan(recipe).text())
 
 # %%
 preview = api.preview(recipe, problems=1)

@@ -165,6 +165,19 @@ def test_the_type_that_is_taken(
     assert pick_dtype("float16", torch.device(device), config) == torch.float16
 
 
+@pytest.mark.parametrize(
+    ("capability", "expected"),
+    [((7, 5), torch.float32), ((8, 0), torch.bfloat16), ((9, 0), torch.bfloat16), ((12, 0), torch.bfloat16)],
+)
+def test_a_gpu_without_units_for_bfloat16_computes_in_float32(
+    capability: tuple[int, int], expected: torch.dtype, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "get_device_capability", lambda device: capability)
+    config = transformers.LlamaConfig(**SHAPE)
+    assert pick_dtype("auto", torch.device("cuda"), config) == expected
+
+
 def test_an_older_pytorch_does_not_tell(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torch, "cpu", SimpleNamespace())
     assert not loading.multiplies_bfloat16()
