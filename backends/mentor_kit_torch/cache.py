@@ -18,7 +18,7 @@ from mentor_kit_torch.lm_wrapper import TorchLMWrapper
 from mentor_kit_torch.self_check import agree, trial_tokens
 
 
-class RowLayer(CacheLayerMixin):  # type: ignore[misc]
+class KeyValueRows(CacheLayerMixin):  # type: ignore[misc]
     """One layer's buffers, of shape (rows, heads, positions, width)."""
 
     is_sliding = False
@@ -71,7 +71,7 @@ class TorchRowCache(Cache):  # type: ignore[misc]
         """(n,): the rows it writes to."""
         self.chosen: Tensor | None = None
         self.length = 0
-        super().__init__(layers=[RowLayer(self) for _ in range(layers)])
+        super().__init__(layers=[KeyValueRows(self) for _ in range(layers)])
 
     def aim(self, where: Tensor, length: int, chosen: Tensor | None = None) -> None:
         """The next pass writes positions `where` (n, T), reads those from `base` to `length`.

@@ -16,8 +16,8 @@ if TYPE_CHECKING:
 
 @hookimpl
 def register_tasks(register: Register) -> None:
-    """`rows`, `datasets`, `conversations`, `mentor-parquet`, `reasoning-gym`, `benchmarks`."""
-    from mentor_kit_data import authors, benchmarks, conversations, file_checks, gym, hub, rows_task
+    """`rows`, `datasets`, `conversations`, `mentor-parquet`, `reasoning-gym`, `benchmarks`, `domains`."""
+    from mentor_kit_data import authors, benchmarks, conversations, domains, file_checks, gym, hub, rows_task
 
     register(
         "rows",
@@ -61,6 +61,12 @@ def register_tasks(register: Register) -> None:
         build=benchmarks.build,
         look=file_checks.look_at_benchmarks,
         summary="AIME, AMC, Minerva, Omni-MATH, Bamboogle, HotpotQA, 2WikiMultihopQA from files as published",
+    )
+    register(
+        "domains",
+        options=domains.DomainsOptions,
+        build=domains.build,
+        summary="several tasks as one: some are trained on, others are the split cross-domain",
     )
 
 

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
-from mentor_kit_records.operations import OPERATIONS, PARAMETERS, Step
+from mentor_kit_records.operations import OPERATIONS, PARAMETERS, RecordStep
 from mentor_kit_records.tables import COLUMNS
 
 FAVOURITE_MISTAKE = {
@@ -30,7 +30,7 @@ class NoisyRecords:
     """A row to start from, and operations on the row reached so far."""
 
     start: str
-    steps: Sequence[Step]
+    steps: Sequence[RecordStep]
     tools: ClassVar[Sequence[str]] = tuple(PARAMETERS)
 
     @property
@@ -38,16 +38,16 @@ class NoisyRecords:
         """The rows that the question names."""
         return [self.start, *(step.operand for step in self.steps if step.operand)]
 
-    def right(self, step: Step) -> str:
+    def right(self, step: RecordStep) -> str:
         return OPERATIONS[step.operation].tool
 
-    def favourite(self, step: Step) -> str:
+    def favourite(self, step: RecordStep) -> str:
         return FAVOURITE_MISTAKE[self.right(step)]
 
-    def is_weak(self, step: Step) -> bool:
+    def is_weak(self, step: RecordStep) -> bool:
         return self.right(step) in WEAK
 
-    def arguments(self, tool: str, value: str, step: Step) -> dict[str, Any]:
+    def arguments(self, tool: str, value: str, step: RecordStep) -> dict[str, Any]:
         operation = OPERATIONS[step.operation]
         if tool == operation.tool:
             return operation.arguments(value, step.operand)

@@ -40,7 +40,7 @@ class Operation:
         return {name: given[name] for name in PARAMETERS[self.tool]}
 
 
-class Step(FrozenModel):
+class RecordStep(FrozenModel):
     """One operation of a question, and where it leads."""
 
     operation: str

@@ -29,7 +29,7 @@ from mentor_kit.core.task import IN_DOMAIN, OUT_OF_DOMAIN, TRAIN, Problem, Task,
 from mentor_kit.core.trajectory import Trajectory
 from mentor_kit.utils.randomness import derive_seed
 from mentor_kit_records.noisy_records import NoisyRecords
-from mentor_kit_records.operations import ENDING, OPENING, OPERATIONS, Step, result
+from mentor_kit_records.operations import ENDING, OPENING, OPERATIONS, RecordStep, result
 from mentor_kit_records.tables import Records, Table, draw_records
 from mentor_kit_records.tools import COUNTS, TABLES
 
@@ -77,11 +77,11 @@ def start_of(problem: Problem) -> str:
     return str(problem.extra["start"])
 
 
-def steps_of(problem: Problem) -> list[Step]:
+def steps_of(problem: Problem) -> list[RecordStep]:
     """The steps of a question."""
     steps = problem.extra["steps"]
     assert isinstance(steps, list)
-    return [Step.model_validate(step) for step in steps]
+    return [RecordStep.model_validate(step) for step in steps]
 
 
 @lru_cache(maxsize=1)
@@ -169,7 +169,7 @@ def _triples() -> tuple[tuple[str, str, str], ...]:
     return tuple((first, second, third) for first, second in known for before, third in known if before == second)
 
 
-def _steps(records: Records, start: str, operations: Sequence[str], chance: random.Random) -> list[Step] | None:
+def _steps(records: Records, start: str, operations: Sequence[str], chance: random.Random) -> list[RecordStep] | None:
     """The steps from a row, each of which leads somewhere the chain has not been; None where one does not."""
     value, been, steps = start, {start}, []
     for name in operations:
@@ -180,13 +180,13 @@ def _steps(records: Records, start: str, operations: Sequence[str], chance: rand
         after = result(records, name, value, operand)
         if after in been:
             return None
-        steps.append(Step(operation=name, operand=operand, value=after))
+        steps.append(RecordStep(operation=name, operand=operand, value=after))
         been |= {after, operand}
         value = after
     return steps
 
 
-def _worded(start: str, steps: Sequence[Step], chance: random.Random, *, other: bool) -> str:
+def _worded(start: str, steps: Sequence[RecordStep], chance: random.Random, *, other: bool) -> str:
     clauses = []
     for step in steps:
         operation = OPERATIONS[step.operation]
