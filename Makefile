@@ -73,13 +73,14 @@ audit: install
 miniature: install
 	$(BIN)/python benchmarks/miniature.py --output build/miniature
 
-# What to check and measure on a Mac, into build/mac/mac.json (docs/mac.md); elsewhere as far as it goes: PRETEND=--pretend.
-PRETEND :=
+# What to check and measure on a Mac, into build/mac/mac.json (docs/mac.md): MAC="--only doctor mps" for some of it alone.
+# Elsewhere MAC=--pretend runs it as far as it goes.
+MAC :=
 mac:
-	@[ "$$(uname -sm)" = "Darwin arm64" ] || [ -n "$(PRETEND)" ] || \
-		{ echo "this is $$(uname -sm), no Mac with Apple Silicon; make mac PRETEND=--pretend runs what goes here" >&2; exit 3; }
+	@[ "$$(uname -sm)" = "Darwin arm64" ] || [ -n "$(findstring --pretend,$(MAC))" ] || \
+		{ echo "this is $$(uname -sm), no Mac with Apple Silicon; make mac MAC=--pretend runs what goes here" >&2; exit 3; }
 	@$(MAKE) --no-print-directory install-dev
-	$(BIN)/python benchmarks/mac.py --output build/mac $(PRETEND)
+	$(BIN)/python benchmarks/mac.py --output build/mac $(MAC)
 
 # The README's pictures of a run's report, taken by a browser without a window (chromium).
 RUN := quickstart

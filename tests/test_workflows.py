@@ -27,7 +27,7 @@ def steps(job: dict[str, Any]) -> list[str]:
     return [step.get("run") or step["uses"] for step in job["steps"]]
 
 
-@pytest.mark.parametrize("name", ["ci.yml", "docs.yml", "release.yml"])
+@pytest.mark.parametrize("name", ["ci.yml", "docs.yml", "mac.yml", "release.yml"])
 def test_a_workflow_is_narrow_and_ends(name: str) -> None:
     data = workflow(name)
     assert data["permissions"] == {"contents": "read"}
@@ -43,6 +43,14 @@ def test_checks_are_those_of_the_repository() -> None:
     assert ".ci/run" in steps(data["jobs"]["everything"])
     assert data["on"]["push"]["branches"] == ["main"]
     assert "pull_request" in data["on"]
+
+
+def test_a_mac_runs_what_needs_no_hub() -> None:
+    job = workflow("mac.yml")["jobs"]["mac"]
+    (command,) = [step for step in steps(job) if step.startswith("make mac ")]
+    assert job["runs-on"].startswith("macos-")
+    assert {"mps", "system", "contracts", "quickstart-mlx"} <= {*command.replace('"', " ").split()}
+    assert "laptop" not in command
 
 
 def test_the_site_is_built_as_by_hand() -> None:

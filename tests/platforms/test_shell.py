@@ -114,7 +114,7 @@ def test_a_mac_is_asked_for_before_anything_is_installed(tmp_path: Path) -> None
     )
     assert done.returncode != 0
     assert done.stdout == ""
-    assert "PRETEND" in done.stderr.splitlines()[0]
+    assert "--pretend" in done.stderr.splitlines()[0]
     assert not (tmp_path / "venv").exists()
 
 
