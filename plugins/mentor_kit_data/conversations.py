@@ -199,7 +199,7 @@ class DialogueProblems:
             split=split,
             group=dialogue.group or "",
             system=messages[0].content if lead else "",
-            history=tuple(_executed(message) for message in history),
+            history=_executed(history),
             tools=tuple(tool.model_copy(update={"bound": bound}) for tool in dialogue.tools),
             extra={_ROW: len(self.recorded) - 1},
         )
@@ -210,9 +210,11 @@ class DialogueProblems:
         if self._options.check.use == "calls":
             if dialogue.calls is None and first is None:
                 raise BadRow("", "nothing follows the last turn of the user, so there are no right calls")
-            return calls_as_answer(first.tool_calls if dialogue.calls is None and first else dialogue.calls or ())
+            return self._right_calls(dialogue, first)
         if dialogue.key is not None:
             return dialogue.key.strip()
+        if dialogue.correct is False:
+            raise BadRow("", "its answer is said to be wrong, and there is no key")
         text = rest[-1].content if rest and rest[-1].role == "assistant" else ""
         found = text.strip() if self._text else boxed_answer(text)
         if not found:
@@ -220,18 +222,42 @@ class DialogueProblems:
             raise BadRow("answer", f"there is no key: no column `answer`, and no {wanted} in the last turn")
         return found
 
+    def _right_calls(self, dialogue: Dialogue, first: Message | None) -> str:
+        """The row's right calls, or those of the first turn."""
+        if dialogue.calls is not None:
+            return calls_as_answer(dialogue.calls)
+        calls = first.tool_calls if first is not None else ()
+        if dialogue.correct is False:
+            raise BadRow("", "its answer is said to be wrong, so its calls are not the right ones")
+        if any(call.state is CallState.MALFORMED for call in calls):
+            raise BadRow("", "it has a malformed call, so its calls are not the right ones")
+        return calls_as_answer(calls)
+
     def _counted(self, rest: Sequence[Message]) -> tuple[Message, ...]:
         """What follows, with its calls executed; with `check: calls` those of the first turn alone are compared."""
+        found = _executed(rest)
         if self._options.check.use != "calls":
-            return tuple(_executed(message) for message in rest)
+            return found
         first = next((index for index, message in enumerate(rest) if message.role == "assistant"), len(rest))
-        return tuple(_executed(message) if index == first else message for index, message in enumerate(rest))
+        return tuple(found[index] if index == first else message for index, message in enumerate(rest))
 
 
-def _executed(message: Message) -> Message:
-    if not message.tool_calls:
-        return message
-    return message.model_copy(update={"tool_calls": tuple(call.at(CallState.EXECUTED) for call in message.tool_calls)})
+def _executed(messages: Sequence[Message]) -> tuple[Message, ...]:
+    """Messages whose calls were executed, or failed where the result is an error; malformed ones stay as they are."""
+    found = []
+    for index, message in enumerate(messages):
+        results = itertools.takewhile(lambda later: later.role == "tool", messages[index + 1 :])
+        pairs = itertools.zip_longest(message.tool_calls, itertools.islice(results, len(message.tool_calls)))
+        calls = tuple(_after(call, answer) for call, answer in pairs)
+        found.append(message.model_copy(update={"tool_calls": calls}) if calls else message)
+    return tuple(found)
+
+
+def _after(call: ToolCall, answer: Message | None) -> ToolCall:
+    if call.state is CallState.MALFORMED:
+        return call
+    failed = answer is not None and answer.result is not None and not answer.result.ok
+    return call.at(CallState.FAILED, answer.content) if failed and answer else call.at(CallState.EXECUTED)
 
 
 def calls_as_answer(calls: Sequence[ToolCall]) -> str:

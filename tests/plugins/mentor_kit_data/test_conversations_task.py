@@ -282,3 +282,57 @@ def test_an_unknown_format_is_named_before_the_run(tmp_path: Path) -> None:
 def test_the_teacher_recorded_needs_a_file_or_recordings(tmp_path: Path) -> None:
     with pytest.raises(UsageError):
         demonstrations(built("tasks", "arithmetic", tmp_path))
+
+
+def recorded_row(*calls: ToolCall, correct: bool, ok: bool = True) -> dict[str, Any]:
+    """A line of demonstrations.jsonl with one turn of calls, its results, and an answer."""
+    results = [ToolResult(name=one.name, content="2", ok=ok) for one in calls if one.name]
+    trajectory = Trajectory(
+        id="t",
+        problem_id="p",
+        agent="teacher",
+        messages=(
+            Message(role="user", content="What is 1 plus 1?"),
+            assistant(calls=calls),
+            *(Message(role="tool", content=result.content, result=result) for result in results),
+            assistant(r"\boxed{2}"),
+        ),
+        ending=Ending.ANSWERED,
+        correct=correct,
+    )
+    made: dict[str, Any] = json.loads(Demonstration.of(trajectory, teacher="teacher").to_json())
+    return made
+
+
+def test_own_records_are_problems_too(tmp_path: Path) -> None:
+    add = call("add", a=1, b=1).at(CallState.EXECUTED)
+    task = task_of(tmp_path, recorded_row(add, correct=True), tools="bound")
+    (problem,) = in_order(task)
+    assert json.loads(problem.answer) == [{"name": "add", "arguments": {"a": 1, "b": 1}}]
+    task = task_of(tmp_path, recorded_row(add, correct=True), tools="bound", check="number")
+    (problem,) = in_order(task)
+    (shown,) = demonstrations(task, problem)
+    assert (problem.answer, shown.correct, shown.tools_used) == ("2", True, ("add",))
+
+
+def test_a_failed_call_is_no_tool_use(tmp_path: Path) -> None:
+    failed = call("add", a=1, b="one").at(CallState.FAILED, "2")
+    task = task_of(tmp_path, recorded_row(failed, correct=True, ok=False), tools="bound", check="number")
+    (problem,) = in_order(task)
+    (shown,) = demonstrations(task, problem)
+    assert shown.tools_used == ()
+    assert shown.trajectory is not None
+    assert [made.state for made in shown.trajectory.calls] == [CallState.FAILED]
+
+
+@pytest.mark.parametrize("check", ["calls", "number"])
+def test_what_is_said_to_be_wrong_is_no_key(tmp_path: Path, check: str) -> None:
+    row = recorded_row(call("add", a=1, b=1).at(CallState.EXECUTED), correct=False)
+    with pytest.raises(DataError, match="wrong"):
+        task_of(tmp_path, row, tools="bound", check=check)
+
+
+def test_malformed_calls_are_not_the_right_ones(tmp_path: Path) -> None:
+    broken = ToolCall(state=CallState.MALFORMED, raw="<tool_call>{", error="malformed call: it ends")
+    with pytest.raises(DataError, match="malformed"):
+        task_of(tmp_path, recorded_row(broken, correct=True), tools="bound")
