@@ -94,8 +94,8 @@ class KeysAndValues(MLXLayerState):
         self._rows = self._positions = 0
         self._stores: list[Buffers | None] = [None, None]
 
-    def handed(self, aim: Aim) -> RowLayer:
-        return RowLayer(self, aim) if self._quantized is None else QuantizedRowLayer(self, aim, self._quantized)
+    def handed(self, aim: Aim) -> MLXRowLayer:
+        return MLXRowLayer(self, aim) if self._quantized is None else QuantizedRowLayer(self, aim, self._quantized)
 
     def write(self, aim: Aim, keys: mx.array, values: mx.array) -> tuple[Any, Any]:
         """Put keys and values (n, heads, T, width) where `aim` says; what the pass sees of them.
@@ -145,7 +145,7 @@ class KeysAndValues(MLXLayerState):
         yield from (buffer for buffers in self._stores if buffers is not None for buffer in buffers)
 
 
-class RowLayer(Layer):
+class MLXRowLayer(Layer):
     """What a layer with keys and values is handed."""
 
     def __init__(self, owner: KeysAndValues, aim: Aim) -> None:
@@ -161,8 +161,8 @@ class RowLayer(Layer):
         return self._seen
 
 
-class QuantizedRowLayer(RowLayer):
-    """As `RowLayer`; by these two attributes mlx-lm's attention knows that keys and values are quantized."""
+class QuantizedRowLayer(MLXRowLayer):
+    """As `MLXRowLayer`; by these two attributes mlx-lm's attention knows that keys and values are quantized."""
 
     def __init__(self, owner: KeysAndValues, aim: Aim, how: Quantized) -> None:
         super().__init__(owner, aim)
