@@ -60,6 +60,8 @@ def _write_heads(config: Config) -> None:
         for word, theirs in (("head_dim", "global_head_dim"), ("num_key_value_heads", "num_global_key_value_heads")):
             if word in layer:
                 config.setdefault(theirs, layer[word])
+    if config.get("model_type") == "gemma4_text" and config.get("head_dim"):
+        config.setdefault("global_head_dim", config["head_dim"])
     if config.get("model_type") == "falcon_h1" and config.get("head_dim") is None:
         config["head_dim"] = config["hidden_size"] // config["num_attention_heads"]
 

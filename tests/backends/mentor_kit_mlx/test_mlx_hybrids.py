@@ -150,6 +150,18 @@ def test_a_dry_run_counts_state_of_fixed_size(tmp_path: Path) -> None:
     assert parts == [4 * 2 * 2 * 32 * 4, 4 * (2 * 2 * 32 * 4 + 64 * 2 * 2 * 8 * 4)]
 
 
+@pytest.mark.parametrize("width", [8, 16])
+def test_heads_of_one_width_are_read_as_transformers_writes_them(
+    width: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """transformers 5 writes the widths of layers that differ, mlx-lm takes 512 where it reads none."""
+    kind, shape = KINDS["gemma4"]
+    monkeypatch.setitem(KINDS, "gemma4", (kind, shape | {"global_head_dim": width}))
+    twin = write("gemma4", tmp_path)
+    done = drive(load(tmp_path).engine(), [request("a", range(1, 12), max_new_tokens=4)])["a"]
+    np.testing.assert_allclose(done.log_probs, expected(twin, range(1, 12), done.ids, 1.0), atol=1e-4)
+
+
 def test_adapters_of_gemma_3n_leave_alone_what_its_layers_read_by_themselves(tmp_path: Path) -> None:
     write("gemma3n", tmp_path)
     policy = load(tmp_path, AdapterSpec(rank=2))
