@@ -17,7 +17,17 @@ if TYPE_CHECKING:
 @hookimpl
 def register_tasks(register: Register) -> None:
     """`rows`, `datasets`, `conversations`, `mentor-parquet`, `reasoning-gym`, `benchmarks`, `domains`."""
-    from mentor_kit_data import authors, benchmarks, conversations, domains, file_checks, gym, hub, rows_task
+    from mentor_kit_data import (
+        authors,
+        benchmarks,
+        conversation_options,
+        conversations,
+        domains,
+        file_checks,
+        gym,
+        hub,
+        rows_task,
+    )
 
     register(
         "rows",
@@ -35,7 +45,7 @@ def register_tasks(register: Register) -> None:
     )
     register(
         "conversations",
-        options=conversations.ConversationsOptions,
+        options=conversation_options.ConversationsOptions,
         build=conversations.build,
         look=file_checks.look_at_conversations,
         summary="problems and demonstrations from dialogues of tool use: TRL, OpenAI, ShareGPT, xLAM, ToolACE, …",

@@ -12,7 +12,8 @@ from mentor_kit.hooks.registry import BuildContext
 from mentor_kit.runs.rows import BadRow, DataRow, read_rows
 from mentor_kit_data.authors import AuthorsOptions
 from mentor_kit_data.benchmarks import BenchmarksOptions
-from mentor_kit_data.conversations import ConversationsOptions, DialogueProblems, known_formats, with_format
+from mentor_kit_data.conversation_options import ConversationsOptions
+from mentor_kit_data.conversation_problems import DialogueProblems, known_formats, with_format
 from mentor_kit_data.files import matching, split_files
 from mentor_kit_data.keys import KeyRule
 from mentor_kit_data.rows_task import ColumnProblems, RowsOptions
