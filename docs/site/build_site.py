@@ -163,7 +163,9 @@ def run_zensical(work: Path) -> list[str]:
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(map(str, IMPORTED)), "NO_COLOR": "1"}
     command = [sys.executable, "-m", "zensical", "build", "--strict", "--clean"]
     done = subprocess.run(command, cwd=work, env=environment, capture_output=True, text=True)
-    return [done.stdout + done.stderr] if done.returncode else []
+    said = done.stdout + done.stderr
+    # its own traceback says no more than that it stopped
+    return [said.partition("Traceback (most recent call last)")[0].strip() or said] if done.returncode else []
 
 
 def load_worker_shim_from(site: Path) -> None:
