@@ -15,6 +15,7 @@ from typing import Any
 from mentor_kit.backend.folders import check_folder, not_found
 from mentor_kit.backend.student import StudentSpec
 from mentor_kit.core.errors import BackendError, MissingError
+from mentor_kit.utils.quiet_imports import import_transformers
 from mentor_kit_mlx.config_words import write_as_mlx_lm_reads
 from mentor_kit_mlx.known_configs import KNOWN
 
@@ -96,14 +97,13 @@ def complete(own: Config, defaults: Config) -> Config:
 
 def _defaults(own: Config) -> Config:
     """Transformers' defaults for this type of model; none for types it does not know."""
-    from transformers import AutoConfig
-
+    configs = import_transformers().AutoConfig
     kept = {key: value for key, value in own.items() if key not in ("model_type", "quantization_config")}
     logger = logging.getLogger("transformers")
     level = logger.level
     logger.setLevel(logging.ERROR)
     try:
-        found: Config = AutoConfig.for_model(own["model_type"], **kept).to_dict()
+        found: Config = configs.for_model(own["model_type"], **kept).to_dict()
         return found
     except Exception:  # noqa: BLE001 (every type of model checks its configuration in its own way)
         return {}

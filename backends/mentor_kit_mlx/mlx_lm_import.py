@@ -5,6 +5,8 @@ from __future__ import annotations
 from importlib import import_module
 from typing import Any
 
+from mentor_kit.utils.quiet_imports import import_transformers
+
 
 def mlx_lm(module: str) -> Any:
     """The module `mlx_lm.<module>`, with a limit of open files that is not lower than it was.
@@ -14,6 +16,7 @@ def mlx_lm(module: str) -> Any:
     """
     import resource  # a system without it has no mlx-lm either
 
+    import_transformers()  # mlx-lm's own import of it prints
     before = resource.getrlimit(resource.RLIMIT_NOFILE)
     try:
         return import_module(f"mlx_lm.{module}")

@@ -14,6 +14,7 @@ from typing import Any, Protocol
 from mentor_kit.chat.hub import hub_answers
 from mentor_kit.core.errors import ChatError, MissingError, UsageError
 from mentor_kit.core.frozen_model import Json
+from mentor_kit.utils.quiet_imports import import_transformers
 
 #: Templates that the toolkit brings, by the name a recipe gives as `student.chat_template`.
 SHIPPED_TEMPLATES = Path(__file__).parent / "templates"
@@ -246,13 +247,12 @@ def template_text(chat_template: str | Path, folder: Path | None = None) -> str:
 
 
 def _from_pretrained(model: str, revision: str | None) -> Any:
-    from transformers import AutoTokenizer
-
+    tokenizers = import_transformers().AutoTokenizer
     here = Path(model).expanduser()
     name, local_only = (str(here), False) if here.is_dir() else (model, not hub_answers())
     try:
         with _without_warnings("huggingface_hub"):
-            return AutoTokenizer.from_pretrained(name, revision=revision, local_files_only=local_only)
+            return tokenizers.from_pretrained(name, revision=revision, local_files_only=local_only)
     except Exception as error:  # a broken folder raises anything from OSError to JSON and Rust errors
         reason = " ".join(str(error).split())[:300]
         if here.is_dir():
