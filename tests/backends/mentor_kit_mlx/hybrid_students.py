@@ -82,8 +82,11 @@ RECURRENT: dict[str, Kind] = {
 #: Models of which some layers share another's keys and values.
 SHARING: dict[str, Kind] = {
     "gemma4": ("Gemma4TextConfig", SHAPE | GEMMA | {"global_head_dim": 16}),
+    "gemma4-inside": ("Gemma4TextConfig", SHAPE | GEMMA | {"global_head_dim": 16}),
     "gemma3n": ("Gemma3nTextConfig", SHAPE | GEMMA | ALTUP),
 }
+#: Students that are written inside of models that take pictures and sound, and the names of these.
+INSIDE = {"gemma4-inside": "gemma4", "gemma3n": "gemma3n"}
 #: Models of text inside of models that take pictures too.
 WRAPPED: dict[str, Kind] = {
     "gemma3": (
@@ -129,16 +132,16 @@ def write(name: str, folder: Path) -> Twin:
                     # so that distributions are far from uniform
                     value.add_(0.5)
     model.save_pretrained(folder)
-    if name == "gemma3n":
-        _wrap(folder)
+    if name in INSIDE:
+        _wrap(folder, INSIDE[name])
     # experts and recurrences are not run in float64
     return Twin(model, torch.float32 if name in RECURRENT else torch.float64)
 
 
-def _wrap(folder: Path) -> None:
+def _wrap(folder: Path, kind: str) -> None:
     """Put a model of text into the form in which it is published, inside of one that takes pictures and sound."""
     text = json.loads((folder / "config.json").read_text())
-    (folder / "config.json").write_text(json.dumps({"model_type": "gemma3n", "text_config": text}))
+    (folder / "config.json").write_text(json.dumps({"model_type": kind, "text_config": text}))
     weights = load_file(folder / "model.safetensors")
     inside = {key.replace("model.", "model.language_model.", 1): value for key, value in weights.items()}
     # published folders have projections in layers that share another's keys, which nothing reads
@@ -146,6 +149,7 @@ def _wrap(folder: Path) -> None:
         for own, shares in ((1, 3), (1, 4), (2, 5)):
             if f".{own}.self_attn." in key and ("k_" in key or "v_proj" in key):
                 inside[key.replace(f".{own}.self", f".{shares}.self")] = torch.randn_like(value)
+    inside["model.vision_tower.patch.weight"] = torch.ones(2, 2)
     save_file(inside, folder / "model.safetensors", metadata={"format": "pt"})
 
 
