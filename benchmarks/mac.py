@@ -23,7 +23,7 @@ from pathlib import Path
 from typing import Any
 
 from mentor_kit.core.errors import ExitCode
-from mentor_kit.recipe.loading import recipe_names
+from mentor_kit.recipe.loading import load_recipe, recipe_names
 from mentor_kit.runs.environment import environment
 from mentor_kit.runs.files import write_text
 
@@ -35,9 +35,8 @@ SYSTEM = ("tests/plugins/mentor_kit_tools", "tests/runs", "tests/platforms", "te
 TRIAL = "import json; from mentor_kit_torch.device_trial import device_fault as fault; print(json.dumps(fault({!r})))"
 #: What makes a recipe small enough for any machine: its code runs all the same.
 TINY = ("student.model=tiny-student", "student.chat_template=null", "rollout.system=null", "backend.dtype=float32")
-SMALL = ("train.0.problems=1", "train.0.group=2")
-#: Two steps, and no evaluation.
-SHORT = ("train.0.steps=2", "evaluate.at_start=false", "evaluate.at_end=false")
+#: The same for stages.
+SMALL = {"grpo": ("problems=1", "group=2"), "sft": ("batch=2",)}
 
 
 @dataclass(frozen=True)
@@ -81,13 +80,24 @@ def counts(output: str) -> Any:
     return {word: int(before) for before, word in pairwise(words) if word in results and before.isdecimal()}
 
 
+def short(recipe: str) -> tuple[str, ...]:
+    """Settings that leave a recipe two steps of each stage, and no evaluation."""
+    stages = range(len(load_recipe(recipe).recipe.train))
+    return (*(f"train.{index}.steps=2" for index in stages), "evaluate.at_start=false", "evaluate.at_end=false")
+
+
+def small(recipe: str) -> tuple[str, ...]:
+    """Settings that leave a recipe's stages few episodes a step."""
+    stages = enumerate(load_recipe(recipe).recipe.train)
+    return tuple(f"train.{index}.{setting}" for index, stage in stages for setting in SMALL[stage.use])
+
+
 def all_checks(output: Path, *, pretend: bool) -> list[Check]:
     """The checks, the shortest first."""
     mentorkit, pytest = (
         (sys.executable, "-m", "mentor_kit.cli"),
         (sys.executable, "-m", "pytest", "-p", "no:cacheprovider"),
     )
-    smaller = (*TINY, *SMALL) if pretend else ()
     laptop = [name for name in recipe_names() if name.startswith("laptop/") and name != "laptop/base"]
     runs = str(output / "runs")
 
@@ -104,7 +114,10 @@ def all_checks(output: Path, *, pretend: bool) -> list[Check]:
         name = f"bench-{recipe.rpartition('/')[2]}"
         return Check(name, (*mentorkit, "bench", recipe, *words, "--steps", steps, "--json"), 120, last_json)
 
-    quick = (*SHORT, *SMALL) if pretend else ()
+    def smaller(recipe: str) -> tuple[str, ...]:
+        return (*TINY, *small(recipe)) if pretend else ()
+
+    quick = (*short("quickstart"), *small("quickstart")) if pretend else ()
     mlx = ("backend.use=mlx",)
     return [
         Check("doctor", (*mentorkit, "doctor", "--json"), 5, last_json),
@@ -119,9 +132,9 @@ def all_checks(output: Path, *, pretend: bool) -> list[Check]:
         tests("contracts", CONTRACTS),
         trained("quickstart-torch", "quickstart", *quick),
         trained("quickstart-mlx", "quickstart", *mlx, *quick),
-        measured("quickstart", *mlx, *(SMALL if pretend else ())),
-        *(trained(name.replace("/", "-"), name, *smaller, *SHORT) for name in laptop),
-        *(measured(name, *smaller) for name in laptop),
+        measured("quickstart", *mlx, *(small("quickstart") if pretend else ())),
+        *(trained(name.replace("/", "-"), name, *smaller(name), *short(name)) for name in laptop),
+        *(measured(name, *smaller(name)) for name in laptop),
     ]
 
 

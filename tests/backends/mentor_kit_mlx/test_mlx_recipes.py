@@ -2,91 +2,157 @@
 
 from __future__ import annotations
 
-import json
+import re
+import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
-from mentor_kit_mlx.backend import MLXBackend
-from mentor_kit_mlx.options import MLXOptions
+from mentor_kit_mlx.known_configs import KNOWN
 
 from mentor_kit.api import plan
-from mentor_kit.backend.memory import MemoryLoad
-from mentor_kit.backend.student import AdapterSpec, StudentSpec
+from mentor_kit.backend.memory import GIB
 from mentor_kit.core.errors import MissingError
-from mentor_kit.recipe.loading import load_recipe
+from mentor_kit.recipe.loading import load_recipe, recipe_names
+from mentor_kit.recipe.model import Recipe
 
-QWEN: dict[str, Any] = {
-    "model_type": "qwen3",
-    "head_dim": 128,
-    "num_attention_heads": 16,
-    "num_key_value_heads": 8,
-    "num_hidden_layers": 28,
-    "vocab_size": 151936,
-    "max_position_embeddings": 40960,
-    "rms_norm_eps": 1e-6,
-    "rope_theta": 1000000.0,
-    "tie_word_embeddings": True,
+sys.path.append(str(Path(__file__).parents[2] / "chat"))
+import family_formats
+
+NAMES = sorted({name.partition("/")[2] for name in recipe_names() if name.startswith("laptop/")} - {"base"})
+#: What macOS lends the GPU of the main memory.
+LENT = 2 / 3
+#: Parameters of the text models, as transformers counts them.
+PARAMETERS = {
+    "Qwen3-0.6B": 596_049_920,
+    "Qwen3-1.7B": 1_720_574_976,
+    "Qwen3.5-0.8B": 752_393_024,
+    "Qwen3.5-2B": 1_881_825_088,
+    "LFM2.5-1.2B-Instruct": 1_170_340_608,
+    "gemma-4-E2B-it": 4_628_569_344 + 35,  # each layer's scale is a parameter in MLX alone
+    "SmolLM3-3B": 3_075_098_624,
+    "SmolLM2-135M-Instruct": 134_515_008,
 }
-SMOLLM: dict[str, Any] = {
-    "model_type": "llama",
-    "hidden_size": 576,
-    "intermediate_size": 1536,
-    "num_hidden_layers": 30,
-    "num_attention_heads": 9,
-    "num_key_value_heads": 3,
-    "vocab_size": 49152,
-    "max_position_embeddings": 8192,
-    "rms_norm_eps": 1e-5,
-    "rope_theta": 100000.0,
-    "tie_word_embeddings": True,
+#: Chat templates of families, and the students whose own they are.
+TEMPLATES = {
+    "qwen3": "qwen3-",
+    "qwen3_5_nothink": "qwen3.5-",
+    "gemma4": "gemma-4",
+    "gemma4_v5": "gemma-4",
+    "lfm2_2_5": "lfm2.5",
+    "lfm2_2_5_v2": "lfm2.5",
 }
-GIB = 1 << 30
+TOOL = {"type": "function", "function": {"name": "add", "description": "", "parameters": {"type": "object"}}}
 
 
-@pytest.mark.parametrize(
-    ("name", "config", "parameters", "weights"),
-    [
-        # two bytes a weight, and an adapter in float32
-        ("qwen3-0.6b", QWEN | {"hidden_size": 1024, "intermediate_size": 3072}, 596_049_920, 1.15),
-        # half a byte a weight, and two scales of two bytes for each 64
-        ("qwen3-1.7b", QWEN | {"hidden_size": 2048, "intermediate_size": 6144}, 1_720_574_976, 0.97),
-        # two bytes a weight, and float32 masters
-        ("smollm2-135m", SMOLLM, 134_515_008, 0.75),
-    ],
-)
-def test_laptop_recipes_fit(name: str, config: dict[str, Any], parameters: int, weights: float, tmp_path: Path) -> None:
-    recipe = load_recipe(f"laptop/{name}").recipe
-    assert recipe.backend.use == "mlx"
-    options = MLXOptions(**recipe.backend.options, device="cpu")
-    adapter = None if recipe.student.adapter is None else AdapterSpec(rank=recipe.student.adapter.options.rank)
-    (tmp_path / "config.json").write_text(json.dumps(config))
-    widest = MemoryLoad(sequences=64, context=1024 + recipe.rollout.max_response_tokens, train_tokens=0)
-    found = MLXBackend(options).estimate(StudentSpec(str(tmp_path), adapter=adapter), widest)
-    assert found.parameters == parameters
-    assert found.parts["weights"] / GIB == pytest.approx(weights, abs=0.01)
-    assert options.memory is not None
-    assert found.total <= options.memory * GIB
-    assert any("it fits" in note for note in found.notes)
-
-
-@pytest.mark.parametrize(
-    ("name", "parameters"),
-    [("qwen3-0.6b", 596_049_920), ("qwen3-1.7b", 1_720_574_976), ("smollm2-135m", 134_515_008)],
-)
-def test_a_dry_run_needs_no_hub(name: str, parameters: int, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    """The sizes of the laptop recipes' students are known; prompts are then assumed, and the plan says so."""
+@pytest.fixture(autouse=True)
+def _no_hub(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path))
-    found = plan(f"laptop/{name}")
-    assert found.memory.parameters == parameters
+
+
+def recipe(name: str) -> Recipe:
+    return load_recipe(f"laptop/{name}").recipe
+
+
+def original(name: str) -> str:
+    """The name that the student's authors gave it."""
+    model = recipe(name).student.model.partition("/")[2].removesuffix("-4bit")
+    return next(known for known in PARAMETERS if known.lower() == model.lower())
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_dry_run_needs_no_hub_and_fits_the_machine_it_is_for(name: str) -> None:
+    """Configurations of the students are known; prompts are then assumed, and the plan says so."""
+    found = plan(f"laptop/{name}", memory=8)
+    assert found.memory is not None
+    assert found.prompts is not None
     assert (found.prompts.longest, bool(found.prompts.missing)) == (1024, True)
     assert "1024" in found.text()
+    assert found.memory.parameters == PARAMETERS[original(name)]
+    memory = recipe(name).backend.options["memory"]
+    machine = int(_said(name, r"machine with (\d+) GB")[0])
+    assert memory * GIB <= LENT * machine * GIB
+    # logits and what the device rounds up are in no part of the estimate
+    assert found.memory.total <= 0.8 * memory * GIB
     assert any("it fits into" in note for note in found.memory.notes)
 
 
-def test_a_dry_run_of_an_unknown_student_says_what_is_missing(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
-    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path))
+@pytest.mark.parametrize("name", NAMES)
+def test_weights_take_what_their_bits_take(name: str) -> None:
+    found = plan(f"laptop/{name}").memory
+    assert found is not None
+    # four bits, and two scales of two bytes for each 64 weights
+    size = 4.5 / 8 if name.endswith("4bit") else 2
+    own = found.parameters * size + 4 * found.trainable
+    assert found.parts["weights"] == pytest.approx(own, rel=0.02)
+
+
+@pytest.mark.parametrize("name", [name for name in NAMES if "qwen3.5" in name or "lfm2.5" in name])
+def test_hybrids_keep_keys_and_values_in_few_layers(name: str) -> None:
+    """Qwen3.5 keeps them in 6 of 24 layers, LFM2.5 in 6 of 16; the state of the others does not grow."""
+    found, longer = plan(f"laptop/{name}"), plan(f"laptop/{name}", overrides={"rollout.max_response_tokens": 420})
+    assert found.memory is not None
+    assert longer.memory is not None
+    grown = longer.memory.parts["keys and values"] - found.memory.parts["keys and values"]
+    config = KNOWN[recipe(name).student.model]
+    text = config.get("text_config", config)
+    width = text.get("head_dim", text["hidden_size"] // text["num_attention_heads"])
+    rows = recipe(name).backend.options["slots"]
+    assert grown == rows * 100 * 6 * 2 * text["num_key_value_heads"] * width * 2
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_micro_batch_holds_a_whole_group(name: str) -> None:
+    """The prompt, of 1,130 tokens with the longest of these templates, and what comes after it in each episode."""
+    rollout, options = recipe(name).rollout, recipe(name).backend.options
+    assert 1130 + 8 * rollout.max_response_tokens <= options["token_budget"] == 4096
+    assert options["gradient_checkpointing"] is True
+    assert options["max_context"] >= 1130 + rollout.max_response_tokens
+    assert options["slots"] % 8 == 0
+
+
+@pytest.mark.parametrize(("template", "family"), TEMPLATES.items())
+def test_thinking_is_off(template: str, family: str) -> None:
+    """The variable is the one that the family's template takes, and it has it off; LFM2.5's takes none."""
+    pytest.importorskip("trl")
+
+    def prompt(variables: dict[str, Any]) -> str:
+        inner = family_formats.make(template, variables).tokenizer.inner
+        messages = [{"role": "system", "content": "Use the tools."}, {"role": "user", "content": "1 + 1?"}]
+        text: str = inner.apply_chat_template(
+            messages, tools=[TOOL], add_generation_prompt=True, tokenize=False, **variables
+        )
+        return text
+
+    thinks = prompt({"enable_thinking": True})
+    for name in (name for name in NAMES if name.startswith(family)):
+        mine = prompt(recipe(name).student.template_variables)
+        assert mine == prompt({"enable_thinking": False})
+        assert (mine == thinks) == (family == "lfm2.5")
+        assert mine.count("<think>") == mine.count("</think>")
+        assert "Use the tools." in mine
+
+
+@pytest.mark.parametrize("name", [name for name in NAMES if "smollm3" in name])
+def test_smollm3_is_told_not_to_think_in_its_system_message(name: str) -> None:
+    assert "/no_think" in (recipe(name).rollout.system or "")
+    assert r"\boxed{answer}" in (recipe(name).rollout.system or "")
+
+
+def test_a_student_that_calls_no_tool_first_imitates_the_teacher() -> None:
+    found = recipe("smollm2-135m")
+    assert [stage.use for stage in found.train] == ["sft", "grpo"]
+    assert found.teacher is not None
+    assert found.teacher.use == "scripted"
+
+
+def test_a_dry_run_of_an_unknown_student_says_what_is_missing() -> None:
     with pytest.raises(MissingError, match="some/model"):
         plan("laptop/qwen3-0.6b", overrides={"student.model": "some/model"})
+
+
+def _said(name: str, pattern: str) -> list[str]:
+    """What the comment of a recipe says."""
+    text = (Path(__file__).parents[3] / "recipes" / "laptop" / f"{name}.yaml").read_text()
+    return re.findall(pattern, text)
