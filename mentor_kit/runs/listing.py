@@ -144,7 +144,7 @@ def _read(summary: RunSummary, folder: RunFolder) -> RunSummary:
         state = "running"
     elif bound is not None and bound.kind == RUN_END:
         state = _STATES[bound.values["outcome"]]
-    times = [event.time for event in last.values()]
+    times = [_checked_time(event.time) for event in last.values()]
     return replace(
         summary,
         state=state,
@@ -155,6 +155,21 @@ def _read(summary: RunSummary, folder: RunFolder) -> RunSummary:
         started=last["first"].time if "first" in last else summary.started,
         updated=max(times) if times else summary.started,
     )
+
+
+def _checked_time(text: str) -> str:
+    """An event's time.
+
+    Raises:
+        DataError: it is not ISO 8601 with a time zone.
+    """
+    try:
+        known = datetime.fromisoformat(text).tzinfo is not None
+    except (TypeError, ValueError):
+        known = False
+    if not known:
+        raise DataError(f"events.jsonl: an event's time is {text!r}; expected ISO 8601 in UTC")
+    return text
 
 
 def _telling(path: Path) -> Iterator[Event]:

@@ -105,6 +105,8 @@ def test_broken_folders_are_named_and_others_are_left_out(tmp_path: Path) -> Non
         "half": ("x", '{"kind": "run_start"}\n'),
         "step": ("x", '{"kind": "step", "time"\n'),
         "end": ("x", '{"kind": "run_end", "time": "2026", "values": {}}\n'),
+        "time": ("x", '{"kind": "run_start", "time": "last week", "values": {}}\n'),
+        "zone": ("x", '{"kind": "run_start", "time": "2026-01-02T03:04:05", "values": {}}\n'),
     }
     for name, (recipe, events) in broken.items():
         (tmp_path / name / "1").mkdir(parents=True)
@@ -113,6 +115,7 @@ def test_broken_folders_are_named_and_others_are_left_out(tmp_path: Path) -> Non
     (tmp_path / "folder" / "1" / "events.jsonl").mkdir(parents=True)
     (tmp_path / "folder" / "1" / "recipe.yaml").write_text("x")
     found = {run.key: run for run in RunLister(tmp_path).list()}
+    assert all(run.age() is not None for run in found.values())
     faulty = {f"{name}/1" for name in broken} | {"quick/20260102-000000-0000", "quick/mine", "folder/1"}
     assert {key for key, run in found.items() if run.fault} == faulty
     assert set(found) - faulty == {good.key}
