@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 
 @dataclass(frozen=True)
@@ -217,6 +218,9 @@ FOREIGN_KEYS = (
 #: Keys that mean many things: they are answered only where the key that they stand for is expected.
 _COMMON = frozenset({"n", "r", "lr", "path", "optim", "logger", "optimizer"})
 
+#: So many keys of a foreign section are answered one by one.
+_ANSWERED = 4
+
 
 def foreign_hint(key: str, known: Iterable[str] = ()) -> str:
     """` (TRL's 'num_generations' is 'train.0.group' here)` for a key of another program, or an empty string.
@@ -242,6 +246,20 @@ def foreign_hint(key: str, known: Iterable[str] = ()) -> str:
     return f" ({owners} {key!r} {here})"
 
 
+def foreign_section_hint(key: str, value: Any) -> str:
+    """What the keys in another program's section are called here, or an empty string where none is known.
+
+    Args:
+        key: the unknown key, such as verl's `trainer`.
+        value: what a recipe gives it; the keys in it are known by their whole names, such as `trainer.test_freq`.
+    """
+    hints = [hint for name in _names_in(key, value) if (hint := _named(name)) is not None]
+    if len(hints) > _ANSWERED:
+        more = f"{len(hints) - _ANSWERED} more are answered in docs/coming-from.md"
+        hints = [*hints[:_ANSWERED], more]
+    return f" ({'; '.join(hints)})" if hints else ""
+
+
 def markdown_table() -> str:
     """The table of docs/coming-from.md: a row a setting, a column a program."""
     heads = ["here", *PROGRAMS, "note"]
@@ -254,6 +272,23 @@ def markdown_table() -> str:
         for entry in FOREIGN_KEYS
     ]
     return "\n".join("| " + " | ".join(cells) + " |" for cells in [heads, ["---"] * len(heads), *rows]) + "\n"
+
+
+def _names_in(key: str, value: Any) -> Iterator[str]:
+    """The names of all keys in a section, with dots; the section's own is not among them."""
+    if isinstance(value, Mapping):
+        for inner, item in value.items():
+            name = f"{key}.{inner}"
+            yield name
+            yield from _names_in(name, item)
+
+
+def _named(name: str) -> str | None:
+    for entry in FOREIGN_KEYS:
+        for program, theirs in entry.names():
+            if name == theirs:
+                return f"{program}'s {name!r} {_here(entry)}"
+    return None
 
 
 def _here(entry: ForeignKey) -> str:

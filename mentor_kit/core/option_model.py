@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, cast, get_args
 from pydantic import BaseModel, ValidationError
 
 from mentor_kit.core.errors import MentorKitError, UsageError, did_you_mean
-from mentor_kit.core.foreign_keys import foreign_hint
+from mentor_kit.core.foreign_keys import foreign_hint, foreign_section_hint
 
 if TYPE_CHECKING:
     from pydantic._internal._model_construction import ModelMetaclass
@@ -54,7 +54,7 @@ def explain(error: ValidationError, model: type[BaseModel]) -> list[tuple[tuple[
         message = fault["msg"].removeprefix("Value error, ")
         if fault["type"] == "extra_forbidden":
             known = _keys(model, place[:-1])
-            message = unknown_key(str(place[-1]), known)
+            message = unknown_key(str(place[-1]), known, fault["input"])
         elif fault["type"] == "missing":
             message = "this key is required"
         elif fault["type"] != "value_error":
@@ -63,9 +63,15 @@ def explain(error: ValidationError, model: type[BaseModel]) -> list[tuple[tuple[
     return found
 
 
-def unknown_key(key: str, known: Sequence[str]) -> str:
-    """Return what is wrong with a key that an option model does not have, and what it may be called here."""
-    hint = foreign_hint(key, known) or did_you_mean(key, known)
+def unknown_key(key: str, known: Sequence[str], value: Any = None) -> str:
+    """Return what is wrong with a key that an option model does not have, and what it may be called here.
+
+    Args:
+        key: the unknown key.
+        known: the keys that the model has.
+        value: what the key was given.
+    """
+    hint = foreign_hint(key, known) or foreign_section_hint(key, value) or did_you_mean(key, known)
     return f"unknown key{hint}; known keys: {', '.join(known) or 'none'}"
 
 

@@ -62,7 +62,7 @@ def _in_model(model: type[BaseModel], data: Any, place: tuple[str | int, ...]) -
             yield from _in_value(known[key].annotation, value, (*place, key))
         elif model.model_config.get("extra", "ignore") == "ignore":
             names = [field.alias or name for name, field in model.model_fields.items()]
-            yield (*place, key), unknown_key(str(key), names)
+            yield (*place, key), unknown_key(str(key), names, value)
 
 
 def _in_value(annotation: Any, value: Any, place: tuple[str | int, ...]) -> Iterator[Found]:

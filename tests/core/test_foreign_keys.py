@@ -43,6 +43,32 @@ def test_a_foreign_key_is_answered_with_its_name_here(place: str, key: str, ours
     assert f"'{key}' is '{ours}' here" in text
 
 
+def test_keys_in_a_foreign_section_are_answered_with_their_whole_names() -> None:
+    verl = {"rollout": {"n": 5, "name": "vllm"}, "actor": {"optim": {"lr": 1e-6}}}
+    (text,) = faults(actor_rollout_ref=verl)
+    assert "verl's 'actor_rollout_ref.rollout.n' is 'train.0.group' here" in text
+    assert "verl's 'actor_rollout_ref.actor.optim.lr' is 'train.0.optimizer.lr' here" in text
+    # a section is no misspelt key of ours
+    (text,) = faults(trainer={"test_freq": 5})
+    assert "'evaluate.every'" in text
+    assert "did you mean" not in text
+
+
+def test_of_a_large_foreign_section_the_first_keys_are_answered() -> None:
+    names = [name.split(".", 1)[1] for name in keys("verl") if name.startswith("actor_rollout_ref.")]
+    section: dict[str, object] = {}
+    for name in names:
+        *path, last = name.split(".")
+        inner = section
+        for part in path:
+            inner = inner.setdefault(part, {})  # type: ignore[assignment]
+        inner[last] = 1
+    (text,) = faults(actor_rollout_ref=section)
+    answered = text.count("verl's 'actor_rollout_ref.")
+    assert 0 < answered < len(names)
+    assert f"{len(names) - answered} more" in text
+
+
 def test_a_mistyped_key_of_ours_is_answered_as_before() -> None:
     (text,) = faults(**{"rollout.max_turn": 3})
     assert "did you mean 'max_turns'?" in text
