@@ -57,12 +57,17 @@ class DataLook:
     calls: tuple[str, ...] = ()
     """For `rows`: the names of the tools in the column of calls, sorted."""
 
+    @property
+    def kind(self) -> str:
+        """What the rows are."""
+        return f"dialogues, format {self.format}" if self.format else "questions"
+
     def text(self) -> str:
         """Return what the data is, in one line."""
-        kind = f"dialogues, format {self.format}" if self.format else "questions"
+        kind = self.kind
         if self.columns is not None:
             kind += f", {', '.join(f'{field} in {column!r}' for field, column in self.columns.items())}"
-        several = f"{'at least ' if self.rows == LOOKED_AT else ''}{self.rows:,} rows"
+        several = f"{'at least ' if self.rows == LOOKED_AT else ''}{self.rows:,} row{'' if self.rows == 1 else 's'}"
         left_out = f", {self.faulty:,} of them left out" if self.faulty else ""
         return f"{several}{left_out}: {kind}; checked by {self.check}"
 
@@ -90,6 +95,21 @@ def look_at(path: Path, formats: Mapping[str, DataFormat], columns: Mapping[str,
     return _questions(path, rows, good, columns)
 
 
+def look_at_held_out(path: Path, formats: Mapping[str, DataFormat], training: DataLook) -> DataLook:
+    """Look at a file of held-out rows, which have the form of the training rows.
+
+    Raises:
+        DataError: as `look_at`; or the rows have another form.
+    """
+    found = look_at(path, formats, training.columns or {})
+    if (found.task, found.format) != (training.task, training.format):
+        raise DataError(
+            f"{path} has {found.kind}, and the training rows are {training.kind}",
+            hint="give held-out rows of the same form",
+        )
+    return found
+
+
 def _dialogues(path: Path, formats: Mapping[str, DataFormat]) -> DataLook:
     opened = DataFile(path, formats)
     found = list(itertools.islice(opened.rows(), LOOKED_AT))
@@ -108,7 +128,7 @@ def _dialogues(path: Path, formats: Mapping[str, DataFormat]) -> DataLook:
 def _questions(
     path: Path, rows: Sequence[DataRow], good: Sequence[Mapping[str, Json]], named: Mapping[str, str]
 ) -> DataLook:
-    columns = {field: name for field in COLUMNS if (name := _column(field, good, named)) is not None}
+    columns = {field: name for field in COLUMNS if (name := _column(path, field, good, named)) is not None}
     for field in ("question", "answer"):
         if field not in columns:
             raise DataError(
@@ -118,7 +138,10 @@ def _questions(
     asked, answers = (_values(good, columns[field]) for field in ("question", "answer"))
     usable = [index for index, pair in enumerate(zip(asked, answers, strict=True)) if all(map(_is_given, pair))]
     if not usable:
-        raise DataError(f"{path}: no row has a {columns['question']!r} and a {columns['answer']!r}")
+        raise DataError(
+            f"{path}: no row has a {columns['question']!r} and a {columns['answer']!r}",
+            hint="name other columns: --question COLUMN, --answer COLUMN",
+        )
     keys = [answers[index] for index in usable]
     pattern = r"####\s*(.*)" if all(isinstance(key, str) and "####" in key for key in keys) else None
     if pattern is not None:
@@ -136,7 +159,7 @@ def _questions(
     )
 
 
-def _column(field: str, rows: Sequence[Mapping[str, Json]], named: Mapping[str, str]) -> str | None:
+def _column(path: Path, field: str, rows: Sequence[Mapping[str, Json]], named: Mapping[str, str]) -> str | None:
     """The column of a field: the one that the user names, or the likeliest one; None where there is none.
 
     Raises:
@@ -146,10 +169,14 @@ def _column(field: str, rows: Sequence[Mapping[str, Json]], named: Mapping[str, 
         step = named[field].split(".")[0]
         if named[field] not in rows[0] and step not in rows[0]:
             close = did_you_mean(named[field], map(str, rows[0]))
-            raise DataError(f"there is no column {named[field]!r}{close}; there are {', '.join(map(str, rows[0]))}")
+            there = ", ".join(map(str, rows[0]))
+            raise DataError(f"{path}: there is no column {named[field]!r}{close}; there are {there}")
         return named[field]
     lower = {name.lower(): name for name in reversed(list(rows[0]))}
-    found = next((lower[name] for name in COLUMNS[field] if name in lower), None)
+    likely = [lower[name] for name in COLUMNS[field] if name in lower]
+    # a column that most rows leave empty, such as Alpaca's `input`, only adds to another one
+    filled = [name for name in likely if 2 * sum(_is_given(row.get(name)) for row in rows) >= len(rows)]
+    found = next(iter(filled or likely), None)
     return found if found is not None and _fits(field, [row.get(found) for row in rows]) else None
 
 

@@ -6,14 +6,14 @@ import io
 import os
 import re
 import shutil
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from shlex import quote
 from typing import Any
 
 from mentor_kit.api.arguments import checked_arguments
-from mentor_kit.api.scaffold.data_look import DataLook, look_at
+from mentor_kit.api.scaffold.data_look import DataLook, look_at, look_at_held_out
 from mentor_kit.api.scaffold.new_folder import check_new
 from mentor_kit.api.scaffold.sample_recipe import round_trip_yaml
 from mentor_kit.backend.base_model import is_hub_id
@@ -24,7 +24,9 @@ from mentor_kit.hooks.data_formats import data_formats
 from mentor_kit.hooks.loader import default_registry
 from mentor_kit.hooks.registry import BuildContext, Registry
 from mentor_kit.recipe.checking import load_checked
+from mentor_kit.recipe.faults import Fault, RecipeFaults
 from mentor_kit.recipe.loading import find_recipe
+from mentor_kit.recipe.source import NOWHERE
 from mentor_kit.runs.dialogue_rows import data_files
 from mentor_kit.runs.files import write_folder
 
@@ -98,7 +100,7 @@ def new_recipe(
 
     Raises:
         UsageError: the folder is there already, or arguments do not fit together.
-        DataError: the data cannot be read, or it is not known what it is.
+        DataError: the data cannot be read, it is not known what it is, or the held-out rows have another form.
         MissingError: a package is not installed.
         RecipeError: the student is none.
     """
@@ -109,9 +111,11 @@ def new_recipe(
         target = Path("my-recipe" if folder is None else folder)
         return NewRecipe(_write(target, registry, lambda new: _fill_example(new, target, student)), None)
     files = {"train": _file(data)} | ({} if test is None else {"in-domain": _file(test)})
-    look = look_at(files["train"], data_formats(registry), columns or {})
+    formats = data_formats(registry)
+    look = look_at(files["train"], formats, columns or {})
+    looks = [look] + [look_at_held_out(files[split], formats, look) for split in files if split != "train"]
     target = Path(_slug(files["train"]) if folder is None else folder)
-    text = _text_of(look, {split: _from(file, target) for split, file in files.items()}, target, student, registry)
+    text = _text_of(looks, {split: _from(file, target) for split, file in files.items()}, target, student, registry)
     note = TOO_LONG.format(look.characters) if student == TINY and look.characters > LONG else ""
     return NewRecipe(_write(target, registry, lambda new: _put(new / FILE, text)), look, note)
 
@@ -122,7 +126,11 @@ def _write(folder: Path, registry: Registry, fill: Callable[[Path], None]) -> Pa
 
     def filled(new: Path) -> None:
         fill(new)
-        load_checked(new / FILE, {}, registry, look=True)
+        try:
+            load_checked(new / FILE, {}, registry, look=True)
+        except RecipeFaults as error:
+            # the file goes with the folder: its lines are no places
+            raise RecipeFaults(Fault(NOWHERE, fault.text) for fault in error.faults) from None
 
     return write_folder(folder, filled)
 
@@ -149,7 +157,11 @@ def _fill_example(new: Path, folder: Path, student: str) -> None:
     _put(new / FILE, _dumped(recipe, what, folder))
 
 
-def _text_of(look: DataLook, files: Mapping[str, str], folder: Path, student: str, registry: Registry) -> str:
+def _text_of(
+    looks: Sequence[DataLook], files: Mapping[str, str], folder: Path, student: str, registry: Registry
+) -> str:
+    """The recipe's text; the first look is that of the training rows."""
+    look, faulty = looks[0], sum(one.faulty for one in looks)
     recipe = _template(look.task)
     recipe["name"] = _slug(folder)
     options = recipe["task"]["with"]
@@ -161,9 +173,9 @@ def _text_of(look: DataLook, files: Mapping[str, str], folder: Path, student: st
         options["columns"] = _flow(look.columns)
     if look.answer_pattern is not None:
         options["answer_pattern"] = look.answer_pattern
-    if look.faulty:
+    if faulty:
         options["broken"] = "skip"
-        options.yaml_add_eol_comment(f"{look.faulty} of {look.rows} rows cannot be used", "broken")
+        options.yaml_add_eol_comment(f"{faulty} of {sum(one.rows for one in looks)} rows cannot be used", "broken")
     if look.task == "rows":
         _reward_rows(recipe, look, registry)
     for stage in recipe["train"]:

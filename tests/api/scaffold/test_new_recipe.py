@@ -179,3 +179,37 @@ def test_it_runs(rows: Sequence[Any] | None, tmp_path: Path) -> None:
     steps = {f"train.{index}.steps": 1 for index in range(len(api.check(found.recipe).recipe.train))}
     run = api.run(found.recipe, overrides={**steps, "evaluate.on.0.problems": 2}, output=tmp_path / "runs")
     assert [event.step for event in run.events if event.kind == "step"] == [1] * len(steps)
+
+
+#: Alpaca's rows: most have an instruction alone.
+ALPACA = [{"instruction": f"{a} + 2?", "input": "now" if a == 3 else "", "output": str(a + 2)} for a in range(8)]
+
+
+def test_a_column_that_most_rows_leave_empty_is_not_the_question(tmp_path: Path) -> None:
+    found = made(tmp_path, ALPACA)
+    assert found.look is not None
+    assert (found.look.columns, found.look.faulty) == ({"question": "instruction", "answer": "output"}, 0)
+
+
+@pytest.mark.parametrize("test", [CAPITALS, SHAREGPT])
+def test_held_out_rows_have_the_form_of_the_others(test: list[Any], tmp_path: Path) -> None:
+    file = written(tmp_path, test, "test.jsonl")
+    with pytest.raises(DataError, match=r"test\.jsonl"):
+        made(tmp_path, SUMS, test=file)
+    with pytest.raises(DataError, match=r"test\.jsonl"):
+        made(tmp_path, SHAREGPT[:4], test=written(tmp_path, SUMS, "test.jsonl"))
+    assert not (tmp_path / "new").exists()
+
+
+def test_held_out_rows_that_cannot_be_used_are_left_out(tmp_path: Path) -> None:
+    test = written(tmp_path, [*SUMS, {"Problem": "?", "target": None, "topic": "a"}], "test.jsonl")
+    recipe = api.check(made(tmp_path, SUMS, test=test).recipe).recipe
+    assert recipe.task.options["broken"] == "skip"
+
+
+def test_what_is_wrong_is_told_without_files_that_are_gone(tmp_path: Path) -> None:
+    with pytest.raises(RecipeError) as caught:
+        made(tmp_path, SUMS, student="nowhere")
+    assert "student.model" in caught.value.message
+    assert ".new-" not in str(caught.value)
+    assert {fault["file"] for fault in caught.value.as_data()["faults"]} == {""}
