@@ -83,11 +83,11 @@ class Tab:
     def open(self, name: str) -> None:
         self.page.goto(f"{self.home}/{name}", wait_until="networkidle")
 
-    def copy(self, page: str, number: int, language: str) -> str:
-        """Press the copy button of a page's block of code of a language, and return what the clipboard has."""
+    def copy(self, page: str, language: str, text: str) -> str:
+        """Press the copy button of a page's first block of code with that text, and return what the clipboard has."""
         self.context.grant_permissions(["clipboard-read", "clipboard-write"], origin=self.home)
         self.open(page)
-        block = self.page.locator(f"div.language-{language}.highlight").nth(number)
+        block = self.page.locator(f"div.language-{language}.highlight", has_text=text).first
         block.hover()
         block.locator("button[data-md-type=copy]").click()
         self.page.wait_for_timeout(200)
@@ -165,27 +165,29 @@ def test_lists_are_the_same_as_on_github(browser: Any, address: str) -> None:
         assert tab.page.locator("article li, article tr").count() == expected, page
 
 
+@pytest.mark.timeout(1800)  # a whole quickstart, and its evaluation
 def test_copied_shell_commands_run(browser: Any, address: str, run: Any, tmp_path: Path) -> None:
-    commands = Tab(browser, address).copy("commands.html", 0, "shell")
+    commands = Tab(browser, address).copy("commands.html", "shell", "mentorkit run quickstart")
     assert commands.splitlines()[0].startswith("mentorkit check quickstart")
     run("bash", "-euo", "pipefail", "-c", commands)
     assert len(list(tmp_path.glob("runs/quickstart*/*/recipe.yaml"))) >= 1
 
 
 def test_a_copied_recipe_is_one(browser: Any, address: str, run: Any, tmp_path: Path) -> None:
-    (tmp_path / "recipe.yaml").write_text(Tab(browser, address).copy("recipes.html", 0, "yaml"))
+    (tmp_path / "recipe.yaml").write_text(Tab(browser, address).copy("recipes.html", "yaml", "mentorkit: 1"))
     run("mentorkit", "check", "recipe.yaml")
 
 
 def test_copied_python_runs(browser: Any, address: str, run: Any, tmp_path: Path) -> None:
-    (tmp_path / "mine.py").write_text(Tab(browser, address).copy("recipes.html", 0, "python"))
+    (tmp_path / "mine.py").write_text(Tab(browser, address).copy("recipes.html", "python", "mentor_kit.run("))
     run(sys.executable, "mine.py")
     assert len(list(tmp_path.glob("runs/mine/*/recipe.yaml"))) == 1
 
 
 def test_a_copied_plugin_follows_a_run(browser: Any, address: str, run: Any, tmp_path: Path) -> None:
     tab = Tab(browser, address)
-    plugin, recipe = tab.copy("trackers.html", 0, "python"), tab.copy("trackers.html", 0, "yaml")
+    plugin = tab.copy("trackers.html", "python", "class EventsFile(")
+    recipe = tab.copy("trackers.html", "yaml", "events-file")
     (tmp_path / "events_file.py").write_text(plugin)
     metadata = tmp_path / "events_file-1.0.dist-info"
     metadata.mkdir()
