@@ -46,11 +46,6 @@ class MLXLMWrapper:
         if not self.split:
             logger.warning("%s: its output projection is unknown: logits are computed at every position", kind(model))
 
-    @property
-    def layers(self) -> int:
-        """The number of layers."""
-        return len(self.model.layers)
-
     def hidden(self, ids: mx.array, cache: Sequence[Any] | None = None) -> mx.array:
         """Hidden states (n, T, width) of ids (n, T), or logits (n, T, V) of a model that runs whole.
 
