@@ -21,6 +21,8 @@ class FaultGroup:
 
     column: str
     """The column at fault, with `*` for the numbers of entries; empty for the whole row."""
+    first_column: str
+    """The column at fault in the first of the rows."""
     reason: str
     """What is wrong with the first of the rows."""
     hint: str
@@ -34,7 +36,8 @@ class FaultGroup:
 
     def text(self) -> str:
         """Return the group as one line."""
-        column = f"column {self.column}: " if self.column else ""
+        named = self.first_column if self.rows == 1 else self.column
+        column = f"column {named}: " if named else ""
         more = f" and {self.rows - len(self.places):,} more" if self.rows > len(self.places) else ""
         return f"{column}{self.reason} ({_joined(self.places)}{more})"
 
@@ -59,7 +62,14 @@ class FaultGroups:
     def groups(self) -> tuple[FaultGroup, ...]:
         """Return the groups, those of most rows first."""
         found = [
-            FaultGroup(key[0], first.reason, first.hint, self._counts[key], tuple(self._places[key]))
+            FaultGroup(
+                key[0],
+                first.column,
+                first.reason,
+                first.hint,
+                self._counts[key],
+                tuple(self._places[key]),
+            )
             for key, first in self._first.items()
         ]
         return tuple(sorted(found, key=lambda group: -group.rows))

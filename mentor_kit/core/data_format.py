@@ -10,7 +10,10 @@ from __future__ import annotations
 import itertools
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
+from typing import Any, Self
+
+from pydantic import model_validator
+from pydantic_core import PydanticSerializationError
 
 from mentor_kit.core.conversation import CallState, Message, ToolCall, ToolResult
 from mentor_kit.core.errors import DataError
@@ -19,6 +22,7 @@ from mentor_kit.core.task import DeclaredTool
 
 #: How many of a file's rows are looked at to find out its format.
 LOOKED_AT = 100
+_CUT_CHARACTER = "a character was cut in two where the row was made: delete what is left of it"
 
 
 class Dialogue(FrozenModel):
@@ -40,6 +44,17 @@ class Dialogue(FrozenModel):
     says nothing about it."""
     correct: bool | None = None
     """The verdict on the dialogue's answer, where there is one."""
+
+    @model_validator(mode="after")
+    def _is_unicode(self) -> Self:
+        """Raises `DataFormatError`: half a surrogate pair can be written to no file, and no tokenizer takes it."""
+        try:
+            self.model_dump_json()
+        except (PydanticSerializationError, UnicodeEncodeError):
+            raise DataFormatError(
+                "", "a string has half a surrogate pair, such as \\ud83d, which is no character", hint=_CUT_CHARACTER
+            ) from None
+        return self
 
 
 def as_data(message: Message) -> Message:
@@ -125,58 +140,66 @@ class DataFormat(ABC):
         return [row]
 
 
-def format_of(rows: Iterable[Mapping[str, Any]], formats: Mapping[str, DataFormat]) -> str:
+def format_of(rows: Iterable[Mapping[str, Any]], formats: Mapping[str, DataFormat], places: Sequence[str] = ()) -> str:
     """Return the name of the format that the first `LOOKED_AT` rows have.
 
-    Where several formats recognise all rows and read the same dialogues from them, it is the first one.
+    Where several formats recognise the rows and read the same dialogues from them, it is the first one. A row that no
+    format recognises is passed over where others have a format: reading it names its fault.
 
     Args:
         rows: of a file, in order.
         formats: by name, in order; those that cannot read are left out.
+        places: what messages call the rows; `row 1`, `row 2` and so on if left out.
 
     Raises:
-        DataFormatError: there are no rows; no format recognises a row; rows have different formats; or formats that
-            recognise all rows read different dialogues from them.
+        DataFormatError: there are no rows; no format recognises any row; rows have different formats; or formats that
+            recognise the rows read different dialogues from them.
     """
     known = {name: one for name, one in formats.items() if one.can_read}
-    looked_at = list(itertools.islice(rows, LOOKED_AT))
+    called = itertools.chain(places, (f"row {number}" for number in itertools.count(len(places) + 1)))
+    looked_at = list(zip(called, itertools.islice(rows, LOOKED_AT), strict=False))
     if not looked_at:
         raise DataFormatError("", "there are no rows, so the format cannot be found out")
-    names = [[name for name, one in known.items() if one.recognizes(row)] for row in looked_at]
-    for index, (row, found) in enumerate(zip(looked_at, names, strict=True), start=1):
-        if not found:
-            raise DataFormatError(
-                "",
-                f"the format of row {index} is unknown: its columns are {', '.join(map(str, row)) or 'none'}",
-                hint=f"known formats: {', '.join(known)}; `mentorkit plugins formats` lists them",
-            )
-    shared = [name for name in known if all(name in found for found in names)]
+    names = [(place, [name for name, one in known.items() if one.recognizes(row)]) for place, row in looked_at]
+    names = [(place, found) for place, found in names if found]
+    if not names:
+        place, row = looked_at[0]
+        raise DataFormatError(
+            "",
+            f"the format of {place} is unknown: its columns are {', '.join(map(str, row)) or 'none'}",
+            hint=f"known formats: {', '.join(known)}; `mentorkit plugins formats` lists them",
+        )
+    shared = [name for name in known if all(name in found for _, found in names)]
     if not shared:
         raise DataFormatError("", _differing(names), hint="put rows of different formats into files of their own")
     first, *others = shared
     for other in others:
-        if (number := _first_difference(looked_at, known[first], known[other])) is not None:
+        if (differs := _first_difference(looked_at, known[first], known[other])) is not None:
             raise DataFormatError(
                 "",
-                f"the format may be {first!r} or {other!r}, which read row {number} differently",
+                f"the format may be {first!r} or {other!r}, which read {differs} differently",
                 hint=f"name it: `format: {first}` or `format: {other}`",
             )
     return first
 
 
-def _differing(names: Sequence[Sequence[str]]) -> str:
+def _differing(names: Sequence[tuple[str, Sequence[str]]]) -> str:
     """The message for rows that have no format in common: the first two that differ, or else all formats."""
-    for number, found in enumerate(names, start=1):
-        if not set(found) & set(names[0]):
-            return f"rows have different formats: row 1 is {' or '.join(names[0])}, row {number} {' or '.join(found)}"
-    return f"rows have different formats: no one of {', '.join(sorted(set(itertools.chain(*names))))} fits all of them"
+    lead, first = names[0]
+    for place, found in names:
+        if not set(found) & set(first):
+            return f"rows have different formats: {lead} is {' or '.join(first)}, {place} {' or '.join(found)}"
+    every = sorted({name for _, found in names for name in found})
+    return f"rows have different formats: no one of {', '.join(every)} fits all of them"
 
 
-def _first_difference(rows: Sequence[Mapping[str, Any]], first: DataFormat, second: DataFormat) -> int | None:
-    """The number, from 1, of the first row that two formats read differently; None if there is none."""
-    for number, row in enumerate(rows, start=1):
+def _first_difference(
+    rows: Sequence[tuple[str, Mapping[str, Any]]], first: DataFormat, second: DataFormat
+) -> str | None:
+    """The place of the first row that two formats read differently; None if there is none."""
+    for place, row in rows:
         if _read_or_fault(first, row) != _read_or_fault(second, row):
-            return number
+            return place
     return None
 
 

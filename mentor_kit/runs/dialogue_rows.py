@@ -81,11 +81,8 @@ class DataFile:
 
     def _found_out(self, formats: Mapping[str, DataFormat]) -> str:
         first = list(itertools.islice(self._lines(), LOOKED_AT))
-        good = [row.values for row in first if not isinstance(row.values, BadRow)]
-        if first and not good:
-            raise first[0].fault(next(row.values for row in first if isinstance(row.values, BadRow)))
         try:
-            return format_of(good, formats)
+            return format_of_rows(first, formats)
         except DataFormatError as error:
             if len(self._files) > 1:
                 self._check_each(formats)
@@ -93,13 +90,31 @@ class DataFile:
 
     def _check_each(self, formats: Mapping[str, DataFormat]) -> None:
         """Raise `DataError` for the first file whose format is unknown, or another than the first one's."""
-        first = ""
+        first, lead = "", self.path
         for file in self._files:
+            if next(read_rows(file), None) is None:
+                continue
             one = DataFile(file, formats)
-            first = first or one.format_name
+            first, lead = (first, lead) if first else (one.format_name, file)
             if one.format_name != first:
-                reason = f"{self._files[0]} is {first}, {file} is {one.format_name}"
+                reason = f"{lead} is {first}, {file} is {one.format_name}"
                 raise DataError(f"files have different formats: {reason}", hint="put files of one format into a folder")
+
+
+def format_of_rows(rows: Sequence[DataRow], formats: Mapping[str, DataFormat]) -> str:
+    """Return the name of the format of a file's first rows, see `format_of`; rows that cannot be read are passed over.
+
+    Raises:
+        DataFormatError: see `format_of`.
+        DataError: none of the rows can be read.
+    """
+    bad = [row.values for row in rows if isinstance(row.values, BadRow)]
+    if rows and len(bad) == len(rows):
+        raise rows[0].fault(bad[0])
+    good = [(row, row.values) for row in rows if not isinstance(row.values, BadRow)]
+    one_file = len({row.source for row in rows}) == 1
+    places = [f"row {row.number}" if one_file else row.place for row, _ in good]
+    return format_of([values for _, values in good], formats, places)
 
 
 def joined_rows(lines: Iterable[DataRow], format: DataFormat) -> Iterator[DataRow]:

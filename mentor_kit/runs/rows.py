@@ -8,6 +8,7 @@ import gzip
 import io
 import json
 import math
+import re
 import zlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -19,8 +20,14 @@ from mentor_kit.core.errors import DataError, MissingError, did_you_mean
 from mentor_kit.core.frozen_model import Json
 
 _ROWS_AT_ONCE = 1024
+#: Halves of surrogate pairs as JSON escapes them; whole pairs are characters.
+_SURROGATE = re.compile(rb"\\u[dD][89a-fA-F]")
+_HALF_PAIR = "a string has half a surrogate pair, which is no character"
+_CUT_CHARACTER = "a character was cut in two where the row was made: delete what is left of it"
 #: The largest cell in characters; the csv module's default is 131,072.
 _LONGEST_CELL = 2**31 - 1
+#: How much of a first line a message shows.
+_SHOWN = 200
 #: The endings of files that are read; those of text formats also with `.gz` behind them.
 SUFFIXES = (".jsonl", ".ndjson", ".json", ".csv", ".tsv", ".parquet")
 
@@ -219,21 +226,54 @@ def _object(line: bytes) -> Mapping[str, Json] | BadRow:
         return BadRow("", "expected UTF-8", "save the file as UTF-8")
     except (ValueError, RecursionError) as error:
         return BadRow("", f"this is no JSON: {error}")
-    return _row(value)
+    return _row(value, line)
 
 
-def _row(value: Json | BadRow) -> Mapping[str, Json] | BadRow:
-    return value if isinstance(value, dict | BadRow) else BadRow("", f"expected an object, found {value!r}")
+def _row(value: Any, written: bytes) -> Mapping[str, Json] | BadRow:
+    """The row in a value of JSON, or what is wrong with it.
+
+    Args:
+        value: the value.
+        written: the bytes that it was read from, or what it stands in.
+    """
+    if isinstance(value, BadRow):
+        return value
+    if not isinstance(value, dict):
+        return BadRow("", f"expected an object, found {value!r}")
+    if _SURROGATE.search(written):
+        for column, inner in value.items():
+            if not _is_unicode([column, inner]):
+                return BadRow(column, _HALF_PAIR, _CUT_CHARACTER)
+    return value
 
 
-def _once(pairs: list[tuple[str, Json]]) -> dict[str, Json] | BadRow:
-    """An object, if its keys occur once each."""
+def _is_unicode(value: Json) -> bool:
+    """Whether all strings in a value can be written, which half a surrogate pair cannot."""
+    try:
+        json.dumps(value, ensure_ascii=False).encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
+def _once(pairs: list[tuple[str, Any]]) -> dict[str, Json] | BadRow:
+    """An object, if its keys occur once each, also in the objects inside."""
     found = dict(pairs)
     if len(found) < len(pairs):
         names = [name for name, _ in pairs]
         twice = next(name for name in names if names.count(name) > 1)
         return BadRow(twice, "the key occurs twice in one object")
+    for name, value in pairs:
+        if (inner := _bad_in(value)) is not None:
+            return BadRow(f"{name}.{inner.column}", inner.reason)
     return found
+
+
+def _bad_in(value: Any) -> BadRow | None:
+    """The first object in a value, or in its lists, one of whose keys occurs twice."""
+    if isinstance(value, list):
+        return next(filter(None, map(_bad_in, value)), None)
+    return value if isinstance(value, BadRow) else None
 
 
 def _json_list(file: Path, content: bytes) -> Iterator[DataRow]:
@@ -244,7 +284,7 @@ def _json_list(file: Path, content: bytes) -> Iterator[DataRow]:
             f"{file} is no JSON: {error}", hint="expected a list of objects, or one object a line"
         ) from None
     for number, value in enumerate(values, start=1):
-        yield DataRow(str(file), number, _row(value))
+        yield DataRow(str(file), number, _row(value, content))
 
 
 def _csv(file: Path) -> Iterator[DataRow]:
@@ -277,7 +317,10 @@ def _delimiter(file: Path) -> str:
 def _names(file: Path, cells: list[str]) -> list[str]:
     cells = [cell.strip() for cell in cells]
     if len(set(cells)) < len(cells):
-        raise DataError(f"{file}: two columns have the same name; its first line is {', '.join(cells)}")
+        line = ", ".join(cells)
+        shown = line if len(line) <= _SHOWN else f"{line[: _SHOWN - 3]}..."
+        hint = "this looks like JSON: end its name with .jsonl" if cells[0].startswith(("{", "[")) else None
+        raise DataError(f"{file}: two columns have the same name; its first line is {shown}", hint=hint)
     return cells
 
 

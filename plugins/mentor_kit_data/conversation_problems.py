@@ -10,13 +10,13 @@ import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 from mentor_kit.core.conversation import CallState, Message, ToolCall
-from mentor_kit.core.data_format import LOOKED_AT, DataFormat, DataFormatError, Dialogue, format_of
+from mentor_kit.core.data_format import LOOKED_AT, DataFormat, DataFormatError, Dialogue
 from mentor_kit.core.errors import DataError, did_you_mean
 from mentor_kit.core.frozen_model import Json
 from mentor_kit.core.task import Problem, boxed_answer
 from mentor_kit.hooks.data_formats import data_formats
 from mentor_kit.hooks.registry import BuildContext
-from mentor_kit.runs.dialogue_rows import joined_rows
+from mentor_kit.runs.dialogue_rows import format_of_rows, joined_rows
 from mentor_kit.runs.rows import BadRow, DataRow
 from mentor_kit_data.conversation_options import ConversationsOptions
 
@@ -51,7 +51,7 @@ def with_format(rows: Iterable[DataRow], formats: Mapping[str, DataFormat], name
     first = list(itertools.islice(rows, LOOKED_AT))
     if name == "auto" and first:
         try:
-            name = format_of([row.values for row in first if not isinstance(row.values, BadRow)], formats)
+            name = format_of_rows(first, formats)
         except DataFormatError as error:
             raise DataError(f"{first[0].source}: {error.reason}", hint=error.hint) from None
     for row in joined_rows(itertools.chain(first, rows), formats[name]):

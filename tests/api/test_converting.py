@@ -251,3 +251,27 @@ class TestRefusals:
             api.convert_data(source, tmp_path / "b.jsonl", to="openai")
         done = api.convert_data(source, tmp_path / "b.jsonl", to="openai", broken="skip")
         assert (done.dialogues, [group.rows for group in done.left_out]) == (2, [1])
+
+
+GOOD = '{"messages": [{"role": "user", "content": "?"}, {"role": "assistant", "content": "!"}]}'
+XLAM = '{"query": "?", "tools": "[]", "answers": "[]"}'
+
+
+def test_a_row_that_no_format_recognises_is_left_out(tmp_path: Path) -> None:
+    (tmp_path / "rows.jsonl").write_text(f'{GOOD}\n{{"messages": []}}\n{{"other": 1}}\n')
+    found = api.check_data(tmp_path / "rows.jsonl")
+    assert (found.format, found.taken) == ("trl", 1)
+    assert sorted(group.places[0].rpartition(" ")[2] for group in found.left_out) == ["2", "3"]
+
+
+def test_rows_of_different_formats_are_named_by_their_lines(tmp_path: Path) -> None:
+    (tmp_path / "rows.jsonl").write_text(f"{{\n\n{GOOD}\n{XLAM}\n")
+    with pytest.raises(DataError, match=r"row 3 is .*, row 4 xlam"):
+        api.check_data(tmp_path / "rows.jsonl")
+
+
+def test_files_of_different_formats_are_named_beside_an_empty_one(tmp_path: Path) -> None:
+    for name, row in (("a", ""), ("b", GOOD), ("c", XLAM)):
+        (tmp_path / f"{name}.jsonl").write_text(row)
+    with pytest.raises(DataError, match=r"b\.jsonl is .*, .*c\.jsonl is xlam"):
+        api.check_data(tmp_path)

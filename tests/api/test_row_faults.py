@@ -60,3 +60,9 @@ def test_so_many_groups_are_shown() -> None:
     assert "3 more reasons, of 3 rows" in group_lines(groups)[-1]
     assert left_out_lines(()) == []
     assert left_out_lines(groups[:1])[0] == "left out: 1 row"
+
+
+def test_a_row_alone_has_the_whole_column() -> None:
+    one, two = fault(1, "messages.3.role", "no role"), fault(2, "messages.5.role", "no role")
+    assert groups_of(one).groups()[0].text().startswith("column messages.3.role: ")
+    assert groups_of(one, two).groups()[0].text().startswith("column messages.*.role: ")

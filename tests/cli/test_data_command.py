@@ -177,8 +177,8 @@ def test_files_of_a_folder_have_one_format(tmp_path: Path, capsys: pytest.Captur
     assert "a.jsonl is trl" in errors
     assert "c.jsonl is sharegpt" in errors
     write(tmp_path / "c.jsonl", {"question": "?"})
-    code, _, errors = data(capsys, "check", str(tmp_path))
-    assert (code, "c.jsonl: " in errors) == (1, True)
+    code, said, _ = data(capsys, "check", str(tmp_path))
+    assert (code, "c.jsonl, row 1)" in " ".join(said.split())) == (1, True)
 
 
 @pytest.mark.parametrize("arguments", [["data"], []])

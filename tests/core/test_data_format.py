@@ -56,10 +56,27 @@ def test_mixed_rows_are_named_with_their_formats():
     assert "row 1 is ays, row 3 bees" in caught.value.reason
 
 
+def test_a_row_of_no_format_is_passed_over_where_others_have_one():
+    assert format_of([{"c": 1}, {"a": "1"}], {"bees": Keyed("b"), "ays": Keyed("a")}) == "ays"
+
+
+def test_rows_are_called_by_their_places():
+    with pytest.raises(DataFormatError) as caught:
+        format_of([{"a": "1"}, {"b": "1"}], {"ays": Keyed("a"), "bees": Keyed("b")}, ["row 3", "row 7"])
+    assert "row 3 is ays, row 7 bees" in caught.value.reason
+
+
+@pytest.mark.parametrize("field", ["id", "group", "key"])
+def test_a_dialogue_has_no_half_of_a_surrogate_pair(field: str):
+    assert Dialogue(messages=(user("\U0001f600"),)).messages[0].content == "😀"
+    with pytest.raises(DataFormatError):
+        Dialogue(messages=(user("?"),), **{field: "\ud83d"})
+
+
 def test_an_unknown_row_is_named_with_its_columns():
     with pytest.raises(DataFormatError) as caught:
-        format_of([{"a": "1"}, {"c": 1, "d": 2}], {"ays": Keyed("a")})
-    assert "row 2" in caught.value.reason
+        format_of([{"c": 1, "d": 2}, {"e": 1}], {"ays": Keyed("a")})
+    assert "row 1" in caught.value.reason
     assert "c, d" in caught.value.reason
     assert "ays" in str(caught.value.hint)
 

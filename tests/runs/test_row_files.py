@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from mentor_kit.core.errors import MentorKitError, MissingError, UsageError
 from mentor_kit.runs.row_files import ENDINGS, write_rows
-from mentor_kit.runs.rows import read_rows
+from mentor_kit.runs.rows import BadRow, read_rows
 
 ROWS: list[dict[str, Any]] = [
     {
@@ -139,3 +139,33 @@ def test_numbers_keep_their_kind(tmp_path: Path) -> None:
     write_rows(path, rows)
     assert [[type(value) for value in row.values()] for row in read(path)] == [[int, float, int], [float, float, int]]
     assert read(path) == rows
+
+
+def bad(path: Path) -> list[str | None]:
+    """The columns of the rows that cannot be used; None for the others."""
+    return [row.values.column if isinstance(row.values, BadRow) else None for row in read_rows(path)]
+
+
+@pytest.mark.parametrize("ending", [".jsonl", ".json"])
+def test_half_of_a_surrogate_pair_makes_a_row_broken(tmp_path: Path, ending: str) -> None:
+    rows = [r'{"a": 1, "b": ["\ud83d"]}', r'{"\udE00": 1}', r'{"b": "\ud83d\ude00"}', r'{"b": "\\ud83d"}']
+    path = tmp_path / f"rows{ending}"
+    path.write_text("\n".join(rows) if ending == ".jsonl" else f"[{','.join(rows)}]")
+    assert bad(path) == ["b", "\ude00", None, None]
+
+
+@pytest.mark.parametrize("ending", [".jsonl", ".json"])
+def test_a_key_that_occurs_twice_inside_makes_a_row_broken(tmp_path: Path, ending: str) -> None:
+    rows = ['{"a": [{"b": {"c": 1, "c": 2}}]}', '{"a": [{"c": 1}, {"c": 2}]}', '{"a": [[{"c": 1, "c": 2}]]}']
+    path = tmp_path / f"rows{ending}"
+    path.write_text("\n".join(rows) if ending == ".jsonl" else f"[{','.join(rows)}]")
+    assert bad(path) == ["a.b.c", None, "a.c"]
+
+
+def test_json_named_csv_is_shown_in_part(tmp_path: Path) -> None:
+    path = tmp_path / "rows.csv"
+    path.write_text(json.dumps([{"a": 1, "b": 2}] * 1000))
+    with pytest.raises(MentorKitError) as caught:
+        next(read_rows(path))
+    assert len(caught.value.message) < 400
+    assert ".jsonl" in str(caught.value.hint)

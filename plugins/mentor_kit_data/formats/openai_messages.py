@@ -3,7 +3,7 @@
     messages  [{"role": "system" | "developer" | "user" | "assistant" | "tool" | "function", "content", "tool_calls",
               "tool_call_id", "name"}]; content may be a list of parts (`mentor_kit_data.formats.content_parts`);
               `prompt` and `completion` (or `chosen`) are the two parts of such a list
-    tools     a list of schemas, or one in JSON
+    tools     a list of schemas, or one in JSON; `functions` of OpenAI's older rows, too
 
 TRL has a call's arguments as a record, OpenAI as a JSON string; both are read by both names.
 """
@@ -44,7 +44,8 @@ class TRLFormat(DataFormat):
         answer = next((name for name in ("completion", "chosen") if row.get(name) is not None), None)
         if column == "prompt" and answer is not None:
             messages += entries(row[answer], answer)
-        tools = declared_tools(row.get("tools"), "tools")
+        named = "functions" if row.get("tools") is None else "tools"
+        tools = declared_tools(row.get(named), named)
         return read_messages(messages, tools, column).dialogue(**beside(row))
 
     def write(self, dialogue: Dialogue) -> dict[str, Json]:

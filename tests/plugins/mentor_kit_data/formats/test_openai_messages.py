@@ -127,3 +127,10 @@ def test_a_part_that_is_no_text_is_named():
     with pytest.raises(DataFormatError) as caught:
         FORMATS["trl"].read({"messages": [{"role": "user", "content": [{"type": "text", "text": "?"}, image]}]})
     assert caught.value.column == "messages.0.content.1"
+
+
+@pytest.mark.parametrize("name", ["trl", "openai"])
+def test_functions_of_older_rows_are_tools(name: str):
+    made = row({"city": "Rome"})
+    older = {"messages": made["messages"], "functions": [WEATHER["function"]], "tools": None}
+    assert FORMATS[name].read(older) == FORMATS[name].read(made)
