@@ -121,11 +121,14 @@ def disk_error(error: BaseException) -> MentorKitError | None:
 
 
 def did_you_mean(wrong: str, known: Iterable[str]) -> str:
-    """` (did you mean 'x'?)` for the closest known name, or an empty string.
+    """` (did you mean 'x'?)` for the closest known name, or an empty string; capitals and small letters are alike.
 
     Example:
         >>> did_you_mean("menotr", ["mentor", "sparse"])
         " (did you mean 'mentor'?)"
     """
-    close = difflib.get_close_matches(wrong, list(known), n=1, cutoff=0.6)
-    return f" (did you mean '{close[0]}'?)" if close else ""
+    by_lower: dict[str, str] = {}
+    for name in known:
+        by_lower.setdefault(name.lower(), name)
+    close = difflib.get_close_matches(wrong.lower(), list(by_lower), n=1, cutoff=0.6)
+    return f" (did you mean '{by_lower[close[0]]}'?)" if close else ""

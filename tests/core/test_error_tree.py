@@ -46,6 +46,8 @@ def test_the_modules_drawing_names_every_error() -> None:
         ("menotr", ["mentor", "sparse"], " (did you mean 'mentor'?)"),
         ("xyz", ["mentor", "sparse"], ""),
         ("a", [], ""),
+        ("GRPO", ["sft", "grpo"], " (did you mean 'grpo'?)"),
+        ("hermes", ["SFT", "Hermes"], " (did you mean 'Hermes'?)"),
     ],
 )
 def test_did_you_mean(wrong: str, known: list[str], text: str) -> None:

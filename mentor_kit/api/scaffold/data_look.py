@@ -23,6 +23,8 @@ _MOST_GROUPS = 50
 #: Longer answers are no names or phrases.
 _LONGEST_ANSWER = 200
 
+_NO_CALLS = "no row has a call, and an answer without calls is right: `sft` learns from these rows, `grpo` does not"
+
 #: Names that a column for each of the task's fields may have, the likeliest first, in lower case.
 COLUMNS: dict[str, tuple[str, ...]] = {
     "question": ("question", "problem", "prompt", "query", "input", "instruction", "text"),
@@ -56,6 +58,8 @@ class DataLook:
     """For `rows`: where the key stands inside the answer's column."""
     calls: tuple[str, ...] = ()
     """For `rows`: the names of the tools in the column of calls, sorted."""
+    note: str = ""
+    """What the rows are not enough for; empty if nothing."""
 
     @property
     def kind(self) -> str:
@@ -121,7 +125,13 @@ def _dialogues(path: Path, formats: Mapping[str, DataFormat]) -> DataLook:
     check = check_of(keys) if not calls and len(keys) == len(taken) else "calls"
     lengths = [sum(len(message.content) for message in one.messages) for one in taken]
     return DataLook(
-        "conversations", check, len(found), len(found) - len(taken), int(median(lengths)), opened.format_name
+        "conversations",
+        check,
+        len(found),
+        len(found) - len(taken),
+        int(median(lengths)),
+        opened.format_name,
+        note="" if calls or check != "calls" else _NO_CALLS,
     )
 
 

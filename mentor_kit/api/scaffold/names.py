@@ -59,7 +59,9 @@ class PluginNames:
         plugin = re.sub(r"[-_.]+", "-", name).lower().removeprefix(PREFIX)
         if not re.fullmatch(r"[a-z][a-z0-9]*(-[a-z0-9]+)*", plugin):
             close = re.sub(r"[^a-z0-9]+", "-", plugin).strip("-0123456789")
-            suggestion = f" (did you mean {close!r}?)" if close and close != plugin else ""
+            # of a name in another script a few letters are left, which are no suggestion
+            is_close = close != plugin and 2 * len(close) > len(plugin)
+            suggestion = f" (did you mean {close!r}?)" if is_close else ""
             raise UsageError(f"a plugin cannot be called {name!r}{suggestion}", hint=f"expected {_FORM}")
         if len(plugin) > LONGEST:
             raise UsageError(

@@ -116,7 +116,8 @@ def new_recipe(
     looks = [look] + [look_at_held_out(files[split], formats, look) for split in files if split != "train"]
     target = Path(_slug(files["train"]) if folder is None else folder)
     text = _text_of(looks, {split: _from(file, target) for split, file in files.items()}, target, student, registry)
-    note = TOO_LONG.format(look.characters) if student == TINY and look.characters > LONG else ""
+    too_long = TOO_LONG.format(look.characters) if student == TINY and look.characters > LONG else ""
+    note = "; ".join(filter(None, (look.note, too_long)))
     return NewRecipe(_write(target, registry, lambda new: _put(new / FILE, text)), look, note)
 
 

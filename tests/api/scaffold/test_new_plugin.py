@@ -183,3 +183,11 @@ def test_its_own_tests_and_its_types_are_right_at_once(tmp_path: Path) -> None:
             cwd=plugin.folder, env=os.environ | {"PYTHONPATH": path}, capture_output=True, text=True, check=False,
         )  # fmt: skip
         assert done.returncode == 0, done.stdout[-3000:]
+
+
+def test_a_name_in_another_script_is_answered_by_no_remnant_of_it() -> None:
+    with pytest.raises(UsageError) as caught:
+        new_plugin("ünï")
+    assert "did you mean" not in caught.value.message
+    with pytest.raises(UsageError, match="did you mean 'my-plugin'"):
+        new_plugin("my plugin")

@@ -213,3 +213,10 @@ def test_what_is_wrong_is_told_without_files_that_are_gone(tmp_path: Path) -> No
     assert "student.model" in caught.value.message
     assert ".new-" not in str(caught.value)
     assert {fault["file"] for fault in caught.value.as_data()["faults"]} == {""}
+
+
+def test_dialogues_without_calls_are_said_to_teach_grpo_nothing(tmp_path: Path) -> None:
+    talk = [{"messages": [{"role": "user", "content": "Hi"}, {"role": "assistant", "content": "Hello"}]}] * 4
+    assert "grpo" in made(tmp_path, talk).note
+    shutil.rmtree(tmp_path / "new")
+    assert made(tmp_path, SHAREGPT).note == ""
