@@ -65,7 +65,9 @@ def list_recipes(folder: str = "", *, registry: Registry | None = None) -> list[
     if not names:
         folders = {name.rpartition("/")[0] for name in recipe_names()} - {""}
         close = did_you_mean(wanted, [*folders, *recipe_names()])
-        raise UsageError(f"there is no recipe, and no folder of recipes, {wanted!r}{close}", hint="`mentorkit recipes`")
+        raise UsageError(
+            f"there is no recipe, and no folder of recipes, {wanted!r}{close}", hint="`mentorkit recipes` lists them"
+        )
     summaries = recipe_summaries()
     return [_listed(name, summaries.get(name, ""), registry) for name in names]
 

@@ -155,7 +155,7 @@ def _reader(file: Path) -> Callable[[Path], Iterator[DataRow]]:
     suffix = _suffix(file)
     if suffix not in SUFFIXES:
         raise DataError(
-            f"{file}: the ending {suffix!r} is of no known format",
+            f"{file}: the ending {suffix!r} is of no known format" if suffix else f"{file}: the name has no ending",
             hint=f"known endings: {', '.join(SUFFIXES)}; the text formats with .gz behind it, too",
         )
     return readers.get(suffix, _json_lines)

@@ -178,6 +178,7 @@ def test_the_pattern_must_find_a_key(tmp_path: Path) -> None:
     [
         ("nowhere.jsonl", None, "there is no file .*nowhere.jsonl"),
         ("a.xlsx", b"", "the ending '.xlsx' is of no known format"),
+        ("data", b"", "data: the name has no ending"),
         ("a.parquet", b"PAR1", "not a readable parquet file"),
         ("a.json", b"[1, 2", "is no JSON"),
         ("a.csv", b"a,a\n", "two columns have the same name"),
