@@ -96,13 +96,22 @@ def _readable(filled: dict[str, Json], written: dict[str, Json], means: Callable
         return filled
     kept = deepcopy(written)
     for path, value in _missing(filled, written):
-        tried = deepcopy(kept)
-        node: Any = tried
-        for step in path[:-1]:
-            node = node[step]
-        node[path[-1]] = value
-        kept = tried if means(tried) else kept
+        kept = _with(kept, path, value, means)
     return kept
+
+
+def _with(options: dict[str, Json], path: Path_, value: Json, means: Callable[[Json], bool]) -> dict[str, Json]:
+    """The options with a value at a place, or with as much of a record as leaves them what they are."""
+    tried = deepcopy(options)
+    node: Any = tried
+    for step in path[:-1]:
+        node = node.setdefault(step, {})
+    node[path[-1]] = value
+    if means(tried):
+        return tried
+    for key, inner in value.items() if isinstance(value, dict) else ():
+        options = _with(options, (*path, key), inner, means)
+    return options
 
 
 def _missing(filled: Json, written: Json, path: Path_ = ()) -> Iterator[tuple[Path_, Json]]:

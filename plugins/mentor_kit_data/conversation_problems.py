@@ -49,7 +49,9 @@ def with_format(rows: Iterable[DataRow], formats: Mapping[str, DataFormat], name
     """
     rows = iter(rows)
     first = list(itertools.islice(rows, LOOKED_AT))
-    if name == "auto" and first:
+    if not first:
+        return
+    if name == "auto":
         try:
             name = format_of_rows(first, formats)
         except DataFormatError as error:

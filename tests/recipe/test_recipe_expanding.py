@@ -139,6 +139,13 @@ def test_an_option_that_would_be_read_as_another_stays_as_written(monkeypatch: p
     assert expanded(loaded, registry)["tools"][0]["with"] == {"seconds": 2, "more": 5}
 
 
+def test_of_a_default_that_is_refused_as_a_whole_the_entries_are_written() -> None:
+    task = {"use": "conversations", "with": {"files": {"train": "a.jsonl"}}}
+    loaded = load_recipe("quickstart", {"task": task})
+    # the other options of a check, such as a tolerance, are refused for this one
+    assert expanded(loaded, default_registry())["task"]["with"]["check"] == {"use": "calls"}
+
+
 @pytest.mark.parametrize("preset", ["dapo", "rloo", "gspo", "cispo", "sod"])
 def test_another_preset_of_an_expanded_objective_is_that_preset(preset: str, tmp_path: Path) -> None:
     registry, setting = default_registry(), f"train.0.objective.preset={preset}"

@@ -336,3 +336,17 @@ def test_malformed_calls_are_not_the_right_ones(tmp_path: Path) -> None:
     broken = ToolCall(state=CallState.MALFORMED, raw="<tool_call>{", error="malformed call: it ends")
     with pytest.raises(DataError, match="malformed"):
         task_of(tmp_path, recorded_row(broken, correct=True), tools="bound")
+
+
+def test_a_file_without_rows_is_named_before_a_run(tmp_path: Path) -> None:
+    json_lines(tmp_path / "data.jsonl", *rows("trl"))
+    json_lines(tmp_path / "none.jsonl")
+    context = BuildContext(REGISTRY, recipe_folder=tmp_path)
+
+    def look(*files: str) -> None:
+        REGISTRY.look("tasks", ComponentSpec(use="conversations", options={"files": {"train": files}}), context)
+
+    look("none.jsonl", "data.jsonl")
+    with pytest.raises(ComponentError) as caught:
+        look("none.jsonl")
+    assert [place for place, _ in caught.value.faults] == [("with", "files", "train", 0)]
