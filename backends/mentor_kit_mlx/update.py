@@ -21,8 +21,9 @@ from mentor_kit_mlx.lm_wrapper import MLXLMWrapper
 from mentor_kit_mlx.params import Arrays, put, trained
 from mentor_kit_mlx.random_state import drawing_from, own_seed
 
-#: Logits of more numbers than this are computed in chunks, and recomputed in the backward pass.
-LARGEST_LOGITS = 1 << 26
+#: Logits of more numbers than this are computed in chunks, and recomputed in the backward pass. MLX computes about
+#: twenty chunks side by side, so only many small ones take less memory than all at once.
+LARGEST_LOGITS = 1 << 23
 
 
 def completion_log_probs(lm: MLXLMWrapper, batch: MicroBatch, *, share: bool) -> mx.array:
