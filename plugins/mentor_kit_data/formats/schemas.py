@@ -141,8 +141,9 @@ def parameters_schema(value: Any, column: str, required: Any = None) -> dict[str
     names = required if isinstance(required, list) else []
     if not _is_schema(described):
         return _bare(described, names)
-    schema: dict[str, Json] = json_schema({**described, "type": "object"})
-    schema.setdefault("properties", {})
+    whole = {**described, "type": "object"}
+    whole.setdefault("properties", {})
+    schema: dict[str, Json] = json_schema(whole)
     if names and "required" not in schema:
         schema["required"] = [name for name in names if name in schema["properties"]]
     return schema

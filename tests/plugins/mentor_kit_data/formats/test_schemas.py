@@ -156,3 +156,10 @@ def test_json_schemas_stay_as_they_are(properties: dict[str, Any], data: st.Data
     required = data.draw(st.lists(st.sampled_from(sorted(properties)), unique=True, min_size=1))
     schema = {"type": "object", "properties": properties, "required": required}
     assert parameters_schema(schema, "parameters") == schema
+
+
+@pytest.mark.parametrize("described", [{"type": "object", "required": ["city"]}, {"type": "dict", "required": ["a"]}])
+def test_a_schema_that_was_read_is_read_as_itself(described: dict[str, Any]):
+    once = parameters_schema(described, "tools")
+    assert parameters_schema(once, "tools") == once
+    assert (once["properties"], once.get("required", [])) == ({}, [])
