@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import math
 import platform
 import subprocess
 import sys
@@ -22,6 +23,7 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
+from mentor_kit.backend.memory import GIB
 from mentor_kit.core.errors import ExitCode
 from mentor_kit.recipe.loading import load_recipe, recipe_names
 from mentor_kit.runs.environment import environment
@@ -92,13 +94,34 @@ def small(recipe: str) -> tuple[str, ...]:
     return tuple(f"train.{index}.{setting}" for index, stage in stages for setting in SMALL[stage.use])
 
 
-def all_checks(output: Path, *, pretend: bool) -> list[Check]:
-    """The checks, the shortest first."""
+def room() -> float:
+    """GiB that macOS lends the GPU; without a GPU, any number."""
+    from mentor_kit_mlx.memory import limit
+    from mentor_kit_mlx.options import MLXOptions
+
+    found = limit(MLXOptions())
+    return math.inf if found is None else found / GIB
+
+
+def laptop_recipes(most: float) -> list[str]:
+    """The laptop recipes that may take at most so many GiB."""
+    names = [name for name in recipe_names() if name.startswith("laptop/") and name != "laptop/base"]
+    return [name for name in names if load_recipe(name).recipe.backend.options["memory"] <= most]
+
+
+def all_checks(output: Path, *, pretend: bool, most: float = math.inf) -> list[Check]:
+    """The checks, the shortest first.
+
+    Args:
+        output: the folder of logs and runs.
+        pretend: whether laptop recipes get the tiny student, and few steps.
+        most: GiB that a laptop recipe may take.
+    """
     mentorkit, pytest = (
         (sys.executable, "-m", "mentor_kit.cli"),
         (sys.executable, "-m", "pytest", "-p", "no:cacheprovider"),
     )
-    laptop = [name for name in recipe_names() if name.startswith("laptop/") and name != "laptop/base"]
+    laptop = laptop_recipes(most)
     runs = str(output / "runs")
 
     def tests(name: str, folders: Sequence[str]) -> Check:
@@ -178,7 +201,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return ExitCode.MISSING
     output = options.output.resolve()
     output.mkdir(parents=True, exist_ok=True)
-    checks = all_checks(output, pretend=options.pretend)
+    checks = all_checks(output, pretend=options.pretend, most=math.inf if options.pretend else room())
     unknown = set(options.only or ()) - {check.name for check in checks}
     if unknown:
         print(
