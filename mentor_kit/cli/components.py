@@ -80,12 +80,13 @@ def _lines(component: Component) -> list[str]:
     lines.append(f"  {example(component)}")
     options = list(options_of(component.options))
     lines.append("options:" if options else "no options")
-    return [*lines, *(line for option in options for line in _about(option))]
+    nested = {option.name.rpartition(".")[0] for option in options}
+    return [*lines, *(line for option in options for line in _about(option, is_nested=option.name in nested))]
 
 
-def _about(option: Option) -> list[str]:
+def _about(option: Option, *, is_nested: bool) -> list[str]:
     default = "required" if option.required else f"default {json.dumps(option.default, default=str)}"
-    if isinstance(option.default, dict) and option.default:
+    if is_nested and isinstance(option.default, dict) and option.default:
         default = "its own options follow"
     docstring = textwrap.wrap(option.text, min(100, width() - 6), break_on_hyphens=False)
     return [f"  {option.name}: {option.type} ({default})", *(f"      {line}" for line in docstring)]
