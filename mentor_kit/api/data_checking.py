@@ -18,6 +18,7 @@ from mentor_kit.core.toolbox import check_call
 from mentor_kit.hooks.data_formats import data_formats
 from mentor_kit.hooks.loader import default_registry
 from mentor_kit.hooks.registry import Registry
+from mentor_kit.runs import RunFolder
 from mentor_kit.runs.dialogue_rows import AUTO, DataFile, DialogueRow, RowFault
 
 
@@ -95,9 +96,14 @@ def check_data(
         registry: the plugins.
 
     Raises:
-        DataError: the file cannot be read, or its format is unknown or ambiguous.
+        DataError: the file cannot be read, or its format is unknown or ambiguous; or it is the folder of a run.
         MissingError: a package is not installed.
     """
+    if RunFolder(Path(path)).environment.is_file():
+        raise DataError(
+            f"{path} is the folder of a run, which has several kinds of records",
+            hint="name the records, such as demonstrations.jsonl in it; `mentorkit data convert` takes the run itself",
+        )
     formats = data_formats(registry or default_registry())
     opened = DataFile(Path(path), formats, format)
     tally = _Tally()

@@ -275,3 +275,11 @@ def test_files_of_different_formats_are_named_beside_an_empty_one(tmp_path: Path
         (tmp_path / f"{name}.jsonl").write_text(row)
     with pytest.raises(DataError, match=r"b\.jsonl is .*, .*c\.jsonl is xlam"):
         api.check_data(tmp_path)
+
+
+def test_the_folder_of_a_run_is_no_data(run: RunFolder) -> None:
+    with pytest.raises(DataError) as caught:
+        api.check_data(run.path)
+    assert "run" in caught.value.message
+    assert "demonstrations.jsonl" in str(caught.value.hint)
+    assert api.check_data(run.demonstrations).taken == 2
