@@ -206,6 +206,24 @@ FOREIGN_KEYS = (
         mlx=("adapter_path",),
     ),
     ForeignKey(
+        "",
+        "the backend's own engine samples; its memory for keys and values is `backend.kv_memory`",
+        trl=("use_vllm", "vllm_mode", "vllm_gpu_memory_utilization"),
+        verl=("actor_rollout_ref.rollout.gpu_memory_utilization",),
+    ),
+    ForeignKey(
+        "",
+        "prompts are never cut; `backend.max_context` limits prompt and response",
+        verl=("data.max_prompt_length",),
+    ),
+    ForeignKey(
+        "",
+        "every step is recorded",
+        trl=("logging_steps",),
+        axolotl=("logging_steps",),
+        mlx=("steps_per_report",),
+    ),
+    ForeignKey(
         "task",
         "`{use: conversations, with: {files: {train: …}}}` reads dialogues, `rows` questions (docs/data.md)",
         trl=("dataset_name",),

@@ -69,6 +69,21 @@ def test_of_a_large_foreign_section_the_first_keys_are_answered() -> None:
     assert f"{len(names) - answered} more" in text
 
 
+@pytest.mark.parametrize(
+    ("key", "instead"),
+    [
+        ("use_vllm", "engine"),
+        ("max_prompt_length", "max_context"),
+        ("logging_steps", "every step"),
+        ("output_dir", "run"),
+    ],
+)
+def test_what_is_no_setting_here_is_said_to_be_none(key: str, instead: str) -> None:
+    hint = foreign_hint(key)
+    assert "is no key here" in hint
+    assert instead in hint
+
+
 def test_a_mistyped_key_of_ours_is_answered_as_before() -> None:
     (text,) = faults(**{"rollout.max_turn": 3})
     assert "did you mean 'max_turns'?" in text
