@@ -56,7 +56,7 @@ def _one_after_another(block: str, column: str) -> list[Any]:
             value = literal(block)
         except ValueError:
             raise DataFormatError(column, f"expected the tools' JSON in <tools>: {error}") from None
-        found = list(value) if isinstance(value, list | tuple) else [value]
+        found = value if isinstance(value, list) else [value]
     return found
 
 

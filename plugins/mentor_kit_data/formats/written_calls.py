@@ -10,6 +10,7 @@
 from __future__ import annotations
 
 import ast
+import json
 import re
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
@@ -20,6 +21,7 @@ from mentor_kit.chat.calls import CallError, call_of, read_json, whole_json
 from mentor_kit.chat.families import BUILT_IN
 from mentor_kit.core.conversation import CallState, ToolCall
 from mentor_kit.core.data_format import DataFormatError
+from mentor_kit.core.frozen_model import Json
 from mentor_kit.core.task import DeclaredTool
 from mentor_kit.core.tool import Tool
 from mentor_kit_data.formats.schemas import tool_name
@@ -107,23 +109,24 @@ def _values(block: str, column: str) -> list[Any]:
             value = literal(block)
         except ValueError:
             raise DataFormatError(column, f"a call that cannot be read: {error}: {shown(block)}") from None
-        found = list(value) if isinstance(value, list | tuple) else [value]
+        found = value if isinstance(value, list) else [value]
     return found
 
 
-def literal(text: str) -> Any:
-    """The value of a Python literal.
+def literal(text: str) -> Json:
+    """The value of a Python literal, as JSON has it: tuples are lists, and keys are strings.
 
     Raises:
-        ValueError: it is none, or too long.
+        ValueError: it is none, too long, or has values that JSON does not have, such as a set.
     """
     if len(text) > _LONGEST_LITERAL:
         raise ValueError("too long")
     try:
         with warnings.catch_warnings(action="ignore"):
-            return ast.literal_eval(text.strip())
+            value: Json = json.loads(json.dumps(ast.literal_eval(text.strip())))
     except (SyntaxError, MemoryError, RecursionError, TypeError) as error:
         raise ValueError(str(error)) from None
+    return value
 
 
 def _of_some_family(text: str, tools: Sequence[DeclaredTool], column: str) -> WrittenTurn:

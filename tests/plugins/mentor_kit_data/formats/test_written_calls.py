@@ -13,6 +13,7 @@ from mentor_kit_data.formats.written_calls import read_turn
 from mentor_kit.core.conversation import call
 from mentor_kit.core.data_format import DataFormatError
 from mentor_kit.core.task import DeclaredTool
+from mentor_kit.hooks.data_formats import data_formats
 
 PARAMETERS = {"type": "object", "properties": {"a": {"type": "number"}, "b": {}}}
 TOOLS = [DeclaredTool(name=name, parameters=PARAMETERS) for name in ("add", "Get_Holidays", "note.add")]
@@ -116,3 +117,27 @@ def test_any_text_is_read_or_a_named_fault(text: str):
         column, calls = "c", found.calls
     assert column == "c"
     assert all(one.name for one in calls)
+
+
+@pytest.mark.parametrize("role", ["assistant", "tool_call"])
+@pytest.mark.parametrize(
+    ("arguments", "read"),
+    [
+        ("{'a': (1, 2), 3: None}", {"a": [1, 2], "3": None}),
+        ("{'a': {1, 2}}", None),
+        ("{'a': b'x'}", None),
+        ("{'a': 1j}", None),
+        ("{'a': ...}", None),
+    ],
+)
+def test_python_s_notation_gives_values_of_json(role: str, arguments: str, read: dict[str, Any] | None) -> None:
+    made = f"{{'name': 'f', 'arguments': {arguments}}}"
+    content = f"<tool_call>{made}</tool_call>" if role == "assistant" else made
+    schema = {"type": "object", "properties": {"3": {"type": "null"}}}
+    tools = [{"name": "f", "parameters": schema}]
+    row = {"messages": [{"role": "user", "content": "?"}, {"role": role, "content": content}], "tools": tools}
+    if read is None:
+        with pytest.raises(DataFormatError):
+            data_formats()["trl"].read(row)
+    else:
+        assert data_formats()["trl"].read(row).messages[-1].tool_calls[0].arguments == read
