@@ -16,7 +16,7 @@ from mentor_kit.core.frozen_model import Json
 from mentor_kit.core.task import DeclaredTool
 from mentor_kit_data.formats.schemas import tool_name
 from mentor_kit_data.formats.values import decoded, entries, record, shown, string
-from mentor_kit_data.formats.written_calls import WrittenTurn, read_turn
+from mentor_kit_data.formats.written_calls import WrittenTurn, literal, read_turn
 
 _ARGUMENTS = ("arguments", "parameters", "args")
 
@@ -208,8 +208,20 @@ def call_id(value: Any) -> str | None:
 
 def _arguments(value: Any, column: str) -> dict[str, Json]:
     for _ in range(2):  # some data has them as a string twice
-        value = decoded(value, column) if value not in (None, "") else {}
+        value = _value(value, column) if value not in (None, "") else {}
     return {str(name): item for name, item in record(value, column).items()}
+
+
+def _value(written: Any, column: str) -> Json:
+    """A value, or the one that a string holds as JSON, or else in Python's notation."""
+    try:
+        return decoded(written, column)
+    except DataFormatError:
+        try:
+            return literal(written)
+        except ValueError:
+            pass
+        raise
 
 
 def _settled(message: Message, tools: Mapping[str, DeclaredTool]) -> Message:

@@ -3,7 +3,7 @@
 <tool_call>{"name": "add", "arguments": {"a": 1}}</tool_call>   Hermes, Qwen; also as a Python dictionary
 <TOOLCALL>[{"name": "add", "arguments": {"a": 1}}]</TOOLCALL>   Nemotron, When2Call
 [add(a=1), add(a=2)]                                            ToolACE, Llama, BFCL
-{"name": "add", "parameters": {"a": 1}}                         Llama 3
+{"name": "add", "parameters": {"a": 1}}                         Llama 3; also in a block of Markdown's
 [TOOL_CALLS], <function=…>, <|tool_call_start|>, …              the families of `mentor_kit.chat`
 """
 
@@ -38,6 +38,8 @@ _MARKS = re.compile(
     r"<tool_call>|<TOOLCALL>|<function=|\[TOOL_CALLS\]|<\|tool_call|<\|python_tag\|>|<｜tool▁call|to=functions\.|\[ARGS\]"
 )
 _LIST = re.compile(r"\[\s*[^\[\](){}\"=]*\(.*\)\s*\]", re.DOTALL)
+#: A turn that is one block of JSON in Markdown.
+_FENCED = re.compile(r"```(?:json)?\s*(?P<json>[\[{].*[\]}])\s*```", re.DOTALL)
 _PYTHONIC = ("<|tool_call_start|>", "<|tool_call_end|>")
 _LONGEST_LITERAL = 20_000
 
@@ -66,8 +68,8 @@ def read_turn(text: str, tools: Sequence[DeclaredTool], column: str) -> WrittenT
         found = _of_some_family(words, tools, column)
     elif _LIST.fullmatch(stripped):
         found = _listed(stripped, tools) or WrittenTurn(words)
-    elif stripped[:1] in ("{", "["):
-        found = _json(stripped, tools) or WrittenTurn(words)
+    elif (fenced := _FENCED.fullmatch(stripped)) is not None or stripped[:1] in ("{", "["):
+        found = _json(fenced["json"] if fenced else stripped, tools) or WrittenTurn(words)
     else:
         found = WrittenTurn(words)
     return WrittenTurn(found.content, reasoning or found.reasoning, found.calls)

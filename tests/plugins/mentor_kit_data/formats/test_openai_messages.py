@@ -35,7 +35,9 @@ def row(arguments: Any, **more: Any) -> dict[str, Any]:
 
 
 @pytest.mark.parametrize("name", ["trl", "openai"])
-@pytest.mark.parametrize("arguments", [{"city": "Rome"}, '{"city": "Rome"}', json.dumps('{"city": "Rome"}')])
+@pytest.mark.parametrize(
+    "arguments", [{"city": "Rome"}, '{"city": "Rome"}', json.dumps('{"city": "Rome"}'), "{'city': 'Rome'}"]
+)
 def test_arguments_are_a_record_or_a_string(name: str, arguments: Any):
     dialogue = FORMATS[name].read(row(arguments))
     assert [message.role for message in dialogue.messages] == ["system", "user", "assistant", "tool", "assistant"]

@@ -141,3 +141,15 @@ def test_python_s_notation_gives_values_of_json(role: str, arguments: str, read:
             data_formats()["trl"].read(row)
     else:
         assert data_formats()["trl"].read(row).messages[-1].tool_calls[0].arguments == read
+
+
+@pytest.mark.parametrize("fence", ["```json\n{}\n```", "```\n{}\n```", " ```json {} ``` "])
+@pytest.mark.parametrize("written", [BOTH, f"[{BOTH}]"])
+def test_calls_in_a_block_of_markdown(fence: str, written: str) -> None:
+    assert read_turn(fence.replace("{}", written), TOOLS, "").calls == (ADD,)
+
+
+@pytest.mark.parametrize("words", ['```json\n{"a": 1}\n```', f"So:\n```json\n{BOTH}\n```", "```json\n{add}\n```"])
+def test_other_blocks_of_markdown_are_words(words: str) -> None:
+    found = read_turn(words, TOOLS, "")
+    assert (found.calls, found.content) == ((), words)
