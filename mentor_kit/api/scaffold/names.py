@@ -89,9 +89,23 @@ class PluginNames:
             (rf"\b{example.upper()}_(?=[A-Z])", f"{self.snake.upper()}_"),
             (rf"{example.capitalize()}(?![a-z])", self.camel),
         )
+        # a name of ours that has the example's in it, such as weather-station, is not renamed again
+        all_ours = {self.plugin, self.package, self.distribution, self.snake, self.snake.upper(), self.camel}
+        holding = [name for name in all_ours if any(word in name.lower() for word in (example, *aliases))]
         for pattern, name in rules:
-            text = re.sub(pattern, name, text, flags=re.MULTILINE)
+            text = _replaced(pattern, name, text, holding)
         return text
+
+
+def _replaced(pattern: str, name: str, text: str, kept: Iterable[str]) -> str:
+    """Replace a pattern, but for matches that end inside one of the kept strings."""
+    spans = [found.span() for one in kept for found in re.finditer(re.escape(one), text)]
+
+    def new(match: re.Match[str]) -> str:
+        is_kept = any(start < match.end() <= end for start, end in spans)
+        return match[0] if is_kept else match.expand(name)
+
+    return re.sub(pattern, new, text, flags=re.MULTILINE)
 
 
 def check_clashes(names: PluginNames, samples: Iterable[Sample], registry: Registry) -> None:

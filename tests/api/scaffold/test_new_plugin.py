@@ -191,3 +191,15 @@ def test_a_name_in_another_script_is_answered_by_no_remnant_of_it() -> None:
     assert "did you mean" not in caught.value.message
     with pytest.raises(UsageError, match="did you mean 'my-plugin'"):
         new_plugin("my plugin")
+
+
+@pytest.mark.parametrize("name", ["weather-x", "my-weather", "sapo-x"])
+def test_a_name_may_have_the_examples_in_it(name: str, tmp_path: Path) -> None:
+    made = new_plugin(name, ALL, folder=tmp_path / "new")
+    recipe = YAML(typ="safe").load((tmp_path / "new" / made.recipe).read_text())
+    assert recipe["task"]["use"] == recipe["tools"][0]["use"] == recipe["student"]["model"] == name
+    assert f'{name} = "mentor_kit_{name.replace("-", "_")}"' in (tmp_path / "new" / "pyproject.toml").read_text()
+    twice = re.compile(rf"{name}-x|my-{name}|{name.replace('-', '_')}_x|my_{name.replace('-', '_')}")
+    for file in (tmp_path / "new").rglob("*.*"):
+        if file.is_file():
+            assert not twice.search(file.read_text()), file
