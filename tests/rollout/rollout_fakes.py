@@ -48,6 +48,7 @@ class ToyFormat:
 
     stop_ids = frozenset({END})
     tokenizer = ToyTokenizer()
+    family = None
 
     def open(self, messages: Sequence[Message], tools: Mapping[str, Tool]) -> list[int]:
         return self.bridge(messages, tools=tools)

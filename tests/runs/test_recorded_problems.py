@@ -67,7 +67,7 @@ def test_everything_that_a_reader_needs_is_kept() -> None:
     kept = RecordedProblem.of(full)
     assert kept.model_dump() == {
         "id": "a", "question": "?", "key": None, "split": "dev", "group": "g", "system": "Be brief.",
-        "tools": ({"type": "function", "function": tool.model_dump()},),
+        "tools": ({"type": "function", "function": tool.model_dump(exclude={"bound"})},),
     }  # fmt: skip
     assert RecordedProblem.from_json(kept.to_json()) == kept
 

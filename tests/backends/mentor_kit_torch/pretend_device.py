@@ -282,7 +282,7 @@ def device_is_there() -> Iterator[Pretending]:
         for name in ("from_pretrained", "from_config"):
             patch.setattr(AutoModelForCausalLM, name, _outside(getattr(AutoModelForCausalLM, name)))
         patch.setattr(loading, "load_model", load_model)
-        patch.setattr(loading, "pick_device", lambda name: DEVICE)
+        patch.setattr(loading, "pick_device", lambda *_: DEVICE)
         patch.setattr(torch, "tensor", _tensor_there)
         patch.setattr(torch, "inference_mode", torch.no_grad)  # as wrapped tensors have no versions in the former
         yield mode

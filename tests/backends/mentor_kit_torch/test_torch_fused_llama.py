@@ -61,16 +61,17 @@ def test_token_log_probs(largest: int, kept: int, monkeypatch: pytest.MonkeyPatc
     monkeypatch.setattr("mentor_kit_torch.chunked_logprobs.KEPT_LOGITS", kept)
     hidden, weight = states(7, 4, seed=0), states(11, 4, seed=1)
     targets, temperature = torch.tensor([0, 10, 3, 3, 5, 1, 2]), torch.tensor([1.0, 0.5, 1, 2, 1, 1, 0.7])
-    logits = (hidden @ weight.T) / temperature.unsqueeze(-1)
-    expected = torch.log_softmax(logits, dim=-1)[torch.arange(7), targets]
-    same_gradients(TokenLogProbs.apply(hidden, weight, targets, temperature)[0], expected, [hidden, weight])
-    found = TokenLogProbs.apply(hidden, weight, targets, temperature, True)
-    entropy = torch.distributions.Categorical(logits=logits).entropy()
-    for weight_of_entropy in (0.0, 0.7):
-        same_gradients(
-            found[0] + weight_of_entropy * found[1], expected + weight_of_entropy * entropy, [hidden, weight]
-        )
-        found = TokenLogProbs.apply(hidden, weight, targets, temperature, True)
+
+    def expected(of_entropy: float) -> torch.Tensor:
+        logits = (hidden @ weight.T) / temperature.unsqueeze(-1)
+        chosen = torch.log_softmax(logits, dim=-1)[torch.arange(7), targets]
+        return chosen + of_entropy * torch.distributions.Categorical(logits=logits).entropy()
+
+    found = TokenLogProbs.apply(hidden, weight, targets, temperature)
+    same_gradients(found[0], expected(0.0), [hidden, weight])
+    for of_entropy in (0.0, 0.7):
+        log_probs, entropy = TokenLogProbs.apply(hidden, weight, targets, temperature, True)
+        same_gradients(log_probs + of_entropy * entropy, expected(of_entropy), [hidden, weight])
 
 
 LEAN = {"qwen2": True, "qwen3": True, "qwen2-tied": True, "granite": True, "smollm3": False, "gemma": False}
