@@ -196,6 +196,8 @@ def call_of(value: Any, column: str) -> ToolCall:
     if isinstance(value.get("function"), Mapping | str):
         column, value = f"{column}.function", record(decoded(value["function"], f"{column}.function"), column)
     name = string(value.get("name"), f"{column}.name")
+    if not name.strip():
+        raise DataFormatError(f"{column}.name", f"expected the name of a tool, found {name!r}")
     key = next((key for key in _ARGUMENTS if value.get(key) is not None), "arguments")
     return ToolCall(name=tool_name(name), arguments=_arguments(value.get(key), f"{column}.{key}"))
 

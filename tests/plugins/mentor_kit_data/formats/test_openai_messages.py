@@ -136,3 +136,12 @@ def test_functions_of_older_rows_are_tools(name: str):
     made = row({"city": "Rome"})
     older = {"messages": made["messages"], "functions": [WEATHER["function"]], "tools": None}
     assert FORMATS[name].read(older) == FORMATS[name].read(made)
+
+
+@pytest.mark.parametrize("name", ["", " "])
+def test_a_call_has_a_name(name: str):
+    made = row({"city": "Rome"})
+    made["messages"][2]["tool_calls"][0]["function"]["name"] = name
+    with pytest.raises(DataFormatError) as caught:
+        FORMATS["trl"].read(made)
+    assert caught.value.column == "messages.2.tool_calls.0.function.name"
