@@ -159,17 +159,16 @@ def _free(path: Path) -> int:
 
 
 def _explained(error: OSError, path: Path, kept: str) -> MentorKitError:
-    free = _free(path)
     reason = error.strerror or str(error)
     if error.filename is not None and not Path(os.fsdecode(error.filename)).is_relative_to(path.parent):
         reason += f": {os.fsdecode(error.filename)}"
-    message = f"cannot write {path}: {reason} ({free:,} bytes free there); {kept}"
     if error.errno in (errno.ENOSPC, errno.EDQUOT):
-        hint = "make room on that disk, or keep runs in a folder on another one"
+        reason += f" ({_free(path):,} bytes free there)"
+        hint = "make room on that disk, or name a folder on another one"
     elif error.errno in (errno.EROFS, errno.EACCES, errno.EPERM):
-        hint = "make that folder writable, or keep runs in another one"
+        hint = "make that folder writable, or name another one"
     elif error.errno in (errno.ENOTDIR, errno.EISDIR, errno.EEXIST, errno.ENOENT):
         hint = "name a place that can be made: a file may be where a folder should be, or the other way round"
     else:
         hint = "check that disk, then resume the run"
-    return MentorKitError(message, hint=hint)
+    return MentorKitError(f"cannot write {path}: {reason}; {kept}", hint=hint)

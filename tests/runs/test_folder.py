@@ -134,6 +134,16 @@ def test_a_failed_write_leaves_the_old_file(tmp_path: Path, monkeypatch: pytest.
     assert (tmp_path / "report.json").read_text() == "old"
 
 
+def test_room_is_told_where_room_is_what_lacks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(handle: int) -> None:
+        raise OSError(errno.EACCES, os.strerror(errno.EACCES))
+
+    monkeypatch.setattr(os, "fsync", fail)
+    with pytest.raises(MentorKitError, match=r"report\.json: Permission denied;") as found:
+        write_text(tmp_path / "report.json", "new")
+    assert "writable" in str(found.value.hint)
+
+
 def test_a_failed_folder_leaves_the_old_one(folder: RunFolder) -> None:
     folder.write_folder("student", lambda target: (target / "weights").write_text("old") and None)
 
