@@ -135,6 +135,10 @@ class DataParallelPolicy(Policy):
     def info(self) -> PolicyInfo:
         return self._policy.info
 
+    @property
+    def whole_format(self) -> str | None:
+        return self._policy.whole_format
+
     def prepare(self, optimizer: OptimizerSpec) -> None:
         self.run("prepare", optimizer=optimizer.model_dump())
 

@@ -58,6 +58,12 @@ def write(loaded: Loaded, adapter: AdapterFile | None, folder: Path, format: str
         write_mlx_adapter(loaded, adapter, folder)
 
 
+def fits_transformers(loaded: Loaded) -> bool:
+    """Whether transformers would find the whole student's weights under their names and in their shapes."""
+    # no array of the merged model is computed, as its shapes alone are looked at
+    return loaded.config["model_type"] in SAME_NAMES or _have_theirs(_whole(loaded.model), loaded)
+
+
 def write_transformers(loaded: Loaded, folder: Path) -> None:
     """A whole model for transformers: an adapter is merged, quantized weights are written as plain ones.
 
@@ -65,8 +71,7 @@ def write_transformers(loaded: Loaded, folder: Path) -> None:
         BackendError: mlx-lm renamed the weights when it loaded them, so transformers would not find them.
     """
     weights = _whole(loaded.model)
-    names = {name: shape for name, shape in _shapes(weights).items() if not (loaded.untied and _is_new(name))}
-    if loaded.config["model_type"] not in SAME_NAMES and _names(loaded.folder) != names:
+    if not _have_theirs(weights, loaded):
         raise BackendError(
             f"mlx-lm has the weights of {loaded.config['model_type']!r} in another form than transformers",
             hint="use the format `mlx`, or `adapter`",
@@ -90,6 +95,12 @@ def write_peft(loaded: Loaded, adapter: AdapterFile, folder: Path, base: str) ->
         raise BackendError(
             "peft has no adapter that embeddings and a tied output projection share",
             hint="use the format `transformers`, `mlx` or `mlx-adapter`",
+        )
+    if strange := _layers_not_theirs(loaded, adapter):
+        raise BackendError(
+            f"{loaded.config['model_type']!r} has other names for its layers in transformers: peft would not find "
+            f"{strange[0]}",
+            hint="use the format `mlx-adapter` or `mlx`",
         )
     adapter_files.write_peft(trained(loaded.model), adapter, tables, folder, base)
 
@@ -180,6 +191,29 @@ def _own_config(folder: Path) -> Config:
     for name in ("quantization", "quantization_config", "torch_dtype"):
         config.pop(name, None)
     return config
+
+
+def _have_theirs(weights: Arrays, loaded: Loaded) -> bool:
+    """Whether weights have the names and shapes of those of the folder that they were loaded from."""
+    if loaded.config["model_type"] in SAME_NAMES:
+        return True
+    names = {name: shape for name, shape in _shapes(weights).items() if not (loaded.untied and _is_new(name))}
+    return _names(loaded.folder) == names
+
+
+def _layers_not_theirs(loaded: Loaded, adapter: AdapterFile) -> list[str]:
+    """The adapted layers that transformers has other names for.
+
+    Those of the folder's weights, but that models inside of others keep an older form of their names in files.
+    """
+    if loaded.config["model_type"] in SAME_NAMES:
+        return []
+    theirs = _names(loaded.folder)
+    return [
+        layer
+        for layer in adapter.layers
+        if layer.startswith("language_model.") or (f"{layer}.weight" not in theirs and not _is_new(layer))
+    ]
 
 
 def _is_new(name: str) -> bool:

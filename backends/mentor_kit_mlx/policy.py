@@ -82,6 +82,13 @@ class MLXPolicy(BasePolicy[mx.array, MLXOptimizer]):
             token_budget=options.token_budget,
         )
         self._loaded, self._adapter, self._allowed = loaded, adapter, allowed
+        self._whole_format = None if export.fits_transformers(loaded) else "mlx"
+        if self._whole_format is not None:
+            logger.warning(
+                "%s: mlx-lm has its weights in another form than transformers: a run leaves its student as mlx-lm has "
+                "it (format `mlx`)",
+                student.model,
+            )
         if adapter is None and any(value.dtype == mx.uint32 for value in by_name(self.model.parameters()).values()):
             raise BackendError(
                 f"{student.model} is quantized: its weights cannot be trained themselves",
@@ -212,6 +219,10 @@ class MLXPolicy(BasePolicy[mx.array, MLXOptimizer]):
 
     def set_random_state(self, states: Sequence[Json]) -> None:
         mx.random.seed(seed_of(states, 0))
+
+    @property
+    def whole_format(self) -> str | None:
+        return self._whole_format
 
     def write_export(self, folder: Path, format: str) -> None:
         export.write(self._loaded, self._adapter, folder, format, base=self.student.model)

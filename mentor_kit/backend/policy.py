@@ -129,6 +129,14 @@ class Policy(ABC):
             UsageError: the backend does not write this format, or not of this student.
         """
 
+    @property
+    def whole_format(self) -> str | None:
+        """The format to write this student whole in, where it cannot be the first of `Backend.export_formats`.
+
+        None, the default, stands for that one. A policy that has another says so when it is loaded.
+        """
+        return None
+
     def limits(self) -> MachineLimits | None:
         """What the device does at best, measured now in about a second; None where that is not measured."""
         return None

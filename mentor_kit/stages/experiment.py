@@ -225,7 +225,7 @@ class Experiment:
         student = self._loaded()
         student.export(folder, format, sampling=self.sampling)
         if self.describe_export is not None:
-            self.describe_export(folder, format or student.export_formats[0])
+            self.describe_export(folder, format or student.whole_format)
 
     def teacher_of(self, spec: ComponentSpec | None) -> Teacher:
         """The teacher that a stage's options name, or else the recipe's.

@@ -21,18 +21,23 @@ class LoadedStudent:
     export_formats: tuple[str, ...] = ("transformers",)
     """As `Backend.export_formats`."""
 
+    @property
+    def whole_format(self) -> str:
+        """The format in which a run leaves the student at its end."""
+        return self.policy.whole_format or self.export_formats[0]
+
     def export(self, folder: Path, format: str | None = None, *, sampling: Sampling | None = None) -> None:
         """Write the student with its tokenizer into an empty folder.
 
         Args:
             folder: to write.
-            format: one of `export_formats`; the first, a whole student, if left out.
+            format: one of `export_formats`; a whole student's if left out.
             sampling: the default of programs that load a whole student; its base model's if left out.
 
         Raises:
             UsageError: the backend does not write this format.
         """
-        self.policy.export(folder, format=format or self.export_formats[0])
+        self.policy.export(folder, format=format or self.whole_format)
         self.format.tokenizer.save(folder)
         name_parsers(folder, self.format)
         if sampling is not None:

@@ -79,6 +79,7 @@ class RecordingPolicy:
     def __init__(self, speak: Callable[[SampleRequest, int], str] = spoken) -> None:
         self._engine = ScriptedEngine(lambda request: speak(request, self.version))
         self.version = 0
+        self.whole_format = None
         self.calls: list[tuple[str, Any]] = []
         self.saved: list[int] = []
 

@@ -71,6 +71,15 @@ def test_export_fills_a_folder(tmp_path):
     assert context.of("export") == [{"folder": str(tmp_path / "mine"), "format": "adapter"}]
 
 
+def test_a_student_that_has_another_whole_form_is_left_in_it(tmp_path):
+    policy = RecordingPolicy()
+    policy.whole_format = "mlx"
+    told: list[str] = []
+    found = experiment(policy, describe_export=lambda folder, form: told.append(form))
+    found.export(tmp_path)
+    assert ((tmp_path / "weights.json").read_text(), told) == ('[0, "mlx"]', ["mlx"])
+
+
 @pytest.mark.parametrize(
     ("options", "folder"),
     [
