@@ -178,6 +178,7 @@ def recurrent(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathF
     return folder
 
 
+@pytest.mark.slow
 class TestRecurrentRows(RowsContract):
     @pytest.fixture
     def engine_factory(self, recurrent: Path) -> EngineFactory:

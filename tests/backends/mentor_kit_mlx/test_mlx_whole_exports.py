@@ -36,6 +36,7 @@ def trained(folder: Path, adapter: AdapterSpec | None = None) -> Policy:
     return policy
 
 
+@pytest.mark.spread(11)
 @pytest.mark.parametrize("adapted", [False, True], ids=["full", "adapter"])
 @pytest.mark.parametrize("name", list(KINDS))
 def test_every_student_can_be_left_whole(
