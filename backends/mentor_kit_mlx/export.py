@@ -58,10 +58,19 @@ def write(loaded: Loaded, adapter: AdapterFile | None, folder: Path, format: str
         write_mlx_adapter(loaded, adapter, folder)
 
 
-def fits_transformers(loaded: Loaded) -> bool:
-    """Whether transformers would find the whole student's weights under their names and in their shapes."""
-    # no array of the merged model is computed, as its shapes alone are looked at
-    return loaded.config["model_type"] in SAME_NAMES or _have_theirs(_whole(loaded.model), loaded)
+def fits_transformers(loaded: Loaded, weights: Arrays | None = None) -> bool:
+    """Whether transformers would find the whole student's weights under their names and in their shapes.
+
+    Args:
+        loaded: the model, with its adapter on it.
+        weights: its weights, whole, where they are known already.
+    """
+    if loaded.config["model_type"] in SAME_NAMES:
+        return True
+    # their shapes alone are looked at, so no array of a merged model is computed
+    shapes = _shapes(_whole(loaded.model) if weights is None else weights)
+    names = {name: shape for name, shape in shapes.items() if not (loaded.untied and _is_new(name))}
+    return _names(loaded.folder) == names
 
 
 def write_transformers(loaded: Loaded, folder: Path) -> None:
@@ -71,7 +80,7 @@ def write_transformers(loaded: Loaded, folder: Path) -> None:
         BackendError: mlx-lm renamed the weights when it loaded them, so transformers would not find them.
     """
     weights = _whole(loaded.model)
-    if not _have_theirs(weights, loaded):
+    if not fits_transformers(loaded, weights):
         raise BackendError(
             f"mlx-lm has the weights of {loaded.config['model_type']!r} in another form than transformers",
             hint="use the format `mlx`, or `adapter`",
@@ -191,14 +200,6 @@ def _own_config(folder: Path) -> Config:
     for name in ("quantization", "quantization_config", "torch_dtype"):
         config.pop(name, None)
     return config
-
-
-def _have_theirs(weights: Arrays, loaded: Loaded) -> bool:
-    """Whether weights have the names and shapes of those of the folder that they were loaded from."""
-    if loaded.config["model_type"] in SAME_NAMES:
-        return True
-    names = {name: shape for name, shape in _shapes(weights).items() if not (loaded.untied and _is_new(name))}
-    return _names(loaded.folder) == names
 
 
 def _layers_not_theirs(loaded: Loaded, adapter: AdapterFile) -> list[str]:

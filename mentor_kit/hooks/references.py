@@ -1,4 +1,4 @@
-"""Checks of files, folders and models that options refer to, for components' `look` functions.
+"""Checks of packages, files, folders and models, for components' `available` and `look`.
 
 Each returns the fault as a message, or an empty string where all is well. Nothing is read, imported or downloaded.
 """
@@ -6,6 +6,7 @@ Each returns the fault as a message, or an empty string where all is well. Nothi
 from __future__ import annotations
 
 import os
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -15,6 +16,20 @@ if TYPE_CHECKING:
     from mentor_kit.hooks.registry import Registry
 
 RELATIVE = "paths are relative to the recipe's folder, or to its `folder`: --set folder=FOLDER"
+
+
+def missing_package(package: str, extra: str) -> str:
+    """Why a component that needs a package cannot be used here, for its `available`; empty if it can.
+
+    Args:
+        package: the name that it is imported by.
+        extra: mentor-kit's extra that installs it.
+    """
+    spec = find_spec(package)
+    # a folder of that name in the working folder, such as `wandb` or `datasets`, is no package
+    if spec is not None and spec.origin is not None:
+        return ""
+    return f"the package {package} is not installed\npip install 'mentor-kit[{extra}]'"
 
 
 def file_fault(name: str | Path, folder: Path) -> str:

@@ -21,6 +21,7 @@ from typing import Any
 
 from mentor_kit.core.errors import DataError
 from mentor_kit.core.frozen_model import Json
+from mentor_kit.hooks.references import missing_package
 
 INSTALL = "pip install --no-deps bfcl-eval==2026.3.23 && pip install 'mentor-kit[bfcl]'"
 
@@ -34,9 +35,7 @@ def missing() -> str:
     """Return why BFCL cannot be used here, with the command that installs it; empty if it can."""
     if find_spec("bfcl_eval") is None:
         return f"the package bfcl-eval is not installed\n{INSTALL}  (without its own requirements, which are 6 GB)"
-    if find_spec("mpmath") is None:
-        return "the package mpmath is not installed\npip install 'mentor-kit[bfcl]'"
-    return ""
+    return missing_package("mpmath", "bfcl")
 
 
 def rows(name: str) -> list[dict[str, Json]]:

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import partial
-from importlib.util import find_spec
 from typing import TYPE_CHECKING
 
 from mentor_kit.hooks import hookimpl
+from mentor_kit.hooks.references import missing_package
 
 if TYPE_CHECKING:
     from mentor_kit.core.data_format import DataFormat
@@ -41,7 +41,7 @@ def register_tasks(register: Register) -> None:
         options=hub.HubOptions,
         build=hub.build,
         summary="problems from a Hugging Face data set, by a mapping of columns",
-        available=lambda: missing("datasets", "hub-data"),
+        available=lambda: missing_package("datasets", "hub-data"),
     )
     register(
         "conversations",
@@ -56,14 +56,14 @@ def register_tasks(register: Register) -> None:
         build=authors.build,
         look=file_checks.look_at_authors,
         summary="problems in the MENTOR authors' parquet format, with tools of their own",
-        available=lambda: missing("pyarrow", "data"),
+        available=lambda: missing_package("pyarrow", "data"),
     )
     register(
         "reasoning-gym",
         options=gym.GymOptions,
         build=gym.build,
         summary="problems made by reasoning-gym's generators, with exact checking",
-        available=lambda: missing("reasoning_gym", "reasoning-gym"),
+        available=lambda: missing_package("reasoning_gym", "reasoning-gym"),
     )
     register(
         "benchmarks",
@@ -107,10 +107,3 @@ def register_tools(register: Register) -> None:
 
 def _made(make: Callable[[], DataFormat], options: object, context: BuildContext) -> DataFormat:
     return make()
-
-
-def missing(package: str, extra: str) -> str:
-    """Return why a component that needs a package cannot be used here, with the install command; empty if it can."""
-    if find_spec(package) is not None:
-        return ""
-    return f"the package {package} is not installed\npip install 'mentor-kit[{extra}]'"

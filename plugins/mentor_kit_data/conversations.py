@@ -55,9 +55,9 @@ def build(options: ConversationsOptions, context: BuildContext) -> Conversations
 def _sources(options: ConversationsOptions, folder: Path) -> Mapping[str, Iterable[DataRow]]:
     if options.files:
         return rows_of_splits(options.files, folder)
-    from mentor_kit_data import missing
+    from mentor_kit.hooks.references import missing_package
 
-    if reason := missing("datasets", "hub-data"):
+    if reason := missing_package("datasets", "hub-data"):
         message, _, hint = reason.partition("\n")
         raise MissingError(f"the data set {options.dataset!r} cannot be loaded: {message}", hint=hint)
     return rows_of_data_set(options, folder)

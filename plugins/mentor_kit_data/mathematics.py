@@ -17,7 +17,7 @@ from mentor_kit_tools.runner import Runner
 from mentor_kit.core.errors import MissingError, PluginError
 from mentor_kit.core.frozen_model import Json
 from mentor_kit.core.tool import ToolError
-from mentor_kit_data import missing
+from mentor_kit.hooks.references import missing_package
 from mentor_kit_data.checking import LONGEST, Checker
 from mentor_kit_data.copies import is_copied
 from mentor_kit_data.formulas.equality import Undecided, same
@@ -37,7 +37,7 @@ class MathChecker(Checker):
     """
 
     def __init__(self, seconds: float = 5.0) -> None:
-        reason = missing("mpmath", "math") or isolation_missing()
+        reason = missing_package("mpmath", "math") or isolation_missing()
         if reason:
             problem, _, hint = reason.partition("\n")
             raise MissingError(f"answers cannot be checked as mathematics: {problem}", hint=hint)

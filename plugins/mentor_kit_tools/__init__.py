@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from importlib.util import find_spec
 from typing import TYPE_CHECKING
 
 from mentor_kit.core.posix import posix_missing
 from mentor_kit.hooks import hookimpl
+from mentor_kit.hooks.references import missing_package
 
 if TYPE_CHECKING:
     from mentor_kit.hooks import Register
@@ -57,6 +57,4 @@ def isolation_missing() -> str:
 
 def missing(package: str, extra: str) -> str:
     """Why a part that needs a package cannot be used here, with the command that changes it; empty if it can."""
-    if find_spec(package) is None:
-        return f"the package {package} is not installed\npip install 'mentor-kit[{extra}]'"
-    return isolation_missing()
+    return missing_package(package, extra) or isolation_missing()

@@ -12,10 +12,10 @@ answer is switched off, and closing it takes `timeout` seconds at most.
 
 from __future__ import annotations
 
-from importlib.util import find_spec
 from typing import TYPE_CHECKING
 
 from mentor_kit.hooks import hookimpl
+from mentor_kit.hooks.references import missing_package
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -35,38 +35,29 @@ def register_trackers(register: Register) -> None:
         options=options.TrackioOptions,
         build=_builder("trackio", "mentor_kit_trackers.trackio:TrackioWriter"),
         summary="Trackio: curves, and rollouts as traces; local files, a Space, or a server of your own",
-        available=lambda: missing("trackio", "trackio"),
+        available=lambda: missing_package("trackio", "trackio"),
     )
     register(
         "tensorboard",
         options=options.TensorBoardOptions,
         build=_builder("tensorboard", "mentor_kit_trackers.tensorboard:TensorBoardWriter"),
         summary="TensorBoard: curves and rollouts in event files of the run folder",
-        available=lambda: missing("tensorboardX", "tensorboard"),
+        available=lambda: missing_package("tensorboardX", "tensorboard"),
     )
     register(
         "wandb",
         options=options.WandbOptions,
         build=_builder("wandb", "mentor_kit_trackers.wandb:WandbWriter"),
         summary="Weights & Biases: curves, and rollouts as tables; online or offline",
-        available=lambda: missing("wandb", "wandb"),
+        available=lambda: missing_package("wandb", "wandb"),
     )
     register(
         "mlflow",
         options=options.MlflowOptions,
         build=_builder("mlflow", "mentor_kit_trackers.mlflow:MlflowWriter"),
         summary="MLflow: curves, and rollouts as tables; a local database or a tracking server",
-        available=lambda: missing("mlflow", "mlflow"),
+        available=lambda: missing_package("mlflow", "mlflow"),
     )
-
-
-def missing(package: str, extra: str) -> str:
-    """Why a tracker cannot be used here, with the command that changes it; empty if it can."""
-    spec = find_spec(package)
-    # a folder `wandb` that an earlier run left in the working folder is no package
-    if spec is None or spec.origin is None:
-        return f"the package {package} is not installed\npip install 'mentor-kit[{extra}]'"
-    return ""
 
 
 def _builder(name: str, writer: str) -> Callable[[TrackerOptions, BuildContext], Tracker]:

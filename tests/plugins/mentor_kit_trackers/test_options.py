@@ -7,13 +7,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from mentor_kit_trackers import missing
 from mentor_kit_trackers.options import MlflowOptions, TrackerOptions, TrackioOptions, WandbOptions
 from ruamel.yaml import YAML
 
 from mentor_kit.core.component import ComponentSpec
 from mentor_kit.core.secret import Secret
 from mentor_kit.hooks.loader import load_plugins
+from mentor_kit.hooks.references import missing_package
 from mentor_kit.hooks.registry import BuildContext, ComponentError, Registry
 
 DOCS = Path(__file__).parents[3] / "docs" / "trackers.md"
@@ -35,7 +35,7 @@ def test_each_tracker_is_registered_whether_or_not_its_package_is_there(registry
     assert set(NAMES) <= set(found)
     for name, package in NAMES.items():
         # it is installed by the extra of its own name
-        assert (found[name].unavailable() == "") == (missing(package, name) == "")
+        assert (found[name].unavailable() == "") == (missing_package(package, name) == "")
 
 
 def test_a_package_that_is_missing_is_named_with_the_command(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -43,10 +43,10 @@ def test_a_package_that_is_missing_is_named_with_the_command(tmp_path: Path, mon
     # wandb itself leaves a folder of its name in the working folder
     (tmp_path / "no_such_tracker").mkdir()
     for package in ("no_such_tracker", "no_such_tracker_either"):
-        reason, command = missing(package, "wandb").splitlines()
+        reason, command = missing_package(package, "wandb").splitlines()
         assert package in reason
         assert command == "pip install 'mentor-kit[wandb]'"
-    assert missing("pydantic", "wandb") == ""
+    assert missing_package("pydantic", "wandb") == ""
 
 
 @pytest.mark.parametrize(
