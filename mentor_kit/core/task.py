@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from mentor_kit.core.conversation import Message, user
+from mentor_kit.core.errors import UsageError, did_you_mean
 from mentor_kit.core.frozen_model import FrozenModel, Json
 from mentor_kit.core.tool import Tool
 
@@ -90,6 +91,18 @@ class Task(ABC):
 
         A longer call starts with a shorter one's problems. Evaluation splits may ignore the seed.
         """
+
+    def check_split(self, split: str) -> None:
+        """Check that there is such a split.
+
+        Raises:
+            UsageError: there is none.
+        """
+        if split not in self.splits:
+            raise UsageError(
+                f"the task has no split {split!r}{did_you_mean(split, self.splits)}",
+                hint=f"its splits are: {', '.join(self.splits)}",
+            )
 
     @abstractmethod
     def answer(self, trajectory: Trajectory) -> str | None:

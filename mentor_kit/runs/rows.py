@@ -333,14 +333,24 @@ def _cells(names: list[str], cells: list[str]) -> Mapping[str, Json] | BadRow:
     return dict(zip(names, cells, strict=True))
 
 
-def _parquet(file: Path) -> Iterator[DataRow]:
+def parquet_libraries(file: Path) -> tuple[Any, Any]:
+    """The modules pyarrow and pyarrow.parquet, for a file.
+
+    Raises:
+        MissingError: pyarrow is not installed.
+    """
     try:
-        import pyarrow as arrow
-        import pyarrow.parquet as parquet
+        import pyarrow
+        import pyarrow.parquet
     except ImportError:
         raise MissingError(
             f"{file} is a parquet file, and pyarrow is not installed", hint="pip install 'mentor-kit[data]'"
         ) from None
+    return pyarrow, pyarrow.parquet
+
+
+def _parquet(file: Path) -> Iterator[DataRow]:
+    arrow, parquet = parquet_libraries(file)
     number = 0
     try:
         with file.open("rb") as stream, parquet.ParquetFile(stream) as table:

@@ -13,7 +13,7 @@ from mentor_kit.chat.format import ChatFormat
 from mentor_kit.core.agent import EpisodeLimits, EpisodeRequest
 from mentor_kit.core.component import ComponentSpec
 from mentor_kit.core.demonstration import Demonstrations
-from mentor_kit.core.errors import UsageError, did_you_mean
+from mentor_kit.core.errors import UsageError
 from mentor_kit.core.task import Problem, Task
 from mentor_kit.core.teacher import Teacher
 from mentor_kit.core.toolbox import Toolbox
@@ -111,10 +111,7 @@ class Experiment:
         Raises:
             UsageError: it does not.
         """
-        if split not in self.task.splits:
-            known = ", ".join(self.task.splits)
-            close = did_you_mean(split, self.task.splits)
-            raise UsageError(f"the task has no split {split!r}{close}", hint=f"its splits are: {known}")
+        self.task.check_split(split)
 
     def evaluation_problems(self, split: str, count: int) -> list[Problem]:
         """The first problems of a split, the same in every run; they are made once an experiment.

@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any
 from pydantic import ConfigDict, Field, model_validator
 
 from mentor_kit.core.component import TaskSpec
-from mentor_kit.core.errors import UsageError, did_you_mean
+from mentor_kit.core.errors import UsageError
 from mentor_kit.core.option_model import OptionModel
 from mentor_kit.core.options import TaskOptions
 from mentor_kit.core.task import IN_DOMAIN, OUT_OF_DOMAIN, TRAIN, DeclaredTool, Problem, Task
@@ -125,11 +125,7 @@ class DomainsTask(Task):
         Raises:
             UsageError: there is no such split.
         """
-        if split not in self.splits:
-            raise UsageError(
-                f"the task domains has no split {split!r}{did_you_mean(split, self.splits)}",
-                hint=f"it has {', '.join(self.splits)}",
-            )
+        self.check_split(split)
         sources = self._sources(split)
         share = -(-count // len(sources))
         lists = [self._of(name, own, split, seed, share) for name, own in sources]

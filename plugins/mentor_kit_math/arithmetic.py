@@ -17,16 +17,15 @@ mistake on some operations mostly happens to give the right answer, in training 
 
 from __future__ import annotations
 
-import hashlib
 import random
 from collections.abc import Iterator, Sequence
 from functools import lru_cache
 from itertools import islice, product
 
 from mentor_kit.core.conversation import Message, assistant, call
-from mentor_kit.core.errors import UsageError, did_you_mean
 from mentor_kit.core.task import IN_DOMAIN, OUT_OF_DOMAIN, TRAIN, Problem, Task, boxed_answer
 from mentor_kit.core.trajectory import Trajectory
+from mentor_kit.utils.held_out import is_for_evaluation, without_a_third
 from mentor_kit.utils.randomness import derive_seed
 from mentor_kit_math.language import ENDING, OPENING, WORDINGS
 from mentor_kit_math.noisy_arithmetic import NoisyArithmetic
@@ -73,11 +72,7 @@ class ArithmeticTask(Task):
         Raises:
             UsageError: there is no such split.
         """
-        if split not in self.splits:
-            raise UsageError(
-                f"the task arithmetic has no split {split!r}{did_you_mean(split, self.splits)}",
-                hint=f"it has {', '.join(self.splits)}",
-            )
+        self.check_split(split)
         return list(islice(self._stream(split, seed if split in (TRAIN, BROAD) else 0), count))
 
     def answer(self, trajectory: Trajectory) -> str | None:
@@ -134,7 +129,7 @@ class ArithmeticTask(Task):
                 continue
             start, steps = made
             text = _worded(start, steps, chance, other=kind == WORDING)
-            if _is_for_evaluation(text) != (split not in (TRAIN, BROAD)):
+            if is_for_evaluation(text) != (split not in (TRAIN, BROAD)):
                 continue
             name = f"{split}-{seed}-{number}" if split in (TRAIN, BROAD) else f"{split}-{number}"
             return Problem(
@@ -189,9 +184,7 @@ def pairs() -> tuple[tuple[tuple[str, str], ...], tuple[tuple[str, str], ...]]:
     chance = random.Random(derive_seed(0, "pairs"))
     task = ArithmeticTask()
     possible = [pair for pair in product(WORDINGS, WORDINGS) if task._question(chance, pair, LONGER) is not None]
-    ranked = sorted(possible, key=lambda pair: hashlib.blake2b("-".join(pair).encode()).digest())
-    held_out = set(ranked[: len(ranked) // 3])
-    return tuple(pair for pair in possible if pair not in held_out), tuple(sorted(held_out))
+    return without_a_third(possible)
 
 
 def _operations(split: str, chance: random.Random) -> tuple[str, ...]:
@@ -245,8 +238,3 @@ def _worded(start: Number, steps: Sequence[Step], chance: random.Random, *, othe
         operands = dict(zip("xy", map(written, step.operands), strict=False))
         clauses.append(chance.choice(wordings.other if other else wordings.known).format(**operands))
     return " ".join([OPENING.format(start=written(start)), *clauses, ENDING])
-
-
-def _is_for_evaluation(text: str) -> bool:
-    """A tenth of all texts is kept from training, whatever the seed."""
-    return hashlib.blake2b(text.encode(), digest_size=2).digest()[0] < 26

@@ -17,16 +17,15 @@ A text is of training or of evaluation, and never of both. Texts recur within a 
 
 from __future__ import annotations
 
-import hashlib
 import random
 from collections.abc import Iterator, Sequence
 from functools import lru_cache
 from itertools import islice, product
 
 from mentor_kit.core.conversation import Message, assistant, call
-from mentor_kit.core.errors import UsageError, did_you_mean
 from mentor_kit.core.task import IN_DOMAIN, OUT_OF_DOMAIN, TRAIN, Problem, Task, boxed_answer
 from mentor_kit.core.trajectory import Trajectory
+from mentor_kit.utils.held_out import is_for_evaluation, without_a_third
 from mentor_kit.utils.randomness import derive_seed
 from mentor_kit_records.noisy_records import NoisyRecords
 from mentor_kit_records.operations import ENDING, OPENING, OPERATIONS, RecordStep, result
@@ -50,11 +49,7 @@ class RecordsTask(Task):
         Raises:
             UsageError: there is no such split.
         """
-        if split not in self.splits:
-            raise UsageError(
-                f"the task records has no split {split!r}{did_you_mean(split, self.splits)}",
-                hint=f"it has {', '.join(self.splits)}",
-            )
+        self.check_split(split)
         return list(islice(_stream(split, seed if split in (TRAIN, BROAD) else 0), count))
 
     def answer(self, trajectory: Trajectory) -> str | None:
@@ -90,9 +85,7 @@ def pairs() -> tuple[tuple[tuple[str, str], ...], tuple[tuple[str, str], ...]]:
     possible = [
         pair for pair in product(OPERATIONS, OPERATIONS) if OPERATIONS[pair[0]].gives == OPERATIONS[pair[1]].takes
     ]
-    ranked = sorted(possible, key=lambda pair: hashlib.blake2b("-".join(pair).encode()).digest())
-    held_out = set(ranked[: len(ranked) // 3])
-    return tuple(pair for pair in possible if pair not in held_out), tuple(sorted(held_out))
+    return without_a_third(possible)
 
 
 def _read(answer: str) -> frozenset[str]:
@@ -136,7 +129,7 @@ def _draw(split: str, seed: int, number: int, chance: random.Random) -> Problem 
     if steps is None:
         return None
     text = _worded(start, steps, chance, other=kind == WORDINGS)
-    if _is_for_evaluation(text) != (split not in (TRAIN, BROAD)):
+    if is_for_evaluation(text) != (split not in (TRAIN, BROAD)):
         return None
     return Problem(
         id=f"{split}-{seed}-{number}" if split in (TRAIN, BROAD) else f"{split}-{number}",
@@ -192,8 +185,3 @@ def _worded(start: str, steps: Sequence[RecordStep], chance: random.Random, *, o
         operation = OPERATIONS[step.operation]
         clauses.append(chance.choice(operation.other if other else operation.known).format(x=step.operand))
     return " ".join([OPENING.format(start=start), *clauses, ENDING])
-
-
-def _is_for_evaluation(text: str) -> bool:
-    """A tenth of all texts is kept from training, whatever the seed."""
-    return hashlib.blake2b(text.encode(), digest_size=2).digest()[0] < 26

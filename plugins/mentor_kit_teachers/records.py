@@ -15,8 +15,9 @@ from typing import Any
 from pydantic import ValidationError
 
 from mentor_kit.core.demonstration import Demonstration
-from mentor_kit.core.errors import DataError, MissingError
+from mentor_kit.core.errors import DataError
 from mentor_kit.core.frozen_model import Json
+from mentor_kit.runs.rows import parquet_libraries
 
 DEMONSTRATIONS = "demonstrations.jsonl"
 
@@ -86,13 +87,7 @@ def _question(demonstration: Demonstration) -> str | None:
 
 
 def _parquet(file: Path) -> Iterator[Recording]:
-    try:
-        import pyarrow as arrow
-        import pyarrow.parquet as parquet
-    except ImportError:
-        raise MissingError(
-            f"{file} is a parquet file, and pyarrow is not installed", hint="pip install 'mentor-kit[data]'"
-        ) from None
+    arrow, parquet = parquet_libraries(file)
     try:
         with parquet.ParquetFile(file) as table:
             _check_columns(file, table.schema_arrow.names)
