@@ -40,7 +40,7 @@ def test_files_that_are_not_there_are_named() -> None:
 
 
 def test_what_cannot_be_used_here_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("mentor_kit_data.find_spec", lambda package: None)
+    monkeypatch.setattr("mentor_kit.hooks.references.find_spec", lambda package: None)
     (found,) = api.list_recipes("data/reasoning-gym")
     assert not found.runs
     assert "pip install 'mentor-kit[reasoning-gym]'" in found.missing[0]

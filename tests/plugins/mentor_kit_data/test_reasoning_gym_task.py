@@ -88,7 +88,7 @@ def test_faulty_options_are_named(options: dict[str, Any]) -> None:
 
 
 def test_without_the_package_the_command_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("mentor_kit_data.find_spec", lambda name: None)
+    monkeypatch.setattr("mentor_kit.hooks.references.find_spec", lambda name: None)
     with pytest.raises(MissingError) as caught:
         gym(generators=["gcd"])
     assert caught.value.hint == "pip install 'mentor-kit[reasoning-gym]'"

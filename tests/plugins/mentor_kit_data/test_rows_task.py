@@ -270,7 +270,7 @@ class TestHub:
         assert "did you mean 'test'" in (caught.value.hint or "")
 
     def test_without_the_package_the_command_is_named(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr("mentor_kit_data.find_spec", lambda name: None)
+        monkeypatch.setattr("mentor_kit.hooks.references.find_spec", lambda name: None)
         with pytest.raises(MissingError) as caught:
             self.task(tmp_path, dataset="owner/name")
         assert caught.value.hint == "pip install 'mentor-kit[hub-data]'"

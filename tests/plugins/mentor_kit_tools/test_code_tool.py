@@ -148,7 +148,7 @@ def test_an_episode_keeps_its_variables_and_no_other_does() -> None:
 
 
 def test_without_the_package_the_command_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("mentor_kit_tools.find_spec", lambda name: None)
+    monkeypatch.setattr("mentor_kit.hooks.references.find_spec", lambda name: None)
     with pytest.raises(MissingError) as caught:
         built()
     assert caught.value.hint == "pip install 'mentor-kit[code]'"

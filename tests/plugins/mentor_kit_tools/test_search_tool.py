@@ -117,7 +117,7 @@ def test_what_cannot_be_searched_says_why(tmp_path: Path, monkeypatch: pytest.Mo
     (tmp_path / "c.jsonl").write_text('{"text": "a"}\n{"txt": "b"}\n')
     with pytest.raises(DataError, match="row 2, column text"):
         built(tmp_path, corpus="c.jsonl")
-    monkeypatch.setattr("mentor_kit_tools.find_spec", lambda name: None)
+    monkeypatch.setattr("mentor_kit.hooks.references.find_spec", lambda name: None)
     with pytest.raises(MissingError) as caught:
         built(tmp_path, corpus="c.jsonl")
     assert caught.value.hint == "pip install 'mentor-kit[search]'"
