@@ -11,8 +11,8 @@ from mentor_kit.core.errors import MentorKitError, UsageError, did_you_mean
 from mentor_kit.core.frozen_model import Json
 from mentor_kit.hooks.loader import default_registry
 from mentor_kit.hooks.references import RELATIVE
-from mentor_kit.hooks.registry import Registry, noun
-from mentor_kit.recipe.checking import all_component_specs, check_recipe, load_checked
+from mentor_kit.hooks.registry import Registry
+from mentor_kit.recipe.checking import check_recipe, load_checked, unavailable_components
 from mentor_kit.recipe.faults import RecipeFaults
 from mentor_kit.recipe.loading import LoadedRecipe, recipe_names, recipe_summaries
 from mentor_kit.utils.hub_cache import downloaded
@@ -101,9 +101,7 @@ def _downloads(loaded: LoadedRecipe, registry: Registry) -> Iterator[str]:
 
 
 def _missing(loaded: LoadedRecipe, registry: Registry) -> Iterator[str]:
-    for kind, spec, _ in all_component_specs(loaded.recipe, registry):
-        if reason := registry.component(kind, spec.use).unavailable():
-            yield f"{noun(kind)} {spec.use}: {reason}".replace("\n", "; ")
+    yield from unavailable_components(loaded.recipe, registry)
     try:
         check_recipe(loaded, registry, look=True)
     except RecipeFaults as error:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -20,6 +21,8 @@ from mentor_kit.runs import Checkpoint, Run
 from mentor_kit.stages import Experiment
 
 _log = logging.getLogger("mentor_kit")
+#: https://huggingface.co/docs/hub/repositories-licenses
+_LICENSE = re.compile(r"[a-z0-9]+([.+-][a-z0-9]+)*")
 
 
 @dataclass(frozen=True)
@@ -34,6 +37,13 @@ class CardOptions:
     """The benchmarks on the hub that evaluations are of, by their plans' names."""
     chosen_by: str | None = None
     """The metric by which the checkpoint was chosen among others."""
+
+    def __post_init__(self) -> None:
+        if self.license is not None and not _LICENSE.fullmatch(self.license):
+            raise UsageError(
+                f"license: {self.license!r} is no identifier of a licence on the hub",
+                hint="such as apache-2.0, mit, cc-by-4.0, llama3.2, or other",
+            )
 
 
 def benchmarks_of(run: Run, named: Mapping[str, str]) -> dict[str, Benchmark]:

@@ -105,7 +105,7 @@ def check(
 
     from mentor_kit import api
     from mentor_kit.hooks.loader import default_registry
-    from mentor_kit.recipe.checking import expand_reward
+    from mentor_kit.recipe.checking import expand_reward, unavailable_components
     from mentor_kit.recipe.expanding import expanded
     from mentor_kit.recipe.python_values import as_data
     from mentor_kit.recipe.settings import parse_settings
@@ -118,6 +118,8 @@ def check(
         typer.echo(json.dumps(expanded(loaded, default_registry()) | ({"reward": as_data(reward)} if reward else {})))
         return
     typer.echo(f"{recipe}: every name and option is right")
+    for missing in dict.fromkeys(unavailable_components(loaded.recipe, default_registry())):
+        typer.echo(f"missing here: {missing}")
     if expand:
         typer.echo(to_yaml(expanded(loaded, default_registry())))
         typer.echo(reward_text(reward))

@@ -167,7 +167,8 @@ def format_of(rows: Iterable[Mapping[str, Any]], formats: Mapping[str, DataForma
         raise DataFormatError(
             "",
             f"the format of {place} is unknown: its columns are {', '.join(map(str, row)) or 'none'}",
-            hint=f"known formats: {', '.join(known)}; `mentorkit plugins formats` lists them",
+            hint=f"known formats of dialogues: {', '.join(known)}; `mentorkit plugins formats` lists them; rows without"
+            " dialogues, such as questions with answers, become a recipe by `mentorkit new recipe FILE`",
         )
     shared = [name for name in known if all(name in found for _, found in names)]
     if not shared:

@@ -79,8 +79,13 @@ def options_of(
 
 
 def example(component: Component) -> str:
-    """Return an example line of a recipe that uses a component; `…` stands for required values."""
-    needed = [field.alias or name for name, field in component.options.model_fields.items() if field.is_required()]
+    """Return an example line of a recipe that uses a component.
+
+    `…` stands for required values, and for those of options that are marked by examples of their own, of which one or
+    another is needed.
+    """
+    fields = component.options.model_fields.items()
+    needed = [field.alias or name for name, field in fields if field.is_required() or field.examples]
     values = ", ".join(f"{name}: …" for name in needed)
     if component.kind in ("recipes", "students", "families", "formats"):
         return PLACES[component.kind].format(component.name)
@@ -124,8 +129,9 @@ def _words(annotation: Any) -> str:
 def _default(value: Any, field: FieldInfo) -> Json:
     """Return a default as JSON, or as a string if it has no JSON form."""
     if value is PydanticUndefined:
-        # a default that is made anew each time is known by its factory alone
-        return None if field.default_factory is None else "made when it is used"
+        if field.default_factory is None:
+            return None
+        value = field.get_default(call_default_factory=True)
     if isinstance(value, BaseModel):
         return value.model_dump(mode="json", by_alias=True)
     if isinstance(value, tuple | list):

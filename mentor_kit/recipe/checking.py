@@ -12,7 +12,7 @@ from pydantic import BaseModel, TypeAdapter, ValidationError
 from mentor_kit.core.component import ComponentSpec, Fills, Kind
 from mentor_kit.core.errors import MentorKitError, did_you_mean
 from mentor_kit.core.options import ToolOptions
-from mentor_kit.hooks.registry import BuildContext, ComponentError, Registry
+from mentor_kit.hooks.registry import BuildContext, ComponentError, Registry, noun
 from mentor_kit.recipe.faults import Fault, RecipeFaults, faults_at
 from mentor_kit.recipe.loading import LoadedRecipe, RecipeLike, read_recipe, validated
 from mentor_kit.recipe.model import CheckpointPlan, Recipe
@@ -166,6 +166,13 @@ def all_component_specs(recipe: Recipe, registry: Registry) -> Iterator[tuple[Ki
         yield kind, spec, path
         with suppress(MentorKitError):
             waiting += component_specs(registry.check(kind, spec), (*path, "with"))
+
+
+def unavailable_components(recipe: Recipe, registry: Registry) -> Iterator[str]:
+    """Yield the components that cannot be used on this machine, each with the reason, in one line."""
+    for kind, spec, _ in all_component_specs(recipe, registry):
+        if reason := registry.component(kind, spec.use).unavailable():
+            yield f"{noun(kind)} {spec.use}: {reason}".replace("\n", "; ")
 
 
 def _what_does_not_fit(loaded: LoadedRecipe, registry: Registry) -> list[Fault]:

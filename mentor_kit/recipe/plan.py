@@ -19,6 +19,7 @@ from mentor_kit.recipe.assembly import (
     student_format,
     student_spec,
 )
+from mentor_kit.recipe.checking import unavailable_components
 from mentor_kit.recipe.fitting import Smaller, device_of, fitting
 from mentor_kit.recipe.loading import LoadedRecipe
 from mentor_kit.recipe.memory import estimate_memory
@@ -102,6 +103,8 @@ class RunPlan:
     """Settings with which it fits; None where it fits as it is, or with none."""
     note: str = ""
     """A remark for people; empty where there is none."""
+    unavailable: tuple[str, ...] = ()
+    """Components that cannot be used on this machine, each with the reason; such as a tracker without its package."""
 
     @property
     def fits(self) -> bool | None:
@@ -114,6 +117,7 @@ class RunPlan:
             "name": self.name,
             "model": self.model,
             "stages": [stage.as_data() for stage in self.stages],
+            "unavailable": list(self.unavailable),
         }
         if self.prompts is not None:
             found["prompt_tokens"] = self.prompts.longest
@@ -138,6 +142,7 @@ class RunPlan:
             lines.append(f"parameters  {self.memory.parameters:,}{trained}")
         lines += self._about_prompts()
         lines += [f"stage       {stage.text()}" for stage in self.stages]
+        lines += [f"missing     {component}" for component in self.unavailable]
         if self.note:
             lines.append(f"note        {self.note}")
         if self.memory is not None:
@@ -193,7 +198,8 @@ def plan(loaded: LoadedRecipe, registry: Registry, memory: float | None = None) 
         loaded = replace(loaded, recipe=loaded.recipe.model_copy(update={"train": (ComponentSpec(use="evaluate"),)}))
     device = None if memory is None else DeviceMemory.of("a device", int(memory * GIB))
     with closing(assemble_components(loaded, registry)) as components:
-        return replace(_plan(loaded, registry, components, device), note=note)
+        unavailable = tuple(dict.fromkeys(unavailable_components(loaded.recipe, registry)))
+        return replace(_plan(loaded, registry, components, device), note=note, unavailable=unavailable)
 
 
 def _plan(loaded: LoadedRecipe, registry: Registry, components: Components, device: DeviceMemory | None) -> RunPlan:

@@ -27,7 +27,7 @@ class ConversationCheck(Check):
 class ConversationsOptions(BrokenRows, TaskOptions):
     """Problems and demonstrations from dialogues of tool use. Either `files` or `dataset` is needed."""
 
-    files: dict[str, tuple[str, ...]] = {}
+    files: dict[str, tuple[str, ...]] = Field(default={}, examples=[{"train": ["train.jsonl"]}])
     """The files of every split, or patterns such as `train-*.jsonl`: `train`, and others such as `in-domain`; JSONL,
     JSON, CSV, TSV or parquet."""
     dataset: str = ""

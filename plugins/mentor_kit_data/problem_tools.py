@@ -37,7 +37,7 @@ class ProblemToolsOptions(OptionModel):
     """none: every call runs the source afresh. episode: each episode has a process of its own, and its functions
     may keep state from call to call."""
     workers: int = Field(default_factory=default_workers, gt=0)
-    """Calls that run concurrently."""
+    """Calls that run concurrently; by default one a processor of this machine, and at most four."""
     limits: Limits = Limits()
     """Limits of one call."""
 

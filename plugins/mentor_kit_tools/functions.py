@@ -49,7 +49,7 @@ class PythonOptions(ToolOptions):
     """none: calls go to any worker, so functions must not keep anything. episode: each episode has a process of
     its own, in which the module is loaded afresh, so functions may keep state."""
     workers: int = Field(default_factory=default_workers, gt=0)
-    """Calls that run concurrently."""
+    """Calls that run concurrently; by default one a processor of this machine, and at most four."""
     limits: Limits = Limits()
     """Limits of one call."""
     environment: dict[str, str] = {}

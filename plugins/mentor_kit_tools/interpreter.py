@@ -50,7 +50,7 @@ class CodeOptions(ToolOptions):
     output_kb: int = Field(default=64, gt=0)
     """Largest output of one call, in KiB."""
     workers: int = Field(default_factory=default_workers, gt=0)
-    """Calls that run concurrently."""
+    """Calls that run concurrently; by default one a processor of this machine, and at most four."""
 
     @property
     def tool_names(self) -> list[str]:

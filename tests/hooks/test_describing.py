@@ -42,6 +42,14 @@ def test_names_types_defaults_and_docstrings() -> None:
     assert (found["words"].type, found["words"].default, found["words"].text) == ("list[str]", ["x"], "Its words.")
     assert found["helper"].type == "one of `mentorkit plugins teachers` | null"
     assert (found["inner.depth"].default, found["inner.depth"].text) == (3, "How deep.")
+    assert (found["m"].default, found["m"].required) == ([], False)
+
+
+def test_an_example_has_what_one_cannot_do_without() -> None:
+    of = default_registry().component
+    assert example(of("tasks", "rows")) == "task: {use: rows, with: {files: …}}"
+    assert example(of("tasks", "conversations")) == "task: {use: conversations, with: {files: …}}"
+    assert example(of("tasks", "arithmetic")) == "task: {use: arithmetic}"
 
 
 @pytest.mark.parametrize("part", PARTS, ids=[f"{part.kind} {part.name}" for part in PARTS])

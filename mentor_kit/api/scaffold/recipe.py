@@ -254,6 +254,8 @@ def _dumped(recipe: Any, what: str, folder: Path) -> str:
 
 
 def _file(name: str | Path) -> Path:
+    if re.match(r"[a-z]+:/", str(name)):  # of a path, one slash is left
+        raise UsageError(f"{name} is an address, and the rows have to be in a file here", hint=_NAMES_NO_DATA)
     path = Path(name).expanduser()
     if path.is_dir():
         raise UsageError(f"{path} is a folder", hint=_NAMES_NO_DATA)

@@ -160,6 +160,9 @@ def test_nothing_is_overwritten_and_folders_are_no_data(tmp_path: Path) -> None:
             new_recipe(folder=tmp_path / "new", **arguments)
     with pytest.raises(UsageError, match="is a folder"):
         new_recipe(tmp_path, folder=tmp_path / "other")
+    for address in ("https://example.org/rows.jsonl", Path("https://example.org/rows.jsonl")):
+        with pytest.raises(UsageError, match="is an address"):
+            new_recipe(address, folder=tmp_path / "other")
     with pytest.raises(UsageError, match="no data"):
         new_recipe(test=tmp_path / "data.jsonl", folder=tmp_path / "other")
 
