@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -33,6 +34,17 @@ def plan(*overrides: str, recipe: str | Path = "quickstart", registry: Registry 
 @pytest.fixture(scope="module")
 def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return write_data(tmp_path_factory.mktemp("data"))
+
+
+def test_a_tracker_without_its_package_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(
+        "mentor_kit.hooks.references.find_spec", lambda package: None if package == "wandb" else find_spec(package)
+    )
+    found = plan("trackers=[wandb]", "train.0.steps=1")
+    (reason,) = found.unavailable
+    assert "pip install 'mentor-kit[wandb]'" in reason
+    assert reason in found.text()
+    assert found.as_data()["unavailable"] == [reason]
 
 
 #: Those that differ from recipes of the smallest student by its name alone.
