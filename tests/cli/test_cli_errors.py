@@ -127,6 +127,7 @@ def interrupted(cwd: Path, *after: str) -> tuple[list[str], Path]:
     return lines, run
 
 
+@pytest.mark.slow
 def test_ctrl_c_is_answered_and_a_second_one_tells_where_the_run_is(tmp_path: Path) -> None:
     lines, run = interrupted(tmp_path, "step 1/", "stopping after")
     assert sum(line.startswith("stopping after this step") for line in lines) == 1

@@ -75,6 +75,7 @@ def test_a_student_that_is_nowhere(tmp_path: Path) -> None:
     assert "Traceback" not in missing.stderr
 
 
+@pytest.mark.slow
 def test_a_broken_plugin_costs_nobody_else_anything(tmp_path: Path) -> None:
     site = install(tmp_path / "site", "broken", "raise RuntimeError('no licence')")
     assert run("--help", cwd=tmp_path, **site).returncode == 0

@@ -147,6 +147,7 @@ def by_mlx(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return run_of(tmp_path_factory.mktemp("mlx"), "student.adapter=lora", "backend={use: mlx}")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("format", ["mlx", "mlx-adapter", "transformers", "adapter"])
 def test_students_of_mlx_have_cards(by_mlx: Path, tmp_path: Path, format: str) -> None:
     folder = api.export(by_mlx, tmp_path / "out", format=format)

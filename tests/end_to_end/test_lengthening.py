@@ -44,7 +44,7 @@ def rates(done: Run) -> list[float]:
     return [step["learning_rate"] for step in done.steps]
 
 
-@pytest.mark.parametrize("stage", [GRPO, SFT], ids=["grpo", "sft"])
+@pytest.mark.parametrize("stage", [pytest.param(GRPO, id="grpo"), pytest.param(SFT, id="sft", marks=pytest.mark.slow)])
 def test_two_steps_and_two_more_are_four(stage: str, tmp_path: Path) -> None:
     whole = run(tmp_path / "whole", stage % (4, "constant"))
     short = run(tmp_path / "short", stage % (2, "constant"))
@@ -59,6 +59,7 @@ def test_two_steps_and_two_more_are_four(stage: str, tmp_path: Path) -> None:
     assert (line["settings"], line["changes"]) == ({"train.0.steps": 4}, {"train.0.steps": [2, 4]})
 
 
+@pytest.mark.slow
 def test_a_schedule_follows_the_new_number_of_steps(tmp_path: Path) -> None:
     whole, short = (run(tmp_path / name, SFT % (steps, "linear")) for name, steps in (("whole", 4), ("short", 2)))
     longer = api.resume(short, overrides={"train.0.steps": 4})
@@ -66,6 +67,7 @@ def test_a_schedule_follows_the_new_number_of_steps(tmp_path: Path) -> None:
     assert rates(longer)[2:] == rates(whole)[2:]
 
 
+@pytest.mark.slow
 def test_what_comes_after_the_training_is_made_anew(tmp_path: Path) -> None:
     stages = (GRPO % (1, "constant"), "evaluate", "{use: export, with: {name: kept}}")
     short = run(tmp_path, *stages)
@@ -86,6 +88,7 @@ def test_a_stage_is_added(tmp_path: Path) -> None:
     assert [step["stage"] for step in longer.steps] == ["0-sft", "1-grpo"]
 
 
+@pytest.mark.slow
 def test_a_stage_that_has_not_begun_is_replaced(tmp_path: Path) -> None:
     first, second = SFT % (1, "constant"), GRPO % (3, "constant")
 
@@ -196,6 +199,7 @@ def test_an_edit_that_contradicts_the_run_is_refused(
     assert mentorkit(capsys, "run", str(folder), "--resume")[0] == 0
 
 
+@pytest.mark.slow
 def test_settings_of_the_start_still_hold(recipe: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert mentorkit(capsys, "run", "recipe.yaml", "--set", "train.0.steps=2")[0] == 0
     code, said = mentorkit(capsys, "run", "recipe.yaml", "--resume")
@@ -209,6 +213,7 @@ def test_settings_of_the_start_still_hold(recipe: Path, capsys: pytest.CaptureFi
     assert len(Run(folder).steps) == 3
 
 
+@pytest.mark.slow
 def test_the_last_checkpoint_of_every_stage_stays(tmp_path: Path) -> None:
     stages = (SFT % (2, "constant"), GRPO % (3, "constant"))
     done = run(tmp_path, *stages, settings=("checkpoints.keep_last=1", "checkpoints.best=null"))

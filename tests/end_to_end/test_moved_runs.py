@@ -56,6 +56,7 @@ def test_a_project_is_moved_with_its_runs(project: Path) -> None:
     assert (done.outcome, len(done.demonstrations())) == ("done", 2)
 
 
+@pytest.mark.slow
 def test_a_run_moved_alone_is_resumed_with_the_folder_of_its_recipe(project: Path, tmp_path: Path) -> None:
     run = started(project)
     (tmp_path / "kept" / "mine").mkdir(parents=True)
@@ -71,6 +72,7 @@ def test_a_run_moved_alone_is_resumed_with_the_folder_of_its_recipe(project: Pat
     assert again.folder.settings() == {}
 
 
+@pytest.mark.slow
 def test_a_recipe_edited_since_is_compared_by_what_its_paths_mean(project: Path) -> None:
     run = started(project)
     done = api.resume(run.path, recipe=project / "recipes" / "mine.yaml")

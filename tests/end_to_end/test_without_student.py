@@ -114,6 +114,7 @@ def test_a_student_that_cannot_be_loaded_costs_no_demonstrations(tmp_path: Path)
     assert done.student.is_dir()
 
 
+@pytest.mark.spread(1)
 @pytest.mark.parametrize("first", ["{use: collect, with: {problems: 2}}", "evaluate"])
 def test_an_evaluation_at_the_start_comes_before_the_first_stage_that_trains(first: str, tmp_path: Path) -> None:
     on = "evaluate={every: 1, on: [{split: in-domain, problems: 2, samples: 0}]}"

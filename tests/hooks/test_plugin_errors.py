@@ -245,6 +245,7 @@ def recipe(folder: Path, kind: str, method: str, error: str = "KeyError('x')") -
     return file
 
 
+@pytest.mark.spread(6)
 @pytest.mark.parametrize(("kind", "method", "part", "path", "place"), FAILING)
 def test_a_part_that_fails_is_named_with_its_place(
     kind: str, method: str, part: str, path: str, place: str, registry: Registry, tmp_path: Path

@@ -200,6 +200,7 @@ def test_a_stage_without_a_workload_cannot_be_benchmarked() -> None:
     assert "0-silent" in str(caught.value.hint)
 
 
+@pytest.mark.slow
 def test_its_adjustable_options_may_change_when_a_run_is_resumed(tmp_path: Path) -> None:
     small = ["student.model=tiny-blank", "rollout.max_turn_tokens=6", "rollout.max_turns=1", "evaluate={}"]
     run = api.run(

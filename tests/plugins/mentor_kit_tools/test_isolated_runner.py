@@ -262,6 +262,7 @@ def test_worker_is_the_same_from_call_to_call(runner: Runner) -> None:
     assert len({call(runner, "pid") for _ in range(5)}) <= 2
 
 
+@pytest.mark.slow
 def test_processes_find_room_where_few_files_may_be_open(tmp_path: Path) -> None:
     """macOS's terminals allow 256 of them, and each process takes four."""
     code = f"""

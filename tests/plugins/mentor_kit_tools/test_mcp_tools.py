@@ -150,6 +150,7 @@ def _is_over(pid: int) -> bool:
     return False
 
 
+@pytest.mark.slow
 def test_an_episode_may_have_a_server_of_its_own() -> None:
     source = built(command=STDIO, state="episode", limits=PATIENT)
     for _ in range(2):

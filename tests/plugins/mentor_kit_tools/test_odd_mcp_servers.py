@@ -174,6 +174,7 @@ def test_names_that_models_may_not_use_are_faults_of_the_recipe(options: dict[st
     assert caught.value.faults[0][0][1] == next(iter(options))
 
 
+@pytest.mark.slow
 def test_two_servers_with_one_name_are_refused_unless_one_has_a_prefix() -> None:
     page = {"tools": [tool("find")]}
     with source(page) as first, source(page) as second, source(page, prefix="b_") as third:

@@ -91,6 +91,7 @@ def test_a_tracker_that_cannot_forget_gets_no_step_twice(tmp_path: Path, kill_af
     assert [call[1:3] for call in calls if call[0] == "message"] == [["equal-rewards", ADVICE]]
 
 
+@pytest.mark.slow
 def test_a_tracker_that_lost_the_run_gets_all_of_it_again(tmp_path: Path) -> None:
     folder = begin(tmp_path)
     run(Request(str(folder), "", steps=2), tracker("fake_writers:Forgetful", {}))
