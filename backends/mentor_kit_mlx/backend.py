@@ -8,15 +8,19 @@ from functools import cache
 
 import mlx.core as mx
 
+from mentor_kit.backend.distributed.leader import Leader, follow
+from mentor_kit.backend.distributed.policy import DistributedPolicy
+from mentor_kit.backend.distributed.worker import Worker
 from mentor_kit.backend.memory import DeviceMemory, MemoryEstimate, MemoryLoad, Saving
 from mentor_kit.backend.policy import Backend
 from mentor_kit.backend.student import AdapterSpec, StudentSpec
 from mentor_kit.core.errors import BackendError
+from mentor_kit.core.frozen_model import Json
+from mentor_kit.hooks.objectives import build_objective
 from mentor_kit.utils.randomness import derive_seed
 from mentor_kit_mlx.adapter_files import AdapterFile
 from mentor_kit_mlx.adapters import adaptable, add_adapter
 from mentor_kit_mlx.config import config_of
-from mentor_kit_mlx.data_parallel import DataParallelPolicy, Leader, follow
 from mentor_kit_mlx.embeddings import PROJECTION, as_untied, is_tied
 from mentor_kit_mlx.launch import processes
 from mentor_kit_mlx.loading import Loaded, load_model, model_errors, pick_device
@@ -35,18 +39,18 @@ class MLXBackend(Backend):
     def export_formats(self) -> tuple[str, ...]:
         return EXPORT_FORMATS
 
-    def load(self, student: StudentSpec, seed: int) -> MLXPolicy | DataParallelPolicy:
+    def load(self, student: StudentSpec, seed: int) -> MLXPolicy | DistributedPolicy:
         leader = current_leader()
         if leader is None:
             return load_here(student, self.options, seed)
-        return leader.load(load_here, student, self.options, seed)
+        return DistributedPolicy(leader.load(make_worker, student, self.options.model_dump(), seed))
 
     def serve(self) -> bool:
         found = processes()
         if found is None or found.is_leader:
             current_leader()
             return False
-        follow(found, load_here)
+        follow(found, make_worker)
         return True
 
     def estimate(self, student: StudentSpec, load: MemoryLoad) -> MemoryEstimate:
@@ -80,6 +84,13 @@ def load_here(student: StudentSpec, options: MLXOptions, seed: int) -> MLXPolicy
         # processes have different rows, which must not drop the same units
         mx.random.seed(seed if found is None or found.is_leader else derive_seed(seed, "process", found.rank))
         return MLXPolicy(loaded, adapter, student, options, allowed)
+
+
+def make_worker(student: StudentSpec, options: Json, seed: int) -> Worker:
+    """Load a policy in this process, one of several."""
+    found = processes()
+    assert found is not None
+    return Worker(load_here(student, MLXOptions(**options), seed), found, build_objective)
 
 
 def _adapted(loaded: Loaded, spec: AdapterSpec, options: MLXOptions, seed: int) -> tuple[Loaded, AdapterFile]:

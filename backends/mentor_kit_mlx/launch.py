@@ -1,18 +1,19 @@
 """The processes that `mlx.launch` started: messages and sums of arrays among them.
 
-The first process leads and alone runs the recipe; the others follow it (`mentor_kit_mlx.data_parallel`). All take part
-in every exchange, so that any of MLX's communication backends works.
+Any of MLX's communication backends works, as all processes take part in every exchange.
 """
 
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping
 from functools import cache
 from typing import Any
 
 import mlx.core as mx
 import numpy as np
 
+from mentor_kit.backend.distributed.communicator import Communicator
 from mentor_kit.core.errors import BackendError
 from mentor_kit_mlx.params import Arrays
 
@@ -24,29 +25,14 @@ BLOCK = 1 << 26
 LAUNCHED = ("MLX_RANK", "OMPI_COMM_WORLD_RANK", "PMI_RANK")
 
 
-class ProcessGroup:
-    """The processes of one run, and this one's rank among them."""
+class MLXCommunicator(Communicator[mx.array]):
+    """Exchanges over a group of `mlx.distributed`."""
 
     def __init__(self, group: Any) -> None:
         self._group = group
-        self.rank: int = group.rank()
-        self.size: int = group.size()
+        super().__init__(group.rank(), group.size())
 
-    @property
-    def is_leader(self) -> bool:
-        """Whether this is the first process."""
-        return self.rank == 0
-
-    def send(self, message: bytes) -> None:
-        """Send a message to all others, which `receive` it."""
-        self._broadcast(message)
-
-    def receive(self) -> bytes:
-        """The message that the first process sends."""
-        return self._broadcast(b"")
-
-    def gather(self, message: bytes) -> list[bytes]:
-        """The messages of all processes, by rank, in every process."""
+    def gather_messages(self, message: bytes) -> list[bytes]:
         heads = self._gathered(_frame(message, FRAME))
         lengths = [int.from_bytes(head[:8].tobytes(), "little") for head in heads]
         longest = max(lengths) - (FRAME - 8)
@@ -54,8 +40,7 @@ class ProcessGroup:
         whole = (head[8:].tobytes() + rest.tobytes() for head, rest in zip(heads, rests, strict=True))
         return [message[:length] for message, length in zip(whole, lengths, strict=True)]
 
-    def all_sum(self, arrays: Arrays) -> Arrays:
-        """Sums over all processes of arrays, whose names and shapes are the same everywhere."""
+    def sum_arrays(self, arrays: Mapping[str, mx.array]) -> Arrays:
         found: Arrays = {}
         for names in _blocks(arrays):
             flat = self._sum(mx.concatenate([arrays[name].reshape(-1) for name in names]))
@@ -64,12 +49,14 @@ class ProcessGroup:
             found |= {name: piece.reshape(arrays[name].shape) for name, piece in zip(names, pieces, strict=True)}
         return found
 
-    def broadcast(self, arrays: Arrays) -> Arrays:
-        """The first process's arrays, in every process; the others pass arrays of the same names, shapes and types."""
+    def copy_arrays(self, arrays: Mapping[str, mx.array]) -> Arrays:
         own = arrays if self.is_leader else {name: mx.zeros_like(value) for name, value in arrays.items()}
         return {name: self._sum(own[name]) for name in sorted(own)}
 
-    def _broadcast(self, message: bytes) -> bytes:
+    def array_bytes(self, array: mx.array) -> int:
+        return int(array.nbytes)
+
+    def broadcast_message(self, message: bytes) -> bytes:
         # the others add zeros, so that the sum is the first process's message
         head = self._sum(mx.array(_frame(message, FRAME) if self.is_leader else np.zeros(FRAME, np.uint8)))
         whole = np.array(head).tobytes()
@@ -98,12 +85,12 @@ class ProcessGroup:
 
 
 @cache
-def processes() -> ProcessGroup | None:
+def processes() -> MLXCommunicator | None:
     """The processes that were launched with this one; None where there are no others."""
     if not any(name in os.environ for name in LAUNCHED):
         return None
     group = mx.distributed.init()
-    return ProcessGroup(group) if group.size() > 1 else None
+    return MLXCommunicator(group) if group.size() > 1 else None
 
 
 def _frame(message: bytes, size: int) -> np.ndarray[Any, Any]:
@@ -114,7 +101,7 @@ def _padded(message: bytes, size: int) -> np.ndarray[Any, Any]:
     return np.frombuffer(message.ljust(size, b"\0"), np.uint8)
 
 
-def _blocks(arrays: Arrays) -> list[list[str]]:
+def _blocks(arrays: Mapping[str, mx.array]) -> list[list[str]]:
     """The names, by type, in blocks of about `BLOCK` bytes; the same on every process."""
     found: list[list[str]] = []
     held, kind = BLOCK, None

@@ -11,7 +11,7 @@ from typing import Any
 import mlx.core as mx
 import numpy as np
 
-from mentor_kit.backend.base_policy import BasePolicy
+from mentor_kit.backend.distributed.replica import Replica
 from mentor_kit.backend.engine import StepEngine
 from mentor_kit.backend.folders import first_line
 from mentor_kit.backend.kv_budget import KVBudget
@@ -48,7 +48,7 @@ from mentor_kit_mlx.update import completion_log_probs, loss_and_gradients
 logger = logging.getLogger("mentor_kit_mlx")
 
 
-class MLXPolicy(BasePolicy[mx.array, MLXOptimizer]):
+class MLXPolicy(Replica[mx.array, MLXOptimizer]):
     """A policy over a model that is loaded already.
 
     Args:
@@ -217,8 +217,17 @@ class MLXPolicy(BasePolicy[mx.array, MLXOptimizer]):
     def random_state(self) -> Json:
         return random_state()
 
-    def set_random_state(self, states: Sequence[Json]) -> None:
-        mx.random.seed(seed_of(states, 0))
+    def set_random_state(self, states: Sequence[Json], rank: int = 0) -> None:
+        mx.random.seed(seed_of(states, rank))
+
+    def gradients(self) -> Arrays:
+        return self.prepared_optimizer().gradients_or_zeros()
+
+    def put_gradients(self, gradients: Mapping[str, mx.array]) -> None:
+        self.prepared_optimizer().gradients = dict(gradients)
+
+    def optimizer_arrays(self, optimizer: MLXOptimizer) -> Arrays:
+        return optimizer.state()
 
     @property
     def whole_format(self) -> str | None:

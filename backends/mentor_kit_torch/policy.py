@@ -27,6 +27,7 @@ from mentor_kit.core.errors import BackendError
 from mentor_kit.core.frozen_model import Json
 from mentor_kit.rl.objective import Objective
 from mentor_kit.rl.policy_loss import LossTerms
+from mentor_kit.utils.randomness import derive_seed
 from mentor_kit_torch import flops_counter, params
 from mentor_kit_torch.adapters import dropouts, merged, quiet
 from mentor_kit_torch.cache import keeps_rows
@@ -204,8 +205,12 @@ class TorchPolicy(BasePolicy[Tensor, TorchOptimizer]):
         """Of the CPU, and then of every GPU."""
         return [state.tolist() for state in (torch.get_rng_state(), *torch.cuda.get_rng_state_all())]
 
-    def set_random_state(self, states: Sequence[Json]) -> None:
-        cpu, *gpus = (torch.tensor(state, dtype=torch.uint8) for state in states[0])
+    def set_random_state(self, states: Sequence[Json], rank: int = 0) -> None:
+        if rank >= len(states):
+            # a process that did not hold the policy, whose rows must not drop the same units as another's
+            torch.manual_seed(derive_seed(0, "process", rank, *states[0][0]))
+            return
+        cpu, *gpus = (torch.tensor(state, dtype=torch.uint8) for state in states[rank])
         torch.set_rng_state(cpu)
         if len(gpus) == torch.cuda.device_count():
             torch.cuda.set_rng_state_all(gpus)

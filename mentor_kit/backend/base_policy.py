@@ -154,8 +154,13 @@ class BasePolicy(Policy, Generic[Array, OptimizerT]):
         """The state of the random numbers that dropout draws from; None where nothing is random."""
         return None
 
-    def set_random_state(self, states: Sequence[Json]) -> None:
-        """Set the state of the random numbers, from the states of all processes that held the policy."""
+    def set_random_state(self, states: Sequence[Json], rank: int = 0) -> None:
+        """Set the state of the random numbers.
+
+        Args:
+            states: of all processes that held the policy, by rank.
+            rank: this process's; one that did not hold it gets a state of its own.
+        """
         return None
 
     def reference_weights(self) -> dict[str, Array]:

@@ -14,13 +14,13 @@ import numpy as np
 import pytest
 from float64_trainer import Float64Trainer
 from mentor_kit_mlx.backend import MLXBackend, load_here
-from mentor_kit_mlx.data_parallel import DataParallelPolicy
 from mentor_kit_mlx.options import MLXOptions
 from mentor_kit_mlx.params import trained
 from mentor_kit_mlx.policy import MLXPolicy
-from mentor_kit_mlx.worker import Worker
 from torch_students import Float64Twin
 
+from mentor_kit.backend.distributed.policy import DistributedPolicy
+from mentor_kit.backend.distributed.worker import Worker
 from mentor_kit.backend.optimizer import OptimizerSpec
 from mentor_kit.backend.policy import Policy
 from mentor_kit.backend.student import AdapterSpec, StudentSpec
@@ -34,10 +34,10 @@ FOLDER = Path(os.environ["STUDENT"])
 OPTIONS = MLXOptions(device="cpu", dtype="float32")
 
 
-def load(adapter: AdapterSpec | None = None, budget: int | None = None) -> DataParallelPolicy:
+def load(adapter: AdapterSpec | None = None, budget: int | None = None) -> DistributedPolicy:
     options = OPTIONS.model_copy(update={"token_budget": budget or 8192})
     policy = MLXBackend(options).load(StudentSpec(str(FOLDER), adapter=adapter), seed=0)
-    assert isinstance(policy, DataParallelPolicy)
+    assert isinstance(policy, DistributedPolicy)
     return policy
 
 
@@ -78,7 +78,7 @@ def test_the_update_is_that_of_one_process() -> None:
         assert metrics[0].values == pytest.approx(metrics[1].values, rel=1e-4, abs=1e-6)
         assert steps[0].gradient_norm == pytest.approx(steps[1].gradient_norm, rel=1e-5)
     update = weights(one) - before
-    assert np.linalg.norm(weights(two._policy) - before - update) <= 1e-4 * np.linalg.norm(update)
+    assert np.linalg.norm(weights(two.own) - before - update) <= 1e-4 * np.linalg.norm(update)
 
 
 def test_sampling_is_divided_and_the_same() -> None:
@@ -110,7 +110,7 @@ def test_errors_of_any_process_are_the_first_ones_too() -> None:
     policy.prepare(OptimizerSpec())
     groups = ragged_groups(policy.info.vocabulary)
     with pytest.raises(MissingError, match="process 1"):
-        policy.run("fail")
+        policy.led.run("fail")
     # all processes continue
     assert policy.forward_backward(groups, make_objective(preset="sft")).tokens > 0
 
@@ -121,7 +121,7 @@ def weights(policy: MLXPolicy) -> np.ndarray:
 
 def _fail(worker: Worker) -> None:
     """For a test: the second process fails."""
-    if worker._group.rank == 1:
+    if worker.communicator.rank == 1:
         raise MissingError("nothing is there", hint="bring it")
 
 

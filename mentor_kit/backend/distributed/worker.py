@@ -2,23 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Literal
 
-import mlx.core as mx
-import numpy as np
-
-from mentor_kit.backend.microbatching import Place
+from mentor_kit.backend.distributed.communicator import Communicator
+from mentor_kit.backend.distributed.replica import Replica
+from mentor_kit.backend.distributed.serialization import groups_from_data, request_from_data
+from mentor_kit.backend.distributed.shares import shares
 from mentor_kit.backend.optimizer import OptimizerSpec
-from mentor_kit.backend.token_groups import TokenGroup
-from mentor_kit.core.errors import BackendError
 from mentor_kit.core.frozen_model import Json
-from mentor_kit.hooks.objectives import build_objective
-from mentor_kit.rl.objective import ObjectiveSpec
-from mentor_kit_mlx.launch import ProcessGroup
-from mentor_kit_mlx.policy import MLXPolicy
-from mentor_kit_mlx.random_state import seed_of
-from mentor_kit_mlx.serialization import groups_from_data, request_from_data
+from mentor_kit.rl.objective import Objective, ObjectiveSpec
+
+BuildObjective = Callable[[ObjectiveSpec], Objective]
 
 
 class Worker:
@@ -26,12 +21,16 @@ class Worker:
 
     Args:
         policy: this process's own.
-        group: all processes.
+        communicator: all processes.
+        build_objective: builds the objective that a spec describes.
     """
 
-    def __init__(self, policy: MLXPolicy, group: ProcessGroup) -> None:
+    def __init__(
+        self, policy: Replica[Any, Any], communicator: Communicator[Any], build_objective: BuildObjective
+    ) -> None:
         self.policy = policy
-        self._group = group
+        self.communicator = communicator
+        self._build_objective = build_objective
         self._pending = False
         """Whether any process has gradients that no step has used."""
 
@@ -45,9 +44,9 @@ class Worker:
 
     def _forward_backward(self, groups: Json, objective: Json) -> Json:
         found = groups_from_data(groups)
-        own = shares(found, self._group.size)[self._group.rank]
+        own = shares(found, self.communicator.size)[self.communicator.rank]
         self._pending = self._pending or any(c.mask.any() for group in found for c in group.completions)
-        terms = self.policy.accumulate(found, build_objective(ObjectiveSpec(**objective)), own)
+        terms = self.policy.accumulate(found, self._build_objective(ObjectiveSpec(**objective)), own)
         return [
             [float(t.loss), *({k: float(v) for k, v in part.items()} for part in (t.sums, t.maxima))] for t in terms
         ]
@@ -58,17 +57,15 @@ class Worker:
             self.policy.optimizer.clear()
 
     def _optimizer_step(self, learning_rate: float) -> Json:
-        optimizer = self.policy.optimizer
-        assert optimizer is not None  # the first process has checked it
         if self._pending:
-            optimizer.gradients = self._group.all_sum(optimizer.gradients_or_zeros())
+            self.policy.put_gradients(self.communicator.all_sum(self.policy.gradients()))
         self._pending = False
         done = self.policy.optimizer_step(learning_rate)
         return [done.gradient_norm, done.clipped]
 
     def _log_probs(self, groups: Json, weights: Literal["current", "reference"]) -> Json:
         found = groups_from_data(groups)
-        own = shares(found, self._group.size)[self._group.rank]
+        own = shares(found, self.communicator.size)[self.communicator.rank]
         rows = self.policy.scores(found, weights, own)
         return [[group, index, values] for (group, index), values in rows.items()]
 
@@ -79,7 +76,7 @@ class Worker:
         """Apply the events of this process's sessions, and advance by so many steps at most."""
         engine = self.policy.engine()
         for kind, owner, given in events:
-            if owner != self._group.rank:
+            if owner != self.communicator.rank:
                 continue
             if kind == "submit":
                 engine.submit(request_from_data(given))
@@ -97,47 +94,20 @@ class Worker:
     def _random(self) -> Json:
         return self.policy.random_state()
 
-    def _restore(self, version: int, optimizer: Json, reference: bool, random: Sequence[int]) -> None:
+    def _restore(self, version: int, optimizer: Json, reference: str, random: Sequence[Json]) -> None:
         """Receive the first process's weights, optimizer and reference; its files may be on its disk alone."""
-        policy, broadcast, is_leader = self.policy, self._group.broadcast, self._group.is_leader
+        policy, broadcast, is_leader = self.policy, self.communicator.broadcast, self.communicator.is_leader
         spec = None if optimizer is None else OptimizerSpec(**optimizer)
         weights = broadcast(policy.trained())
-        kept = broadcast((policy.reference if is_leader else None) or policy.trained()) if reference else None
+        kept: Mapping[str, Any] | None = None if reference == "none" else {}
+        if reference == "weights":
+            kept = broadcast((policy.reference if is_leader else None) or policy.trained())
         own = None
         if spec is not None:
             own = policy.prepared_optimizer() if is_leader else policy.make_optimizer(spec)
-        state = None if own is None else broadcast(own.state())
+        state = {} if own is None else broadcast(policy.optimizer_arrays(own))
         self._pending = False
         if not is_leader:
-            policy.load_state(weights, kept, spec, state)
+            policy.load_arrays(weights, kept, spec, state)
             policy.restored(version)
-            mx.random.seed(seed_of(random, self._group.rank))
-
-
-def shares(groups: Sequence[TokenGroup], size: int) -> list[set[Place]]:
-    """The completions of every process, with about the same number of tokens; whole groups, if there are enough.
-
-    Every process with a completion of a prompt runs the prompt, so groups are split only where there are fewer of them
-    than processes.
-    """
-    whole = [[(g, c) for c in range(len(group.completions))] for g, group in enumerate(groups)]
-    units = whole if len(groups) >= size else [[place] for places in whole for place in places]
-    costs = [len(groups[places[0][0]].prompt_ids) + _tokens(groups, places) if places else 0 for places in units]
-    found: list[set[Place]] = [set() for _ in range(size)]
-    loads = [0] * size
-    for index in np.argsort([-cost for cost in costs], kind="stable"):
-        least = loads.index(min(loads))
-        found[least] |= set(units[index])
-        loads[least] += costs[index]
-    return found
-
-
-def _tokens(groups: Sequence[TokenGroup], places: Sequence[Place]) -> int:
-    """Tokens to run; those of equal completions of a group count once."""
-    lengths = {(g, groups[g].completions[c].ids.tobytes()): len(groups[g].completions[c].ids) for g, c in places}
-    return sum(lengths.values())
-
-
-def failure(error: BackendError | Any) -> Json:
-    """An error as data, for the first process."""
-    return {"kind": type(error).__name__, "message": error.message, "hint": error.hint}
+            policy.set_random_state(random, self.communicator.rank)
