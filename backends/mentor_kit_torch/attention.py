@@ -7,6 +7,11 @@ from typing import Any
 import torch
 from torch import Tensor
 
+#: Kinds of layers that attend, of those with state as of the last token alone, and of those that take no mask.
+ATTENDING = frozenset({"full_attention", "sliding_attention", "hybrid"})
+RECURRENT = frozenset({"linear_attention", "conv", "hybrid"})
+UNMASKED = frozenset({"linear_attention", "conv", "moe", "mlp"})
+
 
 class AttentionMasks:
     """Builds the masks of a model's layers from a causal mask.
@@ -25,16 +30,26 @@ class AttentionMasks:
 
     @property
     def expressible(self) -> bool:
-        """Whether every layer attends to plain keys and values, all of them or the latest ones."""
-        return self._kinds <= {"full_attention", "sliding_attention"}
+        """Whether every layer that attends does so to plain keys and values, all of them or the latest ones."""
+        return self._kinds <= ATTENDING | UNMASKED
+
+    @property
+    def one_for_all(self) -> bool:
+        """Whether there are layers that attend, and all of them to the same tokens."""
+        return self._window is None and bool(self._kinds & ATTENDING)
 
     @property
     def full(self) -> bool:
         """Whether every layer attends to all earlier tokens."""
         return self._kinds == {"full_attention"}
 
+    @property
+    def recurs(self) -> bool:
+        """Whether there may be layers whose state is as of the last token alone."""
+        return bool(self._kinds & RECURRENT)
+
     def build(self, allowed: Tensor, queries: Tensor, keys: Tensor, dtype: torch.dtype) -> Any:
-        """The mask as the model takes it, a dictionary where its layers differ.
+        """The mask as the model takes it, a dictionary where its layers differ, None where none of them attends.
 
         Args:
             allowed: (n, 1, T, L) booleans, without regard to windows.
@@ -42,13 +57,16 @@ class AttentionMasks:
             keys: (n or 1, L) positions of the tokens that are seen.
             dtype: of the model.
         """
+        if not self._kinds & ATTENDING:
+            return None
         if self._window is None:
             return self._as_taken(allowed, dtype)
         near = (queries.unsqueeze(-1) - keys.unsqueeze(1) < self._window).unsqueeze(1)
         sliding = self._as_taken(allowed & near, dtype)
         if not self._by_kind:
             return sliding
-        return {"full_attention": self._as_taken(allowed, dtype), "sliding_attention": sliding}
+        masks = {"full_attention": self._as_taken(allowed, dtype), "sliding_attention": sliding}
+        return masks | dict.fromkeys(self._kinds & UNMASKED)
 
     def _as_taken(self, allowed: Tensor, dtype: torch.dtype) -> Tensor:
         if not self._eager:

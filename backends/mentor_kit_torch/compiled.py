@@ -13,11 +13,11 @@ from torch import Tensor
 
 from mentor_kit.core.errors import BackendError
 from mentor_kit_torch.attention_backend import fold, unfold
-from mentor_kit_torch.cache import TorchRowCache
 from mentor_kit_torch.forward import ForwardPasses
 from mentor_kit_torch.fused_llama import fed_forward, projected, rms_norm
 from mentor_kit_torch.lm_wrapper import TorchLMWrapper
 from mentor_kit_torch.row_attention import RowAttention
+from mentor_kit_torch.row_states import TorchRowStates
 from mentor_kit_torch.self_check import agree, shallow, trial_tokens
 
 _LEAVE_OUT = "leave `backend.compile` out"
@@ -56,7 +56,7 @@ class CompiledLayers:
             places: their cosines and sines, (n, 1, 1, D).
             plan: a `RowAttention`.
             mask: (n, 1, 1, L) booleans, about the rows' own keys and values.
-            cache: a `TorchRowCache` that is aimed at this pass.
+            cache: of `TorchRowStates` that are aimed at this pass.
         """
         for index, layer in enumerate(layers):
             states = self._decode_layer(layer, states, places, _held(cache, index, plan, mask))
@@ -89,12 +89,12 @@ def compile_decoding(lm: TorchLMWrapper) -> None:
 
 def _last(lm: TorchLMWrapper) -> Tensor:
     """Hidden states (2, 1, width) after two sequences, of which the last token is run by itself."""
-    cache = TorchRowCache(lm.layers)
-    passes = ForwardPasses(lm, TorchRowCache(lm.layers), parts=True)
+    states = TorchRowStates(lm.config)
+    passes = ForwardPasses(lm, TorchRowStates(lm.config), parts=True)
     ids, places = trial_tokens(lm)
-    cache.reserve(8, 128)
-    passes.run(cache, ids[:, :4], places[:, :4], 4)
-    return passes.run(cache, ids[:, 4:], places[:, 4:], 5).float()
+    states.reserve(8, 128)
+    passes.run(states, ids[:, :4], places[:, :4], 4)
+    return passes.run(states, ids[:, 4:], places[:, 4:], 5).float()
 
 
 def decode_layer(layer: Any, states: Tensor, places: tuple[Tensor, Tensor], held: Held) -> Tensor:
@@ -103,10 +103,10 @@ def decode_layer(layer: Any, states: Tensor, places: tuple[Tensor, Tensor], held
     return states + fed_forward(layer, states)
 
 
-def _held(cache: TorchRowCache, layer: int, plan: RowAttention, mask: Tensor) -> Held:
+def _held(cache: Any, layer: int, plan: RowAttention, mask: Tensor) -> Held:
     own, begin = cache.layers[layer], plan.beginning.layers[layer]
     beginning = (begin.keys[:1, :, : plan.length], begin.values[:1, :, : plan.length]) if plan.length else None
-    return Held(own.keys, own.values, cache.written, cache.places[:, 0], mask, beginning)
+    return Held(own.keys, own.values, own.aim.written, own.aim.places[:, 0], mask, beginning)
 
 
 def _attended(attention: Any, states: Tensor, places: tuple[Tensor, Tensor], held: Held) -> Tensor:

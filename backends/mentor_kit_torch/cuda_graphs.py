@@ -17,8 +17,8 @@ from torch import Tensor
 
 from mentor_kit.backend.kv_budget import in_steps
 from mentor_kit.core.errors import BackendError
-from mentor_kit_torch.cache import TorchRowCache
 from mentor_kit_torch.forward import ForwardPasses, keys_read
+from mentor_kit_torch.row_states import TorchRowStates
 
 Work = Callable[[], Tensor]
 Recorder = Callable[[Work], Work]
@@ -59,7 +59,7 @@ def cuda_graphs(device: torch.device, keeps: bool) -> Recorder:
 
     Args:
         device: the model's.
-        keeps: whether its keys and values can be kept in rows.
+        keeps: whether its layers keep keys and values in rows, and nothing else.
 
     Raises:
         BackendError: there are no CUDA graphs for it.
@@ -67,7 +67,9 @@ def cuda_graphs(device: torch.device, keeps: bool) -> Recorder:
     if device.type != "cuda":
         raise BackendError(f"backend.cuda_graphs: the student is on {device}, not on CUDA", hint=_LEAVE_OUT)
     if not keeps:
-        raise BackendError("backend.cuda_graphs: the student's layers keep no keys and values", hint=_LEAVE_OUT)
+        raise BackendError(
+            "backend.cuda_graphs: the student's layers keep other state than keys and values", hint=_LEAVE_OUT
+        )
     return CudaGraphs()
 
 
@@ -83,22 +85,22 @@ class RecordedDecoding:
 
     Args:
         passes: run what is recorded.
-        cache: of the rows.
+        states: of the rows.
         recorder: what a recording is; `CudaGraphs` but in tests.
     """
 
-    def __init__(self, passes: ForwardPasses, cache: TorchRowCache, recorder: Recorder) -> None:
+    def __init__(self, passes: ForwardPasses, states: TorchRowStates, recorder: Recorder) -> None:
         self._passes = passes
-        self._cache = cache
+        self._states = states
         self._recorder = recorder
         self._recordings: dict[tuple[int, int, int], _Recording] = {}
         self._memory: tuple[int, ...] = ()
         """Which buffers the recordings use."""
 
     def rows(self, wanted: int) -> int:
-        """How many rows a pass should have that needs so many; they are there in the cache."""
+        """How many rows a pass should have that needs so many; they are allocated."""
         rounded = -(-wanted // ROWS) * ROWS if wanted > ROWS else 1 << (wanted - 1).bit_length()
-        return max(wanted, min(rounded, self._cache.rows))
+        return max(wanted, min(rounded, self._states.rows))
 
     def run(self, ids: Tensor, where: Tensor, length: int) -> Tensor:
         """As `ForwardPasses.run` for the first rows' next tokens (n, 1); what it gives holds until the next pass.
@@ -106,9 +108,9 @@ class RecordedDecoding:
         Raises:
             BackendError: the model's passes cannot be recorded.
         """
-        base = self._cache.base
+        base = self._states.base
         length = base + in_steps(max(length - base, 1))
-        memory = (self._cache.moves, self._passes.beginning.moves)
+        memory = (self._states.moves, self._passes.beginning.moves)
         if memory != self._memory:
             self._recordings, self._memory = {}, memory
         shape = (len(ids), length, base)
@@ -123,7 +125,7 @@ class RecordedDecoding:
         ids, where = ids.clone(), where.clone()
         with self._passes.lm.meter.off():
             try:
-                replay = self._recorder(lambda: self._passes.run(self._cache, ids, where, length))
+                replay = self._recorder(lambda: self._passes.run(self._states, ids, where, length))
             except torch.OutOfMemoryError:
                 raise
             except RuntimeError as error:

@@ -18,9 +18,9 @@ from mentor_kit.backend.microbatching import micro_batches
 from mentor_kit.backend.sampling import SampleRequest
 from mentor_kit.backend.self_check import agree, trial_groups
 from mentor_kit.backend.student import StudentSpec
-from mentor_kit_torch.cache import keeps_rows
 from mentor_kit_torch.options import TorchOptions
 from mentor_kit_torch.policy import TorchPolicy
+from mentor_kit_torch.row_trial import row_abilities
 from mentor_kit_torch.update import completion_log_probs, how_to_share
 
 _VOCABULARY = 97
@@ -56,7 +56,7 @@ def _outcome(device: torch.device) -> dict[str, NDArray[Any]]:
         done += engine.step()
     done.sort(key=lambda completion: completion.id)
     (batch,) = micro_batches(trial_groups(_VOCABULARY), 1 << 20)
-    log_probs = completion_log_probs(policy.lm, batch, how_to_share(policy.lm, keeps_rows(policy.lm)))
+    log_probs = completion_log_probs(policy.lm, batch, how_to_share(policy.lm, row_abilities(policy.lm).keeps))
     torch.autograd.backward(log_probs.sum())
     gradients = [weight.grad.cpu().numpy().ravel() for weight in policy.model.parameters()]
     return {

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from mentor_kit.backend.flops import MachineLimits, Work
+from mentor_kit_torch.attention import UNMASKED
 
 #: How long each of a machine's limits is measured, in seconds.
 MEASURED_SECONDS = 0.4
@@ -107,14 +108,21 @@ def layer_configs(config: Any) -> list[Any]:
 
 
 def attention_shapes(config: Any) -> list[tuple[int, int, int]]:
-    """Each layer's heads, those of keys and values, and a head's width; zeros where the model does not attend."""
+    """Each layer's heads, those of its own keys and values, and a head's width; zeros where it does not attend."""
     found = []
-    for layer in layer_configs(config):
-        heads = int(getattr(layer, "num_attention_heads", None) or 0)
-        keyed = int(getattr(layer, "num_key_value_heads", None) or heads)
+    for layer, (attends, keeps) in zip(layer_configs(config), _attention(config), strict=True):
+        heads = int(getattr(layer, "num_attention_heads", None) or 0) if attends else 0
+        keyed = int(getattr(layer, "num_key_value_heads", None) or heads) if keeps else 0
         width = getattr(layer, "head_dim", None) or (int(layer.hidden_size) // heads if heads else 0)
         found.append((heads, keyed, int(width)) if heads else (0, 0, 0))
     return found
+
+
+def _attention(config: Any) -> list[tuple[bool, bool]]:
+    """Whether each layer attends, and whether it does so to keys and values of its own."""
+    kinds = getattr(config, "layer_types", None) or ["full_attention"] * int(config.num_hidden_layers)
+    sharing = getattr(config, "kv_sharing_modes", None) or [None] * len(kinds)
+    return [(kind not in UNMASKED, mode != "reuse") for kind, mode in zip(kinds, sharing, strict=True)]
 
 
 def limits(device: torch.device, dtype: torch.dtype) -> MachineLimits:

@@ -41,8 +41,7 @@ class TorchLMWrapper:
         self._divisor = getattr(config, "logits_scaling", None)
         self._factor = getattr(config, "logit_scale", None)
         takes = inspect.signature(inner.forward).parameters
-        # transformers is about to rename the argument
-        self._cache_name = "cache" if "cache" in takes else "past_key_values"
+        self._cache_name = cache_argument(inner)
         self.longest_context = _longest_context(config)
         self._takes_positions = "position_ids" in takes
         self.meter = FlopsCounter(model, config, self.vocabulary)
@@ -55,11 +54,6 @@ class TorchLMWrapper:
     def device(self) -> torch.device:
         """The model's device."""
         return self._device
-
-    @property
-    def layers(self) -> int:
-        """The number of layers."""
-        return int(self.config.num_hidden_layers)
 
     @property
     def vocabulary(self) -> int:
@@ -158,6 +152,11 @@ class TorchLMWrapper:
         hidden = self.decoder(input_ids=ids, use_cache=False).last_hidden_state
         found = self._project(hidden).float()
         return found.shape == whole.shape and torch.allclose(found, whole, atol=1e-3, rtol=1e-3)
+
+
+def cache_argument(model: Any) -> str:
+    """The name under which a model takes a cache: transformers is about to rename the argument."""
+    return "cache" if "cache" in inspect.signature(model.forward).parameters else "past_key_values"
 
 
 def _longest_context(config: Any) -> int:

@@ -49,7 +49,8 @@ def estimate(
     reference = trainable if load.reference and not is_bare else 0
     # a sequence that is longer than the budget makes a micro-batch of its own
     tokens = (load.train_tokens or max(options.token_budget, load.context)) if updated else 0
-    held = min(load.sequences, options.slots) * load.context * position_bytes(text, size)
+    one = load.context * position_bytes(text, size) + _row_bytes(config, dtype)
+    held = min(load.sequences, options.slots) * one
     if options.kv_memory is not None:
         held = min(held, int(options.kv_memory * 2**30))
     parts = training_parts(parameters * size, trained, updated=updated, reference=reference) | {
@@ -77,7 +78,7 @@ def device_memory(device: torch.device) -> DeviceMemory | None:
 def savings(config: Any, load: MemoryLoad, options: TorchOptions, dtype: torch.dtype) -> list[Saving]:
     """Options that save memory: recomputing layers is a third more work, with fewer keys and values sequences wait."""
     size = dtype.itemsize
-    one = load.context * position_bytes(config.get_text_config(), size)
+    one = load.context * position_bytes(config.get_text_config(), size) + _row_bytes(config, dtype)
     held = min(load.sequences, options.slots) * one
     if options.kv_memory is not None:
         held = min(held, int(options.kv_memory * GIB))
@@ -99,12 +100,25 @@ def _exactly(context: int, budget: int) -> tuple[int, ...]:
     return (rounded,) if rounded < budget else ()
 
 
-def _outline(config: Any) -> Any:
+def _outline(config: Any, dtype: torch.dtype | None = None) -> Any:
     """The model without weights."""
     from transformers import AutoModelForCausalLM
 
     with torch.device("meta"):
-        return AutoModelForCausalLM.from_config(config)
+        return AutoModelForCausalLM.from_config(config, dtype=dtype)
+
+
+def _row_bytes(config: Any, dtype: torch.dtype) -> int:
+    """Bytes of a row's state that are the same whatever its length; 0 where they are not known without weights."""
+    from mentor_kit_torch.state_size import row_nbytes
+
+    try:
+        model = _outline(config, dtype)
+        # in this form which experts run does not hang on what their router computes
+        model.set_experts_implementation("batched_mm")
+        return row_nbytes(model, config.get_text_config())
+    except (RuntimeError, TypeError, ValueError, AttributeError, NotImplementedError, KeyError):
+        return 0
 
 
 def _hidden_parameters(model: Any) -> int:

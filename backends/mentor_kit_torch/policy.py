@@ -30,7 +30,6 @@ from mentor_kit.rl.policy_loss import LossTerms
 from mentor_kit.utils.randomness import derive_seed
 from mentor_kit_torch import flops_counter, params
 from mentor_kit_torch.adapters import dropouts, merged, quiet
-from mentor_kit_torch.cache import keeps_rows
 from mentor_kit_torch.compiled import compile_decoding
 from mentor_kit_torch.cuda_graphs import cuda_graphs
 from mentor_kit_torch.lm_wrapper import TorchLMWrapper
@@ -38,7 +37,9 @@ from mentor_kit_torch.memory import position_bytes
 from mentor_kit_torch.optimizer import TorchOptimizer, read_state
 from mentor_kit_torch.options import EXPORT_FORMATS, TorchOptions
 from mentor_kit_torch.row_device import TorchRowDevice
+from mentor_kit_torch.row_trial import row_abilities
 from mentor_kit_torch.self_check import exact
+from mentor_kit_torch.state_size import row_nbytes
 from mentor_kit_torch.update import batch_loss, completion_log_probs, how_to_share
 
 logger = logging.getLogger("mentor_kit_torch")
@@ -61,8 +62,8 @@ class TorchPolicy(BasePolicy[Tensor, TorchOptimizer]):
         self.options = options
         self.lm = TorchLMWrapper(model)
         with exact(self.lm):
-            self._keeps = keeps_rows(self.lm)
-            self._sharing = how_to_share(self.lm, self._keeps, recompute=options.gradient_checkpointing)
+            self._rows = row_abilities(self.lm)
+            self._sharing = how_to_share(self.lm, self._rows.keeps, recompute=options.gradient_checkpointing)
         super().__init__(
             student,
             vocabulary=self.lm.vocabulary,
@@ -70,9 +71,14 @@ class TorchPolicy(BasePolicy[Tensor, TorchOptimizer]):
             token_budget=options.token_budget,
             packed=self._sharing == "tree",
         )
-        if not self._keeps:
+        if not self._rows.keeps:
             logger.warning(
-                "%s: its layers keep other state than keys and values: whole sequences are run, without sharing",
+                "%s: its layers keep other state than rows can hold: each token takes a pass over all before it",
+                student.model,
+            )
+        if self._sharing == "none":
+            logger.warning(
+                "%s: sequences cannot share its layers' state: updates run a prompt again for each of its completions",
                 student.model,
             )
         if options.gradient_checkpointing and self.lm.fused is None:
@@ -85,11 +91,11 @@ class TorchPolicy(BasePolicy[Tensor, TorchOptimizer]):
                 "%s: not every layer attends to all earlier tokens: updates share each prompt, not prefixes of several",
                 student.model,
             )
-        recorder = cuda_graphs(self.lm.device, self._keeps) if options.cuda_graphs else None
+        recorder = cuda_graphs(self.lm.device, self._rows.keeps and self._rows.cuts) if options.cuda_graphs else None
         if options.compile:
             compile_decoding(self.lm)
         self._engine = StepEngine(
-            TorchRowDevice(self.lm, keeps_rows=self._keeps, attends_prefix=self._sharing == "tree", recorder=recorder),
+            TorchRowDevice(self.lm, self._rows, attends_prefix=self._sharing == "tree", recorder=recorder),
             slots=options.slots,
             context=self.context,
             chunk=options.prefill_chunk,
@@ -97,6 +103,7 @@ class TorchPolicy(BasePolicy[Tensor, TorchOptimizer]):
             budget=KVBudget(
                 limit=None if options.kv_memory is None else int(options.kv_memory * 2**30),
                 position=position_bytes(self.lm.config, self.lm.dtype.itemsize),
+                row=row_nbytes(model, self.lm.config) if self._rows.keeps else 0,
             ),
         )
 

@@ -6,10 +6,10 @@ from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor
+from transformers.cache_utils import Cache
 
 from mentor_kit_torch import kernels
 from mentor_kit_torch.attention_backend import fold, unfold
-from mentor_kit_torch.cache import TorchRowCache
 from mentor_kit_torch.kernels import Part
 
 
@@ -17,7 +17,7 @@ from mentor_kit_torch.kernels import Part
 class RowAttention:
     """The `AttentionPlan` of one pass; with a beginning, two parts of attention are merged."""
 
-    beginning: TorchRowCache
+    beginning: Cache
     """Holds it in its first row."""
     length: int
     """Of the beginning; 0 if there is none."""

@@ -1,7 +1,7 @@
-"""Rows of keys and values in PyTorch: what the core's engine asks of a transformers model.
+"""Rows of sequences in PyTorch: what the core's engine asks of a transformers model.
 
-A long common prefix is kept once and attended to beside each row's own keys and values
-(`mentor_kit_torch.row_attention`), where the model can attend in parts.
+A row holds what the model's layers keep (`mentor_kit_torch.row_states`). A long common prefix is kept once and attended
+to beside each row's own keys and values (`mentor_kit_torch.row_attention`), where the model can attend in parts.
 """
 
 from __future__ import annotations
@@ -16,10 +16,11 @@ from torch import Tensor
 
 from mentor_kit.backend.kv_budget import POSITION_STEP, in_steps
 from mentor_kit.backend.row_device import Array, DeviceMemoryError, RowDevice, RowPass, SamplingParams
-from mentor_kit_torch.cache import TorchRowCache
 from mentor_kit_torch.cuda_graphs import RecordedDecoding, Recorder
 from mentor_kit_torch.forward import ForwardPasses
 from mentor_kit_torch.lm_wrapper import TorchLMWrapper
+from mentor_kit_torch.row_states import TorchRowStates
+from mentor_kit_torch.row_trial import RowAbilities
 from mentor_kit_torch.sampling import draw
 
 
@@ -28,21 +29,23 @@ class TorchRowDevice(RowDevice[Tensor]):
 
     Args:
         lm: the model.
-        keeps_rows: whether the model's keys and values can be kept in rows; else every pass runs whole contexts.
+        abilities: what rows of the model can do; one that keeps none runs whole contexts in every pass.
         attends_prefix: whether the model can attend in parts, so that a prefix need not be copied.
-        recorder: decoding passes are recorded by it, and replayed; needs `keeps_rows`.
+        recorder: decoding passes are recorded by it, and replayed; needs rows of keys and values.
     """
 
     def __init__(
-        self, lm: TorchLMWrapper, *, keeps_rows: bool, attends_prefix: bool, recorder: Recorder | None = None
+        self, lm: TorchLMWrapper, abilities: RowAbilities, *, attends_prefix: bool, recorder: Recorder | None = None
     ) -> None:
-        self.keeps_rows = self.keeps_prefix = keeps_rows
+        self.keeps_rows = self.keeps_prefix = abilities.keeps
         self.attends_prefix = attends_prefix
         self._lm = lm
-        self._cache = TorchRowCache(lm.layers)
-        self._prefix = TorchRowCache(lm.layers)
-        self._passes = ForwardPasses(lm, self._prefix, attends_prefix)
-        self._recorded = None if recorder is None else RecordedDecoding(self._passes, self._cache, recorder)
+        kept = lm.config if abilities.keeps else None
+        self._states, self._prefix = TorchRowStates(kept), TorchRowStates(kept)
+        self.cuts_rows = self._states.cuts
+        parts = attends_prefix or abilities.parts
+        self._passes = ForwardPasses(lm, self._prefix, parts, continues=abilities.continues)
+        self._recorded = None if recorder is None else RecordedDecoding(self._passes, self._states, recorder)
         # float64, which the draw needs, is not on every device
         self._draws_on = torch.device("cpu") if lm.device.type == "mps" else lm.device
 
@@ -52,8 +55,8 @@ class TorchRowDevice(RowDevice[Tensor]):
 
     @property
     def nbytes(self) -> int:
-        """Bytes of all keys and values that are allocated."""
-        return self._cache.nbytes + self._prefix.nbytes
+        """Bytes of all state that is allocated."""
+        return self._states.nbytes + self._prefix.nbytes
 
     @contextmanager
     def activity(self, kind: Literal["prefill", "decode"]) -> Iterator[None]:
@@ -82,15 +85,15 @@ class TorchRowDevice(RowDevice[Tensor]):
         return tokens.cpu().numpy(), log_probs.cpu().numpy()
 
     def reserve(self, rows: int, positions: int) -> None:
-        self._cache.reserve(rows, positions)
+        self._states.reserve(rows, positions)
         self._update()
 
     def copy(self, source: Array, target: Array, length: int) -> None:
         with torch.inference_mode():
-            self._cache.copy(source, target, length)
+            self._states.copy(self._states, source, target, length)
 
     def free(self) -> None:
-        self._cache.drop()
+        self._states.drop()
         self._prefix.drop()
         self._update()
 
@@ -100,36 +103,45 @@ class TorchRowDevice(RowDevice[Tensor]):
             prefix.drop()
         prefix.reserve(1, in_steps(count))
         for start in range(0, count, chunk):
-            tokens = torch.tensor([ids[start : start + chunk]], device=self._device)
+            tokens = np.array([ids[start : start + chunk]])
             end = start + tokens.shape[1]
-            self._passes.run(prefix, tokens, torch.arange(start, end, device=self._device).unsqueeze(0), end)
+            if not prefix.cuts:
+                self._passes.take_in(prefix, tokens, np.array([start]), np.zeros(1, dtype=np.int64), _all(tokens))
+                continue
+            prefix.advance(np.zeros(1, dtype=np.int64), np.array([start]), _all(tokens))
+            self._passes.run(prefix, self._tensor(tokens), torch.arange(start, end, device=self._device)[None], end)
         self._update()
 
     def copy_prefix(self, target: Array, length: int) -> None:
-        self._cache.take(self._prefix, target, length)
+        self._states.copy(self._prefix, np.zeros(len(target), dtype=np.int64), target, length)
 
     def attach_prefix(self, length: int) -> None:
-        self._cache.base = length
+        self._states.base = length
         self._update()
 
     def copy_attached(self) -> None:
-        self._cache.take_base(self._prefix)
+        self._states.take_base(self._prefix)
         self._update()
 
     def _hidden(self, batch: RowPass) -> Tensor:
         """Hidden states (n, T, width)."""
+        states, start = self._states, batch.positions[:, 0]
+        counts = _all(batch.ids) if batch.counts is None else batch.counts
+        if not states.cuts:
+            return self._passes.take_in(states, batch.ids, start, batch.rows, counts)
         ids, positions = self._tensor(batch.ids), self._tensor(batch.positions)
         if not self.keeps_rows:
             return self._lm.hidden(ids, positions)
+        states.advance(np.arange(len(start)) if batch.rows is None else batch.rows, start, counts)
         if batch.rows is not None:
-            return self._passes.run(self._cache, ids, positions, batch.length, self._tensor(batch.rows))
+            return self._passes.run(self._states, ids, positions, batch.length, self._tensor(batch.rows))
         if self._recorded is not None:
             return self._recorded.run(ids, positions, batch.length)
-        return self._passes.run(self._cache, ids, positions, batch.length)
+        return self._passes.run(self._states, ids, positions, batch.length)
 
     def _update(self) -> None:
         """Say what is allocated."""
-        self.rows, self.positions, self.attached = self._cache.rows, self._cache.positions, self._cache.base
+        self.rows, self.positions, self.attached = self._states.rows, self._states.positions, self._states.base
         self.prefix_positions = self._prefix.positions
 
     def _tensor(self, values: Array) -> Tensor:
@@ -138,3 +150,8 @@ class TorchRowDevice(RowDevice[Tensor]):
     @property
     def _device(self) -> torch.device:
         return self._lm.device
+
+
+def _all(ids: Array) -> Array:
+    """(n,): that each row takes in all of its tokens (n, T)."""
+    return np.full(len(ids), ids.shape[1])

@@ -12,7 +12,6 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 from torch.utils.checkpoint import checkpoint
-from transformers import DynamicCache
 
 from mentor_kit.backend.microbatching import MicroBatch, micro_batches
 from mentor_kit.backend.self_check import trial_groups
@@ -22,10 +21,12 @@ from mentor_kit_torch.chunked_logprobs import LARGEST_LOGITS, TokenLogProbs
 from mentor_kit_torch.fused_llama import FusedLlama
 from mentor_kit_torch.lm_wrapper import TorchLMWrapper
 from mentor_kit_torch.self_check import agree
+from mentor_kit_torch.shared_prompts import shared_hidden
 from mentor_kit_torch.tree import Tree
 
 #: tree: common prefixes of prompts, and of a prompt's completions, are run once and packed (`mentor_kit_torch.tree`);
-#: prompts: each prompt is run once, its keys and values expanded over its completions, for attention of other kinds;
+#: prompts: each prompt is run once, and what its layers keep is expanded over its completions, for attention of other
+#: kinds and for recurrences (`mentor_kit_torch.shared_prompts`);
 #: none: whole sequences, for models whose state cannot be shared. Equal completions of a prompt share a row in each.
 Sharing = Literal["tree", "prompts", "none"]
 
@@ -57,7 +58,7 @@ def _completion_values(
         found = _tree_values(lm, batch, with_entropy)
     else:
         shared = sharing == "prompts" and batch.shares_prompts
-        hidden = _shared_hidden(lm, batch) if shared else _whole_hidden(lm, batch)
+        hidden = shared_hidden(lm, batch) if shared else _whole_hidden(lm, batch)
         targets = torch.from_numpy(batch.ids).to(device)[trained]
         temperature = torch.from_numpy(batch.temperature).to(device).unsqueeze(1).expand(trained.shape)[trained]
         found = _token_values(lm, hidden[trained], targets, temperature, with_entropy)
@@ -82,41 +83,8 @@ def _tree_values(lm: TorchLMWrapper, batch: MicroBatch, with_entropy: bool) -> t
     ) if with_entropy else entropy
 
 
-def _shared_hidden(lm: TorchLMWrapper, batch: MicroBatch) -> Tensor:
-    """(D, T, width): the hidden state that predicts each row's tokens, each prompt run once."""
-    device = lm.device
-    prompts, lengths = torch.from_numpy(batch.prompt_ids).to(device), torch.from_numpy(batch.prompt_lengths).to(device)
-    rows = torch.from_numpy(batch.prompt_of).to(device)
-    # padding stands behind each prompt, where a causal mask never looks; below it is masked out
-    cache = DynamicCache()
-    places = torch.arange(prompts.shape[1], device=device).unsqueeze(0)
-    prompt_hidden = lm.hidden(prompts, places.expand(prompts.shape), cache=cache)
-    last = prompt_hidden[torch.arange(len(lengths), device=device), lengths - 1]
-    last = last.index_select(0, rows).unsqueeze(1)
-    ids = torch.from_numpy(batch.ids[:, :-1]).to(device)
-    if ids.shape[1] == 0:
-        return last
-    # index_select as above
-    expanded = DynamicCache()
-    for index, layer in enumerate(cache.layers):
-        expanded.update(layer.keys.index_select(0, rows), layer.values.index_select(0, rows), index)
-    own = lengths[rows].unsqueeze(1) + torch.arange(ids.shape[1], device=device)
-    allowed = _prompt_and_causal(lengths[rows], prompts.shape[1], ids.shape[1])
-    mask = lm.mask(allowed, own, torch.cat([places.expand(len(rows), -1), own], dim=1))
-    return torch.cat([last, lm.hidden(ids, own, mask=mask, cache=expanded)], dim=1)
-
-
-def _prompt_and_causal(lengths: Tensor, prompt: int, width: int) -> Tensor:
-    """(D, 1, width, prompt + width): the prompt without its padding, and the completion up to each position."""
-    inside = torch.arange(prompt, device=lengths.device) < lengths.unsqueeze(1)
-    causal = torch.ones(width, width, dtype=torch.bool, device=lengths.device).tril()
-    count = len(lengths)
-    parts = [inside[:, None, None].expand(count, 1, width, prompt), causal.expand(count, 1, width, width)]
-    return torch.cat(parts, dim=-1)
-
-
 def _whole_hidden(lm: TorchLMWrapper, batch: MicroBatch) -> Tensor:
-    """As `_shared_hidden`, with each row behind a prompt of its own."""
+    """As `shared_hidden`, with each row behind a prompt of its own."""
     whole, before = (torch.from_numpy(values).to(lm.device) for values in batch.whole_sequences())
     # padding stands behind each sequence, where a causal model never looks
     hidden = lm.hidden(whole, torch.arange(whole.shape[1], device=lm.device).expand(whole.shape))

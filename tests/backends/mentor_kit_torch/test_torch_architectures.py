@@ -55,8 +55,10 @@ FAMILIES: dict[str, tuple[str, dict[str, Any]]] = {
     "lfm2": ("Lfm2Config", {"layer_types": ["conv", "full_attention"]}),
     "mamba": ("MambaConfig", {"state_size": 4}),
 }
-#: Models whose state is no keys and values.
-WHOLE = {"lfm2", "mamba"}
+#: Models whose recurrence cannot take in several tokens behind others.
+WHOLE = {"mamba"}
+#: Models that keep a state as of the last token.
+RECURRENT = {"lfm2", "mamba"}
 #: Models that look at keys by their places in the cache, which the padding of prompts shifts.
 BY_PLACE = {"mpt"}
 #: Models of which some layers see the latest tokens alone.
@@ -74,8 +76,12 @@ def test_family(name: str, tmp_path: Path) -> None:
     folder = make(name, tmp_path)
     # experts are not run in float64
     policy, twin = load(folder), Float64Twin(folder, torch.float32 if "moe" in name else torch.float64)
-    assert policy._keeps == (name not in WHOLE)
-    assert policy._sharing == ("none" if name in WHOLE | BY_PLACE else "prompts" if name in WINDOWS else "tree")
+    device = policy.engine().device
+    assert device.keeps_rows
+    assert device.cuts_rows == (name not in RECURRENT)
+    assert policy._sharing == (
+        "none" if name in WHOLE | BY_PLACE else "prompts" if name in WINDOWS | RECURRENT else "tree"
+    )
     prompts = [list(range(1, 13)), [1, 2, 9]]
     requests = [
         request(f"{p}.{g}", prompts[p], temperature=0.8, max_new_tokens=6 + g) for p in range(2) for g in range(3)

@@ -8,12 +8,12 @@ from pathlib import Path
 import pytest
 import torch
 from mentor_kit_torch import kernels
-from mentor_kit_torch.cache import TorchRowCache, causal_mask
 from mentor_kit_torch.cpu_weight_layout import few_rows
 from mentor_kit_torch.row_attention import RowAttention
+from mentor_kit_torch.row_states import causal_mask
 from safetensors.torch import load_file
 from torch_students import SHAPE, load, write_student
-from transformers import AutoModelForCausalLM, LlamaConfig
+from transformers import AutoModelForCausalLM, DynamicCache, LlamaConfig
 
 
 @pytest.fixture(scope="module", params=[True, False], ids=["tied", "untied"])
@@ -88,9 +88,8 @@ def test_rows_that_begin_at_one_place_need_no_mask(start: int, beginning: int) -
     key, value, held, kept = (
         torch.randn(n, 2, m, 8, generator=generator) for n, m in ((2, 5 + start),) * 2 + ((1, 4),) * 2
     )
-    cache = TorchRowCache(1)
-    (layer,) = cache.layers
-    layer.keys, layer.values = held, kept
+    cache = DynamicCache()
+    cache.update(held, kept, 0)
     places = torch.arange(start, start + 5).expand(2, -1)
     mask = causal_mask(places, torch.arange(start + 5).unsqueeze(0))
     found = RowAttention(cache, beginning, start).attend(0, query, key, value, mask, 0.3)

@@ -51,6 +51,7 @@ ALTUP: dict[str, Any] = {
     "intermediate_size": [48] * 6,
 }
 MAMBA = {"mamba_n_heads": 4, "mamba_d_state": 8, "mamba_n_groups": 1, "mamba_d_conv": 4, "mamba_expand": 2}
+MAMBA |= {"mamba_chunk_size": 8}
 GRANITE = {
     "shared_intermediate_size": 48,
     "num_local_experts": 0,
@@ -101,6 +102,13 @@ WRAPPED: dict[str, Kind] = {
     ),
 }
 KINDS = RECURRENT | SHARING | WRAPPED
+#: Recurrent models that mlx-lm does not load as transformers writes them.
+TORCH_ALONE: dict[str, Kind] = {
+    "mamba2": (
+        "Mamba2Config",
+        SHAPE | {"num_heads": 8, "head_dim": 8, "state_size": 8, "n_groups": 1, "expand": 2, "chunk_size": 8},
+    ),
+}
 
 
 class Twin:
@@ -117,7 +125,7 @@ class Twin:
 
 def write(name: str, folder: Path) -> Twin:
     """Write a student to a folder; its twin."""
-    kind, shape = KINDS[name]
+    kind, shape = (KINDS | TORCH_ALONE)[name]
     auto = transformers.AutoModelForImageTextToText if "vision_config" in shape else transformers.AutoModelForCausalLM
     with torch.random.fork_rng():
         torch.manual_seed(0)
@@ -135,7 +143,7 @@ def write(name: str, folder: Path) -> Twin:
     if name in INSIDE:
         _wrap(folder, INSIDE[name])
     # experts and recurrences are not run in float64
-    return Twin(model, torch.float32 if name in RECURRENT else torch.float64)
+    return Twin(model, torch.float32 if name in RECURRENT | TORCH_ALONE else torch.float64)
 
 
 def _wrap(folder: Path, kind: str) -> None:

@@ -1,0 +1,341 @@
+"""What the layers of a transformers model keep of sequences in rows.
+
+transformers says by the class of a layer's cache of what kind its state is. For each kind there is a state here with
+buffers for all rows, which is a cache layer of transformers' itself, so that the model writes to it in a pass:
+
+| transformers' `DynamicCache` has | here |
+| --- | --- |
+| `DynamicLayer`, `DynamicSlidingWindowLayer` | `KeysAndValues`; the positions of windows are all kept |
+| `LinearAttentionLayer`: recurrence, convolution | `Recurrent` |
+| both in one layer | `RecurrentKeysAndValues` |
+| `DummyLayer`: experts alone, or attention to the keys of another layer | none |
+
+Layers of other classes are not known, and models with them are run whole.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+from transformers import cache_utils
+from transformers.cache_utils import CacheLayerMixin, LinearAttentionCacheLayerMixin
+
+from mentor_kit.backend.row_device import Array
+from mentor_kit.backend.row_state import LayerState
+
+
+@dataclass
+class Aim:
+    """Where the next pass of n sequences of T tokens each reads and writes; all layers of a model share one."""
+
+    places: Tensor = field(default_factory=lambda: torch.empty(0))
+    """(n, T), counted from `base`: where keys and values are written."""
+    written: Tensor = field(default_factory=lambda: torch.empty(0))
+    """(n,): the rows of the sequences."""
+    chosen: Tensor | None = None
+    """(n,): the same, where they are not the first n."""
+    length: int = 0
+    """Keys are read at places below it, counted from `base`."""
+    base: int = 0
+    """Positions that come before a row's first place, and are kept elsewhere."""
+    fresh: Tensor | None = None
+    """(k,): rows that begin with this pass; None for none."""
+    idle: Tensor | None = None
+    """(k,): rows of the pass that take in nothing; None for none."""
+
+
+class TorchLayerState(LayerState):
+    """What one layer keeps of all rows, in buffers of PyTorch."""
+
+    @property
+    def position_nbytes(self) -> int:
+        """Those of the bytes that grow with the positions."""
+        return self.nbytes if self.cuts else 0
+
+    def start(self) -> None:
+        """Prepare for a pass that is aimed at."""
+        return None
+
+    def finish(self) -> None:
+        """Take back what the pass left."""
+        return None
+
+
+class KeysAndValues(CacheLayerMixin, TorchLayerState):  # type: ignore[misc]
+    """Keys and values of shape (rows, heads, positions, width), written in place.
+
+    Args:
+        aim: of the passes.
+    """
+
+    is_sliding = False
+
+    def __init__(self, aim: Aim) -> None:
+        CacheLayerMixin.__init__(self)
+        self.aim = aim
+        self._rows = self._positions = 0
+
+    def lazy_initialization(self, key_states: Tensor, value_states: Tensor) -> None:
+        shape = (self._rows, key_states.shape[1], self._positions)
+        self.keys = key_states.new_zeros((*shape, key_states.shape[-1]))
+        self.values = value_states.new_zeros((*shape, value_states.shape[-1]))
+        self.is_initialized = True
+
+    def update(self, key_states: Tensor, value_states: Tensor, *args: Any, **kwargs: Any) -> tuple[Tensor, Tensor]:
+        if not self.is_initialized:
+            KeysAndValues.lazy_initialization(self, key_states, value_states)
+        aim = self.aim
+        rows, places = aim.written, aim.places
+        self.keys[rows.unsqueeze(1), :, places] = key_states.transpose(1, 2)
+        self.values[rows.unsqueeze(1), :, places] = value_states.transpose(1, 2)
+        count, length = len(rows), aim.length
+        if aim.chosen is None:
+            return self.keys[:count, :, :length], self.values[:count, :, :length]
+        return self.keys[rows, :, :length], self.values[rows, :, :length]
+
+    def get_mask_sizes(self, query_length: int) -> tuple[int, int]:
+        return self.aim.length, 0
+
+    def get_seq_length(self) -> int:
+        return 0
+
+    def get_max_length(self) -> int:
+        return -1
+
+    @property
+    def nbytes(self) -> int:
+        return self.keys.nbytes + self.values.nbytes if self.is_initialized else 0
+
+    def reserve(self, rows: int, positions: int) -> None:
+        self._rows, self._positions = rows, positions
+        if self.is_initialized:
+            self.keys = _grown(self.keys, rows, positions)
+            self.values = _grown(self.values, rows, positions)
+
+    def copy(self, other: KeysAndValues, source: Array, target: Array, length: int) -> None:
+        length -= self.aim.base
+        if length <= 0 or not other.is_initialized:
+            return
+        if not self.is_initialized:
+            KeysAndValues.lazy_initialization(self, other.keys, other.values)
+        written = _index(target, self.keys)
+        for own, theirs in ((self.keys, other.keys), (self.values, other.values)):
+            found = _rows_of(theirs[:, :, :length], source, apart=other is not self)
+            own[:, :, :length].index_copy_(0, written, found)
+
+    def take_base(self, other: KeysAndValues) -> None:
+        """Give every row its own copy of the positions before the base: those of another state's first row."""
+        base = self.aim.base
+        self._positions += base
+        if self.is_initialized:
+            self.keys = _preceded(self.keys, other.keys[:1, :, :base])
+            self.values = _preceded(self.values, other.values[:1, :, :base])
+
+    def drop(self) -> None:
+        self.keys = self.values = None  # type: ignore[assignment]
+        self.is_initialized = False
+        self._rows = self._positions = 0
+
+
+class AssignedStates(LinearAttentionCacheLayerMixin):  # type: ignore[misc]
+    """State of a recurrence and a convolution as transformers keeps it, but assigned rather than written in place.
+
+    So a pass can be differentiated through the state that an earlier one left.
+
+    Args:
+        count: how many states of a convolution, and of a recurrence, the layer has.
+    """
+
+    def __init__(self, count: int) -> None:
+        LinearAttentionCacheLayerMixin.__init__(self, number_of_states=count)
+
+    def lazy_initialization(self, *args: Any, **kwargs: Any) -> None:
+        return None
+
+    def update_conv_state(
+        self, conv_states: Tensor, state_idx: int = 0, conv_kernel_size: int | None = None, **kwargs: Any
+    ) -> Tensor:
+        """The latest inputs of a convolution behind those that are held, which they replace."""
+        size = conv_kernel_size or conv_states.shape[-1]
+        held = self.conv_states[state_idx] if self.has_previous_state[state_idx] else None
+        if held is None:
+            found = torch.nn.functional.pad(conv_states, (max(size - conv_states.shape[-1], 0), 0))
+        else:
+            found = torch.cat([held.to(conv_states.dtype), conv_states], dim=-1)
+        self.conv_states[state_idx] = found[..., -size:]
+        self.has_previous_state[state_idx] = True
+        return found
+
+    def update_recurrent_state(self, recurrent_states: Tensor, state_idx: int = 0, **kwargs: Any) -> Tensor:
+        """The state of a recurrence, which replaces the one that is held."""
+        self.recurrent_states[state_idx] = recurrent_states
+        self.has_previous_state[state_idx] = True
+        return recurrent_states
+
+    def parts(self) -> Iterator[tuple[str, int, Tensor]]:
+        """All states that are held: the attribute that each is in, its key there, and the state itself."""
+        for name in ("conv_states", "recurrent_states"):
+            for index, state in getattr(self, name).items():
+                if state is not None:
+                    yield name, index, state
+
+
+class Recurrent(AssignedStates, TorchLayerState):
+    """Arrays of shape (rows, …) as of each row's last token.
+
+    Args:
+        aim: of the passes.
+        count: as in `AssignedStates`.
+    """
+
+    cuts = False
+
+    def __init__(self, aim: Aim, count: int) -> None:
+        AssignedStates.__init__(self, count)
+        self.aim = aim
+        self._buffer_rows = 0
+        self._conv_buffers: dict[int, Tensor] = {}
+        self._recurrent_buffers: dict[int, Tensor] = {}
+        self._idle: list[tuple[Tensor, Tensor]] = []
+        """Buffers, and what they hold of the pass's idle rows."""
+
+    def start(self) -> None:
+        aim = self.aim
+        for held, buffers in self._pairs():
+            for index, buffer in buffers.items():
+                if aim.fresh is not None:
+                    buffer.index_fill_(0, aim.fresh, 0)
+                if aim.idle is not None:
+                    self._idle.append((buffer, buffer.index_select(0, aim.idle)))
+                # a pass over one token writes to what it is given
+                chosen = aim.chosen
+                held[index] = buffer[: len(aim.written)] if chosen is None else buffer.index_select(0, chosen)
+                self.has_previous_state[index] = True
+
+    def finish(self) -> None:
+        aim = self.aim
+        for held, buffers in self._pairs():
+            for index, state in held.items():
+                if state is not None:
+                    self._keep(buffers, index, state)
+                    held[index] = None
+        for index in self.has_previous_state:
+            self.has_previous_state[index] = False
+        for buffer, states in self._idle:
+            assert aim.idle is not None
+            buffer.index_copy_(0, aim.idle, states)
+        self._idle = []
+
+    def _keep(self, buffers: dict[int, Tensor], index: int, state: Tensor) -> None:
+        if index not in buffers:
+            buffers[index] = state.new_zeros((self._buffer_rows, *state.shape[1:]))
+        buffer = buffers[index]
+        if self.aim.chosen is not None:
+            buffer.index_copy_(0, self.aim.chosen, state.to(buffer.dtype))
+        elif state.data_ptr() != buffer.data_ptr():
+            buffer[: len(state)] = state
+
+    def _pairs(self) -> tuple[tuple[dict[int, Any], dict[int, Tensor]], ...]:
+        return (self.conv_states, self._conv_buffers), (self.recurrent_states, self._recurrent_buffers)
+
+    @property
+    def nbytes(self) -> int:
+        return sum(buffer.nbytes for _, buffers in self._pairs() for buffer in buffers.values())
+
+    def reserve(self, rows: int, positions: int) -> None:
+        for _, buffers in self._pairs():
+            for index, buffer in buffers.items():
+                if rows > len(buffer):
+                    buffers[index] = torch.cat([buffer, buffer.new_zeros((rows - len(buffer), *buffer.shape[1:]))])
+        self._buffer_rows = rows
+
+    def copy(self, other: Recurrent, source: Array, target: Array, length: int) -> None:
+        for (_, own), (_, theirs) in zip(self._pairs(), other._pairs(), strict=True):
+            for index, buffer in theirs.items():
+                if index not in own:
+                    own[index] = buffer.new_zeros((self._buffer_rows, *buffer.shape[1:]))
+                found = _rows_of(buffer, source, apart=other is not self)
+                own[index].index_copy_(0, _index(target, buffer), found)
+
+    def drop(self) -> None:
+        self._buffer_rows = 0
+        for _, buffers in self._pairs():
+            buffers.clear()
+
+
+class RecurrentKeysAndValues(Recurrent, KeysAndValues):
+    """Both in one layer.
+
+    Args:
+        aim: of the passes.
+        count: as in `AssignedStates`.
+    """
+
+    cuts = False
+
+    def __init__(self, aim: Aim, count: int) -> None:
+        KeysAndValues.__init__(self, aim)
+        Recurrent.__init__(self, aim, count)
+
+    @property
+    def nbytes(self) -> int:
+        return Recurrent.nbytes.fget(self) + self.position_nbytes  # type: ignore[attr-defined,no-any-return]
+
+    @property
+    def position_nbytes(self) -> int:
+        return KeysAndValues.nbytes.fget(self)  # type: ignore[attr-defined,no-any-return]
+
+    def reserve(self, rows: int, positions: int) -> None:
+        KeysAndValues.reserve(self, rows, positions)
+        Recurrent.reserve(self, rows, positions)
+
+    def copy(self, other: Any, source: Array, target: Array, length: int) -> None:
+        KeysAndValues.copy(self, other, source, target, length)
+        Recurrent.copy(self, other, source, target, length)
+
+    def drop(self) -> None:
+        KeysAndValues.drop(self)
+        Recurrent.drop(self)
+
+
+def layer_state(layer: Any, aim: Aim) -> TorchLayerState | None:
+    """The state of a layer for which transformers keeps such a cache layer; None where it keeps nothing.
+
+    Raises:
+        NotImplementedError: it is of a kind that is not known.
+    """
+    if isinstance(layer, cache_utils.DummyLayer):
+        return None
+    if type(layer) in (cache_utils.DynamicLayer, cache_utils.DynamicSlidingWindowLayer):
+        return KeysAndValues(aim)
+    if type(layer) is cache_utils.LinearAttentionLayer:
+        return Recurrent(aim, layer.number_of_states)
+    if isinstance(layer, cache_utils.LinearAttentionLayer) and isinstance(layer, cache_utils.DynamicLayer):
+        return RecurrentKeysAndValues(aim, layer.number_of_states)
+    raise NotImplementedError(f"layers that keep what a {type(layer).__name__} does are not known")
+
+
+def _index(rows: Array, like: Tensor) -> Tensor:
+    return torch.from_numpy(np.ascontiguousarray(rows)).to(like.device)
+
+
+def _rows_of(buffer: Tensor, rows: Array, *, apart: bool) -> Tensor:
+    """The rows (n, …) of a buffer; where all are one, and put apart from it, without copies."""
+    if apart and (rows == rows[0]).all():
+        return buffer[rows[0] : rows[0] + 1].expand(len(rows), *[-1] * (buffer.ndim - 1))
+    return buffer.index_select(0, _index(rows, buffer))
+
+
+def _grown(buffer: Tensor, rows: int, positions: int) -> Tensor:
+    new = buffer.new_zeros((rows, buffer.shape[1], positions, buffer.shape[3]))
+    new[: buffer.shape[0], :, : buffer.shape[2]] = buffer
+    return new
+
+
+def _preceded(buffer: Tensor, begin: Tensor) -> Tensor:
+    return torch.cat([begin.expand(len(buffer), -1, -1, -1), buffer], dim=2)

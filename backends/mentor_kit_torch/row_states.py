@@ -1,0 +1,110 @@
+"""The states of all layers of a transformers model in rows.
+
+A forward pass names its rows and the positions of its tokens; what it attends to is given by an explicit mask
+(`causal_mask`), so rows may be of any length. Positions beyond a row's length hold garbage that no mask lets through.
+The first positions may be kept elsewhere, once for all rows (`TorchRowStates.base`).
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor
+from transformers import DynamicCache
+from transformers.cache_utils import Cache, DummyLayer
+
+from mentor_kit.backend.row_state import RowStates
+from mentor_kit_torch.layer_states import Aim, KeysAndValues, TorchLayerState, layer_state
+
+
+class TorchRowStates(RowStates[TorchLayerState]):
+    """Sequences of a model in rows. `aim_at` says what the next forward pass writes and reads,
+    `take_back` follows it.
+
+    Args:
+        config: the configuration of the model's text part; None for a model that keeps nothing in rows.
+
+    Raises:
+        NotImplementedError: a layer keeps something that is not known.
+        KeyError: transformers has no cache for a kind of layer.
+    """
+
+    def __init__(self, config: Any) -> None:
+        self.aim = Aim()
+        """What the layers look at in a pass."""
+        own = [] if config is None else [layer_state(layer, self.aim) for layer in DynamicCache(config=config).layers]
+        super().__init__([layer for layer in own if layer is not None])
+        self.cache = Cache(layers=[DummyLayer() if layer is None else layer for layer in own])
+        """All of them as the model takes them."""
+        self.moves = 0
+        """How often the buffers changed."""
+        self._uncut = [layer for layer in self.layers if not layer.cuts]
+
+    @property
+    def base(self) -> int:
+        """Positions that come before a row's first place, and are kept elsewhere."""
+        return self.aim.base
+
+    @base.setter
+    def base(self, length: int) -> None:
+        self.aim.base = length
+
+    @property
+    def position_nbytes(self) -> int:
+        """Those of the bytes that grow with the positions."""
+        return sum(layer.position_nbytes for layer in self.layers)
+
+    def aim_at(
+        self,
+        where: Tensor,
+        length: int,
+        chosen: Tensor | None = None,
+        fresh: Tensor | None = None,
+        idle: Tensor | None = None,
+    ) -> None:
+        """The next pass writes positions `where` (n, T), reads those from `base` to `length`.
+
+        Its rows are the first n, or those `chosen` (n,). Layers that cannot be cut back begin rows `fresh` (k,) with
+        it, and leave rows `idle` (k,) as they are.
+        """
+        # here rather than in each layer
+        aim = self.aim
+        aim.places = where - aim.base
+        aim.written = torch.arange(len(where), device=where.device) if chosen is None else chosen
+        aim.length, aim.chosen = length - aim.base, chosen
+        aim.fresh, aim.idle = fresh, idle
+        for layer in self._uncut:
+            layer.start()
+
+    def take_back(self) -> None:
+        """Keep what the pass left."""
+        for layer in self._uncut:
+            layer.finish()
+
+    def reserve(self, rows: int, positions: int) -> None:
+        """Grow to so many rows and positions of each behind `base`; what is there is kept."""
+        before = (self.rows, self.positions)
+        super().reserve(rows, positions)
+        self.moves += before != (self.rows, self.positions)
+
+    def take_base(self, other: TorchRowStates) -> None:
+        """Give every row its own copy of the positions before `base`: those of other states' first row."""
+        for layer, theirs in zip(self.layers, other.layers, strict=True):
+            assert isinstance(layer, KeysAndValues)
+            assert isinstance(theirs, KeysAndValues)
+            layer.take_base(theirs)
+        self.positions += self.base
+        self.base = 0
+        self.moves += 1
+
+    def drop(self) -> None:
+        """Free everything."""
+        super().drop()
+        self.base = 0
+        self.moves += 1
+
+
+def causal_mask(positions: Tensor, keys: Tensor) -> Tensor:
+    """(n, 1, T, L): the token at a position (n, T) attends to that position and all keys (1, L) before it."""
+    return (keys.unsqueeze(1) <= positions.unsqueeze(-1)).unsqueeze(1)
