@@ -25,7 +25,7 @@ from mentor_kit_mlx.embeddings import PROJECTION, as_untied, is_tied
 from mentor_kit_mlx.launch import processes
 from mentor_kit_mlx.loading import Loaded, load_model, model_errors, pick_device
 from mentor_kit_mlx.memory import device_memory, estimate, limit, savings
-from mentor_kit_mlx.options import EXPORT_FORMATS, MLXOptions
+from mentor_kit_mlx.options import EXPORT_FORMATS, QUANTIZED_FORMATS, MLXOptions
 from mentor_kit_mlx.policy import MLXPolicy
 
 
@@ -38,6 +38,10 @@ class MLXBackend(Backend):
     @property
     def export_formats(self) -> tuple[str, ...]:
         return EXPORT_FORMATS
+
+    @property
+    def quantized_formats(self) -> tuple[str, ...]:
+        return tuple(QUANTIZED_FORMATS)
 
     def load(self, student: StudentSpec, seed: int) -> MLXPolicy | DistributedPolicy:
         leader = current_leader()

@@ -56,6 +56,14 @@ def config_of(student: StudentSpec) -> Config:
         return complete(own, _defaults(own))
 
 
+def folder_of(student: StudentSpec) -> Path | None:
+    """The student's folder, with what is there of its files; None where the hub cannot be reached."""
+    try:
+        return find_folder(student, weights=False)
+    except MissingError:
+        return None
+
+
 def read_config(folder: Path) -> Config:
     """The complete configuration of a folder.
 

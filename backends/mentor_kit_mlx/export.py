@@ -17,12 +17,16 @@ from mentor_kit_mlx import adapter_files, adapters, params
 from mentor_kit_mlx.adapter_files import AdapterFile
 from mentor_kit_mlx.config import Config
 from mentor_kit_mlx.embeddings import PROJECTION, as_untied, is_tied
-from mentor_kit_mlx.loading import Loaded
+from mentor_kit_mlx.loading import Loaded, quantize
 from mentor_kit_mlx.mlx_lm_import import mlx_lm
+from mentor_kit_mlx.options import QUANTIZED_FORMATS
 from mentor_kit_mlx.params import Arrays, by_name, read, trained
 
 #: Types of models whose weights have the same names in mlx-lm and in transformers; tests cover them.
 SAME_NAMES = frozenset(("llama", "qwen2", "qwen3", "phi3", "smollm3", "olmo2", "granite", "cohere"))
+
+#: Keys of config.json that say how weights are quantized.
+QUANTIZATION_KEYS = ("quantization", "quantization_config")
 
 #: Settings that are also written in mlx-lm's form into a folder for transformers (`mentor_kit_mlx.config`).
 MLX_SETTINGS = (
@@ -48,8 +52,8 @@ def write(loaded: Loaded, adapter: AdapterFile | None, folder: Path, format: str
     Raises:
         BackendError: this student cannot be written in this format.
     """
-    if format == "mlx":
-        write_mlx(loaded, folder)
+    if format == "mlx" or format in QUANTIZED_FORMATS:
+        write_mlx(loaded, folder, QUANTIZED_FORMATS.get(format))
     elif adapter is None or format == "transformers":
         write_transformers(loaded, folder)
     elif format == "adapter":
@@ -134,17 +138,31 @@ def write_mlx_adapter(loaded: Loaded, adapter: AdapterFile, folder: Path) -> Non
     adapter_files.write_mlx(trained(loaded.model), adapter, len(loaded.model.layers), folder)
 
 
-def write_mlx(loaded: Loaded, folder: Path) -> None:
-    """A whole model for mlx-lm: an adapter is merged; quantized layers are quantized again."""
-    quantized = {
-        name: (module.group_size, module.bits, module.mode)
-        for name, module in loaded.model.named_modules()
-        if hasattr(module, "scales") and hasattr(module, "bits")
-    }
-    weights = by_name(loaded.model.parameters()) if quantized else _whole(loaded.model)
-    if any(name.endswith("lora_a") for name in weights):
-        weights = _quantized_again(loaded.model, quantized)
-    _write(weights, dict(loaded.config), folder, made_for="mlx")
+def write_mlx(loaded: Loaded, folder: Path, bits: int | None = None) -> None:
+    """A whole model for mlx-lm, an adapter merged.
+
+    Args:
+        loaded: the model, with its adapter on it.
+        folder: to write.
+        bits: of the weights. A student whose weights have them already keeps the quantization of each layer. Left out,
+            merged weights are plain, and a student without an adapter stays as it is.
+
+    Raises:
+        BackendError: no layer can be quantized.
+    """
+    model, config = loaded.model, dict(loaded.config)
+    layers = _quantized_layers(model)
+    if bits is None and not any(name.endswith("lora_a") for name in by_name(model.parameters())):
+        _write(by_name(model.parameters()), config, folder, made_for="mlx")
+        return
+    plain = _rebuilt(model)
+    if bits is None or not layers or config["quantization"].get("bits", 4) != bits:
+        config = {name: value for name, value in config.items() if name not in QUANTIZATION_KEYS}
+        if bits is not None:
+            config = quantize(plain, config, bits)
+    else:
+        _quantize_layers(plain, layers)
+    _write(by_name(plain.parameters()), config, folder, made_for="mlx")
 
 
 def _whole(model: Any) -> Arrays:
@@ -173,15 +191,22 @@ def _dequantized(model: Any) -> Iterator[tuple[str, Any]]:
             yield name, plain
 
 
-def _quantized_again(model: Any, how: Mapping[str, tuple[int, int, str]]) -> Arrays:
-    plain = _rebuilt(model)
+def _quantized_layers(model: Any) -> dict[str, dict[str, Any]]:
+    """How each layer is quantized, by name; empty for a model that is not."""
+    return {
+        name: {"group_size": module.group_size, "bits": module.bits, "mode": module.mode}
+        for name, module in model.named_modules()
+        if hasattr(module, "scales") and hasattr(module, "bits")
+    }
+
+
+def _quantize_layers(plain: Any, layers: Mapping[str, dict[str, Any]]) -> None:
+    """Quantize the merged layers as they were, in place."""
 
     def choose(name: str, module: Any) -> Any:
-        found = how.get(name) or how.get(f"{name}.linear") or how.get(f"{name}.embedding")
-        return {"group_size": found[0], "bits": found[1], "mode": found[2]} if found else False
+        return layers.get(name) or layers.get(f"{name}.linear") or layers.get(f"{name}.embedding") or False
 
     nn.quantize(plain, class_predicate=choose)
-    return by_name(plain.parameters())
 
 
 def _write(weights: Arrays, config: Config, folder: Path, *, made_for: str) -> None:
@@ -197,7 +222,7 @@ def _for_mlx(config: Config) -> Config:
 
 def _own_config(folder: Path) -> Config:
     config: Config = json.loads((folder / "config.json").read_text())
-    for name in ("quantization", "quantization_config", "torch_dtype"):
+    for name in (*QUANTIZATION_KEYS, "torch_dtype"):
         config.pop(name, None)
     return config
 

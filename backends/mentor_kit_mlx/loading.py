@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
@@ -90,37 +91,53 @@ def compiles(options: MLXOptions) -> bool:
 
 
 def quantize(model: Any, config: Config, bits: int, group_size: int = 64) -> Config:
-    """Quantize every layer that can be, in place; returns the configuration with the quantization.
+    """Quantize every layer that can be, in place, as mlx-lm does; returns the configuration with the quantization.
+
+    Layers that mlx-lm keeps in more bits, such as the routers of experts, have them here too.
 
     Raises:
         BackendError: no layer is wide enough.
     """
     import mlx.nn as nn
 
-    def fits(name: str, module: Any) -> bool:
-        return hasattr(module, "to_quantized") and module.weight.shape[-1] % group_size == 0
+    usual: dict[str, Any] = {"group_size": group_size, "bits": bits, "mode": "affine"}
+    theirs = getattr(model, "quant_predicate", None)
+    own: dict[str, dict[str, Any]] = {}
 
-    if not any(fits(name, module) for name, module in model.named_modules()):
+    def chosen(name: str, module: Any) -> Any:
+        if not hasattr(module, "to_quantized") or module.weight.shape[-1] % group_size:
+            return False
+        wanted = True if theirs is None else theirs(name, module)
+        if isinstance(wanted, Mapping):
+            own[name] = {**usual, **wanted}
+            return own[name]
+        return wanted
+
+    if not any(chosen(name, module) for name, module in model.named_modules()):
         raise BackendError(
             f"backend.quantize: no layer's width is a multiple of {group_size}", hint="leave `quantize` out"
         )
-    nn.quantize(model, group_size=group_size, bits=bits, class_predicate=fits)
-    how = {"group_size": group_size, "bits": bits, "mode": "affine"}
+    nn.quantize(model, class_predicate=chosen, **usual)
+    how = usual | own
     return config | {"quantization": how, "quantization_config": how}
 
 
-def quantize_as(model: Any, how: Mapping[str, Any], folder: Path) -> None:
+def quantize_as(model: Any, how: Mapping[str, Any], folder: Path | None) -> None:
     """Quantize the layers that a folder's weights, or else its configuration, have quantized, in place.
+
+    Where the weights are not there yet, an index of them tells which layers are quantized, and the configuration how.
+    Without an index, layers are taken to be quantized as mlx-lm does it.
 
     Args:
         model: not quantized yet; its weights are never computed.
         how: `quantization` of config.json: the group's size, bits and mode, and for layers by name others, or false.
-        folder: the student's; only the names and shapes in its files of weights are read.
+        folder: the student's; only the names and shapes in its files of weights are read. None where there is none.
     """
     import mlx.nn as nn
 
-    weights = _saved(folder)
-    usual = _whole(how)
+    weights = {} if folder is None else _saved(folder)
+    names = weights.keys() or (set() if folder is None else _indexed(folder))
+    usual, theirs = _whole(how), getattr(model, "quant_predicate", None)
 
     def chosen(name: str, module: Any) -> Any:
         own = how.get(name)
@@ -128,10 +145,14 @@ def quantize_as(model: Any, how: Mapping[str, Any], folder: Path) -> None:
             return _whole(own)
         if own is False or not hasattr(module, "to_quantized"):
             return False
+        if names and f"{name}.scales" not in names:
+            return False
         if weights:
-            known = f"{name}.scales" in weights
-            return mlx_lm("utils").infer_quant_config(name, module, weights) if known else False
-        return usual if module.weight.shape[-1] % usual["group_size"] == 0 else False
+            return mlx_lm("utils").infer_quant_config(name, module, weights)
+        if module.weight.shape[-1] % usual["group_size"]:
+            return False
+        wanted = True if names or theirs is None else theirs(name, module)
+        return {**usual, **wanted} if isinstance(wanted, Mapping) else usual if wanted else False
 
     nn.quantize(model, class_predicate=chosen, **usual)
 
@@ -149,3 +170,12 @@ def _saved(folder: Path) -> Arrays:
     for file in sorted(folder.glob("model*.safetensors")):
         found |= read(file)
     return found
+
+
+def _indexed(folder: Path) -> set[str]:
+    """The names of a folder's weights by its index; none where it has no index that can be read."""
+    try:
+        index = json.loads((folder / "model.safetensors.index.json").read_bytes())
+        return set(index["weight_map"])
+    except (OSError, ValueError, KeyError, TypeError):
+        return set()

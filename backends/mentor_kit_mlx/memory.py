@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any
 
 import mlx.core as mx
 
+from mentor_kit.backend.folders import untrainable
 from mentor_kit.backend.kv_budget import KVBudget
 from mentor_kit.backend.memory import (
     ACTIVATIONS_NOTE,
@@ -24,11 +24,11 @@ from mentor_kit.backend.memory import (
 from mentor_kit.backend.optimizer import OptimizerSpec
 from mentor_kit.backend.student import StudentSpec
 from mentor_kit.core.errors import BackendError
-from mentor_kit_mlx.config import Config
+from mentor_kit_mlx.config import Config, folder_of
 from mentor_kit_mlx.mlx_lm_import import mlx_lm
 from mentor_kit_mlx.optimizer import moment_count
 from mentor_kit_mlx.options import MLXOptions
-from mentor_kit_mlx.params import by_name, parameter_count, trained
+from mentor_kit_mlx.params import by_name, is_quantized, parameter_count, trained
 from mentor_kit_mlx.state_size import StateSize, state_size
 
 #: The option that limits the memory.
@@ -91,7 +91,9 @@ def estimate(
     if bits is None and options.quantize is not None:
         config = quantize(model, config, options.quantize)
     elif bits is not None:
-        quantize_as(model, bits, Path(student.model))
+        quantize_as(model, bits, folder_of(student))
+    if load.optimizer is not None and student.adapter is None and is_quantized(model):
+        raise untrainable(student.model)
     dtype = pick_dtype(options) or getattr(mx, str(config.get("torch_dtype") or config.get("dtype") or "bfloat16"))
     size = dtype.size
     leaves = list(by_name(model.parameters()).values())

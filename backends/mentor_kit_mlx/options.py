@@ -9,8 +9,10 @@ from pydantic import ConfigDict, Field
 from mentor_kit.core.option_model import OptionModel
 from mentor_kit_mlx.quantized import Quantized
 
+#: Formats of a whole student in quantized weights, by their bits.
+QUANTIZED_FORMATS = {"mlx-4bit": 4, "mlx-8bit": 8}
 #: What `Policy.export` writes.
-EXPORT_FORMATS = ("transformers", "mlx", "adapter", "mlx-adapter")
+EXPORT_FORMATS = ("transformers", "mlx", *QUANTIZED_FORMATS, "adapter", "mlx-adapter")
 
 
 class MLXOptions(OptionModel):

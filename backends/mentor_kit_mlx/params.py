@@ -23,6 +23,11 @@ def trained(model: Any) -> Arrays:
     return by_name(model.trainable_parameters())
 
 
+def is_quantized(model: Any) -> bool:
+    """Whether some of a model's layers have quantized weights."""
+    return any(hasattr(module, "scales") and hasattr(module, "bits") for module in model.modules())
+
+
 def parameter_count(model: Any) -> int:
     """How many parameters a model has, its adapter's included; quantized ones as many as they stand for."""
     found = sum(value.size for value in by_name(model.parameters()).values())

@@ -13,7 +13,7 @@ import numpy as np
 
 from mentor_kit.backend.distributed.replica import Replica
 from mentor_kit.backend.engine import StepEngine
-from mentor_kit.backend.folders import first_line
+from mentor_kit.backend.folders import first_line, untrainable
 from mentor_kit.backend.kv_budget import KVBudget
 from mentor_kit.backend.microbatching import MicroBatch
 from mentor_kit.backend.optimizer import OptimizerSpec
@@ -37,7 +37,7 @@ from mentor_kit_mlx.loading import Loaded, compiles
 from mentor_kit_mlx.memory import activation_bytes, in_gib, kv_budget, wants_checkpointing
 from mentor_kit_mlx.optimizer import MLXOptimizer, exact_weights, read_state
 from mentor_kit_mlx.options import EXPORT_FORMATS, MLXOptions
-from mentor_kit_mlx.params import Arrays, by_name, parameter_count, put, read_now, trained, write
+from mentor_kit_mlx.params import Arrays, is_quantized, parameter_count, put, read_now, trained, write
 from mentor_kit_mlx.random_state import random_state, seed_of
 from mentor_kit_mlx.row_device import MLXRowDevice
 from mentor_kit_mlx.row_states import check_quantized, keeps_rows, skips_padding
@@ -59,7 +59,7 @@ class MLXPolicy(Replica[mx.array, MLXOptimizer]):
         allowed: bytes that the run may take; None for no limit.
 
     Raises:
-        BackendError: the weights are quantized and there is no adapter, or memory is too small for them.
+        BackendError: memory is too small for the weights.
     """
 
     export_formats = EXPORT_FORMATS
@@ -89,11 +89,9 @@ class MLXPolicy(Replica[mx.array, MLXOptimizer]):
                 "it (format `mlx`)",
                 student.model,
             )
-        if adapter is None and any(value.dtype == mx.uint32 for value in by_name(self.model.parameters()).values()):
-            raise BackendError(
-                f"{student.model} is quantized: its weights cannot be trained themselves",
-                hint="add `student.adapter`, or take a model that is not quantized",
-            )
+        self._is_trainable = adapter is not None or not is_quantized(self.model)
+        if not self._is_trainable:
+            self.model.freeze()
         with exact(self.lm):
             self._keeps = keeps_rows(self.lm)
             skips = self._keeps and skips_padding(self.lm)
@@ -174,6 +172,8 @@ class MLXPolicy(Replica[mx.array, MLXOptimizer]):
             put(self.model, current)
 
     def make_optimizer(self, spec: OptimizerSpec) -> MLXOptimizer:
+        if not self._is_trainable:
+            raise untrainable(self.student.model)
         self._try_gradient()
         return MLXOptimizer(self.model, spec, compiled=compiles(self.options))
 

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from mentor_kit.api.data_checking import check_data
     from mentor_kit.api.doctor import check_machine
     from mentor_kit.api.evaluating import evaluate
-    from mentor_kit.api.exporting import export, serving
+    from mentor_kit.api.exporting import export, quantization_cost, serving
     from mentor_kit.api.listing import list_runs
     from mentor_kit.api.locations import RUNS
     from mentor_kit.api.machine.check import MachineCheck
@@ -64,6 +64,7 @@ __all__ = [
     "plan",
     "preview",
     "push",
+    "quantization_cost",
     "report",
     "rescore",
     "resume",
@@ -101,6 +102,7 @@ __getattr__ = lazy_attributes(
         "rescore": "mentor_kit.api.rescoring",
         "resume": "mentor_kit.api.running",
         "run": "mentor_kit.api.running",
+        "quantization_cost": "mentor_kit.api.exporting",
         "serving": "mentor_kit.api.exporting",
         "view": "mentor_kit.api.viewing",
     },

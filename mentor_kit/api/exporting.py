@@ -12,19 +12,21 @@ from mentor_kit.api.arguments import checked_arguments
 from mentor_kit.api.checking import load_served
 from mentor_kit.api.gguf import GGUF, convert, converter
 from mentor_kit.api.locations import RUNS, find_run
+from mentor_kit.api.quantized_export import write_quantized
 from mentor_kit.api.student_cards import CardOptions, benchmarks_of, card_writer
 from mentor_kit.api.subjects import find_checkpoint
 from mentor_kit.core.errors import UsageError
 from mentor_kit.core.posix import require_posix
 from mentor_kit.hooks.loader import default_registry
 from mentor_kit.hooks.registry import Registry
-from mentor_kit.recipe.assembly import assemble, assemble_components
+from mentor_kit.recipe.assembly import assemble, assemble_components, backend_of, student_spec
 from mentor_kit.recipe.attribution import attributed
 from mentor_kit.runs import Run
 from mentor_kit.runs.files import write_folder
 from mentor_kit.stages import Experiment
 
 if TYPE_CHECKING:
+    from mentor_kit.backend.quantization_cost import QuantizationCost
     from mentor_kit.chat.serving import ServingCommand
 
 
@@ -47,7 +49,8 @@ def export(
         run: as for `evaluate`.
         target: the folder to make; it must not exist, or be empty.
         checkpoint: `last`, `best`, or the name of a folder under `checkpoints/`.
-        format: `transformers`; `adapter`; `gguf`, by llama.cpp's converter; or another one of the backend's.
+        format: `transformers`; `adapter`; `gguf`, by llama.cpp's converter; or another one of the backend's. For
+            quantized weights (`mlx-4bit`) what they cost is measured, and written beside them.
         name: the student's hub id for its card, `owner/name`, where it gets one.
         license: the hub's identifier of a licence for its card, such as `apache-2.0`.
         benchmarks: evaluations of the run whose data is a benchmark on the hub, as `owner/dataset` or
@@ -77,6 +80,10 @@ def export(
         experiment.describe_export = card_writer(
             experiment, loaded, components, registry, done, checkpoint=found, options=options
         )
+        backend = backend_of(loaded.recipe, registry, components.context)
+        if format in backend.quantized_formats:
+            student = student_spec(loaded, registry, components.context)
+            return write_folder(folder, lambda new: write_quantized(experiment, backend, student, done, new, format))
         if command is None:
             return write_folder(folder, lambda new: experiment.export(new, format))
         return write_folder(folder, lambda new: _write_gguf(experiment, command, new))
@@ -103,6 +110,18 @@ def serving(
     is_gguf = format == GGUF
     chat_format = None if is_gguf else load_chat_format(folder, registry=registry or default_registry())
     return serving_commands(served_export(Path(folder), format), chat_format)
+
+
+@checked_arguments
+def quantization_cost(folder: str | Path) -> QuantizationCost | None:
+    """What an exported student lost when its weights were quantized; None where they were not, or it is not known.
+
+    Args:
+        folder: as `export` writes it.
+    """
+    from mentor_kit.backend.quantization_cost import read_cost
+
+    return read_cost(Path(folder))
 
 
 def _write_gguf(experiment: Experiment, command: Sequence[str], folder: Path) -> None:

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from mentor_kit.backend.base_model import hub_model
+from mentor_kit.backend.quantization_cost import read_cost
 from mentor_kit.core.component import ComponentSpec
 from mentor_kit.core.errors import UsageError, did_you_mean
 from mentor_kit.hooks.registry import Registry
@@ -112,6 +113,7 @@ def card_writer(
             name=name,
             at=None if checkpoint is None else (checkpoint.stage, checkpoint.step),
             chosen_by=options.chosen_by,
+            quantization=read_cost(folder),
         )
         write_card(folder, card, license=options.license)
         write_eval_results(folder, card, options.benchmarks)

@@ -61,6 +61,14 @@ def not_found(model: str, error: Exception) -> MissingError:
     )
 
 
+def untrainable(model: str) -> BackendError:
+    """The error for a student that is trained without an adapter, and whose weights are quantized."""
+    return BackendError(
+        f"{model} is quantized: its weights cannot be trained themselves",
+        hint="add `student.adapter`, or take a model that is not quantized",
+    )
+
+
 def first_line(error: Exception) -> str:
     """An error's message in short: its first line, with the second where that only announces it."""
     lines = str(error).strip().splitlines()

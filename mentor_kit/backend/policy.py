@@ -162,6 +162,15 @@ class Backend(ABC):
         """
         return ("transformers",)
 
+    @property
+    def quantized_formats(self) -> tuple[str, ...]:
+        """Those of `export_formats` whose weights are rounded to few bits.
+
+        The exported folder has to be a student that this backend loads: `mentorkit export` measures on it what that
+        costs.
+        """
+        return ()
+
     @abstractmethod
     def load(self, student: StudentSpec, seed: int) -> Policy:
         """A policy from a folder or hub id; `seed` is for a new adapter's weights.

@@ -53,6 +53,10 @@ class ServedExport:
     """An adapter's largest rank."""
 
 
+#: Formats of a whole model for mlx-lm.
+WHOLE_MLX = ("mlx", "mlx-4bit", "mlx-8bit")
+
+
 def served_export(folder: Path, kind: str, *, place: str | Path | None = None, base: str | None = None) -> ServedExport:
     """An exported folder, as commands name it; an adapter's rank is read from its configuration.
 
@@ -135,7 +139,7 @@ def serving_commands(export: ServedExport, format: ChatFormat | None) -> tuple[S
         return tuple(_whole(place, parsers, "" if reads_all else _SOME if some else None, weights))
     if export.kind == "adapter":
         return tuple(_adapter(place, base, export.rank, parsers))
-    if export.kind == "mlx":
+    if export.kind in WHOLE_MLX:
         return tuple(_mlx(f"--model {place}", parsers))
     if export.kind == "mlx-adapter":
         # the base model's tokenizer is served, which may not name the parser

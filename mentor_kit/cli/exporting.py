@@ -54,12 +54,15 @@ def export(
         benchmarks=parse_benchmarks(benchmarks or []),
         output=root,
     )
-    served = api.serving(folder, format=format)
+    served, cost = api.serving(folder, format=format), api.quantization_cost(folder)
     if as_json:
         commands = [vars(command) for command in served]
-        typer.echo(json.dumps({"student": str(folder), "format": format, "serving": commands}))
+        measured = {} if cost is None else {"quantization_cost": cost.model_dump(mode="json")}
+        typer.echo(json.dumps({"student": str(folder), "format": format, "serving": commands, **measured}))
         return
     typer.echo(f"student: {folder}")
+    for line in () if cost is None else cost.lines():
+        typer.echo(f"  {line}")
     if served:
         typer.echo("to serve it to other programs, with its tool calls parsed:")
     for command in served:

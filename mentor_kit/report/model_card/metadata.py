@@ -6,6 +6,7 @@ import re
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
+from mentor_kit.chat.serving import WHOLE_MLX
 from mentor_kit.report.model_card.results import AccuracyResult
 from mentor_kit.report.model_card.student_card import StudentCard
 
@@ -16,7 +17,7 @@ if TYPE_CHECKING:
 LIBRARIES: Mapping[str, str] = {
     "transformers": "transformers",
     "adapter": "peft",
-    "mlx": "mlx",
+    **dict.fromkeys(WHOLE_MLX, "mlx"),
     "mlx-adapter": "mlx",
     "gguf": "gguf",
 }

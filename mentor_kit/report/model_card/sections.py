@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-from mentor_kit.chat.serving import UNNAMED
+from mentor_kit.chat.serving import UNNAMED, WHOLE_MLX
 from mentor_kit.core.frozen_model import Json
 from mentor_kit.report.model_card.results import AccuracyResult, MeasuredAccuracy
 from mentor_kit.report.model_card.student_card import PLACEHOLDER, StudentCard, TrainedStage
@@ -16,6 +16,8 @@ _NAMED = {"problems": "problems a step", "group": "attempts at each", "batch": "
 _CONTENTS = {
     "transformers": "a whole model for transformers, vLLM and SGLang",
     "mlx": "a whole model for mlx-lm",
+    "mlx-4bit": "a whole model for mlx-lm, quantized to 4 bits",
+    "mlx-8bit": "a whole model for mlx-lm, quantized to 8 bits",
     "adapter": "a LoRA adapter for peft and vLLM, without its base model",
     "mlx-adapter": "a LoRA adapter for mlx-lm, without its base model",
     "gguf": "a whole model for llama.cpp",
@@ -27,6 +29,7 @@ def card_text(card: StudentCard) -> str:
     sections = [
         f"# {card.title}\n\n{_summary(card)}",
         _results(card),
+        _quantization(card),
         _use(card),
         _reward(card),
         _recipe(card),
@@ -103,6 +106,15 @@ def _results(card: StudentCard) -> str:
     return "\n".join(["## Results", "", *rows, "", *notes])
 
 
+def _quantization(card: StudentCard) -> str:
+    """What the quantization of these weights changed."""
+    if card.quantization is None:
+        return ""
+    facts = [f"- {line}" for line in card.quantization.lines()]
+    about = "The weights were rounded after the training and its evaluations. Measured on contexts of the run:"
+    return "\n".join(["## Quantization", "", about, "", *facts])
+
+
 def _row(result: AccuracyResult) -> str:
     difference = result.difference
     change = "" if difference is None else _interval(difference.mean, difference.low, difference.high, "+")
@@ -156,7 +168,7 @@ def _load(card: StudentCard) -> Iterator[str]:
             f"model = PeftModel.from_pretrained(AutoModelForCausalLM.from_pretrained({base}), {name})",
             f"tokenizer = AutoTokenizer.from_pretrained({name})",
         ]
-    elif card.format == "mlx":
+    elif card.format in WHOLE_MLX:
         lines = ["from mlx_lm import load", "", f"model, tokenizer = load({name})"]
     elif card.format == "mlx-adapter":
         lines = ["from mlx_lm import load", "", f"model, tokenizer = load({base}, adapter_path={name})"]

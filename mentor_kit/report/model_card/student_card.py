@@ -10,6 +10,7 @@ from textwrap import dedent
 from typing import TYPE_CHECKING
 
 from mentor_kit.backend.base_model import HubModel, hub_model, is_hub_id
+from mentor_kit.backend.quantization_cost import QuantizationCost
 from mentor_kit.backend.student import StudentSpec
 from mentor_kit.core.frozen_model import Json
 from mentor_kit.core.secret import hide
@@ -79,6 +80,8 @@ class StudentCard:
     """YAML without secrets and without the user's home."""
     versions: Mapping[str, str]
     serving: Sequence[ServingCommand]
+    quantization: QuantizationCost | None = None
+    """What rounding these weights changed, where that was measured."""
 
     @property
     def is_adapter(self) -> bool:
@@ -98,6 +101,7 @@ def student_card(
     name: str = PLACEHOLDER,
     at: tuple[str, int] | None = None,
     chosen_by: str | None = None,
+    quantization: QuantizationCost | None = None,
 ) -> StudentCard:
     """The facts of a run's student.
 
@@ -112,6 +116,7 @@ def student_card(
         name: its hub id, where it gets one.
         at: the stage, such as `0-grpo`, and the step of the exported weights; the last ones if left out.
         chosen_by: the metric by which they were chosen among others.
+        quantization: what rounding them changed, where that was measured.
 
     Raises:
         DataError: a file of the run cannot be read.
@@ -140,6 +145,7 @@ def student_card(
         recipe=_shared_recipe(recipe),
         versions=_versions(run),
         serving=serving,
+        quantization=quantization,
     )
 
 

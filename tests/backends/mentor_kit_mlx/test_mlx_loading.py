@@ -171,7 +171,7 @@ def test_little_memory_means_fewer_at_once(folder: Path) -> None:
 def test_quantized_models_take_adapters(tmp_path: Path) -> None:
     folder = write_student(tmp_path, LlamaConfig(**SHAPE | {"hidden_size": 64, "intermediate_size": 64}))
     with pytest.raises(BackendError, match="quantized"):
-        load(folder, quantize=8)
+        load(folder, quantize=8).prepare(OptimizerSpec())
     policy = load(folder, AdapterSpec(rank=2), quantize=8)
     plain = load(folder, AdapterSpec(rank=2))
     assert policy.info.trainable == plain.info.trainable

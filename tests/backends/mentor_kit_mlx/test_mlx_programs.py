@@ -33,7 +33,12 @@ SCRIPTS = Path(sys.executable).parent
 STUDENT = Path(mentor_kit_math.__file__).parent / "students" / "tiny"
 PROMPT = "Start with 12. Then add 30. What is the result?"
 #: Format of the export, and whether the student is one with an adapter, in 8 bits.
-EXPORTS = [("transformers", False, False), ("transformers", True, False), ("mlx", False, False), ("mlx", True, True)]
+EXPORTS = [
+    ("transformers", False, False),
+    ("transformers", True, False),
+    ("mlx", False, False),
+    ("mlx-8bit", True, True),
+]
 
 
 def student(adapted: bool, quantized: bool) -> MLXPolicy:
@@ -97,7 +102,7 @@ def test_a_folder_means_the_same_to_both(rope: str, tied: bool, tmp_path: Path) 
 def test_generate(format: str, adapted: bool, quantized: bool, tmp_path: Path) -> None:
     policy = student(adapted, quantized)
     folder = export(policy, tmp_path / "out", format)
-    again = load(folder, AdapterSpec(rank=4)) if quantized else policy  # what was merged was rounded once more
+    again = load(folder) if quantized else policy  # what was merged was rounded once more
     ids, _ = greedy(again)
     assert generate("--model", str(folder)) == text_of(ids[:-1])
 
@@ -117,7 +122,7 @@ def test_generate_with_an_adapter(tmp_path: Path) -> None:
 def test_server(format: str, adapted: bool, quantized: bool, tmp_path: Path) -> None:
     policy = student(adapted, quantized)
     folder = export(policy, tmp_path / "out", format)
-    again = load(folder, AdapterSpec(rank=4)) if quantized else policy
+    again = load(folder) if quantized else policy
     ids, log_probs = greedy(again)
     with server(folder) as address:
         body = {
