@@ -88,10 +88,20 @@ class StepLog:
     def read_demonstrations(self) -> Sequence[Demonstration]:
         return self.demonstrations
 
-    def checkpoint(self, step: int, state: Mapping[str, Json], *, metrics: Mapping[str, float] | None = None) -> None:
+    def checkpoint(
+        self,
+        step: int,
+        state: Mapping[str, Json],
+        *,
+        metrics: Mapping[str, float] | None = None,
+        files: Mapping[str, str] | None = None,
+    ) -> None:
         pass
 
     def resumed(self) -> Mapping[str, Json] | None:
+        return None
+
+    def resumed_file(self, name: str) -> str | None:
         return None
 
     def check_stop(self) -> None:

@@ -104,6 +104,7 @@ def _experiment(
         teacher=components.teacher,
         reward=components.reward,
         deterministic=student is not None and _deterministic(recipe, student.policy.info.device),
+        staleness=recipe.rollout.staleness,
         system=recipe.rollout.system or "",
         build_teacher=lambda spec: components.build_teacher(spec, registry),
         build_evaluation=lambda spec: registry.build("evaluations", spec, components.context),

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import re
-from typing import Annotated, Any, Literal, cast
+from typing import Annotated, Any, Literal, Self, cast
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from mentor_kit.core.component import (
     BackendSpec,
@@ -106,8 +106,21 @@ class Rollout(RecipeSection):
     """Keep this number of the most likely tokens; 0 keeps all."""
     deterministic: bool | Literal["auto"] = "auto"
     """Equal bits in every run, and exact resuming; auto: on a CPU."""
+    staleness: int = Field(default=0, ge=0)
+    """How many steps old the weights may be that began an episode when it is trained on. 0: a step waits for all its
+    episodes; above 0, they go on during updates and evaluations, and no step waits for the longest
+    (docs/scale.md)."""
     system: str | None = None
     """A system message for problems that bring none."""
+
+    @model_validator(mode="after")
+    def _overlaps(self) -> Self:
+        if self.staleness and self.deterministic is True:
+            raise ValueError(
+                "deterministic rollouts wait for one another at every turn, so that nothing could overlap: "
+                "set `deterministic` to auto, or `staleness` to 0"
+            )
+        return self
 
 
 class CheckpointPlan(RecipeSection):

@@ -147,6 +147,11 @@ class Objective:
                     hint=f"leave `{name}` out, or take another loss",
                 )
 
+    @property
+    def corrects_staleness(self) -> bool:
+        """Whether tokens that older weights sampled are weighed by what the weights now make of them."""
+        return self.loss.uses_ratio or self.spec.importance_cap is not None
+
     def advantages(self, outcomes: Outcomes) -> NDArray[np.float64]:
         """The advantages of a step's rollouts by their rewards, weighed by `reward`, shape (P, G).
 

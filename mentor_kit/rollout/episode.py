@@ -80,6 +80,15 @@ async def run_episodes(
             session.close()
 
 
+async def run_episode(agent: Agent, episode: EpisodeRequest, rules: EpisodeRules) -> Trajectory:
+    """Run one episode apart from others; return its trajectory. Errors as of `run_episodes`."""
+    session = agent.start(episode)
+    try:
+        return await _episode(agent, session, episode, rules)
+    finally:
+        session.close()
+
+
 def _cancel(running: Sequence[asyncio.Task[Trajectory]]) -> None:
     for task in running:
         task.cancel()

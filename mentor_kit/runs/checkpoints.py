@@ -16,6 +16,7 @@ from mentor_kit.runs.files import remove_folder, write_folder, write_text
 from mentor_kit.utils.strict_json import to_json
 
 STATE = "state.json"
+FILES = "files"
 
 
 @dataclass(frozen=True)
@@ -35,7 +36,7 @@ class Keep:
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """A complete checkpoint: the policy's files in `policy/`, everything else in `state.json`."""
+    """A complete checkpoint: the policy's files in `policy/`, the stage's in `files/`, all else in `state.json`."""
 
     path: Path
     number: int
@@ -57,6 +58,21 @@ class Checkpoint:
     def text(self) -> str:
         """The content of `state.json`."""
         return to_json({name: value for name, value in vars(self).items() if name != "path"}, indent=2) + "\n"
+
+    def file(self, name: str) -> str | None:
+        """The content of a file of the stage's; None where there is none.
+
+        Raises:
+            DataError: it cannot be read.
+        """
+        path = self.path / FILES / name
+        try:
+            return path.read_text(encoding="utf-8") if path.exists() else None
+        except (OSError, ValueError) as error:
+            raise DataError(
+                f"{path} cannot be read: {error}",
+                hint=f"remove {self.path} to resume from an earlier checkpoint",
+            ) from None
 
     @staticmethod
     def read(path: Path) -> Checkpoint:
@@ -98,8 +114,9 @@ class Checkpoints:
         state: Mapping[str, Json],
         metrics: Mapping[str, float],
         offsets: Mapping[str, int],
+        files: Mapping[str, str] | None = None,
     ) -> Checkpoint:
-        """Save the policy and the state, then remove the checkpoints that need not be kept.
+        """Save the policy, the state and the stage's files by name, then remove the checkpoints that need not be kept.
 
         Raises:
             MentorKitError: the disk is full or not writable; earlier checkpoints are whole.
@@ -111,6 +128,9 @@ class Checkpoints:
         def fill(folder: Path) -> None:
             (folder / "policy").mkdir()
             policy.save(folder / "policy")
+            for name, text in (files or {}).items():
+                (folder / FILES).mkdir(exist_ok=True)
+                (folder / FILES / name).write_text(text, encoding="utf-8", newline="\n")
             (folder / STATE).write_text(new.text, encoding="utf-8")
 
         write_folder(new.path, fill)

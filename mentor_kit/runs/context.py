@@ -11,6 +11,7 @@ from mentor_kit.core.event import CHECKPOINT
 from mentor_kit.core.frozen_model import Json
 from mentor_kit.core.task import Problem
 from mentor_kit.rl.reward import Scored
+from mentor_kit.runs.checkpoints import Checkpoint
 from mentor_kit.runs.compression import SUFFIXES, compress
 from mentor_kit.runs.files import write_bytes, write_text
 from mentor_kit.runs.folder import OUTCOMES, check_name
@@ -90,7 +91,14 @@ class RunContext:
     def read_demonstrations(self) -> Sequence[Demonstration]:
         return self._recorder.read_demonstrations()
 
-    def checkpoint(self, step: int, state: Mapping[str, Json], *, metrics: Mapping[str, float] | None = None) -> None:
+    def checkpoint(
+        self,
+        step: int,
+        state: Mapping[str, Json],
+        *,
+        metrics: Mapping[str, float] | None = None,
+        files: Mapping[str, str] | None = None,
+    ) -> None:
         recorder = self._recorder
         saved = recorder.checkpoints.latest()
         again = saved is not None and not self._unsaved and (saved.stage, saved.step) == (self._key, step)
@@ -103,7 +111,9 @@ class RunContext:
         # the event goes first, so that a run resumed from this checkpoint has it as well
         event = recorder.record(CHECKPOINT, self._key, {"step": step, "metrics": dict(metrics or {})})
         try:
-            recorder.checkpoints.save(self._key, step, recorder.policy, state, metrics or {}, recorder.offsets())
+            recorder.checkpoints.save(
+                self._key, step, recorder.policy, state, metrics or {}, recorder.offsets(), files or {}
+            )
         except BaseException:
             recorder.events.truncate(before)
             raise
@@ -111,8 +121,17 @@ class RunContext:
         recorder.dispatcher.event(event)
 
     def resumed(self) -> Mapping[str, Json] | None:
+        checkpoint = self._checkpoint()
+        return None if checkpoint is None else checkpoint.state
+
+    def resumed_file(self, name: str) -> str | None:
+        checkpoint = self._checkpoint()
+        return None if checkpoint is None else checkpoint.file(name)
+
+    def _checkpoint(self) -> Checkpoint | None:
+        """The stage's checkpoint that the run was resumed from."""
         checkpoint = self._recorder.resumed_from
-        return checkpoint.state if checkpoint is not None and checkpoint.stage == self._key else None
+        return checkpoint if checkpoint is not None and checkpoint.stage == self._key else None
 
     def check_stop(self) -> None:
         if not self._recorder.stop.requested:

@@ -73,16 +73,33 @@ class StageContext(Protocol):
         """All demonstrations of this run so far."""
         ...
 
-    def checkpoint(self, step: int, state: Mapping[str, Json], *, metrics: Mapping[str, float] | None = None) -> None:
+    def checkpoint(
+        self,
+        step: int,
+        state: Mapping[str, Json],
+        *,
+        metrics: Mapping[str, float] | None = None,
+        files: Mapping[str, str] | None = None,
+    ) -> None:
         """Save the policy and the stage's state after `step`; `metrics` decide which checkpoint is the best.
 
         A second call for a step saved without metrics, and with no step in between, brings them and another state; the
-        policy is not saved again.
+        policy and the files are not saved again.
+
+        Args:
+            step: that is done.
+            state: what the stage resumes from.
+            metrics: of the student now.
+            files: what the stage resumes from as well and is too large for the state: contents by name.
         """
         ...
 
     def resumed(self) -> Mapping[str, Json] | None:
         """The state of this stage's last checkpoint, the policy already restored; None for a fresh start."""
+        ...
+
+    def resumed_file(self, name: str) -> str | None:
+        """The content of a file of that checkpoint; None where it has no such file, and for a fresh start."""
         ...
 
     def check_stop(self) -> None:

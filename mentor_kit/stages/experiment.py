@@ -9,6 +9,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from mentor_kit.backend.policy import Policy
+from mentor_kit.backend.sampling import Sampler
 from mentor_kit.chat.format import ChatFormat
 from mentor_kit.core.agent import EpisodeLimits, EpisodeRequest
 from mentor_kit.core.component import ComponentSpec
@@ -48,6 +49,8 @@ class Experiment:
     reward: Reward | None = None
     deterministic: bool = True
     """Whether batches of sampling are formed in submission order, so that rollouts are the same in every run."""
+    staleness: int = 0
+    """How many steps the weights that sample an episode may be behind those that are trained on it."""
     system: str = ""
     """The system message of problems that have none."""
     build_teacher: Callable[[ComponentSpec], Teacher] | None = None
@@ -166,10 +169,14 @@ class Experiment:
 
     def student_agent(self, sampling: Sampling) -> PolicyAgent:
         """The student as an agent, with the weights it has now."""
+        return self.agent_with(self.policy.sampler(deterministic=self.deterministic), sampling)
+
+    def agent_with(self, sampler: Sampler, sampling: Sampling) -> PolicyAgent:
+        """The student as an agent that samples by a sampler of its policy."""
         return PolicyAgent(
             name="student",
             format=self.format,
-            sampler=self.policy.sampler(deterministic=self.deterministic),
+            sampler=sampler,
             sampling=sampling,
             limits=self.limits,
             context=self.policy.info.context,

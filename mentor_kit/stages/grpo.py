@@ -12,14 +12,14 @@ much likelier the teacher finds it; alone, or beside the rewards.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
-from mentor_kit.backend.policy import Policy
 from mentor_kit.backend.token_groups import TokenGroup
-from mentor_kit.core.errors import DataError
+from mentor_kit.core.errors import DataError, UsageError
 from mentor_kit.core.task import Problem
 from mentor_kit.core.trajectory import Trajectory
 from mentor_kit.rl.objective import Objective
@@ -32,14 +32,16 @@ from mentor_kit.stages.experiment import Experiment
 from mentor_kit.stages.filtered_sampling import warn_of_filtered_sampling
 from mentor_kit.stages.grpo_metrics import grpo_metrics
 from mentor_kit.stages.grpo_options import GRPOOptions
-from mentor_kit.stages.minibatches import Update, update_policy, with_old_log_probs
+from mentor_kit.stages.minibatches import Update, update_policy, with_old_log_probs, without_old_log_probs
+from mentor_kit.stages.overlapped_rollouts import OverlappedRollouts
 from mentor_kit.stages.permuted_rewards import permuted
 from mentor_kit.stages.problem_stream import ProblemStream
+from mentor_kit.stages.rollout_source import RolloutSource, StepRollouts
 from mentor_kit.stages.schedule import learning_rate
 from mentor_kit.stages.stage import Stage
 from mentor_kit.stages.stopwatch import Stopwatch
 from mentor_kit.stages.token_groups import outcomes, rollout_groups
-from mentor_kit.stages.training_loop import begin, finish_step
+from mentor_kit.stages.training_loop import begin, evaluation_due, finish_step
 from mentor_kit.stages.workload import Workload
 
 
@@ -51,26 +53,35 @@ class GRPOStage(Stage):
 
     def run(self, experiment: Experiment, context: StageContext) -> None:
         options, objective = self.options, self._objective(experiment)
+        needs_reward = options.objective.needs_reward
         warn_of_filtered_sampling(experiment, context)
         done = begin(experiment, context, options.optimizer.spec, reference=objective.spec.needs_reference)
         teacher = token_teacher(experiment, options.teacher) if objective.spec.distills else None
-        stream = self._problem_stream(experiment, context)
-        for step in range(done + 1, options.steps + 1):
-            stopwatch, batch = Stopwatch(), Batch(options.problems, options.group, max_rounds=1 + options.resample)
-            while batch.missing:  # one round; more with dynamic sampling
-                problems = stream.take(batch.missing)
-                trajectories = experiment.collect_rollouts(
-                    problems, options.group, experiment.sampling, context.key, step, batch.rounds
-                )
-                batch.add(self._score(experiment, trajectories, problems, step))
-            stopwatch.lap("rollout")
-            advantages = self._estimate_advantages(experiment, objective, batch.groups(), step)
-            context.write_rollouts(step, batch.with_advantages(advantages if options.objective.needs_reward else None))
-            groups = rollout_groups(batch.groups(), advantages, mask_unended=options.mask_unended)
-            update = self._update(experiment.policy, objective, teacher, groups, step)
-            stopwatch.lap("update")
-            context.emit("step", step=step, steps=options.steps, **grpo_metrics(experiment, batch, update, stopwatch))
-            finish_step(experiment, context, step, options.steps, {"position": stream.position})
+        with self._rollouts(experiment, context) as source:
+            for step in range(done + 1, options.steps + 1):
+                stopwatch, batch = Stopwatch(), Batch(options.problems, options.group, max_rounds=1 + options.resample)
+                while batch.missing:  # one round; more with dynamic sampling
+                    problems, trajectories = source.take(batch.missing, step, batch.rounds)
+                    batch.add(self._score(experiment, trajectories, problems, step))
+                stopwatch.lap("rollout")
+                advantages = self._estimate_advantages(experiment, objective, batch.groups(), step)
+                context.write_rollouts(step, batch.with_advantages(advantages if needs_reward else None))
+                groups = rollout_groups(batch.groups(), advantages, mask_unended=options.mask_unended)
+                update = self._update(experiment, objective, teacher, groups, step)
+                stopwatch.lap("update")
+                metrics = grpo_metrics(experiment, batch, update, stopwatch, source.metrics())
+                context.emit("step", step=step, steps=options.steps, **metrics)
+                with source.held() if evaluation_due(experiment, step, options.steps) else nullcontext():
+                    finish_step(experiment, context, step, options.steps, source.state(), source.files())
+
+    def _rollouts(self, experiment: Experiment, context: StageContext) -> RolloutSource:
+        """Where rollouts come from: each step's own episodes, or a buffer of them."""
+        options, stream = self.options, self._problem_stream(experiment, context)
+        if not experiment.staleness:
+            return StepRollouts(experiment, stream, context.key, options.group)
+        return OverlappedRollouts(
+            experiment, context, stream, steps=options.steps, problems=options.problems, group=options.group
+        )
 
     def _score(
         self, experiment: Experiment, trajectories: Sequence[Trajectory], problems: Sequence[Problem], step: int
@@ -92,23 +103,28 @@ class GRPOStage(Stage):
 
     def _update(
         self,
-        policy: Policy,
+        experiment: Experiment,
         objective: Objective,
         teacher: TokenTeacher | None,
         groups: Sequence[TokenGroup],
         step: int,
     ) -> Update:
         """Train on the rollouts, once or in minibatches and epochs; a teacher to distil from adds its advantages."""
-        options, distillation = self.options, dict[str, float]()
+        options, policy, distillation = self.options, experiment.policy, dict[str, float]()
         if not groups:
             raise DataError(
                 f"every prompt of step {step} fills the model's context of {policy.info.context} tokens",
                 hint="take shorter problems, fewer tools, or a student with a longer context",
             )
-        if options.minibatches * options.epochs > 1 or objective.spec.importance_cap is not None:
+        stale, capped = experiment.staleness > 0, objective.spec.importance_cap is not None
+        # without importance weights, the ratio to the weights that sampled a stale token corrects for its staleness
+        against_old = capped or (options.minibatches * options.epochs > 1 and not stale)
+        if against_old or (stale and teacher is not None):
             groups = with_old_log_probs(policy, groups)
         if teacher is not None:
             groups, distillation = distill(teacher, groups, objective.spec)
+        if stale and not against_old:
+            groups = without_old_log_probs(groups)
         rate = learning_rate(options.optimizer, step, options.steps)
         return update_policy(policy, groups, objective, rate, options.minibatches, options.epochs, distillation)
 
@@ -128,9 +144,24 @@ class GRPOStage(Stage):
         )
 
     def check(self, experiment: Experiment) -> None:
-        """Check that the teacher can be distilled from, where the objective distils."""
+        """Check that the teacher can be distilled from, where the objective distils, and that its loss can be stale.
+
+        Raises:
+            UsageError: one of them cannot.
+        """
+        if experiment.staleness:
+            self._check_staleness(experiment)
         if self.options.objective.distills:
             token_teacher(experiment, self.options.teacher)
+
+    def _check_staleness(self, experiment: Experiment) -> None:
+        objective = self._objective(experiment)
+        if not objective.corrects_staleness:
+            raise UsageError(
+                f"rollout.staleness is {experiment.staleness}, and the loss {objective.spec.loss.use!r} has no ratio "
+                "to the weights that sampled a token, so that stale tokens would bias it",
+                hint="set `objective.importance_cap`, such as 2, take another objective, or set `rollout.staleness: 0`",
+            )
 
     def _problem_stream(self, experiment: Experiment, context: StageContext) -> ProblemStream:
         """The training problems, from where the last checkpoint left off."""

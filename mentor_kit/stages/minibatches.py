@@ -24,6 +24,8 @@ class Update:
     """Of the last optimizer step that trained any token; others have no gradient."""
     distillation: Mapping[str, float]
     """Of the distillation; empty where there is none."""
+    version: int
+    """Of the weights before the first update."""
 
 
 def update_policy(
@@ -55,7 +57,7 @@ def update_policy(
             losses.append(policy.forward_backward(minibatch, objective))
             steps.append(policy.optimizer_step(learning_rate))
     last = next((s for s, loss in zip(reversed(steps), reversed(losses), strict=True) if loss.tokens), steps[-1])
-    return Update(over_updates(losses), last, distillation)
+    return Update(over_updates(losses), last, distillation, steps[0].version - 1)
 
 
 def split_groups(groups: Sequence[TokenGroup], count: int) -> Iterator[list[TokenGroup]]:
@@ -76,4 +78,12 @@ def with_old_log_probs(policy: Policy, groups: Sequence[TokenGroup]) -> list[Tok
             ),
         )
         for group, rows in zip(groups, policy.log_probs(groups), strict=True)
+    ]
+
+
+def without_old_log_probs(groups: Sequence[TokenGroup]) -> list[TokenGroup]:
+    """The groups with the sampler's log-probabilities as the old ones."""
+    return [
+        replace(group, completions=tuple(replace(one, old_log_probs=None) for one in group.completions))
+        for group in groups
     ]

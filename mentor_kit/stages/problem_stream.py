@@ -52,10 +52,15 @@ class ProblemStream:
         Raises:
             DataError: there are no problems, or the teacher solves none of very many.
         """
-        found: list[Problem] = []
+        return [problem for _, problem in self.take_placed(count)]
+
+    def take_placed(self, count: int) -> list[tuple[int, Problem]]:
+        """As `take`, each problem with its position, by which `at` finds it again."""
+        found: list[tuple[int, Problem]] = []
         missed = 0
         while len(found) < count:
-            batch = [self._at(self.position + offset) for offset in range(count - len(found))]
+            places = range(self.position, self.position + count - len(found))
+            batch = [(place, self.at(place)) for place in places]
             self.position += len(batch)
             kept = self._demonstrated(batch)
             found += kept
@@ -65,16 +70,22 @@ class ProblemStream:
                     f"the teacher solved none of {missed} problems in a row",
                     hint="look at the teacher's answers: `mentorkit collect RECIPE --set collect.keep=all`",
                 )
-        self._context.write_problems(found)
+        self._context.write_problems([problem for _, problem in found])
         return found
 
-    def _demonstrated(self, problems: Sequence[Problem]) -> list[Problem]:
+    def _demonstrated(self, placed: Sequence[tuple[int, Problem]]) -> list[tuple[int, Problem]]:
         if not self._asks:
-            return list(problems)
+            return list(placed)
+        problems = [problem for _, problem in placed]
         solved = {found.problem_id for found in demonstrate(self._experiment, self._context, problems)}
-        return [problem for problem in problems if problem.id in solved]
+        return [(place, problem) for place, problem in placed if problem.id in solved]
 
-    def _at(self, position: int) -> Problem:
+    def at(self, position: int) -> Problem:
+        """The problem at a position; the first one again behind the last.
+
+        Raises:
+            DataError: there are no problems.
+        """
         if position >= len(self._known) and not self._complete:
             wanted = max(self._expected, 2 * (position + 1))
             self._known = self._experiment.problems(TRAIN, self._experiment.seed, wanted)

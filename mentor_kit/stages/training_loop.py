@@ -36,21 +36,39 @@ def begin(experiment: Experiment, context: StageContext, optimizer: OptimizerSpe
 
 
 def finish_step(
-    experiment: Experiment, context: StageContext, step: int, steps: int, state: Mapping[str, Json] | None = None
+    experiment: Experiment,
+    context: StageContext,
+    step: int,
+    steps: int,
+    state: Mapping[str, Json] | None = None,
+    files: Mapping[str, str] | None = None,
 ) -> None:
     """Save and evaluate after `step` where they are due; raise `Interrupted` if the user asked to stop.
 
     A checkpoint is saved before the evaluation, so that the training is kept if that fails, and gets its metrics
     afterwards, by which the best one is chosen. A run that ends in between is resumed with the evaluation.
+
+    Args:
+        experiment: with the evaluations.
+        context: saves.
+        step: that is done.
+        steps: of the stage.
+        state: what the stage resumes from, beside the step.
+        files: what it resumes from in files of their own, by name.
     """
     done = {"step": step, **(state or {})}
-    if experiment.evaluation.on and experiment.evaluation.due(step, steps):
-        context.checkpoint(step, {**done, DUE: True})
+    if evaluation_due(experiment, step, steps):
+        context.checkpoint(step, {**done, DUE: True}, files=files)
         context.check_stop()
         _evaluate(experiment, context, step, done)
     elif context.checkpoint_due(step, steps):
-        context.checkpoint(step, done)
+        context.checkpoint(step, done, files=files)
     context.check_stop()
+
+
+def evaluation_due(experiment: Experiment, step: int, steps: int) -> bool:
+    """Whether the student is evaluated after `step` of `steps`."""
+    return bool(experiment.evaluation.on) and experiment.evaluation.due(step, steps)
 
 
 def _evaluate(experiment: Experiment, context: StageContext, step: int, state: Mapping[str, Json]) -> None:

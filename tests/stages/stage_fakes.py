@@ -150,6 +150,7 @@ class ListContext:
         self.demonstrations: list[Demonstration] = []
         self.problems: dict[str, Problem] = {}
         self.checkpoints: list[tuple[int, dict[str, Any], dict[str, float], int]] = []
+        self.files: dict[int, dict[str, str]] = {}
         self.folders: dict[str, Path] = {}
         self.root = Path()
 
@@ -185,12 +186,18 @@ class ListContext:
         return self.demonstrations
 
     def checkpoint(
-        self, step: int, state: Mapping[str, Any], *, metrics: Mapping[str, float] | None = None
+        self, step: int, state: Mapping[str, Any], *, metrics: Mapping[str, float] | None = None,
+        files: Mapping[str, str] | None = None,
     ) -> None:  # fmt: skip
+        if files is not None:
+            self.files[step] = dict(files)
         self.checkpoints.append((step, json.loads(json.dumps(state)), dict(metrics or {}), self.policy.version))
 
     def resumed(self) -> Mapping[str, Any] | None:
         return self.state
+
+    def resumed_file(self, name: str) -> str | None:
+        return None if self.state is None else self.files.get(int(self.state["step"]), {}).get(name)
 
     def check_stop(self) -> None:
         if self.stopping:

@@ -16,6 +16,7 @@ class Likelihood(Loss):
     """The loss `likelihood`."""
 
     uses_advantages: ClassVar[bool] = False
+    uses_ratio: ClassVar[bool] = False
 
     def token_losses(self, xp: Any, batch: LossBatch) -> TokenLosses:
         return TokenLosses(-batch.log_probs)

@@ -67,6 +67,8 @@ class Loss(ABC):
 
     uses_advantages: ClassVar[bool] = True
     """Whether it learns from advantages; a loss that does not can neither distil nor correct for importance."""
+    uses_ratio: ClassVar[bool] = True
+    """Whether it weighs tokens by their ratio to the weights that sampled them (`LossBatch.log_ratio`)."""
 
     @abstractmethod
     def token_losses(self, xp: Any, batch: LossBatch) -> TokenLosses:
