@@ -240,9 +240,9 @@ class StepEngine:
             top_k=table.top_k[rows],
             uniform=uniforms(table.seed[rows], table.known[rows]),
         )
-        table.add(rows, *self.device.draw(logits, places, params))
+        table.add(rows, *self.device.draw(logits, places, params), self.version)
 
     def _completion(self, row: int) -> Finished:
-        order = int(self._table.order[row])
+        order, version = int(self._table.order[row]), int(self._table.version[row])
         request, ids, log_probs, finish = self._table.end(row)
-        return order, Completion(request.id, ids, log_probs, finish, self.version)
+        return order, Completion(request.id, ids, log_probs, finish, version if ids else self.version)

@@ -43,6 +43,8 @@ class RowTable:
         self.start = np.zeros(rows, dtype=np.int64)
         self.limit = np.zeros(rows, dtype=np.int64)
         self.order = np.zeros(rows, dtype=np.int64)
+        self.version = np.zeros(rows, dtype=np.int64)
+        """Of the weights that sampled the first token of a row's request."""
         self.seed = np.zeros(rows, dtype=np.uint64)
         self.temperature = np.ones(rows, dtype=np.float32)
         self.top_p = np.ones(rows, dtype=np.float32)
@@ -55,7 +57,7 @@ class RowTable:
         self.requests: list[SampleRequest | None] = [None] * rows
 
     _ARRAYS = (
-        *("tokens", "log_probs", "known", "held", "start", "limit", "order", "seed"),
+        *("tokens", "log_probs", "known", "held", "start", "limit", "order", "version", "seed"),
         *("temperature", "top_p", "top_k", "sampling", "ended", "owner"),
     )
 
@@ -162,9 +164,17 @@ class RowTable:
         self.held[:] = 0
         self.owner = np.arange(len(self.owner))
 
-    def add(self, rows: Array, tokens: Array, log_probs: Array) -> None:
-        """Add a token to each of the rows, which are sampled; stop tokens and limits end their requests."""
+    def add(self, rows: Array, tokens: Array, log_probs: Array, version: int) -> None:
+        """Add a token to each of the rows, which are sampled; stop tokens and limits end their requests.
+
+        Args:
+            rows: distinct ones.
+            tokens: one for each row.
+            log_probs: of these.
+            version: of the weights that sampled them.
+        """
         place = self.known[rows]
+        self.version[rows] = np.where(place == self.start[rows], version, self.version[rows])
         self.tokens[rows, place] = tokens
         self.log_probs[rows, place] = log_probs
         self.known[rows] += 1

@@ -38,7 +38,8 @@ class Completion:
     """Of the full distribution at the request's temperature (1 when it is 0), before top-p and top-k."""
     finish: Literal["stop", "length", "cancelled"]
     version: int
-    """How many optimizer steps the weights have seen."""
+    """How many optimizer steps the weights had seen that sampled the first token; where an update comes in the middle
+    of a request, later tokens are of newer ones."""
 
 
 class Sampler(Protocol):

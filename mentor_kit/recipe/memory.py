@@ -46,10 +46,12 @@ def memory_loads(recipe: Recipe, prompt: int, works: Mapping[str, Workload]) -> 
     if not users:
         return []
     optimizers: list[OptimizerSpec | None] = [work.optimizer or OptimizerSpec() for work in users if work.trains]
-    evaluated = recipe.evaluate.sequences
+    evaluated, ahead = recipe.evaluate.sequences, 1 + recipe.rollout.staleness
     return [
         MemoryLoad(
-            sequences=max(max(work.sequences, evaluated if work.evaluates else 0) for work in users),
+            sequences=max(
+                max(work.sequences * (ahead if work.ahead else 1), evaluated if work.evaluates else 0) for work in users
+            ),
             context=prompt + max(work.tokens or recipe.rollout.max_response_tokens for work in users),
             train_tokens=0,
             optimizer=optimizer,

@@ -245,7 +245,9 @@ def _pay_for_answers(stage: StageHistory) -> Sequence[Cure]:
 
 
 def _mismatch(stage: StageHistory) -> bool:
-    # later minibatches and epochs have other weights than the sampler had, as they should
+    # stale rollouts, later minibatches and epochs have other weights than the sampler had, as they should
+    if stage.value("rollout.staleness"):
+        return False
     updates = (stage.value(stage.option("minibatches")) or 1) * (stage.value(stage.option("epochs")) or 1)
     return updates == 1 and stage.above("mismatch", MISMATCH)
 

@@ -136,6 +136,7 @@ class GRPOStage(Stage):
             problems=options.problems,
             episodes=rollouts,
             sequences=rollouts,
+            ahead=True,
             reward=options.objective.needs_reward,
             reference=options.objective.needs_reference,
             teacher=options.objective.distills and options.teacher is None,

@@ -30,6 +30,8 @@ class Workload(FrozenModel):
     """Episodes of the student in a step, the recipe's evaluations aside."""
     sequences: int = Field(default=0, ge=0)
     """Largest number of sequences that the student generates at once, the recipe's evaluations aside."""
+    ahead: bool = False
+    """Whether it samples ahead of its steps, as the recipe's `rollout.staleness` allows: so many times as many more."""
     tokens: int | None = Field(default=None, gt=0)
     """Largest number of tokens of a sequence after its prompt; None for the recipe's `rollout.max_response_tokens`."""
     student: bool = True

@@ -35,6 +35,15 @@ def test_a_small_recipe_and_its_defaults(here: Path) -> None:
     assert (recipe.evaluate.at_start, recipe.evaluate.at_end, recipe.evaluate.on) == (True, True, ())
 
 
+def test_deterministic_rollouts_do_not_overlap(here: Path) -> None:
+    path = write(here)
+    assert load_recipe(path, {"rollout.staleness": 2}).recipe.rollout.staleness == 2
+    with pytest.raises(RecipeError, match=r"^rollout: .*deterministic"):
+        load_recipe(path, {"rollout.staleness": 1, "rollout.deterministic": True})
+    with pytest.raises(RecipeError, match=r"rollout\.staleness"):
+        load_recipe(path, {"rollout.staleness": -1})
+
+
 def test_recipes_extend_files_and_names_over_several_steps(here: Path) -> None:
     write(here, SMALL, "deep/er/base.yaml")
     write(

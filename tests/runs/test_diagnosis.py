@@ -94,6 +94,12 @@ def test_a_condition_is_named_once_it_has_held_for_some_steps(name: str, recipe:
     assert places(diagnose(steps(*[sick] * (after - 1), {}, *[sick] * (after - 1)), recipe)) == []
 
 
+def test_stale_rollouts_are_no_fault_of_the_sampler(recipe: dict[str, Any]) -> None:
+    stale = {**recipe, "rollout": {**recipe["rollout"], "staleness": 1}}
+    assert places(diagnose(steps(*[{"mismatch": 0.4}] * 9), recipe)) != []
+    assert places(diagnose(steps(*[{"mismatch": 0.4}] * 9), stale)) == []
+
+
 def test_every_condition_is_tried() -> None:
     assert set(SICK) | {"accuracy-falls", "similarity-without-accuracy"} == set(AFTER)
 

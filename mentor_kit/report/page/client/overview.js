@@ -15,6 +15,8 @@
     ["Not ended, share of rollouts", [["not_ended", "not ended"], ["truncated", "cut"]], { percent: true }],
     ["Loss", [["loss", "loss"]], {}],
     ["Gradient norm", [["gradient_norm", "before clipping"]], {}],
+    ["Staleness of tokens, versions", [["staleness_mean", "mean"], ["staleness_max", "oldest"]], {}],
+    ["Update and sampler apart, nats a token", [["mismatch", "mean"], ["mismatch_max", "largest"]], {}],
     ["Seconds a step", [["seconds_rollout", "rollouts"], ["seconds_update", "update"], ["seconds", "all"]], {}],
   ];
 
