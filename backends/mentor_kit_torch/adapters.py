@@ -26,6 +26,7 @@ from mentor_kit.backend.adapters import (
 from mentor_kit.backend.folders import first_line
 from mentor_kit.backend.student import AdapterSpec
 from mentor_kit.core.errors import BackendError, MissingError
+from mentor_kit_torch.text_part import beside_text
 
 #: Classes of layers that can have a low-rank adapter of peft.
 ADAPTABLE = ("Linear", "Embedding", "Conv1D", "Conv2d", "Conv1d", "Conv3d", "MultiheadAttention")
@@ -93,6 +94,7 @@ def _new(model: Any, adapter: AdapterSpec, **more: Any) -> Any:
         lora_alpha=adapter.alpha,
         lora_dropout=adapter.dropout,
         target_modules=list(adapter.targets) or "all-linear",
+        exclude_modules=rf"({'|'.join(map(re.escape, beside))})(\..*)?" if (beside := beside_text(model)) else None,
         **more,
     )
     try:

@@ -109,7 +109,8 @@ class TorchLMWrapper:
             inputs[self._cache_name] = cache
         if self.split:
             states: Tensor = self.decoder(**inputs).last_hidden_state
-            return states
+            # some decoders of 16 bits add up in float32 (Mamba)
+            return states.to(self.dtype)
         logits: Tensor = self.model(**inputs).logits
         return logits
 
@@ -150,7 +151,7 @@ class TorchLMWrapper:
         ids = torch.arange(4, device=self._device).unsqueeze(0) % self.vocabulary
         whole = self.model(input_ids=ids, use_cache=False).logits.float()
         hidden = self.decoder(input_ids=ids, use_cache=False).last_hidden_state
-        found = self._project(hidden).float()
+        found = self._project(hidden.to(self.dtype)).float()
         return found.shape == whole.shape and torch.allclose(found, whole, atol=1e-3, rtol=1e-3)
 
 

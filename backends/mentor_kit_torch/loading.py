@@ -17,6 +17,7 @@ from mentor_kit.backend.student import StudentSpec
 from mentor_kit.core.errors import BackendError, MissingError
 from mentor_kit_torch.cpu_weight_layout import lay_out
 from mentor_kit_torch.options import TorchOptions
+from mentor_kit_torch.text_part import freeze_beside_text, made_of
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
@@ -138,14 +139,14 @@ def load_model(
         MissingError: there is no such folder, and no hub that has it.
         BackendError: the folder holds no model that transformers can run.
     """
-    from transformers import AutoModelForCausalLM
     from transformers.utils import logging as transformers_logging
 
     _check_folder(student.model, weights=True)
     transformers_logging.disable_progress_bar()
     logging.getLogger("transformers").setLevel(logging.ERROR)
-    with model_errors(student):
-        model, found = AutoModelForCausalLM.from_pretrained(
+
+    def load(kind: Any, config: Any) -> Any:
+        return kind.from_pretrained(
             student.model,
             config=config,
             revision=student.revision,
@@ -153,6 +154,9 @@ def load_model(
             attn_implementation=None if options.attention == "auto" else options.attention,
             output_loading_info=True,
         )
+
+    with model_errors(student):
+        model, found = made_of(config, load)
     if missing := sorted(found["missing_keys"]):
         raise BackendError(
             f"{student.model} has no weights for {missing[0]}" + (f" and {len(missing) - 1} more" * (len(missing) > 1)),
@@ -160,6 +164,7 @@ def load_model(
         )
     model.config.use_cache = True
     model = model.to(device).eval()
+    freeze_beside_text(model)
     lay_out(model)
     return model
 

@@ -24,6 +24,7 @@ from mentor_kit_torch.adapters import adapter_parameters
 from mentor_kit_torch.flops_counter import attention_shapes, layer_configs
 from mentor_kit_torch.fused_llama import FusedLlama
 from mentor_kit_torch.options import TorchOptions
+from mentor_kit_torch.text_part import freeze_beside_text, made_of
 
 
 def estimate(
@@ -31,8 +32,10 @@ def estimate(
 ) -> MemoryEstimate:
     """The memory of a run; no weights are loaded, as the model is made on the meta device."""
     model = _outline(config)
+    freeze_beside_text(model)
     parameters = sum(parameter.numel() for parameter in model.parameters())
-    trainable, hidden = parameters, _hidden_parameters(model)
+    trainable = sum(parameter.numel() for parameter in model.parameters() if parameter.requires_grad)
+    hidden = _hidden_parameters(model)
     if student.adapter is not None:
         trainable = hidden = adapter_parameters(model, student.adapter)
     updated = load.optimizer is not None
@@ -102,10 +105,8 @@ def _exactly(context: int, budget: int) -> tuple[int, ...]:
 
 def _outline(config: Any, dtype: torch.dtype | None = None) -> Any:
     """The model without weights."""
-    from transformers import AutoModelForCausalLM
-
     with torch.device("meta"):
-        return AutoModelForCausalLM.from_config(config, dtype=dtype)
+        return made_of(config, lambda kind, config: kind.from_config(config, dtype=dtype))
 
 
 def _row_bytes(config: Any, dtype: torch.dtype) -> int:
@@ -125,7 +126,7 @@ def _hidden_parameters(model: Any) -> int:
     """Parameters that Muon takes: those of matrices that are neither embeddings nor output projection."""
     ends = [layer for layer in (model.get_input_embeddings(), model.get_output_embeddings()) if layer is not None]
     tables = {id(parameter) for layer in ends for parameter in layer.parameters()}
-    return sum(p.numel() for p in model.parameters() if p.ndim == 2 and id(p) not in tables)
+    return sum(p.numel() for p in model.parameters() if p.ndim == 2 and p.requires_grad and id(p) not in tables)
 
 
 def position_bytes(config: Any, size: int) -> int:

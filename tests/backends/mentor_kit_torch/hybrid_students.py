@@ -43,6 +43,7 @@ GEMMA: dict[str, Any] = {
     "hidden_size_per_layer_input": 4,
     "vocab_size_per_layer_input": 100,
     "final_logit_softcapping": 2.0,
+    "pad_token_id": 0,
 }
 ALTUP: dict[str, Any] = {
     "laurel_rank": 4,

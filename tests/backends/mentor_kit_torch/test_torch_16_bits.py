@@ -33,7 +33,7 @@ def states(*shape: int, seed: int, dtype: torch.dtype = torch.bfloat16) -> torch
 def test_which_models_are_of_the_kind(name: str, dtype: str, tmp_path: Path) -> None:
     policy, wide = load(make(name, tmp_path), dtype=dtype), load(tmp_path)
     assert (policy.lm.fused is not None) == LEAN[name]
-    assert (policy.engine().device.keeps_rows, policy._sharing) == (wide._keeps, wide._sharing)
+    assert (policy.engine().device.keeps_rows, policy._sharing) == (wide.engine().device.keeps_rows, wide._sharing)
 
 
 def deep(folder: Path, **other: Any) -> Path:

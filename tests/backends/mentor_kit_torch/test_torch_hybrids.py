@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from hybrid_students import RECURRENT, TORCH_ALONE, Twin, write
+from hybrid_students import RECURRENT, SHARING, TORCH_ALONE, WRAPPED, Twin, own_name, write
 from mentor_kit_torch.backend import TorchBackend
 from mentor_kit_torch.options import TorchOptions
 from torch.utils._python_dispatch import TorchDispatchMode
@@ -33,7 +33,7 @@ GIB = 2**30
 
 
 QUICK = ("lfm2", "qwen3.5", "gemma4")
-SLOW = sorted(UNCUT - {*QUICK})
+SLOW = sorted({*UNCUT, *SHARING, *WRAPPED} - {*QUICK})
 
 
 @pytest.fixture(scope="module", params=[*QUICK, *(pytest.param(name, marks=pytest.mark.slow) for name in SLOW)])
@@ -119,7 +119,7 @@ def test_updates_are_those_of_transformers(student: tuple[str, Path, Twin], leng
         theirs = gradients_of(model, groups)
     finally:
         twin.model.to(torch.float32 if name in UNCUT else torch.float64)
-    ours = {key: value.grad for key, value in policy.model.named_parameters() if value.grad is not None}
+    ours = {own_name(key): value.grad for key, value in policy.model.named_parameters() if value.grad is not None}
     assert ours.keys() == theirs.keys()
     found, wanted = (torch.cat([side[key].double().ravel() for key in theirs]) for side in (ours, theirs))
     assert (found - wanted).norm() <= 1e-3 * wanted.norm()
@@ -136,12 +136,7 @@ def gradients_of(model: Any, groups: list[TokenGroup]) -> dict[str, torch.Tensor
             places = torch.arange(len(group.prompt_ids) - 1, ids.shape[1] - 1)
             total, tokens = total - rows[places, ids[0, places + 1]].sum(), tokens + len(places)
     (total / tokens).backward()
-    # the wrapped model's names are those of the one inside
-    return {
-        name.replace("language_model.", ""): value.grad.clone()
-        for name, value in model.named_parameters()
-        if value.grad is not None
-    }
+    return {own_name(name): value.grad.clone() for name, value in model.named_parameters() if value.grad is not None}
 
 
 @pytest.mark.parametrize("name", ["mamba", "lfm2"])

@@ -1,0 +1,64 @@
+"""Which parts of a model serve text, where it takes pictures and sound too.
+
+Students read and write text: no gradient reaches the other parts. They are loaded and left as they are, neither
+trained nor adapted, and leave with the student.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from typing import Any
+
+logger = logging.getLogger("mentor_kit_torch")
+
+
+def made_of(config: Any, make: Callable[[Any, Any], Any]) -> Any:
+    """A model of this configuration: of the class that transformers has for causal language models, or for pictures.
+
+    Where a package is missing that other parts than the text's need (timm for Gemma 3n), the text's part alone.
+
+    Args:
+        config: of the model.
+        make: given transformers' class and a configuration, makes the model.
+
+    Raises:
+        ImportError: a package is missing, and the text's part is no model of its own.
+    """
+    from transformers import MODEL_FOR_CAUSAL_LM_MAPPING, AutoModelForCausalLM, AutoModelForImageTextToText
+
+    whole = AutoModelForCausalLM if type(config) in MODEL_FOR_CAUSAL_LM_MAPPING else AutoModelForImageTextToText
+    try:
+        return make(whole, config)
+    except ImportError as error:
+        text = config.get_text_config()
+        if text is config or type(text) not in MODEL_FOR_CAUSAL_LM_MAPPING:
+            raise
+        reason = str(error).strip().partition("\n")[0]
+        logger.warning("%s: its part for text alone is loaded: %s", config.model_type, reason)
+        return make(AutoModelForCausalLM, text)
+
+
+def beside_text(model: Any) -> list[str]:
+    """The names of a model's outermost modules without a parameter that serves text; none in a model of text.
+
+    Args:
+        model: of transformers.
+    """
+    config = model.config
+    if config.get_text_config() is config or not hasattr(model, "get_decoder"):
+        return []
+    serving = (model.get_decoder(), model.get_input_embeddings(), model.get_output_embeddings())
+    inside = {id(parameter) for module in serving if module is not None for parameter in module.parameters()}
+    found: list[str] = []
+    for name, module in model.named_modules():
+        own = {id(parameter) for parameter in module.parameters()}
+        if own and not own & inside and not any(name.startswith(f"{outer}.") for outer in found):
+            found.append(name)
+    return found
+
+
+def freeze_beside_text(model: Any) -> None:
+    """Have no parameter trained that does not serve text."""
+    for name in beside_text(model):
+        model.get_submodule(name).requires_grad_(False)
