@@ -26,6 +26,7 @@ from mentor_kit.backend.adapters import (
 from mentor_kit.backend.folders import first_line
 from mentor_kit.backend.student import AdapterSpec
 from mentor_kit.core.errors import BackendError, MissingError
+from mentor_kit_torch.quantized import is_quantized, plain_copy
 from mentor_kit_torch.text_part import beside_text
 
 #: Classes of layers that can have a low-rank adapter of peft.
@@ -112,12 +113,12 @@ def _check_targets(model: Any, targets: Sequence[str]) -> None:
 
 
 def merged(model: Any) -> Any:
-    """A copy of the model with its adapter merged into its weights.
+    """A copy of the model with its adapter merged into its weights, which are plain ones.
 
     Where the adapter is on tied embeddings or output projection, the copy is untied, in its configuration too: one
     matrix could not hold what was trained.
     """
-    twin = copy.deepcopy(model)
+    twin = plain_copy(model) if is_quantized(model) else copy.deepcopy(model)
     inner = twin.get_base_model()
     ends = [layer for layer in (inner.get_input_embeddings(), inner.get_output_embeddings()) if layer is not None]
     plain = [getattr(layer, "base_layer", layer) for layer in ends]

@@ -78,4 +78,4 @@ class TorchBackend(Backend):
         config = read_config(student)
         device = pick_device(self.options.device, config)
         with model_errors(student):
-            return savings(config, load, self.options, pick_dtype(self.options.dtype, device, config))
+            return savings(config, student, load, self.options, pick_dtype(self.options.dtype, device, config))

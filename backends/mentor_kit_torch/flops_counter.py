@@ -13,6 +13,7 @@ from torch import Tensor
 
 from mentor_kit.backend.flops import MachineLimits, Work
 from mentor_kit_torch.attention import UNMASKED
+from mentor_kit_torch.quantized import parameter_count
 
 #: How long each of a machine's limits is measured, in seconds.
 MEASURED_SECONDS = 0.4
@@ -33,12 +34,13 @@ class FlopsCounter:
     def __init__(self, model: Any, config: Any, vocabulary: int) -> None:
         first = next(model.parameters())
         self._device, self._size = first.device, first.element_size()
-        total = sum(parameter.numel() for parameter in model.parameters())
+        total, stored = parameter_count(model), sum(parameter.nbytes for parameter in model.parameters())
         trained = sum(parameter.numel() for parameter in model.parameters() if parameter.requires_grad)
         width = int(getattr(config, "hidden_size", 0))
         self._head = vocabulary * width
         embedding = 0 if getattr(config, "tie_word_embeddings", False) else self._head
         self._body = max(total - self._head - embedding, 0)
+        self._body_bytes = max(stored - (self._head + embedding) * self._size, 0)
         self._backward = 1.0 + trained / max(total, 1)
         shapes = attention_shapes(config)
         self._pair = 4 * sum(heads * width for heads, _, width in shapes)
@@ -74,7 +76,7 @@ class FlopsCounter:
         done = self._done[self._kind]
         done["tokens"] += tokens
         done["flops"] += (2.0 * self._body * tokens + self._pair * pairs) * self._factor
-        done["bytes"] += self._body * self._size * self._factor + keys * self._position
+        done["bytes"] += self._body_bytes * self._factor + keys * self._position
 
     def projected(self, positions: int) -> None:
         """Count logits at so many positions."""

@@ -17,6 +17,7 @@ from mentor_kit.backend.student import StudentSpec
 from mentor_kit.core.errors import BackendError, MissingError
 from mentor_kit_torch.cpu_weight_layout import lay_out
 from mentor_kit_torch.options import TorchOptions
+from mentor_kit_torch.quantized import WeightQuantization, prepare, quantization_of, require_bitsandbytes
 from mentor_kit_torch.text_part import freeze_beside_text, made_of
 
 if TYPE_CHECKING:
@@ -142,6 +143,10 @@ def load_model(
     from transformers.utils import logging as transformers_logging
 
     _check_folder(student.model, weights=True)
+    if (how := quantization_of(config, options.quantize)) is not None:
+        require_bitsandbytes()
+        # it tells of kernels that are not installed, and that are not used here
+        logging.getLogger("bitsandbytes").setLevel(logging.ERROR)
     transformers_logging.disable_progress_bar()
     logging.getLogger("transformers").setLevel(logging.ERROR)
 
@@ -153,6 +158,7 @@ def load_model(
             dtype=dtype,
             attn_implementation=None if options.attention == "auto" else options.attention,
             output_loading_info=True,
+            **({} if how is None else _quantized(config, how, device, dtype)),
         )
 
     with model_errors(student):
@@ -163,10 +169,20 @@ def load_model(
             hint="the file of weights is incomplete, or belongs to another config.json",
         )
     model.config.use_cache = True
-    model = model.to(device).eval()
+    model = (model if how is not None else model.to(device)).eval()
+    if how is not None:
+        prepare(model, dtype)
     freeze_beside_text(model)
     lay_out(model)
     return model
+
+
+def _quantized(config: Any, how: WeightQuantization, device: torch.device, dtype: torch.dtype) -> dict[str, Any]:
+    """Arguments of transformers for quantized weights, which it puts on their device itself."""
+    placed: dict[str, Any] = {"device_map": {"": device}}
+    if getattr(config, "quantization_config", None) is None:
+        placed["quantization_config"] = how.of_transformers(dtype)
+    return placed
 
 
 def _check_folder(model: str, *, weights: bool) -> None:

@@ -6,6 +6,7 @@ from typing import Any
 
 import torch
 
+from mentor_kit.backend.folders import untrainable
 from mentor_kit.backend.memory import (
     ACTIVATIONS_NOTE,
     FLOAT32,
@@ -24,6 +25,7 @@ from mentor_kit_torch.adapters import adapter_parameters
 from mentor_kit_torch.flops_counter import attention_shapes, layer_configs
 from mentor_kit_torch.fused_llama import FusedLlama
 from mentor_kit_torch.options import TorchOptions
+from mentor_kit_torch.quantized import has_bitsandbytes, quantization_of, weight_bytes
 from mentor_kit_torch.text_part import freeze_beside_text, made_of
 
 
@@ -34,6 +36,10 @@ def estimate(
     model = _outline(config)
     freeze_beside_text(model)
     parameters = sum(parameter.numel() for parameter in model.parameters())
+    how = quantization_of(config, options.quantize)
+    if how is not None and student.adapter is None and load.optimizer is not None:
+        raise untrainable(student.model)
+    weights = weight_bytes(model, how, dtype.itemsize)
     trainable = sum(parameter.numel() for parameter in model.parameters() if parameter.requires_grad)
     hidden = _hidden_parameters(model)
     if student.adapter is not None:
@@ -56,7 +62,7 @@ def estimate(
     held = min(load.sequences, options.slots) * one
     if options.kv_memory is not None:
         held = min(held, int(options.kv_memory * 2**30))
-    parts = training_parts(parameters * size, trained, updated=updated, reference=reference) | {
+    parts = training_parts(weights, trained, updated=updated, reference=reference) | {
         "keys and values": held,
         "activations": tokens * _kept_bytes(text, size, checkpointing=options.gradient_checkpointing),
     }
@@ -78,7 +84,9 @@ def device_memory(device: torch.device) -> DeviceMemory | None:
     return main_memory()
 
 
-def savings(config: Any, load: MemoryLoad, options: TorchOptions, dtype: torch.dtype) -> list[Saving]:
+def savings(
+    config: Any, student: StudentSpec, load: MemoryLoad, options: TorchOptions, dtype: torch.dtype
+) -> list[Saving]:
     """Options that save memory: recomputing layers is a third more work, with fewer keys and values sequences wait."""
     size = dtype.itemsize
     one = load.context * position_bytes(config.get_text_config(), size) + _row_bytes(config, dtype)
@@ -94,6 +102,8 @@ def savings(config: Any, load: MemoryLoad, options: TorchOptions, dtype: torch.d
     found.append(Saving(option="kv_memory", values=halves(-(-held // GIB), -(-one // GIB))))
     if size == FLOAT32:
         found.append(Saving(option="dtype", values=("bfloat16",)))
+    if student.adapter is not None and quantization_of(config, options.quantize) is None and has_bitsandbytes():
+        found.append(Saving(option="quantize", values=(8, 4)))
     return [saving for saving in found if saving.values]
 
 

@@ -39,6 +39,10 @@ class TorchOptions(OptionModel):
     """
     threads: int | None = Field(default=None, gt=0)
     """CPU threads; PyTorch's own choice if left out."""
+    quantize: Literal[4, 8] | None = None
+    """Bits of the weights of linear layers, to which bitsandbytes quantizes a model when it is loaded, under an adapter
+    (QLoRA): 4 is NF4 with quantized scales (arXiv 2305.14314), 8 a scale a row. A model that is quantized already is
+    taken as it is."""
     slots: int = Field(default=256, gt=0)
     """Sequences that are held at once; more are queued."""
     token_budget: int = Field(default=16384, gt=0)

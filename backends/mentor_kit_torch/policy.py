@@ -17,6 +17,7 @@ from mentor_kit.backend.adapters import training
 from mentor_kit.backend.base_policy import BasePolicy
 from mentor_kit.backend.engine import StepEngine
 from mentor_kit.backend.flops import MachineLimits, Work
+from mentor_kit.backend.folders import untrainable
 from mentor_kit.backend.kv_budget import KVBudget
 from mentor_kit.backend.microbatching import MicroBatch
 from mentor_kit.backend.optimizer import OptimizerSpec
@@ -36,6 +37,7 @@ from mentor_kit_torch.lm_wrapper import TorchLMWrapper
 from mentor_kit_torch.memory import position_bytes
 from mentor_kit_torch.optimizer import TorchOptimizer, read_state
 from mentor_kit_torch.options import EXPORT_FORMATS, TorchOptions
+from mentor_kit_torch.quantized import is_quantized, parameter_count, plain_copy
 from mentor_kit_torch.row_device import TorchRowDevice
 from mentor_kit_torch.row_trial import row_abilities
 from mentor_kit_torch.self_check import exact
@@ -60,6 +62,8 @@ class TorchPolicy(BasePolicy[Tensor, TorchOptimizer]):
     def __init__(self, model: Any, student: StudentSpec, options: TorchOptions) -> None:
         self.model = model
         self.options = options
+        if student.adapter is None and is_quantized(model):
+            model.requires_grad_(False)
         self.lm = TorchLMWrapper(model)
         with exact(self.lm):
             self._rows = row_abilities(self.lm)
@@ -111,7 +115,7 @@ class TorchPolicy(BasePolicy[Tensor, TorchOptimizer]):
     def info(self) -> PolicyInfo:
         return PolicyInfo(
             model=self.student.model,
-            parameters=sum(parameter.numel() for parameter in self.model.parameters()),
+            parameters=parameter_count(self.model),
             trainable=sum(p.numel() for p in self.model.parameters() if p.requires_grad),
             vocabulary=self.vocabulary,
             context=self.context,
@@ -163,6 +167,8 @@ class TorchPolicy(BasePolicy[Tensor, TorchOptimizer]):
         return {name: value.clone() for name, value in self.trained().items()}
 
     def make_optimizer(self, spec: OptimizerSpec) -> TorchOptimizer:
+        if self.student.adapter is None and is_quantized(self.model):
+            raise untrainable(self.student.model)
         optimizer = TorchOptimizer(self.model, spec)
         optimizer.clear()
         return optimizer
@@ -229,4 +235,10 @@ class TorchPolicy(BasePolicy[Tensor, TorchOptimizer]):
             # peft's own card has nothing but lines to fill in, and the path of the base model
             (folder / "README.md").unlink(missing_ok=True)
         else:
-            (merged(self.model) if self.student.adapter is not None else self.model).save_pretrained(folder)
+            self._whole().save_pretrained(folder)
+
+    def _whole(self) -> Any:
+        """The student in plain weights, its adapter merged."""
+        if self.student.adapter is not None:
+            return merged(self.model)
+        return plain_copy(self.model) if is_quantized(self.model) else self.model
