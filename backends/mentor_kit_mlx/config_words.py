@@ -9,9 +9,29 @@ from typing import Any
 
 Config = dict[str, Any]
 
+#: Models of text alone that mlx-lm has inside of models that take pictures too, and mlx-lm's names of these.
+INSIDE = {
+    "qwen3_5_text": "qwen3_5",
+    "qwen3_5_moe_text": "qwen3_5_moe",
+    "llama4_text": "llama4",
+    "gemma3n_text": "gemma3n",
+}
+#: Types of models that mlx-lm has another name for.
+_NAMES = {"lfm2_vl": "lfm2-vl"}
+#: What mlx-lm requires and transformers does not write, as it is the same for all models of the type.
+_FIXED: dict[str, Config] = {
+    "apertus": {"mlp_bias": False, "post_norm": False, "qk_norm": True},
+    "exaone4": {"rope_scaling": None},
+    "glm4_moe": {"rope_scaling": None},
+    "llama4_text": {"rope_scaling": None},
+}
+#: Words of transformers 5, and mlx-lm's for the same.
+_ALIASES = {"num_local_experts": "num_experts", "num_experts": "num_local_experts", "n_positions": "n_ctx"}
+
 
 def write_as_mlx_lm_reads(config: Config) -> None:
     """Add, in place, mlx-lm's words to a configuration whose defaults are filled in."""
+    _put_inside(config)
     text = config.get("text_config")
     levels = [config, text] if isinstance(text, dict) else [config]
     for level in levels:
@@ -19,12 +39,35 @@ def write_as_mlx_lm_reads(config: Config) -> None:
         _write_windows(level)
         _write_heads(level)
         _write_kinds(level)
+        _write_names(level)
     if isinstance(text, dict):
         # the whole model's word on it holds for its weights
         if "tie_word_embeddings" in config:
             text["tie_word_embeddings"] = config["tie_word_embeddings"]
         if "vocab_size" in text:
             config.setdefault("vocab_size", text["vocab_size"])
+
+
+def fixed_words(kind: str) -> Config:
+    """What mlx-lm requires of a type of model, and transformers does not write."""
+    return dict(_FIXED.get(kind, {}))
+
+
+def _put_inside(config: Config) -> None:
+    """Write a model of text as mlx-lm has it, inside of one that takes pictures too."""
+    kind = config["model_type"]
+    if kind in INSIDE and "text_config" not in config:
+        config |= {"model_type": INSIDE[kind], "text_config": dict(config)}
+    config["model_type"] = _NAMES.get(config["model_type"], config["model_type"])
+
+
+def _write_names(config: Config) -> None:
+    """Write what mlx-lm requires under a name of its own, or at all."""
+    for theirs, own in _ALIASES.items():
+        if config.get(theirs) is not None:
+            config.setdefault(own, config[theirs])
+    for name, value in _FIXED.get(str(config.get("model_type")), {}).items():
+        config.setdefault(name, value)
 
 
 def _write_rope(config: Config) -> None:
@@ -48,8 +91,13 @@ def _write_rope(config: Config) -> None:
 def _write_windows(config: Config) -> None:
     """Write windows as mlx-lm reads them, every n-th layer being without one; transformers lists all layers."""
     kinds = config.get("layer_types") or []
-    if {"full_attention", "sliding_attention"} <= set(kinds):
-        config["sliding_window_pattern"] = kinds.index("full_attention") + 1
+    mixed = {"full_attention", "sliding_attention"} <= set(kinds)
+    every = kinds.index("full_attention") + 1 if mixed else 0
+    if config.get("model_type") == "exaone4":
+        config["sliding_window_pattern"] = "L" * (every - 1) + "G" if mixed else None
+        config.setdefault("sliding_window", None)
+    elif mixed:
+        config["sliding_window_pattern"] = every
 
 
 def _write_heads(config: Config) -> None:

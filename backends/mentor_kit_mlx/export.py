@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import json
+from collections import Counter
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -21,22 +22,15 @@ from mentor_kit_mlx.loading import Loaded, quantize
 from mentor_kit_mlx.mlx_lm_import import mlx_lm
 from mentor_kit_mlx.options import QUANTIZED_FORMATS
 from mentor_kit_mlx.params import Arrays, by_name, read, trained
+from mentor_kit_mlx.transformers_config import transformers_config, transformers_kind
+from mentor_kit_mlx.transformers_form import TransformersForm, left_out, transformers_form
+from mentor_kit_mlx.transformers_names import Shapes
 
 #: Types of models whose weights have the same names in mlx-lm and in transformers; tests cover them.
 SAME_NAMES = frozenset(("llama", "qwen2", "qwen3", "phi3", "smollm3", "olmo2", "granite", "cohere"))
 
 #: Keys of config.json that say how weights are quantized.
 QUANTIZATION_KEYS = ("quantization", "quantization_config")
-
-#: Settings that are also written in mlx-lm's form into a folder for transformers (`mentor_kit_mlx.config`).
-MLX_SETTINGS = (
-    "rope_theta",
-    "rope_scaling",
-    "rope_local_base_freq",
-    "partial_rotary_factor",
-    "sliding_window_pattern",
-    "tie_word_embeddings",
-)
 
 
 def write(loaded: Loaded, adapter: AdapterFile | None, folder: Path, format: str, *, base: str) -> None:
@@ -62,38 +56,37 @@ def write(loaded: Loaded, adapter: AdapterFile | None, folder: Path, format: str
         write_mlx_adapter(loaded, adapter, folder)
 
 
-def fits_transformers(loaded: Loaded, weights: Arrays | None = None) -> bool:
-    """Whether transformers would find the whole student's weights under their names and in their shapes.
+def fits_transformers(loaded: Loaded) -> bool:
+    """Whether the student's weights can be written for transformers.
 
     Args:
         loaded: the model, with its adapter on it.
-        weights: its weights, whole, where they are known already.
     """
-    if loaded.config["model_type"] in SAME_NAMES:
-        return True
     # their shapes alone are looked at, so no array of a merged model is computed
-    shapes = _shapes(_whole(loaded.model) if weights is None else weights)
-    names = {name: shape for name, shape in shapes.items() if not (loaded.untied and _is_new(name))}
-    return _names(loaded.folder) == names
+    return loaded.config["model_type"] in SAME_NAMES or _form(loaded, _shapes(_whole(loaded.model))) is not None
 
 
 def write_transformers(loaded: Loaded, folder: Path) -> None:
     """A whole model for transformers: an adapter is merged, quantized weights are written as plain ones.
 
+    Of a model that takes pictures too the one of text is written, as transformers has it alone.
+
     Raises:
-        BackendError: mlx-lm renamed the weights when it loaded them, so transformers would not find them.
+        BackendError: the names of its weights in transformers are not known.
     """
     weights = _whole(loaded.model)
-    if not fits_transformers(loaded, weights):
-        raise BackendError(
-            f"mlx-lm has the weights of {loaded.config['model_type']!r} in another form than transformers",
-            hint="use the format `mlx`, or `adapter`",
-        )
-    config = (
-        _for_mlx(loaded.config)
-        | _own_config(loaded.folder)
-        | {"dtype": str(next(iter(weights.values())).dtype).removeprefix("mlx.core.")}
-    )
+    if loaded.config["model_type"] not in SAME_NAMES:
+        form = _form(loaded, _shapes(weights))
+        if form is None:
+            raise BackendError(
+                f"the names that transformers has for the weights of {loaded.config['model_type']!r} are not known",
+                hint="use the format `mlx`",
+            )
+        undone = form.undo(weights)
+        weights = undone | left_out(form, loaded.folder, undone)
+    tied = not any(name.startswith(f"{PROJECTION}.") for name in weights)
+    config = transformers_config(loaded.config, _own_config(loaded.folder), tied=tied)
+    config |= {"dtype": str(_usual(weights)).removeprefix("mlx.core.")}
     _write(weights, as_untied(config) if loaded.untied else config, folder, made_for="pt")
 
 
@@ -215,9 +208,14 @@ def _write(weights: Arrays, config: Config, folder: Path, *, made_for: str) -> N
     (folder / "config.json").write_text(json.dumps(config, indent=2))
 
 
-def _for_mlx(config: Config) -> Config:
-    """Settings that mlx-lm reads elsewhere than transformers, or has another default for."""
-    return {name: config[name] for name in MLX_SETTINGS if name in config}
+def _form(loaded: Loaded, shapes: Shapes) -> TransformersForm | None:
+    kind = transformers_kind(loaded.config, _own_config(loaded.folder))
+    return transformers_form(loaded.model, kind, loaded.folder, shapes)
+
+
+def _usual(weights: Arrays) -> mx.Dtype:
+    """The type that most weights have."""
+    return Counter(value.dtype for value in weights.values()).most_common(1)[0][0]
 
 
 def _own_config(folder: Path) -> Config:

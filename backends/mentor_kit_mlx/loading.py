@@ -18,6 +18,7 @@ from mentor_kit_mlx.config import FORMAT, Config, find_folder, read_config
 from mentor_kit_mlx.mlx_lm_import import mlx_lm
 from mentor_kit_mlx.options import MLXOptions
 from mentor_kit_mlx.params import Arrays, read
+from mentor_kit_mlx.weight_words import model_classes
 
 
 @dataclass(frozen=True)
@@ -58,7 +59,9 @@ def load_model(student: StudentSpec, options: MLXOptions) -> Loaded:
     folder = find_folder(student)
     config = read_config(folder)
     with model_errors(student):
-        model, config = mlx_lm("utils").load_model(folder, lazy=True, model_config=config)
+        model, config = mlx_lm("utils").load_model(
+            folder, lazy=True, model_config=config, get_model_classes=model_classes
+        )
         if (dtype := pick_dtype(options)) is not None:
             model.set_dtype(dtype)
         if options.quantize is not None and "quantization" not in config:

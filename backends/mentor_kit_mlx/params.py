@@ -53,6 +53,14 @@ def read(path: Path) -> Arrays:
     return dict(found)
 
 
+def read_format(folder: Path) -> str | None:
+    """The format's name in a folder's weights, as `write` leaves it: `pt` for transformers, `mlx` for mlx-lm."""
+    for file in sorted(folder.glob("model*.safetensors")):
+        found: Any = mx.load(str(file), return_metadata=True)
+        return str(found[1].get("format")) if "format" in found[1] else None
+    return None
+
+
 def read_now(path: Path) -> Arrays:
     """As `read`, with everything read now, so that a damaged file is found."""
     found = read(path)

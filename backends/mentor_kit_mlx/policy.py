@@ -85,8 +85,8 @@ class MLXPolicy(Replica[mx.array, MLXOptimizer]):
         self._whole_format = None if export.fits_transformers(loaded) else "mlx"
         if self._whole_format is not None:
             logger.warning(
-                "%s: mlx-lm has its weights in another form than transformers: a run leaves its student as mlx-lm has "
-                "it (format `mlx`)",
+                "%s: the names that transformers has for its weights are not known: a run leaves its student as mlx-lm "
+                "has it (format `mlx`)",
                 student.model,
             )
         self._is_trainable = adapter is not None or not is_quantized(self.model)

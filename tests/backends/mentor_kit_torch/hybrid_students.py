@@ -124,9 +124,9 @@ class Twin:
         return found.double().numpy()
 
 
-def write(name: str, folder: Path) -> Twin:
-    """Write a student to a folder; its twin."""
-    kind, shape = (KINDS | TORCH_ALONE)[name]
+def write(name: str, folder: Path, made: Kind | None = None) -> Twin:
+    """Write a student to a folder, one of those above or of a kind that is given; its twin."""
+    kind, shape = made or (KINDS | TORCH_ALONE)[name]
     auto = transformers.AutoModelForImageTextToText if "vision_config" in shape else transformers.AutoModelForCausalLM
     with torch.random.fork_rng():
         torch.manual_seed(0)
