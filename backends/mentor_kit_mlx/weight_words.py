@@ -33,7 +33,7 @@ def model_classes(config: Config) -> tuple[type[Any], type[Any]]:
 def _reading(found: type[Any], restate: Callable[[Any, Arrays], Arrays]) -> type[Any]:
     """A class of mlx-lm's whose `sanitize` is given restated weights."""
 
-    class Model(found):
+    class Model(found):  # type: ignore[misc]
         def sanitize(self, weights: Arrays) -> Arrays:
             done: Arrays = super().sanitize(restate(self, dict(weights)))
             return done
