@@ -17,13 +17,9 @@ from mentor_kit.rl.objective import Objective
 from mentor_kit.rl.policy_loss import LossTerms, policy_loss
 from mentor_kit_mlx.cache import View, from_the_start, held, prompt_caches, renewed
 from mentor_kit_mlx.cache import put as put_state
+from mentor_kit_mlx.chunked_logprobs import token_values
 from mentor_kit_mlx.lm_wrapper import MLXLMWrapper
 from mentor_kit_mlx.params import Arrays, put, trained
-from mentor_kit_mlx.random_state import drawing_from, own_seed
-
-#: Logits of more numbers than this are computed in chunks, and recomputed in the backward pass. MLX computes about
-#: twenty chunks side by side, so only many small ones take less memory than all at once.
-LARGEST_LOGITS = 1 << 23
 
 
 def completion_log_probs(lm: MLXLMWrapper, batch: MicroBatch, *, share: bool) -> mx.array:
@@ -40,7 +36,7 @@ def _completion_values(
     targets = mx.array(batch.ids.reshape(-1)[places])
     temperature = mx.array(np.broadcast_to(batch.temperature[:, None], batch.ids.shape).reshape(-1)[places])
     chosen = hidden.reshape(-1, hidden.shape[-1])[mx.array(places)]
-    log_probs, *entropy = _token_values(lm, chosen, targets, temperature, with_entropy)
+    log_probs, *entropy = token_values(lm, chosen, targets, temperature, with_entropy)
     # every position is filled from one value, or from the zero behind them
     source = np.full(batch.trained.size, len(places))
     source[places] = np.arange(len(places))
@@ -140,62 +136,3 @@ def _whole_hidden(lm: MLXLMWrapper, batch: MicroBatch) -> mx.array:
     # padding stands behind each sequence, where a causal model never looks
     hidden = lm.hidden(mx.array(whole))
     return mx.take_along_axis(hidden, mx.array(before)[:, :, None], axis=1)
-
-
-def _token_values(
-    lm: MLXLMWrapper, hidden: mx.array, targets: mx.array, temperature: mx.array, with_entropy: bool
-) -> list[mx.array]:
-    """(M,) log-probabilities of targets (M,) from hidden states (M, width), and entropies (M,) where asked for.
-
-    In chunks where logits would be large.
-    """
-    rows = max(1, LARGEST_LOGITS // lm.vocabulary)
-    if len(targets) <= rows:
-        return _gathered(lm, lm.trainable(), hidden, targets, temperature, with_entropy)
-    parameters = lm.trainable()
-    found = [
-        _recomputed(
-            lm, parameters, hidden[s : s + rows], targets[s : s + rows], temperature[s : s + rows], with_entropy
-        )
-        for s in range(0, len(targets), rows)
-    ]
-    if parameters:
-        lm.projection.update(parameters)
-    return [mx.concatenate(list(values)) for values in zip(*found, strict=True)]
-
-
-def _recomputed(
-    lm: MLXLMWrapper,
-    parameters: dict[str, Any],
-    hidden: mx.array,
-    targets: mx.array,
-    temperature: mx.array,
-    with_entropy: bool,
-) -> list[mx.array]:
-    """As `_gathered`, recomputed in the backward pass."""
-    seed = own_seed() if lm.drops else None
-
-    def part(parameters: dict[str, Any], hidden: mx.array) -> list[mx.array]:
-        with drawing_from(seed):
-            return _gathered(lm, parameters, hidden, targets, temperature, with_entropy)
-
-    # only arguments of such a function get a gradient through it
-    found: list[mx.array] = mx.checkpoint(part)(parameters, hidden)
-    return found
-
-
-def _gathered(
-    lm: MLXLMWrapper,
-    parameters: dict[str, Any],
-    hidden: mx.array,
-    targets: mx.array,
-    temperature: mx.array,
-    with_entropy: bool,
-) -> list[mx.array]:
-    logits = lm.logits_with(parameters, hidden).astype(mx.float32) / temperature[:, None]
-    total = mx.logsumexp(logits, axis=-1)
-    log_probs = mx.take_along_axis(logits, targets[:, None], axis=-1)[:, 0] - total
-    if not with_entropy:
-        return [log_probs]
-    all_log_probs = logits - total[:, None]
-    return [log_probs, -mx.sum(mx.exp(all_log_probs) * all_log_probs, axis=-1)]

@@ -82,7 +82,7 @@ def test_dropout_of_a_head_in_parts_drops_the_same_in_the_backward_pass(
     """The parts are computed twice; the gradient is held against differences of the loss with the same numbers."""
     policy = load(folder, AdapterSpec(rank=2, dropout=0.5, targets=("lm_head",)))
     nudge_adapter(policy)
-    monkeypatch.setattr("mentor_kit_mlx.update.LARGEST_LOGITS", 300)
+    monkeypatch.setattr("mentor_kit_mlx.chunked_logprobs.LARGEST_LOGITS", 300)
     name = "lm_head.lora_b"
 
     place = 0

@@ -7,24 +7,14 @@ import sys
 from pathlib import Path
 from typing import Any
 
-import mlx.core as mx
-import numpy as np
 import pytest
 from mentor_kit_mlx.known_configs import KNOWN
-from mentor_kit_mlx.update import LARGEST_LOGITS
-from mlx_students import load
-from torch_students import SHAPE, write_student
-from transformers import LlamaConfig
 
 from mentor_kit.api import plan
 from mentor_kit.backend.memory import GIB
-from mentor_kit.backend.optimizer import OptimizerSpec
-from mentor_kit.backend.student import AdapterSpec
-from mentor_kit.backend.token_groups import TokenCompletion, TokenGroup
 from mentor_kit.core.errors import MissingError
 from mentor_kit.recipe.loading import load_recipe, recipe_names
 from mentor_kit.recipe.model import Recipe
-from mentor_kit.testing.objectives import make_objective
 
 sys.path.append(str(Path(__file__).parents[2] / "chat"))
 import family_formats
@@ -154,29 +144,6 @@ def test_thinking_is_off(template: str, family: str) -> None:
 def test_smollm3_is_told_not_to_think_in_its_system_message(name: str) -> None:
     assert "/no_think" in (recipe(name).rollout.system or "")
     assert r"\boxed{answer}" in (recipe(name).rollout.system or "")
-
-
-def test_many_small_chunks_of_logits_take_less_than_all_of_them(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
-    """As many chunks as a group of Qwen3.5's makes, of a vocabulary that is quick."""
-    vocabulary, tokens = 8192, GROUP * 80
-    largest = vocabulary * tokens * LARGEST_LOGITS // (248_320 * GROUP * 320)
-    monkeypatch.setattr("mentor_kit_mlx.update.LARGEST_LOGITS", largest)
-    shape = {"vocab_size": vocabulary, "hidden_size": 16, "intermediate_size": 16, "num_hidden_layers": 1}
-    policy = load(write_student(tmp_path, LlamaConfig(**SHAPE | shape)), AdapterSpec(rank=2), dtype="bfloat16")
-    policy.prepare(OptimizerSpec())
-    rng = np.random.default_rng(0)
-    zeros, ones = np.zeros(80, np.float32), np.ones(80, np.float32)
-    group = TokenGroup(
-        rng.integers(0, 90, 8),
-        tuple(TokenCompletion(rng.integers(0, 90, 80), ones, zeros, 1.0) for _ in range(GROUP)),
-    )
-    mx.clear_cache()
-    mx.reset_peak_memory()
-    before = mx.get_active_memory()
-    policy.forward_backward([group], make_objective(preset="grpo", kl=0.0))
-    assert mx.get_peak_memory() - before < 4 * vocabulary * tokens
 
 
 def test_a_student_that_calls_no_tool_first_imitates_the_teacher() -> None:
