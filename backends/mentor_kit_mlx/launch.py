@@ -13,12 +13,10 @@ from typing import Any
 import mlx.core as mx
 import numpy as np
 
-from mentor_kit.backend.distributed.communicator import Communicator
+from mentor_kit.backend.distributed.communicator import Bytes, Communicator
 from mentor_kit.core.errors import BackendError
 from mentor_kit_mlx.params import Arrays
 
-#: Bytes of a message that one exchange carries.
-FRAME = 1024
 #: Bytes of arrays that are summed in one exchange.
 BLOCK = 1 << 26
 #: Environment variables that launchers set for the processes they start.
@@ -32,13 +30,12 @@ class MLXCommunicator(Communicator[mx.array]):
         self._group = group
         super().__init__(group.rank(), group.size())
 
-    def gather_messages(self, message: bytes) -> list[bytes]:
-        heads = self._gathered(_frame(message, FRAME))
-        lengths = [int.from_bytes(head[:8].tobytes(), "little") for head in heads]
-        longest = max(lengths) - (FRAME - 8)
-        rests = heads[:, :0] if longest <= 0 else self._gathered(_padded(message[FRAME - 8 :], longest))
-        whole = (head[8:].tobytes() + rest.tobytes() for head, rest in zip(heads, rests, strict=True))
-        return [message[:length] for message, length in zip(whole, lengths, strict=True)]
+    def copy_frame(self, frame: Bytes) -> Bytes:
+        # the others add zeros, so that the sum is the first process's
+        return np.array(self._sum(mx.array(frame if self.is_leader else np.zeros_like(frame))))
+
+    def gather_frames(self, frame: Bytes) -> Bytes:
+        return np.array(self._done(mx.distributed.all_gather(mx.array(frame)[None], group=self._group)))
 
     def sum_arrays(self, arrays: Mapping[str, mx.array]) -> Arrays:
         found: Arrays = {}
@@ -56,22 +53,9 @@ class MLXCommunicator(Communicator[mx.array]):
     def array_bytes(self, array: mx.array) -> int:
         return int(array.nbytes)
 
-    def broadcast_message(self, message: bytes) -> bytes:
-        # the others add zeros, so that the sum is the first process's message
-        head = self._sum(mx.array(_frame(message, FRAME) if self.is_leader else np.zeros(FRAME, np.uint8)))
-        whole = np.array(head).tobytes()
-        length, content = int.from_bytes(whole[:8], "little"), whole[8:]
-        if (rest := length - len(content)) > 0:
-            own = _padded(message[len(content) :], rest) if self.is_leader else np.zeros(rest, np.uint8)
-            content += np.array(self._sum(mx.array(own))).tobytes()
-        return content[:length]
-
     def _sum(self, array: mx.array) -> mx.array:
         found: mx.array = mx.distributed.all_sum(array, group=self._group)
         return self._done(found)
-
-    def _gathered(self, own: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
-        return np.array(self._done(mx.distributed.all_gather(mx.array(own)[None], group=self._group)))
 
     def _done(self, array: mx.array) -> mx.array:
         try:
@@ -91,14 +75,6 @@ def processes() -> MLXCommunicator | None:
         return None
     group = mx.distributed.init()
     return MLXCommunicator(group) if group.size() > 1 else None
-
-
-def _frame(message: bytes, size: int) -> np.ndarray[Any, Any]:
-    return _padded(len(message).to_bytes(8, "little") + message[: size - 8], size)
-
-
-def _padded(message: bytes, size: int) -> np.ndarray[Any, Any]:
-    return np.frombuffer(message.ljust(size, b"\0"), np.uint8)
 
 
 def _blocks(arrays: Mapping[str, mx.array]) -> list[list[str]]:

@@ -6,7 +6,7 @@ Muon has another scale; these are PyTorch's, so that a recipe means the same on 
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -55,12 +55,10 @@ class MLXOptimizer(Optimizer):
             self.gradients[name] = self.gradients[name] + new if name in self.gradients else new
         mx.eval(self.gradients)
 
-    def gradients_or_zeros(self) -> Arrays:
-        """A gradient for every trained parameter, also where there is none yet."""
-        return {
-            name: self.gradients[name] if name in self.gradients else mx.zeros(value.shape)
-            for name, value in trained(self._model).items()
-        }
+    def gradients_or_zeros(self, names: Collection[str]) -> Arrays:
+        """A gradient for each of these trained parameters, also where there is none yet."""
+        own = trained(self._model)
+        return {name: self.gradients[name] if name in self.gradients else mx.zeros(own[name].shape) for name in names}
 
     def clear(self) -> None:
         self.gradients = {}

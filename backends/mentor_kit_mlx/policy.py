@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
@@ -220,8 +220,11 @@ class MLXPolicy(Replica[mx.array, MLXOptimizer]):
     def set_random_state(self, states: Sequence[Json], rank: int = 0) -> None:
         mx.random.seed(seed_of(states, rank))
 
-    def gradients(self) -> Arrays:
-        return self.prepared_optimizer().gradients_or_zeros()
+    def gradient_names(self) -> list[str]:
+        return list(self.prepared_optimizer().gradients)
+
+    def gradients(self, names: Collection[str]) -> Arrays:
+        return self.prepared_optimizer().gradients_or_zeros(names)
 
     def put_gradients(self, gradients: Mapping[str, mx.array]) -> None:
         self.prepared_optimizer().gradients = dict(gradients)

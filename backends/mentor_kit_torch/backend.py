@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from mentor_kit.backend.memory import MemoryEstimate, MemoryLoad
 from mentor_kit.backend.policy import Backend
 from mentor_kit.backend.student import StudentSpec
+from mentor_kit_torch.launched import launched
 from mentor_kit_torch.options import EXPORT_FORMATS, TorchOptions
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from mentor_kit.backend.distributed.policy import DistributedPolicy
     from mentor_kit.backend.memory import DeviceMemory, Saving
     from mentor_kit_torch.policy import TorchPolicy
 
@@ -27,34 +29,21 @@ class TorchBackend(Backend):
     def export_formats(self) -> tuple[str, ...]:
         return EXPORT_FORMATS
 
-    def load(self, student: StudentSpec, seed: int) -> TorchPolicy:
-        import torch
+    def load(self, student: StudentSpec, seed: int) -> TorchPolicy | DistributedPolicy:
+        if self.options.processes in (None, 1) and launched() is None:
+            from mentor_kit_torch.policy_loading import load_here
 
-        from mentor_kit_torch.adapters import add_adapter
-        from mentor_kit_torch.cpu_weight_layout import ask_for_large_pages
-        from mentor_kit_torch.loading import (
-            load_model,
-            make_deterministic,
-            model_errors,
-            pick_device,
-            pick_dtype,
-            read_config,
-        )
-        from mentor_kit_torch.policy import TorchPolicy
+            return load_here(student, self.options, seed)
+        from mentor_kit_torch.distributed import load_in_all
 
-        options = self.options
-        ask_for_large_pages()
-        if options.threads is not None:
-            torch.set_num_threads(options.threads)
-        config = read_config(student)
-        device = pick_device(options.device, config)
-        make_deterministic(device)
-        with model_errors(student):
-            model: Any = load_model(student, config, options, device, pick_dtype(options.dtype, device, config))
-            if student.adapter is not None:
-                model = add_adapter(model, student.adapter, seed)
-            torch.manual_seed(seed)
-            return TorchPolicy(model, student, options)
+        return load_in_all(student, self.options, seed)
+
+    def serve(self) -> bool:
+        if launched() is None:
+            return False
+        from mentor_kit_torch.distributed import serve
+
+        return serve(self.options.processes)
 
     def estimate(self, student: StudentSpec, load: MemoryLoad) -> MemoryEstimate:
         from mentor_kit_torch.loading import model_errors, pick_device, pick_dtype, read_config

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +14,12 @@ from mentor_kit.backend.optimizer import Optimizer, OptimizerSpec, exceeds
 from mentor_kit.core.errors import BackendError
 
 FILE = "optimizer.pt"
+#: What optimizers keep of each parameter.
+_STATE: dict[type[torch.optim.Optimizer], tuple[str, ...]] = {
+    torch.optim.AdamW: ("step", "exp_avg", "exp_avg_sq"),
+    torch.optim.Muon: ("momentum_buffer",),
+}
+MASTER = "master"
 
 
 class TorchOptimizer(Optimizer):
@@ -54,6 +60,45 @@ class TorchOptimizer(Optimizer):
     def clear(self) -> None:
         for (_, parameter), master in zip(self._parameters, self._masters, strict=True):
             parameter.grad = master.grad = None
+
+    def gradient_names(self) -> list[str]:
+        """The parameters whose gradients are held."""
+        return [name for name, master in self._named() if master.grad is not None]
+
+    def gradients(self, names: Collection[str]) -> dict[str, Tensor]:
+        """The gradients of these parameters, in float32; zeros where none is held."""
+        chosen = {name: master for name, master in self._named() if name in names}
+        return {name: torch.zeros_like(m) if m.grad is None else m.grad for name, m in chosen.items()}
+
+    def put_gradients(self, gradients: Mapping[str, Tensor]) -> None:
+        """Replace the gradients; a parameter that is not named has none."""
+        for name, master in self._named():
+            master.grad = gradients.get(name)
+
+    def arrays(self) -> dict[str, Tensor]:
+        """Everything `load_arrays` needs, by names that are the same for every optimizer of these parameters."""
+        found = {f"{MASTER}/{name}": master.detach() for name, master in self._named()}
+        for optimizer in self._optimizers:
+            for name, master in self._named():
+                if any(master is each for group in optimizer.param_groups for each in group["params"]):
+                    state = optimizer.state[master] or _fresh_state(optimizer, master)
+                    found |= {f"{key}/{name}": state[key] for key in _STATE[type(optimizer)]}
+        return found
+
+    @torch.no_grad()
+    def load_arrays(self, arrays: Mapping[str, Tensor]) -> None:
+        """Load what `arrays` gave."""
+        for optimizer in self._optimizers:
+            for name, master in self._named():
+                if any(master is each for group in optimizer.param_groups for each in group["params"]):
+                    optimizer.state[master] = {key: arrays[f"{key}/{name}"] for key in _STATE[type(optimizer)]}
+        for name, master in self._named():
+            master.copy_(arrays[f"{MASTER}/{name}"])
+        self._write_back()
+
+    def _named(self) -> Iterator[tuple[str, Tensor]]:
+        """The float32 parameters that are stepped, by name."""
+        return ((name, master) for (name, _), master in zip(self._parameters, self._masters, strict=True))
 
     def save(self, folder: Path) -> None:
         # on the CPU, so that machines without the device can read it
@@ -111,6 +156,11 @@ class TorchOptimizer(Optimizer):
                 torch.optim.AdamW(rest, lr=0.0, betas=spec.betas, eps=spec.eps, weight_decay=spec.weight_decay)
             )
         return found
+
+
+def _fresh_state(optimizer: torch.optim.Optimizer, master: Tensor) -> dict[str, Tensor]:
+    """The state that an optimizer begins with at a parameter's first step."""
+    return {key: torch.zeros(()) if key == "step" else torch.zeros_like(master) for key in _STATE[type(optimizer)]}
 
 
 class _Collector:

@@ -43,6 +43,9 @@ class TorchOptions(OptionModel):
     """Bits of the weights of linear layers, to which bitsandbytes quantizes a model when it is loaded, under an adapter
     (QLoRA): 4 is NF4 with quantized scales (arXiv 2305.14314), 8 a scale a row. A model that is quantized already is
     taken as it is."""
+    processes: int | None = Field(default=None, gt=0)
+    """Processes that share the work on this machine, a GPU each where there are GPUs; the run starts the others. Left
+    out, those that `torchrun` started, or one."""
     slots: int = Field(default=256, gt=0)
     """Sequences that are held at once; more are queued."""
     token_budget: int = Field(default=16384, gt=0)

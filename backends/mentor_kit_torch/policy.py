@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from pickle import UnpicklingError
@@ -14,7 +14,7 @@ from safetensors import SafetensorError
 from torch import Tensor
 
 from mentor_kit.backend.adapters import training
-from mentor_kit.backend.base_policy import BasePolicy
+from mentor_kit.backend.distributed.replica import Replica
 from mentor_kit.backend.engine import StepEngine
 from mentor_kit.backend.flops import MachineLimits, Work
 from mentor_kit.backend.folders import untrainable
@@ -47,7 +47,7 @@ from mentor_kit_torch.update import batch_loss, completion_log_probs, how_to_sha
 logger = logging.getLogger("mentor_kit_torch")
 
 
-class TorchPolicy(BasePolicy[Tensor, TorchOptimizer]):
+class TorchPolicy(Replica[Tensor, TorchOptimizer]):
     """A policy over a model that is loaded already.
 
     Args:
@@ -227,6 +227,32 @@ class TorchPolicy(BasePolicy[Tensor, TorchOptimizer]):
         torch.set_rng_state(cpu)
         if len(gpus) == torch.cuda.device_count():
             torch.cuda.set_rng_state_all(gpus)
+
+    # for the policies of several processes
+
+    def gradient_names(self) -> list[str]:
+        return self.prepared_optimizer().gradient_names()
+
+    def gradients(self, names: Collection[str]) -> dict[str, Tensor]:
+        return self.prepared_optimizer().gradients(names)
+
+    def put_gradients(self, gradients: Mapping[str, Tensor]) -> None:
+        self.prepared_optimizer().put_gradients(gradients)
+
+    def optimizer_arrays(self, optimizer: TorchOptimizer) -> dict[str, Tensor]:
+        return optimizer.arrays()
+
+    def load_arrays(
+        self,
+        weights: Mapping[str, Tensor],
+        reference: Mapping[str, Tensor] | None,
+        spec: OptimizerSpec | None,
+        state: Mapping[str, Tensor],
+    ) -> None:
+        self.load_state(weights, reference, None, None)
+        if spec is not None:
+            self.optimizer = self.make_optimizer(spec)
+            self.optimizer.load_arrays(state)
 
     def write_export(self, folder: Path, format: str) -> None:
         if format == "adapter":

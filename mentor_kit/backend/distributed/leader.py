@@ -13,12 +13,13 @@ from typing import Any
 from weakref import WeakValueDictionary
 
 from mentor_kit.backend.distributed.communicator import Communicator
+from mentor_kit.backend.distributed.peers import HINT
 from mentor_kit.backend.distributed.serialization import pack, student_as_data, student_from_data, unpack
 from mentor_kit.backend.distributed.worker import Worker
 from mentor_kit.backend.folders import first_line
 from mentor_kit.backend.student import StudentSpec
 from mentor_kit.core import errors
-from mentor_kit.core.errors import BackendError, MentorKitError
+from mentor_kit.core.errors import BackendError, ExitCode, MentorKitError
 from mentor_kit.core.frozen_model import Json
 
 logger = logging.getLogger("mentor_kit")
@@ -34,7 +35,7 @@ class Leader:
         self.communicator = communicator
         self._numbers = itertools.count()
         self._alive: WeakValueDictionary[int, Worker] = WeakValueDictionary()
-        self._in_step = True
+        self.in_step = True
         """Whether all processes wait for the next method."""
         atexit.register(self._stop)
 
@@ -56,13 +57,17 @@ class Leader:
         """Run a method of a worker in every process; the results by rank.
 
         Raises:
-            MentorKitError: of this process, or else of the first other one that raised.
+            MentorKitError: of this process, or else of the first other one that raised; or a process is gone.
         """
-        self._in_step = False
+        if not self.in_step:
+            raise BackendError("the processes of the run are not all there any more", hint=HINT)
+        self.in_step = False
         self.communicator.send(pack([number, method, arguments]))
         answer, error = _attempt(own)
+        if error is not None and self.communicator.broken:
+            raise error
         answers = [unpack(found) for found in self.communicator.gather(pack([answer, error and failure(error)]))]
-        self._in_step = True
+        self.in_step = True
         if error is not None:
             raise error
         for rank, (_, failed) in enumerate(answers):
@@ -72,10 +77,11 @@ class Leader:
         return [answer for answer, _ in answers]
 
     def _stop(self) -> None:
-        # others that are in the middle of a method find out when this process has ended
-        if self._in_step:
+        # others that are in the middle of a method find out that this process ends
+        if self.in_step:
             with contextlib.suppress(BackendError):  # they may be gone already
                 self.communicator.send(pack([-1, "stop", {}]))
+        self.communicator.close()
 
 
 class LedWorker:
@@ -89,6 +95,11 @@ class LedWorker:
         """The number of processes."""
         return self._leader.communicator.size
 
+    @property
+    def in_step(self) -> bool:
+        """Whether all processes wait for the next method; else the run can only end."""
+        return self._leader.in_step
+
     def run(self, method: str, **arguments: Json) -> list[Json]:
         """As `Leader.run`."""
         return self._leader.run(self._number, method, arguments, lambda: self.worker.run(method, arguments))
@@ -99,25 +110,48 @@ def follow(communicator: Communicator[Any], make: MakeWorker) -> None:
 
     Raises:
         BackendError: the first process is gone.
+        SystemExit: the run cannot go on, and another process says why.
     """
-    workers: dict[int, Worker] = {}
-
-    def begin(number: int, student: Json, options: Json, seed: int, alive: Sequence[int]) -> None:
-        for other in set(workers) - set(alive):
-            del workers[other]
-        workers[number] = make(student_from_data(student), options, seed)
-
     # Ctrl-C reaches every process; the first one decides when to stop
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    while True:
-        number, method, arguments = unpack(communicator.receive())
-        if method == "stop":
-            return
+    try:
+        _Follower(communicator, make).run()
+    except BackendError:
+        if communicator.is_silent():
+            raise SystemExit(ExitCode.FAILED) from None
+        raise
+
+
+class _Follower:
+    """Runs the methods that the first process sends."""
+
+    def __init__(self, communicator: Communicator[Any], make: MakeWorker) -> None:
+        self._communicator, self._make = communicator, make
+        self._workers: dict[int, Worker] = {}
+
+    def run(self) -> None:
+        """Until the first process says `stop`."""
+        while True:
+            number, method, arguments = unpack(self._communicator.receive())
+            if method == "stop":
+                self._communicator.close()
+                return
+            answer, error = _attempt(partial(self._perform, number, method, arguments))
+            if error is not None and self._communicator.broken:
+                # the others wait in an exchange for this process, which has nothing to give
+                self._communicator.close(str(error))
+                raise SystemExit(ExitCode.FAILED)
+            self._communicator.gather(pack([answer, error and failure(error)]))
+
+    def _perform(self, number: int, method: str, arguments: Json) -> Json:
         if method == "load":
-            answer, error = _attempt(partial(begin, number, **arguments))
-        else:
-            answer, error = _attempt(partial(workers[number].run, method, arguments))
-        communicator.gather(pack([answer, error and failure(error)]))
+            return self._load(number, **arguments)
+        return self._workers[number].run(method, arguments)
+
+    def _load(self, number: int, student: Json, options: Json, seed: int, alive: Sequence[int]) -> None:
+        for other in set(self._workers) - set(alive):
+            del self._workers[other]
+        self._workers[number] = self._make(student_from_data(student), options, seed)
 
 
 def failure(error: Exception) -> Json:

@@ -12,6 +12,7 @@ from mentor_kit.backend.distributed.engine import DistributedEngine
 from mentor_kit.backend.distributed.leader import LedWorker
 from mentor_kit.backend.distributed.replica import Replica
 from mentor_kit.backend.distributed.serialization import groups_as_data
+from mentor_kit.backend.flops import MachineLimits, Work
 from mentor_kit.backend.optimizer import OptimizerSpec
 from mentor_kit.backend.policy import Policy, PolicyInfo, Weights
 from mentor_kit.backend.token_groups import Floats, TokenGroup
@@ -52,7 +53,8 @@ class DistributedPolicy(Policy):
                 "forward_backward", groups=groups_as_data(groups), objective=objective.spec.model_dump(mode="json")
             )
         except Exception:
-            self.led.run("clear")
+            if self.led.in_step:
+                self.led.run("clear")
             raise
         return loss_metrics(groups, [LossTerms(*terms) for answer in answers for terms in answer], self.own.version)
 
@@ -78,6 +80,17 @@ class DistributedPolicy(Policy):
 
     def engine(self) -> DistributedEngine:
         return self._engine
+
+    def limits(self) -> MachineLimits | None:
+        return self.own.limits()
+
+    def work(self) -> dict[str, Work]:
+        """Of this process alone."""
+        return self.own.work()
+
+    def peak_memory(self) -> int | None:
+        """Of this process's device."""
+        return self.own.peak_memory()
 
     def save(self, folder: Path) -> None:
         self.own.write_checkpoint(folder, self.led.run("random"))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 
 from mentor_kit.backend.base_policy import Array, BasePolicy, OptimizerT
 from mentor_kit.backend.engine import StepEngine
@@ -17,8 +17,12 @@ class Replica(BasePolicy[Array, OptimizerT]):
     def engine(self) -> StepEngine: ...
 
     @abstractmethod
-    def gradients(self) -> dict[str, Array]:
-        """The gradient that the optimizer holds of every trained parameter; zeros where it holds none."""
+    def gradient_names(self) -> list[str]:
+        """The trained parameters whose gradients the optimizer holds."""
+
+    @abstractmethod
+    def gradients(self, names: Collection[str]) -> dict[str, Array]:
+        """The gradients that the optimizer holds of these parameters; zeros where it holds none."""
 
     @abstractmethod
     def put_gradients(self, gradients: Mapping[str, Array]) -> None:

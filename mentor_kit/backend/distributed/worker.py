@@ -7,7 +7,7 @@ from typing import Any, Literal
 
 from mentor_kit.backend.distributed.communicator import Communicator
 from mentor_kit.backend.distributed.replica import Replica
-from mentor_kit.backend.distributed.serialization import groups_from_data, request_from_data
+from mentor_kit.backend.distributed.serialization import groups_from_data, pack, request_from_data, unpack
 from mentor_kit.backend.distributed.shares import shares
 from mentor_kit.backend.optimizer import OptimizerSpec
 from mentor_kit.core.frozen_model import Json
@@ -31,8 +31,6 @@ class Worker:
         self.policy = policy
         self.communicator = communicator
         self._build_objective = build_objective
-        self._pending = False
-        """Whether any process has gradients that no step has used."""
 
     def run(self, method: str, arguments: Mapping[str, Json]) -> Json:
         """Run a method; this process's result."""
@@ -40,28 +38,31 @@ class Worker:
 
     def _prepare(self, optimizer: Json) -> None:
         self.policy.prepare(OptimizerSpec(**optimizer))
-        self._pending = False
 
     def _forward_backward(self, groups: Json, objective: Json) -> Json:
         found = groups_from_data(groups)
         own = shares(found, self.communicator.size)[self.communicator.rank]
-        self._pending = self._pending or any(c.mask.any() for group in found for c in group.completions)
         terms = self.policy.accumulate(found, self._build_objective(ObjectiveSpec(**objective)), own)
         return [
             [float(t.loss), *({k: float(v) for k, v in part.items()} for part in (t.sums, t.maxima))] for t in terms
         ]
 
     def _clear(self) -> None:
-        self._pending = False
         if self.policy.optimizer is not None:
             self.policy.optimizer.clear()
 
     def _optimizer_step(self, learning_rate: float) -> Json:
-        if self._pending:
-            self.policy.put_gradients(self.communicator.all_sum(self.policy.gradients()))
-        self._pending = False
+        with self.communicator.together():
+            self._sum_gradients()
         done = self.policy.optimizer_step(learning_rate)
         return [done.gradient_norm, done.clipped]
+
+    def _sum_gradients(self) -> None:
+        """Give every process the sum of all gradients; parameters that no process has a gradient of keep none."""
+        held = self.communicator.gather(pack(self.policy.gradient_names()))
+        names = sorted({name for message in held for name in unpack(message)})
+        if names:
+            self.policy.put_gradients(self.communicator.all_sum(self.policy.gradients(names)))
 
     def _log_probs(self, groups: Json, weights: Literal["current", "reference"]) -> Json:
         found = groups_from_data(groups)
@@ -96,8 +97,14 @@ class Worker:
 
     def _restore(self, version: int, optimizer: Json, reference: str, random: Sequence[Json]) -> None:
         """Receive the first process's weights, optimizer and reference; its files may be on its disk alone."""
+        with self.communicator.together():
+            self._copy_state(None if optimizer is None else OptimizerSpec(**optimizer), reference)
+        if not self.communicator.is_leader:
+            self.policy.restored(version)
+            self.policy.set_random_state(random, self.communicator.rank)
+
+    def _copy_state(self, spec: OptimizerSpec | None, reference: str) -> None:
         policy, broadcast, is_leader = self.policy, self.communicator.broadcast, self.communicator.is_leader
-        spec = None if optimizer is None else OptimizerSpec(**optimizer)
         weights = broadcast(policy.trained())
         kept: Mapping[str, Any] | None = None if reference == "none" else {}
         if reference == "weights":
@@ -106,8 +113,5 @@ class Worker:
         if spec is not None:
             own = policy.prepared_optimizer() if is_leader else policy.make_optimizer(spec)
         state = {} if own is None else broadcast(policy.optimizer_arrays(own))
-        self._pending = False
         if not is_leader:
             policy.load_arrays(weights, kept, spec, state)
-            policy.restored(version)
-            policy.set_random_state(random, self.communicator.rank)

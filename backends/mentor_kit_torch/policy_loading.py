@@ -1,0 +1,52 @@
+"""Loading: a policy in this process, alone or one of several."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+
+from mentor_kit.backend.student import StudentSpec
+from mentor_kit.utils.randomness import derive_seed
+from mentor_kit_torch.adapters import add_adapter
+from mentor_kit_torch.communicator import TorchCommunicator
+from mentor_kit_torch.cpu_weight_layout import ask_for_large_pages
+from mentor_kit_torch.loading import (
+    load_model,
+    make_deterministic,
+    model_errors,
+    pick_device,
+    pick_dtype,
+    read_config,
+)
+from mentor_kit_torch.options import TorchOptions
+from mentor_kit_torch.policy import TorchPolicy
+
+
+def load_here(
+    student: StudentSpec, options: TorchOptions, seed: int, communicator: TorchCommunicator | None = None
+) -> TorchPolicy:
+    """Load a policy in this process.
+
+    Args:
+        student: what to load.
+        options: of the backend.
+        seed: for a new adapter's weights, and for dropout.
+        communicator: the processes that hold the policy; None for this one alone.
+    """
+    ask_for_large_pages()
+    if options.threads is not None:
+        torch.set_num_threads(options.threads)
+    config = read_config(student)
+    device = pick_device(options.device, config)
+    if communicator is not None:
+        device = communicator.own_device(device)
+    make_deterministic(device)
+    with model_errors(student):
+        model: Any = load_model(student, config, options, device, pick_dtype(options.dtype, device, config))
+        if student.adapter is not None:
+            model = add_adapter(model, student.adapter, seed)
+        rank = 0 if communicator is None else communicator.rank
+        # processes have different rows, which must not drop the same units
+        torch.manual_seed(derive_seed(seed, "process", rank) if rank else seed)
+        return TorchPolicy(model, student, options)

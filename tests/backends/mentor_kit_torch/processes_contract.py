@@ -1,0 +1,133 @@
+"""The backend contract, held by two processes; `test_torch_processes.py` launches this, pytest does not collect it.
+
+The first process runs the tests on the student that STUDENT names; the other one serves it.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+from float64_trainer import Float64Trainer
+from mentor_kit_torch.backend import TorchBackend
+from mentor_kit_torch.options import TorchOptions
+from mentor_kit_torch.params import trained
+from mentor_kit_torch.policy import TorchPolicy
+from mentor_kit_torch.policy_loading import load_here
+from torch_students import Float64Twin
+
+from mentor_kit.backend.distributed.policy import DistributedPolicy
+from mentor_kit.backend.distributed.worker import Worker
+from mentor_kit.backend.optimizer import OptimizerSpec
+from mentor_kit.backend.policy import Policy
+from mentor_kit.backend.student import AdapterSpec, StudentSpec
+from mentor_kit.core.errors import MissingError
+from mentor_kit.testing.backend import BackendContract
+from mentor_kit.testing.material import Oracle, drive, ragged_groups, request
+from mentor_kit.testing.objectives import make_objective
+from mentor_kit.testing.training import GradientContract, Trainer, TrajectoryContract
+
+FOLDER = Path(os.environ["STUDENT"])
+OPTIONS = TorchOptions(device="cpu", dtype="float32", threads=1)
+
+
+def load(adapter: AdapterSpec | None = None, budget: int | None = None) -> DistributedPolicy:
+    options = OPTIONS.model_copy(update={"token_budget": budget or 16384})
+    policy = TorchBackend(options).load(StudentSpec(str(FOLDER), adapter=adapter), seed=0)
+    assert isinstance(policy, DistributedPolicy)
+    return policy
+
+
+@pytest.fixture
+def oracle() -> Oracle:
+    return Float64Twin(FOLDER)
+
+
+@pytest.fixture
+def trainer() -> Trainer:
+    return Float64Trainer(FOLDER)
+
+
+class TestTwoProcesses(BackendContract, GradientContract, TrajectoryContract):
+    @pytest.fixture
+    def policy_factory(self) -> Callable[[int | None], Policy]:
+        return lambda budget: load(None, budget)
+
+
+class TestTwoProcessesWithAnAdapter(BackendContract, GradientContract):
+    @pytest.fixture
+    def policy_factory(self) -> Callable[[int | None], Policy]:
+        return lambda budget: load(AdapterSpec(rank=4, alpha=8.0), budget)
+
+
+def test_the_update_is_that_of_one_process() -> None:
+    """Three steps of AdamW from the same rollouts: the updates differ by rounding."""
+    two, one = load(), load_here(StudentSpec(str(FOLDER)), OPTIONS, 0)
+    before = weights(one)
+    for policy in (two, one):
+        policy.prepare(OptimizerSpec())
+        policy.snapshot_reference()
+    for step in range(3):
+        groups = ragged_groups(one.info.vocabulary, seed=step)
+        metrics = [policy.forward_backward(groups, make_objective(preset="grpo", kl=0.1)) for policy in (two, one)]
+        steps = [policy.optimizer_step(3e-4) for policy in (two, one)]
+        assert metrics[0].tokens == metrics[1].tokens
+        assert metrics[0].values == pytest.approx(metrics[1].values, rel=1e-4, abs=1e-6)
+        assert steps[0].gradient_norm == pytest.approx(steps[1].gradient_norm, rel=1e-5)
+    update = weights(one) - before
+    assert np.linalg.norm(weights(two.own) - before - update) <= 1e-4 * np.linalg.norm(update)
+
+
+def test_sampling_is_divided_and_the_same() -> None:
+    """Both processes hold half of the sessions, those of a group together, for as long as they last."""
+    two, one = load(), load_here(StudentSpec(str(FOLDER)), OPTIONS, 0)
+    prompts = [[1, 2, 3, 4, 5, 6, 7, 8, 9, 10 + p] for p in range(2)]
+    requests = [request(f"{p}.{g}", prompts[p], max_new_tokens=20, seed=8 * p + g) for p in range(2) for g in range(3)]
+    engine = two.engine()
+    for item in requests:
+        engine.submit(item)
+    found = engine.step()
+    assert engine._owner == {f"{p}.{g}": p for p in range(2) for g in range(3)}
+    while engine.busy:
+        found += engine.step()
+    expected = drive(one.engine(), requests)
+    assert [c.id for c in found] == [item.id for item in requests]
+    assert {c.id: c.ids for c in found} == {name: c.ids for name, c in expected.items()}
+    again = request("again", [*prompts[1], *expected["1.0"].ids, 3], session="1.0")
+    assert drive(engine, [again])["again"].ids == drive(one.engine(), [again])["again"].ids
+    assert engine._owner["1.0"] == 1
+    for item in requests:
+        engine.release(item.session)
+    drive(engine, [request("next", [1])])
+    assert engine._owner == {"next": 0}
+
+
+def test_errors_of_any_process_are_the_first_ones_too() -> None:
+    policy = load()
+    policy.prepare(OptimizerSpec())
+    groups = ragged_groups(policy.info.vocabulary)
+    with pytest.raises(MissingError, match="process 1"):
+        policy.led.run("fail")
+    # all processes continue
+    assert policy.forward_backward(groups, make_objective(preset="sft")).tokens > 0
+
+
+def weights(policy: TorchPolicy) -> np.ndarray:
+    return np.concatenate([value.numpy().ravel() for _, value in sorted(trained(policy.model).items())])
+
+
+def _fail(worker: Worker) -> None:
+    """For a test: the second process fails."""
+    if worker.communicator.rank == 1:
+        raise MissingError("nothing is there", hint="bring it")
+
+
+if __name__ == "__main__":
+    Worker._fail = _fail
+    if TorchBackend(TorchOptions(device="cpu")).serve():
+        sys.exit(0)
+    sys.exit(pytest.main([__file__, "-q", "-p", "no:cacheprovider", "--no-header", *sys.argv[1:]]))
