@@ -4,7 +4,7 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip install --quiet --constraint constraints.txt
 
-.PHONY: quickstart test slow quantized properties audit student miniature mac pictures docs install install-dev lint types layers tests clean
+.PHONY: quickstart test slow quantized processes properties audit student miniature mac pictures docs install install-dev lint types layers tests clean
 
 quickstart: install
 	$(BIN)/mentorkit run quickstart
@@ -59,6 +59,10 @@ quantized: install-dev
 	$(BIN)/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))' > $$(echo $(QUANTIZED)/lib/python3*/site-packages)/outer.pth
 	$(QUANTIZED)/bin/python -m pip install --quiet --no-deps --constraint constraints.txt bitsandbytes
 	OMP_NUM_THREADS=1 PYTHONPATH=.:backends:plugins $(QUANTIZED)/bin/python -m pytest -m bitsandbytes tests/backends/mentor_kit_torch
+
+# Runs in several processes, and with processes that are killed (half an hour).
+processes: install-dev
+	OMP_NUM_THREADS=1 $(BIN)/pytest -m processes --timeout 1800
 
 # Property tests with their full number of examples, which are new ones with every run.
 properties: install-dev

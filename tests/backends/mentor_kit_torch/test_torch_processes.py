@@ -1,0 +1,218 @@
+"""Several processes over `torch.distributed`: the contract of a backend, whole runs, and processes that are killed."""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+from safetensors.numpy import load_file
+from torch_students import write_student
+
+HERE = Path(__file__).parent
+PATHS = os.pathsep.join(map(str, (HERE, HERE.parent / "mentor_kit_mlx", *filter(None, sys.path))))
+ENVIRONMENT = os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": PATHS}
+RUN = [sys.executable, "-m", "mentor_kit", "run"]
+FEWER = {
+    "backend.use": "torch",
+    "train.0.steps": 3,
+    "train.0.problems": 4,
+    "train.0.group": 4,
+    "train.0.optimizer.warmup": 0,
+    "checkpoints.every": 1,
+    "evaluate.every": 0,
+    "evaluate.on.0.problems": 2,
+    "evaluate.on.1.problems": 3,
+    "report": "false",
+}
+
+
+def command(output: Path, **more: object) -> list[str]:
+    settings = FEWER | {key.replace("__", "."): value for key, value in more.items()}
+    parts = [part for key, value in settings.items() for part in ("--set", f"{key}={value}")]
+    return [*RUN, "quickstart", *parts, "--output", str(output)]
+
+
+def launch(size: int, arguments: list[str], **environment: str) -> list[subprocess.Popen[str]]:
+    """As `torchrun` does, without its own process and its report."""
+    with socket.create_server(("127.0.0.1", 0)) as found:
+        port = found.getsockname()[1]
+    place = {"WORLD_SIZE": str(size), "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
+    return [
+        subprocess.Popen(
+            arguments,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            env=ENVIRONMENT | environment | place | {"RANK": str(rank), "LOCAL_RANK": str(rank)},
+        )
+        for rank in range(size)
+    ]
+
+
+def outputs(started: list[subprocess.Popen[str]], timeout: float) -> list[str]:
+    try:
+        return [process.communicate(timeout=timeout)[0] for process in started]
+    finally:
+        for process in started:
+            process.kill()
+
+
+def hold_the_contract(tmp_path: Path, *options: str) -> None:
+    folder = write_student(tmp_path / "student")
+    started = launch(2, [sys.executable, str(HERE / "processes_contract.py"), *options], STUDENT=str(folder))
+    leader, follower = outputs(started, 1500)
+    assert [process.returncode for process in started] == [0, 0], leader + follower
+    assert "[100%]" in leader
+    assert "[100%]" not in follower
+
+
+def finished(output: Path) -> Path:
+    [run] = (output / "quickstart").iterdir()
+    return run
+
+
+def tokens(run: Path) -> list[list[list[int]]]:
+    files = sorted(run.glob("rollouts/*/*.jsonl"))
+    return [[json.loads(line)["trajectory"]["tokens"]["ids"] for line in file.open()] for file in files]
+
+
+def weights(folder: Path) -> np.ndarray:
+    found = load_file(folder / "model.safetensors")
+    return np.concatenate([found[name].ravel() for name in sorted(found)])
+
+
+@pytest.fixture(scope="module")
+def one(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The run folder of one process."""
+    output = tmp_path_factory.mktemp("one")
+    subprocess.run(command(output), check=True, capture_output=True, env=ENVIRONMENT)
+    return finished(output)
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(1500)
+def test_two_processes_update_and_sample_as_one(tmp_path: Path) -> None:
+    hold_the_contract(tmp_path, "-k", "one_process or divided or any_process or bits")
+
+
+@pytest.mark.processes
+@pytest.mark.timeout(1500)
+def test_two_processes_hold_the_contract(tmp_path: Path) -> None:
+    hold_the_contract(tmp_path)
+
+
+@pytest.mark.slow
+def test_a_run_in_two_processes_is_that_of_one(tmp_path: Path, one: Path) -> None:
+    """The same tokens, one run folder, and the same student up to rounding."""
+    started = launch(2, command(tmp_path))
+    leader, follower = outputs(started, 280)
+    assert [process.returncode for process in started] == [0, 0], leader + follower
+    assert leader.count("step 3/3") == 1
+    assert follower == ""
+    two = finished(tmp_path)
+    assert tokens(two) == tokens(one)
+    # Adam moves a weight by up to the learning rate a step, whatever its gradient's size
+    assert np.abs(weights(two / "student") - weights(one / "student")).max() < 2e-5
+
+
+@pytest.mark.processes
+@pytest.mark.parametrize("size", [2, 4])
+def test_the_run_starts_its_processes(tmp_path: Path, one: Path, size: int) -> None:
+    """Twice, with the same bits; and resumed from a checkpoint by another number of processes."""
+    for name in ("first", "second"):
+        subprocess.run(
+            command(tmp_path / name, backend__processes=size), check=True, capture_output=True, env=ENVIRONMENT
+        )
+    first, second = (finished(tmp_path / name) for name in ("first", "second"))
+    np.testing.assert_array_equal(weights(first / "student"), weights(second / "student"))
+    assert tokens(first) == tokens(second) == tokens(one)
+    assert np.abs(weights(first / "student") - weights(one / "student")).max() < 2e-5
+
+
+class Killed:
+    """A run of two processes one of which is killed.
+
+    Args:
+        output: the folder of runs.
+        victim: the process that is killed: 0 is the first.
+        after: seconds after the start.
+    """
+
+    def __init__(self, output: Path, victim: int, after: float) -> None:
+        leader = subprocess.Popen(
+            command(output, backend__processes=2),
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            env=ENVIRONMENT,
+        )
+        time.sleep(after)
+        followers = children(leader.pid)
+        self.hit = leader.poll() is None and (victim == 0 or bool(followers))
+        if self.hit:
+            os.kill(leader.pid if victim == 0 else followers[0], signal.SIGKILL)
+        self.printed, self.error = leader.communicate(timeout=120)
+        self.code = leader.returncode
+        self.left = [pid for pid in followers if not gone(pid, seconds=60)]
+
+
+def children(pid: int) -> list[int]:
+    found = Path(f"/proc/{pid}/task/{pid}/children")
+    pids = map(int, found.read_text().split()) if found.exists() else ()
+    return [each for each in pids if b"mentor_kit_torch.follower" in Path(f"/proc/{each}/cmdline").read_bytes()]
+
+
+def gone(pid: int, seconds: float) -> bool:
+    deadline = time.monotonic() + seconds
+    while time.monotonic() < deadline:
+        try:
+            if Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] == "Z":
+                return True
+        except OSError:
+            return True
+        time.sleep(0.2)
+    return False
+
+
+def check_killed(output: Path, one: Path, victim: int, after: float) -> bool:
+    """Whether the run was still going; then it has ended with one message, and is resumed to the same student."""
+    killed = Killed(output, victim, after)
+    assert not killed.left
+    if not killed.hit:
+        return False
+    if victim == 0:
+        assert killed.code == -signal.SIGKILL
+    elif killed.code != 0:  # it may have had all it needed
+        assert killed.code == 1, killed.error
+        assert "Traceback" not in killed.printed + killed.error
+        assert (killed.printed + killed.error).count("SIGKILL") == 1
+    if (output / "quickstart").is_dir():
+        name = f"quickstart/{finished(output).name}"
+        resumed = [*RUN, name, "--resume", "--output", str(output)]
+        found = subprocess.run(resumed, capture_output=True, text=True, env=ENVIRONMENT, check=False)
+        assert found.returncode == 0, found.stdout + found.stderr
+        assert tokens(finished(output)) == tokens(one)
+        assert np.abs(weights(finished(output) / "student") - weights(one / "student")).max() < 2e-5
+    return True
+
+
+def moments(count: int) -> Iterator[tuple[int, float]]:
+    drawn = random.Random(20)
+    return ((index % 2, drawn.uniform(2, 22)) for index in range(count))
+
+
+@pytest.mark.processes
+@pytest.mark.timeout(600)
+@pytest.mark.parametrize(("victim", "after"), list(moments(20)))
+def test_a_process_that_is_killed_ends_the_run(tmp_path: Path, one: Path, victim: int, after: float) -> None:
+    check_killed(tmp_path, one, victim, after)
