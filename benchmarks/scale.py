@@ -1,0 +1,91 @@
+"""A step of the quickstart with its tools in one process and two, sampled here and by vLLM, with staleness 0 and 1.
+
+    python benchmarks/scale.py
+    python benchmarks/scale.py --wait 0.3 --rounds 5
+    python benchmarks/scale.py --servers http://127.0.0.1:8000
+
+Each way has a process of its own; all take turns, `--rounds` times. A ratio is that of a step's time to the first way's
+in the same round: the median is printed with the least and the greatest. What two processes sum is counted, and has to
+be the trained parameters of a dry run in float32, once an update. vLLM needs a server of the quickstart's student
+(docs/scale.md); without `--servers` it is left out, as is what is not installed.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import statistics
+from importlib.util import find_spec
+
+from side import Side, Turn, take_turns
+
+from mentor_kit.report.tables import Sheet
+from mentor_kit.utils.machine import cpu_name
+
+
+def main() -> None:
+    """Run all ways, and print their table."""
+    options = _options()
+    sides = _sides(options)
+    first = sides[0].name
+    turns = take_turns(sides, options.rounds, options.warm_up)
+    heads = ("way", "a step, s", "times the first", "rollouts, s", "summed a step, MB")
+    rows = tuple(_row(name, turns[name], turns[first]) for name in turns)
+    print(f"{cpu_name()}, {options.threads} threads; a tool's call waits {options.wait:g} s\n")
+    print(Sheet("", heads, rows).markdown())
+
+
+def _sides(options: argparse.Namespace) -> list[Side]:
+    ways = [("one process", 1, False), ("two processes", 2, False)]
+    if find_spec("mentor_kit_torch.launch") is None:
+        print("left out: two processes, which this torch backend cannot")
+        ways = ways[:1]
+    if options.servers:
+        ways.append(("one process and vLLM", 1, True))
+    else:
+        print("left out: vLLM, as no `--servers` are given")
+    return [
+        Side(
+            f"{name}, staleness {staleness}",
+            "scale_side:ScaleRun",
+            steps=options.steps,
+            wait=options.wait,
+            processes=processes,
+            staleness=staleness,
+            servers=tuple(options.servers) if served else (),
+            threads=options.threads,
+        )
+        for name, processes, served in ways
+        for staleness in (0, 1)
+    ]
+
+
+def _row(name: str, turns: list[Turn], first: list[Turn]) -> tuple[str, ...]:
+    for turn in turns:
+        summed, expected = turn.found["summed"], turn.found["expected"]
+        assert summed == expected, f"{name}: {summed} bytes were summed a step, and {expected} were expected"
+    ratios = [turn.seconds / base.seconds for turn, base in zip(turns, first, strict=True)]
+    return (
+        name,
+        f"{statistics.median(turn.seconds for turn in turns):.2f}",
+        f"{statistics.median(ratios):.2f} ({min(ratios):.2f} to {max(ratios):.2f})",
+        f"{statistics.median(turn.found['rollout'] for turn in turns):.2f}",
+        f"{turns[0].found['summed'] / 1e6:.1f}",
+    )
+
+
+def _options() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--steps", type=int, default=8, help="of a turn")
+    parser.add_argument("--wait", type=float, default=0.0, help="seconds that a tool's call takes")
+    parser.add_argument(
+        "--servers", nargs="+", default=[], help="addresses of vLLM servers of the quickstart's student"
+    )
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--warm-up", type=int, default=1)
+    parser.add_argument("--threads", type=int, default=os.cpu_count() or 1)
+    return parser.parse_args()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,82 @@
+"""A side of `scale.py`: short runs of the quickstart in one of the ways to use more than one process."""
+
+from __future__ import annotations
+
+import tempfile
+from dataclasses import dataclass
+from typing import Any
+
+import slow_tools
+
+#: Trained parameters are summed in float32.
+FLOAT32 = 4
+
+
+@dataclass(frozen=True)
+class ScaleRun:
+    """A run of some steps in each turn, without evaluations; the time of a step is the mean of all.
+
+    Args:
+        steps: of a turn.
+        wait: seconds that a tool's call takes.
+        processes: that the run starts and has, 1 for none beside its own.
+        staleness: of the rollouts.
+        servers: addresses of vLLM servers that sample; none for the backend's own engine.
+        threads: of torch in all processes together.
+    """
+
+    steps: int
+    wait: float
+    processes: int
+    staleness: int
+    servers: tuple[str, ...]
+    threads: int
+
+    def __call__(self) -> dict[str, Any]:
+        import mentor_kit
+        from mentor_kit.hooks.loader import default_registry
+
+        registry = default_registry()
+        if not registry.plugins.manager.has_plugin("slow-tools"):
+            registry.plugins.manager.register(slow_tools, name="slow-tools")
+        before = self._summed()
+        with tempfile.TemporaryDirectory() as folder:
+            loaded = {"recipe": "quickstart", "overrides": self._overrides(), "registry": registry}
+            planned = mentor_kit.plan(**loaded).memory
+            run = mentor_kit.run(**loaded, output=folder)
+            steps = run.steps
+        return {
+            "seconds": sum(step["seconds"] for step in steps) / len(steps),
+            "rollout": sum(step["seconds_rollout"] for step in steps) / len(steps),
+            "staleness": max(step.get("staleness_max", 0.0) for step in steps),
+            "mismatch": max(step["mismatch_max"] for step in steps),
+            "summed": (self._summed() - before) / len(steps),
+            "expected": FLOAT32 * planned.trainable if self.processes > 1 and planned else 0,
+        }
+
+    def _overrides(self) -> dict[str, Any]:
+        backend = {"device": "cpu", "threads": self.threads}
+        if self.processes > 1:
+            backend["processes"] = self.processes
+        sampler = {"sampler": {"use": "vllm", "with": {"servers": list(self.servers), "untie": True}}}
+        return {
+            "train.0.steps": self.steps,
+            # the student stays as it is, so that all turns are alike
+            "train.0.optimizer.lr": 1e-9,
+            "backend.with": backend,
+            "rollout.staleness": self.staleness,
+            "tools": [{"use": "slow-math", "with": {"seconds": self.wait}}],
+            "evaluate": {"on": [], "at_start": False, "at_end": False},
+            "report": False,
+            "checkpoints.every": 0,
+            **(sampler if self.servers else {}),
+        }
+
+    def _summed(self) -> int:
+        """Bytes of the arrays that this process has summed with others so far."""
+        if self.processes == 1:
+            return 0
+        from mentor_kit_torch.launch import processes
+
+        found = processes(self.processes)
+        return 0 if found is None else found.traffic.summed_bytes
