@@ -83,6 +83,9 @@ def compare(
         bool, typer.Option("--paired", help="Two runs problem by problem, with McNemar's test; or one, first and last.")
     ] = False,
     show: Annotated[int, typer.Option(min=0, help="With --paired: name so many of the problems that changed.")] = 0,
+    against: Annotated[
+        str | None, typer.Option(metavar="ARM", help="The arm that differences are to; the first one if left out.")
+    ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="JSON for programs.")] = False,
 ) -> None:
     """Compare runs: a table with means and intervals over seeds, learning curves, similarity against accuracy."""
@@ -95,11 +98,13 @@ def compare(
 
     if show and not paired:
         raise UsageError("--show names problems of a paired comparison", hint="add --paired")
+    if paired and against:
+        raise UsageError("--against names an arm, and a paired comparison has none", hint="leave --paired out")
     if paired:
         pair = pair_runs(runs, output, root=root)
         typer.echo(json.dumps(pair.to_json()) if as_json else pair.text(show, width()), nl=as_json)
         return
-    found = compare_runs(runs, output, root=root)
+    found = compare_runs(runs, output, root=root, against=against)
     if as_json:
         typer.echo(json.dumps(found.to_json()))
         return

@@ -9,6 +9,7 @@ from pathlib import Path
 from mentor_kit.report.arms import Arm, Report, RunLike, collect_arms, plan_of, splits_of
 from mentor_kit.report.comparison import Comparison, Curve, CurvePoint, Mean, Result
 from mentor_kit.report.comparison_figures import draw_curves, draw_similarity
+from mentor_kit.report.differences import differences
 from mentor_kit.runs.files import write_text
 from mentor_kit.utils.statistics import Interval, mean_interval
 from mentor_kit.utils.strict_json import to_json
@@ -16,17 +17,19 @@ from mentor_kit.utils.strict_json import to_json
 UNBOUNDED: Interval = (-math.inf, math.inf)
 
 
-def compare(runs: Sequence[RunLike], output: Path | None = None, *, root: Path = Path("runs")) -> Comparison:
+def compare(
+    runs: Sequence[RunLike], output: Path | None = None, *, root: Path = Path("runs"), against: str | None = None
+) -> Comparison:
     """Compare runs, grouped into arms by their recipes' names.
 
     Args:
         runs: runs, run folders, folders of a recipe's runs, or names below `root`.
         output: a folder for tables and figures; nothing is written without it.
         root: the folder of all runs.
+        against: the arm that the others' differences are to; the first one if left out.
 
     Raises:
-        UsageError: there is nothing to compare.
-        UsageError: something named is not a run.
+        UsageError: there is nothing to compare, something named is not a run, or there is no such arm.
         DataError: a run cannot be read.
         MissingError: figures were asked for, and matplotlib is not installed.
     """
@@ -38,6 +41,7 @@ def compare(runs: Sequence[RunLike], output: Path | None = None, *, root: Path =
         results=tuple(_results(arms, splits)),
         curves=tuple(_curves(arms, splits)),
         notes=tuple(notes),
+        differences=tuple(differences(arms, against)),
     )
     if output is not None:
         write_comparison(comparison, output)

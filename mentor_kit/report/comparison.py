@@ -7,6 +7,9 @@ from dataclasses import asdict, dataclass
 from rich.table import Table
 
 from mentor_kit.core.frozen_model import Json
+from mentor_kit.report.differences import METHOD as PAIRED_METHOD
+from mentor_kit.report.differences import ArmDifference
+from mentor_kit.report.differences import sheet as differences_sheet
 from mentor_kit.report.tables import Sheet, csv_text, percent_within, share, wrapped
 from mentor_kit.utils.statistics import Interval
 
@@ -88,6 +91,8 @@ class Comparison:
     curves: tuple[Curve, ...]
     notes: tuple[str, ...]
     """Runs that were left out, and differences that make arms hard to compare."""
+    differences: tuple[ArmDifference, ...] = ()
+    """What the other arms have over one of them, paired by seed and problem; none of a single arm."""
 
     @property
     def sheet(self) -> Sheet:
@@ -128,12 +133,15 @@ class Comparison:
     def text(self, width: int | None = None) -> str:
         """The results and notes as plain lines of at most `width` columns."""
         notes = (wrapped(f"note: {note}", width) for note in self.notes)
-        return self.sheet.text(width) + "".join(f"{note}\n" for note in notes)
+        paired = f"\n{differences_sheet(self.differences).text(width)}" if self.differences else ""
+        return self.sheet.text(width) + paired + "".join(f"{note}\n" for note in notes)
 
     def markdown(self) -> str:
         """A Markdown table, with the notes below."""
         notes = "".join(f"- {note}\n" for note in self.notes)
-        return f"{self.sheet.markdown()}\n{METHOD}\n" + (f"\n{notes}" if notes else "")
+        paired = differences_sheet(self.differences).markdown() if self.differences else ""
+        paired = f"\n{paired}\n{PAIRED_METHOD}\n" if paired else ""
+        return f"{self.sheet.markdown()}\n{METHOD}\n{paired}" + (f"\n{notes}" if notes else "")
 
     def csv(self) -> str:
         """A row for every arm and split; metrics with `_low` and `_high`."""
@@ -151,4 +159,6 @@ class Comparison:
 
     def to_json(self) -> dict[str, Json]:
         """The comparison as JSON."""
-        return asdict(self)
+        return asdict(self) | {
+            "differences": [asdict(each) | {"excludes_zero": each.excludes_zero} for each in self.differences]
+        }
