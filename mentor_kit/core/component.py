@@ -15,6 +15,7 @@ from mentor_kit.core.option_model import OptionModel
 #: What can be registered; the plural is the hook's name, `register_<kind>`.
 Kind = Literal[
     "backends",
+    "samplers",
     "students",
     "tools",
     "tasks",
@@ -67,6 +68,7 @@ TeacherSpec: TypeAlias = Annotated[ComponentSpec, Fills("teachers")]
 ToolsSpec: TypeAlias = Annotated[ComponentSpec, Fills("tools")]
 TaskSpec: TypeAlias = Annotated[ComponentSpec, Fills("tasks")]
 BackendSpec: TypeAlias = Annotated[ComponentSpec, Fills("backends")]
+SamplerSpec: TypeAlias = Annotated[ComponentSpec, Fills("samplers")]
 StageSpec: TypeAlias = Annotated[ComponentSpec, Fills("stages")]
 TrackerSpec: TypeAlias = Annotated[ComponentSpec, Fills("trackers")]
 EvaluationSpec: TypeAlias = Annotated[ComponentSpec, Fills("evaluations")]

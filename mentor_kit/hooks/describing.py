@@ -22,6 +22,7 @@ from mentor_kit.hooks.registry import Component
 #: How a recipe names a component of each kind; `{}` is the component with its options.
 PLACES: dict[Kind, str] = {
     "backends": "backend: {}",
+    "samplers": "sampler: {}",
     "students": "student: {}",
     "tools": "tools: [{}]",
     "tasks": "task: {}",

@@ -59,6 +59,15 @@ def register_backends(register: Register) -> None:
 
 
 @hookspec
+def register_samplers(register: Register) -> None:
+    """Offer samplers. `build` gives a `mentor_kit.backend.sampling_service.SamplingService`.
+
+    It samples in the place of the backend's own engine, and is given the weights again after every update;
+    `mentor_kit.testing.samplers.SamplerContract` checks one.
+    """
+
+
+@hookspec
 def register_students(register: Register) -> None:
     """Offer named students. `build` gives the folder of a model in transformers' format, as a path."""
 

@@ -1,7 +1,7 @@
 """From a checked recipe to an experiment: its components are built in the order in which one needs another.
 
 task, tools ──> teacher, reward                  (light: no model yet)
-student ──> tokenizer and chat format ──> policy
+student ──> tokenizer and chat format ──> policy, with its sampler
 """
 
 from __future__ import annotations
@@ -12,7 +12,9 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from mentor_kit.backend.policy import Backend
+from mentor_kit.backend.policy import Backend, Policy
+from mentor_kit.backend.sampling_service import SamplingService
+from mentor_kit.backend.served_policy import serve as serve_policy
 from mentor_kit.backend.student import AdapterSpec, StudentSpec
 from mentor_kit.chat import ChatFormat, load_chat_format
 from mentor_kit.core.agent import EpisodeLimits
@@ -46,11 +48,13 @@ class Components:
     context: BuildContext
     stage_teachers: list[Teacher] = field(default_factory=list)
     """The teachers that stages and evaluations name in their own options, as they are built."""
+    services: list[SamplingService] = field(default_factory=list)
+    """What samples for the student in the place of its backend's engine."""
 
     def close(self) -> None:
-        """Free what tools, task and teachers hold, such as worker processes, when the run is over."""
+        """Free what tools, task, teachers and samplers hold, such as worker processes, when the run is over."""
         with ExitStack() as closing:
-            for component in (self.task, self.toolbox, self.teacher, *self.stage_teachers):
+            for component in (self.task, self.toolbox, self.teacher, *self.stage_teachers, *self.services):
                 if component is not None:
                     closing.callback(component.close)
 
@@ -80,7 +84,17 @@ def assemble(loaded: LoadedRecipe, registry: Registry, components: Components | 
     policy = backend.load(student, recipe.seed)
     if recipe.student.checkpoint is not None:
         policy.restore(loaded.folder / expanded_path(recipe.student.checkpoint) / "policy")
+    policy = _served(recipe, registry, components, policy, student)
     return _experiment(loaded, registry, components, LoadedStudent(policy, chat_format, backend.export_formats))
+
+
+def _served(recipe: Recipe, registry: Registry, components: Components, policy: Policy, student: StudentSpec) -> Policy:
+    """The policy with the recipe's sampler, where it has one."""
+    if recipe.sampler is None:
+        return policy
+    service: SamplingService = registry.build("samplers", recipe.sampler, components.context, base=SamplingService)
+    components.services.append(service)
+    return serve_policy(policy, service, student, recipe.sampler.use)
 
 
 def assemble_without_student(loaded: LoadedRecipe, registry: Registry, components: Components) -> Experiment:
@@ -294,6 +308,11 @@ def sampling_of(recipe: Recipe) -> Sampling:
 
 
 def _deterministic(recipe: Recipe, device: str) -> bool:
-    """Whether rollouts are deterministic; `auto` means on CPU, where a batch always gives the same bits."""
+    """Whether rollouts are deterministic; `auto` means on CPU, where a batch always gives the same bits.
+
+    Those of a sampler of its own are not.
+    """
+    if recipe.sampler is not None:
+        return False
     wanted = recipe.rollout.deterministic
     return device.startswith("cpu") if wanted == "auto" else bool(wanted)

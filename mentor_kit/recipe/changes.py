@@ -1,7 +1,7 @@
 """Compares a changed recipe with that of its run: what differs, and whether the run can be resumed with it.
 
-Keys of work that is not done yet may change: evaluations, checkpoints, trackers, the backend's options, later stages,
-and the adjustable options of the current stage. Keys of finished work are fixed.
+Keys of work that is not done yet may change: evaluations, checkpoints, trackers, the sampler, the backend's options,
+later stages, and the adjustable options of the current stage. Keys of finished work are fixed.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from mentor_kit.recipe.source import Path_
 from mentor_kit.stages.workload import Workload
 
 #: Keys of a recipe that may change at any time.
-FREE = frozenset({"evaluate", "checkpoints", "record", "report", "trackers"})
+FREE = frozenset({"evaluate", "checkpoints", "record", "report", "sampler", "trackers"})
 
 #: The value of a missing key.
 ABSENT = "nothing"

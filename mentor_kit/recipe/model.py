@@ -11,6 +11,7 @@ from mentor_kit.core.component import (
     BackendSpec,
     ComponentSpec,
     Fills,
+    SamplerSpec,
     StageSpec,
     TaskSpec,
     TeacherSpec,
@@ -180,6 +181,8 @@ class Recipe(RecipeSection):
     """The model that is trained."""
     backend: BackendSpec = ComponentSpec(use="torch")
     """The backend that runs the model."""
+    sampler: SamplerSpec | None = None
+    """Samples the student's turns, such as by servers; the backend's own engine if left out."""
     task: TaskSpec
     """The source of problems, which checks their answers."""
     tools: tuple[ToolsSpec, ...] = ()

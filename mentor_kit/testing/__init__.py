@@ -1,1 +1,1 @@
-"""Contract suites for backends, losses, advantage estimators and data formats, to subclass in the tests of one."""
+"""Contract suites for backends, samplers, losses, advantage estimators and data formats, to subclass in tests."""

@@ -144,6 +144,19 @@ def register_formats(register: Register) -> None:
 
 
 @hookimpl
+def register_samplers(register: Register) -> None:
+    """Offer the sampler `weather`."""
+    from mentor_kit_weather import sampler
+
+    register(
+        "weather",
+        options=sampler.WeatherSamplerOptions,
+        build=lambda options, context: sampler.WeatherService(options),
+        summary="the student's own engine, a few turns at once",
+    )
+
+
+@hookimpl
 def register_students(register: Register) -> None:
     """Offer the student `weather`."""
     from mentor_kit_weather import student

@@ -20,6 +20,7 @@ _OTHERWISE: dict[Offer, tuple[str, str]] = {
 #: The place of a component that the example's recipe does not have; `NAME` is the component's name.
 _ADDED: dict[Offer, tuple[str, str]] = {
     "backends": ("backend", "{use: NAME, with: {width: 64}}"),
+    "samplers": ("sampler", "{use: NAME}"),
     "students": ("student.model", "NAME"),
     "families": ("student.chat_template", "template.jinja"),
     "losses": ("objective.loss", "{use: NAME}"),

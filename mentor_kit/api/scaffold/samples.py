@@ -69,6 +69,7 @@ SAMPLES: tuple[Sample, ...] = (
         ("test_backend.py",),
         "numpy",
     ),
+    Sample("samplers", "sampler", ("sampler.py",), ("test_sampler.py",)),
     Sample("recipes", "recipe", (), ("test_registered_recipe.py",)),
     Sample("commands", "command", ("command.py",), ("test_command.py",)),
     Sample("doctor", "doctor", ("doctor.py",), ("test_doctor.py",)),
