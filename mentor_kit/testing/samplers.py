@@ -22,16 +22,18 @@ import asyncio
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 
 from mentor_kit.backend.policy import Policy
 from mentor_kit.backend.sampling import Completion, SampleRequest
 from mentor_kit.backend.sampling_service import SamplingService
 from mentor_kit.backend.served_policy import ServedPolicy, serve
 from mentor_kit.backend.student import StudentSpec
+from mentor_kit.backend.token_groups import TokenGroup
 from mentor_kit.core.errors import BackendError
 from mentor_kit.testing.material import GENTLE, TOLERANCE, PolicyFactory, drive, flat, group_of, ragged_groups, request
 from mentor_kit.testing.objectives import make_objective
@@ -229,11 +231,11 @@ def mismatch(policy: Policy, requests: Sequence[SampleRequest], done: dict[str, 
     return float(np.abs(computed - np.concatenate([done[one.id].log_probs for one in requests])).max())
 
 
-def _groups(requests: Sequence[SampleRequest], done: dict[str, Completion]) -> list:  # type: ignore[type-arg]
+def _groups(requests: Sequence[SampleRequest], done: dict[str, Completion]) -> list[TokenGroup]:
     return [group_of(one.context, [done[one.id]], [1.0], one.temperature or 1.0) for one in requests]
 
 
-def _next_log_probs(policy: Policy, context: Sequence[int], temperature: float) -> np.ndarray:  # type: ignore[type-arg]
+def _next_log_probs(policy: Policy, context: Sequence[int], temperature: float) -> NDArray[Any]:
     """The policy's log-probabilities of every token behind a context, shape (V,)."""
     every = [Completion(str(token), (token,), (0.0,), "length", 0) for token in range(policy.info.vocabulary)]
     return flat(policy.log_probs([group_of(context, every, [0.0] * len(every), temperature)]))
