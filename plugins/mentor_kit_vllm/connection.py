@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from functools import partial
+from contextlib import ExitStack
 from pathlib import Path
 
 import httpx2
@@ -16,12 +16,12 @@ from mentor_kit.backend.policy import Policy
 from mentor_kit.backend.sampling import Completion, SampleRequest
 from mentor_kit.backend.student import StudentSpec
 from mentor_kit.backend.validation import check_request
+from mentor_kit.rollout import BackgroundLoop
 from mentor_kit.utils.paths import expanded_path
-from mentor_kit_vllm.background import BackgroundLoop
 from mentor_kit_vllm.client import VLLMServer
 from mentor_kit_vllm.fleet import Fleet, Member
 from mentor_kit_vllm.launch import server_processes
-from mentor_kit_vllm.options import VLLMOptions
+from mentor_kit_vllm.options import StartOptions, VLLMOptions
 from mentor_kit_vllm.probe import check_answers, probe_request
 from mentor_kit_vllm.process import ServerProcess
 from mentor_kit_vllm.transfer import AdapterFiles, WeightTransfer, WholeFiles
@@ -46,21 +46,26 @@ class Connection:
     def __init__(self, options: VLLMOptions, folder: Path, policy: Policy, student: StudentSpec) -> None:
         self._options, self._policy = options, policy
         parent = None if options.folder is None else folder / expanded_path(options.folder)
-        self._files = WeightFiles(policy, student, parent, untied=options.untie)
-        self._processes = (
-            [] if options.start is None else server_processes(options.start, options, policy.info, student, self._files)
-        )
-        self._transfer = _transfer(options, student)
         key = {"Authorization": f"Bearer {options.api_key!s}"} if options.api_key else {}
         limits = httpx2.Limits(max_connections=None, max_keepalive_connections=None)
         timeout = httpx2.Timeout(options.timeout, connect=10)
         self._client = httpx2.AsyncClient(timeout=timeout, limits=limits, headers=key)
-        members = [self._member(url) for url in options.servers]
-        members += [self._member(process.url, process) for process in self._processes]
-        self._fleet = Fleet(members, self._transfer, patience=options.patience, start=options.start)
-        self._background = BackgroundLoop("vllm")
+        with ExitStack() as opened:
+            self._files = WeightFiles(policy, student, parent, untied=options.untie)
+            opened.callback(self._files.close)
+            processes = [] if options.start is None else self._processes(options.start, student)
+            for process in processes:
+                opened.callback(process.stop)
+            members = [self._member(url) for url in options.servers]
+            members += [self._member(process.url, process) for process in processes]
+            self._fleet = Fleet(members, _transfer(options, student), patience=options.patience, start=options.start)
+            self._background = opened.enter_context(BackgroundLoop())
+            self._opened = opened.pop_all()
         self.context: int | None = None
         """The longest context of all servers, in tokens; known when they are connected."""
+
+    def _processes(self, start: StartOptions, student: StudentSpec) -> list[ServerProcess]:
+        return server_processes(start, self._options, self._policy.info, student, self._files)
 
     def _member(self, url: str, process: ServerProcess | None = None) -> Member:
         return Member(VLLMServer(url, self._client), process, slots=asyncio.Semaphore(self._options.at_once))
@@ -71,7 +76,7 @@ class Connection:
         Raises:
             MentorKitError: one is not there, or does not start.
         """
-        contexts = self._background.wait(self._connected())
+        contexts = self._background.submit(self._connected()).result()
         self.context = min((one for one in contexts if one is not None), default=None)
 
     async def _connected(self) -> list[int | None]:
@@ -82,7 +87,7 @@ class Connection:
     async def publish(self, version: int) -> None:
         """As `SamplingService.publish`."""
         weights = self._files.write(version)
-        answers = await self._background.run(self._published(weights))
+        answers = await asyncio.wrap_future(self._background.submit(self._published(weights)))
         difference = check_answers(self._policy, probe_request(self._policy), answers, self._options.tolerance)
         logger.debug(f"sampler vllm: weights {weights.label}, largest difference {difference:.2g} nats")
 
@@ -102,25 +107,20 @@ class Connection:
         info = self._policy.info
         context = info.context if self.context is None else min(info.context, self.context)
         check_request(request, vocabulary=info.vocabulary, context=context)
-        return await self._background.run(self._fleet.ask(request))
+        return await asyncio.wrap_future(self._background.submit(self._fleet.ask(request)))
 
     def release(self, session: str) -> None:
         """Forget which server a session has."""
-        self._background.call(partial(self._fleet.release, session))
+        self._background.submit(self._fleet.release(session))
 
     def cancel(self, request_id: str) -> None:
         """End a request early."""
-        self._background.start(self._fleet.cancel(request_id))
+        self._background.submit(self._fleet.cancel(request_id))
 
     def close(self) -> None:
         """End the servers that were started, and remove what was written."""
-        try:
-            self._background.wait(self._client.aclose())
-            self._background.close()
-        finally:
-            for process in self._processes:
-                process.stop()
-            self._files.close()
+        with self._opened:
+            self._background.submit(self._client.aclose()).result()
 
 
 def _transfer(options: VLLMOptions, student: StudentSpec) -> WeightTransfer:

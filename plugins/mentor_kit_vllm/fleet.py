@@ -191,7 +191,7 @@ class Fleet:
         stopped = bool(answer.ids) and answer.ids[-1] in request.stop_ids
         return Completion(request.id, answer.ids, answer.log_probs, "stop" if stopped else "length", version)
 
-    def release(self, session: str) -> None:
+    async def release(self, session: str) -> None:
         """Forget which server a session has."""
         self._sessions.pop(session, None)
 

@@ -23,7 +23,6 @@ from mentor_kit.backend.policy import Policy
 from mentor_kit.backend.sampling import Completion, SampleRequest
 from mentor_kit.backend.student import AdapterSpec, StudentSpec
 
-
 #: Models are loaded one after another: loading changes PyTorch's defaults for the whole process.
 _LOADING = threading.Lock()
 
