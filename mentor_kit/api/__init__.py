@@ -25,6 +25,8 @@ if TYPE_CHECKING:
     from mentor_kit.api.converting import convert_data
     from mentor_kit.api.data_checking import check_data
     from mentor_kit.api.doctor import check_machine
+    from mentor_kit.api.engine_export import ExportedRun, export_run
+    from mentor_kit.api.engine_import import import_run
     from mentor_kit.api.evaluating import evaluate
     from mentor_kit.api.exporting import export, quantization_cost, serving
     from mentor_kit.api.listing import list_runs
@@ -43,6 +45,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "RUNS",
+    "ExportedRun",
     "ListedRecipe",
     "MachineCheck",
     "Push",
@@ -56,7 +59,9 @@ __all__ = [
     "convert_data",
     "evaluate",
     "export",
+    "export_run",
     "find_edited",
+    "import_run",
     "list_recipes",
     "list_runs",
     "new_plugin",
@@ -76,6 +81,7 @@ __all__ = [
 __getattr__ = lazy_attributes(
     __name__,
     {
+        "ExportedRun": "mentor_kit.api.engine_export",
         "ListedRecipe": "mentor_kit.api.recipe_list",
         "MachineCheck": "mentor_kit.api.machine.check",
         "Push": "mentor_kit.api.pushing",
@@ -90,7 +96,9 @@ __getattr__ = lazy_attributes(
         "convert_data": "mentor_kit.api.converting",
         "evaluate": "mentor_kit.api.evaluating",
         "export": "mentor_kit.api.exporting",
+        "export_run": "mentor_kit.api.engine_export",
         "find_edited": "mentor_kit.api.running",
+        "import_run": "mentor_kit.api.engine_import",
         "list_recipes": "mentor_kit.api.recipe_list",
         "list_runs": "mentor_kit.api.listing",
         "new_plugin": "mentor_kit.api.scaffold.plugin",

@@ -109,7 +109,7 @@ def carry_on(
             hint=f"to resume: mentorkit run --resume {folder.path}",
         ) from None
     if loaded.recipe.report:
-        _write_report(folder)
+        write_report(folder)
     return Run(folder)
 
 
@@ -184,7 +184,7 @@ def _run_stages(
             folder.write_folder("student", experiment.export)
 
 
-def _write_report(folder: RunFolder) -> None:
+def write_report(folder: RunFolder) -> None:
     """Write the run's page. The run is done by now, and no fault of the page, and no Ctrl-C, makes it fail."""
     from mentor_kit.report.page import write_page
 

@@ -67,7 +67,7 @@ def export(
     """
     require_posix("an export")
     registry = registry or default_registry()
-    folder = _new_folder(target)
+    folder = new_folder(target)
     command = converter(str(run.path if isinstance(run, Run) else run), folder) if format == GGUF else None
     done = find_run(run, output, lambda run: run.has_checkpoint)
     loaded = load_served(done.folder.recipe, registry)
@@ -135,7 +135,7 @@ def _write_gguf(experiment: Experiment, command: Sequence[str], folder: Path) ->
         describe(folder, GGUF)
 
 
-def _new_folder(target: str | Path) -> Path:
+def new_folder(target: str | Path) -> Path:
     """The folder to make.
 
     Raises:

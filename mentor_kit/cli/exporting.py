@@ -1,4 +1,4 @@
-"""Commands that take a student elsewhere: export, push."""
+"""Commands that take a student or a run elsewhere: export, push, export-run, import-run."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 EXPORTING = "Taking the student elsewhere"
+ENGINES = "Training on an engine elsewhere"
 
 Checkpoint = Annotated[str, typer.Option("--checkpoint", help="`last`, `best`, or a checkpoint's name.")]
 Format = Annotated[
@@ -26,6 +27,8 @@ def add_to(app: typer.Typer) -> None:
     """Add these commands."""
     for command in (export, push):
         app.command(rich_help_panel=EXPORTING)(command)
+    app.command(rich_help_panel=ENGINES)(export_run)
+    app.command(rich_help_panel=ENGINES)(import_run)
 
 
 def export(
@@ -116,3 +119,52 @@ def push(
     for name in pushed.commit.removed:
         typer.echo(f"  {name}  removed, as it is of an earlier push")
     typer.echo(f"pushed: {pushed.commit.url} ({summary}, commit {pushed.commit.id[:7]})")
+
+
+def export_run(
+    recipe: Annotated[str, typer.Argument(help="A recipe file, a shipped recipe's name, or - for a pipe.")],
+    engine: Annotated[str, typer.Option("--engine", help="The engine; `mentorkit plugins engines` lists them.")],
+    target: Annotated[Path, typer.Option("--output", "-o", help="The folder to write.")],
+    settings: Annotated[list[str] | None, typer.Option("--set", help="A setting, such as train.0.steps=9.")] = None,
+    nodes: Annotated[int, typer.Option(help="The machines that it runs on.")] = 1,
+    gpus: Annotated[int, typer.Option(help="GPUs of each machine.")] = 8,
+    options: Annotated[list[str] | None, typer.Option("--with", help="An option of the engine, KEY=VALUE.")] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Write a recipe as a run of a training engine on a cluster, such as verl."""
+    import json
+
+    from mentor_kit import api
+    from mentor_kit.core.component import ComponentSpec
+    from mentor_kit.recipe.settings import parse_settings
+
+    spec = ComponentSpec(use=engine, options=dict(parse_settings(options or [], "--with")))
+    overrides = parse_settings(settings or [])
+    done = api.export_run(recipe, target, engine=spec, overrides=overrides, nodes=nodes, gpus=gpus)
+    if as_json:
+        typer.echo(json.dumps({**vars(done), "folder": str(done.folder)}))
+        return
+    typer.echo(f"run of {done.engine}: {done.folder}")
+    typer.echo(f"  {done.training_rows} rows to train on, {done.evaluation_rows} episodes of an evaluation")
+    typer.echo(f"to start it: {done.folder / 'README.md'}; to bring it back: mentorkit import-run {done.folder}")
+    typer.echo(f"what is different in {done.engine}:")
+    for sentence in done.differences:
+        typer.echo(f"  - {sentence}")
+
+
+def import_run(
+    folder: Annotated[Path, typer.Argument(help="The folder that `export-run` wrote, after the engine has run.")],
+    root: Runs = Path("runs"),
+    as_json: AsJson = False,
+) -> None:
+    """Make a run folder of an engine's metrics, episodes and weights, for `report`, `compare`, `view` and `export`."""
+    import json
+
+    from mentor_kit import api
+
+    run = api.import_run(folder, output=root)
+    if as_json:
+        typer.echo(json.dumps({"run": str(run.path), "steps": len(run.steps), "checkpoint": run.has_checkpoint}))
+        return
+    typer.echo(f"run: {run.path}")
+    typer.echo(f"  {len(run.steps)} steps; {'with' if run.has_checkpoint else 'without'} a checkpoint of the student")

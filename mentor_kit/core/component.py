@@ -29,6 +29,7 @@ Kind = Literal[
     "families",
     "formats",
     "trackers",
+    "engines",
     "recipes",
 ]
 

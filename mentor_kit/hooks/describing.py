@@ -36,6 +36,7 @@ PLACES: dict[Kind, str] = {
     "families": "teacher: {{use: openai, with: {{read_calls: {}}}}}",
     "formats": "task: {{use: conversations, with: {{format: {}, …}}}}",
     "trackers": "trackers: [{}]",
+    "engines": "mentorkit export-run RECIPE --engine {} -o FOLDER",
     "recipes": "extends: {}",
 }
 
@@ -88,7 +89,7 @@ def example(component: Component) -> str:
     fields = component.options.model_fields.items()
     needed = [field.alias or name for name, field in fields if field.is_required() or field.examples]
     values = ", ".join(f"{name}: …" for name in needed)
-    if component.kind in ("recipes", "students", "families", "formats"):
+    if component.kind in ("recipes", "students", "families", "formats", "engines"):
         return PLACES[component.kind].format(component.name)
     weight = ", weight: 1.0" if component.kind == "reward_terms" else ""
     given = f", with: {{{values}}}" if values else ""

@@ -162,6 +162,14 @@ def register_trackers(register: Register) -> None:
 
 
 @hookspec
+def register_engines(register: Register) -> None:
+    """Offer training engines. `build` gives a `mentor_kit.recipe.engines.TrainingEngine`, and imports nothing heavy.
+
+    No recipe names one: `mentorkit export-run RECIPE --engine NAME` writes the recipe's run for it.
+    """
+
+
+@hookspec
 def register_recipes(register: Register) -> None:
     """Offer recipes. `build` gives the path of a recipe file; `mentorkit run NAME` finds it."""
 

@@ -115,12 +115,28 @@ def evaluate(
         else:
             result = evaluation_of(experiment, plan).evaluate(experiment, context)
             name = names.add(str(result.report["split"]))
-        agent = experiment.evaluated_agent.model_dump(exclude_none=True)
-        reports[name] = {"step": step, "stage": context.key, "plan": name, **result.report, "agent": agent}
-        file = f"{context.key}-{step:06d}-{files.add(file_name(name))}"
-        context.write_evaluation(file, reports[name], result.scored, result.rows)
-        context.emit("evaluation", **{key: value for key, value in reports[name].items() if key != "outcomes"})
+        reports[name] = write_result(experiment, context, step, name, files.add(file_name(name)), result)
     return reports
+
+
+def write_result(
+    experiment: Experiment, context: StageContext, step: int, name: str, file: str, result: EvaluationResult
+) -> dict[str, Json]:
+    """Write an evaluation to the run folder and emit its event; returns its whole report.
+
+    Args:
+        experiment: of the evaluated agent.
+        context: of the stage.
+        step: after which it was made.
+        name: of the evaluation.
+        file: the end of its files' names.
+        result: of the evaluation.
+    """
+    agent = experiment.evaluated_agent.model_dump(exclude_none=True)
+    report: dict[str, Json] = {"step": step, "stage": context.key, "plan": name, **result.report, "agent": agent}
+    context.write_evaluation(f"{context.key}-{step:06d}-{file}", report, result.scored, result.rows)
+    context.emit("evaluation", **{key: value for key, value in report.items() if key != "outcomes"})
+    return report
 
 
 def evaluate_split(

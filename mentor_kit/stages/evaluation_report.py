@@ -17,11 +17,23 @@ from mentor_kit.stages.metrics import reward_metrics, tool_use, trajectory_metri
 
 
 def split_result(
-    experiment: Experiment, plan: SplitPlan, problems: Sequence[Problem], episodes: EvaluationEpisodes
+    experiment: Experiment,
+    plan: SplitPlan,
+    problems: Sequence[Problem],
+    episodes: EvaluationEpisodes,
+    scored: Sequence[Scored] | None = None,
 ) -> EvaluationResult:
-    """The report on a split's episodes, their rewards, and a row for each episode."""
+    """The report on a split's episodes, their rewards, and a row for each episode.
+
+    Args:
+        experiment: with the demonstrations of the problems.
+        plan: of the evaluation.
+        problems: of the split.
+        episodes: of the problems.
+        scored: the same with their rewards, greedy ones first, where they have been scored already.
+    """
     clusters = {problem.id: problem.group if plan.clusters == "group" else problem.id for problem in problems}
-    scored = experiment.score_for_report(episodes.all, problems)
+    scored = experiment.score_for_report(episodes.all, problems) if scored is None else scored
     rewarded = [problem.id for problem in problems if experiment.has_reward(problem.id)]
     report: dict[str, Json] = {"split": plan.split, "problems": len(problems)}
     report |= _accuracy(experiment, plan, episodes, clusters)

@@ -11,6 +11,7 @@ from mentor_kit.core.errors import PluginError
 from mentor_kit.core.task import Task
 from mentor_kit.hooks import BuildContext, Registry, hookimpl, load_plugins
 from mentor_kit.hooks.tracker import Tracker
+from mentor_kit.recipe.engines import TrainingEngine
 from mentor_kit.rl.advantages.estimator import AdvantageEstimator
 from mentor_kit.rl.losses.loss import Loss
 from mentor_kit.rl.reward import RewardSpec, Term
@@ -26,6 +27,7 @@ BASES: dict[Kind, type] = {
     "formats": DataFormat,
     "stages": Stage,
     "backends": Backend,
+    "engines": TrainingEngine,
 }
 
 

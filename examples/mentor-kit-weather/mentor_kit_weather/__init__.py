@@ -157,6 +157,18 @@ def register_samplers(register: Register) -> None:
 
 
 @hookimpl
+def register_engines(register: Register) -> None:
+    """Offer the training engine `weather`."""
+    from mentor_kit_weather import engine
+
+    register(
+        "weather",
+        build=lambda options, context: engine.WeatherEngine(),
+        summary="rows and settings as JSON, for a trainer of one's own",
+    )
+
+
+@hookimpl
 def register_students(register: Register) -> None:
     """Offer the student `weather`."""
     from mentor_kit_weather import student

@@ -61,6 +61,7 @@ SAMPLES: tuple[Sample, ...] = (
     Sample("evaluations", "evaluation", ("evaluation.py",), ("test_evaluation.py",)),
     Sample("families", "family", ("family.py", "template.jinja"), ("test_family.py",)),
     Sample("formats", "format", ("data_format.py", "dialogues.jsonl", "dialogues.yaml"), ("test_data_format.py",)),
+    Sample("engines", "engine", ("engine.py",), ("test_engine.py",)),
     Sample("students", "student", ("student.py",), ("test_student.py",)),
     Sample(
         "backends",

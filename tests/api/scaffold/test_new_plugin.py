@@ -23,6 +23,8 @@ from mentor_kit.recipe.checking import all_component_specs
 
 ALL = tuple(sample.kind for sample in SAMPLES)
 ROOT = Path(__file__).parents[3]
+#: The kinds whose components no component spec of a recipe names.
+NOT_SPECS = {"students", "families", "formats", "recipes", "engines"}
 
 
 @pytest.fixture
@@ -57,8 +59,8 @@ def test_every_kind_is_registered_and_used_by_the_recipe(
     used = {(found, spec.use) for found, spec, _ in all_component_specs(loaded.recipe, registry)}
     for other in KINDS:
         assert registry.has(other, "trial") == (other in plugin.kinds)
-        # students, families and recipes are named by strings, not by component specs
-        named = other in plugin.kinds and other not in ("students", "families", "formats", "recipes")
+        # students, families and recipes are named by strings, not by component specs; engines on the command line
+        named = other in plugin.kinds and other not in NOT_SPECS
         assert ((other, "trial") in used) == named
     assert (loaded.recipe.student.model == "trial") == (kind == "students")
     assert (loaded.recipe.student.chat_template is not None) == (kind == "families")
@@ -71,7 +73,7 @@ def test_everything_at_once_is_used_by_one_recipe(tmp_path: Path, monkeypatch: p
     registry = registry_with(plugin, monkeypatch)
     loaded = api.check(plugin.folder / plugin.recipe, registry=registry)
     used = {found for found, spec, _ in all_component_specs(loaded.recipe, registry) if spec.use == "trial-all"}
-    assert used == set(KINDS) & set(ALL) - {"students", "families", "formats", "recipes"}
+    assert used == set(KINDS) & set(ALL) - NOT_SPECS
     readme = (plugin.folder / "README.md").read_text(encoding="utf-8")
     assert readme.count("`trial-all` |") == len(set(KINDS) & set(ALL))
 

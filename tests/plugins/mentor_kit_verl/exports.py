@@ -1,0 +1,40 @@
+"""Small exports of the quickstart for verl."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from functools import cache
+from importlib.metadata import EntryPoint, entry_points
+from pathlib import Path
+from typing import Any
+
+from mentor_kit import api
+from mentor_kit.api import ExportedRun
+from mentor_kit.core.component import ComponentSpec
+from mentor_kit.hooks import Registry, load_plugins
+
+SMALL: Mapping[str, Any] = {
+    "train.0.steps": 2,
+    "train.0.problems": 4,
+    "train.0.group": 2,
+    "evaluate.on": [{"split": "in-domain", "problems": 3}, {"split": "out-of-domain", "problems": 1}],
+    "report": False,
+}
+
+
+@cache
+def registry_with_verl() -> Registry:
+    """The plugins that are installed, with this one, which an older installation does not have."""
+    points = [point for point in entry_points(group="mentorkit") if point.name != "verl"]
+    return Registry(load_plugins([*points, EntryPoint("verl", "mentor_kit_verl", "mentorkit")]))
+
+
+def exported(folder: Path, changes: Mapping[str, Any] = {}, *, gpus: int = 2, **options: Any) -> ExportedRun:
+    return api.export_run(
+        "quickstart",
+        folder,
+        engine=ComponentSpec(use="verl", options=options),
+        overrides={**SMALL, **changes},
+        gpus=gpus,
+        registry=registry_with_verl(),
+    )

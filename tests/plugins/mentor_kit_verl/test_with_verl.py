@@ -1,0 +1,231 @@
+"""verl's own code on exported folders: `make engines`, or MENTORKIT_VERL_PYTHON=… pytest -m verl.
+
+A small server answers for verl's: mentor-kit's own engine, in this process.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import subprocess
+import threading
+from collections.abc import Iterator
+from concurrent.futures import Future
+from contextlib import contextmanager
+from dataclasses import replace
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from itertools import count
+from pathlib import Path
+from typing import Any
+
+import pytest
+from mentor_kit_verl.results import read_results
+
+from mentor_kit.backend.sampling import SampleRequest
+from mentor_kit.recipe.assembly import assemble
+from mentor_kit.recipe.loading import load_recipe
+from mentor_kit.rl.reward import Scored
+from mentor_kit.rollout import Sampling
+from mentor_kit.stages import Experiment
+from mentor_kit.stages.schedule import OptimizerOptions, learning_rate
+from mentor_kit.utils.randomness import derive_seed
+from tests.plugins.mentor_kit_verl.exports import exported, registry_with_verl
+
+pytestmark = [pytest.mark.verl, pytest.mark.timeout(600)]
+
+PYTHON = os.environ.get("MENTORKIT_VERL_PYTHON", "build/verl/bin/python")
+ROWS = 8
+
+
+def in_verl(*arguments: object) -> Any:
+    script = Path(__file__).with_name("in_verl.py")
+    done = subprocess.run(
+        [PYTHON, str(script), *map(str, arguments)],
+        capture_output=True,
+        text=True,
+        env={**os.environ, "HF_HUB_OFFLINE": "1", "RAY_DEDUP_LOGS": "0"},
+    )
+    assert done.returncode == 0, done.stderr[-4000:]
+    return json.loads(done.stdout.splitlines()[-1])
+
+
+class PerTurnSeeds:
+    """A sampler that gives each turn a seed of its own, as servers need it."""
+
+    def __init__(self, sampler: Any) -> None:
+        self._sampler = sampler
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._sampler, name)
+
+    async def sample(self, request: SampleRequest) -> Any:
+        seed = derive_seed(request.seed, len(request.context)) % 2**63
+        return await self._sampler.sample(replace(request, seed=seed))
+
+
+class PolicyWithPerTurnSeeds:
+    def __init__(self, policy: Any) -> None:
+        self._policy = policy
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._policy, name)
+
+    def sampler(self, **options: Any) -> PerTurnSeeds:
+        return PerTurnSeeds(self._policy.sampler(**options))
+
+
+@contextmanager
+def server(experiment: Experiment) -> Iterator[str]:
+    """The address of a server over the experiment's policy, whose engine runs in a thread of its own."""
+    loop, numbers = asyncio.new_event_loop(), count()
+    threading.Thread(target=loop.run_forever, daemon=True).start()
+
+    async def opened() -> Any:
+        return experiment.policy.sampler(deterministic=False)
+
+    sampler = asyncio.run_coroutine_threadsafe(opened(), loop).result()
+
+    async def sample(body: Any) -> Any:
+        drawn, name = body["sampling_params"], f"request-{next(numbers)}"
+        sampler.open(name)
+        request = SampleRequest(
+            id=name,
+            session=name,
+            context=body["prompt_ids"],
+            temperature=drawn["temperature"],
+            top_p=drawn["top_p"],
+            top_k=max(drawn["top_k"], 0),
+            max_new_tokens=drawn["max_tokens"],
+            stop_ids=frozenset(drawn["stop_token_ids"]),
+            seed=drawn["seed"],
+        )
+        try:
+            return await sampler.sample(request)
+        finally:
+            sampler.close(name)
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_POST(self) -> None:
+            body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+            answer: Future[Any] = asyncio.run_coroutine_threadsafe(sample(body), loop)
+            found = answer.result(60)
+            data = json.dumps({"token_ids": list(found.ids), "log_probs": list(found.log_probs)}).encode()
+            self.send_response(200)
+            self.send_header("Content-Length", str(len(data)))
+            self.end_headers()
+            self.wfile.write(data)
+
+        def log_message(self, *arguments: object) -> None: ...
+
+    served = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    threading.Thread(target=served.serve_forever, daemon=True).start()
+    try:
+        yield f"http://127.0.0.1:{served.server_port}"
+    finally:
+        served.shutdown()
+        loop.call_soon_threadsafe(loop.stop)
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    found = tmp_path_factory.mktemp("verl") / "run"
+    splits = [{"split": "in-domain", "problems": ROWS}]
+    exported(found, {"train.0.steps": 4, "train.0.problems": ROWS, "evaluate.on": splits})
+    return found
+
+
+@pytest.fixture(scope="module")
+def experiment(folder: Path) -> Experiment:
+    """The recipe as a run here has it, on our engine."""
+    loaded = load_recipe(folder / "recipe.yaml")
+    return assemble(loaded, registry_with_verl())
+
+
+def test_verl_composes_and_validates_every_key_of_ours(folder: Path) -> None:
+    found = in_verl("compose", folder)
+    ours = {key for key in found["unknown"] if "override_optimizer_config" not in key}
+    assert ours == {"ray_kwargs.ray_init.runtime_env.env_vars.VERL_FILE_LOGGER_PATH"}
+    assert not found["critic"]
+    assert not found["reference"]
+    config = found["config"]
+    assert config["data"]["train_batch_size"] == 8
+    assert config["actor_rollout_ref"]["rollout"]["n"] == 2
+    assert config["actor_rollout_ref"]["actor"]["clip_ratio_c"] > 1e6
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"train.0.objective": {"preset": "dr-grpo"}},
+        {"train.0.objective": {"preset": "dapo", "importance_cap": 2.0}, "train.0.resample": 2},
+        {"train.0.objective": {"preset": "gspo"}, "train.0.epochs": 2, "train.0.minibatches": 2},
+        {"train.0.objective": {"preset": "cispo"}, "train.0.optimizer.schedule": "constant"},
+        {"train.0.objective": {"preset": "grpo", "kl": 0.01}, "student.adapter": {"use": "lora"}},
+        {"train.0.objective": {"preset": "rloo"}, "evaluate.on": []},
+    ],
+)
+def test_verl_validates_every_kind_of_recipe(changes: dict[str, Any], tmp_path: Path) -> None:
+    exported(tmp_path / "run", {"train.0.steps": 2, "train.0.group": 2, "train.0.problems": 4, **changes})
+    found = in_verl("compose", tmp_path / "run")
+    assert found["reference"] == (changes["train.0.objective"].get("kl", 0) > 0)
+
+
+def natively(experiment: Experiment, rows: list[Any], name: str) -> list[Scored]:
+    """The same episodes as a run here plays and scores them."""
+    problems = [row.problem for row in rows]
+    for row in rows:
+        for demonstration in row.demonstrations:
+            experiment.demonstrations.add(demonstration)
+    if name == "evaluation":
+        played = experiment.collect_rollouts(problems, 1, Sampling(temperature=0), "evaluate", problems[0].split)
+    else:
+        assert experiment.student is not None
+        experiment.student = replace(experiment.student, policy=PolicyWithPerTurnSeeds(experiment.policy))
+        played = experiment.collect_rollouts(problems, 1, experiment.sampling, "0-grpo", 1, 0)
+    return experiment.score(played, problems, progress=0.0 if name == "train" else 1.0)
+
+
+@pytest.mark.parametrize("name", ["evaluation", "train"])
+def test_the_agent_loop_plays_our_episodes(name: str, folder: Path, experiment: Experiment) -> None:
+    with server(experiment) as address:
+        found = in_verl("play", folder, name, address, ROWS)
+    rows = exported_rows(folder, name)
+    assert found["rows"] == len(rows)
+    expected = natively(experiment, rows[:ROWS], name)
+    assert any(item.trajectory.executed for item in expected)
+    for prompt, response, item in zip(found["prompts"], found["responses"], expected, strict=True):
+        trace = item.trajectory.tokens
+        assert trace is not None
+        assert prompt == list(trace.prompt_ids)
+        assert response["ids"] == list(trace.ids)
+        assert response["mask"] == list(trace.mask)
+        assert response["log_probs"] == pytest.approx(trace.log_probs, abs=1e-5)
+        # verl keeps rewards in 32 bits
+        assert response["reward"] == pytest.approx(item.reward.total, abs=1e-7)
+    recorded = {
+        episode.scored.trajectory.id: episode.scored
+        for episode in read_results(folder).episodes
+        if bool(episode.evaluation) == (name == "evaluation")
+    }
+    for item in expected:
+        assert recorded[item.trajectory.id].reward == item.reward
+        assert recorded[item.trajectory.id].trajectory.messages == item.trajectory.messages
+
+
+def exported_rows(folder: Path, name: str) -> list[Any]:
+    import pyarrow.parquet as pq
+
+    from mentor_kit.recipe.engines import EpisodeRow
+
+    return [EpisodeRow.from_json(text) for text in pq.read_table(folder / f"{name}.parquet")["mentorkit"].to_pylist()]
+
+
+def test_learning_rates_are_ours_after_a_resumption_too(tmp_path: Path) -> None:
+    steps, updates = 6, 2
+    optimizer = {"lr": 3e-4, "warmup": 2, "schedule": "linear", "final": 0.1}
+    changes = {"train.0.steps": steps, "train.0.optimizer": optimizer, "train.0.minibatches": updates}
+    exported(tmp_path / "run", {"train.0.problems": 4, "train.0.group": 2, **changes})
+    options = OptimizerOptions.model_validate(optimizer)
+    expected = [learning_rate(options, step, steps) for step in range(1, steps + 1) for _ in range(updates)]
+    assert in_verl("rates", tmp_path / "run", steps * updates) == pytest.approx(expected, rel=1e-12)
