@@ -45,7 +45,7 @@ def recipe_faults(
         yield (*STAGE, "optimizer", "use"), f"verl's FSDP2 has no {stage.optimizer.use!r}; use `adamw`"
     if recipe.rollout.deterministic is True:
         yield ("rollout", "deterministic"), "verl's servers give no equal bits in every run; use `auto`"
-    if getattr(recipe.rollout, "staleness", 0):
+    if recipe.rollout.staleness:
         yield ("rollout", "staleness"), "the exported run is verl's synchronous one; use 0"
     sampler: Any = getattr(recipe, "sampler", None)
     if sampler is not None and sampler.use != "vllm":

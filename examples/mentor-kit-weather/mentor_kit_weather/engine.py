@@ -1,4 +1,4 @@
-"""The training engine `weather`: a recipe's rows and settings as two JSON files for a trainer of one's own.
+"""The training engine `weather`: rows and settings as two JSON files, for a trainer of one's own.
 
 That trainer plays each row by `mentor_kit.recipe.engines.episodes.EpisodePlayer`, over a sampler that asks its servers,
 and appends what it gets to `episodes.jsonl`.

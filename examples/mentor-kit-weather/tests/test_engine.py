@@ -11,11 +11,12 @@ from mentor_kit.core.trajectory import Ending, Trajectory
 from mentor_kit.recipe.engines import EpisodeRow, PlayedEpisode
 from mentor_kit.rl.reward import Breakdown, Scored
 
+ENGINE = "weather"
 SMALL = {"train.0.steps": 1, "train.0.problems": 2, "train.0.group": 2, "evaluate.on": [], "report": False}
 
 
 def exported(folder, **changes):
-    return mentor_kit.export_run("quickstart", folder, engine="weather", overrides={**SMALL, **changes}, gpus=1)
+    return mentor_kit.export_run("quickstart", folder, engine=ENGINE, overrides={**SMALL, **changes}, gpus=1)
 
 
 def test_a_reference_policy_is_refused_with_its_place(tmp_path):
@@ -28,7 +29,7 @@ def test_what_was_played_becomes_a_run(build, tmp_path):
     folder = exported(tmp_path / "run").folder
     assert json.loads((folder / "settings.json").read_text())["steps"] == 1
     with pytest.raises(DataError):
-        build("engines", "weather").read(folder)
+        build("engines", ENGINE).read(folder)
     rows = [EpisodeRow.from_json(line) for line in (folder / "rows.jsonl").read_text().splitlines()]
     played = []
     for row in rows:
