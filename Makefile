@@ -68,6 +68,20 @@ processes: install-dev
 properties: install-dev
 	EXAMPLES=500 OMP_NUM_THREADS=1 $(BIN)/pytest -m 'hypothesis and not cuda' --timeout 1800 --numprocesses auto --dist loadfile
 
+# Checks of real training engines, each in an environment of its own below build/ (some minutes, 2 GB).
+engines: engine-verl
+
+engine-verl: install-dev build/verl/.installed
+	MENTORKIT_VERL_PYTHON=build/verl/bin/python OMP_NUM_THREADS=1 $(BIN)/pytest -m verl tests/plugins/mentor_kit_verl
+
+VERL := tests/plugins/mentor_kit_verl/requirements.txt
+build/verl/.installed: $(VERL) pyproject.toml
+	$(PYTHON) -m venv build/verl
+	build/verl/bin/pip install --quiet --requirement $(VERL)
+	build/verl/bin/pip install --quiet --no-deps verl==0.9.1
+	build/verl/bin/pip install --quiet --editable .
+	touch $@
+
 # Makes the tiny student anew, from random weights, and puts it into the package (a quarter of an hour).
 STUDENT := plugins/mentor_kit_math/students/tiny
 student: install

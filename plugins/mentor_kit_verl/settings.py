@@ -6,8 +6,6 @@ docs/scale.md has the whole table. Keys are dotted, as `python -m verl.trainer.m
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any
-
 from mentor_kit.core.frozen_model import Json
 from mentor_kit.recipe.engines import Cluster, EngineRun
 from mentor_kit.recipe.model import LoraOptions, Recipe
@@ -47,9 +45,8 @@ def recipe_faults(
         yield ("rollout", "deterministic"), "verl's servers give no equal bits in every run; use `auto`"
     if recipe.rollout.staleness:
         yield ("rollout", "staleness"), "the exported run is verl's synchronous one; use 0"
-    sampler: Any = getattr(recipe, "sampler", None)
-    if sampler is not None and sampler.use != "vllm":
-        yield ("sampler",), f"verl starts servers of vLLM, not {sampler.use!r}: leave it out"
+    if recipe.sampler is not None and recipe.sampler.use != "vllm":
+        yield ("sampler",), f"verl starts servers of vLLM, not {recipe.sampler.use!r}: leave it out"
     for place, tracker in enumerate(recipe.trackers):
         if tracker.use not in TRACKERS:
             listed = ", ".join(f"`{name}`" for name in TRACKERS)
@@ -258,6 +255,8 @@ def differences(run: EngineRun) -> Iterator[str]:
         yield "A token's divergence is clamped to 10 (`kl_estimator: k3`)."
     if recipe.student.adapter is None:
         yield "The final weights come back as bfloat16."
+    if recipe.sampler is not None and recipe.sampler.options:
+        yield "verl starts the servers itself: options of the `sampler` have no meaning in it."
     if recipe.trackers:
         yield "Trackers have verl's names of metrics, and none of their options."
     if left := sorted(set(recipe.backend.options) - {"device", "dtype"}):
