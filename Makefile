@@ -4,7 +4,7 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip install --quiet --constraint constraints.txt
 
-.PHONY: quickstart test slow quantized processes properties audit student miniature mac pictures docs install install-dev lint types layers tests clean
+.PHONY: quickstart test slow engines engine-verl quantized processes properties audit student miniature mac pictures docs install install-dev lint types layers tests clean
 
 quickstart: install
 	$(BIN)/mentorkit run quickstart

@@ -6,6 +6,7 @@ docs/scale.md has the whole table. Keys are dotted, as `python -m verl.trainer.m
 from __future__ import annotations
 
 from collections.abc import Iterator
+
 from mentor_kit.core.frozen_model import Json
 from mentor_kit.recipe.engines import Cluster, EngineRun
 from mentor_kit.recipe.model import LoraOptions, Recipe

@@ -109,6 +109,9 @@ class _Collected:
     def resumed(self) -> Mapping[str, Json] | None:
         return None
 
+    def resumed_file(self, name: str) -> str | None:
+        return None
+
     def checkpoint_due(self, step: int, steps: int) -> bool:
         return False
 
