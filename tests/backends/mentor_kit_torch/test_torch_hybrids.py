@@ -21,10 +21,12 @@ from mentor_kit.backend.optimizer import OptimizerSpec
 from mentor_kit.backend.policy import Policy
 from mentor_kit.backend.student import StudentSpec
 from mentor_kit.backend.token_groups import TokenCompletion, TokenGroup
+from mentor_kit.testing.backend import BackendContract
 from mentor_kit.testing.material import drive, log_softmax, request
 from mentor_kit.testing.objectives import make_objective
 from mentor_kit.testing.rows import EngineFactory, RowsContract
 from mentor_kit.testing.sampling import SamplingContract
+from mentor_kit.testing.training import GradientContract
 
 UNCUT = {*RECURRENT, *TORCH_ALONE}
 #: transformers' recurrence takes in one token behind others, not several.
@@ -178,7 +180,8 @@ class Fresh(TorchDispatchMode):
         self.now -= size
 
 
-@pytest.mark.parametrize("name", ["qwen3.5", "falcon-h1", "gemma4"])
+@pytest.mark.spread(1)
+@pytest.mark.parametrize("name", ["falcon-h1", "qwen3.5", "gemma4"])
 def test_a_decoding_step_takes_no_more_memory_behind_a_long_prompt(name: str, tmp_path: Path) -> None:
     """Keys are read where they are, and state is of fixed size: what a step takes beside them does not grow."""
     write(name, tmp_path)
@@ -200,6 +203,7 @@ def test_a_decoding_step_takes_no_more_memory_behind_a_long_prompt(name: str, tm
     assert peaks[1] <= peaks[0] + 4 * 4 * 70 * (3 * 4 + 1)
 
 
+@pytest.mark.spread(1)
 @pytest.mark.parametrize("name", ["lfm2", "falcon-h1", "gemma4"])
 def test_rows_and_a_prefix_are_held_to_the_memory(name: str, tmp_path: Path) -> None:
     """Of keys and values by position, and of what is of fixed size."""
@@ -254,3 +258,10 @@ class TestRecurrentFewSlots(SamplingContract):
     @pytest.fixture
     def policy_factory(self, folder: Path) -> Callable[[int | None], Policy]:
         return lambda budget: load(folder, token_budget=budget or 64, slots=3, prefill_chunk=4)
+
+
+@pytest.mark.slow
+class TestHybrids(BackendContract, GradientContract):
+    @pytest.fixture
+    def policy_factory(self, folder: Path) -> Callable[[int | None], Policy]:
+        return lambda budget: load(folder, token_budget=budget or 16384)

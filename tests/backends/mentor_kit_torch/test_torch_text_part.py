@@ -38,7 +38,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return found
 
 
-@pytest.mark.parametrize("adapter", [None, AdapterSpec(rank=2), AdapterSpec(rank=2, targets=("q_proj",))])
+@pytest.mark.parametrize("adapter", [None, AdapterSpec(rank=2, targets=("q_proj",))])
 def test_the_part_for_text_alone_is_trained(folder: Path, adapter: AdapterSpec | None) -> None:
     policy = load(folder, adapter)
     assert policy.engine().device.keeps_rows
@@ -72,6 +72,7 @@ def test_what_takes_pictures_and_sound_leaves_as_it_came(folder: Path, tmp_path:
         assert torch.equal(value, after[name]) == ("language_model" not in name and "lm_head" not in name), name
 
 
+@pytest.mark.slow
 def test_an_adapter_is_found_by_peft(folder: Path, tmp_path: Path) -> None:
     policy = load(folder, AdapterSpec(rank=2))
     nudge_adapter(policy)
