@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import re
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -13,7 +13,7 @@ from typing import Literal
 import mlx.core as mx
 
 from mentor_kit.backend.adapters import ADAPTER_CONFIG, LORA_KEYS, check_peft_config, is_target, unsupported
-from mentor_kit.core.errors import BackendError
+from mentor_kit.backend.text_weights import inside_name, is_inside, text_name
 from mentor_kit.core.frozen_model import Json
 from mentor_kit_mlx.params import Arrays, read, write
 
@@ -57,37 +57,66 @@ class Saved:
     """Whether embeddings and output projection are two layers to it even where they are tied, as in peft."""
 
 
-def read_peft(config: Mapping[str, Json], folder: Path, layers: Sequence[str]) -> Saved:
+def read_peft(config: Mapping[str, Json], folder: Path, layers: Sequence[str], parameters: Sequence[str]) -> Saved:
     """Read an adapter of peft; its weights and its configuration have to be of the same layers.
 
     Args:
         config: of the adapter.
         folder: of the adapter.
-        layers: full names of all layers of the model that can have one.
+        layers: names of all modules of the model of text that can have one, in transformers.
+        parameters: those of all parameters that can have one, in the order that their modules have them in.
+
+    Returns:
+        The adapter, its layers and weights by the names of the model of text alone; in the shapes of mlx-lm's on linear
+        layers.
 
     Raises:
         BackendError: the configuration has a setting that is not supported.
         ValueError, KeyError, …: weights and configuration do not belong together.
     """
-    check_peft_config(config, folder, LORA_KEYS)
+    check_peft_config(config, folder, LORA_KEYS | {"target_parameters"})
     begins = config.get("init_lora_weights", True)
     if begins not in BEGINNINGS:
         raise unsupported(folder, "init_lora_weights", begins)
     weights, base = _peft_weights(config, folder)
-    found = {
-        name.removesuffix(".lora_a"): value.shape[-1] for name, value in weights.items() if name.endswith("lora_a")
-    }
-    _check_targets(config, found, layers)
+    if is_inside(weights):
+        layers, parameters = list(map(inside_name, layers)), list(map(inside_name, parameters))
+    targeted = [name for name in parameters if is_target(name, _names(config.get("target_parameters")))]
+    weights = _on_parameters(weights, targeted)
+    _check_targets(config, {name.rpartition(".")[0] for name in weights}, layers, targeted)
     ranks, alphas = config.get("rank_pattern") or {}, config.get("alpha_pattern") or {}
     own = {}
-    for name, rank in found.items():
-        configured = int(_by_pattern(ranks, name, config.get("r", 8)))
-        if configured != rank:
-            raise ValueError(f"{name} has the rank {rank}, and {configured} by `r` and `rank_pattern`")
+    for name in {name.rpartition(".")[0]: None for name in weights}:
+        rank = int(_by_pattern(ranks, name, config.get("r", 8)))
+        if (found := weights[f"{name}.lora_a"].shape[-1]) % rank or (found != rank and name not in targeted):
+            raise ValueError(f"{name} has the rank {found}, and {rank} by `r` and `rank_pattern`")
         alpha = float(_by_pattern(alphas, name, config.get("lora_alpha", 8)))
-        own[name] = LowRank(rank, alpha / (rank**0.5 if config.get("use_rslora") else rank))
+        own[text_name(name)] = LowRank(rank, alpha / (rank**0.5 if config.get("use_rslora") else rank))
     kind: Kind = "dora" if config.get("use_dora") else "lora"
+    weights, base = ({text_name(name): value for name, value in held.items()} for held in (weights, base))
     return Saved(AdapterFile(kind, float(config.get("lora_dropout") or 0.0), own), weights, base, unties=True)
+
+
+def _names(value: Json) -> list[str]:
+    return [str(name) for name in value] if isinstance(value, list) else []
+
+
+def _on_parameters(weights: Arrays, parameters: Sequence[str]) -> Arrays:
+    """Weights on parameters by the parameters' names: peft has them by their module's, one inside of the other.
+
+    The last of a module's parameters is on the outside.
+    """
+    held: dict[str, list[str]] = {}
+    for name in parameters:
+        held.setdefault(name.rpartition(".")[0], []).append(name)
+    found = {}
+    for name, value in weights.items():
+        layer, _, part = name.rpartition(".")
+        module = layer.replace(".base_layer", "")
+        if module in held:
+            layer = held[module][-1 - layer.count(".base_layer")]
+        found[f"{layer}.{part}"] = value
+    return found
 
 
 def read_mlx(config: Mapping[str, Json], folder: Path) -> Saved:
@@ -108,18 +137,8 @@ def read_mlx(config: Mapping[str, Json], folder: Path) -> Saved:
 
 
 def write_mlx(weights: Arrays, adapter: AdapterFile, blocks: int, folder: Path) -> None:
-    """Write an adapter for mlx-lm, as `mlx_lm.generate --adapter-path` reads it.
-
-    Raises:
-        BackendError: mlx-lm has one rank and one scale for all layers, and this adapter has several.
-    """
-    pairs = set(adapter.layers.values())
-    if len(pairs) > 1:
-        raise BackendError(
-            "mlx-lm has no adapter whose layers have ranks or scales of their own",
-            hint="use the format `adapter`, `mlx` or `transformers`",
-        )
-    (pair,) = pairs
+    """Write an adapter for mlx-lm, as `mlx_lm.generate --adapter-path` reads it: one rank and scale for all layers."""
+    (pair,) = set(adapter.layers.values())
     folder.mkdir(parents=True, exist_ok=True)
     write(folder / MLX, weights)
     config = {
@@ -136,25 +155,32 @@ def write_mlx(weights: Arrays, adapter: AdapterFile, blocks: int, folder: Path) 
     (folder / ADAPTER_CONFIG).write_text(json.dumps(config, indent=2))
 
 
-def write_peft(weights: Arrays, adapter: AdapterFile, embeddings: Sequence[str], folder: Path, base: str) -> None:
+def write_peft(
+    weights: Arrays,
+    adapter: AdapterFile,
+    embeddings: Sequence[str],
+    parameters: Sequence[str],
+    folder: Path,
+    base: str,
+) -> None:
     """Write an adapter for peft, which the torch backend also reads.
 
     Args:
-        weights: by mlx-lm's names.
+        weights: by transformers' names, in the shapes of mlx-lm's on linear layers.
         adapter: their description.
         embeddings: names of adapted layers that are embeddings.
+        parameters: names of those that are parameters, in the order that their modules have them in.
         folder: to write.
         base: the model that it is for.
-
-    Raises:
-        BackendError: it is on stacked experts, for which peft has another form.
     """
+    modules = [parameter.rpartition(".")[0] for parameter in parameters]
     found = {}
     for name, value in weights.items():
-        if value.ndim > 2:
-            raise BackendError("peft has no such adapter of stacked experts", hint="use the format `mlx-adapter`")
         layer, _, part = name.rpartition(".")
         theirs = (EMBEDDING_NAMES if layer in embeddings else LINEAR_NAMES)[part]
+        if layer in parameters:
+            index = list(parameters).index(layer)
+            layer = modules[index] + ".base_layer" * modules[index + 1 :].count(modules[index])
         found[f"{PEFT_PREFIX}{layer}.{theirs}"] = mx.contiguous(value.T) if value.ndim == 2 else value
     folder.mkdir(parents=True, exist_ok=True)
     write(folder / PEFT, found, made_for="pt")
@@ -167,12 +193,15 @@ def write_peft(weights: Arrays, adapter: AdapterFile, embeddings: Sequence[str],
         "lora_alpha": common.scale * common.rank,
         "rank_pattern": {n: pair.rank for n, pair in adapter.layers.items() if pair.rank != common.rank},
         "alpha_pattern": {n: pair.scale * pair.rank for n, pair in adapter.layers.items() if pair != common},
-        "lora_dropout": adapter.dropout,
+        # peft has none on parameters
+        "lora_dropout": 0.0 if parameters else adapter.dropout,
         "use_dora": adapter.kind == "dora",
-        "target_modules": list(adapter.layers),
+        "target_modules": [name for name in adapter.layers if name not in parameters],
         "bias": "none",
         "inference_mode": True,
     }
+    if parameters:
+        config["target_parameters"] = list(parameters)
     (folder / ADAPTER_CONFIG).write_text(json.dumps(config, indent=2))
 
 
@@ -210,22 +239,33 @@ def _by_pattern(patterns: Mapping[str, Json], name: str, default: Json) -> Json:
     return next((value for key, value in patterns.items() if re.match(rf"(.*\.)?({key})$", name)), default)
 
 
-def _check_targets(config: Mapping[str, Json], found: Mapping[str, int], layers: Sequence[str]) -> None:
-    """Refuse weights of layers that the configuration leaves out, and layers without weights."""
-    if config.get("target_modules") is None:
+def _check_targets(
+    config: Mapping[str, Json], found: Collection[str], layers: Sequence[str], parameters: Sequence[str]
+) -> None:
+    """Refuse weights of layers that the configuration leaves out, and layers without weights.
+
+    Args:
+        config: of the adapter.
+        found: names of the layers, or parameters, that there are weights of.
+        layers: names of all that can have an adapter.
+        parameters: those of all parameters that the configuration names.
+    """
+    if config.get("target_modules") is None and not parameters:
         raise ValueError("`target_modules` is not there")
-    if unknown := [name for name in found if name not in layers]:
+    if unknown := [name for name in found if name not in layers and name not in parameters]:
         raise ValueError(f"the model has no layer {unknown[0]}")
-    if surplus := [name for name in found if not _is_meant(config, name)]:
+    if surplus := [name for name in found if name not in parameters and not _is_meant(config, name)]:
         raise ValueError(f"there are weights of {surplus[0]}, which `target_modules` and its companions exclude")
     lacking = [name for name in layers if name not in found and _is_meant(config, name)]
-    if lacking and config["target_modules"] != "all-linear":
+    if lacking and config.get("target_modules") != "all-linear":
         raise ValueError(f"`target_modules` and its companions include {lacking[0]}, which has no weights")
+    if without := [name for name in parameters if name not in found]:
+        raise ValueError(f"`target_parameters` includes {without[0]}, which has no weights")
 
 
 def _is_meant(config: Mapping[str, Json], name: str) -> bool:
     """Whether peft would put an adapter on a layer."""
-    targets = config["target_modules"]
+    targets = config.get("target_modules")
     if _matches(config.get("exclude_modules"), name):
         return False
     if targets == "all-linear":

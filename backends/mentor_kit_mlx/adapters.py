@@ -19,6 +19,7 @@ from mentor_kit.core.errors import BackendError
 from mentor_kit_mlx.adapter_files import AdapterFile, Kind, LowRank, Saved, read_mlx, read_peft
 from mentor_kit_mlx.embeddings import PROJECTION, cannot_untie, check_untied, is_tied, untie
 from mentor_kit_mlx.mlx_lm_import import mlx_lm
+from mentor_kit_mlx.peft_layers import PeftLayers
 
 #: Classes of embeddings.
 EMBEDDINGS = (nn.Embedding, nn.QuantizedEmbedding)
@@ -79,8 +80,14 @@ def adapted_layers(model: Any, spec: AdapterSpec) -> dict[str, Shape]:
     return found
 
 
-def adapter_parameters(model: Any, spec: AdapterSpec, kind: Kind) -> int:
+def adapter_parameters(model: Any, spec: AdapterSpec, kind: Kind, names: PeftLayers) -> int:
     """The number of parameters that an adapter trains; the model's weights are never computed.
+
+    Args:
+        model: of mlx-lm.
+        spec: the adapter.
+        kind: of a new one.
+        names: of the model's layers in peft.
 
     Raises:
         MissingError: the adapter's folder is not there.
@@ -88,15 +95,22 @@ def adapter_parameters(model: Any, spec: AdapterSpec, kind: Kind) -> int:
     """
     if spec.path is None:
         return sum(shape.parameters(spec.rank, kind) for shape in adapted_layers(model, spec).values())
-    saved = _saved(model, spec.path)
+    saved = _saved(model, spec.path, names)
     _check_shapes(model, saved, spec.path)
     return sum(value.size for value in saved.weights.values())
 
 
-def add_adapter(model: Any, spec: AdapterSpec, kind: Kind, seed: int) -> AdapterFile:
+def add_adapter(model: Any, spec: AdapterSpec, kind: Kind, seed: int, names: PeftLayers) -> AdapterFile:
     """Put a new adapter, or one from a folder, on a model; only the adapter is trainable.
 
     A new adapter, or one of peft, on embeddings or a tied output projection unties the model.
+
+    Args:
+        model: of mlx-lm.
+        spec: the adapter.
+        kind: of a new one.
+        seed: for a new one's weights.
+        names: of the model's layers in peft.
 
     Raises:
         MissingError: the adapter's folder is not there.
@@ -104,7 +118,7 @@ def add_adapter(model: Any, spec: AdapterSpec, kind: Kind, seed: int) -> Adapter
     """
     model.freeze()
     if spec.path is not None:
-        return _read(model, spec.path)
+        return _read(model, spec.path, names)
     pair = LowRank(spec.rank, spec.alpha / spec.rank)
     adapter = AdapterFile(kind, spec.dropout, dict.fromkeys(adapted_layers(model, spec), pair))
     _untie_for(model, adapter)
@@ -131,8 +145,8 @@ def dropouts(model: Any) -> list[Any]:
     return [module.dropout for module in model.modules() if hasattr(module, "lora_a")]
 
 
-def _read(model: Any, folder: Path) -> AdapterFile:
-    saved = _saved(model, folder)
+def _read(model: Any, folder: Path, names: PeftLayers) -> AdapterFile:
+    saved = _saved(model, folder, names)
     _check_shapes(model, saved, folder)
     _check_base(model, saved, folder)
     if saved.unties:
@@ -143,16 +157,30 @@ def _read(model: Any, folder: Path) -> AdapterFile:
     return saved.adapter
 
 
-def _saved(model: Any, folder: Path) -> Saved:
+def _saved(model: Any, folder: Path, names: PeftLayers) -> Saved:
     config = read_adapter_config(folder)
     try:
         if "peft_type" in config:
-            return read_peft(config, folder, list(adaptable(model)))
+            modules, parameters = names.places(adaptable(model))
+            weights = [f"{module}.weight" for module in modules]
+            parameters += [weight for weight in weights if weight not in parameters]
+            return _from_peft(read_peft(config, folder, modules, parameters), model, names)
         return read_mlx(config, folder)
     except BackendError:
         raise
     except UNFIT as error:
         raise misfit(folder, first_line(error)) from error
+
+
+def _from_peft(saved: Saved, model: Any, names: PeftLayers) -> Saved:
+    """An adapter by mlx-lm's names."""
+    layers = adaptable(model)
+    weights, adapter = names.from_peft(
+        saved.weights, saved.adapter, {name: shape.experts for name, shape in layers.items()}
+    )
+    own = {names.place(layer).name: layer for layer in layers}
+    base = {own.get(name, name): value for name, value in saved.base.items()}
+    return Saved(adapter, weights, base, saved.unties)
 
 
 def _check_shapes(model: Any, saved: Saved, folder: Path) -> None:

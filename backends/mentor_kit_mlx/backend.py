@@ -18,6 +18,7 @@ from mentor_kit.core.errors import BackendError
 from mentor_kit.core.frozen_model import Json
 from mentor_kit.hooks.objectives import build_objective
 from mentor_kit.utils.randomness import derive_seed
+from mentor_kit_mlx.adapter_export import peft_layers
 from mentor_kit_mlx.adapter_files import AdapterFile
 from mentor_kit_mlx.adapters import adaptable, add_adapter
 from mentor_kit_mlx.config import config_of
@@ -100,7 +101,7 @@ def make_worker(student: StudentSpec, options: Json, seed: int) -> Worker:
 def _adapted(loaded: Loaded, spec: AdapterSpec, options: MLXOptions, seed: int) -> tuple[Loaded, AdapterFile]:
     """The model with an adapter on it; untied where the adapter is on the embeddings or the output projection."""
     tied = adaptable(loaded.model)[PROJECTION] if is_tied(loaded.model) else None
-    adapter = add_adapter(loaded.model, spec, options.adapter, seed)
+    adapter = add_adapter(loaded.model, spec, options.adapter, seed, peft_layers(loaded))
     if tied is not None and not is_tied(loaded.model):
         return replace(loaded, config=as_untied(loaded.config), parameters_twice=tied.inputs * tied.outputs), adapter
     return loaded, adapter

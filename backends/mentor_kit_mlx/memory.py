@@ -85,6 +85,8 @@ def estimate(
     """
     from mentor_kit_mlx.adapters import adapter_parameters
     from mentor_kit_mlx.loading import pick_dtype, quantize, quantize_as
+    from mentor_kit_mlx.peft_layers import PeftLayers
+    from mentor_kit_mlx.transformers_config import transformers_kind
 
     model = _outline(config)
     bits = config.get("quantization")
@@ -101,7 +103,9 @@ def estimate(
     parameters = parameter_count(model)
     trainable, moments = parameters, moment_count(model, load.optimizer)
     if student.adapter is not None:
-        trainable = adapter_parameters(model, student.adapter, options.adapter)
+        trainable = adapter_parameters(
+            model, student.adapter, options.adapter, PeftLayers(transformers_kind(config, config))
+        )
         moments = 0 if load.optimizer is None else load.optimizer.moments(trainable, trainable)
     updated = load.optimizer is not None
     trained = TrainedSize(trainable=trainable, moments=moments, size=size, adapted=student.adapter is not None)

@@ -82,7 +82,7 @@ class MLXPolicy(Replica[mx.array, MLXOptimizer]):
             token_budget=options.token_budget,
         )
         self._loaded, self._adapter, self._allowed = loaded, adapter, allowed
-        self._whole_format = None if export.fits_transformers(loaded) else "mlx"
+        self._whole_format = "mlx" if export.fault(loaded, adapter, "transformers") else None
         if self._whole_format is not None:
             logger.warning(
                 "%s: the names that transformers has for its weights are not known: a run leaves its student as mlx-lm "

@@ -70,6 +70,15 @@ def transformers_config(config: Config, own: Config, *, tied: bool) -> Config:
     return found | architectures | {"model_type": kind, "tie_word_embeddings": tied}
 
 
+def is_loaded_whole(own: Config) -> bool:
+    """Whether transformers loads a model of text together with the one that it is inside of.
+
+    Args:
+        own: from the folder's config.json.
+    """
+    return "text_config" in own and not _causal_lm_names().get(own["model_type"], "").endswith("ForCausalLM")
+
+
 def _default_kind(own: Config) -> str | None:
     """The type of text model that transformers puts into a model of this type."""
     try:

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import copy
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -72,19 +72,19 @@ class TransformersForm:
                 mx.eval(undone[text_name(name)])
         return undone
 
-    def factors(self, layers: Mapping[str, str]) -> dict[str, mx.array]:
-        """What mlx-lm multiplies transformers' weights with, where it is not 1 everywhere.
+    def factors(self, layers: Sequence[str]) -> Arrays:
+        """What mlx-lm multiplies the weights of layers with, where it is not 1 everywhere.
 
         Args:
-            layers: names of mlx-lm's weights, and of the same in transformers.
+            layers: mlx-lm's names.
 
         Returns:
-            By mlx-lm's name, (outputs, inputs) or as the weight is.
+            By these names, (outputs, inputs).
         """
         zeros, ones = ({name: fill(shape) for name, shape in self.shapes.items()} for fill in (mx.zeros, mx.ones))
         without, with_ones = self.sanitize(zeros), self.sanitize(ones)
-        found = {name: with_ones[name] - without[name] for name in layers if name in with_ones}
-        return {name: factor for name, factor in found.items() if not bool(mx.all(factor == 1))}
+        found = {layer: with_ones[f"{layer}.weight"] - without[f"{layer}.weight"] for layer in layers}
+        return {layer: factor for layer, factor in found.items() if not bool(mx.all(factor == 1))}
 
 
 def transformers_form(model: Any, kind: str, folder: Path, shapes: Shapes) -> TransformersForm | None:

@@ -65,6 +65,8 @@ KNOWN = frozenset(
         "starcoder2",
     )
 )
+#: Types of models some of whose weights mlx-lm multiplies when it loads them.
+SCALED = ("falcon_h1",)
 #: Stacked experts in mlx-lm: the module that holds them, the projection, and what it is of.
 _STACKED = re.compile(r"(.+)\.(?:switch_mlp|switch_glu|experts)\.(gate_proj|up_proj|down_proj|fc1|fc2)\.(weight|bias)")
 _PLAIN = {part: part for part in ("gate_proj", "up_proj", "down_proj")} | {"fc1": "up_proj", "fc2": "down_proj"}

@@ -47,6 +47,11 @@ def text_name(name: str) -> str:
     return name
 
 
+def inside_name(name: str) -> str:
+    """The name inside of transformers' models that take pictures too, of a layer or weight of a model of text alone."""
+    return name.replace("model.", "model.language_model.", 1) if name.startswith("model.") else name
+
+
 def is_inside(names: Iterable[str]) -> bool:
     """Whether names are those of a model with one of text inside."""
     return any(text_name(name) != name for name in names)

@@ -45,7 +45,7 @@ def by_mlx_lm(folder: Path) -> Any:
     return np.array(logits - mx.logsumexp(logits, axis=-1, keepdims=True))[np.arange(7), IDS[1:]]
 
 
-@pytest.mark.spread(8)
+@pytest.mark.spread(5)
 @pytest.mark.parametrize("adapted", [False, True], ids=["full", "adapter"])
 @pytest.mark.parametrize("name", list(ALL))
 def test_every_student_leaves_whole(name: str, adapted: bool, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import torch
 from peft import PeftModel
-from transformers import AutoModelForCausalLM
+from transformers import AutoModelForCausalLM, AutoModelForImageTextToText
 
 from mentor_kit.backend.token_groups import TokenCompletion, TokenGroup
 
@@ -33,7 +33,16 @@ def of_model(model: Any) -> np.ndarray:
 def by_peft(base: Path, folder: Path) -> np.ndarray:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        return of_model(PeftModel.from_pretrained(AutoModelForCausalLM.from_pretrained(base), str(folder)))
+        warnings.filterwarnings("error", ".*missing adapter keys.*")
+        return of_model(PeftModel.from_pretrained(of_folder(base), str(folder)))
+
+
+def of_folder(folder: Path) -> Any:
+    """The model that transformers loads for language, or else for pictures too."""
+    try:
+        return AutoModelForCausalLM.from_pretrained(folder)
+    except ValueError:
+        return AutoModelForImageTextToText.from_pretrained(folder)
 
 
 def random_targets(seed: int) -> tuple[str, ...]:
