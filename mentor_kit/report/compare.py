@@ -11,6 +11,7 @@ from mentor_kit.report.comparison import Comparison, Curve, CurvePoint, Mean, Re
 from mentor_kit.report.comparison_figures import draw_curves, draw_similarity
 from mentor_kit.report.differences import differences
 from mentor_kit.runs.files import write_text
+from mentor_kit.stages.tool_strategy import SHARES, STRATEGY
 from mentor_kit.utils.statistics import Interval, mean_interval
 from mentor_kit.utils.strict_json import to_json
 
@@ -80,6 +81,7 @@ def _results(arms: Sequence[Arm], splits: Sequence[str]) -> Iterator[Result]:
                 similarity=_mean(reports, "similarity", (0.0, 1.0)),
                 reward=_mean(reports, "reward", UNBOUNDED),
                 calls_per_problem=_mean(reports, "calls_per_problem", (0.0, math.inf)),
+                **{name: _mean(reports, name, (0.0, 1.0 if name in SHARES else math.inf)) for name in STRATEGY},
             )
 
 

@@ -11,10 +11,11 @@ from mentor_kit.report.differences import METHOD as PAIRED_METHOD
 from mentor_kit.report.differences import ArmDifference
 from mentor_kit.report.differences import sheet as differences_sheet
 from mentor_kit.report.tables import Sheet, csv_text, percent_within, share, wrapped
+from mentor_kit.stages.tool_strategy import STRATEGY
 from mentor_kit.utils.statistics import Interval
 
 #: The metrics of a result, in the order of a table's columns.
-METRICS = ("greedy", "sampled", "similarity", "reward", "calls_per_problem")
+METRICS = ("greedy", "sampled", "similarity", "reward", "calls_per_problem", *STRATEGY)
 
 #: How means and intervals are computed, below a table.
 METHOD = (
@@ -60,6 +61,11 @@ class Result:
     """Tool-use similarity to the teacher, 1 - JSD, of the greedy episodes."""
     reward: Mean | None
     calls_per_problem: Mean | None
+    needless_calls: Mean | None = None
+    missing_calls: Mean | None = None
+    teacher_order: Mean | None = None
+    recovery_rate: Mean | None = None
+    calls_per_right_answer: Mean | None = None
 
 
 @dataclass(frozen=True)
@@ -122,6 +128,19 @@ class Comparison:
         )
 
     @property
+    def strategy_sheet(self) -> Sheet | None:
+        """How well calls are chosen and ordered beside the teacher's, as a table; None where no evaluation has that."""
+        heads = ("split", "arm", "needless", "missing", "in order", "recovered", "calls a right answer")
+        ordered = sorted(self.results, key=lambda result: self.splits.index(result.split))
+        means = [(result, [getattr(result, name) for name in STRATEGY]) for result in ordered]
+        rows = [
+            (result.split, result.label, *(share(mean.value if mean else None) for mean in found))
+            for result, found in means
+            if any(found)
+        ]
+        return Sheet("Choice of calls, beside the teacher", heads, tuple(rows), left=2) if rows else None
+
+    @property
     def splits(self) -> list[str]:
         """The splits, in the order of their first evaluation."""
         return list(dict.fromkeys(result.split for result in self.results))
@@ -133,15 +152,19 @@ class Comparison:
     def text(self, width: int | None = None) -> str:
         """The results and notes as plain lines of at most `width` columns."""
         notes = (wrapped(f"note: {note}", width) for note in self.notes)
-        paired = f"\n{differences_sheet(self.differences).text(width)}" if self.differences else ""
-        return self.sheet.text(width) + paired + "".join(f"{note}\n" for note in notes)
+        strategy = self.strategy_sheet
+        more = [strategy] if strategy else []
+        more += [differences_sheet(self.differences)] if self.differences else []
+        tables = "\n".join(sheet.text(width) for sheet in (self.sheet, *more))
+        return tables + "".join(f"{note}\n" for note in notes)
 
     def markdown(self) -> str:
         """A Markdown table, with the notes below."""
         notes = "".join(f"- {note}\n" for note in self.notes)
         paired = differences_sheet(self.differences).markdown() if self.differences else ""
         paired = f"\n{paired}\n{PAIRED_METHOD}\n" if paired else ""
-        return f"{self.sheet.markdown()}\n{METHOD}\n{paired}" + (f"\n{notes}" if notes else "")
+        strategy = f"\n{self.strategy_sheet.markdown()}" if self.strategy_sheet else ""
+        return f"{self.sheet.markdown()}\n{METHOD}\n{strategy}{paired}" + (f"\n{notes}" if notes else "")
 
     def csv(self) -> str:
         """A row for every arm and split; metrics with `_low` and `_high`."""

@@ -10,6 +10,7 @@ from mentor_kit.core.frozen_model import Json
 from mentor_kit.report.arms import plan_of, subject_of
 from mentor_kit.report.tables import Sheet, share
 from mentor_kit.runs import Run
+from mentor_kit.stages.tool_strategy import STRATEGY
 
 #: Methods of computing an interval, by their names in docs/evaluation.md.
 _METHODS = {"wilson": "Wilson", "clustered": "clustered"}
@@ -20,6 +21,8 @@ _TOOLS = (
     *("split", "similarity", "95 % interval", "calls", "malformed, %", "unknown, %", "bad args, %", "failed, %"),
     *("ended, %", "turns"),
 )
+
+_STRATEGY = ("split", "needless", "missing", "in order, %", "recovered, %", "calls a right answer")
 
 #: Shares of calls that failed before or during execution.
 _CALLS = ("malformed_rate", "unknown_tool_rate", "invalid_arguments_rate", "failed_rate")
@@ -39,7 +42,10 @@ class Evaluated:
         accuracy = Sheet(f"Accuracy of {self.agent}", _ACCURACY, tuple(self._accuracy_rows()), left=2)
         groups = tuple(row for report in self.reports for row in _group_rows(report))
         tools = Sheet("Use of tools", _TOOLS, tuple(_tool_row(report) for report in self.reports))
-        return [accuracy, *([Sheet("Accuracy by group", _GROUPS, groups, left=3)] if groups else []), tools]
+        strategies = tuple(_strategy_row(report) for report in self.reports if any(map(report.get, STRATEGY)))
+        by_group = [Sheet("Accuracy by group", _GROUPS, groups, left=3)] if groups else []
+        strategy = [Sheet("Choice of calls, beside the teacher", _STRATEGY, strategies)] if strategies else []
+        return [accuracy, *by_group, tools, *strategy]
 
     @property
     def agent(self) -> str:
@@ -106,6 +112,11 @@ def _tool_row(report: Mapping[str, Any]) -> tuple[str, ...]:
         _percent(report.get("ended_rate")),
         share(report.get("turns")),
     )
+
+
+def _strategy_row(report: Mapping[str, Any]) -> tuple[str, ...]:
+    needless, missing, order, recovered, calls = map(report.get, STRATEGY)
+    return plan_of(report), share(needless), share(missing), _percent(order), _percent(recovered), share(calls)
 
 
 def _interval(found: Mapping[str, Any]) -> str:

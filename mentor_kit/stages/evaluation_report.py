@@ -14,6 +14,7 @@ from mentor_kit.stages.evaluation_episodes import EvaluationEpisodes
 from mentor_kit.stages.evaluation_plan import SplitPlan
 from mentor_kit.stages.experiment import Experiment
 from mentor_kit.stages.metrics import reward_metrics, tool_use, trajectory_metrics
+from mentor_kit.stages.tool_strategy import strategy_metrics
 
 
 def split_result(
@@ -75,6 +76,7 @@ def _tool_use(experiment: Experiment, episodes: EvaluationEpisodes) -> dict[str,
     metrics = trajectory_metrics(episodes.main, experiment.demonstrations)
     found: dict[str, Json] = {name: value for name, value in metrics.items() if name != "accuracy"}
     found |= tool_use(episodes.main, experiment.demonstrations)
+    found |= strategy_metrics(episodes.main, experiment.demonstrations)
     if episodes.greedy and episodes.sampled:
         sampled = trajectory_metrics(episodes.sampled, experiment.demonstrations)
         found |= {f"{name}_sampled": sampled[name] for name in ("similarity", "ended_rate") if name in sampled}

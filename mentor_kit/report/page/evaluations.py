@@ -11,12 +11,14 @@ from mentor_kit.report.page.attempts import attempt_flags, compact_attempt
 from mentor_kit.report.page.problems import ProblemBook, opening_of
 from mentor_kit.runs import Run
 from mentor_kit.runs.raw_records import RawScored, iterate_scored
+from mentor_kit.stages.tool_strategy import STRATEGY
 
 #: Of a report, what the page shows in words and lines.
 _NUMBERS = (
     *("ended_rate", "turns", "calls_per_problem", "malformed_rate", "unknown_tool_rate", "invalid_arguments_rate"),
     *("failed_rate", "response_tokens", "similarity", "similarity_low", "similarity_high", "similarity_sampled"),
     *("reward", "pass_at", "greedy", "sampled", "groups"),
+    *STRATEGY,
 )
 
 
