@@ -71,6 +71,16 @@
       MentorKit.table(["split", "group", "decoding", "right", "95 % interval, %", "episodes"], rows, 3)) : null;
   }
 
+  /** How calls are chosen and ordered beside the teacher's, in the first and the last evaluation of each split. */
+  function strategy(run) {
+    const names = ["needless_calls", "missing_calls", "teacher_order", "recovery_rate", "calls_per_right_answer"];
+    const shown = (metrics) => names.map((name) => (metrics[name] == null ? "–" : name.endsWith("order") || name.endsWith("rate") ? percent(metrics[name]) : number(metrics[name], 2)));
+    const rows = run.evaluations.plans.flatMap((plan) => [...new Set([plan.checkpoints[0], plan.checkpoints[plan.checkpoints.length - 1]])]
+      .filter(({ metrics }) => names.some((name) => metrics[name] != null)).map(({ at, metrics }) => [plan.name, String(at), ...shown(metrics)]));
+    return rows.length ? h("details", { class: "block" }, h("summary", {}, "Choice of calls, beside the teacher"),
+      MentorKit.table(["split", "step", "needless", "missing", "in the teacher's order", "recovered after a fault", "calls a right answer"], rows, 2)) : null;
+  }
+
   function evaluations(cards, run) {
     for (const kind of ["greedy", "sampled"]) {
       const plans = run.evaluations.plans.map((plan) => ({ name: plan.name, own: plan.checkpoints.filter((each) => each.own && each.metrics[kind]) }));
@@ -128,7 +138,7 @@
         root.append(h("h2", { class: "of-run" }, MentorKit.runTitle(run)));
       }
       const cards = h("div", { class: "cards" });
-      root.append(...[facts(run), notes(run), h("div", { class: "tables" }, change(run) || last(run), groups(run)), cards].filter(Boolean));
+      root.append(...[facts(run), notes(run), h("div", { class: "tables" }, change(run) || last(run), groups(run), strategy(run)), cards].filter(Boolean));
       evaluations(cards, run);
       training(cards, run);
       const time = spent(run);
