@@ -46,11 +46,11 @@ class SamplingService(ABC):
         return None
 
     @abstractmethod
-    async def publish(self, version: int) -> None:
+    def publish(self, version: int) -> None:
         """Sample with the policy's weights as they are now; requests that run already may keep earlier ones.
 
-        Called before the first request, and before the next one whenever the weights have changed. The weights do not
-        change before it first awaits something: what it needs of the policy it has to take until then.
+        Called before the first request, and before the next one whenever the weights have changed. It blocks, so that
+        the policy stands still meanwhile.
 
         Args:
             version: how many optimizer steps the weights have seen; the same number may stand for other weights later,

@@ -7,7 +7,6 @@ Everything else is the policy's own: updates, log-probabilities, checkpoints, ex
 
 from __future__ import annotations
 
-import asyncio
 import logging
 from collections.abc import Sequence
 from contextlib import nullcontext
@@ -59,19 +58,12 @@ class ServedPolicy(Policy):
         self._version = 0
         self._changes, self._published = 0, -1
         """How often the weights changed, and after how many of these changes they were published last."""
-        self._publishing: asyncio.Task[None] | None = None
 
-    async def published(self) -> None:
-        """Publish the weights, unless that is done; one of several callers does it, and the others wait."""
-        while self._published != self._changes:
-            if self._publishing is None or self._publishing.done():
-                self._publishing = asyncio.get_running_loop().create_task(self._publish())
-            await asyncio.shield(self._publishing)
-
-    async def _publish(self) -> None:
-        changes = self._changes
-        await self.service.publish(self._version)
-        self._published = changes
+    def ensure_published(self) -> None:
+        """Publish the weights, unless that is done."""
+        if self._published != self._changes:
+            self.service.publish(self._version)
+            self._published = self._changes
 
     def _changed(self, version: int) -> None:
         self._version = version
@@ -149,7 +141,7 @@ class _PublishingSampler(Sampler):
         self._sampler.close(session)
 
     async def sample(self, request: SampleRequest) -> Completion:
-        await self._policy.published()
+        self._policy.ensure_published()
         return await self._sampler.sample(request)
 
     def cancel(self, request_id: str) -> None:

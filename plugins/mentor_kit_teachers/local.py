@@ -11,6 +11,8 @@ from dataclasses import dataclass, field
 from functools import cached_property
 
 from mentor_kit.backend.policy import Backend, Policy
+from mentor_kit.backend.sampling_service import SamplingService
+from mentor_kit.backend.served_policy import serve
 from mentor_kit.backend.student import StudentSpec
 from mentor_kit.backend.token_groups import Floats, TokenGroup
 from mentor_kit.chat import ChatFormat, ChatTokenizer, load_chat_format
@@ -34,8 +36,12 @@ NAME = "local"
 
 def local(options: LocalOptions, context: BuildContext) -> LocalTeacher:
     """The teacher for a recipe; the model is loaded on first use."""
-    backend: Backend = context.registry.build("backends", options.backend, context, base=Backend)
-    return LocalTeacher(options, context, backend, options.fallback_teacher(context))
+    registry = context.registry
+    backend: Backend = registry.build("backends", options.backend, context, base=Backend)
+    service: SamplingService | None = None
+    if options.sampler is not None:
+        service = registry.build("samplers", options.sampler, context, base=SamplingService)
+    return LocalTeacher(options, context, backend, options.fallback_teacher(context), service)
 
 
 @dataclass
@@ -46,6 +52,8 @@ class LocalTeacher(TokenTeacher):
     context: BuildContext
     backend: Backend
     fallback: Teacher | None = None
+    service: SamplingService | None = None
+    """Samples in the place of the backend's engine."""
     name: str = NAME
     tally: Tally = field(default_factory=Tally)
 
@@ -76,6 +84,13 @@ class LocalTeacher(TokenTeacher):
     async def open_agent(self) -> AsyncIterator[Agent]:
         """The model at the options' temperature; it is loaded now."""
         yield self._agent(deterministic=False)
+
+    def close(self) -> None:
+        """Free what its sampler and the fallback hold."""
+        if self.service is not None:
+            self.service.close()
+        if self.fallback is not None:
+            self.fallback.close()
 
     def check_tokens(self, tokenizer: ChatTokenizer) -> None:
         """Refuse a student whose tokens have other ids in the model; the model may have more.
@@ -168,4 +183,8 @@ class LocalTeacher(TokenTeacher):
 
     @cached_property
     def _policy(self) -> Policy:
-        return self.backend.load(StudentSpec(self._model, self.options.revision), self.options.seed)
+        model = StudentSpec(self._model, self.options.revision)
+        policy = self.backend.load(model, self.options.seed)
+        if self.service is None or self.options.sampler is None:
+            return policy
+        return serve(policy, self.service, model, self.options.sampler.use)

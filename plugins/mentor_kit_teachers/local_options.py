@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 from pydantic import Field
 
-from mentor_kit.core.component import BackendSpec, ComponentSpec
+from mentor_kit.core.component import BackendSpec, ComponentSpec, SamplerSpec
 from mentor_kit.core.frozen_model import Json
 from mentor_kit.hooks import BuildContext
 from mentor_kit.hooks.references import model_fault
@@ -26,6 +26,8 @@ class LocalOptions(CollectionOptions):
     """Variables of the chat template, such as `enable_thinking: false`."""
     backend: BackendSpec = ComponentSpec(use="torch")
     """The backend that runs the model."""
+    sampler: SamplerSpec | None = None
+    """Samples the model's turns, such as by servers; the backend's own engine if left out."""
     temperature: float = Field(default=0.7, ge=0)
     """0 is greedy, and then all attempts are the same."""
     top_p: float = Field(default=1.0, gt=0, le=1)

@@ -1,6 +1,6 @@
 """A policy's connection to its servers: what they need is written here, and sent from a loop in the background.
 
-publish ── weights written, while the policy stands still ── given to every server ── probed ──> sampled with
+publish ── weights written ── given to every server ── probed ──> sampled with
 """
 
 from __future__ import annotations
@@ -84,10 +84,10 @@ class Connection:
         await asyncio.gather(*(self._fleet.well(member, seconds=seconds) for member in members))
         return [one.context for one in await asyncio.gather(*(member.server.served() for member in members))]
 
-    async def publish(self, version: int) -> None:
+    def publish(self, version: int) -> None:
         """As `SamplingService.publish`."""
         weights = self._files.write(version)
-        answers = await asyncio.wrap_future(self._background.submit(self._published(weights)))
+        answers = self._background.submit(self._published(weights)).result()
         difference = check_answers(self._policy, probe_request(self._policy), answers, self._options.tolerance)
         logger.debug(f"sampler vllm: weights {weights.label}, largest difference {difference:.2g} nats")
 

@@ -42,8 +42,8 @@ class VLLMService(SamplingService):
         self._open = Connection(self._options, self._folder, policy, student)
         self._open.connect()
 
-    async def publish(self, version: int) -> None:
-        await self._connection.publish(version)
+    def publish(self, version: int) -> None:
+        self._connection.publish(version)
 
     def sampler(self) -> Sampler:
         return VLLMSampler(self._connection)

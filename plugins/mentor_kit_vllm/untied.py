@@ -18,7 +18,7 @@ from mentor_kit.core.errors import BackendError
 
 _HEAD = "lm_head.weight"
 _INDEX = "model.safetensors.index.json"
-_EXTRA = "output-projection.safetensors"
+_SINGLE, _FIRST, _EXTRA = "model.safetensors", "model-weights.safetensors", "model-output-projection.safetensors"
 #: Names that the input embedding has in files.
 _EMBEDDINGS = ("model.embed_tokens.weight", "model.language_model.embed_tokens.weight", "transformer.wte.weight")
 
@@ -40,6 +40,10 @@ def untie(folder: Path) -> bool:
         raise BackendError(
             f"{folder}: there is no input embedding under a name that is known", hint="leave out `sampler.untie`"
         )
+    if index[embedding] == _SINGLE:
+        # beside an index, transformers would read a file of this name alone
+        (folder / _SINGLE).rename(folder / _FIRST)
+        index = {name: _FIRST if file == _SINGLE else file for name, file in index.items()}
     tensor, data = _read(folder / index[embedding], embedding)
     _write(folder / _EXTRA, {_HEAD: {**tensor, "data_offsets": [0, len(data)]}}, data)
     index[_HEAD] = _EXTRA

@@ -37,7 +37,7 @@ class WeatherService(SamplingService):
         """Keep the policy, whose engine samples."""
         self._policy = policy
 
-    async def publish(self, version: int) -> None:
+    def publish(self, version: int) -> None:
         """Do nothing: a policy's own engine always has its current weights."""
 
     def sampler(self) -> Sampler:

@@ -11,7 +11,7 @@ from mentor_kit_torch.backend import TorchBackend
 from mentor_kit_torch.options import TorchOptions
 from mentor_kit_vllm.options import VLLMOptions
 from mentor_kit_vllm.service import VLLMService
-from stand_in import StandIn, load
+from stand_in import StandIn
 from transformers import LlamaConfig, LlamaForCausalLM
 
 from mentor_kit.backend.student import AdapterSpec, StudentSpec
@@ -36,10 +36,9 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-@pytest.fixture(params=["full", pytest.param("lora", marks=pytest.mark.slow)])
+@pytest.fixture(params=["full", "lora"])
 def student(request: pytest.FixtureRequest, model: Path) -> StudentSpec:
-    adapter = AdapterSpec(rank=4, alpha=8.0) if getattr(request, "param", "full") == "lora" else None
-    return StudentSpec(str(model), adapter=adapter)
+    return StudentSpec(str(model), adapter=AdapterSpec(rank=4, alpha=8.0) if request.param == "lora" else None)
 
 
 @pytest.fixture
@@ -64,6 +63,3 @@ def service_factory(servers: list[StandIn], tmp_path: Path) -> Callable[..., VLL
         return VLLMService(VLLMOptions(**{"servers": urls, "patience": 20.0, **options}), tmp_path)
 
     return make
-
-
-__all__ = ["load"]

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import pytest
+
 from mentor_kit.testing.samplers import SamplerContract
 
 
+@pytest.mark.slow
 class TestVLLM(SamplerContract):
-    full_log_probs = False
     draws = 150
