@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import torch
@@ -21,6 +22,8 @@ from mentor_kit_torch.attention_backend import AttentionPlan
 #: Runs all layers on one token a row: layers, states, cosines and sines, plan, mask and cache to states.
 DecodeLayers = Callable[[Any, Tensor, tuple[Tensor, Tensor], Any, Tensor, Any], Tensor]
 
+#: The method of a sharded layer that runs it as `through` does.
+SHARDED_PASS = "sharded_pass"
 _LAYER = {"self_attn", "mlp", "input_layernorm", "post_attention_layernorm"}
 _ATTENTION = {"q_proj", "k_proj", "v_proj", "o_proj"}
 _HEAD_NORMS = {"q_norm", "k_norm"}
@@ -70,11 +73,10 @@ class FusedLlama:
         again = self._recompute and torch.is_grad_enabled() and cache is None
         for index, layer in enumerate(decoder.layers):
             how = _How(index, (cos, sin), plan, mask, cache)
-            if again:
-                # the plan is an argument, so that the second pass attends as the first one did
-                states = checkpoint(_through, layer, states, how, use_reentrant=False)
-            else:
-                states = _through(layer, states, how)
+            # a sharded layer has a pass of its own, which gathers its weights
+            run = getattr(layer, SHARDED_PASS, None) or partial(through, layer)
+            # the plan is an argument, so that the second pass attends as the first one did
+            states = checkpoint(run, states, how, use_reentrant=False) if again else run(states, how)
         return rms_norm(states, decoder.norm)
 
 
@@ -90,7 +92,8 @@ class _How:
     cache: Any
 
 
-def _through(layer: Any, states: Tensor, how: _How) -> Tensor:
+def through(layer: Any, states: Tensor, how: _How) -> Tensor:
+    """States (n, T, width) after a layer."""
     states = states + _attended(layer.self_attn, rms_norm(states, layer.input_layernorm), how)
     return states + fed_forward(layer, states)
 

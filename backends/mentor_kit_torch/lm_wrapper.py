@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 import logging
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -47,6 +48,8 @@ class TorchLMWrapper:
         self.meter = FlopsCounter(model, config, self.vocabulary)
         self.split = self.decoder is not None and self.projection is not None and self._agrees()
         self.fused: FusedLlama | None = None
+        self.within: Callable[..., Any] = _call
+        """Calls a function that uses the model's weights, with its arguments; sharded ones are gathered for it."""
         if not self.split:
             logger.warning("%s: unknown output projection: logits are computed at every position", config.model_type)
 
@@ -158,6 +161,10 @@ class TorchLMWrapper:
 def cache_argument(model: Any) -> str:
     """The name under which a model takes a cache: transformers is about to rename the argument."""
     return "cache" if "cache" in inspect.signature(model.forward).parameters else "past_key_values"
+
+
+def _call(function: Callable[..., Any], *arguments: Any) -> Any:
+    return function(*arguments)
 
 
 def _longest_context(config: Any) -> int:

@@ -47,6 +47,9 @@ class TorchOptimizer(Optimizer):
         except BackendError:
             self.clear()
             raise
+        return self._step(learning_rate, norm, clipped)
+
+    def _step(self, learning_rate: float, norm: float, clipped: bool) -> tuple[float, bool]:
         if clipped and self.spec.clip is not None:
             torch.nn.utils.clip_grads_with_norm_(self._masters, self.spec.clip, torch.tensor(norm))
         for optimizer in self._optimizers:

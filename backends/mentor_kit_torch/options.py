@@ -46,6 +46,9 @@ class TorchOptions(OptionModel):
     processes: int | None = Field(default=None, gt=0)
     """Processes that share the work on this machine, a GPU each where there are GPUs; the run starts the others. Left
     out, those that `torchrun` started, or one."""
+    shard: bool = False
+    """Divide weights, gradients and optimizer among the processes (FSDP2), for a student that does not fit beside them
+    on one device; while it samples, each process holds all weights. Without effect in a single process."""
     slots: int = Field(default=256, gt=0)
     """Sequences that are held at once; more are queued."""
     token_budget: int = Field(default=16384, gt=0)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
 import torch
@@ -21,6 +22,8 @@ from mentor_kit_torch.loading import (
 )
 from mentor_kit_torch.options import TorchOptions
 from mentor_kit_torch.policy import TorchPolicy
+from mentor_kit_torch.sharded_policy import ShardedPolicy
+from mentor_kit_torch.sharding import ModelShards
 
 
 def load_here(
@@ -42,11 +45,19 @@ def load_here(
     if communicator is not None:
         device = communicator.own_device(device)
     make_deterministic(device)
+    rank = 0 if communicator is None else communicator.rank
+    dtype = pick_dtype(options.dtype, device, config)
+    sharded = options.shard and communicator is not None
     with model_errors(student):
-        model: Any = load_model(student, config, options, device, pick_dtype(options.dtype, device, config))
+        model: Any = load_model(student, config, options, torch.device("cpu") if sharded else device, dtype)
         if student.adapter is not None:
             model = add_adapter(model, student.adapter, seed)
-        rank = 0 if communicator is None else communicator.rank
         # processes have different rows, which must not drop the same units
         torch.manual_seed(derive_seed(seed, "process", rank) if rank else seed)
-        return TorchPolicy(model, student, options)
+        if communicator is None or not sharded:
+            return TorchPolicy(model, student, options)
+        alone = {"shard": False, "processes": None, "device": "cpu", "dtype": str(dtype).removeprefix("torch.")}
+        shards = ModelShards(model, communicator, device, dtype)
+        return ShardedPolicy(
+            shards, student, options, partial(load_here, student, options.model_copy(update=alone), seed)
+        )

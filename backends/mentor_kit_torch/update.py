@@ -52,6 +52,13 @@ def _completion_values(
     lm: TorchLMWrapper, batch: MicroBatch, sharing: Sharing, *, with_entropy: bool
 ) -> tuple[Tensor, Tensor | None]:
     """(N, T) log-probabilities of the trained tokens, and entropies of their distributions; 0 elsewhere."""
+    found: tuple[Tensor, Tensor | None] = lm.within(_values_of_rows, lm, batch, sharing, with_entropy)
+    return found
+
+
+def _values_of_rows(
+    lm: TorchLMWrapper, batch: MicroBatch, sharing: Sharing, with_entropy: bool
+) -> tuple[Tensor, Tensor | None]:
     device = lm.device
     trained, row_of = torch.from_numpy(batch.trained).to(device), torch.from_numpy(batch.row_of).to(device)
     if sharing == "tree":

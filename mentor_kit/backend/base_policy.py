@@ -233,11 +233,7 @@ class BasePolicy(Policy, Generic[Array, OptimizerT]):
     def write_checkpoint(self, folder: Path, random: Sequence[Json]) -> None:
         """As `save`, with the random states of every process that holds the policy."""
         folder.mkdir(parents=True, exist_ok=True)
-        self.write_arrays(folder / WEIGHTS, self.trained())
-        if self.reference:
-            self.write_arrays(folder / REFERENCE, self.reference)
-        if self.optimizer is not None:
-            self.optimizer.save(folder)
+        self.write_state(folder)
         manifest = Manifest(
             backend=self.info.backend,
             model=self.student.model,
@@ -249,6 +245,14 @@ class BasePolicy(Policy, Generic[Array, OptimizerT]):
         )
         write_manifest(folder, manifest)
         open_to_readers(folder)
+
+    def write_state(self, folder: Path) -> None:
+        """Write the weights, the reference and the optimizer's state of a checkpoint."""
+        self.write_arrays(folder / WEIGHTS, self.trained())
+        if self.reference:
+            self.write_arrays(folder / REFERENCE, self.reference)
+        if self.optimizer is not None:
+            self.optimizer.save(folder)
 
     def restore(self, folder: Path) -> None:
         with checkpoint_errors(folder, self.info.backend, self.file_errors):

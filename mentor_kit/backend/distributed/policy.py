@@ -93,6 +93,7 @@ class DistributedPolicy(Policy):
         return self.own.peak_memory()
 
     def save(self, folder: Path) -> None:
+        self.led.run("collect")
         self.own.write_checkpoint(folder, self.led.run("random"))
 
     def restore(self, folder: Path) -> None:
@@ -107,4 +108,5 @@ class DistributedPolicy(Policy):
         )
 
     def export(self, folder: Path, *, format: str = "transformers") -> None:
+        self.led.run("collect")
         self.own.export(folder, format=format)

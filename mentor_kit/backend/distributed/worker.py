@@ -6,8 +6,8 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Literal
 
 from mentor_kit.backend.distributed.communicator import Communicator
-from mentor_kit.backend.distributed.replica import Replica
-from mentor_kit.backend.distributed.serialization import groups_from_data, pack, request_from_data, unpack
+from mentor_kit.backend.distributed.replica import Kept, Replica
+from mentor_kit.backend.distributed.serialization import groups_from_data, request_from_data
 from mentor_kit.backend.distributed.shares import shares
 from mentor_kit.backend.optimizer import OptimizerSpec
 from mentor_kit.core.frozen_model import Json
@@ -34,6 +34,8 @@ class Worker:
 
     def run(self, method: str, arguments: Mapping[str, Json]) -> Json:
         """Run a method; this process's result."""
+        with self.communicator.together():
+            self.policy.arrange(whole=method == "sample")
         return getattr(self, f"_{method}")(**arguments)
 
     def _prepare(self, optimizer: Json) -> None:
@@ -53,16 +55,9 @@ class Worker:
 
     def _optimizer_step(self, learning_rate: float) -> Json:
         with self.communicator.together():
-            self._sum_gradients()
+            self.policy.sum_gradients(self.communicator)
         done = self.policy.optimizer_step(learning_rate)
         return [done.gradient_norm, done.clipped]
-
-    def _sum_gradients(self) -> None:
-        """Give every process the sum of all gradients; parameters that no process has a gradient of keep none."""
-        held = self.communicator.gather(pack(self.policy.gradient_names()))
-        names = sorted({name for message in held for name in unpack(message)})
-        if names:
-            self.policy.put_gradients(self.communicator.all_sum(self.policy.gradients(names)))
 
     def _log_probs(self, groups: Json, weights: Literal["current", "reference"]) -> Json:
         found = groups_from_data(groups)
@@ -95,23 +90,16 @@ class Worker:
     def _random(self) -> Json:
         return self.policy.random_state()
 
-    def _restore(self, version: int, optimizer: Json, reference: str, random: Sequence[Json]) -> None:
+    def _collect(self) -> None:
+        with self.communicator.together():
+            self.policy.collect()
+
+    def _restore(self, version: int, optimizer: Json, reference: Kept, random: Sequence[Json]) -> None:
         """Receive the first process's weights, optimizer and reference; its files may be on its disk alone."""
         with self.communicator.together():
-            self._copy_state(None if optimizer is None else OptimizerSpec(**optimizer), reference)
+            self.policy.copy_state(
+                self.communicator, None if optimizer is None else OptimizerSpec(**optimizer), reference
+            )
         if not self.communicator.is_leader:
             self.policy.restored(version)
             self.policy.set_random_state(random, self.communicator.rank)
-
-    def _copy_state(self, spec: OptimizerSpec | None, reference: str) -> None:
-        policy, broadcast, is_leader = self.policy, self.communicator.broadcast, self.communicator.is_leader
-        weights = broadcast(policy.trained())
-        kept: Mapping[str, Any] | None = None if reference == "none" else {}
-        if reference == "weights":
-            kept = broadcast((policy.reference if is_leader else None) or policy.trained())
-        own = None
-        if spec is not None:
-            own = policy.prepared_optimizer() if is_leader else policy.make_optimizer(spec)
-        state = {} if own is None else broadcast(policy.optimizer_arrays(own))
-        if not is_leader:
-            policy.load_arrays(weights, kept, spec, state)
