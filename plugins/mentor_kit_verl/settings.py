@@ -28,6 +28,9 @@ TRACKERS = ("wandb", "tensorboard", "trackio", "mlflow")
 #: The backends' `dtype`, and verl's.
 DTYPES = {"auto": "bfloat16", "bfloat16": "bfloat16", "float16": "float16", "float32": "float32"}
 
+#: The largest rank of an adapter that vLLM serves.
+LARGEST_RANK = 512
+
 MODEL, ROLLOUT = "actor_rollout_ref.model.", "actor_rollout_ref.rollout."
 
 
@@ -66,6 +69,8 @@ def _student_faults(recipe: Recipe, stage: GRPOOptions) -> Iterator[tuple[Path_,
     if student.adapter is None:
         return
     lora, place = student.adapter.options, ("student", "adapter", "with")
+    if lora.rank > LARGEST_RANK:
+        yield (*place, "rank"), f"vLLM serves adapters up to rank {LARGEST_RANK}, and this is {lora.rank}"
     if lora.dropout > 0:
         yield (*place, "dropout"), "verl's FSDP2 has no dropout of adapters; use 0"
     if lora.alpha != int(lora.alpha):

@@ -1,8 +1,9 @@
 """Runs inside verl's environment, and prints one JSON value: what verl makes of an exported folder.
 
-python in_verl.py compose FOLDER
+python in_verl.py compose FOLDER …
 python in_verl.py play FOLDER train|evaluation SERVER COUNT
 python in_verl.py rates FOLDER UPDATES
+python in_verl.py gradients FILE FOLDER …
 """
 
 from __future__ import annotations
@@ -45,13 +46,19 @@ def keys(node: Any, path: tuple[str, ...] = ()) -> set[str]:
     return found
 
 
-def check(folder: str) -> Any:
+def check(*folders: str) -> Any:
+    return [checked(folder) for folder in folders]
+
+
+def checked(folder: str) -> Any:
     from verl.trainer.ppo.utils import need_critic, need_reference_policy
     from verl.utils.config import validate_config
 
     config = composed(folder)
     unknown = sorted(keys(config) - keys(defaults()))
     OmegaConf.resolve(config)
+    # of adapters verl asks the package vllm for the largest rank, which is not here
+    config.actor_rollout_ref.rollout.name = "sglang"
     validate_config(config, need_reference_policy(config), need_critic(config))
     return {
         "unknown": unknown,
@@ -132,7 +139,66 @@ def rates(folder: str, updates: str) -> Any:
     return found
 
 
+def gradients(file: str, *folders: str) -> Any:
+    return [gradient(folder, json.loads(Path(file).read_text())) for folder in folders]
+
+
+def gradient(folder: str, given: dict[str, Any]) -> Any:
+    """verl's advantages, loss and gradient of log-probabilities and entropies, for one update of a batch."""
+    from verl.trainer.ppo.core_algos import agg_loss, get_adv_estimator_fn, get_policy_loss_fn, kl_penalty
+    from verl.trainer.ppo.rollout_corr_helper import compute_rollout_correction_and_rejection_mask
+    from verl.utils.config import omega_conf_to_dataclass
+
+    config = composed(folder)
+    OmegaConf.resolve(config)
+    actor, correction = omega_conf_to_dataclass(config.actor_rollout_ref.actor), config.algorithm.rollout_correction
+    arrays = {name: torch.tensor(value, dtype=torch.float64) for name, value in given.items() if name != "group"}
+    log_probs, entropy = (arrays[name].requires_grad_() for name in ("log_probs", "entropy"))
+    mask = arrays["mask"]
+    rewards = torch.zeros_like(mask)
+    rewards[:, -1] = arrays["rewards"]
+    options = {"norm_adv_by_std_in_grpo": config.algorithm.norm_adv_by_std_in_grpo}
+    index = np.repeat(np.arange(len(rewards) // given["group"]), given["group"])
+    advantages, _ = get_adv_estimator_fn(config.algorithm.adv_estimator)(
+        rewards, mask, index=index, config=config.algorithm, **options
+    )
+    old = arrays["sampled"] if correction.bypass_mode else arrays["old"]
+    weights = None
+    if correction.rollout_is is not None:
+        found, _, _ = compute_rollout_correction_and_rejection_mask(
+            old_log_prob=old,
+            rollout_log_prob=arrays["sampled"],
+            response_mask=mask,
+            rollout_is=correction.rollout_is,
+            rollout_is_threshold=correction.rollout_is_threshold,
+        )
+        weights = found.batch["rollout_is_weights"]
+    actor.global_batch_info.update(
+        dp_size=1,
+        batch_num_tokens=mask.sum(),
+        global_batch_size=len(mask),
+        loss_scale_factor=actor.loss_scale_factor,
+    )
+    loss, _ = get_policy_loss_fn(actor.policy_loss.loss_mode)(
+        old_log_prob=old,
+        log_prob=log_probs,
+        advantages=advantages,
+        response_mask=mask,
+        loss_agg_mode=actor.loss_agg_mode,
+        config=actor,
+        rollout_is_weights=weights,
+    )
+    every = {"loss_mask": mask, "loss_agg_mode": actor.loss_agg_mode, **actor.global_batch_info}
+    loss = loss - actor.entropy_coeff * agg_loss(loss_mat=entropy, **every)
+    if actor.use_kl_loss:
+        divergence = kl_penalty(log_probs, arrays["reference"], actor.kl_loss_type)
+        loss = loss + actor.kl_loss_coef * agg_loss(loss_mat=divergence, **every)
+    loss.backward()
+    grads = {"log_probs": log_probs.grad, "entropy": entropy.grad}
+    return {"advantages": advantages.tolist(), **{name: (found * mask).tolist() for name, found in grads.items()}}
+
+
 if __name__ == "__main__":
     command, *arguments = sys.argv[1:]
-    result = {"compose": check, "play": play, "rates": rates}[command](*arguments)
+    result = {"compose": check, "play": play, "rates": rates, "gradients": gradients}[command](*arguments)
     print("\n" + json.dumps(result))

@@ -183,6 +183,7 @@ def test_options_of_a_recipe(changes: dict[str, Any], key: str, value: Any) -> N
         ({"rollout.deterministic": True}, "rollout.deterministic"),
         ({"student.revision": "v1"}, "student.revision"),
         ({"student.adapter": {"use": "lora", "with": {"dropout": 0.1}}}, "student.adapter.with.dropout"),
+        ({"student.adapter": {"use": "lora", "with": {"rank": 1024}}}, "student.adapter.with.rank"),
         ({"student.adapter": {"use": "lora", "with": {"alpha": 1.5}}}, "student.adapter.with.alpha"),
         ({"evaluate.agent": "scripted"}, "evaluate.agent"),
     ],
