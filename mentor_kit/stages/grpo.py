@@ -72,7 +72,7 @@ class GRPOStage(Stage):
                 metrics = grpo_metrics(experiment, batch, update, stopwatch, source.metrics())
                 context.emit("step", step=step, steps=options.steps, **metrics)
                 with source.held() if evaluation_due(experiment, step, options.steps) else nullcontext():
-                    finish_step(experiment, context, step, options.steps, source.state(), source.files())
+                    finish_step(experiment, context, step, options.steps, source.state)
 
     def _rollouts(self, experiment: Experiment, context: StageContext) -> RolloutSource:
         """Where rollouts come from: each step's own episodes, or a buffer of them."""

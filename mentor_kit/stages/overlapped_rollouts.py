@@ -14,8 +14,8 @@ sampled with, and the update's importance ratio is against these.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Coroutine, Iterator, Mapping, Sequence
-from concurrent.futures import CancelledError, Future
+from collections.abc import Callable, Coroutine, Iterator, Mapping, Sequence
+from concurrent.futures import CancelledError, Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from functools import partial
 from types import TracebackType
@@ -25,7 +25,6 @@ from pydantic import ValidationError
 
 from mentor_kit.core.agent import EpisodeRequest
 from mentor_kit.core.errors import DataError
-from mentor_kit.core.frozen_model import Json
 from mentor_kit.core.task import Problem
 from mentor_kit.core.trajectory import Trajectory
 from mentor_kit.rollout import BackgroundLoop, DeviceSampler, EpisodeRules, outside_event_loop, run_episode
@@ -35,6 +34,7 @@ from mentor_kit.stages.experiment import Experiment
 from mentor_kit.stages.problem_stream import ProblemStream
 from mentor_kit.stages.rollout_buffer import BufferedGroup, RolloutBuffer
 from mentor_kit.stages.rollout_source import RolloutSource
+from mentor_kit.stages.training_loop import StageState
 from mentor_kit.utils.randomness import derive_seed
 
 T = TypeVar("T")
@@ -69,11 +69,17 @@ class OverlappedRollouts(RolloutSource):
         group: int,
     ) -> None:
         self._experiment, self._context, self._stream = experiment, context, stream
-        self._steps = steps
+        self._steps, self._problems = steps, problems
+        self._teacher_computes = isinstance(experiment.teacher, TokenTeacher)
         self._buffer = RolloutBuffer(experiment.staleness, problems, group)
         self._device = asyncio.Runner()
         """Runs the sampler, in this thread, while a step waits."""
         self._episodes = BackgroundLoop()
+        self._next_problems = ThreadPoolExecutor(max_workers=1, thread_name_prefix="mentorkit-problems")
+        self._done = 0
+        """Steps that are done."""
+        self._ordered = 0
+        """Problems that are being looked for."""
         self._changed = asyncio.Event()
         self._failure: BaseException | None = None
         self._running: set[Future[Trajectory]] = set()
@@ -94,29 +100,32 @@ class OverlappedRollouts(RolloutSource):
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
+        self._next_problems.shutdown(cancel_futures=True)
         self._episodes.__exit__(kind, error, traceback)
         # what the episodes asked of the sampler on their ends is done before its loop closes
         self._on_device(asyncio.sleep(0))
         self._device.close()
 
     def take(self, count: int, step: int, round: int) -> tuple[list[Problem], list[Trajectory]]:
+        self._done = step - 1
         self._on_device(self._until_ready(count, step))
         groups = self._buffer.take(count)
+        if step < self._steps and not self._teacher_computes:
+            self._order(self._problems, step + 1)
         return [group.problem for group in groups], [found for group in groups for found in group.trajectories()]
 
     def metrics(self) -> Mapping[str, float]:
         """Whole groups and episodes under way that the step left behind."""
         return {"groups_ahead": self._buffer.whole, "episodes_under_way": len(self._running)}
 
-    def state(self) -> dict[str, Json]:
-        self._on_device(asyncio.sleep(0))  # episodes that have ended meanwhile
-        return {"position": self._stream.position, "groups": self._buffer.begun}
-
-    def files(self) -> Mapping[str, str]:
-        return {BUFFER: self._buffer.to_lines()}
+    def state(self) -> StageState:
+        self._on_device(self._until_found())
+        values = {"position": self._stream.position, "groups": self._buffer.begun}
+        return StageState(values, {BUFFER: self._buffer.to_lines()})
 
     @contextmanager
     def held(self) -> Iterator[None]:
+        self._on_device(self._until_found())
         self._sampler.hold()
         self._on_device(self._until_all_wait())
         try:
@@ -130,12 +139,16 @@ class OverlappedRollouts(RolloutSource):
 
     async def _until_ready(self, count: int, step: int) -> None:
         """Begin groups, and sample until the step can take `count`."""
-        missing = self._buffer.missing(count, self._steps - step)
-        if missing:
-            for position, problem in await self._next_problems(missing):
-                group = self._buffer.begin(position, problem, step - 1)
-                self._run(group, range(len(group.episodes)))
-        while not self._buffer.ready(count, step):
+        while True:
+            self._order(count, step)
+            if self._buffer.ready(count, step):
+                return
+            await self._change()
+
+    async def _until_found(self) -> None:
+        """Sample until no problem is being looked for; their groups have begun."""
+        await asyncio.sleep(0)  # what has ended meanwhile
+        while self._ordered:
             await self._change()
 
     async def _until_all_wait(self) -> None:
@@ -152,11 +165,32 @@ class OverlappedRollouts(RolloutSource):
         if self._failure is not None:
             raise self._failure
 
-    async def _next_problems(self, count: int) -> Sequence[tuple[int, Problem]]:
-        """Problems with their positions; the teacher's tools run beside the sampling of other episodes."""
-        if isinstance(self._experiment.teacher, TokenTeacher):  # a model: it computes in this thread
-            return self._stream.take_placed(count)
-        return await asyncio.to_thread(self._stream.take_placed, count)
+    def _order(self, count: int, step: int) -> None:
+        """Look for the problems of further groups, as many as may begin before a step that is to take `count`.
+
+        The teacher demonstrates them beside updates and sampling, in a thread of its own; one that is a model does so
+        here.
+        """
+        missing = self._buffer.missing(count, self._steps - step) - self._ordered
+        if missing <= 0:
+            return
+        if self._teacher_computes:
+            self._begin(self._stream.take_placed(missing))
+            return
+        self._ordered += missing
+        future = self._next_problems.submit(self._stream.take_placed, missing)
+        future.add_done_callback(partial(self._from_afar, self._note_problems, missing))
+
+    def _note_problems(self, count: int, found: Future[list[tuple[int, Problem]]]) -> None:
+        self._ordered -= count
+        with self._noting_failure():
+            self._begin(found.result())
+
+    def _begin(self, placed: Sequence[tuple[int, Problem]]) -> None:
+        """Begin a group for each problem at its position."""
+        for position, problem in placed:
+            group = self._buffer.begin(position, problem, self._done)
+            self._run(group, range(len(group.episodes)))
 
     def _run(self, group: BufferedGroup, indices: Sequence[int]) -> None:
         """Begin episodes of a group."""
@@ -170,16 +204,22 @@ class OverlappedRollouts(RolloutSource):
             )
             future = self._episodes.submit(run_episode(self._agent, request, self._rules))
             self._running.add(future)
-            future.add_done_callback(partial(self._from_afar, group, index))
+            future.add_done_callback(partial(self._from_afar, self._note_end, group, index))
 
-    def _from_afar(self, group: BufferedGroup, index: int, done: Future[Trajectory]) -> None:
-        """In the episodes' thread: let the device's thread note that an episode has ended."""
-        self._device.get_loop().call_soon_threadsafe(self._note_end, group, index, done)
+    def _from_afar(self, note: Callable[..., None], *values: Any) -> None:
+        """In another thread: let the device's thread note something."""
+        self._device.get_loop().call_soon_threadsafe(note, *values)
 
     def _note_end(self, group: BufferedGroup, index: int, done: Future[Trajectory]) -> None:
         self._running.discard(done)
-        try:
+        with self._noting_failure():
             group.episodes[index] = done.result()
+
+    @contextmanager
+    def _noting_failure(self) -> Iterator[None]:
+        """An error within is raised where the stage waits next; what was cancelled is none."""
+        try:
+            yield
         except CancelledError:
             return
         except BaseException as error:  # noqa: BLE001 (it ends the stage, in whose thread it is raised)

@@ -13,11 +13,11 @@ from dataclasses import dataclass
 from types import TracebackType
 from typing import Self
 
-from mentor_kit.core.frozen_model import Json
 from mentor_kit.core.task import Problem
 from mentor_kit.core.trajectory import Trajectory
 from mentor_kit.stages.experiment import Experiment
 from mentor_kit.stages.problem_stream import ProblemStream
+from mentor_kit.stages.training_loop import StageState
 
 
 class RolloutSource(ABC):
@@ -46,15 +46,11 @@ class RolloutSource(ABC):
         return {}
 
     @abstractmethod
-    def state(self) -> dict[str, Json]:
+    def state(self) -> StageState:
         """What a checkpoint keeps of it."""
 
-    def files(self) -> Mapping[str, str]:
-        """What a checkpoint keeps of it in files of its own: their contents by name."""
-        return {}
-
     def held(self) -> AbstractContextManager[None]:
-        """A context in which nothing is sampled for it, for evaluations; entered before `state` is read."""
+        """A context in which nothing is sampled for it, for evaluations."""
         return nullcontext()
 
 
@@ -74,5 +70,5 @@ class StepRollouts(RolloutSource):
         experiment = self.experiment
         return problems, experiment.collect_rollouts(problems, self.group, experiment.sampling, self.key, step, round)
 
-    def state(self) -> dict[str, Json]:
-        return {"position": self.stream.position}
+    def state(self) -> StageState:
+        return StageState({"position": self.stream.position})

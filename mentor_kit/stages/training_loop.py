@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 
 from mentor_kit.backend.optimizer import OptimizerSpec
 from mentor_kit.core.frozen_model import Json
@@ -13,6 +14,16 @@ from mentor_kit.stages.experiment import Experiment
 
 #: The key of a checkpoint's state as long as the evaluation after its step has not been made.
 DUE = "evaluation_due"
+
+
+@dataclass(frozen=True)
+class StageState:
+    """What a stage resumes from."""
+
+    values: Mapping[str, Json]
+    """Small values, by name."""
+    files: Mapping[str, str] = field(default_factory=dict)
+    """Contents of files of their own, by name, for what is large."""
 
 
 def begin(experiment: Experiment, context: StageContext, optimizer: OptimizerSpec, *, reference: bool = False) -> int:
@@ -40,8 +51,7 @@ def finish_step(
     context: StageContext,
     step: int,
     steps: int,
-    state: Mapping[str, Json] | None = None,
-    files: Mapping[str, str] | None = None,
+    state: Mapping[str, Json] | Callable[[], StageState] | None = None,
 ) -> None:
     """Save and evaluate after `step` where they are due; raise `Interrupted` if the user asked to stop.
 
@@ -53,17 +63,25 @@ def finish_step(
         context: saves.
         step: that is done.
         steps: of the stage.
-        state: what the stage resumes from, beside the step.
-        files: what it resumes from in files of their own, by name.
+        state: what the stage resumes from, beside the step; or a function that finds it, called where it is saved.
     """
-    done = {"step": step, **(state or {})}
     if evaluation_due(experiment, step, steps):
+        done, files = _found(step, state)
         context.checkpoint(step, {**done, DUE: True}, files=files)
         context.check_stop()
         _evaluate(experiment, context, step, done)
     elif context.checkpoint_due(step, steps):
+        done, files = _found(step, state)
         context.checkpoint(step, done, files=files)
     context.check_stop()
+
+
+def _found(
+    step: int, state: Mapping[str, Json] | Callable[[], StageState] | None
+) -> tuple[dict[str, Json], Mapping[str, str]]:
+    """The state with the step, and the files."""
+    found = state() if callable(state) else StageState(state or {})
+    return {"step": step, **found.values}, found.files
 
 
 def evaluation_due(experiment: Experiment, step: int, steps: int) -> bool:

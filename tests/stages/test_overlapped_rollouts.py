@@ -12,14 +12,14 @@ from typing import Any
 import numpy as np
 import pytest
 from rollout_fakes import RecordingTools
-from stage_fakes import ListContext, RecordingPolicy, experiment, spoken
+from stage_fakes import GappyTeacher, ListContext, RecordingPolicy, experiment, spoken
 from test_distillation_in_grpo import ReadingTeacher, teacher_says
 
 from mentor_kit.backend.sampling import SampleRequest
 from mentor_kit.backend.token_groups import TokenGroup
 from mentor_kit.core.agent import EpisodeLimits
 from mentor_kit.core.conversation import CallState
-from mentor_kit.core.errors import Interrupted, UsageError
+from mentor_kit.core.errors import DataError, Interrupted, UsageError
 from mentor_kit.core.task import IN_DOMAIN
 from mentor_kit.core.tool import Tool
 from mentor_kit.core.toolbox import Toolbox
@@ -217,6 +217,14 @@ def test_an_error_of_the_sampler_ends_the_stage_and_every_episode():
     assert threading.active_count() <= threads
     (source,) = made.toolbox.sources
     assert len(source.opened) == len(source.closed)
+
+
+def test_an_error_of_the_teacher_ends_the_stage():
+    silent = GappyTeacher(silent=[f"p{number}" for number in range(9, 2000)])
+    made = learner(lambda: asyncio.sleep(0.002), teacher=silent)
+    with pytest.raises(DataError, match="solved none"):
+        run(made)
+    assert len([name for name, _ in made.policy.calls if name == "optimizer_step"]) <= 2
 
 
 @pytest.mark.parametrize(
