@@ -8,6 +8,9 @@ Each way has a process of its own; all take turns, `--rounds` times. A ratio is 
 in the same round: the median is printed with the least and the greatest. What two processes sum is counted, and has to
 be the trained parameters of a dry run in float32, once an update. vLLM needs a server of the quickstart's student
 (docs/scale.md); without `--servers` it is left out, as is what is not installed.
+
+On a busy machine a step takes longer, and the wait for a tool does not. So the time on a quiet one is given as well:
+the processor's time and the waiting for tools of the thread that samples and updates.
 """
 
 from __future__ import annotations
@@ -15,6 +18,7 @@ from __future__ import annotations
 import argparse
 import os
 import statistics
+from collections.abc import Sequence
 from importlib.util import find_spec
 
 from side import Side, Turn, take_turns
@@ -29,7 +33,7 @@ def main() -> None:
     sides = _sides(options)
     first = sides[0].name
     turns = take_turns(sides, options.rounds, options.warm_up)
-    heads = ("way", "a step, s", "times the first", "rollouts, s", "summed a step, MB")
+    heads = ("way", "a step, s", "times the first", "on a quiet machine, s", "times the first", "summed a step, MB")
     rows = tuple(_row(name, turns[name], turns[first]) for name in turns)
     print(f"{cpu_name()}, {options.threads} threads; a tool's call waits {options.wait:g} s\n")
     print(Sheet("", heads, rows).markdown())
@@ -64,13 +68,20 @@ def _row(name: str, turns: list[Turn], first: list[Turn]) -> tuple[str, ...]:
     for turn in turns:
         summed, expected = turn.found["summed"], turn.found["expected"]
         assert summed == expected, f"{name}: {summed} bytes were summed a step, and {expected} were expected"
-    ratios = [turn.seconds / base.seconds for turn, base in zip(turns, first, strict=True)]
+    wall = _times([turn.seconds for turn in turns], [turn.seconds for turn in first])
+    # a process that waits for another one does so on neither of the two parts of the quiet clock
+    quiet = ("–", "–")
+    if not turns[0].found["expected"]:
+        quiet = _times([turn.found["quiet"] for turn in turns], [turn.found["quiet"] for turn in first])
+    return (name, *wall, *quiet, f"{turns[0].found['summed'] / 1e6:.1f}")
+
+
+def _times(seconds: Sequence[float], first: Sequence[float]) -> tuple[str, str]:
+    """The median of a way's times, and its ratios to the first way's."""
+    ratios = [one / base for one, base in zip(seconds, first, strict=True)]
     return (
-        name,
-        f"{statistics.median(turn.seconds for turn in turns):.2f}",
+        f"{statistics.median(seconds):.2f}",
         f"{statistics.median(ratios):.2f} ({min(ratios):.2f} to {max(ratios):.2f})",
-        f"{statistics.median(turn.found['rollout'] for turn in turns):.2f}",
-        f"{turns[0].found['summed'] / 1e6:.1f}",
     )
 
 

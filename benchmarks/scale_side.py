@@ -2,17 +2,70 @@
 
 from __future__ import annotations
 
+import selectors
 import tempfile
+import threading
+import time
 from dataclasses import dataclass
 from typing import Any
 
 import slow_tools
 
+from mentor_kit.core.event import Event
+from mentor_kit.hooks.tracker import TrackedRun, Tracker
+
 #: Trained parameters are summed in float32.
 FLOAT32 = 4
 
 
-@dataclass(frozen=True)
+class QuietClock:
+    """The time that this thread would take on a machine of its own: its processor time, and what it waits for events.
+
+    Other programs make a processor's work take longer, and tools' calls not: the more of them run, the less is saved by
+    not waiting for tools. This clock leaves them out. It must not be read where the thread waits for other processes.
+    """
+
+    def __init__(self) -> None:
+        self._waited, self._thread = 0.0, threading.get_ident()
+        select = selectors.DefaultSelector.select
+
+        def timed(selector: Any, timeout: float | None = None) -> Any:
+            if threading.get_ident() != self._thread:
+                return select(selector, timeout)
+            began, busy = time.perf_counter(), time.thread_time()
+            try:
+                return select(selector, timeout)
+            finally:
+                self._waited += time.perf_counter() - began - (time.thread_time() - busy)
+
+        selectors.DefaultSelector.select = timed  # type: ignore[method-assign]
+
+    def __call__(self) -> float:
+        """Seconds since some moment."""
+        return time.thread_time() + self._waited
+
+
+@dataclass
+class StepTimes(Tracker):
+    """A tracker that reads a clock at each step of a run."""
+
+    clock: QuietClock
+    last: float = 0.0
+    quiet: float = 0.0
+    """Seconds of all steps by the clock."""
+
+    def start(self, run: TrackedRun) -> None:
+        """The stage begins behind this."""
+        self.last = self.clock()
+
+    def event(self, event: Event) -> None:
+        """A step is done."""
+        if event.kind == "step":
+            self.quiet += self.clock() - self.last
+        self.last = self.clock()
+
+
+@dataclass
 class ScaleRun:
     """A run of some steps in each turn, without evaluations; the time of a step is the mean of all.
 
@@ -32,6 +85,9 @@ class ScaleRun:
     servers: tuple[str, ...]
     threads: int
 
+    def __post_init__(self) -> None:
+        self._clock = QuietClock()
+
     def __call__(self) -> dict[str, Any]:
         import mentor_kit
         from mentor_kit.hooks.loader import default_registry
@@ -43,10 +99,12 @@ class ScaleRun:
         with tempfile.TemporaryDirectory() as folder:
             loaded = {"recipe": "quickstart", "overrides": self._overrides(), "registry": registry}
             planned = mentor_kit.plan(**loaded).memory
-            run = mentor_kit.run(**loaded, output=folder)
+            times = StepTimes(self._clock)
+            run = mentor_kit.run(**loaded, output=folder, trackers=[times])
             steps = run.steps
         return {
             "seconds": sum(step["seconds"] for step in steps) / len(steps),
+            "quiet": times.quiet / len(steps),
             "rollout": sum(step["seconds_rollout"] for step in steps) / len(steps),
             "staleness": max(step.get("staleness_max", 0.0) for step in steps),
             "mismatch": max(step["mismatch_max"] for step in steps),
