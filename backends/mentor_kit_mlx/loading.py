@@ -17,7 +17,7 @@ from mentor_kit.core.errors import BackendError, MissingError
 from mentor_kit_mlx.config import FORMAT, Config, find_folder, read_config
 from mentor_kit_mlx.mlx_lm_import import mlx_lm
 from mentor_kit_mlx.options import MLXOptions
-from mentor_kit_mlx.params import Arrays, read
+from mentor_kit_mlx.params import Arrays, freeze_buffers, read
 from mentor_kit_mlx.weight_words import model_classes
 
 
@@ -68,6 +68,7 @@ def load_model(student: StudentSpec, options: MLXOptions) -> Loaded:
             config = quantize(model, config, options.quantize)
         mx.eval(model.parameters())
     model.eval()
+    freeze_buffers(model)
     return Loaded(model, config, folder)
 
 

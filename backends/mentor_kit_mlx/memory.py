@@ -28,7 +28,7 @@ from mentor_kit_mlx.config import Config, folder_of
 from mentor_kit_mlx.mlx_lm_import import mlx_lm
 from mentor_kit_mlx.optimizer import moment_count
 from mentor_kit_mlx.options import MLXOptions
-from mentor_kit_mlx.params import by_name, is_quantized, parameter_count, trained
+from mentor_kit_mlx.params import by_name, freeze_buffers, is_quantized, parameter_count, trained
 from mentor_kit_mlx.state_size import StateSize, state_size
 
 #: The option that limits the memory.
@@ -101,18 +101,20 @@ def estimate(
     leaves = list(by_name(model.parameters()).values())
     weights = sum(value.size * size if mx.issubdtype(value.dtype, mx.floating) else value.nbytes for value in leaves)
     parameters = parameter_count(model)
-    trainable, moments = parameters, moment_count(model, load.optimizer)
+    freeze_buffers(model)
+    trainable = sum(value.size for value in trained(model).values())
+    moments = moment_count(model, load.optimizer)
     if student.adapter is not None:
         trainable = adapter_parameters(
             model, student.adapter, options.adapter, PeftLayers(transformers_kind(config, config))
         )
         moments = 0 if load.optimizer is None else load.optimizer.moments(trainable, trainable)
     updated = load.optimizer is not None
-    trained = TrainedSize(trainable=trainable, moments=moments, size=size, adapted=student.adapter is not None)
+    learned = TrainedSize(trainable=trainable, moments=moments, size=size, adapted=student.adapter is not None)
     reference = trainable if load.reference else 0
     # a sequence that is longer than the budget makes a micro-batch of its own
     tokens = (load.train_tokens or max(options.token_budget, load.context)) if updated else 0
-    parts = training_parts(weights, trained, updated=updated, reference=reference)
+    parts = training_parts(weights, learned, updated=updated, reference=reference)
     fixed = sum(parts.values())
     model.set_dtype(dtype)
     position = state_size(model).position

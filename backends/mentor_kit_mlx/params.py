@@ -23,6 +23,15 @@ def trained(model: Any) -> Arrays:
     return by_name(model.trainable_parameters())
 
 
+#: Parameters of mlx-lm's models that are buffers in transformers, which no update of a whole model changes there.
+BUFFERS = ("layer_scalar", "e_score_correction_bias", "expert_bias")
+
+
+def freeze_buffers(model: Any) -> None:
+    """Have no update change what transformers has as buffers."""
+    model.freeze(keys=list(BUFFERS))
+
+
 def is_quantized(model: Any) -> bool:
     """Whether some of a model's layers have quantized weights."""
     return any(hasattr(module, "scales") and hasattr(module, "bits") for module in model.modules())
