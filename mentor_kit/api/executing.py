@@ -168,6 +168,7 @@ def _run_stages(
             trains=[key for key, work in works.items() if work.trains],
             go_back_to=go_back_to,
             dropped=[] if edit is None else [key for key in _keys(edit.before.recipe) if key not in works],
+            replays=not (experiment.deterministic or experiment.staleness or edit or go_back_to),
         )
         if edit is not None:
             _write_down(edit, dump_run(loaded, registry, folder.path), recorder)

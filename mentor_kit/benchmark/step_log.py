@@ -67,6 +67,12 @@ class StepLog:
     def progress(self, done: int, total: int, **values: float) -> None:
         pass
 
+    def recorded_rollouts(self, step: int) -> Sequence[Scored]:
+        return ()
+
+    def forget_recorded_rollouts(self) -> None:
+        return
+
     def write_rollouts(self, step: int, scored: Sequence[Scored]) -> None:
         pass
 

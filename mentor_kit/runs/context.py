@@ -6,16 +6,17 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from mentor_kit.core.demonstration import Demonstration
-from mentor_kit.core.errors import Interrupted
+from mentor_kit.core.errors import DataError, Interrupted
 from mentor_kit.core.event import CHECKPOINT
 from mentor_kit.core.frozen_model import Json
 from mentor_kit.core.task import Problem
 from mentor_kit.rl.reward import Scored
 from mentor_kit.runs.checkpoints import Checkpoint
 from mentor_kit.runs.compression import SUFFIXES, compress
-from mentor_kit.runs.files import write_bytes, write_text
-from mentor_kit.runs.folder import OUTCOMES, check_name
+from mentor_kit.runs.files import remove_folder, write_bytes, write_text
+from mentor_kit.runs.folder import OUTCOMES, RECORDED, check_name
 from mentor_kit.runs.recorder import RunRecorder
+from mentor_kit.runs.records import read_scored
 from mentor_kit.utils.strict_json import to_json
 
 
@@ -63,7 +64,18 @@ class RunContext:
         every = recorder.options.rollouts_every
         if every and step % every == 0:
             self._write_scored(recorder.folder.rollouts_of(self._key, step), scored, sync=False)
+        # those that were trained on again are recorded again
+        recorder.folder.recorded_rollouts_of(self._key, step).unlink(missing_ok=True)
         recorder.dispatcher.rollouts(self._key, step, scored)
+
+    def recorded_rollouts(self, step: int) -> Sequence[Scored]:
+        try:
+            return read_scored(self._recorder.folder.recorded_rollouts_of(self._key, step))
+        except DataError:  # cut off in a power cut: sampled again
+            return ()
+
+    def forget_recorded_rollouts(self) -> None:
+        remove_folder(self._recorder.folder.rollouts / self._key / RECORDED)
 
     def write_evaluation(
         self,

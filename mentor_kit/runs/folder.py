@@ -8,6 +8,7 @@ runs/<name>/<id>/
     demonstrations.jsonl    the teacher's demonstrations, append-only
     problems.jsonl          the problems of rollouts and evaluations, with their answer keys, append-only
     rollouts/<stage>/step-000010.jsonl
+    rollouts/<stage>/.recorded/       those after the last checkpoint, while a resumed run trains on them again
     checkpoints/<stage>-step-000020/
     evaluation/             a report (.json), the trajectories (.jsonl) and a row each (.outcomes.jsonl)
                             (rollouts and trajectories end with .gz or .zst where the recipe compresses them)
@@ -45,6 +46,8 @@ NONE: Mapping[str, Json] = MappingProxyType({})
 
 #: The suffix of the file with an evaluation's rows.
 OUTCOMES = ".outcomes.jsonl"
+#: The folder of a stage's rollouts that are trained on again.
+RECORDED = ".recorded"
 
 #: Whether a run is one that a name can mean.
 Suits = Callable[["RunFolder"], bool]
@@ -265,6 +268,11 @@ class RunFolder:
     def rollouts_of(self, stage: str, step: int) -> Path:
         """The rollouts of a stage's step, without the suffix of a compression."""
         return self.rollouts / stage / f"step-{step:06d}.jsonl"
+
+    def recorded_rollouts_of(self, stage: str, step: int) -> Path:
+        """The rollouts of a step after the last checkpoint, from before the run was resumed: the file that there is."""
+        path = self.rollouts / stage / RECORDED / self.rollouts_of(stage, step).name
+        return next((found for found in variants(path) if found.exists()), path)
 
     def episodes_of(self, evaluation: str) -> Path:
         """The trajectories of an evaluation: the file that there is, compressed or not."""

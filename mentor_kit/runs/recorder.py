@@ -128,6 +128,7 @@ class RunRecorder:
         trains: Sequence[str] = (),
         go_back_to: Checkpoint | None = None,
         dropped: Sequence[str] = (),
+        replays: bool = False,
     ) -> Checkpoint | None:
         """Begin, or resume from the last checkpoint: the files are truncated to it, and the policy is restored.
 
@@ -141,6 +142,7 @@ class RunRecorder:
             trains: the keys of those that train the student.
             go_back_to: an earlier checkpoint to resume from; later ones are removed.
             dropped: the keys of stages that the recipe had before it was changed.
+            replays: whether rollouts after the checkpoint are trained on again, as sampling is not the same again.
 
         Raises:
             UsageError: the last checkpoint is of a stage the recipe does not have.
@@ -156,7 +158,7 @@ class RunRecorder:
             )
         if checkpoint is not None and policy is not None:
             policy.restore(checkpoint.policy)
-        truncate(self.folder, (self.events, self.problems), checkpoint, [*stages, *dropped])
+        truncate(self.folder, (self.events, self.problems), checkpoint, [*stages, *dropped], replays=replays)
         self._policy, self._stages, self.resumed_from = policy, tuple(stages), checkpoint
         self._diagnoser = Diagnoser(recipe)
         self._diagnoser.replay(read_events(self.folder.path))

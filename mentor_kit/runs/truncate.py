@@ -10,12 +10,17 @@ from pathlib import Path
 
 from mentor_kit.runs.checkpoints import Checkpoint
 from mentor_kit.runs.files import remove_folder, storage_errors
-from mentor_kit.runs.folder import RunFolder
+from mentor_kit.runs.folder import RECORDED, RunFolder
 from mentor_kit.runs.jsonl import JsonlFile
 
 
 def truncate(
-    folder: RunFolder, files: Sequence[JsonlFile], checkpoint: Checkpoint | None, stages: Sequence[str]
+    folder: RunFolder,
+    files: Sequence[JsonlFile],
+    checkpoint: Checkpoint | None,
+    stages: Sequence[str],
+    *,
+    replays: bool = False,
 ) -> None:
     """Remove the lines, rollouts and evaluations after the checkpoint; all of them if there is none.
 
@@ -24,22 +29,36 @@ def truncate(
         files: its open append-only files that are written again from the checkpoint on.
         checkpoint: the one the run resumes from.
         stages: the keys of all stages, in order; evaluations of other stages (made later) stay.
+        replays: whether the rollouts of the next steps are trained on again, and are put aside for that.
     """
     for file in files:
         file.truncate(checkpoint.offsets.get(file.path.name, 0) if checkpoint is not None else 0)
     place = stages.index(checkpoint.stage) if checkpoint is not None else -1
     for stage in stages[place + 1 :]:
-        remove_folder(folder.rollouts / stage)
+        # the first stage of a run without a checkpoint begins again
+        if replays and checkpoint is None and stage == stages[0]:
+            _take_away_rollouts(folder.rollouts / stage, after=0, replays=True)
+        else:
+            remove_folder(folder.rollouts / stage)
         _remove_evaluations(folder, stage, after=-1)
     if checkpoint is not None:
-        _remove_rollouts(folder.rollouts / checkpoint.stage, after=checkpoint.step)
+        _take_away_rollouts(folder.rollouts / checkpoint.stage, after=checkpoint.step, replays=replays)
         _remove_evaluations(folder, checkpoint.stage, after=checkpoint.step)
 
 
-def _remove_rollouts(folder: Path, *, after: int) -> None:
+def _take_away_rollouts(folder: Path, *, after: int, replays: bool) -> None:
+    """Remove the rollouts of later steps, or put them aside."""
+    if not replays:
+        remove_folder(folder / RECORDED)
     for path in folder.glob("step-*.jsonl*"):
         found = re.match(r"step-(\d+)\.", path.name)
-        if found and int(found.group(1)) > after:
+        if not found or int(found.group(1)) <= after:
+            continue
+        if replays:
+            with storage_errors(path):
+                (folder / RECORDED).mkdir(exist_ok=True)
+                path.replace(folder / RECORDED / path.name)
+        else:
             _remove(path)
 
 

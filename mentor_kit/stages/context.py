@@ -44,6 +44,14 @@ class StageContext(Protocol):
         """Keep a step's trajectories with their rewards, and give them to the run's trackers."""
         ...
 
+    def recorded_rollouts(self, step: int) -> Sequence[Scored]:
+        """What the run recorded of a step after the checkpoint that it was resumed from; empty where nothing is."""
+        ...
+
+    def forget_recorded_rollouts(self) -> None:
+        """Remove what was recorded of steps that are not made again yet."""
+        ...
+
     def write_evaluation(
         self,
         name: str,

@@ -36,6 +36,7 @@ from mentor_kit.stages.minibatches import Update, update_policy, with_old_log_pr
 from mentor_kit.stages.overlapped_rollouts import OverlappedRollouts
 from mentor_kit.stages.permuted_rewards import permuted
 from mentor_kit.stages.problem_stream import ProblemStream
+from mentor_kit.stages.recorded_rollouts import RecordedRollouts
 from mentor_kit.stages.rollout_source import RolloutSource, StepRollouts
 from mentor_kit.stages.schedule import learning_rate
 from mentor_kit.stages.stage import Stage
@@ -75,10 +76,11 @@ class GRPOStage(Stage):
                     finish_step(experiment, context, step, options.steps, source.state)
 
     def _rollouts(self, experiment: Experiment, context: StageContext) -> RolloutSource:
-        """Where rollouts come from: each step's own episodes, or a buffer of them."""
+        """Where rollouts come from: each step's own episodes, those recorded before a kill, or a buffer."""
         options, stream = self.options, self._problem_stream(experiment, context)
         if not experiment.staleness:
-            return StepRollouts(experiment, stream, context.key, options.group)
+            sampled = StepRollouts(experiment, stream, context.key, options.group)
+            return sampled if experiment.deterministic else RecordedRollouts(sampled, context)
         return OverlappedRollouts(
             experiment, context, stream, steps=options.steps, problems=options.problems, group=options.group
         )

@@ -67,8 +67,12 @@ class StepRollouts(RolloutSource):
 
     def take(self, count: int, step: int, round: int) -> tuple[list[Problem], list[Trajectory]]:
         problems = self.stream.take(count)
+        return problems, self.collect(problems, step, round)
+
+    def collect(self, problems: list[Problem], step: int, round: int) -> list[Trajectory]:
+        """The trajectories of problems, sampled now; arguments as for `take`."""
         experiment = self.experiment
-        return problems, experiment.collect_rollouts(problems, self.group, experiment.sampling, self.key, step, round)
+        return experiment.collect_rollouts(problems, self.group, experiment.sampling, self.key, step, round)
 
     def state(self) -> StageState:
         return StageState({"position": self.stream.position})

@@ -166,6 +166,12 @@ class ListContext:
     def progress(self, done: int, total: int, **values: float) -> None:
         self.events.append(("progress", {"done": done, "total": total, **values}))
 
+    def recorded_rollouts(self, step: int) -> Sequence[Scored]:
+        return ()
+
+    def forget_recorded_rollouts(self) -> None:
+        return
+
     def write_rollouts(self, step: int, scored: Sequence[Scored]) -> None:
         self.rollouts[step] = list(scored)
 

@@ -11,6 +11,7 @@ from mentor_kit.core.demonstration import Demonstration
 from mentor_kit.core.errors import UsageError
 from mentor_kit.core.frozen_model import FrozenModel, Json
 from mentor_kit.core.task import Problem
+from mentor_kit.rl.reward import Scored
 from mentor_kit.stages.demonstrations import demonstrate
 from mentor_kit.stages.evaluation_plan import SplitPlan, plan_names
 from mentor_kit.stages.experiment import Experiment
@@ -111,6 +112,11 @@ class _Collected:
 
     def resumed_file(self, name: str) -> str | None:
         return None
+
+    def recorded_rollouts(self, step: int) -> Sequence[Scored]:
+        return ()
+
+    def forget_recorded_rollouts(self) -> None: ...
 
     def checkpoint_due(self, step: int, steps: int) -> bool:
         return False
