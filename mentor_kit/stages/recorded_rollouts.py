@@ -10,11 +10,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from mentor_kit.core.frozen_model import Json
 from mentor_kit.core.task import Problem
 from mentor_kit.core.trajectory import Trajectory
 from mentor_kit.stages.context import StageContext
 from mentor_kit.stages.rollout_source import RolloutSource, StepRollouts
+from mentor_kit.stages.training_loop import StageState
 
 
 class RecordedRollouts(RolloutSource):
@@ -51,7 +51,7 @@ class RecordedRollouts(RolloutSource):
     def metrics(self) -> Mapping[str, float]:
         return {"replayed": 1.0} if self._replays else {}
 
-    def state(self) -> dict[str, Json]:
+    def state(self) -> StageState:
         return self._sampled.state()
 
 
