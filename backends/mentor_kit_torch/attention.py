@@ -1,4 +1,4 @@
-"""Attention masks for any transformers model: full attention, sliding windows, or both by layer."""
+"""Attention masks for any transformers model: full attention, sliding windows, chunks, or several of them by layer."""
 
 from __future__ import annotations
 
@@ -7,8 +7,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
-#: Kinds of layers that attend, of those with state as of the last token alone, and of those that take no mask.
-ATTENDING = frozenset({"full_attention", "sliding_attention", "hybrid"})
+#: Kinds of layers that attend: to all earlier tokens, to the latest ones, to those of the same stretch of positions.
+FULL, WINDOW, CHUNK = "full_attention", "sliding_attention", "chunked_attention"
+ATTENDING = frozenset({FULL, WINDOW, CHUNK, "hybrid"})
+#: Kinds of layers with state as of the last token alone, and of those that take no mask.
 RECURRENT = frozenset({"linear_attention", "conv", "hybrid"})
 UNMASKED = frozenset({"linear_attention", "conv", "moe", "mlp"})
 
@@ -25,18 +27,20 @@ class AttentionMasks:
         window = getattr(config, "sliding_window", None) if getattr(config, "use_sliding_window", True) else None
         declared = getattr(config, "layer_types", None)
         self._by_kind = declared is not None
-        self._kinds = set(declared or ["full_attention" if window is None else "sliding_attention"])
-        self._window: int | None = window if "sliding_attention" in self._kinds else None
+        self._kinds = set(declared or [FULL if window is None else WINDOW])
+        sizes = {WINDOW: window, CHUNK: getattr(config, "attention_chunk_size", None)}
+        self._sizes: dict[str, int] = {k: size for k, size in sizes.items() if k in self._kinds and size is not None}
+        """Of the windows and chunks of layers that see no further."""
 
     @property
     def expressible(self) -> bool:
-        """Whether every layer that attends does so to plain keys and values, all of them or the latest ones."""
+        """Whether every layer that attends does so to plain keys and values, all of them or near ones."""
         return self._kinds <= ATTENDING | UNMASKED
 
     @property
     def one_for_all(self) -> bool:
         """Whether there are layers that attend, and all of them to the same tokens."""
-        return self._window is None and bool(self._kinds & ATTENDING)
+        return not self._sizes and bool(self._kinds & ATTENDING)
 
     @property
     def full(self) -> bool:
@@ -59,14 +63,17 @@ class AttentionMasks:
         """
         if not self._kinds & ATTENDING:
             return None
-        if self._window is None:
+        if not self._sizes:
             return self._as_taken(allowed, dtype)
-        near = (queries.unsqueeze(-1) - keys.unsqueeze(1) < self._window).unsqueeze(1)
-        sliding = self._as_taken(allowed & near, dtype)
+        near = {kind: self._as_taken(allowed & self._near(kind, queries, keys), dtype) for kind in self._sizes}
         if not self._by_kind:
-            return sliding
-        masks = {"full_attention": self._as_taken(allowed, dtype), "sliding_attention": sliding}
-        return masks | dict.fromkeys(self._kinds & UNMASKED)
+            return near[WINDOW]
+        return {FULL: self._as_taken(allowed, dtype)} | near | dict.fromkeys(self._kinds & UNMASKED)
+
+    def _near(self, kind: str, queries: Tensor, keys: Tensor) -> Tensor:
+        """(n, 1, T, L) booleans: the keys that are near enough for a kind of layers."""
+        looks, seen, size = queries.unsqueeze(-1), keys.unsqueeze(1), self._sizes[kind]
+        return (looks - seen < size if kind == WINDOW else looks // size == seen // size).unsqueeze(1)
 
     def _as_taken(self, allowed: Tensor, dtype: torch.dtype) -> Tensor:
         if not self._eager:

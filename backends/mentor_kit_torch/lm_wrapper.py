@@ -31,7 +31,7 @@ class TorchLMWrapper:
     def __init__(self, model: Any) -> None:
         self.model = model
         inner = model.get_base_model() if hasattr(model, "get_base_model") else model
-        self.decoder: Any = inner.get_decoder() if hasattr(inner, "get_decoder") else None
+        self.decoder: Any = _decoder(inner)
         self.projection: Any = inner.get_output_embeddings()
         self.config = config = inner.config.get_text_config()
         self.masks = AttentionMasks(config)
@@ -156,6 +156,13 @@ class TorchLMWrapper:
         hidden = self.decoder(input_ids=ids, use_cache=False).last_hidden_state
         found = self._project(hidden.to(self.dtype)).float()
         return found.shape == whole.shape and torch.allclose(found, whole, atol=1e-3, rtol=1e-3)
+
+
+def _decoder(model: Any) -> Any:
+    """What computes a model's hidden states, or None."""
+    found = model.get_decoder() if hasattr(model, "get_decoder") else None
+    # transformers does not find Llama 4's
+    return getattr(model, "model", None) if found is model else found
 
 
 def cache_argument(model: Any) -> str:

@@ -52,17 +52,22 @@ FAMILIES: dict[str, tuple[str, dict[str, Any]]] = {
         HEAD | {"num_experts": 4, "num_experts_per_tok": 2, "moe_intermediate_size": 16},
     ),
     "gpt2": ("GPT2Config", {"n_positions": 96, "n_embd": 32, "n_layer": 2, "n_head": 4, "vocab_size": 100}),
-    "lfm2": ("Lfm2Config", {"layer_types": ["conv", "full_attention"]}),
     "mamba": ("MambaConfig", {"state_size": 4}),
+    "llama4": (
+        "Llama4TextConfig",
+        HEAD
+        | {"intermediate_size_mlp": 48, "num_local_experts": 2, "no_rope_layers": [1, 0]}
+        # half of the layers see the same stretch of positions alone
+        | {"attention_chunk_size": WINDOW, "layer_types": ["chunked_attention", "full_attention"]},
+    ),
 }
-#: Models whose recurrence cannot take in several tokens behind others.
-WHOLE = {"mamba"}
-#: Models that keep a state as of the last token.
-RECURRENT = {"lfm2", "mamba"}
+#: Models with a recurrence that cannot take in several tokens behind others; `test_torch_hybrids` has more kinds.
+RECURRENT = {"mamba"}
+EXPERTS = {"qwen3-moe", "llama4"}
 #: Models that look at keys by their places in the cache, which the padding of prompts shifts.
 BY_PLACE = {"mpt"}
-#: Models of which some layers see the latest tokens alone.
-WINDOWS = {"mistral-window", "gemma2", "gemma3"}
+#: Models of which some layers see near tokens alone.
+WINDOWS = {"mistral-window", "gemma2", "gemma3", "llama4"}
 
 
 def make(name: str, folder: Path) -> Path:
@@ -75,13 +80,11 @@ def make(name: str, folder: Path) -> Path:
 def test_family(name: str, tmp_path: Path) -> None:
     folder = make(name, tmp_path)
     # experts are not run in float64
-    policy, twin = load(folder), Float64Twin(folder, torch.float32 if "moe" in name else torch.float64)
+    policy, twin = load(folder), Float64Twin(folder, torch.float32 if name in EXPERTS else torch.float64)
     device = policy.engine().device
     assert device.keeps_rows
     assert device.cuts_rows == (name not in RECURRENT)
-    assert policy._sharing == (
-        "none" if name in WHOLE | BY_PLACE else "prompts" if name in WINDOWS | RECURRENT else "tree"
-    )
+    assert policy._sharing == ("none" if name in RECURRENT | BY_PLACE else "prompts" if name in WINDOWS else "tree")
     prompts = [list(range(1, 13)), [1, 2, 9]]
     requests = [
         request(f"{p}.{g}", prompts[p], temperature=0.8, max_new_tokens=6 + g) for p in range(2) for g in range(3)
