@@ -22,6 +22,7 @@ from mentor_kit.backend.memory import (
 )
 from mentor_kit.backend.student import StudentSpec
 from mentor_kit_torch.adapters import adapter_parameters
+from mentor_kit_torch.exchange import PassBytes, over_processes
 from mentor_kit_torch.flops_counter import attention_shapes, layer_configs
 from mentor_kit_torch.fused_llama import FusedLlama
 from mentor_kit_torch.options import TorchOptions
@@ -66,12 +67,14 @@ def estimate(
         "keys and values": held,
         "activations": tokens * _kept_bytes(text, size, checkpointing=options.gradient_checkpointing),
     }
-    return MemoryEstimate(
+    found = MemoryEstimate(
         parameters=parameters,
         trainable=trainable,
         parts=parts,
         notes=(ACTIVATIONS_NOTE,) if updated else (),
     )
+    passes = PassBytes.of(model, dtype, adapted=trained.adapted)
+    return over_processes(found, options, trained, passes, updated=updated)
 
 
 def device_memory(device: torch.device) -> DeviceMemory | None:

@@ -10,8 +10,7 @@ modules; passes of our own (`mentor_kit_torch.fused_llama`) are registered as me
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable
 from types import MethodType
 from typing import Any
 
@@ -22,37 +21,9 @@ from torch.distributed.fsdp import FSDPModule, MixedPrecisionPolicy, fully_shard
 from torch.distributed.tensor import DTensor, Shard
 
 from mentor_kit_torch.communicator import TorchCommunicator
+from mentor_kit_torch.exchange import PassBytes, decoder_layers
 from mentor_kit_torch.fused_llama import SHARDED_PASS, through
 from mentor_kit_torch.lm_wrapper import TorchLMWrapper
-
-
-@dataclass(frozen=True)
-class PassBytes:
-    """Bytes that a micro-batch's passes exchange, counted whole: each process sends and receives nearly as many."""
-
-    forward: int
-    """Weights, gathered."""
-    backward: int
-    """Those of layers, gathered again."""
-    gradients: int
-    """Summed, to a part in each process."""
-
-    @classmethod
-    def of(cls, model: Any, layers: Sequence[nn.Module], dtype: torch.dtype | None) -> PassBytes:
-        """Of a model.
-
-        Args:
-            model: whole.
-            layers: that are gathered one by one.
-            dtype: that weights are gathered in; None for their own.
-        """
-
-        def size(parameters: Iterable[Tensor]) -> int:
-            return sum(p.numel() * (dtype or p.dtype).itemsize for p in parameters)
-
-        trained = sum(p.numel() for p in model.parameters() if p.requires_grad)
-        of_layers = size(p for layer in layers for p in layer.parameters())
-        return cls(size(model.parameters()), of_layers, 4 * trained)
 
 
 class ModelShards:
@@ -74,8 +45,8 @@ class ModelShards:
         policy = MixedPrecisionPolicy(
             param_dtype=dtype if self.widened else None, reduce_dtype=torch.float32, cast_forward_inputs=False
         )
-        layers = list(_layers(model))
-        self.exchanged = PassBytes.of(model, layers, dtype if self.widened else None)
+        layers = decoder_layers(model)
+        self.exchanged = PassBytes.of(model, dtype, adapted=hasattr(model, "get_base_model"))
         for module in (*layers, model):
             for parameter in module.parameters():
                 if not isinstance(parameter, DTensor):
@@ -161,14 +132,6 @@ def local(parameter: Tensor) -> Tensor:
 
 def _within(module: nn.Module, function: Callable[..., Any], *arguments: Any) -> Any:
     return function(*arguments)
-
-
-def _layers(model: Any) -> Iterator[nn.Module]:
-    """The layers of the decoder."""
-    inner = model.get_base_model() if hasattr(model, "get_base_model") else model
-    decoder = inner.get_decoder() if hasattr(inner, "get_decoder") else inner
-    lists = [module for module in decoder.children() if isinstance(module, nn.ModuleList)]
-    yield from (layer for layers in lists for layer in layers)
 
 
 def _groups(module: Any) -> list[Any]:

@@ -35,6 +35,10 @@ class MemoryEstimate(FrozenModel):
     parts: dict[str, int]
     """Bytes of weights, gradients, optimizer, reference, keys and values, and activations."""
     notes: tuple[str, ...] = ()
+    processes: int = 1
+    """That share the work, each with memory like this."""
+    exchanged: dict[str, int] = {}
+    """Bytes that each process exchanges with the others, by what they are of and how often; without messages."""
 
     @property
     def total(self) -> int:

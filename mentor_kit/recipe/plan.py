@@ -130,6 +130,8 @@ class RunPlan:
                 "device": None if self.device is None else self.device.device,
                 "device_bytes": None if self.device is None else self.device.bytes,
                 "fits": self.fits,
+                "processes": self.memory.processes,
+                "exchanged_bytes": self.memory.exchanged,
                 "settings_that_fit": None if self.smaller is None else list(self.smaller.settings),
             }
         return found
@@ -146,10 +148,12 @@ class RunPlan:
         if self.note:
             lines.append(f"note        {self.note}")
         if self.memory is not None:
-            lines.append(f"memory      about {_size(self.memory.total)}:")
+            of_each = f" in each of {self.memory.processes} processes" if self.memory.processes > 1 else ""
+            lines.append(f"memory      about {_size(self.memory.total)}{of_each}:")
             lines += [f"    {part:<16} {_size(size)}" for part, size in self.memory.parts.items() if size]
             lines += [f"    ({note})" for note in self.memory.notes]
             lines += self._about_device()
+            lines += [f"exchanged   {_size(size)} of {what}" for what, size in self.memory.exchanged.items()]
         return "\n".join(lines)
 
     @property

@@ -7,8 +7,11 @@ from __future__ import annotations
 
 import os
 import sys
+from collections import defaultdict
 from collections.abc import Callable
+from dataclasses import astuple
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -17,10 +20,12 @@ from mentor_kit_torch.backend import TorchBackend
 from mentor_kit_torch.options import TorchOptions
 from mentor_kit_torch.policy_loading import load_here
 from safetensors.numpy import load_file
+from torch.distributed.fsdp._fully_shard._fsdp_collectives import DefaultAllGather, DefaultReduceScatter
 from torch_students import Float64Twin
 
 from mentor_kit.backend.distributed.policy import DistributedPolicy
 from mentor_kit.backend.distributed.worker import Worker
+from mentor_kit.backend.memory import MemoryLoad
 from mentor_kit.backend.optimizer import OptimizerSpec
 from mentor_kit.backend.policy import Policy
 from mentor_kit.backend.student import AdapterSpec, StudentSpec
@@ -83,6 +88,49 @@ def test_the_update_is_that_of_one_process(adapter: AdapterSpec | None, tmp_path
     found, expected = weights(two, tmp_path / "two"), weights(one, tmp_path / "one")
     assert np.abs(expected - before).max() > 1e-3
     assert np.abs(found - expected).max() <= (1e-5 if SHARD else 2e-6)
+
+
+@pytest.mark.parametrize("adapter", [None, AdapterSpec(rank=4, alpha=8.0)], ids=["full", "lora"])
+def test_what_is_exchanged_is_what_a_dry_run_says(adapter: AdapterSpec | None, monkeypatch: pytest.MonkeyPatch) -> None:
+    student = StudentSpec(str(FOLDER), adapter=adapter)
+    load_ = MemoryLoad(sequences=4, context=64, train_tokens=0, optimizer=OptimizerSpec(), reference=False)
+    expected = TorchBackend(OPTIONS.model_copy(update={"shard": SHARD})).estimate(student, load_)
+    assert expected.processes == 2
+    moved: dict[str, int] = defaultdict(int)
+    for kind, side in ((DefaultAllGather, "output_tensor"), (DefaultReduceScatter, "input_tensor")):
+        monkeypatch.setattr(kind, "__call__", counted(kind, side, moved))
+    policy = load(adapter)
+    policy.prepare(OptimizerSpec())
+    traffic = policy.led.worker.communicator.traffic
+
+    def exchanged(act: Callable[[], object]) -> tuple[int, int, int]:
+        moved.clear()
+        before = astuple(traffic)
+        act()
+        summed, _, gathered, scattered = (b - a for a, b in zip(before[2:], astuple(traffic)[2:], strict=True))
+        # FSDP2 pads parameters whose rows cannot be divided evenly
+        assert moved["output_tensor"] == pytest.approx(gathered, rel=0.02)
+        assert moved["input_tensor"] == pytest.approx(scattered, rel=0.02)
+        return summed, gathered, scattered
+
+    groups = ragged_groups(policy.info.vocabulary)
+    of = expected.exchanged
+    sampled = exchanged(lambda: drive(policy.engine(), [request("a", [1, 2, 3])]))
+    assert sampled == (0, of.get("weights, a rollout", 0), 0)
+    updated = exchanged(lambda: policy.forward_backward(groups, make_objective(preset="sft")))
+    assert updated == (0, of.get("weights, a micro-batch", 0), of.get("gradients, a micro-batch", 0))
+    assert exchanged(lambda: policy.optimizer_step(1e-3)) == (of.get("gradients, a step", 0), 0, 0)
+    assert any(of.values())
+
+
+def counted(kind: type, side: str, moved: dict[str, int]) -> Callable[..., object]:
+    call = kind.__call__
+
+    def count(self: object, **arguments: Any) -> object:
+        moved[side] += arguments[side].numel() * arguments[side].element_size()
+        return call(self, **arguments)
+
+    return count
 
 
 def test_sampling_is_divided_and_the_same() -> None:

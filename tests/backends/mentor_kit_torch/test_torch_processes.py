@@ -67,13 +67,14 @@ def outputs(started: list[subprocess.Popen[str]], timeout: float) -> list[str]:
             process.kill()
 
 
-def hold_the_contract(tmp_path: Path, *options: str) -> None:
+def hold_the_contract(tmp_path: Path, *options: str, size: int = 2, shard: bool = False) -> None:
     folder = write_student(tmp_path / "student")
-    started = launch(2, [sys.executable, str(HERE / "processes_contract.py"), *options], STUDENT=str(folder))
-    leader, follower = outputs(started, 1500)
-    assert [process.returncode for process in started] == [0, 0], leader + follower
+    environment = {"STUDENT": str(folder), "SHARD": str(int(shard))}
+    started = launch(size, [sys.executable, str(HERE / "processes_contract.py"), *options], **environment)
+    leader, *followers = outputs(started, 1500)
+    assert [process.returncode for process in started] == [0] * size, leader + "".join(followers)
     assert "[100%]" in leader
-    assert "[100%]" not in follower
+    assert followers == [""] * (size - 1)
 
 
 def finished(output: Path) -> Path:
@@ -100,15 +101,25 @@ def one(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(1500)
-def test_two_processes_update_and_sample_as_one(tmp_path: Path) -> None:
-    hold_the_contract(tmp_path, "-k", "one_process or divided or any_process or bits")
+@pytest.mark.timeout(600)
+@pytest.mark.parametrize("shard", [False, True])
+def test_two_processes_update_and_sample_as_one(tmp_path: Path, shard: bool) -> None:
+    hold_the_contract(tmp_path, "-k", "one_process or divided or any_process or dry_run", shard=shard)
 
 
 @pytest.mark.processes
 @pytest.mark.timeout(1500)
-def test_two_processes_hold_the_contract(tmp_path: Path) -> None:
-    hold_the_contract(tmp_path)
+@pytest.mark.parametrize("shard", [False, True])
+def test_two_processes_hold_the_contract(tmp_path: Path, shard: bool) -> None:
+    # Muon needs whole matrices, and is refused where they are divided
+    hold_the_contract(tmp_path, *(["-k", "not muon"] if shard else []), shard=shard)
+
+
+@pytest.mark.processes
+@pytest.mark.timeout(1500)
+@pytest.mark.parametrize("shard", [False, True])
+def test_four_processes_update_and_sample_as_one(tmp_path: Path, shard: bool) -> None:
+    hold_the_contract(tmp_path, "-k", "that_of_one_process", size=4, shard=shard)
 
 
 @pytest.mark.slow
@@ -128,7 +139,7 @@ def test_a_run_in_two_processes_is_that_of_one(tmp_path: Path, one: Path) -> Non
 @pytest.mark.processes
 @pytest.mark.parametrize("size", [2, 4])
 def test_the_run_starts_its_processes(tmp_path: Path, one: Path, size: int) -> None:
-    """Twice, with the same bits; and resumed from a checkpoint by another number of processes."""
+    """Twice, with the same bits."""
     for name in ("first", "second"):
         subprocess.run(
             command(tmp_path / name, backend__processes=size), check=True, capture_output=True, env=ENVIRONMENT
@@ -137,6 +148,22 @@ def test_the_run_starts_its_processes(tmp_path: Path, one: Path, size: int) -> N
     np.testing.assert_array_equal(weights(first / "student"), weights(second / "student"))
     assert tokens(first) == tokens(second) == tokens(one)
     assert np.abs(weights(first / "student") - weights(one / "student")).max() < 2e-5
+
+
+@pytest.mark.processes
+@pytest.mark.parametrize("shard", [False, True])
+@pytest.mark.parametrize("later", [1, 4])
+def test_a_checkpoint_is_resumed_by_another_number_of_processes(
+    tmp_path: Path, one: Path, later: int, shard: bool
+) -> None:
+    """Two steps of two processes, and the third one by one or four."""
+    settings = {"train__0__steps": 2, "backend__processes": 2, "backend__shard": str(shard).lower()}
+    subprocess.run(command(tmp_path, **settings), check=True, capture_output=True, env=ENVIRONMENT)
+    name = f"quickstart/{finished(tmp_path).name}"
+    changed = ["--set", "train.0.steps=3", "--set", f"backend.processes={later}"]
+    subprocess.run([*RUN, name, "--resume", *changed, "--output", str(tmp_path)], check=True, env=ENVIRONMENT)
+    assert tokens(finished(tmp_path)) == tokens(one)
+    assert np.abs(weights(finished(tmp_path) / "student") - weights(one / "student")).max() < 2e-5
 
 
 class Killed:
