@@ -80,11 +80,6 @@ def mlx_adapter_fault(loaded: Loaded, adapter: AdapterFile) -> BackendError | No
             f"mlx-lm reads no adapter of DoRA on weights of {odd[0]} bits",
             hint="use the format `mlx` or `transformers`",
         )
-    if len(set(adapter.layers.values())) > 1:
-        return BackendError(
-            "mlx-lm has no adapter whose layers have ranks or scales of their own",
-            hint="use the format `adapter`, `mlx` or `transformers`",
-        )
     return None
 
 

@@ -137,8 +137,17 @@ def read_mlx(config: Mapping[str, Json], folder: Path) -> Saved:
 
 
 def write_mlx(weights: Arrays, adapter: AdapterFile, blocks: int, folder: Path) -> None:
-    """Write an adapter for mlx-lm, as `mlx_lm.generate --adapter-path` reads it: one rank and scale for all layers."""
-    (pair,) = set(adapter.layers.values())
+    """Write an adapter for mlx-lm, as `mlx_lm.generate --adapter-path` reads it.
+
+    mlx-lm has one rank and one scale for all layers: smaller ranks are filled up with zeros, and other scales are
+    multiplied into the weights.
+    """
+    rank = max(pair.rank for pair in adapter.layers.values())
+    common = Counter(pair.scale for pair in adapter.layers.values()).most_common(1)[0][0]
+    pair = LowRank(rank, common)
+    weights = {
+        name: _filled(name, value, adapter.layers[name.rpartition(".")[0]], pair) for name, value in weights.items()
+    }
     folder.mkdir(parents=True, exist_ok=True)
     write(folder / MLX, weights)
     config = {
@@ -153,6 +162,16 @@ def write_mlx(weights: Arrays, adapter: AdapterFile, blocks: int, folder: Path) 
         },
     }
     (folder / ADAPTER_CONFIG).write_text(json.dumps(config, indent=2))
+
+
+def _filled(name: str, value: mx.array, own: LowRank, wanted: LowRank) -> mx.array:
+    """An array of a pair as one of another rank and scale."""
+    part, is_stacked = name.rpartition(".")[2], value.ndim == 3
+    if part == "m" or own == wanted:
+        return value
+    axis = 1 if part == "lora_a" else 2 if is_stacked else 0
+    widths = [(0, wanted.rank - own.rank if index == axis else 0) for index in range(value.ndim)]
+    return mx.pad(value if part == "lora_a" else value * (own.scale / wanted.scale), widths)
 
 
 def write_peft(

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cache
+from pathlib import Path
 
 import mlx.core as mx
 
@@ -49,6 +50,11 @@ class MLXBackend(Backend):
         if leader is None:
             return load_here(student, self.options, seed)
         return DistributedPolicy(leader.load(make_worker, student, self.options.model_dump(), seed))
+
+    def rewrite(self, student: StudentSpec, folder: Path, format: str, *, dtype: str) -> None:
+        # what is written is the student exactly: neither rounded nor quantized by this backend's own options
+        kept = dtype if dtype in ("float32", "bfloat16", "float16") else "float32"
+        load_here(student, MLXOptions.model_validate({"device": "cpu", "dtype": kept}), 0).export(folder, format=format)
 
     def serve(self) -> bool:
         found = processes()

@@ -236,6 +236,10 @@ class MLXPolicy(Replica[mx.array, MLXOptimizer]):
     def whole_format(self) -> str | None:
         return self._whole_format
 
+    def export_fault(self, format: str) -> str | None:
+        found = export.fault(self._loaded, self._adapter, format)
+        return None if found is None else found.message
+
     def write_export(self, folder: Path, format: str) -> None:
         export.write(self._loaded, self._adapter, folder, format, base=self.student.model)
 

@@ -11,10 +11,10 @@ from typing import Any
 
 import mlx.core as mx
 
-from mentor_kit.backend.text_weights import is_inside, text_weights
+from mentor_kit.backend.text_weights import inside_name, is_inside, text_weights
 from mentor_kit_mlx.config_words import Config
 from mentor_kit_mlx.mlx_lm_import import mlx_lm
-from mentor_kit_mlx.params import Arrays
+from mentor_kit_mlx.params import Arrays, by_name
 
 _EXPERT = re.compile(r"(.+\.mlp\.experts)\.(\d+)\.(gate|up|down)_proj\.weight")
 
@@ -76,12 +76,17 @@ def _put_inside(model: Any, weights: Arrays) -> Arrays:
 
 
 def _put_deeper_inside(model: Any, weights: Arrays) -> Arrays:
-    """Gemma 3n's model of text without the one that it is published inside of."""
-    return (
-        weights
-        if is_inside(weights)
-        else {name.replace("model.", "model.language_model.", 1): value for name, value in weights.items()}
-    )
+    """Gemma 3n's model of text without the one that it is published inside of.
+
+    mlx-lm has keys and values of layers that use those of another, which nothing reads, and transformers has not.
+    """
+    inside = weights if is_inside(weights) else {inside_name(name): value for name, value in weights.items()}
+    unread = {
+        name: mx.zeros_like(value)
+        for name, value in by_name(model.parameters()).items()
+        if name not in inside and re.search(r"\.self_attn\.(k_proj|v_proj|k_norm)\.", name)
+    }
+    return inside | unread
 
 
 def _leave_pictures(model: Any, weights: Arrays) -> Arrays:

@@ -62,3 +62,17 @@ def freeze_beside_text(model: Any) -> None:
     """Have no parameter trained that does not serve text."""
     for name in beside_text(model):
         model.get_submodule(name).requires_grad_(False)
+
+
+def own_kinds_of_linear(model: Any) -> list[str]:
+    """The names of layers whose class is a model's own kind of linear layer, such as Llama 4's routers.
+
+    peft wraps them as plain ones, and they return more than one array.
+    """
+    from torch import nn
+
+    return [
+        name
+        for name, module in model.named_modules()
+        if isinstance(module, nn.Linear) and type(module).__module__.startswith("transformers.models.")
+    ]

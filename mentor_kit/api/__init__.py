@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from mentor_kit.api.engine_export import ExportedRun, export_run
     from mentor_kit.api.engine_import import import_run
     from mentor_kit.api.evaluating import evaluate
-    from mentor_kit.api.exporting import export, quantization_cost, serving
+    from mentor_kit.api.exporting import export, quantization_cost, serving, written_format
     from mentor_kit.api.listing import list_runs
     from mentor_kit.api.locations import RUNS
     from mentor_kit.api.machine.check import MachineCheck
@@ -76,6 +76,7 @@ __all__ = [
     "run",
     "serving",
     "view",
+    "written_format",
 ]
 
 __getattr__ = lazy_attributes(
@@ -111,6 +112,7 @@ __getattr__ = lazy_attributes(
         "resume": "mentor_kit.api.running",
         "run": "mentor_kit.api.running",
         "quantization_cost": "mentor_kit.api.exporting",
+        "written_format": "mentor_kit.api.exporting",
         "serving": "mentor_kit.api.exporting",
         "view": "mentor_kit.api.viewing",
     },

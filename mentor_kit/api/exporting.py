@@ -15,7 +15,7 @@ from mentor_kit.api.locations import RUNS, find_run
 from mentor_kit.api.quantized_export import write_quantized
 from mentor_kit.api.student_cards import CardOptions, benchmarks_of, card_writer
 from mentor_kit.api.subjects import find_checkpoint
-from mentor_kit.core.errors import UsageError
+from mentor_kit.core.errors import BackendError, UsageError
 from mentor_kit.core.posix import require_posix
 from mentor_kit.hooks.loader import default_registry
 from mentor_kit.hooks.registry import Registry
@@ -113,6 +113,19 @@ def serving(
 
 
 @checked_arguments
+def written_format(folder: str | Path, *, format: str = "transformers") -> str:
+    """The format that a student was exported in: another one than was asked for, where it could not be written so.
+
+    Args:
+        folder: as `export` writes it.
+        format: that was asked for.
+    """
+    from mentor_kit.backend.export_format import format_of
+
+    return format_of(Path(folder), format)
+
+
+@checked_arguments
 def quantization_cost(folder: str | Path) -> QuantizationCost | None:
     """What an exported student lost when its weights were quantized; None where they were not, or it is not known.
 
@@ -128,6 +141,8 @@ def _write_gguf(experiment: Experiment, command: Sequence[str], folder: Path) ->
     """Write the student as one file of GGUF, with its card."""
     describe, experiment.describe_export = experiment.describe_export, None
     whole = folder / "transformers"
+    if experiment.student is not None and (fault := experiment.student.written_as("transformers")[1]) is not None:
+        raise BackendError(f"the student cannot be written as `{GGUF}`: {fault}", hint="use the format `mlx`")
     experiment.export(whole, "transformers")
     convert(command, whole, folder / f"{experiment.name}.gguf")
     shutil.rmtree(whole)

@@ -137,6 +137,10 @@ class Policy(ABC):
         """
         return None
 
+    def export_fault(self, format: str) -> str | None:
+        """Why this student cannot be written in one of `Backend.export_formats`; None, the default, where it can."""
+        return None
+
     def limits(self) -> MachineLimits | None:
         """What the device does at best, measured now in about a second; None where that is not measured."""
         return None
@@ -170,6 +174,20 @@ class Backend(ABC):
         costs.
         """
         return ()
+
+    def rewrite(self, student: StudentSpec, folder: Path, format: str, *, dtype: str) -> None:
+        """Write a student that another backend exported in one of this backend's formats.
+
+        Args:
+            student: a folder in the format `transformers`, or a model with the path of an adapter of peft.
+            folder: to write.
+            format: one of `export_formats`.
+            dtype: the floating-point type of the student's weights, such as `bfloat16`.
+
+        Raises:
+            BackendError: this backend cannot load the student, or not write it in this format.
+        """
+        self.load(student, 0).export(folder, format=format)
 
     @abstractmethod
     def load(self, student: StudentSpec, seed: int) -> Policy:

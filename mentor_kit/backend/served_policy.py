@@ -118,6 +118,9 @@ class ServedPolicy(Policy):
     def whole_format(self) -> str | None:
         return self.own.whole_format
 
+    def export_fault(self, format: str) -> str | None:
+        return self.own.export_fault(format)
+
     def limits(self) -> MachineLimits | None:
         return self.own.limits()
 

@@ -117,5 +117,5 @@ class StepLog:
     def checkpoint_due(self, step: int, steps: int) -> bool:
         return False
 
-    def write_folder(self, name: str, fill: Callable[[Path], None]) -> Path:
+    def write_folder(self, name: str, fill: Callable[[Path], object]) -> Path:
         raise UsageError(f"a stage that writes the folder {name!r} cannot be benchmarked")

@@ -57,11 +57,12 @@ def export(
         benchmarks=parse_benchmarks(benchmarks or []),
         output=root,
     )
-    served, cost = api.serving(folder, format=format), api.quantization_cost(folder)
+    written = api.written_format(folder, format=format)
+    served, cost = api.serving(folder, format=written), api.quantization_cost(folder)
     if as_json:
         commands = [vars(command) for command in served]
         measured = {} if cost is None else {"quantization_cost": cost.model_dump(mode="json")}
-        typer.echo(json.dumps({"student": str(folder), "format": format, "serving": commands, **measured}))
+        typer.echo(json.dumps({"student": str(folder), "format": written, "serving": commands, **measured}))
         return
     typer.echo(f"student: {folder}")
     for line in () if cost is None else cost.lines():

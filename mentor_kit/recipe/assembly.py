@@ -28,6 +28,7 @@ from mentor_kit.hooks.registry import BuildContext, Registry
 from mentor_kit.recipe.faults import RecipeFaults, faults_at
 from mentor_kit.recipe.loading import LoadedRecipe
 from mentor_kit.recipe.model import Recipe
+from mentor_kit.recipe.other_formats import backend_writing
 from mentor_kit.recipe.source import Path_
 from mentor_kit.recipe.splits import split_faults
 from mentor_kit.rl.reward import CONSTANT, Gate, Reward, RewardSpec, WeightedTerm
@@ -85,7 +86,15 @@ def assemble(loaded: LoadedRecipe, registry: Registry, components: Components | 
     if recipe.student.checkpoint is not None:
         policy.restore(loaded.folder / expanded_path(recipe.student.checkpoint) / "policy")
     policy = _served(recipe, registry, components, policy, student)
-    return _experiment(loaded, registry, components, LoadedStudent(policy, chat_format, backend.export_formats))
+    context = components.context
+    held = LoadedStudent(
+        policy,
+        chat_format,
+        backend.export_formats,
+        student,
+        lambda wanted: backend_writing(wanted, backend, registry, context),
+    )
+    return _experiment(loaded, registry, components, held)
 
 
 def _served(recipe: Recipe, registry: Registry, components: Components, policy: Policy, student: StudentSpec) -> Policy:

@@ -9,6 +9,7 @@ from mentor_kit.backend.policy import Backend
 from mentor_kit.core.errors import MentorKitError, MissingError, UsageError, did_you_mean
 from mentor_kit.hooks.registry import BuildContext, Registry
 from mentor_kit.recipe.model import Recipe
+from mentor_kit.recipe.other_formats import backend_writing
 from mentor_kit.recipe.source import Path_
 from mentor_kit.recipe.workloads import workloads_or_errors
 from mentor_kit.stages.workload import Workload
@@ -43,12 +44,13 @@ def _export_faults(recipe: Recipe, registry: Registry, index: int, work: Workloa
     if not work.exports:
         return
     known: tuple[str, ...] | None = None
+    context = BuildContext(registry, recipe.seed)
     with suppress(MissingError):
-        context = BuildContext(registry, recipe.seed)
-        known = registry.build("backends", recipe.backend, context, base=Backend).export_formats
+        backend: Backend = registry.build("backends", recipe.backend, context, base=Backend)
+        known = backend.export_formats
     for option, wanted in work.exports.items():
         place: Path_ = ("train", index, "with", option)
-        if known is not None and wanted not in known:
+        if known is not None and wanted not in known and not _is_written_elsewhere(wanted, backend, registry, context):
             close = did_you_mean(wanted, known)
             yield (
                 place,
@@ -57,3 +59,11 @@ def _export_faults(recipe: Recipe, registry: Registry, index: int, work: Workloa
             )
         elif wanted.endswith("adapter") and recipe.student.adapter is None:
             yield place, f"{wanted!r} needs an adapter: add `adapter: lora` to the student"
+
+
+def _is_written_elsewhere(format: str, backend: Backend, registry: Registry, context: BuildContext) -> bool:
+    """Whether another backend writes a format; one whose package is missing is not asked, and may."""
+    try:
+        return backend_writing(format, backend, registry, context) is not None
+    except MissingError:
+        return False

@@ -159,7 +159,7 @@ class RunContext:
         every = self._recorder.options.checkpoint_every
         return step == steps or (every > 0 and step % every == 0) or self._recorder.stop.requested
 
-    def write_folder(self, name: str, fill: Callable[[Path], None]) -> Path:
+    def write_folder(self, name: str, fill: Callable[[Path], object]) -> Path:
         return self._recorder.folder.write_folder(name, fill)
 
     def _write_scored(self, path: Path, scored: Sequence[Scored], *, sync: bool = True) -> None:

@@ -70,7 +70,7 @@ def write_bytes(path: Path, data: bytes, *, sync: bool = True) -> None:
             temporary.unlink(missing_ok=True)
 
 
-def write_folder(path: Path, fill: Callable[[Path], None]) -> Path:
+def write_folder(path: Path, fill: Callable[[Path], object]) -> Path:
     """Fill a folder under a temporary name, then put it in place of the one that may be there."""
     new, old = path.with_name(NEW + path.name), path.with_name(OLD + path.name)
     try:

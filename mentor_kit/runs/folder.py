@@ -279,7 +279,7 @@ class RunFolder:
         path = self.evaluation / f"{evaluation}.jsonl"
         return next((found for found in variants(path) if found.exists()), path)
 
-    def write_folder(self, name: str, fill: Callable[[Path], None]) -> Path:
+    def write_folder(self, name: str, fill: Callable[[Path], object]) -> Path:
         """Write a folder inside the run, whole or not at all; an existing one is replaced.
 
         Raises:

@@ -123,6 +123,6 @@ class StageContext(Protocol):
         """Whether no training stage comes before this one."""
         ...
 
-    def write_folder(self, name: str, fill: Callable[[Path], None]) -> Path:
+    def write_folder(self, name: str, fill: Callable[[Path], object]) -> Path:
         """Make a folder inside the run: `fill` fills it under a temporary name, then it is put in place, whole."""
         ...

@@ -216,20 +216,24 @@ class Experiment:
         scored = {id(item.trajectory): item for item in self.score(rewarded, problems)}
         return [scored.get(id(trajectory)) or _correctness(trajectory) for trajectory in trajectories]
 
-    def export(self, folder: Path, format: str | None = None) -> None:
+    def export(self, folder: Path, format: str | None = None) -> str:
         """Write the student with its tokenizer and its card into an empty folder.
 
         Args:
             folder: to write.
-            format: one of the backend's; the whole student if left out.
+            format: one of the backend's, or of another backend; the whole student if left out.
+
+        Returns:
+            The format that it was written in, which is another one where the student cannot be written as asked.
 
         Raises:
             UsageError: no student is loaded, or the backend does not write this format.
         """
         student = self._loaded()
-        student.export(folder, format, sampling=self.sampling)
+        written = student.export(folder, format, sampling=self.sampling)
         if self.describe_export is not None:
-            self.describe_export(folder, format or student.whole_format)
+            self.describe_export(folder, written)
+        return written
 
     def teacher_of(self, spec: ComponentSpec | None) -> Teacher:
         """The teacher that a stage's options name, or else the recipe's.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from dataclasses import dataclass
 from typing import Self
 
@@ -12,7 +13,10 @@ from mentor_kit.stages.context import StageContext
 from mentor_kit.stages.evaluation_plan import EvaluationPlan
 from mentor_kit.stages.experiment import Experiment
 from mentor_kit.stages.stage import Stage
+from mentor_kit.stages.student import written_otherwise
 from mentor_kit.stages.workload import Workload
+
+_log = logging.getLogger("mentor_kit")
 
 #: The folder that a run which trains fills at its end, with the whole student.
 _OWN = "student"
@@ -37,12 +41,11 @@ class ExportOptions(OptionModel):
             )
         return self
 
-    @property
-    def folder(self) -> str:
-        """The folder's name."""
+    def folder(self, format: str) -> str:
+        """The folder's name for a student that is written in a format."""
         if self.name is not None:
             return self.name
-        return _OWN if self.format == "transformers" else f"{_OWN}-{self.format}"
+        return _OWN if format == "transformers" else f"{_OWN}-{format}"
 
 
 @dataclass(frozen=True)
@@ -55,8 +58,19 @@ class ExportStage(Stage):
         """The student is written as it is."""
         return Workload(steps=1, trains=False, evaluates=False, exports={"format": self.options.format})
 
+    def check(self, experiment: Experiment) -> None:
+        """Say where the student cannot be written as asked."""
+        if experiment.student is None:
+            return
+        written, fault = experiment.student.written_as(self.options.format)
+        if fault is not None:
+            _log.warning("export: %s", written_otherwise(self.options.format, written, fault))
+
     def run(self, experiment: Experiment, context: StageContext) -> None:
+        student = experiment.student
+        expected = self.options.format if student is None else student.written_as(self.options.format)[0]
+        written: list[str] = []
         folder = context.write_folder(
-            self.options.folder, lambda target: experiment.export(target, self.options.format)
+            self.options.folder(expected), lambda target: written.append(experiment.export(target, self.options.format))
         )
-        context.emit("export", folder=str(folder), format=self.options.format)
+        context.emit("export", folder=str(folder), format=written[-1])

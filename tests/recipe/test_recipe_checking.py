@@ -230,7 +230,10 @@ def test_distillation_needs_a_teacher_and_alone_no_reward() -> None:
 @pytest.mark.parametrize(
     ("backend", "format", "adapter", "fault"),
     [
-        ("torch", "mlx", True, "the backend 'torch' does not export 'mlx'"),
+        ("torch", "onnx", True, "the backend 'torch' does not export 'onnx'"),
+        # which the backend mlx writes of what torch hands over
+        ("torch", "mlx", True, ""),
+        ("torch", "mlx-adapter", False, "'mlx-adapter' needs an adapter"),
         ("torch", "adaptor", True, r"does not export 'adaptor' \(did you mean 'adapter'\?\)"),
         ("torch", "adapter", False, "'adapter' needs an adapter"),
         ("torch", "adapter", True, ""),

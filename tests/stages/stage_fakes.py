@@ -80,6 +80,7 @@ class RecordingPolicy:
         self._engine = ScriptedEngine(lambda request: speak(request, self.version))
         self.version = 0
         self.whole_format = None
+        self.faults: dict[str, str] = {}
         self.calls: list[tuple[str, Any]] = []
         self.saved: list[int] = []
 
@@ -119,6 +120,9 @@ class RecordingPolicy:
 
     def export(self, folder: Path, *, format: str = "transformers") -> None:
         (folder / "weights.json").write_text(json.dumps([self.version, format]))
+
+    def export_fault(self, format: str) -> str | None:
+        return self.faults.get(format)
 
     def of(self, kind: str) -> list[Any]:
         return [value for name, value in self.calls if name == kind]

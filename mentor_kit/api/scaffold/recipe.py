@@ -121,7 +121,7 @@ def new_recipe(
     return NewRecipe(_write(target, registry, lambda new: _put(new / FILE, text)), look, note)
 
 
-def _write(folder: Path, registry: Registry, fill: Callable[[Path], None]) -> Path:
+def _write(folder: Path, registry: Registry, fill: Callable[[Path], object]) -> Path:
     """Write the folder, and check the recipe in it before it gets its name: what is wrong leaves nothing behind."""
     check_new(folder)
 

@@ -42,6 +42,9 @@ class DistributedPolicy(Policy):
     def whole_format(self) -> str | None:
         return self.own.whole_format
 
+    def export_fault(self, format: str) -> str | None:
+        return self.own.export_fault(format)
+
     def prepare(self, optimizer: OptimizerSpec) -> None:
         self.led.run("prepare", optimizer=optimizer.model_dump())
 

@@ -124,13 +124,19 @@ def test_quantized_and_tied(tmp_path: Path, bits: int) -> None:
     np.testing.assert_allclose(of_policy(again), of_policy(policy), atol=1e-5)
 
 
+def test_ranks_and_scales_of_layers_are_made_one_for_mlx_lm(tied: Path, tmp_path: Path) -> None:
+    patterns = {"rank_pattern": {"v_proj": 2}, "alpha_pattern": {"layers.0.self_attn.q_proj": 3}}
+    folder = write_peft(tied, tmp_path / "peft", **patterns)
+    load(tied, AdapterSpec(path=folder)).export(tmp_path / "out", format="mlx-adapter")
+    model, _ = mlx_lm("utils").load_model(tied)
+    found = of_mlx(mlx_lm("tuner.utils").load_adapters(model, str(tmp_path / "out")))
+    np.testing.assert_allclose(found, by_peft(tied, folder), atol=1e-4)
+
+
 def test_what_mlx_lm_has_no_adapter_for(tied: Path, tmp_path: Path) -> None:
     policy = load(tied, AdapterSpec(rank=2, targets=("lm_head",)))
     with pytest.raises(BackendError, match="tied"):
         policy.export(tmp_path / "out", format="mlx-adapter")
-    folder = write_peft(tied, tmp_path / "peft", rank_pattern={"v_proj": 2})
-    with pytest.raises(BackendError, match="ranks"):
-        load(tied, AdapterSpec(path=folder)).export(tmp_path / "out", format="mlx-adapter")
     for targets in (("lm_head",), ("q_proj", "lm_head")):
         with pytest.raises(BackendError, match="no output projection apart"):
             load(cohere(tmp_path), AdapterSpec(targets=targets))

@@ -1,0 +1,39 @@
+"""The format that an exported student was written in, by its files."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+from mentor_kit.backend.adapters import ADAPTER_CONFIG
+
+#: Formats whose files tell them.
+_KNOWN = ("transformers", "adapter", "mlx", "mlx-adapter", "gguf")
+
+
+def format_of(folder: Path, asked: str) -> str:
+    """The format of an export, which is another one where the student could not be written as asked.
+
+    Args:
+        folder: the export.
+        asked: the format that was asked for; a format whose files do not tell it is taken to be the folder's.
+    """
+    if asked not in _KNOWN:
+        return asked
+    if next(folder.glob("*.gguf"), None) is not None:
+        return "gguf"
+    if (folder / ADAPTER_CONFIG).is_file():
+        config = json.loads((folder / ADAPTER_CONFIG).read_text(encoding="utf-8"))
+        return "adapter" if "peft_type" in config else "mlx-adapter"
+    weights = next(iter(sorted(folder.glob("model*.safetensors"))), None)
+    if weights is None:
+        return asked
+    return "mlx" if _metadata(weights).get("format") == "mlx" else "transformers"
+
+
+def _metadata(file: Path) -> dict[str, str]:
+    """What a file of safetensors says of itself."""
+    with file.open("rb") as opened:
+        header = json.loads(opened.read(int.from_bytes(opened.read(8), "little")))
+    found: dict[str, str] = header.get("__metadata__") or {}
+    return found
