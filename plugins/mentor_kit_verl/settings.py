@@ -178,6 +178,11 @@ def _model_settings(run: EngineRun) -> dict[str, Json]:
         "actor_rollout_ref.ref.fsdp_config.dtype": dtype,
         ROLLOUT + "dtype": dtype,
     }
+    if dtype != "bfloat16":
+        # FSDP computes in bfloat16 whatever `dtype` says, unless it has this
+        for part in (ACTOR, "actor_rollout_ref.ref."):
+            precision = part + "fsdp_config.mixed_precision."
+            found |= {precision + "param_dtype": dtype, precision + "reduce_dtype": "float32"}
     adapter = run.recipe.student.adapter
     return found | (_lora_settings(run, adapter.options) if adapter is not None else {})
 

@@ -4,6 +4,7 @@ python in_verl.py compose FOLDER …
 python in_verl.py play FOLDER train|evaluation SERVER COUNT
 python in_verl.py rates FOLDER UPDATES
 python in_verl.py gradients FILE FOLDER …
+python in_verl.py update FOLDER SERVER
 """
 
 from __future__ import annotations
@@ -86,27 +87,14 @@ class HttpClient:
 
 
 def play(folder: str, name: str, server: str, count: str) -> Any:
-    """The first rows by verl's own data set, collate function and agent-loop worker."""
-    from verl.experimental.agent_loop.agent_loop import AgentLoopWorker
-    from verl.protocol import DataProto
-    from verl.trainer.ppo.utils import create_rl_dataset
-    from verl.utils.dataset.rl_dataset import collate_fn
-    from verl.utils.tokenizer import hf_tokenizer
-
+    """The first rows, an episode of each."""
     config = composed(folder)
     OmegaConf.resolve(config)
-    files = config.data.train_files if name == "train" else config.data.val_files
-    tokenizer = hf_tokenizer(config.actor_rollout_ref.model.path)
-    dataset = create_rl_dataset(files, config.data, tokenizer, None)
-    batch = DataProto.from_single_dict(collate_fn([dataset[place] for place in range(int(count))]))
-    batch.meta_info = {"global_steps": 1, "validate": name != "train"}
-    batch.non_tensor_batch["global_steps"] = np.array([1] * int(count), dtype=object)
-    worker = AgentLoopWorker(config, HttpClient(server))
-    done = asyncio.run(worker.generate_sequences(batch))
+    done, rows = played(config, name, server, int(count), group=1)
     prompt = done.batch["prompts"].shape[1]
     attended = done.batch["attention_mask"].bool()
     return {
-        "rows": len(dataset),
+        "rows": rows,
         "prompts": [ids[mask].tolist() for ids, mask in zip(done.batch["prompts"], attended[:, :prompt], strict=True)],
         "responses": [
             {
@@ -118,6 +106,73 @@ def play(folder: str, name: str, server: str, count: str) -> Any:
             for row in range(int(count))
         ],
     }
+
+
+def played(config: DictConfig, name: str, server: str, count: int, *, group: int) -> tuple[Any, int]:
+    """The first rows' episodes, by verl's own data set, collate function and agent-loop worker; the number of rows."""
+    from verl.experimental.agent_loop.agent_loop import AgentLoopWorker
+    from verl.protocol import DataProto
+    from verl.trainer.ppo.utils import create_rl_dataset
+    from verl.utils.dataset.rl_dataset import collate_fn
+    from verl.utils.tokenizer import hf_tokenizer
+
+    files = config.data.train_files if name == "train" else config.data.val_files
+    tokenizer = hf_tokenizer(config.actor_rollout_ref.model.path)
+    dataset = create_rl_dataset(files, config.data, tokenizer, None)
+    batch = DataProto.from_single_dict(collate_fn([dataset[place] for place in range(count)]))
+    batch.non_tensor_batch["uid"] = np.array([str(place) for place in range(count)], dtype=object)
+    batch = batch.repeat(group, interleave=True)
+    batch.non_tensor_batch["session_id"] = np.array([*range(group)] * count, dtype=object)
+    batch.non_tensor_batch["global_steps"] = np.array([1] * group * count, dtype=object)
+    batch.meta_info = {"global_steps": 1, "validate": name != "train"}
+    worker = AgentLoopWorker(config, HttpClient(server))
+    return asyncio.run(worker.generate_sequences(batch)), len(dataset)
+
+
+def update(folder: str, server: str) -> Any:
+    """A step: verl plays, estimates advantages, updates by its FSDP2 worker, and saves a checkpoint."""
+    import cpu_platform  # noqa: F401 (registers itself)
+    from safetensors.torch import save_file
+    from verl.trainer.ppo.ray_trainer import compute_advantage
+    from verl.utils import tensordict_utils as tu
+    from verl.workers.engine_workers import ActorRolloutRefWorker
+    from verl.workers.utils.padding import left_right_2_no_padding
+
+    config = composed(folder)
+    OmegaConf.resolve(config)
+    OmegaConf.set_struct(config, False)
+    own, algorithm = config.actor_rollout_ref, config.algorithm
+    # the fast attention, padding and compiler are for GPUs
+    own.model.override_config = {"attn_implementation": "eager"}
+    own.model.use_remove_padding = own.actor.use_torch_compile = own.actor.fsdp_config.use_torch_compile = False
+    batch, _ = played(config, "train", server, config.data.train_batch_size, group=own.rollout.n)
+    batch.batch["old_log_probs"] = batch.batch["rollout_log_probs"]
+    batch.batch["token_level_rewards"] = batch.batch["rm_scores"]
+    batch = compute_advantage(
+        batch, algorithm.adv_estimator, norm_adv_by_std_in_grpo=algorithm.norm_adv_by_std_in_grpo, config=algorithm
+    )
+    torch.distributed.init_process_group("gloo", init_method=f"file://{folder}/rendezvous", rank=0, world_size=1)
+    worker = ActorRolloutRefWorker(own, role="actor")
+    worker.init_model()
+    rollouts = own.actor.ppo_mini_batch_size * own.rollout.n
+    names = ["input_ids", "prompts", "responses", "attention_mask", "position_ids", "response_mask"]
+    data = left_right_2_no_padding(batch.select([*names, "old_log_probs", "advantages"]).to_tensordict())
+    tu.assign_non_tensor(
+        data,
+        calculate_entropy=False,
+        global_batch_size=rollouts,
+        mini_batch_size=rollouts,
+        epochs=own.actor.ppo_epochs,
+        seed=own.actor.data_loader_seed,
+        dataloader_kwargs={"shuffle": own.actor.shuffle},
+        temperature=own.rollout.temperature,
+    )
+    metrics = tu.get(worker.update_actor(data), "metrics")
+    weights = {name: value.full_tensor() for name, value in worker.actor.engine.module.state_dict().items()}
+    save_file({name: value.clone().contiguous() for name, value in weights.items()}, f"{folder}/updated.safetensors")
+    worker.save_checkpoint(f"{folder}/checkpoints/global_step_1/actor", None, 1)
+    Path(folder, "checkpoints", "latest_checkpointed_iteration.txt").write_text("1")
+    return {name: float(np.mean(metrics[name])) for name in ("actor/pg_loss", "grad_norm")}
 
 
 def rates(folder: str, updates: str) -> Any:
@@ -200,5 +255,5 @@ def gradient(folder: str, given: dict[str, Any]) -> Any:
 
 if __name__ == "__main__":
     command, *arguments = sys.argv[1:]
-    result = {"compose": check, "play": play, "rates": rates, "gradients": gradients}[command](*arguments)
-    print("\n" + json.dumps(result))
+    commands = {"compose": check, "play": play, "rates": rates, "gradients": gradients, "update": update}
+    print("\n" + json.dumps(commands[command](*arguments)))

@@ -158,6 +158,7 @@ def test_every_objective_is_refused_or_says_the_same_in_verls_keys(objective: di
         ({"seed": 5}, "data.seed", 5),
         ({"student.adapter": {"use": "lora", "with": {"rank": 8}}}, "actor_rollout_ref.model.lora_rank", 8),
         ({"backend": {"use": "torch", "with": {"dtype": "float32"}}}, ACTOR + "fsdp_config.dtype", "float32"),
+        ({"backend.dtype": "float32"}, ACTOR + "fsdp_config.mixed_precision.param_dtype", "float32"),
         ({"evaluate.every": 5}, "trainer.test_freq", 5),
         ({"evaluate.every": 0}, "trainer.test_freq", 60),
         ({"evaluate.on": []}, "trainer.test_freq", -1),

@@ -9,6 +9,7 @@ import asyncio
 import json
 import os
 import subprocess
+import tempfile
 import threading
 from collections.abc import Iterator
 from concurrent.futures import Future
@@ -23,7 +24,9 @@ import numpy as np
 import pytest
 import torch
 from mentor_kit_verl.results import read_results
+from safetensors.torch import load_file
 
+from mentor_kit import api
 from mentor_kit.backend.sampling import SampleRequest
 from mentor_kit.hooks.objectives import build_objective
 from mentor_kit.recipe.assembly import assemble
@@ -36,7 +39,9 @@ from mentor_kit.rl.policy_loss import policy_loss
 from mentor_kit.rl.reward import Scored
 from mentor_kit.rollout import Sampling
 from mentor_kit.stages import Experiment
+from mentor_kit.stages.grpo_options import GRPOOptions
 from mentor_kit.stages.schedule import OptimizerOptions, learning_rate
+from mentor_kit.stages.token_groups import outcomes, rollout_groups
 from mentor_kit.utils.randomness import derive_seed
 from tests.plugins.mentor_kit_verl.exports import exported, registry_with_verl
 
@@ -312,3 +317,56 @@ def test_learning_rates_are_ours_after_a_resumption_too(tmp_path: Path) -> None:
     options = OptimizerOptions.model_validate(optimizer)
     expected = [learning_rate(options, step, steps) for step in range(1, steps + 1) for _ in range(updates)]
     assert in_verl("rates", tmp_path / "run", steps * updates) == pytest.approx(expected, rel=1e-12)
+
+
+def test_a_step_of_verl_is_a_step_here_and_comes_back(tmp_path: Path) -> None:
+    """verl plays, updates by FSDP2, saves and merges; its weights are those of a step here, and become a run."""
+    folder = tmp_path / "run"
+    backend = {"use": "torch", "with": {"dtype": "float32", "device": "cpu"}}
+    exported(folder, {"train.0.steps": 1, "backend": backend, "evaluate.on": []}, gpus=1)
+    loaded = load_recipe(folder / "recipe.yaml")
+    experiment = assemble(loaded, registry_with_verl())
+    with server(experiment) as address:
+        found = in_verl("update", folder, address)
+    before = {name: value.clone() for name, value in trained(experiment).items()}
+    options = registry_with_verl().check("stages", loaded.recipe.train[0])
+    assert isinstance(options, GRPOOptions)
+    metrics = our_step(experiment, options, [episode.scored for episode in read_results(folder).episodes])
+    assert found["actor/pg_loss"] == pytest.approx(metrics["loss"], abs=1e-6)
+    assert found["grad_norm"] == pytest.approx(metrics["gradient_norm"], rel=1e-3)
+    theirs, ours = load_file(folder / "updated.safetensors"), trained(experiment)
+    moved = torch.cat([(ours[name] - before[name]).flatten() for name in ours])
+    apart = torch.cat([(theirs[name] - ours[name]).flatten() for name in ours])
+    assert moved.norm() > 0
+    assert apart.norm() < 0.01 * moved.norm()
+
+    (folder / "metrics").mkdir()
+    logged = {"step": 1, "data": {"training/global_step": 1, **found}}
+    (folder / "metrics" / "1.jsonl").write_text(json.dumps(logged) + "\n")
+    path = f"{Path(PYTHON).absolute().parent}:{os.environ['PATH']}"
+    subprocess.run(["bash", folder / "launch.sh", "merge"], check=True, env={**os.environ, "PATH": path})
+    run = api.import_run(folder, output=tmp_path / "runs", registry=registry_with_verl())
+    assert run.steps[0]["loss"] == found["actor/pg_loss"]
+    student = api.export(run, tmp_path / "student", registry=registry_with_verl())
+    exported_weights = load_file(student / "model.safetensors")
+    for name, value in exported_weights.items():
+        torch.testing.assert_close(value.float(), theirs[name], rtol=2**-7, atol=1e-6)
+
+
+def trained(experiment: Experiment) -> dict[str, torch.Tensor]:
+    """The student's weights, by transformers' names."""
+    with tempfile.TemporaryDirectory() as folder:
+        experiment.export(Path(folder) / "student")
+        return load_file(Path(folder) / "student" / "model.safetensors")
+
+
+def our_step(experiment: Experiment, options: GRPOOptions, scored: list[Scored]) -> dict[str, float]:
+    """One update on a step's rollouts, those of a group next to each other."""
+    groups = [scored[start : start + options.group] for start in range(0, len(scored), options.group)]
+    objective, policy = build_objective(options.objective), experiment.policy
+    rewards = np.array([[item.reward.total for item in group] for group in groups])
+    advantages = objective.advantages(outcomes(groups, rewards))
+    policy.prepare(options.optimizer.spec)
+    loss = policy.forward_backward(rollout_groups(groups, advantages), objective)
+    step = policy.optimizer_step(learning_rate(options.optimizer, 1, options.steps))
+    return {"loss": loss.loss, "gradient_norm": step.gradient_norm}
