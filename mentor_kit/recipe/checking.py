@@ -180,6 +180,9 @@ def _what_does_not_fit(loaded: LoadedRecipe, registry: Registry) -> list[Fault]:
     recipe = loaded.recipe
     found = list(need_faults(recipe, registry))
     found += _tools_of_one_name(recipe, registry)
+    if recipe.sampler is not None and recipe.rollout.deterministic is True:
+        place: Path_ = ("rollout", "deterministic")
+        found.append((place, f"the sampler {recipe.sampler.use!r} draws by itself: runs differ; set it to auto"))
     metrics = _metrics(recipe)
     best = recipe.checkpoints.best
     if metrics and best not in (None, CheckpointPlan().best, *metrics):

@@ -32,8 +32,10 @@ def estimate_memory(
     estimates = [backend.estimate(student, load) for load in loads]
     largest = max(estimates, key=lambda estimate: estimate.total)
     unknown = ", ".join(key for key, work in works.items() if not work.is_known)
-    note = (f"not counted: {unknown}, whose workload is not known",) if unknown else ()
-    return largest.model_copy(update={"notes": (*largest.notes, *note)})
+    notes = [f"not counted: {unknown}, whose workload is not known"] if unknown else []
+    if loaded.recipe.sampler is not None:
+        notes.append(f"not counted: what the sampler {loaded.recipe.sampler.use!r} needs where it samples")
+    return largest.model_copy(update={"notes": (*largest.notes, *notes)})
 
 
 def memory_loads(recipe: Recipe, prompt: int, works: Mapping[str, Workload]) -> list[MemoryLoad]:
@@ -46,12 +48,10 @@ def memory_loads(recipe: Recipe, prompt: int, works: Mapping[str, Workload]) -> 
     if not users:
         return []
     optimizers: list[OptimizerSpec | None] = [work.optimizer or OptimizerSpec() for work in users if work.trains]
-    evaluated, ahead = recipe.evaluate.sequences, 1 + recipe.rollout.staleness
     return [
         MemoryLoad(
-            sequences=max(
-                max(work.sequences * (ahead if work.ahead else 1), evaluated if work.evaluates else 0) for work in users
-            ),
+            # a sampler has keys and values where it samples
+            sequences=0 if recipe.sampler is not None else max(_sequences(recipe, work) for work in users),
             context=prompt + max(work.tokens or recipe.rollout.max_response_tokens for work in users),
             train_tokens=0,
             optimizer=optimizer,
@@ -59,3 +59,9 @@ def memory_loads(recipe: Recipe, prompt: int, works: Mapping[str, Workload]) -> 
         )
         for optimizer in dict.fromkeys(optimizers or [None])
     ]
+
+
+def _sequences(recipe: Recipe, work: Workload) -> int:
+    """The sequences that a stage samples at once, in its steps or its evaluations."""
+    ahead = 1 + recipe.rollout.staleness if work.ahead else 1
+    return max(work.sequences * ahead, recipe.evaluate.sequences if work.evaluates else 0)
