@@ -27,7 +27,7 @@ from mentor_kit.backend.folders import first_line
 from mentor_kit.backend.student import AdapterSpec
 from mentor_kit.core.errors import BackendError, MissingError
 from mentor_kit_torch.quantized import is_quantized, plain_copy
-from mentor_kit_torch.text_part import beside_text, own_kinds_of_linear
+from mentor_kit_torch.text_part import beside_text, unfit_for_adapters
 
 #: Classes of layers that can have a low-rank adapter of peft.
 ADAPTABLE = ("Linear", "Embedding", "Conv1D", "Conv2d", "Conv1d", "Conv3d", "MultiheadAttention")
@@ -89,7 +89,7 @@ def _new(model: Any, adapter: AdapterSpec, **more: Any) -> Any:
     from peft import LoraConfig, get_peft_model
 
     _check_targets(model, adapter.targets)
-    left_out = beside_text(model) + ([] if adapter.targets else own_kinds_of_linear(model))
+    left_out = beside_text(model) + ([] if adapter.targets else unfit_for_adapters(model))
     config = LoraConfig(
         task_type="CAUSAL_LM",
         r=adapter.rank,

@@ -15,7 +15,7 @@ def row_nbytes(model: Any, config: Any) -> int:
     """Bytes of a row's state that are the same whatever its length; 0 for layers that attend alone.
 
     Args:
-        model: may be on the meta device, which computes nothing.
+        model: of transformers or peft; may be on the meta device, which computes nothing.
         config: the configuration of its text part.
 
     Raises:
@@ -25,9 +25,10 @@ def row_nbytes(model: Any, config: Any) -> int:
     states = TorchRowStates(config)
     if states.cuts:
         return 0
+    inner = model.get_base_model() if hasattr(model, "get_base_model") else model
     states.reserve(1, 1)
-    token = torch.zeros(1, 1, dtype=torch.int64, device=next(model.parameters()).device)
+    token = torch.zeros(1, 1, dtype=torch.int64, device=next(inner.parameters()).device)
     states.aim_at(token, 1, fresh=token[0])
-    model(input_ids=token, use_cache=True, **{cache_argument(model): states.cache})
+    inner(input_ids=token, use_cache=True, **{cache_argument(inner): states.cache})
     states.take_back()
     return states.nbytes - states.position_nbytes

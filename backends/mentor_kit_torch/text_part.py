@@ -12,6 +12,10 @@ from typing import Any
 
 logger = logging.getLogger("mentor_kit_torch")
 
+#: Types of models, and names of their layers, that peft knows to be taken by kernels.
+STATE_SPACE = frozenset({"falcon_h1", "mamba", "mamba2", "falcon_mamba", "nemotron_h"})
+BESIDE_KERNELS = frozenset({"out_proj", "conv1d"})
+
 
 def made_of(config: Any, make: Callable[[Any, Any], Any]) -> Any:
     """A model of this configuration: of the class that transformers has for causal language models, or for pictures.
@@ -64,15 +68,17 @@ def freeze_beside_text(model: Any) -> None:
         model.get_submodule(name).requires_grad_(False)
 
 
-def own_kinds_of_linear(model: Any) -> list[str]:
-    """The names of layers whose class is a model's own kind of linear layer, such as Llama 4's routers.
+def unfit_for_adapters(model: Any) -> list[str]:
+    """The names of linear layers that peft would adapt wrongly, or refuses to.
 
-    peft wraps them as plain ones, and they return more than one array.
+    They are a model's own kind of linear layer, such as Llama 4's routers, which return more than one array; and those
+    whose weights the kernels of state space models take without the layer.
     """
     from torch import nn
 
     return [
         name
         for name, module in model.named_modules()
-        if isinstance(module, nn.Linear) and type(module).__module__.startswith("transformers.models.")
+        if (isinstance(module, nn.Linear) and type(module).__module__.startswith("transformers.models."))
+        or (model.config.model_type in STATE_SPACE and name.rpartition(".")[2] in BESIDE_KERNELS)
     ]

@@ -10,16 +10,17 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+import transformers
 from hybrid_students import RECURRENT, SHARING, TORCH_ALONE, WRAPPED, Twin, own_name, write
 from mentor_kit_torch.backend import TorchBackend
 from mentor_kit_torch.options import TorchOptions
 from torch.utils._python_dispatch import TorchDispatchMode
-from torch_students import load
+from torch_students import load, nudge_adapter
 
 from mentor_kit.backend.memory import MemoryLoad
 from mentor_kit.backend.optimizer import OptimizerSpec
 from mentor_kit.backend.policy import Policy
-from mentor_kit.backend.student import StudentSpec
+from mentor_kit.backend.student import AdapterSpec, StudentSpec
 from mentor_kit.backend.token_groups import TokenCompletion, TokenGroup
 from mentor_kit.testing.backend import BackendContract
 from mentor_kit.testing.material import drive, log_softmax, request
@@ -235,6 +236,40 @@ def test_a_dry_run_counts_state_of_fixed_size(tmp_path: Path) -> None:
     ]
     # two convolutions keep three positions of 32 numbers; one layer attends with two heads of eight
     assert parts == [4 * 2 * 3 * 32 * 4, 4 * (2 * 3 * 32 * 4 + 64 * 2 * 2 * 8 * 4)]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["qwen3.5", "granite4", "mamba"])
+def test_16_bits_are_run_as_float32_is(name: str, tmp_path: Path) -> None:
+    """The trials find the same, and what is sampled in rows is what one pass over each sequence gives."""
+    write(name, tmp_path)
+    policy, wide = load(tmp_path, dtype="bfloat16"), load(tmp_path)
+    assert (policy._rows, policy._sharing) == (wide._rows, wide._sharing)
+    asked = [request(f"{n}", range(1 + n, 20), max_new_tokens=6, seed=n) for n in range(3)]
+    done = drive(policy.engine(), asked)
+    model = transformers.AutoModelForCausalLM.from_pretrained(tmp_path, dtype=torch.bfloat16)
+    whole = Twin(model, torch.bfloat16)
+    for one in asked:
+        found = done[one.id]
+        np.testing.assert_allclose(found.log_probs, expected(whole, one.context, found.ids, 1.0), atol=0.1)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["qwen3.5", "falcon-h1", "mamba", "gemma4"])
+def test_adapters_are_trained_behind_shared_prompts(name: str, tmp_path: Path) -> None:
+    """As behind prompts of their own, by the gradients that the adapter gets."""
+    write(name, tmp_path)
+    groups = groups_of((9, 4))
+    apart = [TokenGroup(group.prompt_ids, (one,), group.temperature) for group in groups for one in group.completions]
+    norms = []
+    for given in (groups, apart):
+        policy = load(tmp_path, AdapterSpec(rank=4))
+        nudge_adapter(policy)
+        policy.prepare(OptimizerSpec(clip=None))
+        loss = policy.forward_backward(given, make_objective(preset="sft")).loss
+        norms.append([loss, *(float(p.grad.norm()) for p in policy.model.parameters() if p.grad is not None)])
+    assert len(norms[0]) > 4
+    assert norms[0] == pytest.approx(norms[1], rel=1e-3, abs=1e-5)
 
 
 @pytest.fixture(scope="module")
