@@ -10,7 +10,7 @@ be the trained parameters of a dry run in float32, once an update. vLLM needs a 
 (docs/scale.md); without `--servers` it is left out, as is what is not installed.
 
 On a busy machine a step takes longer, and the wait for a tool does not. So the time on a quiet one is given as well:
-the processor's time and the waiting for tools of the thread that samples and updates.
+the processor's time of all threads, and the waiting for tools of the one that samples and updates.
 """
 
 from __future__ import annotations

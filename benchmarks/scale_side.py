@@ -19,10 +19,11 @@ FLOAT32 = 4
 
 
 class QuietClock:
-    """The time that this thread would take on a machine of its own: its processor time, and what it waits for events.
+    """The time that this process would take on a machine of its own, as an upper bound.
 
+    It is the processor time of all its threads, as though one worked at a time, and what this thread waits for events.
     Other programs make a processor's work take longer, and tools' calls not: the more of them run, the less is saved by
-    not waiting for tools. This clock leaves them out. It must not be read where the thread waits for other processes.
+    not waiting for tools. This clock leaves them out. It knows nothing of waiting for other processes.
     """
 
     def __init__(self) -> None:
@@ -42,7 +43,7 @@ class QuietClock:
 
     def __call__(self) -> float:
         """Seconds since some moment."""
-        return time.thread_time() + self._waited
+        return time.process_time() + self._waited
 
 
 @dataclass
