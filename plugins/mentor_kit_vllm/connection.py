@@ -7,6 +7,9 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import shutil
+import tempfile
+from collections.abc import Sequence
 from contextlib import ExitStack
 from pathlib import Path
 
@@ -21,7 +24,7 @@ from mentor_kit.utils.paths import expanded_path
 from mentor_kit_vllm.client import VLLMServer
 from mentor_kit_vllm.fleet import Fleet, Member
 from mentor_kit_vllm.launch import server_processes
-from mentor_kit_vllm.options import StartOptions, VLLMOptions
+from mentor_kit_vllm.options import VLLMOptions
 from mentor_kit_vllm.probe import check_answers, probe_request
 from mentor_kit_vllm.process import ServerProcess
 from mentor_kit_vllm.transfer import AdapterFiles, WeightTransfer, WholeFiles
@@ -53,7 +56,11 @@ class Connection:
         with ExitStack() as opened:
             self._files = WeightFiles(policy, student, parent, untied=options.untie)
             opened.callback(self._files.close)
-            processes = [] if options.start is None else self._processes(options.start, student)
+            processes: list[ServerProcess] = []
+            if options.start is not None:
+                logs = Path(tempfile.mkdtemp(prefix="mentorkit-vllm-logs-"))
+                opened.callback(_remove_logs, logs, processes)
+                processes += server_processes(options.start, options, policy.info, student, self._files, logs)
             for process in processes:
                 opened.callback(process.stop)
             members = [self._member(url) for url in options.servers]
@@ -63,9 +70,6 @@ class Connection:
             self._opened = opened.pop_all()
         self.context: int | None = None
         """The longest context of all servers, in tokens; known when they are connected."""
-
-    def _processes(self, start: StartOptions, student: StudentSpec) -> list[ServerProcess]:
-        return server_processes(start, self._options, self._policy.info, student, self._files)
 
     def _member(self, url: str, process: ServerProcess | None = None) -> Member:
         return Member(VLLMServer(url, self._client), process, slots=asyncio.Semaphore(self._options.at_once))
@@ -121,6 +125,12 @@ class Connection:
         """End the servers that were started, and remove what was written."""
         with self._opened:
             self._background.submit(self._client.aclose()).result()
+
+
+def _remove_logs(folder: Path, processes: Sequence[ServerProcess]) -> None:
+    """Remove the servers' logs, unless an error names one."""
+    if not any(process.has_died for process in processes):
+        shutil.rmtree(folder, ignore_errors=True)
 
 
 def _transfer(options: VLLMOptions, student: StudentSpec) -> WeightTransfer:

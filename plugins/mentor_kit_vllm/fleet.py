@@ -46,7 +46,10 @@ class Member:
     label: str | None = None
     """The label of the weights that it has; None where that is not known."""
     down: bool = False
-    restarts: int = 0
+    starts: int = 0
+    """How often the run has started it."""
+    was_well: bool = False
+    """Whether it has ever answered."""
     slots: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(256))
     lock: asyncio.Lock = field(default_factory=asyncio.Lock)
     """Held while it gets weights."""
@@ -247,21 +250,16 @@ class Fleet:
             seconds: how long; as long as the fleet is there if None.
 
         Raises:
-            MentorKitError: it did not get well, or died.
+            MentorKitError: it did not get well, or died at its start, or too often.
         """
         begun = time.monotonic()
         while True:
             if member.process is not None and not member.process.alive:
-                self._start(member)
+                self._start(member, member.process)
                 begun = time.monotonic()
             if await member.server.healthy():
+                member.was_well = True
                 return
-            if (
-                member.process is not None
-                and not member.process.alive
-                and member.restarts > self._start_options.restarts
-            ):
-                raise member.process.died()
             limit = self._start_options.seconds if member.process is not None else seconds
             if limit is not None and time.monotonic() - begun > limit:
                 log = f"; its log is {member.process.log}" if member.process is not None else ""
@@ -270,12 +268,12 @@ class Fleet:
                 )
             await asyncio.sleep(_LOOK_SECONDS)
 
-    def _start(self, member: Member) -> None:
-        assert member.process is not None
-        if member.restarts > self._start_options.restarts:
-            raise member.process.died()
-        member.restarts += 1
-        member.process.start()
+    def _start(self, member: Member, process: ServerProcess) -> None:
+        """Start a server, or start it again, unless that would not help."""
+        if member.starts and not (member.was_well and member.starts <= self._start_options.restarts):
+            raise process.died()
+        member.starts += 1
+        process.start()
 
     async def _some_up(self) -> None:
         """Wait until a server is up.

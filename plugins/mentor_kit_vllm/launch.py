@@ -18,7 +18,7 @@ _RANKS = (8, 16, 32, 64, 128, 256, 320, 512)
 
 
 def server_processes(
-    start: StartOptions, options: VLLMOptions, info: PolicyInfo, student: StudentSpec, files: WeightFiles
+    start: StartOptions, options: VLLMOptions, info: PolicyInfo, student: StudentSpec, files: WeightFiles, logs: Path
 ) -> list[ServerProcess]:
     """The processes of servers for a student; none is started yet.
 
@@ -28,6 +28,7 @@ def server_processes(
         info: of the student's policy.
         student: what it was loaded from.
         files: writes the copy that is served, where that is not what it was loaded from.
+        logs: a folder for what they print.
     """
     model = student.model
     if options.untie and student.adapter is None:
@@ -36,7 +37,7 @@ def server_processes(
     arguments = [*server_arguments(model, options, info, student), *start.arguments]
     devices = [{"CUDA_VISIBLE_DEVICES": gpus} for gpus in start.devices] or [{}] * start.count
     return [
-        ServerProcess(start.python, arguments, {**own, **start.environment}, files.folder / f"server-{number}.log")
+        ServerProcess(start.python, arguments, {**own, **start.environment}, logs / f"server-{number}.log")
         for number, own in enumerate(devices)
     ]
 

@@ -43,6 +43,8 @@ class ServerProcess:
         self._python, self._arguments = python or sys.executable, tuple(arguments)
         self._environment, self.log = {**os.environ, **ENVIRONMENT, **environment}, log
         self.port = _free_port()
+        self.has_died = False
+        """Whether its end was reported, so that its log may be asked for."""
         self._process: subprocess.Popen[bytes] | None = None
 
     @property
@@ -83,6 +85,7 @@ class ServerProcess:
 
     def died(self) -> MentorKitError:
         """What its end is, as an error: its exit code, and the last lines that it printed."""
+        self.has_died = True
         code = None if self._process is None else self._process.poll()
         lines = self.log.read_text(encoding="utf-8", errors="replace").splitlines() if self.log.is_file() else []
         last = "\n".join(lines[-12:])

@@ -8,12 +8,17 @@ import subprocess
 import sys
 import textwrap
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from mentor_kit_vllm.options import VLLMOptions
 from mentor_kit_vllm.process import ServerProcess
+from mentor_kit_vllm.service import VLLMService
 
-from mentor_kit.core.errors import MissingError
+from mentor_kit.backend.policy import Policy
+from mentor_kit.backend.student import StudentSpec
+from mentor_kit.core.errors import BackendError, MissingError
 
 
 def python_that(folder: Path, body: str) -> str:
@@ -101,3 +106,20 @@ def test_it_ends_when_the_run_is_killed(tmp_path: Path) -> None:
     while is_alive(pid):
         assert time.monotonic() < deadline
         time.sleep(0.05)
+
+
+@pytest.mark.parametrize("student", ["full"], indirect=True)
+def test_a_server_that_dies_at_its_start_ends_the_run_at_once(
+    policy_factory: Callable[[int | None], Policy], student: StudentSpec, tmp_path: Path
+) -> None:
+    starts = tmp_path / "starts"
+    python = python_that(tmp_path, f"open({str(starts)!r}, 'a').write('x'); print('no such GPU'); sys.exit(3)")
+    service = VLLMService(VLLMOptions(start={"python": python}), tmp_path)
+    try:
+        with pytest.raises(BackendError, match="no such GPU") as caught:
+            service.start(policy_factory(None), student)
+    finally:
+        service.close()
+    assert starts.read_text() == "x"
+    log = Path(str(caught.value.hint).rpartition(" ")[2])
+    assert "no such GPU" in log.read_text()
