@@ -32,6 +32,8 @@ from mentor_kit_vllm.weights import PublishedWeights, WeightFiles
 
 logger = logging.getLogger("mentor_kit")
 
+#: Seconds after which an idle connection is not used again: servers close theirs after five.
+_IDLE_SECONDS = 2.0
 #: Seconds that a server which is given may take to answer for the first time.
 _FIRST_SECONDS = 30.0
 
@@ -50,7 +52,7 @@ class Connection:
         self._options, self._policy = options, policy
         parent = None if options.folder is None else folder / expanded_path(options.folder)
         key = {"Authorization": f"Bearer {options.api_key!s}"} if options.api_key else {}
-        limits = httpx2.Limits(max_connections=None, max_keepalive_connections=None)
+        limits = httpx2.Limits(max_connections=None, max_keepalive_connections=None, keepalive_expiry=_IDLE_SECONDS)
         timeout = httpx2.Timeout(options.timeout, connect=10)
         self._client = httpx2.AsyncClient(timeout=timeout, limits=limits, headers=key)
         with ExitStack() as opened:

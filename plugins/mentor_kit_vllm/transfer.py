@@ -43,7 +43,9 @@ class AdapterFiles(WeightTransfer):
     """Adapters by files, under a new name each time; requests that run keep theirs, so that nothing is paused."""
 
     async def give(self, server: VLLMServer, weights: PublishedWeights) -> None:
-        await server.load_adapter(weights.label, str(weights.folder))
+        # after an answer that was lost, it may be there already
+        if weights.label not in await server.adapters():
+            await server.load_adapter(weights.label, str(weights.folder))
         found = (await server.adapters()).get(weights.label)
         if found != str(weights.folder):
             raise BackendError(f"{server.url} has the adapter {weights.label} from {found}, not {weights.folder}")

@@ -216,3 +216,23 @@ def test_what_was_written_is_removed(served: Callable[..., ServedPolicy], servic
 def check_any(policy: ServedPolicy) -> None:
     asked = requests(1)
     assert mismatch(policy, asked, sample(policy, asked)) < TOLERANCE
+
+
+@BOTH
+def test_weights_whose_arrival_was_not_heard_of_are_there(
+    served: Callable[..., ServedPolicy], servers: list[StandIn], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    policy = served(servers=(servers[0].url,))
+    name = "on_v1_load_lora_adapter" if policy.own.info.trainable < policy.own.info.parameters else "on_collective_rpc"
+    real, lost = getattr(StandIn, name), []
+
+    def once(self: StandIn, query: str, body: Any) -> Any:
+        found = real(self, query, body)
+        if not lost:
+            lost.append(body)
+            raise ConnectionResetError
+        return found
+
+    monkeypatch.setattr(StandIn, name, once)
+    check(policy, requests(2))
+    assert lost
