@@ -17,7 +17,15 @@ from mentor_kit.backend.folders import first_line
 from mentor_kit.backend.student import AdapterSpec
 from mentor_kit.core.errors import BackendError
 from mentor_kit_mlx.adapter_files import AdapterFile, Kind, LowRank, Saved, read_mlx, read_peft
-from mentor_kit_mlx.embeddings import PROJECTION, cannot_untie, check_untied, is_tied, untie
+from mentor_kit_mlx.embeddings import (
+    PROJECTION,
+    cannot_untie,
+    check_untied,
+    is_tied,
+    projection_name,
+    tied_embeddings,
+    untie,
+)
 from mentor_kit_mlx.mlx_lm_import import mlx_lm
 from mentor_kit_mlx.peft_layers import PeftLayers
 
@@ -52,8 +60,8 @@ def adaptable(model: Any) -> dict[str, Shape]:
         if isinstance(module, kinds) and name.rpartition(".")[2] not in READ_DIRECTLY
     }
     if is_tied(model):
-        table = _shape(model.model.embed_tokens)
-        found[PROJECTION] = Shape(table.outputs, table.inputs)
+        table = _shape(tied_embeddings(model))
+        found[projection_name(model)] = Shape(table.outputs, table.inputs)
     return found
 
 
@@ -209,8 +217,9 @@ def _matrix_shapes(shape: Shape, rank: int, kind: Kind) -> dict[str, tuple[int, 
 def _check_base(model: Any, saved: Saved, folder: Path) -> None:
     """Refuse an adapter that comes with other embeddings than the model's: peft would replace them."""
     own: Mapping[str, Any] = dict(model.named_modules())
+    ends = [projection_name(model)] if is_tied(model) else []
     for name, value in saved.base.items():
-        layer = own.get(name, model.model.embed_tokens if name == PROJECTION and is_tied(model) else None)
+        layer = own.get(name, tied_embeddings(model) if name in ends else None)
         if layer is None or not hasattr(layer, "weight"):
             raise misfit(folder, f"the model has no layer {name}")
         weight, tolerance = layer.weight, 1e-2
@@ -233,11 +242,12 @@ def _untie_for(model: Any, adapter: AdapterFile) -> None:
     own = dict(model.named_modules())
     if any(name.rpartition(".")[2] == PROJECTION for name in own):
         return
-    if not any(name == PROJECTION or isinstance(own[name], EMBEDDINGS) for name in adapter.layers):
+    ends = [projection_name(model)] if is_tied(model) else [PROJECTION]
+    if not any(name in ends or isinstance(own.get(name), EMBEDDINGS) for name in adapter.layers):
         return
     if not is_tied(model):
         raise cannot_untie(model)
-    ids = mx.arange(4)[None] % model.model.embed_tokens.weight.shape[0]
+    ids = mx.arange(4)[None] % tied_embeddings(model).weight.shape[0]
     before = model(ids)
     mx.eval(before)
     untie(model)

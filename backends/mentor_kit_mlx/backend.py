@@ -23,7 +23,7 @@ from mentor_kit_mlx.adapter_export import peft_layers
 from mentor_kit_mlx.adapter_files import AdapterFile
 from mentor_kit_mlx.adapters import adaptable, add_adapter
 from mentor_kit_mlx.config import config_of
-from mentor_kit_mlx.embeddings import PROJECTION, as_untied, is_tied
+from mentor_kit_mlx.embeddings import as_untied, is_tied, projection_name
 from mentor_kit_mlx.launch import processes
 from mentor_kit_mlx.loading import Loaded, load_model, model_errors, pick_device
 from mentor_kit_mlx.memory import device_memory, estimate, limit, savings
@@ -106,7 +106,7 @@ def make_worker(student: StudentSpec, options: Json, seed: int) -> Worker:
 
 def _adapted(loaded: Loaded, spec: AdapterSpec, options: MLXOptions, seed: int) -> tuple[Loaded, AdapterFile]:
     """The model with an adapter on it; untied where the adapter is on the embeddings or the output projection."""
-    tied = adaptable(loaded.model)[PROJECTION] if is_tied(loaded.model) else None
+    tied = adaptable(loaded.model)[projection_name(loaded.model)] if is_tied(loaded.model) else None
     adapter = add_adapter(loaded.model, spec, options.adapter, seed, peft_layers(loaded))
     if tied is not None and not is_tied(loaded.model):
         return replace(loaded, config=as_untied(loaded.config), parameters_twice=tied.inputs * tied.outputs), adapter

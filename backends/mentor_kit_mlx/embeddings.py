@@ -9,13 +9,27 @@ import mlx.nn as nn
 
 from mentor_kit.core.errors import BackendError
 from mentor_kit_mlx.config import Config
+from mentor_kit_mlx.lm_wrapper import text_model
 
 PROJECTION = "lm_head"
 
 
 def is_tied(model: Any) -> bool:
-    """Whether a model's embeddings are its output projection too."""
-    return PROJECTION not in model and "model" in model and "embed_tokens" in model.model
+    """Whether the embeddings of a model, or of the one of text inside of it, are its output projection too."""
+    text = text_model(model)
+    return PROJECTION not in text and "model" in text and "embed_tokens" in text.model
+
+
+def tied_embeddings(model: Any) -> Any:
+    """The embeddings of a tied model."""
+    return text_model(model).model.embed_tokens
+
+
+def projection_name(model: Any) -> str:
+    """The full name that a tied model's output projection has once it is one of its own."""
+    text = text_model(model)
+    place = next(name for name, module in model.named_modules() if module is text)
+    return f"{place}.{PROJECTION}" if place else PROJECTION
 
 
 def untie(model: Any) -> None:
@@ -23,7 +37,7 @@ def untie(model: Any) -> None:
 
     An adapter can then be on one of the two alone, as in peft. `check_untied` finds whether mlx-lm uses it.
     """
-    embeddings = model.model.embed_tokens
+    text, embeddings = text_model(model), tied_embeddings(model)
     if isinstance(embeddings, nn.QuantizedEmbedding):
         how = {"group_size": embeddings.group_size, "bits": embeddings.bits, "mode": embeddings.mode}
         projection = nn.QuantizedLinear(embeddings.dims, embeddings.num_embeddings, bias=False, **how)
@@ -33,8 +47,8 @@ def untie(model: Any) -> None:
     projection.update(embeddings.parameters())
     projection.freeze()
     projection.eval()
-    model[PROJECTION] = projection
-    holders: list[Any] = [model, getattr(model, "args", None)]
+    text[PROJECTION] = projection
+    holders: list[Any] = [text, getattr(text, "args", None)]
     for holder in holders:
         if hasattr(holder, "tie_word_embeddings"):
             holder.tie_word_embeddings = False
@@ -53,13 +67,14 @@ def check_untied(model: Any, before: mx.array, ids: mx.array) -> None:
         before: its logits of the tokens `ids` before.
         ids: (n, T).
     """
-    kept = model[PROJECTION]
+    text = text_model(model)
+    kept = text[PROJECTION]
     same = bool(mx.allclose(model(ids), before, atol=1e-3, rtol=1e-3))
     try:
-        model[PROJECTION] = _nothing
+        text[PROJECTION] = _nothing
         taken = not bool(mx.any(model(ids)))
     finally:
-        model[PROJECTION] = kept
+        text[PROJECTION] = kept
     if not (same and taken):
         raise cannot_untie(model)
 

@@ -29,7 +29,7 @@ class MLXLMWrapper:
 
     def __init__(self, model: Any) -> None:
         self.model = model
-        text = _text_model(model)
+        text = text_model(model)
         self._has_head_inside = not any(name in text for name in _DECODERS)
         self.decoder: Any = text if self._has_head_inside else next(text[name] for name in _DECODERS if name in text)
         self.projection: Any = text.lm_head if "lm_head" in text else self._embeddings()
@@ -127,7 +127,7 @@ class MLXLMWrapper:
         return found.shape == whole.shape and np.allclose(np.array(found), np.array(whole), atol=1e-3, rtol=1e-3)
 
 
-def _text_model(model: Any) -> Any:
+def text_model(model: Any) -> Any:
     """The model of text inside of one that takes pictures too, or the model itself."""
     inside = [holder.language_model for holder in (model, model.get("model", {})) if "language_model" in holder]
     return inside[0] if inside else model

@@ -10,6 +10,7 @@ import mlx.core as mx
 import numpy as np
 import pytest
 import torch
+from adapter_oracles import by_transformers
 from mentor_kit_mlx.lm_wrapper import MLXLMWrapper
 from mentor_kit_mlx.mlx_lm_import import mlx_lm
 from mlx_students import load, nudge_adapter
@@ -93,3 +94,18 @@ def test_what_peft_has_on_experts_is_read(name: str, targets: Any, tmp_path: Pat
     nudge_adapter(policy, scale=0.05)
     policy.export(tmp_path / "out", format="adapter")
     np.testing.assert_allclose(by_peft(tmp_path / "base", tmp_path / "out"), of_policy(policy), atol=OTHER_SUMS)
+
+
+@pytest.mark.spread(1)
+@pytest.mark.parametrize("targets", [("lm_head",), ("embed_tokens", "q_proj")], ids="-".join)
+@pytest.mark.parametrize("name", ["qwen3.5", "mistral3", "gemma4-inside"])
+def test_ends_of_a_model_of_text_inside_of_another(name: str, targets: tuple[str, ...], tmp_path: Path) -> None:
+    write_any(name, tmp_path / "base")
+    policy = load(tmp_path / "base", AdapterSpec(rank=4, targets=targets))
+    nudge_adapter(policy, scale=0.3)
+    expected = of_policy(policy)
+    policy.export(tmp_path / "peft", format="adapter")
+    np.testing.assert_allclose(by_peft(tmp_path / "base", tmp_path / "peft"), expected, atol=OTHER_SUMS)
+    policy.export(tmp_path / "whole")
+    np.testing.assert_allclose(by_transformers(tmp_path / "whole"), expected, atol=OTHER_SUMS)
+    np.testing.assert_allclose(of_policy(load(tmp_path / "whole")), expected, atol=1e-4)
