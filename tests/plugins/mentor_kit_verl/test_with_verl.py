@@ -38,6 +38,7 @@ from mentor_kit.rl.objective import ObjectiveSpec
 from mentor_kit.rl.policy_loss import policy_loss
 from mentor_kit.rl.reward import Scored
 from mentor_kit.rollout import Sampling
+from mentor_kit.runs import Run
 from mentor_kit.stages import Experiment
 from mentor_kit.stages.grpo_options import GRPOOptions
 from mentor_kit.stages.schedule import OptimizerOptions, learning_rate
@@ -340,17 +341,43 @@ def test_a_step_of_verl_is_a_step_here_and_comes_back(tmp_path: Path) -> None:
     assert moved.norm() > 0
     assert apart.norm() < 0.01 * moved.norm()
 
+    run = merged_and_imported(folder, found, tmp_path / "runs")
+    assert run.steps[0]["loss"] == found["actor/pg_loss"]
+    student = api.export(run, tmp_path / "student", registry=registry_with_verl())
+    for name, value in load_file(student / "model.safetensors").items():
+        torch.testing.assert_close(value.float(), theirs[name], rtol=2**-7, atol=1e-6)
+
+
+def test_an_adapter_that_verl_trained_comes_back(tmp_path: Path) -> None:
+    from peft import PeftModel
+    from transformers import AutoModelForCausalLM
+
+    folder, backend = tmp_path / "run", {"use": "torch", "with": {"dtype": "float32", "device": "cpu"}}
+    adapter = {"use": "lora", "with": {"rank": 4, "alpha": 8}}
+    changes = {"train.0.steps": 1, "backend": backend, "evaluate.on": [], "student.adapter": adapter}
+    exported(folder, changes, gpus=1)
+    experiment = assemble(load_recipe(folder / "recipe.yaml"), registry_with_verl())
+    with server(experiment) as address:
+        found = in_verl("update", folder, address)
+    run = merged_and_imported(folder, found, tmp_path / "runs")
+    student = api.export(run, tmp_path / "student", registry=registry_with_verl())
+    base = AutoModelForCausalLM.from_pretrained(folder / "student", dtype=torch.float32)
+    untrained = {name: value.clone() for name, value in base.state_dict().items()}
+    expected = PeftModel.from_pretrained(base, folder / "final" / "lora_adapter").merge_and_unload().state_dict()
+    exported_weights = load_file(student / "model.safetensors")
+    assert any(not torch.equal(value, untrained[name]) for name, value in exported_weights.items())
+    for name, value in exported_weights.items():
+        torch.testing.assert_close(value.float(), expected[name], rtol=1e-5, atol=1e-6)
+
+
+def merged_and_imported(folder: Path, metrics: dict[str, float], runs: Path) -> Run:
+    """What `launch.sh` does after the last step, and the import."""
     (folder / "metrics").mkdir()
-    logged = {"step": 1, "data": {"training/global_step": 1, **found}}
+    logged = {"step": 1, "data": {"training/global_step": 1, **metrics}}
     (folder / "metrics" / "1.jsonl").write_text(json.dumps(logged) + "\n")
     path = f"{Path(PYTHON).absolute().parent}:{os.environ['PATH']}"
     subprocess.run(["bash", folder / "launch.sh", "merge"], check=True, env={**os.environ, "PATH": path})
-    run = api.import_run(folder, output=tmp_path / "runs", registry=registry_with_verl())
-    assert run.steps[0]["loss"] == found["actor/pg_loss"]
-    student = api.export(run, tmp_path / "student", registry=registry_with_verl())
-    exported_weights = load_file(student / "model.safetensors")
-    for name, value in exported_weights.items():
-        torch.testing.assert_close(value.float(), theirs[name], rtol=2**-7, atol=1e-6)
+    return api.import_run(folder, output=runs, registry=registry_with_verl())
 
 
 def trained(experiment: Experiment) -> dict[str, torch.Tensor]:
