@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,7 +19,7 @@ from mentor_kit.core.frozen_model import Json
 from mentor_kit.core.option_model import shown
 from mentor_kit.core.task import Problem
 from mentor_kit.hooks.loader import default_registry
-from mentor_kit.hooks.registry import BuildContext, Registry
+from mentor_kit.hooks.registry import BuildContext, ComponentError, Registry
 from mentor_kit.recipe.assembly import assemble_components, assemble_without_student, student_spec
 from mentor_kit.recipe.attribution import attributed
 from mentor_kit.recipe.engines import Cluster, EngineRun, EpisodeRow, TrainingEngine, collect_rows, common_faults
@@ -59,6 +59,7 @@ def export_run(
     overrides: Mapping[str, Any] = NO_OVERRIDES,
     nodes: int = 1,
     gpus: int = 8,
+    progress: Callable[[int, int], None] | None = None,
     registry: Registry | None = None,
 ) -> ExportedRun:
     """Write a recipe as a complete run of a training engine, with mentor-kit's own episodes and rewards in it.
@@ -70,11 +71,12 @@ def export_run(
         overrides: as for `run`.
         nodes: the machines that the engine runs on.
         gpus: of each machine.
+        progress: called with how many problems have their demonstrations, and how many there are.
         registry: the plugins to use; those of the environment if left out.
 
     Raises:
         RecipeError: the recipe is wrong, or says what the engine cannot do: every fault with its place.
-        UsageError: there is no such engine, or the target exists already.
+        UsageError: there is no such engine, an option of it is wrong, or the target exists already.
         MissingError: the student's tokenizer is not on this machine, or something that the task or the teacher needs.
     """
     registry = registry or default_registry()
@@ -91,7 +93,7 @@ def export_run(
         data = loaded.recipe.model_dump(by_alias=True)
         raise RecipeFaults(faults_at(loaded.source, data, faults))
     with attributed(loaded, registry):
-        rows = _rows(loaded, registry, options)
+        rows = _rows(loaded, registry, options, progress)
         run = _engine_run(loaded, registry, options, cluster, rows)
     differences: list[str] = []
 
@@ -108,9 +110,14 @@ def build_engine(spec: ComponentSpec, registry: Registry) -> TrainingEngine:
     """The engine of a name, with its options.
 
     Raises:
-        ComponentError: there is none of that name, or an option is wrong.
+        UsageError: there is none of that name, or an option is wrong.
     """
-    found: TrainingEngine = registry.build("engines", spec, BuildContext(registry), base=TrainingEngine)
+    try:
+        found: TrainingEngine = registry.build("engines", spec, BuildContext(registry), base=TrainingEngine)
+    except ComponentError as error:
+        # no recipe names an engine: its options are the command line's
+        faults = "; ".join(": ".join(filter(None, (".".join(map(str, at[1:])), text))) for at, text in error.faults)
+        raise UsageError(f"engine {spec.use!r}: {faults}") from None
     return found
 
 
@@ -129,10 +136,17 @@ def _options(loaded: LoadedRecipe, registry: Registry) -> GRPOOptions | None:
     return options if isinstance(options, GRPOOptions) else None
 
 
-def _rows(loaded: LoadedRecipe, registry: Registry, options: GRPOOptions) -> list[EpisodeRow]:
+def _rows(
+    loaded: LoadedRecipe, registry: Registry, options: GRPOOptions, progress: Callable[[int, int], None] | None
+) -> list[EpisodeRow]:
     """All rows; the teacher demonstrates their problems, where the recipe has one."""
+    total, found = options.steps * options.problems * (1 + options.resample), list[EpisodeRow]()
     with closing(assemble_components(loaded, registry)) as components:
-        return list(collect_rows(assemble_without_student(loaded, registry, components), options))
+        for row in collect_rows(assemble_without_student(loaded, registry, components), options):
+            found.append(row)
+            if progress is not None:
+                progress(min(len(found), total), total)
+    return found
 
 
 def _engine_run(

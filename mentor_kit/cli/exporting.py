@@ -136,12 +136,16 @@ def export_run(
     import json
 
     from mentor_kit import api
+    from mentor_kit.cli.display import counted
     from mentor_kit.core.component import ComponentSpec
     from mentor_kit.recipe.settings import parse_settings
 
     spec = ComponentSpec(use=engine, options=dict(parse_settings(options or [], "--with")))
     overrides = parse_settings(settings or [])
-    done = api.export_run(recipe, target, engine=spec, overrides=overrides, nodes=nodes, gpus=gpus)
+    with counted("demonstrating") as progress:
+        done = api.export_run(
+            recipe, target, engine=spec, overrides=overrides, nodes=nodes, gpus=gpus, progress=progress
+        )
     if as_json:
         typer.echo(json.dumps({**vars(done), "folder": str(done.folder)}))
         return

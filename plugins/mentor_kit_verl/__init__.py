@@ -28,5 +28,5 @@ def register_engines(register: Register) -> None:
         "verl",
         options=VerlOptions,
         build=lambda options, _: VerlEngine(options),
-        summary="verl on Ray: FSDP2 updates, vLLM or SGLang servers, one node or many",
+        summary="verl on Ray: FSDP2 updates, vLLM samples, on one node or many",
     )

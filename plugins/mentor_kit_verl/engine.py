@@ -21,7 +21,7 @@ class VerlEngine(TrainingEngine):
     options: VerlOptions
 
     def faults(self, loaded: LoadedRecipe, options: GRPOOptions, cluster: Cluster) -> Iterator[tuple[Path_, str]]:
-        return recipe_faults(loaded.recipe, options, cluster, self.options)
+        return recipe_faults(loaded, options, cluster, self.options)
 
     def write(self, run: EngineRun, rows: Sequence[EpisodeRow], folder: Path) -> list[str]:
         from mentor_kit_verl import files

@@ -5,14 +5,19 @@ docs/scale.md has the whole table. Keys are dotted, as `python -m verl.trainer.m
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
+from contextlib import suppress
+from pathlib import Path
 
 from mentor_kit.core.frozen_model import Json
 from mentor_kit.recipe.engines import Cluster, EngineRun
+from mentor_kit.recipe.loading import LoadedRecipe
 from mentor_kit.recipe.model import LoraOptions, Recipe
 from mentor_kit.recipe.source import Path_
 from mentor_kit.stages.grpo_options import GRPOOptions
 from mentor_kit.stages.schedule import OptimizerOptions
+from mentor_kit.utils.hub_cache import downloaded
 from mentor_kit.utils.paths import expanded_path
 from mentor_kit_verl.objective import ACTOR, UNBOUNDED, objective_faults, objective_settings
 from mentor_kit_verl.options import VerlOptions
@@ -35,10 +40,13 @@ MODEL, ROLLOUT = "actor_rollout_ref.model.", "actor_rollout_ref.rollout."
 
 
 def recipe_faults(
-    recipe: Recipe, stage: GRPOOptions, cluster: Cluster, options: VerlOptions
+    loaded: LoadedRecipe, stage: GRPOOptions, cluster: Cluster, options: VerlOptions
 ) -> Iterator[tuple[Path_, str]]:
     """Yield what a recipe says and verl cannot do, with its place and what to do instead."""
+    recipe = loaded.recipe
     yield from _student_faults(recipe, stage)
+    if _has_quantized_weights(recipe.student.model, loaded.folder):
+        yield ("student", "model"), "verl trains no quantized weights: name the model that they were made of"
     yield from _machine_faults(recipe, stage, cluster, options)
     yield from objective_faults(stage.objective, (*STAGE, "objective"))
     if stage.permute_rewards:
@@ -81,6 +89,15 @@ def _student_faults(recipe: Recipe, stage: GRPOOptions) -> Iterator[tuple[Path_,
             "verl's reference is the model without any adapter, where ours has the adapter that training starts from; "
             "use `objective.kl: 0`, or merge the adapter first",
         )
+
+
+def _has_quantized_weights(model: str, folder: Path) -> bool:
+    """Whether a model's configuration is on this machine and says that its weights are quantized."""
+    for place in (folder / expanded_path(model), *downloaded(model)):
+        with suppress(OSError, ValueError, RuntimeError):
+            config = json.loads((place / "config.json").read_bytes())
+            return bool(config.get("quantization") or config.get("quantization_config"))
+    return False
 
 
 def _machine_faults(

@@ -189,5 +189,5 @@ def test_wrong_arguments(arguments: dict[str, Any], tmp_path: Path) -> None:
 
 def test_options_of_the_engine_are_checked(tmp_path: Path) -> None:
     spec = ComponentSpec(use="verl", options={"tensor_paralel": 2})
-    with pytest.raises(RecipeError, match="tensor_parallel"):
+    with pytest.raises(UsageError, match="tensor_parallel"):
         api.export_run("quickstart", tmp_path / "run", engine=spec, registry=registry_with_verl())

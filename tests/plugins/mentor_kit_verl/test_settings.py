@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -36,7 +37,7 @@ def settings_of(changes: dict[str, Any], **options: Any) -> dict[str, Any]:
 
 def faults_of(changes: dict[str, Any], cluster: Cluster = Cluster(1, 2), **options: Any) -> list[str]:  # noqa: B008
     run = run_of(changes, cluster)
-    found = [*common_faults(run.recipe), *recipe_faults(run.recipe, run.options, cluster, VerlOptions(**options))]
+    found = [*common_faults(run.recipe), *recipe_faults(run.loaded, run.options, cluster, VerlOptions(**options))]
     return [".".join(map(str, place)) for place, _ in found]
 
 
@@ -194,6 +195,13 @@ def test_what_of_a_recipe_verl_cannot_do_is_refused_at_its_place(changes: dict[s
     loaded = load_checked("quickstart", changes, registry)
     common = [".".join(map(str, where)) for where, _ in common_faults(loaded.recipe)]
     assert place in (common or faults_of(changes))
+
+
+def test_quantized_weights_are_refused_where_their_configuration_says_so(tmp_path: Path) -> None:
+    (tmp_path / "config.json").write_text('{"quantization": {"bits": 4, "group_size": 64}}')
+    assert faults_of({"student.model": str(tmp_path)}) == ["student.model"]
+    (tmp_path / "config.json").write_text('{"model_type": "llama"}')
+    assert faults_of({"student.model": str(tmp_path)}) == []
 
 
 def test_machines_have_to_divide_the_work() -> None:
