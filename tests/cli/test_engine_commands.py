@@ -12,7 +12,7 @@ import pytest
 from mentor_kit.cli import app as cli
 
 sys.path.append(str(Path(__file__).parents[1] / "plugins" / "mentor_kit_verl"))
-from exports import registry_with_verl
+from verl_exports import registry_with_verl
 
 SMALL = ("--set", "train.0.steps=1", "--set", "train.0.problems=2", "--set", "evaluate.on=[]")
 

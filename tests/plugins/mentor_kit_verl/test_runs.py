@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import pytest
 from mentor_kit_verl.record import read_episodes, record
+from verl_exports import exported, registry_with_verl
 
 from mentor_kit import api
 from mentor_kit.core.component import ComponentSpec
@@ -24,7 +25,6 @@ from mentor_kit.recipe.loading import load_recipe
 from mentor_kit.report.compare import compare
 from mentor_kit.runs import Run
 from mentor_kit.stages import Experiment
-from tests.plugins.mentor_kit_verl.exports import exported, registry_with_verl
 
 
 def rows_of(folder: Path, name: str) -> list[EpisodeRow]:

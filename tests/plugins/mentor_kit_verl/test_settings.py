@@ -11,13 +11,13 @@ from hypothesis import strategies as st
 from mentor_kit_verl.objective import ADVANTAGES, LOSSES, objective_faults, objective_settings
 from mentor_kit_verl.options import VerlOptions
 from mentor_kit_verl.settings import differences, recipe_faults, recipe_settings
+from verl_exports import registry_with_verl
 
 from mentor_kit.backend.student import StudentSpec
 from mentor_kit.recipe.checking import load_checked
 from mentor_kit.recipe.engines import Cluster, EngineRun, common_faults
 from mentor_kit.rl.objective import PRESETS, ObjectiveSpec
 from mentor_kit.stages.grpo_options import GRPOOptions
-from tests.plugins.mentor_kit_verl.exports import registry_with_verl
 
 ACTOR = "actor_rollout_ref.actor."
 PLACE = ("objective",)

@@ -25,6 +25,7 @@ import pytest
 import torch
 from mentor_kit_verl.results import read_results
 from safetensors.torch import load_file
+from verl_exports import exported, registry_with_verl
 
 from mentor_kit import api
 from mentor_kit.backend.sampling import SampleRequest
@@ -44,7 +45,6 @@ from mentor_kit.stages.grpo_options import GRPOOptions
 from mentor_kit.stages.schedule import OptimizerOptions, learning_rate
 from mentor_kit.stages.token_groups import outcomes, rollout_groups
 from mentor_kit.utils.randomness import derive_seed
-from tests.plugins.mentor_kit_verl.exports import exported, registry_with_verl
 
 pytestmark = [pytest.mark.verl, pytest.mark.timeout(600)]
 

@@ -6,11 +6,11 @@ from collections.abc import Mapping
 from functools import cache
 from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 from mentor_kit import api
 from mentor_kit.api import ExportedRun
-from mentor_kit.core.component import ComponentSpec
 from mentor_kit.hooks import Registry, load_plugins
 
 SMALL: Mapping[str, Any] = {
@@ -29,12 +29,17 @@ def registry_with_verl() -> Registry:
     return Registry(load_plugins([*points, EntryPoint("verl", "mentor_kit_verl", "mentorkit")]))
 
 
-def exported(folder: Path, changes: Mapping[str, Any] = {}, *, gpus: int = 2, **options: Any) -> ExportedRun:
+#: No changes.
+NONE: Mapping[str, Any] = MappingProxyType({})
+
+
+def exported(folder: Path, changes: Mapping[str, Any] = NONE, *, nodes: int = 1, gpus: int = 2) -> ExportedRun:
     return api.export_run(
         "quickstart",
         folder,
-        engine=ComponentSpec(use="verl", options=options),
+        engine="verl",
         overrides={**SMALL, **changes},
+        nodes=nodes,
         gpus=gpus,
         registry=registry_with_verl(),
     )
