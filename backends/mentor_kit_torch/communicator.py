@@ -6,7 +6,8 @@ order in every run, and are the same to the bit in every process.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from datetime import timedelta
 from functools import partial
 from typing import Any
@@ -93,6 +94,23 @@ class TorchCommunicator(Communicator[Tensor]):
         found = torch.tensor(count)
         self._done(partial(dist.all_reduce, found, dist.ReduceOp.MAX, group=self._messages))
         return int(found)
+
+    @contextmanager
+    def together(self) -> Iterator[None]:
+        """As in the base class; errors of PyTorch's own exchanges name the process that is gone.
+
+        Raises:
+            BackendError: a process is gone.
+        """
+        with super().together():
+            try:
+                yield
+            except torch.OutOfMemoryError:
+                raise
+            except RuntimeError as error:
+                if self._peers is not None and self._peers.lost() is not None:
+                    raise self._gone(error) from error
+                raise
 
     def own_device(self, device: torch.device) -> torch.device:
         """The device of this process: a GPU of its own, where the device is a GPU.

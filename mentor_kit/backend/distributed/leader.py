@@ -139,6 +139,8 @@ class _Follower:
             answer, error = _attempt(partial(self._perform, number, method, arguments))
             if error is not None and self._communicator.broken:
                 # the others wait in an exchange for this process, which has nothing to give
+                if not self._communicator.is_silent():
+                    raise error
                 self._communicator.close(str(error))
                 raise SystemExit(ExitCode.FAILED)
             self._communicator.gather(pack([answer, error and failure(error)]))

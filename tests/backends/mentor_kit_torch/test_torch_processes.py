@@ -28,6 +28,7 @@ FEWER = {
     "train.0.problems": 4,
     "train.0.group": 4,
     "train.0.optimizer.warmup": 0,
+    "train.0.optimizer.schedule": "constant",
     "checkpoints.every": 1,
     "evaluate.every": 0,
     "evaluate.on.0.problems": 2,
@@ -164,6 +165,21 @@ def test_a_checkpoint_is_resumed_by_another_number_of_processes(
     subprocess.run([*RUN, name, "--resume", *changed, "--output", str(tmp_path)], check=True, env=ENVIRONMENT)
     assert tokens(finished(tmp_path)) == tokens(one)
     assert np.abs(weights(finished(tmp_path) / "student") - weights(one / "student")).max() < 2e-5
+
+
+@pytest.mark.processes
+@pytest.mark.parametrize("shard", [False, True])
+@pytest.mark.parametrize("broken", [0, 1])
+def test_a_process_that_runs_out_of_memory_ends_the_run(tmp_path: Path, broken: int, shard: bool) -> None:
+    """The others would wait for it in an exchange; the first one says which it was, and why."""
+    folder = write_student(tmp_path / "student")
+    environment = {"STUDENT": str(folder), "SHARD": str(int(shard)), "BROKEN": str(broken)}
+    started = launch(2, [sys.executable, str(HERE / "processes_broken.py")], **environment)
+    leader, follower = outputs(started, 120)
+    assert [process.returncode for process in started] == [1, 1]
+    assert leader.count("memory") + leader.count("3 GiB") == 1, leader
+    assert ("process 1" in leader) == (broken == 1)
+    assert follower == ""
 
 
 class Killed:
