@@ -116,6 +116,7 @@ def test_a_server_that_was_started_anew_unseen_is_known_by_its_answers(
     assert len(servers[0].pushes) == 2
 
 
+@pytest.mark.slow
 @WHOLE
 def test_a_server_that_stays_away_ends_the_run(served: Callable[..., ServedPolicy], servers: list[StandIn]) -> None:
     policy = served(servers=(servers[0].url,), patience=0.6)
@@ -126,6 +127,7 @@ def test_a_server_that_stays_away_ends_the_run(served: Callable[..., ServedPolic
     assert "--resume" in str(caught.value.hint)
 
 
+@pytest.mark.slow
 @WHOLE
 def test_a_server_that_another_run_uses_too_is_refused(
     served: Callable[..., ServedPolicy], servers: list[StandIn], monkeypatch: pytest.MonkeyPatch
@@ -154,6 +156,7 @@ def test_a_server_with_other_log_probabilities_is_refused(
     assert "processed_logprobs" in str(caught.value.hint)
 
 
+@pytest.mark.slow
 @WHOLE
 def test_sessions_stay_with_their_servers_and_are_spread(
     served: Callable[..., ServedPolicy], servers: list[StandIn]
@@ -201,6 +204,7 @@ def test_a_route_that_is_not_there_is_named_with_what_it_takes(
     assert "VLLM_SERVER_DEV_MODE=1" in str(caught.value.hint)
 
 
+@pytest.mark.slow
 @WHOLE
 def test_what_was_written_is_removed(served: Callable[..., ServedPolicy], service_factory: Make, tmp_path: Any) -> None:
     policy = served(folder=str(tmp_path))
