@@ -77,11 +77,12 @@ class OverlappedRollouts(RolloutSource):
         self._episodes = BackgroundLoop()
         self._next_problems = ThreadPoolExecutor(max_workers=1, thread_name_prefix="mentorkit-problems")
         self._done = 0
-        """Steps that are done."""
+        """Steps whose updates the weights of new groups have."""
         self._ordered = 0
         """Problems that are being looked for."""
         self._changed = asyncio.Event()
         self._failure: BaseException | None = None
+        self._closing = False
         self._running: set[Future[Trajectory]] = set()
 
     def __enter__(self) -> Self:
@@ -93,13 +94,16 @@ class OverlappedRollouts(RolloutSource):
         self._rules = EpisodeRules(
             task=experiment.task, toolbox=experiment.toolbox, limits=experiment.limits, cut=experiment.format.truncate
         )
+        self._restore()
         self._episodes.__enter__()
-        self._resume()
+        for group, index in list(self._buffer.under_way()):
+            self._run(group, [index])
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
+        self._closing = True
         self._next_problems.shutdown(cancel_futures=True)
         self._episodes.__exit__(kind, error, traceback)
         # what the episodes asked of the sampler on their ends is done before its loop closes
@@ -110,6 +114,7 @@ class OverlappedRollouts(RolloutSource):
         self._done = step - 1
         self._on_device(self._until_ready(count, step))
         groups = self._buffer.take(count)
+        self._done = step  # what begins from now on does so behind this step's update
         if step < self._steps and not self._teacher_computes:
             self._order(self._problems, step + 1)
         return [group.problem for group in groups], [found for group in groups for found in group.trajectories()]
@@ -183,6 +188,8 @@ class OverlappedRollouts(RolloutSource):
 
     def _note_problems(self, count: int, found: Future[list[tuple[int, Problem]]]) -> None:
         self._ordered -= count
+        if self._closing:
+            return
         with self._noting_failure():
             self._begin(found.result())
 
@@ -226,8 +233,8 @@ class OverlappedRollouts(RolloutSource):
             self._failure = self._failure or error
         self._changed.set()
 
-    def _resume(self) -> None:
-        """Take the buffer of the checkpoint, and begin its unfinished episodes again."""
+    def _restore(self) -> None:
+        """Take the buffer of the checkpoint that the run resumes from, if there is one."""
         state, text = self._context.resumed(), self._context.resumed_file(BUFFER)
         if state is None or text is None:
             return
@@ -238,5 +245,3 @@ class OverlappedRollouts(RolloutSource):
                 f"the checkpoint's {BUFFER} cannot be read: {error}",
                 hint="remove that checkpoint's folder to resume from an earlier one",
             ) from None
-        for group, index in list(self._buffer.under_way()):
-            self._run(group, [index])

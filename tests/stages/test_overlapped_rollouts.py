@@ -134,6 +134,24 @@ def test_a_long_episode_holds_up_no_step_before_it_is_due():
     assert late[0] not in {one.problem_id for one in trained(context)[0]}
 
 
+def test_a_checkpoint_makes_no_group_older_than_it_is():
+    counter, go, stuck = iter(range(10_000)), threading.Event(), []
+
+    async def one_is_long() -> str:
+        # of the 6 episodes that begin behind step 1 and its checkpoint, which step 2 need not wait for
+        if next(counter) == 13:
+            deadline = time.monotonic() + 5
+            while not go.is_set() and time.monotonic() < deadline:
+                await asyncio.sleep(0.001)
+            stuck.append(not go.is_set())
+        return "1"
+
+    made = learner(one_is_long, updating=lambda version: go.set() if version == 1 else None)
+    assert isinstance(made.policy, RecordingPolicy)
+    run(made, ListContext(made.policy, checkpoint_every=1), steps=3)
+    assert stuck == [False]
+
+
 def test_tools_answer_during_updates_so_that_their_time_limits_hold():
     async def within_a_limit() -> str:
         async with asyncio.timeout(0.15):
