@@ -30,6 +30,7 @@ def plugin(
     reward: Annotated[bool, typer.Option("--reward", help="A reward preset.")] = False,
     teacher: Annotated[bool, typer.Option("--teacher", help="A teacher.")] = False,
     tracker: Annotated[bool, typer.Option("--tracker", help="A tracker.")] = False,
+    sampler: Annotated[bool, typer.Option("--sampler", help="A sampler.")] = False,
     engine: Annotated[bool, typer.Option("--engine", help="A training engine.")] = False,
     loss: Annotated[bool, typer.Option("--loss", help="A loss.")] = False,
     advantage: Annotated[bool, typer.Option("--advantage", help="An advantage estimator.")] = False,
