@@ -41,7 +41,11 @@ def serve(wanted: int | None) -> bool:
         Whether this process has served; False at once in the first one.
     """
     communicator = processes(wanted)
-    if communicator is None or communicator.is_leader:
+    if communicator is None:
+        return False
+    if communicator.is_leader:
+        # it lets the others go, also where it loads nothing
+        _leader(communicator)
         return False
     # the first process says it all
     logging.getLogger("mentor_kit").setLevel(logging.ERROR)

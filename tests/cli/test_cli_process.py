@@ -11,7 +11,7 @@ from textwrap import dedent
 
 import pytest
 
-MENTORKIT = [sys.executable, "-m", "mentor_kit.cli"]
+MENTORKIT = [sys.executable, "-m", "mentor_kit"]
 
 
 def run(*arguments: str, cwd: Path, **environment: str) -> subprocess.CompletedProcess[str]:

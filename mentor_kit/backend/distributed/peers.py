@@ -158,7 +158,8 @@ class PeerWatch:
 
     def _notice(self, rank: int) -> None:
         said = self._said[rank].decode(errors="replace").strip()
-        self._deadline = min(self._deadline, time.monotonic() + GRACE)
+        if self._deadline == float("inf"):
+            self._deadline = time.monotonic() + GRACE
         if said == LOST or self._ended.is_set():
             return
         if said != ENDED:
