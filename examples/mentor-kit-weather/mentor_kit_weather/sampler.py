@@ -44,7 +44,8 @@ class WeatherService(SamplingService):
         """A sampler for the episodes of one rollout."""
         if self._policy is None:
             raise RuntimeError("the service is not started")
-        return WeatherSampler(EngineSampler(self._policy.engine(), deterministic=False), self.options.at_once)
+        engine = EngineSampler(self._policy.engine(), deterministic=False)
+        return WeatherSampler(engine, self.options.at_once)
 
 
 class WeatherSampler(Sampler):
