@@ -5,10 +5,11 @@ from __future__ import annotations
 import logging
 import re
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from mentor_kit.backend.base_model import hub_model
+from mentor_kit.backend.export_format import takes_pictures
 from mentor_kit.backend.quantization_cost import read_cost
 from mentor_kit.core.component import ComponentSpec
 from mentor_kit.core.errors import UsageError, did_you_mean
@@ -115,6 +116,7 @@ def card_writer(
             chosen_by=options.chosen_by,
             quantization=read_cost(folder),
         )
+        card = replace(card, takes_pictures=takes_pictures(folder))
         write_card(folder, card, license=options.license)
         write_eval_results(folder, card, options.benchmarks)
 

@@ -1,4 +1,4 @@
-"""The format that an exported student was written in, by its files."""
+"""What an exported student is, by its files."""
 
 from __future__ import annotations
 
@@ -29,6 +29,12 @@ def format_of(folder: Path, asked: str) -> str:
     if weights is None:
         return asked
     return "mlx" if _metadata(weights).get("format") == "mlx" else "transformers"
+
+
+def takes_pictures(folder: Path) -> bool:
+    """Whether an export is a model that a model of text is inside of."""
+    file = folder / "config.json"
+    return file.is_file() and "text_config" in json.loads(file.read_text(encoding="utf-8"))
 
 
 def _metadata(file: Path) -> dict[str, str]:

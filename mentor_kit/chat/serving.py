@@ -51,8 +51,20 @@ class ServedExport:
     """The folder or hub id of an adapter's base model."""
     rank: int = 16
     """An adapter's largest rank."""
+    model_type: str = ""
+    """The type of a whole model, by its configuration."""
 
 
+#: Types of models that mlx-lm alone does not load in transformers' form; the format `mlx` has them in its own.
+_NOT_OF_MLX_LM = (
+    "falcon_h1",
+    "gemma3n_text",
+    "gpt_oss",
+    "granitemoehybrid",
+    "llama4_text",
+    "qwen3_5_moe_text",
+    "qwen3_5_text",
+)
 #: Formats of a whole model for mlx-lm.
 WHOLE_MLX = ("mlx", "mlx-4bit", "mlx-8bit")
 
@@ -69,10 +81,16 @@ def served_export(folder: Path, kind: str, *, place: str | Path | None = None, b
     found = place or (next(folder.glob("*.gguf"), folder) if kind == "gguf" else folder)
     file = folder / ADAPTER_CONFIG
     if not file.is_file():
-        return ServedExport(found, kind)
+        return ServedExport(found, kind, model_type=_model_type(folder))
     config = json.loads(file.read_text(encoding="utf-8"))
     rank = max([int(config.get("r") or 0), *map(int, (config.get("rank_pattern") or {}).values())])
     return ServedExport(found, kind, base or str(config.get(BASE_KEY) or UNNAMED), rank)
+
+
+def _model_type(folder: Path) -> str:
+    """The type of model in a folder; empty where it has no configuration, as one file of GGUF."""
+    file = folder / "config.json"
+    return str(json.loads(file.read_text(encoding="utf-8")).get("model_type", "")) if file.is_file() else ""
 
 
 def name_parsers(folder: Path, format: ChatFormat) -> None:
@@ -136,7 +154,9 @@ def serving_commands(export: ServedExport, format: ChatFormat | None) -> tuple[S
         reads_all = own or parsers.transformers is not None
         some = family is not None and family.name in _TRANSFORMERS
         weights = shlex.quote(f"{export.place}.gguf") if isinstance(export.place, Path) else None
-        return tuple(_whole(place, parsers, "" if reads_all else _SOME if some else None, weights))
+        found = _whole(place, parsers, "" if reads_all else _SOME if some else None, weights)
+        is_read = export.model_type not in _NOT_OF_MLX_LM
+        return tuple(command for command in found if command.program != "mlx-lm" or is_read)
     if export.kind == "adapter":
         return tuple(_adapter(place, base, export.rank, parsers))
     if export.kind in WHOLE_MLX:

@@ -12,7 +12,7 @@ from chat_tokenizers import HERMES, LLAMA3, make_format
 
 from mentor_kit.chat import load_chat_format
 from mentor_kit.chat.families import BUILT_IN
-from mentor_kit.chat.serving import ServedExport, name_parsers, serving_commands
+from mentor_kit.chat.serving import ServedExport, name_parsers, served_export, serving_commands
 from mentor_kit.core.conversation import Message, assistant, call
 
 #: The values of vLLM's and SGLang's `--tool-call-parser` (vllm/tool_parsers/__init__.py, function_call_parser.py).
@@ -132,3 +132,10 @@ def test_what_a_tokenizer_says_itself_stays(tmp_path: Path) -> None:
     (tmp_path / "tokenizer_config.json").write_text(json.dumps(own))
     name_parsers(tmp_path, chat)
     assert json.loads((tmp_path / "tokenizer_config.json").read_text()) == own
+
+
+@pytest.mark.parametrize(("kind", "is_read"), [("qwen3_5_text", False), ("qwen3", True)])
+def test_mlx_lm_serves_the_types_that_it_loads(kind: str, is_read: bool, tmp_path: Path) -> None:
+    (tmp_path / "config.json").write_text(json.dumps({"model_type": kind}))
+    assert ("mlx-lm" in commands(served_export(tmp_path, "transformers"), HERMES)) == is_read
+    assert "mlx-lm" in commands(served_export(tmp_path, "mlx"), HERMES)

@@ -154,10 +154,11 @@ def _placeholders(card: StudentCard) -> Iterator[str]:
 def _load(card: StudentCard) -> Iterator[str]:
     base, name = repr(UNNAMED if card.base is None else card.base.id), repr(card.name)
     if card.format == "transformers":
+        kind = "AutoModelForImageTextToText" if card.takes_pictures else "AutoModelForCausalLM"
         lines = [
-            "from transformers import AutoModelForCausalLM, AutoTokenizer",
+            f"from transformers import {kind}, AutoTokenizer",
             "",
-            f"model = AutoModelForCausalLM.from_pretrained({name})",
+            f"model = {kind}.from_pretrained({name})",
             f"tokenizer = AutoTokenizer.from_pretrained({name})",
         ]
     elif card.format == "adapter":

@@ -82,6 +82,8 @@ class StudentCard:
     serving: Sequence[ServingCommand]
     quantization: QuantizationCost | None = None
     """What rounding these weights changed, where that was measured."""
+    takes_pictures: bool = False
+    """Whether the export is a model that takes pictures too, which transformers has another class for."""
 
     @property
     def is_adapter(self) -> bool:
