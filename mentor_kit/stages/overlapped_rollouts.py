@@ -86,7 +86,7 @@ class OverlappedRollouts(RolloutSource):
         self._running: set[Future[Trajectory]] = set()
 
     def __enter__(self) -> Self:
-        loop = self._device.get_loop()
+        loop = outside_event_loop(self._device.get_loop)
         sampler = self._experiment.policy.sampler(deterministic=False)
         self._sampler = DeviceSampler(sampler, loop, self._changed.set)
         experiment = self._experiment
@@ -108,7 +108,7 @@ class OverlappedRollouts(RolloutSource):
         self._episodes.__exit__(kind, error, traceback)
         # what the episodes asked of the sampler on their ends is done before its loop closes
         self._on_device(asyncio.sleep(0))
-        self._device.close()
+        outside_event_loop(self._device.close)
 
     def take(self, count: int, step: int, round: int) -> tuple[list[Problem], list[Trajectory]]:
         self._done = step - 1

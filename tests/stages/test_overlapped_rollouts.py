@@ -314,3 +314,10 @@ def test_nothing_is_left_when_the_last_step_is_done():
     (source,) = made.toolbox.sources
     assert len(source.opened) == 4 * 3 * 2 == len(source.closed)
     assert context.files == {4: {"buffer.jsonl": ""}}
+
+
+def test_it_runs_inside_an_event_loop_as_in_a_notebook():
+    async def cell() -> ListContext:
+        return run(learner(lambda: asyncio.sleep(0.002)))
+
+    assert len(trained(asyncio.run(cell()))) == 4
