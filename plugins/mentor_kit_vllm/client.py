@@ -41,7 +41,7 @@ class UnknownModel(BackendError):
 
 
 @dataclass(frozen=True)
-class Answer:
+class ServerAnswer:
     """What a server sampled for a request."""
 
     ids: tuple[int, ...]
@@ -73,7 +73,7 @@ class VLLMServer:
 
     # tokens
 
-    async def generate(self, request: SampleRequest, *, id: str, model: str | None) -> Answer:
+    async def generate(self, request: SampleRequest, *, id: str, model: str | None) -> ServerAnswer:
         """Sample a turn.
 
         Args:
@@ -106,7 +106,7 @@ class VLLMServer:
         choice = found["choices"][0]
         content = (choice.get("logprobs") or {}).get("content") or []
         spans = choice.get("weight_versions") or []
-        return Answer(
+        return ServerAnswer(
             ids=tuple(choice["token_ids"] or ()),
             log_probs=tuple(float(item["logprob"]) for item in content),
             aborted=choice.get("finish_reason") == "abort",

@@ -22,7 +22,7 @@ from dataclasses import dataclass, field, replace
 
 from mentor_kit.backend.sampling import Completion, SampleRequest
 from mentor_kit.core.errors import BackendError, MentorKitError
-from mentor_kit_vllm.client import Answer, ServerUnreachable, UnknownModel, VLLMServer
+from mentor_kit_vllm.client import ServerAnswer, ServerUnreachable, UnknownModel, VLLMServer
 from mentor_kit_vllm.options import StartOptions
 from mentor_kit_vllm.process import ServerProcess
 from mentor_kit_vllm.transfer import WeightTransfer
@@ -168,7 +168,7 @@ class Fleet:
             raise RuntimeError("no weights were published")
         return self._weights
 
-    async def _asked_of(self, member: Member, request: SampleRequest, weights: PublishedWeights) -> Answer | None:
+    async def _asked_of(self, member: Member, request: SampleRequest, weights: PublishedWeights) -> ServerAnswer | None:
         """A server's answer; None where it did not sample with the weights."""
         self._asked += 1
         own_id = f"{self._name}-{self._asked}"
@@ -183,7 +183,7 @@ class Fleet:
         # an adapter is named by the request itself
         return answer if weights.adapter or set(answer.labels) <= {weights.label} else None
 
-    def _completion(self, request: SampleRequest, answer: Answer, version: int) -> Completion:
+    def _completion(self, request: SampleRequest, answer: ServerAnswer, version: int) -> Completion:
         if len(answer.ids) != len(answer.log_probs):
             raise BackendError(
                 f"a server gave {len(answer.log_probs)} log-probabilities for {len(answer.ids)} tokens",
