@@ -5,6 +5,7 @@ python in_verl.py play FOLDER train|evaluation SERVER COUNT
 python in_verl.py rates FOLDER UPDATES
 python in_verl.py gradients FILE FOLDER …
 python in_verl.py update FOLDER SERVER
+python in_verl.py queue FOLDER SERVER COUNT
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ import asyncio
 import json
 import os
 import sys
+import time
 import urllib.request
 from pathlib import Path
 from types import SimpleNamespace
@@ -127,6 +129,46 @@ def played(config: DictConfig, name: str, server: str, count: int, *, group: int
     batch.meta_info = {"global_steps": 1, "validate": name != "train"}
     worker = AgentLoopWorker(config, HttpClient(server))
     return asyncio.run(worker.generate_sequences(batch)), len(dataset)
+
+
+def queue(folder: str, server: str, count: str) -> Any:
+    """The groups of the first rows as verl's trainer has them: an agent-loop worker of Ray fills TransferQueue."""
+    import ray
+    import transfer_queue
+    from verl.trainer.ppo.utils import create_rl_dataset
+    from verl.utils import tensordict_utils as tu
+    from verl.utils.dataset.rl_dataset import collate_fn
+    from verl.utils.tokenizer import hf_tokenizer
+
+    config = composed(folder)
+    OmegaConf.resolve(config)
+    ray.init(num_cpus=4, include_dashboard=False)
+    config.transfer_queue.enable = True
+    transfer_queue.init(config.transfer_queue)
+    # asks Ray when it is imported
+    from verl.trainer.ppo.v1.agent_loop_tq import AgentLoopWorkerTQ
+
+    tokenizer = hf_tokenizer(config.actor_rollout_ref.model.path)
+    dataset = create_rl_dataset(config.data.train_files, config.data, tokenizer, None)
+    rows = collate_fn([dataset[place] for place in range(int(count))])
+    rows["uid"] = np.array([str(place) for place in range(int(count))], dtype=object)
+    batch = tu.get_tensordict(rows)
+    tu.assign_non_tensor_data(batch, "global_steps", 1)
+    worker = AgentLoopWorkerTQ.remote(config, HttpClient(server), None, None)
+    ray.get(worker.generate_sequences.remote(batch))
+    while True:
+        time.sleep(0.5)
+        found = transfer_queue.kv_list("train").get("train", {})
+        if sum(tag.get("status") in ("finished", "failure") for tag in found.values()) == int(count):
+            break
+    # <uid>_<index of the episode>_0
+    keys = sorted(key for key in found if key.count("_") == 2)
+    fields = ["responses", "response_mask", "rm_scores"]
+    data = transfer_queue.kv_batch_get(keys=keys, partition_id="train", select_fields=fields)
+    return {
+        key: {"ids": ids.tolist(), "mask": mask.tolist(), "reward": float(scores.sum())}
+        for key, ids, mask, scores in zip(keys, *(list(data[name]) for name in fields), strict=True)
+    }
 
 
 def update(folder: str, server: str) -> Any:
@@ -255,5 +297,5 @@ def gradient(folder: str, given: dict[str, Any]) -> Any:
 
 if __name__ == "__main__":
     command, *arguments = sys.argv[1:]
-    commands = {"compose": check, "play": play, "rates": rates, "gradients": gradients, "update": update}
-    print("\n" + json.dumps(commands[command](*arguments)))
+    runs = {"compose": check, "play": play, "queue": queue, "update": update, "rates": rates, "gradients": gradients}
+    print("\n" + json.dumps(runs[command](*arguments)))

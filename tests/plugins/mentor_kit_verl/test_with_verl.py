@@ -26,17 +26,13 @@ import torch
 from mentor_kit_verl.results import read_results
 from safetensors.torch import load_file
 from verl_exports import exported, registry_with_verl
+from verl_process import PYTHON, in_verl
 
 from mentor_kit import api
 from mentor_kit.backend.sampling import SampleRequest
 from mentor_kit.hooks.objectives import build_objective
 from mentor_kit.recipe.assembly import assemble
 from mentor_kit.recipe.loading import load_recipe
-from mentor_kit.rl.advantages.estimator import Outcomes
-from mentor_kit.rl.losses.aggregation import token_weights
-from mentor_kit.rl.losses.loss import LossBatch
-from mentor_kit.rl.objective import ObjectiveSpec
-from mentor_kit.rl.policy_loss import policy_loss
 from mentor_kit.rl.reward import Scored
 from mentor_kit.rollout import Sampling
 from mentor_kit.runs import Run
@@ -48,22 +44,7 @@ from mentor_kit.utils.randomness import derive_seed
 
 pytestmark = [pytest.mark.verl, pytest.mark.timeout(600)]
 
-PYTHON = os.environ.get("MENTORKIT_VERL_PYTHON", "build/verl/bin/python")
 ROWS = 8
-#: Tokens of the quickstart's longest response.
-LONGEST_RESPONSE = 256
-
-
-def in_verl(*arguments: object) -> Any:
-    script = Path(__file__).with_name("in_verl.py")
-    done = subprocess.run(
-        [PYTHON, str(script), *map(str, arguments)],
-        capture_output=True,
-        text=True,
-        env={**os.environ, "HF_HUB_OFFLINE": "1", "RAY_DEDUP_LOGS": "0"},
-    )
-    assert done.returncode == 0, done.stderr[-4000:]
-    return json.loads(done.stdout.splitlines()[-1])
 
 
 class PerTurnSeeds:
@@ -184,82 +165,6 @@ def test_verl_composes_and_validates_every_kind_of_recipe(tmp_path: Path) -> Non
         assert config["actor_rollout_ref"]["actor"]["clip_ratio_c"] > 1e6
 
 
-def batch() -> dict[str, Any]:
-    """Four problems of two rollouts: log-probabilities apart enough for every bound to be met."""
-    rng = np.random.default_rng(7)
-    shape = (8, 12)
-    mask = (np.arange(12) < rng.integers(3, 13, size=(8, 1))).astype(float) * (rng.random(shape) < 0.8)
-    old = -rng.exponential(1.0, shape) * mask
-    arrays = {
-        "mask": mask,
-        "old": old,
-        "sampled": (old + rng.normal(0, 0.2, shape)) * mask,
-        "log_probs": (old + rng.normal(0, 0.4, shape)) * mask,
-        "reference": (old + rng.normal(0, 0.4, shape)) * mask,
-        "entropy": rng.exponential(1.0, shape) * mask,
-        "rewards": rng.random(8),
-    }
-    return {"group": 2, **{name: array.tolist() for name, array in arrays.items()}}
-
-
-#: Objectives, with the number of updates of a step.
-OBJECTIVES: dict[str, tuple[dict[str, Any], int]] = {
-    "grpo": ({"preset": "grpo", "kl": 0.05}, 1),
-    "several updates": ({"preset": "grpo", "kl": 0.05, "kl_estimator": "k2", "entropy": 0.01}, 2),
-    "dual clip": ({"preset": "dapo", "loss": {"use": "ppo", "with": {"clip_dual": 1.2}}}, 1),
-    "dr-grpo": ({"preset": "dr-grpo", "kl": 0.05, "kl_estimator": "k1"}, 2),
-    "dapo": ({"preset": "dapo", "importance_cap": 1.1}, 1),
-    "rloo": ({"preset": "rloo"}, 1),
-    "gspo": ({"preset": "gspo"}, 2),
-    "cispo": ({"preset": "cispo", "loss": {"use": "cispo", "with": {"clip_high": 0.3}}}, 2),
-}
-
-
-def test_gradients_are_those_of_our_objectives(tmp_path: Path) -> None:
-    """The mapping of objectives, by arithmetic: verl's functions with the exported configuration, and ours."""
-    given, folders = batch(), [tmp_path / name for name in OBJECTIVES]
-    (tmp_path / "batch.json").write_text(json.dumps(given))
-    for folder, (objective, updates) in zip(folders, OBJECTIVES.values(), strict=True):
-        exported(folder, {"train.0.objective": objective, "train.0.epochs": updates, "evaluate.on": []})
-    verls = in_verl("gradients", tmp_path / "batch.json", *folders)
-    for found, (objective, updates), name in zip(verls, OBJECTIVES.values(), OBJECTIVES, strict=True):
-        expected = our_gradients(given, objective, updates)
-        for key, array in expected.items():
-            np.testing.assert_allclose(found[key], array, rtol=2e-5, atol=1e-9, err_msg=f"{name}: {key}")
-
-
-def our_gradients(given: dict[str, Any], objective: dict[str, Any], updates: int) -> dict[str, Any]:
-    spec = ObjectiveSpec.model_validate(objective)
-    spec = spec.model_copy(update={"constant_length": spec.constant_length or LONGEST_RESPONSE})
-    built = build_objective(spec)
-    arrays = {name: torch.tensor(value, dtype=torch.float64) for name, value in given.items() if name != "group"}
-    log_probs, entropy = (arrays[name].requires_grad_() for name in ("log_probs", "entropy"))
-    rewards = np.array(given["rewards"]).reshape(-1, given["group"])
-    advantages = torch.tensor(
-        built.advantages(Outcomes(rewards, np.ones_like(rewards), np.ones_like(rewards)))
-    ).reshape(-1, 1)
-    masks = [np.array(row, dtype=np.float32) for row in given["mask"]]
-    weights = token_weights(spec.aggregation, masks, spec.constant_length)
-    recomputed = updates > 1 or spec.importance_cap is not None
-    loss = policy_loss(
-        torch,
-        built,
-        LossBatch(
-            log_probs=log_probs,
-            sampled=arrays["sampled"],
-            advantages=advantages * arrays["mask"],
-            mask=arrays["mask"],
-            weights=torch.tensor(np.array(weights), dtype=torch.float64),
-            old=arrays["old"] if recomputed else None,
-            reference=arrays["reference"] if spec.needs_reference else None,
-            entropy=entropy if spec.needs_entropy else None,
-        ),
-    ).loss
-    loss.backward()
-    grads = {"log_probs": log_probs.grad, "entropy": entropy.grad if spec.needs_entropy else torch.zeros(8, 12)}
-    return {"advantages": (advantages * arrays["mask"]).numpy(), **{name: grad.numpy() for name, grad in grads.items()}}
-
-
 def natively(experiment: Experiment, rows: list[Any], name: str) -> list[Scored]:
     """The same episodes as a run here plays and scores them."""
     problems = [row.problem for row in rows]
@@ -300,6 +205,20 @@ def test_the_agent_loop_plays_our_episodes(name: str, folder: Path, experiment: 
     for item in expected:
         assert recorded[item.trajectory.id].reward == item.reward
         assert recorded[item.trajectory.id].trajectory.messages == item.trajectory.messages
+
+
+def test_a_worker_on_ray_fills_the_queue_of_verls_trainer(tmp_path: Path, experiment: Experiment) -> None:
+    folder = tmp_path / "run"
+    exported(folder, {"evaluate.on": []})
+    with server(experiment) as address:
+        found = in_verl("queue", folder, address, 2)
+    played = {f"{episode.row}_{episode.index}_0": episode.scored for episode in read_results(folder).episodes}
+    assert found.keys() == played.keys() == {"0_0_0", "0_1_0", "1_0_0", "1_1_0"}
+    for key, item in played.items():
+        trace = item.trajectory.tokens
+        assert trace is not None
+        assert (found[key]["ids"], found[key]["mask"]) == (list(trace.ids), list(trace.mask))
+        assert found[key]["reward"] == pytest.approx(item.reward.total, abs=1e-7)
 
 
 def exported_rows(folder: Path, name: str) -> list[Any]:
