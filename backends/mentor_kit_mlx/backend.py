@@ -68,7 +68,8 @@ class MLXBackend(Backend):
         mx.set_default_device(pick_device(self.options.device))
         config = config_of(student)
         with model_errors(student):
-            return estimate(config, student, load, self.options, limit(self.options))
+            allowed = load.memory if self.options.memory is None else None
+            return estimate(config, student, load, self.options, allowed or limit(self.options))
 
     def device_memory(self) -> DeviceMemory | None:
         mx.set_default_device(pick_device(self.options.device))

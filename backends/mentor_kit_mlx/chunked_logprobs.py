@@ -31,7 +31,7 @@ def token_values(
     lm: MLXLMWrapper, hidden: mx.array, targets: mx.array, temperature: mx.array, with_entropy: bool
 ) -> list[mx.array]:
     """(M,) log-probabilities of targets (M,) from hidden states (M, width), and entropies (M,) where asked for."""
-    rows = max(1, LARGEST_LOGITS // lm.vocabulary)
+    rows = max(1, (LARGEST_LOGITS >> lm.logits_halvings) // lm.vocabulary)
     parameters = lm.trainable()
     if len(targets) <= rows:
         logits = lm.logits_with(parameters, hidden).astype(mx.float32)

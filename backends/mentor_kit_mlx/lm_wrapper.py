@@ -29,6 +29,8 @@ class MLXLMWrapper:
 
     def __init__(self, model: Any) -> None:
         self.model = model
+        self.logits_halvings = 0
+        """How often the number of logits in a chunk of an update is halved."""
         text = text_model(model)
         self._has_head_inside = not any(name in text for name in _DECODERS)
         self.decoder: Any = text if self._has_head_inside else next(text[name] for name in _DECODERS if name in text)

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Any
 
 import mlx.core as mx
 
 from mentor_kit.backend.folders import untrainable
-from mentor_kit.backend.kv_budget import KVBudget
 from mentor_kit.backend.memory import (
-    ACTIVATIONS_NOTE,
     FLOAT32,
     GIB,
     DeviceMemory,
@@ -17,13 +16,15 @@ from mentor_kit.backend.memory import (
     MemoryLoad,
     Saving,
     TrainedSize,
-    halves,
+    available_memory,
     main_memory,
     training_parts,
 )
+from mentor_kit.backend.memory_plan import Footprint, Wanted, planned_estimate
 from mentor_kit.backend.optimizer import OptimizerSpec
 from mentor_kit.backend.student import StudentSpec
 from mentor_kit.core.errors import BackendError
+from mentor_kit_mlx.chunked_logprobs import logits_bytes
 from mentor_kit_mlx.config import Config, folder_of
 from mentor_kit_mlx.mlx_lm_import import mlx_lm
 from mentor_kit_mlx.optimizer import moment_count
@@ -33,6 +34,16 @@ from mentor_kit_mlx.state_size import StateSize, state_size
 
 #: The option that limits the memory.
 OPTION = "backend.memory"
+#: Layers whose arrays of a pass exist at a time, with those of operations that MLX has queued.
+LAYERS_AT_ONCE = 3
+#: Arrays of the size of the scores of attention, in a layer's backward pass.
+SCORES = 4
+#: Keys that a query is taken to have in a pass of sampling, at most.
+LONGEST_SCORES = 2048
+#: Arrays of the size of the logits, where tokens are drawn from them.
+DRAWN = 6
+#: Completions that have trained tokens in a micro-batch, where logits are not in chunks.
+GROUP = 16
 
 
 def limit(options: MLXOptions) -> int | None:
@@ -40,39 +51,111 @@ def limit(options: MLXOptions) -> int | None:
     if options.memory is not None:
         return int(options.memory * GIB)
     if mx.default_device().type == mx.cpu:
-        return None
+        found = available_memory()
+        return None if found is None else found.usable
     recommended = mx.device_info().get("max_recommended_working_set_size")
     return int(recommended) if recommended else None
 
 
 def device_memory(options: MLXOptions) -> DeviceMemory | None:
     """The memory that a run may take."""
+    if options.memory is None and mx.default_device().type == mx.cpu:
+        return main_memory()
     allowed = limit(options)
-    return main_memory() if allowed is None else DeviceMemory(device="MLX", bytes=allowed, usable=allowed)
+    return None if allowed is None else DeviceMemory(device="MLX", bytes=allowed, usable=allowed)
 
 
 def savings(config: Config, student: StudentSpec, load: MemoryLoad, options: MLXOptions) -> list[Saving]:
-    """Options that save memory: recomputing layers is a third more work, fewer slots wait longer, fewer bits round."""
+    """Options that save memory where everything is as small as it gets by itself."""
     found = []
-    if load.optimizer is not None:
-        found.append(Saving(option="token_budget", values=halves(options.token_budget, load.context)))
-        if options.gradient_checkpointing is not True:
-            found.append(Saving(option="gradient_checkpointing", values=(True,)))
-    found.append(Saving(option="slots", values=halves(min(options.slots, load.sequences), 1)))
+    if load.optimizer is not None and options.gradient_checkpointing is False:
+        found.append(Saving(option="gradient_checkpointing", values=(True,)))
     if student.adapter is not None and options.quantize is None and config.get("quantization") is None:
         found.append(Saving(option="quantize", values=(8, 4)))
-    return [saving for saving in found if saving.values]
+    return found
 
 
-def kv_budget(model: Any, state: StateSize, allowed: int | None, optimizer: OptimizerSpec | None) -> KVBudget:
-    """The budget of keys and values: what weights, gradients and optimizer leave of the memory that is allowed."""
-    if allowed is None:
-        return KVBudget(None, state.position, OPTION, state.row)
+def held_bytes(model: Any, optimizer: OptimizerSpec | None, reference: bool) -> int:
+    """Bytes of the weights that are loaded, and of the masters, moments and reference that go with them."""
+    own = trained(model)
     # what an untied output projection shares with the embeddings is there once
-    held = sum({id(value): value.nbytes for value in by_name(model.parameters()).values()}.values())
-    gradients = 0 if optimizer is None else sum(value.size for value in trained(model).values())
-    left = allowed - held - FLOAT32 * (gradients + moment_count(model, optimizer))
-    return KVBudget(max(left, 0), state.position, OPTION, state.row)
+    weights = sum({id(value): value.nbytes for value in by_name(model.parameters()).values()}.values())
+    copies = sum(value.nbytes for value in own.values()) if reference else 0
+    if optimizer is None:
+        return weights + copies
+    masters = sum(value.size for value in own.values() if value.dtype.size < FLOAT32)
+    return weights + copies + FLOAT32 * (masters + moment_count(model, optimizer))
+
+
+def footprint(
+    config: Config, model: Any, *, held: int, trained: TrainedSize, sampled: StateSize, vocabulary: int, context: int
+) -> Footprint:
+    """Bytes that a policy takes, by what they grow with.
+
+    Args:
+        config: of the model.
+        model: in the type in which it is run; its weights may never have been computed.
+        held: bytes of weights, masters, moments and reference.
+        trained: the parameters that are trained.
+        sampled: the state of sampling.
+        vocabulary: numbers of a position's logits.
+        context: tokens of the longest sequence.
+    """
+    shape = LayerShape.of(config)
+    position = state_size(model).position
+    own = FLOAT32 if trained.adapted else trained.size
+    kept = shape.kept(trained.size, adapted=trained.adapted)
+    # scores are there for all queries and keys of a layer, but in the kernels of Metal, which have no gradient
+    pair = SCORES * FLOAT32 * shape.heads
+    scores = 0 if mx.default_device().type == mx.gpu else pair * min(context, LONGEST_SCORES)
+    return Footprint(
+        held=held,
+        # those of a micro-batch, and their sum in float32
+        gradients=trained.trainable * (FLOAT32 + own),
+        position=sampled.position,
+        row=sampled.row,
+        kept=shape.layers * kept + position,
+        recomputed=shape.layers * shape.hidden * trained.size + 2 * position + LAYERS_AT_ONCE * kept,
+        copied=position,
+        pair=pair,
+        logits=logits_bytes(vocabulary, context * GROUP),
+        smallest_logits=logits_bytes(vocabulary, 1),
+        drawn=DRAWN * FLOAT32 * vocabulary,
+        passed=LAYERS_AT_ONCE * kept + scores,
+        layers=shape.layers,
+    )
+
+
+@dataclass(frozen=True)
+class LayerShape:
+    """The numbers of a layer that decide what it keeps of a token; of the widest one where layers differ."""
+
+    layers: int
+    hidden: int
+    inner: int
+    heads: int
+
+    @staticmethod
+    def of(config: Config) -> LayerShape:
+        """Of a model's configuration."""
+        text = config.get("text_config") or config
+        kinds = text.get("hybrid_override_pattern") or text.get("layers_block_type") or ()
+        layers, hidden = int(text.get("num_hidden_layers") or len(kinds)), int(text["hidden_size"])
+        inner = text.get("intermediate_size") or 4 * hidden
+        heads = int(text.get("num_attention_heads") or 1)
+        return LayerShape(layers, hidden, max(inner) if isinstance(inner, list) else int(inner), heads)
+
+    def kept(self, size: int, *, adapted: bool) -> int:
+        """Bytes that a layer keeps of a token for the backward pass.
+
+        About ten states and four of the inner width, and under an adapter float32 copies of what its layers take.
+
+        Args:
+            size: bytes of a number.
+            adapted: whether an adapter is trained, which computes in float32.
+        """
+        copies = FLOAT32 * (6 * self.hidden + self.inner) if adapted and size < FLOAT32 else 0
+        return (10 * self.hidden + 4 * self.inner) * size + copies
 
 
 def estimate(
@@ -112,70 +195,33 @@ def estimate(
     updated = load.optimizer is not None
     learned = TrainedSize(trainable=trainable, moments=moments, size=size, adapted=student.adapter is not None)
     reference = trainable if load.reference else 0
-    # a sequence that is longer than the budget makes a micro-batch of its own
-    tokens = (load.train_tokens or max(options.token_budget, load.context)) if updated else 0
     parts = training_parts(weights, learned, updated=updated, reference=reference)
-    fixed = sum(parts.values())
     model.set_dtype(dtype)
-    position = state_size(model).position
-    parts["keys and values"] = min(load.sequences, options.slots) * state_size(model, options.quantized).bytes(
-        load.context
+    sampled = state_size(model, options.quantized)
+    size_of = footprint(
+        config,
+        model,
+        held=sum(parts.values()) - parts["gradients"],
+        trained=learned,
+        sampled=sampled,
+        vocabulary=vocabulary_of(config),
+        context=load.context,
     )
-    checkpointed = options.gradient_checkpointing is True
-    if options.gradient_checkpointing == "auto" and allowed is not None:
-        kept = activation_bytes(config, tokens, size, position, checkpointed=False)
-        checkpointed = wants_checkpointing(kept, allowed - fixed)
-    parts["activations"] = activation_bytes(config, tokens, size, position, checkpointed=checkpointed)
-    notes = [ACTIVATIONS_NOTE] if updated else []
-    if checkpointed and updated:
-        notes.append("layers are recomputed in the backward pass (`backend.gradient_checkpointing`)")
-    if allowed is not None:
-        notes.append(_verdict(sum(parts.values()), fixed, allowed))
-    return MemoryEstimate(parameters=parameters, trainable=trainable, parts=parts, notes=tuple(notes))
+    wanted = wanted_of(
+        options, slots=min(options.slots, load.sequences), context=load.context, tokens=load.train_tokens
+    )
+    return planned_estimate(size_of, wanted, load, allowed, parts, (parameters, trainable))
 
 
-def activation_bytes(config: Config, tokens: int, size: int, position: int, *, checkpointed: bool) -> int:
-    """Bytes that the layers keep of so many tokens for the backward pass, at most.
-
-    A layer keeps about eight states and three of the inner width of each token. A checkpointed one keeps its input and
-    its keys and values, and one layer at a time is recomputed.
-
-    Args:
-        config: of the model.
-        tokens: of a micro-batch.
-        size: bytes of a number.
-        position: bytes of a token's keys and values in all layers.
-        checkpointed: whether layers are recomputed.
-    """
-    text = config.get("text_config") or config
-    kinds = text.get("hybrid_override_pattern") or text.get("layers_block_type") or ()
-    layers, hidden = int(text.get("num_hidden_layers") or len(kinds)), int(text["hidden_size"])
-    inner = text.get("intermediate_size") or 4 * hidden
-    inner = max(inner) if isinstance(inner, list) else int(inner)
-    layer = (8 * hidden + 3 * inner) * size
-    kept = layers * hidden * size + position + layer if checkpointed else layers * layer
-    return tokens * kept
+def wanted_of(options: MLXOptions, *, slots: int, context: int, tokens: int = 0) -> Wanted:
+    """What options ask of the memory."""
+    budget = tokens or options.token_budget
+    return Wanted(slots, context, budget, checkpointing=options.gradient_checkpointing, option=OPTION)
 
 
-def wants_checkpointing(activations: int, left: int) -> bool:
-    """Whether the activations are too much for the memory that weights, gradients and optimizer leave.
-
-    Half of it is for keys and values.
-    """
-    return activations > left // 2
-
-
-def in_gib(count: int) -> str:
-    """A number of bytes, for people."""
-    return f"{count / GIB:.2f} GiB"
-
-
-def _verdict(total: int, fixed: int, allowed: int) -> str:
-    if total <= allowed:
-        return f"it fits into the {in_gib(allowed)} that it may take"
-    if fixed > allowed:
-        return f"it cannot fit: weights and optimizer alone need {in_gib(fixed)}, and it may take {in_gib(allowed)}"
-    return f"it may take {in_gib(allowed)}: fewer sequences are sampled at once; lower `backend.token_budget`"
+def vocabulary_of(config: Config) -> int:
+    """Numbers of a position's logits."""
+    return int((config.get("text_config") or config)["vocab_size"])
 
 
 def _outline(config: Config) -> Any:

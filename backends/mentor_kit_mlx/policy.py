@@ -14,7 +14,8 @@ import numpy as np
 from mentor_kit.backend.distributed.replica import Replica
 from mentor_kit.backend.engine import StepEngine
 from mentor_kit.backend.folders import first_line, untrainable
-from mentor_kit.backend.kv_budget import KVBudget
+from mentor_kit.backend.memory import TrainedSize
+from mentor_kit.backend.memory_plan import Footprint, MemoryPlan, UpdateShape, plan_memory
 from mentor_kit.backend.microbatching import MicroBatch
 from mentor_kit.backend.optimizer import OptimizerSpec
 from mentor_kit.backend.policy import PolicyInfo
@@ -34,7 +35,7 @@ from mentor_kit_mlx.gradient_checkpointing import GradientCheckpointing, is_exac
 from mentor_kit_mlx.gradient_trial import same_gradients, trial_gradients
 from mentor_kit_mlx.lm_wrapper import MLXLMWrapper
 from mentor_kit_mlx.loading import Loaded, compiles
-from mentor_kit_mlx.memory import activation_bytes, in_gib, kv_budget, wants_checkpointing
+from mentor_kit_mlx.memory import footprint, held_bytes, wanted_of
 from mentor_kit_mlx.optimizer import MLXOptimizer, exact_weights, read_state
 from mentor_kit_mlx.options import EXPORT_FORMATS, MLXOptions
 from mentor_kit_mlx.params import Arrays, is_quantized, parameter_count, put, read_now, trained, write
@@ -109,24 +110,20 @@ class MLXPolicy(Replica[mx.array, MLXOptimizer]):
         self._recomputing = None
         if options.gradient_checkpointing is not False:
             self._recomputing = GradientCheckpointing(self.model, dropout=adapter is not None and adapter.dropout > 0)
-        self._activations: int | None = None
-        """Bytes that layers keep in an update, where it depends on them whether they do."""
-        if options.gradient_checkpointing == "auto" and allowed is not None:
-            position, size = state_size(self.model).position, self.lm.dtype.size
-            self._activations = activation_bytes(
-                loaded.config, options.token_budget, size, position, checkpointed=False
-            )
         self.recomputes = False
         """Whether layers are computed again in the backward pass."""
         self._state_size = state_size(self.model, options.quantized)
+        self._footprint = self._footprint_with(None)
+        plan = self._plan(None)
         self._engine = StepEngine(
             MLXRowDevice(self.lm, keeps_rows=self._keeps, skips_padding=skips, quantized=options.quantized),
             slots=options.slots,
             context=self.context,
             chunk=options.prefill_chunk,
             token_budget=options.token_budget,
-            budget=self._kv_budget(None),
+            budget=plan.budget,
         )
+        self._take(plan)
 
     @property
     def info(self) -> PolicyInfo:
@@ -179,9 +176,25 @@ class MLXPolicy(Replica[mx.array, MLXOptimizer]):
 
     def optimizer_changed(self) -> None:
         """Leave memory for the optimizer, and find whether layers are recomputed beside it."""
-        self._engine.budget = self._kv_budget(None if self.optimizer is None else self.optimizer.spec)
+        self._take(self._plan(None if self.optimizer is None else self.optimizer.spec))
         if self.optimizer is not None:
             self._decide_to_recompute()
+
+    def held_changed(self) -> None:
+        self._take(self._plan(None if self.optimizer is None else self.optimizer.spec))
+
+    def make_room(self) -> None:
+        if (kept := self._memory.beside_update) is not None:
+            self._engine.make_room(kept)
+            mx.clear_cache()
+
+    def fits(self, shape: UpdateShape) -> bool:
+        update = self._memory.update
+        return update is None or self._footprint.update(shape, checkpointing=self.recomputes) <= update
+
+    @property
+    def runs_whole(self) -> bool:
+        return not self._shares
 
     def drop_caches(self) -> None:
         self._engine.drop(self.version)
@@ -246,16 +259,36 @@ class MLXPolicy(Replica[mx.array, MLXOptimizer]):
     def _in_own_types(self, weights: Mapping[str, mx.array]) -> Arrays:
         return {name: weights[name].astype(value.dtype) for name, value in self.trained().items()}
 
-    def _kv_budget(self, optimizer: OptimizerSpec | None) -> KVBudget:
-        """What is left for keys and values beside an optimizer."""
-        budget = kv_budget(self.model, self._state_size, self._allowed, optimizer)
-        if not budget.fits(1, 1):
-            raise BackendError(
-                f"{self.student.model} does not fit into the {in_gib(self._allowed or 0)} it may take: its weights"
-                f"{'' if optimizer is None else ', gradients and optimizer'} leave {in_gib(budget.limit or 0)}",
-                hint="train an adapter, quantize the model, take a smaller one, or raise `backend.memory`",
-            )
-        return budget
+    def _footprint_with(self, optimizer: OptimizerSpec | None) -> Footprint:
+        own = self.trained()
+        count = sum(value.size for value in own.values())
+        return footprint(
+            self._loaded.config,
+            self.model,
+            held=held_bytes(self.model, optimizer, self.reference is not None),
+            trained=TrainedSize(count, 0, self.lm.dtype.size, adapted=self._adapter is not None),
+            sampled=self._state_size,
+            vocabulary=self.vocabulary,
+            context=self.context,
+        )
+
+    def _plan(self, optimizer: OptimizerSpec | None) -> MemoryPlan:
+        """What it takes of the memory beside an optimizer.
+
+        Raises:
+            BackendError: it does not fit.
+        """
+        self._footprint = self._footprint_with(optimizer)
+        wanted = wanted_of(self.options, slots=self.options.slots, context=self.context)
+        return plan_memory(self._footprint, wanted, self._allowed, trains=optimizer is not None)
+
+    def _take(self, plan: MemoryPlan) -> None:
+        """Hold to a plan, and say what it made smaller, once."""
+        self._memory = plan
+        self._engine.budget = plan.budget
+        self._engine.pass_tokens = plan.pass_tokens or self.options.token_budget
+        self.lm.logits_halvings = plan.halvings
+        self.say_once(plan.shrunk)
 
     def _try_gradient(self) -> None:
         """Find whether the model has a gradient, and whether it flows through prompts that are shared.
@@ -283,9 +316,7 @@ class MLXPolicy(Replica[mx.array, MLXOptimizer]):
 
     def _decide_to_recompute(self) -> None:
         wanted = self.options.gradient_checkpointing
-        left = self._engine.budget.limit
-        kept = self._activations
-        self.recomputes = wanted is True or (kept is not None and left is not None and wants_checkpointing(kept, left))
+        self.recomputes = self._memory.checkpointing
         if not self.recomputes or self._recomputing is None:
             return
         with self._mode.on(drops=False):

@@ -85,7 +85,9 @@ class MLXRowStates(RowStates[MLXLayerState]):
 
     def copy(self, other: RowStates[MLXLayerState], source: Array, target: Array, length: int) -> None:
         super().copy(other, source, target, length)
-        self.evaluate()
+        # one layer after the other, so that what is copied exists twice in one of them alone
+        for layer in self.layers:
+            mx.eval(list(layer.arrays()))
 
     def evaluate(self) -> None:
         """Have all writes done now."""

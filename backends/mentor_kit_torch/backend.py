@@ -46,25 +46,29 @@ class TorchBackend(Backend):
         return serve(self.options.processes)
 
     def estimate(self, student: StudentSpec, load: MemoryLoad) -> MemoryEstimate:
-        from mentor_kit_torch.loading import model_errors, pick_device, pick_dtype, read_config
-        from mentor_kit_torch.memory import estimate
+        from mentor_kit_torch.loading import model_errors, pick_dtype, planned_device, read_config
+        from mentor_kit_torch.memory import allowed_bytes, estimate
 
-        config = read_config(student)
-        device = pick_device(self.options.device, config)
+        config, options = read_config(student), self.options
+        device = planned_device(options.device, config)
+        allowed = load.memory if options.memory is None else None
+        if allowed is None:
+            allowed = allowed_bytes(device, options)
         with model_errors(student):
-            return estimate(config, student, load, self.options, pick_dtype(self.options.dtype, device, config))
+            dtype = pick_dtype(options.dtype, device, config)
+            return estimate(config, student, load, options, dtype, device, allowed)
 
     def device_memory(self) -> DeviceMemory | None:
-        from mentor_kit_torch.loading import pick_device
+        from mentor_kit_torch.loading import planned_device
         from mentor_kit_torch.memory import device_memory
 
-        return device_memory(pick_device(self.options.device))
+        return device_memory(planned_device(self.options.device))
 
     def savings(self, student: StudentSpec, load: MemoryLoad) -> Sequence[Saving]:
-        from mentor_kit_torch.loading import model_errors, pick_device, pick_dtype, read_config
+        from mentor_kit_torch.loading import model_errors, pick_dtype, planned_device, read_config
         from mentor_kit_torch.memory import savings
 
         config = read_config(student)
-        device = pick_device(self.options.device, config)
+        device = planned_device(self.options.device, config)
         with model_errors(student):
-            return savings(config, student, load, self.options, pick_dtype(self.options.dtype, device, config))
+            return savings(config, student, self.options, pick_dtype(self.options.dtype, device, config))

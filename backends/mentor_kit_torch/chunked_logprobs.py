@@ -26,12 +26,21 @@ class TokenLogProbs(torch.autograd.Function):
 
     @staticmethod
     def forward(
-        ctx: Any, hidden: Tensor, weight: Tensor, targets: Tensor, temperature: Tensor, with_entropy: bool = False
+        ctx: Any,
+        hidden: Tensor,
+        weight: Tensor,
+        targets: Tensor,
+        temperature: Tensor,
+        with_entropy: bool = False,
+        halvings: int = 0,
     ) -> tuple[Tensor, Tensor]:
-        """From hidden states (M, width), weights (V, width), targets (M,) and temperatures (M,)."""
-        found, totals, entropies, ctx.kept = [], [], [], []
-        kept = kept_rows(len(targets), len(weight))
-        for part in _parts(len(targets), len(weight)):
+        """From hidden states (M, width), weights (V, width), targets (M,) and temperatures (M,).
+
+        The numbers of logits at a time, and of those that are kept, are halved `halvings` times.
+        """
+        found, totals, entropies, ctx.kept, ctx.halvings = [], [], [], [], halvings
+        kept = kept_rows(len(targets), len(weight), halvings)
+        for part in _parts(len(targets), len(weight), halvings):
             logits = _logits(hidden[part], weight, temperature[part])
             if part.stop <= kept:
                 ctx.kept.append(logits)
@@ -50,7 +59,7 @@ class TokenLogProbs(torch.autograd.Function):
         scaled, of_entropy = (grad.float() / temperature if len(grad) else grad for grad in grads)
         hidden_grad = torch.empty_like(hidden) if ctx.needs_input_grad[0] else None
         weight_grad = torch.zeros_like(weight, dtype=torch.float32) if ctx.needs_input_grad[1] else None
-        for part in _parts(len(targets), len(weight)):
+        for part in _parts(len(targets), len(weight), ctx.halvings):
             logits = ctx.kept.pop(0) if ctx.kept else _logits(hidden[part], weight, temperature[part])
             pulls = logits.sub_(totals[part].unsqueeze(-1))
             factors = scaled[part].unsqueeze(-1)
@@ -65,22 +74,27 @@ class TokenLogProbs(torch.autograd.Function):
                 hidden_grad[part] = pulls @ weight
             if weight_grad is not None:
                 weight_grad += pulls.T @ hidden[part]
-        return hidden_grad, None if weight_grad is None else weight_grad.to(weight.dtype), None, None, None
+        return hidden_grad, None if weight_grad is None else weight_grad.to(weight.dtype), None, None, None, None
 
 
-def kept_rows(rows: int, vocabulary: int) -> int:
+def logits_bytes(halvings: int = 0) -> int:
+    """Bytes that logits take in an update at most: those that are kept, and a chunk while its gradient is computed."""
+    return 4 * (KEPT_LOGITS + 4 * LARGEST_LOGITS) >> halvings
+
+
+def kept_rows(rows: int, vocabulary: int, halvings: int = 0) -> int:
     """The number of rows of logits, of so many, that are kept for the backward pass."""
-    most, step = KEPT_LOGITS // vocabulary, _rows_at_once(vocabulary)
+    most, step = (KEPT_LOGITS >> halvings) // vocabulary, _rows_at_once(vocabulary, halvings)
     return rows if rows <= most else most // step * step
 
 
-def _parts(rows: int, vocabulary: int) -> Iterator[slice]:
-    step = _rows_at_once(vocabulary)
+def _parts(rows: int, vocabulary: int, halvings: int) -> Iterator[slice]:
+    step = _rows_at_once(vocabulary, halvings)
     return (slice(start, min(start + step, rows)) for start in range(0, rows, step))
 
 
-def _rows_at_once(vocabulary: int) -> int:
-    return max(1, LARGEST_LOGITS // vocabulary)
+def _rows_at_once(vocabulary: int, halvings: int) -> int:
+    return max(1, (LARGEST_LOGITS >> halvings) // vocabulary)
 
 
 def _logits(hidden: Tensor, weight: Tensor, temperature: Tensor) -> Tensor:

@@ -44,7 +44,7 @@ class FusedLlama:
         self.compiled: DecodeLayers | None = None
         """Runs the layers on one token a row where there is a cache (`mentor_kit_torch.compiled`)."""
         self._decoder = decoder
-        self._recompute = recompute
+        self.recompute = recompute
 
     @staticmethod
     def fits(decoder: Any) -> bool:
@@ -70,7 +70,7 @@ class FusedLlama:
         cos, sin = (part.unsqueeze(2) for part in decoder.rotary_emb(states, positions))
         if self.compiled is not None and cache is not None and ids.shape[1] == 1:
             return rms_norm(self.compiled(decoder.layers, states, (cos, sin), plan, mask, cache), decoder.norm)
-        again = self._recompute and torch.is_grad_enabled() and cache is None
+        again = self.recompute and torch.is_grad_enabled() and cache is None
         for index, layer in enumerate(decoder.layers):
             how = _How(index, (cos, sin), plan, mask, cache)
             # a sharded layer has a pass of its own, which gathers its weights

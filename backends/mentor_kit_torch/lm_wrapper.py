@@ -30,6 +30,8 @@ class TorchLMWrapper:
 
     def __init__(self, model: Any) -> None:
         self.model = model
+        self.logits_halvings = 0
+        """How often the number of logits in a chunk of an update is halved."""
         inner = model.get_base_model() if hasattr(model, "get_base_model") else model
         self.decoder: Any = _decoder(inner)
         self.projection: Any = inner.get_output_embeddings()

@@ -53,6 +53,11 @@ def pick_device(name: str, config: Any = None) -> torch.device:
     return torch.device(name)
 
 
+def planned_device(name: str, config: Any = None) -> torch.device:
+    """As `pick_device`, for a run that is planned: CUDA need not be on this machine."""
+    return torch.device(name) if name.startswith("cuda") else pick_device(name, config)
+
+
 def _mps_serves(config: Any) -> bool:
     """Whether MPS is there and of use: launching a narrow model's operations takes longer there than they do."""
     return torch.backends.mps.is_available() and (config is None or _width(config) >= WIDE) and _mps_is_right()

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import torch
 
 from mentor_kit.backend.folders import untrainable
 from mentor_kit.backend.memory import (
-    ACTIVATIONS_NOTE,
     FLOAT32,
     GIB,
     DeviceMemory,
@@ -16,12 +16,14 @@ from mentor_kit.backend.memory import (
     MemoryLoad,
     Saving,
     TrainedSize,
-    halves,
+    available_memory,
     main_memory,
     training_parts,
 )
+from mentor_kit.backend.memory_plan import Footprint, Wanted, planned_estimate
 from mentor_kit.backend.student import StudentSpec
 from mentor_kit_torch.adapters import adapter_parameters
+from mentor_kit_torch.chunked_logprobs import logits_bytes
 from mentor_kit_torch.exchange import PassBytes, over_processes
 from mentor_kit_torch.flops_counter import attention_shapes, layer_configs
 from mentor_kit_torch.fused_llama import FusedLlama
@@ -29,9 +31,92 @@ from mentor_kit_torch.options import TorchOptions
 from mentor_kit_torch.quantized import has_bitsandbytes, quantization_of, weight_bytes
 from mentor_kit_torch.text_part import freeze_beside_text, made_of
 
+#: Arrays of the size of the logits, where tokens are drawn from them.
+DRAWN = 6
+
+
+def allowed_bytes(device: torch.device, options: TorchOptions) -> int | None:
+    """Bytes that a run may take, as found before its model is loaded; None where nothing is known.
+
+    On CUDA nine tenths of what is free, in quarters of a GiB, so that small differences do not change a run.
+    """
+    if options.memory is not None:
+        return int(options.memory * GIB)
+    if device.type == "cuda":
+        if not torch.cuda.is_available():
+            return None
+        free, _ = torch.cuda.mem_get_info(device)
+        return int(free * 9 // 10 // (GIB // 4) * (GIB // 4))
+    if device.type not in ("cpu", "mps"):
+        return None
+    found = available_memory() if device.type == "cpu" else device_memory(device)
+    return None if found is None else found.usable
+
+
+def held_bytes(model: Any, trained: TrainedSize, moments: int, reference: int) -> int:
+    """Bytes of the weights that are loaded, and of the masters, moments and reference that go with them."""
+    weights: int = sum(tensor.nbytes for tensor in (*model.parameters(), *model.buffers()))
+    masters = 0 if trained.adapted or trained.size >= FLOAT32 or not moments else trained.trainable
+    return weights + FLOAT32 * (masters + moments) + reference
+
+
+def footprint(
+    config: Any, *, held: int, trained: TrainedSize, row: int, sharing: str, on_cpu: bool, recomputes: bool = True
+) -> Footprint:
+    """Bytes that a policy takes, by what they grow with.
+
+    Args:
+        config: of the model's text part.
+        held: bytes of weights, masters, moments and reference.
+        trained: the parameters that are trained.
+        row: bytes of a row's state of fixed size.
+        sharing: how an update shares prompts (`mentor_kit_torch.update.Sharing`).
+        on_cpu: whether its attention is fused there.
+        recomputes: whether its layers can be computed again in the backward pass.
+    """
+    size, vocabulary, hidden = trained.size, int(config.vocab_size), int(config.hidden_size)
+    layers = [_activation_bytes(config, layer, size) for layer in layer_configs(config)]
+    position = position_bytes(config, size)
+    heads = max((heads for heads, _, _ in attention_shapes(config)), default=0)
+    is_tree = sharing == "tree"
+    head_gradient = 0 if trained.adapted else 2 * FLOAT32 * vocabulary * hidden
+    return Footprint(
+        held=held,
+        gradients=trained.trainable * FLOAT32,
+        position=position,
+        row=row,
+        kept=sum(layers),
+        recomputed=len(layers) * hidden * size + 2 * max(layers) if recomputes and is_tree else None,
+        copied=position if sharing == "prompts" else 0,
+        # a tree's attention is computed in blocks, and again in the backward pass
+        pair=0 if is_tree or on_cpu else 2 * FLOAT32 * heads * len(layers),
+        logits=logits_bytes() + head_gradient,
+        smallest_logits=logits_bytes(8) + head_gradient,
+        drawn=DRAWN * FLOAT32 * vocabulary,
+        passed=2 * max(layers),
+        layers=max(len(layers), 1),
+    )
+
+
+def wanted_of(options: TorchOptions, *, slots: int, context: int, tokens: int = 0) -> Wanted:
+    """What options ask of the memory."""
+    return Wanted(
+        slots,
+        context,
+        tokens or options.token_budget,
+        checkpointing=options.gradient_checkpointing,
+        kv_memory=None if options.kv_memory is None else int(options.kv_memory * GIB),
+    )
+
 
 def estimate(
-    config: Any, student: StudentSpec, load: MemoryLoad, options: TorchOptions, dtype: torch.dtype
+    config: Any,
+    student: StudentSpec,
+    load: MemoryLoad,
+    options: TorchOptions,
+    dtype: torch.dtype,
+    device: torch.device,
+    allowed: int | None = None,
 ) -> MemoryEstimate:
     """The memory of a run; no weights are loaded, as the model is made on the meta device."""
     model = _outline(config)
@@ -42,7 +127,7 @@ def estimate(
         raise untrainable(student.model)
     weights = weight_bytes(model, how, dtype.itemsize)
     trainable = sum(parameter.numel() for parameter in model.parameters() if parameter.requires_grad)
-    hidden = _hidden_parameters(model)
+    hidden = hidden_parameters(model)
     if student.adapter is not None:
         trainable = hidden = adapter_parameters(model, student.adapter)
     updated = load.optimizer is not None
@@ -57,29 +142,32 @@ def estimate(
     # the model without a new adapter is its reference
     is_bare = student.adapter is not None and student.adapter.path is None
     reference = trainable if load.reference and not is_bare else 0
-    # a sequence that is longer than the budget makes a micro-batch of its own
-    tokens = (load.train_tokens or max(options.token_budget, load.context)) if updated else 0
-    one = load.context * position_bytes(text, size) + _row_bytes(config, dtype)
-    held = min(load.sequences, options.slots) * one
-    if options.kv_memory is not None:
-        held = min(held, int(options.kv_memory * 2**30))
-    parts = training_parts(weights, trained, updated=updated, reference=reference) | {
-        "keys and values": held,
-        "activations": tokens * _kept_bytes(text, size, checkpointing=options.gradient_checkpointing),
-    }
-    found = MemoryEstimate(
-        parameters=parameters,
-        trainable=trainable,
-        parts=parts,
-        notes=(ACTIVATIONS_NOTE,) if updated else (),
-    )
+    whole = training_parts(weights, trained, updated=updated, reference=reference)
+    own = MemoryEstimate(parameters=parameters, trainable=trainable, parts=whole | {"keys and values": 0})
     passes = PassBytes.of(model, dtype, adapted=trained.adapted)
-    return over_processes(found, options, trained, passes, updated=updated)
+    own = over_processes(own, options, trained, passes, updated=updated)
+    parts = {part: size for part, size in own.parts.items() if part != "keys and values"}
+    is_llama = FusedLlama.fits(getattr(model, "model", None))
+    size_of = footprint(
+        text,
+        held=sum(parts.values()) - parts["gradients"],
+        trained=replace(trained, trainable=parts["gradients"] // FLOAT32),
+        row=_row_bytes(config, dtype),
+        sharing="tree" if is_llama else "prompts",
+        on_cpu=device.type == "cpu",
+        recomputes=is_llama,
+    )
+    slots = min(-(-load.sequences // own.processes), options.slots)
+    wanted = wanted_of(options, slots=slots, context=load.context, tokens=load.train_tokens)
+    found = planned_estimate(size_of, wanted, load, allowed, parts, (parameters, trainable))
+    return found.model_copy(update={"processes": own.processes, "exchanged": own.exchanged})
 
 
 def device_memory(device: torch.device) -> DeviceMemory | None:
     """The memory of a device."""
     if device.type == "cuda":
+        if not torch.cuda.is_available():
+            return None
         found = torch.cuda.get_device_properties(device)
         return DeviceMemory.of(found.name, found.total_memory)
     if device.type == "mps":
@@ -87,33 +175,16 @@ def device_memory(device: torch.device) -> DeviceMemory | None:
     return main_memory()
 
 
-def savings(
-    config: Any, student: StudentSpec, load: MemoryLoad, options: TorchOptions, dtype: torch.dtype
-) -> list[Saving]:
-    """Options that save memory: recomputing layers is a third more work, with fewer keys and values sequences wait."""
-    size = dtype.itemsize
-    one = load.context * position_bytes(config.get_text_config(), size) + _row_bytes(config, dtype)
-    held = min(load.sequences, options.slots) * one
-    if options.kv_memory is not None:
-        held = min(held, int(options.kv_memory * GIB))
+def savings(config: Any, student: StudentSpec, options: TorchOptions, dtype: torch.dtype) -> list[Saving]:
+    """Options that save memory where everything is as small as it gets by itself."""
     found = []
-    if load.optimizer is not None:
-        budgets = halves(options.token_budget, load.context)
-        found.append(Saving(option="token_budget", values=budgets or _exactly(load.context, options.token_budget)))
-        if not options.gradient_checkpointing and FusedLlama.fits(getattr(_outline(config), "model", None)):
-            found.append(Saving(option="gradient_checkpointing", values=(True,)))
-    found.append(Saving(option="kv_memory", values=halves(-(-held // GIB), -(-one // GIB))))
-    if size == FLOAT32:
+    if options.gradient_checkpointing is False and FusedLlama.fits(getattr(_outline(config), "model", None)):
+        found.append(Saving(option="gradient_checkpointing", values=(True,)))
+    if dtype.itemsize == FLOAT32:
         found.append(Saving(option="dtype", values=("bfloat16",)))
     if student.adapter is not None and quantization_of(config, options.quantize) is None and has_bitsandbytes():
         found.append(Saving(option="quantize", values=(8, 4)))
-    return [saving for saving in found if saving.values]
-
-
-def _exactly(context: int, budget: int) -> tuple[int, ...]:
-    """The longest sequence, rounded up to 256 tokens, where that is less than the budget."""
-    rounded = -(-context // 256) * 256
-    return (rounded,) if rounded < budget else ()
+    return found
 
 
 def _outline(config: Any, dtype: torch.dtype | None = None) -> Any:
@@ -135,7 +206,7 @@ def _row_bytes(config: Any, dtype: torch.dtype) -> int:
         return 0
 
 
-def _hidden_parameters(model: Any) -> int:
+def hidden_parameters(model: Any) -> int:
     """Parameters that Muon takes: those of matrices that are neither embeddings nor output projection."""
     ends = [layer for layer in (model.get_input_embeddings(), model.get_output_embeddings()) if layer is not None]
     tables = {id(parameter) for layer in ends for parameter in layer.parameters()}
@@ -145,14 +216,6 @@ def _hidden_parameters(model: Any) -> int:
 def position_bytes(config: Any, size: int) -> int:
     """Bytes of one token's keys and values in all layers; 0 where no layer attends."""
     return 2 * sum(keyed * width for _, keyed, width in attention_shapes(config)) * size
-
-
-def _kept_bytes(config: Any, size: int, *, checkpointing: bool) -> int:
-    """Bytes that all layers keep of one token: with checkpointing a state each, and all of the layer recomputed."""
-    layers = [_activation_bytes(config, layer, size) for layer in layer_configs(config)]
-    if checkpointing:
-        return len(layers) * int(config.hidden_size) * size + max(layers)
-    return sum(layers)
 
 
 def _activation_bytes(config: Any, layer: Any, size: int) -> int:

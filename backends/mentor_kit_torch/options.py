@@ -53,12 +53,16 @@ class TorchOptions(OptionModel):
     """Sequences that are held at once; more are queued."""
     token_budget: int = Field(default=16384, gt=0)
     """Tokens in one micro-batch of the update; shared prefixes count once, and padding where a model needs it."""
-    gradient_checkpointing: bool = False
+    gradient_checkpointing: Literal["auto"] | bool = "auto"
     """Keep only the input of each layer for the backward pass, and recompute the layer there: much less memory in the
-    update, for a third more work. For models of Llama's kind."""
+    update, for a third more work. For models of Llama's kind. auto: where a full micro-batch would take more than half
+    of what `memory` leaves."""
+    memory: float | None = Field(default=None, gt=0)
+    """GiB that the run may take; left out, nine tenths of what is free on the device when the student is loaded.
+    Sampling and updates are held to it in turns; what does not fit is made smaller, with a line in the log."""
     kv_memory: float | None = Field(default=None, gt=0)
     """GiB that keys and values may take; sequences beyond it wait, and one that alone exceeds it is refused. Left
-    out, only `slots` limits them."""
+    out, what weights and optimizer leave of `memory`."""
     prefill_chunk: int = Field(default=1024, gt=0)
     """Tokens of a sequence that are prefilled in one go."""
     max_context: int | None = Field(default=None, gt=0)

@@ -18,7 +18,8 @@ from mentor_kit.backend.distributed.replica import Replica
 from mentor_kit.backend.engine import StepEngine
 from mentor_kit.backend.flops import MachineLimits, Work
 from mentor_kit.backend.folders import untrainable
-from mentor_kit.backend.kv_budget import KVBudget
+from mentor_kit.backend.memory import TrainedSize
+from mentor_kit.backend.memory_plan import MemoryPlan, UpdateShape, plan_memory
 from mentor_kit.backend.microbatching import MicroBatch
 from mentor_kit.backend.optimizer import OptimizerSpec
 from mentor_kit.backend.policy import PolicyInfo
@@ -34,7 +35,7 @@ from mentor_kit_torch.adapters import dropouts, merged, quiet
 from mentor_kit_torch.compiled import compile_decoding
 from mentor_kit_torch.cuda_graphs import cuda_graphs
 from mentor_kit_torch.lm_wrapper import TorchLMWrapper
-from mentor_kit_torch.memory import position_bytes
+from mentor_kit_torch.memory import footprint, held_bytes, hidden_parameters, wanted_of
 from mentor_kit_torch.optimizer import TorchOptimizer, read_state
 from mentor_kit_torch.options import EXPORT_FORMATS, TorchOptions
 from mentor_kit_torch.quantized import is_quantized, parameter_count, plain_copy
@@ -54,20 +55,25 @@ class TorchPolicy(Replica[Tensor, TorchOptimizer]):
         model: on its device, in evaluation mode; a peft model when there is an adapter.
         student: what it was loaded from.
         options: the backend's.
+        allowed: bytes that the run may take; None for no limit.
+
+    Raises:
+        BackendError: memory is too small for it.
     """
 
     export_formats = EXPORT_FORMATS
     file_errors = (SafetensorError, UnpicklingError)
 
-    def __init__(self, model: Any, student: StudentSpec, options: TorchOptions) -> None:
+    def __init__(self, model: Any, student: StudentSpec, options: TorchOptions, allowed: int | None = None) -> None:
         self.model = model
         self.options = options
+        self._allowed = allowed
         if student.adapter is None and is_quantized(model):
             model.requires_grad_(False)
         self.lm = TorchLMWrapper(model)
         with exact(self.lm):
             self._rows = row_abilities(self.lm)
-            self._sharing = how_to_share(self.lm, self._rows.keeps, recompute=options.gradient_checkpointing)
+            self._sharing = how_to_share(self.lm, self._rows.keeps, recompute=options.gradient_checkpointing is True)
         super().__init__(
             student,
             vocabulary=self.lm.vocabulary,
@@ -85,7 +91,7 @@ class TorchPolicy(Replica[Tensor, TorchOptimizer]):
                 "%s: sequences cannot share its layers' state: updates run a prompt again for each of its completions",
                 student.model,
             )
-        if options.gradient_checkpointing and self.lm.fused is None:
+        if options.gradient_checkpointing is True and self.lm.fused is None:
             raise BackendError(
                 f"{student.model}: its layers cannot be recomputed in the backward pass",
                 hint="leave `backend.gradient_checkpointing` out, and lower `backend.token_budget` to save memory",
@@ -98,18 +104,17 @@ class TorchPolicy(Replica[Tensor, TorchOptimizer]):
         recorder = cuda_graphs(self.lm.device, self._rows.keeps and self._rows.cuts) if options.cuda_graphs else None
         if options.compile:
             compile_decoding(self.lm)
+        self._row_bytes = row_nbytes(model, self.lm.config) if self._rows.keeps else 0
+        plan = self._plan(None)
         self._engine = StepEngine(
             TorchRowDevice(self.lm, self._rows, attends_prefix=self._sharing == "tree", recorder=recorder),
             slots=options.slots,
             context=self.context,
             chunk=options.prefill_chunk,
             token_budget=options.token_budget,
-            budget=KVBudget(
-                limit=None if options.kv_memory is None else int(options.kv_memory * 2**30),
-                position=position_bytes(self.lm.config, self.lm.dtype.itemsize),
-                row=row_nbytes(model, self.lm.config) if self._rows.keeps else 0,
-            ),
+            budget=plan.budget,
         )
+        self._take(plan)
 
     @property
     def info(self) -> PolicyInfo:
@@ -172,6 +177,60 @@ class TorchPolicy(Replica[Tensor, TorchOptimizer]):
         optimizer = TorchOptimizer(self.model, spec)
         optimizer.clear()
         return optimizer
+
+    def optimizer_changed(self) -> None:
+        """Leave memory for the optimizer."""
+        self._take(self._plan(None if self.optimizer is None else self.optimizer.spec))
+
+    def held_changed(self) -> None:
+        self.optimizer_changed()
+
+    def make_room(self) -> None:
+        if (kept := self._memory.beside_update) is not None:
+            self._engine.make_room(kept)
+
+    def fits(self, shape: UpdateShape) -> bool:
+        update = self._memory.update
+        return update is None or self._footprint.update(shape, checkpointing=self._memory.checkpointing) <= update
+
+    @property
+    def runs_whole(self) -> bool:
+        return self._sharing == "none"
+
+    def _plan(self, optimizer: OptimizerSpec | None) -> MemoryPlan:
+        """What it takes of the memory beside an optimizer.
+
+        Raises:
+            BackendError: it does not fit.
+        """
+        own = self.trained().values()
+        count = sum(value.numel() for value in own)
+        adapted = self.student.adapter is not None
+        trained = TrainedSize(count, 0, self.lm.dtype.itemsize, adapted=adapted)
+        hidden = count if adapted else hidden_parameters(self.model)
+        moments = 0 if optimizer is None else optimizer.moments(count, hidden)
+        reference = sum(value.nbytes for value in (self.reference or {}).values())
+        self._footprint = footprint(
+            self.lm.config,
+            held=held_bytes(self.model, trained, moments, reference),
+            trained=trained,
+            row=self._row_bytes,
+            sharing=self._sharing,
+            on_cpu=self.lm.device.type == "cpu",
+            recomputes=self.lm.fused is not None,
+        )
+        wanted = wanted_of(self.options, slots=self.options.slots, context=self.context)
+        return plan_memory(self._footprint, wanted, self._allowed, trains=optimizer is not None)
+
+    def _take(self, plan: MemoryPlan) -> None:
+        """Hold to a plan, and say what it made smaller, once."""
+        self._memory = plan
+        self._engine.budget = plan.budget
+        self._engine.pass_tokens = plan.pass_tokens or self.options.token_budget
+        self.lm.logits_halvings = plan.halvings
+        if self.lm.fused is not None:
+            self.lm.fused.recompute = plan.checkpointing
+        self.say_once(plan.shrunk)
 
     @contextmanager
     def updating(self) -> Iterator[None]:

@@ -20,6 +20,7 @@ from mentor_kit_torch.loading import (
     pick_dtype,
     read_config,
 )
+from mentor_kit_torch.memory import allowed_bytes
 from mentor_kit_torch.options import TorchOptions
 from mentor_kit_torch.policy import TorchPolicy
 from mentor_kit_torch.sharded_policy import ShardedPolicy
@@ -47,6 +48,7 @@ def load_here(
     make_deterministic(device)
     rank = 0 if communicator is None else communicator.rank
     dtype = pick_dtype(options.dtype, device, config)
+    allowed = allowed_bytes(device, options)
     sharded = options.shard and communicator is not None
     with model_errors(student):
         model: Any = load_model(student, config, options, torch.device("cpu") if sharded else device, dtype)
@@ -55,7 +57,7 @@ def load_here(
         # processes have different rows, which must not drop the same units
         torch.manual_seed(derive_seed(seed, "process", rank) if rank else seed)
         if communicator is None or not sharded:
-            return TorchPolicy(model, student, options)
+            return TorchPolicy(model, student, options, allowed)
         alone = {"shard": False, "processes": None, "device": "cpu", "dtype": str(dtype).removeprefix("torch.")}
         shards = ModelShards(model, communicator, device, dtype)
         return ShardedPolicy(

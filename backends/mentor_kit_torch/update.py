@@ -137,7 +137,8 @@ def _token_values(
     """
     if (weight := lm.weight) is not None:
         lm.projected(len(targets))
-        found: tuple[Tensor, Tensor] = TokenLogProbs.apply(hidden, weight, targets, temperature, with_entropy)  # type: ignore[no-untyped-call]
+        how = (with_entropy, lm.logits_halvings)
+        found: tuple[Tensor, Tensor] = TokenLogProbs.apply(hidden, weight, targets, temperature, *how)  # type: ignore[no-untyped-call]
         return found
     rows = max(1, LARGEST_LOGITS // lm.vocabulary)
     if len(targets) <= rows:

@@ -31,6 +31,7 @@ from mentor_kit.backend.checkpoint import (
     read_manifest,
     write_manifest,
 )
+from mentor_kit.backend.memory_plan import UpdateShape
 from mentor_kit.backend.microbatching import MicroBatch, Place, micro_batches
 from mentor_kit.backend.optimizer import Optimizer, OptimizerSpec
 from mentor_kit.backend.policy import Policy, Weights
@@ -78,6 +79,7 @@ class BasePolicy(Policy, Generic[Array, OptimizerT]):
         """The trained parameters, and only those, as they were when the reference was taken; empty where the model
         without its adapter is the reference, None where there is none."""
         self._token_budget, self._packed = token_budget, packed
+        self._said: set[str] = set()
 
     # the primitives of a backend
 
@@ -170,6 +172,28 @@ class BasePolicy(Policy, Generic[Array, OptimizerT]):
     def optimizer_changed(self) -> None:
         """Called when another optimizer was made or restored, or none is there any more."""
 
+    def held_changed(self) -> None:
+        """Called when a reference policy was taken."""
+
+    def say_once(self, lines: Mapping[str, str]) -> None:
+        """Log lines by what they are about, each once."""
+        for what, line in lines.items():
+            if what not in self._said:
+                logger.warning("%s: %s", self.student.model, line)
+        self._said.update(lines)
+
+    def make_room(self) -> None:
+        """Called before an update and before scoring: frees what would take the memory for it."""
+
+    def fits(self, shape: UpdateShape) -> bool:
+        """Whether a micro-batch of this shape is within the memory for an update."""
+        return True
+
+    @property
+    def runs_whole(self) -> bool:
+        """Whether each completion runs behind a prompt of its own."""
+        return False
+
     def updating(self) -> AbstractContextManager[None]:
         """A context around each part of an update, to count its work and explain the device's errors."""
         return nullcontext()
@@ -191,7 +215,8 @@ class BasePolicy(Policy, Generic[Array, OptimizerT]):
         """Add up the gradients of all the groups' completions, or of those in `only`; the terms by micro-batch."""
         optimizer = self.prepared_optimizer()
         self.check(groups)
-        batches = micro_batches(groups, self._token_budget, objective, packed=self._packed, only=only)
+        batches = self._micro_batches(groups, objective, only)
+        self.make_room()
         try:
             with self.updating():
                 terms = [self._backward(batch, objective) for batch in batches]
@@ -217,7 +242,8 @@ class BasePolicy(Policy, Generic[Array, OptimizerT]):
         """Log-probabilities of all completions, or of those in `only`, each up to its last trained token."""
         self.check(groups)
         found: dict[Place, Floats] = {}
-        for batch in micro_batches(groups, self._token_budget, packed=self._packed, only=only):
+        self.make_room()
+        for batch in self._micro_batches(groups, None, only):
             with self.updating():
                 values = self.to_numpy(self._scores(batch, weights))
             lengths = batch.lengths[batch.row_of]
@@ -226,6 +252,7 @@ class BasePolicy(Policy, Generic[Array, OptimizerT]):
 
     def snapshot_reference(self) -> None:
         self.reference = self.reference_weights()
+        self.held_changed()
 
     def save(self, folder: Path) -> None:
         self.write_checkpoint(folder, [self.random_state()])
@@ -312,6 +339,19 @@ class BasePolicy(Policy, Generic[Array, OptimizerT]):
         if self.optimizer is None:
             raise BackendError("no optimizer: call `prepare` before training")
         return self.optimizer
+
+    def _micro_batches(
+        self, groups: Sequence[TokenGroup], objective: Objective | None, only: Collection[Place] | None
+    ) -> Iterator[MicroBatch]:
+        return micro_batches(
+            groups,
+            self._token_budget,
+            objective,
+            packed=self._packed,
+            only=only,
+            fits=self.fits,
+            whole=self.runs_whole,
+        )
 
     def _backward(self, batch: MicroBatch, objective: Objective) -> LossTerms:
         reference = self._scores(batch, "reference") if objective.spec.needs_reference else None

@@ -52,9 +52,10 @@ class StepEngine:
         self.version = 0
         """Of the weights."""
         self.device = device
+        self.pass_tokens = token_budget
+        """Tokens of all rows that are prefilled in one pass, at most."""
         self._context = context
         self._chunk = chunk
-        self._token_budget = token_budget
         self._table = RowTable(cuts=device.cuts_rows)
         self._allocator = RowAllocator(self._table, device, budget, slots=slots, context=context)
         self._prefix = SharedPrefix(self._table, device, self._allocator, chunk)
@@ -108,6 +109,15 @@ class StepEngine:
         self._prefix.forget()
         self._table.forget()
         self._allocator.release_idle()
+
+    def make_room(self, kept: int) -> None:
+        """Free all keys and values, for other work, where they take more than `kept` bytes.
+
+        Running requests are prefilled anew.
+        """
+        if self.device.nbytes > kept:
+            self.drop(self.version)
+            self.device.free()
 
     def step(self) -> list[Completion]:
         try:
@@ -163,8 +173,8 @@ class StepEngine:
     def _prefill(self, rows: Array) -> None:
         """Take in the new context of rows, each distinct one once, and draw their first tokens."""
         unique, owners = self._table.distinct(rows)
-        width = min(self._chunk, int((self._table.known[unique] - self._table.held[unique]).max()))
-        count = max(1, self._token_budget // width)
+        width = min(self._chunk, self.pass_tokens, int((self._table.known[unique] - self._table.held[unique]).max()))
+        count = max(1, self.pass_tokens // width)
         for start in range(0, len(unique), count):
             self._take_in(unique[start : start + count], rows, owners)
         shared = owners != rows
@@ -176,7 +186,7 @@ class StepEngine:
         table = self._table
         ends = table.known[block]
         while True:
-            counts = np.minimum(ends - table.held[block], self._chunk)
+            counts = np.minimum(ends - table.held[block], min(self._chunk, self.pass_tokens))
             if not counts.any():
                 return
             ending = (counts > 0) & (table.held[block] + counts == ends)

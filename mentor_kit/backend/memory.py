@@ -24,6 +24,10 @@ class MemoryLoad:
     """None where nothing is trained: no gradients, optimizer and activations then."""
     reference: bool = False
     """Whether a reference policy is kept."""
+    prompt: int = 0
+    """Tokens of the longest prompt; 0 where it is not known."""
+    memory: int | None = None
+    """Bytes of the device that it is planned for; None for this machine's."""
 
 
 class MemoryEstimate(FrozenModel):
@@ -33,7 +37,7 @@ class MemoryEstimate(FrozenModel):
     """The number of parameters."""
     trainable: int
     parts: dict[str, int]
-    """Bytes of weights, gradients, optimizer, reference, keys and values, and activations."""
+    """Bytes of weights, gradients, optimizer, reference, keys and values, activations and logits."""
     notes: tuple[str, ...] = ()
     processes: int = 1
     """That share the work, each with memory like this."""
@@ -42,15 +46,20 @@ class MemoryEstimate(FrozenModel):
 
     @property
     def total(self) -> int:
-        """Bytes of all uses together."""
-        return sum(self.parts.values())
+        """Bytes at most: sampling and updates take turns, and keys and values are freed for an update."""
+        update = sum(self.parts.get(part, 0) for part in UPDATE_PARTS)
+        sampling = sum(self.parts.get(part, 0) for part in SAMPLING_PARTS)
+        return sum(self.parts.values()) - min(update, sampling)
 
 
 GIB = 1 << 30
+#: Parts of an estimate that are there in an update alone, and in sampling alone.
+UPDATE_PARTS, SAMPLING_PARTS = ("gradients", "activations", "logits"), ("keys and values", "sampling")
 FLOAT32 = 4  # bytes; gradients, moments and masters are always kept in it
 #: The note of an estimate whose update is counted.
 ACTIVATIONS_NOTE = "activations are an upper estimate, at a full micro-batch of the update"
 
+_MEMINFO = Path("/proc/meminfo")
 #: Where Linux reports the limit of a process's control group.
 _GROUPS = (Path("/sys/fs/cgroup/memory.max"), Path("/sys/fs/cgroup/memory/memory.limit_in_bytes"))
 
@@ -122,10 +131,21 @@ def main_memory() -> DeviceMemory | None:
     return DeviceMemory.of("CPU", min([found, *_group_limits()]))
 
 
-def halves(value: int, least: int) -> tuple[int, ...]:
-    """A number's halves, rounded down to powers of two, that are not below `least`."""
-    powers = (1 << exponent for exponent in range(value.bit_length(), -1, -1))
-    return tuple(power for power in powers if least <= power < value)
+def available_memory() -> DeviceMemory | None:
+    """The main memory that is not in use; None where the system does not report it.
+
+    In whole GiB, rounded down, so that small differences of other programs do not change a run.
+    """
+    whole = main_memory()
+    if whole is None:
+        return None
+    try:
+        lines = _MEMINFO.read_text().splitlines()
+        free = next(int(line.split()[1]) << 10 for line in lines if line.startswith("MemAvailable:"))
+    except (OSError, StopIteration, ValueError):
+        return whole
+    usable = min(whole.usable, free * 9 // 10)
+    return DeviceMemory(device=whole.device, bytes=whole.bytes, usable=usable // GIB * GIB or usable)
 
 
 def _group_limits() -> list[int]:

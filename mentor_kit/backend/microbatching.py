@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from mentor_kit.backend.memory_plan import UpdateShape
 from mentor_kit.backend.token_groups import Floats, Ints, TokenCompletion, TokenGroup
 from mentor_kit.rl.losses.loss import LossBatch
 from mentor_kit.rl.objective import Objective
@@ -131,6 +132,8 @@ def micro_batches(
     *,
     packed: bool = False,
     only: Collection[Place] | None = None,
+    fits: Callable[[UpdateShape], bool] | None = None,
+    whole: bool = False,
 ) -> Iterator[MicroBatch]:
     """The groups in order, in micro-batches of rows with at most `token_budget` tokens (at least one row each).
 
@@ -143,9 +146,17 @@ def micro_batches(
         objective: for the tokens' weights.
         packed: count no padding, and the prompts' common beginning once: for backends that run each token once.
         only: the completions to take; all if left out. Weights are those of the whole update.
+        fits: whether the memory for an update holds a micro-batch of several rows; all do if left out.
+        whole: tell `fits` of rows that each run behind a prompt of their own.
     """
+
+    def full(size: _Size) -> bool:
+        if (size.packed if packed else size.padded) > token_budget:
+            return True
+        return fits is not None and not fits(size.shape(packed=packed, whole=whole))
+
     members = (each for each in _members(groups, objective) if only is None or (each.group, each.index) in only)
-    yield from (_padded(groups, batch) for batch in _filled(groups, members, token_budget, packed=packed))
+    yield from (_padded(groups, batch) for batch in _filled(groups, members, full))
 
 
 def same_beginning(rows: Sequence[Ints]) -> int:
@@ -217,9 +228,15 @@ class _Size:
         """Tokens without padding, the common beginning counted once."""
         return self.total - max(self.prompts - 1, 0) * (0 if self.beginning is None else len(self.beginning))
 
+    def shape(self, *, packed: bool, whole: bool) -> UpdateShape:
+        """What decides the memory that it takes."""
+        longest = self.longest_prompt + self.longest
+        tokens = self.rows * longest if whole else self.packed if packed else self.padded
+        return UpdateShape(tokens, rows=self.rows, prompt=self.longest_prompt, longest=longest)
+
 
 def _filled(
-    groups: Sequence[TokenGroup], members: Iterable[_Member], token_budget: int, *, packed: bool
+    groups: Sequence[TokenGroup], members: Iterable[_Member], full: Callable[[_Size], bool]
 ) -> Iterator[list[_Member]]:
     batch: list[_Member] = []
     seen: set[RowKey] = set()
@@ -228,7 +245,7 @@ def _filled(
         if member.row_key not in seen:
             prompt, length = groups[member.group].prompt_ids, len(member.completion.ids)
             grown = size.with_row(prompt, length, is_new=not batch or batch[-1].group != member.group)
-            if batch and (grown.packed if packed else grown.padded) > token_budget:
+            if batch and full(grown):
                 yield batch
                 batch, seen, grown = [], set(), _Size().with_row(prompt, length, is_new=True)
             seen.add(member.row_key)

@@ -98,6 +98,11 @@ class RowDevice(ABC, Generic[Logits]):
     """Positions that the prefix's own place has."""
 
     @property
+    def nbytes(self) -> int:
+        """Bytes that rows and prefix take."""
+        return 0
+
+    @property
     @abstractmethod
     def vocabulary(self) -> int:
         """How many tokens the model knows."""

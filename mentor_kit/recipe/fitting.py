@@ -66,7 +66,7 @@ def fitting(
         savings = backend_of(changed.recipe, registry, context).savings(student_spec(changed, registry, context), load)
 
         def total(settings: Sequence[str], changed: LoadedRecipe = changed) -> int:
-            found = estimate_memory(_with(changed, settings), registry, context, prompt, works)
+            found = estimate_memory(_with(changed, settings), registry, context, prompt, works, usable)
             return 0 if found is None else found.total
 
         if chosen := _mildest(savings, total, usable):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 
 from mentor_kit.backend.memory import MemoryEstimate, MemoryLoad
 from mentor_kit.backend.optimizer import OptimizerSpec
@@ -14,7 +15,12 @@ from mentor_kit.stages.workload import Workload
 
 
 def estimate_memory(
-    loaded: LoadedRecipe, registry: Registry, context: BuildContext, prompt: int, works: Mapping[str, Workload]
+    loaded: LoadedRecipe,
+    registry: Registry,
+    context: BuildContext,
+    prompt: int,
+    works: Mapping[str, Workload],
+    usable: int | None = None,
 ) -> MemoryEstimate | None:
     """The largest estimate over the recipe's stages; no weights are loaded. None where no stage uses the student.
 
@@ -24,8 +30,9 @@ def estimate_memory(
         context: for building the backend.
         prompt: tokens of the longest prompt.
         works: the workload of each stage by its key.
+        usable: bytes of the device that it is planned for; None for this machine's.
     """
-    loads = memory_loads(loaded.recipe, prompt, works)
+    loads = [replace(load, memory=usable) for load in memory_loads(loaded.recipe, prompt, works)]
     if not loads:
         return None
     student, backend = student_spec(loaded, registry, context), backend_of(loaded.recipe, registry, context)
@@ -56,6 +63,7 @@ def memory_loads(recipe: Recipe, prompt: int, works: Mapping[str, Workload]) -> 
             train_tokens=0,
             optimizer=optimizer,
             reference=any(work.reference for work in users),
+            prompt=prompt,
         )
         for optimizer in dict.fromkeys(optimizers or [None])
     ]

@@ -213,7 +213,8 @@ def _plan(loaded: LoadedRecipe, registry: Registry, components: Components, devi
     if not any(work.student for work in works.values()):
         return RunPlan(loaded.recipe.name, "", None, stages, None)
     model, prompts = student_spec(loaded, registry, components.context).model, _prompts(loaded, registry, components)
-    memory = estimate_memory(loaded, registry, components.context, prompts.longest, works)
+    usable = None if device is None else device.usable
+    memory = estimate_memory(loaded, registry, components.context, prompts.longest, works, usable)
     found = RunPlan(
         name=loaded.recipe.name,
         model=model,

@@ -13,10 +13,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from mentor_kit_mlx.backend import MLXBackend
 from mentor_kit_mlx.options import MLXOptions
-from mentor_kit_mlx.params import by_name
 from mlx_students import load
 
-from mentor_kit.backend.memory import GIB, MemoryLoad
+from mentor_kit.backend.kv_budget import KVBudget
+from mentor_kit.backend.memory import MemoryLoad
 from mentor_kit.backend.student import AdapterSpec, StudentSpec
 from mentor_kit.core.errors import BackendError
 from mentor_kit.testing.events import Events
@@ -124,9 +124,9 @@ def test_rows_and_a_prefix_are_held_to_the_memory(name: str, tmp_path: Path) -> 
     policy = load(tmp_path)
     size = policy._state_size
     assert (size.row > 0) == (name in RECURRENT)
-    weights = sum(value.nbytes for value in by_name(policy.model.parameters()).values())
     room = 5 * (128 * size.position + size.row) + 128 * size.position + size.row
-    engine, alone = load(tmp_path, memory=(weights + room) / GIB).engine(), policy.engine()
+    engine, alone = load(tmp_path).engine(), policy.engine()
+    engine.budget = KVBudget(room, size.position, row=size.row)
     asked = [request(f"{i}", [*range(1, 20), i, i + 1], max_new_tokens=4, seed=i) for i in range(12)]
     for one in asked:
         engine.submit(one)

