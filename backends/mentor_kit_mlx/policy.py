@@ -180,7 +180,8 @@ class MLXPolicy(Replica[mx.array, MLXOptimizer]):
         if self.optimizer is not None:
             self._decide_to_recompute()
 
-    def held_changed(self) -> None:
+    def snapshot_reference(self) -> None:
+        super().snapshot_reference()
         self._take(self._plan(None if self.optimizer is None else self.optimizer.spec))
 
     def make_room(self) -> None:

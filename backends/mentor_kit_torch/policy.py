@@ -182,7 +182,8 @@ class TorchPolicy(Replica[Tensor, TorchOptimizer]):
         """Leave memory for the optimizer."""
         self._take(self._plan(None if self.optimizer is None else self.optimizer.spec))
 
-    def held_changed(self) -> None:
+    def snapshot_reference(self) -> None:
+        super().snapshot_reference()
         self.optimizer_changed()
 
     def make_room(self) -> None:

@@ -172,9 +172,6 @@ class BasePolicy(Policy, Generic[Array, OptimizerT]):
     def optimizer_changed(self) -> None:
         """Called when another optimizer was made or restored, or none is there any more."""
 
-    def held_changed(self) -> None:
-        """Called when a reference policy was taken."""
-
     def say_once(self, lines: Mapping[str, str]) -> None:
         """Log lines by what they are about, each once."""
         for what, line in lines.items():
@@ -252,7 +249,6 @@ class BasePolicy(Policy, Generic[Array, OptimizerT]):
 
     def snapshot_reference(self) -> None:
         self.reference = self.reference_weights()
-        self.held_changed()
 
     def save(self, folder: Path) -> None:
         self.write_checkpoint(folder, [self.random_state()])
@@ -343,15 +339,8 @@ class BasePolicy(Policy, Generic[Array, OptimizerT]):
     def _micro_batches(
         self, groups: Sequence[TokenGroup], objective: Objective | None, only: Collection[Place] | None
     ) -> Iterator[MicroBatch]:
-        return micro_batches(
-            groups,
-            self._token_budget,
-            objective,
-            packed=self._packed,
-            only=only,
-            fits=self.fits,
-            whole=self.runs_whole,
-        )
+        how: dict[str, Any] = {"packed": self._packed, "fits": self.fits, "whole": self.runs_whole}
+        return micro_batches(groups, self._token_budget, objective, only=only, **how)
 
     def _backward(self, batch: MicroBatch, objective: Objective) -> LossTerms:
         reference = self._scores(batch, "reference") if objective.spec.needs_reference else None

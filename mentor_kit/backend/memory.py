@@ -43,6 +43,14 @@ class MemoryEstimate(FrozenModel):
     """That share the work, each with memory like this."""
     exchanged: dict[str, int] = {}
     """Bytes that each process exchanges with the others, by what they are of and how often; without messages."""
+    position: int = 0
+    """Bytes of keys and values of a token."""
+    rows: int = 0
+    """Sequences of full length that are sampled at once."""
+    micro_batch: int = 0
+    """Tokens in a full micro-batch of the update; 0 where nothing is trained."""
+    checkpointing: bool = False
+    """Whether layers are computed again in the backward pass."""
 
     @property
     def total(self) -> int:

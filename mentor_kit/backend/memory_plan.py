@@ -241,7 +241,7 @@ def planned_estimate(
     beside = max(size.gradients - parts["gradients"], 0)
     found = dict(parts) | {
         "keys and values": rows * (load.context * size.position + size.row),
-        "sampling": (plan.pass_tokens or wanted.token_budget) * size.passed + rows * size.drawn,
+        "sampling": min(rows, 1) * (plan.pass_tokens or wanted.token_budget) * size.passed + rows * size.drawn,
         "activations": size.update(shape, checkpointing=plan.checkpointing) + beside if trains else 0,
         "logits": max(size.logits >> plan.halvings, size.smallest_logits) if trains else 0,
     }
@@ -251,7 +251,16 @@ def planned_estimate(
         notes.append("layers are computed again in the backward pass (`backend.gradient_checkpointing`)")
     # that sequences wait is said above, with their number
     notes += [line for what, line in plan.shrunk.items() if what != "sequences"]
-    return MemoryEstimate(parameters=parameters[0], trainable=parameters[1], parts=found, notes=tuple(notes))
+    return MemoryEstimate(
+        parameters=parameters[0],
+        trainable=parameters[1],
+        parts=found,
+        notes=tuple(notes),
+        position=size.position,
+        rows=rows,
+        micro_batch=shape.tokens if trains else 0,
+        checkpointing=plan.checkpointing,
+    )
 
 
 def _smallest(size: Footprint, wanted: Wanted) -> MemoryPlan:
@@ -263,8 +272,8 @@ def _smallest(size: Footprint, wanted: Wanted) -> MemoryPlan:
 
 
 def _rows_at_once(budget: KVBudget, wanted: int, positions: int) -> int:
-    """Rows of so many positions that a budget holds, of those that are wanted; at least one."""
-    low, high = 1, wanted
+    """Rows of so many positions that a budget holds, of those that are wanted; at least one, where any are."""
+    low, high = min(wanted, 1), wanted
     while low < high:
         middle = (low + high + 1) // 2
         low, high = (middle, high) if budget.fits(middle, positions) else (low, middle - 1)

@@ -49,6 +49,10 @@ def run(
     memory: Annotated[
         float | None, typer.Option(help="With --dry-run: GiB of the device to plan for; this machine's if left out.")
     ] = None,
+    gpu: Annotated[
+        str | None,
+        typer.Option(help="With --dry-run: a GPU to plan for, such as rtx-4090; step times too."),
+    ] = None,
     view: Annotated[
         bool, typer.Option("--view", help="Serve the run's page while it runs, and print its address.")
     ] = False,
@@ -68,10 +72,11 @@ def run(
         raise UsageError("--view serves the page of a run, and --dry-run starts none: give one of the two")
     overrides = parse_settings(settings or [])
     if dry_run:
-        _show_plan(api.plan(recipe, overrides=overrides, memory=memory), as_json)
+        _show_plan(api.plan(recipe, overrides=overrides, memory=memory, gpu=gpu), as_json)
         return
-    if memory is not None:
-        raise UsageError("--memory is for --dry-run: a run takes what its backend's options say")
+    if memory is not None or gpu is not None:
+        named = "--memory" if gpu is None else "--gpu"
+        raise UsageError(f"{named} is for --dry-run: a run takes what its backend's options say")
     with display(as_json=as_json, plain=plain) as shown:
         trackers = [shown, *([_live_view(as_json)] if view else [])]
         if resume:

@@ -6,6 +6,7 @@ from contextlib import closing
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from mentor_kit.backend.gpu_models import GpuModel
 from mentor_kit.backend.memory import GIB, DeviceMemory, MemoryEstimate
 from mentor_kit.core.component import ComponentSpec
 from mentor_kit.core.errors import MissingError
@@ -23,6 +24,7 @@ from mentor_kit.recipe.checking import unavailable_components
 from mentor_kit.recipe.fitting import Smaller, device_of, fitting
 from mentor_kit.recipe.loading import LoadedRecipe
 from mentor_kit.recipe.memory import estimate_memory
+from mentor_kit.recipe.timing import StageTime, sent_to_servers, stage_times
 from mentor_kit.recipe.workloads import build_stages, workloads
 from mentor_kit.stages.workload import Workload
 
@@ -101,6 +103,8 @@ class RunPlan:
     """The memory of the device that it would run on; None where it is not known."""
     smaller: Smaller | None = None
     """Settings with which it fits; None where it fits as it is, or with none."""
+    times: tuple[StageTime, ...] = ()
+    """The expected time of a step of each stage that samples and trains, where a known GPU is planned for."""
     note: str = ""
     """A remark for people; empty where there is none."""
     unavailable: tuple[str, ...] = ()
@@ -132,6 +136,7 @@ class RunPlan:
                 "fits": self.fits,
                 "processes": self.memory.processes,
                 "exchanged_bytes": self.memory.exchanged,
+                "step_seconds": {each.key: each.time.total for each in self.times},
                 "settings_that_fit": None if self.smaller is None else list(self.smaller.settings),
             }
         return found
@@ -153,6 +158,7 @@ class RunPlan:
             lines += [f"    {part:<16} {_size(size)}" for part, size in self.memory.parts.items() if size]
             lines += [f"    ({note})" for note in self.memory.notes]
             lines += self._about_device()
+            lines += [line for each in self.times for line in each.lines()]
             lines += [f"exchanged   {_size(size)} of {what}" for what, size in self.memory.exchanged.items()]
         return "\n".join(lines)
 
@@ -183,7 +189,7 @@ class RunPlan:
         return [f"prompt      at most {found.longest} tokens; the first one:", *first]
 
 
-def plan(loaded: LoadedRecipe, registry: Registry, memory: float | None = None) -> RunPlan:
+def plan(loaded: LoadedRecipe, registry: Registry, memory: float | None = None, gpu: GpuModel | None = None) -> RunPlan:
     """The plan of a recipe. The tokenizer is loaded where a stage uses the student; weights are not.
 
     Where the tokenizer of a student of the hub cannot be fetched, prompts are assumed to have `ASSUMED_PROMPT` tokens.
@@ -192,6 +198,7 @@ def plan(loaded: LoadedRecipe, registry: Registry, memory: float | None = None) 
         loaded: the recipe.
         registry: the plugins to use.
         memory: GiB of the device to plan for; those of this machine's device if left out.
+        gpu: a GPU to plan for, each process its own; its memory is `memory` where that is given.
 
     Raises:
         MissingError: the student is not on this machine, and its backend does not know its sizes.
@@ -200,13 +207,21 @@ def plan(loaded: LoadedRecipe, registry: Registry, memory: float | None = None) 
     if not loaded.recipe.train:
         note = "the recipe has no stages, so `run` does nothing; the plan is that of `mentorkit evaluate`"
         loaded = replace(loaded, recipe=loaded.recipe.model_copy(update={"train": (ComponentSpec(use="evaluate"),)}))
-    device = None if memory is None else DeviceMemory.of("a device", int(memory * GIB))
+    device = None if gpu is None else gpu.memory
+    if memory is not None:
+        device = DeviceMemory.of("a device" if gpu is None else gpu.name, int(memory * GIB))
     with closing(assemble_components(loaded, registry)) as components:
         unavailable = tuple(dict.fromkeys(unavailable_components(loaded.recipe, registry)))
-        return replace(_plan(loaded, registry, components, device), note=note, unavailable=unavailable)
+        return replace(_plan(loaded, registry, components, device, gpu), note=note, unavailable=unavailable)
 
 
-def _plan(loaded: LoadedRecipe, registry: Registry, components: Components, device: DeviceMemory | None) -> RunPlan:
+def _plan(
+    loaded: LoadedRecipe,
+    registry: Registry,
+    components: Components,
+    device: DeviceMemory | None,
+    gpu: GpuModel | None,
+) -> RunPlan:
     works = workloads(loaded.recipe, build_stages(loaded.recipe, registry, components.context))
     longest = loaded.recipe.rollout.max_response_tokens
     stages = tuple(StagePlan(key, work, work.tokens or longest) for key, work in works.items())
@@ -215,7 +230,16 @@ def _plan(loaded: LoadedRecipe, registry: Registry, components: Components, devi
     model, prompts = student_spec(loaded, registry, components.context).model, _prompts(loaded, registry, components)
     usable = None if device is None else device.usable
     memory = estimate_memory(loaded, registry, components.context, prompts.longest, works, usable)
+    times: tuple[StageTime, ...] = ()
+    if memory is not None:
+        if sent := sent_to_servers(loaded.recipe, memory):
+            memory = memory.model_copy(
+                update={"exchanged": memory.exchanged | {"weights, a step, to each server": sent}}
+            )
+        if gpu is not None:
+            times = stage_times(loaded.recipe, works, memory, prompts.longest, gpu)
     found = RunPlan(
+        times=times,
         name=loaded.recipe.name,
         model=model,
         prompts=prompts,
@@ -226,7 +250,9 @@ def _plan(loaded: LoadedRecipe, registry: Registry, components: Components, devi
     if found.device is None or found.fits:
         return found
     return replace(
-        found, smaller=fitting(loaded, registry, components.context, prompts.longest, works, found.device.usable)
+        found,
+        times=(),
+        smaller=fitting(loaded, registry, components.context, prompts.longest, works, found.device.usable),
     )
 
 
