@@ -34,7 +34,7 @@ def write_data(folder: Path) -> Path:
 
 #: The settings of recipes whose names match.
 STAND_INS: dict[str, Callable[[Path], list[str]]] = {
-    r"paper/(?!evaluate).*": lambda data: [f"folder={data}"],
+    r"(paper|cluster)/(?!evaluate).*": lambda data: [f"folder={data}"],
     r"paper/.*/sft": lambda data: ["teacher.with.path=train.parquet"],
     r"paper/evaluate-maths": lambda data: [
         f"folder={data}", "task.sets={aime24: aime24.jsonl}", "evaluate.on=[{split: aime24, problems: 1}]",
@@ -43,7 +43,9 @@ STAND_INS: dict[str, Callable[[Path], list[str]]] = {
         f"folder={data}", "task.sets={hotpotqa: hotpotqa.json}", "evaluate.on=[{split: hotpotqa, problems: 1}]",
     ],
     r"miniature/.*/(distill|mentor-sod)": lambda data: [f"train.0.teacher.model={tiny_model()}"],
-    r"(paper|laptop|served)/.*": lambda data: [f"student.model={tiny_model()}", "student.chat_template=null"],
+    r"(paper|laptop|served|gpu|cluster)/.*": lambda data: [
+        f"student.model={tiny_model()}", "student.chat_template=null",
+    ],
 }  # fmt: skip
 
 

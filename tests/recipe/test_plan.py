@@ -117,7 +117,7 @@ def test_evaluations_alone_train_nothing() -> None:
     found = plan("train=[evaluate]", "evaluate.on=[{split: in-domain, problems: 3, samples: 2}]")
     assert found.memory is not None
     assert [name for name, size in found.memory.parts.items() if not size] == [
-        "gradients", "optimizer", "reference", "activations",
+        "gradients", "optimizer", "reference", "activations", "logits",
     ]  # fmt: skip
     (stage,) = found.stages
     assert (stage.episodes, stage.as_data()["tokens"]) == (3 * 3, 9 * 256)
