@@ -66,7 +66,7 @@ class MemoryContract:
         assert parts(sequences=8)["keys and values"] == 2 * plain["keys and values"]
         # no more than eight are held at once
         assert parts(sequences=800)["keys and values"] == 2 * plain["keys and values"]
-        assert parts(train_tokens=1024)["activations"] == 2 * plain["activations"] > 0
+        assert 0 < plain["activations"] < parts(train_tokens=1024)["activations"] <= 2 * plain["activations"]
         assert plain["reference"] == 0 < parts(reference=True)["reference"]
         assert parts(optimizer=OptimizerSpec(use="muon"))["optimizer"] <= plain["optimizer"]
         adapted = parts(replace(student, adapter=AdapterSpec(rank=1)))
