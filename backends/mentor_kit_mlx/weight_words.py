@@ -81,10 +81,11 @@ def _put_deeper_inside(model: Any, weights: Arrays) -> Arrays:
     mlx-lm has keys and values of layers that use those of another, which nothing reads, and transformers has not.
     """
     inside = weights if is_inside(weights) else {inside_name(name): value for name, value in weights.items()}
+    own = {name.replace(".linear.weight", ".weight"): value for name, value in by_name(model.parameters()).items()}
     unread = {
         name: mx.zeros_like(value)
-        for name, value in by_name(model.parameters()).items()
-        if name not in inside and re.search(r"\.self_attn\.(k_proj|v_proj|k_norm)\.", name)
+        for name, value in own.items()
+        if name not in inside and re.search(r"\.self_attn\.(k_proj|v_proj|k_norm)\.weight$", name)
     }
     return inside | unread
 

@@ -50,6 +50,8 @@ ALTUP: dict[str, Any] = {
     "altup_num_inputs": 2,
     "activation_sparsity_pattern": [0.5] + [0.0] * 5,
     "intermediate_size": [48] * 6,
+    # mlx-lm divides by the length of a token's embedding, which is 0 for one of padding
+    "pad_token_id": None,
 }
 MAMBA = {"mamba_n_heads": 4, "mamba_d_state": 8, "mamba_n_groups": 1, "mamba_d_conv": 4, "mamba_expand": 2}
 MAMBA |= {"mamba_chunk_size": 8}
