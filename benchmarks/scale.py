@@ -6,8 +6,8 @@
 
 Each way has a process of its own; all take turns, `--rounds` times. A ratio is that of a step's time to the first way's
 in the same round: the median is printed with the least and the greatest. What two processes sum is counted, and has to
-be the trained parameters of a dry run in float32, once an update. vLLM needs a server of the quickstart's student
-(docs/scale.md); without `--servers` it is left out, as is what is not installed.
+be what the dry run says. vLLM needs a server of the quickstart's student (docs/scale.md); without `--servers` it is
+left out, as is what is not installed.
 
 On a busy machine a step takes longer, and the wait for a tool does not. So the time on a quiet one is given as well:
 the processor's time of all threads, and the waiting for tools of the one that samples and updates.

@@ -14,9 +14,6 @@ import slow_tools
 from mentor_kit.core.event import Event
 from mentor_kit.hooks.tracker import TrackedRun, Tracker
 
-#: Trained parameters are summed in float32.
-FLOAT32 = 4
-
 
 class QuietClock:
     """The time that this process would take on a machine of its own, as an upper bound.
@@ -110,7 +107,7 @@ class ScaleRun:
             "staleness": max(step.get("staleness_max", 0.0) for step in steps),
             "mismatch": max(step["mismatch_max"] for step in steps),
             "summed": (self._summed() - before) / len(steps),
-            "expected": FLOAT32 * planned.trainable if self.processes > 1 and planned else 0,
+            "expected": planned.exchanged.get("gradients, a step", 0) if planned else 0,
         }
 
     def _overrides(self) -> dict[str, Any]:
