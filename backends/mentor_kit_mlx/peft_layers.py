@@ -58,7 +58,7 @@ _SHARED = ("granitemoehybrid", re.compile(r"(.+)\.mlp\.(gate|up|down)_proj"))
 
 
 @dataclass(frozen=True)
-class Place:
+class PeftPlace:
     """A layer of mlx-lm's in transformers."""
 
     name: str
@@ -84,7 +84,7 @@ class PeftLayers:
     factors: Callable[[Sequence[str]], Mapping[str, mx.array]] = field(default=lambda names: {})
     """What mlx-lm multiplies transformers' weights with, (outputs, inputs), by the layers' names; 1 if left out."""
 
-    def place(self, layer: str) -> Place:
+    def place(self, layer: str) -> PeftPlace:
         """Where a layer is, by mlx-lm's name."""
         name = text_name(layer)
         for pattern, theirs in _RENAMED.get(self.kind, ()):
@@ -92,18 +92,18 @@ class PeftLayers:
         if match := _STACKED.fullmatch(name):
             is_down = match[2] == "down"
             weight = f"{match[1]}.experts.{'down_proj' if is_down else 'gate_up_proj'}"
-            return Place(weight, is_parameter=True, part=None if is_down else int(match[2] == "up"))
+            return PeftPlace(weight, is_parameter=True, part=None if is_down else int(match[2] == "up"))
         if self.kind == _SHARED[0] and (match := _SHARED[1].fullmatch(name)):
             is_down = match[2] == "down"
             weight = f"{match[1]}.shared_mlp.{'output' if is_down else 'input'}_linear"
-            return Place(weight, part=None if is_down else int(match[2] == "up"))
+            return PeftPlace(weight, part=None if is_down else int(match[2] == "up"))
         pattern, theirs = _ROUTERS.get(self.kind, ("", ""))
         if pattern and re.fullmatch(pattern, name):
             weight = re.sub(f"^{pattern}$", theirs, name)
-            return Place(weight, is_parameter=True, module=weight.removesuffix(".weight"))
+            return PeftPlace(weight, is_parameter=True, module=weight.removesuffix(".weight"))
         if self.kind in _TAKEN_FOR_EXPERTS and name.endswith(_EXPERT_NAMES):
-            return Place(f"{name}.weight", is_parameter=True, module=name)
-        return Place(name)
+            return PeftPlace(f"{name}.weight", is_parameter=True, module=name)
+        return PeftPlace(name)
 
     def places(self, layers: Iterable[str]) -> tuple[list[str], list[str]]:
         """The names of the modules, and of the parameters in the order that their modules have them in."""
