@@ -20,7 +20,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from architecture_kinds import VOCABULARY, write_model
+from architecture_kinds import ARCHITECTURES, VOCABULARY, write_model
 
 from mentor_kit.backend.optimizer import OptimizerSpec
 from mentor_kit.backend.policy import Backend, Policy
@@ -194,7 +194,7 @@ class Checks:
 
     def _adapted(self) -> Policy:
         """A student with an adapter that has learned."""
-        policy = self._load(AdapterSpec(rank=2))
+        policy = self._load(AdapterSpec(rank=2, targets=ARCHITECTURES[self.name].targets))
         policy.prepare(OptimizerSpec())
         for _ in range(3):  # the first step leaves one half of an adapter as it was
             policy.forward_backward(GROUPS, OBJECTIVE)

@@ -76,6 +76,8 @@ class Architecture:
     """The family of their calls; empty where their template shows no tools, None where it was not at hand."""
     template: str | None = None
     """That template, by its name in the package trl or among the tests' own."""
+    targets: tuple[str, ...] = ()
+    """The layers of its adapter, where peft refuses some: on the output projection of Mamba's layers it has none."""
     inside: str | None = None
     """The model that takes pictures and sound in which a model of text is published, where the small one is made as
     the model of text alone."""
@@ -166,7 +168,11 @@ ARCHITECTURES: dict[str, Architecture] = {
         None,
     ),
     "falcon_h1": Architecture(
-        "Falcon-H1", "FalconH1Config", SHAPE | MAMBA | {"mamba_d_ssm": 32, "mamba_d_head": 8}, None
+        "Falcon-H1",
+        "FalconH1Config",
+        SHAPE | MAMBA | {"mamba_d_ssm": 32, "mamba_d_head": 8},
+        None,
+        targets=("q_proj", "v_proj", "up_proj"),
     ),
     "olmo3": Architecture(
         "OLMo 3",
@@ -231,6 +237,7 @@ ARCHITECTURES: dict[str, Architecture] = {
         "EXAONE 4",
         "Exaone4Config",
         SHAPE
+        | HEAD
         | {"num_hidden_layers": 4, "sliding_window": WINDOW, "sliding_window_pattern": 4}
         | {"layer_types": ["sliding_attention"] * 3 + ["full_attention"]},
         None,
@@ -260,6 +267,9 @@ def write_model(name: str, folder: Path, seed: int = 0) -> Any:
                     value.copy_(torch.rand_like(value) + 0.2)
                 elif value.ndim == 1 and "norm" in key:
                     value.add_(0.1 * torch.randn_like(value))
+                elif key.endswith("embed_tokens.weight"):
+                    # that of padding is 0 in a new model, by whose magnitude mlx-lm's Gemma 3n divides
+                    value[0] = value[1:].mean(0) + value[1]
     model.save_pretrained(folder)
     if kind.inside is not None:
         _put_inside(folder, kind.inside)

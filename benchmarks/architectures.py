@@ -60,21 +60,23 @@ def main(arguments: Sequence[str] | None = None) -> None:
     """Check what was asked for, or write the table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--again", nargs="*", default=[], metavar="NAME", help="check these once more")
+    parser.add_argument("--only", nargs="*", default=list(ARCHITECTURES), metavar="NAME", help="check no others")
+    parser.add_argument("--outcomes", type=Path, default=OUTCOMES, help="the file that keeps what is checked")
     parser.add_argument("--backends", nargs="*", default=BACKENDS, choices=BACKENDS)
     parser.add_argument("--table", action="store_true", help="write the table into docs/families.md")
     chosen = parser.parse_args(arguments)
-    if unknown := set(chosen.again) - ARCHITECTURES.keys():
+    if unknown := {*chosen.again, *chosen.only} - ARCHITECTURES.keys():
         parser.error(f"no architecture is called {', '.join(sorted(unknown))}; they are {', '.join(ARCHITECTURES)}")
-    outcomes = read_outcomes()
+    outcomes = read_outcomes(chosen.outcomes)
     if chosen.table:
         PAGE.write_text(with_table(PAGE.read_text(encoding="utf-8"), table(outcomes)), encoding="utf-8")
         return
-    for name in ARCHITECTURES:
+    for name in chosen.only:
         cells = outcomes["architectures"].setdefault(name, {})
         if wanted := [backend for backend in chosen.backends if backend not in cells or name in chosen.again]:
             cells |= check(name, wanted)
             outcomes["versions"] |= {package: version(package) for package in PACKAGES}
-            OUTCOMES.write_text(json.dumps(outcomes, indent=1) + "\n", encoding="utf-8")
+            chosen.outcomes.write_text(json.dumps(outcomes, indent=1) + "\n", encoding="utf-8")
             for backend in wanted:
                 failed = {key: cell["reason"] for key, cell in cells[backend].items() if not cell["holds"]}
                 print(f"{name} {backend}: {failed or 'all'}", flush=True)
@@ -84,10 +86,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
 PACKAGES = ("torch", "transformers", "peft", "mlx", "mlx-lm")
 
 
-def read_outcomes() -> Outcomes:
+def read_outcomes(file: Path) -> Outcomes:
     """What is checked already."""
-    if OUTCOMES.is_file():
-        found: Outcomes = json.loads(OUTCOMES.read_bytes())
+    if file.is_file():
+        found: Outcomes = json.loads(file.read_bytes())
         return found
     return {"versions": {}, "architectures": {}}
 

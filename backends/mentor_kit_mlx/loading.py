@@ -15,6 +15,7 @@ from mentor_kit.backend import folders
 from mentor_kit.backend.student import StudentSpec
 from mentor_kit.core.errors import BackendError, MissingError
 from mentor_kit_mlx.config import FORMAT, Config, find_folder, read_config
+from mentor_kit_mlx.grouped_masks import take_masks_of_rows
 from mentor_kit_mlx.mlx_lm_import import mlx_lm
 from mentor_kit_mlx.options import MLXOptions
 from mentor_kit_mlx.params import Arrays, freeze_buffers, read
@@ -69,6 +70,7 @@ def load_model(student: StudentSpec, options: MLXOptions) -> Loaded:
         mx.eval(model.parameters())
     model.eval()
     freeze_buffers(model)
+    take_masks_of_rows(model)
     return Loaded(model, config, folder)
 
 

@@ -139,6 +139,9 @@ def write(name: str, folder: Path, made: Kind | None = None) -> Twin:
                     value.copy_(torch.rand_like(value) + 0.2)
                 elif value.ndim == 1 and "norm" in key:
                     value.add_(0.1 * torch.randn_like(value))
+                elif name == "gemma3n" and key.endswith("embed_tokens.weight"):
+                    # that of padding is 0 in a new model, by whose magnitude mlx-lm divides
+                    value[0] = value[1:].mean(0) + value[1]
                 if name == "qwen3.5" and key.endswith("language_model.norm.weight"):
                     # so that distributions are far from uniform
                     value.add_(0.5)
