@@ -55,8 +55,8 @@ class TorchOptions(OptionModel):
     """Tokens in one micro-batch of the update; shared prefixes count once, and padding where a model needs it."""
     gradient_checkpointing: Literal["auto"] | bool = "auto"
     """Keep only the input of each layer for the backward pass, and recompute the layer there: much less memory in the
-    update, for a third more work. For models of Llama's kind. auto: where a full micro-batch would take more than half
-    of what `memory` leaves."""
+    update, for a third more work. Models of other kinds than Llama's run a prompt again for each completion then.
+    auto: for Llama's kind, where a full micro-batch would take more than half of what `memory` leaves."""
     memory: float | None = Field(default=None, gt=0)
     """GiB that the run may take; left out, nine tenths of what is free on the device when the student is loaded.
     Sampling and updates are held to it in turns; what does not fit is made smaller, with a line in the log."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Collection, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
 from pickle import UnpicklingError
 from typing import Any
@@ -34,6 +34,7 @@ from mentor_kit_torch import flops_counter, params
 from mentor_kit_torch.adapters import dropouts, merged, quiet
 from mentor_kit_torch.compiled import compile_decoding
 from mentor_kit_torch.cuda_graphs import cuda_graphs
+from mentor_kit_torch.layer_recomputing import LayerRecomputing
 from mentor_kit_torch.lm_wrapper import TorchLMWrapper
 from mentor_kit_torch.memory import footprint, held_bytes, hidden_parameters, wanted_of
 from mentor_kit_torch.optimizer import TorchOptimizer, read_state
@@ -74,6 +75,9 @@ class TorchPolicy(Replica[Tensor, TorchOptimizer]):
         with exact(self.lm):
             self._rows = row_abilities(self.lm)
             self._sharing = how_to_share(self.lm, self._rows.keeps, recompute=options.gradient_checkpointing is True)
+        self._recomputing: LayerRecomputing | None = None
+        if options.gradient_checkpointing is True and self.lm.fused is None:
+            self._recomputing, self._sharing = LayerRecomputing(self.lm.decoder), "none"
         super().__init__(
             student,
             vocabulary=self.lm.vocabulary,
@@ -86,12 +90,17 @@ class TorchPolicy(Replica[Tensor, TorchOptimizer]):
                 "%s: its layers keep other state than rows can hold: each token takes a pass over all before it",
                 student.model,
             )
-        if self._sharing == "none":
+        if self._recomputing is not None and self._rows.keeps:
+            logger.warning(
+                "%s: layers that are recomputed share no prompt: updates run it again for each of its completions",
+                student.model,
+            )
+        elif self._sharing == "none":
             logger.warning(
                 "%s: sequences cannot share its layers' state: updates run a prompt again for each of its completions",
                 student.model,
             )
-        if options.gradient_checkpointing is True and self.lm.fused is None:
+        if self._recomputing is not None and not self._recomputing.works:
             raise BackendError(
                 f"{student.model}: its layers cannot be recomputed in the backward pass",
                 hint="leave `backend.gradient_checkpointing` out, and lower `backend.token_budget` to save memory",
@@ -150,7 +159,8 @@ class TorchPolicy(Replica[Tensor, TorchOptimizer]):
 
     def backward(self, batch: MicroBatch, objective: Objective, reference: Tensor | None) -> LossTerms:
         # in the backward pass too: layers that are recomputed there must drop the same units
-        with training(dropouts(self.model)):
+        recomputed = nullcontext() if self._recomputing is None else self._recomputing.on()
+        with training(dropouts(self.model)), recomputed:
             terms = batch_loss(self.lm, batch, objective, reference, self._sharing)
             terms.loss.backward()
         return LossTerms(terms.loss.detach(), terms.sums, terms.maxima)
