@@ -43,7 +43,6 @@ GEMMA: dict[str, Any] = {
     "hidden_size_per_layer_input": 4,
     "vocab_size_per_layer_input": 100,
     "final_logit_softcapping": 2.0,
-    "pad_token_id": 0,
 }
 ALTUP: dict[str, Any] = {
     "laurel_rank": 4,
@@ -86,7 +85,7 @@ RECURRENT: dict[str, Kind] = {
 #: Models of which some layers share another's keys and values.
 SHARING: dict[str, Kind] = {
     "gemma4": ("Gemma4TextConfig", SHAPE | GEMMA | {"global_head_dim": 16}),
-    "gemma4-inside": ("Gemma4TextConfig", SHAPE | GEMMA | {"global_head_dim": 16}),
+    "gemma4-inside": ("Gemma4TextConfig", SHAPE | GEMMA | {"global_head_dim": 16, "pad_token_id": 0}),
     "gemma3n": ("Gemma3nTextConfig", SHAPE | GEMMA | ALTUP),
 }
 #: Students that are written inside of models that take pictures and sound, and the names of these.

@@ -27,7 +27,7 @@ HEARS = {"hidden_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2, "s
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Gemma 4 as it is published, with few and narrow layers."""
     config = transformers.Gemma4Config(
-        text_config=SHAPE | GEMMA | {"global_head_dim": 16},
+        text_config=SHAPE | GEMMA | {"global_head_dim": 16, "pad_token_id": 0},
         vision_config=SEES | {"position_embedding_size": 16, "patch_size": 4},
         audio_config=HEARS | {"output_proj_dims": 16},
     )
