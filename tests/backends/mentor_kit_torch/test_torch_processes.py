@@ -22,6 +22,9 @@ HERE = Path(__file__).parent
 PATHS = os.pathsep.join(map(str, (HERE, HERE.parent / "mentor_kit_mlx", *filter(None, sys.path))))
 ENVIRONMENT = os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": PATHS}
 RUN = [sys.executable, "-m", "mentor_kit", "run"]
+#: The largest difference of weights from those of one process. AdamW's first steps have the size of the learning rate,
+#: 5e-4, whatever a gradient's size, and so its rounding, is.
+GAP = 1e-4
 FEWER = {
     "backend.use": "torch",
     "train.0.steps": 3,
@@ -124,20 +127,21 @@ def test_four_processes_update_and_sample_as_one(tmp_path: Path, shard: bool) ->
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(600)
 def test_a_run_in_two_processes_is_that_of_one(tmp_path: Path, one: Path) -> None:
     """The same tokens, one run folder, and the same student up to rounding."""
     started = launch(2, command(tmp_path))
-    leader, follower = outputs(started, 280)
+    leader, follower = outputs(started, 500)
     assert [process.returncode for process in started] == [0, 0], leader + follower
     assert leader.count("step 3/3") == 1
     assert follower == ""
     two = finished(tmp_path)
     assert tokens(two) == tokens(one)
-    # Adam moves a weight by up to the learning rate a step, whatever its gradient's size
-    assert np.abs(weights(two / "student") - weights(one / "student")).max() < 2e-5
+    assert np.abs(weights(two / "student") - weights(one / "student")).max() < GAP
 
 
 @pytest.mark.processes
+@pytest.mark.timeout(1500)
 @pytest.mark.parametrize("size", [2, 4])
 def test_the_run_starts_its_processes(tmp_path: Path, one: Path, size: int) -> None:
     """Twice, with the same bits."""
@@ -148,11 +152,12 @@ def test_the_run_starts_its_processes(tmp_path: Path, one: Path, size: int) -> N
     first, second = (finished(tmp_path / name) for name in ("first", "second"))
     np.testing.assert_array_equal(weights(first / "student"), weights(second / "student"))
     assert tokens(first) == tokens(second) == tokens(one)
-    assert np.abs(weights(first / "student") - weights(one / "student")).max() < 2e-5
+    assert np.abs(weights(first / "student") - weights(one / "student")).max() < GAP
 
 
 @pytest.mark.processes
 @pytest.mark.parametrize("shard", [False, True])
+@pytest.mark.timeout(1500)
 @pytest.mark.parametrize("later", [1, 4])
 def test_a_checkpoint_is_resumed_by_another_number_of_processes(
     tmp_path: Path, one: Path, later: int, shard: bool
@@ -164,7 +169,7 @@ def test_a_checkpoint_is_resumed_by_another_number_of_processes(
     changed = ["--set", "train.0.steps=3", "--set", f"backend.processes={later}"]
     subprocess.run([*RUN, name, "--resume", *changed, "--output", str(tmp_path)], check=True, env=ENVIRONMENT)
     assert tokens(finished(tmp_path)) == tokens(one)
-    assert np.abs(weights(finished(tmp_path) / "student") - weights(one / "student")).max() < 2e-5
+    assert np.abs(weights(finished(tmp_path) / "student") - weights(one / "student")).max() < GAP
 
 
 @pytest.mark.processes
@@ -175,7 +180,7 @@ def test_a_process_that_runs_out_of_memory_ends_the_run(tmp_path: Path, broken: 
     folder = write_student(tmp_path / "student")
     environment = {"STUDENT": str(folder), "SHARD": str(int(shard)), "BROKEN": str(broken)}
     started = launch(2, [sys.executable, str(HERE / "processes_broken.py")], **environment)
-    leader, follower = outputs(started, 120)
+    leader, follower = outputs(started, 250)
     assert [process.returncode for process in started] == [1, 1]
     assert leader.count("memory") + leader.count("3 GiB") == 1, leader
     assert ("process 1" in leader) == (broken == 1)
@@ -245,7 +250,7 @@ def check_killed(output: Path, one: Path, victim: int, after: float) -> bool:
         found = subprocess.run(resumed, capture_output=True, text=True, env=ENVIRONMENT, check=False)
         assert found.returncode == 0, found.stdout + found.stderr
         assert tokens(finished(output)) == tokens(one)
-        assert np.abs(weights(finished(output) / "student") - weights(one / "student")).max() < 2e-5
+        assert np.abs(weights(finished(output) / "student") - weights(one / "student")).max() < GAP
     return True
 
 
