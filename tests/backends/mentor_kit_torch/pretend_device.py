@@ -22,7 +22,7 @@ from typing import Any
 
 import pytest
 import torch
-from mentor_kit_torch import loading
+from mentor_kit_torch import loading, policy_loading
 from mentor_kit_torch.backend import TorchBackend
 from mentor_kit_torch.options import TorchOptions
 from mentor_kit_torch.policy import TorchPolicy
@@ -281,8 +281,9 @@ def device_is_there() -> Iterator[Pretending]:
     with pytest.MonkeyPatch.context() as patch, Pretending() as mode:
         for name in ("from_pretrained", "from_config"):
             patch.setattr(AutoModelForCausalLM, name, _outside(getattr(AutoModelForCausalLM, name)))
-        patch.setattr(loading, "load_model", load_model)
-        patch.setattr(loading, "pick_device", lambda *_: DEVICE)
+        for module in (loading, policy_loading):
+            patch.setattr(module, "load_model", load_model)
+            patch.setattr(module, "pick_device", lambda *_: DEVICE)
         patch.setattr(torch, "tensor", _tensor_there)
         patch.setattr(torch, "inference_mode", torch.no_grad)  # as wrapped tensors have no versions in the former
         yield mode
