@@ -6,6 +6,7 @@ import json
 import os
 import subprocess
 import sys
+import tempfile
 import textwrap
 import time
 from collections.abc import Callable
@@ -110,8 +111,12 @@ def test_it_ends_when_the_run_is_killed(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("student", ["full"], indirect=True)
 def test_a_server_that_dies_at_its_start_ends_the_run_at_once(
-    policy_factory: Callable[[int | None], Policy], student: StudentSpec, tmp_path: Path
+    policy_factory: Callable[[int | None], Policy],
+    student: StudentSpec,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
     starts = tmp_path / "starts"
     python = python_that(tmp_path, f"open({str(starts)!r}, 'a').write('x'); print('no such GPU'); sys.exit(3)")
     service = VLLMService(VLLMOptions(start={"python": python}), tmp_path)
