@@ -49,6 +49,8 @@ COLUMNS = {
         "mlx-adapter": "`mlx-adapter`",
     },
 }
+#: The reason of a check that is still to be made.
+UNCHECKED = "not checked yet"
 #: Seconds that the checks of an architecture may take.
 TIMEOUT = 600
 
@@ -132,7 +134,7 @@ def _cell(name: str, backend: str, key: str, cells: Mapping[str, Any], notes: di
     cell = cells.get(key) or cells.get("loads") or {"holds": False, "reason": "not checked"}
     if not cell["holds"]:
         note = limit_of(name, backend, key) or f"mentor-kit: {cell['reason']}"
-        return f"no ({notes.setdefault(note, len(notes) + 1)})"
+        return f"{'?' if cell['reason'] == UNCHECKED else 'no'} ({notes.setdefault(note, len(notes) + 1)})"
     error = cell["error"]
     return "yes" if error is None else "exact" if error == 0 else f"{error:.0e}"
 
