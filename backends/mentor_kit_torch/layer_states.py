@@ -5,8 +5,8 @@ buffers for all rows, which is a cache layer of transformers' itself, so that th
 
 | transformers' `DynamicCache` has | here |
 | --- | --- |
-| `DynamicLayer`, `DynamicSlidingWindowLayer` | `KeysAndValues`; the positions of windows are all kept |
-| `LinearAttentionLayer`: recurrence, convolution | `Recurrent` |
+| `DynamicLayer`, `DynamicSlidingWindowLayer` | `CachedKeysAndValues`; the positions of windows are all kept |
+| `LinearAttentionLayer`: recurrence, convolution | `CachedRecurrent` |
 | both in one layer | `RecurrentKeysAndValues` |
 | `DummyLayer`: experts alone, or attention to the keys of another layer | none |
 
@@ -30,7 +30,7 @@ from mentor_kit.backend.row_state import LayerState
 
 
 @dataclass
-class Aim:
+class RowAim:
     """Where the next pass of n sequences of T tokens each reads and writes; all layers of a model share one."""
 
     places: Tensor = field(default_factory=lambda: torch.empty(0))
@@ -66,7 +66,7 @@ class TorchLayerState(LayerState):
         return None
 
 
-class KeysAndValues(CacheLayerMixin, TorchLayerState):  # type: ignore[misc]
+class CachedKeysAndValues(CacheLayerMixin, TorchLayerState):  # type: ignore[misc]
     """Keys and values of shape (rows, heads, positions, width), written in place.
 
     Args:
@@ -75,7 +75,7 @@ class KeysAndValues(CacheLayerMixin, TorchLayerState):  # type: ignore[misc]
 
     is_sliding = False
 
-    def __init__(self, aim: Aim) -> None:
+    def __init__(self, aim: RowAim) -> None:
         CacheLayerMixin.__init__(self)
         self.aim = aim
         self._rows = self._positions = 0
@@ -88,7 +88,7 @@ class KeysAndValues(CacheLayerMixin, TorchLayerState):  # type: ignore[misc]
 
     def update(self, key_states: Tensor, value_states: Tensor, *args: Any, **kwargs: Any) -> tuple[Tensor, Tensor]:
         if not self.is_initialized:
-            KeysAndValues.lazy_initialization(self, key_states, value_states)
+            CachedKeysAndValues.lazy_initialization(self, key_states, value_states)
         aim = self.aim
         rows, places = aim.written, aim.places
         self.keys[rows.unsqueeze(1), :, places] = key_states.transpose(1, 2)
@@ -117,18 +117,18 @@ class KeysAndValues(CacheLayerMixin, TorchLayerState):  # type: ignore[misc]
             self.keys = _grown(self.keys, rows, positions)
             self.values = _grown(self.values, rows, positions)
 
-    def copy(self, other: KeysAndValues, source: Array, target: Array, length: int) -> None:
+    def copy(self, other: CachedKeysAndValues, source: Array, target: Array, length: int) -> None:
         length -= self.aim.base
         if length <= 0 or not other.is_initialized:
             return
         if not self.is_initialized:
-            KeysAndValues.lazy_initialization(self, other.keys, other.values)
+            CachedKeysAndValues.lazy_initialization(self, other.keys, other.values)
         written = _index(target, self.keys)
         for own, theirs in ((self.keys, other.keys), (self.values, other.values)):
             found = _rows_of(theirs[:, :, :length], source, apart=other is not self)
             own[:, :, :length].index_copy_(0, written, found)
 
-    def take_base(self, other: KeysAndValues) -> None:
+    def take_base(self, other: CachedKeysAndValues) -> None:
         """Give every row its own copy of the positions before the base: those of another state's first row."""
         base = self.aim.base
         self._positions += base
@@ -185,7 +185,7 @@ class AssignedStates(LinearAttentionCacheLayerMixin):  # type: ignore[misc]
                     yield name, index, state
 
 
-class Recurrent(AssignedStates, TorchLayerState):
+class CachedRecurrent(AssignedStates, TorchLayerState):
     """Arrays of shape (rows, …) as of each row's last token.
 
     Args:
@@ -195,7 +195,7 @@ class Recurrent(AssignedStates, TorchLayerState):
 
     cuts = False
 
-    def __init__(self, aim: Aim, count: int) -> None:
+    def __init__(self, aim: RowAim, count: int) -> None:
         AssignedStates.__init__(self, count)
         self.aim = aim
         self._buffer_rows = 0
@@ -254,7 +254,7 @@ class Recurrent(AssignedStates, TorchLayerState):
                     buffers[index] = torch.cat([buffer, buffer.new_zeros((rows - len(buffer), *buffer.shape[1:]))])
         self._buffer_rows = rows
 
-    def copy(self, other: Recurrent, source: Array, target: Array, length: int) -> None:
+    def copy(self, other: CachedRecurrent, source: Array, target: Array, length: int) -> None:
         for (_, own), (_, theirs) in zip(self._pairs(), other._pairs(), strict=True):
             for index, buffer in theirs.items():
                 if index not in own:
@@ -268,7 +268,7 @@ class Recurrent(AssignedStates, TorchLayerState):
             buffers.clear()
 
 
-class RecurrentKeysAndValues(Recurrent, KeysAndValues):
+class RecurrentKeysAndValues(CachedRecurrent, CachedKeysAndValues):
     """Both in one layer.
 
     Args:
@@ -278,32 +278,32 @@ class RecurrentKeysAndValues(Recurrent, KeysAndValues):
 
     cuts = False
 
-    def __init__(self, aim: Aim, count: int) -> None:
-        KeysAndValues.__init__(self, aim)
-        Recurrent.__init__(self, aim, count)
+    def __init__(self, aim: RowAim, count: int) -> None:
+        CachedKeysAndValues.__init__(self, aim)
+        CachedRecurrent.__init__(self, aim, count)
 
     @property
     def nbytes(self) -> int:
-        return Recurrent.nbytes.fget(self) + self.position_nbytes  # type: ignore[attr-defined,no-any-return]
+        return CachedRecurrent.nbytes.fget(self) + self.position_nbytes  # type: ignore[attr-defined,no-any-return]
 
     @property
     def position_nbytes(self) -> int:
-        return KeysAndValues.nbytes.fget(self)  # type: ignore[attr-defined,no-any-return]
+        return CachedKeysAndValues.nbytes.fget(self)  # type: ignore[attr-defined,no-any-return]
 
     def reserve(self, rows: int, positions: int) -> None:
-        KeysAndValues.reserve(self, rows, positions)
-        Recurrent.reserve(self, rows, positions)
+        CachedKeysAndValues.reserve(self, rows, positions)
+        CachedRecurrent.reserve(self, rows, positions)
 
     def copy(self, other: Any, source: Array, target: Array, length: int) -> None:
-        KeysAndValues.copy(self, other, source, target, length)
-        Recurrent.copy(self, other, source, target, length)
+        CachedKeysAndValues.copy(self, other, source, target, length)
+        CachedRecurrent.copy(self, other, source, target, length)
 
     def drop(self) -> None:
-        KeysAndValues.drop(self)
-        Recurrent.drop(self)
+        CachedKeysAndValues.drop(self)
+        CachedRecurrent.drop(self)
 
 
-def layer_state(layer: Any, aim: Aim) -> TorchLayerState | None:
+def layer_state(layer: Any, aim: RowAim) -> TorchLayerState | None:
     """The state of a layer for which transformers keeps such a cache layer; None where it keeps nothing.
 
     Raises:
@@ -312,9 +312,9 @@ def layer_state(layer: Any, aim: Aim) -> TorchLayerState | None:
     if isinstance(layer, cache_utils.DummyLayer):
         return None
     if type(layer) in (cache_utils.DynamicLayer, cache_utils.DynamicSlidingWindowLayer):
-        return KeysAndValues(aim)
+        return CachedKeysAndValues(aim)
     if type(layer) is cache_utils.LinearAttentionLayer:
-        return Recurrent(aim, layer.number_of_states)
+        return CachedRecurrent(aim, layer.number_of_states)
     if isinstance(layer, cache_utils.LinearAttentionLayer) and isinstance(layer, cache_utils.DynamicLayer):
         return RecurrentKeysAndValues(aim, layer.number_of_states)
     raise NotImplementedError(f"layers that keep what a {type(layer).__name__} does are not known")

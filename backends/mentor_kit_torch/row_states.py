@@ -15,7 +15,7 @@ from transformers import DynamicCache
 from transformers.cache_utils import Cache, DummyLayer
 
 from mentor_kit.backend.row_state import RowStates
-from mentor_kit_torch.layer_states import Aim, KeysAndValues, TorchLayerState, layer_state
+from mentor_kit_torch.layer_states import CachedKeysAndValues, RowAim, TorchLayerState, layer_state
 
 
 class TorchRowStates(RowStates[TorchLayerState]):
@@ -31,7 +31,7 @@ class TorchRowStates(RowStates[TorchLayerState]):
     """
 
     def __init__(self, config: Any) -> None:
-        self.aim = Aim()
+        self.aim = RowAim()
         """What the layers look at in a pass."""
         own = [] if config is None else [layer_state(layer, self.aim) for layer in DynamicCache(config=config).layers]
         super().__init__([layer for layer in own if layer is not None])
@@ -91,8 +91,8 @@ class TorchRowStates(RowStates[TorchLayerState]):
     def take_base(self, other: TorchRowStates) -> None:
         """Give every row its own copy of the positions before `base`: those of other states' first row."""
         for layer, theirs in zip(self.layers, other.layers, strict=True):
-            assert isinstance(layer, KeysAndValues)
-            assert isinstance(theirs, KeysAndValues)
+            assert isinstance(layer, CachedKeysAndValues)
+            assert isinstance(theirs, CachedKeysAndValues)
             layer.take_base(theirs)
         self.positions += self.base
         self.base = 0

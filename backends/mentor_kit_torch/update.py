@@ -104,7 +104,7 @@ def how_to_share(lm: TorchLMWrapper, keeps: bool, *, recompute: bool = False) ->
 
     Args:
         lm: the model.
-        keeps: whether its keys and values can be kept (`mentor_kit_torch.cache.keeps_rows`).
+        keeps: whether its keys and values can be kept (`mentor_kit_torch.row_trial`).
         recompute: recompute layers in the backward pass (`mentor_kit_torch.fused_llama`).
     """
     if not keeps:

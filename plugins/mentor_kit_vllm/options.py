@@ -8,6 +8,7 @@ from typing import Literal, Self
 
 from pydantic import ConfigDict, Field, model_validator
 
+from mentor_kit.core.component import Number
 from mentor_kit.core.option_model import OptionModel
 from mentor_kit.hooks import BuildContext
 from mentor_kit.utils.paths import expanded_path
@@ -30,7 +31,7 @@ class StartOptions(_Options):
     """The GPUs of each server, such as `["2,3", "4,5"]` for two servers (CUDA_VISIBLE_DEVICES); all if left out."""
     environment: dict[str, str] = {}
     """Further environment variables of the servers."""
-    seconds: float = Field(default=900.0, gt=0)
+    seconds: Number = Field(default=900.0, gt=0)
     """How long a server may take to start."""
     restarts: int = Field(default=3, ge=0)
     """How often servers that died are started again, in a run."""
@@ -61,11 +62,11 @@ class VLLMOptions(_Options):
     """The servers' key, such as `${env:VLLM_API_KEY}`, where they were started with one."""
     at_once: int = Field(default=256, gt=0)
     """How many requests are under way at once on each server."""
-    timeout: float = Field(default=600.0, gt=0)
+    timeout: Number = Field(default=600.0, gt=0)
     """Seconds that a server may take for a turn, or for reading new weights."""
-    patience: float = Field(default=600.0, ge=0)
+    patience: Number = Field(default=600.0, ge=0)
     """Seconds that a turn waits for a server to come back where none answers."""
-    tolerance: float | None = Field(default=None, gt=0)
+    tolerance: Number | None = Field(default=None, gt=0)
     """The largest difference of log-probabilities from the student's own that is taken, in nats; 0.05 for float32 and
     0.5 for other types if left out."""
 

@@ -202,6 +202,8 @@ def test_arguments_reach_the_python_interface(mentorkit: Call, monkeypatch: pyte
     for name in ("collect", "evaluate", "export"):
         monkeypatch.setattr(api, name, stub(name))
     monkeypatch.setattr(api, "serving", lambda *_, **__: ())
+    monkeypatch.setattr(api, "written_format", lambda *_, **named: named["format"])
+    monkeypatch.setattr(api, "quantization_cost", lambda *_: None)
     assert mentorkit("collect", "r", "--problems", "7", "--keep", "all", "--set", "seed=1", "--output", "o")[0] == 0
     code, said, _ = mentorkit("collect", "r", "--json")
     assert (code, json.loads(said)) == (0, {"kind": "result", "run": "runs/x/1", "demonstrations": 3})
@@ -339,7 +341,7 @@ def test_commands_are_documented() -> None:
     text = (Path(__file__).parents[2] / "docs" / "commands.md").read_text()
     for info in cli.app.registered_commands:
         assert info.callback is not None
-        assert f"## {info.callback.__name__}" in text
+        assert f"## {info.name or info.callback.__name__.replace('_', '-')}\n" in text
     for code in ExitCode:
         assert f"| {int(code)} |" in text
 

@@ -24,7 +24,7 @@ merge() {
 }
 
 head_node() {
-    ray start --head --port="$PORT" --num-gpus="$GPUS"
+    ray start --port="$PORT" --num-gpus="$GPUS" --head
     trap 'ray stop' EXIT
     until python3 -c "import ray, sys; ray.init(address='auto', log_to_driver=False)
 sys.exit(sum(node['Alive'] for node in ray.nodes()) < $NODES)" 2>/dev/null; do

@@ -60,6 +60,6 @@ def test_several_nodes_have_to_be_named(launch) -> None:
     assert launch(2, "worker", "10.0.0.1")[1] == ["ray start --address=10.0.0.1:6379 --num-gpus=2 --block"]
     code, calls = launch(2, "head")
     assert code == 0
-    assert calls[0] == "ray start --head --port=6379 --num-gpus=2"
+    assert calls[0] == "ray start --port=6379 --num-gpus=2 --head"
     assert calls[-1] == "ray stop"
     assert any("main_ppo" in call for call in calls)
