@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import atexit
 import contextlib
+import faulthandler
 import itertools
 import logging
+import os
 import signal
 from collections.abc import Callable, Sequence
 from functools import partial
@@ -13,7 +15,7 @@ from typing import Any
 from weakref import WeakValueDictionary
 
 from mentor_kit.backend.distributed.communicator import Communicator
-from mentor_kit.backend.distributed.peers import HINT
+from mentor_kit.backend.distributed.peers import HINT, LEAVING
 from mentor_kit.backend.distributed.serialization import pack, student_as_data, student_from_data, unpack
 from mentor_kit.backend.distributed.worker import Worker
 from mentor_kit.backend.folders import first_line
@@ -82,6 +84,10 @@ class Leader:
             with contextlib.suppress(BackendError):  # they may be gone already
                 self.communicator.send(pack([-1, "stop", {}]))
         self.communicator.close()
+        if not self.in_step:
+            # exchanges that others have left can hold up the interpreter's own end, where no thread of Python's runs
+            with contextlib.suppress(OSError):
+                faulthandler.dump_traceback_later(LEAVING, exit=True, file=os.open(os.devnull, os.O_WRONLY))
 
 
 class LedWorker:

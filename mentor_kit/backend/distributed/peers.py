@@ -23,7 +23,7 @@ GRACE = 15.0
 #: Seconds for which a process that gets an error in an exchange waits for its reason.
 PATIENCE = 3.0
 #: Seconds that a process has to end by itself once it has noticed.
-LEAVING = 60.0
+LEAVING = 30.0
 #: Seconds for which connections are waited for.
 CONNECTING = 300.0
 #: What a process writes that ends as it should.
