@@ -140,9 +140,11 @@ class LayerShape:
         """Of a model's configuration."""
         text = config.get("text_config") or config
         kinds = text.get("hybrid_override_pattern") or text.get("layers_block_type") or ()
-        layers, hidden = int(text.get("num_hidden_layers") or len(kinds)), int(text["hidden_size"])
-        inner = text.get("intermediate_size") or 4 * hidden
-        heads = int(text.get("num_attention_heads") or 1)
+        # GPT-2's kind and Mamba's have words of their own
+        layers = int(_first(text, "num_hidden_layers", "n_layer", "n_layers") or len(kinds))
+        hidden = int(_first(text, "hidden_size", "n_embd", "d_model") or 0)
+        inner = _first(text, "intermediate_size", "n_inner", "d_inner") or 4 * hidden
+        heads = int(_first(text, "num_attention_heads", "n_head", "n_heads") or 1)
         return LayerShape(layers, hidden, max(inner) if isinstance(inner, list) else int(inner), heads)
 
     def kept(self, size: int, *, adapted: bool) -> int:
@@ -156,6 +158,11 @@ class LayerShape:
         """
         copies = FLOAT32 * (6 * self.hidden + self.inner) if adapted and size < FLOAT32 else 0
         return (10 * self.hidden + 4 * self.inner) * size + copies
+
+
+def _first(config: Config, *names: str) -> Any:
+    """The value of the first of the names that a configuration has; None where it has none."""
+    return next((config[name] for name in names if config.get(name)), None)
 
 
 def estimate(

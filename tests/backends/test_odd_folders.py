@@ -151,7 +151,11 @@ def test_models_of_other_kinds_are_counted(
     policy = backend.load(spec, 0)
     policy.prepare(OptimizerSpec())
     found = backend.estimate(spec, LOAD)
-    assert found.parameters == found.trainable == policy.info.trainable
+    assert found.trainable == policy.info.trainable
+    # MLX keeps buffers of transformers' models among the parameters
+    assert found.parameters - found.trainable == (
+        4 if kind == "Gemma4TextConfig" and "mlx" in type(backend).__module__ else 0
+    )
     longer = backend.estimate(spec, replace(LOAD, context=2 * LOAD.context))
     # what other models keep of a sequence is of fixed size
     assert (longer.parts["keys and values"] > found.parts["keys and values"]) == attends

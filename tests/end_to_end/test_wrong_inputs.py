@@ -177,6 +177,9 @@ CASES = [
     Wrong("export RUN there --benchmark in-domain", 2, ("--benchmark in-domain",)),
     Wrong("export RUN there --benchmark elsewhere=a/b", 2, ("elsewhere", "in-domain")),
     Wrong("export RUN there --checkpoint newest", 2, ("newest", "last")),
+    Wrong("export-run quickstart --engine verll -o there", 2, ("verll", "verl")),
+    Wrong("export-run quickstrat --engine verl -o there", 2, ("quickstrat", "quickstart")),
+    Wrong("import-run nowhere", 2, ("nowhere",)),
     Wrong("push RUN student --dry-run", 2, ("'student'", "owner/name")),
     Wrong("push nobody me/student --dry-run", 2, ("nobody",)),
     Wrong("push RUN me/student --dry-run --checkpoint newest", 2, ("newest", "last")),
@@ -232,7 +235,8 @@ def test_a_wrong_input_is_one_clear_message(
 def test_there_are_enough() -> None:
     commands = {case.line.split()[0] for case in CASES}
     assert len(CASES) >= 60
-    assert commands >= {info.callback.__name__ for info in cli.app.registered_commands if info.callback}
+    registered = [info.name or getattr(info.callback, "__name__", "") for info in cli.app.registered_commands]
+    assert commands >= {name.replace("_", "-") for name in registered}
 
 
 @pytest.mark.parametrize("line", ["check quickstart --set seed=x", "compare nobody", "run quickstart --stpes 3"])

@@ -188,6 +188,6 @@ def test_shipped_recipes_name_nothing_that_is_missing_but_their_users_files(name
         load_checked(name, {}, default_registry(), look=True)
     except RecipeFaults as error:
         found = error.faults
-    assert not found or name.startswith(("paper/", "miniature/"))
+    assert not found or name.startswith(("paper/", "miniature/", "cluster/"))
     places = [fault.text.partition(": there is no ")[0].split(".") for fault in found]
     assert all({"files", "sets", "path", "corpus", "model"} & set(place) for place in places), found
