@@ -221,4 +221,6 @@ def position_bytes(config: Any, size: int) -> int:
 def _activation_bytes(config: Any, layer: Any, size: int) -> int:
     """Bytes that a layer keeps of one token for the backward pass: about eight states and three of the inner width."""
     inner = getattr(layer, "intermediate_size", None) or 4 * config.hidden_size
-    return (8 * int(config.hidden_size) + 3 * int(inner)) * size
+    # Gemma 3n has a width for each layer
+    widest = max(inner) if isinstance(inner, list | tuple) else inner
+    return (8 * int(config.hidden_size) + 3 * int(widest)) * size
