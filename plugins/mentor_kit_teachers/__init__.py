@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from importlib.util import find_spec
 from typing import TYPE_CHECKING
 
 from mentor_kit.hooks import hookimpl
+from mentor_kit.hooks.references import missing_package
 
 if TYPE_CHECKING:
     from pydantic import BaseModel
@@ -37,14 +37,14 @@ def register_teachers(register: Register) -> None:
         "openai",
         options=OpenAIOptions,
         build=_openai,
-        available=lambda: _installed("openai"),
+        available=lambda: missing_package("openai", "openai"),
         summary="a model behind any server with OpenAI's chat completions",
     )
     register(
         "anthropic",
         options=AnthropicOptions,
         build=_anthropic,
-        available=lambda: _installed("anthropic"),
+        available=lambda: missing_package("anthropic", "anthropic"),
         summary="a model of Anthropic's",
     )
     register(
@@ -54,12 +54,6 @@ def register_teachers(register: Register) -> None:
         look=look_at_local,
         summary="a model on any backend, on this machine",
     )
-
-
-def _installed(package: str) -> str:
-    if find_spec(package) is not None:
-        return ""
-    return f"the package {package} is not installed\ninstall: pip install 'mentor-kit[{package}]'"
 
 
 def _scripted(options: BaseModel, context: BuildContext) -> ScriptedTeacher:

@@ -8,10 +8,10 @@ Nothing here imports vLLM: servers run in environments of their own, elsewhere o
 
 from __future__ import annotations
 
-from importlib.util import find_spec
 from typing import TYPE_CHECKING
 
 from mentor_kit.hooks import hookimpl
+from mentor_kit.hooks.references import missing_package
 
 if TYPE_CHECKING:
     from mentor_kit.hooks import BuildContext, Register
@@ -29,15 +29,9 @@ def register_samplers(register: Register) -> None:
         options=VLLMOptions,
         build=_vllm,
         look=look_at_vllm,
-        available=_available,
+        available=lambda: missing_package("httpx2", "vllm"),
         summary="vLLM servers, given or started by the run",
     )
-
-
-def _available() -> str:
-    if find_spec("httpx2") is not None:
-        return ""
-    return "the package httpx2 is not installed\ninstall: pip install 'mentor-kit[vllm]'"
 
 
 def _vllm(options: VLLMOptions, context: BuildContext) -> VLLMService:
