@@ -18,6 +18,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import httpx2
+from mentor_kit_teachers.faults import one_line, words
 
 from mentor_kit.backend.sampling import SampleRequest
 from mentor_kit.core.errors import BackendError
@@ -217,7 +218,7 @@ class VLLMServer:
             response = await self._client.request(method, self.url + path, **request)
         except httpx2.HTTPError as error:
             raise ServerUnreachable(
-                f"{self.url} does not answer: {type(error).__name__} {error}".rstrip(),
+                one_line(f"{self.url} does not answer: {type(error).__name__} {error}"),
                 hint="is the server running? look at its log",
             ) from error
         if response.status_code < 300:
@@ -225,7 +226,7 @@ class VLLMServer:
         raise self._refusal(path, response)
 
     def _refusal(self, path: str, response: httpx2.Response) -> BackendError:
-        status, message = response.status_code, _message(response)
+        status, message = response.status_code, words(response.text)
         if status in _BUSY:
             return ServerUnreachable(f"{self.url}{path} cannot answer now: {status} {message}")
         if path == "/inference/v1/generate" and "does not exist" in message:
@@ -239,14 +240,3 @@ class VLLMServer:
         if status == httpx2.codes.UNAUTHORIZED:
             return BackendError(f"{self.url} wants a key", hint="give `sampler.api_key`, as ${env:NAME}")
         return BackendError(f"{self.url}{path}: {status} {message}", hint="look at the server's log")
-
-
-def _message(response: httpx2.Response) -> str:
-    """A refusal's own words, in one line of at most 300 characters."""
-    text = response.text
-    with suppress(ValueError):
-        found = response.json()
-        if isinstance(found, dict):
-            error = found.get("error", found.get("detail", found.get("message", text)))
-            text = str(error.get("message", error) if isinstance(error, dict) else error)
-    return " ".join(text.split())[:300]
