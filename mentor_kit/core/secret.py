@@ -28,10 +28,23 @@ class Secret(str):
         return repr(self.reference)
 
 
+def refuse_plain(key: object) -> object:
+    """Return an option's value that a recipe refers to, or None; for a validator that runs before conversion.
+
+    Raises:
+        ValueError: the value itself stands in the recipe, and so would in every run folder.
+    """
+    if key is not None and not isinstance(key, Secret):
+        raise ValueError("a key stands in no recipe: write `${env:NAME}` and put it into that variable")
+    return key
+
+
 def remember(value: str, reference: str) -> None:
     """Register a value that was read from the environment, for `hide`."""
-    if len(value) >= SHORTEST:
-        _read[value] = reference
+    # messages have a value without the line's end that a file gave it, and a URL without its last slash
+    for form in (value, value.strip(), value.strip().rstrip("/")):
+        if len(form) >= SHORTEST:
+            _read[form] = reference
 
 
 def hide(text: str) -> str:

@@ -13,7 +13,7 @@ from mentor_kit.chat.families import families
 from mentor_kit.chat.parsing import Parser
 from mentor_kit.core.errors import MissingError, did_you_mean
 from mentor_kit.core.frozen_model import Json
-from mentor_kit.core.secret import Secret, remember
+from mentor_kit.core.secret import refuse_plain, remember
 from mentor_kit_teachers.collection import CollectionOptions
 from mentor_kit_teachers.retry import RetryOptions
 from mentor_kit_teachers.spending import Prices
@@ -47,12 +47,7 @@ class ServerOptions(CollectionOptions):
     cache: Path | None = None
     """The file of answers, relative to the recipe's folder; one in the user's cache folder if left out."""
 
-    @field_validator("key", mode="before")
-    @classmethod
-    def _is_secret(cls, key: object) -> object:
-        if key is not None and not isinstance(key, Secret):
-            raise ValueError("a key stands in no recipe: write `${env:NAME}` and put it into that variable")
-        return key
+    _key_is_secret = field_validator("key", mode="before")(refuse_plain)
 
     @field_validator("url")
     @classmethod

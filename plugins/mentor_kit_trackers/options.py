@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, ClassVar, Literal
+from typing import ClassVar, Literal
 from urllib.parse import urlsplit
 
 from pydantic import ConfigDict, Field, field_validator, model_validator
@@ -12,7 +12,7 @@ from pydantic import ConfigDict, Field, field_validator, model_validator
 from mentor_kit.core.component import Number, Whole
 from mentor_kit.core.frozen_model import FrozenModel, Json
 from mentor_kit.core.option_model import OptionModel
-from mentor_kit.core.secret import Secret
+from mentor_kit.core.secret import refuse_plain
 
 
 class RolloutOptions(OptionModel, FrozenModel):
@@ -50,12 +50,6 @@ class TrackerOptions(OptionModel):
         return found
 
 
-def _secret(value: Any) -> Any:
-    if value is not None and not isinstance(value, Secret):
-        raise ValueError("a key stands in no recipe: write `${env:NAME}` and put it into that variable")
-    return value
-
-
 def _url(value: str | None) -> str | None:
     if value is not None and urlsplit(value).scheme not in ("http", "https"):
         raise ValueError("a URL begins with http:// or https://")
@@ -87,7 +81,7 @@ class TrackioOptions(TrackerOptions):
     system: bool = True
     """Whether the use of processor and GPU is tracked, where Trackio can measure it."""
 
-    _token_is_secret = field_validator("token", mode="before")(_secret)
+    _token_is_secret = field_validator("token", mode="before")(refuse_plain)
     _server_is_url = field_validator("server_url")(_url)
 
     @model_validator(mode="after")
@@ -138,7 +132,7 @@ class WandbOptions(TrackerOptions):
     system: bool = True
     """Whether the use of processor, memory and GPU is tracked."""
 
-    _key_is_secret = field_validator("key", mode="before")(_secret)
+    _key_is_secret = field_validator("key", mode="before")(refuse_plain)
     _base_is_url = field_validator("base_url")(_url)
 
 
@@ -160,4 +154,4 @@ class MlflowOptions(TrackerOptions):
     token: str | None = None
     """The tracking server's token, as `${env:NAME}`; as `MLFLOW_TRACKING_TOKEN` if left out."""
 
-    _token_is_secret = field_validator("token", mode="before")(_secret)
+    _token_is_secret = field_validator("token", mode="before")(refuse_plain)

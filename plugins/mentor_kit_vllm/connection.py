@@ -51,7 +51,7 @@ class Connection:
     def __init__(self, options: VLLMOptions, folder: Path, policy: Policy, student: StudentSpec) -> None:
         self._options, self._policy = options, policy
         parent = None if options.folder is None else folder / expanded_path(options.folder)
-        key = {"Authorization": f"Bearer {options.api_key!s}"} if options.api_key else {}
+        key = {"Authorization": f"Bearer {options.api_key}"} if options.api_key else {}
         limits = httpx2.Limits(max_connections=None, max_keepalive_connections=None, keepalive_expiry=_IDLE_SECONDS)
         timeout = httpx2.Timeout(options.timeout, connect=10)
         self._client = httpx2.AsyncClient(timeout=timeout, limits=limits, headers=key)

@@ -22,6 +22,7 @@ from dataclasses import dataclass, field, replace
 
 from mentor_kit.backend.sampling import Completion, SampleRequest
 from mentor_kit.core.errors import BackendError, MentorKitError
+from mentor_kit.core.secret import hide
 from mentor_kit_vllm.client import ServerAnswer, ServerUnreachable, UnknownModel, VLLMServer
 from mentor_kit_vllm.options import StartOptions
 from mentor_kit_vllm.process import ServerProcess
@@ -207,7 +208,7 @@ class Fleet:
         try:
             await member.server.abort(id)
         except BackendError as error:
-            logger.debug(f"a request was not ended early: {error}")
+            logger.debug(hide(f"a request was not ended early: {error}"))
 
     def _member_of(self, session: str) -> Member:
         """The session's server, which has its prefix cached; else the one with the fewest sessions."""
@@ -224,7 +225,7 @@ class Fleet:
         """Take note that a server does not answer, and have it brought back."""
         member.label, member.down = None, True
         if member not in self._revivals or self._revivals[member].done():
-            logger.warning(f"sampler vllm: {error.message}; its requests go elsewhere until it is back")
+            logger.warning(f"sampler vllm: {hide(error.message)}; its requests go elsewhere until it is back")
             self._revivals[member] = asyncio.get_running_loop().create_task(self._revive(member))
 
     async def _revive(self, member: Member) -> None:
@@ -237,10 +238,10 @@ class Fleet:
             except ServerUnreachable:
                 await asyncio.sleep(_LOOK_SECONDS)
             except MentorKitError as error:
-                logger.warning(f"sampler vllm: {member.server.url} does not come back: {error.message}")
+                logger.warning(hide(f"sampler vllm: {member.server.url} does not come back: {error.message}"))
                 raise
         member.down = False
-        logger.warning(f"sampler vllm: {member.server.url} is back, with the current weights")
+        logger.warning(hide(f"sampler vllm: {member.server.url} is back, with the current weights"))
 
     async def well(self, member: Member, seconds: float | None = None) -> None:
         """Wait until a server is well; one that the run starts is started where it does not run.

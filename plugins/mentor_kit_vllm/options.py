@@ -6,10 +6,11 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Literal, Self
 
-from pydantic import ConfigDict, Field, model_validator
+from pydantic import ConfigDict, Field, field_validator, model_validator
 
 from mentor_kit.core.component import Number
 from mentor_kit.core.option_model import OptionModel
+from mentor_kit.core.secret import refuse_plain
 from mentor_kit.hooks import BuildContext
 from mentor_kit.utils.paths import expanded_path
 
@@ -58,8 +59,8 @@ class VLLMOptions(_Options):
     untie: bool = False
     """Write the output projection apart from the input embedding, for servers that serve such a copy of the student.
     vLLM on a CPU needs it for students whose embeddings are tied; a server that the run starts gets such a copy."""
-    api_key: str = ""
-    """The servers' key, such as `${env:VLLM_API_KEY}`, where they were started with one."""
+    api_key: str | None = None
+    """The servers' key, as `${env:NAME}`, where they were started with one."""
     at_once: int = Field(default=256, gt=0)
     """How many requests are under way at once on each server."""
     timeout: Number = Field(default=600.0, gt=0)
@@ -69,6 +70,8 @@ class VLLMOptions(_Options):
     tolerance: Number | None = Field(default=None, gt=0)
     """The largest difference of log-probabilities from the student's own that is taken, in nats; 0.05 for float32 and
     0.5 for other types if left out."""
+
+    _key_is_secret = field_validator("api_key", mode="before")(refuse_plain)
 
     @model_validator(mode="after")
     def _either(self) -> Self:

@@ -15,7 +15,7 @@ from recipe_helpers import SMALL, Parts, registry, write
 from ruamel.yaml import YAML
 
 from mentor_kit.core.errors import PluginError, RecipeError
-from mentor_kit.core.secret import Secret, hide
+from mentor_kit.core.secret import Secret, hide, remember
 from mentor_kit.hooks import hookimpl
 from mentor_kit.recipe import loading
 from mentor_kit.recipe.checking import load_checked
@@ -159,6 +159,15 @@ def test_secrets_do_not_show_in_faults(here: Path, monkeypatch: pytest.MonkeyPat
     assert KEY not in str(error.value)
     assert "${env:TEACHER_KEY}" in str(error.value)
     assert hide(f"401 for {KEY}") == "401 for ${env:TEACHER_KEY}"
+
+
+@pytest.mark.parametrize(
+    ("value", "shown"), [("{}\n", "b'Bearer {}\\n'"), ("http://me:{}@host/", "http://me:{}@host:1")]
+)
+def test_secrets_do_not_show_where_programs_change_their_ends(value: str, shown: str) -> None:
+    password = "correct-horse-battery"
+    remember(value.format(password), "${env:ENDING}")
+    assert password not in hide(shown.format(password))
 
 
 def test_secrets_that_are_missing_or_out_of_place(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -9,7 +9,9 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
+import httpx2
 import pytest
+from mentor_kit_vllm.client import VLLMServer
 from mentor_kit_vllm.service import VLLMService
 from stand_in import StandIn
 
@@ -18,6 +20,7 @@ from mentor_kit.backend.sampling import SampleRequest
 from mentor_kit.backend.served_policy import ServedPolicy, serve
 from mentor_kit.backend.student import StudentSpec
 from mentor_kit.core.errors import BackendError
+from mentor_kit.core.secret import remember
 from mentor_kit.testing.material import GENTLE, TOLERANCE, ragged_groups, request
 from mentor_kit.testing.objectives import make_objective
 from mentor_kit.testing.samplers import mismatch, sample
@@ -202,6 +205,25 @@ def test_a_route_that_is_not_there_is_named_with_what_it_takes(
     with pytest.raises(BackendError, match="/pause") as caught:
         sample(policy, requests(1))
     assert "VLLM_SERVER_DEV_MODE=1" in str(caught.value.hint)
+
+
+def test_a_key_is_in_no_message(servers: list[StandIn], monkeypatch: pytest.MonkeyPatch) -> None:
+    key = "sk-of-the-servers"
+    remember(f"{key}\n", "${env:SERVERS_KEY}")
+    monkeypatch.setattr(StandIn, "on_weight_info", lambda *_: (400, {"error": {"message": f"{key} is too old"}}))
+
+    async def message(key: str) -> str:
+        async with httpx2.AsyncClient(headers={"Authorization": f"Bearer {key}"}) as client:
+            with pytest.raises(BackendError) as caught:
+                await VLLMServer(servers[0].url, client).label()
+            return caught.value.message
+
+    # the server repeats one, and the other is no header
+    for sent, said in ((key, "is too old"), (f"{key}\n", "header")):
+        shown = asyncio.run(message(sent))
+        assert said in shown
+        assert "${env:SERVERS_KEY}" in shown
+        assert key not in shown
 
 
 @pytest.mark.slow

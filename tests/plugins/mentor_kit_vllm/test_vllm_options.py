@@ -10,6 +10,7 @@ from mentor_kit_vllm.options import VLLMOptions, look_at_vllm
 
 from mentor_kit.core.component import ComponentSpec
 from mentor_kit.core.errors import UsageError
+from mentor_kit.core.secret import Secret
 from mentor_kit.hooks import BuildContext, Registry, load_plugins
 
 
@@ -22,11 +23,17 @@ from mentor_kit.hooks import BuildContext, Registry, load_plugins
         ({"start": {"count": 2, "devices": ["0"]}}, "devices"),
         ({"servers": ["http://h:1"], "weights": "post"}, "weights"),
         ({"servers": ["http://h:1"], "at_once": 0}, "at_once"),
+        ({"servers": ["http://h:1"], "api_key": "hunter22"}, "api_key"),
     ],
 )
 def test_options_that_are_wrong(options: dict[str, Any], place: str) -> None:
     with pytest.raises(UsageError, match=place):
         VLLMOptions(**options)
+
+
+def test_a_key_is_taken_from_the_environment() -> None:
+    key = Secret("hunter22", "${env:KEY}")
+    assert VLLMOptions(servers=("http://h:1",), api_key=key).api_key == "hunter22"
 
 
 def test_what_is_not_there_is_found_before_the_run(tmp_path: Path) -> None:
