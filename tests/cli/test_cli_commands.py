@@ -22,17 +22,6 @@ KEY = "sk-very-secret-4711"
 Outcome = tuple[int, str, str]
 
 
-@pytest.fixture
-def mentorkit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Any:
-    monkeypatch.chdir(tmp_path)
-
-    def call(*arguments: str) -> Outcome:
-        code = cli.run_app(arguments)
-        return int(code), *capsys.readouterr()
-
-    return call
-
-
 Call = Callable[..., Outcome]
 
 

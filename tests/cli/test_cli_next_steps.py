@@ -28,17 +28,6 @@ COMMANDS = ["report", "chat", "rescore"]
 Call = Callable[..., tuple[int, str, str]]
 
 
-@pytest.fixture
-def mentorkit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Any:
-    monkeypatch.chdir(tmp_path)
-
-    def call(*arguments: str) -> tuple[int, str, str]:
-        code = cli.run_app(arguments)
-        return int(code), *capsys.readouterr()
-
-    return call
-
-
 def the_run() -> Path:
     (found,) = Path("runs").glob("*/*")
     return found

@@ -7,7 +7,6 @@ from pathlib import Path
 import pytest
 
 from mentor_kit import api
-from mentor_kit.cli import app as cli
 from mentor_kit.core.errors import DataError, UsageError
 
 sys.path.append(str(Path(__file__).parents[1] / "report" / "page"))
@@ -15,15 +14,9 @@ from page_helpers import ReadPage, rollout, write_lines, write_page_run
 
 
 @pytest.fixture
-def mentorkit(tmp_path, monkeypatch, capsys):
-    monkeypatch.chdir(tmp_path)
+def mentorkit(mentorkit, tmp_path):
     write_page_run(tmp_path / "runs")
-
-    def call(*arguments):
-        code = cli.run_app(arguments)
-        return int(code), *capsys.readouterr()
-
-    return call
+    return mentorkit
 
 
 def test_a_run_by_its_name(mentorkit):

@@ -9,8 +9,6 @@ from typing import Any
 
 import pytest
 
-from mentor_kit.cli import app as cli
-
 sys.path.append(str(Path(__file__).parents[1] / "plugins" / "mentor_kit_verl"))
 from verl_exports import registry_with_verl
 
@@ -18,15 +16,10 @@ SMALL = ("--set", "train.0.steps=1", "--set", "train.0.problems=2", "--set", "ev
 
 
 @pytest.fixture
-def mentorkit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Any:
-    monkeypatch.chdir(tmp_path)
+def mentorkit(mentorkit: Any, monkeypatch: pytest.MonkeyPatch) -> Any:
     for module in ("engine_export", "engine_import"):
         monkeypatch.setattr(f"mentor_kit.api.{module}.default_registry", registry_with_verl)
-
-    def call(*arguments: str) -> tuple[int, str, str]:
-        return int(cli.run_app(arguments)), *capsys.readouterr()
-
-    return call
+    return mentorkit
 
 
 def test_an_export_says_how_to_start_and_what_is_different(mentorkit: Any) -> None:

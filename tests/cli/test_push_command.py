@@ -9,23 +9,16 @@ from typing import Any
 
 import pytest
 
-from mentor_kit.cli import app as cli
-
 sys.path.append(str(Path(__file__).parents[1] / "api"))
 from hub_stand_in import WRITE, hub_stand_in
 
 
 @pytest.fixture
-def mentorkit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Any:
-    monkeypatch.chdir(tmp_path)
+def mentorkit(mentorkit: Any, tmp_path: Path) -> Any:
     (tmp_path / "student").mkdir()
     (tmp_path / "student" / "config.json").write_text("{}")
     (tmp_path / "student" / "README.md").write_text("---\nlicense: mit\n---\n# mine\n")
-
-    def call(*arguments: str) -> tuple[int, str, str]:
-        return int(cli.run_app(arguments)), *capsys.readouterr()
-
-    return call
+    return mentorkit
 
 
 def test_a_dry_run_shows_files_sizes_and_the_card(mentorkit: Any) -> None:
