@@ -6,7 +6,7 @@ from mentor_kit.backend.policy import Backend
 from mentor_kit.core.component import ComponentSpec
 from mentor_kit.core.errors import MentorKitError, MissingError
 from mentor_kit.hooks.registry import BuildContext, Registry
-from mentor_kit.stages.student import ADAPTER, TRANSFORMERS
+from mentor_kit.stages.student import handed_over
 
 
 def backend_writing(format: str, backend: Backend, registry: Registry, context: BuildContext) -> Backend | None:
@@ -24,8 +24,7 @@ def backend_writing(format: str, backend: Backend, registry: Registry, context: 
     Raises:
         MissingError: there is none, and a package of another backend is missing, which may write it.
     """
-    handed_over = ADAPTER if format.endswith(ADAPTER) else TRANSFORMERS
-    if format in backend.export_formats or handed_over not in backend.export_formats:
+    if format in backend.export_formats or handed_over(format) not in backend.export_formats:
         return None
     missing: MissingError | None = None
     for name in sorted(registry.components("backends")):

@@ -51,7 +51,7 @@ class LoadedStudent:
             The format itself and None where the student can be written in it; else one of the same kind, an adapter or
             a whole student, or at last a whole student's.
         """
-        inner = format if format in self.export_formats else _handed_over(format)
+        inner = format if format in self.export_formats else handed_over(format)
         fault = self.policy.export_fault(inner) if inner in self.export_formats else None
         if fault is None:
             return format, None
@@ -91,7 +91,7 @@ class LoadedStudent:
         if other is None or self.spec is None:
             self.policy.export(folder, format=format)
             return format
-        inner = _handed_over(format)
+        inner = handed_over(format)
         with tempfile.TemporaryDirectory(prefix=".handed-over-", dir=folder.parent) as temporary:
             exported = Path(temporary) / "student"
             self.policy.export(exported, format=inner)
@@ -114,6 +114,6 @@ def written_otherwise(asked: str, written: str, why: str) -> str:
     return f"the student cannot be written as `{asked}`, and is written as `{written}`: {why}"
 
 
-def _handed_over(format: str) -> str:
+def handed_over(format: str) -> str:
     """The format in which a student is handed to the backend that writes a format."""
     return ADAPTER if format.endswith(ADAPTER) else TRANSFORMERS
