@@ -47,6 +47,11 @@ class StepWork:
     exchanged: int = 0
     """Bytes that the process exchanges with others in a step."""
 
+    @property
+    def tokens(self) -> float:
+        """Tokens that the update goes over: every response, and each prompt once."""
+        return self.sequences * self.response + self.problems * self.prompt
+
 
 @dataclass(frozen=True)
 class StepTime:
@@ -73,12 +78,11 @@ def step_time(work: StepWork, gpu: GpuModel) -> StepTime:
     passes = waves * work.response
     forward = 2.0 * work.parameters
     operations = forward * (2 + work.reference + work.recomputed) + 2.0 * work.trained
-    tokens = work.sequences * work.response + work.problems * work.prompt
     prefilled = forward * work.problems * work.prompt
     rate = gpu.flops * FLOPS_SHARE
     return StepTime(
         sampling=passes * seconds + prefilled / rate,
-        update=operations * tokens / rate,
+        update=operations * work.tokens / rate,
         exchange=work.exchanged / gpu.link,
         passes=passes,
         pass_seconds=seconds,

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from mentor_kit.backend.gpu_models import GpuModel
 from mentor_kit.backend.memory import MemoryEstimate
-from mentor_kit.backend.step_time import StepTime, StepWork, step_time
+from mentor_kit.backend.step_time import FLOPS_SHARE, StepTime, StepWork, step_time
 from mentor_kit.recipe.model import Recipe
 from mentor_kit.stages.workload import Workload
 
@@ -43,8 +43,8 @@ class StageTime:
                 f"    (sampling: {time.passes:,} passes of {time.pass_seconds * 1e3:.1f} ms, which read weights and "
                 f"the keys and values of {min(work.rows, work.sequences)} sequences)"
             )
-        tokens = work.sequences * work.response + work.problems * work.prompt
-        found.append(f"    (update: {tokens:,.0f} tokens at 40 % of {self.gpu.flops / 1e12:.0f} TFLOP/s)")
+        rate = f"{100 * FLOPS_SHARE:.0f} % of {self.gpu.flops / 1e12:.0f} TFLOP/s"
+        found.append(f"    (update: {work.tokens:,.0f} tokens at {rate})")
         return found
 
 
@@ -61,31 +61,27 @@ def stage_times(
         gpu: that each process has.
     """
     found = []
+    served = recipe.sampler is not None
     for key, each in works.items():
         if not each.trains or not each.episodes:
             continue
-        served = recipe.sampler is not None
-        response = each.tokens or recipe.rollout.max_response_tokens
-        sequences = math.ceil(each.episodes / memory.processes)
-        problems = each.problems / memory.processes
-        tokens = sequences * response + problems * prompt
         work = StepWork(
             parameters=memory.parameters,
             trained=memory.trainable,
             weights=memory.parts.get("gathered weights", min(memory.parts["weights"], SENT * memory.parameters)),
             position=memory.position,
-            sequences=sequences,
+            sequences=math.ceil(each.episodes / memory.processes),
             rows=memory.rows,
             prompt=prompt,
-            response=response,
-            problems=problems,
+            response=each.tokens or recipe.rollout.max_response_tokens,
+            problems=each.problems / memory.processes,
             reference=each.reference,
             recomputed=memory.checkpointing,
-            exchanged=_exchanged(memory, tokens),
         )
+        work = replace(work, exchanged=_exchanged(memory, work.tokens))
         time = step_time(work, gpu)
         if served:
-            time = StepTime(0.0, time.update, time.exchange, 0, time.pass_seconds)
+            time = replace(time, sampling=0.0, passes=0)
         found.append(StageTime(key, gpu, work, time, served))
     return tuple(found)
 
