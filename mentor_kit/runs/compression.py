@@ -56,6 +56,11 @@ def variants(path: Path) -> list[Path]:
     return [path.with_name(path.name + suffix) for suffix in SUFFIXES.values()]
 
 
+def existing(path: Path) -> Path:
+    """The file that there is of the path's variants; the path itself where there is none."""
+    return next((found for found in variants(path) if found.exists()), path)
+
+
 def _zstd() -> ModuleType:
     """Python's own module from 3.14 on, and its backport before.
 

@@ -32,7 +32,7 @@ from types import MappingProxyType
 from mentor_kit.core.errors import DataError, UsageError, did_you_mean
 from mentor_kit.core.event import utc_now
 from mentor_kit.core.frozen_model import Json
-from mentor_kit.runs.compression import variants
+from mentor_kit.runs.compression import existing
 from mentor_kit.runs.environment import environment
 from mentor_kit.runs.files import remove_folder, storage_errors, tidy, write_folder, write_text
 from mentor_kit.runs.jsonl import JsonlFile, read_lines
@@ -271,13 +271,11 @@ class RunFolder:
 
     def recorded_rollouts_of(self, stage: str, step: int) -> Path:
         """The rollouts of a step after the last checkpoint, from before the run was resumed: the file that there is."""
-        path = self.rollouts / stage / RECORDED / self.rollouts_of(stage, step).name
-        return next((found for found in variants(path) if found.exists()), path)
+        return existing(self.rollouts / stage / RECORDED / self.rollouts_of(stage, step).name)
 
     def episodes_of(self, evaluation: str) -> Path:
         """The trajectories of an evaluation: the file that there is, compressed or not."""
-        path = self.evaluation / f"{evaluation}.jsonl"
-        return next((found for found in variants(path) if found.exists()), path)
+        return existing(self.evaluation / f"{evaluation}.jsonl")
 
     def write_folder(self, name: str, fill: Callable[[Path], object]) -> Path:
         """Write a folder inside the run, whole or not at all; an existing one is replaced.

@@ -101,19 +101,15 @@ class RolloutBuffer:
 
     def ready(self, count: int, step: int) -> bool:
         """Whether step `step` can take `count` groups, so that all others can still be trained on in time."""
-        taken = [group for group in self.groups if group.whole][:count]
+        taken, rest = self._split(count)
         if len(taken) < count:
             return False
-        numbers = {group.number for group in taken}
-        rest = [group for group in self.groups if group.number not in numbers]
         in_time = all(self._last_step(group) > step + place // self._problems for place, group in enumerate(rest))
         return in_time or self.whole == len(self.groups)
 
     def take(self, count: int) -> list[BufferedGroup]:
         """The oldest `count` whole groups, which leave the buffer; ask `ready` first."""
-        taken = [group for group in self.groups if group.whole][:count]
-        numbers = {group.number for group in taken}
-        self.groups = [group for group in self.groups if group.number not in numbers]
+        taken, self.groups = self._split(count)
         return taken
 
     def to_lines(self) -> str:
@@ -140,6 +136,12 @@ class RolloutBuffer:
             BufferedGroup(r.number, r.begun, r.position, problem_at(r.position), list(r.episodes)) for r in records
         ]
         self.begun = begun
+
+    def _split(self, count: int) -> tuple[list[BufferedGroup], list[BufferedGroup]]:
+        """The oldest `count` whole groups, or as many as there are, and all others."""
+        taken = [group for group in self.groups if group.whole][:count]
+        numbers = {group.number for group in taken}
+        return taken, [group for group in self.groups if group.number not in numbers]
 
     def _last_step(self, group: BufferedGroup) -> int:
         """The last step that may train on a group."""
