@@ -12,7 +12,19 @@ from mentor_kit.core.task import Problem
 from mentor_kit.rl.reward import Scored
 
 
-class StageContext(Protocol):
+class ProblemLog(Protocol):
+    """The part of a stage's context that keeps problems and their demonstrations."""
+
+    def write_problems(self, problems: Sequence[Problem]) -> None:
+        """Keep the problems that rollouts or an evaluation are about; those that are kept already change nothing."""
+        ...
+
+    def write_demonstrations(self, demonstrations: Sequence[Demonstration]) -> None:
+        """Append demonstrations; from then on they survive a kill."""
+        ...
+
+
+class StageContext(ProblemLog, Protocol):
     """The run, as a stage sees it. `mentor_kit.runs` implements it; a test may do so with lists."""
 
     @property
@@ -67,14 +79,6 @@ class StageContext(Protocol):
             scored: its trajectories with their rewards, greedy ones first.
             outcomes: a flat row for each of them.
         """
-        ...
-
-    def write_problems(self, problems: Sequence[Problem]) -> None:
-        """Keep the problems that rollouts or an evaluation are about; those that are kept already change nothing."""
-        ...
-
-    def write_demonstrations(self, demonstrations: Sequence[Demonstration]) -> None:
-        """Append demonstrations; from then on they survive a kill."""
         ...
 
     def read_demonstrations(self) -> Sequence[Demonstration]:

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from mentor_kit.core.errors import DataError
 from mentor_kit.core.task import TRAIN, Problem
-from mentor_kit.stages.context import StageContext
+from mentor_kit.stages.context import ProblemLog
 from mentor_kit.stages.demonstrations import demonstrate
 from mentor_kit.stages.experiment import Experiment
 
@@ -23,7 +23,7 @@ class ProblemStream:
 
     Args:
         experiment: with the task and the teacher.
-        context: where demonstrations are written.
+        context: where problems and demonstrations are written.
         position: the number of problems to skip.
         expected: about how many problems will be taken.
         demonstrated: whether to take only problems that the teacher, if there is one, has solved; else it is not asked.
@@ -32,7 +32,7 @@ class ProblemStream:
     def __init__(
         self,
         experiment: Experiment,
-        context: StageContext,
+        context: ProblemLog,
         *,
         position: int = 0,
         expected: int = 0,

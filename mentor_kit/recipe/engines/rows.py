@@ -4,14 +4,12 @@ from __future__ import annotations
 
 import itertools
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
-from typing import NoReturn
+from collections.abc import Iterator, Sequence
 
 from mentor_kit.core.demonstration import Demonstration
-from mentor_kit.core.errors import UsageError
-from mentor_kit.core.frozen_model import FrozenModel, Json
+from mentor_kit.core.frozen_model import FrozenModel
 from mentor_kit.core.task import Problem
-from mentor_kit.rl.reward import Scored
+from mentor_kit.stages.context import ProblemLog
 from mentor_kit.stages.demonstrations import demonstrate
 from mentor_kit.stages.evaluation_plan import SplitPlan, plan_names
 from mentor_kit.stages.experiment import Experiment
@@ -54,7 +52,7 @@ def collect_rows(experiment: Experiment, options: GRPOOptions) -> Iterator[Episo
     expected = options.steps * count
     stream = ProblemStream(
         experiment,
-        _Collected(experiment),
+        _Unlogged(),
         expected=expected,
         demonstrated=options.objective.needs_reward,
     )
@@ -77,7 +75,7 @@ def _evaluation_rows(experiment: Experiment, plan: SplitPlan, name: str) -> Iter
     """A greedy episode of every problem, then the sampled ones, a row each."""
     problems = experiment.evaluation_problems(plan.split, plan.problems)
     if experiment.teacher is not None:
-        demonstrate(experiment, _Collected(experiment), problems)
+        demonstrate(experiment, _Unlogged(), problems)
     rows = [
         EpisodeRow(problem=problem, demonstrations=tuple(experiment.demonstrations.right(problem.id)), evaluation=name)
         for problem in problems
@@ -87,43 +85,9 @@ def _evaluation_rows(experiment: Experiment, plan: SplitPlan, name: str) -> Iter
         yield from (row.model_copy(update={"first": sample}) for row in rows)
 
 
-class _Collected:
-    """The stage's view of an export, which has no run folder: problems and demonstrations are kept by the rows."""
-
-    key = "export"
-    is_first = True
-
-    def __init__(self, experiment: Experiment) -> None:
-        self._experiment = experiment
+class _Unlogged(ProblemLog):
+    """The log of an export, which has no run folder: the rows have the problems and their demonstrations."""
 
     def write_problems(self, problems: Sequence[Problem]) -> None: ...
 
     def write_demonstrations(self, demonstrations: Sequence[Demonstration]) -> None: ...
-
-    def emit(self, kind: str, **values: Json) -> None: ...
-
-    def progress(self, done: int, total: int, **values: float) -> None: ...
-
-    def read_demonstrations(self) -> Sequence[Demonstration]:
-        return list(self._experiment.demonstrations)
-
-    def resumed(self) -> Mapping[str, Json] | None:
-        return None
-
-    def resumed_file(self, name: str) -> str | None:
-        return None
-
-    def recorded_rollouts(self, step: int) -> Sequence[Scored]:
-        return ()
-
-    def forget_recorded_rollouts(self) -> None: ...
-
-    def checkpoint_due(self, step: int, steps: int) -> bool:
-        return False
-
-    def check_stop(self) -> None: ...
-
-    def _none(self, *arguments: object, **named: object) -> NoReturn:
-        raise UsageError("an export has no run folder to write to")
-
-    checkpoint = write_rollouts = write_evaluation = write_folder = _none
