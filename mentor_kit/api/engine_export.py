@@ -22,7 +22,15 @@ from mentor_kit.hooks.loader import default_registry
 from mentor_kit.hooks.registry import BuildContext, ComponentError, Registry
 from mentor_kit.recipe.assembly import assemble_components, assemble_without_student, student_spec
 from mentor_kit.recipe.attribution import attributed
-from mentor_kit.recipe.engines import Cluster, EngineRun, EpisodeRow, TrainingEngine, collect_rows, common_faults
+from mentor_kit.recipe.engines import (
+    Cluster,
+    EngineRun,
+    EpisodeRow,
+    TrainingEngine,
+    collect_rows,
+    common_faults,
+    stage_options,
+)
 from mentor_kit.recipe.engines.episodes import EpisodePlayer
 from mentor_kit.recipe.expanding import dump_run
 from mentor_kit.recipe.faults import RecipeFaults, faults_at
@@ -85,7 +93,7 @@ def export_run(
     folder = new_folder(target)
     built = build_engine(spec, registry)
     loaded = check(recipe, overrides=overrides, registry=registry)
-    options = _options(loaded, registry)
+    options = stage_options(loaded.recipe, registry)
     faults = [*common_faults(loaded.recipe)]
     if options is not None:
         faults += built.faults(loaded, options, cluster)
@@ -126,14 +134,6 @@ def _cluster(nodes: int, gpus: int) -> Cluster:
         if value < 1:
             raise UsageError(f"{name} must be at least 1, not {shown(value)}")
     return Cluster(nodes, gpus)
-
-
-def _options(loaded: LoadedRecipe, registry: Registry) -> GRPOOptions | None:
-    """The options of the recipe's only stage; None where it has others, or is another."""
-    if len(loaded.recipe.train) != 1:
-        return None
-    options = registry.check("stages", loaded.recipe.train[0])
-    return options if isinstance(options, GRPOOptions) else None
 
 
 def _rows(

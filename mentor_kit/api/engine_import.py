@@ -9,7 +9,6 @@ from contextlib import closing
 from dataclasses import dataclass, replace
 from itertools import groupby
 from pathlib import Path
-from typing import cast
 
 from pydantic import ValidationError
 
@@ -38,7 +37,7 @@ from mentor_kit.recipe.assembly import (
 )
 from mentor_kit.recipe.attribution import attributed
 from mentor_kit.recipe.checking import load_checked
-from mentor_kit.recipe.engines import EngineResults, PlayedEpisode
+from mentor_kit.recipe.engines import STAGE_KEY, EngineResults, PlayedEpisode, stage_options
 from mentor_kit.recipe.expanding import dump_run, expanded, portable
 from mentor_kit.recipe.loading import LoadedRecipe
 from mentor_kit.rl.reward import Scored
@@ -53,9 +52,6 @@ from mentor_kit.stages.evaluation_report import checkpoint_metrics, split_result
 from mentor_kit.stages.grpo_options import GRPOOptions
 from mentor_kit.stages.metrics import reward_metrics, trajectory_metrics
 from mentor_kit.stages.schedule import learning_rate
-
-#: The key of an exported recipe's only stage.
-STAGE = "0-grpo"
 
 
 @checked_arguments
@@ -80,6 +76,8 @@ def import_run(folder: str | Path, *, output: str | Path = RUNS, registry: Regis
     engine = _engine_of(folder)
     results = build_engine(engine, registry).read(folder)
     loaded = load_checked(folder / "recipe.yaml", {}, registry)
+    options = stage_options(loaded.recipe, registry)
+    assert options is not None, "an exported recipe has one stage, `grpo`"
     made = RunFolder.create(
         folder_path(output),
         loaded.recipe.name,
@@ -88,7 +86,7 @@ def import_run(folder: str | Path, *, output: str | Path = RUNS, registry: Regis
     )
     try:
         with attributed(loaded, registry), closing(assemble_components(loaded, registry)) as components:
-            _Import(folder, engine.use, results, loaded, registry, components, made).write()
+            _Import(folder, engine.use, results, loaded, options, registry, components, made).write()
     except BaseException:
         made.discard()
         raise
@@ -105,6 +103,7 @@ class _Import:
     engine: str
     results: EngineResults
     loaded: LoadedRecipe
+    options: GRPOOptions
     registry: Registry
     components: Components
     run: RunFolder
@@ -120,13 +119,13 @@ class _Import:
             recorder.start(
                 None if experiment.student is None else experiment.policy,
                 portable(expanded(self.loaded, self.registry), self.loaded.folder, self.run.path),
-                [STAGE],
-                trains=[STAGE],
+                [STAGE_KEY],
+                trains=[STAGE_KEY],
             )
             recorder.emit(NOTE, "", {"text": f"imported from a run of {self.engine}"})
             if note:
                 recorder.emit(NOTE, "", {"text": note})
-            context = RunContext(recorder, STAGE, is_first=True)
+            context = RunContext(recorder, STAGE_KEY, is_first=True)
             context.write_demonstrations(shown)
             reports = self._write_steps(experiment, context)
             self._write_student(experiment, context, reports)
@@ -155,7 +154,7 @@ class _Import:
 
     def _step_metrics(self, experiment: Experiment, step: int, trained: Sequence[PlayedEpisode]) -> dict[str, Json]:
         """What the episodes of a step say, by the names that a run here has for it."""
-        options = _stage_options(self.loaded, self.registry)
+        options = self.options
         rate = learning_rate(options.optimizer, min(step, options.steps), options.steps)
         found: dict[str, Json] = {"steps": options.steps, "learning_rate": rate}
         if not trained:
@@ -227,10 +226,6 @@ def _engine_of(folder: Path) -> ComponentSpec:
             f"{folder} is no exported run: {MANIFEST} cannot be read ({type(error).__name__})",
             hint="give the folder that `mentorkit export-run` wrote",
         ) from None
-
-
-def _stage_options(loaded: LoadedRecipe, registry: Registry) -> GRPOOptions:
-    return cast(GRPOOptions, registry.check("stages", loaded.recipe.train[0]))
 
 
 def _write_evaluations(

@@ -212,9 +212,9 @@ class Experiment:
         """As `score`, for reports: where the reward does not apply, 1 for a right answer and 0 for a wrong one."""
         rewarded = [trajectory for trajectory in trajectories if self.has_reward(trajectory.problem_id)]
         if not rewarded:
-            return [_correctness(trajectory) for trajectory in trajectories]
+            return [correctness(trajectory) for trajectory in trajectories]
         scored = {id(item.trajectory): item for item in self.score(rewarded, problems)}
-        return [scored.get(id(trajectory)) or _correctness(trajectory) for trajectory in trajectories]
+        return [scored.get(id(trajectory)) or correctness(trajectory) for trajectory in trajectories]
 
     def export(self, folder: Path, format: str | None = None) -> str:
         """Write the student with its tokenizer and its card into an empty folder.
@@ -287,5 +287,6 @@ class Experiment:
         return found
 
 
-def _correctness(trajectory: Trajectory) -> Scored:
+def correctness(trajectory: Trajectory) -> Scored:
+    """1 for a right answer and 0 for a wrong one, in the place of a reward."""
     return Scored(trajectory=trajectory, reward=Breakdown(total=float(trajectory.correct)))

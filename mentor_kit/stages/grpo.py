@@ -91,8 +91,7 @@ class GRPOStage(Stage):
         """Rewards of the trajectories; for reports only where nothing is learned from them."""
         if not self.options.objective.needs_reward:
             return experiment.score_for_report(trajectories, problems)
-        progress = (step - 1) / (self.options.steps - 1) if self.options.steps > 1 else 1.0
-        return experiment.score(trajectories, problems, progress=progress)
+        return experiment.score(trajectories, problems, progress=self.options.progress(step))
 
     def _estimate_advantages(
         self, experiment: Experiment, objective: Objective, groups: Sequence[Sequence[Scored]], step: int

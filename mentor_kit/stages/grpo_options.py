@@ -41,6 +41,10 @@ class GRPOOptions(OptionModel):
     permute_rewards: bool = False
     """A control: rewards are permuted within each group, so that nothing can be learned from them."""
 
+    def progress(self, step: int) -> float:
+        """The share of the steps that is done before `step`, in [0, 1]; 1 where there is one step."""
+        return (step - 1) / (self.steps - 1) if self.steps > 1 else 1.0
+
     @model_validator(mode="after")
     def _fits_together(self) -> Self:
         if self.objective.needs_reward and self.group < 2:

@@ -6,11 +6,12 @@ The engine samples, updates and shards. Each of its episodes is mentor-kit's own
 `EpisodePlayer` with the recipe's parser, tools, task, limits and reward, over a sampler that asks the engine's servers.
 """
 
-from mentor_kit.recipe.engines.engine import Cluster, EngineRun, TrainingEngine, common_faults
+from mentor_kit.recipe.engines.engine import STAGE_KEY, Cluster, EngineRun, TrainingEngine, common_faults, stage_options
 from mentor_kit.recipe.engines.results import EngineResults, PlayedEpisode, TrainingStep
 from mentor_kit.recipe.engines.rows import EpisodeRow, collect_rows
 
 __all__ = [
+    "STAGE_KEY",
     "Cluster",
     "EngineResults",
     "EngineRun",
@@ -20,4 +21,5 @@ __all__ = [
     "TrainingStep",
     "collect_rows",
     "common_faults",
+    "stage_options",
 ]

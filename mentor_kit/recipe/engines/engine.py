@@ -17,8 +17,9 @@ from mentor_kit.recipe.source import Path_
 from mentor_kit.stages.evaluation_plan import SplitPlan
 from mentor_kit.stages.grpo_options import GRPOOptions
 
-#: The stage that engines run.
+#: The stage that engines run, and its key in a run.
 STAGE = "grpo"
+STAGE_KEY = f"0-{STAGE}"
 
 
 @dataclass(frozen=True)
@@ -89,6 +90,14 @@ class TrainingEngine(ABC):
         Raises:
             DataError: there is nothing, or a file cannot be read.
         """
+
+
+def stage_options(recipe: Recipe, registry: Registry) -> GRPOOptions | None:
+    """The options of the recipe's only stage; None where it has others, or is another than engines run."""
+    if len(recipe.train) != 1:
+        return None
+    options = registry.check("stages", recipe.train[0])
+    return options if isinstance(options, GRPOOptions) else None
 
 
 def common_faults(recipe: Recipe) -> Iterable[tuple[Path_, str]]:

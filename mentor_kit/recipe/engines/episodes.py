@@ -20,12 +20,13 @@ from mentor_kit.core.trajectory import Trajectory
 from mentor_kit.hooks.loader import default_registry
 from mentor_kit.hooks.registry import Registry
 from mentor_kit.recipe.assembly import assemble_components, sampling_of, student_format, student_spec
+from mentor_kit.recipe.engines.engine import STAGE_KEY, stage_options
 from mentor_kit.recipe.engines.results import PlayedEpisode
 from mentor_kit.recipe.engines.rows import EpisodeRow
 from mentor_kit.recipe.loading import LoadedRecipe, load_recipe
 from mentor_kit.rl.reward import Breakdown, Scored
-from mentor_kit.rollout import PolicyAgent, Sampling, run_episodes
-from mentor_kit.stages.grpo_options import GRPOOptions
+from mentor_kit.rollout import EpisodeRules, PolicyAgent, Sampling, run_episode
+from mentor_kit.stages.experiment import correctness
 from mentor_kit.utils.randomness import derive_seed
 
 
@@ -49,10 +50,12 @@ class EpisodePlayer:
         if model is not None:
             student = replace(student, model=str(model), revision=None)
         self.format = student_format(self._loaded, registry, student)
-        options = registry.check("stages", recipe.train[0])
-        assert isinstance(options, GRPOOptions), "an exported recipe has one stage, `grpo`"
+        options = stage_options(recipe, registry)
+        assert options is not None, "an exported recipe has one stage, `grpo`"
         self.options = options
         self._sampling = sampling_of(recipe)
+        parts = self.components
+        self._rules = EpisodeRules(parts.task, parts.toolbox, parts.limits, self.format.truncate)
 
     async def play(self, row: EpisodeRow, sampler: Sampler, *, step: int, index: int, context: int) -> PlayedEpisode:
         """Play an episode and score it.
@@ -65,20 +68,12 @@ class EpisodePlayer:
             context: the longest context of the model, in tokens.
         """
         seed = self._seed(row, step, row.first + index)
-        limits = self.components.limits
-        agent = PolicyAgent("student", self.format, sampler, self.sampling(row), limits, context)
+        agent = PolicyAgent("student", self.format, sampler, self.sampling(row), self._rules.limits, context)
         tools = self.components.toolbox.tools(row.problem)
         request = EpisodeRequest(
             id=f"{row.problem.id}#{row.first + index}", problem=row.problem, tools=tools, seed=seed
         )
-        [trajectory] = await run_episodes(
-            agent,
-            [request],
-            task=self.components.task,
-            toolbox=self.components.toolbox,
-            limits=limits,
-            cut=self.format.truncate,
-        )
+        trajectory = await run_episode(agent, request, self._rules)
         scored = await self._score(trajectory, row, step)
         return PlayedEpisode(
             step=step, row=row.place, index=index, scored=scored, evaluation=row.evaluation, greedy=row.greedy
@@ -105,7 +100,7 @@ class EpisodePlayer:
         """The seed that `Experiment.collect_rollouts` gives the same episode."""
         if row.evaluation:
             return derive_seed(self._loaded.recipe.seed, "evaluate", row.problem.split, row.problem.id, index)
-        return derive_seed(self._loaded.recipe.seed, "0-grpo", step, 0, row.problem.id, index)
+        return derive_seed(self._loaded.recipe.seed, STAGE_KEY, step, 0, row.problem.id, index)
 
     async def _score(self, trajectory: Trajectory, row: EpisodeRow, step: int) -> Scored:
         """The trajectory with its reward; where the reward does not apply, 1 for a right answer and 0 for a wrong one.
@@ -114,9 +109,8 @@ class EpisodePlayer:
         """
         reward = self.components.reward
         if reward is None or (self._has_teacher and not row.demonstrations):
-            return Scored(trajectory=trajectory, reward=Breakdown(total=float(trajectory.correct)))
-        steps = self.options.steps
-        progress = (step - 1) / (steps - 1) if steps > 1 and not row.evaluation else 1.0
+            return correctness(trajectory)
+        progress = 1.0 if row.evaluation else self.options.progress(step)
         case = (trajectory, row.problem, row.demonstrations)
 
         def score() -> Breakdown:
