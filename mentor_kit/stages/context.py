@@ -12,7 +12,7 @@ from mentor_kit.core.task import Problem
 from mentor_kit.rl.reward import Scored
 
 
-class ProblemLog(Protocol):
+class ProblemRecorder(Protocol):
     """The part of a stage's context that keeps problems and their demonstrations."""
 
     def write_problems(self, problems: Sequence[Problem]) -> None:
@@ -24,7 +24,7 @@ class ProblemLog(Protocol):
         ...
 
 
-class StageContext(ProblemLog, Protocol):
+class StageContext(ProblemRecorder, Protocol):
     """The run, as a stage sees it. `mentor_kit.runs` implements it; a test may do so with lists."""
 
     @property

@@ -9,7 +9,7 @@ from mentor_kit.core.demonstration import Demonstration
 from mentor_kit.core.task import Problem
 from mentor_kit.core.teacher import Teacher
 from mentor_kit.rollout import run_async
-from mentor_kit.stages.context import ProblemLog
+from mentor_kit.stages.context import ProblemRecorder
 from mentor_kit.stages.experiment import Experiment
 
 #: Which demonstrations a stage uses: those with a right answer, or all.
@@ -18,7 +18,7 @@ Keep = Literal["right", "all"]
 
 def demonstrate(
     experiment: Experiment,
-    context: ProblemLog,
+    context: ProblemRecorder,
     problems: Sequence[Problem],
     *,
     teacher: Teacher | None = None,

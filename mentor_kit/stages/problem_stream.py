@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from mentor_kit.core.errors import DataError
 from mentor_kit.core.task import TRAIN, Problem
-from mentor_kit.stages.context import ProblemLog
+from mentor_kit.stages.context import ProblemRecorder
 from mentor_kit.stages.demonstrations import demonstrate
 from mentor_kit.stages.experiment import Experiment
 
@@ -32,7 +32,7 @@ class ProblemStream:
     def __init__(
         self,
         experiment: Experiment,
-        context: ProblemLog,
+        context: ProblemRecorder,
         *,
         position: int = 0,
         expected: int = 0,

@@ -9,7 +9,7 @@ from collections.abc import Iterator, Sequence
 from mentor_kit.core.demonstration import Demonstration
 from mentor_kit.core.frozen_model import FrozenModel
 from mentor_kit.core.task import Problem
-from mentor_kit.stages.context import ProblemLog
+from mentor_kit.stages.context import ProblemRecorder
 from mentor_kit.stages.demonstrations import demonstrate
 from mentor_kit.stages.evaluation_plan import SplitPlan, plan_names
 from mentor_kit.stages.experiment import Experiment
@@ -85,7 +85,7 @@ def _evaluation_rows(experiment: Experiment, plan: SplitPlan, name: str) -> Iter
         yield from (row.model_copy(update={"first": sample}) for row in rows)
 
 
-class _Unlogged(ProblemLog):
+class _Unlogged(ProblemRecorder):
     """The log of an export, which has no run folder: the rows have the problems and their demonstrations."""
 
     def write_problems(self, problems: Sequence[Problem]) -> None: ...
