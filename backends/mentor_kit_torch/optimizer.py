@@ -12,12 +12,13 @@ from torch.utils._pytree import tree_map_only
 
 from mentor_kit.backend.optimizer import Optimizer, OptimizerSpec, exceeds
 from mentor_kit.core.errors import BackendError
+from mentor_kit_torch.muon import MatrixOptimizer
 
 FILE = "optimizer.pt"
 #: What optimizers keep of each parameter.
 _STATE: dict[type[torch.optim.Optimizer], tuple[str, ...]] = {
     torch.optim.AdamW: ("step", "exp_avg", "exp_avg_sq"),
-    torch.optim.Muon: ("momentum_buffer",),
+    MatrixOptimizer: ("momentum_buffer",),
 }
 MASTER = "master"
 
@@ -145,15 +146,7 @@ class TorchOptimizer(Optimizer):
         rest = [master for master in self._masters if id(master) not in chosen]
         found: list[torch.optim.Optimizer] = []
         if hidden:
-            found.append(
-                torch.optim.Muon(
-                    hidden,
-                    lr=0.0,
-                    momentum=spec.momentum,
-                    weight_decay=spec.weight_decay,
-                    adjust_lr_fn="match_rms_adamw",
-                )
-            )
+            found.append(MatrixOptimizer(hidden, momentum=spec.momentum, weight_decay=spec.weight_decay))
         if rest:
             found.append(
                 torch.optim.AdamW(rest, lr=0.0, betas=spec.betas, eps=spec.eps, weight_decay=spec.weight_decay)

@@ -46,8 +46,6 @@ class TorchNet(nn.Module):
 
 
 class TestTorchOptimizers(OptimizerContract):
-    muon_tolerance = 2e-2  # PyTorch orthogonalises in bfloat16
-
     @pytest.fixture
     def make_net(self) -> MakeNet:
         return TorchNet
