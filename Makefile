@@ -4,7 +4,7 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip install --quiet --constraint constraints.txt
 
-.PHONY: quickstart test slow engines engine-verl engine-vllm quantized processes properties audit student miniature mac pictures docs install install-dev lint types layers tests clean
+.PHONY: quickstart test slow engines engine-verl engine-vllm quantized processes properties audit student miniature smollm2 mac pictures docs install install-dev lint types layers tests clean
 
 quickstart: install
 	$(BIN)/mentorkit run quickstart
@@ -106,9 +106,16 @@ audit: install
 		echo "$$reward"; $(BIN)/mentorkit audit quickstart --family all --tries 10000 --set reward=$$reward || exit 1; \
 	done
 
-# The paper's comparison in small: two worlds, seven arms and a control, three seeds (docs/miniature.md).
-miniature: install
+# The paper's comparison in small: three worlds, seven arms and a control, ten seeds (docs/miniature.md). Like the next one
+# it may be stopped anywhere and goes on where it stopped; both write benchmarks/outcomes (docs/evidence.md).
+miniature: install-dev
 	$(BIN)/python benchmarks/miniature.py --output build/miniature
+	$(BIN)/python benchmarks/evidence.py --write
+
+# A real pretrained model, SmolLM2-135M-Instruct: a cold start, five arms, three seeds.
+smollm2: install-dev
+	$(BIN)/python benchmarks/smollm2.py --output build/smollm2
+	$(BIN)/python benchmarks/evidence.py --write
 
 # What to check and measure on a Mac, into build/mac/mac.json (docs/mac.md): MAC="--only doctor mps" for some of it alone.
 # Elsewhere MAC=--pretend runs it as far as it goes.

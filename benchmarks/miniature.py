@@ -1,116 +1,134 @@
-"""Runs the miniature of the paper's comparison: two worlds, seven arms and a control, three seeds; then compares.
+"""Runs the miniature of the paper's comparison: three worlds, up to seven arms and a control, ten seeds; then compares.
 
-    python benchmarks/miniature.py --output runs-miniature
+    python benchmarks/miniature.py --output build/miniature
 
-First it trains the model that two of the arms distil from. Runs that are complete already are kept, so that the command
-can be given again after an interruption. Each run has one thread; as many run side by side as the machine has cores.
+In the worlds `neutral` and `causes` arithmetic is trained, and records are looked at; in `records` the other way round.
+Two arms are also trained for three times the steps, so that it is seen whether a gap lasts.
+
+First it trains the model that two of the arms distil from. It may be stopped anywhere: given again it goes on where it
+stopped. Seeds are run one after the other, each run with one thread, as many side by side as the machine has cores. The
+outcomes of finished runs go into benchmarks/outcomes, from which benchmarks/evidence.py makes the tables of the docs.
 """
 
 from __future__ import annotations
 
 import argparse
 import os
-import subprocess
-import sys
 import time
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
+import jobs
+from jobs import Job, finished, side_by_side, stoppable
+from outcomes import FOLDER, Study
+
 from mentor_kit.runs import Run
 
-WORLDS = ("neutral", "causes")
+WORLDS = ("neutral", "causes", "records")
 ARMS = ("untrained", "sft", "sparse", "mentor", "mentor-f1", "distill", "mentor-sod")
 CONTROL = "permuted"
-#: The arms whose stage distils from the model that the recipe `miniature/teacher` trains.
+#: The arms whose stage distils from the model that the recipe `miniature/teacher` trains; that model knows no records.
 DISTILLED = ("distill", "mentor-sod")
+#: The arms that are trained for three times the steps, too.
+LENGTHENED = ("sparse", "mentor")
+LONG_STEPS = 120
 
 
 @dataclass(frozen=True)
-class Job:
-    """One run."""
+class Arm:
+    """One run of the comparison."""
 
     world: str
-    arm: str
+    recipe: str
+    """The recipe's name in its world."""
     seed: int
+    long: bool = False
+    """Whether it has three times the steps."""
 
     @property
-    def recipe(self) -> str:
-        """The shipped recipe's name."""
-        return f"miniature/{self.world}/{self.arm}"
+    def name(self) -> str:
+        """The arm's name."""
+        return f"{self.recipe}-long" if self.long else self.recipe
 
     def folder(self, output: Path) -> Path:
-        """Where its run folders go: a folder of its own, so that a finished run is found again."""
-        return output / self.world / self.arm / f"seed-{self.seed}"
+        """Where its run folders go."""
+        return output / self.world / self.name / f"seed-{self.seed}"
+
+    def job(self, output: Path, teacher: Path) -> Job:
+        """Its job.
+
+        Args:
+            output: the folder of all runs.
+            teacher: the folder of the model to distil from.
+        """
+        settings = [f"seed={self.seed}"]
+        if self.recipe in DISTILLED:
+            settings.append(f"train.0.teacher.model={teacher}")
+        if self.long:
+            name = f"name=miniature-{self.world}-{self.name}"
+            settings += [name, f"train.0.steps={LONG_STEPS}", "evaluate.every=20"]
+        return Job(f"miniature/{self.world}/{self.recipe}", self.folder(output), tuple(settings))
+
+
+def arms_of(worlds: tuple[str, ...], seeds: int) -> list[Arm]:
+    """All runs, seed by seed."""
+    found = []
+    for seed in range(seeds):
+        for world in worlds:
+            arms = [arm for arm in (*ARMS, CONTROL) if world != "records" or arm not in DISTILLED]
+            found += [Arm(world, arm, seed) for arm in arms]
+            found += [Arm(world, arm, seed, long=True) for arm in LENGTHENED]
+    return found
 
 
 def main() -> None:
-    """Run what is missing, two tables and their pictures."""
+    """Run what is missing, keep outcomes, and write each world's comparison."""
     options = _options()
-    jobs = [Job(w, a, s) for w in options.worlds for s in range(options.seeds) for a in (*ARMS, CONTROL)]
+    with stoppable():
+        _run(options)
+
+
+def _run(options: argparse.Namespace) -> None:
     started = time.monotonic()
     teacher = _teacher(options.output)
-    with ThreadPoolExecutor(options.workers) as pool:
-        for job, seconds in zip(jobs, pool.map(lambda job: _run(job, options.output, teacher), jobs), strict=True):
-            print(f"{job.recipe} seed {job.seed}: {seconds:.0f} s", flush=True)
+    for seed in range(options.seeds):
+        arms = [arm for arm in arms_of(tuple(options.worlds), options.seeds) if arm.seed == seed]
+        planned = [arm.job(options.output, teacher) for arm in arms]
+        for arm, seconds in zip(arms, side_by_side(planned, options.workers), strict=True):
+            print(f"{arm.world} {arm.name} seed {arm.seed}: {seconds:.0f} s", flush=True)
+        for world in options.worlds:
+            _keep(world, [arm for arm in arms if arm.world == world], options)
     print(f"all runs: {(time.monotonic() - started) / 60:.1f} minutes with {options.workers} at a time", flush=True)
     for world in options.worlds:
-        runs = [_finished(job.folder(options.output)) for job in jobs if job.world == world]
+        arms = [arm for arm in arms_of((world,), options.seeds) if not arm.long]
+        runs = [str(run) for arm in arms if (run := finished(arm.folder(options.output))) is not None]
         target = options.output / f"{world}-comparison"
-        _mentorkit("compare", *(str(run) for run in runs if run is not None), "--output", str(target))
+        jobs.mentorkit("compare", *runs, "--against", "sparse", "--output", str(target))
+
+
+def _keep(world: str, arms: list[Arm], options: argparse.Namespace) -> None:
+    """Merge the outcomes of one seed's runs."""
+    study = Study(world, options.outcomes)
+    runs = [(arm, run) for arm in arms if (run := finished(arm.folder(options.output))) is not None]
+    study.add([(Run.open(run), arm.name, arm.seed) for arm, run in runs])
 
 
 def _teacher(output: Path) -> Path:
     """The folder of the model to distil from, trained if it is not there yet; one for all worlds and seeds."""
     folder = output / "teacher"
-    if _finished(folder) is None:
-        started = time.monotonic()
-        _logged(folder, "miniature/teacher")
-        print(f"miniature/teacher: {time.monotonic() - started:.0f} s", flush=True)
-    found = _finished(folder)
+    if seconds := Job("miniature/teacher", folder).finish():
+        print(f"miniature/teacher: {seconds:.0f} s", flush=True)
+    found = finished(folder)
     if found is None:
         raise SystemExit(f"{folder} has no finished run of miniature/teacher; its log.txt says why")
     return (found / "student").resolve()
 
 
-def _run(job: Job, output: Path, teacher: Path) -> float:
-    folder = job.folder(output)
-    if _finished(folder) is not None:
-        return 0.0
-    started = time.monotonic()
-    distilled = [f"train.0.teacher.model={teacher}"] if job.arm in DISTILLED else []
-    _logged(folder, job.recipe, f"seed={job.seed}", *distilled)
-    return time.monotonic() - started
-
-
-def _logged(folder: Path, recipe: str, *settings: str) -> None:
-    """Run a recipe into a folder with one thread, its output into a file there."""
-    arguments = [word for setting in (*settings, "backend.threads=1") for word in ("--set", setting)]
-    with (_made(folder) / "log.txt").open("w") as log:
-        _mentorkit("run", recipe, *arguments, "--output", str(folder), "--plain", stdout=log)
-
-
-def _mentorkit(*arguments: str, stdout: object = None) -> None:
-    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
-    command = [sys.executable, "-m", "mentor_kit.cli", *arguments]
-    subprocess.run(command, check=True, env=environment, stdout=stdout)  # type: ignore[call-overload]
-
-
-def _finished(folder: Path) -> Path | None:
-    """The complete run below a job's folder, if there is one."""
-    runs = (events.parent for events in sorted(folder.glob("*/*/events.jsonl")))
-    return next((run for run in runs if Run.open(run).outcome == "done"), None)
-
-
-def _made(folder: Path) -> Path:
-    folder.mkdir(parents=True, exist_ok=True)
-    return folder
-
-
 def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--output", type=Path, default=Path("runs-miniature"))
-    parser.add_argument("--seeds", type=int, default=3)
+    parser.add_argument("--output", type=Path, default=Path("build/miniature"))
+    parser.add_argument("--outcomes", type=Path, default=FOLDER)
+    parser.add_argument("--seeds", type=int, default=10)
     parser.add_argument("--workers", type=int, default=os.cpu_count() or 1)
     parser.add_argument("--worlds", nargs="+", choices=WORLDS, default=list(WORLDS))
     return parser.parse_args()

@@ -14,6 +14,7 @@ from mentor_kit.core.trajectory import Trajectory
 from mentor_kit.rl.reward import Scored
 from mentor_kit.stages.evaluation_episodes import EvaluationEpisodes
 from mentor_kit.stages.metrics import closest
+from mentor_kit.stages.tool_strategy import recoveries
 from mentor_kit.utils.statistics import Interval, clustered_interval, pass_at_k, wilson
 
 
@@ -147,6 +148,7 @@ def _row(item: Scored) -> dict[str, Json]:
         "unknown_tool": states[CallState.UNKNOWN_TOOL],
         "invalid_arguments": states[CallState.INVALID_ARGUMENTS],
         "failed": states[CallState.FAILED],
+        "recovered": sum(recoveries(trajectory)),
         "tools": list(trajectory.tools_used),
         "tokens": trajectory.tokens.sampled if trajectory.tokens is not None else None,
     }

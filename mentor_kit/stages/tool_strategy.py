@@ -46,8 +46,8 @@ def strategy_metrics(trajectories: Sequence[Trajectory], demonstrations: Demonst
         found["missing_calls"] = _mean([(Counter(shown) - Counter(own)).total() for own, shown in pairs])
     if ordered := [common_length(own, shown) / len(shown) for own, shown in pairs if shown]:
         found["teacher_order"] = _mean(ordered)
-    if recoveries := [recovered for trajectory in trajectories for recovered in _recoveries(trajectory)]:
-        found["recovery_rate"] = _mean(recoveries)
+    if wrong := [recovered for trajectory in trajectories for recovered in recoveries(trajectory)]:
+        found["recovery_rate"] = _mean(wrong)
     if right := sum(trajectory.correct for trajectory in trajectories):
         found["calls_per_right_answer"] = sum(len(trajectory.calls) for trajectory in trajectories) / right
     return found
@@ -66,7 +66,7 @@ def common_length(one: Sequence[str], other: Sequence[str]) -> int:
     return lengths[-1]
 
 
-def _recoveries(trajectory: Trajectory) -> list[bool]:
+def recoveries(trajectory: Trajectory) -> list[bool]:
     """For every call that went wrong, whether a later turn has an executed one."""
     states = [(turn, call.state) for turn, message in enumerate(trajectory.turns) for call in message.tool_calls]
     last = max((turn for turn, state in states if state is CallState.EXECUTED), default=-1)

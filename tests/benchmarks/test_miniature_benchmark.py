@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
+from typing import IO
 
 import pytest
 
@@ -19,7 +20,7 @@ miniature = pytest.importorskip("miniature", reason="the benchmarks are not ther
 def test_every_arm_of_every_world_is_run_and_compared(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     made: list[tuple[str, ...]] = []
 
-    def pretend(*arguments: str, stdout: object = None) -> None:
+    def pretend(*arguments: str, log: IO[str] | None = None, threads: int = 1) -> int:
         made.append(arguments)
         if arguments[0] == "run":
             folder = Path(arguments[arguments.index("--output") + 1])
@@ -29,24 +30,35 @@ def test_every_arm_of_every_world_is_run_and_compared(tmp_path: Path, monkeypatc
                 (run / "student").mkdir()
             (run / "recipe.yaml").touch()
             (run / "events.jsonl").write_text(Event.now(RUN_END, "", {"outcome": "done"}).to_json() + "\n")
+        return 0
 
-    monkeypatch.setattr(miniature, "_mentorkit", pretend)
-    monkeypatch.setattr(sys, "argv", ["miniature.py", "--output", str(tmp_path), "--seeds", "2", "--workers", "1"])
+    monkeypatch.setattr(miniature.jobs, "mentorkit", pretend)
+    command = ["miniature.py", "--output", str(tmp_path), "--outcomes", str(tmp_path), "--seeds", "2", "--workers", "1"]
+    monkeypatch.setattr(sys, "argv", command)
     miniature.main()
     runs = [arguments for arguments in made if arguments[0] == "run"]
     assert runs[0][1] == "miniature/teacher"
-    assert len(runs) == 1 + 2 * 8 * 2
+    # seven arms, a control and two long ones in two worlds; in records two arms fewer
+    assert len(runs) == 1 + 2 * (10 + 10 + 8)
     teacher = tmp_path / "teacher" / "miniature-teacher" / "id" / "student"
-    for _, recipe, *rest in runs:
+    steps: list[int] = []
+    for _, recipe, *rest in runs[1:29]:  # those of one seed
         settings = [rest[place + 1] for place, word in enumerate(rest) if word == "--set"]
+        assert "seed=0" in settings
+        if not recipe.endswith(("/distill", "/mentor-sod", "/mentor")):
+            continue
         loaded = load_checked(recipe, parse_settings(settings), default_registry())
         (stage,) = loaded.recipe.train
+        steps.append(stage.options.get("steps", 0))
         asked = stage.options.get("teacher")
         assert (asked is not None) == recipe.endswith(("/distill", "/mentor-sod"))
         if asked is not None:
             assert asked["with"]["model"] == str(teacher)
+        trained = loaded.recipe.task.options["train"][0]["task"]
+        assert (trained == "records") == recipe.startswith("miniature/records/")
+    assert sorted(steps) == [40] * 7 + [120] * 3
     compared = [arguments for arguments in made if arguments[0] == "compare"]
-    assert [len([word for word in arguments if word.endswith("/id")]) for arguments in compared] == [16, 16]
+    assert [len([word for word in arguments if word.endswith("/id")]) for arguments in compared] == [16, 16, 12]
     made.clear()
     miniature.main()  # nothing is run twice
-    assert [arguments[0] for arguments in made] == ["compare", "compare"]
+    assert [arguments[0] for arguments in made] == ["compare", "compare", "compare"]

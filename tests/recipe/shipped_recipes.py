@@ -43,7 +43,7 @@ STAND_INS: dict[str, Callable[[Path], list[str]]] = {
         f"folder={data}", "task.sets={hotpotqa: hotpotqa.json}", "evaluate.on=[{split: hotpotqa, problems: 1}]",
     ],
     r"miniature/.*/(distill|mentor-sod)": lambda data: [f"train.0.teacher.model={tiny_model()}"],
-    r"(paper|laptop|served|gpu|cluster)/.*": lambda data: [
+    r"(paper|laptop|served|gpu|cluster|smollm2)/.*": lambda data: [
         f"student.model={tiny_model()}", "student.chat_template=null",
     ],
 }  # fmt: skip

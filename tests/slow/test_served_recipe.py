@@ -11,15 +11,16 @@ from pathlib import Path
 import pytest
 
 sys.path.insert(0, str(Path(__file__).parent))
+sys.path.append(str(Path(__file__).parents[2] / "benchmarks"))
 import model_servers
-import smollm2
+import smollm2_model
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(1800)]
 
 
 def test_collect_a_step_of_grpo_and_evaluate_with_real_parts(tmp_path: Path) -> None:
     cache = os.environ.get("MENTORKIT_TEST_CACHE")
-    student = smollm2.prepare(Path(cache) if cache else tmp_path)
+    student = smollm2_model.prepare(Path(cache) if cache else tmp_path)
     teacher = model_servers.tiny_teacher(tmp_path)
     with model_servers.model_server("transformers", teacher) as served:
         settings = [

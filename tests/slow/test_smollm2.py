@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
-sys.path.insert(0, str(Path(__file__).parent))
-import smollm2
+sys.path.append(str(Path(__file__).parents[2] / "benchmarks"))
+import smollm2_model
 
 pytestmark = pytest.mark.slow
 
@@ -41,7 +41,7 @@ evaluate: {{on: [{{split: in-domain, problems: 4}}]}}
 @pytest.fixture(scope="module")
 def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
     cache = os.environ.get("MENTORKIT_TEST_CACHE")
-    return smollm2.prepare(Path(cache) if cache else tmp_path_factory.mktemp("smollm2"))
+    return smollm2_model.prepare(Path(cache) if cache else tmp_path_factory.mktemp("smollm2"))
 
 
 def test_two_steps_of_grpo_on_a_pretrained_model_with_an_adapter(model: Path, tmp_path: Path) -> None:

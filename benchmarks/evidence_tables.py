@@ -1,0 +1,204 @@
+"""Tables of a study's outcomes: accuracy, paired differences, choice of calls, learning curves.
+
+Everything is computed from the rows of benchmarks/outcomes.py, by the definitions of docs/evaluation.md.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import Counter, defaultdict
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from outcomes import Row
+
+from mentor_kit.report.tables import Sheet, percent_within, points, share
+from mentor_kit.stages.tool_strategy import common_length
+from mentor_kit.utils.crossed import crossed_difference
+from mentor_kit.utils.statistics import Difference, Interval, clustered_interval, mean_interval, similarity, wilson
+
+KINDS = ("greedy", "sampled")
+
+#: seed -> problem -> the mean outcome of its episodes.
+BySeed = dict[int, dict[str, float]]
+
+
+@dataclass(frozen=True)
+class Outcomes:
+    """The episodes of a study, looked up by arm, split and way of decoding."""
+
+    rows: Sequence[Row]
+
+    @property
+    def splits(self) -> list[str]:
+        """The splits, those of the trained task first."""
+        first = ("in-domain", "out-of-domain", "cross-domain")
+        found = {row["split"] for row in self.rows}
+        return [name for name in first if name in found] + sorted(found - {*first})
+
+    def arms(self, order: Sequence[str]) -> list[str]:
+        """Those of the arms that were run."""
+        found = {row["arm"] for row in self.rows}
+        return [name for name in order if name in found]
+
+    def episodes(self, arm: str, split: str, decoding: str) -> list[Row]:
+        """The episodes of an arm's seeds on a split."""
+        wanted = (arm, split, decoding)
+        return [row for row in self.rows if (row["arm"], row["split"], row["decoding"]) == wanted]
+
+    def by_seed(self, arm: str, split: str, decoding: str) -> BySeed:
+        """The mean outcome of each problem, by seed."""
+        found: dict[int, dict[str, list[bool]]] = defaultdict(lambda: defaultdict(list))
+        for row in self.episodes(arm, split, decoding):
+            found[row["seed"]][row["problem"]].append(row["correct"])
+        return {
+            seed: {problem: sum(right) / len(right) for problem, right in problems.items()}
+            for seed, problems in sorted(found.items())
+        }
+
+
+def accuracy(outcomes: BySeed) -> tuple[float, Interval] | None:
+    """The mean over seeds, with Student's interval where seeds differ, else that over problems; None of nothing."""
+    if not outcomes:
+        return None
+    means = [math.fsum(problems.values()) / len(problems) for problems in outcomes.values()]
+    if len(set(means)) > 1:
+        return math.fsum(means) / len(means), mean_interval(means)
+    problems = next(iter(outcomes.values()))
+    values = list(problems.values())
+    if {*values} <= {0.0, 1.0}:
+        return means[0], wilson(round(sum(values)), len(values))
+    return means[0], clustered_interval(values, list(problems))
+
+
+def difference(arm: BySeed, base: BySeed) -> Difference | None:
+    """What an arm has over another, paired by seed and problem; a base of one run is that of all seeds."""
+    if not arm or not base:
+        return None
+    only = next(iter(base.values())) if len(base) == 1 else None
+    pairs = [(own, base.get(seed, only)) for seed, own in arm.items()]
+    both = [(own, other) for own, other in pairs if other is not None]
+    if not both:
+        return None
+    problems = [name for name in both[0][0] if all(name in own and name in other for own, other in both)]
+    return crossed_difference([[own[name] - other[name] for name in problems] for own, other in both])
+
+
+def accuracy_sheet(outcomes: Outcomes, arms: Sequence[str]) -> Sheet:
+    """Accuracy of every arm and split."""
+    rows = []
+    for split in outcomes.splits:
+        for arm in outcomes.arms(arms):
+            found = [outcomes.by_seed(arm, split, kind) for kind in KINDS]
+            main = found[0] or found[1]
+            if main:
+                steps = max(row["step"] for row in outcomes.rows if (row["arm"], row["split"]) == (arm, split))
+                count = max(map(len, main.values()))
+                shown = [percent_within(*(accuracy(each) or (None, None))) for each in found]
+                rows.append((split, arm, str(len(main)), str(steps), str(count), *shown))
+    return Sheet("", ("split", "arm", "seeds", "steps", "problems", "greedy, %", "sampled, %"), tuple(rows), left=2)
+
+
+def difference_sheet(outcomes: Outcomes, pairs: Sequence[tuple[str, str]]) -> Sheet:
+    """The differences of pairs of arms on every split."""
+    return _differences(outcomes, pairs, lambda found: [("", found)])
+
+
+def rise_sheet(outcomes: Outcomes, pairs: Sequence[tuple[str, str]]) -> Sheet:
+    """The same for each seed alone, over problems."""
+    return _differences(outcomes, pairs, lambda found: [(str(seed), {seed: own}) for seed, own in found.items()])
+
+
+def _differences(
+    outcomes: Outcomes, pairs: Sequence[tuple[str, str]], parts: Callable[[BySeed], list[tuple[str, BySeed]]]
+) -> Sheet:
+    rows = []
+    for split in outcomes.splits:
+        for arm, base in pairs:
+            for kind in KINDS:
+                own, other = (outcomes.by_seed(name, split, kind) for name in (arm, base))
+                for seed, chosen in parts(own):
+                    found = difference(chosen, other)
+                    if found is not None:
+                        seeds = seed or str(len(chosen))
+                        rows.append((split, f"{arm} - {base}", kind, seeds, *difference_cells(found)))
+    by_seed = rows and parts({0: {}})[0][0]
+    heads = ("split", "arms", "decoding", "seed" if by_seed else "seeds", "difference", "95 % interval", "excludes 0")
+    return Sheet("", heads, tuple(rows), left=3)
+
+
+def difference_cells(found: Difference) -> tuple[str, str, str]:
+    """A difference, its interval, and whether that excludes 0."""
+    excludes = found.low > 0 or found.high < 0
+    return points(found.mean), f"{points(found.low)} to {points(found.high)}", "yes" if excludes else "no"
+
+
+def strategy_sheet(outcomes: Outcomes, arms: Sequence[str]) -> Sheet:
+    """Similarity and the choice of calls beside the teacher: means over seeds, of the greedy episodes."""
+    rows = []
+    for split in outcomes.splits:
+        for arm in outcomes.arms(arms):
+            by_seed: dict[int, list[Row]] = defaultdict(list)
+            for row in outcomes.episodes(arm, split, "greedy"):
+                by_seed[row["seed"]].append(row)
+            found = [strategy(episodes) for episodes in by_seed.values()]
+            if any(found):
+                rows.append((split, arm, *(share(_mean([each.get(name) for each in found])) for name in STRATEGY)))
+    heads = ("split", "arm", "similarity", "needless", "missing", "in order", "recovered", "calls a right answer")
+    return Sheet("", heads, tuple(rows), left=2)
+
+
+STRATEGY = ("similarity", "needless", "missing", "order", "recovered", "calls_per_right")
+
+
+def strategy(episodes: Sequence[Row]) -> dict[str, float]:
+    """The metrics of some episodes; each is left out where there is nothing to compute it from.
+
+    As `mentor_kit.stages.tool_strategy.strategy_metrics` and `mentor_kit.utils.statistics.similarity` have them.
+    """
+    pairs = [
+        (row["tools"].split(), row["teacher_tools"].split()) for row in episodes if row["teacher_tools"] is not None
+    ]
+    found: dict[str, float] = {}
+    if pairs:
+        used = Counter(name for own, _ in pairs for name in own)
+        found["similarity"] = similarity(used, Counter(name for _, shown in pairs for name in shown))
+        found["needless"] = math.fsum((Counter(own) - Counter(shown)).total() for own, shown in pairs) / len(pairs)
+        found["missing"] = math.fsum((Counter(shown) - Counter(own)).total() for own, shown in pairs) / len(pairs)
+    if ordered := [common_length(own, shown) / len(shown) for own, shown in pairs if shown]:
+        found["order"] = math.fsum(ordered) / len(ordered)
+    if wrong := sum(row["wrong"] for row in episodes):
+        found["recovered"] = sum(row["recovered"] for row in episodes) / wrong
+    if right := sum(row["correct"] for row in episodes):
+        found["calls_per_right"] = sum(row["calls"] for row in episodes) / right
+    return found
+
+
+def curve_sheet(rows: Sequence[Row], arms: Sequence[str], split: str, decoding: str = "greedy") -> Sheet:
+    """Accuracy in percent by training steps: the mean over seeds, a column an arm."""
+    points_of: dict[int, dict[str, list[float]]] = defaultdict(lambda: defaultdict(list))
+    for row in rows:
+        if (row["split"], row["decoding"]) == (split, decoding) and row["arm"] in arms:
+            points_of[row["step"]][row["arm"]].append(row["right"] / row["episodes"])
+    shown = [arm for arm in arms if any(arm in found for found in points_of.values())]
+    lines = [
+        (str(step), *(_percent(_mean(found.get(arm, []))) for arm in shown))
+        for step, found in sorted(points_of.items())
+    ]
+    return Sheet("", ("steps", *shown), tuple(lines))
+
+
+def _percent(value: float | None) -> str:
+    return "–" if value is None else f"{100 * value:.1f}"
+
+
+def _mean(values: Sequence[float | None]) -> float | None:
+    known = [value for value in values if value is not None]
+    return math.fsum(known) / len(known) if known else None
+
+
+def numbers(sheet: Sheet) -> Iterator[Mapping[str, Any]]:
+    """The rows of a table by their heads."""
+    for row in sheet.rows:
+        yield dict(zip(sheet.heads, row, strict=True))

@@ -1,0 +1,142 @@
+"""Raw outcomes of evaluations in small parquet files, from which benchmarks/evidence.py computes its tables.
+
+    runs ──last evaluations──> STUDY.parquet          a row an episode
+         ──all evaluations───> STUDY-curves.parquet   a row an arm, seed, step, split and way of decoding
+
+Files are merged: the rows of a run replace those of an earlier run of the same arm, seed and split. All columns are
+typed here, so that files of different studies fit together.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from mentor_kit.report.arms import placed_reports, plan_of
+from mentor_kit.runs import Run
+
+#: Where the outcomes are kept that the docs' tables are made from.
+FOLDER = Path(__file__).parent / "outcomes"
+
+EPISODES = pa.schema(
+    [
+        ("arm", pa.string()),
+        ("seed", pa.int16()),
+        ("step", pa.int32()),  # training steps before the evaluation
+        ("split", pa.string()),
+        ("problem", pa.string()),
+        ("decoding", pa.string()),  # greedy or sampled
+        ("sample", pa.int16()),
+        ("correct", pa.bool_()),
+        ("calls", pa.int16()),  # of any kind
+        ("wrong", pa.int16()),  # malformed, of unknown tools, with invalid arguments, failed
+        ("recovered", pa.int16()),  # wrong calls after which a later turn has an executed one
+        ("tools", pa.string()),  # names of the executed calls, in order, with blanks between
+        ("teacher_tools", pa.string()),  # of the teacher's right solution; null where there is none
+        ("reward", pa.float32()),  # null where the reward does not score the problem
+    ]
+)
+CURVES = pa.schema(
+    [
+        ("arm", pa.string()),
+        ("seed", pa.int16()),
+        ("step", pa.int32()),
+        ("split", pa.string()),
+        ("decoding", pa.string()),
+        ("right", pa.int32()),
+        ("episodes", pa.int32()),
+    ]
+)
+
+_WRONG = ("malformed", "unknown_tool", "invalid_arguments", "failed")
+
+Row = Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class Study:
+    """The outcomes of one study, such as the miniature's neutral world."""
+
+    name: str
+    folder: Path = FOLDER
+
+    @property
+    def episodes(self) -> list[dict[str, Any]]:
+        """A row for every episode of the last evaluations; none where nothing was run yet."""
+        return _read(self.folder / f"{self.name}.parquet")
+
+    @property
+    def curves(self) -> list[dict[str, Any]]:
+        """A row for every evaluation of every step."""
+        return _read(self.folder / f"{self.name}-curves.parquet")
+
+    def add(self, runs: Sequence[tuple[Run, str, int]]) -> None:
+        """Merge the evaluations of finished runs, each with its arm and seed."""
+        episodes: list[dict[str, Any]] = []
+        curves: list[dict[str, Any]] = []
+        for run, arm, seed in runs:
+            reports = placed_reports(run)
+            last = {plan_of(report): report for report in reports}
+            episodes += [row for report in last.values() for row in episode_rows(run, report, arm, seed)]
+            curves += [row for report in reports for row in curve_rows(run, report, arm, seed)]
+        self._merge(self.folder / f"{self.name}.parquet", EPISODES, episodes)
+        self._merge(self.folder / f"{self.name}-curves.parquet", CURVES, curves)
+
+    def _merge(self, file: Path, schema: pa.Schema, rows: Sequence[Row]) -> None:
+        replaced = {_key(row) for row in rows}
+        kept = [row for row in _read(file) if _key(row) not in replaced]
+        ordered = sorted([*kept, *rows], key=lambda row: [row[name] for name in _order(schema)])
+        table = pa.Table.from_pylist(ordered, schema=schema)
+        file.parent.mkdir(parents=True, exist_ok=True)
+        temporary = file.with_name(f".new-{file.name}")
+        pq.write_table(table, temporary, compression="zstd", compression_level=19)
+        temporary.replace(file)
+
+
+def episode_rows(run: Run, report: Row, arm: str, seed: int) -> Iterator[dict[str, Any]]:
+    """The rows of an evaluation's episodes."""
+    for row in run.outcomes(str(report["name"])):
+        yield {
+            "arm": arm,
+            "seed": seed,
+            "step": int(report["at"]),
+            "split": plan_of(report),
+            **{
+                name: row[name] for name in ("problem", "decoding", "sample", "correct", "calls", "recovered", "reward")
+            },
+            "wrong": sum(int(row[state]) for state in _WRONG),
+            "tools": " ".join(row["tools"]),
+            "teacher_tools": None if row["teacher_tools"] is None else " ".join(row["teacher_tools"]),
+        }
+
+
+def curve_rows(run: Run, report: Row, arm: str, seed: int) -> Iterator[dict[str, Any]]:
+    """How many episodes of an evaluation were right, by the way of decoding."""
+    rows = run.outcomes(str(report["name"]))
+    episodes, right = (
+        Counter(row["decoding"] for row in rows),
+        Counter(row["decoding"] for row in rows if row["correct"]),
+    )
+    for decoding, count in episodes.items():
+        where = {"arm": arm, "seed": seed, "step": int(report["at"]), "split": plan_of(report), "decoding": decoding}
+        yield {**where, "right": right[decoding], "episodes": count}
+
+
+def _read(file: Path) -> list[dict[str, Any]]:
+    found: list[dict[str, Any]] = pq.read_table(file).to_pylist() if file.is_file() else []
+    return found
+
+
+def _key(row: Row) -> tuple[Any, ...]:
+    return row["arm"], row["seed"], row["split"]
+
+
+def _order(schema: pa.Schema) -> Iterable[str]:
+    """The columns that tell rows apart: alike rows stand together, which makes the file small."""
+    return [name for name in ("split", "arm", "decoding", "problem", "seed", "step", "sample") if name in schema.names]

@@ -1,0 +1,117 @@
+"""Runs SmolLM2-135M-Instruct on the arithmetic tools: a cold start, five arms and three seeds, a seed after the other.
+
+    python benchmarks/smollm2.py --output build/smollm2
+
+    model ──> cold start ──> mentor, sparse, mentor-f1, sft, permuted (seed 0) ──> … (seed 1) ──> …
+
+Each is evaluated in domain, out of domain, on records, and on BFCL; at last the model before the cold start is, too.
+
+It may be stopped anywhere: given again it goes on where it stopped. After each run its outcomes are merged into
+benchmarks/outcomes/smollm2.parquet, from which benchmarks/evidence.py makes the tables of docs/evidence.md.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+from dataclasses import dataclass
+from importlib.util import find_spec
+from pathlib import Path
+
+import smollm2_model
+from jobs import Job, finished, stoppable
+from outcomes import FOLDER, Study
+
+from mentor_kit.report.arms import training_steps
+from mentor_kit.runs import Run
+
+STUDY = "smollm2"
+COLD, PRETRAINED = "cold-start", "pretrained"
+ARMS = ("mentor", "sparse", "mentor-f1", "sft", "permuted")
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What is run, and where."""
+
+    output: Path
+    model: Path
+    """The pretrained model's folder."""
+    study: Study
+    seeds: int = 3
+    arms: tuple[str, ...] = ARMS
+    threads: int = 2
+    settings: tuple[str, ...] = ()
+    """Settings for the cold start and the arms."""
+    bfcl: bool = True
+    """Whether students are evaluated on BFCL, too."""
+
+    def finish(self) -> None:
+        """Run what is not done yet, and merge each run's outcomes."""
+        start = self._train(COLD, 0, self.model)
+        for seed in range(self.seeds):
+            for arm in self.arms:
+                self._train(arm, seed, start / "student")
+        self._train(PRETRAINED, 0, self.model)
+
+    def _train(self, arm: str, seed: int, model: Path) -> Path:
+        """A finished run of an arm, evaluated on BFCL too."""
+        folder = self.output / arm / f"seed-{seed}"
+        settings = (f"student.model={model.resolve()}", f"seed={seed}")
+        if arm != PRETRAINED:
+            settings += self.settings
+        seconds = Job(f"{STUDY}/{arm}", folder / "run", settings, threads=self.threads).finish()
+        run = finished(folder / "run")
+        assert run is not None
+        self._note(run, arm, seed, seconds)
+        if self.bfcl:
+            subject = {"student": model} if arm == PRETRAINED else {"evaluates": run}
+            seconds = Job(f"{STUDY}/bfcl", folder / "bfcl", threads=self.threads, **subject).finish()
+            evaluation = finished(folder / "bfcl")
+            assert evaluation is not None
+            self._note(evaluation, arm, seed, seconds)
+        return run
+
+    def _note(self, folder: Path, arm: str, seed: int, seconds: float) -> None:
+        """Merge a run's outcomes, if it was run just now or is not in the file yet."""
+        run = Run.open(folder)
+        known = {(row["arm"], row["seed"], row["split"]) for row in self.study.episodes}
+        if seconds or any((arm, seed, report["split"]) not in known for report in run.evaluations):
+            self.study.add([(run, arm, seed)])
+            steps = training_steps(run)
+            print(f"{run.name} seed {seed}: {steps} steps, {seconds / 60:.1f} minutes", flush=True)
+
+
+def main() -> None:
+    """Run what is missing."""
+    options = _options()
+    plan = Plan(
+        output=options.output,
+        model=options.model or smollm2_model.prepare(options.output),
+        study=Study(STUDY, options.outcomes),
+        seeds=options.seeds,
+        arms=tuple(options.arms),
+        threads=options.threads,
+        settings=tuple(options.set),
+        bfcl=find_spec("bfcl_eval") is not None,
+    )
+    if not plan.bfcl:
+        print("bfcl-eval is not installed, so nothing is evaluated on it: pip install --no-deps bfcl-eval")
+    with stoppable():
+        plan.finish()
+
+
+def _options() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--output", type=Path, default=Path("build/smollm2"))
+    parser.add_argument("--model", type=Path, help="the pretrained model's folder; made from a package if left out")
+    parser.add_argument("--outcomes", type=Path, default=FOLDER)
+    parser.add_argument("--seeds", type=int, default=3)
+    parser.add_argument("--arms", nargs="+", choices=ARMS, default=list(ARMS))
+    parser.add_argument("--set", action="append", default=[], help="a setting of the cold start and the arms")
+    parser.add_argument("--threads", type=int, default=os.cpu_count() or 1)
+    return parser.parse_args()
+
+
+if __name__ == "__main__":
+    main()

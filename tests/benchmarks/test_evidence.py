@@ -1,0 +1,118 @@
+"""The tables of docs/evidence.md: the page has what the outcomes give, and the numbers are those of others."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from mentor_kit.report import compare
+
+sys.path.append(str(Path(__file__).parents[2] / "benchmarks"))
+evidence = pytest.importorskip("evidence", reason="the benchmarks are not there")
+tables = pytest.importorskip("evidence_tables")
+outcomes = pytest.importorskip("outcomes")
+evaluated_run = pytest.importorskip("evaluated_runs").evaluated_run
+
+MARKS = {
+    ("small-sparse", 0): "1100100000", ("small-sparse", 1): "1010100010", ("small-sparse", 2): "1000100000",
+    ("small-mentor", 0): "1111101011", ("small-mentor", 1): "1110111010", ("small-mentor", 2): "1111110011",
+}  # fmt: skip
+
+
+def test_the_page_has_the_tables_of_the_outcomes() -> None:
+    page = evidence.PAGE.read_text(encoding="utf-8")
+    made = dict(evidence.tables())
+    marked = [found[1] for found in evidence.MARKED.findall(page)]
+    assert sorted(marked) == sorted(made)
+    assert evidence.filled(page, made) == page, "python benchmarks/evidence.py --write"
+
+
+@pytest.fixture
+def study(tmp_path: Path) -> Any:
+    found = outcomes.Study("small", tmp_path)
+    runs = [(evaluated_run(tmp_path, arm, seed, [right]), arm[6:], seed) for (arm, seed), right in MARKS.items()]
+    found.add(runs)
+    return found, [run for run, _, _ in runs]
+
+
+def test_accuracies_and_differences_are_those_of_compare(study: Any) -> None:
+    kept, runs = study
+    found = tables.Outcomes(kept.episodes)
+    compared = compare(runs)
+    for result in compared.results:
+        value, interval = tables.accuracy(found.by_seed(result.label, result.split, "greedy"))
+        assert (value, *interval) == pytest.approx((result.greedy.value, result.greedy.low, result.greedy.high))
+    (greedy, _) = compared.differences
+    own, base = (found.by_seed(arm, greedy.split, "greedy") for arm in (greedy.label, greedy.against))
+    assert tables.difference(own, base) == greedy.difference
+    (row, *_) = tables.numbers(tables.difference_sheet(found, [("mentor", "sparse")]))
+    assert row["excludes 0"] == ("yes" if greedy.excludes_zero else "no")
+
+
+def test_accuracies_and_differences_are_those_of_numpy(study: Any) -> None:
+    kept, _ = study
+    found = tables.Outcomes(kept.episodes)
+    right = {arm: np.array([[int(s) for s in MARKS[arm, seed]] for seed in range(3)]) for arm, _ in MARKS}
+    sparse, mentor = right["small-sparse"], right["small-mentor"]
+    value, (low, high) = tables.accuracy(found.by_seed("mentor", "out-of-domain", "greedy"))
+    means = mentor.mean(axis=1)
+    half = 4.302653 * means.std(ddof=1) / np.sqrt(3)  # Student's, with two degrees of freedom
+    assert (value, low, high) == pytest.approx(
+        (means.mean(), means.mean() - half, min(1, means.mean() + half)), abs=1e-6
+    )
+    table = mentor - sparse
+    rows = list(tables.numbers(tables.difference_sheet(found, [("mentor", "sparse")])))
+    assert rows[0]["difference"] == f"{100 * table.mean():+.1f}"
+    by_seed = list(tables.numbers(tables.rise_sheet(found, [("mentor", "sparse")])))
+    greedy = [row for row in by_seed if row["decoding"] == "greedy"]
+    assert [row["difference"] for row in greedy] == [f"{100 * each:+.1f}" for each in table.mean(axis=1)]
+    assert [row["seed"] for row in greedy] == ["0", "1", "2"]
+
+
+def test_a_base_of_one_run_is_that_of_all_seeds() -> None:
+    base = {0: {"a": 0.0, "b": 0.0}}
+    arm = {seed: {"a": 1.0, "b": float(seed == 2)} for seed in range(3)}
+    found = tables.difference(arm, base)
+    assert found.mean == pytest.approx(4 / 6)
+    assert found.count == 6
+    assert tables.difference(arm, {5: base[0], 6: base[0]}) is None
+    assert tables.difference({}, base) is tables.accuracy({}) is None
+
+
+def test_the_choice_of_calls_by_hand() -> None:
+    def episode(tools: str, shown: str | None, **more: Any) -> dict[str, Any]:
+        return {"tools": tools, "teacher_tools": shown, "correct": True, "calls": 2, "wrong": 0, "recovered": 0, **more}
+
+    found = tables.strategy(
+        [
+            episode("add add sqrt", "add sqrt"),  # one add too many, all in order
+            episode(
+                "sqrt add", "add sqrt power", correct=False, wrong=2, recovered=1
+            ),  # power is missing, one in order
+            episode("floor", None, calls=5),  # no right solution of the teacher: calls alone count
+        ]
+    )
+    # used: add 3, sqrt 2; shown: add 2, sqrt 2, power 1
+    p, q = np.array([3, 2, 0]) / 5, np.array([2, 2, 1]) / 5
+    middle = (p + q) / 2
+    divergence = sum((side[side > 0] * np.log2(side[side > 0] / middle[side > 0])).sum() / 2 for side in (p, q))
+    assert found == pytest.approx(
+        {"similarity": 1 - divergence, "needless": 0.5, "missing": 0.5, "order": (1 + 1 / 3) / 2, "recovered": 0.5,
+         "calls_per_right": 9 / 2}
+    )  # fmt: skip
+    assert tables.strategy([episode("", None, correct=False, calls=0)]) == {}
+
+
+def test_curves_are_means_over_seeds(tmp_path: Path) -> None:
+    study = outcomes.Study("small", tmp_path)
+    runs = [
+        (evaluated_run(tmp_path, "a-long", seed, marks), "long", seed)
+        for seed, marks in enumerate((["00", "01"], ["10", "11"]))
+    ]
+    study.add(runs)
+    sheet = tables.curve_sheet(study.curves, ["long", "other"], "out-of-domain")
+    assert (sheet.heads, sheet.rows) == (("steps", "long"), (("0", "25.0"), ("10", "75.0")))
