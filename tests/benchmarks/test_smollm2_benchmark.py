@@ -27,7 +27,7 @@ pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
 
 SPLITS = ("in-domain", "out-of-domain", "cross-domain")
 SMALL = (
-    "train.0.steps=4",
+    "train.0.steps=12",
     "student.chat_template=null",
     "student.adapter=null",
     "rollout.system=null",
@@ -48,7 +48,7 @@ def stopped_after_a_step(output: Path) -> int:
     """Start the driver, stop it when its first run has made a step, and return its exit code."""
     with subprocess.Popen(command(output), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
         deadline = time.monotonic() + 300
-        while not any('"kind":"step"' in file.read_text() for file in output.rglob("events.jsonl")):
+        while not any('"kind": "step"' in file.read_text() for file in output.rglob("events.jsonl")):
             assert process.poll() is None, process.communicate()
             assert time.monotonic() < deadline
             time.sleep(0.1)
@@ -75,7 +75,7 @@ def test_a_driver_that_was_stopped_goes_on_and_keeps_what_runs_report(tmp_path: 
     runs = runs_by_arm(tmp_path)
     # the run that was stopped is the one that was finished
     assert [run.path for run in runs["smollm2-cold-start"]] == [begun.path]
-    assert Counter(step["step"] for step in Run.open(begun.path).steps) == dict.fromkeys(range(1, 5), 1)
+    assert Counter(step["step"] for step in Run.open(begun.path).steps) == dict.fromkeys(range(1, 13), 1)
     assert {name: len(found) for name, found in runs.items()} == dict.fromkeys(
         ("smollm2-cold-start", "smollm2-mentor", "smollm2-sft", "smollm2-pretrained"), 1
     ) | {"smollm2-bfcl": 4}
