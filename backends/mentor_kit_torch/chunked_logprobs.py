@@ -30,18 +30,18 @@ class TokenLogProbs(torch.autograd.Function):
         hidden: Tensor,
         weight: Tensor,
         targets: Tensor,
-        temperature: Tensor,
+        temperature: Tensor | None,
         with_entropy: bool = False,
         halvings: int = 0,
     ) -> tuple[Tensor, Tensor]:
-        """From hidden states (M, width), weights (V, width), targets (M,) and temperatures (M,).
+        """From hidden states (M, width), weights (V, width), targets (M,) and temperatures (M,), None for 1.
 
         The numbers of logits at a time, and of those that are kept, are halved `halvings` times.
         """
         found, totals, entropies, ctx.kept, ctx.halvings = [], [], [], [], halvings
         kept = kept_rows(len(targets), len(weight), halvings)
         for part in _parts(len(targets), len(weight), halvings):
-            logits = _logits(hidden[part], weight, temperature[part])
+            logits = _logits(hidden, weight, temperature, part)
             if part.stop <= kept:
                 ctx.kept.append(logits)
             totals.append(torch.logsumexp(logits, dim=-1))
@@ -56,11 +56,13 @@ class TokenLogProbs(torch.autograd.Function):
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
         """Gradients of the hidden states and the weights, where they are needed."""
         hidden, weight, targets, temperature, totals, entropy = ctx.saved_tensors
-        scaled, of_entropy = (grad.float() / temperature if len(grad) else grad for grad in grads)
+        scaled, of_entropy = (
+            grad.float() / temperature if len(grad) and temperature is not None else grad for grad in grads
+        )
         hidden_grad = torch.empty_like(hidden) if ctx.needs_input_grad[0] else None
         weight_grad = torch.zeros_like(weight, dtype=torch.float32) if ctx.needs_input_grad[1] else None
         for part in _parts(len(targets), len(weight), ctx.halvings):
-            logits = ctx.kept.pop(0) if ctx.kept else _logits(hidden[part], weight, temperature[part])
+            logits = ctx.kept.pop(0) if ctx.kept else _logits(hidden, weight, temperature, part)
             pulls = logits.sub_(totals[part].unsqueeze(-1))
             factors = scaled[part].unsqueeze(-1)
             if len(entropy):
@@ -97,7 +99,7 @@ def _rows_at_once(vocabulary: int, halvings: int) -> int:
     return max(1, (LARGEST_LOGITS >> halvings) // vocabulary)
 
 
-def _logits(hidden: Tensor, weight: Tensor, temperature: Tensor) -> Tensor:
-    """Logits in float32, at the temperatures."""
-    logits = (hidden @ weight.T).float()
-    return logits if bool((temperature == 1).all()) else logits.div_(temperature.unsqueeze(-1))
+def _logits(hidden: Tensor, weight: Tensor, temperature: Tensor | None, part: slice) -> Tensor:
+    """Logits in float32 of a part of the rows, at their temperatures."""
+    logits = (hidden[part] @ weight.T).float()
+    return logits if temperature is None else logits.div_(temperature[part].unsqueeze(-1))

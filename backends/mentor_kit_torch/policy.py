@@ -44,7 +44,8 @@ from mentor_kit_torch.row_device import TorchRowDevice
 from mentor_kit_torch.row_trial import row_abilities
 from mentor_kit_torch.self_check import exact
 from mentor_kit_torch.state_size import row_nbytes
-from mentor_kit_torch.update import batch_loss, completion_log_probs, how_to_share
+from mentor_kit_torch.update import batch_loss, how_to_share, log_probs_of, read_terms
+from mentor_kit_torch.update_inputs import UpdateInputs
 
 logger = logging.getLogger("mentor_kit_torch")
 
@@ -69,6 +70,7 @@ class TorchPolicy(Replica[Tensor, TorchOptimizer]):
         self.model = model
         self.options = options
         self._allowed = allowed
+        self._inputs: tuple[MicroBatch, UpdateInputs] | None = None
         if student.adapter is None and is_quantized(model):
             model.requires_grad_(False)
         self.lm = TorchLMWrapper(model)
@@ -155,15 +157,24 @@ class TorchPolicy(Replica[Tensor, TorchOptimizer]):
 
     def log_probs_of(self, batch: MicroBatch) -> Tensor:
         with torch.no_grad():
-            return completion_log_probs(self.lm, batch, self._sharing)
+            return log_probs_of(self.lm, self._inputs_of(batch))
 
     def backward(self, batch: MicroBatch, objective: Objective, reference: Tensor | None) -> LossTerms:
         # in the backward pass too: layers that are recomputed there must drop the same units
         recomputed = nullcontext() if self._recomputing is None else self._recomputing.on()
         with training(dropouts(self.model)), recomputed:
-            terms = batch_loss(self.lm, batch, objective, reference, self._sharing)
+            terms = batch_loss(self.lm, self._inputs_of(batch), objective, reference)
             terms.loss.backward()
         return LossTerms(terms.loss.detach(), terms.sums, terms.maxima)
+
+    def _inputs_of(self, batch: MicroBatch) -> UpdateInputs:
+        """A micro-batch on the device, where the reference's pass may have put it already."""
+        if self._inputs is None or self._inputs[0] is not batch:
+            self._inputs = batch, UpdateInputs.of(batch, self._sharing, self.lm.device)
+        return self._inputs[1]
+
+    def read_terms(self, found: Sequence[LossTerms]) -> list[LossTerms]:
+        return read_terms(found)
 
     def swapped(self, weights: Mapping[str, Tensor]) -> AbstractContextManager[None]:
         if weights:

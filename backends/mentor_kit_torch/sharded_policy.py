@@ -93,6 +93,7 @@ class ShardedPolicy(TorchPolicy):
                 if counts:
                     found.append(terms)
                 self._count_traffic(with_gradients=True)
+        found = self.read_terms(found)
         try:
             check_finite(found)
         except BackendError:

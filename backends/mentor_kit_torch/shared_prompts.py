@@ -14,32 +14,30 @@ from torch.nn.functional import pad
 from transformers import DynamicCache
 from transformers.cache_utils import Cache, DummyLayer, DynamicLayer
 
-from mentor_kit.backend.microbatching import MicroBatch
 from mentor_kit_torch.layer_states import AssignedStates
 from mentor_kit_torch.lm_wrapper import TorchLMWrapper
+from mentor_kit_torch.update_inputs import PromptRows
 
 
-def shared_hidden(lm: TorchLMWrapper, batch: MicroBatch) -> Tensor:
+def shared_hidden(lm: TorchLMWrapper, rows: PromptRows) -> Tensor:
     """(D, T, width): the hidden state that predicts each row's tokens, each prompt run once."""
-    device = lm.device
-    prompts, lengths = torch.from_numpy(batch.prompt_ids).to(device), torch.from_numpy(batch.prompt_lengths).to(device)
-    rows = torch.from_numpy(batch.prompt_of).to(device)
+    device, prompts, of, ids = lm.device, rows.prompts, rows.prompt_of, rows.ids
     recurs = lm.masks.recurs
-    last, cache = _by_length(lm, batch, prompts) if recurs else _together(lm, prompts, lengths)
+    last, cache = _by_length(lm, rows) if recurs else _together(lm, prompts, rows.lengths)
     # index_select, as its gradient is summed in a fixed order; that of plain indexing is not
-    last = last.index_select(0, rows).unsqueeze(1)
-    ids = torch.from_numpy(batch.ids[:, :-1]).to(device)
+    last = last.index_select(0, of).unsqueeze(1)
     count = ids.shape[1]
     if count == 0:
         return last
     if recurs and count == 1:
         # in a pass over one token transformers writes to the state that it is given
         ids = pad(ids, (0, 1))
+    lengths = rows.lengths.index_select(0, of)
     places = torch.arange(prompts.shape[1], device=device).unsqueeze(0)
-    own = lengths[rows].unsqueeze(1) + torch.arange(ids.shape[1], device=device)
-    allowed = _prompt_and_causal(lengths[rows], prompts.shape[1], ids.shape[1])
-    mask = lm.mask(allowed, own, torch.cat([places.expand(len(rows), -1), own], dim=1))
-    return torch.cat([last, lm.hidden(ids, own, mask=mask, cache=_expanded(cache, rows))[:, :count]], dim=1)
+    own = lengths.unsqueeze(1) + torch.arange(ids.shape[1], device=device)
+    allowed = _prompt_and_causal(lengths, prompts.shape[1], ids.shape[1])
+    mask = lm.mask(allowed, own, torch.cat([places.expand(len(of), -1), own], dim=1))
+    return torch.cat([last, lm.hidden(ids, own, mask=mask, cache=_expanded(cache, of))[:, :count]], dim=1)
 
 
 def _together(lm: TorchLMWrapper, prompts: Tensor, lengths: Tensor) -> tuple[Tensor, Cache]:
@@ -51,21 +49,17 @@ def _together(lm: TorchLMWrapper, prompts: Tensor, lengths: Tensor) -> tuple[Ten
     return hidden[torch.arange(len(lengths), device=lm.device), lengths - 1], cache
 
 
-def _by_length(lm: TorchLMWrapper, batch: MicroBatch, prompts: Tensor) -> tuple[Tensor, Cache]:
+def _by_length(lm: TorchLMWrapper, rows: PromptRows) -> tuple[Tensor, Cache]:
     """The same without padding: prompts of one length at a time."""
-    lasts, caches, order = [], [], []
-    for length in sorted(set(batch.prompt_lengths.tolist())):
-        same = [index for index, own in enumerate(batch.prompt_lengths.tolist()) if own == length]
+    lasts, caches = [], []
+    for length, same in rows.by_length:
         cache = _fresh(lm)
-        ids = prompts.index_select(0, torch.tensor(same, device=lm.device))[:, :length]
+        ids = rows.prompts.index_select(0, same)[:, :length]
         hidden = lm.hidden(ids, torch.arange(length, device=lm.device).expand(ids.shape), cache=cache)
         lasts.append(hidden[:, -1])
         caches.append(cache)
-        order += same
-    # each prompt's place among those that were run
-    places = torch.tensor([order.index(index) for index in range(len(order))], device=lm.device)
-    joined = _joined(lm, caches, prompts.shape[1])
-    return torch.cat(lasts).index_select(0, places), _expanded(joined, places)
+    joined = _joined(lm, caches, rows.prompts.shape[1])
+    return torch.cat(lasts).index_select(0, rows.run_as), _expanded(joined, rows.run_as)
 
 
 class _Both(AssignedStates, DynamicLayer):  # type: ignore[misc]

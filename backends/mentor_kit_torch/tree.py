@@ -45,8 +45,8 @@ class Tree:
     """(A,): packed places from which a trained token is predicted, once for each different token."""
     targets: Tensor
     """(A,): these tokens."""
-    temperature: Tensor
-    """(A,): of their rows."""
+    temperature: Tensor | None
+    """(A,): of their rows; None where all are 1."""
     target_of: Tensor
     """For each trained token of the micro-batch's rows, in their order: which of the A it is."""
     layout: Layout
@@ -64,13 +64,13 @@ class Tree:
         return self.layout.pairs
 
     @staticmethod
-    def of(batch: MicroBatch, device: torch.device) -> Tree:
-        """The tree of a micro-batch."""
-        return _Packing(batch).tree(device)
+    def of(batch: MicroBatch) -> Tree:
+        """The tree of a micro-batch, on the CPU."""
+        return _Packing(batch).tree()
 
 
 class _Packing:
-    """Builds the packed sequence, on the CPU."""
+    """Builds the packed sequence."""
 
     def __init__(self, batch: MicroBatch) -> None:
         self.batch = batch
@@ -88,7 +88,7 @@ class _Packing:
         self.own: list[Span] = []
         self.above: list[Span] = []
 
-    def tree(self, device: torch.device) -> Tree:
+    def tree(self) -> Tree:
         batch = self.batch
         common = self._add(batch.prompt_ids[0, : batch.common_prefix], 0)
         if batch.common_prefix:
@@ -102,21 +102,18 @@ class _Packing:
             self._attend_from_below(prompt)
         self._attend_from_below(common)
 
-        def tensor(values: np.ndarray) -> Tensor:
-            return torch.from_numpy(values).to(device)
-
         short = [*buckets(self.prompts), *buckets(self.completions)]
         places, targets = self.before[batch.trained], batch.ids[batch.trained]
         temperature = np.broadcast_to(batch.temperature[:, None], batch.ids.shape)[batch.trained]
         _, first, target_of = np.unique(places * (targets.max() + 1) + targets, return_index=True, return_inverse=True)
         return Tree(
-            ids=tensor(np.concatenate(self.ids)).unsqueeze(0),
-            positions=tensor(np.concatenate(self.positions)).unsqueeze(0),
-            predicting=tensor(places[first]),
-            targets=tensor(targets[first]),
-            temperature=tensor(temperature[first]),
-            target_of=tensor(target_of),
-            layout=Layout(tuple(ChainRows.of(nodes, device) for nodes in short), tuple(self.own), tuple(self.above)),
+            ids=torch.from_numpy(np.concatenate(self.ids)).unsqueeze(0),
+            positions=torch.from_numpy(np.concatenate(self.positions)).unsqueeze(0),
+            predicting=torch.from_numpy(places[first]),
+            targets=torch.from_numpy(targets[first]),
+            temperature=None if (batch.temperature == 1).all() else torch.from_numpy(temperature[first]),
+            target_of=torch.from_numpy(target_of),
+            layout=Layout(tuple(ChainRows.of(nodes) for nodes in short), tuple(self.own), tuple(self.above)),
         )
 
     def _add_rows(self, rows: Ints, start: int, position: int, above: tuple[slice, ...]) -> None:

@@ -43,13 +43,13 @@ class Chains:
     """(c, a): False at padding."""
 
     @staticmethod
-    def of(spans: Sequence[tuple[slice, ...]], device: torch.device) -> Chains:
-        """The chains of these nodes."""
+    def of(spans: Sequence[tuple[slice, ...]]) -> Chains:
+        """The chains of these nodes, on the CPU."""
         rows = [np.concatenate([np.zeros(0, np.int64), *map(_places, nodes)]) for nodes in spans]
         width = max(map(len, rows))
         places = np.stack([np.pad(row, (0, width - len(row))) for row in rows])
         inside = np.arange(width) < np.array([len(row) for row in rows])[:, None]
-        return Chains(torch.from_numpy(places).to(device), torch.from_numpy(inside).to(device))
+        return Chains(torch.from_numpy(places), torch.from_numpy(inside))
 
     def zeros(self, states: Tensor) -> Tensor:
         """Zeros (c, a, K, D) for gradients of copies of states (M, K, D)."""
@@ -79,8 +79,8 @@ class ChainRows:
     """The bias, built when it is first needed."""
 
     @staticmethod
-    def of(nodes: Sequence[Node], device: torch.device) -> ChainRows:
-        """The rows of these nodes."""
+    def of(nodes: Sequence[Node]) -> ChainRows:
+        """The rows of these nodes, on the CPU."""
         # slices have no hash before Python 3.12
         above = [tuple((each.start, each.stop) for each in node.above) for node in nodes]
         chains = {key: node.above for key, node in zip(above, nodes, strict=True)}
@@ -89,17 +89,13 @@ class ChainRows:
         starts = np.array([node.span.start for node in nodes])
         inside = np.arange(lengths.max()) < lengths[:, None]
         places = np.where(inside, starts[:, None] + np.arange(lengths.max()), 0)
-
-        def tensor(values: np.ndarray) -> Tensor:
-            return torch.from_numpy(values).to(device)
-
         return ChainRows(
-            chains=Chains.of(list(chains.values()), device),
-            chain_of=tensor(np.array([number[key] for key in above])),
-            own=tensor(places.reshape(-1)),
-            padding=tensor(~inside),
-            inside=tensor(np.nonzero(inside.reshape(-1))[0]),
-            places=tensor(places[inside]),
+            chains=Chains.of(list(chains.values())),
+            chain_of=torch.from_numpy(np.array([number[key] for key in above])),
+            own=torch.from_numpy(places.reshape(-1)),
+            padding=torch.from_numpy(~inside),
+            inside=torch.from_numpy(np.nonzero(inside.reshape(-1))[0]),
+            places=torch.from_numpy(places[inside]),
         )
 
     @property

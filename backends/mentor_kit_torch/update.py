@@ -6,15 +6,15 @@ computed at trained positions only.
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from collections.abc import Sequence
 
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 from torch.utils.checkpoint import checkpoint
 
 from mentor_kit.backend.microbatching import MicroBatch, micro_batches
 from mentor_kit.backend.self_check import trial_groups
+from mentor_kit.rl.losses.loss import LossBatch
 from mentor_kit.rl.objective import Objective
 from mentor_kit.rl.policy_loss import LossTerms, policy_loss
 from mentor_kit_torch.chunked_logprobs import LARGEST_LOGITS, TokenLogProbs
@@ -23,79 +23,64 @@ from mentor_kit_torch.lm_wrapper import TorchLMWrapper
 from mentor_kit_torch.self_check import agree
 from mentor_kit_torch.shared_prompts import shared_hidden
 from mentor_kit_torch.tree import Tree
-
-#: tree: common prefixes of prompts, and of a prompt's completions, are run once and packed (`mentor_kit_torch.tree`);
-#: prompts: each prompt is run once, and what its layers keep is expanded over its completions, for attention of other
-#: kinds and for recurrences (`mentor_kit_torch.shared_prompts`);
-#: none: whole sequences, for models whose state cannot be shared. Equal completions of a prompt share a row in each.
-Sharing = Literal["tree", "prompts", "none"]
+from mentor_kit_torch.update_inputs import PromptRows, Sharing, UpdateInputs, WholeRows
 
 
 def completion_log_probs(lm: TorchLMWrapper, batch: MicroBatch, sharing: Sharing) -> Tensor:
     """(N, T) log-probabilities of the completions' trained tokens, at their temperatures; 0 elsewhere."""
-    return _completion_values(lm, batch, sharing, with_entropy=False)[0]
+    return log_probs_of(lm, UpdateInputs.of(batch, sharing, lm.device))
 
 
-def batch_loss(
-    lm: TorchLMWrapper, batch: MicroBatch, objective: Objective, reference: Tensor | None, sharing: Sharing
-) -> LossTerms:
+def log_probs_of(lm: TorchLMWrapper, inputs: UpdateInputs) -> Tensor:
+    """As `completion_log_probs`."""
+    return _completion_values(lm, inputs, with_entropy=False)[0]
+
+
+def batch_loss(lm: TorchLMWrapper, inputs: UpdateInputs, objective: Objective, reference: Tensor | None) -> LossTerms:
     """The loss of a micro-batch, with gradients."""
-    log_probs, entropy = _completion_values(lm, batch, sharing, with_entropy=objective.spec.needs_entropy)
-
-    def tensor(values: NDArray[Any]) -> Tensor:
-        return torch.from_numpy(values).to(lm.device)
-
-    return policy_loss(torch, objective, batch.loss_batch(log_probs, reference, tensor, entropy))
+    log_probs, entropy = _completion_values(lm, inputs, with_entropy=objective.spec.needs_entropy)
+    whole = LossBatch(log_probs=log_probs, reference=reference, entropy=entropy, **inputs.loss)
+    return policy_loss(torch, objective, whole)
 
 
-def _completion_values(
-    lm: TorchLMWrapper, batch: MicroBatch, sharing: Sharing, *, with_entropy: bool
-) -> tuple[Tensor, Tensor | None]:
+def read_terms(found: Sequence[LossTerms]) -> list[LossTerms]:
+    """The terms of micro-batches as numbers, for which the device is waited for once."""
+    held = [[terms.loss, *terms.sums.values(), *terms.maxima.values()] for terms in found]
+    flat = [value.detach().float() for values in held for value in values]
+    numbers = iter(torch.stack(flat).cpu().tolist() if flat else [])
+    return [
+        LossTerms(next(numbers), *({name: next(numbers) for name in part} for part in (terms.sums, terms.maxima)))
+        for terms in found
+    ]
+
+
+def _completion_values(lm: TorchLMWrapper, inputs: UpdateInputs, *, with_entropy: bool) -> tuple[Tensor, Tensor | None]:
     """(N, T) log-probabilities of the trained tokens, and entropies of their distributions; 0 elsewhere."""
-    found: tuple[Tensor, Tensor | None] = lm.within(_values_of_rows, lm, batch, sharing, with_entropy)
+    found: tuple[Tensor, Tensor | None] = lm.within(_values, lm, inputs, with_entropy)
     return found
 
 
-def _values_of_rows(
-    lm: TorchLMWrapper, batch: MicroBatch, sharing: Sharing, with_entropy: bool
-) -> tuple[Tensor, Tensor | None]:
-    device = lm.device
-    trained, row_of = torch.from_numpy(batch.trained).to(device), torch.from_numpy(batch.row_of).to(device)
-    if sharing == "tree":
-        found = _tree_values(lm, batch, with_entropy)
-    else:
-        shared = sharing == "prompts" and batch.shares_prompts
-        hidden = shared_hidden(lm, batch) if shared else _whole_hidden(lm, batch)
-        targets = torch.from_numpy(batch.ids).to(device)[trained]
-        temperature = torch.from_numpy(batch.temperature).to(device).unsqueeze(1).expand(trained.shape)[trained]
-        found = _token_values(lm, hidden[trained], targets, temperature, with_entropy)
-
-    def of_completions(values: Tensor) -> Tensor:
-        rows = torch.zeros(trained.shape, dtype=torch.float32, device=device).masked_scatter(trained, values)
-        # index_select, as its gradient is summed in a fixed order; that of plain indexing is not
-        return rows.index_select(0, row_of)
-
-    log_probs, entropy = found
-    return of_completions(log_probs), of_completions(entropy) if with_entropy else None
+def _values(lm: TorchLMWrapper, inputs: UpdateInputs, with_entropy: bool) -> tuple[Tensor, Tensor | None]:
+    # index_select, as its gradient is summed in a fixed order; that of plain indexing is not
+    hidden = _hidden(lm, inputs.rows).index_select(0, inputs.predicting)
+    log_probs, entropy = _token_values(lm, hidden, inputs.targets, inputs.temperature, with_entropy)
+    return inputs.of_completions(log_probs), inputs.of_completions(entropy) if with_entropy else None
 
 
-def _tree_values(lm: TorchLMWrapper, batch: MicroBatch, with_entropy: bool) -> tuple[Tensor, Tensor]:
-    """Of the rows' trained tokens; where rows share a token and all tokens before it, it is computed once."""
-    tree = Tree.of(batch, lm.device)
-    # index_select as above
-    hidden = lm.packed(tree).index_select(0, tree.predicting)
-    log_probs, entropy = _token_values(lm, hidden, tree.targets, tree.temperature, with_entropy)
-    return log_probs.index_select(0, tree.target_of), entropy.index_select(
-        0, tree.target_of
-    ) if with_entropy else entropy
+def _hidden(lm: TorchLMWrapper, rows: Tree | PromptRows | WholeRows) -> Tensor:
+    """Hidden states (tokens, width) of the rows, one after the other."""
+    if isinstance(rows, Tree):
+        return lm.packed(rows)
+    hidden = shared_hidden(lm, rows) if isinstance(rows, PromptRows) else _whole_hidden(lm, rows)
+    return hidden.flatten(0, 1)
 
 
-def _whole_hidden(lm: TorchLMWrapper, batch: MicroBatch) -> Tensor:
+def _whole_hidden(lm: TorchLMWrapper, rows: WholeRows) -> Tensor:
     """As `shared_hidden`, with each row behind a prompt of its own."""
-    whole, before = (torch.from_numpy(values).to(lm.device) for values in batch.whole_sequences())
     # padding stands behind each sequence, where a causal model never looks
-    hidden = lm.hidden(whole, torch.arange(whole.shape[1], device=lm.device).expand(whole.shape))
-    return hidden.gather(1, before.unsqueeze(-1).expand(-1, -1, hidden.shape[-1]))
+    positions = torch.arange(rows.ids.shape[1], device=lm.device).expand(rows.ids.shape)
+    hidden = lm.hidden(rows.ids, positions)
+    return hidden.gather(1, rows.before.unsqueeze(-1).expand(-1, -1, hidden.shape[-1]))
 
 
 @torch.no_grad()
@@ -129,7 +114,7 @@ def _gives(lm: TorchLMWrapper, batch: MicroBatch, sharing: Sharing, expected: Te
 
 
 def _token_values(
-    lm: TorchLMWrapper, hidden: Tensor, targets: Tensor, temperature: Tensor, with_entropy: bool
+    lm: TorchLMWrapper, hidden: Tensor, targets: Tensor, temperature: Tensor | None, with_entropy: bool
 ) -> tuple[Tensor, Tensor]:
     """(M,) log-probabilities of targets (M,) from hidden states (M, width), and entropies (M,); empty if not asked for.
 
@@ -143,16 +128,23 @@ def _token_values(
     rows = max(1, LARGEST_LOGITS // lm.vocabulary)
     if len(targets) <= rows:
         return _gathered(lm, hidden, targets, temperature, with_entropy)
-    parts = zip(*(torch.split(values, rows) for values in (hidden, targets, temperature)), strict=True)
+    parts = zip(*(_split(values, rows, len(targets)) for values in (hidden, targets, temperature)), strict=True)
     pieces = [checkpoint(_gathered, lm, *part, with_entropy, use_reentrant=False) for part in parts]
     log_probs, entropy = (torch.cat(values) for values in zip(*pieces, strict=True))
     return log_probs, entropy
 
 
 def _gathered(
-    lm: TorchLMWrapper, hidden: Tensor, targets: Tensor, temperature: Tensor, with_entropy: bool
+    lm: TorchLMWrapper, hidden: Tensor, targets: Tensor, temperature: Tensor | None, with_entropy: bool
 ) -> tuple[Tensor, Tensor]:
-    logits = lm.logits(hidden).float() / temperature.unsqueeze(-1)
+    logits = lm.logits(hidden).float()
+    if temperature is not None:
+        logits = logits / temperature.unsqueeze(-1)
     log_probs = torch.log_softmax(logits, dim=-1)
     chosen = log_probs.gather(-1, targets.unsqueeze(-1)).squeeze(-1)
     return chosen, -(log_probs.exp() * log_probs).sum(dim=-1) if with_entropy else chosen.new_empty(0)
+
+
+def _split(values: Tensor | None, rows: int, count: int) -> Sequence[Tensor | None]:
+    """Values (count,) in parts of so many rows."""
+    return [None] * -(-count // rows) if values is None else torch.split(values, rows)

@@ -179,6 +179,10 @@ class BasePolicy(Policy, Generic[Array, OptimizerT]):
                 logger.warning("%s: %s", self.student.model, line)
         self._said.update(lines)
 
+    def read_terms(self, found: Sequence[LossTerms]) -> list[LossTerms]:
+        """The terms of an update's micro-batches as numbers; a device may read them all at once."""
+        return list(found)
+
     def make_room(self) -> None:
         """Called before an update and before scoring: frees what would take the memory for it."""
 
@@ -216,7 +220,7 @@ class BasePolicy(Policy, Generic[Array, OptimizerT]):
         self.make_room()
         try:
             with self.updating():
-                terms = [self._backward(batch, objective) for batch in batches]
+                terms = self.read_terms([self._backward(batch, objective) for batch in batches])
             check_finite(terms)
         except Exception:
             optimizer.clear()

@@ -97,16 +97,18 @@ class MicroBatch:
             convert: NumPy's arrays to the backend's, on its device.
             entropy: (N, T), with gradients, or None; needed where `ObjectiveSpec.needs_entropy`.
         """
-        return LossBatch(
-            log_probs=log_probs,
-            sampled=convert(self.log_probs),
-            old=convert(self.old_log_probs),
-            advantages=convert(self.advantages),
-            mask=convert(self.mask),
-            weights=convert(self.weights),
-            reference=reference,
-            entropy=entropy,
-        )
+        own = {name: convert(values) for name, values in self.loss_arrays().items()}
+        return LossBatch(log_probs=log_probs, reference=reference, entropy=entropy, **own)
+
+    def loss_arrays(self) -> dict[str, Floats]:
+        """The arrays (N, T) of a `LossBatch` that need no model, by their names there."""
+        return {
+            "sampled": self.log_probs,
+            "old": self.old_log_probs,
+            "advantages": self.advantages,
+            "mask": self.mask,
+            "weights": self.weights,
+        }
 
 
 @dataclass(frozen=True)
