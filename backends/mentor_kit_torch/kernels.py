@@ -5,8 +5,9 @@ A part gives what attention to its keys alone would give, and the log of the sum
     out = Σ exp(lse_i - lse) · out_i,   lse = log Σ exp(lse_i)
 
 Its gradient takes the merged `out` and `lse`, which makes each part's share exact (as in FlashAttention's backward
-pass, arXiv 2205.14135). On a CPU PyTorch's own fused kernel does a part; elsewhere, or where a trial shows that it
-does something else, three matrix products do.
+pass, arXiv 2205.14135). On a CPU PyTorch's own fused kernel does a part; on CUDA those that a trial chose
+(`mentor_kit_torch.attention_trial`); elsewhere, or where a trial shows that they do something else, three matrix
+products do.
 
 Shapes: queries (B, H, T, D), keys and values (B, K, L, D) with K dividing H, out (B, H, T, D), lse (B, H, T) in
 float32, and a bias (B, 1, T, L) of the queries' type, which is added to the scores; -inf hides a key (`bias_of`).
@@ -14,9 +15,11 @@ float32, and a bias (B, 1, T, L) of the queries' type, which is added to the sco
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from contextvars import ContextVar
 from functools import cache
-from typing import Any
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor
@@ -30,10 +33,52 @@ Part = tuple[Tensor, Tensor]
 Gradients = tuple[Tensor, Tensor, Tensor]
 
 
+class PartKernels(Protocol):
+    """Kernels that do a part of attention; shapes and arguments are those of this module's `attend` and `gradients`."""
+
+    name: str
+
+    def attend(
+        self, query: Tensor, key: Tensor, value: Tensor, scale: float, *, causal: bool, bias: Tensor | None
+    ) -> Part:
+        """Out and lse."""
+        ...
+
+    def gradients(
+        self,
+        grad: Tensor,
+        query: Tensor,
+        key: Tensor,
+        value: Tensor,
+        merged: Part,
+        scale: float,
+        *,
+        causal: bool,
+        bias: Tensor | None,
+    ) -> Gradients:
+        """Of queries, keys and values."""
+        ...
+
+
+_USED: ContextVar[PartKernels | None] = ContextVar("mentor_kit_part_kernels", default=None)
+
+
+@contextmanager
+def using(chosen: PartKernels | None) -> Iterator[None]:
+    """Do parts by these kernels; None for this module's own."""
+    token = _USED.set(chosen)
+    try:
+        yield
+    finally:
+        _USED.reset(token)
+
+
 def attend(
     query: Tensor, key: Tensor, value: Tensor, scale: float, *, causal: bool = False, bias: Tensor | None = None
 ) -> Part:
     """Attention to all keys, to those up to each query's own position, or to those a bias allows: (out, lse)."""
+    if (chosen := _USED.get()) is not None:
+        return chosen.attend(query, key, value, scale, causal=causal, bias=bias)
     if query.device.type == "cpu" and fused_agrees():
         return _fused(query, key, value, is_causal=causal, attn_mask=bias, scale=scale)
     parts = [_plain(query, key, value, scale, rows, causal, bias) for rows in _blocks(query, key)]
@@ -52,6 +97,8 @@ def gradients(
     bias: Tensor | None = None,
 ) -> Gradients:
     """Gradients of one part's queries, keys and values, from the merged out and its gradient (B, H, T, D)."""
+    if (chosen := _USED.get()) is not None:
+        return chosen.gradients(grad, query, key, value, merged, scale, causal=causal, bias=bias)
     out, lse = merged
     if query.device.type == "cpu" and fused_agrees():
         parts = grad, query, key, value, out, lse, 0.0, causal

@@ -42,17 +42,19 @@ class TorchOptimizer(Optimizer):
             hook.remove()
 
     def step(self, learning_rate: float) -> tuple[float, bool]:
-        norm = float(torch.nn.utils.get_total_norm([m.grad for m in self._masters if m.grad is not None]))
+        total = torch.nn.utils.get_total_norm([m.grad for m in self._masters if m.grad is not None])
+        # the only number of a step that a device is waited for
+        return self._step(learning_rate, float(total), total)
+
+    def _step(self, learning_rate: float, norm: float, total: Tensor) -> tuple[float, bool]:
+        """As `step`, with the gradient's norm as a number and as a tensor in float32."""
         try:
             clipped = exceeds(norm, self.spec.clip)
         except BackendError:
             self.clear()
             raise
-        return self._step(learning_rate, norm, clipped)
-
-    def _step(self, learning_rate: float, norm: float, clipped: bool) -> tuple[float, bool]:
         if clipped and self.spec.clip is not None:
-            torch.nn.utils.clip_grads_with_norm_(self._masters, self.spec.clip, torch.tensor(norm))
+            torch.nn.utils.clip_grads_with_norm_(self._masters, self.spec.clip, total)
         for optimizer in self._optimizers:
             for group in optimizer.param_groups:
                 group["lr"] = learning_rate
@@ -85,7 +87,7 @@ class TorchOptimizer(Optimizer):
         for optimizer in self._optimizers:
             for name, master in self._named():
                 if any(master is each for group in optimizer.param_groups for each in group["params"]):
-                    state = optimizer.state[master] or _fresh_state(optimizer, master)
+                    state = optimizer.state[master] or fresh_state(optimizer, master)
                     found |= {f"{key}/{name}": state[key] for key in _STATE[type(optimizer)]}
         return found
 
@@ -95,7 +97,10 @@ class TorchOptimizer(Optimizer):
         for optimizer in self._optimizers:
             for name, master in self._named():
                 if any(master is each for group in optimizer.param_groups for each in group["params"]):
-                    optimizer.state[master] = {key: arrays[f"{key}/{name}"] for key in _STATE[type(optimizer)]}
+                    fresh = fresh_state(optimizer, master)
+                    optimizer.state[master] = {
+                        key: arrays[f"{key}/{name}"].to(fresh[key].device) for key in _STATE[type(optimizer)]
+                    }
         for name, master in self._named():
             master.copy_(arrays[f"{MASTER}/{name}"])
         self._write_back()
@@ -123,7 +128,10 @@ class TorchOptimizer(Optimizer):
             weights: for masters that the state has none of, as its model was in float32.
         """
         for optimizer, saved in zip(self._optimizers, state["optimizers"], strict=True):
-            optimizer.load_state_dict(saved)
+            # fused or not is this device's choice, and not the checkpoint's
+            own = [{key: group[key] for key in ("fused",) if key in group} for group in optimizer.param_groups]
+            groups = [group | kept for group, kept in zip(saved["param_groups"], own, strict=True)]
+            optimizer.load_state_dict(saved | {"param_groups": groups})
         with torch.no_grad():
             for (name, _), master, saved in zip(self._parameters, self._masters, state["masters"], strict=True):
                 master.copy_(weights[name] if saved is None else saved)
@@ -131,9 +139,12 @@ class TorchOptimizer(Optimizer):
 
     @torch.no_grad()
     def _write_back(self) -> None:
-        for (_, parameter), master in zip(self._parameters, self._masters, strict=True):
-            if master is not parameter:
-                parameter.copy_(master)
+        pairs = [(p, m) for (_, p), m in zip(self._parameters, self._masters, strict=True) if m is not p]
+        if pairs and _has_fused_kernels(pairs[0][1]):
+            torch._foreach_copy_(*map(list, zip(*pairs, strict=True)))
+            return
+        for parameter, master in pairs:
+            parameter.copy_(master)
 
     def _make(self, embeddings: set[int]) -> list[torch.optim.Optimizer]:
         spec = self.spec
@@ -149,14 +160,31 @@ class TorchOptimizer(Optimizer):
             found.append(MatrixOptimizer(hidden, momentum=spec.momentum, weight_decay=spec.weight_decay))
         if rest:
             found.append(
-                torch.optim.AdamW(rest, lr=0.0, betas=spec.betas, eps=spec.eps, weight_decay=spec.weight_decay)
+                torch.optim.AdamW(
+                    rest,
+                    lr=0.0,
+                    betas=spec.betas,
+                    eps=spec.eps,
+                    weight_decay=spec.weight_decay,
+                    fused=True if _has_fused_kernels(rest[0]) else None,
+                )
             )
         return found
 
 
-def _fresh_state(optimizer: torch.optim.Optimizer, master: Tensor) -> dict[str, Tensor]:
+def fresh_state(optimizer: torch.optim.Optimizer, master: Tensor) -> dict[str, Tensor]:
     """The state that an optimizer begins with at a parameter's first step."""
-    return {key: torch.zeros(()) if key == "step" else torch.zeros_like(master) for key in _STATE[type(optimizer)]}
+    # a fused step counts on the device
+    counts_on = master.device if optimizer.defaults.get("fused") else torch.device("cpu")
+    return {
+        key: torch.zeros((), device=counts_on) if key == "step" else torch.zeros_like(master)
+        for key in _STATE[type(optimizer)]
+    }
+
+
+def _has_fused_kernels(tensor: Tensor) -> bool:
+    """Whether a step of many tensors is one kernel where this one is; a CPU gains nothing by it."""
+    return tensor.device.type not in ("cpu", "mps")
 
 
 class _Collector:
@@ -167,8 +195,12 @@ class _Collector:
 
     def __call__(self, parameter: Tensor) -> None:
         assert parameter.grad is not None
-        gradient = parameter.grad.float()
-        self._master.grad = gradient if self._master.grad is None else self._master.grad.add_(gradient)
+        held, gradient = self._master.grad, parameter.grad
+        if held is None:
+            self._master.grad = gradient.float()
+        else:
+            # a CPU adds numbers of one type faster
+            held.add_(gradient.float() if gradient.device.type == "cpu" else gradient)
         parameter.grad = None
 
 

@@ -11,9 +11,9 @@ import torch.distributed as dist
 from torch import Tensor, nn
 from torch.distributed.tensor import DTensor
 
-from mentor_kit.backend.optimizer import OptimizerSpec, exceeds
+from mentor_kit.backend.optimizer import OptimizerSpec
 from mentor_kit.core.errors import BackendError
-from mentor_kit_torch.optimizer import TorchOptimizer
+from mentor_kit_torch.optimizer import TorchOptimizer, fresh_state
 from mentor_kit_torch.sharding import local
 
 
@@ -45,12 +45,7 @@ class ShardedOptimizer(TorchOptimizer):
         for (_, parameter), whole in zip(self._parameters, self._sharded.values(), strict=True):
             parameter.grad = None if whole.grad is None else local(whole.grad)
         norm = self._norm()
-        try:
-            clipped = exceeds(norm, self.spec.clip)
-        except BackendError:
-            self.clear()
-            raise
-        return self._step(learning_rate, norm, clipped)
+        return self._step(learning_rate, norm, torch.tensor(norm))
 
     def clear(self) -> None:
         super().clear()
@@ -65,7 +60,7 @@ class ShardedOptimizer(TorchOptimizer):
         (optimizer,) = self._optimizers
         found: dict[str, dict[str, Tensor]] = {}
         for name, parameter in self._parameters:
-            for kind, value in (optimizer.state[parameter] or _fresh(parameter)).items():
+            for kind, value in (optimizer.state[parameter] or fresh_state(optimizer, parameter)).items():
                 found.setdefault(kind, {})[name] = value
         return found
 
@@ -73,7 +68,8 @@ class ShardedOptimizer(TorchOptimizer):
         """Load what `parts` gave, here or elsewhere."""
         (optimizer,) = self._optimizers
         for name, parameter in self._parameters:
-            optimizer.state[parameter] = {"step": steps[name].cpu()} | {
+            fresh = fresh_state(optimizer, parameter)
+            optimizer.state[parameter] = {"step": steps[name].to(fresh["step"].device)} | {
                 kind: moments[kind][name] for kind in self.MOMENTS
             }
 
@@ -113,9 +109,3 @@ def state_arrays(state: Mapping[str, Any], names: Sequence[str]) -> dict[str, di
             found[kind][names[place]] = kept[kind]
     masters = zip(names, state["masters"], strict=True)
     return found | {"masters": {name: value for name, value in masters if value is not None}}
-
-
-def _fresh(parameter: Tensor) -> dict[str, Tensor]:
-    """AdamW's state before its first step."""
-    zeros = torch.zeros_like(parameter)
-    return {"step": torch.zeros(()), "exp_avg": zeros, "exp_avg_sq": zeros.clone()}

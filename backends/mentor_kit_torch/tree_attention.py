@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from mentor_kit_torch import kernels
-from mentor_kit_torch.kernels import Part
+from mentor_kit_torch.kernels import Part, PartKernels
 from mentor_kit_torch.tree_rows import ChainRows, States
 
 
@@ -50,9 +50,14 @@ class Layout:
         return sum(rows.pairs for rows in self.rows) + sum(span.pairs for span in (*self.own, *self.above))
 
 
-def attend(query: Tensor, key: Tensor, value: Tensor, layout: Layout, scale: float) -> Tensor:
-    """(1, H, M, D) from packed queries (1, H, M, D), keys and values (1, K, M, D) with K dividing H."""
-    out: Tensor = TreeAttention.apply(*map(_by_token, (query, key, value)), layout, scale)  # type: ignore[no-untyped-call]
+def attend(
+    query: Tensor, key: Tensor, value: Tensor, layout: Layout, scale: float, by: PartKernels | None = None
+) -> Tensor:
+    """(1, H, M, D) from packed queries (1, H, M, D), keys and values (1, K, M, D) with K dividing H.
+
+    Parts are done `by` these kernels, in the backward pass too.
+    """
+    out: Tensor = TreeAttention.apply(*map(_by_token, (query, key, value)), layout, scale, by)  # type: ignore[no-untyped-call]
     return _by_head(out)
 
 
@@ -60,45 +65,66 @@ class TreeAttention(torch.autograd.Function):
     """As `attend`, of states by token: (M, H, D) and (M, K, D)."""
 
     @staticmethod
-    def forward(ctx: Any, query: Tensor, key: Tensor, value: Tensor, layout: Layout, scale: float) -> Tensor:
+    def forward(
+        ctx: Any,
+        query: Tensor,
+        key: Tensor,
+        value: Tensor,
+        layout: Layout,
+        scale: float,
+        by: PartKernels | None,
+    ) -> Tensor:
         """(M, H, D)."""
         states = query.contiguous(), key.contiguous(), value.contiguous()
-        out, lse = torch.empty_like(states[0]), query.new_empty(query.shape[:2], dtype=torch.float32)
-        for rows in layout.rows:
-            part, part_lse = rows.attend(states, scale)
-            out.index_copy_(0, rows.places, part)
-            lse.index_copy_(0, rows.places, part_lse)
-        for span in layout.own:
-            out[span.queries], lse[span.queries] = _attend(span, states, scale)
-        for span in layout.above:
-            block = span.queries
-            out[block], lse[block] = kernels.merge([(out[block], lse[block]), _attend(span, states, scale)])
+        with kernels.using(by):
+            out, lse = _attended(states, layout, scale)
         ctx.save_for_backward(*states, out, lse)
-        ctx.layout, ctx.scale = layout, scale
+        ctx.layout, ctx.scale, ctx.by = layout, scale, by
         return out
 
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
         """Gradients of query, key and value, each part from the merged result."""
         query, key, value, out, lse = ctx.saved_tensors
-        (grad,) = grads
-        states, merged = (query, key, value), (out, lse)
-        # every token's own node fills its place; gradients from other nodes are added
-        totals = torch.empty_like(query), torch.empty_like(key), torch.empty_like(value)
-        copies = [[rows.chains.zeros(part) for part in (key, value)] for rows in ctx.layout.rows]
-        for rows, copied in zip(ctx.layout.rows, copies, strict=True):
-            rows.gradients(grad, states, merged, ctx.scale, totals, copied)
-        for span in ctx.layout.own:
-            for total, part in zip(totals, _gradients(span, grad, states, merged, ctx.scale), strict=True):
-                total[span.queries] = part
-        for span in ctx.layout.above:
-            found = _gradients(span, grad, states, merged, ctx.scale)
-            for total, block, part in zip(totals, (span.queries, span.keys, span.keys), found, strict=True):
-                total[block] += part
-        for rows, copied in zip(ctx.layout.rows, copies, strict=True):
-            for total, part in zip(totals[1:], copied, strict=True):
-                rows.chains.add(total, part)
-        return *totals, None, None
+        with kernels.using(ctx.by):
+            found = _gradients_of_all(grads[0], (query, key, value), (out, lse), ctx.layout, ctx.scale)
+        return *found, None, None, None
+
+
+def _attended(states: States, layout: Layout, scale: float) -> Part:
+    """(M, H, D) and (M, H)."""
+    query = states[0]
+    out, lse = torch.empty_like(query), query.new_empty(query.shape[:2], dtype=torch.float32)
+    for rows in layout.rows:
+        part, part_lse = rows.attend(states, scale)
+        out.index_copy_(0, rows.places, part)
+        lse.index_copy_(0, rows.places, part_lse)
+    for span in layout.own:
+        out[span.queries], lse[span.queries] = _attend(span, states, scale)
+    for span in layout.above:
+        block = span.queries
+        out[block], lse[block] = kernels.merge([(out[block], lse[block]), _attend(span, states, scale)])
+    return out, lse
+
+
+def _gradients_of_all(grad: Tensor, states: States, merged: Part, layout: Layout, scale: float) -> States:
+    query, key, value = states
+    # every token's own node fills its place; gradients from other nodes are added
+    totals = torch.empty_like(query), torch.empty_like(key), torch.empty_like(value)
+    copies = [[rows.chains.zeros(part) for part in (key, value)] for rows in layout.rows]
+    for rows, copied in zip(layout.rows, copies, strict=True):
+        rows.gradients(grad, states, merged, scale, totals, copied)
+    for span in layout.own:
+        for total, part in zip(totals, _gradients(span, grad, states, merged, scale), strict=True):
+            total[span.queries] = part
+    for span in layout.above:
+        found = _gradients(span, grad, states, merged, scale)
+        for total, block, part in zip(totals, (span.queries, span.keys, span.keys), found, strict=True):
+            total[block] += part
+    for rows, copied in zip(layout.rows, copies, strict=True):
+        for total, part in zip(totals[1:], copied, strict=True):
+            rows.chains.add(total, part)
+    return totals
 
 
 def _attend(span: Span, states: States, scale: float) -> Part:

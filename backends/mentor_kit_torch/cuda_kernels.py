@@ -1,0 +1,146 @@
+"""PyTorch's own attention kernels for CUDA as parts of attention (`mentor_kit_torch.kernels`).
+
+    flash       FlashAttention: 16 bits, no bias; parts with a bias are done by the other
+    efficient   memory-efficient attention, of 16 bits and float32, with a bias or without
+
+Both give log-sum-exps, and take the merged ones in the backward pass. That pass runs in PyTorch's strict deterministic
+mode, as the kernels add up in any order where PyTorch may merely warn of it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import torch
+from torch import Tensor
+from torch.nn.functional import pad
+
+from mentor_kit_torch.kernels import Gradients, Part, PartKernels
+
+aten = torch.ops.aten
+#: The efficient kernel's log-sum-exps of a row are a multiple of so many.
+LSE_STEP = 32
+#: A bias's rows begin at a multiple of so many numbers.
+BIAS_STEP = 16
+
+
+class EfficientKernels:
+    """Memory-efficient attention; keys are copied for each of the query heads that share them."""
+
+    name = "efficient"
+
+    def attend(
+        self, query: Tensor, key: Tensor, value: Tensor, scale: float, *, causal: bool, bias: Tensor | None
+    ) -> Part:
+        """As `PartKernels.attend`."""
+        heads = query.shape[1]
+        key, value, bias = _spread(key, heads), _spread(value, heads), _aligned(bias, heads)
+        out, lse, *_ = aten._scaled_dot_product_efficient_attention(
+            query, key, value, bias, True, 0.0, causal, scale=scale
+        )
+        return out, lse[..., : query.shape[2]]
+
+    def gradients(
+        self,
+        grad: Tensor,
+        query: Tensor,
+        key: Tensor,
+        value: Tensor,
+        merged: Part,
+        scale: float,
+        *,
+        causal: bool,
+        bias: Tensor | None,
+    ) -> Gradients:
+        """As `PartKernels.gradients`."""
+        out, lse = merged
+        heads, own = query.shape[1], key.shape[1]
+        # at infinity a query that is none has no weights, as behind the kernel's own
+        lse = pad(lse, (0, -lse.shape[-1] % LSE_STEP), value=torch.inf)
+        parts = grad.contiguous(), query, _spread(key, heads), _spread(value, heads), _aligned(bias, heads)
+        unused = query.new_empty((), dtype=torch.int64)  # what dropout would draw from
+        with _deterministically():
+            queries, keys, values, _ = aten._scaled_dot_product_efficient_attention_backward(
+                *parts, out, lse, unused, unused, 0.0, [True, True, True, False], causal, scale=scale
+            )
+        return queries, _gathered(keys, own), _gathered(values, own)
+
+
+class FlashKernels:
+    """FlashAttention, where there is no bias."""
+
+    name = "flash"
+
+    def __init__(self) -> None:
+        self._biased = EfficientKernels()
+
+    def attend(
+        self, query: Tensor, key: Tensor, value: Tensor, scale: float, *, causal: bool, bias: Tensor | None
+    ) -> Part:
+        """As `PartKernels.attend`."""
+        if bias is not None:
+            return self._biased.attend(query, key, value, scale, causal=causal, bias=bias)
+        out, lse, *_ = aten._scaled_dot_product_flash_attention(query, key, value, 0.0, causal, False, scale=scale)
+        return out, lse
+
+    def gradients(
+        self,
+        grad: Tensor,
+        query: Tensor,
+        key: Tensor,
+        value: Tensor,
+        merged: Part,
+        scale: float,
+        *,
+        causal: bool,
+        bias: Tensor | None,
+    ) -> Gradients:
+        """As `PartKernels.gradients`."""
+        if bias is not None:
+            return self._biased.gradients(grad, query, key, value, merged, scale, causal=causal, bias=bias)
+        out, lse = merged
+        # what dropout would draw from
+        seed = torch.zeros(2, dtype=torch.uint64, device=query.device)
+        sizes = None, None, query.shape[2], key.shape[2]
+        with _deterministically():
+            found: Gradients = aten._scaled_dot_product_flash_attention_backward(
+                grad.contiguous(), query, key, value, out, lse.contiguous(), *sizes, 0.0, causal, seed, seed, scale=scale
+            )
+        return found
+
+
+#: Kernels by the names that `backend.attention_kernels` has, in the order in which they are tried.
+CUDA_KERNELS: dict[str, PartKernels] = {kernels.name: kernels for kernels in (FlashKernels(), EfficientKernels())}
+
+
+def _spread(states: Tensor, heads: int) -> Tensor:
+    """Keys or values (B, K, L, D) for each query head, (B, heads, L, D)."""
+    own = states.shape[1]
+    return states if own == heads else states.repeat_interleave(heads // own, dim=1)
+
+
+def _gathered(gradients: Tensor, own: int) -> Tensor:
+    """The inverse of `_spread`, of gradients."""
+    heads = gradients.shape[1]
+    return gradients if own == heads else gradients.unflatten(1, (own, heads // own)).sum(dim=2)
+
+
+def _aligned(bias: Tensor | None, heads: int) -> Tensor | None:
+    """A bias (B, 1, T, L) for each head, its rows where the kernel reads them."""
+    if bias is None:
+        return None
+    length = bias.shape[-1]
+    if length % BIAS_STEP:
+        bias = pad(bias, (0, -length % BIAS_STEP))[..., :length]
+    return bias.expand(-1, heads, -1, -1)
+
+
+@contextmanager
+def _deterministically() -> Iterator[None]:
+    on, warns = torch.are_deterministic_algorithms_enabled(), torch.is_deterministic_algorithms_warn_only_enabled()
+    torch.use_deterministic_algorithms(True)
+    try:
+        yield
+    finally:
+        torch.use_deterministic_algorithms(on, warn_only=warns)
