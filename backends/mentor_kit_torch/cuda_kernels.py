@@ -105,7 +105,18 @@ class FlashKernels:
         sizes = None, None, query.shape[2], key.shape[2]
         with _deterministically():
             found: Gradients = aten._scaled_dot_product_flash_attention_backward(
-                grad.contiguous(), query, key, value, out, lse.contiguous(), *sizes, 0.0, causal, seed, seed, scale=scale
+                grad.contiguous(),
+                query,
+                key,
+                value,
+                out,
+                lse.contiguous(),
+                *sizes,
+                0.0,
+                causal,
+                seed,
+                seed,
+                scale=scale,
             )
         return found
 
@@ -122,8 +133,8 @@ def _spread(states: Tensor, heads: int) -> Tensor:
 
 def _gathered(gradients: Tensor, own: int) -> Tensor:
     """The inverse of `_spread`, of gradients."""
-    heads = gradients.shape[1]
-    return gradients if own == heads else gradients.unflatten(1, (own, heads // own)).sum(dim=2)
+    count, heads, *rest = gradients.shape
+    return gradients if own == heads else gradients.reshape(count, own, heads // own, *rest).sum(dim=2)
 
 
 def _aligned(bias: Tensor | None, heads: int) -> Tensor | None:

@@ -81,8 +81,7 @@ def attend(
         return chosen.attend(query, key, value, scale, causal=causal, bias=bias)
     if query.device.type == "cpu" and fused_agrees():
         return _fused(query, key, value, is_causal=causal, attn_mask=bias, scale=scale)
-    parts = [_plain(query, key, value, scale, rows, causal, bias) for rows in _blocks(query, key)]
-    return torch.cat([out for out, _ in parts], dim=2), torch.cat([lse for _, lse in parts], dim=2)
+    return PLAIN.attend(query, key, value, scale, causal=causal, bias=bias)
 
 
 def gradients(
@@ -105,18 +104,50 @@ def gradients(
         if query.dtype.itemsize == 2 and key.shape[2] <= FEW_KEYS:
             return _wide_gradients(*parts, bias=bias, scale=scale)
         return _fused_gradients(*parts, attn_mask=bias, scale=scale)
-    queries, keys, values = torch.empty_like(query), torch.zeros_like(key), torch.zeros_like(value)
-    heads, key, value = key.shape[1], key.unsqueeze(2), value.unsqueeze(2)
-    for rows in _blocks(query, key):
-        asked, given = (_by_key(part[..., rows, :], heads) for part in (query, grad))
-        scores = _scores(asked, key, scale, rows, causal, bias)
-        weights = torch.exp(scores - _by_key(lse[..., rows], heads).unsqueeze(-1))
-        delta = (given.float() * _by_key(out[..., rows, :], heads).float()).sum(dim=-1, keepdim=True)
-        pull = (weights * ((given @ value.transpose(-1, -2)).float() - delta) * scale).to(query.dtype)
-        queries[..., rows, :] = (pull @ key).flatten(1, 2)
-        keys += (pull.transpose(-1, -2) @ asked).sum(dim=2)
-        values += (weights.to(query.dtype).transpose(-1, -2) @ given).sum(dim=2)
-    return queries, keys, values
+    return PLAIN.gradients(grad, query, key, value, merged, scale, causal=causal, bias=bias)
+
+
+class PlainKernels:
+    """Three matrix products."""
+
+    name = "plain"
+
+    def attend(
+        self, query: Tensor, key: Tensor, value: Tensor, scale: float, *, causal: bool, bias: Tensor | None
+    ) -> Part:
+        """As `PartKernels.attend`."""
+        parts = [_plain(query, key, value, scale, rows, causal, bias) for rows in _blocks(query, key)]
+        return torch.cat([out for out, _ in parts], dim=2), torch.cat([lse for _, lse in parts], dim=2)
+
+    def gradients(
+        self,
+        grad: Tensor,
+        query: Tensor,
+        key: Tensor,
+        value: Tensor,
+        merged: Part,
+        scale: float,
+        *,
+        causal: bool,
+        bias: Tensor | None,
+    ) -> Gradients:
+        """As `PartKernels.gradients`."""
+        out, lse = merged
+        queries, keys, values = torch.empty_like(query), torch.zeros_like(key), torch.zeros_like(value)
+        heads, key, value = key.shape[1], key.unsqueeze(2), value.unsqueeze(2)
+        for rows in _blocks(query, key):
+            asked, given = (_by_key(part[..., rows, :], heads) for part in (query, grad))
+            scores = _scores(asked, key, scale, rows, causal, bias)
+            weights = torch.exp(scores - _by_key(lse[..., rows], heads).unsqueeze(-1))
+            delta = (given.float() * _by_key(out[..., rows, :], heads).float()).sum(dim=-1, keepdim=True)
+            pull = (weights * ((given @ value.transpose(-1, -2)).float() - delta) * scale).to(query.dtype)
+            queries[..., rows, :] = (pull @ key).flatten(1, 2)
+            keys += (pull.transpose(-1, -2) @ asked).sum(dim=2)
+            values += (weights.to(query.dtype).transpose(-1, -2) @ given).sum(dim=2)
+        return queries, keys, values
+
+
+PLAIN = PlainKernels()
 
 
 def bias_of(shown: Tensor, dtype: torch.dtype) -> Tensor:

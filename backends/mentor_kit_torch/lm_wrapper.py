@@ -10,13 +10,15 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from mentor_kit_torch import kernels
 from mentor_kit_torch.attention import AttentionMasks
 from mentor_kit_torch.attention_backend import AttentionPlan, attending
+from mentor_kit_torch.attention_trial import AttentionWays
 from mentor_kit_torch.chunked_logprobs import kept_rows
 from mentor_kit_torch.cpu_weight_layout import few_rows
 from mentor_kit_torch.flops_counter import FlopsCounter
 from mentor_kit_torch.fused_llama import FusedLlama
-from mentor_kit_torch.tree import Tree
+from mentor_kit_torch.tree import Tree, TreePlan
 
 logger = logging.getLogger("mentor_kit_torch")
 
@@ -49,6 +51,8 @@ class TorchLMWrapper:
         self._takes_positions = "position_ids" in takes
         self.meter = FlopsCounter(model, config, self.vocabulary)
         self.split = self.decoder is not None and self.projection is not None and self._agrees()
+        self.attention = AttentionWays()
+        """The kernels that attention under a plan is done by."""
         self.fused: FusedLlama | None = None
         self.within: Callable[..., Any] = _call
         """Calls a function that uses the model's weights, with its arguments; sharded ones are gathered for it."""
@@ -97,14 +101,16 @@ class TorchLMWrapper:
         self.meter.ran(ids.numel(), pairs=pairs, keys=keys)
         if plan is None:
             return self._run(ids, positions, mask, cache)
-        if self.fused is not None:
-            return self.fused(ids, positions.clamp(max=self.longest_context - 1), plan, mask, cache)
-        with attending(self.config, plan):
-            return self._run(ids, positions, mask, cache)
+        with kernels.using(self.attention.of(self.dtype)):
+            if self.fused is not None:
+                return self.fused(ids, positions.clamp(max=self.longest_context - 1), plan, mask, cache)
+            with attending(self.config, plan):
+                return self._run(ids, positions, mask, cache)
 
     def packed(self, tree: Tree) -> Tensor:
         """Hidden states (M, width) of a tree's tokens, or logits of a model that runs whole."""
-        return self.hidden(tree.ids, tree.positions, plan=tree, pairs=tree.pairs)[0]
+        plan = TreePlan(tree, self.attention.of(self.dtype))
+        return self.hidden(tree.ids, tree.positions, plan=plan, pairs=tree.pairs)[0]
 
     def _run(self, ids: Tensor, positions: Tensor, mask: Any, cache: Any) -> Tensor:
         inputs: dict[str, Any] = {"input_ids": ids, "attention_mask": mask, "use_cache": cache is not None}

@@ -141,7 +141,7 @@ class TorchOptimizer(Optimizer):
     def _write_back(self) -> None:
         pairs = [(p, m) for (_, p), m in zip(self._parameters, self._masters, strict=True) if m is not p]
         if pairs and _has_fused_kernels(pairs[0][1]):
-            torch._foreach_copy_(*map(list, zip(*pairs, strict=True)))
+            torch._foreach_copy_([p for p, _ in pairs], [m for _, m in pairs])
             return
         for parameter, master in pairs:
             parameter.copy_(master)

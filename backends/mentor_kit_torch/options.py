@@ -73,3 +73,7 @@ class TorchOptions(OptionModel):
     """Record sampling's passes of each shape as CUDA graphs, and replay them."""
     attention: Literal["auto", "sdpa", "eager"] = "auto"
     """The implementation of attention in transformers; auto: sdpa where the model has it."""
+    attention_kernels: Literal["auto", "flex", "flash", "efficient", "plain"] = "auto"
+    """The kernels of attention to shared prefixes, in updates and beside a kept beginning. auto: on CUDA those of
+    PyTorch that a trial finds right when the student is loaded: FlexAttention for updates, flash or memory-efficient
+    attention for parts, else plain products. A name asks for one of them; where it is not right, the run stops."""

@@ -32,6 +32,7 @@ from mentor_kit.rl.policy_loss import LossTerms
 from mentor_kit.utils.randomness import derive_seed
 from mentor_kit_torch import flops_counter, params
 from mentor_kit_torch.adapters import dropouts, merged, quiet
+from mentor_kit_torch.attention_trial import choose
 from mentor_kit_torch.compiled import compile_decoding
 from mentor_kit_torch.cuda_graphs import cuda_graphs
 from mentor_kit_torch.layer_recomputing import LayerRecomputing
@@ -74,6 +75,10 @@ class TorchPolicy(Replica[Tensor, TorchOptimizer]):
         if student.adapter is None and is_quantized(model):
             model.requires_grad_(False)
         self.lm = TorchLMWrapper(model)
+        # self-checks run in float32
+        dtypes = dict.fromkeys((self.lm.dtype, torch.float32))
+        heads = dict.fromkeys(shape for shape in flops_counter.attention_shapes(self.lm.config) if all(shape))
+        self.lm.attention = choose(options.attention_kernels, self.lm.device, list(dtypes), list(heads))
         with exact(self.lm):
             self._rows = row_abilities(self.lm)
             self._sharing = how_to_share(self.lm, self._rows.keeps, recompute=options.gradient_checkpointing is True)
@@ -170,7 +175,7 @@ class TorchPolicy(Replica[Tensor, TorchOptimizer]):
     def _inputs_of(self, batch: MicroBatch) -> UpdateInputs:
         """A micro-batch on the device, where the reference's pass may have put it already."""
         if self._inputs is None or self._inputs[0] is not batch:
-            self._inputs = batch, UpdateInputs.of(batch, self._sharing, self.lm.device)
+            self._inputs = batch, UpdateInputs.of(batch, self._sharing, self.lm.device, flex=self.lm.attention.flex)
         return self._inputs[1]
 
     def read_terms(self, found: Sequence[LossTerms]) -> list[LossTerms]:

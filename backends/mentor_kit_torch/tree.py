@@ -20,6 +20,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from mentor_kit.backend.microbatching import MicroBatch, same_beginning
+from mentor_kit_torch.flex_tree import TreeBlocks
+from mentor_kit_torch.kernels import PartKernels
 from mentor_kit_torch.tree_attention import Layout, Span, attend
 from mentor_kit_torch.tree_rows import ChainRows, Node
 
@@ -50,13 +52,9 @@ class Tree:
     target_of: Tensor
     """For each trained token of the micro-batch's rows, in their order: which of the A it is."""
     layout: Layout
-    """Which tokens attend to which."""
-
-    def attend(
-        self, layer: int, query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None, scale: float
-    ) -> Tensor:
-        """A `mentor_kit_torch.attention_backend.AttentionPlan`; takes no mask."""
-        return attend(query, key, value, self.layout, scale)
+    """Which tokens attend to which, in parts."""
+    blocks: TreeBlocks | None = None
+    """The same for FlexAttention, where that does it."""
 
     @property
     def pairs(self) -> int:
@@ -64,9 +62,26 @@ class Tree:
         return self.layout.pairs
 
     @staticmethod
-    def of(batch: MicroBatch) -> Tree:
-        """The tree of a micro-batch, on the CPU."""
-        return _Packing(batch).tree()
+    def of(batch: MicroBatch, *, blocks: bool = False) -> Tree:
+        """The tree of a micro-batch, on the CPU; with `blocks` for FlexAttention, or without."""
+        return _Packing(batch).tree(blocks=blocks)
+
+
+@dataclass(frozen=True)
+class TreePlan:
+    """The `mentor_kit_torch.attention_backend.AttentionPlan` of a tree's tokens."""
+
+    tree: Tree
+    parts: PartKernels | None = None
+    """That do its parts; None for those of `mentor_kit_torch.kernels`."""
+
+    def attend(
+        self, layer: int, query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None, scale: float
+    ) -> Tensor:
+        """As `AttentionPlan.attend`; takes no mask."""
+        if self.tree.blocks is not None:
+            return self.tree.blocks.attend(query, key, value, scale)
+        return attend(query, key, value, self.tree.layout, scale, self.parts)
 
 
 class _Packing:
@@ -85,10 +100,12 @@ class _Packing:
         """Short nodes of prompts."""
         self.completions: list[Node] = []
         """Short nodes of completions, and of prefixes that several share."""
+        self.ends: list[tuple[slice, int]] = []
+        """Nodes, and where what is below them ends; of a node that stands here twice, the latter holds."""
         self.own: list[Span] = []
         self.above: list[Span] = []
 
-    def tree(self) -> Tree:
+    def tree(self, *, blocks: bool) -> Tree:
         batch = self.batch
         common = self._add(batch.prompt_ids[0, : batch.common_prefix], 0)
         if batch.common_prefix:
@@ -99,8 +116,8 @@ class _Packing:
             rows = np.nonzero(batch.prompt_of == index)[0]
             self.before[rows, 0] = prompt.stop - 1
             self._add_rows(rows, 0, length, (common, prompt))
-            self._attend_from_below(prompt)
-        self._attend_from_below(common)
+            self._end(prompt)
+        self._end(common)
 
         short = [*buckets(self.prompts), *buckets(self.completions)]
         places, targets = self.before[batch.trained], batch.ids[batch.trained]
@@ -114,7 +131,15 @@ class _Packing:
             temperature=None if (batch.temperature == 1).all() else torch.from_numpy(temperature[first]),
             target_of=torch.from_numpy(target_of),
             layout=Layout(tuple(ChainRows.of(nodes) for nodes in short), tuple(self.own), tuple(self.above)),
+            blocks=TreeBlocks.of(self._stops()) if blocks else None,
         )
+
+    def _stops(self) -> Ints:
+        """(M,): the end of what is below each token's node."""
+        stops = np.zeros(self.place, dtype=np.int64)
+        for node, stop in self.ends:
+            stops[node] = stop
+        return stops
 
     def _add_rows(self, rows: Ints, start: int, position: int, above: tuple[slice, ...]) -> None:
         """Add rows from `start` on that are equal up to there; `position` is that of their first token."""
@@ -136,7 +161,7 @@ class _Packing:
             return
         node = self._add_node(rows, start, fork, position, above)
         self._add_rows(rows, fork, position, (*above, node))
-        self._attend_from_below(node)
+        self._end(node)
 
     def _by_next(self, rows: Ints, place: int) -> list[Ints]:
         """The rows that are longer than `place`, by their token there."""
@@ -164,8 +189,9 @@ class _Packing:
         self.own.append(Span(node, node))
         self.above += [Span(node, short) for short in copied]
 
-    def _attend_from_below(self, node: slice) -> None:
-        """Let all tokens below a long node, which are the block behind it, attend to it without copies."""
+    def _end(self, node: slice) -> None:
+        """End a node: let all tokens below a long one, which are the block behind it, attend to it without copies."""
+        self.ends.append((node, self.place))
         if _kept(node) and self.place > node.stop:
             self.above.append(Span(slice(node.stop, self.place), node))
 
@@ -174,6 +200,7 @@ class _Packing:
         self.ids.append(ids)
         self.positions.append(np.arange(position, position + len(ids)))
         self.place += len(ids)
+        self.ends.append((slice(start, self.place), self.place))
         return slice(start, self.place)
 
 

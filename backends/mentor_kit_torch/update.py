@@ -28,7 +28,7 @@ from mentor_kit_torch.update_inputs import PromptRows, Sharing, UpdateInputs, Wh
 
 def completion_log_probs(lm: TorchLMWrapper, batch: MicroBatch, sharing: Sharing) -> Tensor:
     """(N, T) log-probabilities of the completions' trained tokens, at their temperatures; 0 elsewhere."""
-    return log_probs_of(lm, UpdateInputs.of(batch, sharing, lm.device))
+    return log_probs_of(lm, UpdateInputs.of(batch, sharing, lm.device, flex=lm.attention.flex))
 
 
 def log_probs_of(lm: TorchLMWrapper, inputs: UpdateInputs) -> Tensor:

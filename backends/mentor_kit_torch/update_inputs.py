@@ -88,17 +88,18 @@ class UpdateInputs:
     """(N, T) each: the arrays of a `LossBatch` that need no model."""
 
     @staticmethod
-    def of(batch: MicroBatch, sharing: Sharing, device: torch.device) -> UpdateInputs:
+    def of(batch: MicroBatch, sharing: Sharing, device: torch.device, *, flex: bool) -> UpdateInputs:
         """The inputs of a micro-batch, on a device.
 
         Args:
             batch: the micro-batch.
             sharing: how its rows are run.
             device: where they are run.
+            flex: whether trees are done by FlexAttention.
         """
         rows: Tree | PromptRows | WholeRows
         if sharing == "tree":
-            rows = tree = Tree.of(batch)
+            rows = tree = Tree.of(batch, blocks=flex)
             predicting, targets, temperature, target_of = (
                 tree.predicting,
                 tree.targets,

@@ -22,6 +22,7 @@ from typing import Any
 
 import pytest
 import torch
+from cuda_attention import STAND_INS
 from mentor_kit_torch import loading, policy_loading
 from mentor_kit_torch.backend import TorchBackend
 from mentor_kit_torch.options import TorchOptions
@@ -188,7 +189,7 @@ def _run(function: Any, args: Any, kwargs: dict[str, Any], counts: Counts) -> An
         given["device"] = torch.device("cpu")
     if given.get("pin_memory"):
         given["pin_memory"] = False
-    out = function(*tree_map(_here, args), **given)
+    out = STAND_INS.get(packet, function)(*tree_map(_here, args), **given)
     known = {id(value.data_here): value for value in there}
 
     def dressed(value: Any) -> Any:
