@@ -6,13 +6,27 @@ import selectors
 import tempfile
 import threading
 import time
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple
 
 import slow_tools
 
 from mentor_kit.core.event import Event
 from mentor_kit.hooks.tracker import TrackedRun, Tracker
+
+#: A student that stays as it is.
+ALIKE = {"train.0.optimizer.lr": 1e-9, "evaluate": {"on": [], "at_start": False, "at_end": False}}
+#: One that learns, and is evaluated once: tools are slow there, too.
+LEARNING = {"evaluate.every": 0, "evaluate.at_start": False, "checkpoints.best": None}
+
+
+class Moment(NamedTuple):
+    """What the quiet clock shows, in seconds since some moment."""
+
+    processor: float
+    """That all threads have computed."""
+    waited: float
+    """That the thread of sampling and updates has waited for events."""
 
 
 class QuietClock:
@@ -38,9 +52,9 @@ class QuietClock:
 
         selectors.DefaultSelector.select = timed  # type: ignore[method-assign]
 
-    def __call__(self) -> float:
+    def __call__(self) -> Moment:
         """Seconds since some moment."""
-        return time.process_time() + self._waited
+        return Moment(time.process_time(), self._waited)
 
 
 @dataclass
@@ -48,8 +62,9 @@ class StepTimes(Tracker):
     """A tracker that reads a clock at each step of a run."""
 
     clock: QuietClock
-    last: float = 0.0
-    quiet: float = 0.0
+    last: Moment = field(default_factory=lambda: Moment(0.0, 0.0))
+    processor: float = 0.0
+    waited: float = 0.0
     """Seconds of all steps by the clock."""
 
     def start(self, run: TrackedRun) -> None:
@@ -58,9 +73,11 @@ class StepTimes(Tracker):
 
     def event(self, event: Event) -> None:
         """A step is done."""
+        now = self.clock()
         if event.kind == "step":
-            self.quiet += self.clock() - self.last
-        self.last = self.clock()
+            self.processor += now.processor - self.last.processor
+            self.waited += now.waited - self.last.waited
+        self.last = now
 
 
 @dataclass
@@ -74,6 +91,7 @@ class ScaleRun:
         staleness: of the rollouts.
         servers: addresses of vLLM servers that sample; none for the backend's own engine.
         threads: of torch in all processes together.
+        learn: with the recipe's learning rate, and an evaluation at the end; without, all turns are alike.
     """
 
     steps: int
@@ -82,6 +100,7 @@ class ScaleRun:
     staleness: int
     servers: tuple[str, ...]
     threads: int
+    learn: bool = False
 
     def __post_init__(self) -> None:
         self._clock = QuietClock()
@@ -102,11 +121,14 @@ class ScaleRun:
             steps = run.steps
         return {
             "seconds": sum(step["seconds"] for step in steps) / len(steps),
-            "quiet": times.quiet / len(steps),
+            "processor": times.processor / len(steps),
+            "waited": times.waited / len(steps),
+            "quiet": (times.processor + times.waited) / len(steps),
             "rollout": sum(step["seconds_rollout"] for step in steps) / len(steps),
             "staleness": max(step.get("staleness_max", 0.0) for step in steps),
             "mismatch": max(step["mismatch_max"] for step in steps),
             "summed": (self._summed() - before) / len(steps),
+            "accuracy": run.evaluations[-1]["greedy"] if self.learn else None,
             "expected": planned.exchanged.get("gradients, a step", 0) if planned else 0,
         }
 
@@ -117,14 +139,12 @@ class ScaleRun:
         sampler = {"sampler": {"use": "vllm", "with": {"servers": list(self.servers), "untie": True}}}
         return {
             "train.0.steps": self.steps,
-            # the student stays as it is, so that all turns are alike
-            "train.0.optimizer.lr": 1e-9,
             "backend.with": backend,
             "rollout.staleness": self.staleness,
             "tools": [{"use": "slow-math", "with": {"seconds": self.wait}}],
-            "evaluate": {"on": [], "at_start": False, "at_end": False},
             "report": False,
             "checkpoints.every": 0,
+            **(LEARNING if self.learn else ALIKE),
             **(sampler if self.servers else {}),
         }
 

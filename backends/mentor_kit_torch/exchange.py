@@ -63,7 +63,13 @@ def decoder_layers(model: Any) -> list[Any]:
 
 
 def over_processes(
-    estimate: MemoryEstimate, options: TorchOptions, trained: TrainedSize, passes: PassBytes, *, updated: bool
+    estimate: MemoryEstimate,
+    options: TorchOptions,
+    trained: TrainedSize,
+    passes: PassBytes,
+    *,
+    updated: bool,
+    sampled: bool,
 ) -> MemoryEstimate:
     """The estimate of each of the processes, with what they exchange.
 
@@ -73,6 +79,7 @@ def over_processes(
         trained: the parameters that are trained.
         passes: over the model.
         updated: whether anything is trained at all.
+        sampled: whether the processes sample, and no servers.
     """
     count = process_count(options)
     if count == 1:
@@ -86,9 +93,11 @@ def over_processes(
             parts["weights"] -= trained.trainable * trained.size
             parts["reference"] = parts["reference"] // trained.size * FLOAT32
         parts |= {part: -(-parts[part] // count) for part in SHARDED}
-        parts["gathered weights"] = passes.forward
-        exchanged = {"weights, a rollout": passes.forward}
+        if sampled:
+            parts["gathered weights"] = passes.forward
+        exchanged = {"weights, a rollout": passes.forward if sampled else 0}
         if updated:
+            exchanged["weights, an export"] = passes.gradients  # kept in float32, as gradients are
             exchanged["weights, a micro-batch"] = passes.forward + passes.backward
             exchanged["gradients, a micro-batch"] = passes.gradients
     exchanged = {key: size for key, size in exchanged.items() if size}

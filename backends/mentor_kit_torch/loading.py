@@ -14,6 +14,7 @@ import torch
 
 from mentor_kit.backend import folders
 from mentor_kit.backend.student import StudentSpec
+from mentor_kit.chat.hub import hub_answers
 from mentor_kit.core.errors import BackendError, MissingError
 from mentor_kit_torch.cpu_weight_layout import lay_out
 from mentor_kit_torch.options import TorchOptions
@@ -123,7 +124,12 @@ def read_config(student: StudentSpec) -> Any:
 
     _check_folder(student.model, weights=False)
     with model_errors(student):
-        return AutoConfig.from_pretrained(student.model, revision=student.revision)
+        return AutoConfig.from_pretrained(
+            student.model,
+            revision=student.revision,
+            # the client tries five times where no hub answers
+            local_files_only=not Path(student.model).is_dir() and not hub_answers(),
+        )
 
 
 def model_errors(student: StudentSpec) -> AbstractContextManager[None]:

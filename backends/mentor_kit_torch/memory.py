@@ -145,7 +145,7 @@ def estimate(
     whole = training_parts(weights, trained, updated=updated, reference=reference)
     own = MemoryEstimate(parameters=parameters, trainable=trainable, parts=whole | {"keys and values": 0})
     passes = PassBytes.of(model, dtype, adapted=trained.adapted)
-    own = over_processes(own, options, trained, passes, updated=updated)
+    own = over_processes(own, options, trained, passes, updated=updated, sampled=load.sequences > 0)
     parts = {part: size for part, size in own.parts.items() if part != "keys and values"}
     is_llama = FusedLlama.fits(getattr(model, "model", None))
     size_of = footprint(

@@ -33,7 +33,7 @@ from mentor_kit_torch.optimizer import FILE
 from mentor_kit_torch.options import TorchOptions
 from mentor_kit_torch.policy import TorchPolicy
 from mentor_kit_torch.sharded_optimizer import ShardedOptimizer, state_arrays
-from mentor_kit_torch.sharding import ModelShards, local, part_of, whole_of
+from mentor_kit_torch.sharding import ModelShards, local, part_of
 
 #: What a whole state consists of: names of parameters by what is kept of them.
 WholeState = dict[str, dict[str, Tensor]]
@@ -162,16 +162,16 @@ class ShardedPolicy(TorchPolicy):
 
     # the whole, in the first process
 
-    def collect(self) -> None:
+    def collect(self, *, weights_only: bool) -> None:
         own = self._shards.trained
         parts: WholeState = {WEIGHTS: {name: local(value) for name, value in own.items()}}
-        if self.reference:
+        if self.reference and not weights_only:
             parts[REFERENCE] = self.reference
-        if isinstance(self.optimizer, ShardedOptimizer):
+        if isinstance(self.optimizer, ShardedOptimizer) and not weights_only:
             parts |= self.optimizer.parts()
         for kind, values in parts.items():
             for name, part in values.items():
-                whole = part if part.ndim < own[name].ndim else whole_of(part, own[name])
+                whole = part if part.ndim < own[name].ndim else self._shards.whole_of(part, own[name])
                 if self._shards.communicator.is_leader:
                     self._state.setdefault(kind, {})[name] = whole.cpu().clone()
 

@@ -97,6 +97,15 @@ class ModelShards:
         self._forget_order()
         self.is_whole = False
 
+    def whole_of(self, part: Tensor, parameter: DTensor) -> Tensor:
+        """The whole of the processes' parts, on each device; all of them take part."""
+        placed = DTensor.from_local(
+            part, parameter.device_mesh, [Shard(0)], run_check=False, shape=parameter.shape, stride=parameter.stride()
+        )
+        found: Tensor = placed.full_tensor()
+        self.communicator.traffic.gathered_bytes += found.nbytes
+        return found
+
     def _forget_order(self) -> None:
         """Forget the order of passes without gradients, which differs among processes that sample.
 
@@ -113,15 +122,6 @@ def part_of(whole: Tensor, parameter: DTensor) -> Tensor:
     rank, size = parameter.device_mesh.get_local_rank(), parameter.device_mesh.size()
     parts = torch.chunk(whole, size, dim=0)
     return parts[rank] if rank < len(parts) else whole[:0]
-
-
-def whole_of(part: Tensor, parameter: DTensor) -> Tensor:
-    """The whole of the processes' parts, on each device; all of them take part."""
-    placed = DTensor.from_local(
-        part, parameter.device_mesh, [Shard(0)], run_check=False, shape=parameter.shape, stride=parameter.stride()
-    )
-    found: Tensor = placed.full_tensor()
-    return found
 
 
 def local(parameter: Tensor) -> Tensor:

@@ -57,7 +57,7 @@ def not_found(model: str, error: Exception) -> MissingError:
     """The error for a student that is neither a folder nor on the hub."""
     return MissingError(
         f"student {model!r} is no folder here, and the hub did not give it: {first_line(error)}",
-        hint="check the name and the network, or download it and give its folder",
+        hint=f"check the name, fetch it where there is a network (hf download {model}), or give its folder",
     )
 
 

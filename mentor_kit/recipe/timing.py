@@ -78,7 +78,7 @@ def stage_times(
             reference=each.reference,
             recomputed=memory.checkpointing,
         )
-        work = replace(work, exchanged=_exchanged(memory, work.tokens))
+        work = replace(work, exchanged=_exchanged(memory, work.tokens, published=recipe.sampler is not None))
         time = step_time(work, gpu)
         if served:
             time = replace(time, sampling=0.0, passes=0)
@@ -93,10 +93,10 @@ def sent_to_servers(recipe: Recipe, memory: MemoryEstimate) -> int:
     return SENT * (memory.trainable if recipe.student.adapter is not None else memory.parameters)
 
 
-def _exchanged(memory: MemoryEstimate, tokens: float) -> int:
-    """Bytes that a process exchanges with others in a step."""
-    passes = math.ceil(tokens / max(memory.micro_batch, 1))
-    return sum(size * (passes if what.endswith("a micro-batch") else 1) for what, size in memory.exchanged.items())
+def _exchanged(memory: MemoryEstimate, tokens: float, *, published: bool) -> int:
+    """Bytes that a process exchanges with others in a step; weights are exported in each where servers sample."""
+    times = {"a micro-batch": math.ceil(tokens / max(memory.micro_batch, 1)), "an export": int(published)}
+    return sum(size * times.get(what.rpartition(", ")[2], 1) for what, size in memory.exchanged.items())
 
 
 def _seconds(value: float) -> str:

@@ -96,7 +96,7 @@ class DistributedPolicy(Policy):
         return self.own.peak_memory()
 
     def save(self, folder: Path) -> None:
-        self.led.run("collect")
+        self.led.run("collect", weights_only=False)
         self.own.write_checkpoint(folder, self.led.run("random"))
 
     def restore(self, folder: Path) -> None:
@@ -111,5 +111,5 @@ class DistributedPolicy(Policy):
         )
 
     def export(self, folder: Path, *, format: str = "transformers") -> None:
-        self.led.run("collect")
+        self.led.run("collect", weights_only=True)
         self.own.export(folder, format=format)

@@ -71,8 +71,8 @@ class Replica(BasePolicy[Array, OptimizerT]):
         if names:
             self.put_gradients(communicator.all_sum(self.gradients(names)))
 
-    def collect(self) -> None:
-        """Bring together, in the first process, what it is about to save or export."""
+    def collect(self, *, weights_only: bool) -> None:
+        """Bring together, in the first process, what it is about to save; only the weights, where it exports them."""
         return None
 
     def copy_state(self, communicator: Communicator[Array], spec: OptimizerSpec | None, reference: Kept) -> None:

@@ -90,9 +90,9 @@ class Worker:
     def _random(self) -> Json:
         return self.policy.random_state()
 
-    def _collect(self) -> None:
+    def _collect(self, weights_only: bool) -> None:
         with self.communicator.together():
-            self.policy.collect()
+            self.policy.collect(weights_only=weights_only)
 
     def _restore(self, version: int, optimizer: Json, reference: Kept, random: Sequence[Json]) -> None:
         """Receive the first process's weights, optimizer and reference; its files may be on its disk alone."""

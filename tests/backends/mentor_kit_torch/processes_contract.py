@@ -91,7 +91,9 @@ def test_the_update_is_that_of_one_process(adapter: AdapterSpec | None, tmp_path
 
 
 @pytest.mark.parametrize("adapter", [None, AdapterSpec(rank=4, alpha=8.0)], ids=["full", "lora"])
-def test_what_is_exchanged_is_what_a_dry_run_says(adapter: AdapterSpec | None, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_is_exchanged_is_what_a_dry_run_says(
+    adapter: AdapterSpec | None, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
     student = StudentSpec(str(FOLDER), adapter=adapter)
     load_ = MemoryLoad(sequences=4, context=64, train_tokens=0, optimizer=OptimizerSpec(), reference=False)
     expected = TorchBackend(OPTIONS.model_copy(update={"shard": SHARD})).estimate(student, load_)
@@ -120,6 +122,9 @@ def test_what_is_exchanged_is_what_a_dry_run_says(adapter: AdapterSpec | None, m
     updated = exchanged(lambda: policy.forward_backward(groups, make_objective(preset="sft")))
     assert updated == (0, of.get("weights, a micro-batch", 0), of.get("gradients, a micro-batch", 0))
     assert exchanged(lambda: policy.optimizer_step(1e-3)) == (of.get("gradients, a step", 0), 0, 0)
+    before = traffic.gathered_bytes
+    policy.export(tmp_path / "exported")
+    assert traffic.gathered_bytes - before == of.get("weights, an export", 0)
     assert any(of.values())
 
 
