@@ -15,7 +15,15 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from evidence_tables import Outcomes, accuracy_sheet, curve_sheet, difference_sheet, rise_sheet, strategy_sheet
+from evidence_tables import (
+    Outcomes,
+    accuracy_sheet,
+    curve_sheet,
+    difference_sheet,
+    rise_sheet,
+    strategy_sheet,
+    training_sheet,
+)
 from outcomes import FOLDER, Study
 
 from mentor_kit.report.tables import Sheet
@@ -80,6 +88,7 @@ def sheets(layout: Layout, study: Study) -> Iterator[tuple[str, Sheet]]:
     yield "claims", difference_sheet(outcomes, layout.claims)
     yield "rises", (rise_sheet if layout.per_seed else difference_sheet)(outcomes, layout.rises)
     yield "strategy", strategy_sheet(outcomes, layout.arms)
+    yield "training", training_sheet(study.training, layout.arms)
     if layout.curves:
         yield "curves", curve_sheet(study.curves, layout.curves, "out-of-domain")
 

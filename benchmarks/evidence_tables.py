@@ -189,6 +189,19 @@ def curve_sheet(rows: Sequence[Row], arms: Sequence[str], split: str, decoding: 
     return Sheet("", ("steps", *shown), tuple(lines))
 
 
+def training_sheet(rows: Sequence[Row], arms: Sequence[str], block: int = 10) -> Sheet:
+    """Accuracy of the rollouts that were trained on, in percent: means over seeds and blocks of steps, a column an arm."""
+    found: dict[int, dict[str, list[float]]] = defaultdict(lambda: defaultdict(list))
+    for row in rows:
+        found[(row["step"] - 1) // block][row["arm"]].append(row["accuracy"])
+    shown = [arm for arm in arms if any(arm in values for values in found.values())]
+    lines = [
+        (f"{place * block + 1} to {(place + 1) * block}", *(_percent(_mean(values.get(arm, []))) for arm in shown))
+        for place, values in sorted(found.items())
+    ]
+    return Sheet("", ("steps", *shown), tuple(lines))
+
+
 def _percent(value: float | None) -> str:
     return "–" if value is None else f"{100 * value:.1f}"
 

@@ -2,6 +2,7 @@
 
     runs ──last evaluations──> STUDY.parquet          a row an episode
          ──all evaluations───> STUDY-curves.parquet   a row an arm, seed, step, split and way of decoding
+         ──steps of GRPO─────> STUDY-training.parquet a row an arm, seed and step
 
 Files are merged: the rows of a run replace those of an earlier run of the same arm, seed and split. All columns are
 typed here, so that files of different studies fit together.
@@ -18,7 +19,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from mentor_kit.report.arms import placed_reports, plan_of
+from mentor_kit.report.arms import placed_reports, placed_steps, plan_of
 from mentor_kit.runs import Run
 
 #: Where the outcomes are kept that the docs' tables are made from.
@@ -53,6 +54,17 @@ CURVES = pa.schema(
         ("episodes", pa.int32()),
     ]
 )
+TRAINING = pa.schema(
+    [
+        ("arm", pa.string()),
+        ("seed", pa.int16()),
+        ("step", pa.int32()),
+        ("accuracy", pa.float32()),  # the share of the step's rollouts that were right
+        ("reward", pa.float32()),  # their mean, of the arm's own reward
+        ("zero_variance_groups", pa.float32()),  # the share of groups from which nothing is learned
+    ]
+)
+SCHEMAS = {"": EPISODES, "-curves": CURVES, "-training": TRAINING}
 
 _WRONG = ("malformed", "unknown_tool", "invalid_arguments", "failed")
 
@@ -69,28 +81,44 @@ class Study:
     @property
     def episodes(self) -> list[dict[str, Any]]:
         """A row for every episode of the last evaluations; none where nothing was run yet."""
-        return _read(self.folder / f"{self.name}.parquet")
+        return self._read("")
 
     @property
     def curves(self) -> list[dict[str, Any]]:
         """A row for every evaluation of every step."""
-        return _read(self.folder / f"{self.name}-curves.parquet")
+        return self._read("-curves")
+
+    @property
+    def training(self) -> list[dict[str, Any]]:
+        """A row for every step of GRPO."""
+        return self._read("-training")
 
     def add(self, runs: Sequence[tuple[Run, str, int]]) -> None:
-        """Merge the evaluations of finished runs, each with its arm and seed."""
-        episodes: list[dict[str, Any]] = []
-        curves: list[dict[str, Any]] = []
+        """Merge the evaluations and steps of finished runs, each with its arm and seed."""
+        rows: dict[str, list[dict[str, Any]]] = {kind: [] for kind in SCHEMAS}
         for run, arm, seed in runs:
             reports = placed_reports(run)
             last = {plan_of(report): report for report in reports}
-            episodes += [row for report in last.values() for row in episode_rows(run, report, arm, seed)]
-            curves += [row for report in reports for row in curve_rows(run, report, arm, seed)]
-        self._merge(self.folder / f"{self.name}.parquet", EPISODES, episodes)
-        self._merge(self.folder / f"{self.name}-curves.parquet", CURVES, curves)
+            rows[""] += [row for report in last.values() for row in episode_rows(run, report, arm, seed)]
+            rows["-curves"] += [row for report in reports for row in curve_rows(run, report, arm, seed)]
+            rows["-training"] += training_rows(run, arm, seed)
+        for kind, found in rows.items():
+            self._merge(kind, found)
 
-    def _merge(self, file: Path, schema: pa.Schema, rows: Sequence[Row]) -> None:
+    def _read(self, kind: str) -> list[dict[str, Any]]:
+        file = self._file(kind)
+        found: list[dict[str, Any]] = pq.read_table(file).to_pylist() if file.is_file() else []
+        return found
+
+    def _file(self, kind: str) -> Path:
+        return self.folder / f"{self.name}{kind}.parquet"
+
+    def _merge(self, kind: str, rows: Sequence[Row]) -> None:
+        if not rows:
+            return
         replaced = {_key(row) for row in rows}
-        kept = [row for row in _read(file) if _key(row) not in replaced]
+        kept = [row for row in self._read(kind) if _key(row) not in replaced]
+        schema, file = SCHEMAS[kind], self._file(kind)
         ordered = sorted([*kept, *rows], key=lambda row: [row[name] for name in _order(schema)])
         table = pa.Table.from_pylist(ordered, schema=schema)
         file.parent.mkdir(parents=True, exist_ok=True)
@@ -128,13 +156,16 @@ def curve_rows(run: Run, report: Row, arm: str, seed: int) -> Iterator[dict[str,
         yield {**where, "right": right[decoding], "episodes": count}
 
 
-def _read(file: Path) -> list[dict[str, Any]]:
-    found: list[dict[str, Any]] = pq.read_table(file).to_pylist() if file.is_file() else []
-    return found
+def training_rows(run: Run, arm: str, seed: int) -> Iterator[dict[str, Any]]:
+    """The metrics of a run's steps that sample rollouts."""
+    for step in placed_steps(run):
+        if "zero_variance_groups" in step:
+            named = {name: step.get(name) for name in ("accuracy", "reward", "zero_variance_groups")}
+            yield {"arm": arm, "seed": seed, "step": int(step["at"]), **named}
 
 
 def _key(row: Row) -> tuple[Any, ...]:
-    return row["arm"], row["seed"], row["split"]
+    return row["arm"], row["seed"], row.get("split")
 
 
 def _order(schema: pa.Schema) -> Iterable[str]:

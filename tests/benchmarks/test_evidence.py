@@ -116,3 +116,12 @@ def test_curves_are_means_over_seeds(tmp_path: Path) -> None:
     study.add(runs)
     sheet = tables.curve_sheet(study.curves, ["long", "other"], "out-of-domain")
     assert (sheet.heads, sheet.rows) == (("steps", "long"), (("0", "25.0"), ("10", "75.0")))
+
+
+def test_rollouts_of_training_are_means_over_blocks_of_steps(tmp_path: Path) -> None:
+    study = outcomes.Study("small", tmp_path)
+    study.add([(evaluated_run(tmp_path, "a-mentor", seed, ["0", "0", "0"]), "mentor", seed) for seed in (0, 1)])
+    assert len(study.training) == 2 * 20
+    sheet = tables.training_sheet(study.training, ["other", "mentor"])
+    # the share of right rollouts is step / 20: on average 5.5 / 20 and 15.5 / 20
+    assert (sheet.heads, sheet.rows) == (("steps", "mentor"), (("1 to 10", "27.5"), ("11 to 20", "77.5")))

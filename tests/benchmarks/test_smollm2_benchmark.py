@@ -69,7 +69,7 @@ def runs_by_arm(output: Path) -> dict[str, list[Run]]:
 def test_a_driver_that_was_stopped_goes_on_and_keeps_what_runs_report(tmp_path: Path) -> None:
     assert stopped_after_a_step(tmp_path) == 130
     (begun,) = runs_by_arm(tmp_path)["smollm2-cold-start"]
-    assert begun.outcome == "stopped"
+    assert begun.outcome == "interrupted"
     done = subprocess.run(command(tmp_path), capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     runs = runs_by_arm(tmp_path)
