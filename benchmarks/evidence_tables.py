@@ -9,6 +9,7 @@ import math
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 from outcomes import Row
@@ -34,18 +35,24 @@ class Outcomes:
     def splits(self) -> list[str]:
         """The splits, those of the trained task first."""
         first = ("in-domain", "out-of-domain", "cross-domain")
-        found = {row["split"] for row in self.rows}
+        found = {split for _, split, _ in self._index}
         return [name for name in first if name in found] + sorted(found - {*first})
 
     def arms(self, order: Sequence[str]) -> list[str]:
         """Those of the arms that were run."""
-        found = {row["arm"] for row in self.rows}
+        found = {arm for arm, _, _ in self._index}
         return [name for name in order if name in found]
 
     def episodes(self, arm: str, split: str, decoding: str) -> list[Row]:
         """The episodes of an arm's seeds on a split."""
-        wanted = (arm, split, decoding)
-        return [row for row in self.rows if (row["arm"], row["split"], row["decoding"]) == wanted]
+        return self._index.get((arm, split, decoding), [])
+
+    @cached_property
+    def _index(self) -> Mapping[tuple[str, str, str], list[Row]]:
+        found: dict[tuple[str, str, str], list[Row]] = defaultdict(list)
+        for row in self.rows:
+            found[row["arm"], row["split"], row["decoding"]].append(row)
+        return dict(found)
 
     def by_seed(self, arm: str, split: str, decoding: str) -> BySeed:
         """The mean outcome of each problem, by seed."""
@@ -93,7 +100,7 @@ def accuracy_sheet(outcomes: Outcomes, arms: Sequence[str]) -> Sheet:
             found = [outcomes.by_seed(arm, split, kind) for kind in KINDS]
             main = found[0] or found[1]
             if main:
-                steps = max(row["step"] for row in outcomes.rows if (row["arm"], row["split"]) == (arm, split))
+                steps = max(row["step"] for kind in KINDS for row in outcomes.episodes(arm, split, kind))
                 count = max(map(len, main.values()))
                 shown = [percent_within(*(accuracy(each) or (None, None))) for each in found]
                 rows.append((split, arm, str(len(main)), str(steps), str(count), *shown))
@@ -190,7 +197,7 @@ def curve_sheet(rows: Sequence[Row], arms: Sequence[str], split: str, decoding: 
 
 
 def training_sheet(rows: Sequence[Row], arms: Sequence[str], block: int = 10) -> Sheet:
-    """Accuracy of the rollouts that were trained on, in percent: means over seeds and blocks of steps, a column an arm."""
+    """Accuracy of the rollouts that were trained on, in percent: means over seeds and blocks of steps."""
     found: dict[int, dict[str, list[float]]] = defaultdict(lambda: defaultdict(list))
     for row in rows:
         found[(row["step"] - 1) // block][row["arm"]].append(row["accuracy"])

@@ -23,12 +23,21 @@ MARKS = {
 }  # fmt: skip
 
 
-def test_the_page_has_the_tables_of_the_outcomes() -> None:
+@pytest.mark.parametrize(
+    "study", ["smollm2", *(pytest.param(world, marks=pytest.mark.slow) for world in ("neutral", "causes", "records"))]
+)
+def test_the_page_has_the_tables_of_the_outcomes(study: str) -> None:
     page = evidence.PAGE.read_text(encoding="utf-8")
-    made = dict(evidence.tables())
-    marked = [found[1] for found in evidence.MARKED.findall(page)]
-    assert sorted(marked) == sorted(made)
-    assert evidence.filled(page, made) == page, "python benchmarks/evidence.py --write"
+    shown = {name: found for found in evidence.MARKED.finditer(page) if (name := found[2]).startswith(f"{study}/")}
+    made = dict(evidence.tables(studies=(study,)))
+    assert sorted(shown) == sorted(made)
+    for name, found in shown.items():
+        assert evidence.filled(found[0], made) == found[0], f"{name}: python benchmarks/evidence.py --write"
+
+
+def test_the_page_has_all_studies_and_no_other() -> None:
+    marked = evidence.MARKED.findall(evidence.PAGE.read_text(encoding="utf-8"))
+    assert {name.partition("/")[0] for _, name, _ in marked} == set(evidence.LAYOUTS)
 
 
 @pytest.fixture
