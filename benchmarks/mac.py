@@ -11,25 +11,18 @@ all are well, with 1 where one is not, and with 3 where this is no Mac. docs/mac
 from __future__ import annotations
 
 import argparse
-import json
 import math
 import platform
-import subprocess
 import sys
-import time
-from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
-from itertools import pairwise
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+
+from checks import Check, counts, last_json, perform_all
 
 from mentor_kit.backend.memory import GIB
 from mentor_kit.core.errors import ExitCode
 from mentor_kit.recipe.loading import load_recipe, recipe_names
-from mentor_kit.runs.environment import environment
-from mentor_kit.runs.files import write_text
 
-ROOT = Path(__file__).parents[1]
 #: Tests of what a Mac does in another way: the MLX backend, processes and their limits, locks, files.
 CONTRACTS = ("tests/backends/mentor_kit_mlx",)
 SYSTEM = ("tests/plugins/mentor_kit_tools", "tests/runs", "tests/platforms", "tests/recipe/test_closing.py")
@@ -39,47 +32,6 @@ TRIAL = "import json; from mentor_kit_torch.device_trial import device_fault as 
 TINY = ("student.model=tiny-student", "student.chat_template=null", "rollout.system=null", "backend.dtype=float32")
 #: The same for stages.
 SMALL = {"grpo": ("problems=1", "group=2"), "sft": ("batch=2",)}
-
-
-@dataclass(frozen=True)
-class Check:
-    """A command, and how its output is read."""
-
-    name: str
-    command: tuple[str, ...]
-    minutes: float
-    """The time after which it is ended."""
-    read: Callable[[str], Any]
-    """What goes into the report, from its standard output."""
-    is_well: Callable[[Any], bool] = lambda found: found is not None
-
-
-@dataclass(frozen=True)
-class Outcome:
-    """How a check ended."""
-
-    name: str
-    well: bool
-    code: int
-    seconds: float
-    command: str
-    log: str
-    """The file with its output."""
-    found: Any
-    """What was read of its output; None where it could not be."""
-
-
-def last_json(output: str) -> Any:
-    """The last line as JSON."""
-    lines = output.splitlines()
-    return json.loads(lines[-1]) if lines else None
-
-
-def counts(output: str) -> Any:
-    """The numbers of tests by result, as pytest's last line has them."""
-    words = output.replace(",", " ").split()
-    results = ("passed", "failed", "error", "errors", "skipped", "deselected")
-    return {word: int(before) for before, word in pairwise(words) if word in results and before.isdecimal()}
 
 
 def short(recipe: str) -> tuple[str, ...]:
@@ -161,33 +113,6 @@ def all_checks(output: Path, *, pretend: bool, most: float = math.inf) -> list[C
     ]
 
 
-def perform(check: Check, output: Path) -> Outcome:
-    """Run a check, with its output in a log of its own."""
-    log, start = output / f"{check.name}.log", time.monotonic()
-    try:
-        done = subprocess.run(
-            check.command,
-            cwd=ROOT,
-            capture_output=True,
-            text=True,
-            timeout=check.minutes * 60,
-            check=False,
-            errors="replace",
-        )
-        code, said, errors = done.returncode, done.stdout, done.stderr
-    except subprocess.TimeoutExpired as late:
-        said, errors = (text.decode("utf-8", "replace") if text else "" for text in (late.stdout, late.stderr))
-        code, errors = int(ExitCode.FAILED), f"{errors}\nended after {check.minutes:g} minutes\n"
-    seconds = time.monotonic() - start
-    log.write_text(f"$ {' '.join(check.command)}\n{said}\n{errors}", encoding="utf-8")
-    try:
-        found = check.read(said)
-    except ValueError:
-        found = None
-    well = code == 0 and check.is_well(found)
-    return Outcome(check.name, well, code, round(seconds, 1), " ".join(check.command), log.name, found)
-
-
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the checks, and write the report; returns the exit code."""
     options = _options(arguments)
@@ -202,24 +127,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     output = options.output.resolve()
     output.mkdir(parents=True, exist_ok=True)
     checks = all_checks(output, pretend=options.pretend, most=math.inf if options.pretend else room())
-    unknown = set(options.only or ()) - {check.name for check in checks}
-    if unknown:
-        print(
-            f"no check is called {min(unknown)}; there are {', '.join(check.name for check in checks)}", file=sys.stderr
-        )
-        return ExitCode.USAGE
-    report: dict[str, Any] = {"pretended": options.pretend, "machine": environment(ROOT), "checks": []}
-    for check in checks:
-        if not options.only or check.name in options.only:
-            print(f"{check.name} …", end=" ", flush=True)
-            outcome = perform(check, output)
-            print(f"{'ok' if outcome.well else 'FAILED'} in {outcome.seconds:g} s", flush=True)
-            report["checks"].append(asdict(outcome))
-            # after each, so that a run that is stopped leaves what it has
-            write_text(output / "mac.json", json.dumps(report, indent=1) + "\n")
-    failed = [outcome["name"] for outcome in report["checks"] if not outcome["well"]]
-    print(f"report: {output / 'mac.json'}" + (f"; failed: {', '.join(failed)} (see their logs)" if failed else ""))
-    return ExitCode.FAILED if failed else ExitCode.DONE
+    return perform_all(checks, options.only, output / "mac.json", pretended=options.pretend)
 
 
 def _options(arguments: Sequence[str] | None) -> argparse.Namespace:

@@ -10,14 +10,15 @@ import pytest
 
 sys.path.append(str(Path(__file__).parents[2] / "benchmarks"))
 
+import checks
 import mac
 
 from mentor_kit.core.errors import ExitCode
 from mentor_kit.recipe.loading import recipe_names
 
 
-def check(code: str, minutes: float = 1.0) -> mac.Check:
-    return mac.Check("tried", (sys.executable, "-c", code), minutes, mac.last_json)
+def check(code: str, minutes: float = 1.0) -> checks.Check:
+    return checks.Check("tried", (sys.executable, "-c", code), minutes, checks.last_json)
 
 
 @pytest.mark.parametrize(
@@ -33,20 +34,20 @@ def check(code: str, minutes: float = 1.0) -> mac.Check:
 def test_a_check_is_well_where_it_ends_well_and_can_be_read(
     tmp_path: Path, code: str, well: bool, found: object
 ) -> None:
-    outcome = mac.perform(check(code), tmp_path)
+    outcome = checks.perform(check(code), tmp_path)
     assert (outcome.well, outcome.found) == (well, found)
     assert (tmp_path / outcome.log).read_text().startswith("$ ")
 
 
 def test_a_check_that_does_not_end_is_ended(tmp_path: Path) -> None:
-    outcome = mac.perform(check("import time; print('begun', flush=True); time.sleep(600)", 0.05), tmp_path)
+    outcome = checks.perform(check("import time; print('begun', flush=True); time.sleep(600)", 0.05), tmp_path)
     assert not outcome.well
     assert outcome.seconds < 60
     assert "begun" in (tmp_path / outcome.log).read_text()
 
 
 def test_tests_are_counted() -> None:
-    assert mac.counts("== 1 failed, 120 passed, 3 skipped, 7 deselected in 1.2s ==") == {
+    assert checks.counts("== 1 failed, 120 passed, 3 skipped, 7 deselected in 1.2s ==") == {
         "failed": 1,
         "passed": 120,
         "skipped": 3,
@@ -70,7 +71,7 @@ def test_laptop_recipes_for_larger_machines_are_left_out(tmp_path: Path) -> None
 
 def test_the_places_that_are_tested_are_there(tmp_path: Path) -> None:
     for place in (*mac.SYSTEM, *mac.CONTRACTS):
-        assert (mac.ROOT / place).exists()
+        assert (checks.ROOT / place).exists()
 
 
 @pytest.mark.skipif(sys.platform == "darwin", reason="this may be a Mac")

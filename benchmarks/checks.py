@@ -1,0 +1,116 @@
+"""Checks of a machine, one after the other: each a process of its own with a log, all of them in one file of JSON."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+from mentor_kit.core.errors import ExitCode
+from mentor_kit.runs.environment import environment
+from mentor_kit.runs.files import write_text
+
+ROOT = Path(__file__).parents[1]
+
+
+@dataclass(frozen=True)
+class Check:
+    """A command, and how its output is read."""
+
+    name: str
+    command: tuple[str, ...]
+    minutes: float
+    """The time after which it is ended."""
+    read: Callable[[str], Any]
+    """What goes into the report, from its standard output."""
+    is_well: Callable[[Any], bool] = lambda found: found is not None
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """How a check ended."""
+
+    name: str
+    well: bool
+    code: int
+    seconds: float
+    command: str
+    log: str
+    """The file with its output."""
+    found: Any
+    """What was read of its output; None where it could not be."""
+
+
+def last_json(output: str) -> Any:
+    """The last line as JSON."""
+    lines = output.splitlines()
+    return json.loads(lines[-1]) if lines else None
+
+
+def counts(output: str) -> Any:
+    """The numbers of tests by result, as pytest's last line has them."""
+    words = output.replace(",", " ").split()
+    results = ("passed", "failed", "error", "errors", "skipped", "deselected")
+    return {word: int(before) for before, word in pairwise(words) if word in results and before.isdecimal()}
+
+
+def perform(check: Check, output: Path) -> Outcome:
+    """Run a check, with its output in a log of its own."""
+    log, start = output / f"{check.name}.log", time.monotonic()
+    try:
+        done = subprocess.run(
+            check.command,
+            cwd=ROOT,
+            capture_output=True,
+            text=True,
+            timeout=check.minutes * 60,
+            check=False,
+            errors="replace",
+        )
+        code, said, errors = done.returncode, done.stdout, done.stderr
+    except subprocess.TimeoutExpired as late:
+        said, errors = (text.decode("utf-8", "replace") if text else "" for text in (late.stdout, late.stderr))
+        code, errors = int(ExitCode.FAILED), f"{errors}\nended after {check.minutes:g} minutes\n"
+    seconds = time.monotonic() - start
+    log.write_text(f"$ {' '.join(check.command)}\n{said}\n{errors}", encoding="utf-8")
+    try:
+        found = check.read(said)
+    except ValueError:
+        found = None
+    well = code == 0 and check.is_well(found)
+    return Outcome(check.name, well, code, round(seconds, 1), " ".join(check.command), log.name, found)
+
+
+def perform_all(checks: Sequence[Check], only: Sequence[str] | None, file: Path, **known: Any) -> ExitCode:
+    """Run checks, and write the report after each, so that a run that is stopped leaves what it has.
+
+    Args:
+        checks: in the order in which they are run.
+        only: the names of those that are run; None for all.
+        file: the report; logs lie beside it.
+        known: what the report says besides.
+    """
+    unknown = set(only or ()) - {check.name for check in checks}
+    if unknown:
+        print(
+            f"no check is called {min(unknown)}; there are {', '.join(check.name for check in checks)}", file=sys.stderr
+        )
+        return ExitCode.USAGE
+    file.parent.mkdir(parents=True, exist_ok=True)
+    report: dict[str, Any] = {**known, "machine": environment(ROOT), "checks": []}
+    for check in checks:
+        if not only or check.name in only:
+            print(f"{check.name} …", end=" ", flush=True)
+            outcome = perform(check, file.parent)
+            print(f"{'ok' if outcome.well else 'FAILED'} in {outcome.seconds:g} s", flush=True)
+            report["checks"].append(asdict(outcome))
+            write_text(file, json.dumps(report, indent=1) + "\n")
+    failed = [outcome["name"] for outcome in report["checks"] if not outcome["well"]]
+    print(f"report: {file}" + (f"; failed: {', '.join(failed)} (see their logs)" if failed else ""))
+    return ExitCode.FAILED if failed else ExitCode.DONE
