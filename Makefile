@@ -4,7 +4,8 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip install --quiet --constraint constraints.txt
 
-.PHONY: quickstart test slow engines engine-verl engine-vllm quantized processes properties audit student miniature smollm2 mac pictures docs install install-dev lint types layers tests clean
+.PHONY: quickstart test slow engines engine-verl engine-vllm quantized processes properties audit student miniature smollm2 mac cuda wheels \
+	pictures docs install install-dev lint types layers tests clean
 
 quickstart: install
 	$(BIN)/mentorkit run quickstart
@@ -125,6 +126,26 @@ mac:
 		{ echo "this is $$(uname -sm), no Mac with Apple Silicon; make mac MAC=--pretend runs what goes here" >&2; exit 3; }
 	@$(MAKE) --no-print-directory install-dev
 	$(BIN)/python benchmarks/mac.py --output build/mac $(MAC)
+
+# What needs an NVIDIA GPU, in ten minutes of it, into build/cuda/cuda.json (docs/gpu.md): tests, quickstart, speed.
+# PyTorch and transformers are those of $(PYTHON) where it has them. Without a network, WHEELS is a folder with the rest,
+# which `make wheels` fills elsewhere. CUDA="--only tests" for some of it alone.
+CUDA :=
+WHEELS :=
+GPU := build/cuda/venv/bin/python
+GPU_TESTS := pytest pytest-timeout hypothesis
+cuda:
+	@$(PYTHON) benchmarks/gpus.py
+	@[ -x $(GPU) ] || $(PYTHON) -m venv build/cuda/venv
+	@$(PYTHON) -c 'import sysconfig; print(sysconfig.get_path("purelib"))' > $$(echo build/cuda/venv/lib/python3*/site-packages)/outer.pth
+	$(GPU) -m pip install --quiet $(if $(WHEELS),--no-index --find-links $(WHEELS) mentor-kit[torch],'.[torch]') $(GPU_TESTS)
+	PYTHONPATH=.:backends:plugins $(GPU) benchmarks/cuda.py --output build/cuda $(CUDA)
+
+# A folder of wheels for `make cuda WHEELS=build/wheels` on Linux without a network: all but PyTorch, transformers, and
+# what these bring with them. FOR is the version of Python there.
+FOR := 3.12
+wheels: install-dev
+	$(BIN)/python benchmarks/wheels.py --output build/wheels --python $(FOR) $(GPU_TESTS)
 
 # The README's pictures of a run's report, taken by a browser without a window (chromium).
 RUN := quickstart

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -18,16 +19,27 @@ from mentor_kit.recipe.settings import parse_settings
 from mentor_kit.rl.advantages.estimator import Outcomes
 from mentor_kit.rl.objective import ObjectiveSpec
 
+if TYPE_CHECKING:
+    from mentor_kit_torch.policy import TorchPolicy
+
+
+@cache
+def policy_of(
+    folder: Path, threads: int | None, dtype: str = "float32", device: str = "cpu", **options: Any
+) -> TorchPolicy:
+    """A policy of the torch backend with these options, loaded once in a process."""
+    from mentor_kit_torch.backend import TorchBackend
+    from mentor_kit_torch.options import TorchOptions
+
+    chosen = TorchOptions(device=device, dtype=dtype, threads=threads, **options)
+    return TorchBackend(chosen).load(StudentSpec(model=str(folder)), seed=0)
+
 
 class Ours:
-    """The student on the torch backend."""
+    """The student on the torch backend, where and as `placed` says; see `policy_of`."""
 
-    def __init__(self, folder: Path, shape: Shape, threads: int, dtype: str = "float32", **options: Any) -> None:
-        from mentor_kit_torch.backend import TorchBackend
-        from mentor_kit_torch.options import TorchOptions
-
-        chosen = TorchOptions(device="cpu", dtype=dtype, threads=threads, **options)
-        self.policy = TorchBackend(chosen).load(StudentSpec(model=str(folder)), seed=0)
+    def __init__(self, folder: Path, shape: Shape, threads: int | None, **placed: Any) -> None:
+        self.policy = policy_of(folder, threads, **placed)
         self.shape = shape
         self.prompts = shape.prompts(self.policy.info.vocabulary)
 
@@ -39,7 +51,7 @@ class Ours:
 class Sampling(Ours):
     """Greedy tokens of all prompts, each with an ending of its own."""
 
-    def __init__(self, folder: Path, shape: Shape, threads: int, **options: Any) -> None:
+    def __init__(self, folder: Path, shape: Shape, threads: int | None, **options: Any) -> None:
         super().__init__(folder, shape, threads, **options)
         self.prompts = shape.prompts_apart(self.policy.info.vocabulary)
 
@@ -51,7 +63,9 @@ class Sampling(Ours):
 class Update(Ours):
     """Gradients of the mean of advantage times log-probability."""
 
-    def __init__(self, folder: Path, shape: Shape, threads: int, keep: Path | None = None, **options: Any) -> None:
+    def __init__(
+        self, folder: Path, shape: Shape, threads: int | None, keep: Path | None = None, **options: Any
+    ) -> None:
         super().__init__(folder, shape, threads, **options)
         tokens, advantages = shape.completions(self.policy.info.vocabulary)
         ones = np.ones(shape.completion, dtype=np.float32)
@@ -70,7 +84,7 @@ class Update(Ours):
 class Step(Ours):
     """Sample, reward, advantages, update."""
 
-    def __init__(self, folder: Path, shape: Shape, threads: int, **options: Any) -> None:
+    def __init__(self, folder: Path, shape: Shape, threads: int | None, **options: Any) -> None:
         super().__init__(folder, shape, threads, **options)
         self._objective = build_objective(ObjectiveSpec(preset="grpo", kl=0.0))
         self.policy.prepare(OptimizerSpec())

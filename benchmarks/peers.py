@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -13,21 +14,25 @@ from shape import Shape
 Rows = list[list[int]]
 
 
-def load(folder: Path, threads: int) -> Any:
-    """The model as transformers loads it, in float32."""
+@cache
+def load(folder: Path, threads: int | None, dtype: str = "float32", device: str = "cpu") -> Any:
+    """The model as transformers loads it, once in a process."""
     from transformers import AutoModelForCausalLM
 
-    torch.set_num_threads(threads)
-    return AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32).eval()
+    if threads is not None:
+        torch.set_num_threads(threads)
+    return AutoModelForCausalLM.from_pretrained(folder, dtype=getattr(torch, dtype)).to(device).eval()
 
 
 class Generate:
-    """Greedy tokens by `generate`, all rows at once; `cache` is an implementation of its cache, such as "static"."""
+    """Greedy tokens by `generate`, all rows at once; `implementation` is that of its cache, such as "static"."""
 
-    def __init__(self, folder: Path, shape: Shape, threads: int, cache: str | None = None) -> None:
-        self._model = load(folder, threads)
-        self._ids = torch.tensor(shape.prompts_apart(self._model.config.vocab_size))
-        self._shape, self._cache = shape, cache
+    def __init__(
+        self, folder: Path, shape: Shape, threads: int | None, implementation: str | None = None, **placed: str
+    ) -> None:
+        self._model = load(folder, threads, **placed)
+        self._ids = torch.tensor(shape.prompts_apart(self._model.config.vocab_size), device=self._model.device)
+        self._shape, self._cache = shape, implementation
 
     def __call__(self) -> dict[str, Any]:
         with torch.inference_mode():
@@ -42,8 +47,8 @@ class Generate:
 class ContinuousBatching:
     """Greedy tokens by transformers' continuous batching, its prefixes shared, its cache as large as is needed."""
 
-    def __init__(self, folder: Path, shape: Shape, threads: int) -> None:
-        self._model = load(folder, threads)
+    def __init__(self, folder: Path, shape: Shape, threads: int | None, **placed: str) -> None:
+        self._model = load(folder, threads, **placed)
         self._prompts, self._shape = shape.prompts_apart(self._model.config.vocab_size), shape
 
     def __call__(self) -> dict[str, Any]:
@@ -71,8 +76,10 @@ class UnsharedUpdate:
     The output projection is kept to the completions' positions, as a careful trainer does it.
     """
 
-    def __init__(self, folder: Path, shape: Shape, threads: int, keep: Path | None = None) -> None:
-        self._model = load(folder, threads)
+    def __init__(
+        self, folder: Path, shape: Shape, threads: int | None, keep: Path | None = None, **placed: str
+    ) -> None:
+        self._model = load(folder, threads, **placed)
         vocabulary = self._model.config.vocab_size
         self._prompts, self._shape, self._keep = shape.prompts(vocabulary), shape, keep
         self._tokens, self._advantages = shape.completions(vocabulary)
@@ -88,9 +95,10 @@ class UnsharedUpdate:
 
     def _backward(self, prompts: Rows, rows: Rows, advantages: Sequence[float]) -> None:
         count = self._shape.completion
-        ids = torch.tensor([[*prompt, *row] for prompt, row in zip(prompts, rows, strict=True)])
+        device = self._model.device
+        ids = torch.tensor([[*prompt, *row] for prompt, row in zip(prompts, rows, strict=True)], device=device)
         logits = self._model(input_ids=ids[:, :-1], use_cache=False, logits_to_keep=count).logits
         targets = ids[:, -count:].unsqueeze(-1)
         log_probs = torch.log_softmax(logits.float(), dim=-1).gather(-1, targets).squeeze(-1)
-        loss = -(log_probs * torch.tensor(advantages).unsqueeze(1)).sum()
+        loss = -(log_probs * torch.tensor(advantages, device=device).unsqueeze(1)).sum()
         (loss / (len(self._prompts) * count)).backward()

@@ -59,14 +59,40 @@ def shape_of(options: argparse.Namespace) -> Shape:
 
 def write_model(folder: Path, layers: int, **changes: Any) -> Path:
     """SmolLM2-135M's shape with random weights, cut to so many layers; `changes` are other values of its config."""
-    import torch
-    from transformers import LlamaConfig, LlamaForCausalLM
+    return write_random(folder, smollm2_135m(num_hidden_layers=layers, **changes))
 
-    torch.manual_seed(0)
+
+def smollm2_135m(**changes: Any) -> Any:
+    """The configuration of SmolLM2-135M, without special tokens; `changes` are other values."""
+    from transformers import LlamaConfig
+
     shape: dict[str, Any] = {
-        **{"vocab_size": 49152, "hidden_size": 576, "intermediate_size": 1536, "num_hidden_layers": layers},
+        **{"vocab_size": 49152, "hidden_size": 576, "intermediate_size": 1536, "num_hidden_layers": 30},
         **{"num_attention_heads": 9, "num_key_value_heads": 3, "max_position_embeddings": 8192},
         **{"bos_token_id": None, "eos_token_id": None, "pad_token_id": None, "initializer_range": 0.05},
     }
-    LlamaForCausalLM(LlamaConfig(**(shape | changes), tie_word_embeddings=True)).save_pretrained(folder)
+    return LlamaConfig(**(shape | changes), tie_word_embeddings=True)
+
+
+def qwen3_1_7b(**changes: Any) -> Any:
+    """The configuration of Qwen3-1.7B, without special tokens; `changes` are other values."""
+    from transformers import Qwen3Config
+
+    shape: dict[str, Any] = {
+        **{"vocab_size": 151936, "hidden_size": 2048, "intermediate_size": 6144, "num_hidden_layers": 28},
+        **{"num_attention_heads": 16, "num_key_value_heads": 8, "head_dim": 128, "max_position_embeddings": 40960},
+        **{"bos_token_id": None, "eos_token_id": None, "pad_token_id": None},
+    }
+    return Qwen3Config(**(shape | changes), tie_word_embeddings=True)
+
+
+def write_random(folder: Path, config: Any, device: str = "cpu", dtype: str = "float32") -> Path:
+    """A model of random weights, drawn on a device."""
+    import torch
+    from transformers import AutoModelForCausalLM
+
+    torch.manual_seed(0)
+    with torch.device(device):
+        model = AutoModelForCausalLM.from_config(config, dtype=getattr(torch, dtype))
+    model.save_pretrained(folder)
     return folder

