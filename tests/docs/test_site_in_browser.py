@@ -127,12 +127,29 @@ def test_the_reference_has_every_public_name_and_what_hooks_give(folder: Path) -
     assert (offered | given) - names == set()
 
 
+#: Whether what is typed goes into a field, in a shadow tree perhaps.
+TYPING = """() => {
+    let element = document.activeElement;
+    while (element?.shadowRoot) element = element.shadowRoot.activeElement;
+    return element?.tagName === 'INPUT';
+}"""
+
+
+def wait_for_the_search(tab: Tab) -> None:
+    """Ask for the search until it takes what is typed; until its program has come, keys lead elsewhere."""
+    for _ in range(100):
+        tab.page.keyboard.press("Control+k")
+        tab.page.wait_for_timeout(500)
+        if tab.page.evaluate(TYPING):
+            return
+    pytest.fail("there is no search")
+
+
 @pytest.mark.parametrize("where", ["server", "folder"])
 def test_search_finds_a_word(browser: Any, folder: Path, address: str, where: str) -> None:
     tab = Tab(browser, address if where == "server" else f"file://{folder}")
     tab.open("index.html")
-    tab.page.keyboard.press("Control+k")
-    tab.page.wait_for_timeout(500)
+    wait_for_the_search(tab)
     tab.page.keyboard.type("reasoning-gym")
     result = tab.page.locator("a[href*='data.html']:visible", has_text="reasoning").first
     result.wait_for(timeout=20_000)
