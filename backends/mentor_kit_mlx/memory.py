@@ -222,8 +222,14 @@ def estimate(
 
 def wanted_of(options: MLXOptions, *, slots: int, context: int, tokens: int = 0) -> Wanted:
     """What options ask of the memory."""
-    budget = tokens or options.token_budget
-    return Wanted(slots, context, budget, checkpointing=options.gradient_checkpointing, option=OPTION)
+    return Wanted(
+        slots,
+        context,
+        tokens or options.usual_budget,
+        finds_budget=not tokens and options.token_budget == "auto",
+        checkpointing=options.gradient_checkpointing,
+        option=OPTION,
+    )
 
 
 def vocabulary_of(config: Config) -> int:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Annotated, Literal
 
 from pydantic import ConfigDict, Field
 
@@ -11,6 +11,8 @@ from mentor_kit_mlx.quantized import Quantized
 
 #: Formats of a whole student in quantized weights, by their bits.
 QUANTIZED_FORMATS = {"mlx-4bit": 4, "mlx-8bit": 8}
+#: Tokens of a pass of prefill, and of a micro-batch, where `token_budget: auto` knows nothing of the memory.
+USUAL_BUDGET = 8192
 #: What `Policy.export` writes.
 EXPORT_FORMATS = ("transformers", "mlx", *QUANTIZED_FORMATS, "adapter", "mlx-adapter")
 
@@ -38,8 +40,9 @@ class MLXOptions(OptionModel):
     compiler."""
     slots: int = Field(default=64, gt=0)
     """Sequences that are held at once; more are queued."""
-    token_budget: int = Field(default=8192, gt=0)
-    """Tokens, padding included, in one micro-batch of the update, and in one pass of prefill."""
+    token_budget: Literal["auto"] | Annotated[int, Field(gt=0)] = USUAL_BUDGET
+    """Tokens, padding included, in one micro-batch of the update, and in one pass of prefill. auto: in an update as
+    many as what `memory` leaves for it holds, found when the optimizer is made, and kept when a run is resumed."""
     prefill_chunk: int = Field(default=512, gt=0)
     """Tokens of a sequence that are prefilled in one go."""
     kv_bits: Literal[4, 6, 8] | None = None
@@ -57,3 +60,8 @@ class MLXOptions(OptionModel):
     def quantized(self) -> Quantized | None:
         """The quantization of keys and values in sampling; None for none."""
         return None if self.kv_bits is None else Quantized(self.kv_bits, self.kv_group)
+
+    @property
+    def usual_budget(self) -> int:
+        """The token budget, or what stands for it where it is found later."""
+        return USUAL_BUDGET if self.token_budget == "auto" else self.token_budget

@@ -80,9 +80,10 @@ class MLXPolicy(Replica[mx.array, MLXOptimizer]):
             student,
             vocabulary=self.lm.vocabulary,
             context=longest_context(self.model, loaded.config, options),
-            token_budget=options.token_budget,
+            token_budget=options.usual_budget,
         )
-        self._loaded, self._adapter, self._allowed = loaded, adapter, allowed
+        self._loaded, self._adapter = loaded, adapter
+        self._allowed, self._finds_budget = allowed, options.token_budget == "auto"
         self._whole_format = "mlx" if export.fault(loaded, adapter, "transformers") else None
         if self._whole_format is not None:
             logger.warning(
@@ -120,7 +121,7 @@ class MLXPolicy(Replica[mx.array, MLXOptimizer]):
             slots=options.slots,
             context=self.context,
             chunk=options.prefill_chunk,
-            token_budget=options.token_budget,
+            token_budget=options.usual_budget,
             budget=plan.budget,
         )
         self._take(plan)
@@ -287,7 +288,8 @@ class MLXPolicy(Replica[mx.array, MLXOptimizer]):
         """Hold to a plan, and say what it made smaller, once."""
         self._memory = plan
         self._engine.budget = plan.budget
-        self._engine.pass_tokens = plan.pass_tokens or self.options.token_budget
+        self._engine.pass_tokens = plan.pass_tokens or self.options.usual_budget
+        self._token_budget = plan.token_budget
         self.lm.logits_halvings = plan.halvings
         self.say_once(plan.shrunk)
 

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import logging
-import os
-import warnings
 from contextlib import AbstractContextManager
 from functools import cache
 from pathlib import Path
@@ -73,15 +71,6 @@ def _mps_is_right() -> bool:
     if fault:
         logger.warning("device: auto takes the CPU, as MPS is not right here: %s; `device: mps` takes it anyhow", fault)
     return not fault
-
-
-def make_deterministic(device: torch.device) -> None:
-    """Make PyTorch use algorithms whose results repeat to the bit, where it has them."""
-    if device.type == "cuda":
-        os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
-        warnings.filterwarnings("ignore", message=r".*does not have a deterministic implementation.*")
-    torch.use_deterministic_algorithms(True, warn_only=True)
-    torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
 
 
 def pick_dtype(name: str, device: torch.device, config: Any) -> torch.dtype:

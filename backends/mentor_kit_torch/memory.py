@@ -103,7 +103,8 @@ def wanted_of(options: TorchOptions, *, slots: int, context: int, tokens: int = 
     return Wanted(
         slots,
         context,
-        tokens or options.token_budget,
+        tokens or options.usual_budget,
+        finds_budget=not tokens and options.token_budget == "auto",
         checkpointing=options.gradient_checkpointing,
         kv_memory=None if options.kv_memory is None else int(options.kv_memory * GIB),
     )

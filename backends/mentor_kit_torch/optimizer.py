@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -62,6 +63,27 @@ class TorchOptimizer(Optimizer):
         self._write_back()
         self.clear()
         return norm, clipped
+
+    def marks(self) -> dict[str, int]:
+        # an addition in place makes another version of a tensor
+        return {name: -1 if m.grad is None else m.grad._version for name, m in self._named()}
+
+    def added_since(self, marks: Mapping[str, int]) -> frozenset[str]:
+        for (_, parameter), master in zip(self._parameters, self._masters, strict=True):
+            if master is not parameter:
+                parameter.grad = None
+        return super().added_since(marks)
+
+    @contextmanager
+    def frozen(self, names: Collection[str]) -> Iterator[None]:
+        chosen = [parameter for name, parameter in self._parameters if name in names]
+        for parameter in chosen:
+            parameter.requires_grad_(False)
+        try:
+            yield
+        finally:
+            for parameter in chosen:
+                parameter.requires_grad_(True)
 
     def clear(self) -> None:
         for (_, parameter), master in zip(self._parameters, self._masters, strict=True):

@@ -19,6 +19,8 @@ def _is_device(name: str) -> str:
 Device = Annotated[str, AfterValidator(_is_device)]
 
 
+#: Tokens of a pass of sampling, and of a micro-batch, where `token_budget: auto` knows nothing of the memory.
+USUAL_BUDGET = 16384
 #: What `Policy.export` writes.
 EXPORT_FORMATS = ("transformers", "adapter")
 
@@ -51,8 +53,13 @@ class TorchOptions(OptionModel):
     on one device; while it samples, each process holds all weights. Without effect in a single process."""
     slots: int = Field(default=256, gt=0)
     """Sequences that are held at once; more are queued."""
-    token_budget: int = Field(default=16384, gt=0)
-    """Tokens in one micro-batch of the update; shared prefixes count once, and padding where a model needs it."""
+    token_budget: Literal["auto"] | Annotated[int, Field(gt=0)] = USUAL_BUDGET
+    """Tokens in one micro-batch of the update; shared prefixes count once, and padding where a model needs it. auto: as
+    many as what `memory` leaves for an update holds, found when the optimizer is made, and kept when a run is resumed.
+    Halved where the device is out of memory."""
+    deterministic: bool = False
+    """Stop with an error that names it at an operation for which PyTorch has no deterministic implementation. Without
+    it such operations run, and PyTorch's others are deterministic still."""
     gradient_checkpointing: Literal["auto"] | bool = "auto"
     """Keep only the input of each layer for the backward pass, and recompute the layer there: much less memory in the
     update, for a third more work. Models of other kinds than Llama's run a prompt again for each completion then.
@@ -77,3 +84,8 @@ class TorchOptions(OptionModel):
     """The kernels of attention to shared prefixes, in updates and beside a kept beginning. auto: on CUDA those of
     PyTorch that a trial finds right when the student is loaded: FlexAttention for updates, flash or memory-efficient
     attention for parts, else plain products. A name asks for one of them; where it is not right, the run stops."""
+
+    @property
+    def usual_budget(self) -> int:
+        """The token budget, or what stands for it where it is found later."""
+        return USUAL_BUDGET if self.token_budget == "auto" else self.token_budget

@@ -35,6 +35,7 @@ from mentor_kit_torch.adapters import dropouts, merged, quiet
 from mentor_kit_torch.attention_trial import choose
 from mentor_kit_torch.compiled import compile_decoding
 from mentor_kit_torch.cuda_graphs import cuda_graphs
+from mentor_kit_torch.determinism import named_determinism
 from mentor_kit_torch.layer_recomputing import LayerRecomputing
 from mentor_kit_torch.lm_wrapper import TorchLMWrapper
 from mentor_kit_torch.memory import footprint, held_bytes, hidden_parameters, wanted_of
@@ -66,11 +67,12 @@ class TorchPolicy(Replica[Tensor, TorchOptimizer]):
 
     export_formats = EXPORT_FORMATS
     file_errors = (SafetensorError, UnpicklingError)
+    memory_errors = (torch.OutOfMemoryError,)
 
     def __init__(self, model: Any, student: StudentSpec, options: TorchOptions, allowed: int | None = None) -> None:
         self.model = model
         self.options = options
-        self._allowed = allowed
+        self._allowed, self._finds_budget = allowed, options.token_budget == "auto"
         self._inputs: tuple[MicroBatch, UpdateInputs] | None = None
         if student.adapter is None and is_quantized(model):
             model.requires_grad_(False)
@@ -89,7 +91,7 @@ class TorchPolicy(Replica[Tensor, TorchOptimizer]):
             student,
             vocabulary=self.lm.vocabulary,
             context=min(self.lm.longest_context, options.max_context or self.lm.longest_context),
-            token_budget=options.token_budget,
+            token_budget=options.usual_budget,
             packed=self._sharing == "tree",
         )
         if not self._rows.keeps:
@@ -127,7 +129,7 @@ class TorchPolicy(Replica[Tensor, TorchOptimizer]):
             slots=options.slots,
             context=self.context,
             chunk=options.prefill_chunk,
-            token_budget=options.token_budget,
+            token_budget=options.usual_budget,
             budget=plan.budget,
         )
         self._take(plan)
@@ -169,7 +171,8 @@ class TorchPolicy(Replica[Tensor, TorchOptimizer]):
         recomputed = nullcontext() if self._recomputing is None else self._recomputing.on()
         with training(dropouts(self.model)), recomputed:
             terms = batch_loss(self.lm, self._inputs_of(batch), objective, reference)
-            terms.loss.backward()
+            if terms.loss.requires_grad:
+                terms.loss.backward()
         return LossTerms(terms.loss.detach(), terms.sums, terms.maxima)
 
     def _inputs_of(self, batch: MicroBatch) -> UpdateInputs:
@@ -216,6 +219,11 @@ class TorchPolicy(Replica[Tensor, TorchOptimizer]):
         if (kept := self._memory.beside_update) is not None:
             self._engine.make_room(kept)
 
+    def free_memory(self) -> None:
+        self._inputs = None
+        if self.lm.device.type == "cuda":
+            torch.cuda.empty_cache()
+
     def fits(self, shape: UpdateShape) -> bool:
         update = self._memory.update
         return update is None or self._footprint.update(shape, checkpointing=self._memory.checkpointing) <= update
@@ -253,7 +261,8 @@ class TorchPolicy(Replica[Tensor, TorchOptimizer]):
         """Hold to a plan, and say what it made smaller, once."""
         self._memory = plan
         self._engine.budget = plan.budget
-        self._engine.pass_tokens = plan.pass_tokens or self.options.token_budget
+        self._engine.pass_tokens = plan.pass_tokens or self.options.usual_budget
+        self._token_budget = plan.token_budget
         self.lm.logits_halvings = plan.halvings
         if self.lm.fused is not None:
             self.lm.fused.recompute = plan.checkpointing
@@ -262,12 +271,12 @@ class TorchPolicy(Replica[Tensor, TorchOptimizer]):
     @contextmanager
     def updating(self) -> Iterator[None]:
         try:
-            with self.lm.meter.on("update"):
+            with self.lm.meter.on("update"), named_determinism():
                 yield
         except torch.OutOfMemoryError as error:
             raise BackendError(
-                f"out of memory in an update with up to {self.options.token_budget} tokens at once",
-                hint="lower `backend.token_budget`",
+                f"out of memory in an update with one completion at once (`token_budget`: {self.token_budget:,})",
+                hint="use `gradient_checkpointing: true`, an adapter, or shorter prompts and responses",
             ) from error
 
     def drop_caches(self) -> None:

@@ -12,9 +12,9 @@ from mentor_kit.utils.randomness import derive_seed
 from mentor_kit_torch.adapters import add_adapter
 from mentor_kit_torch.communicator import TorchCommunicator
 from mentor_kit_torch.cpu_weight_layout import ask_for_large_pages
+from mentor_kit_torch.determinism import make_deterministic
 from mentor_kit_torch.loading import (
     load_model,
-    make_deterministic,
     model_errors,
     pick_device,
     pick_dtype,
@@ -45,7 +45,7 @@ def load_here(
     device = pick_device(options.device, config)
     if communicator is not None:
         device = communicator.own_device(device)
-    make_deterministic(device)
+    make_deterministic(device, strict=options.deterministic)
     rank = 0 if communicator is None else communicator.rank
     dtype = pick_dtype(options.dtype, device, config)
     allowed = allowed_bytes(device, options)

@@ -17,6 +17,7 @@ from torch import Tensor
 from mentor_kit.backend.kv_budget import POSITION_STEP, in_steps
 from mentor_kit.backend.row_device import Array, DeviceMemoryError, RowDevice, RowPass, SamplingParams
 from mentor_kit_torch.cuda_graphs import RecordedDecoding, Recorder
+from mentor_kit_torch.determinism import named_determinism
 from mentor_kit_torch.forward import ForwardPasses
 from mentor_kit_torch.lm_wrapper import TorchLMWrapper
 from mentor_kit_torch.row_states import TorchRowStates
@@ -61,7 +62,7 @@ class TorchRowDevice(RowDevice[Tensor]):
     @contextmanager
     def activity(self, kind: Literal["prefill", "decode"]) -> Iterator[None]:
         try:
-            with torch.inference_mode(), self._lm.meter.on(kind):
+            with torch.inference_mode(), self._lm.meter.on(kind), named_determinism():
                 yield
         except torch.OutOfMemoryError as error:
             raise DeviceMemoryError(str(error)) from error

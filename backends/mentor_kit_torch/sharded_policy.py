@@ -121,7 +121,7 @@ class ShardedPolicy(TorchPolicy):
         self, groups: Sequence[TokenGroup], objective: Objective | None, only: Collection[Place] | None
     ) -> Iterator[tuple[MicroBatch, bool]]:
         """This process's micro-batches, and whether they count: as many as the process with most of them has."""
-        budget, packed = self._token_budget, self._packed
+        budget, packed = self.token_budget, self._packed
         own = list(micro_batches(groups, budget, objective, packed=packed, only=only))
         count = self._shards.communicator.largest(len(own))
         yield from ((batch, True) for batch in own)

@@ -13,8 +13,8 @@ from __future__ import annotations
 
 import logging
 from abc import abstractmethod
-from collections.abc import Collection, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import Any, ClassVar, Generic, TypeVar
 
@@ -31,8 +31,8 @@ from mentor_kit.backend.checkpoint import (
     read_manifest,
     write_manifest,
 )
-from mentor_kit.backend.memory_plan import UpdateShape
-from mentor_kit.backend.microbatching import MicroBatch, Place, micro_batches
+from mentor_kit.backend.held_updates import HeldUpdates
+from mentor_kit.backend.microbatching import MicroBatch, Place
 from mentor_kit.backend.optimizer import Optimizer, OptimizerSpec
 from mentor_kit.backend.policy import Policy, Weights
 from mentor_kit.backend.student import StudentSpec
@@ -52,7 +52,7 @@ Array = TypeVar("Array")
 OptimizerT = TypeVar("OptimizerT", bound=Optimizer)
 
 
-class BasePolicy(Policy, Generic[Array, OptimizerT]):
+class BasePolicy(HeldUpdates, Policy, Generic[Array, OptimizerT]):
     """A policy over the primitives of a backend.
 
     Args:
@@ -78,8 +78,7 @@ class BasePolicy(Policy, Generic[Array, OptimizerT]):
         self.reference: dict[str, Array] | None = None
         """The trained parameters, and only those, as they were when the reference was taken; empty where the model
         without its adapter is the reference, None where there is none."""
-        self._token_budget, self._packed = token_budget, packed
-        self._said: set[str] = set()
+        self.batch_by(token_budget, packed=packed)
 
     # the primitives of a backend
 
@@ -172,32 +171,9 @@ class BasePolicy(Policy, Generic[Array, OptimizerT]):
     def optimizer_changed(self) -> None:
         """Called when another optimizer was made or restored, or none is there any more."""
 
-    def say_once(self, lines: Mapping[str, str]) -> None:
-        """Log lines by what they are about, each once."""
-        for what, line in lines.items():
-            if what not in self._said:
-                logger.warning("%s: %s", self.student.model, line)
-        self._said.update(lines)
-
     def read_terms(self, found: Sequence[LossTerms]) -> list[LossTerms]:
         """The terms of an update's micro-batches as numbers; a device may read them all at once."""
         return list(found)
-
-    def make_room(self) -> None:
-        """Called before an update and before scoring: frees what would take the memory for it."""
-
-    def fits(self, shape: UpdateShape) -> bool:
-        """Whether a micro-batch of this shape is within the memory for an update."""
-        return True
-
-    @property
-    def runs_whole(self) -> bool:
-        """Whether each completion runs behind a prompt of its own."""
-        return False
-
-    def updating(self) -> AbstractContextManager[None]:
-        """A context around each part of an update, to count its work and explain the device's errors."""
-        return nullcontext()
 
     # the contract
 
@@ -216,11 +192,11 @@ class BasePolicy(Policy, Generic[Array, OptimizerT]):
         """Add up the gradients of all the groups' completions, or of those in `only`; the terms by micro-batch."""
         optimizer = self.prepared_optimizer()
         self.check(groups)
-        batches = self._micro_batches(groups, objective, only)
         self.make_room()
         try:
             with self.updating():
-                terms = self.read_terms([self._backward(batch, objective) for batch in batches])
+                found = self.each_batch(groups, objective, only, self._backward_of(objective), optimizer)
+                terms = self.read_terms([terms for _, terms in found])
             check_finite(terms)
         except Exception:
             optimizer.clear()
@@ -244,11 +220,12 @@ class BasePolicy(Policy, Generic[Array, OptimizerT]):
         self.check(groups)
         found: dict[Place, Floats] = {}
         self.make_room()
-        for batch in self._micro_batches(groups, None, only):
-            with self.updating():
-                values = self.to_numpy(self._scores(batch, weights))
-            lengths = batch.lengths[batch.row_of]
-            found |= {place: own[:n] for place, own, n in zip(batch.origin, values, lengths, strict=True)}
+        with self.updating():
+            for batch, values in self.each_batch(
+                groups, None, only, lambda one: self.to_numpy(self._scores(one, weights))
+            ):
+                lengths = batch.lengths[batch.row_of]
+                found |= {place: own[:n] for place, own, n in zip(batch.origin, values, lengths, strict=True)}
         return found
 
     def snapshot_reference(self) -> None:
@@ -269,6 +246,7 @@ class BasePolicy(Policy, Generic[Array, OptimizerT]):
             optimizer=None if self.optimizer is None else self.optimizer.spec,
             reference="none" if self.reference is None else "weights" if self.reference else "bare",
             random=tuple(random),
+            found=self.found_limits(),
         )
         write_manifest(folder, manifest)
         open_to_readers(folder)
@@ -293,6 +271,7 @@ class BasePolicy(Policy, Generic[Array, OptimizerT]):
                 if arrays:
                     check_student(folder, own, _shapes(arrays))
             state = None if manifest.optimizer is None else self.read_optimizer(folder)
+            self.hold_to(manifest.found)
             self.load_state(weights, reference, manifest.optimizer, state)
         self.set_random_state(manifest.random)
         self.restored(manifest.version)
@@ -340,11 +319,8 @@ class BasePolicy(Policy, Generic[Array, OptimizerT]):
             raise BackendError("no optimizer: call `prepare` before training")
         return self.optimizer
 
-    def _micro_batches(
-        self, groups: Sequence[TokenGroup], objective: Objective | None, only: Collection[Place] | None
-    ) -> Iterator[MicroBatch]:
-        how: dict[str, Any] = {"packed": self._packed, "fits": self.fits, "whole": self.runs_whole}
-        return micro_batches(groups, self._token_budget, objective, only=only, **how)
+    def _backward_of(self, objective: Objective) -> Callable[[MicroBatch], LossTerms]:
+        return lambda batch: self._backward(batch, objective)
 
     def _backward(self, batch: MicroBatch, objective: Objective) -> LossTerms:
         reference = self._scores(batch, "reference") if objective.spec.needs_reference else None

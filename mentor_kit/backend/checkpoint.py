@@ -31,6 +31,17 @@ UNREADABLE = (OSError, ValueError, TypeError, KeyError, EOFError, RuntimeError)
 Shapes = Mapping[str, tuple[int, ...]]
 
 
+class FoundLimits(FrozenModel):
+    """What updates were held to because of the device, and not by options: a resumed run is held to it too."""
+
+    token_budget: int
+    """Tokens of a micro-batch, for people: it follows from the others."""
+    halvings: int = 0
+    """How often it was halved because the device was out of memory."""
+    memory: int | None = None
+    """Bytes that the run may take, from which `token_budget: auto` was found; None where it was not."""
+
+
 class Manifest(FrozenModel):
     """The contents of a policy's checkpoint."""
 
@@ -49,11 +60,15 @@ class Manifest(FrozenModel):
     """weights: there is a file of the trained parameters; bare: the model without its adapter."""
     random: tuple[Json, ...]
     """The random state of every process that held the policy, in the backend's form."""
+    found: FoundLimits | None = None
+    """None where options alone say how updates are batched."""
 
 
 def write_manifest(folder: Path, manifest: Manifest) -> None:
     """Write the manifest of a checkpoint."""
-    (folder / MANIFEST).write_text(json.dumps(manifest.model_dump()), encoding="utf-8")
+    # left out where there are none, so that earlier versions read it
+    data = manifest.model_dump(exclude={"found"} if manifest.found is None else None)
+    (folder / MANIFEST).write_text(json.dumps(data), encoding="utf-8")
 
 
 def read_manifest(folder: Path, backend: str) -> Manifest:

@@ -11,7 +11,7 @@ what layers keep, as it is computed again (`gradient_checkpointing`); then the m
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Literal
 
 from mentor_kit.backend.kv_budget import KVBudget, in_steps
@@ -22,6 +22,10 @@ from mentor_kit.core.errors import BackendError
 COPIED_LAYERS = 3
 #: Passes of sampling are not made smaller than so many tokens.
 SMALLEST_PASS = 64
+#: Tokens of a micro-batch that `token_budget: auto` finds at most and at least.
+LARGEST_FOUND, SMALLEST_FOUND = 65536, 64
+#: With fewer tokens in a micro-batch `token_budget: auto` has layers computed again rather than kept.
+BUSY = 4096
 
 
 @dataclass(frozen=True)
@@ -88,6 +92,9 @@ class Wanted:
     """Tokens of the longest sequence."""
     token_budget: int
     """Tokens of a micro-batch, and of a pass of sampling."""
+    finds_budget: bool = False
+    """`token_budget: auto`: micro-batches hold what the memory for an update does, and `token_budget` tokens where
+    nothing is known of it; it is that of sampling still."""
     checkpointing: bool | Literal["auto"] = "auto"
     kv_memory: int | None = None
     """Bytes of keys and values at most; None for what is left."""
@@ -113,6 +120,8 @@ class MemoryPlan:
     """Tokens in a pass of sampling at most; None for as many as asked for."""
     shrunk: Mapping[str, str] = field(default_factory=dict)
     """A line for each thing that was made smaller, by its name."""
+    token_budget: int = 0
+    """Tokens of a micro-batch."""
 
 
 def plan_memory(size: Footprint, wanted: Wanted, allowed: int | None, *, trains: bool) -> MemoryPlan:
@@ -127,10 +136,45 @@ def plan_memory(size: Footprint, wanted: Wanted, allowed: int | None, *, trains:
     Raises:
         BackendError: what is held and the smallest micro-batch, or a sequence of one token, do not fit.
     """
+    if not wanted.finds_budget or allowed is None or not trains:
+        return replace(
+            _planned(size, wanted, wanted.token_budget, allowed, trains=trains), token_budget=wanted.token_budget
+        )
+    budget = found_budget(size, wanted, allowed)
+    plan = _planned(size, wanted, budget, allowed, trains=True)
+    said = {f"token_budget {budget}": f"`token_budget: auto` is {budget:,} tokens"}
+    return replace(plan, token_budget=budget, shrunk=said | dict(plan.shrunk))
+
+
+def found_budget(size: Footprint, wanted: Wanted, allowed: int) -> int:
+    """The tokens of a micro-batch that the memory for an update holds, of powers of two and numbers halfway between.
+
+    A micro-batch takes half of that memory at most, as its estimate is rough and kernels have arrays of their own.
+    Layers keep what they compute where enough tokens fit so, unless `gradient_checkpointing` asks for the other.
+    """
+    left = allowed - size.held - size.gradients
+    room = (left - _chunk(size, left)[1]) // 2
+    steps = [SMALLEST_FOUND]
+    while steps[-1] < LARGEST_FOUND:
+        steps += [steps[-1] * 3 // 2, steps[-1] * 2]
+
+    def largest(*, checkpointing: bool) -> int:
+        shapes = (UpdateShape(tokens, longest=min(tokens, wanted.context)) for tokens in steps)
+        fitting = [shape.tokens for shape in shapes if size.update(shape, checkpointing=checkpointing) <= room]
+        return max(fitting, default=SMALLEST_FOUND)
+
+    kept = largest(checkpointing=wanted.checkpointing is True)
+    if wanted.checkpointing != "auto" or size.recomputed is None or kept >= max(BUSY, wanted.context):
+        return kept
+    return largest(checkpointing=True)
+
+
+def _planned(size: Footprint, wanted: Wanted, token_budget: int, allowed: int | None, *, trains: bool) -> MemoryPlan:
+    """As `plan_memory`, with this many tokens in a micro-batch."""
     checkpointing = wanted.checkpointing is True
     if allowed is None:
         return MemoryPlan(_kv_budget(size, wanted, wanted.kv_memory), checkpointing, None, None)
-    whole = UpdateShape(wanted.token_budget, longest=min(wanted.token_budget, wanted.context))
+    whole = UpdateShape(token_budget, longest=min(token_budget, wanted.context))
     left = allowed - size.held
     shrunk: dict[str, str] = {}
     halvings, logits = _chunk(size, left - size.gradients) if trains else (0, 0)
@@ -150,7 +194,7 @@ def plan_memory(size: Footprint, wanted: Wanted, allowed: int | None, *, trains:
     if needed > for_update:
         shrunk["micro-batches"] = (
             f"micro-batches hold as many tokens as {gib(for_update)} allow, fewer than `token_budget` "
-            f"({wanted.token_budget:,})"
+            f"({token_budget:,})"
         )
     update = max(for_update, 0) if trains else None
     if wanted.kv_memory is None:
@@ -235,13 +279,14 @@ def planned_estimate(
     except BackendError as error:
         notes.append(f"it cannot fit: {error.message}")
         plan = _smallest(size, wanted)
+    sampling_tokens, wanted = wanted.token_budget, replace(wanted, token_budget=plan.token_budget)
     rows = _rows_at_once(plan.budget, wanted.slots, load.context)
     shape = _full_shape(size, wanted, load, plan)
     # a micro-batch's gradients, before they are added up
     beside = max(size.gradients - parts["gradients"], 0)
     found = dict(parts) | {
         "keys and values": rows * (load.context * size.position + size.row),
-        "sampling": min(rows, 1) * (plan.pass_tokens or wanted.token_budget) * size.passed + rows * size.drawn,
+        "sampling": min(rows, 1) * (plan.pass_tokens or sampling_tokens) * size.passed + rows * size.drawn,
         "activations": size.update(shape, checkpointing=plan.checkpointing) + beside if trains else 0,
         "logits": max(size.logits >> plan.halvings, size.smallest_logits) if trains else 0,
     }
@@ -268,7 +313,8 @@ def _smallest(size: Footprint, wanted: Wanted) -> MemoryPlan:
     checkpointing = wanted.checkpointing is not False and size.recomputed is not None
     halvings = max(size.logits // max(size.smallest_logits, 1), 1).bit_length()
     budget = _kv_budget(size, wanted, 0)
-    return MemoryPlan(budget, checkpointing, 0, 0, halvings, min(SMALLEST_PASS, wanted.token_budget))
+    tokens = SMALLEST_FOUND if wanted.finds_budget else wanted.token_budget
+    return MemoryPlan(budget, checkpointing, 0, 0, halvings, min(SMALLEST_PASS, tokens), token_budget=tokens)
 
 
 def _rows_at_once(budget: KVBudget, wanted: int, positions: int) -> int:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Collection, Mapping
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -71,6 +73,18 @@ class Optimizer(ABC):
     @abstractmethod
     def save(self, folder: Path) -> None:
         """Write the optimizer's state to a folder, as files named `optimizer.*`."""
+
+    def marks(self) -> dict[str, int]:
+        """How often each parameter's gradient was added to, by its name; for backends whose devices refuse memory."""
+        return {}
+
+    def added_since(self, marks: Mapping[str, int]) -> frozenset[str]:
+        """Parameters whose gradients were added to since then; half of an addition is taken back."""
+        return frozenset(name for name, count in self.marks().items() if marks.get(name) != count)
+
+    def frozen(self, names: Collection[str]) -> AbstractContextManager[None]:
+        """A context in which these parameters' gradients are not added to."""
+        return nullcontext()
 
     def close(self) -> None:  # noqa: B027 (most have nothing to do)
         """Release the model."""

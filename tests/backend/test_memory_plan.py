@@ -92,3 +92,39 @@ def test_micro_batches_of_several_rows_fit(data: st.DataObject) -> None:
         tokens = rows * longest if whole else prompts * int(batch.prompt_lengths.max()) + rows * batch.ids.shape[1]
         needed = tokens * (10 + longest) + (rows - 1) * int(batch.prompt_lengths.max())
         assert rows == 1 or needed <= most
+
+
+FOUND = replace(WANTED, finds_budget=True)
+
+
+def test_a_token_budget_is_found_from_the_memory() -> None:
+    """Worked out by hand: of 10,000 bytes 8,800 are left by weights and gradients and 8,720 by logits, half of them for
+    a micro-batch: 436 tokens of 10 bytes, or 2,180 of 2 bytes where layers are computed again."""
+    plan = plan_memory(SIZE, FOUND, 10_000, trains=True)
+    assert (plan.token_budget, plan.checkpointing) == (2048, True)
+    assert any("2,048" in line for line in plan.shrunk.values())
+    kept = plan_memory(SIZE, replace(FOUND, checkpointing=False), 10_000, trains=True)
+    assert (kept.token_budget, kept.checkpointing) == (384, False)
+    # 4,936 tokens are enough to keep what layers compute
+    large = plan_memory(SIZE, FOUND, 100_000, trains=True)
+    assert (large.token_budget, large.checkpointing) == (4096, False)
+
+
+def test_a_token_budget_is_the_usual_one_where_nothing_is_known_or_trained() -> None:
+    assert plan_memory(SIZE, FOUND, None, trains=True).token_budget == 100
+    assert plan_memory(SIZE, FOUND, 10_000, trains=False).token_budget == 100
+    assert plan_memory(SIZE, WANTED, 10_000, trains=True).token_budget == 100
+
+
+@given(allowed=st.integers(1500, 10**7), checkpointing=st.sampled_from([True, False, "auto"]))
+def test_a_found_budget_fits_and_more_memory_finds_no_less(allowed: int, checkpointing: Any) -> None:
+    wanted = replace(FOUND, checkpointing=checkpointing)
+    try:
+        plan = plan_memory(SIZE, wanted, allowed, trains=True)
+    except BackendError:
+        return
+    needed = SIZE.update(UpdateShape(plan.token_budget, longest=127), checkpointing=plan.checkpointing)
+    assert plan.update is not None
+    assert needed <= plan.update or plan.token_budget == 64
+    more = plan_memory(SIZE, wanted, allowed * 2, trains=True)
+    assert more.checkpointing != plan.checkpointing or more.token_budget >= plan.token_budget

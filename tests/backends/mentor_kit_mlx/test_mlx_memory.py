@@ -95,3 +95,20 @@ def test_the_limit_is_held(adapter: AdapterSpec | None, kl: float, dtype: str, m
     # and it is made use of
     assert max(peaks) > memory / 3, peaks
     assert (mx.get_active_memory() - before) < memory / 1024 * GIB
+
+
+@pytest.mark.slow
+def test_a_token_budget_is_found_from_the_limit_and_kept(tmp_path: Path) -> None:
+    """More memory, more tokens; and a resumed run has those of the run that it resumes."""
+    folder = write_student(tmp_path / "student", LlamaConfig(**(SHAPE | WIDE)))
+    found = []
+    for memory in (0.1, 0.12, 0.8):
+        policy = load(folder, memory=memory, token_budget="auto")
+        assert policy.token_budget == 8192
+        policy.prepare(OptimizerSpec())
+        found.append(policy.token_budget)
+        policy.save(tmp_path / str(memory))
+    assert 64 <= found[0] <= found[1] < found[2] <= 65536
+    again = load(folder, memory=0.12, token_budget="auto")
+    again.restore(tmp_path / "0.1")
+    assert again.token_budget == found[0]
