@@ -43,8 +43,8 @@ class Plan:
     threads: int = 2
     settings: tuple[str, ...] = ()
     """Settings for the cold start and the arms."""
-    bfcl: bool = True
-    """Whether students are evaluated on BFCL, too."""
+    bfcl: int | None = None
+    """Problems of each of BFCL's categories; the recipe's if left out, 0 for none."""
 
     def finish(self) -> None:
         """Run what is not done yet, and merge each run's outcomes."""
@@ -64,13 +64,21 @@ class Plan:
         run = finished(folder / "run")
         assert run is not None
         self._note(run, arm, seed, seconds)
-        if self.bfcl:
+        if self.bfcl != 0:
             subject = {"student": model} if arm == PRETRAINED else {"evaluates": run}
-            seconds = Job(f"{STUDY}/bfcl", folder / "bfcl", threads=self.threads, **subject).finish()
+            seconds = Job(f"{STUDY}/bfcl", folder / "bfcl", self._bfcl, threads=self.threads, **subject).finish()
             evaluation = finished(folder / "bfcl")
             assert evaluation is not None
             self._note(evaluation, arm, seed, seconds)
         return run
+
+    @property
+    def _bfcl(self) -> tuple[str, ...]:
+        """Settings of the evaluations on BFCL."""
+        if self.bfcl is None:
+            return ()
+        on = (f"{{split: {name}, problems: {self.bfcl}, samples: 0}}" for name in ("simple_python", "multiple"))
+        return (f"evaluate.on=[{', '.join(on)}]",)
 
     def _note(self, folder: Path, arm: str, seed: int, seconds: float) -> None:
         """Merge a run's outcomes, if it was run just now or is not in the file yet."""
@@ -93,9 +101,9 @@ def main() -> None:
         arms=tuple(options.arms),
         threads=options.threads,
         settings=tuple(options.set),
-        bfcl=find_spec("bfcl_eval") is not None,
+        bfcl=options.bfcl if find_spec("bfcl_eval") else 0,
     )
-    if not plan.bfcl:
+    if plan.bfcl == 0 and options.bfcl != 0:
         print("bfcl-eval is not installed, so nothing is evaluated on it: pip install --no-deps bfcl-eval")
     with stoppable():
         plan.finish()
@@ -109,6 +117,7 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--arms", nargs="+", choices=ARMS, default=list(ARMS))
     parser.add_argument("--set", action="append", default=[], help="a setting of the cold start and the arms")
+    parser.add_argument("--bfcl", type=int, help="problems of each of BFCL's categories; the recipe's if left out")
     parser.add_argument("--threads", type=int, default=os.cpu_count() or 1)
     return parser.parse_args()
 

@@ -39,7 +39,18 @@ SMALL = (
 def command(output: Path) -> list[str]:
     registry = default_registry()
     student = registry.build("students", ComponentSpec(use="tiny-student"), BuildContext(registry=registry))
-    asked = ["--output", str(output), "--outcomes", str(output), "--model", str(student), "--threads", "1"]
+    asked = [
+        "--output",
+        str(output),
+        "--outcomes",
+        str(output),
+        "--model",
+        str(student),
+        "--threads",
+        "1",
+        "--bfcl",
+        "2",
+    ]
     asked += ["--seeds", "1", "--arms", "mentor", "sft", *(word for setting in SMALL for word in ("--set", setting))]
     return [sys.executable, str(BENCHMARKS / "smollm2.py"), *asked]
 
