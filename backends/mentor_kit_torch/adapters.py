@@ -89,7 +89,7 @@ def _new(model: Any, adapter: AdapterSpec, **more: Any) -> Any:
     from peft import LoraConfig, get_peft_model
 
     _check_targets(model, adapter.targets)
-    left_out = beside_text(model) + ([] if adapter.targets else unfit_for_adapters(model))
+    left_out = [*beside_text(model), *([] if adapter.targets else unfit_for_adapters(model))]
     config = LoraConfig(
         task_type="CAUSAL_LM",
         r=adapter.rank,
@@ -119,7 +119,7 @@ def merged(model: Any) -> Any:
     Where the adapter is on tied embeddings or output projection, the copy is untied, in its configuration too: one
     matrix could not hold what was trained.
     """
-    twin = plain_copy(model) if is_quantized(model) else copy.deepcopy(model)
+    twin = plain_copy(model) if is_quantized(model) else _copy(model)
     inner = twin.get_base_model()
     ends = [layer for layer in (inner.get_input_embeddings(), inner.get_output_embeddings()) if layer is not None]
     plain = [getattr(layer, "base_layer", layer) for layer in ends]
@@ -132,6 +132,15 @@ def merged(model: Any) -> Any:
         for config in (whole.config, whole.config.get_text_config()):
             config.tie_word_embeddings = False
     return whole
+
+
+def _copy(model: Any) -> Any:
+    """A copy of a model.
+
+    States that its last pass left in its modules (RecurrentGemma's) lose the way back: PyTorch copies no array with one.
+    """
+    left = [value for module in model.modules() for value in vars(module).values() if isinstance(value, torch.Tensor)]
+    return copy.deepcopy(model, {id(value): value.detach() for value in left if not value.is_leaf})
 
 
 def dropouts(model: Any) -> list[Any]:

@@ -150,7 +150,7 @@ def load_model(
     transformers_logging.disable_progress_bar()
     logging.getLogger("transformers").setLevel(logging.ERROR)
 
-    def load(kind: Any, config: Any) -> Any:
+    def load(kind: Any) -> Any:
         return kind.from_pretrained(
             student.model,
             config=config,

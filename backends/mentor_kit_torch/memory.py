@@ -191,7 +191,7 @@ def savings(config: Any, student: StudentSpec, options: TorchOptions, dtype: tor
 def _outline(config: Any, dtype: torch.dtype | None = None) -> Any:
     """The model without weights."""
     with torch.device("meta"):
-        return made_of(config, lambda kind, config: kind.from_config(config, dtype=dtype))
+        return made_of(config, lambda kind: kind.from_config(config, dtype=dtype))
 
 
 def _row_bytes(config: Any, dtype: torch.dtype) -> int:

@@ -41,6 +41,7 @@ from mentor_kit_torch.lm_wrapper import TorchLMWrapper
 from mentor_kit_torch.memory import footprint, held_bytes, hidden_parameters, wanted_of
 from mentor_kit_torch.optimizer import TorchOptimizer, read_state
 from mentor_kit_torch.options import EXPORT_FORMATS, TorchOptions
+from mentor_kit_torch.other_weights import write_others
 from mentor_kit_torch.quantized import is_quantized, parameter_count, plain_copy
 from mentor_kit_torch.row_device import TorchRowDevice
 from mentor_kit_torch.row_trial import row_abilities
@@ -356,7 +357,9 @@ class TorchPolicy(Replica[Tensor, TorchOptimizer]):
             # peft's own card has nothing but lines to fill in, and the path of the base model
             (folder / "README.md").unlink(missing_ok=True)
         else:
-            self._whole().save_pretrained(folder)
+            whole = self._whole()
+            whole.save_pretrained(folder)
+            write_others(whole, self.student, folder)
 
     def _whole(self) -> Any:
         """The student in plain weights, its adapter merged."""

@@ -1,71 +1,119 @@
 """Which parts of a model serve text, where it takes pictures and sound too.
 
-Students read and write text: no gradient reaches the other parts. They are loaded and left as they are, neither
-trained nor adapted, and leave with the student.
+Students read and write text: no gradient reaches the other parts. They are not loaded, and an export has their weights
+as they are in the student's folder (`mentor_kit_torch.other_weights`):
+
+    class of transformers ──made without towers, projectors──> model.language_model…, lm_head ──> names as in the whole
+
+Where transformers has a class of language models for the type that is one of text alone (Qwen3.5, Llama 4), that is
+loaded and written.
 """
 
 from __future__ import annotations
 
-import logging
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from functools import wraps
 from typing import Any
+from unittest.mock import patch
 
-logger = logging.getLogger("mentor_kit_torch")
+import torch
+from torch import Tensor, nn
 
 #: Types of models, and names of their layers, that peft knows to be taken by kernels.
 STATE_SPACE = frozenset({"falcon_h1", "mamba", "mamba2", "falcon_mamba", "nemotron_h"})
 BESIDE_KERNELS = frozenset({"out_proj", "conv1d"})
 
 
-def made_of(config: Any, make: Callable[[Any, Any], Any]) -> Any:
+class LeftOut(nn.Module):
+    """In place of a part that is not made.
+
+    Gemma 3n asks those for pictures and sound in all tokens, where their own begin and for the embeddings of these.
+    """
+
+    vocab_offset, vocab_size = 1 << 40, 0
+
+    def forward(self, *arguments: Any, **more: Any) -> Tensor:
+        return torch.zeros(())
+
+
+def made_of(config: Any, make: Callable[[Any], Any]) -> Any:
     """A model of this configuration: of the class that transformers has for causal language models, or for pictures.
 
-    Where a package is missing that other parts than the text's need (timm for Gemma 3n), the text's part alone.
+    Parts beside text are made only of a model whose folder is quantized, as they leave in plain weights.
 
     Args:
         config: of the model.
-        make: given transformers' class and a configuration, makes the model.
-
-    Raises:
-        ImportError: a package is missing, and the text's part is no model of its own.
+        make: given one of transformers' auto classes, makes the model.
     """
     from transformers import MODEL_FOR_CAUSAL_LM_MAPPING, AutoModelForCausalLM, AutoModelForImageTextToText
 
-    whole = AutoModelForCausalLM if type(config) in MODEL_FOR_CAUSAL_LM_MAPPING else AutoModelForImageTextToText
-    try:
-        return make(whole, config)
-    except ImportError as error:
-        text = config.get_text_config()
-        if text is config or type(text) not in MODEL_FOR_CAUSAL_LM_MAPPING:
-            raise
-        reason = str(error).strip().partition("\n")[0]
-        logger.warning("%s: its part for text alone is loaded: %s", config.model_type, reason)
-        return make(AutoModelForCausalLM, text)
+    auto: Any = AutoModelForCausalLM if type(config) in MODEL_FOR_CAUSAL_LM_MAPPING else AutoModelForImageTextToText
+    mapping: Any = auto._model_mapping
+    quantized = getattr(config, "quantization_config", None) is not None
+    if quantized or config.get_text_config() is config or type(config) not in mapping:
+        return make(auto)
+    found: Any = mapping[type(config)]
+    if isinstance(found, tuple) or found.config_class is not type(config):
+        return make(auto)
+    with _text_alone(found):
+        return make(auto)
 
 
-def beside_text(model: Any) -> list[str]:
-    """The names of a model's outermost modules without a parameter that serves text; none in a model of text.
+@contextmanager
+def _text_alone(kind: Any) -> Iterator[None]:
+    """Have transformers make models of a class without their parts beside text.
+
+    They have no weights then that it could load. A part whose package is missing (timm, for Gemma 3n) is not missed.
+    """
+    from transformers import AutoModel
+
+    prepare, finish = kind.__init__, kind.post_init
+    made: Any = AutoModel.from_config
+
+    @wraps(prepare)
+    def init(self: Any, config: Any, *arguments: Any, **more: Any) -> None:
+        others = {getattr(config, name).model_type for name in config.sub_configs if name != "text_config"}
+
+        def part(config: Any, **more: Any) -> Any:
+            return LeftOut() if config.model_type in others else made(config, **more)
+
+        with patch.object(AutoModel, "from_config", part):
+            prepare(self, config, *arguments, **more)
+
+    def post_init(self: Any) -> None:
+        for name in beside_text(self):
+            self.set_submodule(name, LeftOut())
+        finish(self)
+
+    with patch.object(kind, "__init__", init), patch.object(kind, "post_init", post_init):
+        yield
+
+
+def beside_text(model: Any) -> dict[str, nn.Module]:
+    """A model's outermost modules without a parameter that serves text, by name; none in a model of text.
 
     Args:
         model: of transformers.
     """
     config = model.config
     if config.get_text_config() is config or not hasattr(model, "get_decoder"):
-        return []
+        return {}
     serving = (model.get_decoder(), model.get_input_embeddings(), model.get_output_embeddings())
     inside = {id(parameter) for module in serving if module is not None for parameter in module.parameters()}
-    found: list[str] = []
+    found: dict[str, nn.Module] = {}
     for name, module in model.named_modules():
         own = {id(parameter) for parameter in module.parameters()}
-        if own and not own & inside and not any(name.startswith(f"{outer}.") for outer in found):
-            found.append(name)
+        other = isinstance(module, LeftOut) or (own and not own & inside)
+        if other and not any(name.startswith(f"{outer}.") for outer in found):
+            found[name] = module
     return found
 
 
 def freeze_beside_text(model: Any) -> None:
     """Have no parameter trained that does not serve text."""
-    for name in beside_text(model):
-        model.get_submodule(name).requires_grad_(False)
+    for module in beside_text(model).values():
+        module.requires_grad_(False)
 
 
 def unfit_for_adapters(model: Any) -> list[str]:
@@ -74,8 +122,6 @@ def unfit_for_adapters(model: Any) -> list[str]:
     They are a model's own kind of linear layer, such as Llama 4's routers, which return more than one array; and those
     whose weights the kernels of state space models take without the layer.
     """
-    from torch import nn
-
     return [
         name
         for name, module in model.named_modules()

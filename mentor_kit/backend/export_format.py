@@ -4,8 +4,13 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 from mentor_kit.backend.adapters import ADAPTER_CONFIG
+from mentor_kit.backend.text_weights import is_inside
+
+#: The file of an adapter's weights.
+ADAPTER_WEIGHTS = "adapter_model.safetensors"
 
 #: Formats whose files tell them.
 _KNOWN = ("transformers", "adapter", "mlx", "mlx-adapter", "gguf")
@@ -32,14 +37,22 @@ def format_of(folder: Path, asked: str) -> str:
 
 
 def takes_pictures(folder: Path) -> bool:
-    """Whether an export is a model that a model of text is inside of."""
+    """Whether an export is a model that a model of text is inside of, or an adapter of peft for one."""
+    weights = folder / ADAPTER_WEIGHTS
+    if (folder / ADAPTER_CONFIG).is_file() and weights.is_file():
+        return is_inside(name.removeprefix("base_model.model.") for name in _header(weights))
     file = folder / "config.json"
     return file.is_file() and "text_config" in json.loads(file.read_text(encoding="utf-8"))
 
 
 def _metadata(file: Path) -> dict[str, str]:
     """What a file of safetensors says of itself."""
-    with file.open("rb") as opened:
-        header = json.loads(opened.read(int.from_bytes(opened.read(8), "little")))
-    found: dict[str, str] = header.get("__metadata__") or {}
+    found: dict[str, str] = _header(file).get("__metadata__") or {}
     return found
+
+
+def _header(file: Path) -> dict[str, Any]:
+    """The header of a file of safetensors: its weights by name, and what it says of itself."""
+    with file.open("rb") as opened:
+        header: dict[str, Any] = json.loads(opened.read(int.from_bytes(opened.read(8), "little")))
+    return header

@@ -43,3 +43,22 @@ def test_models_with_one_of_text_inside_take_pictures(
     assert not takes_pictures(tmp_path)
     (tmp_path / "config.json").write_text(json.dumps(config))
     assert takes_pictures(tmp_path) == expected
+
+
+@pytest.mark.parametrize(
+    ("layer", "expected"),
+    [
+        ("model.language_model.layers.0.mlp.up_proj", True),
+        ("language_model.model.layers.0.mlp.up_proj", True),
+        ("model.layers.0.mlp.up_proj", False),
+    ],
+)
+def test_adapters_take_pictures_if_their_layers_are_inside_of_such_a_model(
+    layer: str, expected: bool, tmp_path: Path
+) -> None:
+    (tmp_path / "adapter_config.json").write_text(json.dumps({"peft_type": "LORA"}))
+    save_file(
+        {f"base_model.model.{layer}.lora_A.weight": ones((1, 1))},
+        tmp_path / "adapter_model.safetensors",
+    )
+    assert takes_pictures(tmp_path) == expected

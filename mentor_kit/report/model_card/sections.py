@@ -153,8 +153,8 @@ def _placeholders(card: StudentCard) -> Iterator[str]:
 
 def _load(card: StudentCard) -> Iterator[str]:
     base, name = repr(UNNAMED if card.base is None else card.base.id), repr(card.name)
+    kind = "AutoModelForImageTextToText" if card.takes_pictures else "AutoModelForCausalLM"
     if card.format == "transformers":
-        kind = "AutoModelForImageTextToText" if card.takes_pictures else "AutoModelForCausalLM"
         lines = [
             f"from transformers import {kind}, AutoTokenizer",
             "",
@@ -164,9 +164,9 @@ def _load(card: StudentCard) -> Iterator[str]:
     elif card.format == "adapter":
         lines = [
             "from peft import PeftModel",
-            "from transformers import AutoModelForCausalLM, AutoTokenizer",
+            f"from transformers import {kind}, AutoTokenizer",
             "",
-            f"model = PeftModel.from_pretrained(AutoModelForCausalLM.from_pretrained({base}), {name})",
+            f"model = PeftModel.from_pretrained({kind}.from_pretrained({base}), {name})",
             f"tokenizer = AutoTokenizer.from_pretrained({name})",
         ]
     elif card.format in WHOLE_MLX:

@@ -1,4 +1,4 @@
-"""The contract of a backend, held by a student with convolutions, and by one with state of several kinds in a layer."""
+"""The contract of a backend, held by students with convolutions, recurrences, and several kinds of state in a layer."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from mentor_kit.testing.sampling import SamplingContract
 from mentor_kit.testing.training import GradientContract
 
 
-@pytest.fixture(scope="module", params=["lfm2", "falcon-h1"])
+@pytest.fixture(scope="module", params=["lfm2", "falcon-h1", pytest.param("qwen3.5", marks=pytest.mark.slow)])
 def folder(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
     write(request.param, found := tmp_path_factory.mktemp(request.param))
     return found

@@ -272,14 +272,19 @@ def test_adapters_are_trained_behind_shared_prompts(name: str, tmp_path: Path) -
     assert norms[0] == pytest.approx(norms[1], rel=1e-3, abs=1e-5)
 
 
-@pytest.fixture(scope="module")
-def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    write("lfm2", found := tmp_path_factory.mktemp("lfm2"))
+@pytest.fixture(scope="module", params=["lfm2", pytest.param("qwen3.5", marks=pytest.mark.slow)])
+def folder(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    write(request.param, found := tmp_path_factory.mktemp(request.param))
     return found
 
 
 @pytest.mark.slow
 class TestRecurrentRows(RowsContract):
+    @pytest.fixture(scope="class")
+    def folder(self, tmp_path_factory: pytest.TempPathFactory) -> Path:
+        write("lfm2", found := tmp_path_factory.mktemp("lfm2"))
+        return found
+
     @pytest.fixture
     def engine_factory(self, folder: Path) -> EngineFactory:
         return lambda **options: load(folder, **options).engine()
