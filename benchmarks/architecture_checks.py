@@ -255,7 +255,8 @@ def no_towers(config: Any) -> Iterator[None]:
     from transformers import AutoModel
 
     made: Any = AutoModel.from_config
-    others = {getattr(config, name).model_type for name in config.sub_configs if name != "text_config"}
+    parts = (getattr(config, name) for name in config.sub_configs if name != "text_config")
+    others = {part.model_type for part in parts if part is not None}
 
     def make(config: Any, **more: Any) -> Any:
         return torch.nn.Identity() if config.model_type in others else made(config, **more)

@@ -137,7 +137,7 @@ def merged(model: Any) -> Any:
 def _copy(model: Any) -> Any:
     """A copy of a model.
 
-    States that its last pass left in its modules (RecurrentGemma's) lose the way back: PyTorch copies no array with one.
+    States that its last pass left in its modules (RecurrentGemma's) lose the way back: none is copied with it.
     """
     left = [value for module in model.modules() for value in vars(module).values() if isinstance(value, torch.Tensor)]
     return copy.deepcopy(model, {id(value): value.detach() for value in left if not value.is_leaf})

@@ -73,7 +73,8 @@ def _text_alone(kind: Any) -> Iterator[None]:
 
     @wraps(prepare)
     def init(self: Any, config: Any, *arguments: Any, **more: Any) -> None:
-        others = {getattr(config, name).model_type for name in config.sub_configs if name != "text_config"}
+        parts = (getattr(config, name, None) for name in config.sub_configs if name != "text_config")
+        others = {part.model_type for part in parts if part is not None}
 
         def part(config: Any, **more: Any) -> Any:
             return LeftOut() if config.model_type in others else made(config, **more)
