@@ -18,6 +18,7 @@ from mentor_kit.core.errors import BackendError, MissingError
 from mentor_kit.utils.quiet_imports import import_transformers
 from mentor_kit_mlx.config_words import write_as_mlx_lm_reads
 from mentor_kit_mlx.known_configs import KNOWN
+from mentor_kit_mlx.mlx_lm_faults import mlx_lm_fault
 
 Config = dict[str, Any]
 #: Files of a model on the hub, those of them that are weights, and what their folders are.
@@ -68,7 +69,7 @@ def read_config(folder: Path) -> Config:
     """The complete configuration of a folder.
 
     Raises:
-        BackendError: it cannot be read.
+        BackendError: it cannot be read, or mlx-lm computes another model than transformers.
     """
     try:
         own = json.loads((folder / "config.json").read_text(encoding="utf-8"), object_hook=_number)
@@ -80,9 +81,12 @@ def read_config(folder: Path) -> Config:
             hint=TAKES,
         )
     try:
-        return complete(own, _defaults(own))
+        config = complete(own, _defaults(own))
     except (ValueError, TypeError, KeyError, AttributeError) as error:
         raise BackendError(f"{folder / 'config.json'} cannot be read: {error}", hint=TAKES) from error
+    if (fault := mlx_lm_fault(config)) is not None:
+        raise BackendError(f"{folder}: {fault}", hint="use the backend `torch`")
+    return config
 
 
 def _number(value: dict[str, Any]) -> Any:
