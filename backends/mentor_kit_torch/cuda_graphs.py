@@ -1,28 +1,55 @@
 """Decoding passes of few shapes, recorded once and replayed: CUDA graphs.
 
 What a GPU does in a small student's decoding pass takes less time than launching it, operation by operation. A
-recorded pass is launched as one. It reads and writes the same memory whenever it is replayed. So tokens and places are
-put into inputs of its own; the numbers of its rows and keys are rounded up, which makes few shapes of many (rows
-without need run along, ignored, and keys without meaning are masked); and everything is recorded anew once keys and
-values lie elsewhere.
+recorded pass, from its rows' tokens to the next ones, is launched as one. It reads and writes the same memory whenever
+it is replayed. So what it needs of rows is in a state of its own (`mentor_kit_torch.decoding_state`); the numbers of
+its rows and keys are rounded up, which makes few shapes of many (rows without need run along, ignored, and keys without
+meaning are masked); and everything is recorded anew once keys and values lie elsewhere.
+
+Recordings are compared with plain passes when a student is loaded. Where they differ, cannot be made, or have no memory
+left, passes are run plainly, and one line of the log says so.
 """
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable
-from dataclasses import dataclass
+from typing import Protocol
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from mentor_kit.backend.kv_budget import in_steps
+from mentor_kit.backend.row_device import DecodingRows, DrawSettings
 from mentor_kit.core.errors import BackendError
+from mentor_kit_torch.decoding_state import DecodingShape, DecodingState, decoding_pass, shape_of
 from mentor_kit_torch.forward import ForwardPasses, keys_read
+from mentor_kit_torch.lm_wrapper import TorchLMWrapper
 from mentor_kit_torch.row_states import TorchRowStates
+from mentor_kit_torch.self_check import agree, shallow, trial_tokens
+
+logger = logging.getLogger("mentor_kit_torch")
 
 Work = Callable[[], Tensor]
-Recorder = Callable[[Work], Work]
-"""Runs work once or more, and gives what does the same again with the memory that it used."""
+
+
+class Recorder(Protocol):
+    """Records work, and says what memory that takes."""
+
+    def __call__(self, work: Work) -> Work:
+        """Run work once or more, and give what does the same again with the memory that it used."""
+        ...
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes that all recordings take."""
+        ...
+
+    def clear(self) -> None:
+        """Free them; none is replayed any more."""
+        ...
+
 
 #: Above so many rows, their number is rounded up to a multiple of it; below, to a power of two.
 ROWS = 8
@@ -35,7 +62,15 @@ class CudaGraphs:
     """A `Recorder`: graphs that share a pool of memory, as the result of one is used before the next is replayed."""
 
     def __init__(self) -> None:
+        self.clear()
+
+    def clear(self) -> None:
         self._pool = torch.cuda.graph_pool_handle()
+        self._nbytes = 0
+
+    @property
+    def nbytes(self) -> int:
+        return self._nbytes
 
     def __call__(self, work: Work) -> Work:
         side = torch.cuda.Stream()  # type: ignore[no-untyped-call]
@@ -43,9 +78,13 @@ class CudaGraphs:
         with torch.cuda.stream(side):
             work()  # what is set up in a first call, workspaces for example, belongs to no recording
         torch.cuda.current_stream().wait_stream(side)
+        torch.cuda.synchronize()
+        torch.cuda.empty_cache()  # so that what the pool takes is what the device has less of
+        before = torch.cuda.mem_get_info()[0]
         graph = torch.cuda.CUDAGraph()
         with torch.cuda.graph(graph, pool=self._pool):
             found = work()
+        self._nbytes += max(before - torch.cuda.mem_get_info()[0], 0)
 
         def replay() -> Tensor:
             graph.replay()
@@ -55,7 +94,7 @@ class CudaGraphs:
 
 
 def cuda_graphs(device: torch.device, keeps: bool) -> Recorder:
-    """A recorder for a model on a device.
+    """A recorder for a model on a device that is asked to have one.
 
     Args:
         device: the model's.
@@ -73,64 +112,135 @@ def cuda_graphs(device: torch.device, keeps: bool) -> Recorder:
     return CudaGraphs()
 
 
-@dataclass(frozen=True)
-class _Recording:
-    ids: Tensor
-    where: Tensor
-    replay: Work
+def has_cuda_graphs(device: torch.device, keeps: bool) -> bool:
+    """Whether `cuda_graphs` gives a recorder."""
+    return device.type == "cuda" and keeps
 
 
 class RecordedDecoding:
-    """Runs passes of one token a row, each shape of them recorded.
+    """Runs decoding passes, each shape of them recorded.
 
     Args:
         passes: run what is recorded.
-        states: of the rows.
+        rows: theirs.
         recorder: what a recording is; `CudaGraphs` but in tests.
+        limit: bytes that recordings may take; the one that exceeds it is the last.
     """
 
-    def __init__(self, passes: ForwardPasses, states: TorchRowStates, recorder: Recorder) -> None:
+    def __init__(self, passes: ForwardPasses, rows: TorchRowStates, recorder: Recorder, limit: int) -> None:
         self._passes = passes
-        self._states = states
+        self._rows = rows
         self._recorder = recorder
-        self._recordings: dict[tuple[int, int, int], _Recording] = {}
+        self._limit = limit
+        self._states: dict[DecodingShape, DecodingState] = {}
+        self._recordings: dict[tuple[DecodingShape, int, int], Work] = {}
         self._memory: tuple[int, ...] = ()
         """Which buffers the recordings use."""
+        self._fault = ""
+        """Why nothing is recorded any more."""
 
     def rows(self, wanted: int) -> int:
         """How many rows a pass should have that needs so many; they are allocated."""
-        rounded = -(-wanted // ROWS) * ROWS if wanted > ROWS else 1 << (wanted - 1).bit_length()
-        return max(wanted, min(rounded, self._states.rows))
+        return max(wanted, min(_rounded(wanted), self._rows.rows))
 
-    def run(self, ids: Tensor, where: Tensor, length: int) -> Tensor:
-        """As `ForwardPasses.run` for the first rows' next tokens (n, 1); what it gives holds until the next pass.
+    def state(self, given: DecodingRows) -> DecodingState:
+        """The state that passes over given rows read and write, with them in it."""
+        shape = shape_of(given, len(given.ids), _rounded(len(given.known)))
+        if shape not in self._states:
+            self._states[shape] = DecodingState(shape, self._passes.lm.device)
+        state = self._states[shape]
+        state.put(given)
+        return state
 
-        Raises:
-            BackendError: the model's passes cannot be recorded.
-        """
-        base = self._states.base
+    def run(self, state: DecodingState, length: int) -> Tensor:
+        """As `decoding_pass`; what it gives holds until the next pass."""
+        base = self._rows.base
         length = base + in_steps(max(length - base, 1))
-        memory = (self._states.moves, self._passes.beginning.moves)
+        memory = (self._rows.moves, self._passes.beginning.moves)
         if memory != self._memory:
             self._recordings, self._memory = {}, memory
-        shape = (len(ids), length, base)
-        if (recording := self._recordings.get(shape)) is None:
-            recording = self._recordings[shape] = self._record(ids, where, length)
-        recording.ids.copy_(ids)
-        recording.where.copy_(where)
-        self._passes.lm.meter.ran(len(ids), pairs=len(ids) * length, keys=keys_read(len(ids), length, base))
-        return recording.replay()
+            self._recorder.clear()
+        replay = self._recordings.get((state.shape, length, base)) or self._record(state, length)
+        if replay is None:
+            return decoding_pass(self._passes, self._rows, state, length)
+        count, meter = state.shape.rows, self._passes.lm.meter
+        meter.ran(count, pairs=count * length, keys=keys_read(count, length, base))
+        meter.projected(count)
+        return replay()
 
-    def _record(self, ids: Tensor, where: Tensor, length: int) -> _Recording:
-        ids, where = ids.clone(), where.clone()
-        with self._passes.lm.meter.off():
-            try:
-                replay = self._recorder(lambda: self._passes.run(self._states, ids, where, length))
-            except torch.OutOfMemoryError:
-                raise
-            except RuntimeError as error:
-                raise BackendError(
-                    f"this model's passes cannot be recorded as CUDA graphs: {str(error).splitlines()[0]}",
-                    hint=_LEAVE_OUT,
-                ) from error
-        return _Recording(ids, where, replay)
+    def _record(self, state: DecodingState, length: int) -> Work | None:
+        """What replays a pass; None where it cannot be recorded."""
+        if self._fault or self._recorder.nbytes > self._limit:
+            self._leave_out(self._fault or "`backend.graph_memory` is used up")
+            return None
+        saved = state.saved()
+        try:
+            with self._passes.lm.meter.off():
+                replay = self._recorder(lambda: decoding_pass(self._passes, self._rows, state, length))
+        except RuntimeError as error:  # running out of memory is one
+            state.restore(saved)
+            self._leave_out((str(error).splitlines() or [type(error).__name__])[0])
+            return None
+        state.restore(saved)
+        self._recordings[state.shape, length, self._rows.base] = replay
+        return replay
+
+    def _leave_out(self, fault: str) -> None:
+        if not self._fault:
+            logger.warning("decoding passes of further shapes are not recorded as CUDA graphs: %s", fault)
+        self._fault = fault
+
+
+@torch.no_grad()
+def recording_fault(lm: TorchLMWrapper, parts: bool, recorder: Recorder) -> str:
+    """Why recordings of a model's passes are not to be used; empty where they give what plain passes give.
+
+    Args:
+        lm: whose layers keep keys and values in rows.
+        parts: as of `ForwardPasses`.
+        recorder: to try.
+    """
+    try:
+        with shallow(lm):
+            plain, recorded = _outcome(lm, parts, None), _outcome(lm, parts, recorder)
+    except RuntimeError as error:
+        return (str(error).splitlines() or [type(error).__name__])[0]
+    finally:
+        recorder.clear()
+    same = torch.equal(plain[:, 0], recorded[:, 0]) and agree(
+        lm, *(found[:, 1].view(torch.float64) for found in (plain, recorded))
+    )
+    return "" if same else "they give other results than plain passes on this machine"
+
+
+def _outcome(lm: TorchLMWrapper, parts: bool, recorder: Recorder | None) -> Tensor:
+    """(3, 2, 2): what three decoding passes over two rows give behind four tokens each."""
+    rows = TorchRowStates(lm.config)
+    passes = ForwardPasses(lm, TorchRowStates(lm.config), parts)
+    ids, places = trial_tokens(lm)
+    rows.reserve(2, in_steps(8))
+    passes.run(rows, ids[:, :4], places[:, :4], 4)
+    given = DecodingRows(
+        ids=ids[:, 4].cpu().numpy(),
+        positions=np.full(2, 4),
+        places=np.arange(2),
+        feeds=np.arange(2),
+        settings=DrawSettings(np.ones(2, np.float32), np.ones(2, np.float32), np.zeros(2, np.int64)),
+        seeds=np.arange(2, dtype=np.uint64),
+        known=np.full(2, 5),
+        limits=np.full(2, 8),
+        stops=[frozenset(), frozenset()],
+    )
+    if recorder is None:
+        state = DecodingState(shape_of(given, 2, 2), lm.device)
+        state.put(given)
+        found = [decoding_pass(passes, rows, state, length) for length in (5, 6, 7)]
+    else:
+        recorded = RecordedDecoding(passes, rows, recorder, limit=1 << 62)
+        state = recorded.state(given)
+        found = [recorded.run(state, length).clone() for length in (5, 6, 7)]
+    return torch.stack(found)
+
+
+def _rounded(rows: int) -> int:
+    return -(-rows // ROWS) * ROWS if rows > ROWS else 1 << (rows - 1).bit_length()

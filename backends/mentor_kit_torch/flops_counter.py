@@ -17,6 +17,8 @@ from mentor_kit_torch.quantized import parameter_count
 
 #: How long each of a machine's limits is measured, in seconds.
 MEASURED_SECONDS = 0.4
+#: Kinds of work that end when what they computed is read: their time is known without another wait for the device.
+READ = frozenset(("prefill", "decode"))
 
 
 class FlopsCounter:
@@ -56,7 +58,8 @@ class FlopsCounter:
         try:
             yield
         finally:
-            self._synchronize()
+            if kind not in READ:
+                self._synchronize()
             self._done[kind]["seconds"] += time.perf_counter() - started
             self._kind = before
 

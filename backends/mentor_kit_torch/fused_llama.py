@@ -42,7 +42,7 @@ class FusedLlama:
 
     def __init__(self, decoder: Any, *, recompute: bool = False) -> None:
         self.compiled: DecodeLayers | None = None
-        """Runs the layers on one token a row where there is a cache (`mentor_kit_torch.compiled`)."""
+        """Runs the layers on one token of each of the first rows of a cache (`mentor_kit_torch.compiled`)."""
         self._decoder = decoder
         self.recompute = recompute
 
@@ -68,7 +68,7 @@ class FusedLlama:
         decoder = self._decoder
         states: Tensor = decoder.embed_tokens(ids)
         cos, sin = (part.unsqueeze(2) for part in decoder.rotary_emb(states, positions))
-        if self.compiled is not None and cache is not None and ids.shape[1] == 1:
+        if self.compiled is not None and _decodes(ids, cache):
             return rms_norm(self.compiled(decoder.layers, states, (cos, sin), plan, mask, cache), decoder.norm)
         again = self.recompute and torch.is_grad_enabled() and cache is None
         for index, layer in enumerate(decoder.layers):
@@ -226,6 +226,11 @@ def _turned(states: Tensor, cos: Tensor, sin: Tensor, direction: int) -> Tensor:
     out[..., :half].addcmul_(states[..., half:], sin[..., :half], value=-direction)
     out[..., half:].addcmul_(states[..., :half], sin[..., half:], value=direction)
     return out
+
+
+def _decodes(ids: Tensor, cache: Any) -> bool:
+    """Whether a pass is over one token of each of the first rows."""
+    return cache is not None and ids.shape[1] == 1 and cache.layers[0].aim.chosen is None
 
 
 def _scales_by_place(config: Any) -> bool:

@@ -79,12 +79,38 @@ class CachedKeysAndValues(CacheLayerMixin, TorchLayerState):  # type: ignore[mis
         CacheLayerMixin.__init__(self)
         self.aim = aim
         self._rows = self._positions = 0
+        self._both: Tensor | None = None
+        """Keys and values in one buffer, of which `keys` and `values` are the halves, off the CPU."""
 
     def lazy_initialization(self, key_states: Tensor, value_states: Tensor) -> None:
         shape = (self._rows, key_states.shape[1], self._positions)
-        self.keys = key_states.new_zeros((*shape, key_states.shape[-1]))
-        self.values = value_states.new_zeros((*shape, value_states.shape[-1]))
+        if key_states.device.type != "cpu" and key_states.shape == value_states.shape:
+            self._hold(key_states.new_zeros((2, *shape, key_states.shape[-1])))
+        else:
+            self.keys = key_states.new_zeros((*shape, key_states.shape[-1]))
+            self.values = value_states.new_zeros((*shape, value_states.shape[-1]))
         self.is_initialized = True
+
+    def _hold(self, both: Tensor) -> None:
+        self._both = both
+        self.keys, self.values = both
+
+    def write(self, key: Tensor, value: Tensor, both: Tensor | None = None) -> None:
+        """Write keys and values (n, heads, width) of one token of each row that is aimed at.
+
+        Args:
+            key: theirs.
+            value: theirs.
+            both: (n, 2 · heads, width), the same behind each other, where they are: written at once then.
+        """
+        if not self.is_initialized:
+            self.lazy_initialization(key.unsqueeze(2), value.unsqueeze(2))
+        rows, places = self.aim.written, self.aim.places[:, 0]
+        if self._both is not None and both is not None:
+            self._both[:, rows, :, places] = both.reshape(len(both), 2, -1, both.shape[-1])
+        else:
+            self.keys[rows, :, places] = key
+            self.values[rows, :, places] = value
 
     def update(self, key_states: Tensor, value_states: Tensor, *args: Any, **kwargs: Any) -> tuple[Tensor, Tensor]:
         if not self.is_initialized:
@@ -113,7 +139,9 @@ class CachedKeysAndValues(CacheLayerMixin, TorchLayerState):  # type: ignore[mis
 
     def reserve(self, rows: int, positions: int) -> None:
         self._rows, self._positions = rows, positions
-        if self.is_initialized:
+        if self._both is not None:
+            self._hold(_grown(self._both, rows, positions))
+        elif self.is_initialized:
             self.keys = _grown(self.keys, rows, positions)
             self.values = _grown(self.values, rows, positions)
 
@@ -132,11 +160,18 @@ class CachedKeysAndValues(CacheLayerMixin, TorchLayerState):  # type: ignore[mis
         """Give every row its own copy of the positions before the base: those of another state's first row."""
         base = self.aim.base
         self._positions += base
-        if self.is_initialized:
+        if self._both is not None:
+            self._hold(
+                torch.stack(
+                    [_preceded(self.keys, other.keys[:1, :, :base]), _preceded(self.values, other.values[:1, :, :base])]
+                )
+            )
+        elif self.is_initialized:
             self.keys = _preceded(self.keys, other.keys[:1, :, :base])
             self.values = _preceded(self.values, other.values[:1, :, :base])
 
     def drop(self) -> None:
+        self._both = None
         self.keys = self.values = None  # type: ignore[assignment]
         self.is_initialized = False
         self._rows = self._positions = 0
@@ -332,8 +367,10 @@ def _rows_of(buffer: Tensor, rows: Array, *, apart: bool) -> Tensor:
 
 
 def _grown(buffer: Tensor, rows: int, positions: int) -> Tensor:
-    new = buffer.new_zeros((rows, buffer.shape[1], positions, buffer.shape[3]))
-    new[: buffer.shape[0], :, : buffer.shape[2]] = buffer
+    """A buffer (…, rows, heads, positions, width) with room for more rows and positions."""
+    *before, old_rows, heads, old_positions, width = buffer.shape
+    new = buffer.new_zeros((*before, rows, heads, positions, width))
+    new[..., :old_rows, :, :old_positions, :] = buffer
     return new
 
 

@@ -76,8 +76,12 @@ class TorchOptions(OptionModel):
     """A limit below the model's own."""
     compile: bool = False
     """Compile the decoder's layer for sampling by `torch.compile`. For models of Llama's kind."""
-    cuda_graphs: bool = False
-    """Record sampling's passes of each shape as CUDA graphs, and replay them."""
+    cuda_graphs: Literal["auto"] | bool = "auto"
+    """Record decoding passes of each shape as CUDA graphs, and replay them. auto: on CUDA, for students whose layers
+    keep keys and values alone. Where they differ from plain passes, or find no memory, a line in the log says so, and
+    passes are run plainly."""
+    graph_memory: float = Field(default=1.0, gt=0)
+    """GiB that CUDA graphs may take, beside what `memory` counts. Further shapes of passes are not recorded then."""
     attention: Literal["auto", "sdpa", "eager"] = "auto"
     """The implementation of attention in transformers; auto: sdpa where the model has it."""
     attention_kernels: Literal["auto", "flex", "flash", "efficient", "plain"] = "auto"

@@ -34,8 +34,9 @@ from mentor_kit_torch import flops_counter, params
 from mentor_kit_torch.adapters import dropouts, merged, quiet
 from mentor_kit_torch.attention_trial import choose
 from mentor_kit_torch.compiled import compile_decoding
-from mentor_kit_torch.cuda_graphs import cuda_graphs
+from mentor_kit_torch.cuda_graphs import Recorder, cuda_graphs, has_cuda_graphs, recording_fault
 from mentor_kit_torch.determinism import named_determinism
+from mentor_kit_torch.few_kernels import use_few_kernels
 from mentor_kit_torch.layer_recomputing import LayerRecomputing
 from mentor_kit_torch.lm_wrapper import TorchLMWrapper
 from mentor_kit_torch.memory import footprint, held_bytes, hidden_parameters, wanted_of
@@ -66,6 +67,8 @@ class TorchPolicy(Replica[Tensor, TorchOptimizer]):
         BackendError: memory is too small for it.
     """
 
+    weights_stay = True
+    """Whether weights stay where they are in memory, as recordings and joined weights need."""
     export_formats = EXPORT_FORMATS
     file_errors = (SafetensorError, UnpicklingError)
     memory_errors = (torch.OutOfMemoryError,)
@@ -120,13 +123,21 @@ class TorchPolicy(Replica[Tensor, TorchOptimizer]):
                 "%s: not every layer attends to all earlier tokens: updates share each prompt, not prefixes of several",
                 student.model,
             )
-        recorder = cuda_graphs(self.lm.device, self._rows.keeps and self._rows.cuts) if options.cuda_graphs else None
         if options.compile:
             compile_decoding(self.lm)
+        elif self.weights_stay and self.lm.device.type not in ("cpu", "mps"):
+            use_few_kernels(self.lm)
+        recorder = self._recorder()
         self._row_bytes = row_nbytes(model, self.lm.config) if self._rows.keeps else 0
         plan = self._plan(None)
         self._engine = StepEngine(
-            TorchRowDevice(self.lm, self._rows, attends_prefix=self._sharing == "tree", recorder=recorder),
+            TorchRowDevice(
+                self.lm,
+                self._rows,
+                attends_prefix=self._sharing == "tree",
+                recorder=recorder,
+                graph_memory=int(options.graph_memory * 2**30),
+            ),
             slots=options.slots,
             context=self.context,
             chunk=options.prefill_chunk,
@@ -134,6 +145,17 @@ class TorchPolicy(Replica[Tensor, TorchOptimizer]):
             budget=plan.budget,
         )
         self._take(plan)
+
+    def _recorder(self) -> Recorder | None:
+        """What records decoding passes, if anything is to do so, and a trial finds it right."""
+        wanted, keeps = self.options.cuda_graphs, self.weights_stay and self._rows.keeps and self._rows.cuts
+        if wanted is False or (wanted == "auto" and not has_cuda_graphs(self.lm.device, keeps)):
+            return None
+        recorder = cuda_graphs(self.lm.device, keeps)
+        if fault := recording_fault(self.lm, self._sharing == "tree" or self._rows.parts, recorder):
+            logger.warning("%s: decoding passes are not recorded as CUDA graphs: %s", self.student.model, fault)
+            return None
+        return recorder
 
     @property
     def info(self) -> PolicyInfo:

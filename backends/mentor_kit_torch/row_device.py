@@ -15,14 +15,23 @@ import torch
 from torch import Tensor
 
 from mentor_kit.backend.kv_budget import POSITION_STEP, in_steps
-from mentor_kit.backend.row_device import Array, DeviceMemoryError, RowDevice, RowPass, SamplingParams
+from mentor_kit.backend.row_device import (
+    Array,
+    DecodingRows,
+    DeviceMemoryError,
+    ReadTokens,
+    RowDevice,
+    RowPass,
+    SamplingParams,
+)
 from mentor_kit_torch.cuda_graphs import RecordedDecoding, Recorder
+from mentor_kit_torch.decoding_state import DecodingState, any_order, decoding_pass, packed, reading, shape_of
 from mentor_kit_torch.determinism import named_determinism
 from mentor_kit_torch.forward import ForwardPasses
 from mentor_kit_torch.lm_wrapper import TorchLMWrapper
 from mentor_kit_torch.row_states import TorchRowStates
 from mentor_kit_torch.row_trial import RowAbilities
-from mentor_kit_torch.sampling import draw
+from mentor_kit_torch.sampling import DrawTensors, draw
 
 
 class TorchRowDevice(RowDevice[Tensor]):
@@ -33,10 +42,20 @@ class TorchRowDevice(RowDevice[Tensor]):
         abilities: what rows of the model can do; one that keeps none runs whole contexts in every pass.
         attends_prefix: whether the model can attend in parts, so that a prefix need not be copied.
         recorder: decoding passes are recorded by it, and replayed; needs rows of keys and values.
+        graph_memory: bytes that recordings may take.
+        decodes: whether decoding is left to the device (`RowDevice.decodes`), where the model keeps rows that can be
+            cut back; None: where it is another than the CPU.
     """
 
     def __init__(
-        self, lm: TorchLMWrapper, abilities: RowAbilities, *, attends_prefix: bool, recorder: Recorder | None = None
+        self,
+        lm: TorchLMWrapper,
+        abilities: RowAbilities,
+        *,
+        attends_prefix: bool,
+        recorder: Recorder | None = None,
+        graph_memory: int = 1 << 30,
+        decodes: bool | None = None,
     ) -> None:
         self.keeps_rows = self.keeps_prefix = abilities.keeps
         self.attends_prefix = attends_prefix
@@ -46,9 +65,14 @@ class TorchRowDevice(RowDevice[Tensor]):
         self.cuts_rows = self._states.cuts
         parts = attends_prefix or abilities.parts
         self._passes = ForwardPasses(lm, self._prefix, parts, continues=abilities.continues)
-        self._recorded = None if recorder is None else RecordedDecoding(self._passes, self._states, recorder)
+        self._recorded: RecordedDecoding | None = None
+        if recorder is not None:
+            self._recorded = RecordedDecoding(self._passes, self._states, recorder, graph_memory)
         # float64, which the draw needs, is not on every device
         self._draws_on = torch.device("cpu") if lm.device.type == "mps" else lm.device
+        wanted = recorder is not None or lm.device.type not in ("cpu", "mps") if decodes is None else decodes
+        self.decodes = wanted and abilities.keeps and self._states.cuts
+        self._decoding: DecodingState | None = None
 
     @property
     def vocabulary(self) -> int:
@@ -82,8 +106,26 @@ class TorchRowDevice(RowDevice[Tensor]):
     def draw(self, logits: Tensor, places: Array, params: SamplingParams) -> tuple[Array, Array]:
         if not np.array_equal(places, np.arange(len(logits))):
             logits = logits.index_select(0, self._tensor(places))
-        tokens, log_probs = draw(logits.to(self._draws_on), params)
-        return tokens.cpu().numpy(), log_probs.cpu().numpy()
+        logits = logits.to(self._draws_on)
+        uniform = torch.from_numpy(params.uniform).to(self._draws_on)
+        tokens, log_probs = draw(logits, DrawTensors.of(params, self._draws_on), uniform)
+        if self._draws_on.type == "cpu":
+            return tokens.numpy(), log_probs.numpy()
+        return reading(packed(tokens, log_probs))()
+
+    def begin_decoding(self, rows: DecodingRows) -> None:
+        if self._recorded is not None:
+            self._decoding = self._recorded.state(rows)
+            return
+        self._decoding = DecodingState(shape_of(rows, len(rows.ids), len(rows.known)), self._device)
+        self._decoding.put(rows)
+
+    def decode(self, length: int) -> ReadTokens:
+        assert self._decoding is not None
+        with any_order():
+            if self._recorded is not None:
+                return reading(self._recorded.run(self._decoding, length))
+            return reading(decoding_pass(self._passes, self._states, self._decoding, length))
 
     def reserve(self, rows: int, positions: int) -> None:
         self._states.reserve(rows, positions)
@@ -136,8 +178,6 @@ class TorchRowDevice(RowDevice[Tensor]):
         states.advance(np.arange(len(start)) if batch.rows is None else batch.rows, start, counts)
         if batch.rows is not None:
             return self._passes.run(self._states, ids, positions, batch.length, self._tensor(batch.rows))
-        if self._recorded is not None:
-            return self._recorded.run(ids, positions, batch.length)
         return self._passes.run(self._states, ids, positions, batch.length)
 
     def _update(self) -> None:

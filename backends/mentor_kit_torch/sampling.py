@@ -2,47 +2,83 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
+import numpy as np
 import torch
 from torch import Tensor
 
-from mentor_kit.backend.row_device import Array, SamplingParams
+from mentor_kit.backend.row_device import Array, DrawSettings
 
 #: Ids whose probabilities are summed up at once, before those of a block are looked at one by one.
 BLOCK = 256
 
 
-def draw(logits: Tensor, params: SamplingParams) -> tuple[Tensor, Tensor]:
+@dataclass(frozen=True)
+class DrawTensors:
+    """`DrawSettings` on the logits' device, each of shape (n,)."""
+
+    temperature: Tensor
+    """float32; 0 is greedy."""
+    top_p: Tensor | None
+    """None where nothing is filtered, and so is top_k."""
+    top_k: Tensor | None
+    scaled: bool
+    """Whether any temperature is another than 0 and 1."""
+    greedy: bool
+    """Whether any is 0."""
+
+    @classmethod
+    def of(cls, settings: DrawSettings, device: torch.device) -> DrawTensors:
+        """Copied to a device."""
+
+        def tensor(values: Array) -> Tensor:
+            return torch.from_numpy(np.ascontiguousarray(values)).to(device)
+
+        filtered = settings.filtered
+        return cls(
+            temperature=tensor(settings.temperature),
+            top_p=tensor(settings.top_p) if filtered else None,
+            top_k=tensor(settings.top_k) if filtered else None,
+            scaled=is_scaled(settings),
+            greedy=settings.greedy,
+        )
+
+
+def is_scaled(settings: DrawSettings) -> bool:
+    """Whether any temperature is another than 0 and 1."""
+    return not bool(((settings.temperature == 0) | (settings.temperature == 1)).all())
+
+
+def draw(logits: Tensor, how: DrawTensors, uniform: Tensor) -> tuple[Tensor, Tensor]:
     """Tokens (n,) and their log-probabilities (n,) under the full scaled distribution, from logits (n, V).
 
-    The token is the first in the order of ids at which the cumulative probability exceeds the uniform number.
+    The token is the first in the order of ids at which the cumulative probability exceeds the uniform number (n,).
     """
-
-    def tensor(values: Array) -> Tensor:
-        return torch.from_numpy(values).to(logits.device)
-
-    temperature = tensor(params.temperature)
-    scaled = _in_blocks(_scaled(logits, temperature))
+    scaled = _in_blocks(_scaled(logits, how))
     highest = scaled.amax(dim=-1)
     top = highest.amax(dim=-1)
     weights = (scaled - top[:, None, None]).exp_()
     sums = weights.sum(dim=-1).double()
     total = sums.sum(dim=-1)
-    if params.filtered:
+    if how.top_p is not None and how.top_k is not None:
         whole = weights.flatten(1)[:, : logits.shape[-1]].double() / total.unsqueeze(-1)
-        weights = _in_blocks(_filter(whole, tensor(params.top_p), tensor(params.top_k)), 0.0)
+        weights = _in_blocks(_filter(whole, how.top_p, how.top_k), 0.0)
         sums = weights.sum(dim=-1)
-    tokens = _at(weights, sums, tensor(params.uniform))
-    if params.greedy:
-        tokens = torch.where(temperature > 0, tokens, _likeliest(scaled, highest))
+    tokens = _at(weights, sums, uniform)
+    if how.greedy:
+        tokens = torch.where(how.temperature > 0, tokens, _likeliest(scaled, highest))
     chosen = scaled.flatten(1).gather(1, tokens.unsqueeze(-1)).squeeze(-1)
     return tokens, (chosen - top).double().sub_(total.log()).float()
 
 
-def _scaled(logits: Tensor, temperature: Tensor) -> Tensor:
+def _scaled(logits: Tensor, how: DrawTensors) -> Tensor:
     """Logits (n, V) in float32, divided by temperatures (n,), of which 0 counts as 1."""
     logits = logits.float()
-    divisor = torch.where(temperature > 0, temperature, torch.ones_like(temperature))
-    return logits if bool((divisor == 1).all()) else logits / divisor.unsqueeze(-1)
+    if not how.scaled:
+        return logits
+    divisor = torch.where(how.temperature > 0, how.temperature, 1.0)
+    return logits / divisor.unsqueeze(-1)
 
 
 def _in_blocks(values: Tensor, missing: float = -torch.inf) -> Tensor:

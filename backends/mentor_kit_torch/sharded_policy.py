@@ -52,11 +52,13 @@ class ShardedPolicy(TorchPolicy):
         BackendError: an option does not go together with sharding.
     """
 
+    weights_stay = False
+
     def __init__(
         self, shards: ModelShards, student: StudentSpec, options: TorchOptions, reload: Callable[[], TorchPolicy]
     ) -> None:
         for option in ("compile", "cuda_graphs", "quantize"):
-            if getattr(options, option):
+            if getattr(options, option) not in (None, False, "auto"):
                 raise BackendError(
                     f"backend.shard and backend.{option} do not go together",
                     hint=f"leave `{option}` out: the weights' places in memory change with every update",

@@ -4,7 +4,8 @@
 
 A step either prefills the rows that have new context, or draws one token for every row that is sampled. Rows with the
 same tokens so far, as those of a group have for a while, are run once (`mentor_kit.backend.row_table`). Rows that
-finish run along, ignored, until a quarter of those that are run is idle; then other rows take their places.
+finish run along, ignored, until a quarter of those that are run is idle; then other rows take their places. On a device
+that decodes by itself the next pass is launched before a token is read (`mentor_kit.backend.lookahead`).
 
 Context is prefilled once where it can be: what new rows have in common, or another row holds
 (`mentor_kit.backend.shared_prefix`), each distinct prompt once for its group, and of a session's next turn what is new.
@@ -20,6 +21,7 @@ from typing import Any
 import numpy as np
 
 from mentor_kit.backend.kv_budget import KVBudget
+from mentor_kit.backend.lookahead import Lookahead
 from mentor_kit.backend.row_allocator import RowAllocator
 from mentor_kit.backend.row_device import Array, DeviceMemoryError, RowDevice, RowPass, SamplingParams
 from mentor_kit.backend.row_table import RowTable
@@ -59,6 +61,7 @@ class StepEngine:
         self._table = RowTable(cuts=device.cuts_rows)
         self._allocator = RowAllocator(self._table, device, budget, slots=slots, context=context)
         self._prefix = SharedPrefix(self._table, device, self._allocator, chunk)
+        self._lookahead = Lookahead(self._table, device, self._allocator)
         self._queue = RequestQueue()
         """Requests without a row."""
 
@@ -221,6 +224,13 @@ class StepEngine:
             self._allocator.arrange()
         active = table.active
         rows = np.arange(self.device.pass_rows(active))
+        drawn = np.nonzero(table.sampling)[0]
+        if self.device.decodes:
+            found = self._lookahead.decode(rows, drawn, waiting=bool(self._queue))
+            table.held[drawn] += 1
+            table.add(drawn, *found, self.version)
+            self._allocator.diverge()
+            return
         start = table.held[rows]
         length = int(start.max()) + 1
         if self.device.keeps_rows:
@@ -231,7 +241,6 @@ class StepEngine:
         else:
             batch, last = self._whole(rows, length), start[:active]
         logits = self.device.forward(batch, last)
-        drawn = np.nonzero(table.sampling)[0]
         table.held[drawn] += 1
         self._draw(logits, table.owner[drawn], drawn)
         self._allocator.diverge()

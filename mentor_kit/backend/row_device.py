@@ -4,21 +4,23 @@
                ──fill, forward────────────────────> the model, on tokens of some rows
                ──hold_prefix, copy_prefix, attach──> a prefix that many rows begin with, kept beside the rows
                ──draw──────────────────────────────> tokens and log-probabilities
+           ──begin_decoding, decode────────────> the next tokens of rows, pass after pass, without what was drawn
 
 A row holds what the layers keep of a sequence (`mentor_kit.backend.row_state`), such as its keys and values by
 position. Rows may be of any length: what lies beyond a row's tokens has no meaning, and a token at position p sees
 positions up to p alone.
 
-A device says by four flags what it can do. Without `keeps_rows` every pass is given whole contexts, and only `forward`
+A device says by flags what it can do. Without `keeps_rows` every pass is given whole contexts, and only `forward`
 and `draw` are called: that suits models whose layers' state is not understood. Without `cuts_rows` a row goes on behind
 its last token alone, as recurrent layers do. Without `keeps_prefix` common prefixes are prefilled row by row. Without
-`attends_prefix` they are copied to each row.
+`attends_prefix` they are copied to each row. With `decodes` it keeps by itself what decoding needs of rows, so that a
+pass can be launched before the last one's tokens are read.
 """
 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from typing import Any, Generic, Literal, TypeVar
@@ -52,8 +54,8 @@ class RowPass:
 
 
 @dataclass(frozen=True)
-class SamplingParams:
-    """How the next token of each of m sequences is drawn; every array has shape (m,)."""
+class DrawSettings:
+    """From which distribution each of m sequences' tokens are drawn; every array has shape (m,)."""
 
     temperature: NDArray[np.float32]
     """0 is greedy."""
@@ -61,8 +63,6 @@ class SamplingParams:
     """In (0, 1]; 1 keeps all."""
     top_k: NDArray[np.int64]
     """0 keeps all."""
-    uniform: NDArray[np.float64]
-    """In [0, 1): where the inverse CDF is read."""
 
     @property
     def filtered(self) -> bool:
@@ -73,6 +73,43 @@ class SamplingParams:
     def greedy(self) -> bool:
         """Whether any sequence has temperature 0."""
         return bool((self.temperature == 0).any())
+
+
+@dataclass(frozen=True)
+class SamplingParams(DrawSettings):
+    """How the next token of each of m sequences is drawn; every array has shape (m,)."""
+
+    uniform: NDArray[np.float64]
+    """In [0, 1): where the inverse CDF is read."""
+
+
+@dataclass(frozen=True)
+class DecodingRows:
+    """The first n rows, and m sequences that are sampled from them; see `RowDevice.begin_decoding`."""
+
+    ids: Array
+    """(n,): the token that each row takes in next; an arbitrary one of rows that run along."""
+    positions: Array
+    """(n,): its position."""
+    places: Array
+    """(m,): the row from whose logits each sequence draws; several may draw from one."""
+    feeds: Array
+    """(n,): which sequence's new tokens a row takes in; -1 of rows that run along."""
+    settings: DrawSettings
+    """Of the sequences."""
+    seeds: NDArray[np.uint64]
+    """(m,): the uniform number of a token is that of its sequence's seed and its position
+    (`mentor_kit.utils.randomness.uniforms`)."""
+    known: Array
+    """(m,): the position of the token that each sequence draws next."""
+    limits: Array
+    """(m,): a sequence ends with so many tokens."""
+    stops: Sequence[frozenset[int]]
+    """(m,): it ends with one of these tokens."""
+
+
+ReadTokens = Callable[[], tuple[Array, Array]]
+"""Waits for what `RowDevice.decode` drew: tokens (m,), int64, and their log-probabilities (m,), float32."""
 
 
 class RowDevice(ABC, Generic[Logits]):
@@ -87,6 +124,8 @@ class RowDevice(ABC, Generic[Logits]):
     """Whether a prefix can be kept beside the rows, and copied to them."""
     attends_prefix: bool = False
     """Whether rows can attend to that prefix where it is."""
+    decodes: bool = False
+    """Whether the device keeps what decoding needs of rows, and changes it there: `begin_decoding` and `decode`."""
 
     rows: int = 0
     """Rows that are allocated."""
@@ -144,6 +183,28 @@ class RowDevice(ABC, Generic[Logits]):
         The others run along: they take in an arbitrary token at the position behind what they hold.
         """
         return needed
+
+    def begin_decoding(self, rows: DecodingRows) -> None:
+        """Take over rows for the passes of `decode`, in place of those of an earlier call."""
+        raise NotImplementedError
+
+    def decode(self, length: int) -> ReadTokens:
+        """Launch a pass of one token a row, and the draw of each sequence's next token; returns before they are done.
+
+        Each sequence's token is what its row takes in next, a position further on. A sequence that has ended, by a
+        stop token or its limit, stays where it is, and its row takes in its last token again.
+
+        Args:
+            length: keys are read at positions below it.
+
+        Returns:
+            What waits for the tokens and log-probabilities of all m sequences, as `draw` gives them; arbitrary ones
+            of those that had ended. It may be called after the next pass is launched.
+
+        Raises:
+            DeviceMemoryError: there is not enough memory.
+        """
+        raise NotImplementedError
 
     def activity(self, kind: Literal["prefill", "decode"]) -> AbstractContextManager[None]:
         """Entered around all work of a kind, for modes and meters.

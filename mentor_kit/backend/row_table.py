@@ -30,6 +30,8 @@ class RowTable:
         self._cuts = cuts
         self.used = 0
         self.active = 0
+        self.changes = 0
+        """Counts whatever makes other rows run than before, or what is drawn from them, but for requests that end."""
         self._free: list[int] = []
         self._stop_somewhere = np.zeros(1, dtype=bool)
         """By token: those that are stop tokens of any request so far; the last one stands for all behind it."""
@@ -114,6 +116,7 @@ class RowTable:
 
     def begin(self, row: int, request: SampleRequest, order: int, context: int) -> None:
         """Start to sample a request in a row; the beginning of its context that the row holds is kept."""
+        self.changes += 1
         count = len(request.context)
         limit = min(count + request.max_new_tokens, context)
         self._grow(self.used, limit + 1)
@@ -137,6 +140,7 @@ class RowTable:
 
     def share(self, rows: Array, owners: Array) -> None:
         """Rows share the keys and values of others with the same tokens from now on."""
+        self.changes += 1
         self.owner[rows] = owners
         self.held[rows] = self.held[owners]
 
@@ -157,10 +161,12 @@ class RowTable:
             self.owner[row] = new_owner.setdefault(drawn, row) if self.sampling[row] else row
             if self.owner[row] == row:
                 found[row] = owner
+        self.changes += len(found)
         return np.array(list(found), dtype=np.int64), np.array(list(found.values()), dtype=np.int64)
 
     def forget(self) -> None:
         """Nothing that the device holds is valid any more."""
+        self.changes += 1
         self.held[:] = 0
         self.owner = np.arange(len(self.owner))
 
@@ -200,6 +206,7 @@ class RowTable:
         for row, request in enumerate(self.requests):
             if request is not None and request.id == request_id and self.sampling[row]:
                 self.sampling[row], self.ended[row] = False, 3
+                self.changes += 1
 
     def drawn(self, request_id: str) -> tuple[int, ...]:
         """The tokens that were drawn so far for a request; none for one without a row."""
@@ -300,6 +307,7 @@ class RowTable:
 
     def arrangement(self) -> tuple[Array, Array]:
         """Make the unique rows the active ones; what `permute` takes for them to come first."""
+        self.changes += 1
         unique = self.unique
         self.active = int(unique.sum())
         return _swaps(np.nonzero(~unique[: self.active])[0], self.active + np.nonzero(unique[self.active :])[0])

@@ -19,10 +19,14 @@ def uniforms(
     `position` is the index in the whole context of the token that is drawn.
     """
     with np.errstate(over="ignore"):
-        state = _mix(np.asarray(seeds, dtype=np.uint64)) + _GOLDEN * (
-            np.asarray(positions).astype(np.uint64) + np.uint64(1)
-        )
+        state = mixed_seeds(seeds) + _GOLDEN * (np.asarray(positions).astype(np.uint64) + np.uint64(1))
         return (_mix(state) >> np.uint64(11)).astype(np.float64) * 2.0**-53
+
+
+def mixed_seeds(seeds: Sequence[int] | NDArray[np.uint64]) -> NDArray[np.uint64]:
+    """Where the generator of each seed starts, for those who count on from there themselves."""
+    with np.errstate(over="ignore"):
+        return _mix(np.asarray(seeds, dtype=np.uint64))
 
 
 def derive_seed(seed: int, *path: int | str) -> int:

@@ -73,6 +73,7 @@ def efficient(
     out, lse = _forward(query, key, value, scale, causal, bias)
     padded = torch.full((*lse.shape[:2], -(-lse.shape[2] // 32) * 32), torch.inf)
     padded[..., : lse.shape[2]] = lse
+    out = out.transpose(1, 2).contiguous().transpose(1, 2)  # heads lie behind queries in its memory
     return out, padded, torch.zeros((), dtype=torch.int64), torch.zeros((), dtype=torch.int64)
 
 

@@ -5,6 +5,8 @@ It finds without a GPU what a GPU would refuse, and counts what a GPU would wait
 - an operation on tensors of two devices raises as on CUDA, but for CPU tensors without dimensions and for indices;
 - `Counts` has the operations that ran on the device, the copies to and from it, and the waits for its results.
 
+Where PyTorch has one kernel for CUDA and several operations elsewhere, the device has that kernel (`KERNELS`).
+
 PyTorch's own mechanism for backends written in Python carries it. Everything has to run inside `Pretending()`.
 Known gap: results in 16 bits differ from a CPU's, as other kernels run.
 """
@@ -49,6 +51,41 @@ VIEWS = frozenset(
         *("diagonal", "_reshape_alias", "empty_strided", "split_with_sizes", "lift_fresh", "new_empty_strided"),
     )
 )
+
+
+def _rms_norm(states: Tensor, shape: Any, weight: Tensor | None, epsilon: float | None) -> tuple[Tensor, Tensor]:
+    epsilon = torch.finfo(states.dtype).eps if epsilon is None else epsilon
+    root = states.float().square().mean(dim=-1, keepdim=True).add(epsilon).rsqrt()
+    out = states.float() * root * (1.0 if weight is None else weight.float())
+    return out.to(states.dtype), root
+
+
+def _rms_norm_backward(
+    grad: Tensor, states: Tensor, shape: Any, root: Tensor, weight: Tensor | None, wanted: Any
+) -> tuple[Tensor, Tensor | None]:
+    unit, grad = states.float() * root, grad.float()
+    pull = grad if weight is None else grad * weight.float()
+    of_states = (pull - unit * (pull * unit).mean(dim=-1, keepdim=True)) * root
+    of_weight = None if weight is None else (grad * unit).flatten(0, -2).sum(dim=0).to(weight.dtype)
+    return of_states.to(states.dtype), of_weight
+
+
+#: What CUDA has a kernel of its own for.
+KERNELS: dict[Any, Callable[..., Any]] = {
+    aten._fused_rms_norm: _rms_norm,
+    aten._fused_rms_norm_backward: _rms_norm_backward,
+    **STAND_INS,
+}
+#: Registered, or PyTorch would take such operations apart; the mode sees them first.
+_REGISTERED = torch.library.Library("aten", "IMPL")
+
+
+def _unreachable(*_: Any, **__: Any) -> Any:
+    raise AssertionError("an operation on the pretend device outside its mode")
+
+
+for _packet in (aten._fused_rms_norm, aten._fused_rms_norm_backward):
+    _REGISTERED.impl(str(_packet).removeprefix("aten."), _unreachable, "PrivateUse1")
 
 
 @dataclass
@@ -189,7 +226,7 @@ def _run(function: Any, args: Any, kwargs: dict[str, Any], counts: Counts) -> An
         given["device"] = torch.device("cpu")
     if given.get("pin_memory"):
         given["pin_memory"] = False
-    out = STAND_INS.get(packet, function)(*tree_map(_here, args), **given)
+    out = KERNELS.get(packet, function)(*tree_map(_here, args), **given)
     known = {id(value.data_here): value for value in there}
 
     def dressed(value: Any) -> Any:

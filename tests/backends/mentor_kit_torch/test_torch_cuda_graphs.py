@@ -14,6 +14,7 @@ from torch.utils._pytree import tree_leaves
 from torch_students import load
 
 from mentor_kit.backend.policy import Policy
+from mentor_kit.backend.sampling import SampleRequest
 from mentor_kit.backend.student import AdapterSpec
 from mentor_kit.core.errors import BackendError
 from mentor_kit.testing.material import drive, request
@@ -45,12 +46,16 @@ class Tapes:
     """A recorder, which remembers what was done."""
 
     def __init__(self) -> None:
-        self.recorded = self.replayed = 0
+        self.recorded = self.replayed = self.nbytes = 0
+
+    def clear(self) -> None:
+        self.nbytes = 0
 
     def __call__(self, work: Work) -> Work:
         with Tape() as tape:
             found = work()
         self.recorded += 1
+        self.nbytes += 1 << 20
 
         def replay() -> torch.Tensor:
             # what a recording gives must come from its replay alone
@@ -66,14 +71,20 @@ class Tapes:
 def tapes(monkeypatch: pytest.MonkeyPatch) -> Tapes:
     """Recordings are possible on the CPU."""
     found = Tapes()
-    monkeypatch.setattr("mentor_kit_torch.policy.cuda_graphs", lambda device, keeps: found)
+    put_in(found, monkeypatch)
     return found
+
+
+def put_in(recorder: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A recorder in place of CUDA's."""
+    monkeypatch.setattr("mentor_kit_torch.policy.cuda_graphs", lambda device, keeps: recorder)
+    monkeypatch.setattr("mentor_kit_torch.policy.has_cuda_graphs", lambda device, keeps: keeps)
 
 
 class TestRecorded(SamplingContract):
     @pytest.fixture
     def policy_factory(self, folder: Path, tapes: Tapes) -> Callable[[int | None], Policy]:
-        return lambda budget: load(folder, cuda_graphs=True, token_budget=budget or 16384)
+        return lambda budget: load(folder, token_budget=budget or 16384)
 
 
 class TestRecordedFewSlots(SamplingContract):
@@ -83,21 +94,91 @@ class TestRecordedFewSlots(SamplingContract):
 
     @pytest.fixture
     def policy_factory(self, folder: Path, tapes: Tapes) -> Callable[[int | None], Policy]:
-        how: dict[str, Any] = {"cuda_graphs": True, "slots": 3, "prefill_chunk": 4, "kv_memory": 0.001}
+        how: dict[str, Any] = {"slots": 3, "prefill_chunk": 4, "kv_memory": 0.001}
         return lambda budget: load(folder, AdapterSpec(rank=4), token_budget=budget or 64, **how)
 
 
+def ask(count: int) -> list[SampleRequest]:
+    """Requests of several lengths, which end one after the other."""
+    return [request(f"{i}", [1, 2, 3 + i], max_new_tokens=2 + i) for i in range(count)]
+
+
 def test_few_shapes_are_recorded(folder: Path, tapes: Tapes) -> None:
-    engine = load(folder, cuda_graphs=True).engine()
-    # rows end one after the other
-    drive(engine, [request(f"{i}", [1, 2, 3 + i], max_new_tokens=2 + i) for i in range(11)])
-    assert tapes.replayed == 11
-    assert tapes.recorded <= len([16, 8, 4, 2, 1])
-    # others of these shapes replay what is there, also with new weights
+    engine = load(folder).engine()
+    tapes.recorded = tapes.replayed = 0
+    drive(engine, ask(11))
+    # 11 passes, and those that were launched in vain as rows ended
+    assert 11 <= tapes.replayed <= 22
+    # each number of rows with as many sequences, and with more while rows that ended run along
+    assert tapes.recorded <= 2 * len([16, 8, 4, 2, 1])
+    # the same again, also with new weights, replays what is there
     engine.drop(1)
     before = tapes.recorded
-    drive(engine, [request(f"{i}", [1, 2, 3 + i], max_new_tokens=9) for i in range(10)])
+    drive(engine, ask(11))
     assert tapes.recorded == before
+
+
+def test_graphs_beyond_their_memory_are_left_out(folder: Path, tapes: Tapes, caplog: pytest.LogCaptureFixture) -> None:
+    expected = drive(load(folder, cuda_graphs=False).engine(), ask(11))
+    engine = load(folder, graph_memory=1.5 / 1024).engine()
+    tapes.recorded = 0
+    with caplog.at_level("WARNING"):
+        found = drive(engine, ask(11))
+    assert tapes.recorded == 2  # of a mebibyte each, and the second one exceeds the limit
+    assert [record.getMessage() for record in caplog.records if "graph_memory" in record.getMessage()] == [
+        "decoding passes of further shapes are not recorded as CUDA graphs: `backend.graph_memory` is used up"
+    ]
+    assert {name: one.ids for name, one in found.items()} == {name: one.ids for name, one in expected.items()}
+
+
+class Failing(Tapes):
+    """A recorder that fails from the n-th recording on."""
+
+    def __init__(self, number: int, error: Exception) -> None:
+        super().__init__()
+        self.number, self.error = number, error
+
+    def __call__(self, work: Work) -> Work:
+        if self.recorded >= self.number:
+            work()  # as far as a capture gets
+            raise self.error
+        return super().__call__(work)
+
+
+@pytest.mark.parametrize("error", [RuntimeError("capture is not allowed\nmore"), torch.OutOfMemoryError("no room")])
+@pytest.mark.parametrize("number", [0, 2])
+def test_recordings_that_fail_are_left_out(
+    number: int, error: Exception, folder: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    expected = drive(load(folder, cuda_graphs=False).engine(), ask(5))
+    put_in(Failing(number, error), monkeypatch)
+    with caplog.at_level("WARNING"):
+        found = drive(load(folder).engine(), ask(5))
+    (line,) = [record.getMessage() for record in caplog.records if "CUDA graphs" in record.getMessage()]
+    assert str(error).splitlines()[0] in line
+    assert {name: one.ids for name, one in found.items()} == {name: one.ids for name, one in expected.items()}
+
+
+def test_recordings_that_differ_are_left_out(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    class Stale(Tapes):
+        """Gives what the first pass gave, whatever its rows are now."""
+
+        def __call__(self, work: Work) -> Work:
+            found = work()
+            self.recorded += 1
+            return lambda: found
+
+    expected = drive(load(folder, cuda_graphs=False).engine(), ask(5))
+    put_in(stale := Stale(), monkeypatch)
+    with caplog.at_level("WARNING"):
+        engine = load(folder).engine()
+    assert any("other results than plain passes" in record.getMessage() for record in caplog.records)
+    tried = stale.recorded
+    found = drive(engine, ask(5))
+    assert stale.recorded == tried
+    assert found == expected
 
 
 @pytest.mark.parametrize("shortest", [8, 1 << 20], ids=["kept beginning", "copied beginning"])
@@ -123,3 +204,7 @@ def test_the_same_as_plain_passes(shortest: int, folder: Path, tapes: Tapes, mon
 def test_only_cuda_has_graphs(folder: Path) -> None:
     with pytest.raises(BackendError, match="on cpu, not on CUDA"):
         load(folder, cuda_graphs=True)
+
+
+def test_the_cpu_goes_without_graphs(folder: Path) -> None:
+    assert not load(folder).engine().device.decodes
