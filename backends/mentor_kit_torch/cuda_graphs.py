@@ -124,10 +124,11 @@ class RecordedDecoding:
         passes: run what is recorded.
         rows: theirs.
         recorder: what a recording is; `CudaGraphs` but in tests.
-        limit: bytes that recordings may take; the one that exceeds it is the last.
+        limit: bytes that recordings may take; the one that exceeds it is the last. None: a trial, whose recordings
+            must not fail.
     """
 
-    def __init__(self, passes: ForwardPasses, rows: TorchRowStates, recorder: Recorder, limit: int) -> None:
+    def __init__(self, passes: ForwardPasses, rows: TorchRowStates, recorder: Recorder, limit: int | None) -> None:
         self._passes = passes
         self._rows = rows
         self._recorder = recorder
@@ -170,7 +171,7 @@ class RecordedDecoding:
 
     def _record(self, state: DecodingState, length: int) -> Work | None:
         """What replays a pass; None where it cannot be recorded."""
-        if self._fault or self._recorder.nbytes > self._limit:
+        if self._fault or (self._limit is not None and self._recorder.nbytes > self._limit):
             self._leave_out(self._fault or "`backend.graph_memory` is used up")
             return None
         saved = state.saved()
@@ -178,8 +179,10 @@ class RecordedDecoding:
             with self._passes.lm.meter.off():
                 replay = self._recorder(lambda: decoding_pass(self._passes, self._rows, state, length))
         except RuntimeError as error:  # running out of memory is one
+            if self._limit is None:
+                raise
             state.restore(saved)
-            self._leave_out((str(error).splitlines() or [type(error).__name__])[0])
+            self._leave_out(_line(error))
             return None
         state.restore(saved)
         self._recordings[state.shape, length, self._rows.base] = replay
@@ -204,12 +207,11 @@ def recording_fault(lm: TorchLMWrapper, parts: bool, recorder: Recorder) -> str:
         with shallow(lm):
             plain, recorded = _outcome(lm, parts, None), _outcome(lm, parts, recorder)
     except RuntimeError as error:
-        return (str(error).splitlines() or [type(error).__name__])[0]
+        return _line(error)
     finally:
         recorder.clear()
-    same = torch.equal(plain[:, 0], recorded[:, 0]) and agree(
-        lm, *(found[:, 1].view(torch.float64) for found in (plain, recorded))
-    )
+    log_probs = (found[:, 1].contiguous().view(torch.float64) for found in (plain, recorded))
+    same = torch.equal(plain[:, 0], recorded[:, 0]) and agree(lm, *log_probs)
     return "" if same else "they give other results than plain passes on this machine"
 
 
@@ -236,10 +238,14 @@ def _outcome(lm: TorchLMWrapper, parts: bool, recorder: Recorder | None) -> Tens
         state.put(given)
         found = [decoding_pass(passes, rows, state, length) for length in (5, 6, 7)]
     else:
-        recorded = RecordedDecoding(passes, rows, recorder, limit=1 << 62)
+        recorded = RecordedDecoding(passes, rows, recorder, limit=None)
         state = recorded.state(given)
         found = [recorded.run(state, length).clone() for length in (5, 6, 7)]
     return torch.stack(found)
+
+
+def _line(error: Exception) -> str:
+    return (str(error).splitlines() or [type(error).__name__])[0]
 
 
 def _rounded(rows: int) -> int:

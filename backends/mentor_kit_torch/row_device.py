@@ -73,6 +73,8 @@ class TorchRowDevice(RowDevice[Tensor]):
         wanted = recorder is not None or lm.device.type not in ("cpu", "mps") if decodes is None else decodes
         self.decodes = wanted and abilities.keeps and self._states.cuts
         self._decoding: DecodingState | None = None
+        self._sequences = 0
+        """Of that state, those that were given."""
 
     @property
     def vocabulary(self) -> int:
@@ -114,6 +116,7 @@ class TorchRowDevice(RowDevice[Tensor]):
         return reading(packed(tokens, log_probs))()
 
     def begin_decoding(self, rows: DecodingRows) -> None:
+        self._sequences = len(rows.known)
         if self._recorded is not None:
             self._decoding = self._recorded.state(rows)
             return
@@ -124,8 +127,10 @@ class TorchRowDevice(RowDevice[Tensor]):
         assert self._decoding is not None
         with any_order():
             if self._recorded is not None:
-                return reading(self._recorded.run(self._decoding, length))
-            return reading(decoding_pass(self._passes, self._states, self._decoding, length))
+                drawn = self._recorded.run(self._decoding, length)
+            else:
+                drawn = decoding_pass(self._passes, self._states, self._decoding, length)
+        return reading(drawn[:, : self._sequences])
 
     def reserve(self, rows: int, positions: int) -> None:
         self._states.reserve(rows, positions)

@@ -59,7 +59,7 @@ class Tapes:
 
         def replay() -> torch.Tensor:
             # what a recording gives must come from its replay alone
-            found.fill_(torch.nan)
+            found.fill_(-1)
             tape.replay()
             self.replayed += 1
             return found

@@ -131,27 +131,3 @@ def test_a_device_gives_what_the_cpu_gives(kind: str, way: str, adapted: bool, t
         tokens, numbers = trace(load_there(folder, adapter, **WAYS[way]))
     assert tokens == expected_tokens
     np.testing.assert_allclose(numbers, expected_numbers, atol=2e-5, rtol=2e-4)
-
-
-#: The most that one decoding pass of two layers does: kernels, copies to the device, waits for it. They may only fall.
-DECODING = {"kernels": 141, "to device": 4, "waits": 3}
-
-
-def test_a_decoding_pass_starts_no_more_kernels_and_waits_no_oftener_than_it_did(folder: Path) -> None:
-    with device_is_there() as mode:
-        policy = load_there(folder)
-
-        def counted(new: int) -> Any:
-            with mode.counted() as counts:
-                drive(policy.engine(), [request(f"{new}", [1, 2, 3], temperature=0.8, max_new_tokens=new)])
-            policy.engine().release(f"{new}")
-            return counts
-
-        counted(3)
-        few, many = counted(4), counted(14)
-    found = {
-        "kernels": (many.kernels - few.kernels) / 10,
-        "to device": (many.to_device - few.to_device) / 10,
-        "waits": (many.waits.total() + many.from_device - few.waits.total() - few.from_device) / 10,
-    }
-    assert all(found[name] <= DECODING[name] for name in DECODING), found
