@@ -220,6 +220,7 @@ def test_the_choice_is_said_and_falls_back(
     assert names() == ["plain", "plain"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["flash", "efficient", "flex"])
 def test_a_way_that_is_not_right_is_refused_by_name(name: str, folder: Path) -> None:
     with pytest.raises(BackendError, match=f"backend.attention_kernels: {name} ") as caught:

@@ -26,6 +26,7 @@ GROUPS = ragged_groups(100)
 UPDATE, STEP = 837, 48
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("budget", [16384, 48])
 def test_a_micro_batch_takes_one_copy_and_an_update_one_wait(budget: int, folder: Path) -> None:
     objective = make_objective(kl=0.1, entropy=0.01)
