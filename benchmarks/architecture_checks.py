@@ -8,7 +8,6 @@ it does not hold the reason. What is compared with is the same model in transfor
 
 from __future__ import annotations
 
-import copy
 import json
 import logging
 import sys
@@ -104,9 +103,8 @@ class Checks:
             raise Unlike("whole contexts are run for each token")
 
     def _sampling(self) -> float:
-        """Two turns of several requests, sampled and greedy, beside the rounding of transformers itself in float32."""
-        policy, worst, rounding = self._load(), 0.0, 0.0
-        single = copy.deepcopy(self.model).float()
+        """Two turns of several requests, sampled and greedy."""
+        policy, worst = self._load(), 0.0
         prompts = [list(range(1, 13)), [1, 2, 9]]
         first = [
             request(f"{place}.{heat}", prompt, temperature=heat, max_new_tokens=6 + place)
@@ -121,14 +119,12 @@ class Checks:
         done |= drive(policy.engine(), again)
         for item in [*first, *again]:
             ids = list(done[item.id].ids)
-            places = slice(len(item.context) - 1, -1)
-            logits, theirs = (logits_of(model)([*item.context, *ids])[places] for model in (self.model, single))
+            logits = logits_of(self.model)([*item.context, *ids])[len(item.context) - 1 : -1]
             if item.temperature == 0 and logits.argmax(-1).tolist() != ids:
                 raise Unlike("greedy tokens are others than transformers'")
             rows = log_softmax(logits, item.temperature or 1.0)
             worst = max(worst, float(np.abs(rows[np.arange(len(ids)), ids] - done[item.id].log_probs).max()))
-            rounding = max(rounding, float(np.abs(rows - log_softmax(theirs, item.temperature or 1.0)).max()))
-        return within(worst, max(LOG_PROBS, 2 * rounding))
+        return within(worst, LOG_PROBS)
 
     def _gradient(self) -> float:
         """The weights' change in a plain step, by their export for transformers, beside the gradient in float64."""
@@ -144,7 +140,7 @@ class Checks:
         sft_loss(before).backward()
         found, expected = [], []
         for name, parameter in before.named_parameters():
-            if parameter.grad is not None:
+            if parameter.grad is not None and not name.startswith(EMBED_OTHERS):
                 found.append((parameter - after[name]).detach().flatten())
                 expected.append(parameter.grad.flatten())
         gap = torch.cat(found) - torch.cat(expected)
