@@ -95,7 +95,7 @@ build/vllm/.installed: $(VLLM)
 	touch $@
 
 # Makes the tiny student anew, from random weights, and puts it into the package (a quarter of an hour).
-STUDENT := plugins/mentor_kit_math/students/tiny
+STUDENT := plugins/mentor_kit_tiny/students/tiny
 student: install
 	rm -rf build/student
 	$(BIN)/mentorkit run students/tiny --output build/student

@@ -78,8 +78,8 @@ class ToolStep:
     def __init__(self, problems: int, group: int, turns: int, threads: int) -> None:
         from datasets import Dataset
         from mentor_kit_math.arithmetic import ArithmeticTask
-        from mentor_kit_math.components import TINY
         from mentor_kit_math.operations import OPERATIONS, evaluate
+        from mentor_kit_tiny.components import TINY
         from transformers import AutoTokenizer
         from trl.chat_template_utils import qwen3_template
 

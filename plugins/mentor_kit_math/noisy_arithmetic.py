@@ -1,4 +1,4 @@
-"""An arithmetic question as the noisy demonstrator works on it (`mentor_kit_math.noisy_demonstrator.NoisyWorld`)."""
+"""An arithmetic question as the noisy demonstrator works on it (`mentor_kit_tiny.noisy_demonstrator.NoisyWorld`)."""
 
 from __future__ import annotations
 

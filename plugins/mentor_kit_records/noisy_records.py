@@ -2,7 +2,7 @@
 
 Where two tables must be joined it reads the first alone, where rows are to be counted it lists them, and the other way
 round, and where two rows are to be compared it looks one of them up. It gives what
-`mentor_kit_math.noisy_demonstrator.NoisyWorld` asks for.
+`mentor_kit_tiny.noisy_demonstrator.NoisyWorld` asks for.
 """
 
 from __future__ import annotations

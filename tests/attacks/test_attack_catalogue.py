@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
-import mentor_kit_math
+import mentor_kit_tiny
 import pytest
 from attack_worlds import FAMILIES, PRESETS, bounds, bounds_of, earned, parts
 
@@ -126,7 +126,7 @@ def test_what_a_tool_notes_is_what_the_trajectory_says() -> None:
 
 
 def test_a_students_own_tokens_read_the_same() -> None:
-    chat = load_chat_format(Path(mentor_kit_math.__file__).parent / "students" / "tiny")
+    chat = load_chat_format(Path(mentor_kit_tiny.__file__).parent / "students" / "tiny")
     one = bounds()[0]
     texts = {turn for attack in applying(one) for turn in attack.script(one.subject).turns if len(turn) < 1000}
     assert len(texts) > 100

@@ -109,7 +109,7 @@ def test_an_adapter_loads_in_peft_and_names_no_path_of_this_machine(adapted: Pat
     assert data["library_name"] == "peft"
     assert "base_model" not in data
     assert "More Information Needed" not in text
-    tiny = Path(__file__).parents[2] / "plugins" / "mentor_kit_math" / "students" / "tiny"
+    tiny = Path(__file__).parents[2] / "plugins" / "mentor_kit_tiny" / "students" / "tiny"
     for file in adapter.iterdir():
         assert str(tiny.parent).encode() not in file.read_bytes(), file
     ids = AutoTokenizer.from_pretrained(adapter)("Start with 49.", return_tensors="pt")

@@ -133,6 +133,7 @@ def test_the_package_can_be_imported_and_says_what_is_missing() -> None:
         "import mentor_kit, mentor_kit.api, mentor_kit.testing, mentor_kit.runs\n"
         "import mentor_kit_tools, mentor_kit_tools.functions, mentor_kit_tools.servers, mentor_kit_mlx\n"
         "import mentor_kit_torch, mentor_kit_data, mentor_kit_math, mentor_kit_rewards, mentor_kit_teachers\n"
+        "import mentor_kit_records, mentor_kit_tiny\n"
         "try:\n"
         "    mentor_kit.run('quickstart')\n"
         "except mentor_kit.MentorKitError as error:\n"

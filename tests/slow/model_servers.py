@@ -18,7 +18,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-TINY = Path(__file__).parents[2] / "plugins" / "mentor_kit_math" / "students" / "tiny"
+TINY = Path(__file__).parents[2] / "plugins" / "mentor_kit_tiny" / "students" / "tiny"
 KINDS = ("transformers", "mlx")
 #: The environment variable with the Python of an environment that has vLLM.
 VLLM = "VLLM_PYTHON"

@@ -9,7 +9,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-import mentor_kit_math
+import mentor_kit_tiny
 import numpy as np
 import pytest
 from mlx_students import load, weights
@@ -18,7 +18,7 @@ from torch_students import write_student
 HERE = Path(__file__).parent
 PATHS = os.pathsep.join(map(str, (HERE, HERE.parent / "mentor_kit_torch", *filter(None, sys.path))))
 SCRIPTS = Path(sys.executable).parent
-STUDENT = Path(mentor_kit_math.__file__).parent / "students" / "tiny"
+STUDENT = Path(mentor_kit_tiny.__file__).parent / "students" / "tiny"
 FEWER = [
     "train.0.steps=2",
     "train.0.problems=2",

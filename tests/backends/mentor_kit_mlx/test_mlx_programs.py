@@ -14,7 +14,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-import mentor_kit_math
+import mentor_kit_tiny
 import mlx.core as mx
 import numpy as np
 import pytest
@@ -30,7 +30,7 @@ from mentor_kit.chat import load_chat_format
 from mentor_kit.testing.material import drive, log_softmax, request
 
 SCRIPTS = Path(sys.executable).parent
-STUDENT = Path(mentor_kit_math.__file__).parent / "students" / "tiny"
+STUDENT = Path(mentor_kit_tiny.__file__).parent / "students" / "tiny"
 PROMPT = "Start with 12. Then add 30. What is the result?"
 #: Format of the export, and whether the student is one with an adapter, in 8 bits.
 EXPORTS = [

@@ -9,7 +9,8 @@ from functools import lru_cache
 
 import pytest
 from mentor_kit_math.arithmetic import ArithmeticTask
-from mentor_kit_math.noisy_demonstrator import (
+from mentor_kit_math.operations import math_tools
+from mentor_kit_tiny.noisy_demonstrator import (
     HABITS,
     SKILL,
     Habits,
@@ -17,7 +18,6 @@ from mentor_kit_math.noisy_demonstrator import (
     NoisyDemonstratorOptions,
     NoisyTeacher,
 )
-from mentor_kit_math.operations import math_tools
 from pydantic import ValidationError
 from question_reader import Question, read
 

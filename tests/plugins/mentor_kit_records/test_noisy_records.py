@@ -6,9 +6,9 @@ import asyncio
 from collections import Counter
 
 import pytest
-from mentor_kit_math.noisy_demonstrator import HABITS, Habits, NoisyDemonstrator
 from mentor_kit_records.records_task import RecordsTask
 from mentor_kit_records.tools import RecordToolSource
+from mentor_kit_tiny.noisy_demonstrator import HABITS, Habits, NoisyDemonstrator
 from records_reader import read
 
 from mentor_kit.core.agent import EpisodeLimits, EpisodeRequest

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import mentor_kit_math
+import mentor_kit_tiny
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -130,7 +130,7 @@ def _spec(preset: str) -> Any:
     return reward_spec(ComponentSpec(use=preset), REGISTRY, CONTEXT)
 
 
-CHAT = load_chat_format(Path(mentor_kit_math.__file__).parent / "students" / "tiny")
+CHAT = load_chat_format(Path(mentor_kit_tiny.__file__).parent / "students" / "tiny")
 
 
 def trained_on(messages: Sequence[Message], opening: int) -> str:

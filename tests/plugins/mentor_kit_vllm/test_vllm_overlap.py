@@ -6,7 +6,7 @@ from pathlib import Path
 
 import mentor_kit_vllm
 import pytest
-from mentor_kit_math.components import TINY
+from mentor_kit_tiny.components import TINY
 from stand_in import StandIn
 
 from mentor_kit import api

@@ -11,7 +11,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-import mentor_kit_math
+import mentor_kit_tiny
 import pytest
 from made_dialogues import made_dialogues
 
@@ -23,7 +23,7 @@ from mentor_kit.core.tool import Tool
 from mentor_kit.hooks.data_formats import data_formats
 from mentor_kit.runs.row_files import write_rows
 
-TINY = Path(mentor_kit_math.__file__).parent / "students" / "tiny"
+TINY = Path(mentor_kit_tiny.__file__).parent / "students" / "tiny"
 FORMATS = data_formats()
 #: Templates of families that call tools, as the package trl has them.
 TEMPLATES = ("qwen2_5", "qwen3", "llama3_1", "llama3_2", "glm4moe", "gptoss", "lfm2", "nemotron_3_nano")

@@ -13,10 +13,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from mentor_kit_math.arithmetic import ArithmeticTask
-from mentor_kit_math.blank import write_blank
-from mentor_kit_math.noisy_demonstrator import HABITS, NoisyDemonstrator
 from mentor_kit_math.operations import math_tools
-from mentor_kit_math.tokenizer import CONTEXT, chunks
+from mentor_kit_tiny.blank import write_blank
+from mentor_kit_tiny.noisy_demonstrator import HABITS, NoisyDemonstrator
+from mentor_kit_tiny.tokenizer import CONTEXT, chunks
 
 from mentor_kit.chat import ChatFormat, load_chat_format
 from mentor_kit.core.agent import EpisodeLimits, EpisodeRequest

@@ -6,7 +6,7 @@ import contextlib
 import io
 from pathlib import Path
 
-from mentor_kit_math.tokenizer import CONTEXT, build_tokenizer
+from mentor_kit_tiny.tokenizer import CONTEXT, build_tokenizer
 
 
 def write_blank(folder: Path, seed: int) -> Path:
