@@ -262,7 +262,7 @@ def test_progress_for_programs_is_json_lines(mentorkit: Call, monkeypatch: pytes
 def test_plugins_lists_what_is_installed(mentorkit: Call) -> None:
     code, said, _ = mentorkit("plugins")
     assert code == 0
-    names = ("bfcl", "core", "data", "math", "mlx", "records", "rewards", "teachers", "tools", "torch", "trackers")
+    names = ("bfcl", "core", "data", "math", "mlx", "records", "rewards", "teachers", "tiny", "tools", "torch")
     assert [line.split()[:2] for line in said.splitlines()[: len(names)]] == [["loaded", name] for name in names]
     _, said, _ = mentorkit("plugins", "rewards", "--json")
     found = json.loads(said)
