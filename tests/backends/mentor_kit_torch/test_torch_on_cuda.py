@@ -12,18 +12,21 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from mentor_kit_torch.policy import TorchPolicy
 from safetensors.numpy import load_file
 from test_torch_checkpoints import VARIANTS
 from torch_students import Float64Twin, load
 
 from mentor_kit import api
+from mentor_kit.backend.optimizer import OptimizerSpec
 from mentor_kit.backend.policy import Policy
 from mentor_kit.backend.student import AdapterSpec
 from mentor_kit.recipe.settings import parse_settings
 from mentor_kit.testing.backend import BackendContract
 from mentor_kit.testing.checkpoints import CheckpointContract, ExportContract, LoadExported, LoadPolicy, Variant
 from mentor_kit.testing.material import Oracle, drive, flat, group_of, log_softmax, ragged_groups, request
+from mentor_kit.testing.objectives import make_objective
 from mentor_kit.testing.sampling import SamplingContract
 from mentor_kit.testing.training import GradientContract, TrajectoryContract
 
@@ -55,6 +58,15 @@ class TestRecomputedOnCuda(GradientContract):
     @pytest.fixture
     def policy_factory(self, folder: Path) -> Callable[[int | None], Policy]:
         return lambda budget: load_on_gpu(folder, token_budget=budget or 16384, gradient_checkpointing=True)
+
+
+class TestAttentionOnCuda(GradientContract):
+    """Every way of attention in 32 bits; FlashAttention has 16 alone."""
+
+    @pytest.fixture(params=["flex", "efficient", "plain"])
+    def policy_factory(self, folder: Path, request: pytest.FixtureRequest) -> Callable[[int | None], Policy]:
+        way = {"attention_kernels": request.param}
+        return lambda budget: load_on_gpu(folder, token_budget=budget or 16384, **way)
 
 
 class TestFewSlotsOnCuda(SamplingContract):
@@ -105,6 +117,24 @@ def test_16_bits_sample_and_score_what_32_bits_do_but_for_rounding(
     group = group_of(prompt, [done[str(n)] for n in range(6)], [1.0] * 6)
     sampled = np.concatenate([found.log_probs for found in group.completions])
     np.testing.assert_allclose(flat(policy.log_probs([group])), sampled, atol=ROUNDING / 2)
+
+
+@pytest.mark.parametrize("way", ["flex", "flash", "efficient"])
+def test_attention_in_16_bits_is_that_of_plain_products_but_for_rounding(folder: Path, way: str) -> None:
+    if way == "flash" and torch.cuda.get_device_capability() < (8, 0):
+        pytest.skip("FlashAttention is for GPUs of compute capability 8.0 and higher")
+
+    def outcome(kernels: str) -> tuple[np.ndarray, float]:
+        policy = load_on_gpu(folder, dtype="bfloat16", attention_kernels=kernels)
+        policy.prepare(OptimizerSpec(clip=None))
+        groups = ragged_groups(policy.info.vocabulary)
+        log_probs = flat(policy.log_probs(groups))
+        policy.forward_backward(groups, make_objective(preset="sft"))
+        return log_probs, policy.optimizer_step(1e-3).gradient_norm
+
+    (found, norm), (expected, plain_norm) = outcome(way), outcome("plain")
+    np.testing.assert_allclose(found, expected, atol=ROUNDING / 2)
+    assert norm == pytest.approx(plain_norm, rel=0.1)
 
 
 def settings(*more: str) -> list[str]:
