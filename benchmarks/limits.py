@@ -53,7 +53,7 @@ class Rate:
 
 def decoding(folder: Path, shape: Shape, threads: int, passes: int, dtype: str = "float32") -> Rate:
     """Passes of all sequences at once, each of which has a prompt of its own behind it."""
-    policy = Ours(folder, shape, threads, dtype).policy
+    policy = Ours(folder, shape, threads, dtype=dtype).policy
     engine = policy.engine()
     for number, prompt in enumerate(shape.prompts_apart(policy.info.vocabulary)):
         name = str(number)

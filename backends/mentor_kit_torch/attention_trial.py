@@ -78,7 +78,7 @@ def choose(
         for dtype in dtypes:
             parts[dtype] = _first_right(name, device, dtype, heads, faults)
     is_flex = name in ("auto", "flex")
-    if is_flex and (fault := _tree_fault(device, tuple(dtypes), tuple(heads))):
+    if is_flex and (fault := tree_fault(device, tuple(dtypes), tuple(heads))):
         faults["flex"], is_flex = fault, False
     if name != "auto" and (fault := faults.get(name, "" if is_flex or parts else "it is for CUDA")):
         raise BackendError(
@@ -123,7 +123,7 @@ def part_fault(way: str, device: torch.device, dtype: torch.dtype, heads: tuple[
 
 
 @cache
-def _tree_fault(device: torch.device, dtypes: tuple[torch.dtype, ...], heads: tuple[Heads, ...]) -> str:
+def tree_fault(device: torch.device, dtypes: tuple[torch.dtype, ...], heads: tuple[Heads, ...]) -> str:
     """What is wrong with trees by FlexAttention; empty if they are right."""
     if device.type not in ("cpu", "cuda"):
         return "PyTorch has no kernel of it there"

@@ -120,9 +120,7 @@ class TorchOptimizer(Optimizer):
             for name, master in self._named():
                 if any(master is each for group in optimizer.param_groups for each in group["params"]):
                     fresh = fresh_state(optimizer, master)
-                    optimizer.state[master] = {
-                        key: arrays[f"{key}/{name}"].to(fresh[key].device) for key in _STATE[type(optimizer)]
-                    }
+                    optimizer.state[master] = {key: held.copy_(arrays[f"{key}/{name}"]) for key, held in fresh.items()}
         for name, master in self._named():
             master.copy_(arrays[f"{MASTER}/{name}"])
         self._write_back()
@@ -154,6 +152,7 @@ class TorchOptimizer(Optimizer):
             own = [{key: group[key] for key in ("fused",) if key in group} for group in optimizer.param_groups]
             groups = [group | kept for group, kept in zip(saved["param_groups"], own, strict=True)]
             optimizer.load_state_dict(saved | {"param_groups": groups})
+            _lay_out(optimizer)
         with torch.no_grad():
             for (name, _), master, saved in zip(self._parameters, self._masters, state["masters"], strict=True):
                 master.copy_(weights[name] if saved is None else saved)
@@ -202,6 +201,14 @@ def fresh_state(optimizer: torch.optim.Optimizer, master: Tensor) -> dict[str, T
         key: torch.zeros((), device=counts_on) if key == "step" else torch.zeros_like(master)
         for key in _STATE[type(optimizer)]
     }
+
+
+def _lay_out(optimizer: torch.optim.Optimizer) -> None:
+    """Lay state out as its parameters are: fused kernels take both as they lie in memory, which devices differ in."""
+    for parameter, state in optimizer.state.items():
+        for key, value in state.items():
+            if isinstance(value, Tensor) and value.ndim and value.stride() != parameter.stride():
+                state[key] = torch.empty_like(parameter, dtype=value.dtype).copy_(value)
 
 
 def _has_fused_kernels(tensor: Tensor) -> bool:

@@ -42,7 +42,9 @@ def found(place: cuda_side.Place, side: str) -> dict[str, Any]:
 @pytest.mark.slow
 @pytest.mark.parametrize("peer", ["generate", "generate, static cache", "continuous batching"])
 def test_samplers_draw_the_same_greedy_tokens(place: cuda_side.Place, peer: str) -> None:
-    ours, theirs = found(place, "ours"), found(place, peer)
+    ours = found(place, "ours")
+    # in a process of its own, as transformers looks for devices there
+    (theirs,) = cuda_speed.measure(cuda_speed.Work(peer, "m", (CASE,), 1.0), place.folder, "cpu", "float32", 600.0)
     assert ours["output"] == theirs["output"]
     assert min(ours["seconds"], theirs["seconds"]) > 0
 

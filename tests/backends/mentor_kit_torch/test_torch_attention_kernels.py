@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from mentor_kit_torch.attention_trial import choose, part_fault
+from mentor_kit_torch.attention_trial import choose, part_fault, tree_fault
 from mentor_kit_torch.cuda_kernels import CUDA_KERNELS
 from mentor_kit_torch.flex_tree import BLOCK, TreeBlocks
 from mentor_kit_torch.kernels import PLAIN
@@ -32,10 +33,14 @@ HEADS = [(4, 2, 16), (3, 3, 8)]
 
 
 @pytest.fixture
-def eager(monkeypatch: pytest.MonkeyPatch) -> None:
+def eager(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """FlexAttention's eager form with a gradient, which PyTorch refuses on a CPU: it is for tests alone."""
     monkeypatch.setattr(flex_attention, "_validate_device", lambda *_: None)
     monkeypatch.setattr(flex_attention, "_FLEX_ATTENTION_DISABLE_COMPILE_DEBUG", True)
+    tree_fault.cache_clear()
+    yield
+    # what it was found to be here is not what it is elsewhere
+    tree_fault.cache_clear()
 
 
 def completion(ids: list[int]) -> TokenCompletion:

@@ -76,10 +76,11 @@ def test_a_checkpoint_goes_on_where_the_optimizer_is_fused_and_back(
     again = load(folder, dtype=dtype)
     again.restore(tmp_path / "2")
     found.append(update(again))
-    exact = (use, dtype) == ("adamw", "float32")  # Muon orthogonalises in 16 bits
-    np.testing.assert_allclose(found, expected, rtol=1e-4 if exact else 0.05)
+    # Muon orthogonalises in 16 bits on a device, and in 32 on a CPU
+    tolerance = {("adamw", "float32"): 1e-4, ("muon", "float32"): 1e-2}.get((use, dtype), 0.1)
+    np.testing.assert_allclose(found, expected, rtol=tolerance)
     values = [flat(policy.log_probs(GROUPS)) for policy in (again, here)]
-    np.testing.assert_allclose(*values, atol=1e-4 if exact else 0.1)
+    np.testing.assert_allclose(*values, atol=tolerance)
 
 
 def test_every_tensor_of_a_value_arrives_as_it_was(pretend: Pretending) -> None:
