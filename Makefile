@@ -4,7 +4,7 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip install --quiet --constraint constraints.txt
 
-.PHONY: quickstart test slow engines engine-verl engine-vllm quantized processes properties audit student miniature smollm2 mac cuda wheels \
+.PHONY: quickstart test slow long engines engine-verl engine-vllm quantized processes properties audit student miniature smollm2 mac cuda wheels \
 	pictures docs install install-dev lint types layers tests clean
 
 quickstart: install
@@ -51,7 +51,11 @@ tests:
 	PYTHONDONTWRITEBYTECODE= OMP_NUM_THREADS=1 $(BIN)/pytest --numprocesses auto --dist loadfile
 
 slow: install-dev
-	OMP_NUM_THREADS=1 $(BIN)/pytest -m 'slow and not cuda' --timeout 1800 --numprocesses auto --dist loadfile
+	OMP_NUM_THREADS=1 $(BIN)/pytest -m 'slow and not long and not cuda' --timeout 1800 --numprocesses auto --dist loadfile
+
+# Whole contract suites for more kinds of models and devices, and drivers of many runs (half an hour).
+long: install-dev
+	OMP_NUM_THREADS=1 $(BIN)/pytest -m 'slow and long and not cuda' --timeout 1800 --numprocesses auto --dist loadfile
 
 # Students in 4 and 8 bits on torch, with bitsandbytes in an environment of its own beside the installed one.
 QUANTIZED := build/bitsandbytes

@@ -98,6 +98,7 @@ def test_the_report_has_the_machine_and_each_check(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.long
 def test_runs_trial_and_benchmarks_go_here(tmp_path: Path) -> None:
     """All but the tests that the suite runs anyway."""
     names = [item.name for item in mac.all_checks(tmp_path, pretend=True) if item.name not in ("system", "contracts")]

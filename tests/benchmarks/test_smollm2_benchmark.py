@@ -23,7 +23,7 @@ smollm2 = pytest.importorskip("smollm2", reason="the benchmarks are not there")
 tables = pytest.importorskip("evidence_tables")
 outcomes = pytest.importorskip("outcomes")
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(1800)]
+pytestmark = [pytest.mark.slow, pytest.mark.long, pytest.mark.timeout(1800)]
 
 SPLITS = ("in-domain", "out-of-domain", "cross-domain")
 SMALL = (

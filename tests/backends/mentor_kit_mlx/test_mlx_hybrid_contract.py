@@ -14,6 +14,8 @@ from mentor_kit.testing.backend import BackendContract
 from mentor_kit.testing.sampling import SamplingContract
 from mentor_kit.testing.training import GradientContract
 
+pytestmark = pytest.mark.long
+
 
 @pytest.fixture(scope="module", params=["lfm2", "falcon-h1", pytest.param("qwen3.5", marks=pytest.mark.slow)])
 def folder(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:

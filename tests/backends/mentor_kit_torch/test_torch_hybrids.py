@@ -29,6 +29,7 @@ from mentor_kit.testing.rows import EngineFactory, RowsContract
 from mentor_kit.testing.sampling import SamplingContract
 from mentor_kit.testing.training import GradientContract
 
+pytestmark = pytest.mark.long
 UNCUT = {*RECURRENT, *TORCH_ALONE}
 #: transformers' recurrence takes in one token behind others, not several.
 ONE_BY_ONE = {"mamba"}

@@ -20,6 +20,7 @@ from mentor_kit.testing.objectives import make_objective
 from mentor_kit.testing.sampling import SamplingContract
 
 __all__ = ["pretend"]
+pytestmark = pytest.mark.long
 
 
 @pytest.fixture(scope="module")
