@@ -167,8 +167,10 @@ def wide(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_what_is_proposed_fits_and_none_of_it_is_idle(backend: str, memory: float, wide: Path) -> None:
     if backend == "mlx":
         pytest.importorskip("mlx.core")
+    # MLX has no kernel for the gradient of attention: all scores of a long response would be in memory at once
+    response = {"torch": 4096, "mlx": 1024}[backend]
     asked = [f"backend={{use: {backend}, with: {{device: cpu}}}}", f"student.model={wide}",
-             "rollout.max_response_tokens=4096"]  # fmt: skip
+             f"rollout.max_response_tokens={response}"]  # fmt: skip
 
     def planned(*settings: str) -> Any:
         return api.plan("quickstart", overrides=parse_settings([*asked, *settings]), memory=memory)
@@ -178,7 +180,10 @@ def test_what_is_proposed_fits_and_none_of_it_is_idle(backend: str, memory: floa
     assert found.smaller is not None
     assert planned(*found.smaller.settings).fits
     for setting in found.smaller.settings:
-        assert not planned(*(other for other in found.smaller.settings if other != setting)).fits
+        others = [other for other in found.smaller.settings if other != setting]
+        if "student.adapter=lora" not in others and any("quantize" in other for other in others):
+            continue  # weights in few bits cannot be trained without an adapter
+        assert not planned(*others).fits
 
 
 def test_memory_is_that_of_a_dry_run(capsys: pytest.CaptureFixture[str]) -> None:
