@@ -18,13 +18,14 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from mentor_kit.backend.folders import first_line
 from mentor_kit.backend.microbatching import MicroBatch, micro_batches
 from mentor_kit.backend.token_groups import TokenCompletion, TokenGroup
 from mentor_kit.core.errors import BackendError
 from mentor_kit_torch import tree_attention
 from mentor_kit_torch.cuda_kernels import CUDA_KERNELS
 from mentor_kit_torch.device_copy import to_device
-from mentor_kit_torch.kernels import PLAIN, PartKernels, bias_of
+from mentor_kit_torch.kernels import PLAIN, PartInputs, PartKernels, bias_of
 from mentor_kit_torch.tree import Tree
 
 logger = logging.getLogger("mentor_kit_torch")
@@ -118,7 +119,7 @@ def part_fault(way: str, device: torch.device, dtype: torch.dtype, heads: tuple[
                 if not _near(found, expected, dtype):
                     return "its numbers are not those of plain products"
     except Exception as error:  # noqa: BLE001 (whatever it raises, it cannot be used)
-        return _line(error)
+        return f"{type(error).__name__}: {first_line(error)}"
     return ""
 
 
@@ -136,7 +137,7 @@ def tree_fault(device: torch.device, dtypes: tuple[torch.dtype, ...], heads: tup
                 if not _near(found, expected, dtype):
                     return "its numbers are not those of plain products"
     except Exception as error:  # noqa: BLE001 (whatever it raises, it cannot be used)
-        return _line(error)
+        return f"{type(error).__name__}: {first_line(error)}"
     return ""
 
 
@@ -159,11 +160,11 @@ def _part(
     key, value = (next(numbers)(2, own, keys, width) for _ in range(2))
     places = torch.arange(queries * keys, device=device).view(1, 1, queries, keys)
     bias = bias_of((places % 7 > 0).expand(2, -1, -1, -1), dtype) if biased else None
-    out, lse = kernels.attend(query, key, value, width**-0.5, causal=causal, bias=bias)
+    part = PartInputs(query, key, value, width**-0.5, causal, bias)
+    out, lse = kernels.attend(part)
     # as if as much weight again were elsewhere
     merged = (out + other) / 2, lse + float(np.log(2))
-    found = kernels.gradients(grad, query, key, value, merged, width**-0.5, causal=causal, bias=bias)
-    return [out, lse, *found]
+    return [out, lse, *kernels.gradients(grad, part, merged)]
 
 
 def _of_tree(
@@ -196,10 +197,6 @@ def _near(found: Sequence[Tensor], expected: Sequence[Tensor], dtype: torch.dtyp
         float((one.detach().float() - two.detach()).abs().max()) <= tolerance * float(two.detach().abs().max())
         for one, two in zip(found, expected, strict=True)
     )
-
-
-def _line(error: Exception) -> str:
-    return f"{type(error).__name__}: {(str(error).strip().splitlines() or [''])[0]}"
 
 
 def _trial_batch() -> MicroBatch:

@@ -20,6 +20,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from mentor_kit.backend.folders import first_line
 from mentor_kit.backend.kv_budget import in_steps
 from mentor_kit.backend.row_device import DecodingRows, DrawSettings
 from mentor_kit.core.errors import BackendError
@@ -182,7 +183,7 @@ class RecordedDecoding:
             if self._limit is None:
                 raise
             state.restore(saved)
-            self._leave_out(_line(error))
+            self._leave_out(first_line(error))
             return None
         state.restore(saved)
         self._recordings[state.shape, length, self._rows.base] = replay
@@ -207,7 +208,7 @@ def recording_fault(lm: TorchLMWrapper, parts: bool, recorder: Recorder) -> str:
         with shallow(lm):
             plain, recorded = _outcome(lm, parts, None), _outcome(lm, parts, recorder)
     except RuntimeError as error:
-        return _line(error)
+        return first_line(error)
     finally:
         recorder.clear()
     log_probs = (found[:, 1].contiguous().view(torch.float64) for found in (plain, recorded))
@@ -242,10 +243,6 @@ def _outcome(lm: TorchLMWrapper, parts: bool, recorder: Recorder | None) -> Tens
         state = recorded.state(given)
         found = [recorded.run(state, length).clone() for length in (5, 6, 7)]
     return torch.stack(found)
-
-
-def _line(error: Exception) -> str:
-    return (str(error).splitlines() or [type(error).__name__])[0]
 
 
 def _rounded(rows: int) -> int:

@@ -9,14 +9,12 @@ mode, as the kernels add up in any order where PyTorch may merely warn of it.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
-
 import torch
 from torch import Tensor
 from torch.nn.functional import pad
 
-from mentor_kit_torch.kernels import Gradients, Part, PartKernels
+from mentor_kit_torch.determinism import algorithms
+from mentor_kit_torch.kernels import Gradients, Part, PartInputs, PartKernels
 
 aten = torch.ops.aten
 #: The efficient kernel's log-sum-exps of a row are a multiple of so many.
@@ -30,10 +28,9 @@ class EfficientKernels:
 
     name = "efficient"
 
-    def attend(
-        self, query: Tensor, key: Tensor, value: Tensor, scale: float, *, causal: bool, bias: Tensor | None
-    ) -> Part:
+    def attend(self, part: PartInputs) -> Part:
         """As `PartKernels.attend`."""
+        query, key, value, scale, causal, bias = part
         heads = query.shape[1]
         key, value, bias = _spread(key, heads), _spread(value, heads), _aligned(bias, heads)
         out, lse, *_ = aten._scaled_dot_product_efficient_attention(
@@ -41,28 +38,18 @@ class EfficientKernels:
         )
         return out, lse[..., : query.shape[2]]
 
-    def gradients(
-        self,
-        grad: Tensor,
-        query: Tensor,
-        key: Tensor,
-        value: Tensor,
-        merged: Part,
-        scale: float,
-        *,
-        causal: bool,
-        bias: Tensor | None,
-    ) -> Gradients:
+    def gradients(self, grad: Tensor, part: PartInputs, merged: Part) -> Gradients:
         """As `PartKernels.gradients`."""
+        query, key, value, scale, causal, bias = part
         out, lse = merged
         heads, own = query.shape[1], key.shape[1]
         # at infinity a query that is none has no weights, as behind the kernel's own
         lse = pad(lse, (0, -lse.shape[-1] % LSE_STEP), value=torch.inf)
-        parts = grad.contiguous(), query, _spread(key, heads), _spread(value, heads), _aligned(bias, heads)
+        given = grad.contiguous(), query, _spread(key, heads), _spread(value, heads), _aligned(bias, heads)
         unused = query.new_empty((), dtype=torch.int64)  # what dropout would draw from
-        with _deterministically():
+        with algorithms(deterministic=True):
             queries, keys, values, _ = aten._scaled_dot_product_efficient_attention_backward(
-                *parts, out, lse, unused, unused, 0.0, [True, True, True, False], causal, scale=scale
+                *given, out, lse, unused, unused, 0.0, [True, True, True, False], causal, scale=scale
             )
         return queries, _gathered(keys, own), _gathered(values, own)
 
@@ -75,35 +62,24 @@ class FlashKernels:
     def __init__(self) -> None:
         self._biased = EfficientKernels()
 
-    def attend(
-        self, query: Tensor, key: Tensor, value: Tensor, scale: float, *, causal: bool, bias: Tensor | None
-    ) -> Part:
+    def attend(self, part: PartInputs) -> Part:
         """As `PartKernels.attend`."""
-        if bias is not None:
-            return self._biased.attend(query, key, value, scale, causal=causal, bias=bias)
+        if part.bias is not None:
+            return self._biased.attend(part)
+        query, key, value, scale, causal, _ = part
         out, lse, *_ = aten._scaled_dot_product_flash_attention(query, key, value, 0.0, causal, False, scale=scale)
         return out, lse
 
-    def gradients(
-        self,
-        grad: Tensor,
-        query: Tensor,
-        key: Tensor,
-        value: Tensor,
-        merged: Part,
-        scale: float,
-        *,
-        causal: bool,
-        bias: Tensor | None,
-    ) -> Gradients:
+    def gradients(self, grad: Tensor, part: PartInputs, merged: Part) -> Gradients:
         """As `PartKernels.gradients`."""
-        if bias is not None:
-            return self._biased.gradients(grad, query, key, value, merged, scale, causal=causal, bias=bias)
+        if part.bias is not None:
+            return self._biased.gradients(grad, part, merged)
+        query, key, value, scale, causal, _ = part
         out, lse = merged
         # what dropout would draw from
         seed = torch.zeros(2, dtype=torch.uint64, device=query.device)
         sizes = None, None, query.shape[2], key.shape[2]
-        with _deterministically():
+        with algorithms(deterministic=True):
             found: Gradients = aten._scaled_dot_product_flash_attention_backward(
                 grad.contiguous(),
                 query,
@@ -145,13 +121,3 @@ def _aligned(bias: Tensor | None, heads: int) -> Tensor | None:
     if length % BIAS_STEP:
         bias = pad(bias, (0, -length % BIAS_STEP))[..., :length]
     return bias.expand(-1, heads, -1, -1)
-
-
-@contextmanager
-def _deterministically() -> Iterator[None]:
-    on, warns = torch.are_deterministic_algorithms_enabled(), torch.is_deterministic_algorithms_warn_only_enabled()
-    torch.use_deterministic_algorithms(True)
-    try:
-        yield
-    finally:
-        torch.use_deterministic_algorithms(on, warn_only=warns)

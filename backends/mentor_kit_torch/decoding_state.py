@@ -8,8 +8,6 @@ name here is a view of it. It is written by one copy when rows are handed over, 
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass
 
 import numpy as np
@@ -18,6 +16,7 @@ from torch import Tensor
 
 from mentor_kit.backend.row_device import Array, DecodingRows, ReadTokens
 from mentor_kit.utils.randomness import mixed_seeds
+from mentor_kit_torch.device_copy import to_device
 from mentor_kit_torch.forward import ForwardPasses
 from mentor_kit_torch.row_states import TorchRowStates
 from mentor_kit_torch.sampling import DrawTensors, draw, is_scaled
@@ -102,7 +101,7 @@ class DecodingState:
         ]
         if self.shape.straight:
             parts[4] = np.arange(m)
-        self._buffer.copy_(sent(parts, self._buffer.device), non_blocking=True)
+        self._buffer.copy_(to_device(torch.from_numpy(np.concatenate(parts)), self._buffer.device), non_blocking=True)
 
     def saved(self) -> Tensor:
         """A copy, for `restore`."""
@@ -150,12 +149,6 @@ def _padded(values: Array, size: int, fill: float) -> Array:
     return found
 
 
-def sent(parts: Sequence[Array], device: torch.device) -> Tensor:
-    """Arrays of int64 behind each other on a device, by one copy, which nothing waits for on CUDA."""
-    found = torch.from_numpy(np.concatenate(parts))
-    return found.pin_memory().to(device, non_blocking=True) if device.type == "cuda" else found.to(device)
-
-
 def packed(tokens: Tensor, log_probs: Tensor) -> Tensor:
     """(2, m) in int64: tokens, and the bits of their log-probabilities in float64."""
     return torch.stack([tokens, log_probs.double().view(torch.int64)])
@@ -181,20 +174,6 @@ def reading(drawn: Tensor) -> ReadTokens:
 def unpacked(held: Tensor) -> tuple[Array, Array]:
     """Tokens (m,) and log-probabilities (m,)."""
     return held[0].numpy(), held[1].view(torch.float64).float().numpy()
-
-
-@contextmanager
-def any_order() -> Iterator[None]:
-    """Let PyTorch write to indices in any order, although algorithms are to be deterministic.
-
-    A decoding pass writes to each index once, so its result is the same; CUDA sorts indices otherwise.
-    """
-    before = torch.are_deterministic_algorithms_enabled(), torch.is_deterministic_algorithms_warn_only_enabled()
-    torch.use_deterministic_algorithms(False)
-    try:
-        yield
-    finally:
-        torch.use_deterministic_algorithms(before[0], warn_only=before[1])
 
 
 def decoding_pass(passes: ForwardPasses, rows: TorchRowStates, state: DecodingState, length: int) -> Tensor:

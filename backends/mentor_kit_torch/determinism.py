@@ -42,6 +42,17 @@ def make_deterministic(device: torch.device, *, strict: bool = False) -> None:
 
 
 @contextmanager
+def algorithms(*, deterministic: bool) -> Iterator[None]:
+    """Have PyTorch's algorithms be deterministic, or in whatever order is quickest, and be as before afterwards."""
+    before, warns = torch.are_deterministic_algorithms_enabled(), torch.is_deterministic_algorithms_warn_only_enabled()
+    torch.use_deterministic_algorithms(deterministic)
+    try:
+        yield
+    finally:
+        torch.use_deterministic_algorithms(before, warn_only=warns)
+
+
+@contextmanager
 def named_determinism() -> Iterator[None]:
     """Turn PyTorch's error about an operation that is not deterministic into one that names it and the option.
 

@@ -14,6 +14,7 @@ import torch
 from numpy.typing import NDArray
 from transformers import LlamaConfig, LlamaForCausalLM
 
+from mentor_kit.backend.folders import first_line
 from mentor_kit.backend.microbatching import micro_batches
 from mentor_kit.backend.sampling import SampleRequest
 from mentor_kit.backend.self_check import agree, trial_groups
@@ -40,7 +41,7 @@ def device_fault(name: str) -> str:
     try:
         found = _outcome(torch.device(name))
     except Exception as error:  # noqa: BLE001 (whatever the device raises, it cannot be used)
-        return f"a small decoder fails: {type(error).__name__}: {(str(error).splitlines() or [''])[0]}"
+        return f"a small decoder fails: {type(error).__name__}: {first_line(error)}"
     wrong = [what for what, values in expected.items() if not agree(found[what], values, exact=True)]
     return f"a small decoder's {wrong[0]} differ from the CPU's" if wrong else ""
 

@@ -30,6 +30,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from mentor_kit.backend.folders import first_line
 from mentor_kit_torch.forward import ForwardPasses
 from mentor_kit_torch.fused_llama import rms_norm
 from mentor_kit_torch.kernels import bias_of
@@ -57,7 +58,7 @@ def use_few_kernels(lm: TorchLMWrapper) -> bool:
             if agree(lm, _outcome(lm), expected):
                 fault = ""
         except (RuntimeError, NotImplementedError) as error:
-            fault = (str(error).splitlines() or [type(error).__name__])[0]
+            fault = first_line(error)
     if fault:
         lm.fused.compiled = None
         logger.warning("%s: decoding in few kernels is left out: %s", lm.config.model_type, fault)
@@ -69,7 +70,7 @@ def use_few_kernels(lm: TorchLMWrapper) -> bool:
 
 
 class FewKernels:
-    """A decoder's layers of Llama's kind on one token a row (`mentor_kit_torch.fused_llama.DecodeLayers`)."""
+    """A decoder's layers of Llama's kind on one token a row."""
 
     def __init__(self) -> None:
         self._eyes: dict[tuple[int, torch.dtype], tuple[Tensor, Tensor]] = {}
@@ -77,16 +78,7 @@ class FewKernels:
     def __call__(
         self, layers: Any, states: Tensor, places: tuple[Tensor, Tensor], plan: Any, mask: Tensor, cache: Any
     ) -> Tensor:
-        """States (n, 1, width) after the layers; those given are overwritten.
-
-        Args:
-            layers: of transformers.
-            states: of the rows' new tokens.
-            places: their cosines and sines, (n, 1, 1, D).
-            plan: a `RowAttention`.
-            mask: (n, 1, 1, L) booleans, about the rows' own keys and values.
-            cache: of `TorchRowStates` that are aimed at this pass.
-        """
+        """As `mentor_kit_torch.fused_llama.DecodeLayers`; the states that are given are overwritten."""
         flat = states[:, 0]
         turn = self._turn(*(part[:, 0, 0] for part in places))
         bias = None

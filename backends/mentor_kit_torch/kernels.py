@@ -19,7 +19,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
 from functools import cache
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 import torch
 from torch import Tensor
@@ -33,30 +33,29 @@ Part = tuple[Tensor, Tensor]
 Gradients = tuple[Tensor, Tensor, Tensor]
 
 
+class PartInputs(NamedTuple):
+    """What a part of attention is computed from; the module has the shapes."""
+
+    query: Tensor
+    key: Tensor
+    value: Tensor
+    scale: float
+    causal: bool
+    """Whether a query sees the keys up to its own position alone."""
+    bias: Tensor | None
+
+
 class PartKernels(Protocol):
-    """Kernels that do a part of attention; shapes and arguments are those of this module's `attend` and `gradients`."""
+    """Kernels that do a part of attention."""
 
     name: str
 
-    def attend(
-        self, query: Tensor, key: Tensor, value: Tensor, scale: float, *, causal: bool, bias: Tensor | None
-    ) -> Part:
+    def attend(self, part: PartInputs) -> Part:
         """Out and lse."""
         ...
 
-    def gradients(
-        self,
-        grad: Tensor,
-        query: Tensor,
-        key: Tensor,
-        value: Tensor,
-        merged: Part,
-        scale: float,
-        *,
-        causal: bool,
-        bias: Tensor | None,
-    ) -> Gradients:
-        """Of queries, keys and values."""
+    def gradients(self, grad: Tensor, part: PartInputs, merged: Part) -> Gradients:
+        """Of queries, keys and values, from the merged out and lse and the gradient of out."""
         ...
 
 
@@ -77,11 +76,7 @@ def attend(
     query: Tensor, key: Tensor, value: Tensor, scale: float, *, causal: bool = False, bias: Tensor | None = None
 ) -> Part:
     """Attention to all keys, to those up to each query's own position, or to those a bias allows: (out, lse)."""
-    if (chosen := _USED.get()) is not None:
-        return chosen.attend(query, key, value, scale, causal=causal, bias=bias)
-    if query.device.type == "cpu" and fused_agrees():
-        return _fused(query, key, value, is_causal=causal, attn_mask=bias, scale=scale)
-    return PLAIN.attend(query, key, value, scale, causal=causal, bias=bias)
+    return _kernels(query).attend(PartInputs(query, key, value, scale, causal, bias))
 
 
 def gradients(
@@ -96,15 +91,7 @@ def gradients(
     bias: Tensor | None = None,
 ) -> Gradients:
     """Gradients of one part's queries, keys and values, from the merged out and its gradient (B, H, T, D)."""
-    if (chosen := _USED.get()) is not None:
-        return chosen.gradients(grad, query, key, value, merged, scale, causal=causal, bias=bias)
-    out, lse = merged
-    if query.device.type == "cpu" and fused_agrees():
-        parts = grad, query, key, value, out, lse, 0.0, causal
-        if query.dtype.itemsize == 2 and key.shape[2] <= FEW_KEYS:
-            return _wide_gradients(*parts, bias=bias, scale=scale)
-        return _fused_gradients(*parts, attn_mask=bias, scale=scale)
-    return PLAIN.gradients(grad, query, key, value, merged, scale, causal=causal, bias=bias)
+    return _kernels(query).gradients(grad, PartInputs(query, key, value, scale, causal, bias), merged)
 
 
 class PlainKernels:
@@ -112,31 +99,20 @@ class PlainKernels:
 
     name = "plain"
 
-    def attend(
-        self, query: Tensor, key: Tensor, value: Tensor, scale: float, *, causal: bool, bias: Tensor | None
-    ) -> Part:
+    def attend(self, part: PartInputs) -> Part:
         """As `PartKernels.attend`."""
+        query, key, value, scale, causal, bias = part
         parts = [_plain(query, key, value, scale, rows, causal, bias) for rows in _blocks(query, key)]
         return torch.cat([out for out, _ in parts], dim=2), torch.cat([lse for _, lse in parts], dim=2)
 
-    def gradients(
-        self,
-        grad: Tensor,
-        query: Tensor,
-        key: Tensor,
-        value: Tensor,
-        merged: Part,
-        scale: float,
-        *,
-        causal: bool,
-        bias: Tensor | None,
-    ) -> Gradients:
+    def gradients(self, grad: Tensor, part: PartInputs, merged: Part) -> Gradients:
         """As `PartKernels.gradients`."""
+        query, key, value, scale, causal, bias = part
         out, lse = merged
         queries, keys, values = torch.empty_like(query), torch.zeros_like(key), torch.zeros_like(value)
         heads, key, value = key.shape[1], key.unsqueeze(2), value.unsqueeze(2)
         for rows in _blocks(query, key):
-            asked, given = (_by_key(part[..., rows, :], heads) for part in (query, grad))
+            asked, given = (_by_key(states[..., rows, :], heads) for states in (query, grad))
             scores = _scores(asked, key, scale, rows, causal, bias)
             weights = torch.exp(scores - _by_key(lse[..., rows], heads).unsqueeze(-1))
             delta = (given.float() * _by_key(out[..., rows, :], heads).float()).sum(dim=-1, keepdim=True)
@@ -147,7 +123,34 @@ class PlainKernels:
         return queries, keys, values
 
 
+class FusedKernels:
+    """PyTorch's fused kernel for CPUs."""
+
+    name = "fused"
+
+    def attend(self, part: PartInputs) -> Part:
+        """As `PartKernels.attend`."""
+        query, key, value, scale, causal, bias = part
+        return _fused(query, key, value, is_causal=causal, attn_mask=bias, scale=scale)
+
+    def gradients(self, grad: Tensor, part: PartInputs, merged: Part) -> Gradients:
+        """As `PartKernels.gradients`."""
+        query, key, value, scale, causal, bias = part
+        given = grad, query, key, value, *merged, 0.0, causal
+        if query.dtype.itemsize == 2 and key.shape[2] <= FEW_KEYS:
+            return _wide_gradients(*given, bias=bias, scale=scale)
+        return _fused_gradients(*given, attn_mask=bias, scale=scale)
+
+
 PLAIN = PlainKernels()
+FUSED = FusedKernels()
+
+
+def _kernels(query: Tensor) -> PartKernels:
+    """Those that are in use, else this module's own for the queries' device."""
+    if (chosen := _USED.get()) is not None:
+        return chosen
+    return FUSED if query.device.type == "cpu" and fused_agrees() else PLAIN
 
 
 def bias_of(shown: Tensor, dtype: torch.dtype) -> Tensor:

@@ -25,8 +25,8 @@ from mentor_kit.backend.row_device import (
     SamplingParams,
 )
 from mentor_kit_torch.cuda_graphs import RecordedDecoding, Recorder
-from mentor_kit_torch.decoding_state import DecodingState, any_order, decoding_pass, packed, reading, shape_of
-from mentor_kit_torch.determinism import named_determinism
+from mentor_kit_torch.decoding_state import DecodingState, decoding_pass, packed, reading, shape_of
+from mentor_kit_torch.determinism import algorithms, named_determinism
 from mentor_kit_torch.forward import ForwardPasses
 from mentor_kit_torch.lm_wrapper import TorchLMWrapper
 from mentor_kit_torch.row_states import TorchRowStates
@@ -125,7 +125,8 @@ class TorchRowDevice(RowDevice[Tensor]):
 
     def decode(self, length: int) -> ReadTokens:
         assert self._decoding is not None
-        with any_order():
+        # a pass writes to each index once, so its result is the same; CUDA sorts indices otherwise
+        with algorithms(deterministic=False):
             if self._recorded is not None:
                 drawn = self._recorded.run(self._decoding, length)
             else:

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from mentor_kit_torch.attention_trial import choose, part_fault, tree_fault
 from mentor_kit_torch.cuda_kernels import CUDA_KERNELS
 from mentor_kit_torch.flex_tree import BLOCK, TreeBlocks
-from mentor_kit_torch.kernels import PLAIN
+from mentor_kit_torch.kernels import PLAIN, PartInputs
 from mentor_kit_torch.tree import Tree, TreePlan
 from pretend_device import DEVICE, Pretending, device_is_there, load_there, pretend
 from torch.nn.attention import flex_attention
@@ -196,10 +196,11 @@ def test_kernels_are_called_as_pytorch_declares_them(name: str) -> None:
     if name == "flash":
         key = key.repeat_interleave(2, dim=1)  # its declaration for CUDA alone knows of shared heads
     for bias in (None, torch.empty(2, 1, 40, 72, dtype=torch.bfloat16, device="meta")):
-        out, lse = kernels.attend(query, key, key, 0.3, causal=False, bias=bias)
+        part = PartInputs(query, key, key, 0.3, causal=False, bias=bias)
+        out, lse = kernels.attend(part)
         assert (out.shape, out.dtype, lse.shape, lse.dtype) == (query.shape, query.dtype, (2, 4, 40), torch.float32)
-        found = kernels.gradients(grad, query, key, key, (out, lse), 0.3, causal=False, bias=bias)
-        assert [part.shape for part in found] == [query.shape, key.shape, key.shape]
+        found = kernels.gradients(grad, part, (out, lse))
+        assert [one.shape for one in found] == [query.shape, key.shape, key.shape]
 
 
 @pytest.mark.slow
@@ -221,7 +222,7 @@ def test_the_choice_is_said_and_falls_back(
     assert names() == ["flash", "efficient"]
     monkeypatch.setattr(CUDA_KERNELS["flash"], "attend", PLAIN.gradients)
     assert names() == ["efficient", "efficient"]
-    monkeypatch.setattr(CUDA_KERNELS["efficient"], "gradients", lambda *given, **_: given[1:4])
+    monkeypatch.setattr(CUDA_KERNELS["efficient"], "gradients", lambda grad, part, merged: part[:3])
     assert names() == ["plain", "plain"]
 
 
