@@ -15,7 +15,8 @@ import statistics
 import sys
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import replace
+from dataclasses import dataclass, replace
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -31,11 +32,13 @@ ROUNDS = 3
 PROFILED = 8
 
 
+@dataclass(frozen=True)
 class Place:
     """The model's folder, and where and in which type it is run."""
 
-    def __init__(self, folder: str, device: str, dtype: str) -> None:
-        self.folder, self.device, self.dtype = Path(folder), device, dtype
+    folder: Path
+    device: str
+    dtype: str
 
     @property
     def placed(self) -> dict[str, str]:
@@ -186,17 +189,13 @@ def vllm(place: Place, case: dict[str, int]) -> Found:
     return decoding(place, shape, make)
 
 
-_loaded: dict[Path, Any] = {}
-
-
+@cache
 def _vllm(place: Place) -> Any:
     from vllm import LLM
 
-    if place.folder not in _loaded:
-        _loaded[place.folder] = LLM(
-            str(place.folder), skip_tokenizer_init=True, dtype=place.dtype, gpu_memory_utilization=0.8, max_num_seqs=256
-        )
-    return _loaded[place.folder]
+    return LLM(
+        str(place.folder), skip_tokenizer_init=True, dtype=place.dtype, gpu_memory_utilization=0.8, max_num_seqs=256
+    )
 
 
 def update(place: Place, case: dict[str, int]) -> Found:
@@ -279,7 +278,7 @@ def lines(place: Place, side: str, cases: list[dict[str, int]]) -> Iterator[Foun
 def main() -> None:
     """A side's lines."""
     given = json.loads(sys.argv[1])
-    place = Place(given["folder"], given["device"], given["dtype"])
+    place = Place(Path(given["folder"]), given["device"], given["dtype"])
     for found in lines(place, given["side"], given["cases"]):
         print(json.dumps(found), flush=True)
 

@@ -213,7 +213,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     for table in tables(found):
         console.print(table)
     if options.json:
-        print(json.dumps([one for one in found if "output" not in one or one.pop("output")]))
+        print(json.dumps([{name: value for name, value in one.items() if name != "output"} for one in found]))
     return ExitCode.DONE if any("token" in one for one in found if one["side"] == "ours") else ExitCode.FAILED
 
 

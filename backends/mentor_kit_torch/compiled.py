@@ -48,16 +48,7 @@ class CompiledLayers:
     def __call__(
         self, layers: Any, states: Tensor, places: tuple[Tensor, Tensor], plan: Any, mask: Tensor, cache: Any
     ) -> Tensor:
-        """States (n, 1, width) after the layers.
-
-        Args:
-            layers: of transformers.
-            states: of the rows' new tokens.
-            places: their cosines and sines, (n, 1, 1, D).
-            plan: a `RowAttention`.
-            mask: (n, 1, 1, L) booleans, about the rows' own keys and values.
-            cache: of `TorchRowStates` that are aimed at this pass.
-        """
+        """As `mentor_kit_torch.fused_llama.DecodeLayers`."""
         for index, layer in enumerate(layers):
             states = self._decode_layer(layer, states, places, _held(cache, index, plan, mask))
         return states

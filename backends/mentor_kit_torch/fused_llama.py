@@ -7,10 +7,9 @@ kind. A model is found to be by the modules it has and by a comparison with tran
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
-from typing import Any
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor
@@ -19,9 +18,6 @@ from torch.utils.checkpoint import checkpoint
 
 from mentor_kit_torch.attention_backend import AttentionPlan
 
-#: Runs all layers on one token a row: layers, states, cosines and sines, plan, mask and cache to states.
-DecodeLayers = Callable[[Any, Tensor, tuple[Tensor, Tensor], Any, Tensor, Any], Tensor]
-
 #: The method of a sharded layer that runs it as `through` does.
 SHARDED_PASS = "sharded_pass"
 _LAYER = {"self_attn", "mlp", "input_layernorm", "post_attention_layernorm"}
@@ -29,6 +25,25 @@ _ATTENTION = {"q_proj", "k_proj", "v_proj", "o_proj"}
 _HEAD_NORMS = {"q_norm", "k_norm"}
 _MLP = {"gate_proj", "up_proj", "down_proj", "act_fn"}
 _DECODER = {"embed_tokens", "layers", "norm", "rotary_emb"}
+
+
+class DecodeLayers(Protocol):
+    """Runs a decoder's layers of Llama's kind on one token a row."""
+
+    def __call__(
+        self, layers: Any, states: Tensor, places: tuple[Tensor, Tensor], plan: Any, mask: Tensor, cache: Any
+    ) -> Tensor:
+        """States (n, 1, width) after the layers.
+
+        Args:
+            layers: of transformers.
+            states: of the rows' new tokens; they may be overwritten.
+            places: their cosines and sines, (n, 1, 1, D).
+            plan: a `RowAttention`.
+            mask: (n, 1, 1, L) booleans, about the rows' own keys and values.
+            cache: of `TorchRowStates` that are aimed at this pass.
+        """
+        ...
 
 
 class FusedLlama:

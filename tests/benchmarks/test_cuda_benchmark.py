@@ -31,7 +31,7 @@ LIMITS = {"side": "limits", "model": "m", "flops": 1e12, "bandwidth": 1e9}
 def place(tmp_path_factory: pytest.TempPathFactory) -> cuda_side.Place:
     folder = tmp_path_factory.mktemp("student")
     write_random(folder, cuda_speed.smollm2_135m(**cuda_speed.TINY))
-    return cuda_side.Place(str(folder), "cpu", "float32")
+    return cuda_side.Place(folder, "cpu", "float32")
 
 
 def found(place: cuda_side.Place, side: str) -> dict[str, Any]:
@@ -110,7 +110,7 @@ def test_a_tokens_time_is_what_many_take_longer_than_one(monkeypatch: pytest.Mon
         return turn
 
     monkeypatch.setattr(cuda_side.time, "perf_counter", lambda: clock[0])
-    line = cuda_side.decoding(cuda_side.Place("x", "cpu", "float32"), cuda_side.shape_of(CASE), make)
+    line = cuda_side.decoding(cuda_side.Place(Path("x"), "cpu", "float32"), cuda_side.shape_of(CASE), make)
     np.testing.assert_allclose([line["seconds"], line["token"]], [0.51, 0.002])
 
 

@@ -12,11 +12,11 @@ from typing import Any
 
 import numpy as np
 import pytest
+import test_torch_checkpoints
 import torch
 from mentor_kit_torch.policy import TorchPolicy
 from safetensors.numpy import load_file
-from test_torch_checkpoints import VARIANTS
-from torch_students import Float64Twin, load
+from torch_students import load
 
 from mentor_kit import api
 from mentor_kit.backend.optimizer import OptimizerSpec
@@ -24,7 +24,7 @@ from mentor_kit.backend.policy import Policy
 from mentor_kit.backend.student import AdapterSpec
 from mentor_kit.recipe.settings import parse_settings
 from mentor_kit.testing.backend import BackendContract
-from mentor_kit.testing.checkpoints import CheckpointContract, ExportContract, LoadExported, LoadPolicy, Variant
+from mentor_kit.testing.checkpoints import LoadPolicy
 from mentor_kit.testing.material import Oracle, drive, flat, group_of, log_softmax, ragged_groups, request
 from mentor_kit.testing.objectives import make_objective
 from mentor_kit.testing.sampling import SamplingContract
@@ -80,19 +80,10 @@ class TestFewSlotsOnCuda(SamplingContract):
         return lambda budget: load_on_gpu(folder, token_budget=budget or 64, **few)
 
 
-class TestCheckpointsOnCuda(CheckpointContract, ExportContract):
+class TestCheckpointsOnCuda(test_torch_checkpoints.TestTorchCheckpoints):
     @pytest.fixture
     def load_policy(self) -> LoadPolicy:
         return load_on_gpu
-
-    @pytest.fixture(params=VARIANTS, ids=str)
-    def variant(self, request: pytest.FixtureRequest) -> Variant:
-        found: Variant = request.param
-        return found
-
-    @pytest.fixture
-    def load_exported(self) -> LoadExported:
-        return Float64Twin
 
 
 @pytest.mark.parametrize("graphs", [False, True], ids=["plain", "graphs"])
