@@ -50,8 +50,10 @@ layers:
 tests:
 	PYTHONDONTWRITEBYTECODE= OMP_NUM_THREADS=1 $(BIN)/pytest --numprocesses auto --dist loadfile
 
+# MINUTES=N: as many as can begin in that time, from another file on for each commit.
 slow: install-dev
-	OMP_NUM_THREADS=1 $(BIN)/pytest -m 'slow and not long and not cuda' --timeout 1800 --numprocesses auto --dist loadfile
+	OMP_NUM_THREADS=1 $(BIN)/pytest -m 'slow and not long and not cuda' --timeout 1800 --numprocesses auto --dist loadfile \
+		$(if $(MINUTES),--minutes $(MINUTES) --no-loadscope-reorder)
 
 # Whole contract suites for more kinds of models and devices, and drivers of many runs (half an hour).
 long: install-dev

@@ -1,11 +1,17 @@
-"""What all tests share: how much of them a quick run takes, and how much `make slow`."""
+"""What all tests share: how much of them a quick run takes, and how much `make slow`.
+
+`--minutes N` is for where time is short whatever the machine: no test begins after N minutes. The order then begins at
+another file for each commit, so that in the long run every test is run; a line at the end counts those that were not.
+"""
 
 from __future__ import annotations
 
 import gc
 import os
 import signal
+import subprocess
 import threading
+import time
 from collections import defaultdict
 from collections.abc import Sequence, Set
 
@@ -19,7 +25,46 @@ settings.register_profile("full", max_examples=EXAMPLES, deadline=None, derandom
 settings.register_profile("quick", settings.get_profile("full"), max_examples=25)
 
 
+UNTIL = "MENTOR_KIT_TESTS_UNTIL"  # seconds since the epoch; the environment tells the worker processes
+NOT_RUN = "no time was left (--minutes)"
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--minutes", type=float, metavar="N", help="begin no test after N minutes, and count what is left")
+
+
+class Progress:
+    """Says a failure where it happens, as an interrupted run prints no summary, and counts what was left."""
+
+    def __init__(self, config: pytest.Config) -> None:
+        self.config = config
+        self.left = 0
+
+    def line(self, text: str) -> None:
+        if terminal := self.config.pluginmanager.get_plugin("terminalreporter"):
+            terminal.write_line(f"\n{text}")
+
+    def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
+        if report.failed:
+            last = report.longreprtext.strip().splitlines()[-1:]
+            self.line(f"FAILED {report.nodeid} ({report.when}) {' '.join(last)}")
+        self.left += report.skipped and NOT_RUN in str(report.longrepr)
+
+    def pytest_terminal_summary(self) -> None:
+        if self.left:
+            self.line(f"{self.left} tests were not run: {NOT_RUN}")
+
+
+def pytest_runtest_setup() -> None:
+    if time.time() > float(os.environ.get(UNTIL, "inf")):
+        pytest.skip(NOT_RUN)
+
+
 def pytest_configure(config: pytest.Config) -> None:
+    if "PYTEST_XDIST_WORKER" not in os.environ:
+        config.pluginmanager.register(Progress(config))
+        if config.option.minutes is not None:
+            os.environ[UNTIL] = str(time.time() + 60 * config.option.minutes)
     settings.load_profile("quick" if "not slow" in config.option.markexpr else "full")
     # started in the background, a shell's children ignore Ctrl-C, and so would the commands that tests interrupt
     if signal.getsignal(signal.SIGINT) is signal.SIG_IGN and threading.current_thread() is threading.main_thread():
@@ -32,8 +77,31 @@ def pytest_collection_finish() -> None:
     gc.freeze()
 
 
-@pytest.hookimpl(tryfirst=True)
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+@pytest.hookimpl(trylast=True)
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    if config.option.minutes is not None and items:
+        items[:] = from_file(items, commit(config))
+
+
+def commit(config: pytest.Config) -> int:
+    """Returns the number that git names the tree's commit by; 0 where there is none."""
+    command = ["git", "-C", str(config.rootpath), "rev-parse", "HEAD"]
+    try:
+        return int(subprocess.run(command, check=True, capture_output=True, text=True).stdout, 16)
+    except (OSError, subprocess.CalledProcessError):
+        return 0
+
+
+def from_file(items: list[pytest.Item], number: int) -> list[pytest.Item]:
+    """Returns the tests in turn, beginning with the file of that number (counted round and round)."""
+    files = list(dict.fromkeys(item.path for item in items))
+    start = number % len(files)
+    place = {file: at for at, file in enumerate(files[start:] + files[:start])}
+    return sorted(items, key=lambda item: place[item.path])
+
+
+@pytest.hookimpl(tryfirst=True, specname="pytest_collection_modifyitems")
+def mark_what_is_spread(items: list[pytest.Item]) -> None:
     """Marks as slow the cases that `@pytest.mark.spread` leaves out of a quick run."""
     tests: dict[object, list[pytest.Function]] = defaultdict(list)
     for item in items:
