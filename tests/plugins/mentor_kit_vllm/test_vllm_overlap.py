@@ -39,7 +39,7 @@ def test_a_run_whose_episodes_overlap(tmp_path: Path) -> None:
         )
     finally:
         server.stop()
-    assert len(server.pushes) >= 3
+    assert len(server.pushes) >= 2  # the last step is sampled with the first update's weights or later ones
     assert [step["staleness_max"] <= 1 for step in run.steps] == [True] * 3
     # with so low a rate the weights hardly change, so that stale log-probabilities are nearly those of now
     assert max(step["mismatch_max"] for step in run.steps) < 1e-2
