@@ -20,7 +20,7 @@ from torch import Tensor
 from mentor_kit.backend.distributed.communicator import Bytes, Communicator
 from mentor_kit.backend.distributed.peers import HINT, LOST, PeerWatch, listener
 from mentor_kit.backend.distributed.serialization import pack, unpack
-from mentor_kit.core.errors import BackendError
+from mentor_kit.core.errors import BackendError, ExitCode
 from mentor_kit_torch.launched import local_rank
 
 #: Bytes of arrays in one exchange.
@@ -40,6 +40,10 @@ class TorchCommunicator(Communicator[Tensor]):
         host: of the first process, where the others reach it.
         port: of the first process's store there; None where the launcher has made it.
         peers: notices that a process has ended; made here if left out.
+
+    Raises:
+        BackendError: the processes do not reach one another, or one has ended.
+        SystemExit: one has ended, and another process says so.
     """
 
     def __init__(
@@ -54,6 +58,10 @@ class TorchCommunicator(Communicator[Tensor]):
             self._messages = dist.new_group(backend="gloo", timeout=WAITING)
             self._peers = peers or self._meet(host)
         except (RuntimeError, OSError) as error:
+            if self._peers is not None and self._peers.lost() is not None:
+                if self.is_silent():
+                    raise SystemExit(ExitCode.FAILED) from None
+                raise self._gone(error) from error
             raise BackendError(
                 f"process {rank} of {size} does not reach the others: {error}",
                 hint=f"they meet at {host}: let connections through, or start fewer processes",
@@ -160,7 +168,7 @@ class TorchCommunicator(Communicator[Tensor]):
             raise self._gone(error) from error
         raise self._gone(None)
 
-    def _gone(self, error: RuntimeError | None) -> BackendError:
+    def _gone(self, error: Exception | None) -> BackendError:
         why = self._peers.lost() if self._peers is not None else None
         if self._peers is not None and not self.is_leader and not self._peers.is_lost:
             self._peers.close(LOST)

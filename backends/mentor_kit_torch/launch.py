@@ -13,8 +13,8 @@ from functools import cache
 
 import torch
 
-from mentor_kit.backend.distributed.peers import PeerWatch, listener
-from mentor_kit.core.errors import BackendError, UsageError
+from mentor_kit.backend.distributed.peers import HINT, PeerWatch, listener
+from mentor_kit.core.errors import BackendError, ExitCode, UsageError
 from mentor_kit_torch.communicator import TorchCommunicator
 from mentor_kit_torch.launched import launched
 
@@ -117,8 +117,18 @@ def _free_port() -> int:
 
 
 def _own_peers(rank: int) -> PeerWatch | None:
-    """The watch of a follower that the first process started; None for one that a launcher started."""
+    """The watch of a follower that the first process started; None for one that a launcher started.
+
+    Raises:
+        BackendError: the first process is gone.
+        SystemExit: it is, and another process says so.
+    """
     if PEERS not in os.environ:
         return None
     port, token = os.environ[PEERS].split()
-    return PeerWatch.connect(LOCALHOST, int(port), token, rank)
+    try:
+        return PeerWatch.connect(LOCALHOST, int(port), token, rank)
+    except OSError as error:
+        if rank > 1:  # the second process says it
+            raise SystemExit(ExitCode.FAILED) from None
+        raise BackendError(f"process 0 of the run ended while process {rank} was starting", hint=HINT) from error

@@ -244,12 +244,14 @@ def check_killed(output: Path, one: Path, victim: int, after: float) -> bool:
     assert not killed.left
     if not killed.hit:
         return False
+    said = killed.printed + killed.error
+    assert "Traceback" not in said
     if victim == 0:
         assert killed.code == -signal.SIGKILL
-    elif killed.code != 0:  # it may have had all it needed
+        assert said.count("process 0 of the run ended") <= 1  # the other one may have had all it needed
+    elif killed.code != 0:
         assert killed.code == 1, killed.error
-        assert "Traceback" not in killed.printed + killed.error
-        assert (killed.printed + killed.error).count("SIGKILL") == 1
+        assert said.count("SIGKILL") == 1
     if (output / "quickstart").is_dir():
         name = f"quickstart/{finished(output).name}"
         resumed = [*RUN, name, "--resume", "--output", str(output)]
@@ -264,6 +266,24 @@ def moments(count: int) -> Iterator[tuple[int, float]]:
     """Who is killed, and when: a share of the time that the run takes, however busy the machine is."""
     drawn = random.Random(20)
     return ((index % 2, round(drawn.uniform(0.1, 1.1), 2)) for index in range(count))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("rank", "said"), [(1, 1), (2, 0)])
+def test_a_process_that_starts_when_the_first_is_gone_says_so(rank: int, said: int) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as closed:
+        port = closed.getsockname()[1]
+    place = {"WORLD_SIZE": "3", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
+    follower = subprocess.run(
+        [sys.executable, "-m", "mentor_kit_torch.follower"],
+        capture_output=True,
+        text=True,
+        env=ENVIRONMENT | place | {"RANK": str(rank), "LOCAL_RANK": str(rank), "MENTORKIT_PEERS": f"{port} token"},
+    )
+    assert follower.returncode == 1
+    assert follower.stderr.count("error: process 0 of the run ended while process 1 was starting") == said
+    assert len(follower.stderr.splitlines()) == 2 * said
+    assert follower.stdout == ""
 
 
 @pytest.mark.processes
