@@ -75,7 +75,7 @@ processes: install-dev
 properties: install-dev
 	EXAMPLES=500 OMP_NUM_THREADS=1 $(BIN)/pytest -m 'hypothesis and not cuda' --timeout 1800 --numprocesses auto --dist loadfile
 
-# Checks of real training engines, each in an environment of its own below build/ (some minutes, 6 GB).
+# Checks of real training engines, each in an environment of its own below build/ (5 GB; an hour on two busy cores).
 engines: engine-verl engine-vllm
 
 engine-verl: install-dev build/verl/.installed

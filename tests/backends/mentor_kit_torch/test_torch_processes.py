@@ -215,7 +215,7 @@ class Killed:
         self.hit = leader.poll() is None and (victim == 0 or bool(followers))
         if self.hit:
             os.kill(leader.pid if victim == 0 else followers[0], signal.SIGKILL)
-        self.printed, self.error = leader.communicate(timeout=120)
+        self.printed, self.error = leader.communicate(timeout=300)
         self.code = leader.returncode
         self.left = [pid for pid in followers if not gone(pid, seconds=60)]
 
@@ -287,7 +287,7 @@ def test_a_process_that_starts_when_the_first_is_gone_says_so(rank: int, said: i
 
 
 @pytest.mark.processes
-@pytest.mark.timeout(600)
+@pytest.mark.timeout(1500)
 @pytest.mark.parametrize(("victim", "share"), list(moments(20)))
 def test_a_process_that_is_killed_ends_the_run(
     tmp_path: Path, timed: tuple[Path, float], victim: int, share: float

@@ -42,7 +42,7 @@ from mentor_kit.stages.schedule import OptimizerOptions, learning_rate
 from mentor_kit.stages.token_groups import outcomes, rollout_groups
 from mentor_kit.utils.randomness import derive_seed
 
-pytestmark = [pytest.mark.verl, pytest.mark.timeout(600)]
+pytestmark = [pytest.mark.verl, pytest.mark.timeout(1800)]
 
 ROWS = 8
 

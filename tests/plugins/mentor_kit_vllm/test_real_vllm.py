@@ -151,7 +151,7 @@ class TestRealVLLM(Served):
 
 
 def test_a_run_with_two_servers_of_its_own_one_of_them_killed_is_a_local_one(python: str, tmp_path: Path) -> None:
-    start = {"count": 2, "python": python, "arguments": ARGUMENTS, "environment": ENVIRONMENT}
+    start = {"count": 2, "python": python, "arguments": ARGUMENTS, "environment": ENVIRONMENT, "seconds": 1800}
     sampler = {"sampler": {"use": "vllm", "with": {"start": start, "untie": True}}}
     before, killed = children(), []
 
