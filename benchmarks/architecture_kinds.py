@@ -273,6 +273,9 @@ def write_model(name: str, folder: Path, seed: int = 0) -> Any:
                 elif key.endswith("embed_tokens.weight"):
                     # that of padding is 0 in a new model, by whose magnitude mlx-lm's Gemma 3n divides
                     value[0] = value[1:].mean(0) + value[1]
+                elif key.endswith("correct_output_scale"):
+                    # 0 in a new Gemma 3n, which leaves the inputs of each layer's own without effect and gradient
+                    value.copy_(torch.rand_like(value) + 0.5)
     model.save_pretrained(folder)
     if kind.inside is not None:
         _put_inside(folder, kind.inside)

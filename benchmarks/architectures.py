@@ -52,7 +52,7 @@ COLUMNS = {
 #: The reason of a check that is still to be made.
 UNCHECKED = "not checked yet"
 #: Seconds that the checks of an architecture may take.
-TIMEOUT = 600
+TIMEOUT = 1800
 
 Outcomes = dict[str, dict[str, Any]]
 """By architecture: the cells of each backend, by check."""

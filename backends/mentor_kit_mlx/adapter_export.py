@@ -7,6 +7,7 @@ from pathlib import Path
 
 import mlx.core as mx
 
+from mentor_kit.backend.peft_limits import peft_limit
 from mentor_kit.backend.text_weights import inside_name, text_name
 from mentor_kit.core.errors import BackendError
 from mentor_kit_mlx import adapter_files, adapters
@@ -18,9 +19,6 @@ from mentor_kit_mlx.params import trained
 from mentor_kit_mlx.peft_layers import PeftLayers
 from mentor_kit_mlx.transformers_config import is_loaded_whole
 from mentor_kit_mlx.transformers_names import KNOWN, SCALED
-
-#: Types of models on whose `out_proj` peft refuses an adapter.
-NO_OUTPUTS = ("falcon_h1", "mamba", "mamba2", "falcon_mamba", "nemotron_h")
 
 
 def peft_layers(loaded: Loaded) -> PeftLayers:
@@ -42,12 +40,12 @@ def peft_fault(loaded: Loaded, adapter: AdapterFile) -> BackendError | None:
             hint="use the format `transformers`, `mlx` or `mlx-adapter`",
         )
     kind, names = kind_of(loaded), peft_layers(loaded)
-    outputs = [layer for layer in adapter.layers if layer.endswith(".out_proj")]
-    if kind in NO_OUTPUTS and outputs:
-        return BackendError(
-            f"peft has no adapter on {outputs[0]} of {kind!r}, whose own kernels read its weights",
-            hint="use the format `mlx-adapter`, `mlx` or `transformers`",
-        )
+    for layer in adapter.layers:
+        if (limit := peft_limit(kind, names.place(layer).name)) is not None:
+            return BackendError(
+                f"peft has no adapter on {layer} of {kind!r}, {limit}",
+                hint="use the format `mlx-adapter`, `mlx` or `transformers`, or `targets` without that layer",
+            )
     if adapter.kind == "dora" and names.places(adapter.layers)[1]:
         return BackendError(
             f"peft has no DoRA on {names.places(adapter.layers)[1][0]}, which is a parameter in transformers",

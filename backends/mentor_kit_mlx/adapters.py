@@ -14,6 +14,7 @@ from mlx.utils import tree_unflatten
 
 from mentor_kit.backend.adapters import check_targets, is_target, misfit, read_adapter_config
 from mentor_kit.backend.folders import first_line
+from mentor_kit.backend.peft_limits import peft_limit, without_effect
 from mentor_kit.backend.student import AdapterSpec
 from mentor_kit.core.errors import BackendError
 from mentor_kit_mlx.adapter_files import AdapterFile, Kind, LowRank, Saved, read_mlx, read_peft
@@ -31,8 +32,14 @@ from mentor_kit_mlx.peft_layers import PeftLayers
 
 #: Classes of embeddings.
 EMBEDDINGS = (nn.Embedding, nn.QuantizedEmbedding)
-#: Layers whose weights mlx-lm reads by itself, which an adapter would hide (Gemma 3n's).
-READ_DIRECTLY = ("prediction_coefs", "correction_coefs")
+#: Layers whose weights mlx-lm reads by itself, which an adapter would hide: Gemma 3n's, and Kimi K3's.
+READ_DIRECTLY = (
+    "prediction_coefs",
+    "correction_coefs",
+    "self_attention_res_proj",
+    "mlp_res_proj",
+    "output_attn_res_proj",
+)
 #: What reading a damaged adapter raises.
 UNFIT = (OSError, ValueError, KeyError, TypeError, AttributeError, RuntimeError, re.error)
 
@@ -172,12 +179,21 @@ def _saved(model: Any, folder: Path, names: PeftLayers) -> Saved:
             modules, parameters = names.places(adaptable(model))
             weights = [f"{module}.weight" for module in modules]
             parameters += [weight for weight in weights if weight not in parameters]
-            return _from_peft(read_peft(config, folder, modules, parameters), model, names)
+            saved = read_peft(config, folder, modules, parameters)
+            _check_effect(saved, folder, names.kind)
+            return _from_peft(saved, model, names)
         return read_mlx(config, folder)
     except BackendError:
         raise
     except UNFIT as error:
         raise misfit(folder, first_line(error)) from error
+
+
+def _check_effect(saved: Saved, folder: Path, kind: str) -> None:
+    """Refuse what was trained on a layer where peft does not add it, and mlx-lm would."""
+    for layer in saved.adapter.layers:
+        if (limit := peft_limit(kind, layer)) is not None and bool(mx.any(saved.weights[f"{layer}.lora_b"] != 0)):
+            raise without_effect(folder, layer, limit)
 
 
 def _from_peft(saved: Saved, model: Any, names: PeftLayers) -> Saved:

@@ -20,10 +20,12 @@ from mentor_kit.backend.adapters import (
     LORA_KEYS,
     check_peft_config,
     check_targets,
+    is_target,
     misfit,
     read_adapter_config,
 )
 from mentor_kit.backend.folders import first_line
+from mentor_kit.backend.peft_limits import peft_limit, without_effect
 from mentor_kit.backend.student import AdapterSpec
 from mentor_kit.core.errors import BackendError, MissingError
 from mentor_kit_torch.quantized import is_quantized, plain_copy
@@ -58,6 +60,7 @@ def add_adapter(model: Any, adapter: AdapterSpec, seed: int) -> Any:
     except UNFIT as error:
         raise misfit(adapter.path, first_line(error)) from error
     _check_weights(adapted, adapter.path)
+    _check_effect(adapted, adapter.path)
     return adapted
 
 
@@ -107,10 +110,17 @@ def _new(model: Any, adapter: AdapterSpec, **more: Any) -> Any:
 
 
 def _check_targets(model: Any, targets: Sequence[str]) -> None:
-    """Refuse a target that matches no layer: peft silently adapts the others."""
+    """Refuse a target that matches no layer, as peft silently adapts the others, and one where peft has no adapter."""
     kinds = {name: type(module).__name__ for name, module in model.named_modules() if name}
     layers = [name for name, kind in kinds.items() if kind in ADAPTABLE]
     check_targets(targets, layers, {name: kind for name, kind in kinds.items() if kind not in ADAPTABLE})
+    kind = model.config.get_text_config().model_type
+    for layer in layers:
+        if is_target(layer, targets) and (limit := peft_limit(kind, layer)) is not None:
+            raise BackendError(
+                f"student.adapter.targets: peft has no adapter on {layer} of {kind!r}, {limit}",
+                hint="leave it out, or leave `targets` out: then every linear layer is adapted where peft can",
+            )
 
 
 def merged(model: Any) -> Any:
@@ -180,6 +190,15 @@ def _check_weights(adapted: Any, folder: Path) -> None:
     for name, value in trained.items():
         if (found := saved[_current_name(name)]) != tuple(value.shape):
             raise misfit(folder, f"{name} has the shape {found}, and {tuple(value.shape)} by {ADAPTER_CONFIG}")
+
+
+def _check_effect(adapted: Any, folder: Path) -> None:
+    """Refuse what was trained on a layer where peft does not add it."""
+    kind = adapted.config.get_text_config().model_type
+    for name, value in adapted.named_parameters():
+        layer, _, matrix = name.partition(".lora_B.")
+        if matrix and (limit := peft_limit(kind, layer)) is not None and value.any():
+            raise without_effect(folder, layer.removeprefix("base_model.model."), limit)
 
 
 def _current_name(name: str) -> str:

@@ -20,9 +20,7 @@ from unittest.mock import patch
 import torch
 from torch import Tensor, nn
 
-#: Types of models, and names of their layers, that peft knows to be taken by kernels.
-STATE_SPACE = frozenset({"falcon_h1", "mamba", "mamba2", "falcon_mamba", "nemotron_h"})
-BESIDE_KERNELS = frozenset({"out_proj", "conv1d"})
+from mentor_kit.backend.peft_limits import peft_limit
 
 
 class LeftOut(nn.Module):
@@ -121,11 +119,12 @@ def unfit_for_adapters(model: Any) -> list[str]:
     """The names of linear layers that peft would adapt wrongly, or refuses to.
 
     They are a model's own kind of linear layer, such as Llama 4's routers, which return more than one array; and those
-    whose weights the kernels of state space models take without the layer.
+    whose weights transformers or a kernel reads without the layer.
     """
+    kind = model.config.get_text_config().model_type
     return [
         name
         for name, module in model.named_modules()
         if (isinstance(module, nn.Linear) and type(module).__module__.startswith("transformers.models."))
-        or (model.config.model_type in STATE_SPACE and name.rpartition(".")[2] in BESIDE_KERNELS)
+        or peft_limit(kind, name) is not None
     ]

@@ -99,6 +99,13 @@ RENAMED: dict[str, Kind] = {
 WORDED: dict[str, Kind] = {
     "exaone4": ("Exaone4Config", SHAPE | {"head_dim": 8, "sliding_window": 6, "num_hidden_layers": 4}),
     "apertus": ("ApertusConfig", SHAPE),
+    # mlx-lm weighs a choice of experts otherwise, which is refused
+    "jamba": (
+        "JambaConfig",
+        SHAPE
+        | {"num_hidden_layers": 2, "attn_layer_period": 2, "attn_layer_offset": 1, "num_experts": 1}
+        | {"num_experts_per_tok": 1, "mamba_d_state": 4, "mamba_dt_rank": 2},
+    ),
     "nemotron-h": (
         "NemotronHConfig",
         SHAPE

@@ -23,10 +23,15 @@ from mentor_kit.core.errors import BackendError
 
 #: mlx-lm computes some models otherwise than transformers.
 OTHER_SUMS = 1e-3
-#: peft refuses an adapter on the output projections of these; transformers needs a package for Gemma 3n.
-WITHOUT_OUTPUTS, WITHOUT_PEFT = ("falcon-h1", "mamba", "nemotron-h"), ("gemma3n",)
-#: Every layer of a mixer but its output projection.
-INPUTS = {"falcon-h1": ("in_proj", "q_proj", "k_proj", "down_proj"), "mamba": ("in_proj",), "nemotron-h": ("in_proj",)}
+#: peft has no adapter on some layers of these; transformers needs a package for Gemma 3n.
+WITHOUT_SOME, WITHOUT_PEFT = ("falcon-h1", "jamba", "mamba", "nemotron-h"), ("gemma3n",)
+#: The others of a mixer, or of the model.
+INPUTS = {
+    "falcon-h1": ("in_proj", "q_proj", "k_proj", "down_proj"),
+    "jamba": ("in_proj", "x_proj", "out_proj", "q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "down_proj"),
+    "mamba": ("in_proj", "x_proj"),
+    "nemotron-h": ("in_proj",),
+}
 
 
 def by_mlx_lm(base: Path, adapter: Path) -> Any:
@@ -54,8 +59,8 @@ def test_an_adapter_leaves_for_peft_and_for_mlx_lm(name: str, tmp_path: Path) ->
     np.testing.assert_allclose(by_mlx_lm(tmp_path / "whole", tmp_path / "own"), expected, atol=1e-4)
 
 
-@pytest.mark.parametrize("name", WITHOUT_OUTPUTS)
-def test_what_peft_refuses_is_said(name: str, tmp_path: Path) -> None:
+@pytest.mark.parametrize("name", WITHOUT_SOME)
+def test_where_peft_has_no_adapter_is_said(name: str, tmp_path: Path) -> None:
     write_any(name, tmp_path / "base")
     policy = load(tmp_path / "base", AdapterSpec(rank=4))
     with pytest.raises(BackendError, match="peft") as error:

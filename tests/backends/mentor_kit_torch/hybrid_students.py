@@ -146,6 +146,9 @@ def write(name: str, folder: Path, made: Kind | None = None) -> Twin:
                 elif name == "gemma3n" and key.endswith("embed_tokens.weight"):
                     # that of padding is 0 in a new model, by whose magnitude mlx-lm divides
                     value[0] = value[1:].mean(0) + value[1]
+                elif key.endswith("correct_output_scale"):
+                    # 0 in a new model, which leaves the inputs of each layer's own without effect and gradient
+                    value.copy_(torch.rand_like(value) + 0.5)
                 if name == "qwen3.5" and key.endswith("language_model.norm.weight"):
                     # so that distributions are far from uniform
                     value.add_(0.5)
