@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import signal
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -60,7 +61,7 @@ def chat(trained: Run, tmp_path: Path) -> Iterator[Start]:
             env=environment,
             dimensions=(40, columns),
             encoding="utf-8",
-            timeout=120,
+            timeout=600,
         )
         begun.append(child)
         child.expect(READY)
@@ -68,7 +69,10 @@ def chat(trained: Run, tmp_path: Path) -> Iterator[Start]:
 
     yield start
     for child in begun:
-        child.close(force=True)
+        if child.isalive():
+            child.kill(signal.SIGKILL)
+            child.wait()
+        child.close()
 
 
 def said(child: pexpect.spawn, line: str) -> str:

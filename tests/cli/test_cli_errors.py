@@ -101,7 +101,7 @@ def test_a_recipe_comes_through_a_pipe(tmp_path: Path) -> None:
         [*MENTORKIT, "check", str(pipe), "--json"], cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE
     )
     pipe.write_text("extends: quickstart\nseed: 9\n", encoding="utf-8")
-    said, errors = process.communicate(timeout=60)
+    said, errors = process.communicate(timeout=300)
     assert (process.returncode, errors) == (0, b"")
     assert json.loads(said)["seed"] == 9
     assert Path(json.loads(said)["folder"]) == tmp_path.resolve()
@@ -122,7 +122,7 @@ def interrupted(cwd: Path, *after: str) -> tuple[list[str], Path]:
         lines.append(line)
         if any(mark in line for mark in after):
             process.send_signal(signal.SIGINT)
-    assert process.wait(timeout=60) == 130
+    assert process.wait(timeout=300) == 130
     (run,) = (cwd / "runs" / "quickstart").iterdir()
     return lines, run
 

@@ -66,6 +66,7 @@ class Tab:
         self.home = home
         self.context = browser.new_context(viewport={"width": width, "height": 900})
         self.page = self.context.new_page()
+        self.page.set_default_timeout(120_000)  # a busy machine takes its time
         self.complaints: list[str] = []
         self.page.on("console", lambda message: self._complain(message.text, message.type in ("error", "warning")))
         self.page.on("pageerror", lambda error: self.complaints.append(str(error)))
@@ -152,7 +153,7 @@ def test_search_finds_a_word(browser: Any, folder: Path, address: str, where: st
     wait_for_the_search(tab)
     tab.page.keyboard.type("reasoning-gym")
     result = tab.page.locator("a[href*='data.html']:visible", has_text="reasoning").first
-    result.wait_for(timeout=20_000)
+    result.wait_for(timeout=120_000)
     result.click()
     tab.page.wait_for_url("**/data.html*")
     assert "reasoning-gym" in tab.page.locator("article").inner_text()

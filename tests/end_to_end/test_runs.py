@@ -34,7 +34,7 @@ def mentorkit(*arguments: str, cwd: Path, **environment: str) -> subprocess.Comp
         env={**os.environ, **environment},
         capture_output=True,
         text=True,
-        timeout=240,
+        timeout=600,
     )
 
 
@@ -136,7 +136,7 @@ def test_interrupted_by_the_user_exits_130_and_can_be_resumed(uninterrupted: Pat
     )
     _wait_for_steps(tmp_path, process, 1)
     process.send_signal(signal.SIGINT)
-    _, errors = process.communicate(timeout=120)
+    _, errors = process.communicate(timeout=600)
     assert process.returncode == 130
     assert "--resume" in errors
     done = mentorkit("run", "--resume", str(only_run(tmp_path)), cwd=tmp_path)

@@ -24,7 +24,7 @@ def leading(fate: str = "") -> Iterator[tuple[PeerWatch, socket.socket, str, int
             assert stranger.recv(1) == b""
         other = socket.create_connection(("127.0.0.1", port))
         other.sendall(f"{token} 1\n".encode())
-        leader = accepted.result(timeout=10)
+        leader = accepted.result(timeout=300)
     try:
         yield leader, other, token, port
     finally:
@@ -57,7 +57,7 @@ def test_a_process_that_ends_as_it_should_is_not_lost() -> None:
     with ThreadPoolExecutor() as pool:
         accepted = pool.submit(PeerWatch.accept, waiting, token, 2)
         follower = PeerWatch.connect("127.0.0.1", port, token, 1)
-        leader = accepted.result(timeout=10)
+        leader = accepted.result(timeout=300)
     follower.close()
     try:
         assert leader.lost() is None

@@ -44,7 +44,7 @@ print("FOUND" + json.dumps({
 def read(database: Path) -> dict[str, Any]:
     done = subprocess.run(
         [sys.executable, "-c", READ],
-        env={**os.environ, "TRACKIO_DIR": str(database)}, capture_output=True, text=True, timeout=120, check=True,
+        env={**os.environ, "TRACKIO_DIR": str(database)}, capture_output=True, text=True, timeout=600, check=True,
     )  # fmt: skip
     found: dict[str, Any] = json.loads(done.stdout.partition("FOUND")[2])
     return found

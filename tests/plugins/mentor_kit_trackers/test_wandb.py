@@ -102,7 +102,7 @@ def test_a_killed_and_resumed_offline_run_has_each_step_once(tmp_path: Path, kil
         done = subprocess.run(
             [sys.executable, "-m", "wandb", "sync", str(path.parent)],
             env={**os.environ, **KEY, "WANDB_BASE_URL": server.url, "HOME": str(tmp_path)},
-            capture_output=True, text=True, timeout=120, check=False, cwd=tmp_path,
+            capture_output=True, text=True, timeout=600, check=False, cwd=tmp_path,
         )  # fmt: skip
         assert done.returncode == 0, done.stderr
     assert curves(server.history("quick-1")) == expected(folder)

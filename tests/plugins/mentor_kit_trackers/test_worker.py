@@ -172,7 +172,7 @@ def test_an_import_may_take_longer_than_an_answer(tmp_path: Path) -> None:
 def test_a_tracker_that_hangs_is_waited_for_once(tmp_path: Path) -> None:
     begun = time.monotonic()
     folder = follow(tmp_path, "HangsAtOpen", timeout=1.5)
-    assert time.monotonic() - begun < 20
+    assert time.monotonic() - begun < 60
     (note,) = notes(folder)
     assert "switched off" in note
 
@@ -180,11 +180,11 @@ def test_a_tracker_that_hangs_is_waited_for_once(tmp_path: Path) -> None:
 @pytest.mark.slow
 def test_trackers_that_hang_at_the_end_are_waited_for_side_by_side(tmp_path: Path) -> None:
     folder, begun = begin(tmp_path), time.monotonic()
-    hanging = [tracker("fake_writers:HangsAtClose", {"timeout": 8}, f"fake{number}") for number in range(3)]
+    hanging = [tracker("fake_writers:HangsAtClose", {"timeout": 8}, f"fake{number}") for number in range(8)]
     run(Request(str(folder), "", steps=1), *hanging)
-    assert time.monotonic() - begun < 20
-    assert len(notes(folder)) == 3
-    assert [call for call in journal(folder) if call[0] == "close"] == [["close", "done"]] * 3
+    assert time.monotonic() - begun < 60  # one after the other they take 64
+    assert len(notes(folder)) == 8
+    assert [call for call in journal(folder) if call[0] == "close"] == [["close", "done"]] * 8
 
 
 @pytest.mark.slow
@@ -204,7 +204,7 @@ def test_what_hangs_at_the_end_is_killed_with_all_it_started(tmp_path: Path) -> 
     assert "8 s" in note
     assert journal(folder)[-1] == ["close", "done"]
     grandchild = int((folder / "grandchild").read_text(encoding="utf-8"))
-    ended = time.monotonic() + 5
+    ended = time.monotonic() + 60
     while is_running(grandchild) and time.monotonic() < ended:
         time.sleep(0.05)
     assert not is_running(grandchild)

@@ -26,7 +26,7 @@ def tracked(
     variables = {**os.environ, "PYTHONPATH": paths, "HOME": str(folder), "NETRC": str(folder / "netrc")}
     return subprocess.run(
         [sys.executable, "-P", str(Path(__file__).with_name("tracked_run.py")), request.to_json()],
-        cwd=folder, env={**variables, **(environment or {})}, capture_output=True, text=True, timeout=240, check=False,
+        cwd=folder, env={**variables, **(environment or {})}, capture_output=True, text=True, timeout=600, check=False,
     )  # fmt: skip
 
 

@@ -39,7 +39,7 @@ class Reply:
 
 def ask(port: int, path: str = "/", method: str = "GET", host: str = "127.0.0.1", **headers: str) -> Reply:
     """One request; underscores in headers' names stand for hyphens, and a Host is sent as it is given."""
-    connection = http.client.HTTPConnection(host, port, timeout=20)
+    connection = http.client.HTTPConnection(host, port, timeout=300)
     try:
         named = {name.replace("_", "-"): value for name, value in headers.items()}
         connection.putrequest(method, path, skip_host="Host" in named, skip_accept_encoding=True)

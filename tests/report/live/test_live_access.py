@@ -51,7 +51,7 @@ def test_the_host_of_a_tunnel_is_answered(port: int, host: str) -> None:
 
 
 def test_a_request_without_a_host_is_refused(port: int) -> None:
-    with socket.create_connection(("127.0.0.1", port), timeout=10) as connection:
+    with socket.create_connection(("127.0.0.1", port), timeout=300) as connection:
         connection.sendall(b"GET /runs.json HTTP/1.1\r\n\r\n")
         assert connection.recv(100).split()[1] == b"403"
 

@@ -150,7 +150,7 @@ def test_long_answers_are_compressed_for_those_who_take_it(serve: Serve, tmp_pat
 def test_nonsense_costs_nobody_else_anything(serve: Serve) -> None:
     port = serve().port
     for sent in (b"\x16\x03\x01\x02\x00", b"GET\r\n\r\n", b"GET / HTTP/9.9\r\n\r\n", b"GET /" + b"a" * 70_000, b""):
-        with socket.create_connection(("127.0.0.1", port), timeout=10) as connection:
+        with socket.create_connection(("127.0.0.1", port), timeout=300) as connection:
             connection.sendall(sent)
     assert ask(port, "/runs.json").status == 200
 
@@ -175,7 +175,7 @@ def test_ctrl_c_ends_the_command_with_code_0(tmp_path: Path) -> None:
     port = int(json.loads(process.stdout.readline())["address"].rsplit(":", 1)[1].rstrip("/"))
     assert len(ask(port, "/runs.json").json["runs"]) == 1
     process.send_signal(2)
-    _, errors = process.communicate(timeout=20)
+    _, errors = process.communicate(timeout=300)
     assert (process.returncode, errors) == (0, "")
 
 

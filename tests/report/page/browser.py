@@ -34,6 +34,7 @@ class Tab:
             viewport={"width": width, "height": height}, color_scheme="dark" if dark else "light"
         )
         self.page = self.context.new_page()
+        self.page.set_default_timeout(120_000)  # a busy machine takes its time
         self.url = url
         self.requests: list[str] = []
         self.complaints: list[str] = []
@@ -47,7 +48,7 @@ class Tab:
     def settle(self) -> None:
         """Wait until the place that the address names is drawn."""
         # a function that the page waits for itself would need `eval`, which its policy forbids
-        end = time.monotonic() + 20
+        end = time.monotonic() + 120
         while not self.page.evaluate(
             "typeof MentorKit === 'object' && MentorKit.settled !== undefined && MentorKit.settled()"
         ):

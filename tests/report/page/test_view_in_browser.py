@@ -26,6 +26,7 @@ FRAME = "address => { document.body.append(Object.assign(document.createElement(
 
 def open_list(browser, address):
     page = browser.new_page()
+    page.set_default_timeout(120_000)
     page.complaints = []
     page.on("pageerror", lambda error: page.complaints.append(str(error)))
     page.on("console", lambda message: page.complaints.append(message.text))
@@ -35,7 +36,7 @@ def open_list(browser, address):
     return page
 
 
-def until(holds, seconds=20):
+def until(holds, seconds=120):
     end = time.monotonic() + seconds
     while not holds():
         assert time.monotonic() < end
@@ -107,6 +108,7 @@ def test_another_page_can_neither_frame_nor_read_it(browser, tmp_path):
     with LiveServer(LiveSite(tmp_path, [Run(folder)]), port=0) as server:
         server.start()
         page = browser.new_page()
+        page.set_default_timeout(120_000)
         page.route("http://evil.localhost/**", lambda route: route.fulfill(body="<p>evil", content_type="text/html"))
         page.goto("http://evil.localhost/")
         assert page.evaluate(READ, f"{server.address}data.json") == "refused"
