@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
+from dataclasses import dataclass
 from typing import Any, Protocol
 
 import torch
@@ -15,13 +16,47 @@ from transformers import AttentionInterface
 NAME = "mentor_kit"
 
 
+@dataclass(frozen=True)
+class ScoreChanges:
+    """What some models do to the scores of attention."""
+
+    softcap: float | None = None
+    """c of c · tanh(score / c), as in Gemma 2."""
+    sinks: Tensor | None = None
+    """(H,): a score more in each sum, of a key without a value, as in gpt-oss."""
+
+    def refuse(self) -> None:
+        """Refuse them where attention in parts cannot do them.
+
+        Raises:
+            ValueError: there are any.
+        """
+        if self.softcap is not None or self.sinks is not None:
+            raise ValueError("attention in parts has neither soft caps nor sinks")
+
+
+#: Of models that change nothing.
+PLAIN_SCORES = ScoreChanges()
+
+
 class AttentionPlan(Protocol):
     """How tokens attend in a pass."""
 
     def attend(
-        self, layer: int, query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None, scale: float
+        self,
+        layer: int,
+        query: Tensor,
+        key: Tensor,
+        value: Tensor,
+        mask: Tensor | None,
+        scale: float,
+        changes: ScoreChanges = PLAIN_SCORES,
     ) -> Tensor:
-        """Attention (n, H, T, D) of queries (n, H, T, D) to keys and values (n, K, L, D), with K dividing H."""
+        """Attention (n, H, T, D) of queries (n, H, T, D) to keys and values (n, K, L, D), with K dividing H.
+
+        Raises:
+            ValueError: it cannot do the layer's attention, or these changes of scores.
+        """
         ...
 
 
@@ -49,10 +84,11 @@ def _attention(
     scaling: float | None = None,
     **options: Any,
 ) -> tuple[Tensor, None]:
-    if unknown := [name for name in ("softcap", "s_aux", "position_bias") if options.get(name) is not None]:
-        raise ValueError(f"attention in parts has no {unknown[0]}")
+    if options.get("position_bias") is not None:
+        raise ValueError("attention under a plan has no position_bias")
     scale = query.shape[-1] ** -0.5 if scaling is None else scaling
-    out = _PLAN.get().attend(module.layer_idx, query, key, value, attention_mask, scale)
+    changes = ScoreChanges(options.get("softcap"), options.get("s_aux"))
+    out = _PLAN.get().attend(module.layer_idx, query, key, value, attention_mask, scale, changes)
     return out.transpose(1, 2), None
 
 

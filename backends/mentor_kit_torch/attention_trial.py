@@ -1,6 +1,6 @@
 """The choice of attention's kernels when a student is loaded: each way is tried, and the first that is right is taken.
 
-    trees of updates    flex, else in parts
+    trees of updates    flex, else in parts; with windows or soft caps flex, else not as trees
     parts               flash, efficient, else plain products
 
 A trial compares outputs, log-sum-exps and gradients on small inputs with those of plain products in float32.
@@ -12,7 +12,7 @@ import logging
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cache
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -23,6 +23,8 @@ from mentor_kit.backend.microbatching import MicroBatch, micro_batches
 from mentor_kit.backend.token_groups import TokenCompletion, TokenGroup
 from mentor_kit.core.errors import BackendError
 from mentor_kit_torch import tree_attention
+from mentor_kit_torch.attention import EVERYTHING, AttentionMasks, Reach
+from mentor_kit_torch.attention_backend import PLAIN_SCORES, ScoreChanges
 from mentor_kit_torch.cuda_kernels import CUDA_KERNELS
 from mentor_kit_torch.device_copy import to_device
 from mentor_kit_torch.kernels import PLAIN, PartInputs, PartKernels, bias_of
@@ -34,11 +36,15 @@ logger = logging.getLogger("mentor_kit_torch")
 AttentionKernels = Literal["auto", "flex", "flash", "efficient", "plain"]
 #: The largest difference of a number from the right one, as a share of the largest number, by bytes of the type.
 TOLERANCE = {4: 1e-3, 2: 2e-2}
+#: The largest window of a trial, in positions, and its soft cap, which its scores come near to.
+TRIED_REACH, TRIED_CAP = 40, 2.0
 
 Heads = tuple[int, int, int]
 """Query heads, key heads, and their width."""
 _Draw = Callable[..., Tensor]
 """A shape to random numbers."""
+_Attend = Callable[[Tensor, Tensor, Tensor, float], Tensor]
+"""Attention of packed queries to keys and values, by a scale."""
 
 
 @dataclass(frozen=True)
@@ -47,16 +53,34 @@ class AttentionWays:
 
     parts: Mapping[torch.dtype, PartKernels] = field(default_factory=dict)
     """By the type of the states; others take what `mentor_kit_torch.kernels` has."""
-    flex: bool = False
-    """Whether trees are done by FlexAttention."""
+    flex: frozenset[torch.dtype] = frozenset()
+    """The types in which trees are done by FlexAttention."""
 
     def of(self, dtype: torch.dtype) -> PartKernels | None:
         """The kernels of parts for states of a type."""
         return self.parts.get(dtype)
 
 
+@dataclass(frozen=True)
+class AttentionForm:
+    """What a model's attention has to do."""
+
+    heads: tuple[Heads, ...]
+    """Of its layers, each kind once."""
+    reaches: tuple[Reach, ...] = (EVERYTHING,)
+    """Of its layers."""
+    capped: bool = False
+    """Whether there is a soft cap on scores."""
+
+    @staticmethod
+    def of(config: Any, masks: AttentionMasks, heads: Sequence[Heads]) -> AttentionForm:
+        """Of a model's text part."""
+        capped = getattr(config, "attn_logit_softcapping", None) is not None
+        return AttentionForm(tuple(heads), masks.reaches if masks.packs else (), capped)
+
+
 def choose(
-    name: AttentionKernels, device: torch.device, dtypes: Sequence[torch.dtype], heads: Sequence[Heads]
+    name: AttentionKernels, device: torch.device, dtypes: Sequence[torch.dtype], form: AttentionForm
 ) -> AttentionWays:
     """The kernels for a model, by trials; a line says which they are.
 
@@ -64,34 +88,35 @@ def choose(
         name: the option: a way that must be right, or auto. On CPUs, and on MPS, auto takes what `kernels` has.
         device: the model's.
         dtypes: that it runs in.
-        heads: of its layers, each kind once.
+        form: of its attention.
 
     Raises:
         BackendError: a way that was named does not run here, or gives something else.
     """
     if name == "plain":
         return AttentionWays(dict.fromkeys(dtypes, PLAIN))
-    if name == "auto" and (device.type in ("cpu", "mps") or not heads):
+    if name == "auto" and (device.type in ("cpu", "mps") or not form.heads):
         return AttentionWays()
     faults: dict[str, str] = {}
     parts: dict[torch.dtype, PartKernels] = {}
     if device.type not in ("cpu", "mps"):
         for dtype in dtypes:
-            parts[dtype] = _first_right(name, device, dtype, heads, faults)
-    is_flex = name in ("auto", "flex")
-    if is_flex and (fault := tree_fault(device, tuple(dtypes), tuple(heads))):
-        faults["flex"], is_flex = fault, False
-    if name != "auto" and (fault := faults.get(name, "" if is_flex or parts else "it is for CUDA")):
+            parts[dtype] = _first_right(name, device, dtype, form.heads, faults)
+    flex = set(dtypes) if name in ("auto", "flex") and form.reaches else set()
+    for dtype in tuple(flex):
+        if fault := tree_fault(device, dtype, form):
+            faults["flex"] = f"{fault} ({_name(dtype)})"
+            flex.remove(dtype)
+    if name != "auto" and (fault := faults.get(name, "" if flex or parts else "it is for CUDA")):
         raise BackendError(
             f"backend.attention_kernels: {name} cannot be used on {device}: {fault}",
             hint="use `attention_kernels: auto`, which takes the first way that is right",
         )
-    by_type = ", ".join(f"{kernels.name} ({str(dtype).removeprefix('torch.')})" for dtype, kernels in parts.items())
+    by_type = ", ".join(f"{kernels.name} ({_name(dtype)})" for dtype, kernels in parts.items())
+    trees = f"flex ({', '.join(_name(dtype) for dtype in dtypes if dtype in flex)})" if flex else "parts"
     left_out = "".join(f"; not {way}: {fault}" for way, fault in faults.items())
-    logger.info(
-        "attention on %s: trees by %s, parts by %s%s", device, "flex" if is_flex else "parts", by_type, left_out
-    )
-    return AttentionWays(parts, is_flex)
+    logger.info("attention on %s: trees by %s, parts by %s%s", device, trees, by_type, left_out)
+    return AttentionWays(parts, frozenset(flex))
 
 
 def _first_right(
@@ -124,21 +149,50 @@ def part_fault(way: str, device: torch.device, dtype: torch.dtype, heads: tuple[
 
 
 @cache
-def tree_fault(device: torch.device, dtypes: tuple[torch.dtype, ...], heads: tuple[Heads, ...]) -> str:
+def tree_fault(device: torch.device, dtype: torch.dtype, form: AttentionForm) -> str:
     """What is wrong with trees by FlexAttention; empty if they are right."""
     if device.type not in ("cpu", "cuda"):
         return "PyTorch has no kernel of it there"
+    # whatever the model's windows are, the trial's are such that it has tokens behind them
+    reaches = [reach._replace(size=min(reach.size, TRIED_REACH)) for reach in form.reaches]
+    changes = ScoreChanges(softcap=TRIED_CAP) if form.capped else PLAIN_SCORES
     try:
-        tree = to_device(Tree.of(_trial_batch(), blocks=True), device)
-        for dtype in dtypes:
-            for shape in heads:
-                found = _of_tree(tree, shape, device, dtype, by_flex=True)
-                expected = _of_tree(tree, shape, device, torch.float32, by_flex=False, by=dtype)
+        tree = to_device(Tree.of(_trial_batch(), reaches), device)
+        for shape in form.heads:
+            for reach in reaches:
+                found = _of_tree(tree, shape, device, dtype, _by_flex(tree, reach, changes))
+                expected = _of_tree(tree, shape, device, torch.float32, _by_products(tree, reach, changes), by=dtype)
                 if not _near(found, expected, dtype):
                     return "its numbers are not those of plain products"
     except Exception as error:  # noqa: BLE001 (whatever it raises, it cannot be used)
         return f"{type(error).__name__}: {first_line(error)}"
     return ""
+
+
+def _by_flex(tree: Tree, reach: Reach, changes: ScoreChanges) -> _Attend:
+    blocks = tree.blocks
+    assert blocks is not None
+    return lambda query, key, value, scale: blocks.attend(query, key, value, scale, reach, changes)
+
+
+def _by_products(tree: Tree, reach: Reach, changes: ScoreChanges) -> _Attend:
+    if reach == EVERYTHING and changes == PLAIN_SCORES:
+        return lambda query, key, value, scale: tree_attention.attend(query, key, value, tree.layout, scale, PLAIN)
+    # the definition, with all scores
+    blocks = tree.blocks
+    assert blocks is not None
+    places = torch.arange(tree.ids.shape[1], device=tree.ids.device)
+    shown = (places <= places[:, None]) & (places[:, None] < blocks.stops)
+    shown &= reach.shows(tree.positions[0][:, None], tree.positions[0])
+
+    def attend(query: Tensor, key: Tensor, value: Tensor, scale: float) -> Tensor:
+        key, value = (part.repeat_interleave(query.shape[1] // key.shape[1], dim=1) for part in (key, value))
+        scores = query @ key.transpose(-1, -2) * scale
+        if changes.softcap is not None:
+            scores = torch.tanh(scores / changes.softcap) * changes.softcap
+        return torch.softmax(scores.masked_fill(~shown, -torch.inf), dim=-1) @ value
+
+    return attend
 
 
 def _part(
@@ -168,7 +222,12 @@ def _part(
 
 
 def _of_tree(
-    tree: Tree, shape: Heads, device: torch.device, dtype: torch.dtype, *, by_flex: bool, by: torch.dtype | None = None
+    tree: Tree,
+    shape: Heads,
+    device: torch.device,
+    dtype: torch.dtype,
+    attend: _Attend,
+    by: torch.dtype | None = None,
 ) -> list[Tensor]:
     """Output and gradients of attention along a tree."""
     heads, own, width = shape
@@ -176,13 +235,13 @@ def _of_tree(
     numbers = _numbers(device, by or dtype, dtype)
     grad = next(numbers)(1, heads, length, width)
     states = [next(numbers)(1, count, length, width).requires_grad_() for count in (heads, own, own)]
-    query, key, value = states
-    if by_flex:
-        assert tree.blocks is not None
-        out = tree.blocks.attend(query, key, value, width**-0.5)
-    else:
-        out = tree_attention.attend(query, key, value, tree.layout, width**-0.5, PLAIN)
+    with torch.enable_grad():
+        out = attend(states[0], states[1], states[2], width**-0.5)
     return [out, *torch.autograd.grad(out, states, grad)]
+
+
+def _name(dtype: torch.dtype) -> str:
+    return str(dtype).removeprefix("torch.")
 
 
 def _numbers(device: torch.device, by: torch.dtype, dtype: torch.dtype) -> Iterator[_Draw]:

@@ -61,7 +61,7 @@ def compile_decoding(lm: TorchLMWrapper) -> None:
     Raises:
         BackendError: they are not of Llama's kind, or the compiler fails, or gives other results.
     """
-    if lm.fused is None:
+    if lm.fused is None or not lm.masks.full:
         raise BackendError(
             f"layers of {lm.config.model_type} cannot be compiled: they are not of Llama's kind", hint=_LEAVE_OUT
         )

@@ -57,7 +57,7 @@ def _outcome(device: torch.device) -> dict[str, NDArray[Any]]:
         done += engine.step()
     done.sort(key=lambda completion: completion.id)
     (batch,) = micro_batches(trial_groups(_VOCABULARY), 1 << 20)
-    log_probs = completion_log_probs(policy.lm, batch, how_to_share(policy.lm, row_abilities(policy.lm).keeps))
+    log_probs = completion_log_probs(policy.lm, batch, how_to_share(policy.lm, row_abilities(policy.lm).keeps).sharing)
     torch.autograd.backward(log_probs.sum())
     gradients = [weight.grad.cpu().numpy().ravel() for weight in policy.model.parameters()]
     return {

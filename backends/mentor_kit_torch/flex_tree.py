@@ -1,16 +1,19 @@
 """Attention along a tree by PyTorch's FlexAttention: one kernel for all nodes, forwards, and its gradient.
 
 Packed depth first, all that is below a node is the block behind it. So a key is attended to from its own place up to
-the end of what is below its node, its `stop`:
+the end of what is below its node, its `stop`; and in layers with windows or chunks only from positions near its own,
+which count along the path from the root:
 
-    query q attends to key k   if and only if   k <= q < stop[k]
+    query q attends to key k   if and only if   k <= q < stop[k]   and   position[k] is within reach of position[q]
 
 FlexAttention skips blocks of keys to which no query of a block attends, and asks the condition only in blocks where
-some do and some do not.
+some do and some do not. A soft cap changes scores (`score_mod`); a sink takes weight from all keys of a query alike, so
+that it is applied behind, by the log-sum-exps.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cache
 from typing import Any
@@ -19,96 +22,190 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
-from torch.nn.attention.flex_attention import BlockMask, flex_attention
+from torch.nn.attention.flex_attention import AuxRequest, BlockMask, flex_attention
+
+from mentor_kit_torch.attention import CHUNK, EVERYTHING, FULL, WINDOW, Reach
+from mentor_kit_torch.attention_backend import PLAIN_SCORES, ScoreChanges
 
 #: Queries, and keys, of a block.
 BLOCK = 128
+#: Compilations of FlexAttention in a process: for types, heads, kinds of layers, soft caps, with gradients or without.
+COMPILATIONS = 64
 
+Ints = NDArray[np.int64]
 Lists = tuple[Tensor, Tensor]
 """(1, 1, n) how many blocks meet each of n blocks, and (1, 1, n, n) which, these first; int32."""
 
 
 @dataclass(frozen=True)
-class TreeBlocks:
-    """Which blocks of M packed tokens meet."""
+class BlockLists:
+    """Which blocks of tokens meet in layers of one reach."""
 
-    stops: Tensor
-    """(M,): one behind the last query that attends to each key."""
     some: Lists
-    """Blocks of keys of which a block of queries sees a part."""
+    """Blocks of keys of which a block of queries may see a part."""
     some_of_keys: Lists
     """The same by blocks of keys."""
     whole: Lists
     """Blocks of keys that all of a block of queries see."""
     whole_of_keys: Lists
-    _masks: list[BlockMask] = field(default_factory=list, init=False, repr=False)
-    """The mask, built when it is first needed: it is the same for all layers."""
+
+
+@dataclass(frozen=True)
+class TreeBlocks:
+    """Which of M packed tokens attend to which, in blocks."""
+
+    stops: Tensor
+    """(M,): one behind the last query that attends to each key."""
+    positions: Tensor
+    """(M,): in the sequences they belong to."""
+    lists: Mapping[Reach, BlockLists]
+    """For each kind of layers."""
+    _masks: dict[Reach, BlockMask] = field(default_factory=dict, init=False, repr=False)
+    """Built when they are first needed: they are the same for all layers of a kind."""
 
     @staticmethod
-    def of(stops: NDArray[np.int64], size: int = BLOCK) -> TreeBlocks:
+    def of(stops: Ints, positions: Ints, reaches: Sequence[Reach] = (EVERYTHING,), size: int = BLOCK) -> TreeBlocks:
         """The blocks of a tree, on the CPU.
 
         Args:
             stops: (M,).
+            positions: (M,).
+            reaches: of the layers.
             size: of a block.
         """
-        count = -(-len(stops) // size)
-        # behind the end there is nothing to see
-        padded = np.zeros(count * size, dtype=np.int64)
-        padded[: len(stops)] = stops
-        by_block = padded.reshape(count, size)
-        starts = np.arange(count) * size
-        behind = starts[:, None] > starts
-        some = behind & (by_block.max(axis=1) > starts[:, None])
-        whole = some & (by_block.min(axis=1) >= starts[:, None] + size)
-        some = some & ~whole | np.eye(count, dtype=bool)
+        tree = _Blocks.of(stops, positions, size)
         return TreeBlocks(
             stops=torch.from_numpy(stops.astype(np.int32)),
-            some=_lists(some),
-            some_of_keys=_lists(some.T),
-            whole=_lists(whole),
-            whole_of_keys=_lists(whole.T),
+            positions=torch.from_numpy(positions.astype(np.int32)),
+            lists={reach: tree.lists(reach) for reach in reaches},
         )
 
-    @property
-    def mask(self) -> BlockMask:
-        """The mask as FlexAttention takes it."""
-        if not self._masks:
-            stops = self.stops
-
-            def sees(batch: Tensor, head: Tensor, query: Tensor, key: Tensor) -> Tensor:
-                return (key <= query) & (query < stops[key])
-
-            self._masks.append(
-                BlockMask(
-                    (len(stops), len(stops)),
-                    *self.some,
-                    *self.whole,
-                    *self.some_of_keys,
-                    *self.whole_of_keys,
-                    BLOCK_SIZE=(BLOCK, BLOCK),
-                    mask_mod=sees,
-                )
+    def mask(self, reach: Reach = EVERYTHING) -> BlockMask:
+        """The mask of a kind of layers as FlexAttention takes it."""
+        if reach not in self._masks:
+            lists, length = self.lists[reach], len(self.stops)
+            self._masks[reach] = BlockMask(
+                (length, length),
+                *lists.some,
+                *lists.whole,
+                *lists.some_of_keys,
+                *lists.whole_of_keys,
+                BLOCK_SIZE=(BLOCK, BLOCK),
+                mask_mod=_sees(self.stops, self.positions, reach),
             )
-        return self._masks[0]
+        return self._masks[reach]
 
-    def attend(self, query: Tensor, key: Tensor, value: Tensor, scale: float) -> Tensor:
+    def attend(
+        self,
+        query: Tensor,
+        key: Tensor,
+        value: Tensor,
+        scale: float,
+        reach: Reach = EVERYTHING,
+        changes: ScoreChanges = PLAIN_SCORES,
+    ) -> Tensor:
         """(1, H, M, D) from packed queries (1, H, M, D), keys and values (1, K, M, D) with K dividing H."""
         run = _flex(compiled=query.device.type != "cpu")
-        found: Tensor = run(
-            query, key, value, block_mask=self.mask, scale=scale, enable_gqa=query.shape[1] != key.shape[1]
+        out, aux = run(
+            query,
+            key,
+            value,
+            score_mod=None if changes.softcap is None else _capped(changes.softcap),
+            block_mask=self.mask(reach),
+            scale=scale,
+            enable_gqa=query.shape[1] != key.shape[1],
+            return_aux=AuxRequest(lse=changes.sinks is not None),
         )
-        return found
+        if changes.sinks is None:
+            return out  # type: ignore[no-any-return]
+        share = torch.sigmoid(aux.lse - changes.sinks.float().view(1, -1, 1))
+        return out * share.unsqueeze(-1).to(out.dtype)  # type: ignore[no-any-return]
+
+
+@dataclass(frozen=True)
+class _Blocks:
+    """What is known of n blocks of packed tokens."""
+
+    behind: NDArray[np.bool_]
+    """(n, n): whether a block of queries is behind one of keys."""
+    some: NDArray[np.bool_]
+    """(n, n): whether some of the queries have some of the keys above them."""
+    whole: NDArray[np.bool_]
+    """(n, n): whether all have all."""
+    first: Ints
+    """(n,): the least position of a block."""
+    last: Ints
+
+    @staticmethod
+    def of(stops: Ints, positions: Ints, size: int) -> _Blocks:
+        count = -(-len(stops) // size)
+        starts = np.arange(count) * size
+        # behind the end there is nothing to see
+        ends = _padded(stops, count * size, 0).reshape(count, size)
+        behind = starts[:, None] > starts
+        some = behind & (ends.max(axis=1) > starts[:, None])
+        return _Blocks(
+            behind=behind,
+            some=some,
+            whole=some & (ends.min(axis=1) >= starts[:, None] + size),
+            first=_padded(positions, count * size, np.iinfo(np.int64).max).reshape(count, size).min(axis=1),
+            last=_padded(positions, count * size, 0).reshape(count, size).max(axis=1),
+        )
+
+    def lists(self, reach: Reach) -> BlockLists:
+        """Where positions alone do not tell, a block is said to be seen in part: then each of its pairs is asked."""
+        nearest = _near(reach, self.first[:, None], self.last)
+        farthest = _near(reach, self.last[:, None], self.first)
+        whole = self.whole & farthest
+        some = self.some & nearest & ~whole | np.eye(len(self.first), dtype=bool)
+        return BlockLists(_lists(some), _lists(some.T), _lists(whole), _lists(whole.T))
+
+
+def _near(reach: Reach, looks: Ints, seen: Ints) -> NDArray[np.bool_]:
+    """(n, n): whether a query at a position sees a key at another, which is no later than the query in any pair."""
+    found: NDArray[np.bool_] = reach.shows(np.maximum(looks, seen), seen)
+    return found
+
+
+def _sees(stops: Tensor, positions: Tensor, reach: Reach) -> Callable[..., Tensor]:
+    """The condition, as FlexAttention compiles it: from tensors and numbers alone."""
+    size = reach.size
+
+    def full(batch: Tensor, head: Tensor, query: Tensor, key: Tensor) -> Tensor:
+        return (key <= query) & (query < stops[key])
+
+    def window(batch: Tensor, head: Tensor, query: Tensor, key: Tensor) -> Tensor:
+        return full(batch, head, query, key) & (positions[query] - positions[key] < size)
+
+    def chunk(batch: Tensor, head: Tensor, query: Tensor, key: Tensor) -> Tensor:
+        return full(batch, head, query, key) & (positions[query] // size == positions[key] // size)
+
+    return {FULL: full, WINDOW: window, CHUNK: chunk}[reach.kind]
+
+
+@cache
+def _capped(cap: float) -> Callable[..., Tensor]:
+    def score(score: Tensor, batch: Tensor, head: Tensor, query: Tensor, key: Tensor) -> Tensor:
+        return torch.tanh(score / cap) * cap
+
+    return score
 
 
 @cache
 def _flex(*, compiled: bool) -> Any:
     """FlexAttention, compiled for any number of tokens; on a CPU its eager form, which holds all scores."""
-    found: Any = torch.compile(flex_attention, dynamic=True) if compiled else flex_attention
-    return found
+    if not compiled:
+        return flex_attention
+    # beyond its own limit PyTorch would run the eager form, with a word in the log alone
+    torch._dynamo.config.recompile_limit = max(torch._dynamo.config.recompile_limit, COMPILATIONS)
+    return torch.compile(flex_attention, dynamic=True, fullgraph=True)
 
 
 def _lists(meet: NDArray[np.bool_]) -> Lists:
     counts, which = meet.sum(axis=1), np.argsort(~meet, axis=1, kind="stable")
     first, second = (torch.from_numpy(np.ascontiguousarray(each, dtype=np.int32)) for each in (counts, which))
     return first[None, None], second[None, None]
+
+
+def _padded(values: Ints, length: int, fill: int) -> Ints:
+    return np.concatenate([values, np.full(length - len(values), fill)])

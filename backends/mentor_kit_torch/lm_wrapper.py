@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from mentor_kit_torch import kernels
-from mentor_kit_torch.attention import AttentionMasks
+from mentor_kit_torch.attention import AttentionMasks, Reach
 from mentor_kit_torch.attention_backend import AttentionPlan, attending
 from mentor_kit_torch.attention_trial import AttentionWays
 from mentor_kit_torch.chunked_logprobs import kept_rows
@@ -69,6 +69,11 @@ class TorchLMWrapper:
         """The number of logits at a position."""
         return int(self.config.vocab_size) if self.projection is None else int(self.projection.weight.shape[0])
 
+    @property
+    def flex_reaches(self) -> tuple[Reach, ...]:
+        """Those of the layers where FlexAttention does trees; else none."""
+        return self.masks.reaches if self.dtype in self.attention.flex else ()
+
     def mask(self, allowed: Tensor, queries: Tensor, keys: Tensor) -> Any:
         """A mask as the model takes it; see `AttentionMasks.build`."""
         return self.masks.build(allowed, queries, keys, self.dtype)
@@ -109,7 +114,7 @@ class TorchLMWrapper:
 
     def packed(self, tree: Tree) -> Tensor:
         """Hidden states (M, width) of a tree's tokens, or logits of a model that runs whole."""
-        plan = TreePlan(tree, self.attention.of(self.dtype))
+        plan = TreePlan(tree, self.attention.of(self.dtype), self.masks.reach)
         return self.hidden(tree.ids, tree.positions, plan=plan, pairs=tree.pairs)[0]
 
     def _run(self, ids: Tensor, positions: Tensor, mask: Any, cache: Any) -> Tensor:

@@ -32,7 +32,7 @@ from mentor_kit.rl.policy_loss import LossTerms
 from mentor_kit.utils.randomness import derive_seed
 from mentor_kit_torch import flops_counter, params
 from mentor_kit_torch.adapters import dropouts, merged, quiet
-from mentor_kit_torch.attention_trial import choose
+from mentor_kit_torch.attention_trial import AttentionForm, choose
 from mentor_kit_torch.compiled import compile_decoding
 from mentor_kit_torch.cuda_graphs import Recorder, cuda_graphs, has_cuda_graphs, recording_fault
 from mentor_kit_torch.determinism import named_determinism
@@ -84,13 +84,16 @@ class TorchPolicy(Replica[Tensor, TorchOptimizer]):
         # self-checks run in float32
         dtypes = dict.fromkeys((self.lm.dtype, torch.float32))
         heads = dict.fromkeys(shape for shape in flops_counter.attention_shapes(self.lm.config) if all(shape))
-        self.lm.attention = choose(options.attention_kernels, self.lm.device, list(dtypes), list(heads))
+        asked = AttentionForm.of(self.lm.config, self.lm.masks, list(heads))
+        self.lm.attention = choose(options.attention_kernels, self.lm.device, list(dtypes), asked)
         with exact(self.lm):
             self._rows = row_abilities(self.lm)
-            self._sharing = how_to_share(self.lm, self._rows.keeps, recompute=options.gradient_checkpointing is True)
+            shares = how_to_share(self.lm, self._rows.keeps, recompute=options.gradient_checkpointing is True)
+        self._sharing, self._attends_prefix = shares.sharing, shares.parts
         self._recomputing: LayerRecomputing | None = None
         if options.gradient_checkpointing is True and self.lm.fused is None:
             self._recomputing, self._sharing = LayerRecomputing(self.lm.decoder), "none"
+            self._attends_prefix = False
         super().__init__(
             student,
             vocabulary=self.lm.vocabulary,
@@ -125,7 +128,7 @@ class TorchPolicy(Replica[Tensor, TorchOptimizer]):
             )
         if options.compile:
             compile_decoding(self.lm)
-        elif self.weights_stay and self.lm.device.type not in ("cpu", "mps"):
+        elif self.weights_stay and self._attends_prefix and self.lm.device.type not in ("cpu", "mps"):
             use_few_kernels(self.lm)
         recorder = self._recorder()
         self._row_bytes = row_nbytes(model, self.lm.config) if self._rows.keeps else 0
@@ -134,7 +137,7 @@ class TorchPolicy(Replica[Tensor, TorchOptimizer]):
             TorchRowDevice(
                 self.lm,
                 self._rows,
-                attends_prefix=self._sharing == "tree",
+                attends_prefix=self._attends_prefix,
                 recorder=recorder,
                 graph_memory=int(options.graph_memory * 2**30),
             ),
@@ -152,7 +155,7 @@ class TorchPolicy(Replica[Tensor, TorchOptimizer]):
         if wanted is False or (wanted == "auto" and not has_cuda_graphs(self.lm.device, keeps)):
             return None
         recorder = cuda_graphs(self.lm.device, keeps)
-        if fault := recording_fault(self.lm, self._sharing == "tree" or self._rows.parts, recorder):
+        if fault := recording_fault(self.lm, self._attends_prefix or self._rows.parts, recorder):
             logger.warning("%s: decoding passes are not recorded as CUDA graphs: %s", self.student.model, fault)
             return None
         return recorder
@@ -201,7 +204,7 @@ class TorchPolicy(Replica[Tensor, TorchOptimizer]):
     def _inputs_of(self, batch: MicroBatch) -> UpdateInputs:
         """A micro-batch on the device, where the reference's pass may have put it already."""
         if self._inputs is None or self._inputs[0] is not batch:
-            self._inputs = batch, UpdateInputs.of(batch, self._sharing, self.lm.device, flex=self.lm.attention.flex)
+            self._inputs = batch, UpdateInputs.of(batch, self._sharing, self.lm.device, self.lm.flex_reaches)
         return self._inputs[1]
 
     def read_terms(self, found: Sequence[LossTerms]) -> list[LossTerms]:

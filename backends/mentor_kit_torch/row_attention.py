@@ -9,7 +9,7 @@ from torch import Tensor
 from transformers.cache_utils import Cache
 
 from mentor_kit_torch import kernels
-from mentor_kit_torch.attention_backend import fold, unfold
+from mentor_kit_torch.attention_backend import PLAIN_SCORES, ScoreChanges, fold, unfold
 from mentor_kit_torch.kernels import Part
 
 
@@ -27,10 +27,18 @@ class RowAttention:
     """What the rows' mask comes to, once it is needed: it is the same for all layers."""
 
     def attend(
-        self, layer: int, query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None, scale: float
+        self,
+        layer: int,
+        query: Tensor,
+        key: Tensor,
+        value: Tensor,
+        mask: Tensor | None,
+        scale: float,
+        changes: ScoreChanges = PLAIN_SCORES,
     ) -> Tensor:
-        """As `Plan.attend`; the mask (n, 1, T, L) is about the rows' own keys and values."""
+        """As `AttentionPlan.attend`; the mask (n, 1, T, L) is about the rows' own keys and values."""
         assert mask is not None
+        changes.refuse()
         if not self.length and query.shape[2] == 1:
             return self._alone(query, key, value, mask, scale)
         parts = self._own(query, key, value, mask, scale)

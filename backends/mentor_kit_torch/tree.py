@@ -11,7 +11,7 @@ A token attends to its node up to itself, and to all nodes above (`mentor_kit_to
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -20,6 +20,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from mentor_kit.backend.microbatching import MicroBatch, same_beginning
+from mentor_kit_torch.attention import EVERYTHING, Reach
+from mentor_kit_torch.attention_backend import PLAIN_SCORES, ScoreChanges
 from mentor_kit_torch.flex_tree import TreeBlocks
 from mentor_kit_torch.kernels import PartKernels
 from mentor_kit_torch.tree_attention import Layout, Span, attend
@@ -62,9 +64,9 @@ class Tree:
         return self.layout.pairs
 
     @staticmethod
-    def of(batch: MicroBatch, *, blocks: bool = False) -> Tree:
-        """The tree of a micro-batch, on the CPU; with `blocks` for FlexAttention, or without."""
-        return _Packing(batch).tree(blocks=blocks)
+    def of(batch: MicroBatch, reaches: Sequence[Reach] = ()) -> Tree:
+        """The tree of a micro-batch, on the CPU; for FlexAttention in layers of these reaches, or in parts for none."""
+        return _Packing(batch).tree(reaches)
 
 
 @dataclass(frozen=True)
@@ -74,13 +76,26 @@ class TreePlan:
     tree: Tree
     parts: PartKernels | None = None
     """That do its parts; None for those of `mentor_kit_torch.kernels`."""
+    reach: Callable[[int], Reach] = lambda layer: EVERYTHING
+    """Of layers by their numbers. In parts they attend to everything."""
 
     def attend(
-        self, layer: int, query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None, scale: float
+        self,
+        layer: int,
+        query: Tensor,
+        key: Tensor,
+        value: Tensor,
+        mask: Tensor | None,
+        scale: float,
+        changes: ScoreChanges = PLAIN_SCORES,
     ) -> Tensor:
         """As `AttentionPlan.attend`; takes no mask."""
+        reach = self.reach(layer)
         if self.tree.blocks is not None:
-            return self.tree.blocks.attend(query, key, value, scale)
+            return self.tree.blocks.attend(query, key, value, scale, reach, changes)
+        changes.refuse()
+        if reach != EVERYTHING:
+            raise ValueError("attention in parts has neither windows nor chunks")
         return attend(query, key, value, self.tree.layout, scale, self.parts)
 
 
@@ -105,7 +120,7 @@ class _Packing:
         self.own: list[Span] = []
         self.above: list[Span] = []
 
-    def tree(self, *, blocks: bool) -> Tree:
+    def tree(self, reaches: Sequence[Reach]) -> Tree:
         batch = self.batch
         common = self._add(batch.prompt_ids[0, : batch.common_prefix], 0)
         if batch.common_prefix:
@@ -123,15 +138,16 @@ class _Packing:
         places, targets = self.before[batch.trained], batch.ids[batch.trained]
         temperature = np.broadcast_to(batch.temperature[:, None], batch.ids.shape)[batch.trained]
         _, first, target_of = np.unique(places * (targets.max() + 1) + targets, return_index=True, return_inverse=True)
+        positions = np.concatenate(self.positions)
         return Tree(
             ids=torch.from_numpy(np.concatenate(self.ids)).unsqueeze(0),
-            positions=torch.from_numpy(np.concatenate(self.positions)).unsqueeze(0),
+            positions=torch.from_numpy(positions).unsqueeze(0),
             predicting=torch.from_numpy(places[first]),
             targets=torch.from_numpy(targets[first]),
             temperature=None if (batch.temperature == 1).all() else torch.from_numpy(temperature[first]),
             target_of=torch.from_numpy(target_of),
             layout=Layout(tuple(ChainRows.of(nodes) for nodes in short), tuple(self.own), tuple(self.above)),
-            blocks=TreeBlocks.of(self._stops()) if blocks else None,
+            blocks=TreeBlocks.of(self._stops(), positions, reaches) if reaches else None,
         )
 
     def _stops(self) -> Ints:

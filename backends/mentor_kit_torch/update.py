@@ -6,7 +6,9 @@ computed at trained positions only.
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Sequence
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -25,10 +27,18 @@ from mentor_kit_torch.shared_prompts import shared_hidden
 from mentor_kit_torch.tree import Tree
 from mentor_kit_torch.update_inputs import PromptRows, Sharing, UpdateInputs, WholeRows
 
+logger = logging.getLogger("mentor_kit_torch")
 
-def completion_log_probs(lm: TorchLMWrapper, batch: MicroBatch, sharing: Sharing) -> Tensor:
-    """(N, T) log-probabilities of the completions' trained tokens, at their temperatures; 0 elsewhere."""
-    return log_probs_of(lm, UpdateInputs.of(batch, sharing, lm.device, flex=lm.attention.flex))
+
+def completion_log_probs(
+    lm: TorchLMWrapper, batch: MicroBatch, sharing: Sharing, *, by_flex: bool | None = None
+) -> Tensor:
+    """(N, T) log-probabilities of the completions' trained tokens, at their temperatures; 0 elsewhere.
+
+    Trees are done by FlexAttention where that is in use, or as `by_flex` says.
+    """
+    reaches = lm.flex_reaches if by_flex is None else lm.masks.reaches if by_flex else ()
+    return log_probs_of(lm, UpdateInputs.of(batch, sharing, lm.device, reaches))
 
 
 def log_probs_of(lm: TorchLMWrapper, inputs: UpdateInputs) -> Tensor:
@@ -83,9 +93,19 @@ def _whole_hidden(lm: TorchLMWrapper, rows: WholeRows) -> Tensor:
     return hidden.gather(1, rows.before.unsqueeze(-1).expand(-1, -1, hidden.shape[-1]))
 
 
+@dataclass(frozen=True)
+class Shares:
+    """The ways of sharing that a model allows."""
+
+    sharing: Sharing = "none"
+    """In updates."""
+    parts: bool = False
+    """Whether its layers can attend in parts, also in sampling."""
+
+
 @torch.no_grad()
-def how_to_share(lm: TorchLMWrapper, keeps: bool, *, recompute: bool = False) -> Sharing:
-    """The way of sharing that a model allows, found by a trial. Sets `lm.fused` where that gives the same.
+def how_to_share(lm: TorchLMWrapper, keeps: bool, *, recompute: bool = False) -> Shares:
+    """The ways of sharing that a model allows, found by trials. Sets `lm.fused` where that gives the same.
 
     Args:
         lm: the model.
@@ -93,22 +113,30 @@ def how_to_share(lm: TorchLMWrapper, keeps: bool, *, recompute: bool = False) ->
         recompute: recompute layers in the backward pass (`mentor_kit_torch.fused_llama`).
     """
     if not keeps:
-        return "none"
+        return Shares()
     (batch,) = micro_batches(trial_groups(lm.vocabulary), 1 << 20)
     expected = completion_log_probs(lm, batch, "none")
-    if not lm.masks.full or not _gives(lm, batch, "tree", expected):
-        return "prompts" if _gives(lm, batch, "prompts", expected) else "none"
+    parts = lm.masks.full and _gives(lm, batch, "tree", expected, by_flex=False)
+    flex = bool(lm.flex_reaches)
+    by_flex = flex and lm.masks.packs and _gives(lm, batch, "tree", expected, by_flex=True)
+    if flex and not by_flex:
+        lm.attention = replace(lm.attention, flex=frozenset())
+        logger.info("%s: trees of its updates are not done by FlexAttention", lm.config.model_type)
+    if not parts and not by_flex:
+        return Shares("prompts" if _gives(lm, batch, "prompts", expected) else "none")
     if FusedLlama.fits(lm.decoder):
         lm.fused = FusedLlama(lm.decoder, recompute=recompute)
         if not _gives(lm, batch, "tree", expected):
             lm.fused = None
-    return "tree"
+    return Shares("tree", parts)
 
 
-def _gives(lm: TorchLMWrapper, batch: MicroBatch, sharing: Sharing, expected: Tensor) -> bool:
+def _gives(
+    lm: TorchLMWrapper, batch: MicroBatch, sharing: Sharing, expected: Tensor, *, by_flex: bool | None = None
+) -> bool:
     """Whether a model runs with this way of sharing, and gives the expected log-probabilities."""
     try:
-        return agree(lm, completion_log_probs(lm, batch, sharing), expected)
+        return agree(lm, completion_log_probs(lm, batch, sharing, by_flex=by_flex), expected)
     except (RuntimeError, TypeError, ValueError, AttributeError, IndexError, KeyError):
         return False
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -10,6 +11,7 @@ import torch
 from torch import Tensor
 
 from mentor_kit.backend.microbatching import MicroBatch
+from mentor_kit_torch.attention import Reach
 from mentor_kit_torch.device_copy import to_device
 from mentor_kit_torch.tree import Tree
 
@@ -88,18 +90,18 @@ class UpdateInputs:
     """(N, T) each: the arrays of a `LossBatch` that need no model."""
 
     @staticmethod
-    def of(batch: MicroBatch, sharing: Sharing, device: torch.device, *, flex: bool) -> UpdateInputs:
+    def of(batch: MicroBatch, sharing: Sharing, device: torch.device, reaches: Sequence[Reach] = ()) -> UpdateInputs:
         """The inputs of a micro-batch, on a device.
 
         Args:
             batch: the micro-batch.
             sharing: how its rows are run.
             device: where they are run.
-            flex: whether trees are done by FlexAttention.
+            reaches: of the layers, where trees are done by FlexAttention.
         """
         rows: Tree | PromptRows | WholeRows
         if sharing == "tree":
-            rows = tree = Tree.of(batch, blocks=flex)
+            rows = tree = Tree.of(batch, reaches)
             predicting, targets, temperature, target_of = (
                 tree.predicting,
                 tree.targets,

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +11,8 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from mentor_kit_torch.attention_trial import choose, part_fault, tree_fault
+from mentor_kit_torch.attention import EVERYTHING
+from mentor_kit_torch.attention_trial import AttentionForm, choose, part_fault
 from mentor_kit_torch.cuda_kernels import CUDA_KERNELS
 from mentor_kit_torch.flex_tree import BLOCK, TreeBlocks
 from mentor_kit_torch.kernels import PLAIN, PartInputs
@@ -20,68 +20,15 @@ from mentor_kit_torch.tree import Tree, TreePlan
 from pretend_device import DEVICE, Pretending, device_is_there, load_there, pretend
 from torch.nn.attention import flex_attention
 from torch_students import load
+from tree_batches import LONG, batch_of, eager, groups, seen
 
-from mentor_kit.backend.microbatching import MicroBatch, micro_batches
 from mentor_kit.backend.optimizer import OptimizerSpec
-from mentor_kit.backend.token_groups import TokenCompletion, TokenGroup
 from mentor_kit.core.errors import BackendError
 from mentor_kit.testing.material import ragged_groups
 from mentor_kit.testing.objectives import make_objective
 
-__all__ = ["pretend"]
+__all__ = ["eager", "pretend"]
 HEADS = [(4, 2, 16), (3, 3, 8)]
-
-
-@pytest.fixture
-def eager(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """FlexAttention's eager form with a gradient, which PyTorch refuses on a CPU: it is for tests alone."""
-    monkeypatch.setattr(flex_attention, "_validate_device", lambda *_: None)
-    monkeypatch.setattr(flex_attention, "_FLEX_ATTENTION_DISABLE_COMPILE_DEBUG", True)
-    tree_fault.cache_clear()
-    yield
-    # what it was found to be here is not what it is elsewhere
-    tree_fault.cache_clear()
-
-
-def completion(ids: list[int]) -> TokenCompletion:
-    ones = np.ones(len(ids), dtype=np.float32)
-    return TokenCompletion(np.array(ids), ones, -ones)
-
-
-def batch_of(groups: list[tuple[list[int], list[list[int]]]]) -> MicroBatch:
-    made = [TokenGroup(np.array(prompt), tuple(map(completion, rows))) for prompt, rows in groups]
-    (batch,) = micro_batches(made, 1 << 20, packed=True)
-    return batch
-
-
-LONG = batch_of(
-    [
-        ([*range(1, 90), *[5] * 200], [[6] * 40, [6] * 20 + [7] * 130, [8]]),
-        ([*range(1, 90), *[4] * 90], [[1] * 300, [1] * 300 + [2] * 9, [3] * 17 + [1], [3] * 17 + [2]]),
-    ]
-)
-
-runs = st.lists(st.tuples(st.integers(0, 2), st.integers(1, 40)), min_size=1, max_size=4).map(
-    lambda parts: [token for token, count in parts for _ in range(count)]
-)
-groups = st.lists(st.tuples(runs, st.lists(runs, min_size=1, max_size=5)), min_size=1, max_size=3)
-
-
-def seen(batch: MicroBatch, tree: Tree) -> np.ndarray:
-    """(M, M): which tokens are those of a sequence up to a token, from sequences alone.
-
-    A packed token is found by all tokens up to it: every trained sequence is walked from the root.
-    """
-    ids, positions = tree.ids[0].numpy(), tree.positions[0].numpy()
-    found = np.zeros((len(ids), len(ids)), dtype=bool)
-    assert tree.blocks is not None
-    stops = tree.blocks.stops.numpy()
-    for query in range(len(ids)):
-        found[query] = (np.arange(len(ids)) <= query) & (query < stops)
-        mine = np.nonzero(found[query])[0]
-        # what it sees is one sequence: each position once, in order, up to its own
-        assert positions[mine].tolist() == list(range(positions[query] + 1))
-    return found
 
 
 @pytest.mark.slow
@@ -90,7 +37,7 @@ def seen(batch: MicroBatch, tree: Tree) -> np.ndarray:
 def test_what_a_token_sees_is_its_own_sequence(made: list[Any]) -> None:
     """Against the sequences: the tokens before each trained one are those of its prompt and completion."""
     batch = batch_of(made)
-    tree = Tree.of(batch, blocks=True)
+    tree = Tree.of(batch, [EVERYTHING])
     sees, ids = seen(batch, tree), tree.ids[0].numpy()
     of_row = tree.predicting.numpy()[tree.target_of.numpy()]
     place = 0
@@ -108,20 +55,22 @@ def test_what_a_token_sees_is_its_own_sequence(made: list[Any]) -> None:
 @given(groups, st.sampled_from([4, 16]))
 def test_blocks_are_those_of_the_mask(made: list[Any], size: int) -> None:
     batch = batch_of(made)
-    tree = Tree.of(batch, blocks=True)
+    tree = Tree.of(batch, [EVERYTHING])
     mask = seen(batch, tree)
     assert tree.blocks is not None
-    blocks = TreeBlocks.of(tree.blocks.stops.numpy().astype(np.int64), size)
+    stops, positions = (part.numpy().astype(np.int64) for part in (tree.blocks.stops, tree.positions[0]))
+    blocks = TreeBlocks.of(stops, positions, size=size)
     count = -(-len(mask) // size)
     padded = np.zeros((count * size, count * size), dtype=bool)
     padded[: len(mask), : len(mask)] = mask
     by_block = padded.reshape(count, size, count, size)
     any_, all_ = by_block.any(axis=(1, 3)), by_block.all(axis=(1, 3))
+    found = blocks.lists[EVERYTHING]
     for lists, expected in (
-        (blocks.some, any_ & ~all_),
-        (blocks.whole, all_),
-        (blocks.some_of_keys, (any_ & ~all_).T),
-        (blocks.whole_of_keys, all_.T),
+        (found.some, any_ & ~all_),
+        (found.whole, all_),
+        (found.some_of_keys, (any_ & ~all_).T),
+        (found.whole_of_keys, all_.T),
     ):
         counts, which = (part[0, 0].numpy() for part in lists)
         assert [sorted(row[:n]) for n, row in zip(counts, which, strict=True)] == [
@@ -131,9 +80,9 @@ def test_blocks_are_those_of_the_mask(made: list[Any], size: int) -> None:
 
 def test_the_mask_is_pytorchs_own() -> None:
     """As PyTorch builds it from the condition alone."""
-    tree = Tree.of(LONG, blocks=True)
+    tree = Tree.of(LONG, [EVERYTHING])
     assert tree.blocks is not None
-    mask = tree.blocks.mask
+    mask = tree.blocks.mask()
     length = tree.ids.shape[1]
     assert length > 4 * BLOCK
     expected = flex_attention.create_block_mask(mask.mask_mod, None, None, length, length, device="cpu")
@@ -147,7 +96,7 @@ def test_the_mask_is_pytorchs_own() -> None:
 @pytest.mark.parametrize("heads", HEADS, ids=str)
 @pytest.mark.slow
 def test_flex_attention_is_the_trees_forwards_and_backwards(heads: tuple[int, int, int], eager: None) -> None:
-    tree = Tree.of(LONG, blocks=True)
+    tree = Tree.of(LONG, [EVERYTHING])
     count, own, width = heads
     generator = torch.Generator().manual_seed(0)
     states = [torch.randn(1, n, tree.ids.shape[1], width, generator=generator) for n in (count, own, own, count)]
@@ -213,7 +162,7 @@ def test_the_choice_is_said_and_falls_back(
         caplog.clear()
         part_fault.cache_clear()
         with caplog.at_level(logging.INFO):
-            found = choose("auto", DEVICE, types, HEADS)
+            found = choose("auto", DEVICE, types, AttentionForm(tuple(HEADS)))
         (line,) = caplog.messages
         assert not found.flex
         assert "not flex" in line  # PyTorch has none for this device
