@@ -14,6 +14,7 @@ import numpy as np
 from mentor_kit.backend.distributed.replica import Replica
 from mentor_kit.backend.engine import StepEngine
 from mentor_kit.backend.folders import first_line, untrainable
+from mentor_kit.backend.held_updates import one_completion_too_large
 from mentor_kit.backend.memory import TrainedSize
 from mentor_kit.backend.memory_plan import Footprint, MemoryPlan, UpdateShape, plan_memory
 from mentor_kit.backend.microbatching import MicroBatch
@@ -36,6 +37,7 @@ from mentor_kit_mlx.gradient_trial import same_gradients, trial_gradients
 from mentor_kit_mlx.lm_wrapper import MLXLMWrapper
 from mentor_kit_mlx.loading import Loaded, compiles
 from mentor_kit_mlx.memory import footprint, held_bytes, wanted_of
+from mentor_kit_mlx.memory_errors import OutOfMemoryError, memory_errors
 from mentor_kit_mlx.optimizer import MLXOptimizer, exact_weights, read_state
 from mentor_kit_mlx.options import EXPORT_FORMATS, MLXOptions
 from mentor_kit_mlx.params import Arrays, is_quantized, parameter_count, put, read_now, trained, write
@@ -64,6 +66,7 @@ class MLXPolicy(Replica[mx.array, MLXOptimizer]):
     """
 
     export_formats = EXPORT_FORMATS
+    memory_errors = (OutOfMemoryError,)
 
     def __init__(
         self,
@@ -148,15 +151,16 @@ class MLXPolicy(Replica[mx.array, MLXOptimizer]):
 
     def log_probs_of(self, batch: MicroBatch) -> mx.array:
         # in the mode of updates, so that a token has the same log-probability in both
-        with self._mode.on(drops=False):
+        with self._mode.on(drops=False), memory_errors():
             found = completion_log_probs(self.lm, batch, share=self._shares)
             mx.eval(found)
         return found
 
     def backward(self, batch: MicroBatch, objective: Objective, reference: mx.array | None) -> LossTerms:
         recomputed = self._recomputing.on() if self._recomputing is not None and self.recomputes else nullcontext()
-        with self._mode.on(drops=True), recomputed:
+        with self._mode.on(drops=True), recomputed, memory_errors():
             terms, gradients = loss_and_gradients(self.lm, batch, objective, reference, share=self._shares)
+        # nothing is added of a pass that fails, so that it can be run again
         self.prepared_optimizer().add(gradients)
         return terms
 
@@ -189,6 +193,16 @@ class MLXPolicy(Replica[mx.array, MLXOptimizer]):
         if (kept := self._memory.beside_update) is not None:
             self._engine.make_room(kept)
             mx.clear_cache()
+
+    def free_memory(self) -> None:
+        mx.clear_cache()
+
+    @contextmanager
+    def updating(self) -> Iterator[None]:
+        try:
+            yield
+        except OutOfMemoryError as error:
+            raise one_completion_too_large(self.token_budget) from error
 
     def fits(self, shape: UpdateShape) -> bool:
         update = self._memory.update

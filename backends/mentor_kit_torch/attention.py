@@ -25,9 +25,13 @@ class Reach(NamedTuple):
 
     def shows(self, looks: Any, seen: Any) -> Any:
         """Whether tokens at positions `looks` see those at `seen`, which are not behind them."""
+        return seen >= self.first(looks)
+
+    def first(self, looks: Any) -> Any:
+        """The first position that tokens at positions `looks` see, or one before all."""
         if self.kind == FULL:
-            return looks >= seen
-        return looks - seen < self.size if self.kind == WINDOW else looks // self.size == seen // self.size
+            return looks * 0
+        return looks - self.size + 1 if self.kind == WINDOW else looks // self.size * self.size
 
 
 #: Of layers that look at all earlier tokens.

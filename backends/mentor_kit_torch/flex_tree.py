@@ -24,7 +24,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn.attention.flex_attention import AuxRequest, BlockMask, flex_attention
 
-from mentor_kit_torch.attention import CHUNK, EVERYTHING, FULL, WINDOW, Reach
+from mentor_kit_torch.attention import EVERYTHING, Reach
 from mentor_kit_torch.attention_backend import PLAIN_SCORES, ScoreChanges
 
 #: Queries, and keys, of a block.
@@ -48,6 +48,8 @@ class BlockLists:
     whole: Lists
     """Blocks of keys that all of a block of queries see."""
     whole_of_keys: Lists
+    first: Tensor | None
+    """(M,): the first position that each token sees; None where it is the root's."""
 
 
 @dataclass(frozen=True)
@@ -77,7 +79,7 @@ class TreeBlocks:
         return TreeBlocks(
             stops=torch.from_numpy(stops.astype(np.int32)),
             positions=torch.from_numpy(positions.astype(np.int32)),
-            lists={reach: tree.lists(reach) for reach in reaches},
+            lists={reach: tree.lists(reach, positions) for reach in reaches},
         )
 
     def mask(self, reach: Reach = EVERYTHING) -> BlockMask:
@@ -91,7 +93,7 @@ class TreeBlocks:
                 *lists.some_of_keys,
                 *lists.whole_of_keys,
                 BLOCK_SIZE=(BLOCK, BLOCK),
-                mask_mod=_sees(self.stops, self.positions, reach),
+                mask_mod=_sees(self.stops, self.positions, lists.first),
             )
         return self._masks[reach]
 
@@ -105,8 +107,7 @@ class TreeBlocks:
         changes: ScoreChanges = PLAIN_SCORES,
     ) -> Tensor:
         """(1, H, M, D) from packed queries (1, H, M, D), keys and values (1, K, M, D) with K dividing H."""
-        run = _flex(compiled=query.device.type != "cpu")
-        out, aux = run(
+        out, aux = _flex(
             query,
             key,
             value,
@@ -152,13 +153,14 @@ class _Blocks:
             last=_padded(positions, count * size, 0).reshape(count, size).max(axis=1),
         )
 
-    def lists(self, reach: Reach) -> BlockLists:
+    def lists(self, reach: Reach, positions: Ints) -> BlockLists:
         """Where positions alone do not tell, a block is said to be seen in part: then each of its pairs is asked."""
         nearest = _near(reach, self.first[:, None], self.last)
         farthest = _near(reach, self.last[:, None], self.first)
         whole = self.whole & farthest
         some = self.some & nearest & ~whole | np.eye(len(self.first), dtype=bool)
-        return BlockLists(_lists(some), _lists(some.T), _lists(whole), _lists(whole.T))
+        first = None if reach == EVERYTHING else torch.from_numpy(reach.first(positions).astype(np.int32))
+        return BlockLists(_lists(some), _lists(some.T), _lists(whole), _lists(whole.T), first)
 
 
 def _near(reach: Reach, looks: Ints, seen: Ints) -> NDArray[np.bool_]:
@@ -167,20 +169,20 @@ def _near(reach: Reach, looks: Ints, seen: Ints) -> NDArray[np.bool_]:
     return found
 
 
-def _sees(stops: Tensor, positions: Tensor, reach: Reach) -> Callable[..., Tensor]:
-    """The condition, as FlexAttention compiles it: from tensors and numbers alone."""
-    size = reach.size
+def _sees(stops: Tensor, positions: Tensor, first: Tensor | None) -> Callable[..., Tensor]:
+    """The condition, of captured tensors alone: numbers that change would be compiled anew."""
 
     def full(batch: Tensor, head: Tensor, query: Tensor, key: Tensor) -> Tensor:
         return (key <= query) & (query < stops[key])
 
-    def window(batch: Tensor, head: Tensor, query: Tensor, key: Tensor) -> Tensor:
-        return full(batch, head, query, key) & (positions[query] - positions[key] < size)
+    if first is None:
+        return full
+    bound = first
 
-    def chunk(batch: Tensor, head: Tensor, query: Tensor, key: Tensor) -> Tensor:
-        return full(batch, head, query, key) & (positions[query] // size == positions[key] // size)
+    def near(batch: Tensor, head: Tensor, query: Tensor, key: Tensor) -> Tensor:
+        return (key <= query) & (query < stops[key]) & (positions[key] >= bound[query])
 
-    return {FULL: full, WINDOW: window, CHUNK: chunk}[reach.kind]
+    return near
 
 
 @cache
@@ -192,13 +194,20 @@ def _capped(cap: float) -> Callable[..., Tensor]:
 
 
 @cache
-def _flex(*, compiled: bool) -> Any:
-    """FlexAttention, compiled for any number of tokens; on a CPU its eager form, which holds all scores."""
-    if not compiled:
-        return flex_attention
-    # beyond its own limit PyTorch would run the eager form, with a word in the log alone
-    torch._dynamo.config.recompile_limit = max(torch._dynamo.config.recompile_limit, COMPILATIONS)
+def _compiled() -> Any:
+    """FlexAttention, compiled for any number of tokens."""
     return torch.compile(flex_attention, dynamic=True, fullgraph=True)
+
+
+def _flex(*given: Tensor, **how: Any) -> Any:
+    """FlexAttention; on a CPU its eager form, which holds all scores."""
+    if given[0].device.type == "cpu":
+        eager: Any = flex_attention
+        return eager(*given, **how)
+    # a scale or a soft cap that is an input is refused; beyond its own limit PyTorch runs the eager form, with a
+    # word in the log alone
+    with torch._dynamo.config.patch(specialize_float=True, recompile_limit=COMPILATIONS):
+        return _compiled()(*given, **how)
 
 
 def _lists(meet: NDArray[np.bool_]) -> Lists:

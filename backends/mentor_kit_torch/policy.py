@@ -18,6 +18,7 @@ from mentor_kit.backend.distributed.replica import Replica
 from mentor_kit.backend.engine import StepEngine
 from mentor_kit.backend.flops import MachineLimits, Work
 from mentor_kit.backend.folders import untrainable
+from mentor_kit.backend.held_updates import one_completion_too_large
 from mentor_kit.backend.memory import TrainedSize
 from mentor_kit.backend.memory_plan import MemoryPlan, UpdateShape, plan_memory
 from mentor_kit.backend.microbatching import MicroBatch
@@ -300,10 +301,7 @@ class TorchPolicy(Replica[Tensor, TorchOptimizer]):
             with self.lm.meter.on("update"), named_determinism():
                 yield
         except torch.OutOfMemoryError as error:
-            raise BackendError(
-                f"out of memory in an update with one completion at once (`token_budget`: {self.token_budget:,})",
-                hint="use `gradient_checkpointing: true`, an adapter, or shorter prompts and responses",
-            ) from error
+            raise one_completion_too_large(self.token_budget) from error
 
     def drop_caches(self) -> None:
         self._engine.drop(self.version)

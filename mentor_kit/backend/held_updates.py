@@ -17,11 +17,20 @@ from mentor_kit.backend.microbatching import MicroBatch, Place, micro_batches
 from mentor_kit.backend.optimizer import Optimizer
 from mentor_kit.backend.student import StudentSpec
 from mentor_kit.backend.token_groups import TokenGroup
+from mentor_kit.core.errors import BackendError
 from mentor_kit.rl.objective import Objective
 
 logger = logging.getLogger("mentor_kit")
 
 Result = TypeVar("Result")
+
+
+def one_completion_too_large(token_budget: int) -> BackendError:
+    """The error where the memory does not do for one completion at once, and nothing is left to be halved."""
+    return BackendError(
+        f"out of memory in an update with one completion at once (`token_budget`: {token_budget:,})",
+        hint="use `gradient_checkpointing: true`, an adapter, or shorter prompts and responses",
+    )
 
 
 class HeldUpdates:
@@ -132,17 +141,22 @@ class HeldUpdates:
                     yield batch, found
                     continue
                 # out of the clause above, whose error keeps the failed pass's arrays
-                self._halve(batch)
+                self.halve(self.halvings_below(batch))
                 rest = (whole if places is None else frozenset(places)) - done - set(batch.origin)
                 work += [(rest, added), (frozenset(batch.origin), added | more)]
                 break
 
-    def _halve(self, batch: MicroBatch) -> None:
-        """Halve the token budget until it is below a micro-batch for which there was no memory."""
-        before, tokens = self.token_budget, int(batch.prompt_lengths.sum() + batch.lengths.sum())
-        self._halvings += 1
-        while self.token_budget >= tokens:
-            self._halvings += 1
+    def halvings_below(self, batch: MicroBatch) -> int:
+        """How often the token budget is to be halved until it is below a micro-batch for which there was no memory."""
+        tokens, halvings = int(batch.prompt_lengths.sum() + batch.lengths.sum()), 1
+        while max(self.token_budget >> halvings, 1) >= tokens:
+            halvings += 1
+        return halvings
+
+    def halve(self, times: int) -> None:
+        """Halve the token budget so many times, as there was no memory, and free some."""
+        before = self.token_budget
+        self._halvings += times
         logger.warning(
             "%s: out of memory in an update with up to %s tokens at once: `token_budget` is %s from here on",
             self.student.model,

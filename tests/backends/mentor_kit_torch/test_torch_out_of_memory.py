@@ -115,13 +115,16 @@ def test_one_completion_for_which_there_is_no_memory_ends_the_update(folder: Pat
 
 
 @pytest.mark.slow
-def test_a_found_budget_is_kept_in_a_resumed_run(folder: Path, tmp_path: Path) -> None:
+def test_a_found_budget_is_kept_in_a_resumed_run(
+    folder: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     """It follows from the memory that the first process found; what the second finds differs a little."""
 
     def made(gib: float) -> TorchPolicy:
-        policy = load(folder, token_budget="auto")
-        policy._allowed = int(gib * (1 << 30))
-        return policy
+        return load(folder, token_budget="auto", memory=gib)
+
+    def warned() -> int:
+        return sum("less memory than when this was saved" in line for line in caplog.messages)
 
     policy = made(0.8)
     policy.prepare(OptimizerSpec())
@@ -135,7 +138,11 @@ def test_a_found_budget_is_kept_in_a_resumed_run(folder: Path, tmp_path: Path) -
     again.prepare(OptimizerSpec())
     assert again.token_budget == budget
     assert json.loads((tmp_path / "policy.json").read_text())["found"]["token_budget"] == budget
-    less = made(0.2)
+    assert warned() == 0
+    # where there is much less, what is there counts
+    less, plain = made(0.2), made(0.2)
     less.restore(tmp_path)
-    less.prepare(OptimizerSpec())
-    assert less._allowed == int(0.2 * (1 << 30))
+    assert warned() == 1
+    for each in (less, plain):
+        each.prepare(OptimizerSpec())
+    assert less.token_budget == plain.token_budget
