@@ -50,9 +50,8 @@ def test_errors_of_memory_are_told_from_others(words: str) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("times", [1, 2])
 def test_an_update_goes_on_as_if_undisturbed(
-    times: int, folder: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+    folder: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     objective = make_objective(kl=0.1)
     expected, disturbed = load(folder), load(folder)
@@ -62,9 +61,9 @@ def test_an_update_goes_on_as_if_undisturbed(
         policy.forward_backward(GROUPS[:1], objective)
     right = expected.forward_backward(GROUPS, objective).loss
     with monkeypatch.context() as patch:
-        refuse(patch, "loss_and_gradients", times)
+        refuse(patch, "loss_and_gradients", 1)
         assert disturbed.forward_backward(GROUPS, objective).loss == pytest.approx(right, abs=1e-6)
-    assert sum("out of memory" in line for line in caplog.messages) == times
+    assert sum("out of memory" in line for line in caplog.messages) == 1
     assert disturbed.token_budget < expected.token_budget
     names = expected.gradient_names()
     found, own = disturbed.gradients(names), expected.gradients(names)
