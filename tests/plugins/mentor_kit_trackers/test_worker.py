@@ -191,7 +191,7 @@ def test_trackers_that_hang_at_the_end_are_waited_for_side_by_side(tmp_path: Pat
 def test_a_run_that_is_tracked_twice_at_a_place_is_said_once(tmp_path: Path) -> None:
     folder = begin(tmp_path)
     twice = [tracker("fake_writers:Journal", {"timeout": 1}) for _ in range(2)]
-    run(Request(str(folder), "", steps=4, seconds=1.2), *twice)
+    run(Request(str(folder), "", steps=4, seconds=4), *twice)
     (note,) = notes(folder)
     assert "twice" in note
     assert curves(journal(folder)) == expected(folder)
