@@ -52,6 +52,17 @@ class ShardedOptimizer(TorchOptimizer):
         for whole in self._sharded.values():
             whole.grad = None
 
+    def held_gradients(self) -> dict[str, DTensor]:
+        """Copies of the gradients that are held, by parameter."""
+        return {name: whole.grad.detach().clone() for name, whole in self._sharded.items() if whole.grad is not None}
+
+    def put_held(self, gradients: Mapping[str, DTensor]) -> None:
+        """Replace the gradients that are held; parameters without one here have none."""
+        for name, whole in self._sharded.items():
+            held = gradients.get(name)
+            # a copy again, as it is added to
+            whole.grad = None if held is None else held.clone()
+
     def save(self, folder: Path) -> None:
         raise NotImplementedError  # the policy saves the whole
 

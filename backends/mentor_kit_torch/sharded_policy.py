@@ -10,25 +10,26 @@ from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from mentor_kit.backend.base_policy import check_finite
 from mentor_kit.backend.checkpoint import REFERENCE, WEIGHTS
 from mentor_kit.backend.distributed.communicator import Communicator
 from mentor_kit.backend.distributed.replica import Kept
+from mentor_kit.backend.distributed.serialization import pack, unpack
+from mentor_kit.backend.held_updates import one_completion_too_large
 from mentor_kit.backend.microbatching import MicroBatch, Place, micro_batches
-from mentor_kit.backend.optimizer import OptimizerSpec
+from mentor_kit.backend.optimizer import Optimizer, OptimizerSpec
 from mentor_kit.backend.policy import Weights
 from mentor_kit.backend.student import StudentSpec
 from mentor_kit.backend.token_groups import Floats, TokenGroup
 from mentor_kit.core.errors import BackendError
 from mentor_kit.rl.objective import Objective
-from mentor_kit.rl.policy_loss import LossTerms
 from mentor_kit_torch import params
+from mentor_kit_torch.agreement import NOTHING_SMALLER, PassRefusedError
 from mentor_kit_torch.optimizer import FILE
 from mentor_kit_torch.options import TorchOptions
 from mentor_kit_torch.policy import TorchPolicy
@@ -37,6 +38,7 @@ from mentor_kit_torch.sharding import ModelShards, local, part_of
 
 #: What a whole state consists of: names of parameters by what is kept of them.
 WholeState = dict[str, dict[str, Tensor]]
+Result = TypeVar("Result")
 
 
 class ShardedPolicy(TorchPolicy):
@@ -83,41 +85,70 @@ class ShardedPolicy(TorchPolicy):
 
     # updates: every process takes part in the passes of all, as weights are gathered in them
 
-    def accumulate(
-        self, groups: Sequence[TokenGroup], objective: Objective, only: Collection[Place] | None = None
-    ) -> list[LossTerms]:
-        optimizer = self.prepared_optimizer()
-        self.check(groups)
-        found: list[LossTerms] = []
-        with self._shards.communicator.together(), self.updating():
-            for batch, counts in self._batches(groups, objective, only):
-                terms = self._backward(batch, objective)
-                if counts:
-                    found.append(terms)
-                self._count_traffic(with_gradients=True)
-        found = self.read_terms(found)
-        try:
-            check_finite(found)
-        except BackendError:
-            optimizer.clear()
-            raise
-        return found
-
     def scores(
         self, groups: Sequence[TokenGroup], weights: Weights, only: Collection[Place] | None = None
     ) -> dict[Place, Floats]:
-        self.check(groups)
         if weights == "reference" and self.reference is None:
+            # before the processes wait for each other
             raise BackendError("there is no reference policy: call `snapshot_reference` first")
-        found: dict[Place, Floats] = {}
-        with self._shards.communicator.together(), self.updating():
-            for batch, counts in self._batches(groups, None, only):
-                values = self.to_numpy(self._scores(batch, weights))
-                lengths = batch.lengths[batch.row_of]
-                if counts:
-                    found |= {place: own[:n] for place, own, n in zip(batch.origin, values, lengths, strict=True)}
-                self._count_traffic(with_gradients=False)
+        return super().scores(groups, weights, only)
+
+    def each_batch(
+        self,
+        groups: Sequence[TokenGroup],
+        objective: Objective | None,
+        only: Collection[Place] | None,
+        run: Callable[[MicroBatch], Result],
+        optimizer: Optimizer | None = None,
+    ) -> Iterator[tuple[MicroBatch, Result]]:
+        """As in the base class; where a process has no memory, all halve the token budget and begin the update anew."""
+        held = optimizer.held_gradients() if isinstance(optimizer, ShardedOptimizer) else {}
+        while True:
+            try:
+                with self._shards.communicator.together():
+                    return iter(self._passes(groups, objective, only, run, with_gradients=optimizer is not None))
+            except PassRefusedError as error:
+                refused = error
+            self._shards.leave_pass()
+            if refused.halvings >= NOTHING_SMALLER:
+                raise self._too_large(here=refused.here)
+            if isinstance(optimizer, ShardedOptimizer):
+                optimizer.put_held(held)
+            self.halve(refused.halvings)
+
+    def _passes(
+        self,
+        groups: Sequence[TokenGroup],
+        objective: Objective | None,
+        only: Collection[Place] | None,
+        run: Callable[[MicroBatch], Result],
+        *,
+        with_gradients: bool,
+    ) -> list[tuple[MicroBatch, Result]]:
+        """This process's micro-batches that count, each run in step with those of the others."""
+        found: list[tuple[MicroBatch, Result]] = []
+        for batch, counts in self._batches(groups, objective, only):
+            result = self._run_with_others(run, batch)
+            self._count_traffic(with_gradients=with_gradients)
+            if counts:
+                found.append((batch, result))
         return found
+
+    def _too_large(self, *, here: bool) -> BackendError:
+        """The error where a process has no memory for one completion; all ask together who it is."""
+        communicator = self._shards.communicator
+        with communicator.together():
+            refused = [unpack(message) for message in communicator.gather(pack(here))]
+        error = one_completion_too_large(self.token_budget)
+        if refused.index(True) == communicator.rank:
+            return error
+        return BackendError(f"process {refused.index(True)}: {error.message}", hint=error.hint)
+
+    def _run_with_others(self, run: Callable[[MicroBatch], Result], batch: MicroBatch) -> Result:
+        if not self._shards.recovers:
+            return run(batch)
+        halvings = self.halvings_below(batch) if len(batch.lengths) > 1 else NOTHING_SMALLER
+        return self._shards.agreement.run(lambda: run(batch), halvings)
 
     def _batches(
         self, groups: Sequence[TokenGroup], objective: Objective | None, only: Collection[Place] | None

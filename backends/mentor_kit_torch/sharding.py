@@ -20,6 +20,7 @@ from torch.distributed.device_mesh import init_device_mesh
 from torch.distributed.fsdp import FSDPModule, MixedPrecisionPolicy, fully_shard, register_fsdp_forward_method
 from torch.distributed.tensor import DTensor, Shard
 
+from mentor_kit_torch.agreement import AgreedAllGather, AgreedReduceScatter, PassAgreement, PassRefusedError
 from mentor_kit_torch.communicator import TorchCommunicator
 from mentor_kit_torch.exchange import PassBytes, decoder_layers
 from mentor_kit_torch.fused_llama import SHARDED_PASS, through
@@ -61,10 +62,17 @@ class ModelShards:
         register_fsdp_forward_method(model, "within")
         self._modules: list[Any] = [module for module in model.modules() if isinstance(module, FSDPModule)]
         self._layers: list[Any] = layers
+        self.agreement = PassAgreement(communicator)
+        communicator.together_errors = (PassRefusedError,)
+        self.recovers = hasattr(model, "reset_iter_state")
+        """Whether PyTorch can leave a pass in the middle."""
         for module in self._modules:
             # sums, as weights of tokens are already those of the whole update
             module.set_gradient_divide_factor(1.0)
             module.set_force_sum_reduction_for_comms(True)
+            if self.recovers:
+                module.set_custom_all_gather(AgreedAllGather(self.agreement))
+                module.set_custom_reduce_scatter(AgreedReduceScatter(self.agreement))
         self.is_whole = False
         # FSDP2 takes for the root what runs first
         with torch.no_grad():
@@ -96,6 +104,13 @@ class ModelShards:
             module.reshard()
         self._forget_order()
         self.is_whole = False
+
+    def leave_pass(self) -> None:
+        """Forget a pass that all processes have left in the middle, and the gradients that it has summed."""
+        self.model.reset_iter_state()
+        for parameter in self.trained.values():
+            parameter.grad = None
+        self.split()
 
     def whole_of(self, part: Tensor, parameter: DTensor) -> Tensor:
         """The whole of the processes' parts, on each device; all of them take part."""

@@ -102,6 +102,21 @@ class HeldUpdates:
             return
         self._allowed = found.memory
 
+    def share_limits(self, found: Sequence[FoundLimits | None]) -> None:
+        """Hold updates to the least of what several processes found, which is the same in each of them then."""
+        known = [limits for limits in found if limits is not None]
+        halvings = max((limits.halvings for limits in known), default=0)
+        memories = [limits.memory for limits in known if limits.memory is not None]
+        if self._finds_budget and memories:
+            self._allowed = min(memories)
+        if halvings > self._halvings:
+            self._halvings = halvings
+            logger.warning(
+                "%s: another process was out of memory in an update: `token_budget` is %s from here on",
+                self.student.model,
+                f"{self.token_budget:,}",
+            )
+
     def each_batch(
         self,
         groups: Sequence[TokenGroup],

@@ -51,6 +51,8 @@ class Communicator(ABC, Generic[Array]):
         self.traffic = Traffic()
         self.broken = False
         """Whether the others may wait for this process in an exchange that it cannot take part in any more."""
+        self.together_errors: tuple[type[Exception], ...] = ()
+        """What all processes raise together, so that none waits."""
 
     @property
     def is_leader(self) -> bool:
@@ -91,8 +93,8 @@ class Communicator(ABC, Generic[Array]):
         """A part of a method in which all processes exchange arrays: an error in it cannot be answered, only ended."""
         try:
             yield
-        except BaseException:
-            self.broken = True
+        except BaseException as error:
+            self.broken = not isinstance(error, self.together_errors)
             raise
 
     def _broadcast(self, message: bytes) -> bytes:

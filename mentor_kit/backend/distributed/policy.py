@@ -108,6 +108,7 @@ class DistributedPolicy(Policy):
             optimizer=None if manifest.optimizer is None else manifest.optimizer.model_dump(),
             reference=manifest.reference,
             random=list(manifest.random),
+            found=None if manifest.found is None else manifest.found.model_dump(),
         )
 
     def export(self, folder: Path, *, format: str = "transformers") -> None:

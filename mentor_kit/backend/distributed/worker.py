@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Literal
 
+from mentor_kit.backend.checkpoint import FoundLimits
 from mentor_kit.backend.distributed.communicator import Communicator
 from mentor_kit.backend.distributed.replica import Kept, Replica
-from mentor_kit.backend.distributed.serialization import groups_from_data, request_from_data
+from mentor_kit.backend.distributed.serialization import groups_from_data, pack, request_from_data, unpack
 from mentor_kit.backend.distributed.shares import shares
 from mentor_kit.backend.optimizer import OptimizerSpec
 from mentor_kit.core.frozen_model import Json
@@ -39,6 +40,7 @@ class Worker:
         return getattr(self, f"_{method}")(**arguments)
 
     def _prepare(self, optimizer: Json) -> None:
+        self._share_limits()
         self.policy.prepare(OptimizerSpec(**optimizer))
 
     def _forward_backward(self, groups: Json, objective: Json) -> Json:
@@ -49,11 +51,20 @@ class Worker:
             [float(t.loss), *({k: float(v) for k, v in part.items()} for part in (t.sums, t.maxima))] for t in terms
         ]
 
+    def _share_limits(self) -> None:
+        """Be held to what any process is held to by its device."""
+        own = self.policy.found_limits()
+        with self.communicator.together():
+            held = self.communicator.gather(pack(None if own is None else own.model_dump()))
+        limits = [unpack(message) for message in held]
+        self.policy.share_limits([None if found is None else FoundLimits(**found) for found in limits])
+
     def _clear(self) -> None:
         if self.policy.optimizer is not None:
             self.policy.optimizer.clear()
 
     def _optimizer_step(self, learning_rate: float) -> Json:
+        self._share_limits()
         with self.communicator.together():
             self.policy.sum_gradients(self.communicator)
         done = self.policy.optimizer_step(learning_rate)
@@ -94,12 +105,19 @@ class Worker:
         with self.communicator.together():
             self.policy.collect(weights_only=weights_only)
 
-    def _restore(self, version: int, optimizer: Json, reference: Kept, random: Sequence[Json]) -> None:
+    def _restore(
+        self, version: int, optimizer: Json, reference: Kept, random: Sequence[Json], found: Json = None
+    ) -> None:
         """Receive the first process's weights, optimizer and reference; its files may be on its disk alone."""
+        if not self.communicator.is_leader:
+            self.policy.hold_to(None if found is None else FoundLimits(**found))
+        self._share_limits()
         with self.communicator.together():
             self.policy.copy_state(
                 self.communicator, None if optimizer is None else OptimizerSpec(**optimizer), reference
             )
-        if not self.communicator.is_leader:
+        if self.communicator.is_leader:
+            self.policy.optimizer_changed()
+        else:
             self.policy.restored(version)
             self.policy.set_random_state(random, self.communicator.rank)

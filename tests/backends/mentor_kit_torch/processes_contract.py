@@ -15,6 +15,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from float64_trainer import Float64Trainer
 from mentor_kit_torch.backend import TorchBackend
 from mentor_kit_torch.options import TorchOptions
@@ -31,7 +32,7 @@ from mentor_kit.backend.policy import Policy
 from mentor_kit.backend.student import AdapterSpec, StudentSpec
 from mentor_kit.core.errors import MissingError
 from mentor_kit.testing.backend import BackendContract
-from mentor_kit.testing.material import Oracle, drive, ragged_groups, request
+from mentor_kit.testing.material import GENTLE, Oracle, drive, ragged_groups, request
 from mentor_kit.testing.objectives import make_objective
 from mentor_kit.testing.training import GradientContract, Trainer, TrajectoryContract
 
@@ -172,6 +173,55 @@ def test_errors_of_any_process_are_the_first_ones_too() -> None:
     assert policy.forward_backward(groups, make_objective(preset="sft")).tokens > 0
 
 
+@pytest.mark.parametrize("where", ["forward", "backward"])
+def test_where_one_has_no_memory_all_halve_the_budget(
+    where: str, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """And results are those of an undisturbed update; gradients of an earlier call are there already."""
+    disturbed, plain = load(), load()
+    groups, objective = ragged_groups(100), make_objective(preset="grpo", kl=0.1)
+    for policy in (disturbed, plain):
+        policy.prepare(GENTLE)
+        policy.snapshot_reference()
+        policy.forward_backward(groups[:1], objective)
+    disturbed.led.run("refuse", where=where)
+    losses = [policy.forward_backward(groups, objective).loss for policy in (disturbed, plain)]
+    assert losses[0] == pytest.approx(losses[1], abs=1e-6)
+    norms = [policy.optimizer_step(1e-2).gradient_norm for policy in (disturbed, plain)]
+    assert norms[0] == pytest.approx(norms[1], rel=1e-6)
+    assert sum("out of memory" in line for line in caplog.messages) == 1
+    found, expected = weights(disturbed, tmp_path / "disturbed"), weights(plain, tmp_path / "plain")
+    assert np.abs(found - expected).max() <= 1e-6
+    budget, other = disturbed.led.run("budget")
+    assert budget == other < plain.own.token_budget
+    # what was found is in the checkpoint, for each process
+    again = load()
+    again.restore(tmp_path / "disturbed")
+    assert again.led.run("budget") == [budget, budget]
+    losses = [policy.forward_backward(groups, objective).loss for policy in (disturbed, again)]
+    assert losses[0] == losses[1]
+    again.restore(tmp_path / "plain")
+    assert again.led.run("budget") == [plain.own.token_budget] * 2
+
+
+def test_budgets_are_found_from_the_least_memory(tmp_path: Path) -> None:
+    options = OPTIONS.model_copy(update={"token_budget": "auto", "shard": SHARD})
+
+    def made() -> DistributedPolicy:
+        policy = TorchBackend(options).load(StudentSpec(str(FOLDER)), seed=0)
+        assert isinstance(policy, DistributedPolicy)
+        return policy
+
+    policy = made()
+    policy.prepare(GENTLE)
+    budgets = policy.led.run("budget")
+    assert budgets[0] == budgets[1]
+    policy.save(tmp_path)
+    again = made()
+    again.restore(tmp_path)
+    assert again.led.run("budget") == budgets
+
+
 def weights(policy: Policy, folder: Path) -> np.ndarray:
     policy.save(folder)
     found = load_file(folder / "weights.safetensors")
@@ -184,8 +234,30 @@ def _fail(worker: Worker) -> None:
         raise MissingError("nothing is there", hint="bring it")
 
 
+def _refuse(worker: Worker, where: str) -> None:
+    """For a test: the second process has no memory once, in the middle of a pass."""
+    if worker.communicator.rank != 1:
+        return
+    first, last = worker.policy.model.model.layers[0], worker.policy.model.model.layers[-1]
+
+    def refuse(*_: object) -> None:
+        hook.remove()
+        raise torch.OutOfMemoryError("a stand-in")
+
+    if where == "forward":
+        hook = last.self_attn.o_proj.register_forward_pre_hook(refuse)
+    else:
+        # when the last layer's gradients are added already
+        hook = first.mlp.down_proj.register_full_backward_pre_hook(refuse)
+
+
+def _budget(worker: Worker) -> int:
+    """For a test: each process's token budget."""
+    return worker.policy.token_budget
+
+
 if __name__ == "__main__":
-    Worker._fail = _fail
+    Worker._fail, Worker._refuse, Worker._budget = _fail, _refuse, _budget
     if TorchBackend(TorchOptions(device="cpu")).serve():
         sys.exit(0)
     sys.exit(pytest.main([__file__, "-q", "-p", "no:cacheprovider", "--no-header", *sys.argv[1:]]))
