@@ -110,6 +110,13 @@ class ModelShards:
         self.model.reset_iter_state()
         for parameter in self.trained.values():
             parameter.grad = None
+        for module in self._modules:
+            for group in _groups(module):
+                for held in group.fsdp_params:
+                    # of the layer in hand; FSDP2 would add the next pass's to them
+                    held.unsharded_accumulated_grad = None
+                    if (whole := getattr(held, "_unsharded_param", None)) is not None:
+                        whole.grad = None
         self.split()
 
     def whole_of(self, part: Tensor, parameter: DTensor) -> Tensor:
