@@ -194,8 +194,8 @@ def test_a_process_that_runs_out_of_memory_ends_the_run(tmp_path: Path, broken: 
     environment = {"STUDENT": str(folder), "SHARD": str(int(shard)), "BROKEN": str(broken)}
     started = launch(2, [sys.executable, str(HERE / "processes_broken.py")], **environment)
     leader, follower = outputs(started, 250)
-    assert [process.returncode for process in started] == [1, 1]
-    # sharded, all halve the budget before
+    # sharded, all halve the budget before, and give up together: the first one lets the other go
+    assert [process.returncode for process in started] == [1, 0 if shard else 1]
     assert leader.count("one completion at once" if shard else "3 GiB") == 1, leader
     assert ("process 1" in leader) == (broken == 1)
     assert follower == ""
