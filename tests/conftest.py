@@ -13,7 +13,7 @@ import subprocess
 import threading
 import time
 from collections import defaultdict
-from collections.abc import Sequence, Set
+from collections.abc import Iterator, Sequence, Set
 
 import pytest
 from hypothesis import settings
@@ -77,8 +77,10 @@ def pytest_collection_finish() -> None:
     gc.freeze()
 
 
-@pytest.hookimpl(trylast=True)
-def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+@pytest.hookimpl(wrapper=True, tryfirst=True)
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> Iterator[None]:
+    mark_what_is_spread(items)
+    yield
     if config.option.minutes is not None and items:
         items[:] = from_file(items, commit(config))
 
@@ -100,7 +102,6 @@ def from_file(items: list[pytest.Item], number: int) -> list[pytest.Item]:
     return sorted(items, key=lambda item: place[item.path])
 
 
-@pytest.hookimpl(tryfirst=True, specname="pytest_collection_modifyitems")
 def mark_what_is_spread(items: list[pytest.Item]) -> None:
     """Marks as slow the cases that `@pytest.mark.spread` leaves out of a quick run."""
     tests: dict[object, list[pytest.Function]] = defaultdict(list)
