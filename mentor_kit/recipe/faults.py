@@ -16,6 +16,7 @@ from mentor_kit.recipe.source import Path_, Place, Source, located
 _PHRASES = (
     (r", unable to parse \w+ as an? \w+", ""),
     (r", got a number with a fractional part", ""),
+    (r", unable to interpret input", ""),
     (r"^Unable to parse input string as an integer, exceeded maximum size", "must be a whole number of 64 bits"),
     (r"^Input should be a valid dictionary or instance of \w+", "must be a mapping of keys to values"),
     (r"^Input should be a valid dictionary", "must be a mapping of keys to values"),
@@ -48,13 +49,16 @@ def faults_at(source: Source, data: Any, found: list[tuple[Path_, str]], path: P
         found: places inside `data` with messages, as `mentor_kit.hooks.options.explain` gives them.
         path: where `data` stands in the recipe.
     """
-    faults = []
+    messages: dict[Path_, list[str]] = {}
     for inside, message in _of_best_members(found):
-        where = (*path, *_real_path(data, inside))
         for pattern, plain in _PHRASES:
             message = re.sub(pattern, plain, message)
-        place = source.place(where, key=message.startswith("unknown key"))
-        faults.append(Fault(place, f"{'.'.join(map(str, where))}: {message}" if where else message))
+        messages.setdefault((*path, *_real_path(data, inside)), []).append(message)
+    faults = []
+    for where, said in messages.items():
+        for message in _one_of_a_union(said):
+            place = source.place(where, key=message.startswith("unknown key"))
+            faults.append(Fault(place, f"{'.'.join(map(str, where))}: {message}" if where else message))
     return faults
 
 
@@ -90,8 +94,20 @@ def _of_best_members(faults: list[tuple[Path_, str]]) -> list[tuple[Path_, str]]
     return [(place, message) for place, message in faults if is_best(place)]
 
 
+def _one_of_a_union(messages: list[str]) -> list[str]:
+    """The messages about one place, those of a value that may be of several types as one."""
+    wanted: dict[str, list[str]] = {}
+    others = []
+    for message in messages:
+        if parts := re.fullmatch(r"must be (.+), not (.+?)", message):
+            wanted.setdefault(parts[2], []).append(parts[1])
+        else:
+            others.append(message)
+    return others + [f"must be {' or '.join(dict.fromkeys(kinds))}, not {value}" for value, kinds in wanted.items()]
+
+
 def _real_path(data: Any, place: Path_) -> Path_:
-    """The path without the steps that pydantic adds for unions: names of models rather than keys."""
+    """The path without the steps that pydantic adds for unions: names of models and types rather than keys."""
     path: list[str | int] = []
     node: Any = data
     for index, step in enumerate(place):
@@ -99,6 +115,7 @@ def _real_path(data: Any, place: Path_) -> Path_:
         if inside:
             node = node[step]
         is_last = index == len(place) - 1
-        if inside or (is_last and isinstance(step, str) and not step[:1].isupper() and "[" not in step):
+        is_key = isinstance(node, dict) and isinstance(step, str) and not step[:1].isupper() and "[" not in step
+        if inside or (is_last and is_key):
             path.append(step)
     return tuple(path)

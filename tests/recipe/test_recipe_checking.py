@@ -199,6 +199,20 @@ def test_rewards_are_expanded(here: Path) -> None:
     assert expand_reward(load_checked(write(here), {"reward": None}, registry()), registry()) is None
 
 
+@pytest.mark.parametrize(
+    ("setting", "fault"),
+    [
+        ("token_budget=aut", "token_budget: must be 'auto' or a whole number, not 'aut'"),
+        ("token_budget=-5", "token_budget: must be 'auto' or greater than 0, not -5"),
+        ("gradient_checkpointing=maybe", "gradient_checkpointing: must be 'auto' or true or false, not 'maybe'"),
+    ],
+)
+def test_a_value_that_may_have_several_types_is_one_fault(setting: str, fault: str) -> None:
+    with pytest.raises(RecipeFaults) as error:
+        load_checked("quickstart", parse_settings([f"backend.with.{setting}"]), default_registry())
+    assert error.value.message == f"--set backend.with.{setting}: backend.with.{fault}"
+
+
 def test_grpo_needs_a_reward(here: Path) -> None:
     with pytest.raises(RecipeError, match=r"quickstart.yaml:\d+:\d+: train.0.use: the stage `grpo` needs a reward"):
         load_checked("quickstart", {"reward": None}, default_registry())
