@@ -137,7 +137,7 @@ class RowsContract:
         found = drive(engine, asked)
         contexts = [(one.context, found[one.id].ids) for one in asked]
         distinct = [len({(*prompt, *ids[:n]) for prompt, ids in contexts}) for n in (1, 2, 3)]
-        assert 2 < distinct[0] < 8
+        assert 2 < distinct[0] < len(asked)
         assert [width for _, width in passes] == [3, 1, 1, 1]
         # a pass has a quarter of idle rows at most
         for (rows, _), needed in zip(passes[1:], distinct, strict=True):
