@@ -14,7 +14,6 @@ import numpy as np
 from mentor_kit.backend.distributed.replica import Replica
 from mentor_kit.backend.engine import StepEngine
 from mentor_kit.backend.folders import first_line, untrainable
-from mentor_kit.backend.held_updates import one_completion_too_large
 from mentor_kit.backend.memory import TrainedSize
 from mentor_kit.backend.memory_plan import Footprint, MemoryPlan, UpdateShape, plan_memory
 from mentor_kit.backend.microbatching import MicroBatch
@@ -196,13 +195,6 @@ class MLXPolicy(Replica[mx.array, MLXOptimizer]):
 
     def free_memory(self) -> None:
         mx.clear_cache()
-
-    @contextmanager
-    def updating(self) -> Iterator[None]:
-        try:
-            yield
-        except OutOfMemoryError as error:
-            raise one_completion_too_large(self.token_budget) from error
 
     def fits(self, shape: UpdateShape) -> bool:
         update = self._memory.update

@@ -77,25 +77,22 @@ class PassAgreement:
         raise PassRefusedError(self._communicator.largest(refused), here=True)
 
 
-class AgreedAllGather(DefaultAllGather):  # type: ignore[misc]
+class _Agreed:
+    """An exchange of FSDP2's, which its other base class makes, behind a question."""
+
+    def __init__(self, agreement: PassAgreement) -> None:
+        self._agreement = agreement
+
+    def __call__(self, *arguments: Any, **named: Any) -> Any:
+        """As in the other base class."""
+        self._agreement.ask()
+        exchange: Any = super()
+        return exchange.__call__(*arguments, **named)
+
+
+class AgreedAllGather(_Agreed, DefaultAllGather):  # type: ignore[misc]
     """FSDP2's gathering of weights, behind a question."""
 
-    def __init__(self, agreement: PassAgreement) -> None:
-        self._agreement = agreement
 
-    def __call__(self, *arguments: Any, **named: Any) -> Any:
-        """As in the base class."""
-        self._agreement.ask()
-        return super().__call__(*arguments, **named)
-
-
-class AgreedReduceScatter(DefaultReduceScatter):  # type: ignore[misc]
+class AgreedReduceScatter(_Agreed, DefaultReduceScatter):  # type: ignore[misc]
     """FSDP2's summing of gradients, behind a question."""
-
-    def __init__(self, agreement: PassAgreement) -> None:
-        self._agreement = agreement
-
-    def __call__(self, *arguments: Any, **named: Any) -> Any:
-        """As in the base class."""
-        self._agreement.ask()
-        return super().__call__(*arguments, **named)

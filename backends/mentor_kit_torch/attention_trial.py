@@ -28,6 +28,7 @@ from mentor_kit_torch.attention_backend import PLAIN_SCORES, ScoreChanges
 from mentor_kit_torch.cuda_kernels import CUDA_KERNELS
 from mentor_kit_torch.device_copy import to_device
 from mentor_kit_torch.kernels import PLAIN, PartInputs, PartKernels, bias_of
+from mentor_kit_torch.params import dtype_name
 from mentor_kit_torch.tree import Tree
 
 logger = logging.getLogger("mentor_kit_torch")
@@ -105,15 +106,15 @@ def choose(
     flex = set(dtypes) if name in ("auto", "flex") and form.reaches else set()
     for dtype in tuple(flex):
         if fault := tree_fault(device, dtype, form):
-            faults["flex"] = f"{fault} ({_name(dtype)})"
+            faults["flex"] = f"{fault} ({dtype_name(dtype)})"
             flex.remove(dtype)
     if name != "auto" and (fault := faults.get(name, "" if flex or parts else "it is for CUDA")):
         raise BackendError(
             f"backend.attention_kernels: {name} cannot be used on {device}: {fault}",
             hint="use `attention_kernels: auto`, which takes the first way that is right",
         )
-    by_type = ", ".join(f"{kernels.name} ({_name(dtype)})" for dtype, kernels in parts.items())
-    trees = f"flex ({', '.join(_name(dtype) for dtype in dtypes if dtype in flex)})" if flex else "parts"
+    by_type = ", ".join(f"{kernels.name} ({dtype_name(dtype)})" for dtype, kernels in parts.items())
+    trees = f"flex ({', '.join(dtype_name(dtype) for dtype in dtypes if dtype in flex)})" if flex else "parts"
     left_out = "".join(f"; not {way}: {fault}" for way, fault in faults.items())
     logger.info("attention on %s: trees by %s, parts by %s%s", device, trees, by_type, left_out)
     return AttentionWays(parts, frozenset(flex))
@@ -238,10 +239,6 @@ def _of_tree(
     with torch.enable_grad():
         out = attend(states[0], states[1], states[2], width**-0.5)
     return [out, *torch.autograd.grad(out, states, grad)]
-
-
-def _name(dtype: torch.dtype) -> str:
-    return str(dtype).removeprefix("torch.")
 
 
 def _numbers(device: torch.device, by: torch.dtype, dtype: torch.dtype) -> Iterator[_Draw]:

@@ -14,6 +14,11 @@ from torch import Tensor
 Tensors = dict[str, Tensor]
 
 
+def dtype_name(dtype: torch.dtype) -> str:
+    """A type of numbers as options and reports name it."""
+    return str(dtype).removeprefix("torch.")
+
+
 def trained(model: Any) -> Tensors:
     """The parameters that are trained, by name, tied ones once."""
     return {name: parameter.detach() for name, parameter in model.named_parameters() if parameter.requires_grad}

@@ -18,7 +18,6 @@ from mentor_kit.backend.distributed.replica import Replica
 from mentor_kit.backend.engine import StepEngine
 from mentor_kit.backend.flops import MachineLimits, Work
 from mentor_kit.backend.folders import untrainable
-from mentor_kit.backend.held_updates import one_completion_too_large
 from mentor_kit.backend.memory import TrainedSize
 from mentor_kit.backend.memory_plan import MemoryPlan, UpdateShape, plan_memory
 from mentor_kit.backend.microbatching import MicroBatch
@@ -170,7 +169,7 @@ class TorchPolicy(Replica[Tensor, TorchOptimizer]):
             vocabulary=self.vocabulary,
             context=self.context,
             device=str(self.lm.device),
-            dtype=str(self.lm.dtype).removeprefix("torch."),
+            dtype=params.dtype_name(self.lm.dtype),
             backend="torch",
         )
 
@@ -297,11 +296,8 @@ class TorchPolicy(Replica[Tensor, TorchOptimizer]):
 
     @contextmanager
     def updating(self) -> Iterator[None]:
-        try:
-            with self.lm.meter.on("update"), named_determinism():
-                yield
-        except torch.OutOfMemoryError as error:
-            raise one_completion_too_large(self.token_budget) from error
+        with super().updating(), self.lm.meter.on("update"), named_determinism():
+            yield
 
     def drop_caches(self) -> None:
         self._engine.drop(self.version)

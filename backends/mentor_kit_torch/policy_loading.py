@@ -22,6 +22,7 @@ from mentor_kit_torch.loading import (
 )
 from mentor_kit_torch.memory import allowed_bytes
 from mentor_kit_torch.options import TorchOptions
+from mentor_kit_torch.params import dtype_name
 from mentor_kit_torch.policy import TorchPolicy
 from mentor_kit_torch.sharded_policy import ShardedPolicy
 from mentor_kit_torch.sharding import ModelShards
@@ -58,7 +59,7 @@ def load_here(
         torch.manual_seed(derive_seed(seed, "process", rank) if rank else seed)
         if communicator is None or not sharded:
             return TorchPolicy(model, student, options, allowed)
-        alone = {"shard": False, "processes": None, "device": "cpu", "dtype": str(dtype).removeprefix("torch.")}
+        alone = {"shard": False, "processes": None, "device": "cpu", "dtype": dtype_name(dtype)}
         shards = ModelShards(model, communicator, device, dtype)
         return ShardedPolicy(
             shards, student, options, partial(load_here, student, options.model_copy(update=alone), seed)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import contextmanager, nullcontext
 from typing import Any, ClassVar, TypeVar
 
 from mentor_kit.backend.checkpoint import FoundLimits
@@ -69,9 +69,13 @@ class HeldUpdates:
         """Whether each completion runs behind a prompt of its own."""
         return False
 
-    def updating(self) -> AbstractContextManager[None]:
-        """A context around each part of an update, to count its work and explain the device's errors."""
-        return nullcontext()
+    @contextmanager
+    def updating(self) -> Iterator[None]:
+        """A context around each part of an update, which explains the device's errors; backends add what they count."""
+        try:
+            yield
+        except self.memory_errors as error:
+            raise one_completion_too_large(self.token_budget) from error
 
     def free_memory(self) -> None:
         """Called after one of the `memory_errors`, before the micro-batch is run again in smaller ones."""

@@ -130,14 +130,14 @@ class RowsContract:
         passes = Passes(engine)
         prompts = [[1, 2, 3], [4, 5, 6]]
         asked = [
-            request(f"{p} {g}", prompts[p], max_new_tokens=4, seed=g, temperature=float(g > 2), session=f"{6 * p + g}")
+            request(f"{p} {g}", prompts[p], max_new_tokens=4, seed=s, temperature=float(g > 2), session=f"{6 * p + g}")
             for p in range(2)
-            for g in range(6)
+            for g, s in enumerate([0, 1, 2, 3, 4, 4])  # three that are greedy, and two that draw the same
         ]
         found = drive(engine, asked)
         contexts = [(one.context, found[one.id].ids) for one in asked]
         distinct = [len({(*prompt, *ids[:n]) for prompt, ids in contexts}) for n in (1, 2, 3)]
-        assert 2 < distinct[0] < len(asked)
+        assert 2 < distinct[0] < 8
         assert [width for _, width in passes] == [3, 1, 1, 1]
         # a pass has a quarter of idle rows at most
         for (rows, _), needed in zip(passes[1:], distinct, strict=True):

@@ -11,7 +11,7 @@ from mentor_kit.backend.checkpoint import read_manifest
 from mentor_kit.backend.distributed.engine import DistributedEngine
 from mentor_kit.backend.distributed.leader import LedWorker
 from mentor_kit.backend.distributed.replica import Replica
-from mentor_kit.backend.distributed.serialization import groups_as_data
+from mentor_kit.backend.distributed.serialization import groups_as_data, model_as_data
 from mentor_kit.backend.flops import MachineLimits, Work
 from mentor_kit.backend.optimizer import OptimizerSpec
 from mentor_kit.backend.policy import Policy, PolicyInfo, Weights
@@ -105,10 +105,10 @@ class DistributedPolicy(Policy):
         self.led.run(
             "restore",
             version=manifest.version,
-            optimizer=None if manifest.optimizer is None else manifest.optimizer.model_dump(),
+            optimizer=model_as_data(manifest.optimizer),
             reference=manifest.reference,
             random=list(manifest.random),
-            found=None if manifest.found is None else manifest.found.model_dump(),
+            found=model_as_data(manifest.found),
         )
 
     def export(self, folder: Path, *, format: str = "transformers") -> None:

@@ -5,16 +5,18 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from dataclasses import asdict
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 
 from mentor_kit.backend.sampling import Completion, SampleRequest
 from mentor_kit.backend.student import AdapterSpec, StudentSpec
 from mentor_kit.backend.token_groups import TokenCompletion, TokenGroup
-from mentor_kit.core.frozen_model import Json
+from mentor_kit.core.frozen_model import FrozenModel, Json
 
 _ARRAY = "~array"
+
+Model = TypeVar("Model", bound=FrozenModel)
 
 
 def pack(value: Json) -> bytes:
@@ -44,6 +46,16 @@ def unpack(message: bytes) -> Json:
         return np.frombuffer(message, dtype, count, start + offset).reshape(shape)
 
     return json.loads(message[8:start].decode(), object_hook=find)
+
+
+def model_as_data(model: FrozenModel | None) -> Json:
+    """A model of plain values for `pack`, or None."""
+    return None if model is None else model.model_dump()
+
+
+def model_from_data(kind: type[Model], data: Json) -> Model | None:
+    """The inverse of `model_as_data`."""
+    return None if data is None else kind(**data)
 
 
 def groups_as_data(groups: Sequence[TokenGroup]) -> Json:

@@ -8,7 +8,14 @@ from typing import Any, Literal
 from mentor_kit.backend.checkpoint import FoundLimits
 from mentor_kit.backend.distributed.communicator import Communicator
 from mentor_kit.backend.distributed.replica import Kept, Replica
-from mentor_kit.backend.distributed.serialization import groups_from_data, pack, request_from_data, unpack
+from mentor_kit.backend.distributed.serialization import (
+    groups_from_data,
+    model_as_data,
+    model_from_data,
+    pack,
+    request_from_data,
+    unpack,
+)
 from mentor_kit.backend.distributed.shares import shares
 from mentor_kit.backend.optimizer import OptimizerSpec
 from mentor_kit.core.frozen_model import Json
@@ -53,11 +60,10 @@ class Worker:
 
     def _share_limits(self) -> None:
         """Be held to what any process is held to by its device."""
-        own = self.policy.found_limits()
+        own = pack(model_as_data(self.policy.found_limits()))
         with self.communicator.together():
-            held = self.communicator.gather(pack(None if own is None else own.model_dump()))
-        limits = [unpack(message) for message in held]
-        self.policy.share_limits([None if found is None else FoundLimits(**found) for found in limits])
+            limits = self.communicator.gather(own)
+        self.policy.share_limits([model_from_data(FoundLimits, unpack(found)) for found in limits])
 
     def _clear(self) -> None:
         if self.policy.optimizer is not None:
@@ -110,12 +116,10 @@ class Worker:
     ) -> None:
         """Receive the first process's weights, optimizer and reference; its files may be on its disk alone."""
         if not self.communicator.is_leader:
-            self.policy.hold_to(None if found is None else FoundLimits(**found))
+            self.policy.hold_to(model_from_data(FoundLimits, found))
         self._share_limits()
         with self.communicator.together():
-            self.policy.copy_state(
-                self.communicator, None if optimizer is None else OptimizerSpec(**optimizer), reference
-            )
+            self.policy.copy_state(self.communicator, model_from_data(OptimizerSpec, optimizer), reference)
         if self.communicator.is_leader:
             self.policy.optimizer_changed()
         else:
