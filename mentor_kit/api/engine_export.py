@@ -15,8 +15,8 @@ from mentor_kit.api.exporting import new_folder
 from mentor_kit.core.component import ComponentSpec
 from mentor_kit.core.demonstration import Demonstration
 from mentor_kit.core.errors import UsageError
+from mentor_kit.core.explanation import shown
 from mentor_kit.core.frozen_model import Json
-from mentor_kit.core.option_model import shown
 from mentor_kit.core.task import Problem
 from mentor_kit.hooks.loader import default_registry
 from mentor_kit.hooks.registry import BuildContext, ComponentError, Registry
@@ -98,8 +98,7 @@ def export_run(
     if options is not None:
         faults += built.faults(loaded, options, cluster)
     if options is None or faults:
-        data = loaded.recipe.model_dump(by_alias=True)
-        raise RecipeFaults(faults_at(loaded.source, data, faults))
+        raise RecipeFaults(faults_at(loaded.source, faults))
     with attributed(loaded, registry):
         rows = _rows(loaded, registry, options, progress)
         run = _engine_run(loaded, registry, options, cluster, rows)

@@ -23,8 +23,8 @@ from mentor_kit.api.subjects import (
 )
 from mentor_kit.core.component import ComponentSpec
 from mentor_kit.core.errors import UsageError
+from mentor_kit.core.explanation import explain
 from mentor_kit.core.frozen_model import Json
-from mentor_kit.core.option_model import explain
 from mentor_kit.hooks.loader import default_registry
 from mentor_kit.hooks.registry import Registry
 from mentor_kit.hooks.tracker import Tracker
@@ -99,10 +99,11 @@ def agent_spec(agent: str | Mapping[str, Any] | ComponentSpec | None) -> Compone
     """
     if agent is None or isinstance(agent, ComponentSpec):
         return agent
+    given = agent if isinstance(agent, str) else as_data(agent)
     try:
-        return ComponentSpec.model_validate(agent if isinstance(agent, str) else as_data(agent))
+        return ComponentSpec.model_validate(given)
     except ValidationError as error:
         faults = "; ".join(
-            f"{'.'.join(map(str, ('agent', *place)))}: {text}" for place, text in explain(error, ComponentSpec)
+            f"{'.'.join(map(str, ('agent', *place)))}: {text}" for place, text in explain(error, ComponentSpec, given)
         )
         raise UsageError(faults, hint='give a name, or {"use": name, "with": {options}}') from None

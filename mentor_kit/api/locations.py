@@ -7,7 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from mentor_kit.core.errors import UsageError
-from mentor_kit.core.option_model import shown
+from mentor_kit.core.explanation import shown
 from mentor_kit.runs import Run, RunFolder
 
 #: The folder of all runs, in the working directory.

@@ -11,8 +11,8 @@ from pydantic import ValidationError
 from mentor_kit.api.single_stage import with_stage
 from mentor_kit.core.component import ComponentSpec
 from mentor_kit.core.errors import UsageError
+from mentor_kit.core.explanation import explain
 from mentor_kit.core.frozen_model import Json
-from mentor_kit.core.option_model import explain
 from mentor_kit.hooks.registry import Registry
 from mentor_kit.recipe.checking import load_checked
 from mentor_kit.recipe.loading import LoadedRecipe
@@ -199,10 +199,11 @@ def _evaluation_stage(recipe: Recipe, on: Sequence[SplitPlan], changes: Mapping[
         if not isinstance(plan, SplitPlan):
             found.append(plan.model_dump(by_alias=True))
             continue
+        wanted = plan.model_dump() | dict(changes)
         try:
-            changed = SplitPlan.model_validate(plan.model_dump() | dict(changes))
+            changed = SplitPlan.model_validate(wanted)
         except ValidationError as error:
-            faults = "; ".join(text for _, text in explain(error, SplitPlan))
+            faults = "; ".join(text for _, text in explain(error, SplitPlan, wanted))
             raise UsageError(f"{plan.split}: {faults}") from None
         found.append(changed.model_dump())
     return ComponentSpec(use="evaluate", options={"on": found})

@@ -6,7 +6,7 @@ from typing import Any, TypeVar
 
 from pydantic import BaseModel, ValidationError
 
-from mentor_kit.core.option_model import explain
+from mentor_kit.core.explanation import explain
 from mentor_kit.hooks.strictness import lenient_faults
 
 M = TypeVar("M", bound=BaseModel)
@@ -23,6 +23,6 @@ def validated(model: type[M], data: Any) -> tuple[M | None, list[tuple[tuple[str
     try:
         options = model.model_validate(data)
     except ValidationError as error:
-        found = explain(error, model)
+        found = explain(error, model, data)
     known = {place for place, _ in found}
     return options, [*found, *((place, fault) for place, fault in lenient_faults(model, data) if place not in known)]

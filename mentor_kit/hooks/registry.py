@@ -14,7 +14,8 @@ from mentor_kit.core.agent import EpisodeLimits
 from mentor_kit.core.component import ComponentSpec, Kind
 from mentor_kit.core.data_format import DataFormat
 from mentor_kit.core.errors import MentorKitError, MissingError, PluginError, RecipeError, did_you_mean, disk_error
-from mentor_kit.core.option_model import OptionModel, shown
+from mentor_kit.core.explanation import shown
+from mentor_kit.core.option_model import OptionModel
 from mentor_kit.core.task import Task
 from mentor_kit.core.teacher import Teacher
 from mentor_kit.core.toolbox import Toolbox

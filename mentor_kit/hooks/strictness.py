@@ -13,7 +13,7 @@ from pydantic import BaseModel, TypeAdapter, ValidationError
 from pydantic.fields import FieldInfo
 from pydantic_core import PydanticUndefined
 
-from mentor_kit.core.option_model import unknown_key
+from mentor_kit.core.explanation import unknown_key
 from mentor_kit.core.secret import Secret
 
 #: A place inside the data, with its fault.

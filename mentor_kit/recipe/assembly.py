@@ -179,8 +179,7 @@ def _check_tools(loaded: LoadedRecipe, task: Task, toolbox: Toolbox) -> None:
             toolbox.tools(problem)
     except ToolClash as clash:
         place: Path_ = ("task",) if clash.source is None else ("tools", clash.source)
-        data = loaded.recipe.model_dump(by_alias=True)
-        raise RecipeFaults(faults_at(loaded.source, data, [(place, f"{clash.message}; {clash.hint}")])) from None
+        raise RecipeFaults(faults_at(loaded.source, [(place, f"{clash.message}; {clash.hint}")])) from None
 
 
 def tool_source(built: Any, name: str) -> ToolSource:

@@ -11,6 +11,7 @@ from pydantic import BaseModel, TypeAdapter, ValidationError
 
 from mentor_kit.core.component import ComponentSpec, Fills, Kind
 from mentor_kit.core.errors import MentorKitError, did_you_mean
+from mentor_kit.core.explanation import real_path
 from mentor_kit.core.options import ToolOptions
 from mentor_kit.hooks.registry import BuildContext, ComponentError, Registry, noun
 from mentor_kit.recipe.faults import Fault, RecipeFaults, faults_at
@@ -141,9 +142,9 @@ def _faults(source: Source, registry: Registry, kind: Kind, spec: ComponentSpec,
     try:
         options = registry.check(kind, spec)
     except ComponentError as error:
-        yield from faults_at(source, spec.model_dump(by_alias=True), error.faults, path)
+        yield from faults_at(source, error.faults, path)
     except MentorKitError as error:
-        yield from faults_at(source, {}, [(("use",), str(error).replace("\n", "; "))], path)
+        yield from faults_at(source, [(("use",), str(error).replace("\n", "; "))], path)
     else:
         for inner in component_specs(options, (*path, "with")):
             yield from _faults(source, registry, *inner)
@@ -151,11 +152,11 @@ def _faults(source: Source, registry: Registry, kind: Kind, spec: ComponentSpec,
 
 def _not_here(loaded: LoadedRecipe, registry: Registry) -> Iterator[Fault]:
     """What the recipe names and is not on this machine."""
-    data = loaded.recipe.model_dump(by_alias=True)
-    yield from faults_at(loaded.source, data, student_faults(loaded, registry))
+    yield from faults_at(loaded.source, student_faults(loaded, registry))
     for kind, spec, path in all_component_specs(loaded.recipe, registry):
-        found = component_faults(loaded, registry, kind, spec)
-        yield from faults_at(loaded.source, spec.model_dump(by_alias=True), found, path)
+        given = spec.model_dump(by_alias=True)
+        found = [(real_path(given, place), text) for place, text in component_faults(loaded, registry, kind, spec)]
+        yield from faults_at(loaded.source, found, path)
 
 
 def all_component_specs(recipe: Recipe, registry: Registry) -> Iterator[tuple[Kind, ComponentSpec, Path_]]:
@@ -192,7 +193,7 @@ def _what_does_not_fit(loaded: LoadedRecipe, registry: Registry) -> list[Fault]:
         )
     splits = known_splits(recipe, registry)
     of_splits = [] if splits is None else split_faults(loaded, registry, splits)
-    return [*faults_at(loaded.source, recipe.model_dump(by_alias=True), found), *of_splits]
+    return [*faults_at(loaded.source, found), *of_splits]
 
 
 def _tools_of_one_name(recipe: Recipe, registry: Registry) -> Iterator[tuple[Path_, str]]:

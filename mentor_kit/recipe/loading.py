@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 
 from mentor_kit.core.component import ComponentSpec
 from mentor_kit.core.errors import RecipeError, UsageError
+from mentor_kit.core.explanation import shown
 from mentor_kit.core.frozen_model import Json
-from mentor_kit.core.option_model import shown
 from mentor_kit.recipe.environment import resolve_secrets
 from mentor_kit.recipe.faults import RecipeFaults, faults_at
 from mentor_kit.recipe.model import Recipe
@@ -98,7 +98,7 @@ def validated(source: Source, folder: Path) -> LoadedRecipe:
 
     recipe, found = checked(Recipe, source.data)
     if recipe is None or found:
-        raise RecipeFaults(faults_at(source, source.data, found))
+        raise RecipeFaults(faults_at(source, found))
     return LoadedRecipe(recipe, _base(folder, recipe), source)
 
 

@@ -18,7 +18,8 @@ from mentor_kit.core.component import (
     ToolsSpec,
     TrackerSpec,
 )
-from mentor_kit.core.option_model import OptionModel, OptionsType, explain
+from mentor_kit.core.explanation import explain
+from mentor_kit.core.option_model import OptionModel, OptionsType
 from mentor_kit.recipe.faults import RecipeFaults, faults_at
 from mentor_kit.recipe.shorthand import FromName
 from mentor_kit.recipe.source import Source
@@ -31,7 +32,7 @@ class _SectionType(OptionsType):
 
     def invalid(cls, fields: dict[str, Any], error: ValidationError) -> RecipeFaults:
         """Return the error with every fault of the fields and its place."""
-        return RecipeFaults(faults_at(Source(fields), fields, explain(error, cast(type[BaseModel], cls))))
+        return RecipeFaults(faults_at(Source(fields), explain(error, cast(type[BaseModel], cls), fields)))
 
 
 class RecipeSection(OptionModel, metaclass=_SectionType):

@@ -31,7 +31,7 @@ def split_faults(loaded: LoadedRecipe, registry: Registry, splits: Sequence[str]
         for path, name in _named(loaded.recipe, workloads_if_known(loaded.recipe, registry, context))
         if name not in splits
     ]
-    return faults_at(loaded.source, loaded.recipe.model_dump(by_alias=True), found)
+    return faults_at(loaded.source, found)
 
 
 def known_splits(recipe: Recipe, registry: Registry) -> tuple[str, ...] | None:

@@ -5,11 +5,11 @@ from __future__ import annotations
 import importlib
 import pkgutil
 from collections.abc import Callable
-from typing import Any
+from typing import Annotated, Any, Literal
 
 import mentor_kit_rewards
 import pytest
-from pydantic import BaseModel, ValidationError
+from pydantic import BaseModel, Field, ValidationError
 
 import mentor_kit.stages
 from mentor_kit.backend.optimizer import OptimizerSpec
@@ -43,6 +43,18 @@ def test_invalid_options_are_usage_errors_that_name_the_class_and_the_keys(
     with pytest.raises(UsageError) as caught:
         build()
     assert all(place in caught.value.message for place in places)
+
+
+def test_a_value_of_none_of_several_types_is_one_fault_without_pydantics_words() -> None:
+    class Budget(OptionModel):
+        tokens: Literal["auto"] | Annotated[int, Field(gt=0)] = "auto"
+        inner: dict[str, list[int]] = {}
+
+    with pytest.raises(UsageError) as caught:
+        Budget(tokens="x", inner={"a": [1, "y"]})  # type: ignore[arg-type,list-item]
+    assert caught.value.message == (
+        "Budget.tokens: must be 'auto' or a whole number, not 'x'; Budget.inner.a.1: must be a whole number, not 'y'"
+    )
 
 
 def test_data_from_files_raise_pydantics_own_error_with_its_places() -> None:
