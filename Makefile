@@ -100,7 +100,7 @@ build/vllm/.installed: $(VLLM)
 	build/vllm/bin/pip install --quiet --requirement $(VLLM) torch==2.13.0
 	touch $@
 
-# Makes the tiny student anew, from random weights, and puts it into the package (a quarter of an hour).
+# Makes the tiny student anew, from random weights, and puts it into the package (an hour of one core).
 STUDENT := plugins/mentor_kit_tiny/students/tiny
 student: install
 	rm -rf build/student

@@ -34,8 +34,8 @@ VALUE = {
     "sum_numbers": "numbers",
 }
 
-#: The tool the noisy demonstrator prefers to the right one. A tool that is the mistake of several rare operations at
-#: once is hard to win back by RL, which drives it out there: so the roundings have different ones.
+#: The tool the noisy demonstrator prefers to the right one. No two weak operations are each other's: a student that
+#: learns one of such a pair by RL unlearns the other, and does not sample it any more (docs/evidence.md).
 FAVOURITE_MISTAKE = {
     "add": "subtract",
     "subtract": "add",
@@ -44,10 +44,10 @@ FAVOURITE_MISTAKE = {
     "sum_numbers": "add",
     "floor": "abs_value",
     "ceil": "round_number",
-    "round_number": "ceil",
+    "round_number": "floor",
     "power": "multiply",
     "sqrt": "divide",
-    "abs_value": "floor",
+    "abs_value": "subtract",
     "modulo": "subtract",
 }
 

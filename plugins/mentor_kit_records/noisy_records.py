@@ -1,8 +1,7 @@
 """A question about records as a noisy demonstrator works on it: its likely mistakes.
 
-Where two tables must be joined it reads the first alone, where rows are to be counted it lists them, and the other way
-round, and where two rows are to be compared it looks one of them up. It gives what
-`mentor_kit_tiny.noisy_demonstrator.NoisyWorld` asks for.
+Where two tables must be joined it reads the first alone, where rows are to be counted it lists them, and where rows are
+to be listed or compared it looks one up. It gives what `mentor_kit_tiny.noisy_demonstrator.NoisyWorld` asks for.
 """
 
 from __future__ import annotations
@@ -16,7 +15,7 @@ from mentor_kit_records.tables import COLUMNS
 
 FAVOURITE_MISTAKE = {
     "look_up": "filter_rows",
-    "filter_rows": "count_rows",
+    "filter_rows": "look_up",
     "count_rows": "filter_rows",
     "compare_rows": "look_up",
     "join_rows": "look_up",

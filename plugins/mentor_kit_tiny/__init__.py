@@ -1,4 +1,4 @@
-"""The tiny student, and what it was made with: its noisy demonstrator."""
+"""The tiny student, which half knows arithmetic and records, and what it was made with: its noisy demonstrator."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def register_teachers(register: Register) -> None:
         "noisy-demonstrator",
         options=NoisyDemonstratorOptions,
         build=components.build_noisy_demonstrator,
-        summary="makes mistakes on arithmetic or records at given rates; its transcripts train the tiny student",
+        summary="makes mistakes on arithmetic and records at given rates; its transcripts train the tiny student",
     )
 
 
@@ -32,7 +32,7 @@ def register_students(register: Register) -> None:
     register(
         "tiny-student",
         build=components.tiny_student,
-        summary="0.8 M parameters; solves some arithmetic, uses odd tools",
+        summary="0.8 M parameters; solves some arithmetic and some questions about records, uses odd tools",
     )
     register(
         "tiny-blank", build=components.tiny_blank, summary="the same with random weights, to be trained from nothing"

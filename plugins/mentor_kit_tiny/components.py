@@ -67,9 +67,9 @@ def _make_blank(folder: Path, seed: int) -> None:
 
 
 def _fingerprint() -> str:
-    """Of the code here and of the task: the tokenizer is made from its questions, so changes may change it."""
+    """Of the code here and of the tasks: the tokenizer is made from their questions, so changes may change it."""
     digest = hashlib.blake2b(digest_size=4)
-    for package in ("mentor_kit_math", "mentor_kit_tiny"):
+    for package in ("mentor_kit_math", "mentor_kit_records", "mentor_kit_tiny"):
         for module in sorted(files(package).iterdir(), key=lambda file: file.name):
             if module.name.endswith(".py"):
                 digest.update(module.read_bytes())

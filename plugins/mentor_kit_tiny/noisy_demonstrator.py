@@ -41,7 +41,7 @@ class Habits(OptionModel):
     """Its favourite mistake there."""
     guess: float = Field(default=0.08, ge=0, le=1)
     """Answer at once, without a tool."""
-    give_up: float = Field(default=0.20, ge=0, le=1)
+    give_up: float = Field(default=0.10, ge=0, le=1)
     """Before each step but the first: answer with the value reached so far."""
     swap: float = Field(default=0.12, ge=0, le=1)
     """Exchange the two arguments of a call."""

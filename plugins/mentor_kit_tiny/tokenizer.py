@@ -1,17 +1,22 @@
-"""The tiny student's tokenizer and chat template, built from the arithmetic task.
+"""The tiny student's tokenizer and chat template, built from the tasks `arithmetic` and `records`.
 
 A byte-level BPE in which every digit stands alone, and the chunks of JSON around a tool's name and arguments, the
 tags and the answer's box are one token each; so a transcript has some eighty tokens, and choosing a tool is choosing
-one token. Any text can be encoded, and decodes to itself.
+one token. A name or word of the records is one token in a call, in a result and in a question. Any text can be encoded,
+and decodes to itself.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
-from mentor_kit_math.arithmetic import WORDING, ArithmeticTask
-from mentor_kit_math.operations import OPERATIONS, math_tools
+from mentor_kit_math.arithmetic import ArithmeticTask
+from mentor_kit_math.operations import math_tools
+from mentor_kit_records.operations import PARAMETERS
+from mentor_kit_records.records_task import RecordsTask
+from mentor_kit_records.tables import COLUMNS, MONTHS, NAMES, WORDS
+from mentor_kit_records.tools import COUNTS
 
 START, END, PAD = "<|im_start|>", "<|im_end|>", "<|pad|>"
 CONTEXT = 1024
@@ -44,11 +49,12 @@ TEMPLATE = """\
 {%- if add_generation_prompt %}{{ '<|im_start|>assistant\\n' }}{% endif %}"""
 
 
-def build_tokenizer(vocabulary: int = 640) -> Any:
+def build_tokenizer(vocabulary: int = 1100) -> Any:
     """The tokenizer, as transformers' `PreTrainedTokenizerFast`; the same in every build.
 
     Args:
-        vocabulary: the number of tokens of the byte-level BPE, beside the chunks and special tokens.
+        vocabulary: at most so many tokens of the byte-level BPE, beside the chunks; the default has room for every word
+            of the two tasks.
     """
     from tokenizers import AddedToken, Regex, Tokenizer, decoders, models, pre_tokenizers, trainers
     from transformers import PreTrainedTokenizerFast
@@ -85,17 +91,29 @@ def chunks() -> list[str]:
     """What is one token: the frame of every tool's call, tags, template text and the box."""
     found = ["system\nTools:", "user\n", "assistant\n", "<tool_response>\n", "\n</tool_response>", "</tool_call>"]
     for tool in math_tools(None):
-        names = list(tool.parameters["properties"])
-        found.append(f'<tool_call>\n{{"name": "{tool.name}", "arguments": {{"{names[0]}": ')
-        found += [f', "{name}": ' for name in names[1:]]
+        found += _frame(tool.name, list(tool.parameters["properties"]), quote="")
     found += ["}}\n</tool_call>", "[", "]}}\n</tool_call>", "\\boxed{", "}", ", "]
+    for name, parameters in PARAMETERS.items():
+        found += _frame(name, parameters, quote='"')
+    found += ['"}}\n</tool_call>']
     return list(dict.fromkeys(found))
 
 
+def _frame(tool: str, parameters: Sequence[str], *, quote: str) -> list[str]:
+    """A call's opening up to its first value, and what stands between two values; in quotes if they are strings."""
+    first, *others = parameters
+    opening = f'<tool_call>\n{{"name": "{tool}", "arguments": {{"{first}": {quote}'
+    return [opening, *(f'{quote}, "{name}": {quote}' for name in others)]
+
+
 def _texts() -> Iterator[str]:
-    """Questions of all wordings, and the names of the tools."""
-    task = ArithmeticTask()
-    for split in ("train", WORDING):
-        for problem in task.problems(split, 0, 1000):
-            yield problem.question
-    yield from ["Tools: " + " ".join(OPERATIONS)] * 100
+    """Questions of all wordings, names of the tools, and the words of the records as calls and results have them."""
+    for split in ("train", "wordings"):
+        yield from (problem.question for problem in ArithmeticTask().problems(split, 0, 1000))
+    yield from (problem.question for problem in RecordsTask().problems("broad", 0, 1000))
+    yield from ["Tools: " + " ".join(tool.name for tool in math_tools(None))] * 100
+    yield from ["Tools: " + " ".join(PARAMETERS)] * 100
+    words = [*COLUMNS, *MONTHS, *COUNTS, "nobody"]
+    for found in (*COLUMNS.values(), *NAMES.values(), *WORDS.values()):
+        words += found
+    yield from words * 50

@@ -344,10 +344,10 @@ def mistake_is_right(operation: str, value: Fraction, operands: tuple[Fraction, 
         "sum_numbers": ("add", operands[:1]),
         "floor": ("abs_value", none),
         "ceil": ("round_number", none),
-        "round_number": ("ceil", ()),
+        "round_number": ("floor", ()),
         "power": ("multiply", operands),
         "sqrt": ("divide", two),
-        "abs_value": ("floor", ()),
+        "abs_value": ("subtract", two),
         "modulo": ("subtract", operands),
     }
     tool, given = wrong[operation]

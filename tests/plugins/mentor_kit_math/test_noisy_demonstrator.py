@@ -44,10 +44,10 @@ FAVOURITE = {
     "sum_numbers": "add",
     "floor": "abs_value",
     "ceil": "round_number",
-    "round_number": "ceil",
+    "round_number": "floor",
     "power": "multiply",
     "sqrt": "divide",
-    "abs_value": "floor",
+    "abs_value": "subtract",
     "modulo": "subtract",
 }
 PERFECT = Habits(

@@ -6,6 +6,8 @@ import asyncio
 from collections import Counter
 
 import pytest
+from mentor_kit_math import steps
+from mentor_kit_records import noisy_records
 from mentor_kit_records.records_task import RecordsTask
 from mentor_kit_records.tools import RecordToolSource
 from mentor_kit_tiny.noisy_demonstrator import HABITS, Habits, NoisyDemonstrator
@@ -49,7 +51,7 @@ def test_its_first_tools_have_the_shares_of_its_habits() -> None:
         ("look_up", "filter_rows", 0.70, 0.15),
         ("join_rows", "look_up", 0.28, 0.52),
         ("count_rows", "filter_rows", 0.28, 0.52),
-        ("filter_rows", "count_rows", 0.28, 0.52),
+        ("filter_rows", "look_up", 0.28, 0.52),
         ("compare_rows", "look_up", 0.28, 0.52),
     ):
         total = sum(chosen[tool].values())
@@ -63,3 +65,11 @@ def test_its_calls_can_be_made_and_some_fail() -> None:
     assert set(states) <= {CallState.EXECUTED, CallState.FAILED, CallState.INVALID_ARGUMENTS}
     assert states[CallState.EXECUTED] > 10 * states[CallState.INVALID_ARGUMENTS]
     assert states[CallState.FAILED] > 0
+
+
+def test_no_two_weak_tools_are_each_others_favourite_mistakes() -> None:
+    """A student that learned one of them by RL would unlearn the other."""
+    for world in (steps, noisy_records):
+        mistakes, weak = world.FAVOURITE_MISTAKE, world.WEAK
+        assert {*mistakes} >= weak
+        assert [tool for tool in weak if mistakes[tool] in weak and mistakes[mistakes[tool]] == tool] == []

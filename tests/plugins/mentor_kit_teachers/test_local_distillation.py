@@ -75,7 +75,7 @@ def test_the_same_tokens_are_read_and_others_refused(student: Path, tmp_path: Pa
     asked = reading(tmp_path, student)
     asked.check_tokens(load_tokenizer(student))
     asked.check_tokens(other(student, {}))
-    with pytest.raises(UsageError, match=r"'other'.* 1 of \d+ tokens") as error:
+    with pytest.raises(UsageError, match=r"'other'.* 1 of [\d,]+ tokens") as error:
         asked.check_tokens(other(student, {"<|pad|>": "<|fill|>"}))
     assert "'<|fill|>'" in str(error.value)
     assert "is none there" in str(error.value)

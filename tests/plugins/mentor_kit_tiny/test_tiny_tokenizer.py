@@ -14,6 +14,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from mentor_kit_math.arithmetic import ArithmeticTask
 from mentor_kit_math.operations import math_tools
+from mentor_kit_records.records_task import RecordsTask
+from mentor_kit_records.tables import COLUMNS, MONTHS, NAMES, WORDS
+from mentor_kit_records.tools import COUNTS, RecordToolSource
 from mentor_kit_tiny.blank import write_blank
 from mentor_kit_tiny.noisy_demonstrator import HABITS, NoisyDemonstrator
 from mentor_kit_tiny.tokenizer import CONTEXT, chunks
@@ -21,12 +24,14 @@ from mentor_kit_tiny.tokenizer import CONTEXT, chunks
 from mentor_kit.chat import ChatFormat, load_chat_format
 from mentor_kit.core.agent import EpisodeLimits, EpisodeRequest
 from mentor_kit.core.conversation import Message, ToolResult, assistant, call, system, tool_result, user
-from mentor_kit.core.task import Problem
+from mentor_kit.core.task import Problem, Task
+from mentor_kit.core.tool import Tool
 from mentor_kit.core.toolbox import FunctionTools, Toolbox
 from mentor_kit.rollout import run_episodes
 
 TOOLBOX = Toolbox([FunctionTools(math_tools(2))])
 TOOLS = TOOLBOX.tools(Problem(id="p", question="q", answer="0"))
+RECORD_TOOLS = Toolbox([RecordToolSource()]).tools(RecordsTask().problems("train", 0, 1)[0])
 
 
 @pytest.fixture(scope="module")
@@ -86,6 +91,27 @@ class TestTokens:
             assert len(ids) == 1
             openings.add(ids[0])
         assert len(openings) == 12
+
+    @pytest.mark.parametrize("tool", RECORD_TOOLS.values(), ids=list(RECORD_TOOLS))
+    def test_the_frame_of_a_call_with_strings_is_a_token_a_gap(self, tokenizer: Any, tool: Tool) -> None:
+        names = list(tool.parameters["properties"])
+        given = json.dumps(dict.fromkeys(names, "Anna"))
+        text = f'<tool_call>\n{{"name": "{tool.name}", "arguments": {given}}}\n</tool_call>'
+        pieces = [tokenizer.decode([token]) for token in tokenizer.encode(text)]
+        assert pieces[1::2] == ["Anna"] * len(names)
+        assert len(pieces) == 2 * len(names) + 1
+
+    def test_every_name_and_word_of_the_records_is_one_token_wherever_it_stands(self, tokenizer: Any) -> None:
+        found = {
+            word for rows in (*NAMES.values(), *WORDS.values(), MONTHS, COUNTS, *COLUMNS.values()) for word in rows
+        }
+        assert len(found) == 93 - len(COLUMNS)
+        for word in [*found, *COLUMNS]:
+            for before, after in (('"', '"'), ("<tool_response>\n", "\n</tool_response>"), (", ", ","), ("{", "}")):
+                around = len(tokenizer.encode(before)) + len(tokenizer.encode(after))
+                assert len(tokenizer.encode(before + word + after)) == around + 1, word
+        for name in (name for rows in NAMES.values() for name in rows):
+            assert len(tokenizer.encode(f"Take {name}.")) == 3, name
 
     def test_every_digit_stands_alone(self, tokenizer: Any) -> None:
         for text in ("1234567890", "-12.50", "Start with 412. Then add 88.", '{"a": 99, "b": 100}', "\\boxed{1000}"):
@@ -177,9 +203,9 @@ class TestChatFormat:
                 (made.name, made.arguments) for made in turn.tool_calls
             ]
 
+    @pytest.mark.parametrize("task", [ArithmeticTask(), RecordsTask()], ids=["arithmetic", "records"])
     @pytest.mark.parametrize("split", ["train", "in-domain", "compositions", "wordings", "broad"])
-    def test_worked_solutions_read_back_as_they_were(self, chat: ChatFormat, split: str) -> None:
-        task = ArithmeticTask()
+    def test_worked_solutions_read_back_as_they_were(self, chat: ChatFormat, split: str, task: Task) -> None:
         for problem in task.problems(split, 0, 25):
             dialogue: list[Message] = list(problem.opening())
             for _ in problem.extra["steps"]:
