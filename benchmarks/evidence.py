@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import argparse
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -21,6 +21,7 @@ from evidence_tables import (
     curve_sheet,
     difference_sheet,
     rise_sheet,
+    seed_sheet,
     strategy_sheet,
     training_sheet,
 )
@@ -51,6 +52,8 @@ class Layout:
     """Whether rises over `base` are shown for each seed."""
     curves: tuple[str, ...] = ()
     """Arms whose learning curves are shown, out of domain."""
+    kinds: tuple[str, ...] = ("accuracy", "claims", "rises", "strategy", "training", "curves")
+    """The tables that are shown."""
 
     @property
     def rises(self) -> list[tuple[str, str]]:
@@ -59,7 +62,15 @@ class Layout:
 
 
 MINIATURE = ("untrained", "sft", "sparse", "mentor", "mentor-f1", "distill", "mentor-sod", *LONG, "permuted")
+QUICKSTART = ("recipe", "one update a step", "no entropy bonus", "twice the learning rate", "Muon", "former settings")
 LAYOUTS: Mapping[str, Layout] = {
+    "quickstart": Layout(
+        "python benchmarks/quickstart_study.py",
+        QUICKSTART,
+        "recipe",
+        tuple((arm, "recipe") for arm in QUICKSTART[1:]),
+        kinds=("seeds", "claims"),
+    ),
     "smollm2": Layout(
         "make smollm2",
         ("pretrained", "cold-start", "sft", "sparse", "mentor", "mentor-f1", "permuted"),
@@ -84,13 +95,18 @@ def tables(folder: Path = FOLDER, studies: Sequence[str] = tuple(LAYOUTS)) -> It
 def sheets(layout: Layout, study: Study) -> Iterator[tuple[str, Sheet]]:
     """The tables of a study."""
     outcomes = Outcomes(study.episodes)
-    yield "accuracy", accuracy_sheet(outcomes, layout.arms)
-    yield "claims", difference_sheet(outcomes, layout.claims)
-    yield "rises", (rise_sheet if layout.per_seed else difference_sheet)(outcomes, layout.rises)
-    yield "strategy", strategy_sheet(outcomes, layout.arms)
-    yield "training", training_sheet(study.training, layout.arms)
-    if layout.curves:
-        yield "curves", curve_sheet(study.curves, layout.curves, "out-of-domain")
+    made: Mapping[str, Callable[[], Sheet]] = {
+        "accuracy": lambda: accuracy_sheet(outcomes, layout.arms),
+        "seeds": lambda: seed_sheet(outcomes, layout.arms, "out-of-domain"),
+        "claims": lambda: difference_sheet(outcomes, layout.claims),
+        "rises": lambda: (rise_sheet if layout.per_seed else difference_sheet)(outcomes, layout.rises),
+        "strategy": lambda: strategy_sheet(outcomes, layout.arms),
+        "training": lambda: training_sheet(study.training, layout.arms),
+        "curves": lambda: curve_sheet(study.curves, layout.curves, "out-of-domain"),
+    }
+    for kind in layout.kinds:
+        if kind != "curves" or layout.curves:
+            yield kind, made[kind]()
 
 
 def filled(page: str, made: Mapping[str, str]) -> str:

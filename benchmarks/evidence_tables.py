@@ -107,6 +107,21 @@ def accuracy_sheet(outcomes: Outcomes, arms: Sequence[str]) -> Sheet:
     return Sheet("", ("split", "arm", "seeds", "steps", "problems", "greedy, %", "sampled, %"), tuple(rows), left=2)
 
 
+def seed_sheet(outcomes: Outcomes, arms: Sequence[str], split: str) -> Sheet:
+    """Accuracy on one split, in percent: a row an arm, a column a seed; greedy and sampled."""
+    found = {(arm, kind): outcomes.by_seed(arm, split, kind) for arm in outcomes.arms(arms) for kind in KINDS}
+    seeds = sorted({seed for by_seed in found.values() for seed in by_seed})
+    rows = [
+        (arm, *(_seed_cell([found[arm, kind].get(seed) for kind in KINDS]) for seed in seeds))
+        for arm in outcomes.arms(arms)
+    ]
+    return Sheet("", ("arm", *(f"seed {seed}" for seed in seeds)), tuple(rows))
+
+
+def _seed_cell(kinds: Sequence[Mapping[str, float] | None]) -> str:
+    return " / ".join(_percent(_mean(list(problems.values())) if problems else None) for problems in kinds)
+
+
 def difference_sheet(outcomes: Outcomes, pairs: Sequence[tuple[str, str]]) -> Sheet:
     """The differences of pairs of arms on every split."""
     return _differences(outcomes, pairs, lambda found: [("", found)])

@@ -118,6 +118,9 @@ class ToolStep:
             f"rollout.max_turns={turns}",
             f"train.0.problems={problems}",
             f"train.0.group={group}",
+            # one update without a bonus, as the peer does it
+            "train.0.minibatches=1",
+            "train.0.objective.entropy=0",
             # the student stays as it is, so that all turns are alike
             "train.0.optimizer.lr=1e-9",
             f"backend.with={{device: cpu, threads: {threads}}}",

@@ -139,6 +139,9 @@ class ScaleRun:
         sampler = {"sampler": {"use": "vllm", "with": {"servers": list(self.servers), "untie": True}}}
         return {
             "train.0.steps": self.steps,
+            # a step is 16 problems by 8 episodes, and one update
+            "train.0.problems": 16,
+            "train.0.minibatches": 1,
             "backend.with": backend,
             "rollout.staleness": self.staleness,
             "tools": [{"use": "slow-math", "with": {"seconds": self.wait}}],

@@ -24,7 +24,12 @@ MARKS = {
 
 
 @pytest.mark.parametrize(
-    "study", ["smollm2", *(pytest.param(world, marks=pytest.mark.slow) for world in ("neutral", "causes", "records"))]
+    "study",
+    [
+        "smollm2",
+        "quickstart",
+        *(pytest.param(world, marks=pytest.mark.slow) for world in ("neutral", "causes", "records")),
+    ],
 )
 def test_the_page_has_the_tables_of_the_outcomes(study: str) -> None:
     page = evidence.PAGE.read_text(encoding="utf-8")
@@ -80,6 +85,16 @@ def test_accuracies_and_differences_are_those_of_numpy(study: Any) -> None:
     greedy = [row for row in by_seed if row["decoding"] == "greedy"]
     assert [row["difference"] for row in greedy] == [f"{100 * each:+.1f}" for each in table.mean(axis=1)]
     assert [row["seed"] for row in greedy] == ["0", "1", "2"]
+
+
+def test_each_seed_is_that_of_numpy(study: Any) -> None:
+    kept, _ = study
+    sheet = tables.seed_sheet(tables.Outcomes(kept.episodes), ["mentor", "none", "sparse"], "out-of-domain")
+    assert sheet.heads == ("arm", "seed 0", "seed 1", "seed 2")
+    for arm, *cells in sheet.rows:
+        greedy = [100 * np.mean([int(sign) for sign in MARKS[f"small-{arm}", seed]]) for seed in range(3)]
+        assert cells == [f"{each:.1f} / 0.0" for each in greedy]  # never right sampled, as the runs are written
+    assert [arm for arm, *_ in sheet.rows] == ["mentor", "sparse"]
 
 
 def test_a_base_of_one_run_is_that_of_all_seeds() -> None:
