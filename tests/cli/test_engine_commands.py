@@ -12,7 +12,16 @@ import pytest
 sys.path.append(str(Path(__file__).parents[1] / "plugins" / "mentor_kit_verl"))
 from verl_exports import registry_with_verl
 
-SMALL = ("--set", "train.0.steps=1", "--set", "train.0.problems=2", "--set", "evaluate.on=[]")
+SMALL = (
+    "--set",
+    "train.0.minibatches=1",
+    "--set",
+    "train.0.steps=1",
+    "--set",
+    "train.0.problems=2",
+    "--set",
+    "evaluate.on=[]",
+)
 
 
 @pytest.fixture

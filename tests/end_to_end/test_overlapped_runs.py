@@ -20,6 +20,7 @@ SETTINGS = {
     "train.0.steps": 5,
     "train.0.problems": 4,
     "train.0.group": 4,
+    "train.0.minibatches": 1,  # so that a step is a version
     "checkpoints.every": 1,
     "evaluate.on": [],
     "evaluate.at_start": "false",

@@ -68,7 +68,8 @@ AFTER = {condition.name: condition.steps for condition in CONDITIONS}
 @pytest.fixture(scope="module")
 def recipe() -> dict[str, Any]:
     registry = default_registry()
-    return expanded(load_checked("quickstart", {}, registry), registry)
+    one_update = {"train.0.minibatches": 1}  # else the sampler's mismatch is the update's, too
+    return expanded(load_checked("quickstart", one_update, registry), registry)
 
 
 def step(number: int, values: Mapping[str, Any], stage: str = "0-grpo") -> Event:
@@ -168,7 +169,7 @@ def test_a_student_that_training_has_broken_needs_gentler_training(recipe: dict[
     ruined = {"truncated": 1.0, "accuracy": 0.0}
     (found,) = diagnose(steps({"accuracy": 0.3}, *[ruined] * 3), recipe)
     assert (found.name, found.settings[0]) == ("episodes-cut", "train.0.optimizer.lr")
-    assert "now 0.0005" in found.advice
+    assert "now 0.0006" in found.advice
 
 
 def test_equal_rewards_of_a_solved_task_ask_for_harder_problems(recipe: dict[str, Any]) -> None:

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from mentor_kit_verl.objective import ADVANTAGES, LOSSES, objective_faults, objective_settings
 from mentor_kit_verl.options import VerlOptions
 from mentor_kit_verl.settings import differences, recipe_faults, recipe_settings
-from verl_exports import registry_with_verl
+from verl_exports import ONE_UPDATE, registry_with_verl
 
 from mentor_kit.backend.student import StudentSpec
 from mentor_kit.recipe.checking import load_checked
@@ -25,7 +25,7 @@ PLACE = ("objective",)
 
 def run_of(changes: dict[str, Any], cluster: Cluster = Cluster(1, 2)) -> EngineRun:  # noqa: B008
     registry = registry_with_verl()
-    loaded = load_checked("quickstart", changes, registry)
+    loaded = load_checked("quickstart", {**ONE_UPDATE, **changes}, registry)
     options = registry.check("stages", loaded.recipe.train[0])
     assert isinstance(options, GRPOOptions)
     return EngineRun(loaded, registry, options, StudentSpec("owner/model"), False, cluster, 100)
@@ -161,11 +161,11 @@ def test_every_objective_is_refused_or_says_the_same_in_verls_keys(objective: di
         ({"backend": {"use": "torch", "with": {"dtype": "float32"}}}, ACTOR + "fsdp_config.dtype", "float32"),
         ({"backend.dtype": "float32"}, ACTOR + "fsdp_config.mixed_precision.param_dtype", "float32"),
         ({"evaluate.every": 5}, "trainer.test_freq", 5),
-        ({"evaluate.every": 0}, "trainer.test_freq", 60),
+        ({"evaluate.every": 0, "train.0.steps": 9}, "trainer.test_freq", 9),
         ({"evaluate.on": []}, "trainer.test_freq", -1),
         ({"evaluate.at_start": False}, "trainer.val_before_train", False),
         ({"checkpoints.every": 20}, "trainer.save_freq", 20),
-        ({"checkpoints.every": 0}, "trainer.save_freq", 60),
+        ({"checkpoints.every": 0, "train.0.steps": 9}, "trainer.save_freq", 9),
         ({"trackers": ["wandb"]}, "trainer.logger", ["console", "file", "wandb"]),
     ],
 )
@@ -192,7 +192,7 @@ def test_options_of_a_recipe(changes: dict[str, Any], key: str, value: Any) -> N
 )
 def test_what_of_a_recipe_verl_cannot_do_is_refused_at_its_place(changes: dict[str, Any], place: str) -> None:
     registry = registry_with_verl()
-    loaded = load_checked("quickstart", changes, registry)
+    loaded = load_checked("quickstart", {**ONE_UPDATE, **changes}, registry)
     common = [".".join(map(str, where)) for where, _ in common_faults(loaded.recipe)]
     assert place in (common or faults_of(changes))
 

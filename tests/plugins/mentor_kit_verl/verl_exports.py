@@ -29,6 +29,8 @@ def registry_with_verl() -> Registry:
     return Registry(load_plugins([*points, EntryPoint("verl", "mentor_kit_verl", "mentorkit")]))
 
 
+#: The quickstart with one update a step.
+ONE_UPDATE: Mapping[str, Any] = MappingProxyType({"train.0.minibatches": 1, "train.0.problems": 16})
 #: No changes.
 NONE: Mapping[str, Any] = MappingProxyType({})
 
@@ -38,7 +40,7 @@ def exported(folder: Path, changes: Mapping[str, Any] = NONE, *, nodes: int = 1,
         "quickstart",
         folder,
         engine="verl",
-        overrides={**SMALL, **changes},
+        overrides={**ONE_UPDATE, **SMALL, **changes},
         nodes=nodes,
         gpus=gpus,
         registry=registry_with_verl(),

@@ -27,6 +27,7 @@ def test_a_run_whose_episodes_overlap(tmp_path: Path) -> None:
                 "train.0.steps": 3,
                 "train.0.problems": 3,
                 "train.0.group": 3,
+                "train.0.minibatches": 1,
                 "train.0.optimizer.lr": 1e-6,
                 "evaluate.on": [],
                 "evaluate.at_start": False,
