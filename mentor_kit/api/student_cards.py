@@ -16,13 +16,17 @@ from mentor_kit.core.errors import UsageError, did_you_mean
 from mentor_kit.hooks.registry import Registry
 from mentor_kit.recipe.assembly import Components, reward_spec, student_spec
 from mentor_kit.recipe.loading import LoadedRecipe
+from mentor_kit.recipe.workloads import workloads_if_known
 from mentor_kit.report.arms import plan_of
 from mentor_kit.report.model_card import Benchmark
 from mentor_kit.rl.reward import RewardSpec
 from mentor_kit.runs import Checkpoint, Run
 from mentor_kit.stages import Experiment
+from mentor_kit.stages.workload import UNKNOWN
 
 _log = logging.getLogger("mentor_kit")
+#: Problems whose tools are looked at: those of a mixed task may offer different ones.
+_LOOKED_AT = 16
 #: https://huggingface.co/docs/hub/repositories-licenses
 _LICENSE = re.compile(r"[a-z0-9]+([.+-][a-z0-9]+)*")
 
@@ -124,12 +128,18 @@ def card_writer(
 
 
 def _reward(loaded: LoadedRecipe, registry: Registry, components: Components) -> RewardSpec | None:
+    """The reward, if a stage learns from it or may do so."""
     reward: ComponentSpec | RewardSpec | None = loaded.recipe.reward
-    return None if reward is None else reward_spec(reward, registry, components.context)
+    learned = (
+        work.reward or work is UNKNOWN for work in workloads_if_known(loaded.recipe, registry, components.context)
+    )
+    return None if reward is None or not any(learned) else reward_spec(reward, registry, components.context)
 
 
 def _tool_names(experiment: Experiment) -> list[str]:
-    """The tools of the recipe; none where every problem brings its own."""
-    first = experiment.problems(experiment.task.splits[0], experiment.seed, 1)
-    own = {tool.name for problem in first for tool in problem.tools}
-    return [name for problem in first for name in experiment.toolbox.tools(problem) if name not in own]
+    """The tools of the recipe with which it trains; none where every problem brings its own."""
+    names: dict[str, None] = {}
+    for problem in experiment.problems(experiment.task.splits[0], experiment.seed, _LOOKED_AT):
+        own = {tool.name for tool in problem.tools if not tool.bound}
+        names |= dict.fromkeys(name for name in experiment.toolbox.tools(problem) if name not in own)
+    return list(names)
