@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator, Sequence
 
 from mentor_kit.chat.serving import UNNAMED, WHOLE_MLX
@@ -152,7 +153,7 @@ def _placeholders(card: StudentCard) -> Iterator[str]:
 
 
 def _load(card: StudentCard) -> Iterator[str]:
-    base, name = repr(UNNAMED if card.base is None else card.base.id), repr(card.name)
+    base, name = json.dumps(UNNAMED if card.base is None else card.base.id), json.dumps(card.name)
     kind = "AutoModelForImageTextToText" if card.takes_pictures else "AutoModelForCausalLM"
     if card.format == "transformers":
         lines = [

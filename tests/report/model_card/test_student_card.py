@@ -183,7 +183,7 @@ def test_the_reward_and_the_commands(tmp_path: Path) -> None:
     assert "+0.7 x correct" in text
     assert "vllm serve x" in text.split("```bash")[1].split("```")[0]
     assert text.startswith("\n# mine\n")
-    assert "from_pretrained('me/mine')" in text
+    assert 'from_pretrained("me/mine")' in text
 
 
 def test_a_recipe_with_a_fence_does_not_end_the_block(tmp_path: Path) -> None:
