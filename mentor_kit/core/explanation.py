@@ -25,7 +25,7 @@ _PHRASES = (
     (r"^Input should be a valid string", "must be a string"),
     (r"^Input should be a valid boolean", "must be true or false"),
     (r"^Input should be a valid integer", "must be a whole number"),
-    (r"^Input should be a (valid|finite) number", "must be a number"),
+    (r"^Input should be a valid number", "must be a number"),
     (r"^Input should be", "must be"),
 )
 

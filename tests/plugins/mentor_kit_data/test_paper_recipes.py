@@ -122,7 +122,7 @@ def test_each_arm_runs(student: str, arm: str, data: Path, tmp_path: Path) -> No
 
 def check_step(events: list[dict[str, Any]], folder: Path) -> None:
     (step,) = steps_of(events)
-    assert step["mismatch_max"] < 1e-3
+    assert step["mismatch_max"] < 1e-2  # the later of its four updates see weights that have moved
     rollouts = [json.loads(line) for path in folder.glob("rollouts/*/step-*.jsonl") for line in path.open()]
     assert len(rollouts) == 8
     (report,) = [json.loads(path.read_text()) for path in (folder / "evaluation").glob("*.json")]
