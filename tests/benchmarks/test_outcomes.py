@@ -49,6 +49,6 @@ def test_files_that_are_kept_have_the_schema_and_are_small() -> None:
     kept = sorted(outcomes.FOLDER.glob("*.parquet"))
     for file in kept:
         study, dash, kind = file.stem.partition("-")
-        assert study in ("smollm2", "neutral", "causes", "records")
+        assert study in ("quickstart", "smollm2", "neutral", "causes", "records")
         assert pq.read_schema(file).remove_metadata() == outcomes.SCHEMAS[dash + kind], file.name
         assert file.stat().st_size < 1_000_000

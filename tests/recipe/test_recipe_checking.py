@@ -45,7 +45,7 @@ CASES = [
     ("name: small", "name: small\nseed: §-1", "seed: must be greater than or equal to 0, not -1"),
     ("name: small", "name: §a/b", "name: must start with a letter or digit and have no slashes"),
     ("name: small", "name: s\nrollout: {temperature: §-0.5}", "rollout.temperature: must be greater than 0, not -0.5"),
-    ("name: small", "name: s\nrollout: {top_p: §.nan}", "rollout.top_p: must be a number, not nan"),
+    ("name: small", "name: s\nrollout: {top_p: §.nan}", "rollout.top_p: must be a finite number, not nan"),
     ("name: small", "name: s\nrollout: §3", "rollout: must be a mapping of keys to values, not 3"),
     ("mentorkit: 1", "mentorkit: §2", "mentorkit: must be 1, not 2"),
     ("[{use: maths}]", "§maths", "tools: must be a list, not 'maths'"),

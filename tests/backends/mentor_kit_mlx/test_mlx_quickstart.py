@@ -18,6 +18,7 @@ FEWER = [
     "train.0.steps=2",
     "train.0.problems=2",
     "train.0.group=2",
+    "train.0.minibatches=1",
     "rollout={max_turns: 6, max_turn_tokens: 32, max_response_tokens: 256}",
     "evaluate.every=0",
     "evaluate.on.0.problems=2",
