@@ -62,7 +62,7 @@ class Layout:
 
 
 MINIATURE = ("untrained", "sft", "sparse", "mentor", "mentor-f1", "distill", "mentor-sod", *LONG, "permuted")
-QUICKSTART = ("recipe", "one update a step", "no entropy bonus", "twice the learning rate", "Muon", "former settings")
+QUICKSTART = ("recipe", "two updates", "two updates, bonus", "one update, bonus", "twice the rate", "Muon")
 LAYOUTS: Mapping[str, Layout] = {
     "quickstart": Layout(
         "python benchmarks/quickstart_study.py",
