@@ -15,6 +15,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+import quickstart_study
 from evidence_tables import (
     Outcomes,
     accuracy_sheet,
@@ -62,13 +63,12 @@ class Layout:
 
 
 MINIATURE = ("untrained", "sft", "sparse", "mentor", "mentor-f1", "distill", "mentor-sod", *LONG, "permuted")
-QUICKSTART = ("recipe", "two updates", "two updates, bonus", "one update, bonus", "twice the rate", "Muon")
 LAYOUTS: Mapping[str, Layout] = {
     "quickstart": Layout(
         "python benchmarks/quickstart_study.py",
-        QUICKSTART,
+        tuple(quickstart_study.ARMS),
         "recipe",
-        tuple((arm, "recipe") for arm in QUICKSTART[1:]),
+        tuple((arm, "recipe") for arm in quickstart_study.ARMS if arm != "recipe"),
         kinds=("seeds", "claims"),
     ),
     "smollm2": Layout(

@@ -41,7 +41,8 @@ SMALL = [
     "evaluate={at_start: false, at_end: true, on: [{split: in-domain, problems: 5}]}",
     "train.0.steps=1",
 ]
-ONE_STEP = ["train.0.problems=2", "train.0.group=4"]
+#: With so low a rate the later of a step's four updates see the weights that sampled.
+ONE_STEP = ["train.0.problems=2", "train.0.group=4", "train.0.optimizer.lr=1e-9"]
 
 
 def test_every_student_and_arm_has_its_recipe() -> None:
@@ -122,7 +123,7 @@ def test_each_arm_runs(student: str, arm: str, data: Path, tmp_path: Path) -> No
 
 def check_step(events: list[dict[str, Any]], folder: Path) -> None:
     (step,) = steps_of(events)
-    assert step["mismatch_max"] < 1e-2  # the later of its four updates see weights that have moved
+    assert step["mismatch_max"] < 1e-3
     rollouts = [json.loads(line) for path in folder.glob("rollouts/*/step-*.jsonl") for line in path.open()]
     assert len(rollouts) == 8
     (report,) = [json.loads(path.read_text()) for path in (folder / "evaluation").glob("*.json")]
