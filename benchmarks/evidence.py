@@ -67,8 +67,8 @@ LAYOUTS: Mapping[str, Layout] = {
     "quickstart": Layout(
         "python benchmarks/quickstart_study.py",
         tuple(quickstart_study.ARMS),
-        "recipe",
-        tuple((arm, "recipe") for arm in quickstart_study.ARMS if arm != "recipe"),
+        "former",
+        tuple((arm, "former") for arm in quickstart_study.ARMS if arm != "former"),
         kinds=("seeds", "claims"),
     ),
     "smollm2": Layout(

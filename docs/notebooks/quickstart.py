@@ -31,7 +31,7 @@ import mentor_kit
 from mentor_kit import api
 from mentor_kit.hooks import Tracker
 
-STEPS = int(os.environ.get("STEPS", "60"))  # 60 are the quickstart's own
+STEPS = int(os.environ.get("STEPS", "24"))  # 24 are the quickstart's own
 PROBLEMS = int(os.environ.get("PROBLEMS", "100"))  # of each evaluation
 overrides = {"train.0.steps": STEPS, "evaluate.on.0.problems": PROBLEMS, "evaluate.on.1.problems": PROBLEMS}
 
@@ -50,16 +50,16 @@ print(preview.problems[0].question)
 # %% [markdown]
 # ## Training
 #
-# A run calls its trackers while it trains: here, one that prints every tenth step. On two cores this takes about a
+# A run calls its trackers while it trains: here, one that prints every fourth step. On two cores this takes about a
 # minute.
 
 
 # %%
 class Progress(Tracker):
-    """Prints the reward and the share of right answers of every tenth step."""
+    """Prints the reward and the share of right answers of every fourth step."""
 
     def progress(self, stage, done, total, values):
-        if "reward" in values and done % 10 == 0:
+        if "reward" in values and done % 4 == 0:
             print(f"step {done} of {total}: reward {values['reward']:.2f}, right {values['accuracy']:.0%}")
 
 

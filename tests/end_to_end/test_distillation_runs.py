@@ -56,7 +56,7 @@ def test_interrupted_and_resumed_equals_uninterrupted(tmp_path: Path) -> None:
 
 def test_a_student_comes_nearer_to_its_teacher(tmp_path: Path) -> None:
     """With neither a reward nor demonstrations; here the skilled one takes after the blank one, which is quicker."""
-    alone = ("reward=null", "teacher=null", "train.0.objective={preset: opd}", "train.0.steps=8", "train.0.group=8")
+    alone = ("reward=null", "teacher=null", "train.0.objective={preset: opd}", "train.0.steps=10", "train.0.group=8")
     swapped = ("student.model=tiny-student", "train.0.teacher={use: local, with: {model: tiny-blank}}")
     found = run(tmp_path, *alone, *swapped)
     far = [step["teacher_kl"] for step in found.steps]

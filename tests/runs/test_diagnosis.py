@@ -169,7 +169,7 @@ def test_a_student_that_training_has_broken_needs_gentler_training(recipe: dict[
     ruined = {"truncated": 1.0, "accuracy": 0.0}
     (found,) = diagnose(steps({"accuracy": 0.3}, *[ruined] * 3), recipe)
     assert (found.name, found.settings[0]) == ("episodes-cut", "train.0.optimizer.lr")
-    assert "now 0.0005" in found.advice
+    assert "now 0.0008" in found.advice
 
 
 def test_equal_rewards_of_a_solved_task_ask_for_harder_problems(recipe: dict[str, Any]) -> None:

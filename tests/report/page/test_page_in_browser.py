@@ -1,6 +1,7 @@
 """The page in a real browser: what it shows is what the files have, and nothing that a run wrote does anything."""
 
 import json
+import math
 import random
 import time
 
@@ -37,7 +38,11 @@ def test_the_quickstarts_report(quickstart, browser, tmp_path):
     page = api.report(quickstart, tmp_path / "run.html")
     assert time.process_time() - began < 5
     assert page.bytes <= 1 << 20
-    assert (page.rollouts, page.episodes) == (7680, 2000)
+    (stage,), evaluated = quickstart.recipe["train"], quickstart.recipe["evaluate"]
+    made = math.prod(stage["with"][name] for name in ("steps", "problems", "group"))
+    evaluations = 1 + stage["with"]["steps"] // evaluated["every"]
+    episodes = evaluations * 2 * sum(plan["problems"] for plan in evaluated["on"])  # greedy and sampled
+    assert (page.rollouts, page.episodes) == (made, episodes)
     assert page.notes == ()
 
     tab = Tab(browser, f"file://{tmp_path / 'run.html'}")
@@ -49,7 +54,7 @@ def test_the_quickstarts_report(quickstart, browser, tmp_path):
         for file in sorted(quickstart.path.glob("rollouts/*/*.jsonl"))
         for place, row in enumerate(read_lines_of(file))
     ]
-    assert len(rows) == 7680
+    assert len(rows) == made
     for file, place, row in random.Random(0).sample(rows, 50):
         trajectory, reward = row["trajectory"], row["reward"]
         step = int(file.stem.removeprefix("step-"))

@@ -121,7 +121,7 @@ def test_another_page_can_neither_frame_nor_read_it(browser, tmp_path):
 
 @pytest.mark.timeout(300)
 def test_a_run_with_a_view_shows_its_steps_as_they_are_made(browser, tmp_path):
-    settings = ["train.0.steps=12", "evaluate.on.0.problems=4", "evaluate.on.1.problems=4"]
+    settings = ["train.0.steps=12", "train.0.problems=16", "evaluate.on.0.problems=4", "evaluate.on.1.problems=4"]
     command = [sys.executable, "-m", "mentor_kit.cli", "run", "quickstart", "--view", "--json"]
     command += [part for setting in settings for part in ("--set", setting)]
     process = subprocess.Popen(command, cwd=tmp_path, stdout=subprocess.PIPE, text=True)

@@ -137,8 +137,8 @@ def test_an_expensive_teacher_is_asked_on_request_only() -> None:
     assert teacher.asked == []
     assert any("--ask" in note for note in found.notes)
     assert found.cost is not None
-    # 60 steps of 16 problems need a demonstration each
-    assert found.cost.problems == 960
+    # 24 steps of 32 problems need a demonstration each
+    assert found.cost.problems == 768
     assert found.cost.dollars == pytest.approx(2e-6 * found.cost.input_tokens + 8e-6 * found.cost.output_tokens)
     dearer = api.preview(
         "quickstart", overrides={"teacher.use": "expensive"}, registry=registry, price_in=4.0, price_out=16.0
