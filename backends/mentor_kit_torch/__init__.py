@@ -21,7 +21,9 @@ REQUIREMENTS = Requirements("torch", ("torch", "transformers", "peft", "safetens
 def register_backends(register: Register) -> None:
     """Register the backend `torch`."""
     from mentor_kit_torch.options import TorchOptions
+    from mentor_kit_torch.thread_waits import wait_briefly
 
+    wait_briefly()
     register(
         "torch",
         options=TorchOptions,
