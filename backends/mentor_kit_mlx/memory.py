@@ -137,12 +137,18 @@ class LayerShape:
 
     @staticmethod
     def of(config: Config) -> LayerShape:
-        """Of a model's configuration."""
+        """Of a model's configuration.
+
+        Raises:
+            KeyError: the configuration doesn't say how many layers there are, or how wide they are.
+        """
         text = config.get("text_config") or config
         kinds = text.get("hybrid_override_pattern") or text.get("layers_block_type") or ()
         # GPT-2's kind and Mamba's have words of their own
         layers = int(_first(text, "num_hidden_layers", "n_layer", "n_layers") or len(kinds))
         hidden = int(_first(text, "hidden_size", "n_embd", "d_model") or 0)
+        if not layers or not hidden:
+            raise KeyError("hidden_size" if layers else "num_hidden_layers")
         inner = _first(text, "intermediate_size", "n_inner", "d_inner") or 4 * hidden
         heads = int(_first(text, "num_attention_heads", "n_head", "n_heads") or 1)
         return LayerShape(layers, hidden, max(inner) if isinstance(inner, list) else int(inner), heads)

@@ -2,9 +2,8 @@
 
 On Linux PyTorch's threads are those of GNU's OpenMP library. By its own choice a thread that waits spins for
 milliseconds. Where another program uses one of the cores, two threads come to share a core: each waits for the other,
-which can't run as long as it waits. A small student's steps then took twenty times as long. After a few microseconds
-nearly all waits are over where cores are free, so this is how long a thread spins here
-(`benchmarks/busy_cores.py`).
+which can't run as long as it waits, and a small student's steps took twenty times as long. Here threads spin for a
+small part of that, which costs nothing that can be told where cores are free (`benchmarks/busy_cores.py`).
 """
 
 from __future__ import annotations
