@@ -2,8 +2,8 @@
 
 On Linux PyTorch's threads are those of GNU's OpenMP library. By its own choice a thread that waits spins for
 milliseconds. Where another program uses one of the cores, two threads come to share a core: each waits for the other,
-which can't run as long as it waits, and a small student's steps took twenty times as long. Here threads spin for a
-small part of that, which costs nothing that can be told where cores are free (`benchmarks/busy_cores.py`).
+which can't run as long as it waits, and a small student's steps took more than twenty times as long. Here threads spin
+for a small part of that: long enough for nearly all waits where cores are free (`benchmarks/busy_cores.py`).
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ SPINS = "GOMP_SPINCOUNT"
 #: OpenMP's variable for the same, `active` or `passive`.
 POLICY = "OMP_WAIT_POLICY"
 #: Its own number is 300,000 where there are no more threads than cores, and 1,000 where there are more.
-FEW = 2000
+FEW = 8000
 
 
 def wait_briefly() -> None:

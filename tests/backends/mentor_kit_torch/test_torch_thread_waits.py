@@ -14,7 +14,7 @@ LOAD = "from mentor_kit.hooks import default_registry; default_registry().compon
 
 @pytest.mark.parametrize(
     ("given", "spins"),
-    [({}, 2000), ({"GOMP_SPINCOUNT": "7"}, 7), ({"OMP_WAIT_POLICY": "passive"}, 0)],
+    [({}, 8000), ({"GOMP_SPINCOUNT": "7"}, 7), ({"OMP_WAIT_POLICY": "passive"}, 0)],
     ids=["by itself", "the user's number", "the user's policy"],
 )
 def test_threads_wait_briefly_unless_the_user_says_how_long(given, spins):
