@@ -18,11 +18,13 @@ from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 
+from mentor_kit_torch.thread_waits import POLICY, SPINS
+
 from mentor_kit.report.tables import Sheet
 from mentor_kit.utils.machine import cpu_name
 
 #: Spins that are given to each side; the library's own number is this one where it has a core for each thread.
-SIDES: Mapping[str, Mapping[str, str]] = {"PyTorch's own": {"GOMP_SPINCOUNT": "300000"}, "mentor-kit's": {}}
+SIDES: Mapping[str, Mapping[str, str]] = {"PyTorch's own": {SPINS: "300000"}, "mentor-kit's": {}}
 #: At the lowest priority, as a program in the background.
 BUSY = (sys.executable, "-c", "import os; os.nice(19)\nwhile True: pass")
 
@@ -33,12 +35,12 @@ def main() -> None:
     seconds: dict[tuple[str, bool], list[float]] = defaultdict(list)
     for turn in range(options.rounds):
         for busy in (False, True):
-            for side in list(SIDES) if turn % 2 == 0 else reversed(list(SIDES)):
+            for side in list(SIDES)[:: -1 if turn % 2 else 1]:
                 with a_busy_core(busy):
                     seconds[side, busy].append(step_seconds(SIDES[side], options.steps))
     heads = ("threads wait", "alone, s a step", "beside a busy core, s a step", "ratio")
     print(Sheet("", heads, tuple(_rows(seconds))).markdown())
-    print(f"{cpu_name()}, {os.cpu_count()} cores, {options.rounds} rounds of {options.steps} steps")
+    print(f"{cpu_name()}, {os.cpu_count()} cores, rounds: {options.rounds}, steps of each: {options.steps}")
 
 
 def _rows(seconds: Mapping[tuple[str, bool], Sequence[float]]) -> Iterator[tuple[str, ...]]:
@@ -62,7 +64,7 @@ def a_busy_core(busy: bool) -> Iterator[None]:
 def step_seconds(environment: Mapping[str, str], steps: int) -> float:
     """Seconds of a step of the quickstart in a process with these variables."""
     command = [sys.executable, "-m", "mentor_kit.cli", "bench", "quickstart", "--json", "--steps", str(steps)]
-    clean = {name: value for name, value in os.environ.items() if name not in ("OMP_WAIT_POLICY", "OMP_NUM_THREADS")}
+    clean = {name: value for name, value in os.environ.items() if name not in (POLICY, SPINS, "OMP_NUM_THREADS")}
     found = subprocess.run(command, env={**clean, **environment}, stdout=subprocess.PIPE, check=True, text=True)
     (stage,) = json.loads(found.stdout)["stages"]
     return float(stage["seconds"])

@@ -48,6 +48,12 @@ def write_as_mlx_lm_reads(config: Config) -> None:
             config.setdefault("vocab_size", text["vocab_size"])
 
 
+def text_level(config: Config) -> Config:
+    """The configuration for text: what is inside of that of a model that takes pictures too, or the whole."""
+    found: Config = config.get("text_config") or config
+    return found
+
+
 def fixed_words(kind: str) -> Config:
     """What mlx-lm requires of a type of model, and transformers does not write."""
     return dict(_FIXED.get(kind, {}))

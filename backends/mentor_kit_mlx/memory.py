@@ -26,6 +26,7 @@ from mentor_kit.backend.student import StudentSpec
 from mentor_kit.core.errors import BackendError
 from mentor_kit_mlx.chunked_logprobs import logits_bytes
 from mentor_kit_mlx.config import Config, folder_of
+from mentor_kit_mlx.config_words import text_level
 from mentor_kit_mlx.mlx_lm_import import mlx_lm
 from mentor_kit_mlx.optimizer import moment_count
 from mentor_kit_mlx.options import MLXOptions
@@ -142,7 +143,7 @@ class LayerShape:
         Raises:
             KeyError: the configuration doesn't say how many layers there are, or how wide they are.
         """
-        text = config.get("text_config") or config
+        text = text_level(config)
         kinds = text.get("hybrid_override_pattern") or text.get("layers_block_type") or ()
         # GPT-2's kind and Mamba's have words of their own
         layers = int(_first(text, "num_hidden_layers", "n_layer", "n_layers") or len(kinds))
@@ -240,7 +241,7 @@ def wanted_of(options: MLXOptions, *, slots: int, context: int, tokens: int = 0)
 
 def vocabulary_of(config: Config) -> int:
     """Numbers of a position's logits."""
-    return int((config.get("text_config") or config)["vocab_size"])
+    return int(text_level(config)["vocab_size"])
 
 
 def _outline(config: Config) -> Any:

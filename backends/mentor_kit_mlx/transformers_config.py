@@ -6,7 +6,7 @@ from typing import Any
 
 from mentor_kit.backend.text_weights import type_alone
 from mentor_kit.utils.quiet_imports import import_transformers
-from mentor_kit_mlx.config_words import Config, fixed_words
+from mentor_kit_mlx.config_words import Config, fixed_words, text_level
 
 #: Settings that are also written in mlx-lm's form (`mentor_kit_mlx.config`), and of them those of rotations.
 _MLX_SETTINGS = (
@@ -49,7 +49,7 @@ def transformers_config(config: Config, own: Config, *, tied: bool) -> Config:
         own: from the folder's config.json.
         tied: whether a model of text that is inside of another has its embeddings as output projection too.
     """
-    level: Any = config.get("text_config") or config
+    level = text_level(config)
     kind = transformers_kind(config, own)
     text: Any = own.get("text_config")
     inside = isinstance(text, dict)
