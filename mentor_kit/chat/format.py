@@ -58,12 +58,12 @@ class ChatFormat:
         self._opened: LRUCache[tuple[tuple[int, ...], tuple[Tool, ...]]] = LRUCache(256)
         self._first: LRUCache[tuple[int, ...]] = LRUCache(16)
         self._inserted: LRUCache[tuple[tuple[int, ...], tuple[Tool, ...]]] = LRUCache(4096)
-        self._opening_ids = tokenizer.encode(self._renderer.opening)
+        self._question_ids = tokenizer.encode(self._renderer.question_prompt)
 
     @property
-    def opening(self) -> str:
-        """The text with which the template begins an assistant's turn."""
-        return self._renderer.opening
+    def turn_openings(self) -> tuple[str, ...]:
+        """The texts that begin an assistant's turn in a prompt: after a user's message, and after a tool's result."""
+        return self._renderer.turn_openings
 
     @property
     def stops(self) -> frozenset[str]:
@@ -127,11 +127,11 @@ class ChatFormat:
             ChatError: the template or the parser loses something of the message.
         """
         message = self._renderer.as_written(message)
-        ids = self._after(self._renderer.opening, self._opening_ids, self._renderer.turn(message))
+        ids = self._after(self._renderer.question_prompt, self._question_ids, self._renderer.turn(message))
         lost = _lost(message, self.parse(ids, tools))
         if lost and self._escape:
             escaped = self._renderer.turn(message, self._escape)
-            ids = self._after(self._renderer.opening, self._opening_ids, escaped)
+            ids = self._after(self._renderer.question_prompt, self._question_ids, escaped)
             lost = _lost(message, self.parse(ids, tools)) and lost
         if lost:
             raise ChatError(
@@ -209,7 +209,7 @@ def _choose(tokenizer: ChatTokenizer, renderer: Renderer, families: Sequence[Fam
         (family.parser(renderer.opens_reasoning), family) for family in families
     ]
     if tokenizer.has_response_template:
-        own = ResponseTemplateParser(tokenizer, prefix=renderer.opening, write=renderer.turn)
+        own = ResponseTemplateParser(tokenizer, prefix=renderer.question_prompt, write=renderer.turn)
         known.append((own, None))
     readers = [(parser, family) for parser, family in known if _reads(parser, _PROBE, renderer)]
     if not readers:

@@ -26,6 +26,7 @@ from mentor_kit.chat.template_probe import (
     TurnEnd,
     assistant_form,
     calling_end,
+    common_start,
     probe_template,
     probe_tool,
     sentinel_turn,
@@ -53,7 +54,8 @@ class Renderer:
     def __init__(self, tokenizer: ChatTokenizer) -> None:
         self._tokenizer = tokenizer
         self.traits = probe_template(tokenizer)
-        self.opening = self._render([QUESTION], generation_prompt=True)
+        self.question_prompt = self._render([QUESTION], generation_prompt=True)
+        """The prompt of a question alone, up to the start of the assistant's turn."""
         plain, called = self._probed_dialogues()
         marks = {token for token in tokenizer.special if _TAG.fullmatch(token)}
         control = tokenizer.control | {token for token in marks if token in plain} - {THINK, END_THINK}
@@ -71,7 +73,23 @@ class Renderer:
     @property
     def opens_reasoning(self) -> bool:
         """Whether the prompt ends with an opening `<think>`."""
-        return self.opening.rstrip().endswith(THINK)
+        return self.question_prompt.rstrip().endswith(THINK)
+
+    @cached_property
+    def turn_openings(self) -> tuple[str, ...]:
+        """The texts with which the assistant's turn begins: after a user's message, and after a tool's result.
+
+        Where the template writes nothing there (Gemma 4's after a result), it is what ends the message before.
+        """
+        called = [QUESTION, sentinel_turn(["probe"], self.traits.arguments_as_text), tool_form("probe", 0, _RESULT)]
+        dialogues = [[QUESTION], called] if self.traits.calling else [[QUESTION]]
+        openings = (self._turn_opening(forms) for forms in dialogues)
+        return tuple(dict.fromkeys(filter(None, openings)))
+
+    def _turn_opening(self, forms: Sequence[dict[str, Json]]) -> str:
+        prompt = self._render(forms, generation_prompt=True)
+        opening = prompt[len(common_start(prompt, self._render(forms, generation_prompt=False))) :]
+        return opening or prompt.rpartition(str(forms[-1]["content"]))[2]
 
     def prompt(self, messages: Sequence[Message], tools: Mapping[str, Tool]) -> str:
         """The whole text of a conversation, up to the start of the assistant's turn."""
@@ -191,11 +209,11 @@ class Renderer:
 
     def _after_opening(self, text: str) -> str:
         """The part of a rendered turn that comes after the generation prompt."""
-        if text.startswith(self.opening):
-            return text[len(self.opening) :]
+        if text.startswith(self.question_prompt):
+            return text[len(self.question_prompt) :]
         if self.opens_reasoning:
             # the prompt opens the reasoning and finished turns are shown without it
-            opening = self.opening[: self.opening.rindex(THINK)]
+            opening = self.question_prompt[: self.question_prompt.rindex(THINK)]
             if text.startswith(opening):
                 body = text[len(opening) :].removeprefix(THINK)
                 return body if END_THINK in body else f"\n{END_THINK}\n\n{body}"

@@ -125,7 +125,7 @@ def response_template(format: ChatFormat, calls: Mapping[str, Json]) -> dict[str
     return {
         "defaults": {"role": "assistant"},
         # a mark of reasoning at a prompt's end is read as the turn's beginning
-        "start_anchor": format.opening.partition(think)[0],
+        "start_anchor": [opening.partition(think)[0] or opening for opening in format.turn_openings],
         "fields": {
             "reasoning_content": {"open": think, "close": end_think, "content": "text"},
             "tool_calls": dict(calls),

@@ -117,7 +117,7 @@ def turn_end(
     if start < 0:
         return None
     tail = alone[start:]
-    common = _common_start(tail, followed[followed.rfind(SENTINEL) :]) if followed else tail
+    common = common_start(tail, followed[followed.rfind(SENTINEL) :]) if followed else tail
     for text in (common, tail):
         end, stop = max(((text.rfind(token) + len(token), token) for token in tokens if token in text), default=(0, ""))
         if stop:
@@ -189,7 +189,8 @@ def _shows_reasoning(tokenizer: ChatTokenizer, key: str) -> bool:
     return SENTINEL in _tried(tokenizer, [QUESTION, assistant_form("Answer", extra={key: SENTINEL})])
 
 
-def _common_start(one: str, other: str) -> str:
+def common_start(one: str, other: str) -> str:
+    """What two texts begin with alike."""
     differ = (index for index, (a, b) in enumerate(zip(one, other, strict=False)) if a != b)
     return one[: next(differ, min(len(one), len(other)))]
 

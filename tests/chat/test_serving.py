@@ -9,11 +9,14 @@ from pathlib import Path
 
 import pytest
 from chat_tokenizers import HERMES, LLAMA3, make_format
+from family_formats import SAMPLES, format_of
+from transformers.utils.chat_parsing import parse_response
 
 from mentor_kit.chat import load_chat_format
 from mentor_kit.chat.families import BUILT_IN
-from mentor_kit.chat.serving import ServedExport, name_parsers, served_export, serving_commands
-from mentor_kit.core.conversation import Message, assistant, call
+from mentor_kit.chat.serving import ServedExport, name_parsers, response_template, served_export, serving_commands
+from mentor_kit.core.conversation import Message, ToolResult, assistant, call, tool_result, user
+from mentor_kit.core.tool import Tool
 
 #: The values of vLLM's and SGLang's `--tool-call-parser` (vllm/tool_parsers/__init__.py, function_call_parser.py).
 VLLM = {
@@ -104,7 +107,7 @@ def test_transformers_reads_an_export_as_it_was_written(tmp_path: Path, turn: Me
         )
     else:
         written = chat.tokenizer.decode(chat.render_turn(turn))
-    found = loaded.parse_response(written, prefix=chat.opening)
+    found = loaded.parse_response(written, prefix=chat.tokenizer.decode(chat.open([user("Q")], {})))
     assert found.get("content", "").strip() == turn.content
     assert found.get("reasoning_content", "").strip() == turn.reasoning
     assert [(made["function"]["name"], made["function"]["arguments"]) for made in found.get("tool_calls", [])] == [
@@ -114,6 +117,25 @@ def test_transformers_reads_an_export_as_it_was_written(tmp_path: Path, turn: Me
     again = load_chat_format(tmp_path)
     assert again.family is not None
     assert again.family.name == "hermes"
+
+
+@pytest.mark.parametrize("name", [sample.name for sample in SAMPLES if sample.family == "hermes"])
+def test_transformers_reads_a_later_turn_without_the_dialogue_before_it(name: str, tmp_path: Path) -> None:
+    """The server parses prompt and answer together: what stands before the answer must not be read again."""
+    chat = format_of(name)
+    assert chat.family is not None
+    assert chat.family.served.transformers is not None
+    template = response_template(chat, chat.family.served.transformers)
+    tools = {"note": Tool.declared("note", "", {"type": "object", "properties": {"text": {"type": "string"}}})}
+    noted, more = [assistant(calls=[call("note", text=text)]) for text in ("first", "second")]
+    result = [tool_result(ToolResult(name="note", content="done"))]
+    prompt = chat.open([user("Another question")], tools)
+    for turn, call_texts, words in [(noted, ["first"], ""), (more, ["second"], ""), (assistant("So."), [], "So.")]:
+        said = chat.render_turn(turn, tools)
+        found = parse_response(chat.tokenizer.decode(said), template, prefix=chat.tokenizer.decode(prompt))
+        assert [made["function"]["arguments"]["text"] for made in found.get("tool_calls", [])] == call_texts
+        assert found.get("content", "").strip() == words
+        prompt = [*prompt, *said, *chat.bridge(result, tools=tools)]
 
 
 def test_the_parser_of_mlx_lm_is_one_that_it_has(tmp_path: Path) -> None:

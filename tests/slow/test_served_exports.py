@@ -6,7 +6,7 @@ import json
 import os
 import sys
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import closing
 from pathlib import Path
 from typing import Any
@@ -15,9 +15,11 @@ import pytest
 
 sys.path.insert(0, str(Path(__file__).parent))
 import model_servers
+from mentor_kit_trackers.rollouts import openai_messages
 
 from mentor_kit import Run, api
 from mentor_kit.chat.serving import UNNAMED
+from mentor_kit.core.conversation import CallState, Message
 from mentor_kit.hooks import default_registry
 from mentor_kit.recipe.assembly import assemble_components
 from mentor_kit.recipe.settings import parse_settings
@@ -42,18 +44,22 @@ def schemas() -> list[dict[str, Any]]:
         return [tool.schema for tool in components.toolbox.tools(problem).values()]
 
 
-def questions(run: Run) -> Iterator[tuple[str, str, dict[str, Any]]]:
-    """Questions of the last evaluation, with the first call that the student made greedily."""
-    for scored in run.evaluated(run.evaluations[-1]["name"]):
-        question, turn = scored.trajectory.messages[:2]
-        if scored.trajectory.id.endswith("#0") and len(turn.tool_calls) == 1:
-            yield question.content, turn.tool_calls[0].name, dict(turn.tool_calls[0].arguments)
+def greedy_turns(run: Run) -> Iterator[tuple[tuple[Message, ...], Message]]:
+    """The readable turns that the student said greedily in the last evaluation, each with the messages before it."""
+    name = run.evaluations[-1]["name"]
+    for scored, row in zip(run.evaluated(name), run.outcomes(name), strict=True):
+        if row["decoding"] == "greedy":
+            messages = scored.trajectory.messages
+            for place, turn in enumerate(messages):
+                readable = all(call.state is not CallState.MALFORMED for call in turn.tool_calls)
+                if turn.role == "assistant" and readable:
+                    yield messages[:place], turn
 
 
-def asked(url: str, model: str, question: str, tools: list[dict[str, Any]]) -> dict[str, Any]:
+def asked(url: str, model: str, messages: Sequence[Message], tools: list[dict[str, Any]]) -> dict[str, Any]:
     """The assistant's message."""
     body = {
-        **{"model": model, "messages": [{"role": "user", "content": question}], "tools": tools},
+        **{"model": model, "messages": openai_messages(messages), "tools": tools},
         **{"temperature": 0, "max_tokens": 60},
     }
     request = urllib.request.Request(
@@ -88,12 +94,14 @@ def test_the_printed_command_starts_a_server_that_answers_with_the_students_call
     student = api.export(run, tmp_path / "student", format=format)
     (command,) = [found.command for found in api.serving(student, format=format) if found.program == SERVERS[kind][0]]
     name = "student" if format == "adapter" else str(student)
-    expected = list(questions(run))
-    assert expected
+    expected = list(greedy_turns(run))
+    assert {len(turn.tool_calls) for _, turn in expected} >= {0, 1}
+    assert any(messages[-1].role == "tool" for messages, _ in expected)
     with model_servers.model_server(kind, student, command.replace(UNNAMED, str(model_servers.TINY))) as served:
-        for question, tool, arguments in expected:
-            message = asked(served.url, name, question, schemas())
-            (call,) = message["tool_calls"]
-            assert call["function"]["name"] == tool
-            assert json.loads(call["function"]["arguments"]) == arguments
-            assert "<tool_call>" not in (message.get("content") or "")
+        for messages, turn in expected:
+            message = asked(served.url, name, messages, schemas())
+            calls = [made["function"] for made in message.get("tool_calls") or []]
+            assert [(made["name"], json.loads(made["arguments"])) for made in calls] == [
+                (made.name, dict(made.arguments)) for made in turn.tool_calls
+            ]
+            assert (message.get("content") or "").strip() == turn.content
