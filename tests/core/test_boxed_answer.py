@@ -67,6 +67,6 @@ def test_by_hand(text: str, answer: str | None) -> None:
 
 @pytest.mark.parametrize("piece", ["\\boxed{", "\\boxed{1", "{", "\\boxed{1}", "\\boxed "])
 def test_hostile_texts_are_quick(piece: str) -> None:
-    start = time.perf_counter()
+    start = time.process_time()
     boxed_answer(piece * 50_000)
-    assert time.perf_counter() - start < 1.0
+    assert time.process_time() - start < 1.0

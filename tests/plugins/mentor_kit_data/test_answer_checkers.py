@@ -132,12 +132,12 @@ def test_no_minus_is_lost(pieces: list[str]) -> None:
 
 
 def test_huge_texts_are_wrong_at_once() -> None:
-    started = time.monotonic()
+    started = time.process_time()
     for text in ("9" * 10_000_000, "1" + ",000" * 1_000_000, "x" * 10_000_000, "(" * 1_000_000):
         assert not NUMBER.check(text, "1")
         assert not TextChecker().check(text, "1")
         assert not ChoiceChecker().check(text, "A", ["x", "y"])
-    assert time.monotonic() - started < 10
+    assert time.process_time() - started < 10
 
 
 def test_texts() -> None:
