@@ -32,7 +32,7 @@ def meet(chat: ChatFormat, given_set: tuple[Tool, st.SearchStrategy[dict[str, An
         try:
             ids = chat.render_turn(assistant(calls=[ToolCall(name=tool.name, arguments=said)]), tools)
         except ChatError as error:
-            assert "tool calls changed" in error.message or "refuses a conversation" in error.message  # noqa: PT017
+            assert "reads back the same" in error.message or "refuses a conversation" in error.message  # noqa: PT017
             met["refused"] += 1
             return
         (heard,) = chat.parse(ids, tools).tool_calls
