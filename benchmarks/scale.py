@@ -3,7 +3,7 @@
     python benchmarks/scale.py
     python benchmarks/scale.py --wait 0.3 --rounds 5
     python benchmarks/scale.py --servers http://127.0.0.1:8000
-    python benchmarks/scale.py --wait 0.3 --learn --ways one --steps 60 --rounds 1 --warm-up 0
+    python benchmarks/scale.py --wait 0.3 --learn --ways one --steps 24 --rounds 1 --warm-up 0
 
 Each way has a process of its own; all take turns, `--rounds` times. A ratio is that of a step's time to the first way's
 in the same round: the median is printed with the least and the greatest. What two processes sum is counted, and has to
@@ -112,7 +112,7 @@ def _options() -> argparse.Namespace:
         "--servers", nargs="+", default=[], help="addresses of vLLM servers of the quickstart's student"
     )
     parser.add_argument("--ways", choices=("all", "one"), default="all", help="one: of one process alone")
-    parser.add_argument("--learn", action="store_true", help="train with the recipe's learning rate, and evaluate")
+    parser.add_argument("--learn", action="store_true", help="train as the recipe says, and evaluate")
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--warm-up", type=int, default=1)
     parser.add_argument("--threads", type=int, default=os.cpu_count() or 1)

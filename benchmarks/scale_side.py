@@ -14,9 +14,14 @@ import slow_tools
 from mentor_kit.core.event import Event
 from mentor_kit.hooks.tracker import TrackedRun, Tracker
 
-#: A student that stays as it is.
-ALIKE = {"train.0.optimizer.lr": 1e-9, "evaluate": {"on": [], "at_start": False, "at_end": False}}
-#: One that learns, and is evaluated once: tools are slow there, too.
+#: A student that stays as it is; a step is 16 problems by 8 episodes, and one update.
+ALIKE = {
+    "train.0.optimizer.lr": 1e-9,
+    "train.0.problems": 16,
+    "train.0.minibatches": 1,
+    "evaluate": {"on": [], "at_start": False, "at_end": False},
+}
+#: One that learns as the recipe says, and is evaluated once: tools are slow there, too.
 LEARNING = {"evaluate.every": 0, "evaluate.at_start": False, "checkpoints.best": None}
 
 
@@ -139,9 +144,6 @@ class ScaleRun:
         sampler = {"sampler": {"use": "vllm", "with": {"servers": list(self.servers), "untie": True}}}
         return {
             "train.0.steps": self.steps,
-            # a step is 16 problems by 8 episodes, and one update
-            "train.0.problems": 16,
-            "train.0.minibatches": 1,
             "backend.with": backend,
             "rollout.staleness": self.staleness,
             "tools": [{"use": "slow-math", "with": {"seconds": self.wait}}],

@@ -31,7 +31,7 @@ class GRPOOptions(OptionModel):
     optimizer: OptimizerOptions
     """The optimizer and its learning rate."""
     minibatches: int = Field(default=1, gt=0)
-    """Updates of an epoch, at most one a problem: the groups are divided into so many minibatches."""
+    """Updates of an epoch: the groups are divided into so many minibatches; into fewer where there are fewer groups."""
     epochs: int = Field(default=1, gt=0)
     """How often a step's rollouts are trained on."""
     resample: int = Field(default=0, ge=0)
@@ -49,11 +49,6 @@ class GRPOOptions(OptionModel):
     def _fits_together(self) -> Self:
         if self.objective.needs_reward and self.group < 2:
             raise ValueError(f"group is {self.group}: rewards are compared within a group, which takes at least 2")
-        if self.minibatches > self.problems:
-            raise ValueError(
-                f"minibatches is {self.minibatches}, of {self.problems} problems: it is the number of updates that a "
-                "step's problems are divided among, not their size"
-            )
         if not self.objective.needs_reward and (self.resample or self.permute_rewards):
             name = "resample" if self.resample else "permute_rewards"
             raise ValueError(f"{name} is about rewards, and the objective learns from none (its `reward` is 0)")

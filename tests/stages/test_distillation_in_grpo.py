@@ -247,7 +247,6 @@ def test_a_resumed_stage_goes_on_as_if_never_stopped() -> None:
     ("options", "message"),
     [
         ({"objective": SOD, "group": 1}, "group is 1: rewards are compared within a group"),
-        ({"problems": 32, "minibatches": 40}, "minibatches is 40, of 32 problems"),
         ({"objective": OPD, "resample": 2}, "resample is about rewards"),
         ({"objective": OPD, "permute_rewards": True}, "permute_rewards is about rewards"),
         ({"objective": {"preset": "grpo"}, "teacher": "local"}, "the objective does not distil"),

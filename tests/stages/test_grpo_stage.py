@@ -180,7 +180,7 @@ def test_permuted_rewards_stay_in_their_group():
 
 @pytest.mark.parametrize(
     ("minibatches", "epochs", "sizes"),
-    [(1, 1, [5]), (2, 1, [2, 3]), (5, 1, [1] * 5), (2, 3, [2, 3] * 3), (1, 2, [5, 5])],
+    [(1, 1, [5]), (2, 1, [2, 3]), (5, 1, [1] * 5), (9, 1, [1] * 5), (2, 3, [2, 3] * 3), (1, 2, [5, 5])],
 )
 def test_minibatches_and_epochs(minibatches, epochs, sizes):
     context = run(steps=1, problems=5, minibatches=minibatches, epochs=epochs)
