@@ -124,6 +124,7 @@ class ScaleRun:
             times = StepTimes(self._clock)
             run = mentor_kit.run(**loaded, output=folder, trackers=[times])
             steps = run.steps
+            accuracy = run.evaluations[-1]["greedy"] if self.learn else None
         return {
             "seconds": sum(step["seconds"] for step in steps) / len(steps),
             "processor": times.processor / len(steps),
@@ -133,7 +134,7 @@ class ScaleRun:
             "staleness": max(step.get("staleness_max", 0.0) for step in steps),
             "mismatch": max(step["mismatch_max"] for step in steps),
             "summed": (self._summed() - before) / len(steps),
-            "accuracy": run.evaluations[-1]["greedy"] if self.learn else None,
+            "accuracy": accuracy,
             "expected": planned.exchanged.get("gradients, a step", 0) if planned else 0,
         }
 
