@@ -4,6 +4,8 @@
     python benchmarks/scale.py --wait 0.3 --rounds 5
     python benchmarks/scale.py --servers http://127.0.0.1:8000
     python benchmarks/scale.py --wait 0.3 --learn --ways one --steps 24 --rounds 1 --warm-up 0
+    python benchmarks/scale.py --wait 0.3 --learn --ways one --steps 48 --rounds 1 --warm-up 0 \
+        --set train.0.problems=16 train.0.minibatches=1
 
 Each way has a process of its own; all take turns, `--rounds` times. A ratio is that of a step's time to the first way's
 in the same round: the median is printed with the least and the greatest. What two processes sum is counted, and has to
@@ -66,6 +68,7 @@ def _sides(options: argparse.Namespace) -> list[Side]:
             servers=tuple(options.servers) if served else (),
             threads=options.threads,
             learn=options.learn,
+            settings=tuple(options.set),
         )
         for name, processes, served in ways
         for staleness in (0, 1)
@@ -113,6 +116,7 @@ def _options() -> argparse.Namespace:
     )
     parser.add_argument("--ways", choices=("all", "one"), default="all", help="one: of one process alone")
     parser.add_argument("--learn", action="store_true", help="train as the recipe says, and evaluate")
+    parser.add_argument("--set", nargs="+", default=[], metavar="KEY=VALUE", help="settings of the recipe")
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--warm-up", type=int, default=1)
     parser.add_argument("--threads", type=int, default=os.cpu_count() or 1)

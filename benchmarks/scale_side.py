@@ -13,6 +13,7 @@ import slow_tools
 
 from mentor_kit.core.event import Event
 from mentor_kit.hooks.tracker import TrackedRun, Tracker
+from mentor_kit.recipe.settings import parse_settings
 
 #: A student that stays as it is; a step is 16 problems by 8 episodes, and one update.
 ALIKE = {
@@ -96,7 +97,8 @@ class ScaleRun:
         staleness: of the rollouts.
         servers: addresses of vLLM servers that sample; none for the backend's own engine.
         threads: of torch in all processes together.
-        learn: with the recipe's learning rate, and an evaluation at the end; without, all turns are alike.
+        learn: as the recipe says, and with an evaluation at the end; without, all turns are alike.
+        settings: of the recipe, which go over all others.
     """
 
     steps: int
@@ -106,6 +108,7 @@ class ScaleRun:
     servers: tuple[str, ...]
     threads: int
     learn: bool = False
+    settings: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         self._clock = QuietClock()
@@ -152,6 +155,7 @@ class ScaleRun:
             "checkpoints.every": 0,
             **(LEARNING if self.learn else ALIKE),
             **(sampler if self.servers else {}),
+            **parse_settings(self.settings),
         }
 
     def _summed(self) -> int:
