@@ -58,6 +58,7 @@ class Renderer:
         """The prompt of a question alone, up to the start of the assistant's turn."""
         plain, called = self._probed_dialogues()
         marks = {token for token in tokenizer.special if _TAG.fullmatch(token)}
+        self._shows_results = _RESULT in called
         control = tokenizer.control | {token for token in marks if token in plain} - {THINK, END_THINK}
         self._control = _any_of(control)
         self._control_of_results = _any_of(control | {token for token in marks if token in called} | _frames(called))
@@ -81,8 +82,7 @@ class Renderer:
 
         Where the template writes nothing there (Gemma 4's after a result), it is what ends the message before.
         """
-        called = [QUESTION, sentinel_turn(["probe"], self.traits.arguments_as_text), tool_form("probe", 0, _RESULT)]
-        dialogues = [[QUESTION], called] if self.traits.calling else [[QUESTION]]
+        dialogues = [[QUESTION], self._called] if self._shows_results else [[QUESTION]]
         openings = (self._turn_opening(forms) for forms in dialogues)
         return tuple(dict.fromkeys(filter(None, openings)))
 
@@ -159,10 +159,14 @@ class Renderer:
         """The same for a tool's result, which may not end itself, or look like a call or reasoning, either."""
         return _broken(self._control_of_results, valid_unicode(text))
 
+    @property
+    def _called(self) -> list[dict[str, Json]]:
+        """A dialogue of a question, a call and its result."""
+        return [QUESTION, sentinel_turn(["probe"], self.traits.arguments_as_text), tool_form("probe", 0, _RESULT)]
+
     def _probed_dialogues(self) -> tuple[str, str]:
         """A dialogue of words, and one with a call and its result, as far as the template shows them."""
         dialogue: list[dict[str, Json]] = [QUESTION, assistant_form(SENTINEL), {"role": "user", "content": "More"}]
-        turn = sentinel_turn(["probe"], self.traits.arguments_as_text)
         texts = []
         for forms in ([{"role": "system", "content": "Be brief."}, *dialogue], dialogue):
             try:
@@ -170,7 +174,7 @@ class Renderer:
             except ChatError:
                 continue
         try:
-            called = self._render([QUESTION, turn, tool_form("probe", 0, _RESULT)], generation_prompt=True)
+            called = self._render(self._called, generation_prompt=True)
         except ChatError:
             called = ""
         return "".join(texts), called

@@ -392,6 +392,6 @@ def test_a_cut_never_splits_a_character():
 def test_a_huge_text_costs_little():
     began = time.process_time()
     cut, was_cut = FORMATS["hermes"].truncate("word " * 4_000_000, 64)
-    assert time.process_time() - began < 3  # all of it as tokens takes a multiple
+    assert time.process_time() - began < 0.5
     assert was_cut
     assert "characters]" in cut

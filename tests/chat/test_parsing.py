@@ -164,11 +164,15 @@ SIZE = 100_000
 )
 def test_hostile_texts_take_little_time(unit, start):
     text = start + unit * (SIZE // len(unit))
-    # a few hundredths of a second; what looks at each pair of characters takes many seconds
-    began = time.process_time()
-    parse(text)
-    BareJsonParser().parse(text)
-    assert time.process_time() - began < 1
+    best = float("inf")
+    for _ in range(3):
+        began = time.process_time()
+        parse(text)
+        BareJsonParser().parse(text)
+        best = min(best, time.process_time() - began)
+        if best < 0.05:
+            break
+    assert best < 0.1  # both parsers: 50 ms each
 
 
 TAGS = ["<think>", "</think>", "<tool_call>", "</tool_call>", VALID]

@@ -120,7 +120,7 @@ def test_transformers_reads_an_export_as_it_was_written(tmp_path: Path, turn: Me
 
 
 @pytest.mark.parametrize("name", [sample.name for sample in SAMPLES if sample.family == "hermes"])
-def test_transformers_reads_a_later_turn_without_the_dialogue_before_it(name: str, tmp_path: Path) -> None:
+def test_transformers_reads_a_later_turn_without_the_dialogue_before_it(name: str) -> None:
     """The server parses prompt and answer together: what stands before the answer must not be read again."""
     chat = format_of(name)
     assert chat.family is not None

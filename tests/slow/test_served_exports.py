@@ -95,11 +95,12 @@ def test_the_printed_command_starts_a_server_that_answers_with_the_students_call
     (command,) = [found.command for found in api.serving(student, format=format) if found.program == SERVERS[kind][0]]
     name = "student" if format == "adapter" else str(student)
     expected = list(greedy_turns(run))
+    tools = schemas()
     assert {len(turn.tool_calls) for _, turn in expected} >= {0, 1}
     assert any(messages[-1].role == "tool" for messages, _ in expected)
     with model_servers.model_server(kind, student, command.replace(UNNAMED, str(model_servers.TINY))) as served:
         for messages, turn in expected:
-            message = asked(served.url, name, messages, schemas())
+            message = asked(served.url, name, messages, tools)
             calls = [made["function"] for made in message.get("tool_calls") or []]
             assert [(made["name"], json.loads(made["arguments"])) for made in calls] == [
                 (made.name, dict(made.arguments)) for made in turn.tool_calls
