@@ -6,8 +6,10 @@ In the worlds `neutral` and `causes` arithmetic is trained, and records are look
 Two arms are also trained for three times the steps, so that it is seen whether a gap lasts.
 
 First it trains the model that two of the arms distil from. It may be stopped anywhere: given again it goes on where it
-stopped. Seeds are run one after the other, each run with one thread, as many side by side as the machine has cores. The
-outcomes of finished runs go into benchmarks/outcomes, from which benchmarks/evidence.py makes the tables of the docs.
+stopped. Seeds are run one after the other, each run with one thread, as many side by side as the machine has cores.
+
+The outcomes of each finished run go into benchmarks/outcomes, from which benchmarks/evidence.py makes the tables of the
+docs. With `--first-seed` another machine goes on behind the seeds that are there already.
 """
 
 from __future__ import annotations
@@ -15,6 +17,7 @@ from __future__ import annotations
 import argparse
 import os
 import time
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -70,10 +73,10 @@ class Arm:
         return Job(f"miniature/{self.world}/{self.recipe}", self.folder(output), tuple(settings))
 
 
-def arms_of(worlds: tuple[str, ...], seeds: int) -> list[Arm]:
+def arms_of(worlds: Sequence[str], seeds: Iterable[int]) -> list[Arm]:
     """All runs, seed by seed."""
     found = []
-    for seed in range(seeds):
+    for seed in seeds:
         for world in worlds:
             arms = [arm for arm in (*ARMS, CONTROL) if world != "records" or arm not in DISTILLED]
             found += [Arm(world, arm, seed) for arm in arms]
@@ -91,26 +94,24 @@ def main() -> None:
 def _run(options: argparse.Namespace) -> None:
     started = time.monotonic()
     teacher = _teacher(options.output)
-    for seed in range(options.seeds):
-        arms = [arm for arm in arms_of(tuple(options.worlds), options.seeds) if arm.seed == seed]
-        planned = [arm.job(options.output, teacher) for arm in arms]
-        for arm, seconds in zip(arms, side_by_side(planned, options.workers), strict=True):
-            print(f"{arm.world} {arm.name} seed {arm.seed}: {seconds:.0f} s", flush=True)
-        for world in options.worlds:
-            _keep(world, [arm for arm in arms if arm.world == world], options)
+    arms = arms_of(options.worlds, range(options.first_seed, options.seeds))
+    planned = [arm.job(options.output, teacher) for arm in arms]
+    for arm, seconds in zip(arms, side_by_side(planned, options.workers), strict=True):
+        print(f"{arm.world} {arm.name} seed {arm.seed}: {seconds:.0f} s", flush=True)
+        _keep(arm, seconds, options)
     print(f"all runs: {(time.monotonic() - started) / 60:.1f} minutes with {options.workers} at a time", flush=True)
     for world in options.worlds:
-        arms = [arm for arm in arms_of((world,), options.seeds) if not arm.long]
-        runs = [str(run) for arm in arms if (run := finished(arm.folder(options.output))) is not None]
+        compared = [arm.folder(options.output) for arm in arms if arm.world == world and not arm.long]
+        runs = [str(run) for folder in compared if (run := finished(folder)) is not None]
         target = options.output / f"{world}-comparison"
         jobs.mentorkit("compare", *runs, "--against", "sparse", "--output", str(target))
 
 
-def _keep(world: str, arms: list[Arm], options: argparse.Namespace) -> None:
-    """Merge the outcomes of one seed's runs."""
-    study = Study(world, options.outcomes)
-    runs = [(arm, run) for arm in arms if (run := finished(arm.folder(options.output))) is not None]
-    study.add([(Run.open(run), arm.name, arm.seed) for arm, run in runs])
+def _keep(arm: Arm, seconds: float, options: argparse.Namespace) -> None:
+    """Merge the outcomes of a finished run, if it ran just now or is not in the files yet."""
+    study, run = Study(arm.world, options.outcomes), finished(arm.folder(options.output))
+    if run is not None and (seconds or all((row["arm"], row["seed"]) != (arm.name, arm.seed) for row in study.curves)):
+        study.add([(Run.open(run), arm.name, arm.seed)])
 
 
 def _teacher(output: Path) -> Path:
@@ -128,7 +129,8 @@ def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--output", type=Path, default=Path("build/miniature"))
     parser.add_argument("--outcomes", type=Path, default=FOLDER)
-    parser.add_argument("--seeds", type=int, default=10)
+    parser.add_argument("--seeds", type=int, default=10, metavar="N", help="seeds 0 to N - 1")
+    parser.add_argument("--first-seed", type=int, default=0, metavar="N", help="leave out the seeds before N")
     parser.add_argument("--workers", type=int, default=os.cpu_count() or 1)
     parser.add_argument("--worlds", nargs="+", choices=WORLDS, default=list(WORLDS))
     return parser.parse_args()

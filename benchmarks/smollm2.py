@@ -7,7 +7,8 @@
 Each is evaluated in domain, out of domain, on records, and on BFCL; at last the model before the cold start is, too.
 
 It may be stopped anywhere: given again it goes on where it stopped. After each run its outcomes are merged into
-benchmarks/outcomes/smollm2.parquet, from which benchmarks/evidence.py makes the tables of docs/evidence.md.
+benchmarks/outcomes/smollm2.parquet, from which benchmarks/evidence.py makes the tables of docs/evidence.md. With
+`--first-seed` another machine goes on behind the seeds that are there already; it makes the cold start anew.
 """
 
 from __future__ import annotations
@@ -38,7 +39,7 @@ class Plan:
     model: Path
     """The pretrained model's folder."""
     study: Study
-    seeds: int = 3
+    seeds: range = range(3)
     arms: tuple[str, ...] = ARMS
     threads: int = 2
     settings: tuple[str, ...] = ()
@@ -49,7 +50,7 @@ class Plan:
     def finish(self) -> None:
         """Run what is not done yet, and merge each run's outcomes."""
         start = self._train(COLD, 0, self.model)
-        for seed in range(self.seeds):
+        for seed in self.seeds:
             for arm in self.arms:
                 self._train(arm, seed, start / "student")
         self._train(PRETRAINED, 0, self.model)
@@ -97,7 +98,7 @@ def main() -> None:
         output=options.output,
         model=options.model or smollm2_model.prepare(options.output),
         study=Study(STUDY, options.outcomes),
-        seeds=options.seeds,
+        seeds=range(options.first_seed, options.seeds),
         arms=tuple(options.arms),
         threads=options.threads,
         settings=tuple(options.set),
@@ -114,7 +115,8 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--output", type=Path, default=Path("build/smollm2"))
     parser.add_argument("--model", type=Path, help="the pretrained model's folder; made from a package if left out")
     parser.add_argument("--outcomes", type=Path, default=FOLDER)
-    parser.add_argument("--seeds", type=int, default=3)
+    parser.add_argument("--seeds", type=int, default=3, metavar="N", help="seeds 0 to N - 1")
+    parser.add_argument("--first-seed", type=int, default=0, metavar="N", help="leave out the seeds before N")
     parser.add_argument("--arms", nargs="+", choices=ARMS, default=list(ARMS))
     parser.add_argument("--set", action="append", default=[], help="a setting of the cold start and the arms")
     parser.add_argument("--bfcl", type=int, help="problems of each of BFCL's categories; the recipe's if left out")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from collections import Counter
 from pathlib import Path
 from typing import IO
 
@@ -62,3 +63,13 @@ def test_every_arm_of_every_world_is_run_and_compared(tmp_path: Path, monkeypatc
     made.clear()
     miniature.main()  # nothing is run twice
     assert [arguments[0] for arguments in made] == ["compare", "compare", "compare"]
+
+
+def test_another_machine_goes_on_behind_the_first_seeds() -> None:
+    arms = miniature.arms_of(("neutral", "records"), range(3, 5))
+    assert Counter((arm.world, arm.seed) for arm in arms) == {
+        ("neutral", 3): 10,
+        ("records", 3): 8,
+        ("neutral", 4): 10,
+        ("records", 4): 8,
+    }
