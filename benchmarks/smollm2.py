@@ -53,7 +53,8 @@ class Plan:
         for seed in self.seeds:
             for arm in self.arms:
                 self._train(arm, seed, start / "student")
-        self._train(PRETRAINED, 0, self.model)
+        if 0 in self.seeds:
+            self._train(PRETRAINED, 0, self.model)
 
     def _train(self, arm: str, seed: int, model: Path) -> Path:
         """A finished run of an arm, evaluated on BFCL too."""

@@ -76,8 +76,8 @@ def _mps_is_right() -> bool:
 def pick_dtype(name: str, device: torch.device, config: Any) -> torch.dtype:
     """The floating-point type an option names, for a model of this configuration on a device.
 
-    auto: bfloat16 on CUDA devices that multiply it (a T4 does not), and on CPUs with matrix units for it (Intel's AMX)
-    where the model is wide enough to gain by them; else float32.
+    auto: bfloat16 on CUDA devices that multiply it (a T4 does not), and on CPUs with instructions for it where the
+    model is wide enough to gain by them; else float32.
     """
     if name == "auto":
         on_cpu = device.type == "cpu" and multiplies_bfloat16() and _width(config) >= WIDE
@@ -88,9 +88,9 @@ def pick_dtype(name: str, device: torch.device, config: Any) -> torch.dtype:
 
 
 def multiplies_bfloat16() -> bool:
-    """Whether this CPU has matrix units for bfloat16."""
+    """Whether this CPU has matrix units for bfloat16 (Intel's AMX) or multiplies vectors of it (AVX-512 BF16)."""
     capabilities: Any = getattr(torch.cpu, "get_capabilities", dict)()  # PyTorch has it since 2.10
-    return bool(capabilities.get("amx_bf16", False))
+    return any(capabilities.get(name, False) for name in ("amx_bf16", "avx512_bf16"))
 
 
 def cuda_multiplies_bfloat16(device: torch.device) -> bool:

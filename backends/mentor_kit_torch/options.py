@@ -34,7 +34,7 @@ class TorchOptions(OptionModel):
     """auto: CUDA where it is there; on a Mac MPS for models 512 wide and wider, where a trial finds that it computes as
     the CPU does; else the CPU."""
     dtype: Literal["auto", "float32", "bfloat16", "float16"] = "auto"
-    """auto: bfloat16 on CUDA devices that multiply it, and on CPUs with matrix units for models 512 wide
+    """auto: bfloat16 on CUDA devices that multiply it, and on CPUs with instructions for it for models 512 wide
     and wider; else float32.
 
     Trained weights are always kept in float32 beside a 16-bit model.

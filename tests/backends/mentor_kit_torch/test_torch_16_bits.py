@@ -149,17 +149,18 @@ def test_a_run_of_32_bits_goes_on_in_16_without_losing_any(tmp_path: Path) -> No
 @pytest.mark.parametrize(
     ("device", "units", "width", "expected"),
     [
-        ("cpu", True, WIDE, torch.bfloat16),
-        ("cpu", True, WIDE - 8, torch.float32),
-        ("cpu", False, WIDE, torch.float32),
-        ("cuda", False, 32, torch.bfloat16),
-        ("mps", True, WIDE, torch.float32),
+        ("cpu", "amx_bf16", WIDE, torch.bfloat16),
+        ("cpu", "avx512_bf16", WIDE, torch.bfloat16),
+        ("cpu", "avx512_bf16", WIDE - 8, torch.float32),
+        ("cpu", "avx512_f", WIDE, torch.float32),
+        ("cuda", "avx512_f", 32, torch.bfloat16),
+        ("mps", "amx_bf16", WIDE, torch.float32),
     ],
 )
 def test_the_type_that_is_taken(
-    device: str, units: bool, width: int, expected: torch.dtype, monkeypatch: pytest.MonkeyPatch
+    device: str, units: str, width: int, expected: torch.dtype, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: {"amx_bf16": units})
+    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: {"amx_bf16": False, units: True})
     config = transformers.LlamaConfig(**SHAPE | {"hidden_size": width})
     assert pick_dtype("auto", torch.device(device), config) == expected
     assert pick_dtype("float16", torch.device(device), config) == torch.float16
