@@ -1,7 +1,7 @@
 """Makes the tables of docs/evidence.md from the raw outcomes in benchmarks/outcomes.
 
     python benchmarks/evidence.py              # print all tables
-    python benchmarks/evidence.py --write      # put them into the page
+    python benchmarks/evidence.py --write      # put them into the page, and draw its figures
     python benchmarks/evidence.py smollm2      # those of one study
 
 A table stands in the page between `<!-- table: NAME -->` and `<!-- end -->`.
@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import quickstart_study
+from evidence_figures import Panel, draw, learning_panel, seeds_panel, similarity_panel, training_panel
 from evidence_tables import (
     Outcomes,
     accuracy_sheet,
@@ -31,6 +32,7 @@ from outcomes import FOLDER, Study
 from mentor_kit.report.tables import Sheet
 
 PAGE = Path(__file__).parents[1] / "docs" / "evidence.md"
+PICTURES = PAGE.parent / "images"
 MARKED = re.compile(r"(<!-- table: (\S+) -->\n).*?(<!-- end -->)", re.DOTALL)
 
 #: The claim's pairs of arms: the teacher-made rewards against what they are to beat.
@@ -55,6 +57,8 @@ class Layout:
     """Arms whose learning curves are shown, out of domain."""
     kinds: tuple[str, ...] = ("accuracy", "claims", "rises", "strategy", "training", "curves")
     """The tables that are shown."""
+    drawn: tuple[str, ...] = ()
+    """The panels of its figure, if it has one."""
 
     @property
     def rises(self) -> list[tuple[str, str]]:
@@ -76,9 +80,17 @@ LAYOUTS: Mapping[str, Layout] = {
         ("pretrained", "cold-start", "sft", "sparse", "mentor", "mentor-f1", "permuted"),
         "cold-start",
         per_seed=True,
+        drawn=("training", "seeds"),
     ),
     **{
-        world: Layout("make miniature", MINIATURE, "untrained", (*CLAIMS, ("mentor-long", "sparse-long")), curves=LONG)
+        world: Layout(
+            "make miniature",
+            MINIATURE,
+            "untrained",
+            (*CLAIMS, ("mentor-long", "sparse-long")),
+            curves=LONG,
+            drawn=("learning", "longer", "similarity"),
+        )
         for world in ("neutral", "causes", "records")
     },
 }
@@ -109,6 +121,34 @@ def sheets(layout: Layout, study: Study) -> Iterator[tuple[str, Sheet]]:
             yield kind, made[kind]()
 
 
+def panels(layout: Layout, study: Study) -> list[Panel]:
+    """The panels of a study's figure; none where nothing was run, or it has no figure."""
+    outcomes = Outcomes(study.episodes)
+    if not outcomes.rows:
+        return []
+    # a longer training has the colour of the shorter one
+    order = [arm for arm in layout.arms if arm not in layout.curves]
+    longer = {arm.removesuffix("-long"): arm for arm in layout.curves}
+    made: Mapping[str, Callable[[], Panel]] = {
+        "learning": lambda: learning_panel(study.curves, {arm: arm for arm in order}, "Out of domain, greedy", order),
+        "longer": lambda: learning_panel(study.curves, longer, "Three times the steps", order),
+        "similarity": lambda: similarity_panel(outcomes, order, "Accuracy and similarity"),
+        "training": lambda: training_panel(study.training, order, "Right rollouts in training"),
+        "seeds": lambda: seeds_panel(outcomes, order, "Out of domain, greedy"),
+    }
+    return [made[kind]() for kind in layout.drawn]
+
+
+def draw_figures(target: Path = PICTURES, folder: Path = FOLDER) -> list[Path]:
+    """Draw the figure of each study that was run."""
+    found = {name: panels(layout, Study(name, folder)) for name, layout in LAYOUTS.items()}
+    return [
+        draw(target / f"evidence-{name}.svg", made, [arm for arm in LAYOUTS[name].arms if arm not in LONG])
+        for name, made in found.items()
+        if made
+    ]
+
+
 def filled(page: str, made: Mapping[str, str]) -> str:
     """The page with its tables replaced.
 
@@ -122,13 +162,14 @@ def main() -> None:
     """Print the tables, or put them into the page."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("studies", nargs="*", default=list(LAYOUTS), metavar="STUDY", help=", ".join(LAYOUTS))
-    parser.add_argument("--write", action="store_true", help=f"put all tables into {PAGE.name}")
+    parser.add_argument("--write", action="store_true", help=f"put all tables into {PAGE.name}, and draw")
     parser.add_argument("--outcomes", type=Path, default=FOLDER)
     options = parser.parse_args()
     if unknown := sorted({*options.studies} - {*LAYOUTS}):
         parser.error(f"there is no study {unknown[0]!r}; there are {', '.join(LAYOUTS)}")
     if options.write:
         PAGE.write_text(filled(PAGE.read_text(encoding="utf-8"), dict(tables(options.outcomes))), encoding="utf-8")
+        draw_figures(PICTURES, options.outcomes)
         return
     for name, table in tables(options.outcomes, options.studies):
         print(f"{name}\n\n{table}")

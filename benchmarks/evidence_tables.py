@@ -161,14 +161,19 @@ def strategy_sheet(outcomes: Outcomes, arms: Sequence[str]) -> Sheet:
     rows = []
     for split in outcomes.splits:
         for arm in outcomes.arms(arms):
-            by_seed: dict[int, list[Row]] = defaultdict(list)
-            for row in outcomes.episodes(arm, split, "greedy"):
-                by_seed[row["seed"]].append(row)
-            found = [strategy(episodes) for episodes in by_seed.values()]
-            if any(found):
+            found = list(strategy_by_seed(outcomes, arm, split).values())
+            if found:
                 rows.append((split, arm, *(share(_mean([each.get(name) for each in found])) for name in STRATEGY)))
     heads = ("split", "arm", "similarity", "needless", "missing", "in order", "recovered", "calls a right answer")
     return Sheet("", heads, tuple(rows), left=2)
+
+
+def strategy_by_seed(outcomes: Outcomes, arm: str, split: str) -> dict[int, dict[str, float]]:
+    """The metrics of each seed's greedy episodes; seeds without any are left out."""
+    by_seed: dict[int, list[Row]] = defaultdict(list)
+    for row in outcomes.episodes(arm, split, "greedy"):
+        by_seed[row["seed"]].append(row)
+    return {seed: found for seed, episodes in sorted(by_seed.items()) if (found := strategy(episodes))}
 
 
 STRATEGY = ("similarity", "needless", "missing", "order", "recovered", "calls_per_right")
@@ -199,29 +204,46 @@ def strategy(episodes: Sequence[Row]) -> dict[str, float]:
 
 def curve_sheet(rows: Sequence[Row], arms: Sequence[str], split: str, decoding: str = "greedy") -> Sheet:
     """Accuracy in percent by training steps: the mean over seeds, a column an arm."""
-    points_of: dict[int, dict[str, list[float]]] = defaultdict(lambda: defaultdict(list))
-    for row in rows:
-        if (row["split"], row["decoding"]) == (split, decoding) and row["arm"] in arms:
-            points_of[row["step"]][row["arm"]].append(row["right"] / row["episodes"])
-    shown = [arm for arm in arms if any(arm in found for found in points_of.values())]
-    lines = [
-        (str(step), *(_percent(_mean(found.get(arm, []))) for arm in shown))
-        for step, found in sorted(points_of.items())
-    ]
+    found = curve_points(rows, split, decoding)
+    shown = [arm for arm in arms if arm in found]
+    steps = sorted({step for arm in shown for step in found[arm]})
+    lines = [(str(step), *(_percent(_mean(found[arm].get(step, []))) for arm in shown)) for step in steps]
     return Sheet("", ("steps", *shown), tuple(lines))
+
+
+def curve_points(rows: Sequence[Row], split: str, decoding: str = "greedy") -> dict[str, dict[int, list[float]]]:
+    """The accuracy of each seed: by arm, by training steps."""
+    found: dict[str, dict[int, list[float]]] = defaultdict(lambda: defaultdict(list))
+    for row in rows:
+        if (row["split"], row["decoding"]) == (split, decoding):
+            found[row["arm"]][row["step"]].append(row["right"] / row["episodes"])
+    return found
 
 
 def training_sheet(rows: Sequence[Row], arms: Sequence[str], block: int = 10) -> Sheet:
     """Accuracy of the rollouts that were trained on, in percent: means over seeds and blocks of steps."""
-    found: dict[int, dict[str, list[float]]] = defaultdict(lambda: defaultdict(list))
-    for row in rows:
-        found[(row["step"] - 1) // block][row["arm"]].append(row["accuracy"])
-    shown = [arm for arm in arms if any(arm in values for values in found.values())]
+    found = training_blocks(rows, block)
+    shown = [arm for arm in arms if arm in found]
+    places = sorted({place for arm in shown for place in found[arm]})
     lines = [
-        (f"{place * block + 1} to {(place + 1) * block}", *(_percent(_mean(values.get(arm, []))) for arm in shown))
-        for place, values in sorted(found.items())
+        (
+            f"{place * block + 1} to {(place + 1) * block}",
+            *(_percent(_mean(found[arm].get(place, []))) for arm in shown),
+        )
+        for place in places
     ]
     return Sheet("", ("steps", *shown), tuple(lines))
+
+
+def training_blocks(rows: Sequence[Row], block: int) -> dict[str, dict[int, list[float]]]:
+    """The mean accuracy of each seed's rollouts: by arm, by blocks of so many steps."""
+    steps: dict[tuple[str, int, int], list[float]] = defaultdict(list)
+    for row in rows:
+        steps[row["arm"], (row["step"] - 1) // block, row["seed"]].append(row["accuracy"])
+    found: dict[str, dict[int, list[float]]] = defaultdict(lambda: defaultdict(list))
+    for (arm, place, _), values in steps.items():
+        found[arm][place].append(math.fsum(values) / len(values))
+    return found
 
 
 def _percent(value: float | None) -> str:

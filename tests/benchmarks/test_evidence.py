@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from mentor_kit.report import compare
+from mentor_kit.report.figure import new_figure
 
 sys.path.append(str(Path(__file__).parents[2] / "benchmarks"))
 evidence = pytest.importorskip("evidence", reason="the benchmarks are not there")
@@ -149,3 +150,38 @@ def test_rollouts_of_training_are_means_over_blocks_of_steps(tmp_path: Path) -> 
     sheet = tables.training_sheet(study.training, ["other", "mentor"])
     # the share of right rollouts is step / 20: on average 5.5 / 20 and 15.5 / 20
     assert (sheet.heads, sheet.rows) == (("steps", "mentor"), (("1 to 10", "27.5"), ("11 to 20", "77.5")))
+
+
+def test_a_figure_draws_the_means_of_the_seeds(tmp_path: Path) -> None:
+    study = outcomes.Study("small", tmp_path)
+    rights = {("a-mentor", 0): ["00", "01"], ("a-mentor", 1): ["01", "11"], ("a-sft", 0): ["00", "10"]}
+    study.add([(evaluated_run(tmp_path, arm, seed, marks), arm[2:], seed) for (arm, seed), marks in rights.items()])
+    layout = evidence.Layout("", ("sft", "mentor"), "sft", drawn=("learning", "training", "seeds", "similarity"))
+    panels = evidence.panels(layout, study)
+    with new_figure(len(panels), width=9, height=3) as (_, axes):
+        for panel, place in zip(panels, axes, strict=True):
+            panel(place)
+    learning, training, seeds, similarity = axes
+    assert {line.get_label(): line.get_xydata().tolist() for line in learning.lines} == {
+        "sft": [[0, 0], [10, 0.5]],
+        "mentor": [[0, 0.25], [10, 0.75]],
+    }
+    # the share of right rollouts is step / 20; blocks have five steps, of which the third is the middle
+    assert {line.get_label(): line.get_xydata().tolist() for line in training.lines} == {
+        arm: [[3, pytest.approx(3 / 20)], [8, pytest.approx(8 / 20)]] for arm in ("sft", "mentor")
+    }
+    assert [line.get_ydata().tolist() for line in seeds.lines] == [[0.5], [0.75]]
+    assert [line.get_ydata().tolist() for line in similarity.lines] == [[0.5], [0.75]]
+
+
+def test_figures_are_drawn_of_what_was_run_and_are_alike(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    outcomes.Study("small", tmp_path).add([(evaluated_run(tmp_path, "a-sft", 0, ["00", "10"]), "sft", 0)])
+    layout = evidence.Layout("", ("sft", "mentor"), "sft", drawn=("learning", "seeds"))
+    monkeypatch.setattr(evidence, "LAYOUTS", {"small": layout, "other": layout, "undrawn": evidence.Layout("", (), "")})
+    (one,) = evidence.draw_figures(tmp_path / "one", tmp_path)
+    (two,) = evidence.draw_figures(tmp_path / "two", tmp_path)
+    assert one.name == "evidence-small.svg"
+    assert one.read_bytes() == two.read_bytes()
+    text = one.read_text(encoding="utf-8")
+    assert ">sft<" in text
+    assert ">mentor<" not in text  # it was not run
