@@ -1,7 +1,7 @@
 """Figures of a study's outcomes: learning curves, accuracy against similarity, right rollouts in training.
 
     curves of evaluations ──┐
-    last evaluations ───────┼──> docs/images/evidence-STUDY.svg
+    last evaluations ───────┼──> evidence-STUDY.svg, beside the docs
     steps of GRPO ──────────┘
 
 An arm has the same colour in all panels; lines are means over seeds, bands reach from the lowest to the highest seed.
