@@ -61,6 +61,11 @@ class Layout:
     """The panels of its figure, if it has one."""
 
     @property
+    def coloured(self) -> list[str]:
+        """The arms that figures have colours for: a longer training has that of the shorter one."""
+        return [arm for arm in self.arms if arm not in self.curves]
+
+    @property
     def rises(self) -> list[tuple[str, str]]:
         """All other arms, each against the one before training."""
         return [(arm, self.base) for arm in self.arms if arm not in (self.base, "pretrained")]
@@ -126,8 +131,7 @@ def panels(layout: Layout, study: Study) -> list[Panel]:
     outcomes = Outcomes(study.episodes)
     if not outcomes.rows:
         return []
-    # a longer training has the colour of the shorter one
-    order = [arm for arm in layout.arms if arm not in layout.curves]
+    order = layout.coloured
     longer = {arm.removesuffix("-long"): arm for arm in layout.curves}
     made: Mapping[str, Callable[[], Panel]] = {
         "learning": lambda: learning_panel(study.curves, {arm: arm for arm in order}, "Out of domain, greedy", order),
@@ -142,11 +146,7 @@ def panels(layout: Layout, study: Study) -> list[Panel]:
 def draw_figures(target: Path = PICTURES, folder: Path = FOLDER) -> list[Path]:
     """Draw the figure of each study that was run."""
     found = {name: panels(layout, Study(name, folder)) for name, layout in LAYOUTS.items()}
-    return [
-        draw(target / f"evidence-{name}.svg", made, [arm for arm in LAYOUTS[name].arms if arm not in LONG])
-        for name, made in found.items()
-        if made
-    ]
+    return [draw(target / f"evidence-{name}.svg", made, LAYOUTS[name].coloured) for name, made in found.items() if made]
 
 
 def filled(page: str, made: Mapping[str, str]) -> str:

@@ -11,12 +11,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from statistics import fmean
 from typing import Any
 
-from evidence_tables import BySeed, Outcomes, curve_points, strategy_by_seed, training_blocks
+from evidence_tables import Outcomes, curve_points, means, strategy_by_seed, training_blocks
 from outcomes import Row
 
-from mentor_kit.report.figure import Axes, in_percent, look, new_figure, save
+from mentor_kit.report.figure import Axes, draw_line, in_percent, look, new_figure, save
 
 #: label -> steps -> the values of the seeds.
 Curves = Mapping[str, Mapping[int, Sequence[float]]]
@@ -89,7 +90,7 @@ def similarity_panel(outcomes: Outcomes, arms: Sequence[str], title: str) -> Pan
             seeds = sorted(right.keys() & alike.keys())
             if seeds:
                 across, up = [alike[seed] for seed in seeds], [right[seed] for seed in seeds]
-                axes.plot(_mean(across), _mean(up), label=arm, markersize=9, markeredgecolor="white", linestyle="none",
+                axes.plot(fmean(across), fmean(up), label=arm, markersize=9, markeredgecolor="white", linestyle="none",
                           zorder=3, **look(place))  # fmt: skip
                 axes.scatter(across, up, s=14, alpha=0.45, linewidths=0, zorder=2, **look(place))
         axes.set_xlabel("tool-use similarity to the teacher (1 - JSD)")
@@ -106,10 +107,10 @@ def seeds_panel(outcomes: Outcomes, arms: Sequence[str], title: str) -> Panel:
         shown = outcomes.arms(arms)
         for column, arm in enumerate(shown):
             values = list(means(outcomes.by_seed(arm, SPLIT, "greedy")).values())
-            style = look(list(arms).index(arm))
+            style = look(arms.index(arm))
             axes.scatter([column] * len(values), values, s=16, alpha=0.5, linewidths=0, zorder=2, **style)
             style |= {"linestyle": "none", "label": arm}
-            axes.plot(column, _mean(values), markersize=9, markeredgecolor="white", zorder=3, **style)
+            axes.plot(column, fmean(values), markersize=9, markeredgecolor="white", zorder=3, **style)
         axes.set_xticks(range(len(shown)), shown, rotation=30, ha="right")
         axes.set_xlim(-0.6, len(shown) - 0.4)
         _percents(axes)
@@ -118,23 +119,11 @@ def seeds_panel(outcomes: Outcomes, arms: Sequence[str], title: str) -> Panel:
     return panel
 
 
-def means(outcomes: BySeed) -> dict[int, float]:
-    """The accuracy of each seed."""
-    return {seed: _mean(list(problems.values())) for seed, problems in outcomes.items()}
-
-
 def _lines(axes: Axes, curves: Curves, order: Sequence[str]) -> None:
     """A line an arm, with the band of its seeds."""
     for arm, points in curves.items():
-        style: dict[str, Any] = look(list(order).index(arm))
-        if len(points) == 1:
-            ((_, values),) = points.items()
-            axes.axhline(_mean(values), label=arm, color=style["color"], linestyle=(0, (5, 3)), linewidth=1.4)
-            continue
-        steps = sorted(points)
-        axes.plot(steps, [_mean(points[step]) for step in steps], label=arm, **style)
-        low, high = [min(points[step]) for step in steps], [max(points[step]) for step in steps]
-        axes.fill_between(steps, low, high, color=style["color"], alpha=0.14, linewidth=0)
+        drawn = [(step, fmean(values), (min(values), max(values))) for step, values in sorted(points.items())]
+        draw_line(axes, arm, drawn, order.index(arm))
     axes.set_xlabel("training steps")
     _percents(axes)
 
@@ -142,7 +131,3 @@ def _lines(axes: Axes, curves: Curves, order: Sequence[str]) -> None:
 def _percents(axes: Axes) -> None:
     in_percent(axes.yaxis, "accuracy")
     axes.set_ylim(-0.02, 1.02)
-
-
-def _mean(values: Sequence[float]) -> float:
-    return sum(values) / len(values)

@@ -69,14 +69,19 @@ def accuracy(outcomes: BySeed) -> tuple[float, Interval] | None:
     """The mean over seeds, with Student's interval where seeds differ, else that over problems; None of nothing."""
     if not outcomes:
         return None
-    means = [math.fsum(problems.values()) / len(problems) for problems in outcomes.values()]
-    if len(set(means)) > 1:
-        return math.fsum(means) / len(means), mean_interval(means)
+    seeds = list(means(outcomes).values())
+    if len(set(seeds)) > 1:
+        return math.fsum(seeds) / len(seeds), mean_interval(seeds)
     problems = next(iter(outcomes.values()))
     values = list(problems.values())
     if {*values} <= {0.0, 1.0}:
-        return means[0], wilson(round(sum(values)), len(values))
-    return means[0], clustered_interval(values, list(problems))
+        return seeds[0], wilson(round(sum(values)), len(values))
+    return seeds[0], clustered_interval(values, list(problems))
+
+
+def means(outcomes: BySeed) -> dict[int, float]:
+    """The accuracy of each seed."""
+    return {seed: math.fsum(problems.values()) / len(problems) for seed, problems in outcomes.items()}
 
 
 def difference(arm: BySeed, base: BySeed) -> Difference | None:

@@ -109,9 +109,12 @@ def _run(options: argparse.Namespace) -> None:
 
 def _keep(arm: Arm, seconds: float, options: argparse.Namespace) -> None:
     """Merge the outcomes of a finished run, if it ran just now or is not in the files yet."""
-    study, run = Study(arm.world, options.outcomes), finished(arm.folder(options.output))
-    if run is not None and (seconds or all((row["arm"], row["seed"]) != (arm.name, arm.seed) for row in study.curves)):
-        study.add([(Run.open(run), arm.name, arm.seed)])
+    folder = finished(arm.folder(options.output))
+    if folder is None:
+        return
+    study, run = Study(arm.world, options.outcomes), Run.open(folder)
+    if seconds or not study.has(run, arm.name, arm.seed):
+        study.add([(run, arm.name, arm.seed)])
 
 
 def _teacher(output: Path) -> Path:

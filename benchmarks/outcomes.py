@@ -105,6 +105,11 @@ class Study:
         for kind, found in rows.items():
             self._merge(kind, found)
 
+    def has(self, run: Run, arm: str, seed: int) -> bool:
+        """Whether all evaluations of an arm and seed's run are in the files."""
+        known = {_key(row) for row in self.curves}
+        return all((arm, seed, plan_of(report)) in known for report in placed_reports(run))
+
     def _read(self, kind: str) -> list[dict[str, Any]]:
         file = self._file(kind)
         found: list[dict[str, Any]] = pq.read_table(file).to_pylist() if file.is_file() else []

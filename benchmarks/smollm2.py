@@ -85,8 +85,7 @@ class Plan:
     def _note(self, folder: Path, arm: str, seed: int, seconds: float) -> None:
         """Merge a run's outcomes, if it was run just now or is not in the file yet."""
         run = Run.open(folder)
-        known = {(row["arm"], row["seed"], row["split"]) for row in self.study.episodes}
-        if seconds or any((arm, seed, report["split"]) not in known for report in run.evaluations):
+        if seconds or not self.study.has(run, arm, seed):
             self.study.add([(run, arm, seed)])
             steps = training_steps(run)
             print(f"{run.name} seed {seed}: {steps} steps, {seconds / 60:.1f} minutes", flush=True)

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from mentor_kit.core.task import OUT_OF_DOMAIN
 from mentor_kit.report.comparison import Comparison, Curve, Mean
-from mentor_kit.report.figure import Axes, Figure, in_percent, look, new_figure, save
+from mentor_kit.report.figure import Axes, Figure, draw_line, in_percent, look, new_figure, save
 from mentor_kit.utils.statistics import Interval
 
 KINDS = {"greedy": "Greedy", "sampled": "Sampled"}
@@ -28,7 +28,8 @@ def draw_curves(comparison: Comparison, path: Path) -> list[Path]:
         for axes, kind in zip(panels, kinds, strict=True):
             chosen = [curve for curve in curves if curve.kind == kind]
             for curve in chosen:
-                _draw_curve(axes, curve, order[curve.label])
+                points = [(point.step, point.accuracy.value, _band(point.accuracy)) for point in curve.points]
+                draw_line(axes, curve.label, points, order[curve.label])
             axes.set_title(f"{KINDS[kind]}, {split}")
             axes.set_xlabel("training steps")
             axes.set_ylim(-0.02, 1.02)
@@ -66,20 +67,6 @@ def draw_similarity(comparison: Comparison, path: Path) -> list[Path]:
         several = any(len(y.values) > 1 for _, _, y in drawn)
         _legend(figure, axes, "large: mean over seeds, 95 % interval; small: seeds" if several else "95 % interval")
         return [save(figure, path.with_suffix(suffix)) for suffix in (".png", ".svg")]
-
-
-def _draw_curve(axes: Axes, curve: Curve, place: int) -> None:
-    style = look(place)
-    means = [point.accuracy for point in curve.points]
-    if len(curve.points) == 1 and curve.points[0].step == 0:
-        axes.axhline(means[0].value, label=curve.label, color=style["color"], linestyle=(0, (5, 3)), linewidth=1.4)
-        low, high = _band(means[0])
-        axes.axhspan(low, high, color=style["color"], alpha=0.07, linewidth=0)
-        return
-    steps = [point.step for point in curve.points]
-    axes.plot(steps, [mean.value for mean in means], label=curve.label, **style)
-    lows, highs = zip(*map(_band, means), strict=True)
-    axes.fill_between(steps, lows, highs, color=style["color"], alpha=0.14, linewidth=0)
 
 
 def _band(mean: Mean) -> Interval:

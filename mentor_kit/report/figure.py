@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from importlib import import_module
 from pathlib import Path
@@ -11,6 +11,7 @@ from typing import Any, TypeAlias
 from mentor_kit.core.errors import MissingError
 from mentor_kit.runs.files import storage_errors
 from mentor_kit.utils.files import NEW
+from mentor_kit.utils.statistics import Interval
 
 Figure: TypeAlias = Any
 Axes: TypeAlias = Any
@@ -71,6 +72,26 @@ def new_figure(columns: int, *, width: float, height: float, title: str = "") ->
 def look(place: int) -> dict[str, str]:
     """Colour and marker of the item at a place in a list."""
     return {"color": COLOURS[place % len(COLOURS)], "marker": MARKERS[place % len(MARKERS)]}
+
+
+def draw_line(axes: Axes, label: str, points: Sequence[tuple[int, float, Interval]], place: int) -> None:
+    """A line with its band; what was evaluated before training alone is a dashed line across the panel.
+
+    Args:
+        axes: the panel.
+        label: in the legend.
+        points: training steps, value, and the band's lower and upper end.
+        place: in the list by which `look` gives colours.
+    """
+    style = look(place)
+    steps, values, bands = zip(*points, strict=True)
+    if steps == (0,):
+        axes.axhline(values[0], label=label, color=style["color"], linestyle=(0, (5, 3)), linewidth=1.4)
+        axes.axhspan(*bands[0], color=style["color"], alpha=0.07, linewidth=0)
+        return
+    axes.plot(steps, values, label=label, **style)
+    lows, highs = zip(*bands, strict=True)
+    axes.fill_between(steps, lows, highs, color=style["color"], alpha=0.14, linewidth=0)
 
 
 def in_percent(axis: Axes, label: str) -> None:

@@ -185,3 +185,13 @@ def test_figures_are_drawn_of_what_was_run_and_are_alike(tmp_path: Path, monkeyp
     text = one.read_text(encoding="utf-8")
     assert ">sft<" in text
     assert ">mentor<" not in text  # it was not run
+
+
+def test_a_study_has_what_was_added_to_it(tmp_path: Path) -> None:
+    run = evaluated_run(tmp_path, "a-sft", 0, ["00", "10"])
+    study = outcomes.Study("small", tmp_path)
+    assert not study.has(run, "sft", 0)
+    study.add([(run, "sft", 0)])
+    assert study.has(run, "sft", 0)
+    assert not study.has(run, "sft", 1)
+    assert not study.has(run, "mentor", 0)
