@@ -1,7 +1,8 @@
-"""The README's pictures of the page: a run's report in a browser without a window, light and dark, and on a telephone.
+"""The pictures of the page in README and docs: a run's report in a browser without a window, and on a telephone.
 
     make pictures RUN=runs/quickstart/<id>
     python benchmarks/pictures.py runs/quickstart/<id> --output docs/images
+    python benchmarks/pictures.py <run> --prefix smollm2 --views overview rollouts
 
 The pictures choose their places themselves: a step's wrong attempt that got more than its group's mean, beside the
 teacher's work; its tokens; the evaluations with the problems that were learnt. It needs playwright and a chromium.
@@ -24,13 +25,14 @@ from mentor_kit.report.page import RunPage
 from mentor_kit.runs import Run
 
 BROWSERS = ("chromium", "chromium-browser", "google-chrome")
+VIEWS = ("overview", "rollouts", "tokens", "evaluations", "telephone")
 
 
 @dataclass(frozen=True)
 class Picture:
-    """A picture: its file's name, the place in the page, and the window."""
+    """A picture: what it shows, the place in the page, and the window."""
 
-    name: str
+    view: str
     place: Mapping[str, object] = field(default_factory=dict)
     width: int = 1280
     height: int = 800
@@ -43,12 +45,17 @@ def main() -> None:
     parser.add_argument("run", help="a run folder, or a recipe's name for its newest run")
     parser.add_argument("--output", type=Path, default=Path("docs/images"))
     parser.add_argument("--scale", type=float, default=1.25, help="pixels of the picture for each of the page")
+    parser.add_argument("--prefix", default="page", help="how the files' names begin")
+    parser.add_argument("--views", nargs="+", choices=VIEWS, default=VIEWS)
     options = parser.parse_args()
     run = Run.open(options.run)
+    wanted = {
+        options.output / f"{options.prefix}-{one.view}.png": one for one in pictures(run) if one.view in options.views
+    }
     options.output.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory() as folder:
         page = api.report(run, Path(folder) / "run.html")
-        take(page.path, pictures(run), options.output, options.scale)
+        take(page.path, wanted, options.scale)
 
 
 def pictures(run: Run) -> list[Picture]:
@@ -61,11 +68,11 @@ def pictures(run: Run) -> list[Picture]:
     # the first evaluation beside the last
     evaluation["beside"] = f"0:{plan['checkpoints'][0]['name']}"
     return [
-        Picture("page-overview.png", {"tab": "overview"}, height=940),
-        Picture("page-rollouts.png", rollout),
-        Picture("page-tokens.png", rollout | {"view": "tokens"}),
-        Picture("page-evaluations.png", evaluation, dark=True),
-        Picture("page-telephone.png", rollout, width=390, height=800),
+        Picture("overview", {"tab": "overview"}, height=940),
+        Picture("rollouts", rollout),
+        Picture("tokens", rollout | {"view": "tokens"}),
+        Picture("evaluations", evaluation, dark=True),
+        Picture("telephone", rollout, width=390, height=800),
     ]
 
 
@@ -88,8 +95,8 @@ def telling_attempt(run: Run) -> tuple[str, str, int]:
     return last if best is None else best[1:]
 
 
-def take(page: Path, wanted: list[Picture], folder: Path, scale: float) -> None:
-    """Open the page at each place and save a picture of it."""
+def take(page: Path, wanted: Mapping[Path, Picture], scale: float) -> None:
+    """Open the page at each place and save a picture of it, by the pictures' files."""
     from playwright.sync_api import sync_playwright
 
     found = next((path for name in BROWSERS if (path := shutil.which(name))), None)
@@ -97,7 +104,7 @@ def take(page: Path, wanted: list[Picture], folder: Path, scale: float) -> None:
         sys.exit(f"none of {', '.join(BROWSERS)} is installed: apt-get install chromium")
     with sync_playwright() as driver:
         browser = driver.chromium.launch(executable_path=found, args=["--no-sandbox"])
-        for picture in wanted:
+        for file, picture in wanted.items():
             context: Any = browser.new_context(
                 viewport={"width": picture.width, "height": picture.height},
                 color_scheme="dark" if picture.dark else "light",
@@ -110,9 +117,9 @@ def take(page: Path, wanted: list[Picture], folder: Path, scale: float) -> None:
             ):
                 tab.wait_for_timeout(20)
             tab.wait_for_timeout(200)
-            tab.screenshot(path=folder / picture.name)
+            tab.screenshot(path=file)
             context.close()
-            print(folder / picture.name)
+            print(file)
         browser.close()
 
 

@@ -40,6 +40,8 @@ PAGES = {
     ROOT / "CONTRIBUTING.md": "contributing.md",
     ROOT / "CHANGELOG.md": "changelog.md",
 }
+#: The folders of docs/ with what the pages show: pictures, and pages that mentorkit wrote.
+SHOWN = ("images", "reports")
 #: What Zensical's pages load from elsewhere, for search in pages that are opened from a folder.
 WORKER_SHIM = "https://unpkg.com/iframe-worker/shim"
 
@@ -84,7 +86,7 @@ def stage(pages: Path) -> None:
             (pages / page).write_text(with_site_links(path.read_text(), path))
         else:
             stage_notebook(path, (pages / page).parent)
-    for folder in (DOCS / "images", HERE / "api"):
+    for folder in (*(DOCS / name for name in SHOWN), HERE / "api"):
         shutil.copytree(folder, pages / folder.name)
     for file in (HERE / "site.css", HERE / "favicon.svg", ROOT / "llms.txt"):
         shutil.copy(file, pages)
@@ -124,7 +126,7 @@ def with_site_links(text: str, source: Path, site: str = "") -> str:
             return f"{site}{PAGES[target].removesuffix('.md')}.html" if site else up + PAGES[target]
         if not target.is_relative_to(ROOT) or not target.exists():
             return link[0]
-        if target.is_relative_to(DOCS / "images"):
+        if any(target.is_relative_to(DOCS / name) for name in SHOWN):
             return up + target.relative_to(DOCS).as_posix()
         return f"{REPOSITORY}/{'tree' if target.is_dir() else 'blob'}/main/{target.relative_to(ROOT)}"
 

@@ -17,6 +17,7 @@ from mentor_kit.report.page.tokenizer import tokenizer_folder
 from mentor_kit.report.page.tokens import read_vocabulary
 from mentor_kit.report.rescore.kept import kept_rescored
 from mentor_kit.runs import Run
+from mentor_kit.utils.paths import without_home
 
 #: What a run's index has beside its rollouts, by the key under which a tab of the page finds it; None hides the tab.
 SECTIONS: Mapping[str, Callable[[Run], Json]] = {
@@ -75,12 +76,16 @@ class RunPage:
         return f"{hash_of([*found, self.run.outcome])}"
 
     def index(self) -> dict[str, Json]:
-        """What there is of the run: the sections, and the names of the steps with rollouts."""
+        """What there is of the run: the sections, and the names of the steps with rollouts.
+
+        The page is made to be shared, so paths in settings and notes begin with `~` for the user's home.
+        """
         run = self.run
         index: dict[str, Json] = _about(run)
         steps = [entry(file) for file in step_files(run.folder)]
         index["rollouts"] = {"steps": steps, "recorded": len(steps)}
-        return index | {name: section(run) for name, section in SECTIONS.items()}
+        found = index | {name: section(run) for name, section in SECTIONS.items()}
+        return {name: _without_home(value) for name, value in found.items()}
 
     def chunk(self, name: str) -> dict[str, Json]:
         """A chunk by its name.
@@ -111,6 +116,15 @@ def hash_of(value: Json) -> str:
     import hashlib
 
     return hashlib.sha256(json.dumps(value).encode()).hexdigest()[:16]
+
+
+def _without_home(value: Json) -> Json:
+    """A JSON value with `~` for the user's home in all of its strings."""
+    if isinstance(value, str):
+        return without_home(value)
+    if isinstance(value, list):
+        return [_without_home(item) for item in value]
+    return {key: _without_home(item) for key, item in value.items()} if isinstance(value, dict) else value
 
 
 def _about(run: Run) -> dict[str, Json]:

@@ -137,6 +137,16 @@ def test_nothing_of_the_users_home(page):
     assert "somebody" not in json.dumps(page.index)
 
 
+def test_paths_in_settings_and_notes_begin_with_a_tilde(tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", "/home/somebody")
+    folder = write_page_run(tmp_path / "runs", "/home/somebody/models/small is missing")
+    write_page([Run(folder)], tmp_path / "run.html")
+    found = ReadPage(tmp_path / "run.html").index["runs"][0]
+    assert found["environment"]["settings"] == {"a": "~/models/small is missing"}
+    assert [note["values"]["text"] for note in found["overview"]["notes"]] == ["a note: ~/models/small is missing"]
+    assert "/home/somebody/models" not in json.dumps(found)
+
+
 @pytest.mark.parametrize(
     ("limits", "steps"),
     [

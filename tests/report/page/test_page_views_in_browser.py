@@ -32,6 +32,20 @@ def test_tokens(small, open_page):
     assert tab.texts(f"{stream}.masked") == ["↵\n", "<|im_end|>"]
 
 
+@pytest.mark.parametrize(
+    ("text", "shown", "code"),
+    [
+        ("lower `train.0.lr` or `kl`", "lower train.0.lr or kl", ["train.0.lr", "kl"]),
+        ("one ` alone", "one ` alone", []),
+        ("`<b>x</b>`", "<b>x</b>", ["<b>x</b>"]),
+    ],
+)
+def test_what_stands_between_backticks_in_notes_is_code(open_page, tmp_path, text, shown, code):
+    tab = open_page(write_page_run(tmp_path, text))
+    assert tab.texts(".notes p")[0].endswith(f"a note: {shown}")
+    assert tab.texts(".notes code") == code
+
+
 def test_evaluations_show_flips(small, open_page):
     tab = open_page(small)
     tab.show(tab="evaluations", plan="in-domain")

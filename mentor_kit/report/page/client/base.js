@@ -23,6 +23,13 @@ MentorKit.h = function (tag, attributes, ...children) {
   return element;
 };
 
+/** A sentence's parts, those between two backticks as code. */
+MentorKit.withCode = function (text) {
+  const parts = String(text).split("`");
+  if (parts.length % 2 === 0) return [text];
+  return parts.map((part, place) => (place % 2 ? MentorKit.h("code", {}, part) : part));
+};
+
 MentorKit.clear = function (element, ...children) {
   element.replaceChildren(...children.flat(3).filter((child) => child !== null && child !== undefined && child !== false));
   return element;

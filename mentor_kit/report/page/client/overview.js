@@ -32,7 +32,7 @@
     if (!found.length && !(run.notes || []).length) return null;
     const text = (values) => (values.text && values.advice ? `${values.text}. What helps: ${values.advice}` : values.text) || Object.entries(values).map(([name, value]) => `${name}: ${typeof value === "string" ? value : JSON.stringify(value)}`).join("; ");
     return h("section", { class: "notes" },
-      found.map((note) => h("p", { class: note.kind }, h("b", {}, note.kind === "diagnosis" ? "found" : note.kind, note.step === null ? "" : `, step ${note.step}`), " ", text(note.values))),
+      found.map((note) => h("p", { class: note.kind }, h("b", {}, note.kind === "diagnosis" ? "found" : note.kind, note.step === null ? "" : `, step ${note.step}`), " ", MentorKit.withCode(text(note.values)))),
       (run.notes || []).map((note) => h("p", { class: "limit" }, h("b", {}, "limit"), " ", note)));
   }
 
