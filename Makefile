@@ -119,7 +119,7 @@ miniature: install-dev
 	$(BIN)/python benchmarks/miniature.py --output build/miniature
 	$(BIN)/python benchmarks/evidence.py --write
 
-# A real pretrained model, SmolLM2-135M-Instruct: a cold start, five arms, three seeds.
+# A real pretrained model, SmolLM2-135M-Instruct: a cold start, four arms with three seeds, a control.
 smollm2: install-dev
 	$(BIN)/python benchmarks/smollm2.py --output build/smollm2
 	$(BIN)/python benchmarks/evidence.py --write

@@ -1,10 +1,10 @@
-"""Makes the tables of docs/evidence.md from the raw outcomes in benchmarks/outcomes.
+"""Makes the tables of docs/evidence.md and README.md from the raw outcomes in benchmarks/outcomes.
 
     python benchmarks/evidence.py              # print all tables
-    python benchmarks/evidence.py --write      # put them into the page, and draw its figures
-    python benchmarks/evidence.py smollm2      # those of one study
+    python benchmarks/evidence.py --write      # put them into the pages, and draw their figures
+    python benchmarks/evidence.py smollm2      # those of one study; `summary` has all students side by side
 
-A table stands in the page between `<!-- table: NAME -->` and `<!-- end -->`.
+A table stands in a page between `<!-- table: NAME -->` and `<!-- end -->`.
 """
 
 from __future__ import annotations
@@ -25,19 +25,32 @@ from evidence_tables import (
     rise_sheet,
     seed_sheet,
     strategy_sheet,
+    summary_sheet,
     training_sheet,
+    verdict_sheet,
 )
 from outcomes import FOLDER, Study
 
 from mentor_kit.report.tables import Sheet
 
-PAGE = Path(__file__).parents[1] / "docs" / "evidence.md"
+ROOT = Path(__file__).parents[1]
+PAGE = ROOT / "docs" / "evidence.md"
+PAGES = (PAGE, ROOT / "README.md")
 PICTURES = PAGE.parent / "images"
 MARKED = re.compile(r"(<!-- table: (\S+) -->\n).*?(<!-- end -->)", re.DOTALL)
 
 #: The claim's pairs of arms: the teacher-made rewards against what they are to beat.
 CLAIMS = (("mentor", "sparse"), ("mentor", "sft"), ("mentor-f1", "sparse"), ("mentor-f1", "sft"))
 LONG = ("sparse-long", "mentor-long")
+
+#: The table of all students, by the studies' names.
+SUMMARY = "summary"
+STUDENTS = {
+    "smollm2": "SmolLM2",
+    "neutral": "miniature, neutral",
+    "causes": "miniature, causes",
+    "records": "miniature, records",
+}
 
 
 @dataclass(frozen=True)
@@ -101,9 +114,15 @@ LAYOUTS: Mapping[str, Layout] = {
 }
 
 
-def tables(folder: Path = FOLDER, studies: Sequence[str] = tuple(LAYOUTS)) -> Iterator[tuple[str, str]]:
+NAMES = (SUMMARY, *LAYOUTS)
+
+
+def tables(folder: Path = FOLDER, studies: Sequence[str] = NAMES) -> Iterator[tuple[str, str]]:
     """The name of each table and its Markdown; where nothing was run, a line that says so."""
     for name in studies:
+        if name == SUMMARY:
+            yield from ((f"{name}/{kind}", sheet.markdown()) for kind, sheet in summaries(folder))
+            continue
         layout = LAYOUTS[name]
         for kind, sheet in sheets(layout, Study(name, folder)):
             yield f"{name}/{kind}", sheet.markdown() if sheet.rows else f"Not run yet: `{layout.command}` does it.\n"
@@ -124,6 +143,16 @@ def sheets(layout: Layout, study: Study) -> Iterator[tuple[str, Sheet]]:
     for kind in layout.kinds:
         if kind != "curves" or layout.curves:
             yield kind, made[kind]()
+
+
+def summaries(folder: Path) -> Iterator[tuple[str, Sheet]]:
+    """The tables in which all students stand side by side."""
+    found = {name: (Outcomes(Study(name, folder).episodes), LAYOUTS[name]) for name in STUDENTS}
+    accuracies = {STUDENTS[name]: (outcomes, layout.base) for name, (outcomes, layout) in found.items()}
+    arms = [arm for arm in MINIATURE if arm not in ("untrained", *LONG)]
+    yield "accuracy", summary_sheet(accuracies, arms, "out-of-domain")
+    claims = {STUDENTS[name]: (outcomes, layout.claims) for name, (outcomes, layout) in found.items()}
+    yield "claims", verdict_sheet(claims, ("out-of-domain", "cross-domain"))
 
 
 def panels(layout: Layout, study: Study) -> list[Panel]:
@@ -159,16 +188,18 @@ def filled(page: str, made: Mapping[str, str]) -> str:
 
 
 def main() -> None:
-    """Print the tables, or put them into the page."""
+    """Print the tables, or put them into the pages."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("studies", nargs="*", default=list(LAYOUTS), metavar="STUDY", help=", ".join(LAYOUTS))
-    parser.add_argument("--write", action="store_true", help=f"put all tables into {PAGE.name}, and draw")
+    parser.add_argument("studies", nargs="*", default=list(NAMES), metavar="STUDY", help=", ".join(NAMES))
+    parser.add_argument("--write", action="store_true", help="put all tables into the pages, and draw")
     parser.add_argument("--outcomes", type=Path, default=FOLDER)
     options = parser.parse_args()
-    if unknown := sorted({*options.studies} - {*LAYOUTS}):
-        parser.error(f"there is no study {unknown[0]!r}; there are {', '.join(LAYOUTS)}")
+    if unknown := sorted({*options.studies} - {*NAMES}):
+        parser.error(f"there is no study {unknown[0]!r}; there are {', '.join(NAMES)}")
     if options.write:
-        PAGE.write_text(filled(PAGE.read_text(encoding="utf-8"), dict(tables(options.outcomes))), encoding="utf-8")
+        made = dict(tables(options.outcomes))
+        for page in PAGES:
+            page.write_text(filled(page.read_text(encoding="utf-8"), made), encoding="utf-8")
         draw_figures(PICTURES, options.outcomes)
         return
     for name, table in tables(options.outcomes, options.studies):

@@ -161,6 +161,46 @@ def difference_cells(found: Difference) -> tuple[str, str, str]:
     return points(found.mean), f"{points(found.low)} to {points(found.high)}", "yes" if excludes else "no"
 
 
+def summary_sheet(studies: Mapping[str, tuple[Outcomes, str]], arms: Sequence[str], split: str) -> Sheet:
+    """Greedy accuracy of several studies on one split, in percent: a row a study, a column an arm, means over seeds.
+
+    Args:
+        studies: by their names; each with its arm before training.
+        arms: the others.
+        split: the split's name.
+    """
+    rows = []
+    for name, (outcomes, base) in studies.items():
+        found = [outcomes.by_seed(arm, split, "greedy") for arm in (base, *arms)]
+        rows.append(
+            (
+                name,
+                _numbers([len(each) for each in found[1:] if each]),
+                *(_percent(_mean([*means(each).values()])) for each in found),
+            )
+        )
+    return Sheet("", ("student", "seeds", "before", *arms), tuple(rows))
+
+
+def verdict_sheet(studies: Mapping[str, tuple[Outcomes, Sequence[tuple[str, str]]]], splits: Sequence[str]) -> Sheet:
+    """The greedy differences of several studies' pairs of arms: a row a study and pair, two columns a split."""
+    rows = []
+    for name, (outcomes, pairs) in studies.items():
+        for arm, base in pairs:
+            found = [[outcomes.by_seed(each, split, "greedy") for each in (arm, base)] for split in splits]
+            if all(own and other for own, other in found):
+                shown = [difference_cells(made) for own, other in found if (made := difference(own, other)) is not None]
+                cells = (cell for mean, interval, excludes in shown for cell in (f"{mean} ({interval})", excludes))
+                rows.append((name, f"{arm} - {base}", _numbers([len(found[0][0])]), *cells))
+    heads = (head for split in splits for head in (split, "excludes 0"))
+    return Sheet("", ("student", "arms", "seeds", *heads), tuple(rows), left=2)
+
+
+def _numbers(counts: Sequence[int]) -> str:
+    """One number, or the least and the largest."""
+    return "–" if not counts else str(counts[0]) if len({*counts}) == 1 else f"{min(counts)} to {max(counts)}"
+
+
 def strategy_sheet(outcomes: Outcomes, arms: Sequence[str]) -> Sheet:
     """Similarity and the choice of calls beside the teacher: means over seeds, of the greedy episodes."""
     rows = []

@@ -1,8 +1,8 @@
-"""Runs SmolLM2-135M-Instruct on the arithmetic tools: a cold start, five arms and three seeds, a seed after the other.
+"""Runs SmolLM2-135M-Instruct on the arithmetic tools: a cold start, four arms with three seeds each, and a control.
 
     python benchmarks/smollm2.py --output build/smollm2
 
-    model ──> cold start ──> mentor, sparse, mentor-f1, sft, permuted (seed 0) ──> … (seed 1) ──> …
+    model ──> cold start ──> mentor, sparse, mentor-f1, sft (seed 0), the control permuted ──> mentor, … (seed 1) ──> …
 
 Each is evaluated in domain, out of domain, on records, and on BFCL; at last the model before the cold start is, too.
 
@@ -28,7 +28,8 @@ from mentor_kit.runs import Run
 
 STUDY = "smollm2"
 COLD, PRETRAINED = "cold-start", "pretrained"
-ARMS = ("mentor", "sparse", "mentor-f1", "sft", "permuted")
+ARMS = ("mentor", "sparse", "mentor-f1", "sft")
+CONTROL = "permuted"
 
 
 @dataclass(frozen=True)
@@ -40,19 +41,23 @@ class Plan:
     """The pretrained model's folder."""
     study: Study
     seeds: range = range(3)
-    arms: tuple[str, ...] = ARMS
+    arms: tuple[str, ...] = (*ARMS, CONTROL)
     threads: int = 2
     settings: tuple[str, ...] = ()
     """Settings for the cold start and the arms."""
     bfcl: int | None = None
     """Problems of each of BFCL's categories; the recipe's if left out, 0 for none."""
 
+    @property
+    def runs(self) -> list[tuple[str, int]]:
+        """The arms and seeds to train from the cold start, in their order; one seed of the control says enough."""
+        return [(arm, seed) for seed in self.seeds for arm in self.arms if arm != CONTROL or seed == 0]
+
     def finish(self) -> None:
         """Run what is not done yet, and merge each run's outcomes."""
         start = self._train(COLD, 0, self.model)
-        for seed in self.seeds:
-            for arm in self.arms:
-                self._train(arm, seed, start / "student")
+        for arm, seed in self.runs:
+            self._train(arm, seed, start / "student")
         if 0 in self.seeds:
             self._train(PRETRAINED, 0, self.model)
 
@@ -117,7 +122,7 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--outcomes", type=Path, default=FOLDER)
     parser.add_argument("--seeds", type=int, default=3, metavar="N", help="seeds 0 to N - 1")
     parser.add_argument("--first-seed", type=int, default=0, metavar="N", help="leave out the seeds before N")
-    parser.add_argument("--arms", nargs="+", choices=ARMS, default=list(ARMS))
+    parser.add_argument("--arms", nargs="+", choices=(*ARMS, CONTROL), default=[*ARMS, CONTROL])
     parser.add_argument("--set", action="append", default=[], help="a setting of the cold start and the arms")
     parser.add_argument("--bfcl", type=int, help="problems of each of BFCL's categories; the recipe's if left out")
     parser.add_argument("--threads", type=int, default=os.cpu_count() or 1)

@@ -27,14 +27,15 @@ MARKS = {
 @pytest.mark.parametrize(
     "study",
     [
+        "summary",
         "smollm2",
         "quickstart",
         *(pytest.param(world, marks=pytest.mark.slow) for world in ("neutral", "causes", "records")),
     ],
 )
-def test_the_page_has_the_tables_of_the_outcomes(study: str) -> None:
-    page = evidence.PAGE.read_text(encoding="utf-8")
-    shown = {name: found for found in evidence.MARKED.finditer(page) if (name := found[2]).startswith(f"{study}/")}
+def test_the_pages_have_the_tables_of_the_outcomes(study: str) -> None:
+    found = [marked for page in evidence.PAGES for marked in evidence.MARKED.finditer(page.read_text(encoding="utf-8"))]
+    shown = {marked[2]: marked for marked in found if marked[2].startswith(f"{study}/")}
     made = dict(evidence.tables(studies=(study,)))
     assert sorted(shown) == sorted(made)
     for name, found in shown.items():
@@ -43,7 +44,7 @@ def test_the_page_has_the_tables_of_the_outcomes(study: str) -> None:
 
 def test_the_page_has_all_studies_and_no_other() -> None:
     marked = evidence.MARKED.findall(evidence.PAGE.read_text(encoding="utf-8"))
-    assert {name.partition("/")[0] for _, name, _ in marked} == set(evidence.LAYOUTS)
+    assert {name.partition("/")[0] for _, name, _ in marked} == set(evidence.NAMES)
 
 
 @pytest.fixture
@@ -96,6 +97,33 @@ def test_each_seed_is_that_of_numpy(study: Any) -> None:
         greedy = [100 * np.mean([int(sign) for sign in MARKS[f"small-{arm}", seed]]) for seed in range(3)]
         assert cells == [f"{each:.1f} / 0.0" for each in greedy]  # never right sampled, as the runs are written
     assert [arm for arm, *_ in sheet.rows] == ["mentor", "sparse"]
+
+
+def test_students_side_by_side(study: Any, tmp_path: Path) -> None:
+    kept, _ = study
+    nothing = tables.Outcomes(outcomes.Study("none", tmp_path).episodes)
+    found = tables.Outcomes(kept.episodes)
+    sheet = tables.summary_sheet(
+        {"all": (found, "sparse"), "not run": (nothing, "sparse")}, ["mentor"], "out-of-domain"
+    )
+    mean = {
+        arm: np.mean([[int(sign) for sign in MARKS[f"small-{arm}", seed]] for seed in range(3)])
+        for arm in ("sparse", "mentor")
+    }
+    assert sheet.heads == ("student", "seeds", "before", "mentor")
+    assert sheet.rows == (
+        ("all", "3", f"{100 * mean['sparse']:.1f}", f"{100 * mean['mentor']:.1f}"),
+        ("not run", "–", "–", "–"),
+    )
+    splits = ("out-of-domain",)
+    sheet = tables.verdict_sheet(
+        {"all": (found, [("mentor", "sparse"), ("mentor", "sft")]), "none": (nothing, [])}, splits
+    )
+    own, other = (found.by_seed(arm, "out-of-domain", "greedy") for arm in ("mentor", "sparse"))
+    made = tables.difference(own, other)
+    interval = f"{100 * made.mean:+.1f} ({100 * made.low:+.1f} to {100 * made.high:+.1f})"
+    assert sheet.heads == ("student", "arms", "seeds", "out-of-domain", "excludes 0")
+    assert sheet.rows == (("all", "mentor - sparse", "3", interval, "yes"),)
 
 
 def test_a_base_of_one_run_is_that_of_all_seeds() -> None:

@@ -23,8 +23,6 @@ smollm2 = pytest.importorskip("smollm2", reason="the benchmarks are not there")
 tables = pytest.importorskip("evidence_tables")
 outcomes = pytest.importorskip("outcomes")
 
-pytestmark = [pytest.mark.slow, pytest.mark.long, pytest.mark.timeout(1800)]
-
 SPLITS = ("in-domain", "out-of-domain", "cross-domain")
 SMALL = (
     "train.0.steps=8",
@@ -77,6 +75,16 @@ def runs_by_arm(output: Path) -> dict[str, list[Run]]:
     return found
 
 
+def test_a_seed_is_finished_before_the_next_and_the_control_has_one(tmp_path: Path) -> None:
+    plan = smollm2.Plan(tmp_path, tmp_path, outcomes.Study("smollm2", tmp_path), arms=("mentor", "sft", "permuted"))
+    assert plan.runs == [
+        ("mentor", 0), ("sft", 0), ("permuted", 0), ("mentor", 1), ("sft", 1), ("mentor", 2), ("sft", 2)
+    ]  # fmt: skip
+
+
+@pytest.mark.slow
+@pytest.mark.long
+@pytest.mark.timeout(1800)
 def test_a_driver_that_was_stopped_goes_on_and_keeps_what_runs_report(tmp_path: Path) -> None:
     assert stopped_after_a_step(tmp_path) == 130
     (begun,) = runs_by_arm(tmp_path)["smollm2-cold-start"]
