@@ -123,6 +123,7 @@ miniature: install-dev
 smollm2: install-dev
 	$(BIN)/python benchmarks/smollm2.py --output build/smollm2
 	$(BIN)/python benchmarks/evidence.py --write
+	$(BIN)/mentorkit report build/smollm2/cold-start/seed-0/run/*/* build/smollm2/mentor/seed-0/run/*/* --output docs/reports/smollm2.html
 
 # What to check and measure on a Mac, into build/mac/mac.json (docs/mac.md): MAC="--only doctor mps" for some of it alone.
 # Elsewhere MAC=--pretend runs it as far as it goes.

@@ -2,7 +2,7 @@
 
     make pictures RUN=runs/quickstart/<id>
     python benchmarks/pictures.py runs/quickstart/<id> --output docs/images
-    python benchmarks/pictures.py <run> --prefix smollm2 --views overview rollouts
+    python benchmarks/pictures.py <run> <run> --prefix smollm2 --views evaluations --scheme light
 
 The pictures choose their places themselves: a step's wrong attempt that got more than its group's mean, beside the
 teacher's work; its tokens; the evaluations with the problems that were learnt. It needs playwright and a chromium.
@@ -14,7 +14,7 @@ import argparse
 import shutil
 import sys
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -42,31 +42,32 @@ class Picture:
 def main() -> None:
     """Make the report and take the pictures."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("run", help="a run folder, or a recipe's name for its newest run")
+    parser.add_argument("runs", nargs="+", help="run folders, or recipes' names for their newest runs")
     parser.add_argument("--output", type=Path, default=Path("docs/images"))
     parser.add_argument("--scale", type=float, default=1.25, help="pixels of the picture for each of the page")
     parser.add_argument("--prefix", default="page", help="how the files' names begin")
     parser.add_argument("--views", nargs="+", choices=VIEWS, default=VIEWS)
+    parser.add_argument("--scheme", choices=("light", "dark"), help="of all pictures; each has its own if left out")
     options = parser.parse_args()
-    run = Run.open(options.run)
+    runs = [Run.open(run) for run in options.runs]
     wanted = {
-        options.output / f"{options.prefix}-{one.view}.png": one for one in pictures(run) if one.view in options.views
+        options.output / f"{options.prefix}-{one.view}.png": one for one in pictures(runs) if one.view in options.views
     }
     options.output.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory() as folder:
-        page = api.report(run, Path(folder) / "run.html")
-        take(page.path, wanted, options.scale)
+        page = api.report(runs, Path(folder) / "run.html")
+        take(page.path, wanted, options.scale, options.scheme)
 
 
-def pictures(run: Run) -> list[Picture]:
-    """The pictures of a run."""
-    step, problem, attempt = telling_attempt(run)
-    rollout = {"tab": "rollouts", "step": step, "problem": problem, "attempt": attempt}
-    plans = RunPage(run).index()["evaluations"]["plans"]
-    plan = plans[-1] if plans else {"name": "", "checkpoints": [{"name": ""}]}
-    evaluation = {"tab": "evaluations", "plan": plan["name"], "changed": "gained"}
-    # the first evaluation beside the last
-    evaluation["beside"] = f"0:{plan['checkpoints'][0]['name']}"
+def pictures(runs: Sequence[Run]) -> list[Picture]:
+    """The pictures of a page: rollouts are the last run's, evaluations those of all."""
+    step, problem, attempt = telling_attempt(runs[-1])
+    rollout = {"tab": "rollouts", "run": len(runs) - 1, "step": step, "problem": problem, "attempt": attempt}
+    plans = RunPage(runs[0]).index()["evaluations"]["plans"]
+    plan = plans[-1] if plans else {"name": "", "checkpoints": []}
+    evaluation = {"tab": "evaluations", "plan": plan["name"]}
+    if len(plan["checkpoints"]) > 1:  # the first evaluation beside the last
+        evaluation |= {"changed": "gained", "beside": f"0:{plan['checkpoints'][0]['name']}"}
     return [
         Picture("overview", {"tab": "overview"}, height=940),
         Picture("rollouts", rollout),
@@ -95,7 +96,7 @@ def telling_attempt(run: Run) -> tuple[str, str, int]:
     return last if best is None else best[1:]
 
 
-def take(page: Path, wanted: Mapping[Path, Picture], scale: float) -> None:
+def take(page: Path, wanted: Mapping[Path, Picture], scale: float, scheme: str | None) -> None:
     """Open the page at each place and save a picture of it, by the pictures' files."""
     from playwright.sync_api import sync_playwright
 
@@ -107,7 +108,7 @@ def take(page: Path, wanted: Mapping[Path, Picture], scale: float) -> None:
         for file, picture in wanted.items():
             context: Any = browser.new_context(
                 viewport={"width": picture.width, "height": picture.height},
-                color_scheme="dark" if picture.dark else "light",
+                color_scheme=scheme or ("dark" if picture.dark else "light"),
                 device_scale_factor=scale,
             )
             tab = context.new_page()

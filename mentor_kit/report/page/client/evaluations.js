@@ -135,7 +135,7 @@
     const top = old ? old.scrollTop : 0;
     const list = h("div", { class: "list" }, MentorKit.grid(rows, id, all.map(head)));
     const legend = MentorKit.index.runs.length > 1 ? h("p", { class: "about" }, MentorKit.index.runs.map((run, at) => `${String.fromCharCode(65 + at)}: ${MentorKit.runTitle(run)}`).join(" · ")) : null;
-    MentorKit.clear(root, toolbar(name, kind, `${rowsOf.length} of ${ids.length} problems, ${all.length} checkpoints`), legend, h("div", { class: "split" }, list, drawn));
+    MentorKit.clear(root, toolbar(name, kind, `${rowsOf.length} of ${ids.length} problems, ${all.length} ${all.length === 1 ? "checkpoint" : "checkpoints"}`), legend, h("div", { class: "split" }, list, drawn));
     list.scrollTop = top;
     MentorKit.reveal(root);
   }
