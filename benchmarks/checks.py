@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import signal
 import subprocess
 import sys
 import time
@@ -60,22 +62,38 @@ def counts(output: str) -> Any:
     return {word: int(before) for before, word in pairwise(words) if word in results and before.isdecimal()}
 
 
+def ended_within(command: Sequence[str], seconds: float, folder: Path | None = None) -> tuple[int | None, str, str]:
+    """Run a command; exit code, output and errors.
+
+    Where it takes longer it is killed with everything that it started, which may hold its output open, and the code is
+    None. What was written by then is there.
+    """
+    with subprocess.Popen(
+        command,
+        cwd=folder,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        errors="replace",
+        start_new_session=True,
+    ) as process:
+        try:
+            said, errors = process.communicate(timeout=seconds)
+        except subprocess.TimeoutExpired:
+            os.killpg(process.pid, signal.SIGKILL)
+            said, errors = process.communicate()
+            return None, said, errors
+        except BaseException:  # Ctrl-C goes to this process alone
+            os.killpg(process.pid, signal.SIGKILL)
+            raise
+        return process.returncode, said, errors
+
+
 def perform(check: Check, output: Path) -> Outcome:
     """Run a check, with its output in a log of its own."""
     log, start = output / f"{check.name}.log", time.monotonic()
-    try:
-        done = subprocess.run(
-            check.command,
-            cwd=ROOT,
-            capture_output=True,
-            text=True,
-            timeout=check.minutes * 60,
-            check=False,
-            errors="replace",
-        )
-        code, said, errors = done.returncode, done.stdout, done.stderr
-    except subprocess.TimeoutExpired as late:
-        said, errors = (text.decode("utf-8", "replace") if text else "" for text in (late.stdout, late.stderr))
+    code, said, errors = ended_within(check.command, check.minutes * 60, ROOT)
+    if code is None:
         code, errors = int(ExitCode.FAILED), f"{errors}\nended after {check.minutes:g} minutes\n"
     seconds = time.monotonic() - start
     log.write_text(f"$ {' '.join(check.command)}\n{said}\n{errors}", encoding="utf-8")

@@ -114,7 +114,10 @@ def launches(place: Place, case: dict[str, int]) -> Found:
     for _ in range(8):  # the prompts, and passes to warm up or to be recorded
         engine.step()
     place.wait()
-    with profile(activities=[ProfilerActivity.CPU, ProfilerActivity.CUDA][: 1 + (place.device != "cpu")]) as found:
+    activities = [ProfilerActivity.CPU, ProfilerActivity.CUDA][: 1 + (place.device != "cpu")]
+    with profile(activities=activities) as nothing:  # what the measurement itself waits for
+        place.wait()
+    with profile(activities=activities) as found:
         for _ in range(PROFILED):
             engine.step()
         place.wait()
@@ -122,7 +125,8 @@ def launches(place: Place, case: dict[str, int]) -> Found:
         engine.step()
     for number in range(case["rows"]):
         engine.release(str(number))
-    return {name: count / PROFILED for name, count in counted(found.key_averages()).items()}
+    idle = counted(nothing.key_averages())
+    return {name: (count - idle[name]) / PROFILED for name, count in counted(found.key_averages()).items()}
 
 
 def counted(averages: Any) -> dict[str, int]:
@@ -137,8 +141,7 @@ def counted(averages: Any) -> dict[str, int]:
         "kernels": sum(event.count for event in on_device if not event.key.startswith(("Memcpy", "Memset"))),
         "launches": of("cudaLaunchKernel", "cuLaunchKernel", "cudaGraphLaunch"),
         "copies": of("cudaMemcpy", "cuMemcpy"),
-        # less the one at the end, which is the measurement's
-        "waits": max(of("cudaStreamSynchronize", "cudaEventSynchronize", "cudaDeviceSynchronize") - 1, 0),
+        "waits": of("cudaStreamSynchronize", "cudaEventSynchronize", "cudaDeviceSynchronize"),
         "operations": of("aten::"),
     }
 
@@ -264,12 +267,14 @@ SIDES: dict[str, Callable[[Place, dict[str, int]], Found]] = {
 
 
 def lines(place: Place, side: str, cases: list[dict[str, int]]) -> Iterator[Found]:
-    """What a side finds in each case, one after the other."""
+    """What a side finds in each case, one after the other; a case that fails says why, and stops no other."""
     for case in cases:
         try:
             yield {**case, **SIDES[side](place, case)}
         except torch.OutOfMemoryError:
             yield {**case, "error": "out of memory"}
+        except Exception as error:  # noqa: BLE001 (whatever a peer raises)
+            yield {**case, "error": f"{type(error).__name__}: {str(error).partition(chr(10))[0][:200]}"}
         gc.collect()
         if place.device != "cpu":
             torch.cuda.empty_cache()

@@ -4,16 +4,24 @@ from __future__ import annotations
 
 import io
 import json
+import os
+import re
+import subprocess
 import sys
+import time
 from collections.abc import Callable
+from importlib import metadata
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
 
 sys.path.append(str(Path(__file__).parents[2] / "benchmarks"))
 
+import checks
 import cuda
 import cuda_side
 import cuda_speed
@@ -85,6 +93,85 @@ def test_what_the_memory_does_not_hold_is_said_and_the_next_case_is_tried(
     assert (large["error"], small["seconds"]) == ("out of memory", 1.0)
 
 
+def test_a_case_that_fails_says_why_and_the_next_one_is_tried(
+    place: cuda_side.Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def work(place: cuda_side.Place, case: dict[str, int]) -> dict[str, Any]:
+        if case["rows"] > 8:
+            raise ValueError("the prompt has 8208 of a context of 8192\nand more lines")
+        return {"seconds": 1.0}
+
+    monkeypatch.setitem(cuda_side.SIDES, "ours", work)
+    large, small = cuda_side.lines(place, "ours", [CASE | {"rows": 256}, CASE])
+    assert (large["error"], small["seconds"]) == ("ValueError: the prompt has 8208 of a context of 8192", 1.0)
+
+
+def test_every_case_fits_into_the_models_contexts() -> None:
+    for work in cuda_speed.plan(cuda_speed.ROWS, cuda_speed.PROMPTS, 16, 64):
+        context = cuda_speed.MODELS[work.model]().max_position_embeddings
+        assert all(case["prompt"] + case["own"] + case["completion"] <= context for case in work.cases)
+
+
+def test_a_command_that_takes_too_long_is_ended_with_all_it_started() -> None:
+    # its child keeps the output open, as an engine's process does
+    sleep = "[sys.executable, '-c', 'import time; time.sleep(600)']"
+    child = f"import subprocess, sys; print('begun', flush=True); subprocess.run({sleep})"
+    started = time.monotonic()
+    assert checks.ended_within([sys.executable, "-c", child], 3.0)[:2] == (None, "begun\n")
+    assert time.monotonic() - started < 60
+    assert checks.ended_within([sys.executable, "-c", "import sys; print(1); sys.exit(4)"], 60.0) == (4, "1\n", "")
+
+
+def installed_by_make_cuda(folder: Path) -> Path:
+    """Site packages with what `make cuda` installs and what that needs, and nothing else: links to those here."""
+    kept: set[tuple[str, ...]] = set()
+
+    def keep(name: str, *extras: str) -> None:
+        key = (canonicalize_name(name), *sorted(extras))
+        if key in kept:
+            return
+        try:
+            needed = metadata.requires(name) or []
+        except metadata.PackageNotFoundError:
+            return
+        kept.add(key)
+        for one in map(Requirement, needed):
+            if one.marker is None or any(one.marker.evaluate({"extra": extra}) for extra in (*extras, "")):
+                keep(one.name, *one.extras)
+
+    keep("mentor-kit", "torch")
+    makefile = (checks.ROOT / "Makefile").read_text(encoding="utf-8")
+    for name in re.search(r"^GPU_TESTS := (.*)$", makefile, re.MULTILINE)[1].split():
+        keep(name)
+    for name, *_ in kept:
+        found = metadata.distribution(name)
+        for top in {file.parts[0] for file in found.files or () if file.parts[0] not in ("..", "__pycache__")}:
+            link = folder / top
+            if not link.exists() and not top.endswith(".pth"):
+                link.symlink_to(found.locate_file(top))
+    return folder
+
+
+def test_the_tests_are_collected_with_what_make_cuda_installs(tmp_path: Path) -> None:
+    (check,) = (check for check in cuda.all_checks(tmp_path, 10.0, pretend=False) if check.name == "tests")
+    assert check.command[1:3] == ("-m", "pytest")
+    site = installed_by_make_cuda(tmp_path)
+    assert (site / "torch").exists()
+    assert not (site / "mlx").exists()
+    environment = {key: value for key, value in os.environ.items() if not key.startswith("PYTEST_")}
+    environment["PYTHONPATH"] = os.pathsep.join([str(site), ".", "backends", "plugins"])
+    done = subprocess.run(
+        [sys.executable, "-S", *check.command[1:], "--collect-only"],
+        cwd=checks.ROOT,
+        env=environment,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout[-2000:] + done.stderr[-2000:]
+    assert "test_torch_on_cuda.py" in done.stdout
+
+
 def test_events_of_a_profile_are_counted() -> None:
     class Event:
         def __init__(self, key: str, count: int, device: str = "CPU") -> None:
@@ -95,7 +182,7 @@ def test_events_of_a_profile_are_counted() -> None:
         Event("Memcpy DtoH", 2, "CUDA"), Event("cudaMemcpyAsync", 2), Event("cudaStreamSynchronize", 3),
         Event("cudaDeviceSynchronize", 1),
     ]  # fmt: skip
-    assert cuda_side.counted(events) == {"kernels": 6, "launches": 6, "copies": 2, "waits": 3, "operations": 7}
+    assert cuda_side.counted(events) == {"kernels": 6, "launches": 6, "copies": 2, "waits": 4, "operations": 7}
 
 
 def test_a_tokens_time_is_what_many_take_longer_than_one(monkeypatch: pytest.MonkeyPatch) -> None:
