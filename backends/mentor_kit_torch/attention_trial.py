@@ -12,7 +12,7 @@ import logging
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cache
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 import torch
@@ -46,6 +46,21 @@ _Draw = Callable[..., Tensor]
 """A shape to random numbers."""
 _Attend = Callable[[Tensor, Tensor, Tensor, float], Tensor]
 """Attention of packed queries to keys and values, by a scale."""
+
+
+class _TriedPart(NamedTuple):
+    causal: bool
+    queries: int
+    keys: int
+    biased: bool
+
+
+#: Of 64 queries no log-sum-exps are padded.
+TRIED_PARTS = (
+    _TriedPart(causal=True, queries=40, keys=40, biased=False),
+    _TriedPart(causal=False, queries=64, keys=72, biased=False),
+    _TriedPart(causal=False, queries=40, keys=37, biased=True),
+)
 
 
 @dataclass(frozen=True)
@@ -139,9 +154,9 @@ def part_fault(way: str, device: torch.device, dtype: torch.dtype, heads: tuple[
     kernels = CUDA_KERNELS[way]
     try:
         for shape in heads:
-            for causal, keys, biased in ((True, 40, False), (False, 72, False), (False, 37, True)):
-                found = _part(kernels, shape, device, dtype, causal=causal, keys=keys, biased=biased)
-                expected = _part(PLAIN, shape, device, torch.float32, causal=causal, keys=keys, biased=biased, by=dtype)
+            for tried in TRIED_PARTS:
+                found = _part(kernels, shape, device, dtype, tried)
+                expected = _part(PLAIN, shape, device, torch.float32, tried, by=dtype)
                 if not _near(found, expected, dtype):
                     return "its numbers are not those of plain products"
     except Exception as error:  # noqa: BLE001 (whatever it raises, it cannot be used)
@@ -201,15 +216,12 @@ def _part(
     shape: Heads,
     device: torch.device,
     dtype: torch.dtype,
-    *,
-    causal: bool,
-    keys: int,
-    biased: bool,
+    tried: _TriedPart,
     by: torch.dtype | None = None,
 ) -> list[Tensor]:
     """Out, log-sum-exps and gradients of a part beside another one; inputs are rounded to the type `by`."""
     heads, own, width = shape
-    queries = 40
+    causal, queries, keys, biased = tried
     numbers = _numbers(device, by or dtype, dtype)
     query, grad, other = (next(numbers)(2, heads, queries, width) for _ in range(3))
     key, value = (next(numbers)(2, own, keys, width) for _ in range(2))
@@ -217,8 +229,8 @@ def _part(
     bias = bias_of((places % 7 > 0).expand(2, -1, -1, -1), dtype) if biased else None
     part = PartInputs(query, key, value, width**-0.5, causal, bias)
     out, lse = kernels.attend(part)
-    # as if as much weight again were elsewhere
-    merged = (out + other) / 2, lse + float(np.log(2))
+    # as if as much weight again were elsewhere; heads of log-sum-exps lie beside each other, as merged ones may
+    merged = (out + other) / 2, (lse + float(np.log(2))).transpose(1, 2).contiguous().transpose(1, 2)
     return [out, lse, *kernels.gradients(grad, part, merged)]
 
 

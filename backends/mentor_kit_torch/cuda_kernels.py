@@ -43,8 +43,9 @@ class EfficientKernels:
         query, key, value, scale, causal, bias = part
         out, lse = merged
         heads, own = query.shape[1], key.shape[1]
-        # at infinity a query that is none has no weights, as behind the kernel's own
-        lse = pad(lse, (0, -lse.shape[-1] % LSE_STEP), value=torch.inf)
+        # at infinity a query that is none has no weights, as behind the kernel's own; padded by none they stay where
+        # they are, and the kernel reads those of a head one behind the other
+        lse = pad(lse, (0, -lse.shape[-1] % LSE_STEP), value=torch.inf).contiguous()
         given = grad.contiguous(), query, _spread(key, heads), _spread(value, heads), _aligned(bias, heads)
         unused = query.new_empty((), dtype=torch.int64)  # what dropout would draw from
         with algorithms(deterministic=True):

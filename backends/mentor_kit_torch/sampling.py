@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from mentor_kit.backend.row_device import Array, DrawSettings
+from mentor_kit_torch.determinism import algorithms
 
 #: Ids whose probabilities are summed up at once, before those of a block are looked at one by one.
 BLOCK = 256
@@ -105,12 +106,24 @@ def _at(weights: Tensor, sums: Tensor, uniform: Tensor) -> Tensor:
         sums: of each block, (n, blocks), in float64.
         uniform: from 0 to below 1, in float64.
     """
-    grown = sums.cumsum(dim=-1)
+    grown = _growing(sums)
     wanted = uniform.unsqueeze(-1) * grown[:, -1:]
     block = _first_above(grown, wanted)
     before = torch.where(block > 0, grown.gather(-1, (block - 1).clamp(min=0)), 0.0)
-    inside = _block(weights, block).double().cumsum(dim=-1)
+    inside = _growing(_block(weights, block).double())
     return (block * BLOCK + _first_above(inside, wanted - before)).squeeze(-1)
+
+
+def _growing(values: Tensor) -> Tensor:
+    """(n, m): the growing sums of each row of values (n, m), which repeat to the bit.
+
+    CUDA adds up rows beside others in a fixed order, which PyTorch does not know of. A row alone it may add up in any.
+    """
+    if values.device.type == "cpu":
+        return values.cumsum(dim=-1)
+    several = values if len(values) > 1 else values.expand(2, -1)
+    with algorithms(deterministic=False):
+        return several.cumsum(dim=-1)[: len(values)]
 
 
 def _block(values: Tensor, block: Tensor) -> Tensor:
@@ -134,7 +147,7 @@ def _filter(probabilities: Tensor, top_p: Tensor, top_k: Tensor) -> Tensor:
     rank = torch.arange(ordered.shape[-1], device=ordered.device)
     kept = torch.where(top_k > 0, top_k, ordered.shape[-1]).unsqueeze(-1)
     ordered = torch.where(rank < kept, ordered, 0.0)
-    before = ordered.cumsum(dim=-1) - ordered
+    before = _growing(ordered) - ordered
     keep = before < top_p.double().unsqueeze(-1) * ordered.sum(dim=-1, keepdim=True)
     keep[:, 0] = True
     return torch.zeros_like(probabilities).scatter(-1, order, torch.where(keep, ordered, 0.0))

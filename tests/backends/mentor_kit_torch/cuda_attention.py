@@ -96,6 +96,8 @@ def efficient_backward(
     _check_efficient(query, key, bias)
     if lse.shape[-1] % 32 or lse.dtype != torch.float32 or out.dtype != query.dtype:
         raise RuntimeError("log-sum-exps have to be padded, in float32")
+    if lse.stride(-1) != 1:
+        raise RuntimeError("the kernel reads a head's log-sum-exps one behind the other, whatever their stride")
     if not torch.are_deterministic_algorithms_enabled() or torch.is_deterministic_algorithms_warn_only_enabled():
         raise RuntimeError("Memory Efficient attention defaults to a non-deterministic algorithm")
     merged = out, lse[..., : query.shape[2]]

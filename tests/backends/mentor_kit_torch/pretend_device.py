@@ -41,6 +41,8 @@ from mentor_kit.backend.student import AdapterSpec, StudentSpec
 aten = torch.ops.aten
 #: Operations whose result the CPU waits for.
 WAITS = (aten._local_scalar_dense, aten.is_nonzero, aten.equal, aten.nonzero, aten.masked_select, aten.item)
+#: What PyTorch's strict deterministic mode refuses on CUDA, of what models and sampling may use.
+ALERTS = {aten.cumsum: "cumsum_cuda_kernel", aten.median: "median CUDA with indices output", aten.histc: "_histc_cuda"}
 #: Operations that take indices from another device.
 TAKES_INDICES = (aten.index, aten.index_put_, aten.index_put, aten._index_put_impl_)
 #: Operations that start no kernel: views, and what asks for a shape alone.
@@ -207,11 +209,23 @@ class Pretending(TorchDispatchMode):
             self.counts = before
 
 
+def _alert(packet: Any, there: list[Held]) -> None:
+    """Refuse, in PyTorch's strict mode, what CUDA has no deterministic kernel for.
+
+    Raises:
+        RuntimeError: as PyTorch does there.
+    """
+    strict = torch.are_deterministic_algorithms_enabled() and not torch.is_deterministic_algorithms_warn_only_enabled()
+    if strict and packet in ALERTS and any(value.is_floating_point() for value in there):
+        raise RuntimeError(f"{ALERTS[packet]} does not have a deterministic implementation, but you set ...")
+
+
 def _run(function: Any, args: Any, kwargs: dict[str, Any], counts: Counts) -> Any:
     flat, _ = tree_flatten((args, kwargs))
     there = [value for value in flat if isinstance(value, Held)]
     packet, name = function.overloadpacket, str(function.overloadpacket)
     on_device = _is_on_device(packet, name, args, kwargs, flat, there)
+    _alert(packet, there)
     if packet in (aten._to_copy, aten.to, aten.copy_):
         source = args[1] if packet is aten.copy_ else args[0]
         comes_from = isinstance(source, Held)
