@@ -16,7 +16,8 @@ import test_torch_checkpoints
 import torch
 from mentor_kit_torch.policy import TorchPolicy
 from safetensors.numpy import load_file
-from torch_students import load
+from torch_students import SHAPE, load, write_student
+from transformers import LlamaConfig
 
 from mentor_kit import api
 from mentor_kit.backend.optimizer import OptimizerSpec
@@ -35,6 +36,13 @@ pytestmark = pytest.mark.cuda
 DEVICE = "cuda"
 #: What rounding to bfloat16 may move a log-probability of the tiny students by.
 ROUNDING = 0.4
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A student with heads of a width that every way of attention has kernels for: FlexAttention's have 16 at least."""
+    config = LlamaConfig(**SHAPE, head_dim=16, tie_word_embeddings=True)
+    return write_student(tmp_path_factory.mktemp("student"), config)
 
 
 def load_on_gpu(folder: Path, adapter: AdapterSpec | None = None, /, **options: Any) -> TorchPolicy:
@@ -126,6 +134,12 @@ def test_attention_in_16_bits_is_that_of_plain_products_but_for_rounding(folder:
     (found, norm), (expected, plain_norm) = outcome(way), outcome("plain")
     np.testing.assert_allclose(found, expected, atol=ROUNDING / 2)
     assert norm == pytest.approx(plain_norm, rel=0.1)
+
+
+def test_trees_are_done_by_flex_attention_unless_told_otherwise(folder: Path) -> None:
+    """Or nothing here would run its compiled kernels."""
+    policy = load_on_gpu(folder)
+    assert torch.float32 in policy.lm.attention.flex
 
 
 def settings(*more: str) -> list[str]:
