@@ -57,6 +57,17 @@ class TorchLayerState(LayerState):
         """Those of the bytes that grow with the positions."""
         return self.nbytes if self.cuts else 0
 
+    moves: int = 0
+    """How often its buffers were allocated or freed: what was recorded with them before is of no use."""
+
+    def room_for(self, rows: int, positions: int) -> bool:
+        """Whether so many rows of so many positions need no other buffers than there are."""
+        return False
+
+    def forget(self) -> None:
+        """Hold nothing any more. Buffers may stay, to be used again for as many rows and positions, or for fewer."""
+        self.drop()
+
     def start(self) -> None:
         """Prepare for a pass that is aimed at."""
         return None
@@ -79,6 +90,8 @@ class CachedKeysAndValues(CacheLayerMixin, TorchLayerState):  # type: ignore[mis
         CacheLayerMixin.__init__(self)
         self.aim = aim
         self._rows = self._positions = 0
+        self._forgotten = False
+        """Whether nothing in the buffers counts."""
         self._both: Tensor | None = None
         """Keys and values in one buffer, of which `keys` and `values` are the halves, off the CPU."""
 
@@ -87,13 +100,19 @@ class CachedKeysAndValues(CacheLayerMixin, TorchLayerState):  # type: ignore[mis
         if key_states.device.type != "cpu" and key_states.shape == value_states.shape:
             self._hold(key_states.new_zeros((2, *shape, key_states.shape[-1])))
         else:
-            self.keys = key_states.new_zeros((*shape, key_states.shape[-1]))
-            self.values = value_states.new_zeros((*shape, value_states.shape[-1]))
+            self._hold_apart(
+                key_states.new_zeros((*shape, key_states.shape[-1])),
+                value_states.new_zeros((*shape, value_states.shape[-1])),
+            )
         self.is_initialized = True
 
     def _hold(self, both: Tensor) -> None:
         self._both = both
-        self.keys, self.values = both
+        self._hold_apart(*both)
+
+    def _hold_apart(self, keys: Tensor, values: Tensor) -> None:
+        self.keys, self.values = keys, values
+        self.moves += 1
 
     def write(self, key: Tensor, value: Tensor, both: Tensor | None = None) -> None:
         """Write keys and values (n, heads, width) of one token of each row that is aimed at.
@@ -137,13 +156,24 @@ class CachedKeysAndValues(CacheLayerMixin, TorchLayerState):  # type: ignore[mis
     def nbytes(self) -> int:
         return self.keys.nbytes + self.values.nbytes if self.is_initialized else 0
 
+    def room_for(self, rows: int, positions: int) -> bool:
+        return self.is_initialized and self.keys.shape[0] >= rows and self.keys.shape[2] >= positions
+
     def reserve(self, rows: int, positions: int) -> None:
+        if self._forgotten and not self.room_for(rows, positions):
+            CachedKeysAndValues.drop(self)
+        self._forgotten = False
         self._rows, self._positions = rows, positions
+        if not self.is_initialized or self.room_for(rows, positions):
+            return
         if self._both is not None:
-            self._hold(_grown(self._both, rows, positions))
-        elif self.is_initialized:
-            self.keys = _grown(self.keys, rows, positions)
-            self.values = _grown(self.values, rows, positions)
+            self._hold(_resized(self._both, rows, positions))
+        else:
+            self._hold_apart(_resized(self.keys, rows, positions), _resized(self.values, rows, positions))
+
+    def forget(self) -> None:
+        self._forgotten = self.is_initialized
+        self._rows = self._positions = 0
 
     def copy(self, other: CachedKeysAndValues, source: Array, target: Array, length: int) -> None:
         length -= self.aim.base
@@ -158,23 +188,26 @@ class CachedKeysAndValues(CacheLayerMixin, TorchLayerState):  # type: ignore[mis
 
     def take_base(self, other: CachedKeysAndValues) -> None:
         """Give every row its own copy of the positions before the base: those of another state's first row."""
-        base = self.aim.base
-        self._positions += base
+        if not self.is_initialized:
+            self._positions += self.aim.base
+            return
+        held = (slice(self._rows), slice(None), slice(self._positions))
+        keys, values = (
+            _preceded(own[held], theirs[:1, :, : self.aim.base])
+            for own, theirs in ((self.keys, other.keys), (self.values, other.values))
+        )
+        self._positions += self.aim.base
         if self._both is not None:
-            self._hold(
-                torch.stack(
-                    [_preceded(self.keys, other.keys[:1, :, :base]), _preceded(self.values, other.values[:1, :, :base])]
-                )
-            )
-        elif self.is_initialized:
-            self.keys = _preceded(self.keys, other.keys[:1, :, :base])
-            self.values = _preceded(self.values, other.values[:1, :, :base])
+            self._hold(torch.stack([keys, values]))
+        else:
+            self._hold_apart(keys, values)
 
     def drop(self) -> None:
         self._both = None
         self.keys = self.values = None  # type: ignore[assignment]
-        self.is_initialized = False
+        self.is_initialized = self._forgotten = False
         self._rows = self._positions = 0
+        self.moves += 1
 
 
 class AssignedStates(LinearAttentionCacheLayerMixin):  # type: ignore[misc]
@@ -329,6 +362,9 @@ class RecurrentKeysAndValues(CachedRecurrent, CachedKeysAndValues):
         CachedKeysAndValues.reserve(self, rows, positions)
         CachedRecurrent.reserve(self, rows, positions)
 
+    def forget(self) -> None:
+        self.drop()
+
     def copy(self, other: Any, source: Array, target: Array, length: int) -> None:
         CachedKeysAndValues.copy(self, other, source, target, length)
         CachedRecurrent.copy(self, other, source, target, length)
@@ -366,11 +402,12 @@ def _rows_of(buffer: Tensor, rows: Array, *, apart: bool) -> Tensor:
     return buffer.index_select(0, _index(rows, buffer))
 
 
-def _grown(buffer: Tensor, rows: int, positions: int) -> Tensor:
-    """A buffer (…, rows, heads, positions, width) with room for more rows and positions."""
+def _resized(buffer: Tensor, rows: int, positions: int) -> Tensor:
+    """A buffer (…, rows, heads, positions, width) of so many rows and positions, with what both have room for."""
     *before, old_rows, heads, old_positions, width = buffer.shape
     new = buffer.new_zeros((*before, rows, heads, positions, width))
-    new[..., :old_rows, :, :old_positions, :] = buffer
+    both = (..., slice(min(rows, old_rows)), slice(None), slice(min(positions, old_positions)), slice(None))
+    new[both] = buffer[both]
     return new
 
 

@@ -134,6 +134,7 @@ class TorchRowDevice(RowDevice[Tensor]):
         return reading(drawn[:, : self._sequences])
 
     def reserve(self, rows: int, positions: int) -> None:
+        _make_way(self._prefix, not self._states.room_for(rows, positions))
         self._states.reserve(rows, positions)
         self._update()
 
@@ -146,10 +147,23 @@ class TorchRowDevice(RowDevice[Tensor]):
         self._prefix.drop()
         self._update()
 
+    def forget(self) -> None:
+        if self._recorded is None:
+            self.free()
+            return
+        self._states.forget()
+        self._prefix.forget()
+        self._update()
+
     def hold_prefix(self, ids: Sequence[int], chunk: int) -> None:
         prefix, count = self._prefix, len(ids)
-        if not 0 <= prefix.positions - count < POSITION_STEP:
+        if prefix.forgotten:
+            too_long = prefix.room_for(1, in_steps(count) + 1)
+        else:
+            too_long = not 0 <= prefix.positions - count < POSITION_STEP
+        if too_long:
             prefix.drop()
+        _make_way(self._states, not prefix.room_for(1, in_steps(count)))
         prefix.reserve(1, in_steps(count))
         for start in range(0, count, chunk):
             tokens = np.array([ids[start : start + chunk]])
@@ -197,6 +211,12 @@ class TorchRowDevice(RowDevice[Tensor]):
     @property
     def _device(self) -> torch.device:
         return self._lm.device
+
+
+def _make_way(other: TorchRowStates, needed: bool) -> None:
+    """Free what is forgotten elsewhere where memory is needed: a limit is on both together."""
+    if needed and other.forgotten:
+        other.drop()
 
 
 def _all(ids: Array) -> Array:

@@ -37,8 +37,6 @@ class TorchRowStates(RowStates[TorchLayerState]):
         super().__init__([layer for layer in own if layer is not None])
         self.cache = Cache(layers=[DummyLayer() if layer is None else layer for layer in own])
         """All of them as the model takes them."""
-        self.moves = 0
-        """How often the buffers changed."""
         self._uncut = [layer for layer in self.layers if not layer.cuts]
 
     @property
@@ -49,6 +47,16 @@ class TorchRowStates(RowStates[TorchLayerState]):
     @base.setter
     def base(self, length: int) -> None:
         self.aim.base = length
+
+    @property
+    def moves(self) -> int:
+        """Changes whenever keys and values lie elsewhere than before."""
+        return sum(layer.moves for layer in self.layers)
+
+    @property
+    def forgotten(self) -> bool:
+        """Whether there are buffers in which nothing counts."""
+        return not self.rows and self.nbytes > 0
 
     @property
     def position_nbytes(self) -> int:
@@ -82,11 +90,15 @@ class TorchRowStates(RowStates[TorchLayerState]):
         for layer in self._uncut:
             layer.finish()
 
-    def reserve(self, rows: int, positions: int) -> None:
-        """Grow to so many rows and positions of each behind `base`; what is there is kept."""
-        before = (self.rows, self.positions)
-        super().reserve(rows, positions)
-        self.moves += before != (self.rows, self.positions)
+    def room_for(self, rows: int, positions: int) -> bool:
+        """Whether so many rows of so many positions need no other buffers than there are."""
+        return all(layer.room_for(rows, positions) for layer in self.layers)
+
+    def forget(self) -> None:
+        """Hold nothing any more; buffers stay, and are used again for as many rows and positions, or for fewer."""
+        for layer in self.layers:
+            layer.forget()
+        self.ends, self.positions, self.base = self.ends[:0], 0, 0
 
     def take_base(self, other: TorchRowStates) -> None:
         """Give every row its own copy of the positions before `base`: those of other states' first row."""
@@ -96,13 +108,11 @@ class TorchRowStates(RowStates[TorchLayerState]):
             layer.take_base(theirs)
         self.positions += self.base
         self.base = 0
-        self.moves += 1
 
     def drop(self) -> None:
         """Free everything."""
         super().drop()
         self.base = 0
-        self.moves += 1
 
 
 def causal_mask(positions: Tensor, keys: Tensor) -> Tensor:

@@ -171,7 +171,7 @@ class StepEngine:
         self._table.restart()
         self._prefix.forget()
         if self.device.keeps_rows and self.budget.limit is not None:
-            self.device.free()
+            self.device.forget()
 
     def _prefill(self, rows: Array) -> None:
         """Take in the new context of rows, each distinct one once, and draw their first tokens."""

@@ -226,6 +226,10 @@ class RowDevice(ABC, Generic[Logits]):
         """Free all rows, and the prefix; nothing is attached then."""
         raise NotImplementedError
 
+    def forget(self) -> None:
+        """As `free`, before other rows are taken: a device may keep memory for as many rows and positions, or fewer."""
+        self.free()
+
     def hold_prefix(self, ids: Sequence[int], chunk: int) -> None:
         """Run a prefix, `chunk` tokens a pass, and keep its keys and values in place of those of an earlier one."""
         raise NotImplementedError

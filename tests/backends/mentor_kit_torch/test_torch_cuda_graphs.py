@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 from mentor_kit_torch.cuda_graphs import Work
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 from torch_students import load
 
+from mentor_kit.backend.kv_budget import POSITION_STEP
 from mentor_kit.backend.policy import Policy
 from mentor_kit.backend.sampling import SampleRequest
 from mentor_kit.backend.student import AdapterSpec
@@ -116,6 +119,65 @@ def test_few_shapes_are_recorded(folder: Path, tapes: Tapes) -> None:
     before = tapes.recorded
     drive(engine, ask(11))
     assert tapes.recorded == before
+
+
+def rounds(engine: Any, asked: Sequence[Sequence[SampleRequest]], limit: float) -> list[Any]:
+    """Tokens, and their log-probabilities, that each round of requests gives, whose sessions end with it.
+
+    Keys and values stay within a limit of GiB, but for what an attached beginning is rounded up by.
+    """
+    found = []
+    for version, requests in enumerate(asked):
+        engine.drop(version)
+        for item in requests:
+            engine.submit(item)
+        done: dict[str, Any] = {}
+        while engine.busy:
+            done |= {one.id: (one.ids, one.log_probs) for one in engine.step()}
+            assert engine.device.nbytes <= limit * 2**30 + POSITION_STEP * engine.budget.position
+        for item in requests:
+            engine.release(item.session)
+        found += [done[item.id] for item in requests]
+    return found
+
+
+@pytest.mark.parametrize("shortest", [8, 1 << 20], ids=["kept beginning", "copied beginning"])
+def test_with_a_limit_of_memory_recordings_serve_the_next_round(
+    shortest: int, folder: Path, tapes: Tapes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("mentor_kit.backend.row_allocator.SHORTEST_ATTACHED", shortest)
+    limit = 0.0004
+    begin = list(range(1, 21))
+    asked = [[request(f"{n}", [*begin, 30 + n], max_new_tokens=4) for n in range(5)] for _ in range(4)]
+    engine = load(folder, kv_memory=limit).engine()
+    counts = []
+    for one in asked:
+        rounds(engine, [one], limit)
+        counts.append(tapes.recorded)
+    assert counts[1:] == [counts[1]] * 3
+    engine.make_room(0)
+    assert engine.device.nbytes == 0
+
+
+@given(st.lists(st.tuples(st.integers(1, 9), st.integers(1, 70), st.booleans()), min_size=2, max_size=4))
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
+def test_rounds_of_any_shape_are_those_of_plain_passes_within_the_limit(
+    folder: Path, tapes: Tapes, shapes: list[tuple[int, int, bool]]
+) -> None:
+    limit = 0.00015  # some five rows of up to 128 positions
+    begin = list(range(1, 17))
+    asked = [
+        [request(f"{n}", [*(begin if common else ()), *[20 + n] * length], max_new_tokens=3) for n in range(rows)]
+        for rows, length, common in shapes
+    ]
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("mentor_kit.backend.row_allocator.SHORTEST_ATTACHED", 8)
+        found, expected = (
+            rounds(load(folder, kv_memory=limit, cuda_graphs=graphs).engine(), asked, limit) for graphs in (True, False)
+        )
+    for (ids, log_probs), (plain_ids, plain_log_probs) in zip(found, expected, strict=True):
+        assert ids == plain_ids
+        assert log_probs == pytest.approx(plain_log_probs, abs=1e-5)
 
 
 def test_graphs_beyond_their_memory_are_left_out(folder: Path, tapes: Tapes, caplog: pytest.LogCaptureFixture) -> None:
