@@ -24,7 +24,6 @@ from mentor_kit.testing.sampling import SamplingContract
 from mentor_kit.testing.training import GradientContract, TrajectoryContract
 
 __all__ = ["pretend"]
-pytestmark = pytest.mark.long
 HEAD = {"head_dim": 8}
 WINDOW = HEAD | {"sliding_window": 6, "layer_types": ["sliding_attention", "full_attention"]}
 
