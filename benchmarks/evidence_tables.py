@@ -84,11 +84,17 @@ def means(outcomes: BySeed) -> dict[int, float]:
     return {seed: math.fsum(problems.values()) / len(problems) for seed, problems in outcomes.items()}
 
 
-def difference(arm: BySeed, base: BySeed) -> Difference | None:
-    """What an arm has over another, paired by seed and problem; a base of one run is that of all seeds."""
+def difference(arm: BySeed, base: BySeed, *, start: bool = False) -> Difference | None:
+    """What an arm has over another, paired by seed and problem, of the seeds that both have.
+
+    Args:
+        arm: the one.
+        base: the other.
+        start: whether training begins with the base: then a base of one run is that of all seeds.
+    """
     if not arm or not base:
         return None
-    only = next(iter(base.values())) if len(base) == 1 else None
+    only = next(iter(base.values())) if start and len(base) == 1 else None
     pairs = [(own, base.get(seed, only)) for seed, own in arm.items()]
     both = [(own, other) for own, other in pairs if other is not None]
     if not both:
@@ -129,16 +135,24 @@ def _seed_cell(kinds: Sequence[Mapping[str, float] | None]) -> str:
 
 def difference_sheet(outcomes: Outcomes, pairs: Sequence[tuple[str, str]]) -> Sheet:
     """The differences of pairs of arms on every split."""
-    return _differences(outcomes, pairs, lambda found: [("", found)])
+    return _differences(outcomes, pairs, lambda found: [("", found)], start=False)
 
 
 def rise_sheet(outcomes: Outcomes, pairs: Sequence[tuple[str, str]]) -> Sheet:
     """The same for each seed alone, over problems."""
-    return _differences(outcomes, pairs, lambda found: [(str(seed), {seed: own}) for seed, own in found.items()])
+
+    def by_seed(found: BySeed) -> list[tuple[str, BySeed]]:
+        return [(str(seed), {seed: own}) for seed, own in found.items()]
+
+    return _differences(outcomes, pairs, by_seed, start=True)
 
 
 def _differences(
-    outcomes: Outcomes, pairs: Sequence[tuple[str, str]], parts: Callable[[BySeed], list[tuple[str, BySeed]]]
+    outcomes: Outcomes,
+    pairs: Sequence[tuple[str, str]],
+    parts: Callable[[BySeed], list[tuple[str, BySeed]]],
+    *,
+    start: bool,
 ) -> Sheet:
     rows = []
     for split in outcomes.splits:
@@ -146,9 +160,9 @@ def _differences(
             for kind in KINDS:
                 own, other = (outcomes.by_seed(name, split, kind) for name in (arm, base))
                 for seed, chosen in parts(own):
-                    found = difference(chosen, other)
+                    found = difference(chosen, other, start=start)
                     if found is not None:
-                        seeds = seed or str(len(chosen))
+                        seeds = seed or str(len(chosen.keys() & other.keys()))
                         rows.append((split, f"{arm} - {base}", kind, seeds, *difference_cells(found)))
     by_seed = rows and parts({0: {}})[0][0]
     heads = ("split", "arms", "decoding", "seed" if by_seed else "seeds", "difference", "95 % interval", "excludes 0")
@@ -191,7 +205,8 @@ def verdict_sheet(studies: Mapping[str, tuple[Outcomes, Sequence[tuple[str, str]
             if all(own and other for own, other in found):
                 shown = [difference_cells(made) for own, other in found if (made := difference(own, other)) is not None]
                 cells = (cell for mean, interval, excludes in shown for cell in (f"{mean} ({interval})", excludes))
-                rows.append((name, f"{arm} - {base}", _numbers([len(found[0][0])]), *cells))
+                both = len(found[0][0].keys() & found[0][1].keys())
+                rows.append((name, f"{arm} - {base}", str(both), *cells))
     heads = (head for split in splits for head in (split, "excludes 0"))
     return Sheet("", ("student", "arms", "seeds", *heads), tuple(rows), left=2)
 

@@ -126,13 +126,15 @@ def test_students_side_by_side(study: Any, tmp_path: Path) -> None:
     assert sheet.rows == (("all", "mentor - sparse", "3", interval, "yes"),)
 
 
-def test_a_base_of_one_run_is_that_of_all_seeds() -> None:
+def test_a_start_of_one_run_is_that_of_all_seeds_and_another_arm_is_not() -> None:
     base = {0: {"a": 0.0, "b": 0.0}}
     arm = {seed: {"a": 1.0, "b": float(seed == 2)} for seed in range(3)}
-    found = tables.difference(arm, base)
+    found = tables.difference(arm, base, start=True)
     assert found.mean == pytest.approx(4 / 6)
     assert found.count == 6
-    assert tables.difference(arm, {5: base[0], 6: base[0]}) is None
+    alone = tables.difference(arm, base)
+    assert (alone.mean, alone.count) == (0.5, 2)  # of seed 0, which both have
+    assert tables.difference(arm, {5: base[0], 6: base[0]}, start=True) is None
     assert tables.difference({}, base) is tables.accuracy({}) is None
 
 
