@@ -159,6 +159,7 @@ def test_with_a_limit_of_memory_recordings_serve_the_next_round(
     assert engine.device.nbytes == 0
 
 
+@pytest.mark.slow
 @given(st.lists(st.tuples(st.integers(1, 9), st.integers(1, 70), st.booleans()), min_size=2, max_size=4))
 @settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_rounds_of_any_shape_are_those_of_plain_passes_within_the_limit(
