@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import subprocess
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from importlib.metadata import version
@@ -22,6 +21,7 @@ from typing import Any
 
 from architecture_kinds import ARCHITECTURES
 from architecture_limits import limit_of
+from checks import ended_within
 
 HERE = Path(__file__).parent
 OUTCOMES, PAGE = HERE / "architectures.json", HERE.parent / "docs/families.md"
@@ -99,14 +99,15 @@ def read_outcomes(file: Path) -> Outcomes:
 def check(name: str, backends: Sequence[str]) -> dict[str, Any]:
     """The cells of an architecture by backend, from a process of their own."""
     command = [sys.executable, str(HERE / "architecture_checks.py"), name, *backends]
-    try:
-        done = subprocess.run(command, capture_output=True, text=True, timeout=TIMEOUT, check=False)
-        found: dict[str, Any] = json.loads(done.stdout.strip().splitlines()[-1])
-        return found
-    except subprocess.TimeoutExpired:
+    code, said, errors = ended_within(command, TIMEOUT)
+    if code is None:
         reason = f"the checks took longer than {TIMEOUT} s"
-    except (IndexError, ValueError):
-        reason = (done.stderr.strip().splitlines() or ["the process ended without a word"])[-1][:300]
+    else:
+        try:
+            found: dict[str, Any] = json.loads(said.strip().splitlines()[-1])
+            return found
+        except (IndexError, ValueError):
+            reason = (errors.strip().splitlines() or ["the process ended without a word"])[-1][:300]
     return {backend: {"loads": {"holds": False, "error": None, "reason": reason}} for backend in backends}
 
 

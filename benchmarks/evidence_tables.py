@@ -202,8 +202,9 @@ def verdict_sheet(studies: Mapping[str, tuple[Outcomes, Sequence[tuple[str, str]
     for name, (outcomes, pairs) in studies.items():
         for arm, base in pairs:
             found = [[outcomes.by_seed(each, split, "greedy") for each in (arm, base)] for split in splits]
-            if all(own and other for own, other in found):
-                shown = [difference_cells(made) for own, other in found if (made := difference(own, other)) is not None]
+            made = [difference(own, other) for own, other in found]
+            if None not in made:
+                shown = [difference_cells(each) for each in made if each is not None]
                 cells = (cell for mean, interval, excludes in shown for cell in (f"{mean} ({interval})", excludes))
                 both = len(found[0][0].keys() & found[0][1].keys())
                 rows.append((name, f"{arm} - {base}", str(both), *cells))

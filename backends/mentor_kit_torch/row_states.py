@@ -11,11 +11,13 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from transformers import DynamicCache
+from transformers import DynamicCache, cache_utils
 from transformers.cache_utils import Cache, DummyLayer
 
 from mentor_kit.backend.row_state import RowStates
-from mentor_kit_torch.layer_states import CachedKeysAndValues, RowAim, TorchLayerState, layer_state
+from mentor_kit_torch.attention_states import CachedKeysAndValues
+from mentor_kit_torch.layer_states import RowAim, TorchLayerState
+from mentor_kit_torch.recurrent_states import CachedRecurrent, RecurrentKeysAndValues
 
 
 class TorchRowStates(RowStates[TorchLayerState]):
@@ -113,6 +115,23 @@ class TorchRowStates(RowStates[TorchLayerState]):
         """Free everything."""
         super().drop()
         self.base = 0
+
+
+def layer_state(layer: Any, aim: RowAim) -> TorchLayerState | None:
+    """The state of a layer for which transformers keeps such a cache layer; None where it keeps nothing.
+
+    Raises:
+        NotImplementedError: it is of a kind that is not known.
+    """
+    if isinstance(layer, cache_utils.DummyLayer):
+        return None
+    if type(layer) in (cache_utils.DynamicLayer, cache_utils.DynamicSlidingWindowLayer):
+        return CachedKeysAndValues(aim)
+    if type(layer) is cache_utils.LinearAttentionLayer:
+        return CachedRecurrent(aim, layer.number_of_states)
+    if isinstance(layer, cache_utils.LinearAttentionLayer) and isinstance(layer, cache_utils.DynamicLayer):
+        return RecurrentKeysAndValues(aim, layer.number_of_states)
+    raise NotImplementedError(f"layers that keep what a {type(layer).__name__} does are not known")
 
 
 def causal_mask(positions: Tensor, keys: Tensor) -> Tensor:

@@ -14,8 +14,8 @@ from torch.nn.functional import pad
 from transformers import DynamicCache
 from transformers.cache_utils import Cache, DummyLayer, DynamicLayer
 
-from mentor_kit_torch.layer_states import AssignedStates
 from mentor_kit_torch.lm_wrapper import TorchLMWrapper
+from mentor_kit_torch.recurrent_states import AssignedStates
 from mentor_kit_torch.update_inputs import PromptRows
 
 
