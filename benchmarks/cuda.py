@@ -24,7 +24,9 @@ from mentor_kit.core.errors import ExitCode
 #: Shares of the time: for the tests and for the quickstart; what is measured has the rest.
 TESTS, QUICKSTART = 0.35, 0.2
 #: All that are marked `cuda`: others cannot even be collected with what is installed for these checks.
-SUITE = "tests/backends/mentor_kit_torch/test_torch_on_cuda.py"
+SUITES = tuple(
+    f"tests/backends/mentor_kit_torch/{name}.py" for name in ("test_torch_on_cuda", "test_torch_on_cuda_16_bits")
+)
 
 
 def all_checks(output: Path, minutes: float, *, pretend: bool) -> list[Check]:
@@ -53,7 +55,7 @@ def all_checks(output: Path, minutes: float, *, pretend: bool) -> list[Check]:
         "cuda",
         "--minutes",
         f"{0.85 * tests:g}",
-        SUITE,
+        *SUITES,
     )
     measured = (sys.executable, str(Path(__file__).with_name("cuda_speed.py")), "--json")
     asked = ("--output", str(output / "speed.json"), "--minutes", f"{0.9 * speed:g}")

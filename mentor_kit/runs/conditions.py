@@ -44,6 +44,7 @@ ONCE_RIGHT = 0.05
 MISMATCH = 0.1
 #: The share of tokens whose ratio is clipped, above which most of an update is thrown away.
 CLIPPED = 0.5
+_TOO_STRICT = "sampling and training disagree by more than the loss allows"
 
 #: Steps whose mean is compared with another.
 WINDOW = 5
@@ -244,12 +245,17 @@ def _pay_for_answers(stage: StageHistory) -> Sequence[Cure]:
     )
 
 
-def _mismatch(stage: StageHistory) -> bool:
-    # stale rollouts, later minibatches and epochs have other weights than the sampler had, as they should
-    if stage.value("rollout.staleness"):
-        return False
+def _has_the_samplers_weights(stage: StageHistory) -> bool:
+    """Not so for stale rollouts, later minibatches and epochs, as it should be."""
     updates = (stage.value(stage.option("minibatches")) or 1) * (stage.value(stage.option("epochs")) or 1)
-    return updates == 1 and stage.above("mismatch", MISMATCH)
+    return updates == 1 and not stage.value("rollout.staleness")
+
+
+def _clip_less(stage: StageHistory) -> tuple[Cure, ...]:
+    if _has_the_samplers_weights(stage):
+        cap = Cure("take training's own numbers before the update: 2 as", stage.option("objective.importance_cap"))
+        return cap, Cure("set", "backend.dtype", " to float32, where the two differ less")
+    return tuple(Cure("lower", stage.option(name)) for name in ("optimizer.lr", "epochs", "minibatches"))
 
 
 #: All conditions, causes before what follows from them.
@@ -373,7 +379,7 @@ CONDITIONS: tuple[Condition, ...] = (
     Condition(name="accuracy-falls", holds=_falls, text=_fall, cures=_steadier),
     Condition(
         name="sampler-mismatch",
-        holds=_mismatch,
+        holds=lambda stage: _has_the_samplers_weights(stage) and stage.above("mismatch", MISMATCH),
         text=lambda stage: (
             f"sampling and training disagree by {stage.last('mismatch') or 0:.2f} nats a token about the same weights"
         ),
@@ -385,11 +391,10 @@ CONDITIONS: tuple[Condition, ...] = (
     Condition(
         name="updates-clipped",
         holds=lambda stage: stage.above("clipped", CLIPPED),
-        text=lambda stage: f"{_percent(stage, 'clipped')} of tokens are clipped: updates are too large",
-        cures=lambda stage: (
-            Cure("lower", stage.option("optimizer.lr")),
-            Cure("lower", stage.option("epochs")),
-            Cure("lower", stage.option("minibatches")),
+        text=lambda stage: (
+            f"{_percent(stage, 'clipped')} of tokens are clipped: "
+            + (_TOO_STRICT if _has_the_samplers_weights(stage) else "updates are too large")
         ),
+        cures=_clip_less,
     ),
 )

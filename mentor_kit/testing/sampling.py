@@ -6,23 +6,15 @@ from typing import ClassVar
 
 import numpy as np
 import pytest
-from numpy.typing import NDArray
 
 from mentor_kit.backend.policy import Policy
+from mentor_kit.testing.drawn import check_drawn, check_same
 from mentor_kit.testing.events import Events
-from mentor_kit.testing.material import (
-    GENTLE,
-    TOLERANCE,
-    Oracle,
-    PolicyFactory,
-    drive,
-    log_softmax,
-    request,
-)
-from mentor_kit.utils.randomness import uniforms
+from mentor_kit.testing.material import GENTLE, Oracle, PolicyFactory, drive, log_softmax, request
+from mentor_kit.testing.precision import Precision
 
 
-class SamplingContract:
+class SamplingContract(Precision):
     """The tests of engines; see `mentor_kit.testing.backend` for the fixtures a subclass gives."""
 
     draws: ClassVar[int] = 4000
@@ -53,41 +45,30 @@ class SamplingContract:
     def test_tokens_are_the_inverse_cdf_at_the_counter(
         self, policy: Policy, oracle: Oracle, top_p: float, top_k: int
     ) -> None:
-        context, temperature = [3, 1, 4, 1, 5], 1.3
-        plain = np.exp(log_softmax(oracle(context)[-1], temperature))
-        cumulative = np.cumsum(_filtered(plain, top_p, top_k))
         requests = [
-            request(str(i), context, max_new_tokens=1, temperature=temperature, seed=i, top_p=top_p, top_k=top_k)
+            request(str(i), [3, 1, 4, 1, 5], max_new_tokens=1, temperature=1.3, seed=i, top_p=top_p, top_k=top_k)
             for i in range(50)
         ]
         done = drive(policy.engine(), requests)
-        for i in range(50):
-            uniform = float(uniforms([i], [len(context)])[0]) * cumulative[-1]
-            if np.abs(cumulative - uniform).min() < TOLERANCE:
-                continue  # a tie in floating point
-            token = int(np.searchsorted(cumulative, uniform, side="right"))
-            assert done[str(i)].ids == (token,)
-            assert done[str(i)].log_probs[0] == pytest.approx(np.log(plain[token]), abs=TOLERANCE)
+        for item in requests:
+            check_drawn(item, done[item.id], oracle, self.rounding)
 
     def test_greedy_takes_the_most_likely_token(self, policy: Policy, oracle: Oracle) -> None:
-        done = drive(policy.engine(), [request("a", [1, 2, 3], temperature=0.0)])["a"]
-        context = [1, 2, 3]
-        for token, log_prob in zip(done.ids, done.log_probs, strict=True):
-            row = log_softmax(oracle(context)[-1], 1.0)
-            assert token == int(row.argmax())
-            assert log_prob == pytest.approx(row[token], abs=TOLERANCE)
-            context.append(token)
+        asked = request("a", [1, 2, 3], temperature=0.0)
+        check_drawn(asked, drive(policy.engine(), [asked])["a"], oracle, self.rounding)
 
-    def test_a_request_does_not_depend_on_its_company(self, policy: Policy, policy_factory: PolicyFactory) -> None:
-        alone = drive(policy.engine(), [request("me", [5, 6, 7], max_new_tokens=12)])["me"]
+    def test_a_request_does_not_depend_on_its_company(
+        self, policy: Policy, policy_factory: PolicyFactory, oracle: Oracle
+    ) -> None:
+        asked = request("me", [5, 6, 7], max_new_tokens=12)
+        alone = drive(policy.engine(), [asked])["me"]
         others = [request(f"o{i}", range(1, 2 + i), max_new_tokens=1 + i % 9) for i in range(11)]
-        together = drive(
-            policy_factory(None).engine(), [*others[:5], request("me", [5, 6, 7], max_new_tokens=12), *others[5:]]
-        )
-        assert together["me"].ids == alone.ids
-        np.testing.assert_allclose(together["me"].log_probs, alone.log_probs, atol=TOLERANCE)
+        together = drive(policy_factory(None).engine(), [*others[:5], asked, *others[5:]])
+        check_same(asked, together["me"], alone, oracle, self.rounding)
 
-    def test_turns_of_a_session_are_as_from_scratch(self, policy: Policy, policy_factory: PolicyFactory) -> None:
+    def test_turns_of_a_session_are_as_from_scratch(
+        self, policy: Policy, policy_factory: PolicyFactory, oracle: Oracle
+    ) -> None:
         engine, fresh = policy.engine(), policy_factory(None).engine()
         contexts = {f"s{i}": [2, 3, 4, 5, 6, 7, 8, 9, 10, *range(11, 12 + i)] for i in range(4)}
         for turn in range(3):
@@ -99,15 +80,14 @@ class SamplingContract:
             for item in requests:
                 twin = drive(fresh, [item])[item.id]
                 fresh.release(item.session)
-                assert done[item.id].ids == twin.ids
-                np.testing.assert_allclose(done[item.id].log_probs, twin.log_probs, atol=TOLERANCE)
+                check_same(item, done[item.id], twin, oracle, self.rounding)
                 contexts[item.session] += [*done[item.id].ids, 1, 2]
 
-    def test_a_session_may_go_back(self, policy: Policy, policy_factory: PolicyFactory) -> None:
-        engine = policy.engine()
+    def test_a_session_may_go_back(self, policy: Policy, policy_factory: PolicyFactory, oracle: Oracle) -> None:
+        engine, asked = policy.engine(), request("b", [1, 2, 9, 8], session="s")
         drive(engine, [request("a", [1, 2, 3, 4, 5, 6], session="s")])
-        again = drive(engine, [request("b", [1, 2, 9, 8], session="s")])["b"]
-        assert again.ids == drive(policy_factory(None).engine(), [request("b", [1, 2, 9, 8])])["b"].ids
+        again = drive(engine, [asked])["b"]
+        check_same(asked, again, drive(policy_factory(None).engine(), [asked])["b"], oracle, self.rounding)
 
     def test_stop_and_length(self, policy: Policy) -> None:
         engine = policy.engine()
@@ -159,17 +139,22 @@ class SamplingContract:
         assert [c.finish for c in engine.step()] == ["cancelled"]
         assert not engine.busy
 
-    def test_a_session_speaks_once_at_a_time(self, policy: Policy, policy_factory: PolicyFactory) -> None:
+    def test_a_session_speaks_once_at_a_time(
+        self, policy: Policy, policy_factory: PolicyFactory, oracle: Oracle
+    ) -> None:
         requests = [request("a", [1, 2], session="s"), request("b", [1, 2, 3], session="s", seed=5)]
         done = drive(policy.engine(), requests)
-        assert done["b"].ids == drive(policy_factory(None).engine(), requests[1:])["b"].ids
+        twin = drive(policy_factory(None).engine(), requests[1:])["b"]
+        check_same(requests[1], done["b"], twin, oracle, self.rounding)
 
     @pytest.mark.parametrize("seed", range(4))
-    def test_any_order_of_events_gives_what_each_request_gives_alone(self, policy: Policy, seed: int) -> None:
+    def test_any_order_of_events_gives_what_each_request_gives_alone(
+        self, policy: Policy, oracle: Oracle, seed: int
+    ) -> None:
         rng = np.random.default_rng(seed)
         events = Events(policy.engine(), lambda options: options[int(rng.integers(len(options)))])
         events.play(25)
-        events.check()
+        events.check(lambda asked, found, twin: check_same(asked, found, twin, oracle, self.rounding))
 
     def test_completions_come_in_the_order_of_submission(self, policy: Policy) -> None:
         engine = policy.engine()
@@ -180,16 +165,3 @@ class SamplingContract:
         while engine.busy:
             found += [completion.id for completion in engine.step()]
         assert found == names
-
-
-def _filtered(probabilities: NDArray[np.float64], top_p: float, top_k: int) -> NDArray[np.float64]:
-    """Zero outside the top k, then outside the smallest set of the likeliest that holds top-p of what is left."""
-    order = np.argsort(-probabilities, kind="stable")
-    kept = list(order[: top_k or len(order)])
-    total, held, last = probabilities[kept].sum(), 0.0, 0
-    while held < top_p * total and last < len(kept):
-        held += probabilities[kept[last]]
-        last += 1
-    result = np.zeros_like(probabilities)
-    result[kept[:last]] = probabilities[kept[:last]]
-    return result

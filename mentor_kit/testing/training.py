@@ -26,6 +26,7 @@ from mentor_kit.backend.token_groups import TokenCompletion, TokenGroup
 from mentor_kit.rl.objective import PRESETS, Objective
 from mentor_kit.testing.material import GENTLE, PolicyFactory, changed, flat, ragged_groups
 from mentor_kit.testing.objectives import make_objective
+from mentor_kit.testing.precision import Precision, Unrounded
 
 Floats64 = NDArray[np.float64]
 #: Groups, objective, optimizer and a learning rate for each step; all log-probabilities after the last, in a row.
@@ -38,11 +39,11 @@ DESCENT = OptimizerSpec(eps=EPSILON, clip=None)
 REACH = 1e-3
 
 
-class GradientContract:
+class GradientContract(Precision):
     """Gradients of every objective against closed forms in NumPy and finite differences of log-probabilities.
 
     A step along the gradient g changes the loss by -|step| · |g|, and the loss changes by the sum of dL/dlogp times
-    the change of each log-probability; dL/dlogp is written out here.
+    the change of each log-probability; dL/dlogp is written out here. In 16 bits these are read without rounding.
     """
 
     @pytest.mark.parametrize(
@@ -50,7 +51,7 @@ class GradientContract:
         [*((name, False) for name in sorted(PRESETS)), ("gspo", True), ("cispo", True), ("sod", True)],
     )
     def test_gradients_are_those_of_finite_differences(
-        self, policy_factory: PolicyFactory, preset: str, by_token: bool
+        self, policy_factory: PolicyFactory, unrounded: Unrounded, preset: str, by_token: bool
     ) -> None:
         objective = make_objective(preset=preset)
         if objective.spec.needs_reference:
@@ -59,53 +60,56 @@ class GradientContract:
         groups = _near(forward, ragged_groups(forward.info.vocabulary, temperature=0.8))
         if by_token:
             groups = _with_token_advantages(groups)
-        slopes = _slopes(forward, groups, objective)
+        slopes = _slopes(unrounded(forward), groups, objective)
         forward.forward_backward(groups, objective)
         norm = forward.optimizer_step(0.0).gradient_norm
         for policy, sign in ((forward, 1), (backward, -1)):
             policy.forward_backward(groups, objective)
             policy.optimizer_step(sign * EPSILON * REACH / norm)
-        change = flat(forward.log_probs(groups)).astype(np.float64) - flat(backward.log_probs(groups))
-        assert float(slopes @ change) == pytest.approx(-2 * REACH * norm, rel=3e-3)
+        here, there = (flat(unrounded(policy).log_probs(groups)).astype(np.float64) for policy in (forward, backward))
+        assert float(slopes @ (here - there)) == pytest.approx(-2 * REACH * norm, rel=self.gradient_rounding)
 
-    def test_an_entropy_bonus_is_that_of_whole_distributions(self, policy_factory: PolicyFactory) -> None:
+    def test_an_entropy_bonus_is_that_of_whole_distributions(
+        self, policy_factory: PolicyFactory, unrounded: Unrounded
+    ) -> None:
         """Without an advantage the bonus alone is left; entropies come from the log-probabilities of every token."""
         objective = make_objective(preset="dapo", entropy=0.5)
         forward, backward = policy_factory(None), policy_factory(None)
         groups = [changed(ragged_groups(forward.info.vocabulary, temperature=0.8)[1], advantage=lambda c: 0.0)]
-        entropy = _entropies(forward, groups)
         forward.prepare(DESCENT)
         backward.prepare(DESCENT)
+        entropy = _entropies(unrounded(forward), groups)
         found = forward.forward_backward(groups, objective)
-        assert found.loss == pytest.approx(-0.5 * entropy, rel=1e-4)
-        assert found.values["entropy"] == pytest.approx(entropy, rel=1e-4)
+        assert found.loss == pytest.approx(-0.5 * entropy, rel=self.gradient_rounding / 30)
+        assert found.values["entropy"] == pytest.approx(entropy, rel=self.gradient_rounding / 30)
         norm = forward.optimizer_step(0.0).gradient_norm
         for policy, sign in ((forward, 1), (backward, -1)):
             policy.forward_backward(groups, objective)
             policy.optimizer_step(sign * EPSILON * REACH / norm)
-        change = _entropies(forward, groups) - _entropies(backward, groups)
-        assert 0.5 * change == pytest.approx(2 * REACH * norm, rel=1e-2)
+        change = _entropies(unrounded(forward), groups) - _entropies(unrounded(backward), groups)
+        assert 0.5 * change == pytest.approx(2 * REACH * norm, rel=3 * self.gradient_rounding)
 
 
-class TrajectoryContract:
+class TrajectoryContract(Precision):
     """Twenty steps with a schedule against the same training in float64."""
 
     @pytest.mark.parametrize("use", ["adamw", "muon"])
     def test_twenty_steps_are_those_of_the_twin(
-        self, policy_factory: PolicyFactory, trainer: Trainer, use: Literal["adamw", "muon"]
+        self, policy_factory: PolicyFactory, unrounded: Unrounded, trainer: Trainer, use: Literal["adamw", "muon"]
     ) -> None:
         spec, objective = OptimizerSpec(use=use, eps=1e-5, weight_decay=0.01), make_objective(preset="rloo")
         rates = [3e-4 * min((step + 1) / 5, (25 - step) / 20) for step in range(20)]
         policy = policy_factory(None)
         groups = _near(policy, ragged_groups(policy.info.vocabulary), scale=0.05)
-        before = flat(policy.log_probs(groups))
+        before = flat(unrounded(policy).log_probs(groups))
         policy.prepare(spec)
         for rate in rates:
             policy.forward_backward(groups, objective)
             policy.optimizer_step(rate)
-        moved, expected = flat(policy.log_probs(groups)) - before, trainer(groups, objective, spec, rates) - before
+        moved = flat(unrounded(policy).log_probs(groups)) - before
+        expected = trainer(groups, objective, spec, rates) - before
         # Muon may orthogonalise in bfloat16
-        tolerance = 1e-3 if use == "adamw" else 5e-2
+        tolerance = self.trajectory_rounding if use == "adamw" else max(5e-2, self.trajectory_rounding)
         assert np.linalg.norm(moved - expected) <= tolerance * np.linalg.norm(expected)
 
 

@@ -60,7 +60,7 @@ SICK: dict[str, tuple[dict[str, float], str]] = {
     "nothing-right": ({"accuracy": 0.0}, "train"),
     "entropy-gone": ({"entropy": 0.001}, "rollout.temperature"),
     "sampler-mismatch": ({"mismatch": 0.4}, "backend.dtype"),
-    "updates-clipped": ({"clipped": 0.8}, "train.0.optimizer.lr"),
+    "updates-clipped": ({"clipped": 0.8}, "train.0.objective.importance_cap"),
 }
 AFTER = {condition.name: condition.steps for condition in CONDITIONS}
 
@@ -99,6 +99,13 @@ def test_stale_rollouts_are_no_fault_of_the_sampler(recipe: dict[str, Any]) -> N
     stale = {**recipe, "rollout": {**recipe["rollout"], "staleness": 1}}
     assert places(diagnose(steps(*[{"mismatch": 0.4}] * 9), recipe)) != []
     assert places(diagnose(steps(*[{"mismatch": 0.4}] * 9), stale)) == []
+
+
+def test_what_clips_later_updates_is_their_size(recipe: dict[str, Any]) -> None:
+    (train, *rest) = recipe["train"]
+    two = {**recipe, "train": [{**train, "minibatches": 2}, *rest]}
+    (found,) = diagnose(steps(*[{"clipped": 0.8}] * 3), two)
+    assert found.settings == ("train.0.optimizer.lr", "train.0.epochs", "train.0.minibatches")
 
 
 def test_every_condition_is_tried() -> None:

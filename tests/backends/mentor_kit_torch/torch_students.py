@@ -45,6 +45,13 @@ def write_student(folder: Path, config: Any = None, seed: int = 0) -> Path:
     return folder
 
 
+def write_rounded_student(folder: Path, config: Any = None) -> Path:
+    """A model of random weights that bfloat16 holds, so that a float64 twin has the same."""
+    write_student(folder / "exact", config)
+    load(folder / "exact", dtype="bfloat16").export(folder / "rounded")
+    return folder / "rounded"
+
+
 def load(folder: Path, adapter: AdapterSpec | None = None, **options: Any) -> TorchPolicy:
     """A policy on the CPU in float32."""
     chosen = TorchOptions(**({"device": "cpu", "dtype": "float32", "threads": 1} | options))

@@ -1,0 +1,44 @@
+"""The contract of a backend in bfloat16, held by full fine-tuning and by an adapter."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from mlx_students import load
+from torch_students import write_rounded_student
+
+from mentor_kit.backend.policy import Policy
+from mentor_kit.backend.student import AdapterSpec
+from mentor_kit.testing.backend import BackendContract
+from mentor_kit.testing.precision import SixteenBits
+from mentor_kit.testing.training import GradientContract, TrajectoryContract
+
+pytestmark = pytest.mark.slow
+ADAPTER = AdapterSpec(rank=4, alpha=8.0)
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_rounded_student(tmp_path_factory.mktemp("student"))
+
+
+class TestMLXFull16Bits(SixteenBits, BackendContract, GradientContract, TrajectoryContract):
+    @pytest.fixture
+    def policy_factory(self, folder: Path) -> Callable[[int | None], Policy]:
+        return lambda budget: load(folder, dtype="bfloat16", token_budget=budget or 8192)
+
+    @pytest.fixture
+    def exact_factory(self, folder: Path) -> Callable[[int | None], Policy]:
+        return lambda budget: load(folder)
+
+
+class TestMLXAdapter16Bits(SixteenBits, BackendContract, GradientContract):
+    @pytest.fixture
+    def policy_factory(self, folder: Path) -> Callable[[int | None], Policy]:
+        return lambda budget: load(folder, ADAPTER, dtype="bfloat16", token_budget=budget or 8192)
+
+    @pytest.fixture
+    def exact_factory(self, folder: Path) -> Callable[[int | None], Policy]:
+        return lambda budget: load(folder, ADAPTER)
