@@ -9,7 +9,6 @@ import mlx.core as mx
 
 from mentor_kit.backend.folders import untrainable
 from mentor_kit.backend.memory import (
-    FLOAT32,
     GIB,
     DeviceMemory,
     MemoryEstimate,
@@ -21,14 +20,14 @@ from mentor_kit.backend.memory import (
     training_parts,
 )
 from mentor_kit.backend.memory_plan import Footprint, Wanted, planned_estimate
-from mentor_kit.backend.optimizer import OptimizerSpec
+from mentor_kit.backend.optimizer import FLOAT32, OptimizerSpec
 from mentor_kit.backend.student import StudentSpec
 from mentor_kit.core.errors import BackendError
 from mentor_kit_mlx.chunked_logprobs import logits_bytes
 from mentor_kit_mlx.config import Config, folder_of
 from mentor_kit_mlx.config_words import text_level
 from mentor_kit_mlx.mlx_lm_import import mlx_lm
-from mentor_kit_mlx.optimizer import moment_count
+from mentor_kit_mlx.optimizer import moment_bytes
 from mentor_kit_mlx.options import MLXOptions
 from mentor_kit_mlx.params import by_name, freeze_buffers, is_quantized, parameter_count, trained
 from mentor_kit_mlx.state_size import StateSize, state_size
@@ -85,7 +84,7 @@ def held_bytes(model: Any, optimizer: OptimizerSpec | None, reference: bool) -> 
     if optimizer is None:
         return weights + copies
     masters = sum(value.size for value in own.values() if value.dtype.size < FLOAT32)
-    return weights + copies + FLOAT32 * (masters + moment_count(model, optimizer))
+    return weights + copies + FLOAT32 * masters + moment_bytes(model, optimizer)
 
 
 def footprint(
@@ -200,12 +199,12 @@ def estimate(
     parameters = parameter_count(model)
     freeze_buffers(model)
     trainable = sum(value.size for value in trained(model).values())
-    moments = moment_count(model, load.optimizer)
+    moments = moment_bytes(model, load.optimizer)
     if student.adapter is not None:
         trainable = adapter_parameters(
             model, student.adapter, options.adapter, PeftLayers(transformers_kind(config, config))
         )
-        moments = 0 if load.optimizer is None else load.optimizer.moments(trainable, trainable)
+        moments = 0 if load.optimizer is None else load.optimizer.moment_bytes(trainable, trainable)
     updated = load.optimizer is not None
     learned = TrainedSize(trainable=trainable, moments=moments, size=size, adapted=student.adapter is not None)
     reference = trainable if load.reference else 0

@@ -14,6 +14,7 @@ import mlx.core as mx
 import mlx.nn as nn
 
 from mentor_kit.backend.optimizer import Optimizer, OptimizerSpec, exceeds
+from mentor_kit.core.errors import BackendError
 from mentor_kit_mlx.params import Arrays, put, read_now, trained, write
 
 #: Newton and Schulz's polynomial, and how often it is applied (Jordan et al., 2024).
@@ -30,9 +31,13 @@ class MLXOptimizer(Optimizer):
         model: its trainable parameters are updated.
         spec: which optimizer.
         compiled: run the arithmetic of a parameter as one kernel; up to rounding the same.
+
+    Raises:
+        BackendError: the optimizer is none of this backend's.
     """
 
     def __init__(self, model: Any, spec: OptimizerSpec, *, compiled: bool = False) -> None:
+        check_bits(spec)
         self.spec = spec
         self.steps = 0
         self._model = model
@@ -174,13 +179,31 @@ def orthogonal(matrix: mx.array) -> mx.array:
     return x.T if tall else x
 
 
-def moment_count(model: Any, spec: OptimizerSpec | None) -> int:
-    """Numbers that an optimizer keeps for a model's trained parameters; 0 for none."""
+def moment_bytes(model: Any, spec: OptimizerSpec | None) -> int:
+    """Bytes that an optimizer keeps for a model's trained parameters; 0 for none.
+
+    Raises:
+        BackendError: it is none of this backend's.
+    """
     if spec is None:
         return 0
+    check_bits(spec)
     own = trained(model)
     hidden = sum(value.size for name, value in own.items() if value.ndim == 2 and not _is_table(model, name))
-    return spec.moments(sum(value.size for value in own.values()), hidden)
+    return spec.moment_bytes(sum(value.size for value in own.values()), hidden)
+
+
+def check_bits(spec: OptimizerSpec) -> None:
+    """Check that moments are kept in 32 bits.
+
+    Raises:
+        BackendError: they are not.
+    """
+    if spec.bits != 32:
+        raise BackendError(
+            f"mlx keeps an optimizer's moments in 32 bits, and `bits` is {spec.bits}",
+            hint="leave the optimizer's `bits` out, or train with `backend.use: torch`",
+        )
 
 
 def _is_table(model: Any, name: str) -> bool:

@@ -8,7 +8,8 @@ from typing import Any
 
 import torch
 
-from mentor_kit.backend.memory import FLOAT32, MemoryEstimate, TrainedSize
+from mentor_kit.backend.memory import MemoryEstimate, TrainedSize
+from mentor_kit.backend.optimizer import FLOAT32
 from mentor_kit_torch.launched import launched
 from mentor_kit_torch.options import TorchOptions
 

@@ -144,7 +144,7 @@ def load_model(
 
     _check_folder(student.model, weights=True)
     if (how := quantization_of(config, options.quantize)) is not None:
-        require_bitsandbytes()
+        require_bitsandbytes("students in 4 or 8 bits", "`backend.quantize`")
         # it tells of kernels that are not installed, and that are not used here
         logging.getLogger("bitsandbytes").setLevel(logging.ERROR)
     transformers_logging.disable_progress_bar()

@@ -9,7 +9,6 @@ import torch
 
 from mentor_kit.backend.folders import untrainable
 from mentor_kit.backend.memory import (
-    FLOAT32,
     GIB,
     DeviceMemory,
     MemoryEstimate,
@@ -21,6 +20,7 @@ from mentor_kit.backend.memory import (
     training_parts,
 )
 from mentor_kit.backend.memory_plan import Footprint, Wanted, planned_estimate
+from mentor_kit.backend.optimizer import FLOAT32
 from mentor_kit.backend.student import StudentSpec
 from mentor_kit_torch.adapters import adapter_parameters
 from mentor_kit_torch.chunked_logprobs import logits_bytes
@@ -54,10 +54,10 @@ def allowed_bytes(device: torch.device, options: TorchOptions) -> int | None:
 
 
 def held_bytes(model: Any, trained: TrainedSize, moments: int, reference: int) -> int:
-    """Bytes of the weights that are loaded, and of the masters, moments and reference that go with them."""
+    """Bytes of the weights that are loaded, and of the masters that go with them, beside moments and reference."""
     weights: int = sum(tensor.nbytes for tensor in (*model.parameters(), *model.buffers()))
     masters = 0 if trained.adapted or trained.size >= FLOAT32 or not moments else trained.trainable
-    return weights + FLOAT32 * (masters + moments) + reference
+    return weights + FLOAT32 * masters + moments + reference
 
 
 def footprint(
@@ -79,7 +79,8 @@ def footprint(
     position = position_bytes(config, size)
     heads = max((heads for heads, _, _ in attention_shapes(config)), default=0)
     is_tree = sharing == "tree"
-    head_gradient = 0 if trained.adapted else 2 * FLOAT32 * vocabulary * hidden
+    # added up in float32, beside a chunk's or the whole in the weights' own type
+    head_gradient = 0 if trained.adapted else (FLOAT32 + size) * vocabulary * hidden
     return Footprint(
         held=held,
         gradients=trained.trainable * FLOAT32,
@@ -136,7 +137,7 @@ def estimate(
     size = dtype.itemsize
     trained = TrainedSize(
         trainable=trainable,
-        moments=0 if load.optimizer is None else load.optimizer.moments(trainable, hidden),
+        moments=0 if load.optimizer is None else load.optimizer.moment_bytes(trainable, hidden),
         size=size,
         adapted=student.adapter is not None,
     )

@@ -1,4 +1,7 @@
-"""AdamW and Muon over a policy's trainable parameters, in float32 whatever the model's own type is."""
+"""AdamW and Muon over a policy's trainable parameters, in float32 whatever the model's own type is.
+
+AdamW's moments may have 8 bits (`mentor_kit_torch.eight_bits`).
+"""
 
 from __future__ import annotations
 
@@ -14,9 +17,10 @@ from torch.utils._pytree import tree_map_only
 from mentor_kit.backend.optimizer import Optimizer, OptimizerSpec, exceeds
 from mentor_kit.core.errors import BackendError
 from mentor_kit_torch.muon import MatrixOptimizer
+from mentor_kit_torch.quantized import require_bitsandbytes
 
 FILE = "optimizer.pt"
-#: What optimizers keep of each parameter.
+#: What optimizers keep of each parameter, in float32; one that is not here keeps it in a way of its own.
 _STATE: dict[type[torch.optim.Optimizer], tuple[str, ...]] = {
     torch.optim.AdamW: ("step", "exp_avg", "exp_avg_sq"),
     MatrixOptimizer: ("momentum_buffer",),
@@ -108,9 +112,8 @@ class TorchOptimizer(Optimizer):
         found = {f"{MASTER}/{name}": master.detach() for name, master in self._named()}
         for optimizer in self._optimizers:
             for name, master in self._named():
-                if any(master is each for group in optimizer.param_groups for each in group["params"]):
-                    state = optimizer.state[master] or fresh_state(optimizer, master)
-                    found |= {f"{key}/{name}": state[key] for key in _STATE[type(optimizer)]}
+                if _steps(optimizer, master):
+                    found |= {f"{key}/{name}": value for key, value in _arrays(optimizer, master).items()}
         return found
 
     @torch.no_grad()
@@ -118,9 +121,9 @@ class TorchOptimizer(Optimizer):
         """Load what `arrays` gave."""
         for optimizer in self._optimizers:
             for name, master in self._named():
-                if any(master is each for group in optimizer.param_groups for each in group["params"]):
-                    fresh = fresh_state(optimizer, master)
-                    optimizer.state[master] = {key: held.copy_(arrays[f"{key}/{name}"]) for key, held in fresh.items()}
+                if _steps(optimizer, master):
+                    own = {key: arrays[f"{key}/{name}"] for key in _arrays(optimizer, master)}
+                    _load_arrays(optimizer, master, own)
         for name, master in self._named():
             master.copy_(arrays[f"{MASTER}/{name}"])
         self._write_back()
@@ -152,7 +155,8 @@ class TorchOptimizer(Optimizer):
             own = [{key: group[key] for key in ("fused",) if key in group} for group in optimizer.param_groups]
             groups = [group | kept for group, kept in zip(saved["param_groups"], own, strict=True)]
             optimizer.load_state_dict(saved | {"param_groups": groups})
-            _lay_out(optimizer)
+            if type(optimizer) in _STATE:
+                _lay_out(optimizer)
         with torch.no_grad():
             for (name, _), master, saved in zip(self._parameters, self._masters, state["masters"], strict=True):
                 master.copy_(weights[name] if saved is None else saved)
@@ -179,7 +183,12 @@ class TorchOptimizer(Optimizer):
         found: list[torch.optim.Optimizer] = []
         if hidden:
             found.append(MatrixOptimizer(hidden, momentum=spec.momentum, weight_decay=spec.weight_decay))
-        if rest:
+        if rest and spec.bits == 8:
+            require_bitsandbytes("an optimizer's moments of 8 bits", "the optimizer's `bits`")
+            from mentor_kit_torch.eight_bits import EightBitAdamW
+
+            found.append(EightBitAdamW(rest, spec))
+        elif rest:
             found.append(
                 torch.optim.AdamW(
                     rest,
@@ -193,8 +202,31 @@ class TorchOptimizer(Optimizer):
         return found
 
 
+def _steps(optimizer: torch.optim.Optimizer, master: Tensor) -> bool:
+    """Whether an optimizer is the one that steps a parameter."""
+    return any(master is each for group in optimizer.param_groups for each in group["params"])
+
+
+def _arrays(optimizer: Any, master: Tensor) -> dict[str, Tensor]:
+    """What an optimizer keeps of a parameter, by kind."""
+    if type(optimizer) not in _STATE:
+        own: dict[str, Tensor] = optimizer.arrays(master)
+        return own
+    state = optimizer.state[master] or fresh_state(optimizer, master)
+    return {key: state[key] for key in _STATE[type(optimizer)]}
+
+
+def _load_arrays(optimizer: Any, master: Tensor, arrays: Mapping[str, Tensor]) -> None:
+    """Put what `_arrays` gave."""
+    if type(optimizer) not in _STATE:
+        optimizer.load_arrays(master, arrays)
+        return
+    fresh = fresh_state(optimizer, master)
+    optimizer.state[master] = {key: held.copy_(arrays[key]) for key, held in fresh.items()}
+
+
 def fresh_state(optimizer: torch.optim.Optimizer, master: Tensor) -> dict[str, Tensor]:
-    """The state that an optimizer begins with at a parameter's first step."""
+    """The state that an optimizer of 32 bits begins with at a parameter's first step."""
     # a fused step counts on the device
     counts_on = master.device if optimizer.defaults.get("fused") else torch.device("cpu")
     return {

@@ -269,7 +269,7 @@ class TorchPolicy(Replica[Tensor, TorchOptimizer]):
         adapted = self.student.adapter is not None
         trained = TrainedSize(count, 0, self.lm.dtype.itemsize, adapted=adapted)
         hidden = count if adapted else hidden_parameters(self.model)
-        moments = 0 if optimizer is None else optimizer.moments(count, hidden)
+        moments = 0 if optimizer is None else optimizer.moment_bytes(count, hidden)
         reference = sum(value.nbytes for value in (self.reference or {}).values())
         self._footprint = footprint(
             self.lm.config,

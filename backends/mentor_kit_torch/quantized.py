@@ -83,16 +83,20 @@ def has_bitsandbytes() -> bool:
     return find_spec("bitsandbytes") is not None
 
 
-def require_bitsandbytes() -> None:
+def require_bitsandbytes(what: str, option: str) -> None:
     """Check that bitsandbytes is installed.
+
+    Args:
+        what: needs it, in the plural.
+        option: that asks for it.
 
     Raises:
         MissingError: with the command that installs it.
     """
     if not has_bitsandbytes():
         raise MissingError(
-            "students in 4 or 8 bits need bitsandbytes, which is not installed",
-            hint="pip install 'mentor-kit[bitsandbytes]', or leave `backend.quantize` out",
+            f"{what} need bitsandbytes, which is not installed",
+            hint=f"pip install 'mentor-kit[bitsandbytes]', or leave {option} out",
         )
 
 

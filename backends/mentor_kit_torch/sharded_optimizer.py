@@ -21,7 +21,7 @@ class ShardedOptimizer(TorchOptimizer):
     """Steps the parts in place; each element as it would be stepped in one process.
 
     Raises:
-        BackendError: of an optimizer that needs whole matrices.
+        BackendError: of an optimizer that needs whole matrices, or blocks of them.
     """
 
     #: Names of what AdamW keeps of each element.
@@ -32,6 +32,11 @@ class ShardedOptimizer(TorchOptimizer):
             raise BackendError(
                 f"{spec.use} needs whole matrices, and each process holds a part of them",
                 hint="use adamw, or leave `backend.shard` out",
+            )
+        if spec.bits != 32:
+            raise BackendError(
+                f"moments of {spec.bits} bits are in blocks of whole parameters, and each process holds a part of them",
+                hint="leave the optimizer's `bits` out, or `backend.shard`",
             )
         self.spec = spec
         self._sharded = dict(parameters)

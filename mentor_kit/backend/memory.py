@@ -6,7 +6,7 @@ import os
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from mentor_kit.backend.optimizer import OptimizerSpec
+from mentor_kit.backend.optimizer import FLOAT32, OptimizerSpec
 from mentor_kit.core.frozen_model import FrozenModel, Json
 
 
@@ -63,7 +63,6 @@ class MemoryEstimate(FrozenModel):
 GIB = 1 << 30
 #: Parts of an estimate that are there in an update alone, and in sampling alone.
 UPDATE_PARTS, SAMPLING_PARTS = ("gradients", "activations", "logits"), ("keys and values", "sampling")
-FLOAT32 = 4  # bytes; gradients, moments and masters are always kept in it
 #: The note of an estimate whose update is counted.
 ACTIVATIONS_NOTE = "activations are an upper estimate, at a full micro-batch of the update"
 
@@ -79,7 +78,7 @@ class TrainedSize:
     trainable: int
     """Parameters that are trained."""
     moments: int
-    """Numbers that the optimizer keeps for them (`OptimizerSpec.moments`); 0 where nothing is trained."""
+    """Bytes that the optimizer keeps for them (`OptimizerSpec.moment_bytes`); 0 where nothing is trained."""
     size: int
     """Bytes of a number in the model's type."""
     adapted: bool
@@ -102,7 +101,7 @@ def training_parts(model: int, trained: TrainedSize, *, updated: bool, reference
     return {
         "weights": model + masters * FLOAT32,
         "gradients": held * FLOAT32,
-        "optimizer": trained.moments * FLOAT32,
+        "optimizer": trained.moments,
         "reference": reference * own,
     }
 

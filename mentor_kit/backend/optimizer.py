@@ -14,6 +14,10 @@ from mentor_kit.core.errors import BackendError
 from mentor_kit.core.frozen_model import FrozenModel
 from mentor_kit.core.option_model import OptionModel
 
+FLOAT32 = 4  # bytes
+#: Moments of 8 bits share a scale in blocks of so many, and are those of parameters with at least so many numbers.
+EIGHT_BIT_BLOCK, EIGHT_BIT_SIZE = 256, 4096
+
 #: How much of a moving average stays in a step.
 Share = Annotated[float, Field(ge=0, lt=1)]
 
@@ -29,6 +33,9 @@ class OptimizerSpec(OptionModel, FrozenModel):
     """AdamW's: how much of the running means of the gradient and of its square is kept at each step."""
     eps: float = Field(default=1e-8, ge=0)
     """AdamW's: added to the root of the mean square, so that nothing is divided by 0."""
+    bits: Literal[32, 8] = 32
+    """Of a number of AdamW's moments. 8: by bitsandbytes, on torch alone, in blocks of 256 numbers with a scale each
+    (arXiv 2110.02861); parameters with fewer than 4,096 numbers keep 32."""
     weight_decay: float = Field(default=0.0, ge=0)
     """Each step multiplies the weights by 1 - learning rate * weight_decay."""
     momentum: float = Field(default=0.95, ge=0, lt=1)
@@ -46,9 +53,16 @@ class OptimizerSpec(OptionModel, FrozenModel):
         """
         return self.use == "muon" and dimensions == 2 and not is_table
 
-    def moments(self, count: int, hidden: int) -> int:
-        """Numbers kept for `count` parameters, of which `hidden` are in hidden matrices: AdamW has two, Muon one."""
-        return 2 * count - (hidden if self.use == "muon" else 0)
+    def moment_bytes(self, count: int, hidden: int) -> int:
+        """Bytes kept for `count` parameters, of which `hidden` are in hidden matrices: AdamW has two numbers, Muon one.
+
+        In 8 bits those that keep 32, which are few, are counted like the others.
+        """
+        by_muon = hidden if self.use == "muon" else 0
+        moment = FLOAT32 * (count - by_muon)
+        if self.bits == 8:
+            moment = count - by_muon + FLOAT32 * -(-(count - by_muon) // EIGHT_BIT_BLOCK)
+        return 2 * moment + FLOAT32 * by_muon
 
 
 class Optimizer(ABC):
