@@ -31,7 +31,7 @@ PAGE = Path(__file__).parents[1] / "docs" / "gpu.md"
 MARKED = re.compile(r"(<!-- plan: (\S+) -->\n).*?(<!-- end -->)", re.DOTALL)
 GIB = 1 << 30
 
-#: Published configurations of students by the beginning of a recipe's name; config.json of Qwen/Qwen3-0.6B beside others.
+#: Published configurations of students by the beginning of a recipe's name; the first is of Qwen/Qwen3-0.6B.
 CONFIGS = {
     "qwen3-0.6b": {
         "num_hidden_layers": 28, "hidden_size": 1024, "intermediate_size": 3072, "num_attention_heads": 16,
