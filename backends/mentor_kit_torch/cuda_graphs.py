@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
+from dataclasses import dataclass, replace
 from typing import Protocol
 
 import numpy as np
@@ -195,6 +196,37 @@ class RecordedDecoding:
         self._fault = fault
 
 
+@dataclass(frozen=True)
+class _Trial:
+    """Rows of three decoding passes, the last one behind a step of the length that passes are rounded up to."""
+
+    sequences: int
+    base: int
+    """Tokens of a beginning that is kept once for all; 0 for none."""
+    top_p: float
+
+    def given(self, ids: Tensor, rows: int) -> DecodingRows:
+        """The last of some tokens (sequences, 5) and what is drawn behind them, in so many rows."""
+        count, idle = self.sequences, rows - self.sequences
+        return DecodingRows(
+            ids=np.concatenate([ids[:, 4].cpu().numpy(), np.zeros(idle, np.int64)]),
+            positions=np.concatenate([np.full(count, 4), np.full(idle, self.base)]),
+            places=np.arange(count),
+            feeds=np.concatenate([np.arange(count), np.full(idle, -1)]),
+            settings=DrawSettings(
+                np.ones(count, np.float32), np.full(count, self.top_p, np.float32), np.zeros(count, np.int64)
+            ),
+            seeds=np.arange(count, dtype=np.uint64),
+            known=np.full(count, 5),
+            limits=np.full(count, 8),
+            stops=[frozenset()] * count,
+        )
+
+
+#: As many rows as are needed; rows that idle, behind a kept beginning, whose draws are filtered.
+_TRIALS = (_Trial(sequences=2, base=0, top_p=1.0), _Trial(sequences=3, base=2, top_p=0.9))
+
+
 @torch.no_grad()
 def recording_fault(lm: TorchLMWrapper, parts: bool, recorder: Recorder) -> str:
     """Why recordings of a model's passes are not to be used; empty where they give what plain passes give.
@@ -204,45 +236,44 @@ def recording_fault(lm: TorchLMWrapper, parts: bool, recorder: Recorder) -> str:
         parts: as of `ForwardPasses`.
         recorder: to try.
     """
+    trials = [trial if parts else replace(trial, base=0) for trial in _TRIALS]
     try:
         with shallow(lm):
-            plain, recorded = _outcome(lm, parts, None), _outcome(lm, parts, recorder)
+            for trial in trials:
+                plain, recorded = _outcome(lm, parts, trial, None), _outcome(lm, parts, trial, recorder)
+                log_probs = (found[:, 1].contiguous().view(torch.float64) for found in (plain, recorded))
+                if not (torch.equal(plain[:, 0], recorded[:, 0]) and agree(lm, *log_probs)):
+                    return "they give other results than plain passes on this machine"
     except RuntimeError as error:
         return first_line(error)
     finally:
         recorder.clear()
-    log_probs = (found[:, 1].contiguous().view(torch.float64) for found in (plain, recorded))
-    same = torch.equal(plain[:, 0], recorded[:, 0]) and agree(lm, *log_probs)
-    return "" if same else "they give other results than plain passes on this machine"
+    return ""
 
 
-def _outcome(lm: TorchLMWrapper, parts: bool, recorder: Recorder | None) -> Tensor:
-    """(3, 2, 2): what three decoding passes over two rows give behind four tokens each."""
-    rows = TorchRowStates(lm.config)
-    passes = ForwardPasses(lm, TorchRowStates(lm.config), parts)
-    ids, places = trial_tokens(lm)
-    rows.reserve(2, in_steps(8))
-    passes.run(rows, ids[:, :4], places[:, :4], 4)
-    given = DecodingRows(
-        ids=ids[:, 4].cpu().numpy(),
-        positions=np.full(2, 4),
-        places=np.arange(2),
-        feeds=np.arange(2),
-        settings=DrawSettings(np.ones(2, np.float32), np.ones(2, np.float32), np.zeros(2, np.int64)),
-        seeds=np.arange(2, dtype=np.uint64),
-        known=np.full(2, 5),
-        limits=np.full(2, 8),
-        stops=[frozenset(), frozenset()],
-    )
+def _outcome(lm: TorchLMWrapper, parts: bool, trial: _Trial, recorder: Recorder | None) -> Tensor:
+    """(3, 2, sequences): what three decoding passes give behind four tokens."""
+    rows, beginning = TorchRowStates(lm.config), TorchRowStates(lm.config)
+    passes = ForwardPasses(lm, beginning, parts)
+    ids, places = (part.repeat(2, 1)[: trial.sequences] for part in trial_tokens(lm))
+    count, lengths = _rounded(trial.sequences), [trial.base + in_steps(known) for known in (5, 6, in_steps(7) + 1)]
+    rows.reserve(count, max(lengths))
+    if trial.base:
+        beginning.reserve(1, in_steps(trial.base))
+        passes.run(beginning, ids[:1, : trial.base], places[:1, : trial.base], trial.base)
+        rows.base = trial.base
+    passes.run(rows, ids[:, trial.base : 4], places[:, trial.base : 4], 4)
+    given = trial.given(ids, count)
+    # of the same shapes, as others may round otherwise and draw other tokens
     if recorder is None:
-        state = DecodingState(shape_of(given, 2, 2), lm.device)
+        state = DecodingState(shape_of(given, count, count), lm.device)
         state.put(given)
-        found = [decoding_pass(passes, rows, state, length) for length in (5, 6, 7)]
+        found = [decoding_pass(passes, rows, state, length) for length in lengths]
     else:
         recorded = RecordedDecoding(passes, rows, recorder, limit=None)
         state = recorded.state(given)
-        found = [recorded.run(state, length).clone() for length in (5, 6, 7)]
-    return torch.stack(found)
+        found = [recorded.run(state, length).clone() for length in lengths]
+    return torch.stack(found)[:, :, : trial.sequences]
 
 
 def _rounded(rows: int) -> int:
