@@ -52,8 +52,8 @@ ROWS = (
     ("h100", "qwen3-1.7b", "all weights"),
     ("h100", "qwen3-8b-lora", "adapter"),
 )
-#: Plans that the page quotes, from their memory on.
-QUOTED = (("rtx-4090", "qwen3-8b-lora"), ("rtx-4090", "qwen3-1.7b"))
+#: The plan that does not fit, for which the page says what to change.
+TOO_LARGE = ("rtx-4090", "qwen3-1.7b")
 
 
 @contextmanager
@@ -106,7 +106,12 @@ def quoted(gpu: str, recipe: str) -> str:
 
 def parts() -> dict[str, str]:
     """All that the page shows, by name."""
-    return {"table": table().markdown().strip()} | {f"{gpu}/{recipe}": quoted(gpu, recipe) for gpu, recipe in QUOTED}
+    plans = {f"{gpu}/{recipe}": quoted(gpu, recipe) for gpu, recipe, _ in ROWS}
+    return {
+        "table": table().markdown().strip(),
+        "/".join(TOO_LARGE): quoted(*TOO_LARGE),
+        "all": "\n\n".join(plans.values()),
+    }
 
 
 def filled(page: str, made: dict[str, str]) -> str:
