@@ -59,6 +59,7 @@ def run_app(arguments: Sequence[str] | None = None) -> int:
     _add_plugin_commands()
     try:
         code = app(args=arguments, standalone_mode=False)
+        sys.stdout.flush()  # what cannot be written is said here, and not by Python at its end
         return code if isinstance(code, int) else ExitCode.DONE
     except BrokenPipeError:
         return _reader_left()
@@ -77,6 +78,7 @@ def run_app(arguments: Sequence[str] | None = None) -> int:
         if "--json" in (sys.argv[1:] if arguments is None else arguments):
             with suppress(OSError):  # the output may be what failed
                 _complain_to_programs(failed.as_data(), failed.exit_code)
+            _give_up_output()
         return failed.exit_code
 
 

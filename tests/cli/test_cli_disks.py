@@ -85,19 +85,26 @@ def test_a_small_disk(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> Non
 
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="there is no /dev/full")
+@pytest.mark.parametrize("unbuffered", ["", "1"])
 @pytest.mark.parametrize(
     "command",
-    [["schema"], ["check", "quickstart"], ["plugins", "--json"], ["--help"],
+    [["schema"], ["check", "quickstart"], ["plugins", "--json"], ["--help"], ["check", "quikstart", "--json"],
      pytest.param(["run", "quickstart", "--dry-run"], marks=pytest.mark.slow),
      pytest.param(["run", "quickstart", "--dry-run", "--json"], marks=pytest.mark.slow)],
 )  # fmt: skip
-def test_output_that_cannot_be_written(command: list[str]) -> None:
+def test_output_that_cannot_be_written(command: list[str], unbuffered: str) -> None:
+    """Where it is written at once, and where what is short waits for the end of the program."""
     with Path("/dev/full").open("w") as full:
         done = subprocess.run(
-            [sys.executable, "-m", "mentor_kit.cli", *command], stdout=full, stderr=subprocess.PIPE, text=True
+            [sys.executable, "-m", "mentor_kit.cli", *command],
+            stdout=full,
+            stderr=subprocess.PIPE,
+            text=True,
+            env=os.environ | {"PYTHONUNBUFFERED": unbuffered},
         )
-    assert done.returncode == 1
-    assert "No space left" in done.stderr
+    wrong = "quikstart" in command
+    assert done.returncode == (2 if wrong else 1)
+    assert ("no recipe" if wrong else "No space left") in done.stderr
     assert "itself" not in done.stderr
     assert "Traceback" not in done.stderr
 

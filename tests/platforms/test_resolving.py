@@ -1,4 +1,4 @@
-"""On a Mac with Apple Silicon every extra can be installed: packages for macOS 14 and each of our Pythons are there."""
+"""Every extra can be installed with the pins: on a Mac with each of our Pythons, on Linux with the oldest."""
 
 from __future__ import annotations
 
@@ -15,25 +15,40 @@ ROOT = Path(__file__).parents[2]
 PROJECT: dict[str, Any] = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
 _IS_PYTHON = "Programming Language :: Python :: 3."
 PYTHONS = [line.rpartition(" ")[2] for line in PROJECT["classifiers"] if line.startswith(_IS_PYTHON)]
-#: For the last release of each Python: some packages leave out its first ones.
+#: The first release of the oldest Python, older than those that distributions ship (Debian 12 has 3.11.2).
+OLDEST = PROJECT["requires-python"].removeprefix(">=") + ".0"
 COMPILE = (
     "uv pip compile pyproject.toml --all-extras --constraint constraints.txt --quiet "
-    "--python-platform aarch64-apple-darwin --python-version {python}.9 --output-file"
+    "--python-platform {platform} --python-version {python} --output-file"
 )
+needs_uv = pytest.mark.skipif(which("uv") is None, reason="uv is not installed")
 
 
-@pytest.mark.slow
-@pytest.mark.skipif(which("uv") is None, reason="uv is not installed")
-@pytest.mark.parametrize("python", PYTHONS)
-def test_every_extra_can_be_installed_on_a_mac(python: str, tmp_path: Path) -> None:
-    output = tmp_path / "mac.txt"
+def _resolved(platform: str, python: str, output: Path) -> set[str]:
+    """The names of all packages that every extra together takes."""
     done = subprocess.run(
-        [*COMPILE.format(python=python).split(), str(output)],
+        [*COMPILE.format(platform=platform, python=python).split(), str(output)],
         cwd=ROOT,
         capture_output=True,
         text=True,
         env=os.environ | {"MACOSX_DEPLOYMENT_TARGET": "14.0"},
     )
     assert done.returncode == 0, done.stderr
-    names = {line.partition("==")[0] for line in output.read_text().splitlines() if "==" in line}
+    return {line.partition("==")[0] for line in output.read_text().splitlines() if "==" in line}
+
+
+@pytest.mark.slow
+@needs_uv
+@pytest.mark.parametrize("python", PYTHONS)
+def test_every_extra_can_be_installed_on_a_mac(python: str, tmp_path: Path) -> None:
+    # the last release of each Python: some packages leave out its first ones for Macs
+    names = _resolved("aarch64-apple-darwin", f"{python}.9", tmp_path / "mac.txt")
     assert {"torch", "mlx", "mlx-metal", "mlx-lm", "transformers"} <= names
+
+
+@pytest.mark.slow
+@needs_uv
+def test_every_extra_can_be_installed_with_the_oldest_python(tmp_path: Path) -> None:
+    # 2.35 of the C library: mlx for Linux needs it
+    names = _resolved("x86_64-manylinux_2_35", OLDEST, tmp_path / "linux.txt")
+    assert {"torch", "mlx", "mlx-lm", "transformers", "pymdown-extensions"} <= names
