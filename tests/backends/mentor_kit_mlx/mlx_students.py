@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import gc
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -35,3 +37,13 @@ def nudge_adapter(policy: MLXPolicy, seed: int = 1, scale: float = 0.1) -> None:
         for name, value in trained(policy.model).items()
     }
     policy.model.update(tree_unflatten(list(changed.items())))
+
+
+def memory_taken(work: Callable[[], object]) -> int:
+    """Bytes that a piece of work takes at most, beside what is held before it."""
+    gc.collect()  # what other tests left, if it were freed during the work, would be taken off
+    mx.clear_cache()
+    mx.reset_peak_memory()
+    before = mx.get_active_memory()
+    work()
+    return mx.get_peak_memory() - before

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 
 import mlx.core as mx
 import numpy as np
 import pytest
 from mentor_kit_mlx.chunked_logprobs import logits_bytes, token_values
-from mlx_students import load
+from mlx_students import load, memory_taken
 from torch_students import SHAPE, write_student
 from transformers import LlamaConfig
 
@@ -34,13 +35,9 @@ def test_more_trained_tokens_take_no_more_memory(
         completions = tuple(
             TokenCompletion(rng.integers(0, 90, LENGTH), np.ones(LENGTH), np.zeros(LENGTH), 1.0) for _ in range(count)
         )
-        mx.clear_cache()
-        mx.reset_peak_memory()
-        before = mx.get_active_memory()
-        policy.forward_backward(
-            [TokenGroup(rng.integers(0, 90, 8), completions)], make_objective(preset="grpo", kl=0.0)
-        )
-        peaks.append(mx.get_peak_memory() - before)
+        groups = [TokenGroup(rng.integers(0, 90, 8), completions)]
+        objective = make_objective(preset="grpo", kl=0.0)
+        peaks.append(memory_taken(partial(policy.forward_backward, groups, objective)))
     bound = logits_bytes(VOCABULARY, 30 * LENGTH)
     assert bound < 30 * LENGTH * VOCABULARY * 4 / 2
     assert peaks[0] < peaks[1] < bound + (2 << 20)

@@ -21,7 +21,7 @@ from hybrid_students import KINDS, Twin, as_mlx_lm_has_it, own_name, write
 from mentor_kit_mlx import differentiable
 from mentor_kit_mlx.adapters import dropouts
 from mentor_kit_mlx.mlx_lm_import import mlx_lm
-from mlx_students import load, weights
+from mlx_students import load, memory_taken, weights
 from test_mlx_gradients import distance, gradients
 
 from mentor_kit.backend.optimizer import OptimizerSpec
@@ -266,12 +266,14 @@ def test_recurrences_in_chunks_keep_fewer_states(own: bool, monkeypatch: pytest.
             return mx.sum(mx.square(output[:, :250])) + mx.sum(mx.square(end))
 
         mx.eval(q, k, v, g, beta, state)
-        mx.clear_cache()
-        mx.reset_peak_memory()
-        before = mx.get_active_memory()
-        found = mx.grad(loss, argnums=range(6))(q, k, v, g, beta, state)
-        mx.eval(found)
-        return [np.array(one) for one in found], mx.get_peak_memory() - before
+        found: list[mx.array] = []
+
+        def work() -> None:
+            found.extend(mx.grad(loss, argnums=range(6))(q, k, v, g, beta, state))
+            mx.eval(found)
+
+        taken = memory_taken(work)
+        return [np.array(one) for one in found], taken
 
     expected, much = measured(gated.gated_delta_ops)
     found, little = measured(differentiable.gated_delta(gated, gated.gated_delta_ops))

@@ -5,7 +5,6 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-import mlx.core as mx
 import numpy as np
 import pytest
 from hybrid_students import KINDS, RECURRENT, SHARING, WRAPPED, Twin, write
@@ -13,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from mentor_kit_mlx.backend import MLXBackend
 from mentor_kit_mlx.options import MLXOptions
-from mlx_students import load
+from mlx_students import load, memory_taken
 
 from mentor_kit.backend.kv_budget import KVBudget
 from mentor_kit.backend.memory import MemoryLoad
@@ -105,11 +104,7 @@ def test_a_decoding_step_takes_no_more_memory_behind_a_long_prompt(name: str, tm
         for i in range(4):
             engine.submit(request(f"{length}.{i}", [1 + i, *range(1, length)], max_new_tokens=4))
         engine.step()
-        mx.clear_cache()
-        mx.reset_peak_memory()
-        before = mx.get_active_memory()
-        engine.step()
-        peaks.append(mx.get_peak_memory() - before)
+        peaks.append(memory_taken(engine.step))
         drive(engine, [])
         for i in range(4):
             engine.release(f"{length}.{i}")
