@@ -152,6 +152,7 @@ def installed_by_make_cuda(folder: Path) -> Path:
     return folder
 
 
+@pytest.mark.slow
 def test_the_tests_are_collected_with_what_make_cuda_installs(tmp_path: Path) -> None:
     (check,) = (check for check in cuda.all_checks(tmp_path, 10.0, pretend=False) if check.name == "tests")
     assert check.command[1:3] == ("-m", "pytest")

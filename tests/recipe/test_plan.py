@@ -51,6 +51,7 @@ def test_a_tracker_without_its_package_is_named(monkeypatch: pytest.MonkeyPatch)
 OF_LARGER_STUDENTS = re.compile(r"paper/(qwen2\.5-7b|qwen3-8b)/.*")
 
 
+@pytest.mark.spread(24)
 @pytest.mark.parametrize(
     "name",
     [

@@ -90,6 +90,7 @@ class TestRecorded(SamplingContract):
         return lambda budget: load(folder, token_budget=budget or 16384)
 
 
+@pytest.mark.slow
 class TestRecordedFewSlots(SamplingContract):
     """With an adapter, rows that are given up all the time, and a limit of memory."""
 

@@ -48,6 +48,7 @@ def test_an_operation_that_does_not_repeat_is_named(asked: bool, folder: Path) -
         drive(policy.engine(), [request("1", [1, 2, 3], temperature=0.8, max_new_tokens=4)])
 
 
+@pytest.mark.spread
 @pytest.mark.parametrize("count", [1, 3])
 @pytest.mark.parametrize("more", [{}, {"top_p": 0.8, "top_k": 9}], ids=["all", "filtered"])
 def test_what_cuda_refuses_is_not_asked_of_a_device(

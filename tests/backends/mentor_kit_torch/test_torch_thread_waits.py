@@ -12,6 +12,7 @@ pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="elsewhere PyTor
 LOAD = "from mentor_kit.hooks import default_registry; default_registry().components('backends'); import torch"
 
 
+@pytest.mark.spread(1)
 @pytest.mark.parametrize(
     ("given", "spins"),
     [({}, 8000), ({"GOMP_SPINCOUNT": "7"}, 7), ({"OMP_WAIT_POLICY": "passive"}, 0)],

@@ -121,7 +121,8 @@ def test_the_verdict_is_that_of_bfcls_checker(case: tuple[dict[str, Any], Any, A
 
 
 @needs_bfcl
-@pytest.mark.parametrize("category", ["simple_python", "multiple", "parallel", "live_multiple", "live_parallel"])
+@pytest.mark.spread(2)
+@pytest.mark.parametrize("category", ["simple_python", "live_multiple", "parallel", "multiple", "live_parallel"])
 def test_every_function_of_bfcl_is_read_and_its_right_calls_are_right(category: str):
     from mentor_kit_bfcl import problems
     from mentor_kit_bfcl.gold import gold_calls
