@@ -95,4 +95,7 @@ def write_random(folder: Path, config: Any, device: str = "cpu", dtype: str = "f
     with torch.device(device):
         model = AutoModelForCausalLM.from_config(config, dtype=getattr(torch, dtype))
     model.save_pretrained(folder)
+    del model
+    if device == "cuda":
+        torch.cuda.empty_cache()  # other processes measure with what is free
     return folder

@@ -9,6 +9,7 @@ from torch import Tensor
 from transformers.cache_utils import CacheLayerMixin
 
 from mentor_kit.backend.row_device import Array
+from mentor_kit_torch.determinism import each_once
 from mentor_kit_torch.layer_states import RowAim, TorchLayerState, index_of, rows_of
 
 
@@ -58,19 +59,21 @@ class CachedKeysAndValues(CacheLayerMixin, TorchLayerState):  # type: ignore[mis
         if not self.is_initialized:
             self.lazy_initialization(key.unsqueeze(2), value.unsqueeze(2))
         rows, places = self.aim.written, self.aim.places[:, 0]
-        if self._both is not None and both is not None:
-            self._both[:, rows, :, places] = both.reshape(len(both), 2, -1, both.shape[-1])
-        else:
-            self.keys[rows, :, places] = key
-            self.values[rows, :, places] = value
+        with each_once():
+            if self._both is not None and both is not None:
+                self._both[:, rows, :, places] = both.reshape(len(both), 2, -1, both.shape[-1])
+            else:
+                self.keys[rows, :, places] = key
+                self.values[rows, :, places] = value
 
     def update(self, key_states: Tensor, value_states: Tensor, *args: Any, **kwargs: Any) -> tuple[Tensor, Tensor]:
         if not self.is_initialized:
             CachedKeysAndValues.lazy_initialization(self, key_states, value_states)
         aim = self.aim
         rows, places = aim.written, aim.places
-        self.keys[rows.unsqueeze(1), :, places] = key_states.transpose(1, 2)
-        self.values[rows.unsqueeze(1), :, places] = value_states.transpose(1, 2)
+        with each_once():
+            self.keys[rows.unsqueeze(1), :, places] = key_states.transpose(1, 2)
+            self.values[rows.unsqueeze(1), :, places] = value_states.transpose(1, 2)
         count, length = len(rows), aim.length
         if aim.chosen is None:
             return self.keys[:count, :, :length], self.values[:count, :, :length]
@@ -115,7 +118,8 @@ class CachedKeysAndValues(CacheLayerMixin, TorchLayerState):  # type: ignore[mis
         written = index_of(target, self.keys)
         for own, theirs in ((self.keys, other.keys), (self.values, other.values)):
             found = rows_of(theirs[:, :, :length], source, apart=other is not self)
-            own[:, :, :length].index_copy_(0, written, found)
+            with each_once():
+                own[:, :, :length].index_copy_(0, written, found)
 
     def take_base(self, other: CachedKeysAndValues) -> None:
         """Give every row its own copy of the positions before the base: those of another state's first row."""

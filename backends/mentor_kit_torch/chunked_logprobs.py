@@ -8,6 +8,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from mentor_kit_torch.determinism import each_once
+
 #: Logits of more numbers than this are computed in chunks.
 LARGEST_LOGITS = 1 << 25
 #: How many numbers of logits are kept for the backward pass; others are recomputed.
@@ -70,7 +72,8 @@ class TokenLogProbs(torch.autograd.Function):
                 surprise = pulls.clamp(min=torch.finfo(pulls.dtype).min) + entropy[part].unsqueeze(-1)
                 factors = surprise.mul_(of_entropy[part].unsqueeze(-1)).add_(factors)
             pulls.exp_().mul_(-factors)
-            pulls.scatter_add_(-1, targets[part].unsqueeze(-1), scaled[part].unsqueeze(-1))
+            with each_once():
+                pulls.scatter_add_(-1, targets[part].unsqueeze(-1), scaled[part].unsqueeze(-1))
             pulls = pulls.to(weight.dtype)
             if hidden_grad is not None:
                 hidden_grad[part] = pulls @ weight

@@ -13,7 +13,9 @@ left, passes are run plainly, and one line of the log says so.
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
+import warnings
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from typing import Protocol
 
@@ -26,6 +28,7 @@ from mentor_kit.backend.kv_budget import in_steps
 from mentor_kit.backend.row_device import DecodingRows, DrawSettings
 from mentor_kit.core.errors import BackendError
 from mentor_kit_torch.decoding_state import DecodingShape, DecodingState, decoding_pass, shape_of
+from mentor_kit_torch.determinism import each_once
 from mentor_kit_torch.forward import ForwardPasses, keys_read
 from mentor_kit_torch.lm_wrapper import TorchLMWrapper
 from mentor_kit_torch.row_states import TorchRowStates
@@ -61,9 +64,17 @@ _LEAVE_OUT = "leave `backend.cuda_graphs` out"
 
 
 class CudaGraphs:
-    """A `Recorder`: graphs that share a pool of memory, as the result of one is used before the next is replayed."""
+    """A `Recorder`: graphs that share a pool of memory, as the result of one is used before the next is replayed.
 
-    def __init__(self) -> None:
+    Args:
+        device: on which all work is.
+    """
+
+    def __init__(self, device: torch.device) -> None:
+        self._device = device
+        with torch.cuda.device(device):
+            # one for all, as cuBLAS keeps a workspace for each stream
+            self._side = torch.cuda.Stream()  # type: ignore[no-untyped-call]
         self.clear()
 
     def clear(self) -> None:
@@ -75,17 +86,30 @@ class CudaGraphs:
         return self._nbytes
 
     def __call__(self, work: Work) -> Work:
-        side = torch.cuda.Stream()  # type: ignore[no-untyped-call]
-        side.wait_stream(torch.cuda.current_stream())
-        with torch.cuda.stream(side):
-            work()  # what is set up in a first call, workspaces for example, belongs to no recording
-        torch.cuda.current_stream().wait_stream(side)
+        with torch.cuda.device(self._device):
+            return self._recorded(work)
+
+    def _recorded(self, work: Work) -> Work:
+        current = torch.cuda.current_stream()
+        self._side.wait_stream(current)
+        # what is set up in a first call, workspaces for example, belongs to no recording; and work that waits for the
+        # device is refused here, where it leaves nothing behind
+        with torch.cuda.stream(self._side), _waits_refused():
+            work()
+        current.wait_stream(self._side)
         torch.cuda.synchronize()
         torch.cuda.empty_cache()  # so that what the pool takes is what the device has less of
         before = torch.cuda.mem_get_info()[0]
         graph = torch.cuda.CUDAGraph()
-        with torch.cuda.graph(graph, pool=self._pool):
-            found = work()
+        # a capture that breaks would leave its stream to be the current one, and the allocator in it
+        with torch.cuda.stream(current):
+            try:
+                with torch.cuda.graph(graph, pool=self._pool, stream=self._side):
+                    found = work()
+            except RuntimeError:
+                with suppress(RuntimeError):
+                    torch._C._cuda_endAllocateToPool(current.device_index, self._pool)
+                raise
         self._nbytes += max(before - torch.cuda.mem_get_info()[0], 0)
 
         def replay() -> Tensor:
@@ -93,6 +117,19 @@ class CudaGraphs:
             return found
 
         return replay
+
+
+@contextmanager
+def _waits_refused() -> Iterator[None]:
+    """Have PyTorch refuse what waits for the device, with a `RuntimeError`."""
+    before = torch.cuda.get_sync_debug_mode()
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # it does not find everything, as it says
+        torch.cuda.set_sync_debug_mode("error")
+    try:
+        yield
+    finally:
+        torch.cuda.set_sync_debug_mode(before)
 
 
 def cuda_graphs(device: torch.device, keeps: bool) -> Recorder:
@@ -111,7 +148,7 @@ def cuda_graphs(device: torch.device, keeps: bool) -> Recorder:
         raise BackendError(
             "backend.cuda_graphs: the student's layers keep other state than keys and values", hint=_LEAVE_OUT
         )
-    return CudaGraphs()
+    return CudaGraphs(device)
 
 
 def has_cuda_graphs(device: torch.device, keeps: bool) -> bool:
@@ -161,8 +198,8 @@ class RecordedDecoding:
         length = base + in_steps(max(length - base, 1))
         memory = (self._rows.moves, self._passes.beginning.moves)
         if memory != self._memory:
-            self._recordings, self._memory = {}, memory
-            self._recorder.clear()
+            self._memory = memory
+            self._clear()
         replay = self._recordings.get((state.shape, length, base)) or self._record(state, length)
         if replay is None:
             return decoding_pass(self._passes, self._rows, state, length)
@@ -173,7 +210,9 @@ class RecordedDecoding:
 
     def _record(self, state: DecodingState, length: int) -> Work | None:
         """What replays a pass; None where it cannot be recorded."""
-        if self._fault or (self._limit is not None and self._recorder.nbytes > self._limit):
+        if self._full and any(base != self._rows.base for *_, base in self._recordings):
+            self._clear()  # those behind another beginning may never be replayed again
+        if self._fault or self._full:
             self._leave_out(self._fault or "`backend.graph_memory` is used up")
             return None
         saved = state.saved()
@@ -189,6 +228,14 @@ class RecordedDecoding:
         state.restore(saved)
         self._recordings[state.shape, length, self._rows.base] = replay
         return replay
+
+    @property
+    def _full(self) -> bool:
+        return self._limit is not None and self._recorder.nbytes > self._limit
+
+    def _clear(self) -> None:
+        self._recordings = {}
+        self._recorder.clear()
 
     def _leave_out(self, fault: str) -> None:
         if not self._fault:
@@ -238,7 +285,7 @@ def recording_fault(lm: TorchLMWrapper, parts: bool, recorder: Recorder) -> str:
     """
     trials = [trial if parts else replace(trial, base=0) for trial in _TRIALS]
     try:
-        with shallow(lm):
+        with shallow(lm), each_once():
             for trial in trials:
                 plain, recorded = _outcome(lm, parts, trial, None), _outcome(lm, parts, trial, recorder)
                 log_probs = (found[:, 1].contiguous().view(torch.float64) for found in (plain, recorded))

@@ -32,7 +32,7 @@ class EfficientKernels:
         """As `PartKernels.attend`."""
         query, key, value, scale, causal, bias = part
         heads = query.shape[1]
-        key, value, bias = _spread(key, heads), _spread(value, heads), _aligned(bias, heads)
+        key, value, bias = _spread(key, heads), _spread(value, heads), _by_head(bias, heads)
         out, lse, *_ = aten._scaled_dot_product_efficient_attention(
             query, key, value, bias, True, 0.0, causal, scale=scale
         )
@@ -46,7 +46,7 @@ class EfficientKernels:
         # at infinity a query that is none has no weights, as behind the kernel's own; padded by none they stay where
         # they are, and the kernel reads those of a head one behind the other
         lse = pad(lse, (0, -lse.shape[-1] % LSE_STEP), value=torch.inf).contiguous()
-        given = grad.contiguous(), query, _spread(key, heads), _spread(value, heads), _aligned(bias, heads)
+        given = grad.contiguous(), query, _spread(key, heads), _spread(value, heads), _by_head(bias, heads)
         unused = query.new_empty((), dtype=torch.int64)  # what dropout would draw from
         with algorithms(deterministic=True):
             queries, keys, values, _ = aten._scaled_dot_product_efficient_attention_backward(
@@ -114,11 +114,12 @@ def _gathered(gradients: Tensor, own: int) -> Tensor:
     return gradients if own == heads else gradients.reshape(count, own, heads // own, *rest).sum(dim=2)
 
 
-def _aligned(bias: Tensor | None, heads: int) -> Tensor | None:
-    """A bias (B, 1, T, L) for each head, its rows where the kernel reads them."""
-    if bias is None:
-        return None
+def _by_head(bias: Tensor | None, heads: int) -> Tensor | None:
+    """A bias (B, 1, T, L) for each head."""
+    return None if bias is None else aligned(bias).expand(-1, heads, -1, -1)
+
+
+def aligned(bias: Tensor) -> Tensor:
+    """A bias (…, L) whose rows begin where the memory-efficient kernel reads them."""
     length = bias.shape[-1]
-    if length % BIAS_STEP:
-        bias = pad(bias, (0, -length % BIAS_STEP))[..., :length]
-    return bias.expand(-1, heads, -1, -1)
+    return bias if length % BIAS_STEP == 0 else pad(bias, (0, -length % BIAS_STEP))[..., :length]

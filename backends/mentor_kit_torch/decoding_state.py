@@ -162,7 +162,7 @@ def reading(drawn: Tensor) -> ReadTokens:
     held = torch.empty(drawn.shape, dtype=drawn.dtype, pin_memory=True)
     held.copy_(drawn, non_blocking=True)
     there = torch.cuda.Event()  # type: ignore[no-untyped-call]
-    there.record()
+    there.record(torch.cuda.current_stream(drawn.device))
 
     def read() -> tuple[Array, Array]:
         there.synchronize()

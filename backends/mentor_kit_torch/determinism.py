@@ -6,7 +6,7 @@ import os
 import re
 import warnings
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 
 import torch
 
@@ -50,6 +50,15 @@ def algorithms(*, deterministic: bool) -> Iterator[None]:
         yield
     finally:
         torch.use_deterministic_algorithms(before, warn_only=warns)
+
+
+def each_once() -> AbstractContextManager[None]:
+    """For writes to places of which none is there twice, or is read afterwards.
+
+    Their result is the same in any order. CUDA's deterministic way would sort the places, and copy all of what is
+    written to.
+    """
+    return algorithms(deterministic=False)
 
 
 @contextmanager

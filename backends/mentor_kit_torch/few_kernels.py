@@ -14,9 +14,10 @@
 | 2 | the gated unit |
 | 1 | the product down, added to the residual |
 
-These are 13, and 14 with norms (Qwen3). A kept beginning takes one attention more, and three kernels that merge the two
-(four in 16 bits). An adapter adds its own products, and weights that are quantized are multiplied one by one. A trial
-compares this with PyTorch's plain operations when a student is loaded.
+These are 13, and 14 with norms (Qwen3). A kept beginning takes five more (six in 16 bits): the queries of all rows are
+put below each other, attend to it, and three kernels (four) merge the two. An adapter adds its own products, and
+weights that are quantized are multiplied one by one. A trial compares this with PyTorch's plain operations when a
+student is loaded.
 """
 
 from __future__ import annotations
@@ -31,6 +32,9 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from mentor_kit.backend.folders import first_line
+from mentor_kit_torch import kernels
+from mentor_kit_torch.attention_backend import fold
+from mentor_kit_torch.cuda_kernels import aligned
 from mentor_kit_torch.forward import ForwardPasses
 from mentor_kit_torch.fused_llama import rms_norm
 from mentor_kit_torch.kernels import bias_of
@@ -122,7 +126,7 @@ def _bias(mask: Tensor, attention: Any, dtype: torch.dtype) -> Tensor:
     """What attention adds to the scores of all rows and key heads, by a mask (n, 1, 1, L)."""
     groups, heads = attention.num_key_value_groups, attention.config.num_attention_heads
     shown = mask.expand(-1, heads // groups, -1, -1).reshape(-1, 1, 1, mask.shape[-1])
-    return bias_of(shown, dtype).expand(-1, -1, groups, -1)
+    return aligned(bias_of(shown, dtype)).expand(-1, -1, groups, -1)
 
 
 def _attended(attention: Any, states: Tensor, seen: _Seen) -> Tensor:
@@ -145,16 +149,18 @@ def _attended(attention: Any, states: Tensor, seen: _Seen) -> Tensor:
     keys, values = (part[:count].flatten(0, 1)[:, None, :length] for part in (seen.own.keys, seen.own.values))
     out, lse = _attention(query.view(-1, 1, groups, width), keys, values, seen.bias, attention.scaling)
     if seen.beginning is not None:
-        # as one of each row's own, without a copy
-        keys, values = (part.expand(count, -1, -1, -1) for part in seen.beginning)
-        query, out = (part.view(count, keyed, groups, width) for part in (query, out))
-        begin, begin_lse = _attention(query, keys, values, None, attention.scaling)
-        share = torch.sigmoid(begin_lse[..., :groups] - lse.view(count, keyed, -1)[..., :groups])
+        # the queries of all rows below each other, so that its keys are read once
+        begin, begin_lse = (
+            part[0].reshape(keyed, count, groups, *part.shape[3:]).transpose(0, 1)
+            for part in kernels.attend(fold(query.unsqueeze(2), keyed), *seen.beginning, attention.scaling)
+        )
+        out = out.view(count, keyed, groups, width)
+        share = torch.sigmoid(begin_lse - lse.view(count, keyed, -1)[..., :groups])
         out.lerp_(begin, share.unsqueeze(-1).to(out.dtype))
     return out.reshape(count, -1)
 
 
-def _attention(query: Tensor, key: Tensor, value: Tensor, bias: Tensor | None, scale: float) -> tuple[Tensor, Tensor]:
+def _attention(query: Tensor, key: Tensor, value: Tensor, bias: Tensor, scale: float) -> tuple[Tensor, Tensor]:
     """Attention (n, K, T, D) of queries to keys and values (n, K, L, D), and the logarithms of their sums (n, K, …)."""
     out, lse, *_ = torch.ops.aten._scaled_dot_product_efficient_attention(query, key, value, bias, True, scale=scale)
     return out, lse

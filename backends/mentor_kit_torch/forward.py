@@ -36,6 +36,7 @@ class ForwardPasses:
         chosen: Tensor | None = None,
         fresh: Tensor | None = None,
         idle: Tensor | None = None,
+        starts: Array | None = None,
     ) -> Tensor:
         """Hidden states (n, T, width).
 
@@ -47,17 +48,18 @@ class ForwardPasses:
             chosen: rows.
             fresh: (k,), rows that begin here; needed where states cannot be cut back, and so is `idle`.
             idle: (k,), rows that stay as they are.
+            starts: (n,), the first column of `where`, for which a device need not be waited for then.
         """
         base = states.base
         if base:
             # rows that are nobody's run along at some place of theirs
             where, length = where.clamp(min=base), max(length, base + 1)
         states.aim_at(where, length, chosen, fresh, idle)
-        hidden = self._hidden(states, ids, where, length)
+        hidden = self._hidden(states, ids, where, length, starts)
         states.take_back()
         return hidden
 
-    def _hidden(self, states: TorchRowStates, ids: Tensor, where: Tensor, length: int) -> Tensor:
+    def _hidden(self, states: TorchRowStates, ids: Tensor, where: Tensor, length: int, starts: Array | None) -> Tensor:
         base = states.base
         keys = torch.arange(base, length, device=where.device).unsqueeze(0)
         shown = causal_mask(where, keys)
@@ -65,7 +67,10 @@ class ForwardPasses:
         if not self.parts:
             mask = self.lm.mask(shown, where, keys)
             return self.lm.hidden(ids, where, mask=mask, cache=states.cache, pairs=pairs)
-        plan = RowAttention(self.beginning.cache, base, _common_start(where, base))
+        start = None
+        if ids.shape[1] > 1:
+            start = _common_start(where[:, 0].cpu().numpy() if starts is None else starts, base)
+        plan = RowAttention(self.beginning.cache, base, start)
         read = keys_read(len(ids), length, base)
         return self.lm.hidden(ids, where, mask=shown, cache=states.cache, plan=plan, pairs=pairs, keys=read)
 
@@ -122,7 +127,7 @@ class ForwardPasses:
         chosen = None if rows is None else tensor(rows)
         begun = tensor(fresh) if len(fresh) else None
         still = tensor(idle) if idle is not None and len(idle) else None
-        return self.run(states, tensor(ids), tensor(where), int(where.max()) + 1, chosen, begun, still)
+        return self.run(states, tensor(ids), tensor(where), int(where.max()) + 1, chosen, begun, still, start)
 
     def _tensor(self, values: Array) -> Tensor:
         return torch.from_numpy(np.ascontiguousarray(values)).to(self.lm.device)
@@ -133,9 +138,7 @@ def keys_read(rows: int, length: int, base: int) -> int:
     return base + rows * (length - base)
 
 
-def _common_start(where: Tensor, base: int) -> int | None:
-    """Where the rows' tokens, at places (n, T) that follow each other, begin behind `base`, if that is one place."""
-    if where.shape[1] == 1:
-        return None
-    starts = where[:, 0]
-    return int(starts[0]) - base if bool((starts == starts[0]).all()) else None
+def _common_start(starts: Array, base: int) -> int | None:
+    """Where the rows' tokens, from places (n,) on, begin behind `base`, if that is one place."""
+    starts = np.maximum(starts, base)
+    return int(starts[0]) - base if (starts == starts[0]).all() else None

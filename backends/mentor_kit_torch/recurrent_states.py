@@ -11,6 +11,7 @@ from transformers.cache_utils import LinearAttentionCacheLayerMixin
 
 from mentor_kit.backend.row_device import Array
 from mentor_kit_torch.attention_states import CachedKeysAndValues
+from mentor_kit_torch.determinism import each_once
 from mentor_kit_torch.layer_states import RowAim, TorchLayerState, index_of, rows_of
 
 
@@ -100,7 +101,8 @@ class CachedRecurrent(AssignedStates, TorchLayerState):
             self.has_previous_state[index] = False
         for buffer, states in self._idle:
             assert aim.idle is not None
-            buffer.index_copy_(0, aim.idle, states)
+            with each_once():
+                buffer.index_copy_(0, aim.idle, states)
         self._idle = []
 
     def _keep(self, buffers: dict[int, Tensor], index: int, state: Tensor) -> None:
@@ -108,7 +110,8 @@ class CachedRecurrent(AssignedStates, TorchLayerState):
             buffers[index] = state.new_zeros((self._buffer_rows, *state.shape[1:]))
         buffer = buffers[index]
         if self.aim.chosen is not None:
-            buffer.index_copy_(0, self.aim.chosen, state.to(buffer.dtype))
+            with each_once():
+                buffer.index_copy_(0, self.aim.chosen, state.to(buffer.dtype))
         elif state.data_ptr() != buffer.data_ptr():
             buffer[: len(state)] = state
 
@@ -132,7 +135,8 @@ class CachedRecurrent(AssignedStates, TorchLayerState):
                 if index not in own:
                     own[index] = buffer.new_zeros((self._buffer_rows, *buffer.shape[1:]))
                 found = rows_of(buffer, source, apart=other is not self)
-                own[index].index_copy_(0, index_of(target, buffer), found)
+                with each_once():
+                    own[index].index_copy_(0, index_of(target, buffer), found)
 
     def drop(self) -> None:
         self._buffer_rows = 0

@@ -25,8 +25,9 @@ from mentor_kit.backend.row_device import (
     SamplingParams,
 )
 from mentor_kit_torch.cuda_graphs import RecordedDecoding, Recorder
-from mentor_kit_torch.decoding_state import DecodingState, decoding_pass, packed, reading, shape_of
-from mentor_kit_torch.determinism import algorithms, named_determinism
+from mentor_kit_torch.decoding_state import KEY_STEP, DecodingState, decoding_pass, packed, reading, shape_of
+from mentor_kit_torch.determinism import each_once, named_determinism
+from mentor_kit_torch.device_copy import to_device
 from mentor_kit_torch.forward import ForwardPasses
 from mentor_kit_torch.lm_wrapper import TorchLMWrapper
 from mentor_kit_torch.row_states import TorchRowStates
@@ -68,6 +69,7 @@ class TorchRowDevice(RowDevice[Tensor]):
         self._recorded: RecordedDecoding | None = None
         if recorder is not None:
             self._recorded = RecordedDecoding(self._passes, self._states, recorder, graph_memory)
+            self.attached_step = KEY_STEP  # a recording is for one length of the prefix
         # float64, which the draw needs, is not on every device
         self._draws_on = torch.device("cpu") if lm.device.type == "mps" else lm.device
         wanted = recorder is not None or lm.device.type not in ("cpu", "mps") if decodes is None else decodes
@@ -125,8 +127,7 @@ class TorchRowDevice(RowDevice[Tensor]):
 
     def decode(self, length: int) -> ReadTokens:
         assert self._decoding is not None
-        # a pass writes to each index once, so its result is the same; CUDA sorts indices otherwise
-        with algorithms(deterministic=False):
+        with each_once():
             if self._recorded is not None:
                 drawn = self._recorded.run(self._decoding, length)
             else:
@@ -172,7 +173,8 @@ class TorchRowDevice(RowDevice[Tensor]):
                 self._passes.take_in(prefix, tokens, np.array([start]), np.zeros(1, dtype=np.int64), _all(tokens))
                 continue
             prefix.advance(np.zeros(1, dtype=np.int64), np.array([start]), _all(tokens))
-            self._passes.run(prefix, self._tensor(tokens), torch.arange(start, end, device=self._device)[None], end)
+            where = torch.arange(start, end, device=self._device)[None]
+            self._passes.run(prefix, self._tensor(tokens), where, end, starts=np.array([start]))
         self._update()
 
     def copy_prefix(self, target: Array, length: int) -> None:
@@ -196,9 +198,8 @@ class TorchRowDevice(RowDevice[Tensor]):
         if not self.keeps_rows:
             return self._lm.hidden(ids, positions)
         states.advance(np.arange(len(start)) if batch.rows is None else batch.rows, start, counts)
-        if batch.rows is not None:
-            return self._passes.run(self._states, ids, positions, batch.length, self._tensor(batch.rows))
-        return self._passes.run(self._states, ids, positions, batch.length)
+        chosen = None if batch.rows is None else self._tensor(batch.rows)
+        return self._passes.run(self._states, ids, positions, batch.length, chosen, starts=start)
 
     def _update(self) -> None:
         """Say what is allocated."""
@@ -206,7 +207,7 @@ class TorchRowDevice(RowDevice[Tensor]):
         self.prefix_positions = self._prefix.positions
 
     def _tensor(self, values: Array) -> Tensor:
-        return torch.from_numpy(np.ascontiguousarray(values)).to(self._device)
+        return to_device(torch.from_numpy(np.ascontiguousarray(values)), self._device)
 
     @property
     def _device(self) -> torch.device:

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from mentor_kit.backend.row_device import Array, DrawSettings
-from mentor_kit_torch.determinism import algorithms
+from mentor_kit_torch.determinism import algorithms, each_once
 
 #: Ids whose probabilities are summed up at once, before those of a block are looked at one by one.
 BLOCK = 256
@@ -150,4 +150,5 @@ def _filter(probabilities: Tensor, top_p: Tensor, top_k: Tensor) -> Tensor:
     before = _growing(ordered) - ordered
     keep = before < top_p.double().unsqueeze(-1) * ordered.sum(dim=-1, keepdim=True)
     keep[:, 0] = True
-    return torch.zeros_like(probabilities).scatter(-1, order, torch.where(keep, ordered, 0.0))
+    with each_once():
+        return torch.zeros_like(probabilities).scatter(-1, order, torch.where(keep, ordered, 0.0))

@@ -142,7 +142,11 @@ class RowAllocator:
 
     def would_attach(self, length: int) -> bool:
         """Whether a prefix of `length` tokens is attached rather than copied, while no row holds anything."""
-        return self._device.attends_prefix and length >= SHORTEST_ATTACHED
+        return self._device.attends_prefix and self.attachable(length) >= SHORTEST_ATTACHED
+
+    def attachable(self, length: int) -> int:
+        """How many tokens of a prefix of `length` tokens are attached, where it is."""
+        return length - length % self._device.attached_step
 
     def fits_prefix(self, length: int) -> bool:
         """Whether a prefix of `length` tokens fits beside the rows, as long as they may become, and is not attached."""

@@ -124,6 +124,8 @@ class RowDevice(ABC, Generic[Logits]):
     """Whether a prefix can be kept beside the rows, and copied to them."""
     attends_prefix: bool = False
     """Whether rows can attend to that prefix where it is."""
+    attached_step: int = 1
+    """The length of an attached prefix is a multiple of this; rows prefill what is behind it."""
     decodes: bool = False
     """Whether the device keeps what decoding needs of rows, and changes it there: `begin_decoding` and `decode`."""
 

@@ -76,6 +76,7 @@ class SharedPrefix:
         if not length:
             return
         if self._allocator.would_attach(length) and not table.longest_held:
+            length = self._allocator.attachable(length)
             device.attach_prefix(length)
         else:
             self._allocator.reserve(table.longest)

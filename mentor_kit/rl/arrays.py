@@ -36,5 +36,21 @@ def masked_mean(xp: Any, values: Array, mask: Array) -> Array:
 
 
 def sum_from_here(xp: Any, values: Array) -> Array:
-    """The sum of this and all later positions of each row, shape (N, T)."""
-    return xp.sum(values, axis=1, keepdims=True) - xp.cumsum(values, axis=1) + values
+    """The sum of this and all later positions of each row, shape (N, T).
+
+    Added up in a fixed order by doubling, as CUDA's `cumsum` has none.
+    """
+    step = 1
+    while step < values.shape[1]:
+        values = values + xp.concatenate([values[:, step:], xp.zeros_like(values[:, :step])], axis=1)
+        step *= 2
+    return values
+
+
+def sum_up_to_here(xp: Any, values: Array) -> Array:
+    """The sum of this and all earlier positions of each row, shape (N, T), as `sum_from_here`."""
+    step = 1
+    while step < values.shape[1]:
+        values = values + xp.concatenate([xp.zeros_like(values[:, :step]), values[:, :-step]], axis=1)
+        step *= 2
+    return values

@@ -20,7 +20,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from mentor_kit.rl.arrays import Array
+from mentor_kit.rl.arrays import Array, sum_up_to_here
 from mentor_kit.rl.objective import ObjectiveSpec
 
 #: SOD's ε, added to a step's divergence.
@@ -64,4 +64,4 @@ def step_weights(xp: Any, student: Array, teacher: Array, mask: Array, cap: floa
 def _steps(xp: Any, mask: Array) -> Array:
     """The number of each sampled token's step, from 1 in every row; between steps, that of the last one."""
     before = xp.concatenate([xp.zeros_like(mask[:, :1]), mask[:, :-1]], axis=1)
-    return xp.cumsum(mask * (1 - before), axis=1)
+    return sum_up_to_here(xp, mask * (1 - before))

@@ -54,7 +54,8 @@ def _check_efficient(query: Tensor, key: Tensor, bias: Tensor | None) -> None:
     if bias is not None:
         if bias.shape != (*query.shape[:3], key.shape[2]):
             raise RuntimeError(f"bias of shape {tuple(bias.shape)}")
-        if bias.stride(-2) % 8 or bias.stride(-1) != 1 or bias.dtype != query.dtype:
+        strides = [step for step, size in zip(bias.stride()[:-1], bias.shape[:-1], strict=True) if size > 1]
+        if any(step % 8 for step in strides) or bias.stride(-1) != 1 or bias.dtype != query.dtype:
             raise RuntimeError("attn_bias is not correctly aligned")
 
 

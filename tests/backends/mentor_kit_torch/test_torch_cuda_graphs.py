@@ -142,6 +142,13 @@ def rounds(engine: Any, asked: Sequence[Sequence[SampleRequest]], limit: float) 
     return found
 
 
+def check_same(found: list[Any], expected: list[Any]) -> None:
+    """What `rounds` gives is the same, but for rounding."""
+    for (ids, log_probs), (plain_ids, plain_log_probs) in zip(found, expected, strict=True):
+        assert ids == plain_ids
+        assert log_probs == pytest.approx(plain_log_probs, abs=1e-5)
+
+
 @pytest.mark.parametrize("shortest", [8, 1 << 20], ids=["kept beginning", "copied beginning"])
 def test_with_a_limit_of_memory_recordings_serve_the_next_round(
     shortest: int, folder: Path, tapes: Tapes, monkeypatch: pytest.MonkeyPatch
@@ -158,6 +165,42 @@ def test_with_a_limit_of_memory_recordings_serve_the_next_round(
     assert counts[1:] == [counts[1]] * 3
     engine.make_room(0)
     assert engine.device.nbytes == 0
+
+
+def test_beginnings_of_nearly_one_length_are_served_by_the_same_recordings(
+    folder: Path, tapes: Tapes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("mentor_kit.backend.row_allocator.SHORTEST_ATTACHED", 8)
+    limit = 0.0004
+    asked = [
+        [request(f"{n}", [*range(1, length), 40 + n], max_new_tokens=12) for n in range(5)]
+        for length in (33, 32 + 15, 32 + 9, 32 + 2)
+    ]
+    engine = load(folder, kv_memory=limit).engine()
+    found, counts = [], []
+    for one in asked:
+        found += rounds(engine, [one], limit)
+        counts.append(tapes.recorded)
+    assert counts[1:] == [counts[1]] * 3
+    check_same(found, rounds(load(folder, kv_memory=limit, cuda_graphs=False).engine(), asked, limit))
+
+
+def test_where_memory_is_used_up_recordings_of_the_last_beginning_give_way(
+    folder: Path, tapes: Tapes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("mentor_kit.backend.row_allocator.SHORTEST_ATTACHED", 8)
+    limit = 0.0004
+    asked = [
+        [request(f"{n}", [*range(1, length), 40 + n], max_new_tokens=4) for n in range(5)] for length in (33, 49, 65)
+    ]
+    engine = load(folder, kv_memory=limit, graph_memory=1.5 / 1024).engine()
+    found, replayed = [], []
+    for one in asked:
+        before = tapes.replayed
+        found += rounds(engine, [one], limit)
+        replayed.append(tapes.replayed - before)
+    assert min(replayed) > 0
+    check_same(found, rounds(load(folder, kv_memory=limit, cuda_graphs=False).engine(), asked, limit))
 
 
 @pytest.mark.slow
@@ -177,9 +220,7 @@ def test_rounds_of_any_shape_are_those_of_plain_passes_within_the_limit(
         found, expected = (
             rounds(load(folder, kv_memory=limit, cuda_graphs=graphs).engine(), asked, limit) for graphs in (True, False)
         )
-    for (ids, log_probs), (plain_ids, plain_log_probs) in zip(found, expected, strict=True):
-        assert ids == plain_ids
-        assert log_probs == pytest.approx(plain_log_probs, abs=1e-5)
+    check_same(found, expected)
 
 
 def test_graphs_beyond_their_memory_are_left_out(folder: Path, tapes: Tapes, caplog: pytest.LogCaptureFixture) -> None:

@@ -22,7 +22,7 @@ from mentor_kit.testing.objectives import make_objective
 
 KINDS: dict[str, dict[str, Any]] = {"LlamaConfig": {}, "Qwen2Config": {}, "Qwen3Config": {"head_dim": 8}}
 #: Kernels of a layer, and those that a beginning takes besides that is kept once for all rows.
-LAYER, BEGINNING = {"LlamaConfig": 13, "Qwen2Config": 13, "Qwen3Config": 14}, 4
+LAYER, BEGINNING = {"LlamaConfig": 13, "Qwen2Config": 13, "Qwen3Config": 14}, 5
 #: Of the rest of a pass: embedding, positions, mask, logits, uniform numbers, the draw, and the state's next values.
 REST = 93
 
@@ -101,6 +101,17 @@ def test_few_kernels_give_the_students_own_log_probabilities(
                 picked = expected[np.arange(len(logits)), list(done[one.id].ids)]
                 np.testing.assert_allclose(done[one.id].log_probs, picked, atol=1e-4)
                 contexts[one.session] = [*ids, 7]  # one token alone is prefilled in the next turn
+
+
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+def test_a_beginning_whose_last_chunk_is_one_token(dtype: str, tmp_path: Path) -> None:
+    """Its keys, 9 and 17, are no multiple of what the attention kernel's bias is aligned to."""
+    folder = write("LlamaConfig", 2, tmp_path)
+    with device_is_there():
+        engine = load_there(folder, dtype=dtype, prefill_chunk=4).engine()
+        for length in (9, 17):
+            asked = [request(f"{length}.{i}", [*range(1, length + 1), 40 + i], max_new_tokens=2) for i in range(3)]
+            assert len(drive(engine, asked)) == 3
 
 
 @pytest.mark.slow

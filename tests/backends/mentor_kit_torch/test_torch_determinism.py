@@ -13,6 +13,7 @@ from torch_students import load
 
 from mentor_kit.backend.optimizer import OptimizerSpec
 from mentor_kit.core.errors import BackendError
+from mentor_kit.rl.objective import PRESETS
 from mentor_kit.testing.material import drive, ragged_groups, request
 from mentor_kit.testing.objectives import make_objective
 
@@ -63,7 +64,9 @@ def test_what_cuda_refuses_is_not_asked_of_a_device(
     found = drive(policy.engine(), requests)
     assert {key: done.ids for key, done in found.items()} == {key: done.ids for key, done in expected.items()}
     policy.prepare(OptimizerSpec())
-    policy.forward_backward(ragged_groups(100), make_objective(kl=0.0))
+    policy.snapshot_reference()
+    for preset in sorted(PRESETS):
+        policy.forward_backward(ragged_groups(100), make_objective(preset=preset))
     policy.optimizer_step(1e-3)
 
 
