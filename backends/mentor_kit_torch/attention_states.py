@@ -59,7 +59,7 @@ class CachedKeysAndValues(CacheLayerMixin, TorchLayerState):  # type: ignore[mis
         if not self.is_initialized:
             self.lazy_initialization(key.unsqueeze(2), value.unsqueeze(2))
         rows, places = self.aim.written, self.aim.places[:, 0]
-        with each_once():
+        with each_once(key):
             if self._both is not None and both is not None:
                 self._both[:, rows, :, places] = both.reshape(len(both), 2, -1, both.shape[-1])
             else:
@@ -71,7 +71,7 @@ class CachedKeysAndValues(CacheLayerMixin, TorchLayerState):  # type: ignore[mis
             CachedKeysAndValues.lazy_initialization(self, key_states, value_states)
         aim = self.aim
         rows, places = aim.written, aim.places
-        with each_once():
+        with each_once(key_states):
             self.keys[rows.unsqueeze(1), :, places] = key_states.transpose(1, 2)
             self.values[rows.unsqueeze(1), :, places] = value_states.transpose(1, 2)
         count, length = len(rows), aim.length
@@ -118,7 +118,7 @@ class CachedKeysAndValues(CacheLayerMixin, TorchLayerState):  # type: ignore[mis
         written = index_of(target, self.keys)
         for own, theirs in ((self.keys, other.keys), (self.values, other.values)):
             found = rows_of(theirs[:, :, :length], source, apart=other is not self)
-            with each_once():
+            with each_once(own):
                 own[:, :, :length].index_copy_(0, written, found)
 
     def take_base(self, other: CachedKeysAndValues) -> None:

@@ -72,7 +72,7 @@ class TokenLogProbs(torch.autograd.Function):
                 surprise = pulls.clamp(min=torch.finfo(pulls.dtype).min) + entropy[part].unsqueeze(-1)
                 factors = surprise.mul_(of_entropy[part].unsqueeze(-1)).add_(factors)
             pulls.exp_().mul_(-factors)
-            with each_once():
+            with each_once(pulls):
                 pulls.scatter_add_(-1, targets[part].unsqueeze(-1), scaled[part].unsqueeze(-1))
             pulls = pulls.to(weight.dtype)
             if hidden_grad is not None:

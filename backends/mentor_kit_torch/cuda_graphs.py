@@ -28,7 +28,7 @@ from mentor_kit.backend.kv_budget import in_steps
 from mentor_kit.backend.row_device import DecodingRows, DrawSettings
 from mentor_kit.core.errors import BackendError
 from mentor_kit_torch.decoding_state import DecodingShape, DecodingState, decoding_pass, shape_of
-from mentor_kit_torch.determinism import each_once
+from mentor_kit_torch.determinism import algorithms
 from mentor_kit_torch.forward import ForwardPasses, keys_read
 from mentor_kit_torch.lm_wrapper import TorchLMWrapper
 from mentor_kit_torch.row_states import TorchRowStates
@@ -285,7 +285,7 @@ def recording_fault(lm: TorchLMWrapper, parts: bool, recorder: Recorder) -> str:
     """
     trials = [trial if parts else replace(trial, base=0) for trial in _TRIALS]
     try:
-        with shallow(lm), each_once():
+        with shallow(lm), algorithms(deterministic=False):
             for trial in trials:
                 plain, recorded = _outcome(lm, parts, trial, None), _outcome(lm, parts, trial, recorder)
                 log_probs = (found[:, 1].contiguous().view(torch.float64) for found in (plain, recorded))

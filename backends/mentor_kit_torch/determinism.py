@@ -6,14 +6,16 @@ import os
 import re
 import warnings
 from collections.abc import Iterator
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 
 import torch
+from torch import Tensor
 
 from mentor_kit.core.errors import BackendError
 
 #: The variable that cuBLAS takes its workspaces from, and the values with which it repeats its results.
 WORKSPACE, REPEATING = "CUBLAS_WORKSPACE_CONFIG", (":4096:8", ":16:8")
+_AS_IT_IS = nullcontext()
 _MISSING = re.compile(r"(\S+) does not have a deterministic implementation")
 
 
@@ -52,12 +54,17 @@ def algorithms(*, deterministic: bool) -> Iterator[None]:
         torch.use_deterministic_algorithms(before, warn_only=warns)
 
 
-def each_once() -> AbstractContextManager[None]:
+def each_once(written: Tensor) -> AbstractContextManager[None]:
     """For writes to places of which none is there twice, or is read afterwards.
 
     Their result is the same in any order. CUDA's deterministic way would sort the places, and copy all of what is
     written to.
+
+    Args:
+        written: on the device that is meant.
     """
+    if written.device.type == "cpu" or not torch.are_deterministic_algorithms_enabled():
+        return _AS_IT_IS
     return algorithms(deterministic=False)
 
 

@@ -101,7 +101,7 @@ class CachedRecurrent(AssignedStates, TorchLayerState):
             self.has_previous_state[index] = False
         for buffer, states in self._idle:
             assert aim.idle is not None
-            with each_once():
+            with each_once(buffer):
                 buffer.index_copy_(0, aim.idle, states)
         self._idle = []
 
@@ -110,7 +110,7 @@ class CachedRecurrent(AssignedStates, TorchLayerState):
             buffers[index] = state.new_zeros((self._buffer_rows, *state.shape[1:]))
         buffer = buffers[index]
         if self.aim.chosen is not None:
-            with each_once():
+            with each_once(buffer):
                 buffer.index_copy_(0, self.aim.chosen, state.to(buffer.dtype))
         elif state.data_ptr() != buffer.data_ptr():
             buffer[: len(state)] = state
@@ -135,7 +135,7 @@ class CachedRecurrent(AssignedStates, TorchLayerState):
                 if index not in own:
                     own[index] = buffer.new_zeros((self._buffer_rows, *buffer.shape[1:]))
                 found = rows_of(buffer, source, apart=other is not self)
-                with each_once():
+                with each_once(buffer):
                     own[index].index_copy_(0, index_of(target, buffer), found)
 
     def drop(self) -> None:

@@ -26,7 +26,7 @@ from mentor_kit.backend.row_device import (
 )
 from mentor_kit_torch.cuda_graphs import RecordedDecoding, Recorder
 from mentor_kit_torch.decoding_state import KEY_STEP, DecodingState, decoding_pass, packed, reading, shape_of
-from mentor_kit_torch.determinism import each_once, named_determinism
+from mentor_kit_torch.determinism import algorithms, named_determinism
 from mentor_kit_torch.device_copy import to_device
 from mentor_kit_torch.forward import ForwardPasses
 from mentor_kit_torch.lm_wrapper import TorchLMWrapper
@@ -127,7 +127,8 @@ class TorchRowDevice(RowDevice[Tensor]):
 
     def decode(self, length: int) -> ReadTokens:
         assert self._decoding is not None
-        with each_once():
+        # all that a pass writes has a place of its own
+        with algorithms(deterministic=False):
             if self._recorded is not None:
                 drawn = self._recorded.run(self._decoding, length)
             else:

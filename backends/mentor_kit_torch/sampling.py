@@ -150,5 +150,5 @@ def _filter(probabilities: Tensor, top_p: Tensor, top_k: Tensor) -> Tensor:
     before = _growing(ordered) - ordered
     keep = before < top_p.double().unsqueeze(-1) * ordered.sum(dim=-1, keepdim=True)
     keep[:, 0] = True
-    with each_once():
+    with each_once(probabilities):
         return torch.zeros_like(probabilities).scatter(-1, order, torch.where(keep, ordered, 0.0))

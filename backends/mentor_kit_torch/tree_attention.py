@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from mentor_kit_torch import kernels
+from mentor_kit_torch.determinism import each_once
 from mentor_kit_torch.kernels import Part, PartKernels
 from mentor_kit_torch.tree_rows import ChainRows, States
 
@@ -97,8 +98,9 @@ def _attended(states: States, layout: Layout, scale: float) -> Part:
     out, lse = torch.empty_like(query), query.new_empty(query.shape[:2], dtype=torch.float32)
     for rows in layout.rows:
         part, part_lse = rows.attend(states, scale)
-        out.index_copy_(0, rows.places, part)
-        lse.index_copy_(0, rows.places, part_lse)
+        with each_once(out):
+            out.index_copy_(0, rows.places, part)
+            lse.index_copy_(0, rows.places, part_lse)
     for span in layout.own:
         out[span.queries], lse[span.queries] = _attend(span, states, scale)
     for span in layout.above:

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from mentor_kit_torch import kernels
+from mentor_kit_torch.determinism import each_once
 from mentor_kit_torch.kernels import Part
 
 #: A log-sum-exp so large that every score vanishes beside it.
@@ -130,7 +131,8 @@ class ChainRows:
         out, lse = self._own(merged[0]), self._own(merged[1]).masked_fill(hidden, FAR)
         rows = self._own(query), self._keys(key), self._keys(value)
         found = kernels.gradients(given, *rows, (out, lse), scale, bias=self._bias(query))
-        totals[0].index_copy_(0, self.places, self._packed(found[0]))
+        with each_once(grad):
+            totals[0].index_copy_(0, self.places, self._packed(found[0]))
         for total, copied, part in zip(totals[1:], copies, found[1:], strict=True):
             self._add_keys(total, copied, part.transpose(1, 2))
 
@@ -159,7 +161,8 @@ class ChainRows:
         """The inverse of `_keys`, of gradients (n, a + t, K, D)."""
         width = copied.shape[1]
         own = gradients[:, width:].reshape(-1, *gradients.shape[2:])
-        total.index_copy_(0, self.places, own.index_select(0, self.inside))
+        with each_once(total):
+            total.index_copy_(0, self.places, own.index_select(0, self.inside))
         if width:
             copied.index_add_(0, self.chain_of, gradients[:, :width])
 

@@ -45,6 +45,11 @@ WAITS = (aten._local_scalar_dense, aten.is_nonzero, aten.equal, aten.nonzero, at
 ALERTS = {aten.cumsum: "cumsum_cuda_kernel", aten.median: "median CUDA with indices output", aten.histc: "_histc_cuda"}
 #: Operations that take indices from another device.
 TAKES_INDICES = (aten.index, aten.index_put_, aten.index_put, aten._index_put_impl_)
+#: Writes to places that are given as indices.
+WRITES = (
+    *(aten.index_put, aten.index_put_, aten._index_put_impl_, aten.index_copy, aten.index_copy_, aten.index_add_),
+    *(aten.scatter, aten.scatter_, aten.scatter_add, aten.scatter_add_, aten.put_),
+)
 #: Operations that start no kernel: views, and what asks for a shape alone.
 VIEWS = frozenset(
     (
@@ -99,6 +104,8 @@ class Counts:
     to_device: int = 0
     from_device: int = 0
     waits: Counter[str] = field(default_factory=Counter)
+    sorted_writes: Counter[str] = field(default_factory=Counter)
+    """Those that CUDA's deterministic mode sorts by their places, and makes copies of all there is for."""
 
     @property
     def kernels(self) -> int:
@@ -235,6 +242,7 @@ def _run(function: Any, args: Any, kwargs: dict[str, Any], counts: Counts) -> An
         counts.waits[name] += 1
     if on_device:
         counts.operations[name] += 1
+        counts.sorted_writes[name] += packet in WRITES and torch.are_deterministic_algorithms_enabled()
     given = tree_map(_here, dict(kwargs))
     if "device" in given:
         given["device"] = torch.device("cpu")

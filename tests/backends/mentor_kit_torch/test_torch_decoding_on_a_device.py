@@ -103,6 +103,32 @@ def test_few_kernels_give_the_students_own_log_probabilities(
                 contexts[one.session] = [*ids, 7]  # one token alone is prefilled in the next turn
 
 
+@pytest.mark.parametrize("shortest", [8, 1 << 20], ids=["kept beginning", "copied beginning"])
+def test_no_write_is_sorted(shortest: int, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """In prefill, where rows are copied and moved, in filtered draws, and in an update but for what it adds up."""
+    monkeypatch.setattr("mentor_kit.backend.row_allocator.SHORTEST_ATTACHED", shortest)
+    with device_is_there() as mode:
+        policy = load_there(folder, slots=4)
+        policy.prepare(OptimizerSpec())
+        assert torch.are_deterministic_algorithms_enabled()
+        with mode.counted() as counts:
+            for turn in range(3):
+                asked = [
+                    request(
+                        f"{turn}.{i}", [*range(1, 20 - turn), *range(40, 42 + 2 * i)], top_p=0.9, max_new_tokens=2 + i
+                    )
+                    for i in range(6)
+                ]
+                drive(policy.engine(), asked)
+                for one in asked[::2]:
+                    policy.engine().release(one.session)
+        assert counts.kernels
+        assert counts.sorted_writes.total() == 0, counts.sorted_writes
+        with mode.counted() as counts:
+            policy.forward_backward(ragged_groups(100), make_objective(kl=0.0))
+        assert {name for name, count in counts.sorted_writes.items() if count} == {"aten.index_add_"}
+
+
 @pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
 def test_a_beginning_whose_last_chunk_is_one_token(dtype: str, tmp_path: Path) -> None:
     """Its keys, 9 and 17, are no multiple of what the attention kernel's bias is aligned to."""
