@@ -124,7 +124,7 @@ def _check_targets(model: Any, targets: Sequence[str]) -> None:
 
 
 def merged(model: Any) -> Any:
-    """A copy of the model with its adapter merged into its weights, which are plain ones.
+    """A copy of the model in main memory, with its adapter merged into its weights, which are plain ones.
 
     Where the adapter is on tied embeddings or output projection, the copy is untied, in its configuration too: one
     matrix could not hold what was trained.
@@ -145,12 +145,16 @@ def merged(model: Any) -> Any:
 
 
 def _copy(model: Any) -> Any:
-    """A copy of a model.
+    """A copy of a model in main memory: a device that holds the model has often no room for another.
 
     States that its last pass left in its modules (RecurrentGemma's) lose the way back: none is copied with it.
     """
     left = [value for module in model.modules() for value in vars(module).values() if isinstance(value, torch.Tensor)]
-    return copy.deepcopy(model, {id(value): value.detach() for value in left if not value.is_leaf})
+    copied: dict[int, Any] = {id(value): value.detach() for value in left if not value.is_leaf}
+    copied |= {id(value): value.detach().to("cpu", copy=True) for value in model.buffers()}
+    for value in model.parameters():
+        copied[id(value)] = nn.Parameter(value.detach().to("cpu", copy=True), requires_grad=value.requires_grad)
+    return copy.deepcopy(model, copied)
 
 
 def dropouts(model: Any) -> list[Any]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import bitsandbytes
 import torch
 from torch import Tensor
@@ -15,5 +17,26 @@ class Int8Linear(bitsandbytes.nn.Linear8bitLt):  # type: ignore[misc]
 
     def forward(self, x: Tensor) -> Tensor:
         scales = self.weight.SCB if self.state.SCB is None else self.state.SCB
-        weight = self.weight.data.to(x.dtype) * (scales / 127).to(x.dtype).unsqueeze(1)
-        return torch.nn.functional.linear(x, weight, None if self.bias is None else self.bias.to(x.dtype))
+        found: Tensor = _Product.apply(x, self.weight.data, scales)  # type: ignore[no-untyped-call]
+        return found if self.bias is None else found + self.bias.to(x.dtype)
+
+
+class _Product(torch.autograd.Function):
+    """The product with weights that are widened anew in the backward pass, and not kept wide until then."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, weight: Tensor, scales: Tensor) -> Tensor:
+        """(…, out)."""
+        ctx.save_for_backward(weight, scales)
+        return torch.nn.functional.linear(x, _widened(weight, scales, x.dtype))
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, None, None]:
+        """Of the input alone: such weights are not trained."""
+        (grad,) = grads
+        weight, scales = ctx.saved_tensors
+        return grad @ _widened(weight, scales, grad.dtype), None, None
+
+
+def _widened(weight: Tensor, scales: Tensor, dtype: torch.dtype) -> Tensor:
+    return weight.to(dtype) * (scales / 127).to(dtype).unsqueeze(1)

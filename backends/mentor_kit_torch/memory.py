@@ -75,7 +75,8 @@ def footprint(
         recomputes: whether its layers can be computed again in the backward pass.
     """
     size, vocabulary, hidden = trained.size, int(config.vocab_size), int(config.hidden_size)
-    layers = [_activation_bytes(config, layer, size) for layer in layer_configs(config)]
+    wide = trained.adapted and size < FLOAT32
+    layers = [_activation_bytes(config, layer, size, wide) for layer in layer_configs(config)]
     position = position_bytes(config, size)
     heads = max((heads for heads, _, _ in attention_shapes(config)), default=0)
     is_tree = sharing == "tree"
@@ -159,6 +160,8 @@ def estimate(
         on_cpu=device.type == "cpu",
         recomputes=is_llama,
     )
+    if options.shard and own.processes > 1:
+        allowed = None  # such a run is held to no limit
     slots = min(-(-load.sequences // own.processes), options.slots)
     wanted = wanted_of(options, slots=slots, context=load.context, tokens=load.train_tokens)
     found = planned_estimate(size_of, wanted, load, allowed, parts, (parameters, trainable))
@@ -220,9 +223,13 @@ def position_bytes(config: Any, size: int) -> int:
     return 2 * sum(keyed * width for _, keyed, width in attention_shapes(config)) * size
 
 
-def _activation_bytes(config: Any, layer: Any, size: int) -> int:
-    """Bytes that a layer keeps of one token for the backward pass: about eight states and three of the inner width."""
+def _activation_bytes(config: Any, layer: Any, size: int, wide: bool) -> int:
+    """Bytes that a layer keeps of one token for the backward pass: about eight states and three of the inner width.
+
+    Where it is `wide`, an adapter in float32 on a model in 16 bits, each adapted product keeps its input in float32.
+    """
     inner = getattr(layer, "intermediate_size", None) or 4 * config.hidden_size
     # Gemma 3n has a width for each layer
     widest = max(inner) if isinstance(inner, list | tuple) else inner
-    return (8 * int(config.hidden_size) + 3 * int(widest)) * size
+    hidden = int(config.hidden_size)
+    return (8 * hidden + 3 * int(widest)) * size + wide * FLOAT32 * (6 * hidden + int(widest))

@@ -382,6 +382,9 @@ class TorchPolicy(Replica[Tensor, TorchOptimizer]):
 
     def _whole(self) -> Any:
         """The student in plain weights, its adapter merged."""
+        if is_quantized(self.model):
+            self._engine.make_room(0)  # for a copy of its weights
+            self.free_memory()
         if self.student.adapter is not None:
             return merged(self.model)
         return plain_copy(self.model) if is_quantized(self.model) else self.model

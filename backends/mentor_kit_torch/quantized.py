@@ -1,8 +1,9 @@
 """Weights in 4 or 8 bits by bitsandbytes: read or made when a student is loaded, counted, and written as plain ones.
 
-Weights alone are quantized: a layer multiplies its input, as it is, by weights that are widened for the product. So a
-token's log-probability depends on no other row, sampling and updates compute alike, and the student that is exported
-with its adapter merged is the one that was trained. bitsandbytes itself would quantize the inputs of 8-bit layers too,
+Weights alone are quantized: a layer multiplies its input, as it is, by weights that are widened for the product. So
+the student that is exported with its adapter merged is the one that was trained. A token's log-probability depends on
+no other row, and sampling and updates compute alike; but on CUDA bitsandbytes has several kernels for 4-bit products
+without a gradient, which round differently. bitsandbytes itself would quantize the inputs of 8-bit layers too,
 and on some CPUs compute 4-bit ones in bfloat16, without a gradient; `prepare` turns both off.
 """
 
@@ -139,8 +140,11 @@ def weight_bytes(model: Any, how: WeightQuantization | None, size: int) -> int:
 
 
 def plain_copy(model: Any) -> Any:
-    """A copy of a model on plain weights, those that its quantized ones stand for, with its adapter if it has one."""
-    twin = copy.deepcopy(model)
+    """A copy of a model on plain weights, those that its quantized ones stand for, with its adapter if it has one.
+
+    It is in main memory. On the model's device there is a copy of its quantized weights meanwhile.
+    """
+    twin = copy.deepcopy(model, {id(value): _in_main_memory(value) for value in _plain_values(model)})
     adapters = getattr(model, "peft_config", None)
     if adapters is None:
         return _widened(twin)
@@ -151,13 +155,37 @@ def plain_copy(model: Any) -> Any:
     return plain.eval()
 
 
+def _plain_values(model: Any) -> Iterator[torch.Tensor]:
+    """Parameters and buffers that are no quantized ones, nor belong to them."""
+    for module in model.modules():
+        if not (isinstance(module, nn.Linear) and not module.weight.is_floating_point()):
+            yield from (*module.parameters(recurse=False), *module.buffers(recurse=False))
+
+
+def _in_main_memory(value: torch.Tensor) -> torch.Tensor:
+    copied = value.detach().to("cpu", copy=True)
+    return nn.Parameter(copied, requires_grad=value.requires_grad) if isinstance(value, nn.Parameter) else copied
+
+
 def _widened(model: Any) -> Any:
-    """A model of transformers with plain weights in place of its quantized ones, in place."""
-    plain = model.dequantize()
+    """A model of transformers with plain weights in place of its quantized ones, in main memory, in place."""
+    from transformers.integrations.bitsandbytes import dequantize_bnb_weight
+
+    # one layer after the other: all together they may be more than the device has room for
+    for name, layer in list(model.named_modules()):
+        if isinstance(layer, nn.Linear) and not layer.weight.is_floating_point():
+            wide = dequantize_bnb_weight(layer.weight, getattr(layer, "state", None))
+            with torch.device("meta"):
+                plain = nn.Linear(layer.in_features, layer.out_features, bias=layer.bias is not None)
+            plain.weight = nn.Parameter(wide.to(device="cpu", dtype=model.config.dtype), requires_grad=False)
+            if layer.bias is not None:
+                plain.bias = nn.Parameter(layer.bias.detach().cpu(), requires_grad=False)
+            model.set_submodule(name, plain)
+    model.hf_quantizer.remove_quantization_config(model)
     # transformers would write weights as it read them, and cannot where that was from a quantized folder
-    if (steps := getattr(plain, "_weight_conversions", None)) is not None:
-        plain._weight_conversions = [step for step in steps if not _is_of_bitsandbytes(step)]
-    return plain
+    if (steps := getattr(model, "_weight_conversions", None)) is not None:
+        model._weight_conversions = [step for step in steps if not _is_of_bitsandbytes(step)]
+    return model
 
 
 def _is_of_bitsandbytes(step: Any) -> bool:

@@ -186,7 +186,7 @@ class RowAllocator:
         expected = self._expected if rows > 1 else 0
         attached, held = device.attached, device.positions
         if not attached and self._attaches:
-            attached = expected
+            attached = self.attachable(expected)
         if device.attached and list(request.context[:attached]) != list(prefix[:attached]):
             attached, held = 0, held + attached  # every row would get its own copy
         longest = max(self._length(request), self._table.longest_limit + 1) - attached
