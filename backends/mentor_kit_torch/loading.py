@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import logging
-from contextlib import AbstractContextManager
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -131,6 +132,23 @@ def model_errors(student: StudentSpec) -> AbstractContextManager[None]:
     return folders.model_errors(student.model, takes=f"a causal language model in {FORMAT}", downloads=True)
 
 
+@contextmanager
+def room_errors(student: StudentSpec, device: torch.device) -> Iterator[None]:
+    """Turn a lack of memory while a model is loaded into an error that says so.
+
+    Raises:
+        BackendError: in its place.
+    """
+    try:
+        yield
+    except torch.OutOfMemoryError as error:
+        raise BackendError(
+            f"student {student.model!r} does not fit into the free memory of {device}: {folders.first_line(error)}",
+            hint="`mentorkit run RECIPE --dry-run` says what it takes, and with which settings it fits; "
+            "other programs, or a local teacher, may hold memory there",
+        ) from error
+
+
 def load_model(
     student: StudentSpec, config: Any, options: TorchOptions, device: torch.device, dtype: torch.dtype
 ) -> PreTrainedModel:
@@ -161,7 +179,7 @@ def load_model(
             **({} if how is None else _quantized(config, how, device, dtype)),
         )
 
-    with model_errors(student):
+    with model_errors(student), room_errors(student, device):
         model, found = made_of(config, load)
     if missing := sorted(found["missing_keys"]):
         raise BackendError(

@@ -19,6 +19,7 @@ from mentor_kit_torch.loading import (
     pick_device,
     pick_dtype,
     read_config,
+    room_errors,
 )
 from mentor_kit_torch.memory import allowed_bytes
 from mentor_kit_torch.options import TorchOptions
@@ -51,7 +52,7 @@ def load_here(
     dtype = pick_dtype(options.dtype, device, config)
     allowed = allowed_bytes(device, options)
     sharded = options.shard and communicator is not None
-    with model_errors(student):
+    with model_errors(student), room_errors(student, device):
         model: Any = load_model(student, config, options, torch.device("cpu") if sharded else device, dtype)
         if student.adapter is not None:
             model = add_adapter(model, student.adapter, seed)

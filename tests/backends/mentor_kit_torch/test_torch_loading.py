@@ -14,12 +14,23 @@ from torch_students import write_student
 from mentor_kit.backend.memory import MemoryLoad
 from mentor_kit.backend.optimizer import OptimizerSpec
 from mentor_kit.backend.student import AdapterSpec, StudentSpec
-from mentor_kit.core.errors import MissingError, UsageError
+from mentor_kit.core.errors import BackendError, MissingError, UsageError
 
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
     return write_student(tmp_path / "student")
+
+
+@pytest.mark.parametrize("place", ["loading.made_of", "policy_loading.TorchPolicy"])
+def test_a_model_that_does_not_fit_is_no_missing_one(place: str, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*_: object, **__: object) -> None:
+        raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB.")
+
+    monkeypatch.setattr(f"mentor_kit_torch.{place}", full)
+    with pytest.raises(BackendError, match=r"does not fit into the free memory of cpu: .*2\.00 GiB") as caught:
+        TorchBackend(TorchOptions(device="cpu")).load(StudentSpec(model=str(folder)), seed=0)
+    assert "--dry-run" in (caught.value.hint or "")
 
 
 @pytest.mark.parametrize("device", ["cuda:99", "cuda:7"])
