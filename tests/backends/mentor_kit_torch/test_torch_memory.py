@@ -5,15 +5,18 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from mentor_kit_torch.backend import TorchBackend
 from mentor_kit_torch.options import TorchOptions
-from torch_students import load
+from torch_students import SHAPE, load, write_student
+from transformers import LlamaConfig
 
 from mentor_kit.backend.memory import MemoryEstimate, MemoryLoad
 from mentor_kit.backend.optimizer import OptimizerSpec
 from mentor_kit.backend.student import AdapterSpec, StudentSpec
+from mentor_kit.backend.token_groups import TokenCompletion, TokenGroup
 from mentor_kit.testing.material import ragged_groups
 from mentor_kit.testing.objectives import make_objective
 
@@ -56,3 +59,39 @@ def test_weights_optimizer_and_reference(folder: Path, tmp_path: Path, kind: str
     ]
     assert found["optimizer"] == size(moments)
     assert found["reference"] == size((policy.reference or {}).values())
+
+
+def kept(policy: Any, tokens: int) -> int:
+    """Bytes that an update of so many tokens keeps for its backward pass, beside the weights."""
+    weights = {parameter.data_ptr() for parameter in policy.model.parameters()}
+    found: dict[int, int] = {}
+
+    def keep(tensor: torch.Tensor) -> torch.Tensor:
+        if tensor.data_ptr() not in weights:
+            found[tensor.untyped_storage().data_ptr()] = tensor.untyped_storage().nbytes()
+        alive.append(tensor)
+        return tensor
+
+    alive: list[torch.Tensor] = []  # so that no memory is used twice
+    ids = np.arange(tokens, dtype=np.int64) % 90
+    completion = TokenCompletion(ids, np.ones(tokens), np.zeros(tokens), 1.0)
+    with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
+        policy.forward_backward([TokenGroup(ids[:4], (completion,))], make_objective(preset="rloo"))
+    return sum(found.values())
+
+
+@pytest.mark.parametrize("adapter", [None, AdapterSpec(rank=4)], ids=["full", "adapter"])
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+def test_what_an_update_keeps_is_estimated(adapter: AdapterSpec | None, dtype: Any, tmp_path: Path) -> None:
+    shape = SHAPE | {"hidden_size": 64, "intermediate_size": 192, "max_position_embeddings": 1024}
+    folder = write_student(tmp_path, LlamaConfig(**shape))
+    policy = load(folder, adapter, dtype=dtype, gradient_checkpointing=False)
+    policy.prepare(OptimizerSpec())
+    measured = kept(policy, 600) - kept(policy, 200)
+    backend = TorchBackend(TorchOptions(device="cpu", dtype=dtype, gradient_checkpointing=False))
+    few, many = (
+        backend.estimate(StudentSpec(str(folder), adapter=adapter), MemoryLoad(1, 64, tokens)).parts["activations"]
+        for tokens in (200, 600)
+    )
+    # with the logits, which are counted apart
+    assert 0.95 * measured < many - few < 1.3 * measured
