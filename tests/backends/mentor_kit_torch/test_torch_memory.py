@@ -94,4 +94,4 @@ def test_what_an_update_keeps_is_estimated(adapter: AdapterSpec | None, dtype: A
         for tokens in (200, 600)
     )
     # with the logits, which are counted apart
-    assert 0.95 * measured < many - few < 1.3 * measured
+    assert 0.9 * measured < many - few < 1.3 * measured
