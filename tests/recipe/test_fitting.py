@@ -163,7 +163,7 @@ def wide(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.mark.spread
 @pytest.mark.parametrize("backend", ["torch", "mlx"])
-@pytest.mark.parametrize("memory", [3.0, pytest.param(1.5, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("memory", [3.0, pytest.param(1.75, marks=pytest.mark.slow)])
 def test_what_is_proposed_fits_and_none_of_it_is_idle(backend: str, memory: float, wide: Path) -> None:
     if backend == "mlx":
         pytest.importorskip("mlx.core")
