@@ -28,7 +28,7 @@ from mentor_kit.backend.folders import first_line
 from mentor_kit.backend.peft_limits import peft_limit, without_effect
 from mentor_kit.backend.student import AdapterSpec
 from mentor_kit.core.errors import BackendError, MissingError
-from mentor_kit_torch.quantized import is_quantized, plain_copy
+from mentor_kit_torch.quantized import in_main_memory, is_quantized, plain_copy
 from mentor_kit_torch.text_part import beside_text, unfit_for_adapters
 
 #: Classes of layers that can have a low-rank adapter of peft.
@@ -151,9 +151,7 @@ def _copy(model: Any) -> Any:
     """
     left = [value for module in model.modules() for value in vars(module).values() if isinstance(value, torch.Tensor)]
     copied: dict[int, Any] = {id(value): value.detach() for value in left if not value.is_leaf}
-    copied |= {id(value): value.detach().to("cpu", copy=True) for value in model.buffers()}
-    for value in model.parameters():
-        copied[id(value)] = nn.Parameter(value.detach().to("cpu", copy=True), requires_grad=value.requires_grad)
+    copied |= {id(value): in_main_memory(value) for value in (*model.parameters(), *model.buffers())}
     return copy.deepcopy(model, copied)
 
 

@@ -144,7 +144,7 @@ def plain_copy(model: Any) -> Any:
 
     It is in main memory. On the model's device there is a copy of its quantized weights meanwhile.
     """
-    twin = copy.deepcopy(model, {id(value): _in_main_memory(value) for value in _plain_values(model)})
+    twin = copy.deepcopy(model, {id(value): in_main_memory(value) for value in _plain_values(model)})
     adapters = getattr(model, "peft_config", None)
     if adapters is None:
         return _widened(twin)
@@ -155,14 +155,19 @@ def plain_copy(model: Any) -> Any:
     return plain.eval()
 
 
+def _has_few_bits(module: nn.Module) -> bool:
+    return isinstance(module, nn.Linear) and not module.weight.is_floating_point()
+
+
 def _plain_values(model: Any) -> Iterator[torch.Tensor]:
     """Parameters and buffers that are no quantized ones, nor belong to them."""
     for module in model.modules():
-        if not (isinstance(module, nn.Linear) and not module.weight.is_floating_point()):
+        if not _has_few_bits(module):
             yield from (*module.parameters(recurse=False), *module.buffers(recurse=False))
 
 
-def _in_main_memory(value: torch.Tensor) -> torch.Tensor:
+def in_main_memory(value: torch.Tensor) -> torch.Tensor:
+    """A copy of a parameter or buffer there."""
     copied = value.detach().to("cpu", copy=True)
     return nn.Parameter(copied, requires_grad=value.requires_grad) if isinstance(value, nn.Parameter) else copied
 
@@ -173,7 +178,7 @@ def _widened(model: Any) -> Any:
 
     # one layer after the other: all together they may be more than the device has room for
     for name, layer in list(model.named_modules()):
-        if isinstance(layer, nn.Linear) and not layer.weight.is_floating_point():
+        if _has_few_bits(layer):
             wide = dequantize_bnb_weight(layer.weight, getattr(layer, "state", None))
             with torch.device("meta"):
                 plain = nn.Linear(layer.in_features, layer.out_features, bias=layer.bias is not None)
