@@ -142,6 +142,15 @@ def rounds(engine: Any, asked: Sequence[Sequence[SampleRequest]], limit: float) 
     return found
 
 
+def counted_rounds(engine: Any, asked: Sequence[Any], limit: float, count: Callable[[], int]) -> tuple[Any, list[int]]:
+    """What `rounds` gives, and a count after each round."""
+    found, counts = [], []
+    for one in asked:
+        found += rounds(engine, [one], limit)
+        counts.append(count())
+    return found, counts
+
+
 def check_same(found: list[Any], expected: list[Any]) -> None:
     """What `rounds` gives is the same, but for rounding."""
     for (ids, log_probs), (plain_ids, plain_log_probs) in zip(found, expected, strict=True):
@@ -158,10 +167,7 @@ def test_with_a_limit_of_memory_recordings_serve_the_next_round(
     begin = list(range(1, 21))
     asked = [[request(f"{n}", [*begin, 30 + n], max_new_tokens=4) for n in range(5)] for _ in range(4)]
     engine = load(folder, kv_memory=limit).engine()
-    counts = []
-    for one in asked:
-        rounds(engine, [one], limit)
-        counts.append(tapes.recorded)
+    _, counts = counted_rounds(engine, asked, limit, lambda: tapes.recorded)
     assert counts[1:] == [counts[1]] * 3
     engine.make_room(0)
     assert engine.device.nbytes == 0
@@ -177,10 +183,7 @@ def test_beginnings_of_nearly_one_length_are_served_by_the_same_recordings(
         for length in (33, 32 + 15, 32 + 9, 32 + 2)
     ]
     engine = load(folder, kv_memory=limit).engine()
-    found, counts = [], []
-    for one in asked:
-        found += rounds(engine, [one], limit)
-        counts.append(tapes.recorded)
+    found, counts = counted_rounds(engine, asked, limit, lambda: tapes.recorded)
     assert counts[1:] == [counts[1]] * 3
     check_same(found, rounds(load(folder, kv_memory=limit, cuda_graphs=False).engine(), asked, limit))
 
@@ -194,12 +197,9 @@ def test_where_memory_is_used_up_recordings_of_the_last_beginning_give_way(
         [request(f"{n}", [*range(1, length), 40 + n], max_new_tokens=4) for n in range(5)] for length in (33, 49, 65)
     ]
     engine = load(folder, kv_memory=limit, graph_memory=1.5 / 1024).engine()
-    found, replayed = [], []
-    for one in asked:
-        before = tapes.replayed
-        found += rounds(engine, [one], limit)
-        replayed.append(tapes.replayed - before)
-    assert min(replayed) > 0
+    tapes.replayed = 0
+    found, counts = counted_rounds(engine, asked, limit, lambda: tapes.replayed)
+    assert 0 < counts[0] < counts[1] < counts[2]
     check_same(found, rounds(load(folder, kv_memory=limit, cuda_graphs=False).engine(), asked, limit))
 
 
