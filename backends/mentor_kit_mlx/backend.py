@@ -6,13 +6,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
+from weakref import WeakSet
 
 import mlx.core as mx
 
 from mentor_kit.backend.distributed.leader import Leader, follow
 from mentor_kit.backend.distributed.policy import DistributedPolicy
 from mentor_kit.backend.distributed.worker import Worker
-from mentor_kit.backend.memory import DeviceMemory, MemoryEstimate, MemoryLoad, Saving
+from mentor_kit.backend.memory import GIB, DeviceMemory, MemoryEstimate, MemoryLoad, Saving
 from mentor_kit.backend.policy import Backend
 from mentor_kit.backend.student import AdapterSpec, StudentSpec
 from mentor_kit.core.errors import BackendError
@@ -26,9 +27,12 @@ from mentor_kit_mlx.config import config_of
 from mentor_kit_mlx.embeddings import as_untied, is_tied, projection_name
 from mentor_kit_mlx.launch import processes
 from mentor_kit_mlx.loading import Loaded, load_model, model_errors, pick_device
-from mentor_kit_mlx.memory import device_memory, estimate, limit, savings
+from mentor_kit_mlx.memory import device_memory, estimate, limit, process_limit, savings
 from mentor_kit_mlx.options import EXPORT_FORMATS, QUANTIZED_FORMATS, MLXOptions
 from mentor_kit_mlx.policy import MLXPolicy
+
+#: The policies that are loaded in this process, such as a student's and a teacher's; MLX has one limit for them all.
+_policies: WeakSet[MLXPolicy] = WeakSet()
 
 
 @dataclass(frozen=True)
@@ -75,6 +79,23 @@ class MLXBackend(Backend):
         mx.set_default_device(pick_device(self.options.device))
         return device_memory(self.options)
 
+    @property
+    def place(self) -> str:
+        # of Apple silicon, whose GPU has the main memory, and of MLX's own CPU
+        is_cuda = pick_device(self.options.device) == mx.gpu and not mx.metal.is_available()
+        return "cuda:0" if is_cuda else "main memory"
+
+    @property
+    def memory(self) -> int | None:
+        return None if self.options.memory is None else int(self.options.memory * GIB)
+
+    def usable_memory(self) -> int | None:
+        mx.set_default_device(pick_device(self.options.device))
+        return limit(self.options)
+
+    def held_to(self, memory: int) -> MLXBackend:
+        return MLXBackend(self.options.model_copy(update={"memory": memory / GIB}))
+
     def savings(self, student: StudentSpec, load: MemoryLoad) -> Sequence[Saving]:
         config = config_of(student)
         with model_errors(student):
@@ -86,8 +107,10 @@ def load_here(student: StudentSpec, options: MLXOptions, seed: int) -> MLXPolicy
     mx.set_default_device(pick_device(options.device))
     allowed = limit(options)
     if allowed is not None and mx.metal.is_available():
-        mx.set_memory_limit(allowed)
-        mx.set_wired_limit(min(allowed, limit(MLXOptions()) or allowed))
+        recommended = limit(MLXOptions())
+        whole = process_limit([allowed, *(held for policy in _policies if (held := policy.allowed))], recommended)
+        mx.set_memory_limit(whole)
+        mx.set_wired_limit(min(whole, recommended or whole))
     found = processes()
     with model_errors(student):
         loaded, adapter = load_model(student, options), None
@@ -95,7 +118,9 @@ def load_here(student: StudentSpec, options: MLXOptions, seed: int) -> MLXPolicy
             loaded, adapter = _adapted(loaded, student.adapter, options, seed)
         # processes have different rows, which must not drop the same units
         mx.random.seed(seed if found is None or found.is_leader else derive_seed(seed, "process", found.rank))
-        return MLXPolicy(loaded, adapter, student, options, allowed)
+        policy = MLXPolicy(loaded, adapter, student, options, allowed)
+    _policies.add(policy)
+    return policy
 
 
 def make_worker(student: StudentSpec, options: Json, seed: int) -> Worker:

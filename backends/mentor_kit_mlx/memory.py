@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -55,6 +56,16 @@ def limit(options: MLXOptions) -> int | None:
         return None if found is None else found.usable
     recommended = mx.device_info().get("max_recommended_working_set_size")
     return int(recommended) if recommended else None
+
+
+def process_limit(limits: Sequence[int], recommended: int | None) -> int:
+    """Bytes that a process may take whose policies may take so many each: no more than MLX recommends for all of them.
+
+    Args:
+        limits: of its policies, one at least.
+        recommended: bytes; None where MLX recommends nothing. A policy that is allowed more keeps its own.
+    """
+    return min(sum(limits), max(*limits, recommended or sum(limits)))
 
 
 def device_memory(options: MLXOptions) -> DeviceMemory | None:

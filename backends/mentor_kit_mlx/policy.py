@@ -141,6 +141,11 @@ class MLXPolicy(Replica[mx.array, MLXOptimizer]):
             backend="mlx",
         )
 
+    @property
+    def allowed(self) -> int | None:
+        """Bytes that it may take; None for no limit."""
+        return self._allowed
+
     def engine(self) -> StepEngine:
         return self._engine
 

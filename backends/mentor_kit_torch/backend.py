@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from mentor_kit.backend.memory import MemoryEstimate, MemoryLoad
+from mentor_kit.backend.memory import GIB, MemoryEstimate, MemoryLoad
 from mentor_kit.backend.policy import Backend
 from mentor_kit.backend.student import StudentSpec
 from mentor_kit_torch.launched import launched
@@ -63,6 +63,30 @@ class TorchBackend(Backend):
         from mentor_kit_torch.memory import device_memory
 
         return device_memory(planned_device(self.options.device))
+
+    @property
+    def place(self) -> str:
+        import torch
+
+        from mentor_kit_torch.loading import planned_device
+
+        if self.options.device == "auto" and not torch.cuda.is_available():
+            return "auto"
+        device = planned_device(self.options.device)
+        return f"cuda:{device.index or 0}" if device.type == "cuda" else "main memory"
+
+    @property
+    def memory(self) -> int | None:
+        return None if self.options.memory is None else int(self.options.memory * GIB)
+
+    def usable_memory(self) -> int | None:
+        from mentor_kit_torch.loading import planned_device
+        from mentor_kit_torch.memory import allowed_bytes
+
+        return allowed_bytes(planned_device(self.options.device), self.options)
+
+    def held_to(self, memory: int) -> TorchBackend:
+        return TorchBackend(self.options.model_copy(update={"memory": memory / GIB}))
 
     def savings(self, student: StudentSpec, load: MemoryLoad) -> Sequence[Saving]:
         from mentor_kit_torch.loading import model_errors, pick_dtype, planned_device, read_config

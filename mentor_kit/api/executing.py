@@ -150,8 +150,11 @@ def _run_stages(
         attributed(loaded, registry),
     ):
         needs_student = any(work.student for work in works.values())
-        build_experiment = assemble if needs_student else assemble_without_student
-        experiment = build_experiment(loaded, registry, components)
+        experiment = (
+            assemble(loaded, registry, components, works)
+            if needs_student
+            else assemble_without_student(loaded, registry, components)
+        )
         trains = any(work.trains for work in works.values())
         experiment.evaluated_agent = subject_of(loaded, folder, trains=trains)
         if experiment.student is not None:

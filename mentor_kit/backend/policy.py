@@ -210,6 +210,34 @@ class Backend(ABC):
         """The memory of the device that the options name; None where it is not known."""
         return None
 
+    @property
+    def place(self) -> str:
+        """The memory that models are loaded into, such as `cuda:0` or `main memory`; empty where it is not known.
+
+        `auto` where a run may take a device that this machine has not. Models of one place share its memory, such as a
+        student and a teacher's (`mentor_kit.backend.hosted_model`).
+        """
+        return ""
+
+    @property
+    def memory(self) -> int | None:
+        """The bytes that the options allow a policy; None where they leave that to the backend."""
+        return None
+
+    def usable_memory(self) -> int | None:
+        """The bytes that a policy which is loaded now may take; None where they are not known."""
+        if self.memory is not None:
+            return self.memory
+        found = self.device_memory()
+        return None if found is None else found.usable
+
+    def held_to(self, memory: int) -> Backend:
+        """This backend with policies that take so many bytes at most; backends without such a limit return themselves.
+
+        Never called where the options allow an amount themselves.
+        """
+        return self
+
     def savings(self, student: StudentSpec, load: MemoryLoad) -> Sequence[Saving]:
         """The options that would make such a run smaller, those that cost least first. Loads no weights."""
         return ()

@@ -47,7 +47,7 @@ def _measure(loaded: LoadedRecipe, registry: Registry, components: Components, s
         unknown = [key for key, work in works.items() if not work.is_known]
         hint = f"the workload of {unknown[0]} is not known" if unknown else "add a stage that trains to its `train`"
         raise UsageError(f"{recipe.name} has no training stage to measure", hint=hint)
-    experiment = assemble(loaded, registry, components)
+    experiment = assemble(loaded, registry, components, works)
     policy = experiment.policy
     limits = policy.limits()
     found = []

@@ -6,12 +6,14 @@ student ──> tokenizer and chat format ──> policy, with its sampler
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import logging
+from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+from mentor_kit.backend.memory_plan import gib
 from mentor_kit.backend.policy import Backend, Policy
 from mentor_kit.backend.sampling_service import SamplingService
 from mentor_kit.backend.served_policy import serve as serve_policy
@@ -27,6 +29,7 @@ from mentor_kit.hooks.objectives import build_objective
 from mentor_kit.hooks.registry import BuildContext, Registry
 from mentor_kit.recipe.faults import RecipeFaults, faults_at
 from mentor_kit.recipe.loading import LoadedRecipe
+from mentor_kit.recipe.memory_shares import Guest, guests_of, set_aside
 from mentor_kit.recipe.model import Recipe
 from mentor_kit.recipe.other_formats import backend_writing
 from mentor_kit.recipe.source import Path_
@@ -34,7 +37,10 @@ from mentor_kit.recipe.splits import split_faults
 from mentor_kit.rl.reward import CONSTANT, Gate, Reward, RewardSpec, WeightedTerm
 from mentor_kit.rollout import Sampling
 from mentor_kit.stages import Experiment, LoadedStudent
+from mentor_kit.stages.workload import Workload
 from mentor_kit.utils.paths import expanded_path
+
+logger = logging.getLogger("mentor_kit")
 
 
 @dataclass(frozen=True)
@@ -47,32 +53,44 @@ class Components:
     reward: Reward | None
     limits: EpisodeLimits
     context: BuildContext
-    stage_teachers: list[Teacher] = field(default_factory=list)
-    """The teachers that stages and evaluations name in their own options, as they are built."""
+    stage_teachers: dict[str, Teacher] = field(default_factory=dict)
+    """The teachers that stages and evaluations name in their own options, once each, by their specs in JSON."""
     services: list[SamplingService] = field(default_factory=list)
     """What samples for the student in the place of its backend's engine."""
 
     def close(self) -> None:
         """Free what tools, task, teachers and samplers hold, such as worker processes, when the run is over."""
         with ExitStack() as closing:
-            for component in (self.task, self.toolbox, self.teacher, *self.stage_teachers, *self.services):
+            for component in (self.task, self.toolbox, self.teacher, *self.stage_teachers.values(), *self.services):
                 if component is not None:
                     closing.callback(component.close)
 
+    def guests(self, works: Mapping[str, Workload], registry: Registry) -> list[Guest]:
+        """The components with models of their own that stages with these workloads may use."""
+        return guests_of(self.teacher, self.reward, works, lambda spec: self.build_teacher(spec, registry))
+
     def build_teacher(self, spec: ComponentSpec, registry: Registry) -> Teacher:
-        """A teacher that a stage's own options name; it is closed with the other components."""
-        teacher: Teacher = registry.build("teachers", spec, self.context)
-        self.stage_teachers.append(teacher)
-        return teacher
+        """A teacher that a stage's own options name, once for all that name the same; closed with the others."""
+        key = spec.to_json()
+        if key not in self.stage_teachers:
+            self.stage_teachers[key] = registry.build("teachers", spec, self.context)
+        return self.stage_teachers[key]
 
 
-def assemble(loaded: LoadedRecipe, registry: Registry, components: Components | None = None) -> Experiment:
+def assemble(
+    loaded: LoadedRecipe,
+    registry: Registry,
+    components: Components | None = None,
+    works: Mapping[str, Workload] | None = None,
+) -> Experiment:
     """The experiment that a recipe describes, its student loaded.
 
     Args:
         loaded: the recipe.
         registry: the plugins to use.
         components: those that need no model, where they are built already.
+        works: the workloads of the stages that will run; memory is set aside for the models that they use beside the
+            student.
 
     Raises:
         MentorKitError: a component cannot be built here; the message names it.
@@ -82,7 +100,9 @@ def assemble(loaded: LoadedRecipe, registry: Registry, components: Components | 
     student = student_spec(loaded, registry, components.context)
     chat_format = student_format(loaded, registry, student)
     backend = backend_of(recipe, registry, components.context)
-    policy = backend.load(student, recipe.seed)
+    policy = _beside_guests(backend, recipe, components.guests(works or {}, registry), works or {}).load(
+        student, recipe.seed
+    )
     if recipe.student.checkpoint is not None:
         policy.restore(loaded.folder / expanded_path(recipe.student.checkpoint) / "policy")
     policy = _served(recipe, registry, components, policy, student)
@@ -95,6 +115,19 @@ def assemble(loaded: LoadedRecipe, registry: Registry, components: Components | 
         lambda wanted: backend_writing(wanted, backend, registry, context),
     )
     return _experiment(loaded, registry, components, held)
+
+
+def _beside_guests(backend: Backend, recipe: Recipe, guests: Sequence[Guest], works: Mapping[str, Workload]) -> Backend:
+    """The student's backend with memory set aside for other models on its device, which are held to it."""
+    if not guests:
+        return backend
+    usable = backend.usable_memory()
+    shares = set_aside(guests, recipe, works, backend, usable)
+    shares.hold()
+    if not shares.total or usable is None or backend.memory is not None:
+        return backend
+    logger.info("of %s that the run may take, set aside: %s", gib(usable), shares.text())
+    return backend.held_to(max(usable - shares.total, 1))
 
 
 def _served(recipe: Recipe, registry: Registry, components: Components, policy: Policy, student: StudentSpec) -> Policy:

@@ -13,6 +13,7 @@ from mentor_kit.hooks.registry import BuildContext, Registry
 from mentor_kit.recipe.assembly import backend_of, student_spec
 from mentor_kit.recipe.loading import LoadedRecipe, validated
 from mentor_kit.recipe.memory import estimate_memory, memory_loads
+from mentor_kit.recipe.memory_shares import Guest
 from mentor_kit.recipe.settings import apply_overrides, parse_settings
 from mentor_kit.stages.workload import Workload
 
@@ -45,6 +46,7 @@ def fitting(
     prompt: int,
     works: Mapping[str, Workload],
     usable: int,
+    guests: Sequence[Guest] = (),
 ) -> Smaller | None:
     """The settings that change the run least and make it fit into `usable` bytes; None where there are none.
 
@@ -57,6 +59,7 @@ def fitting(
         prompt: tokens of the longest prompt.
         works: the workload of each stage by its key.
         usable: bytes.
+        guests: the recipe's other models.
     """
     for first in ((), (ADAPTER,)):
         if first and loaded.recipe.student.adapter is not None:
@@ -66,7 +69,7 @@ def fitting(
         savings = backend_of(changed.recipe, registry, context).savings(student_spec(changed, registry, context), load)
 
         def total(settings: Sequence[str], changed: LoadedRecipe = changed) -> int:
-            found = estimate_memory(_with(changed, settings), registry, context, prompt, works, usable)
+            found = estimate_memory(_with(changed, settings), registry, context, prompt, works, usable, guests)
             return 0 if found is None else found.total
 
         if chosen := _mildest(savings, total, usable):

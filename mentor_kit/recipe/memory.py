@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 from mentor_kit.backend.memory import MemoryEstimate, MemoryLoad
@@ -10,6 +10,7 @@ from mentor_kit.backend.optimizer import OptimizerSpec
 from mentor_kit.hooks.registry import BuildContext, Registry
 from mentor_kit.recipe.assembly import backend_of, student_spec
 from mentor_kit.recipe.loading import LoadedRecipe
+from mentor_kit.recipe.memory_shares import Guest, MemoryShares, set_aside
 from mentor_kit.recipe.model import Recipe
 from mentor_kit.stages.workload import Workload
 
@@ -21,6 +22,7 @@ def estimate_memory(
     prompt: int,
     works: Mapping[str, Workload],
     usable: int | None = None,
+    guests: Sequence[Guest] = (),
 ) -> MemoryEstimate | None:
     """The largest estimate over the recipe's stages; no weights are loaded. None where no stage uses the student.
 
@@ -31,18 +33,27 @@ def estimate_memory(
         prompt: tokens of the longest prompt.
         works: the workload of each stage by its key.
         usable: bytes of the device that it is planned for; None for this machine's.
+        guests: the recipe's other models; what is set aside for those on the student's device is a part of its own.
     """
-    loads = [replace(load, memory=usable) for load in memory_loads(loaded.recipe, prompt, works)]
+    loads = memory_loads(loaded.recipe, prompt, works)
     if not loads:
         return None
     student, backend = student_spec(loaded, registry, context), backend_of(loaded.recipe, registry, context)
+    shares = MemoryShares()
+    if guests:
+        usable = backend.usable_memory() if usable is None else usable
+        shares = set_aside(guests, loaded.recipe, works, backend, usable)
+    own = None if usable is None else max(usable - shares.total, 1)
+    loads = [replace(load, memory=own) for load in loads]
     estimates = [backend.estimate(student, load) for load in loads]
     largest = max(estimates, key=lambda estimate: estimate.total)
     unknown = ", ".join(key for key, work in works.items() if not work.is_known)
     notes = [f"not counted: {unknown}, whose workload is not known"] if unknown else []
     if loaded.recipe.sampler is not None:
         notes.append(f"not counted: what the sampler {loaded.recipe.sampler.use!r} needs where it samples")
-    return largest.model_copy(update={"notes": (*largest.notes, *notes)})
+    parts = largest.parts | ({"other models": shares.total} if shares.total else {})
+    notes = [*largest.notes, *([f"set aside: {shares.text()}"] if shares.total else []), *shares.notes, *notes]
+    return largest.model_copy(update={"parts": parts, "notes": tuple(notes)})
 
 
 def memory_loads(recipe: Recipe, prompt: int, works: Mapping[str, Workload]) -> list[MemoryLoad]:

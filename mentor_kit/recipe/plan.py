@@ -173,7 +173,8 @@ class RunPlan:
         if self.fits:
             return [f"{has}: it fits"]
         if self.smaller is None:
-            return [f"{has}: it does not fit with any settings; take a smaller student"]
+            other = " or teacher" if self.memory is not None and "other models" in self.memory.parts else ""
+            return [f"{has}: it does not fit with any settings; take a smaller student{other}"]
         return [
             f"{has}: it does not fit; it takes about {_size(self.smaller.total)} with",
             f"    {self.smaller.text()}",
@@ -229,7 +230,8 @@ def _plan(
         return RunPlan(loaded.recipe.name, "", None, stages, None)
     model, prompts = student_spec(loaded, registry, components.context).model, _prompts(loaded, registry, components)
     usable = None if device is None else device.usable
-    memory = estimate_memory(loaded, registry, components.context, prompts.longest, works, usable)
+    guests = components.guests(works, registry)
+    memory = estimate_memory(loaded, registry, components.context, prompts.longest, works, usable, guests)
     times: tuple[StageTime, ...] = ()
     if memory is not None:
         if sent := sent_to_servers(loaded.recipe, memory):
@@ -252,7 +254,7 @@ def _plan(
     return replace(
         found,
         times=(),
-        smaller=fitting(loaded, registry, components.context, prompts.longest, works, found.device.usable),
+        smaller=fitting(loaded, registry, components.context, prompts.longest, works, found.device.usable, guests),
     )
 
 

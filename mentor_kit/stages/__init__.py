@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from mentor_kit.stages.experiment import Experiment
     from mentor_kit.stages.stage import Stage
     from mentor_kit.stages.student import LoadedStudent
-    from mentor_kit.stages.workload import SplitUse, Workload
+    from mentor_kit.stages.workload import SplitUse, TeacherUse, Workload
 
 __all__ = [
     "Evaluation",
@@ -27,6 +27,7 @@ __all__ = [
     "SplitPlan",
     "SplitUse",
     "Stage",
+    "TeacherUse",
     "Workload",
     "demonstrate",
 ]
@@ -40,6 +41,6 @@ __getattr__ = lazy_attributes(
         "Experiment": "mentor_kit.stages.experiment",
         "Stage": "mentor_kit.stages.stage",
         "LoadedStudent": "mentor_kit.stages.student",
-        **dict.fromkeys(("SplitUse", "Workload"), "mentor_kit.stages.workload"),
+        **dict.fromkeys(("SplitUse", "TeacherUse", "Workload"), "mentor_kit.stages.workload"),
     },
 )

@@ -19,7 +19,7 @@ from mentor_kit.stages.demonstrations import Keep, demonstrate
 from mentor_kit.stages.evaluation_plan import EvaluationPlan
 from mentor_kit.stages.experiment import Experiment
 from mentor_kit.stages.stage import Stage
-from mentor_kit.stages.workload import SplitUse, Workload
+from mentor_kit.stages.workload import SplitUse, Workload, teacher_uses
 
 #: How many demonstrations that SFT cannot train on are named; the rest are counted.
 _NAMED = 5
@@ -76,6 +76,7 @@ class CollectStage(Stage):
             trains=False,
             evaluates=False,
             demonstrations=self.options.teacher is None,
+            own_teachers=teacher_uses(self.options.teacher),
             splits=(SplitUse(split=self.options.split, option=("split",)),),
         )
 

@@ -32,7 +32,7 @@ from mentor_kit.stages.evaluation_progress import EvaluationProgress
 from mentor_kit.stages.evaluation_report import split_result
 from mentor_kit.stages.experiment import Experiment
 from mentor_kit.stages.stage import Stage
-from mentor_kit.stages.workload import SplitUse, Workload
+from mentor_kit.stages.workload import SplitUse, Workload, teacher_uses
 
 
 class EvaluateOptions(OptionModel):
@@ -70,6 +70,7 @@ class EvaluateStage(Stage):
             student=student,
             trains=False,
             evaluates=not self.options.on,
+            own_teachers=teacher_uses(evaluation.agent),
             splits=self._splits(evaluation),
         )
 

@@ -43,7 +43,7 @@ from mentor_kit.stages.stage import Stage
 from mentor_kit.stages.stopwatch import Stopwatch
 from mentor_kit.stages.token_groups import outcomes, rollout_groups
 from mentor_kit.stages.training_loop import begin, evaluation_due, finish_step
-from mentor_kit.stages.workload import Workload
+from mentor_kit.stages.workload import Workload, teacher_uses
 
 
 @dataclass(frozen=True)
@@ -141,6 +141,7 @@ class GRPOStage(Stage):
             reward=options.objective.needs_reward,
             reference=options.objective.needs_reference,
             teacher=options.objective.distills and options.teacher is None,
+            own_teachers=teacher_uses(options.teacher, demonstrates=False),
             optimizer=options.optimizer.spec,
             adjustable=("steps",),
         )

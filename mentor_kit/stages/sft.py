@@ -19,7 +19,7 @@ from mentor_kit.stages.sft_options import SFTOptions
 from mentor_kit.stages.stage import Stage
 from mentor_kit.stages.stopwatch import Stopwatch
 from mentor_kit.stages.training_loop import begin, finish_step
-from mentor_kit.stages.workload import SplitUse, Workload
+from mentor_kit.stages.workload import SplitUse, Workload, teacher_uses
 
 
 @dataclass(frozen=True)
@@ -49,6 +49,7 @@ class SFTStage(Stage):
             steps=self.options.steps,
             problems=self.options.batch,
             demonstrations=self.options.teacher is None,
+            own_teachers=teacher_uses(self.options.teacher),
             optimizer=self.options.optimizer.spec,
             splits=(SplitUse(split=self.options.split, option=("split",)),),
             adjustable=("steps",),

@@ -8,6 +8,7 @@ from __future__ import annotations
 from pydantic import Field
 
 from mentor_kit.backend.optimizer import OptimizerSpec
+from mentor_kit.core.component import ComponentSpec
 from mentor_kit.core.frozen_model import FrozenModel
 
 
@@ -17,6 +18,14 @@ class SplitUse(FrozenModel):
     split: str
     option: tuple[str | int, ...] = ()
     """The path of the option that names it, such as `("on", 0, "split")`; empty where it is the stage's default."""
+
+
+class TeacherUse(FrozenModel):
+    """A teacher that a stage's own options name."""
+
+    teacher: ComponentSpec
+    demonstrates: bool = True
+    """Whether it is asked for demonstrations; False where it only reads the student's tokens."""
 
 
 class Workload(FrozenModel):
@@ -48,6 +57,8 @@ class Workload(FrozenModel):
     """Whether it needs demonstrations by the recipe's teacher; False where its options name a teacher of its own."""
     teacher: bool = False
     """Whether it needs the recipe's teacher for anything else, such as log-probabilities; False as above."""
+    own_teachers: tuple[TeacherUse, ...] = ()
+    """Teachers that its options name; their models are counted where they share the student's memory."""
     optimizer: OptimizerSpec | None = None
     """The optimizer that it prepares; AdamW with its defaults is assumed where a stage trains and names none."""
     splits: tuple[SplitUse, ...] = ()
@@ -58,9 +69,19 @@ class Workload(FrozenModel):
     """Names of its options that concern only steps yet to come, such as `steps`: they may change while it runs."""
 
     @property
+    def is_taught(self) -> bool:
+        """Whether it may ask the recipe's teacher, if there is one, for demonstrations."""
+        return self.demonstrations or self.reward or not self.is_known
+
+    @property
     def is_known(self) -> bool:
         """Whether the stage gave a workload."""
         return self != UNKNOWN
+
+
+def teacher_uses(teacher: ComponentSpec | None, *, demonstrates: bool = True) -> tuple[TeacherUse, ...]:
+    """The uses of a teacher that a stage's options name, if they name one."""
+    return () if teacher is None else (TeacherUse(teacher=teacher, demonstrates=demonstrates),)
 
 
 #: The workload of a stage that gives none.

@@ -73,6 +73,21 @@ class MemoryContract:
         assert adapted["gradients"] < plain["gradients"]
         assert adapted["weights"] > plain["weights"]
 
+    def test_a_backend_is_held_to_a_memory(self, backend: Backend, student: StudentSpec) -> None:
+        """As where a teacher's model is beside the student's; a backend without limits returns itself."""
+        wide = replace(LOAD, sequences=8, context=4096, train_tokens=0)
+        whole = backend.estimate(student, wide)
+        enough = whole.total * 3 // 4
+        held = backend.held_to(enough)
+        if held is backend:
+            return
+        assert held.place == backend.place
+        assert held.memory == held.usable_memory() == enough
+        assert held.estimate(student, wide).total <= enough
+        assert len(drive(held.load(student, 0).engine(), [request(f"{i}", range(1, 9)) for i in range(8)])) == 8
+        with pytest.raises(BackendError, match="it may take"):
+            backend.held_to(whole.parts["weights"] // 2).load(student, 0)
+
     def test_more_requests_than_there_is_room_for(self, backend: Backend, student: StudentSpec) -> None:
         requests = [request(f"{i}", range(1, 3 + i % 7), max_new_tokens=1 + i % 5, seed=i) for i in range(30)]
         together = drive(backend.load(student, 0).engine(), requests)

@@ -10,6 +10,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from functools import cached_property
 
+from mentor_kit.backend.hosted_model import HostedModel
 from mentor_kit.backend.policy import Backend, Policy
 from mentor_kit.backend.sampling_service import SamplingService
 from mentor_kit.backend.served_policy import serve
@@ -84,6 +85,14 @@ class LocalTeacher(TokenTeacher):
     async def open_agent(self) -> AsyncIterator[Agent]:
         """The model at the options' temperature; it is loaded now."""
         yield self._agent(deterministic=False)
+
+    def hosted_model(self) -> HostedModel:
+        """The model, which is here even where a sampler has a copy of it elsewhere."""
+        return HostedModel(self.backend, StudentSpec(self._model, self.options.revision), samples=self.service is None)
+
+    def hold_to(self, memory: int) -> None:
+        """Hold the model to so many bytes of its device."""
+        self.backend = self.backend.held_to(memory)
 
     def close(self) -> None:
         """Free what its sampler and the fallback hold."""
@@ -183,7 +192,7 @@ class LocalTeacher(TokenTeacher):
 
     @cached_property
     def _policy(self) -> Policy:
-        model = StudentSpec(self._model, self.options.revision)
+        model = self.hosted_model().model
         policy = self.backend.load(model, self.options.seed)
         if self.service is None or self.options.sampler is None:
             return policy

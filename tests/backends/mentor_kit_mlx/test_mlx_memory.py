@@ -9,6 +9,7 @@ from typing import Any
 import mlx.core as mx
 import numpy as np
 import pytest
+from mentor_kit_mlx.memory import process_limit
 from mlx_students import load
 from torch_students import SHAPE, write_student
 from transformers import LlamaConfig
@@ -112,3 +113,19 @@ def test_a_token_budget_is_found_from_the_limit_and_kept(tmp_path: Path) -> None
     again = load(folder, memory=0.12, token_budget="auto")
     again.restore(tmp_path / "0.1")
     assert again.token_budget == found[0]
+
+
+@pytest.mark.parametrize(
+    ("limits", "recommended", "whole"),
+    [
+        ([5], 8, 5),
+        ([12], 8, 12),  # one that is allowed more than is recommended
+        ([5, 2], 8, 7),  # a student and its teacher
+        ([8, 8], 8, 8),
+        ([5, 4], None, 9),
+    ],
+)
+def test_the_limit_of_a_process_is_that_of_all_its_policies(
+    limits: list[int], recommended: int | None, whole: int
+) -> None:
+    assert process_limit(limits, recommended) == whole

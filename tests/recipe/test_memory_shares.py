@@ -1,0 +1,202 @@
+"""A teacher's model beside the student's: both have memory set aside, in dry runs as in runs, and neither more."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pytest
+from pydantic import BaseModel, ConfigDict
+from shipped_recipes import tiny_model
+from test_plan import with_plugin
+
+from mentor_kit import api
+from mentor_kit.backend.hosted_model import HostedModel, memory_share, share_memory
+from mentor_kit.backend.memory import GIB, DeviceMemory, MemoryEstimate, MemoryLoad
+from mentor_kit.backend.policy import Backend, Policy
+from mentor_kit.backend.student import StudentSpec
+from mentor_kit.core.component import ComponentSpec
+from mentor_kit.hooks import BuildContext, Registry, hookimpl, load_plugins
+from mentor_kit.recipe.plan import RunPlan
+
+STUDENT = StudentSpec("a student")
+
+
+class Options(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+    place: str = "shelf"
+    memory: int | None = None
+
+
+@dataclass(frozen=True)
+class Shelf(Backend):
+    """Weights take 100 bytes, and each sequence 10; real models are loaded by torch. `log` has what was loaded."""
+
+    options: Options = field(default_factory=Options)
+    has: int | None = None
+    log: list[tuple[str, int | None]] = field(default_factory=list)
+    inner: Backend | None = None
+
+    @property
+    def place(self) -> str:
+        return self.options.place
+
+    @property
+    def memory(self) -> int | None:
+        return self.options.memory
+
+    def device_memory(self) -> DeviceMemory | None:
+        return None if self.has is None else DeviceMemory(device="shelf", bytes=self.has, usable=self.has)
+
+    def held_to(self, memory: int) -> Shelf:
+        return Shelf(self.options.model_copy(update={"memory": memory}), self.has, self.log, self.inner)
+
+    def estimate(self, student: StudentSpec, load: MemoryLoad) -> MemoryEstimate:
+        self.log.append((f"estimated for {load.sequences}", load.memory))
+        parts = {"weights": 100 * GIB, "keys and values": 10 * GIB * load.sequences}
+        return MemoryEstimate(parameters=1, trainable=1, parts=parts)
+
+    def load(self, student: StudentSpec, seed: int) -> Policy:
+        self.log.append((Path(student.model).name, self.memory))
+        assert self.inner is not None
+        return self.inner.load(student, seed)
+
+
+def shared(sequences: int, usable: int | None, **options: Any) -> float:
+    share = memory_share(HostedModel(Shelf(Options(**options)), STUDENT), usable, sequences=sequences, context=64)
+    return share / GIB
+
+
+@pytest.mark.parametrize(
+    ("sequences", "usable", "share"),
+    [
+        (1, None, 100 + 12.5),
+        (8, None, 100 + 100),
+        (8, 1000, 100 + 100),
+        (8, 300, 100 + 50),  # a quarter of what the weights leave
+        (8, 80, 100),
+    ],
+)
+def test_what_is_set_aside(sequences: int, usable: int | None, share: float) -> None:
+    assert shared(sequences, None if usable is None else usable * GIB) == share
+
+
+def test_what_the_options_say_is_set_aside() -> None:
+    assert shared(8, 300 * GIB, memory=7 * GIB) == 7
+
+
+@pytest.mark.parametrize(
+    ("places", "one_memory"),
+    [
+        (("cuda:0", "cuda:0"), True),
+        (("cuda:0", "cuda:1"), False),
+        (("cuda:0", "auto"), True),
+        (("main memory", "cuda:0"), False),
+        (("", ""), False),
+        (("", "auto"), False),
+    ],
+)
+def test_which_share_a_memory(places: Sequence[str], one_memory: bool) -> None:
+    one, other = (Shelf(Options(place=place)) for place in places)
+    assert share_memory(one, other) is share_memory(other, one) is one_memory
+
+
+def shelves(has: int) -> tuple[Registry, list[tuple[str, int | None]]]:
+    """A registry with the backend `shelf`, and the log of all that are built."""
+    log: list[tuple[str, int | None]] = []
+    real = Registry(load_plugins())
+
+    class Theirs:
+        @staticmethod
+        @hookimpl
+        def register_backends(register: Any) -> None:
+            inner: Backend = real.build("backends", ComponentSpec(use="torch"), BuildContext(real))
+            register("shelf", options=Options, build=lambda options, context: Shelf(options, has * GIB, log, inner))
+
+    return with_plugin(Theirs(), "theirs"), log
+
+
+def settings(model: Path, *, backend: dict[str, Any] | str = "shelf", own: bool = False) -> dict[str, Any]:
+    teacher = {"use": "local", "with": {"model": str(model), "backend": backend}}
+    stage = {"steps": 1, "problems": 4, "group": 2, "minibatches": 1, "optimizer": {"lr": 1e-4}}
+    if own:
+        stage |= {"teacher": teacher, "objective": {"preset": "opd"}}
+    return {
+        "backend": "shelf",
+        "teacher": {"use": "scripted"} if own else teacher,
+        "train": [{"use": "grpo", "with": stage}],
+        "evaluate": {"at_start": False, "at_end": False},
+    }
+
+
+def planned(registry: Registry, overrides: dict[str, Any]) -> RunPlan:
+    return api.plan("quickstart", overrides=overrides, registry=registry)
+
+
+@pytest.fixture
+def model(tmp_path: Path) -> Path:
+    return Path(shutil.copytree(tiny_model(), tmp_path / "teacher"))
+
+
+def test_a_run_is_held_to_what_its_dry_run_says(model: Path, tmp_path: Path) -> None:
+    registry, log = shelves(400)
+    overrides = settings(model, own=True)
+    found = planned(registry, overrides)
+    assert found.memory is not None
+    # one that only reads takes a pass of one sequence
+    assert found.memory.parts["other models"] == 112.5 * GIB
+    assert ("estimated for 1", 400 * GIB) in log
+    assert ("estimated for 8", int(287.5 * GIB)) in log
+    assert found.memory.total == (100 + 80 + 112.5) * GIB
+    assert "112 GiB for the teacher 'local' of a stage" in found.text()
+    log.clear()
+    api.run("quickstart", overrides=overrides, registry=registry, output=tmp_path / "runs")
+    loaded = [each for each in log if not each[0].startswith("estimated")]
+    assert loaded == [("tiny", int(287.5 * GIB)), ("teacher", int(112.5 * GIB))]
+
+
+def test_one_that_demonstrates_is_counted_with_what_it_samples(model: Path) -> None:
+    found = planned(shelves(1000)[0], settings(model))
+    assert found.memory is not None
+    assert found.memory.parts["other models"] == (100 + 4 * 10 * 1.25) * GIB
+    assert found.fits
+
+
+def test_what_does_not_fit_beside_a_teacher(model: Path) -> None:
+    registry, _ = shelves(280)
+    found = planned(registry, settings(model, own=True))
+    assert found.memory is not None
+    assert not found.fits
+    assert "take a smaller student or teacher" in found.text()
+    assert planned(registry, settings(model, backend={"use": "shelf", "with": {"memory": 50 * GIB}}, own=True)).fits
+
+
+def test_one_on_another_device_is_not_counted_and_said_not_to_be(model: Path, tmp_path: Path) -> None:
+    registry, log = shelves(400)
+    overrides = settings(model, backend={"use": "shelf", "with": {"place": "window"}}, own=True)
+    found = planned(registry, overrides)
+    assert found.memory is not None
+    assert "other models" not in found.memory.parts
+    assert "not counted: the model of the teacher 'local' of a stage, on another device" in found.memory.notes
+    log.clear()
+    api.run("quickstart", overrides=overrides, registry=registry, output=tmp_path / "runs")
+    assert [each for each in log if not each[0].startswith("estimated")] == [("tiny", None), ("teacher", None)]
+
+
+def test_a_student_whose_options_say_what_it_takes_keeps_it(model: Path, tmp_path: Path) -> None:
+    registry, log = shelves(400)
+    overrides = settings(model, own=True) | {"backend": {"use": "shelf", "with": {"memory": 200 * GIB}}}
+    api.run("quickstart", overrides=overrides, registry=registry, output=tmp_path / "runs")
+    loaded = [each for each in log if not each[0].startswith("estimated")]
+    # a quarter of what its weights leave of those 200 is more than it takes
+    assert loaded == [("tiny", 200 * GIB), ("teacher", int(112.5 * GIB))]
+
+
+def test_recipes_without_a_model_beside_the_student_have_no_such_part() -> None:
+    found = api.plan("quickstart")
+    assert found.memory is not None
+    assert "other models" not in found.memory.parts
+    assert not any("not counted" in note for note in found.memory.notes)
