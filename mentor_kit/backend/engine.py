@@ -156,7 +156,7 @@ class StepEngine:
         if placed:
             self._allocator.arrange()
             self._prefix.hand_out()
-            self._allocator.reserve(self._table.longest)
+            self._allocator.reserve_admitted()
 
     def _place_waiting(self) -> bool:
         """Whether any waiting request got a row; first come, first served."""

@@ -114,6 +114,14 @@ class RowAllocator:
             if (rows, own) != (device.rows, device.positions):
                 device.reserve(rows, own)
 
+    def reserve_admitted(self) -> None:
+        """Make room for what the used rows hold, or for all they may become, which fits, as they were admitted.
+
+        The latter on devices that decode within a limit: growing later copies all rows, and ends recordings of passes.
+        """
+        whole = self._device.decodes and self.budget.limit is not None
+        self.reserve(self._table.longest_limit + 1 if whole else self._table.longest)
+
     def arrange(self) -> None:
         """Put the unique rows first, so that a pass reads one block."""
         source, target = self._table.arrangement()

@@ -15,7 +15,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from mentor_kit_torch.row_device import TorchRowDevice
 from mentor_kit_torch.uniforms import uniforms as device_uniforms
-from torch_students import load
+from torch_students import SHAPE, load, write_student
+from transformers import LlamaConfig
 
 from mentor_kit.backend.engine import StepEngine
 from mentor_kit.testing.events import Events
@@ -138,3 +139,31 @@ def test_a_row_that_stops_is_run_once_more_and_the_rest_is_not_given_anew(
     assert {name: found[name].ids for name in "123"} == {name: whole[name].ids for name in "123"}
     assert order.events.count("put") == 1
     assert sum(event.startswith("launch") for event in order.events) == 13
+
+
+@pytest.mark.parametrize("group", [1, 3])
+def test_within_a_limit_room_is_made_once_for_all_that_rows_may_become(
+    group: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = write_student(tmp_path, LlamaConfig(**SHAPE | {"max_position_embeddings": 512}))
+    monkeypatch.setattr("mentor_kit_torch.policy.TorchRowDevice", partial(TorchRowDevice, decodes=True))
+    prompts = [[1 + i, *range(2, 30)] for i in range(4 // group + 1)]
+    asked = [
+        request(f"{p}.{g}", prompt, session=f"{p}.{g}", seed=g, max_new_tokens=200, temperature=1.0)
+        for p, prompt in enumerate(prompts)
+        for g in range(group)
+    ]
+    engine, plain = (load(folder, slots=8, kv_memory=limit).engine() for limit in (0.01, None))
+    made: list[tuple[int, int]] = []
+    reserve = engine.device.reserve
+
+    def watched(rows: int, positions: int) -> None:
+        made.append((rows, positions))
+        reserve(rows, positions)
+
+    monkeypatch.setattr(engine.device, "reserve", watched)
+    found, expected = drive(engine, asked), drive(plain, asked)
+    assert {positions for _, positions in made} == {256}  # 29 and 200 tokens
+    for name, completion in expected.items():
+        assert found[name].ids == completion.ids
+        np.testing.assert_array_equal(found[name].log_probs, completion.log_probs)
