@@ -198,7 +198,8 @@ class RowAllocator:
         if device.attached and list(request.context[:attached]) != list(prefix[:attached]):
             attached, held = 0, held + attached  # every row would get its own copy
         longest = max(self._length(request), self._table.longest_limit + 1) - attached
-        beside = attached or max(device.prefix_positions, in_steps(expected))
+        # its buffer is longer than what is attached of it
+        beside = max(device.prefix_positions, in_steps(expected))
         return self.budget.fits(max(rows, device.rows), max(longest, held), beside)
 
     def _length(self, request: SampleRequest) -> int:

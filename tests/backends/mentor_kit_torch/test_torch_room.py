@@ -8,7 +8,8 @@ from typing import Any
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from torch_students import load
+from torch_students import SHAPE, load, write_student
+from transformers import LlamaConfig
 
 from mentor_kit.core.errors import BackendError
 from mentor_kit.testing.material import drive, request
@@ -59,6 +60,26 @@ def test_any_dialogues_stay_within_the_limit(folder: Path, data: st.DataObject) 
             assert done[one.id].ids == expected[one.id].ids
             contexts[one.session] += [*done[one.id].ids, 5]
     assert engine.most <= rows * ROW
+
+
+@pytest.fixture(scope="module")
+def long(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A student that takes 512 tokens."""
+    return write_student(tmp_path_factory.mktemp("long"), LlamaConfig(**SHAPE | {"max_position_embeddings": 512}))
+
+
+@given(st.integers(130, 250), st.integers(2, 6), st.integers(0, 400))
+@settings(max_examples=settings.default.max_examples // 3)
+def test_a_kept_beginning_is_within_the_limit_with_its_whole_buffer(
+    long: Path, beginning: int, count: int, more: int
+) -> None:
+    limit = 3 * ROW + more * POSITION
+    engine = Watched(load(long, kv_memory=limit / 2**30).engine())
+    prompts = [[*(1 + i % 90 for i in range(beginning)), 5 + i] for i in range(count)]
+    requests = [request(f"{i}", prompt, max_new_tokens=4, seed=i) for i, prompt in enumerate(prompts)]
+    found, expected = drive(engine, requests), drive(load(long).engine(), requests)
+    assert {name: one.ids for name, one in found.items()} == {name: one.ids for name, one in expected.items()}
+    assert 2 * ROW <= engine.most <= limit
 
 
 def test_a_sequence_that_could_never_have_room_is_refused(folder: Path) -> None:
