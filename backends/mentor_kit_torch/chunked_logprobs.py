@@ -9,11 +9,15 @@ import torch
 from torch import Tensor
 
 from mentor_kit_torch.determinism import each_once
+from mentor_kit_torch.wide_sums import add_product
 
 #: Logits of more numbers than this are computed in chunks.
 LARGEST_LOGITS = 1 << 25
 #: How many numbers of logits are kept for the backward pass; others are recomputed.
 KEPT_LOGITS = 1 << 26
+#: On a GPU both are doubled so often: a chunk reads the weights, however small it is, and where they are trained reads
+#: and writes their gradient.
+GPU_DOUBLINGS = {"trained": 2, "frozen": 1}
 
 
 class TokenLogProbs(torch.autograd.Function):
@@ -38,7 +42,7 @@ class TokenLogProbs(torch.autograd.Function):
     ) -> tuple[Tensor, Tensor]:
         """From hidden states (M, width), weights (V, width), targets (M,) and temperatures (M,), None for 1.
 
-        The numbers of logits at a time, and of those that are kept, are halved `halvings` times.
+        The numbers of logits at a time, and of those that are kept, are halved `halvings` times; doubled below 0.
         """
         found, totals, entropies, ctx.kept, ctx.halvings = [], [], [], [], halvings
         kept = kept_rows(len(targets), len(weight), halvings)
@@ -78,18 +82,23 @@ class TokenLogProbs(torch.autograd.Function):
             if hidden_grad is not None:
                 hidden_grad[part] = pulls @ weight
             if weight_grad is not None:
-                weight_grad += pulls.T @ hidden[part]
+                add_product(weight_grad, pulls.T, hidden[part])
         return hidden_grad, None if weight_grad is None else weight_grad.to(weight.dtype), None, None, None, None
 
 
 def logits_bytes(halvings: int = 0) -> int:
     """Bytes that logits take in an update at most: those that are kept, and a chunk while its gradient is computed."""
-    return 4 * (KEPT_LOGITS + 4 * LARGEST_LOGITS) >> halvings
+    return 4 * _halved(KEPT_LOGITS + 4 * LARGEST_LOGITS, halvings)
+
+
+def first_halvings(device: torch.device, *, trained: bool) -> int:
+    """The halvings where memory is not short: below 0 on a GPU, and further where the weights are `trained`."""
+    return -GPU_DOUBLINGS["trained" if trained else "frozen"] if device.type == "cuda" else 0
 
 
 def kept_rows(rows: int, vocabulary: int, halvings: int = 0) -> int:
     """The number of rows of logits, of so many, that are kept for the backward pass."""
-    most, step = (KEPT_LOGITS >> halvings) // vocabulary, _rows_at_once(vocabulary, halvings)
+    most, step = _halved(KEPT_LOGITS, halvings) // vocabulary, _rows_at_once(vocabulary, halvings)
     return rows if rows <= most else most // step * step
 
 
@@ -99,7 +108,11 @@ def _parts(rows: int, vocabulary: int, halvings: int) -> Iterator[slice]:
 
 
 def _rows_at_once(vocabulary: int, halvings: int) -> int:
-    return max(1, (LARGEST_LOGITS >> halvings) // vocabulary)
+    return max(1, _halved(LARGEST_LOGITS, halvings) // vocabulary)
+
+
+def _halved(count: int, times: int) -> int:
+    return count >> times if times >= 0 else count << -times
 
 
 def _logits(hidden: Tensor, weight: Tensor, temperature: Tensor | None, part: slice) -> Tensor:

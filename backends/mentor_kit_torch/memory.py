@@ -23,7 +23,7 @@ from mentor_kit.backend.memory_plan import Footprint, Wanted, planned_estimate
 from mentor_kit.backend.optimizer import FLOAT32
 from mentor_kit.backend.student import StudentSpec
 from mentor_kit_torch.adapters import adapter_parameters
-from mentor_kit_torch.chunked_logprobs import logits_bytes
+from mentor_kit_torch.chunked_logprobs import first_halvings, logits_bytes
 from mentor_kit_torch.exchange import PassBytes, over_processes
 from mentor_kit_torch.flops_counter import attention_shapes, layer_configs
 from mentor_kit_torch.fused_llama import FusedLlama
@@ -61,7 +61,14 @@ def held_bytes(model: Any, trained: TrainedSize, moments: int, reference: int) -
 
 
 def footprint(
-    config: Any, *, held: int, trained: TrainedSize, row: int, sharing: str, on_cpu: bool, recomputes: bool = True
+    config: Any,
+    *,
+    held: int,
+    trained: TrainedSize,
+    row: int,
+    sharing: str,
+    device: torch.device,
+    recomputes: bool = True,
 ) -> Footprint:
     """Bytes that a policy takes, by what they grow with.
 
@@ -71,7 +78,7 @@ def footprint(
         trained: the parameters that are trained.
         row: bytes of a row's state of fixed size.
         sharing: how an update shares prompts (`mentor_kit_torch.update.Sharing`).
-        on_cpu: whether its attention is fused there.
+        device: that it is on; on a CPU its attention is fused whatever it shares.
         recomputes: whether its layers can be computed again in the backward pass.
     """
     size, vocabulary, hidden = trained.size, int(config.vocab_size), int(config.hidden_size)
@@ -91,9 +98,10 @@ def footprint(
         recomputed=len(layers) * hidden * size + 2 * max(layers) if recomputes and is_tree else None,
         copied=position if sharing == "prompts" else 0,
         # a tree's attention is computed in blocks, and again in the backward pass
-        pair=0 if is_tree or on_cpu else 2 * FLOAT32 * heads * len(layers),
-        logits=logits_bytes() + head_gradient,
-        smallest_logits=logits_bytes(8) + head_gradient,
+        pair=0 if is_tree or device.type == "cpu" else 2 * FLOAT32 * heads * len(layers),
+        logits=logits_bytes(first_halvings(device, trained=not trained.adapted)),
+        smallest_logits=logits_bytes(8),
+        beside_logits=head_gradient,
         drawn=DRAWN * FLOAT32 * vocabulary,
         passed=2 * max(layers),
         layers=max(len(layers), 1),
@@ -157,7 +165,7 @@ def estimate(
         trained=replace(trained, trainable=parts["gradients"] // FLOAT32),
         row=_row_bytes(config, dtype),
         sharing="tree" if is_llama else "prompts",
-        on_cpu=device.type == "cpu",
+        device=device,
         recomputes=is_llama,
     )
     if options.shard and own.processes > 1:

@@ -33,6 +33,7 @@ from mentor_kit.utils.randomness import derive_seed
 from mentor_kit_torch import flops_counter, params
 from mentor_kit_torch.adapters import dropouts, merged, quiet
 from mentor_kit_torch.attention_trial import AttentionForm, choose
+from mentor_kit_torch.chunked_logprobs import first_halvings
 from mentor_kit_torch.compiled import compile_decoding
 from mentor_kit_torch.cuda_graphs import Recorder, cuda_graphs, has_cuda_graphs, recording_fault
 from mentor_kit_torch.determinism import named_determinism
@@ -277,7 +278,7 @@ class TorchPolicy(Replica[Tensor, TorchOptimizer]):
             trained=trained,
             row=self._row_bytes,
             sharing=self._sharing,
-            on_cpu=self.lm.device.type == "cpu",
+            device=self.lm.device,
             recomputes=self.lm.fused is not None,
         )
         wanted = wanted_of(self.options, slots=self.options.slots, context=self.context)
@@ -289,7 +290,8 @@ class TorchPolicy(Replica[Tensor, TorchOptimizer]):
         self._engine.budget = plan.budget
         self._engine.pass_tokens = plan.pass_tokens or self.options.usual_budget
         self._token_budget = plan.token_budget
-        self.lm.logits_halvings = plan.halvings
+        first = first_halvings(self.lm.device, trained=self.student.adapter is None)
+        self.lm.logits_halvings = first + plan.halvings
         if self.lm.fused is not None:
             self.lm.fused.recompute = plan.checkpointing
         self.say_once(plan.shrunk)

@@ -62,15 +62,22 @@ class Footprint:
     pair: int = 0
     """Of a query and a key that meet in an update."""
     logits: int = 0
-    """Of an update's logits that exist at a time."""
+    """Of an update's logits that exist at a time, without halvings."""
     smallest_logits: int = 0
     """The same with one position in a chunk."""
+    beside_logits: int = 0
+    """Of an update, however small the chunks of its logits are, such as the gradient of the output projection while it
+    is added up."""
     drawn: int = 0
     """Of the logits that a row's next token is drawn from."""
     passed: int = 0
     """Of a token in a pass of sampling."""
     layers: int = 1
     """Layers with keys and values; while rows are grown or copied, those of one or a few exist twice."""
+
+    def chunk(self, halvings: int) -> int:
+        """Bytes of the logits that exist at a time, and of what is there beside them."""
+        return max(self.logits >> halvings, self.smallest_logits) + self.beside_logits
 
     def update(self, shape: UpdateShape, *, checkpointing: bool) -> int:
         """Bytes of a micro-batch, gradients and logits aside."""
@@ -153,7 +160,7 @@ def found_budget(size: Footprint, wanted: Wanted, allowed: int) -> int:
     Layers keep what they compute where enough tokens fit so, unless `gradient_checkpointing` asks for the other.
     """
     left = allowed - size.held - size.gradients
-    room = (left - _chunk(size, left)[1]) // 2
+    room = (left - size.chunk(_halvings(size, left))) // 2
     steps = [SMALLEST_FOUND]
     while steps[-1] < LARGEST_FOUND:
         steps += [steps[-1] * 3 // 2, steps[-1] * 2]
@@ -177,10 +184,11 @@ def _planned(size: Footprint, wanted: Wanted, token_budget: int, allowed: int | 
     whole = UpdateShape(token_budget, longest=min(token_budget, wanted.context))
     left = allowed - size.held
     shrunk: dict[str, str] = {}
-    halvings, logits = _chunk(size, left - size.gradients) if trains else (0, 0)
+    halvings = _halvings(size, left - size.gradients) if trains else 0
     if halvings:
-        shrunk["logits"] = f"logits are computed in chunks that take {gib(logits)}, not {gib(size.logits)}"
-    for_update = left - size.gradients - logits if trains else 0
+        smaller = gib(size.chunk(halvings) - size.beside_logits)
+        shrunk["logits"] = f"logits are computed in chunks that take {smaller}, not {gib(size.logits)}"
+    for_update = left - size.gradients - size.chunk(halvings) if trains else 0
     needed = size.update(whole, checkpointing=checkpointing) if trains else 0
     if needed > for_update // 2 and trains and wanted.checkpointing == "auto" and size.recomputed is not None:
         checkpointing = True
@@ -221,12 +229,12 @@ def _planned(size: Footprint, wanted: Wanted, token_budget: int, allowed: int | 
     return MemoryPlan(budget, checkpointing, update, beside, halvings, given, shrunk)
 
 
-def _chunk(size: Footprint, left: int) -> tuple[int, int]:
-    """How often chunks of logits are halved, so that they take no more than a quarter of what is left; their bytes."""
-    halvings, logits = 0, size.logits
-    while logits > max(left // 4, size.smallest_logits):
-        halvings, logits = halvings + 1, max(logits // 2, size.smallest_logits)
-    return halvings, logits
+def _halvings(size: Footprint, left: int) -> int:
+    """How often chunks of logits are halved, so that they take no more than a quarter of what is left for them."""
+    halvings, most = 0, max((left - size.beside_logits) // 4, size.smallest_logits)
+    while size.logits >> halvings > most:
+        halvings += 1
+    return halvings
 
 
 def gib(count: int) -> str:
@@ -288,7 +296,7 @@ def planned_estimate(
         "keys and values": rows * (load.context * size.position + size.row),
         "sampling": min(rows, 1) * (plan.pass_tokens or sampling_tokens) * size.passed + rows * size.drawn,
         "activations": size.update(shape, checkpointing=plan.checkpointing) + beside if trains else 0,
-        "logits": max(size.logits >> plan.halvings, size.smallest_logits) if trains else 0,
+        "logits": size.chunk(plan.halvings) if trains else 0,
     }
     if rows < wanted.slots:
         notes.append(f"{rows} of {wanted.slots} sequences are sampled at once, at full length; others wait")

@@ -35,6 +35,9 @@ def test_each_thing_is_made_smaller_with_a_line() -> None:
     assert (tight.halvings, tight.update) == (1, 160)
     assert {"logits", "checkpointing", "micro-batches", "sequences"} == set(tight.shrunk)
     assert tight.budget.limit == 400 // 2
+    # what is beside logits stays, and of what it leaves they take a quarter
+    beside = plan_memory(replace(SIZE, beside_logits=300), WANTED, 1700, trains=True)
+    assert (beside.halvings, beside.update) == (1, 500 - 300 - 40)
     kept = plan_memory(SIZE, replace(WANTED, checkpointing=False), 1700, trains=True)
     assert (kept.checkpointing, set(kept.shrunk)) == (False, {"micro-batches", "sequences"})
 
@@ -49,10 +52,13 @@ def test_what_can_not_be_made_small_enough_is_refused() -> None:
     allowed=st.integers(1200, 20_000),
     checkpointing=st.sampled_from([True, False, "auto"]),
     position=st.integers(1, 5),
+    beside=st.integers(0, 500),
     trains=st.booleans(),
 )
-def test_no_plan_exceeds_what_is_allowed(allowed: int, checkpointing: Any, position: int, trains: bool) -> None:
-    size = replace(SIZE, position=position, row=3, drawn=2, passed=1)
+def test_no_plan_exceeds_what_is_allowed(
+    allowed: int, checkpointing: Any, position: int, beside: int, trains: bool
+) -> None:
+    size = replace(SIZE, position=position, row=3, drawn=2, passed=1, beside_logits=beside)
     try:
         plan = plan_memory(size, replace(WANTED, checkpointing=checkpointing), allowed, trains=trains)
     except BackendError:
@@ -62,7 +68,7 @@ def test_no_plan_exceeds_what_is_allowed(allowed: int, checkpointing: Any, posit
     assert size.held + sampling <= allowed
     if trains:
         assert plan.update is not None
-        logits = max(size.logits >> plan.halvings, size.smallest_logits)
+        logits = max(size.logits >> plan.halvings, size.smallest_logits) + beside
         assert size.held + size.gradients + plan.update + logits <= allowed
 
 

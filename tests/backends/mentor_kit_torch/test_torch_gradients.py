@@ -10,7 +10,9 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from mentor_kit_torch.chunked_logprobs import kept_rows, logits_bytes
 from mentor_kit_torch.policy import TorchPolicy
+from mentor_kit_torch.wide_sums import add_product
 from torch_students import load, nudge_adapter
 
 from mentor_kit.backend.optimizer import OptimizerSpec
@@ -202,11 +204,33 @@ def test_large_heads_are_computed_in_parts(folder: Path, monkeypatch: pytest.Mon
     groups, objective = ragged_groups(100), make_objective(preset="rloo")
     policy.forward_backward(groups, objective)
     expected = gradients(policy)
-    policy.prepare(OptimizerSpec(clip=None))
     monkeypatch.setattr("mentor_kit_torch.chunked_logprobs.LARGEST_LOGITS", 300)
-    policy.forward_backward(groups, objective)
-    for name, value in gradients(policy).items():
-        torch.testing.assert_close(value, expected[name], rtol=1e-4, atol=1e-6)
+    for halvings in (0, 1, -2):
+        policy.prepare(OptimizerSpec(clip=None))
+        policy.lm.logits_halvings = halvings
+        policy.forward_backward(groups, objective)
+        for name, value in gradients(policy).items():
+            torch.testing.assert_close(value, expected[name], rtol=1e-4, atol=1e-6)
+
+
+@pytest.mark.parametrize(("halvings", "rows"), [(0, 3), (1, 1), (4, 1), (-2, 12)])
+def test_chunks_are_halved_and_doubled(monkeypatch: pytest.MonkeyPatch, halvings: int, rows: int) -> None:
+    monkeypatch.setattr("mentor_kit_torch.chunked_logprobs.LARGEST_LOGITS", 300)
+    monkeypatch.setattr("mentor_kit_torch.chunked_logprobs.KEPT_LOGITS", 600)
+    assert kept_rows(10**6, 100, halvings) % rows == 0
+    assert kept_rows(10**6, 100, halvings) == {0: 6, 1: 3, 4: 0, -2: 24}[halvings]
+    assert logits_bytes(halvings) == int(1800 / 2**halvings) * 4
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_a_product_is_added_to_a_total_in_float32(dtype: torch.dtype) -> None:
+    draws = torch.Generator().manual_seed(1)
+    left, right, total = (torch.randn(shape, generator=draws) for shape in ((5, 9), (9, 7), (5, 7)))
+    left, right = left.to(dtype), right.to(dtype)
+    expected = total.double() + left.double() @ right.double()
+    add_product(total, left, right)
+    assert total.dtype == torch.float32
+    torch.testing.assert_close(total.double(), expected, rtol=torch.finfo(dtype).eps, atol=4 * torch.finfo(dtype).eps)
 
 
 def test_updates_repeat_to_the_bit(folder: Path) -> None:

@@ -15,6 +15,7 @@ import pytest
 import test_torch_checkpoints
 import torch
 from mentor_kit_torch.policy import TorchPolicy
+from mentor_kit_torch.wide_sums import add_product, adds_in_float32
 from safetensors.numpy import load_file
 from torch_students import SHAPE, load, write_student
 from transformers import LlamaConfig
@@ -140,6 +141,17 @@ def test_trees_are_done_by_flex_attention_unless_told_otherwise(folder: Path) ->
     """Or nothing here would run its compiled kernels."""
     policy = load_on_gpu(folder)
     assert torch.float32 in policy.lm.attention.flex
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+def test_gradients_of_the_vocabulary_are_added_up_in_float32(dtype: torch.dtype) -> None:
+    assert adds_in_float32(torch.device(DEVICE, 0), dtype)
+    draws = torch.Generator(device=DEVICE).manual_seed(1)
+    left, right = (torch.randn(shape, generator=draws, device=DEVICE).to(dtype) for shape in ((300, 70), (70, 90)))
+    total = torch.randn((300, 90), generator=draws, device=DEVICE)
+    expected = total.double() + left.double() @ right.double()
+    add_product(total, left, right)
+    torch.testing.assert_close(total.double(), expected, rtol=1e-4, atol=1e-4)
 
 
 def settings(*more: str) -> list[str]:
