@@ -101,7 +101,8 @@ class CudaGraphs:
         torch.cuda.empty_cache()  # so that what the pool takes is what the device has less of
         before = torch.cuda.mem_get_info()[0]
         graph = torch.cuda.CUDAGraph()
-        # a capture that breaks would leave its stream to be the current one, and the allocator in it
+        # a capture that breaks would leave its stream to be the current one, the allocator in it, and before PyTorch
+        # 2.13 the random numbers, so that dropout would be refused
         with torch.cuda.stream(current):
             try:
                 with torch.cuda.graph(graph, pool=self._pool, stream=self._side):
@@ -109,6 +110,8 @@ class CudaGraphs:
             except RuntimeError:
                 with suppress(RuntimeError):
                     torch._C._cuda_endAllocateToPool(current.device_index, self._pool)
+                numbers = torch.cuda.default_generators[current.device_index]
+                numbers.graphsafe_set_state(numbers.clone_state())
                 raise
         self._nbytes += max(before - torch.cuda.mem_get_info()[0], 0)
 

@@ -15,7 +15,6 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 from torch_students import load
 
-from mentor_kit.backend.kv_budget import POSITION_STEP
 from mentor_kit.backend.policy import Policy
 from mentor_kit.backend.sampling import SampleRequest
 from mentor_kit.backend.student import AdapterSpec
@@ -125,7 +124,7 @@ def test_few_shapes_are_recorded(folder: Path, tapes: Tapes) -> None:
 def rounds(engine: Any, asked: Sequence[Sequence[SampleRequest]], limit: float) -> list[Any]:
     """Tokens, and their log-probabilities, that each round of requests gives, whose sessions end with it.
 
-    Keys and values stay within a limit of GiB, but for what an attached beginning is rounded up by.
+    Keys and values stay within a limit of GiB.
     """
     found = []
     for version, requests in enumerate(asked):
@@ -135,7 +134,7 @@ def rounds(engine: Any, asked: Sequence[Sequence[SampleRequest]], limit: float) 
         done: dict[str, Any] = {}
         while engine.busy:
             done |= {one.id: (one.ids, one.log_probs) for one in engine.step()}
-            assert engine.device.nbytes <= limit * 2**30 + POSITION_STEP * engine.budget.position
+            assert engine.device.nbytes <= limit * 2**30
         for item in requests:
             engine.release(item.session)
         found += [done[item.id] for item in requests]

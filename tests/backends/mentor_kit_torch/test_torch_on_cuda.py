@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 import test_torch_checkpoints
 import torch
+from mentor_kit_torch.cuda_graphs import CudaGraphs
 from mentor_kit_torch.policy import TorchPolicy
 from mentor_kit_torch.wide_sums import add_product, adds_in_float32
 from safetensors.numpy import load_file
@@ -141,6 +142,26 @@ def test_trees_are_done_by_flex_attention_unless_told_otherwise(folder: Path) ->
     """Or nothing here would run its compiled kernels."""
     policy = load_on_gpu(folder)
     assert torch.float32 in policy.lm.attention.flex
+
+
+def test_a_capture_that_breaks_leaves_nothing_behind() -> None:
+    calls = []
+
+    def work() -> torch.Tensor:
+        calls.append(len(calls))
+        found = torch.ones(8, device=DEVICE) * 2
+        if len(calls) == 2:  # in the capture, where waiting is not allowed
+            found.sum().item()
+        return found
+
+    recorder = CudaGraphs(torch.device(DEVICE, 0))
+    stream = torch.cuda.current_stream()
+    with pytest.raises(RuntimeError):
+        recorder(work)
+    assert torch.cuda.current_stream() == stream
+    dropped = torch.nn.functional.dropout(torch.ones(1000, device=DEVICE), 0.5)
+    assert 300 < int((dropped == 0).sum()) < 700
+    torch.testing.assert_close(recorder(work)().cpu(), torch.full((8,), 2.0))
 
 
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
