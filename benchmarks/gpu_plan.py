@@ -1,10 +1,11 @@
-"""The dry runs of the recipes for one GPU, as docs/gpu.md shows them: on paper, no measurement.
+"""The dry runs of the recipes for one GPU, as docs/gpu.md and docs/paper.md show them: on paper, no measurement.
 
-    python benchmarks/gpu_plan.py               # print the table, and the plans that the page quotes
-    python benchmarks/gpu_plan.py --write       # put them into the page
+    python benchmarks/gpu_plan.py               # print the table, and the plans that the pages quote
+    python benchmarks/gpu_plan.py --write       # put them into the pages
 
 Students are known by their published configurations, and prompts are those of the tiny student's tokenizer, so that
-neither a hub nor a GPU is needed. The page has a plan between `<!-- plan: NAME -->` and `<!-- end -->`.
+neither a hub nor a GPU is needed; those of the paper's recipes are of the arithmetic world. A page has a plan between
+`<!-- plan: NAME -->` and `<!-- end -->`.
 """
 
 from __future__ import annotations
@@ -27,7 +28,8 @@ from mentor_kit.hooks.loader import default_registry
 from mentor_kit.recipe.plan import RunPlan
 from mentor_kit.report.tables import Sheet
 
-PAGE = Path(__file__).parents[1] / "docs" / "gpu.md"
+DOCS = Path(__file__).parents[1] / "docs"
+PAGES = (DOCS / "gpu.md", DOCS / "paper.md")
 MARKED = re.compile(r"(<!-- plan: (\S+) -->\n).*?(<!-- end -->)", re.DOTALL)
 GIB = 1 << 30
 
@@ -52,6 +54,8 @@ ROWS = (
     ("h100", "qwen3-1.7b", "all weights"),
     ("h100", "qwen3-8b-lora", "adapter"),
 )
+#: The recipe of the paper whose plan is shown.
+PAPER = "paper/qwen3-1.7b/mentor"
 #: The plan that does not fit, for which the page says what to change.
 TOO_LARGE = ("rtx-4090", "qwen3-1.7b")
 
@@ -104,29 +108,41 @@ def quoted(gpu: str, recipe: str) -> str:
     return "\n".join(("```", f"$ mentorkit run gpu/{recipe} --dry-run --gpu {gpu}", *lines[start:], "```"))
 
 
+def quoted_paper(memory: int = 24) -> str:
+    """The plan of the paper's recipe on a GPU of so many GB."""
+    world = {"task": {"use": "arithmetic"}, "tools": [{"use": "math"}], "teacher": {"use": "scripted"}}
+    with student("qwen3-1.7b") as folder:
+        plan = api.plan(PAPER, overrides={"student.model": str(folder), **world}, memory=memory)
+    lines = plan.text().splitlines()
+    start = next(place for place, line in enumerate(lines) if line.startswith("memory"))
+    return "\n".join(("```", f"$ mentorkit run {PAPER} --dry-run --memory {memory}", *lines[start:], "```"))
+
+
 def parts() -> dict[str, str]:
     """All that the page shows, by name."""
     plans = {f"{gpu}/{recipe}": quoted(gpu, recipe) for gpu, recipe, _ in ROWS}
     return {
         "table": table().markdown().strip(),
+        PAPER: quoted_paper(),
         "/".join(TOO_LARGE): quoted(*TOO_LARGE),
         "all": "\n\n".join(plans.values()),
     }
 
 
 def filled(page: str, made: dict[str, str]) -> str:
-    """The page with its plans replaced."""
+    """A page with its plans replaced."""
     return MARKED.sub(lambda found: f"{found[1]}\n{made[found[2]]}\n\n{found[3]}", page)
 
 
 def main() -> None:
     """Print the plans, or put them into the page."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--write", action="store_true", help="put all into docs/gpu.md")
+    parser.add_argument("--write", action="store_true", help="put all into the pages")
     options = parser.parse_args()
     made = parts()
     if options.write:
-        PAGE.write_text(filled(PAGE.read_text(encoding="utf-8"), made), encoding="utf-8")
+        for page in PAGES:
+            page.write_text(filled(page.read_text(encoding="utf-8"), made), encoding="utf-8")
         return
     print("\n\n".join(made.values()))
 

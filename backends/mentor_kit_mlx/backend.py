@@ -73,25 +73,23 @@ class MLXBackend(Backend):
         config = config_of(student)
         with model_errors(student):
             allowed = load.memory if self.options.memory is None else None
-            return estimate(config, student, load, self.options, allowed or limit(self.options))
+            return estimate(config, student, load, self.options, limit(self.options) if allowed is None else allowed)
 
     def device_memory(self) -> DeviceMemory | None:
         mx.set_default_device(pick_device(self.options.device))
         return device_memory(self.options)
 
-    @property
     def place(self) -> str:
         # of Apple silicon, whose GPU has the main memory, and of MLX's own CPU
         is_cuda = pick_device(self.options.device) == mx.gpu and not mx.metal.is_available()
         return "cuda:0" if is_cuda else "main memory"
 
-    @property
-    def memory(self) -> int | None:
+    def memory_limit(self) -> int | None:
         return None if self.options.memory is None else int(self.options.memory * GIB)
 
     def usable_memory(self) -> int | None:
         mx.set_default_device(pick_device(self.options.device))
-        return limit(self.options)
+        return limit(self.options.model_copy(update={"memory": None}))
 
     def held_to(self, memory: int) -> MLXBackend:
         return MLXBackend(self.options.model_copy(update={"memory": memory / GIB}))

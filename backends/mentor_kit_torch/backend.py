@@ -64,7 +64,6 @@ class TorchBackend(Backend):
 
         return device_memory(planned_device(self.options.device))
 
-    @property
     def place(self) -> str:
         import torch
 
@@ -75,17 +74,18 @@ class TorchBackend(Backend):
         device = planned_device(self.options.device)
         return f"cuda:{device.index or 0}" if device.type == "cuda" else "main memory"
 
-    @property
-    def memory(self) -> int | None:
+    def memory_limit(self) -> int | None:
         return None if self.options.memory is None else int(self.options.memory * GIB)
 
     def usable_memory(self) -> int | None:
         from mentor_kit_torch.loading import planned_device
-        from mentor_kit_torch.memory import allowed_bytes
+        from mentor_kit_torch.memory import usable_bytes
 
-        return allowed_bytes(planned_device(self.options.device), self.options)
+        return usable_bytes(planned_device(self.options.device))
 
     def held_to(self, memory: int) -> TorchBackend:
+        if self.options.shard:
+            return self  # such a run is held to no limit
         return TorchBackend(self.options.model_copy(update={"memory": memory / GIB}))
 
     def savings(self, student: StudentSpec, load: MemoryLoad) -> Sequence[Saving]:

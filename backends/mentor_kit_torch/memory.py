@@ -36,14 +36,17 @@ DRAWN = 6
 
 
 def allowed_bytes(device: torch.device, options: TorchOptions) -> int | None:
-    """Bytes that a run may take, as found before its model is loaded; None where nothing is known.
+    """Bytes that a run may take, as found before its model is loaded; None where nothing is known."""
+    return usable_bytes(device) if options.memory is None else int(options.memory * GIB)
+
+
+def usable_bytes(device: torch.device) -> int | None:
+    """Bytes of a device that may be taken now; None where nothing is known.
 
     On CUDA nine tenths of what is free, in quarters of a GiB, so that small differences do not change a run.
     """
-    if options.memory is not None:
-        return int(options.memory * GIB)
     if device.type == "cuda":
-        if not torch.cuda.is_available():
+        if (device.index or 0) >= torch.cuda.device_count():
             return None
         free, _ = torch.cuda.mem_get_info(device)
         return int(free * 9 // 10 // (GIB // 4) * (GIB // 4))

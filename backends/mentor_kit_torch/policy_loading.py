@@ -60,7 +60,7 @@ def load_here(
         torch.manual_seed(derive_seed(seed, "process", rank) if rank else seed)
         if communicator is None or not sharded:
             return TorchPolicy(model, student, options, allowed)
-        alone = {"shard": False, "processes": None, "device": "cpu", "dtype": dtype_name(dtype)}
+        alone = {"shard": False, "processes": None, "memory": None, "device": "cpu", "dtype": dtype_name(dtype)}
         shards = ModelShards(model, communicator, device, dtype)
         return ShardedPolicy(
             shards, student, options, partial(load_here, student, options.model_copy(update=alone), seed)

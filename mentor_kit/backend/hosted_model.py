@@ -1,10 +1,10 @@
-"""Models that a run holds beside its student, such as a teacher's, and what is set aside for them of a device's memory.
+"""Models that a run holds beside its student, such as a teacher's, and what they need of a device's memory.
 
-    usable ──> weights, and for passes and keys and values at most a quarter of what they leave ──> the model's backend
-       └─────> the rest ────────────────────────────────────────────────────────────────────────> the student's
+    usable ──> each model's weights ──> of the rest, a part for its passes ──> its backend
+       └─────> what is left ─────────────────────────────────────────────────> the student's
 
-Both are known before the student is loaded, and neither takes of the other's, so that a resumed run has the same memory
-as one that was not stopped, whichever models are loaded by then.
+What is set aside is known before a model is loaded (`mentor_kit.recipe.memory_shares`), and neither takes of the
+other's. So a resumed run has the same memory as one that was not stopped, whichever models are loaded by then.
 """
 
 from __future__ import annotations
@@ -16,10 +16,8 @@ from mentor_kit.backend.memory import GIB, MemoryLoad
 from mentor_kit.backend.policy import Backend
 from mentor_kit.backend.student import StudentSpec
 
-#: Bytes that are set aside for passes at least, where there are as many.
+#: Bytes that passes are taken to need at least: kernels have arrays of their own.
 SMALLEST_WORK = GIB // 2
-#: The part of what a model's weights leave that is set aside for its passes, keys and values, at most.
-WORK_PART = 4
 
 
 @dataclass(frozen=True)
@@ -47,17 +45,23 @@ class ModelHost(Protocol):
         """Hold the model to so many bytes of its device. Called before it is loaded."""
 
 
+@dataclass(frozen=True)
+class ModelNeed:
+    """What a hosted model needs, in bytes."""
+
+    weights: int
+    work: int
+    """Passes, keys and values; with less it takes longer."""
+
+
 def share_memory(one: Backend, other: Backend) -> bool:
     """Whether two backends load models into one memory."""
-    places = {one.place, other.place}
+    places = {one.place(), other.place()}
     return "" not in places and (len(places) == 1 or "auto" in places)
 
 
-def memory_share(hosted: HostedModel, usable: int | None, *, sequences: int, context: int) -> int:
-    """The bytes that are set aside for a model.
-
-    They are those that its backend's options allow, or else its weights and a quarter more than its passes, keys and
-    values are estimated to take, but of what the weights leave no more than a quarter.
+def model_need(hosted: HostedModel, usable: int | None, *, sequences: int, context: int) -> ModelNeed:
+    """What a model needs: its weights, and a quarter more than its passes, keys and values are estimated to take.
 
     Args:
         hosted: the model.
@@ -68,10 +72,7 @@ def memory_share(hosted: HostedModel, usable: int | None, *, sequences: int, con
     Raises:
         MissingError, BackendError: as `Backend.estimate`.
     """
-    if hosted.backend.memory is not None:
-        return hosted.backend.memory
     load = MemoryLoad(sequences=sequences, context=context, train_tokens=0, optimizer=None, memory=usable)
     found = hosted.backend.estimate(hosted.model, load)
-    weights = found.parts["weights"]
-    work = max((found.total - weights) * 5 // 4, SMALLEST_WORK)
-    return weights + (work if usable is None else min(work, max(usable - weights, 0) // WORK_PART))
+    weights = found.parts.get("weights", 0)
+    return ModelNeed(weights, max((found.total - weights) * 5 // 4, SMALLEST_WORK))

@@ -256,7 +256,7 @@ def _check_update(size: Footprint, wanted: Wanted, allowed: int, left: int, *, c
 def _too_small(size: Footprint, wanted: Wanted, allowed: int, *, trains: bool) -> BackendError:
     needed = size.held + (size.gradients if trains else 0)
     return BackendError(
-        f"the student does not fit into the {gib(allowed)} it may take: its weights"
+        f"the model does not fit into the {gib(allowed)} it may take: its weights"
         f"{', gradients and optimizer' if trains else ''} need {gib(needed)}",
         hint=f"train an adapter, quantize the model, take a smaller one, or raise `{wanted.option}`",
     )

@@ -210,7 +210,6 @@ class Backend(ABC):
         """The memory of the device that the options name; None where it is not known."""
         return None
 
-    @property
     def place(self) -> str:
         """The memory that models are loaded into, such as `cuda:0` or `main memory`; empty where it is not known.
 
@@ -219,22 +218,22 @@ class Backend(ABC):
         """
         return ""
 
-    @property
-    def memory(self) -> int | None:
+    def memory_limit(self) -> int | None:
         """The bytes that the options allow a policy; None where they leave that to the backend."""
         return None
 
     def usable_memory(self) -> int | None:
-        """The bytes that a policy which is loaded now may take; None where they are not known."""
-        if self.memory is not None:
-            return self.memory
+        """The bytes of the device that policies may take which are loaded now, whatever `memory_limit` says.
+
+        None where they are not known.
+        """
         found = self.device_memory()
         return None if found is None else found.usable
 
     def held_to(self, memory: int) -> Backend:
         """This backend with policies that take so many bytes at most; backends without such a limit return themselves.
 
-        Never called where the options allow an amount themselves.
+        Never called where there is a `memory_limit`.
         """
         return self
 

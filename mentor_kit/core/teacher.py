@@ -78,6 +78,13 @@ class Teacher(ABC):
         """
         return None
 
+    def model_hosts(self) -> Sequence[object]:
+        """Return what holds models in this process: itself, or a teacher that it falls back to; servers hold none.
+
+        Each is a `mentor_kit.backend.hosted_model.ModelHost`, and has memory set aside beside the student.
+        """
+        return ()
+
     def close(self) -> None:
         """Free the teacher's resources at the end of the run. May be called twice."""
         return None

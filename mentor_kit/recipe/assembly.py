@@ -21,7 +21,7 @@ from mentor_kit.backend.student import AdapterSpec, StudentSpec
 from mentor_kit.chat import ChatFormat, load_chat_format
 from mentor_kit.core.agent import EpisodeLimits
 from mentor_kit.core.component import ComponentSpec
-from mentor_kit.core.errors import MissingError, PluginError, UsageError, did_you_mean
+from mentor_kit.core.errors import BackendError, MissingError, PluginError, UsageError, did_you_mean
 from mentor_kit.core.task import Task
 from mentor_kit.core.teacher import Teacher
 from mentor_kit.core.toolbox import FunctionTools, Toolbox, ToolClash, ToolSource
@@ -53,15 +53,16 @@ class Components:
     reward: Reward | None
     limits: EpisodeLimits
     context: BuildContext
-    stage_teachers: dict[str, Teacher] = field(default_factory=dict)
-    """The teachers that stages and evaluations name in their own options, once each, by their specs in JSON."""
+    built_teachers: dict[str, Teacher] = field(default_factory=dict)
+    """The recipe's, and those that stages and evaluations name in their own options, by their specs in JSON."""
     services: list[SamplingService] = field(default_factory=list)
     """What samples for the student in the place of its backend's engine."""
 
     def close(self) -> None:
         """Free what tools, task, teachers and samplers hold, such as worker processes, when the run is over."""
         with ExitStack() as closing:
-            for component in (self.task, self.toolbox, self.teacher, *self.stage_teachers.values(), *self.services):
+            teachers = {id(teacher): teacher for teacher in (self.teacher, *self.built_teachers.values())}
+            for component in (self.task, self.toolbox, *teachers.values(), *self.services):
                 if component is not None:
                     closing.callback(component.close)
 
@@ -70,11 +71,11 @@ class Components:
         return guests_of(self.teacher, self.reward, works, lambda spec: self.build_teacher(spec, registry))
 
     def build_teacher(self, spec: ComponentSpec, registry: Registry) -> Teacher:
-        """A teacher that a stage's own options name, once for all that name the same; closed with the others."""
+        """A teacher that a stage's own options name, one for all that name the same; it is closed with the others."""
         key = spec.to_json()
-        if key not in self.stage_teachers:
-            self.stage_teachers[key] = registry.build("teachers", spec, self.context)
-        return self.stage_teachers[key]
+        if key not in self.built_teachers:
+            self.built_teachers[key] = registry.build("teachers", spec, self.context)
+        return self.built_teachers[key]
 
 
 def assemble(
@@ -100,9 +101,10 @@ def assemble(
     student = student_spec(loaded, registry, components.context)
     chat_format = student_format(loaded, registry, student)
     backend = backend_of(recipe, registry, components.context)
-    policy = _beside_guests(backend, recipe, components.guests(works or {}, registry), works or {}).load(
-        student, recipe.seed
-    )
+    guests = components.guests(works or {}, registry)
+    if guests and works:
+        backend = _beside_guests(guests, recipe, works, backend, student)
+    policy = backend.load(student, recipe.seed)
     if recipe.student.checkpoint is not None:
         policy.restore(loaded.folder / expanded_path(recipe.student.checkpoint) / "policy")
     policy = _served(recipe, registry, components, policy, student)
@@ -117,17 +119,27 @@ def assemble(
     return _experiment(loaded, registry, components, held)
 
 
-def _beside_guests(backend: Backend, recipe: Recipe, guests: Sequence[Guest], works: Mapping[str, Workload]) -> Backend:
-    """The student's backend with memory set aside for other models on its device, which are held to it."""
-    if not guests:
-        return backend
-    usable = backend.usable_memory()
-    shares = set_aside(guests, recipe, works, backend, usable)
+def _beside_guests(
+    guests: Sequence[Guest], recipe: Recipe, works: Mapping[str, Workload], backend: Backend, student: StudentSpec
+) -> Backend:
+    """The student's backend with memory set aside for other models on its device, which are held to it.
+
+    Raises:
+        BackendError: what is left is too little for the student.
+    """
+    shares = set_aside(guests, recipe, works, backend, student, backend.usable_memory())
     shares.hold()
-    if not shares.total or usable is None or backend.memory is not None:
+    if not shares.total or shares.left is None or backend.memory_limit() is not None:
         return backend
-    logger.info("of %s that the run may take, set aside: %s", gib(usable), shares.text())
-    return backend.held_to(max(usable - shares.total, 1))
+    if shares.left < shares.held:
+        raise BackendError(
+            f"{student.model} does not fit beside other models: its weights and what trains them take "
+            f"{gib(shares.held)}, and {gib(shares.left)} are left by what is set aside ({shares.text()})",
+            hint="train an adapter, take smaller models, or name another device or a `memory` in the options of the "
+            "other model's backend",
+        )
+    logger.info("of the memory that the run may take, set aside: %s", shares.text())
+    return backend.held_to(shares.left)
 
 
 def _served(recipe: Recipe, registry: Registry, components: Components, policy: Policy, student: StudentSpec) -> Policy:
@@ -196,7 +208,8 @@ def assemble_components(loaded: LoadedRecipe, registry: Registry) -> Components:
     context = replace(context, toolbox=toolbox)
     teacher = None if recipe.teacher is None else registry.build("teachers", recipe.teacher, context)
     reward = None if recipe.reward is None else build_reward(recipe.reward, registry, context)
-    return Components(context.need_task(), context.need_toolbox(), teacher, reward, limits, context)
+    known = {} if teacher is None or recipe.teacher is None else {recipe.teacher.to_json(): teacher}
+    return Components(context.need_task(), context.need_toolbox(), teacher, reward, limits, context, known)
 
 
 def _check_tools(loaded: LoadedRecipe, task: Task, toolbox: Toolbox) -> None:

@@ -12,7 +12,8 @@ from mentor_kit.core.frozen_model import Json
 from mentor_kit.hooks.registry import BuildContext, Registry
 from mentor_kit.recipe.assembly import backend_of, student_spec
 from mentor_kit.recipe.loading import LoadedRecipe, validated
-from mentor_kit.recipe.memory import estimate_memory, memory_loads
+from mentor_kit.recipe.memory import estimate_memory
+from mentor_kit.recipe.memory_loads import memory_loads
 from mentor_kit.recipe.memory_shares import Guest
 from mentor_kit.recipe.settings import apply_overrides, parse_settings
 from mentor_kit.stages.workload import Workload

@@ -1,25 +1,31 @@
 """What is set aside of the student's memory for other models of a recipe, such as its teacher's.
 
-Dry runs and runs alike find it before a model is loaded, and hold each model to its share.
+Dry runs and runs alike find it before a model is loaded, and runs hold each model to its share.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
-from mentor_kit.backend.hosted_model import ModelHost, memory_share, share_memory
+from mentor_kit.backend.hosted_model import HostedModel, ModelHost, ModelNeed, model_need, share_memory
 from mentor_kit.backend.memory_plan import gib
 from mentor_kit.backend.policy import Backend
+from mentor_kit.backend.student import StudentSpec
 from mentor_kit.core.component import ComponentSpec
-from mentor_kit.core.errors import BackendError, MissingError
+from mentor_kit.core.errors import MentorKitError
 from mentor_kit.core.teacher import Teacher
+from mentor_kit.recipe.memory_loads import memory_loads
 from mentor_kit.recipe.model import Recipe
 from mentor_kit.rl.reward import Reward
 from mentor_kit.stages.workload import Workload
 
 #: Tokens of a prompt that a share is made for; prompts are measured in dry runs alone, and runs have the same shares.
 PROMPT = 1024
+#: Of what all weights leave, the part that is set aside for the passes of other models, at most.
+WORK_PART = 4
+#: The parts of an estimate that a student has whatever its passes and micro-batches are.
+HELD = ("weights", "gradients", "optimizer", "reference")
 
 
 @dataclass(frozen=True)
@@ -38,8 +44,12 @@ class MemoryShares:
     """Bytes of the student's device that are set aside for other models."""
 
     found: tuple[tuple[Guest, int], ...] = ()
+    left: int | None = None
+    """Bytes that the student may take; None where that is not known."""
+    held: int = 0
+    """Bytes that it takes at least."""
     notes: tuple[str, ...] = ()
-    """What is not counted, and why."""
+    """What is set aside, and what is not counted, and why."""
 
     @property
     def total(self) -> int:
@@ -49,11 +59,11 @@ class MemoryShares:
     def hold(self) -> None:
         """Hold each model to its share from here on, where its own options do not say what it may take."""
         for guest, share in self.found:
-            if guest.host.hosted_model().backend.memory is None:
+            if guest.host.hosted_model().backend.memory_limit() is None:
                 guest.host.hold_to(share)
 
     def text(self) -> str:
-        """A line for people."""
+        """What is set aside, in words."""
         return ", ".join(f"{gib(share)} for {guest.name}" for guest, share in self.found)
 
 
@@ -66,24 +76,25 @@ def guests_of(
     """The components with models that the stages may use.
 
     Args:
-        teacher: the recipe's.
+        teacher: the recipe's; evaluations ask it, too.
         reward: the recipe's.
         works: the workload of each stage by its key.
         build_teacher: builds a teacher that a stage's options name, the same as the stage gets.
     """
-    uses = list(works.values())
-    found: list[tuple[str, object, bool]] = []
-    if any(work.is_taught or work.teacher for work in uses):
-        found.append(
-            (f"the teacher {teacher.name!r}" if teacher else "", teacher, any(work.is_taught for work in uses))
-        )
-    if reward is not None and any(work.reward for work in uses):
-        found += [(f"the reward term {gate.name!r}", gate.term, True) for gate in reward.gates]
-        found += [(f"the reward term {term.name!r}", term.term, True) for term in reward.terms]
-    for use in [use for work in uses for use in work.own_teachers]:
-        found.append((f"the teacher {use.teacher.use!r} of a stage", build_teacher(use.teacher), use.demonstrates))
+    found = list[tuple[str, Teacher, bool]]()
+    if teacher is not None:
+        found.append((f"the teacher {teacher.name!r}", teacher, True))
+    for use in [use for work in works.values() for use in work.own_teachers]:
+        try:
+            found.append((f"the teacher {use.teacher.use!r} of a stage", build_teacher(use.teacher), use.demonstrates))
+        except MentorKitError:
+            continue  # the stage says so where it uses it, which it may have done already
+    hosts = [(name, host, samples) for name, owner, samples in found for host in owner.model_hosts()]
+    if reward is not None:
+        terms = [(gate.name, gate.term) for gate in reward.gates] + [(term.name, term.term) for term in reward.terms]
+        hosts += [(f"the reward term {name!r}", host, True) for name, term in terms for host in term.model_hosts()]
     guests: dict[int, Guest] = {}
-    for name, host, samples in found:
+    for name, host, samples in hosts:
         if isinstance(host, ModelHost):
             known = guests.get(id(host))
             guests[id(host)] = Guest(name, host, samples or (known is not None and known.samples))
@@ -91,28 +102,67 @@ def guests_of(
 
 
 def set_aside(
-    guests: Sequence[Guest], recipe: Recipe, works: Mapping[str, Workload], student: Backend, usable: int | None
+    guests: Sequence[Guest],
+    recipe: Recipe,
+    works: Mapping[str, Workload],
+    backend: Backend,
+    student: StudentSpec,
+    usable: int | None,
 ) -> MemoryShares:
     """The bytes that are set aside for models on the student's device.
+
+    Weights are, and for passes a part of what they and the student's weights, gradients and optimizer leave.
 
     Args:
         guests: from `guests_of`.
         recipe: the recipe.
         works: the workload of each stage by its key.
-        student: the student's backend.
+        backend: the student's.
+        student: the student.
         usable: bytes of its device that the run may take; None where they are not known.
     """
+    needs, notes = _needs(guests, recipe, works, backend, usable)
+    if not needs:
+        return MemoryShares(left=usable, notes=tuple(notes))
+    own = backend.memory_limit()
+    held = _held(recipe, works, backend, student, usable) if own is None else own
+    limits = [hosted.backend.memory_limit() for _, hosted, _ in needs]
+    fixed = sum(need.weights if limit is None else limit for (*_, need), limit in zip(needs, limits, strict=True))
+    room = None if usable is None else max(usable - held - fixed, 0) // WORK_PART // max(limits.count(None), 1)
+    found = tuple(
+        (guest, need.weights + (need.work if room is None else min(need.work, room)) if limit is None else limit)
+        for (guest, _, need), limit in zip(needs, limits, strict=True)
+    )
+    shares = MemoryShares(found, None, held)
+    left = None if usable is None else max(usable - shares.total, 0)
+    return replace(shares, left=left, notes=(f"set aside: {shares.text()}", *notes))
+
+
+def _needs(
+    guests: Sequence[Guest], recipe: Recipe, works: Mapping[str, Workload], backend: Backend, usable: int | None
+) -> tuple[list[tuple[Guest, HostedModel, ModelNeed]], list[str]]:
+    """What those on the student's device need, and a note for each other one."""
     context = PROMPT + max([recipe.rollout.max_response_tokens, *(work.tokens or 0 for work in works.values())])
-    sequences = max((work.problems for work in works.values()), default=1)
-    found, notes = list[tuple[Guest, int]](), list[str]()
+    sequences = max([1, recipe.evaluate.sequences, *(work.problems for work in works.values())])
+    needs, notes = list[tuple[Guest, HostedModel, ModelNeed]](), list[str]()
     for guest in guests:
         try:
             hosted = guest.host.hosted_model()
-            if not share_memory(student, hosted.backend):
-                notes.append(f"not counted: the model of {guest.name}, on another device")
+            if not share_memory(backend, hosted.backend):
+                where = "on another device" if hosted.backend.place() and backend.place() else "on a device unknown"
+                notes.append(f"not counted: the model of {guest.name}, {where}")
                 continue
             rows = sequences if guest.samples and hosted.samples else 1
-            found.append((guest, memory_share(hosted, usable, sequences=rows, context=context)))
-        except (MissingError, BackendError) as error:
+            needs.append((guest, hosted, model_need(hosted, usable, sequences=rows, context=context)))
+        except MentorKitError as error:
             notes.append(f"not counted: the model of {guest.name}: {error.message}")
-    return MemoryShares(tuple(found), tuple(notes))
+    return needs, notes
+
+
+def _held(
+    recipe: Recipe, works: Mapping[str, Workload], backend: Backend, student: StudentSpec, usable: int | None
+) -> int:
+    """The bytes that the student takes in all stages, passes and micro-batches aside."""
+    loads = memory_loads(recipe, PROMPT, works)
+    estimates = [backend.estimate(student, replace(load, memory=usable)) for load in loads]
+    return max((sum(found.parts.get(part, 0) for part in HELD) for found in estimates), default=0)

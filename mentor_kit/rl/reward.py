@@ -119,6 +119,10 @@ class Term(ABC):
     def score(self, trajectory: Trajectory, problem: Problem, demonstrations: Sequence[Demonstration]) -> float:
         """A number in [0, 1]. Depends on the structure of the trajectory alone, and on nothing outside."""
 
+    def model_hosts(self) -> Sequence[object]:
+        """Return what holds models in this process for scoring, as `mentor_kit.core.teacher.Teacher.model_hosts`."""
+        return ()
+
     def prepare(self, cases: Sequence[Case]) -> None:
         """Called before `score` with all cases of a step; optional, for terms that ask a server about many at once.
 

@@ -69,11 +69,6 @@ class Workload(FrozenModel):
     """Names of its options that concern only steps yet to come, such as `steps`: they may change while it runs."""
 
     @property
-    def is_taught(self) -> bool:
-        """Whether it may ask the recipe's teacher, if there is one, for demonstrations."""
-        return self.demonstrations or self.reward or not self.is_known
-
-    @property
     def is_known(self) -> bool:
         """Whether the stage gave a workload."""
         return self != UNKNOWN

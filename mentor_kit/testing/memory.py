@@ -81,8 +81,10 @@ class MemoryContract:
         held = backend.held_to(enough)
         if held is backend:
             return
-        assert held.place == backend.place
-        assert held.memory == held.usable_memory() == enough
+        assert held.place() == backend.place()
+        assert held.memory_limit() == enough
+        assert backend.memory_limit() is None
+        assert held.usable_memory() == backend.usable_memory()
         assert held.estimate(student, wide).total <= enough
         assert len(drive(held.load(student, 0).engine(), [request(f"{i}", range(1, 9)) for i in range(8)])) == 8
         with pytest.raises(BackendError, match="it may take"):

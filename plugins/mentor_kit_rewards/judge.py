@@ -107,6 +107,10 @@ class Judge(Term):
         self._unanswered: set[str] = set()
         """Ids of questions that the judge could not be asked at the last attempt."""
 
+    def model_hosts(self) -> Sequence[object]:
+        """Those of the teacher that judges."""
+        return self.teacher.model_hosts()
+
     def prepare(self, cases: Sequence[Case]) -> None:
         """Request everything that scoring needs: all rubrics at once, then all verdicts at once.
 

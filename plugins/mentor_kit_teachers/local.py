@@ -86,6 +86,10 @@ class LocalTeacher(TokenTeacher):
         """The model at the options' temperature; it is loaded now."""
         yield self._agent(deterministic=False)
 
+    def model_hosts(self) -> Sequence[object]:
+        """Itself, and those of its fallback."""
+        return self, *(() if self.fallback is None else self.fallback.model_hosts())
+
     def hosted_model(self) -> HostedModel:
         """The model, which is here even where a sampler has a copy of it elsewhere."""
         return HostedModel(self.backend, StudentSpec(self._model, self.options.revision), samples=self.service is None)

@@ -89,6 +89,10 @@ class ServerTeacher(Teacher):
         refused: dict[str, Json] = {"refused": self.refused} if self.refused else {}
         return self.tally.account() | refused | self.spending.account() | {"cost_in_all": round(in_all, 6)}
 
+    def model_hosts(self) -> Sequence[object]:
+        """Those of its fallback."""
+        return () if self.fallback is None else self.fallback.model_hosts()
+
     async def demonstrate(self, problems: Sequence[Problem]) -> AsyncIterator[Demonstration]:
         """Raises, once requests under way have been received and stored: `GaveUp`, `SpendingLimit`, `TeacherError`.
 

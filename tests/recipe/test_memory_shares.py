@@ -14,13 +14,18 @@ from shipped_recipes import tiny_model
 from test_plan import with_plugin
 
 from mentor_kit import api
-from mentor_kit.backend.hosted_model import HostedModel, memory_share, share_memory
+from mentor_kit.backend.hosted_model import HostedModel, model_need, share_memory
 from mentor_kit.backend.memory import GIB, DeviceMemory, MemoryEstimate, MemoryLoad
 from mentor_kit.backend.policy import Backend, Policy
 from mentor_kit.backend.student import StudentSpec
 from mentor_kit.core.component import ComponentSpec
+from mentor_kit.core.errors import BackendError, MissingError
+from mentor_kit.core.teacher import Teacher
 from mentor_kit.hooks import BuildContext, Registry, hookimpl, load_plugins
+from mentor_kit.recipe.memory_shares import guests_of
 from mentor_kit.recipe.plan import RunPlan
+from mentor_kit.rl.reward import Reward, WeightedTerm
+from mentor_kit.stages import TeacherUse, Workload
 
 STUDENT = StudentSpec("a student")
 
@@ -40,12 +45,10 @@ class Shelf(Backend):
     log: list[tuple[str, int | None]] = field(default_factory=list)
     inner: Backend | None = None
 
-    @property
     def place(self) -> str:
         return self.options.place
 
-    @property
-    def memory(self) -> int | None:
+    def memory_limit(self) -> int | None:
         return self.options.memory
 
     def device_memory(self) -> DeviceMemory | None:
@@ -56,36 +59,19 @@ class Shelf(Backend):
 
     def estimate(self, student: StudentSpec, load: MemoryLoad) -> MemoryEstimate:
         self.log.append((f"estimated for {load.sequences}", load.memory))
-        parts = {"weights": 100 * GIB, "keys and values": 10 * GIB * load.sequences}
+        parts = {"weights": 100 * GIB, "keys and values": 10 * GIB * min(load.sequences, 8)}
         return MemoryEstimate(parameters=1, trainable=1, parts=parts)
 
     def load(self, student: StudentSpec, seed: int) -> Policy:
-        self.log.append((Path(student.model).name, self.memory))
+        self.log.append((Path(student.model).name, self.memory_limit()))
         assert self.inner is not None
         return self.inner.load(student, seed)
 
 
-def shared(sequences: int, usable: int | None, **options: Any) -> float:
-    share = memory_share(HostedModel(Shelf(Options(**options)), STUDENT), usable, sequences=sequences, context=64)
-    return share / GIB
-
-
-@pytest.mark.parametrize(
-    ("sequences", "usable", "share"),
-    [
-        (1, None, 100 + 12.5),
-        (8, None, 100 + 100),
-        (8, 1000, 100 + 100),
-        (8, 300, 100 + 50),  # a quarter of what the weights leave
-        (8, 80, 100),
-    ],
-)
-def test_what_is_set_aside(sequences: int, usable: int | None, share: float) -> None:
-    assert shared(sequences, None if usable is None else usable * GIB) == share
-
-
-def test_what_the_options_say_is_set_aside() -> None:
-    assert shared(8, 300 * GIB, memory=7 * GIB) == 7
+@pytest.mark.parametrize(("sequences", "work"), [(1, 12.5), (4, 50), (800, 100)])
+def test_what_a_model_needs(sequences: int, work: float) -> None:
+    found = model_need(HostedModel(Shelf(), STUDENT), None, sequences=sequences, context=64)
+    assert (found.weights / GIB, found.work / GIB) == (100, work)
 
 
 @pytest.mark.parametrize(
@@ -154,8 +140,11 @@ def test_a_run_is_held_to_what_its_dry_run_says(model: Path, tmp_path: Path) -> 
     assert "112 GiB for the teacher 'local' of a stage" in found.text()
     log.clear()
     api.run("quickstart", overrides=overrides, registry=registry, output=tmp_path / "runs")
-    loaded = [each for each in log if not each[0].startswith("estimated")]
-    assert loaded == [("tiny", int(287.5 * GIB)), ("teacher", int(112.5 * GIB))]
+    assert loaded(log) == [("tiny", int(287.5 * GIB)), ("teacher", int(112.5 * GIB))]
+
+
+def loaded(log: list[tuple[str, int | None]]) -> list[tuple[str, int | None]]:
+    return [each for each in log if not each[0].startswith("estimated")]
 
 
 def test_one_that_demonstrates_is_counted_with_what_it_samples(model: Path) -> None:
@@ -165,34 +154,80 @@ def test_one_that_demonstrates_is_counted_with_what_it_samples(model: Path) -> N
     assert found.fits
 
 
-def test_what_does_not_fit_beside_a_teacher(model: Path) -> None:
-    registry, _ = shelves(280)
+def test_evaluations_ask_the_teacher_too(model: Path) -> None:
+    overrides = settings(model) | {"train": ["evaluate"]}
+    found = planned(shelves(1000)[0], overrides)
+    assert found.memory is not None
+    assert found.memory.parts["other models"] == 200 * GIB
+
+
+def test_passes_have_a_quarter_of_what_all_weights_leave(model: Path) -> None:
+    overrides = settings(model, own=True) | {"teacher": settings(model)["teacher"]}
+    found = planned(shelves(1000)[0], overrides)  # the stage names the recipe's teacher
+    assert found.memory is not None
+    assert found.memory.parts["other models"] == 150 * GIB
+    other = shutil.copytree(model, model.with_name("other"))
+    found = planned(shelves(460)[0], settings(model, own=True) | {"teacher": settings(Path(other))["teacher"]})
+    assert found.memory is not None
+    # of 160 that three models' weights leave 20 for each of the two; one only reads
+    assert found.memory.parts["other models"] == (100 + 20 + 100 + 12.5) * GIB
+
+
+def test_what_does_not_fit_beside_a_teacher(model: Path, tmp_path: Path) -> None:
+    registry, _ = shelves(240)
     found = planned(registry, settings(model, own=True))
     assert found.memory is not None
     assert not found.fits
     assert "take a smaller student or teacher" in found.text()
     assert planned(registry, settings(model, backend={"use": "shelf", "with": {"memory": 50 * GIB}}, own=True)).fits
+    with pytest.raises(BackendError, match=r"tiny does not fit beside other models: .*100 GiB, and 80 GiB are left"):
+        api.run("quickstart", overrides=settings(model, own=True), registry=shelves(180)[0], output=tmp_path / "runs")
 
 
-def test_one_on_another_device_is_not_counted_and_said_not_to_be(model: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize(("place", "where"), [("window", "on another device"), ("", "on a device unknown")])
+def test_one_elsewhere_is_not_counted_and_said_not_to_be(model: Path, tmp_path: Path, place: str, where: str) -> None:
     registry, log = shelves(400)
-    overrides = settings(model, backend={"use": "shelf", "with": {"place": "window"}}, own=True)
+    overrides = settings(model, backend={"use": "shelf", "with": {"place": place}}, own=True)
     found = planned(registry, overrides)
     assert found.memory is not None
     assert "other models" not in found.memory.parts
-    assert "not counted: the model of the teacher 'local' of a stage, on another device" in found.memory.notes
+    assert f"not counted: the model of the teacher 'local' of a stage, {where}" in found.memory.notes
     log.clear()
     api.run("quickstart", overrides=overrides, registry=registry, output=tmp_path / "runs")
-    assert [each for each in log if not each[0].startswith("estimated")] == [("tiny", None), ("teacher", None)]
+    assert loaded(log) == [("tiny", None), ("teacher", None)]
 
 
-def test_a_student_whose_options_say_what_it_takes_keeps_it(model: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize("own", [200, 60])
+def test_a_student_whose_options_say_what_it_takes_keeps_it(model: Path, tmp_path: Path, own: int) -> None:
     registry, log = shelves(400)
-    overrides = settings(model, own=True) | {"backend": {"use": "shelf", "with": {"memory": 200 * GIB}}}
+    overrides = settings(model, own=True) | {"backend": {"use": "shelf", "with": {"memory": own * GIB}}}
     api.run("quickstart", overrides=overrides, registry=registry, output=tmp_path / "runs")
-    loaded = [each for each in log if not each[0].startswith("estimated")]
-    # a quarter of what its weights leave of those 200 is more than it takes
-    assert loaded == [("tiny", 200 * GIB), ("teacher", int(112.5 * GIB))]
+    # the device has room for the teacher whatever the student's limit is
+    assert loaded(log) == [("tiny", own * GIB), ("teacher", int(112.5 * GIB))]
+
+
+def test_a_teacher_that_cannot_be_built_is_left_to_its_stage() -> None:
+    """Which may be done already, when its key is gone."""
+
+    def build(spec: ComponentSpec) -> Teacher:
+        raise MissingError("no key")
+
+    works = {"0-sft": Workload(own_teachers=(TeacherUse(teacher=ComponentSpec(use="openai")),))}
+    assert guests_of(None, None, works, build) == []
+
+
+def test_judges_and_fallbacks_are_guests_too(model: Path, tmp_path: Path) -> None:
+    registry, _ = shelves(400)
+    context = BuildContext(registry, recipe_folder=tmp_path)
+    spec = settings(model)["teacher"]
+    spec["with"]["fallback"] = {"use": "local", "with": {"model": str(model), "backend": "shelf", "temperature": 0.2}}
+    teacher = registry.build("teachers", ComponentSpec.model_validate(spec), context)
+    judge = registry.build("reward_terms", ComponentSpec(use="judge", options={"teacher": spec}), context)
+    reward = Reward(terms=(WeightedTerm("judge", judge, 1.0),))
+    guests = guests_of(teacher, reward, {}, lambda spec: teacher)
+    names = ["the teacher 'local'", "the teacher 'local'", "the reward term 'judge'", "the reward term 'judge'"]
+    assert [guest.name for guest in guests] == names
+    assert len({id(guest.host) for guest in guests}) == 4
 
 
 def test_recipes_without_a_model_beside_the_student_have_no_such_part() -> None:
