@@ -140,7 +140,7 @@ mac:
 CUDA :=
 WHEELS :=
 GPU := build/cuda/venv/bin/python
-GPU_TESTS := pytest pytest-timeout hypothesis
+GPU_TESTS := pytest pytest-timeout pytest-xdist hypothesis
 cuda:
 	@$(PYTHON) benchmarks/gpus.py
 	@[ -x $(GPU) ] || $(PYTHON) -m venv build/cuda/venv

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -56,10 +57,21 @@ def last_json(output: str) -> Any:
 
 
 def counts(output: str) -> Any:
-    """The numbers of tests by result, as pytest's last line has them."""
+    """The numbers of tests by result, as pytest's last line has them, and of those for which no time was left."""
     words = output.replace(",", " ").split()
     results = ("passed", "failed", "error", "errors", "skipped", "deselected")
-    return {word: int(before) for before, word in pairwise(words) if word in results and before.isdecimal()}
+    found = {word: int(before) for before, word in pairwise(words) if word in results and before.isdecimal()}
+    if left := re.search(r"(\d+) tests were not run", output):
+        found["not run"] = int(left[1])
+        found["skipped"] = found.get("skipped", 0) - found["not run"]
+    if kinds := re.search(r"(\d+) of \d+ kinds have no test that was run", output):
+        found["kinds not run"] = int(kinds[1])
+    return found
+
+
+def ran_each_kind(found: Any) -> bool:
+    """Whether tests were run, and some of each kind."""
+    return bool(found.get("passed")) and not found.get("kinds not run")
 
 
 def ended_within(command: Sequence[str], seconds: float, folder: Path | None = None) -> tuple[int | None, str, str]:
@@ -126,7 +138,9 @@ def perform_all(checks: Sequence[Check], only: Sequence[str] | None, file: Path,
         if not only or check.name in only:
             print(f"{check.name} …", end=" ", flush=True)
             outcome = perform(check, file.parent)
-            print(f"{'ok' if outcome.well else 'FAILED'} in {outcome.seconds:g} s", flush=True)
+            left = outcome.found.get("not run") if isinstance(outcome.found, dict) else None
+            more = f"; no time was left for {left} tests" if left else ""
+            print(f"{'ok' if outcome.well else 'FAILED'} in {outcome.seconds:g} s{more}", flush=True)
             report["checks"].append(asdict(outcome))
             write_text(file, json.dumps(report, indent=1) + "\n")
     failed = [outcome["name"] for outcome in report["checks"] if not outcome["well"]]

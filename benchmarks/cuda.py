@@ -16,13 +16,15 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from checks import Check, counts, last_json, perform_all
+from checks import Check, counts, last_json, perform_all, ran_each_kind
 from gpus import NEEDED, gpus
 
 from mentor_kit.core.errors import ExitCode
 
 #: Shares of the time: for the tests and for the quickstart; what is measured has the rest.
 TESTS, QUICKSTART = 0.35, 0.2
+#: Processes of tests, which share the GPU.
+PROCESSES = 4
 #: All that are marked `cuda`: others cannot even be collected with what is installed for these checks.
 SUITES = tuple(
     f"tests/backends/mentor_kit_torch/{name}.py" for name in ("test_torch_on_cuda", "test_torch_on_cuda_16_bits")
@@ -37,14 +39,15 @@ def all_checks(output: Path, minutes: float, *, pretend: bool) -> list[Check]:
         minutes: that they may take together.
         pretend: whether they run on the CPU: small ones, and no tests.
     """
-    doctor, tests, quickstart = 0.03 * minutes, TESTS * minutes, QUICKSTART * minutes
+    doctor, tests, quickstart = 0.05 * minutes, TESTS * minutes, QUICKSTART * minutes
     speed = minutes - doctor - tests - quickstart
     mentorkit = (sys.executable, "-m", "mentor_kit.cli")
     small = ("train.0.steps=2", "train.0.problems=2", "evaluate.at_start=false", "evaluate.on.0.problems=4",
              "evaluate.on.1.problems=4")  # fmt: skip
     settings = ("backend.use=torch", f"backend.device={'cpu' if pretend else 'cuda'}", *(small if pretend else ()))
     words = [word for setting in settings for word in ("--set", setting)]
-    # no test begins late, as one that kills and resumes runs takes a while, and only where all end are they counted
+    # no test begins late, as one that kills and resumes runs takes a while, and only where all end are they counted; a
+    # student as small as the tests' keeps a CPU busy, and a GPU hardly
     suite = (
         sys.executable,
         "-m",
@@ -53,15 +56,20 @@ def all_checks(output: Path, minutes: float, *, pretend: bool) -> list[Check]:
         "no:cacheprovider",
         "-m",
         "cuda",
+        "--each-kind",
         "--minutes",
         f"{0.6 * tests:g}",
+        "--numprocesses",
+        f"{PROCESSES}",
+        "--maxschedchunk",
+        "1",
         *SUITES,
     )
     measured = (sys.executable, str(Path(__file__).with_name("cuda_speed.py")), "--json")
     asked = ("--output", str(output / "speed.json"), "--minutes", f"{0.9 * speed:g}")
     found = [
         Check("doctor", (*mentorkit, "doctor", "--json"), doctor, last_json),
-        Check("tests", suite, tests, counts),
+        Check("tests", suite, tests, counts, ran_each_kind),
         Check("quickstart", (*mentorkit, "run", "quickstart", *words, "--output", str(output / "runs"), "--json"),
               quickstart, last_json),
         Check("speed", (*measured, *asked, *(("--pretend",) if pretend else ())), speed, last_json),

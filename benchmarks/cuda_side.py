@@ -102,7 +102,6 @@ def ours(place: Place, case: dict[str, int]) -> Found:
 def launches(place: Place, case: dict[str, int]) -> Found:
     """What a decoding pass of ours starts and waits for, as PyTorch's profiler counts it."""
     from ours import policy_of
-    from torch.profiler import ProfilerActivity, profile
 
     from mentor_kit.backend.sampling import SampleRequest
 
@@ -113,20 +112,37 @@ def launches(place: Place, case: dict[str, int]) -> Found:
         engine.submit(SampleRequest(name, name, tuple(prompt), 1.0, PROFILED + 16, frozenset(), seed=number))
     for _ in range(8):  # the prompts, and passes to warm up or to be recorded
         engine.step()
+    found = profiled(place, engine.step, PROFILED)
+    while engine.busy:
+        engine.step()
+    for number in range(case["rows"]):
+        engine.release(str(number))
+    return found
+
+
+def update_launches(place: Place, case: dict[str, int]) -> Found:
+    """The same of an update, its optimizer's step aside."""
+    from ours import Update
+
+    side = Update(place.folder, shape_of(case, GROUP), None, **place.placed)
+    side()
+    return profiled(place, side, 1)
+
+
+def profiled(place: Place, work: Callable[[], object], turns: int) -> Found:
+    """What a turn of some work starts and waits for, in the mean."""
+    from torch.profiler import ProfilerActivity, profile
+
     place.wait()
     activities = [ProfilerActivity.CPU, ProfilerActivity.CUDA][: 1 + (place.device != "cpu")]
     with profile(activities=activities) as nothing:  # what the measurement itself waits for
         place.wait()
     with profile(activities=activities) as found:
-        for _ in range(PROFILED):
-            engine.step()
+        for _ in range(turns):
+            work()
         place.wait()
-    while engine.busy:
-        engine.step()
-    for number in range(case["rows"]):
-        engine.release(str(number))
     idle = counted(nothing.key_averages())
-    return {name: (count - idle[name]) / PROFILED for name, count in counted(found.key_averages()).items()}
+    return {name: (count - idle[name]) / turns for name, count in counted(found.key_averages()).items()}
 
 
 def counted(averages: Any) -> dict[str, int]:
@@ -255,6 +271,7 @@ SIDES: dict[str, Callable[[Place, dict[str, int]], Found]] = {
     "limits": limits,
     "ours": ours,
     "launches": launches,
+    "update launches": update_launches,
     "generate, static cache": generate_static,
     "generate": generate,
     "continuous batching": continuous_batching,

@@ -72,18 +72,19 @@ def plan(rows: Sequence[int], prompts: Sequence[int], own: int, completion: int)
         found += [
             Work("ours", model, grid, 0.3),
             Work("launches", model, first, 0.3),
-            Work("update", model, first, 0.3),
+            Work("update", model, grid, 0.3),
+            Work("update launches", model, first, 0.3),
         ]
     found += [Work("step", small, first, 0.3), Work("TRL's step", small, first, 0.4, "trl")]
     for model in (small, large):
         found += [
-            Work("generate, static cache", model, first, 0.4),
+            Work("generate, static cache", model, grid, 0.4),
             Work("vLLM", model, grid, 0.4, "vllm"),
-            Work("continuous batching", model, first, 0.3),
+            Work("continuous batching", model, grid, 0.3),
             Work("generate", model, first, 0.3),
             Work("unshared update", model, first, 0.3),
         ]
-    return found
+    return [*found, Work("step", large, first, 0.5), Work("TRL's step", large, first, 0.5, "trl")]
 
 
 def measure(work: Work, folder: Path, device: str, dtype: str, seconds: float) -> list[dict[str, Any]]:
@@ -106,9 +107,10 @@ def _reason(errors: str) -> str:
 
 
 def tables(found: list[dict[str, Any]]) -> list[Table]:
-    """Sampling by model, rows and prompt; update and step; what a pass starts and waits for."""
+    """Sampling by model, rows and prompt; update and step; what they start and wait for; and what is wanted of them."""
     limits = next((one for one in found if one["side"] == "limits" and "error" not in one), None)
-    return [table for table in (_sampling(found, limits), _others(found, limits), _launches(found)) if table.row_count]
+    made = (_sampling(found, limits), _others(found, limits), _launches(found), _targets(found, limits))
+    return [table for table in made if table.row_count]
 
 
 SAMPLERS = ("ours", "generate, static cache", "generate", "continuous batching", "vLLM")
@@ -135,7 +137,8 @@ def _milliseconds(one: dict[str, Any]) -> str:
 
 
 def _share(done: float | None, seconds: float | None, best: float | None) -> str:
-    return f"{done / seconds / best:.0%}" if done and seconds and best else "-"
+    found = _ratio(done, seconds, best)
+    return "-" if found is None else f"{found:.0%}"
 
 
 def _equal(sides: dict[str, dict[str, Any]]) -> str:
@@ -163,15 +166,56 @@ def _others(found: list[dict[str, Any]], limits: dict[str, Any] | None) -> Table
 
 
 def _launches(found: list[dict[str, Any]]) -> Table:
-    table = Table(title="a decoding pass", title_justify="left")
+    table = Table(title="a decoding pass, and an update", title_justify="left")
     counts = ("kernels", "launches", "copies", "waits", "operations")
-    for column in ("model", "rows", *counts):
-        table.add_column(column, justify="left" if column == "model" else "right")
+    for column in ("of", "model", "rows", *counts):
+        table.add_column(column, justify="left" if column in ("of", "model") else "right")
     for one in found:
-        if one["side"] == "launches":
+        if one["side"] in ("launches", "update launches"):
             values = [f"{one[name]:.1f}" if name in one else str(one.get("error", "-")) for name in counts]
-            table.add_row(one["model"], str(one["rows"]), *values)
+            table.add_row("pass" if one["side"] == "launches" else "update", one["model"], str(one["rows"]), *values)
     return table
+
+
+def _targets(found: list[dict[str, Any]], limits: dict[str, Any] | None) -> Table:
+    """What is wanted of an H100 or H200 in bfloat16, and whether it is there."""
+    small, large = MODELS
+    first = {(one["side"], one["model"]): one for one in reversed(found) if "error" not in one}
+    token = first.get(("ours", small), {}).get("token")
+    read = first.get(("ours", large), {})
+    steps = [first.get((side, small), {}).get("seconds") for side in ("TRL's step", "step")]
+    wanted: list[tuple[str, str, float | None, Callable[[float], bool]]] = [
+        (f"{small}: ms a token", "at most 3", token and 1e3 * token, lambda value: value <= 3.0),
+        (
+            f"{large}: of the bandwidth in decoding",
+            "0.60",
+            _ratio(read.get("bytes"), read.get("token"), limits and limits["bandwidth"]),
+            lambda value: value >= 0.6,
+        ),
+        *(
+            (
+                f"{model}: of the products' limit in the update",
+                "0.40",
+                _ratio(*(first.get(("update", model), {}).get(name) for name in ("flops", "seconds")),
+                       limits and limits["flops"]),
+                lambda value: value >= 0.4,
+            )
+            for model in MODELS
+        ),
+        (f"{small}: a step of TRL's by ours", "5", _ratio(*steps, 1.0), lambda value: value >= 5.0),
+    ]  # fmt: skip
+    table = Table(title=f"wanted on an H100 or H200, {ROWS[0]} rows behind {PROMPTS[0]:,} tokens", title_justify="left")
+    for column in ("what", "wanted", "found", "is there"):
+        table.add_column(column, justify="left" if column in ("what", "is there") else "right")
+    if first:
+        for what, least, value, is_met in wanted:
+            shown, met = ("not measured", "-") if value is None else (f"{value:.2f}", "yes" if is_met(value) else "no")
+            table.add_row(what, least, shown, met)
+    return table
+
+
+def _ratio(done: float | None, by: float | None, best: float | None) -> float | None:
+    return done / by / best if done and by and best else None
 
 
 def versions() -> dict[str, str]:

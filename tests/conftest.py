@@ -2,6 +2,8 @@
 
 `--minutes N` is for where time is short whatever the machine: no test begins after N minutes. The order then begins at
 another file for each commit, so that in the long run every test is run; a line at the end counts those that were not.
+With `--each-kind` it has a test of each class or function first, then a second one of each; and a line counts the kinds
+of which none was run.
 """
 
 from __future__ import annotations
@@ -31,6 +33,7 @@ NOT_RUN = "no time was left (--minutes)"
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--minutes", type=float, metavar="N", help="begin no test after N minutes, and count what is left")
+    parser.addoption("--each-kind", action="store_true", help="one test of each class or function first")
 
 
 class Progress:
@@ -39,6 +42,8 @@ class Progress:
     def __init__(self, config: pytest.Config) -> None:
         self.config = config
         self.left = 0
+        self.kinds: dict[str, bool] = defaultdict(bool)
+        """Whether a test was run of each class or function."""
 
     def line(self, text: str) -> None:
         if terminal := self.config.pluginmanager.get_plugin("terminalreporter"):
@@ -48,11 +53,16 @@ class Progress:
         if report.failed:
             last = report.longreprtext.strip().splitlines()[-1:]
             self.line(f"FAILED {report.nodeid} ({report.when}) {' '.join(last)}")
-        self.left += report.skipped and NOT_RUN in str(report.longrepr)
+        if report.when == "setup":
+            is_left = report.skipped and NOT_RUN in str(report.longrepr)
+            self.left += is_left
+            self.kinds[kind_of(report.nodeid)] |= not is_left
 
     def pytest_terminal_summary(self) -> None:
         if self.left:
             self.line(f"{self.left} tests were not run: {NOT_RUN}")
+            none = sum(not was_run for was_run in self.kinds.values())
+            self.line(f"{none} of {len(self.kinds)} kinds have no test that was run")
 
 
 def pytest_runtest_setup() -> None:
@@ -81,8 +91,26 @@ def pytest_collection_finish() -> None:
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> Iterator[None]:
     mark_what_is_spread(items)
     yield
-    if config.option.minutes is not None and items:
+    if config.option.each_kind:
+        items[:] = by_rounds(items)
+    elif config.option.minutes is not None and items:
         items[:] = from_file(items, commit(config))
+
+
+def kind_of(nodeid: str) -> str:
+    """Returns the file and the class of a test, or its function, without parameters."""
+    return "::".join(nodeid.partition("[")[0].split("::")[:2])
+
+
+def by_rounds(items: list[pytest.Item]) -> list[pytest.Item]:
+    """Returns the first test of each kind, then the second ones, and so on."""
+    counts: dict[str, int] = defaultdict(int)
+    rounds = []
+    for item in items:
+        kind = kind_of(item.nodeid)
+        rounds.append(counts[kind])
+        counts[kind] += 1
+    return [item for _, item in sorted(zip(rounds, items, strict=True), key=lambda pair: pair[0])]
 
 
 def commit(config: pytest.Config) -> int:

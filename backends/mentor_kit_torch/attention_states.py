@@ -10,7 +10,7 @@ from transformers.cache_utils import CacheLayerMixin
 
 from mentor_kit.backend.row_device import Array
 from mentor_kit_torch.determinism import each_once
-from mentor_kit_torch.layer_states import RowAim, TorchLayerState, index_of, rows_of
+from mentor_kit_torch.layer_states import RowAim, TorchLayerState, copy_rows
 
 
 class CachedKeysAndValues(CacheLayerMixin, TorchLayerState):  # type: ignore[misc]
@@ -115,11 +115,13 @@ class CachedKeysAndValues(CacheLayerMixin, TorchLayerState):  # type: ignore[mis
             return
         if not self.is_initialized:
             CachedKeysAndValues.lazy_initialization(self, other.keys, other.values)
-        written = index_of(target, self.keys)
-        for own, theirs in ((self.keys, other.keys), (self.values, other.values)):
-            found = rows_of(theirs[:, :, :length], source, apart=other is not self)
-            with each_once(own):
-                own[:, :, :length].index_copy_(0, written, found)
+        read, written = self.aim.on_device(source, target, self.keys)
+        pairs, dim = [(self.keys, other.keys), (self.values, other.values)], 0
+        if self._both is not None and other._both is not None:
+            pairs, dim = [(self._both, other._both)], 1
+        for own, theirs in pairs:
+            kept, found = own[..., :length, :], theirs[..., :length, :]
+            copy_rows(kept, found, (source, read), written, apart=other is not self, dim=dim)
 
     def take_base(self, other: CachedKeysAndValues) -> None:
         """Give every row its own copy of the positions before the base: those of another state's first row."""

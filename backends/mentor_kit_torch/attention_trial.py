@@ -12,6 +12,7 @@ import logging
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cache
+from itertools import product
 from typing import Any, Literal, NamedTuple
 
 import numpy as np
@@ -103,7 +104,7 @@ def choose(
     Args:
         name: the option: a way that must be right, or auto. On CPUs, and on MPS, auto takes what `kernels` has.
         device: the model's.
-        dtypes: that it runs in.
+        dtypes: that it runs in, the student's own first.
         form: of its attention.
 
     Raises:
@@ -123,6 +124,8 @@ def choose(
         if fault := tree_fault(device, dtype, form):
             faults["flex"] = f"{fault} ({dtype_name(dtype)})"
             flex.remove(dtype)
+    if dtypes and dtypes[0] not in flex:
+        flex.clear()  # the student's own type, in which it is trained; self-checks alone are no use for it
     if name != "auto" and (fault := faults.get(name, "" if flex or parts else "it is for CUDA")):
         raise BackendError(
             f"backend.attention_kernels: {name} cannot be used on {device}: {fault}",
@@ -173,13 +176,12 @@ def tree_fault(device: torch.device, dtype: torch.dtype, form: AttentionForm) ->
     reaches = [reach._replace(size=min(reach.size, TRIED_REACH)) for reach in form.reaches]
     changes = ScoreChanges(softcap=TRIED_CAP) if form.capped else PLAIN_SCORES
     try:
-        tree = to_device(Tree.of(_trial_batch(), reaches), device)
-        for shape in form.heads:
-            for reach in reaches:
-                found = _of_tree(tree, shape, device, dtype, _by_flex(tree, reach, changes))
-                expected = _of_tree(tree, shape, device, torch.float32, _by_products(tree, reach, changes), by=dtype)
-                if not _near(found, expected, dtype):
-                    return "its numbers are not those of plain products"
+        trees = [to_device(Tree.of(batch, reaches), device) for batch in (_trial_batch(), _short_batch())]
+        for tree, shape, reach in product(trees, form.heads, reaches):
+            found = _of_tree(tree, shape, device, dtype, _by_flex(tree, reach, changes))
+            expected = _of_tree(tree, shape, device, torch.float32, _by_products(tree, reach, changes), by=dtype)
+            if not _near(found, expected, dtype):
+                return "its numbers are not those of plain products"
     except Exception as error:  # noqa: BLE001 (whatever it raises, it cannot be used)
         return f"{type(error).__name__}: {first_line(error)}"
     return ""
@@ -269,12 +271,18 @@ def _near(found: Sequence[Tensor], expected: Sequence[Tensor], dtype: torch.dtyp
 
 def _trial_batch() -> MicroBatch:
     """Prompts and completions whose nodes are shorter and longer than a block, with prefixes of their own."""
-
-    def completion(*lengths: int) -> TokenCompletion:
-        ids = np.concatenate([np.full(length, place + length % 5) for place, length in enumerate(lengths)])
-        return TokenCompletion(ids, np.ones(len(ids), np.float32), -np.ones(len(ids), np.float32))
-
-    several = (completion(20, 30), completion(20, 3), completion(150), completion(5), completion(1, 140, 7))
+    several = (_completion(20, 30), _completion(20, 3), _completion(150), _completion(5), _completion(1, 140, 7))
     prompts = (np.arange(170) % 7, np.concatenate([np.arange(150) % 7, np.full(131, 3)]))
     (batch,) = micro_batches([TokenGroup(prompt, several) for prompt in prompts], 1 << 20, packed=True)
     return batch
+
+
+def _short_batch() -> MicroBatch:
+    """All in less than a block, for which PyTorch compiles another kernel."""
+    (batch,) = micro_batches([TokenGroup(np.arange(60) % 7, (_completion(20), _completion(21)))], 1 << 20, packed=True)
+    return batch
+
+
+def _completion(*lengths: int) -> TokenCompletion:
+    ids = np.concatenate([np.full(length, place + length % 5) for place, length in enumerate(lengths)])
+    return TokenCompletion(ids, np.ones(len(ids), np.float32), -np.ones(len(ids), np.float32))

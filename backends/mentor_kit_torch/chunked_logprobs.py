@@ -45,7 +45,7 @@ class TokenLogProbs(torch.autograd.Function):
         The numbers of logits at a time, and of those that are kept, are halved `halvings` times; doubled below 0.
         """
         found, totals, entropies, ctx.kept, ctx.halvings = [], [], [], [], halvings
-        kept = kept_rows(len(targets), len(weight), halvings)
+        kept = kept_rows(len(targets), len(weight), halvings) if any(ctx.needs_input_grad) else 0
         for part in _parts(len(targets), len(weight), halvings):
             logits = _logits(hidden, weight, temperature, part)
             if part.stop <= kept:

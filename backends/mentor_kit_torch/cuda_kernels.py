@@ -122,4 +122,6 @@ def _by_head(bias: Tensor | None, heads: int) -> Tensor | None:
 def aligned(bias: Tensor) -> Tensor:
     """A bias (…, L) whose rows begin where the memory-efficient kernel reads them."""
     length = bias.shape[-1]
+    if bias.shape[-2] > 1 and all(stride % BIAS_STEP == 0 for stride in bias.stride()[:-1]):
+        return bias
     return bias if length % BIAS_STEP == 0 else pad(bias, (0, -length % BIAS_STEP))[..., :length]

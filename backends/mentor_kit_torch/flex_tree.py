@@ -32,6 +32,10 @@ BLOCK = 128
 #: Compilations of FlexAttention in a process: for types, heads, kinds of layers, soft caps, with gradients or without.
 COMPILATIONS = 64
 
+#: For fewer than 128 queries PyTorch would take a kernel for decoding, which cannot be compiled for some of their
+#: numbers (PyTorch 2.13: where queries and the heads that share a key make no divisor of a block).
+KERNEL_OPTIONS = {"FORCE_USE_FLEX_ATTENTION": True}
+
 Ints = NDArray[np.int64]
 Lists = tuple[Tensor, Tensor]
 """(1, 1, n) how many blocks meet each of n blocks, and (1, 1, n, n) which, these first; int32."""
@@ -207,7 +211,7 @@ def _flex(*given: Tensor, **how: Any) -> Any:
     # a scale or a soft cap that is an input is refused; beyond its own limit PyTorch runs the eager form, with a
     # word in the log alone
     with torch._dynamo.config.patch(specialize_float=True, recompile_limit=COMPILATIONS):
-        return _compiled()(*given, **how)
+        return _compiled()(*given, **how, kernel_options=KERNEL_OPTIONS)
 
 
 def _lists(meet: NDArray[np.bool_]) -> Lists:

@@ -23,6 +23,8 @@ from torch import Tensor
 
 from mentor_kit.backend.row_device import Array
 from mentor_kit.backend.row_state import LayerState
+from mentor_kit_torch.determinism import each_once
+from mentor_kit_torch.device_copy import to_device
 
 
 @dataclass
@@ -43,6 +45,17 @@ class RowAim:
     """(k,): rows that begin with this pass; None for none."""
     idle: Tensor | None = None
     """(k,): rows of the pass that take in nothing; None for none."""
+    copied: tuple[Array, Array, Tensor, Tensor] | None = None
+    """The rows of a copy that is being made, source and target, and both on the device; None between copies."""
+
+    def on_device(self, source: Array, target: Array, like: Tensor) -> tuple[Tensor, Tensor]:
+        """The rows of a copy as indices on the device of a tensor: they go there once for all layers."""
+        known = self.copied
+        if known is None or known[0] is not source or known[1] is not target:
+            rows = [torch.from_numpy(np.ascontiguousarray(each)) for each in (source, target)]
+            read, written = to_device(rows, like.device)
+            known = self.copied = source, target, read, written
+        return known[2:]
 
 
 class TorchLayerState(LayerState):
@@ -73,13 +86,25 @@ class TorchLayerState(LayerState):
         return None
 
 
-def index_of(rows: Array, like: Tensor) -> Tensor:
-    """Rows (n,) as an index on the device of a tensor."""
-    return torch.from_numpy(np.ascontiguousarray(rows)).to(like.device)
+def copy_rows(
+    own: Tensor, theirs: Tensor, source: tuple[Array, Tensor], target: Tensor, *, apart: bool, dim: int = 0
+) -> None:
+    """Copy rows of a buffer to rows of another one, or of the same; all are read before any is written.
 
-
-def rows_of(buffer: Tensor, rows: Array, *, apart: bool) -> Tensor:
-    """The rows (n, …) of a buffer; where all are one, and put apart from it, without copies."""
+    Args:
+        own: to write.
+        theirs: to read.
+        source: rows of it (n,), and as an index on the device.
+        target: rows (n,).
+        apart: whether the buffers are two: where all rows are one, they are read without copies then.
+        dim: the rows' dimension.
+    """
+    rows, index = source
     if apart and (rows == rows[0]).all():
-        return buffer[rows[0] : rows[0] + 1].expand(len(rows), *[-1] * (buffer.ndim - 1))
-    return buffer.index_select(0, index_of(rows, buffer))
+        shape = [*theirs.shape]
+        shape[dim] = len(rows)
+        found = theirs.narrow(dim, int(rows[0]), 1).expand(shape)
+    else:
+        found = theirs.index_select(dim, index)
+    with each_once(own):
+        own.index_copy_(dim, target, found)

@@ -140,7 +140,7 @@ class TorchLMWrapper:
         self.meter.projected(positions)
         if torch.is_grad_enabled():
             with torch.no_grad():
-                self.meter.projected(positions - kept_rows(positions, self.vocabulary))
+                self.meter.projected(positions - kept_rows(positions, self.vocabulary, self.logits_halvings))
 
     @property
     def weight(self) -> Tensor | None:

@@ -12,7 +12,7 @@ from transformers.cache_utils import LinearAttentionCacheLayerMixin
 from mentor_kit.backend.row_device import Array
 from mentor_kit_torch.attention_states import CachedKeysAndValues
 from mentor_kit_torch.determinism import each_once
-from mentor_kit_torch.layer_states import RowAim, TorchLayerState, index_of, rows_of
+from mentor_kit_torch.layer_states import RowAim, TorchLayerState, copy_rows
 
 
 class AssignedStates(LinearAttentionCacheLayerMixin):  # type: ignore[misc]
@@ -134,9 +134,8 @@ class CachedRecurrent(AssignedStates, TorchLayerState):
             for index, buffer in theirs.items():
                 if index not in own:
                     own[index] = buffer.new_zeros((self._buffer_rows, *buffer.shape[1:]))
-                found = rows_of(buffer, source, apart=other is not self)
-                with each_once(buffer):
-                    own[index].index_copy_(0, index_of(target, buffer), found)
+                read, written = self.aim.on_device(source, target, buffer)
+                copy_rows(own[index], buffer, (source, read), written, apart=other is not self)
 
     def drop(self) -> None:
         self._buffer_rows = 0

@@ -10,6 +10,7 @@ from transformers.cache_utils import Cache
 
 from mentor_kit_torch import kernels
 from mentor_kit_torch.attention_backend import PLAIN_SCORES, ScoreChanges, fold, unfold
+from mentor_kit_torch.cuda_kernels import aligned
 from mentor_kit_torch.kernels import Part
 
 
@@ -25,6 +26,8 @@ class RowAttention:
     """Where all rows' queries begin, counted from the beginning's end, if it is one place: no mask is needed then."""
     _bias: list[Tensor] = field(default_factory=list, init=False)
     """What the rows' mask comes to, once it is needed: it is the same for all layers."""
+    _folded: dict[int, Tensor] = field(default_factory=dict, init=False)
+    """The same for the query heads of a key below each other, by their number."""
 
     def attend(
         self,
@@ -62,6 +65,15 @@ class RowAttention:
             shown = self._bias_of(mask, query).expand(-1, -1, queries.shape[2], -1)
             out, lse = kernels.attend(queries, key, value, scale, bias=shown)
             return [(out.reshape(query.shape), lse.reshape(query.shape[:3]))]
+        if self.start is None and query.device.type != "cpu" and _is_shorter(query, key):
+            # here, too: the kernel would be given keys and values for each query head
+            count, own, times = len(query), key.shape[1], query.shape[1] // key.shape[1]
+            if times not in self._folded:
+                bias = self._bias_of(mask, query)
+                self._folded[times] = aligned(bias.unsqueeze(2).expand(-1, -1, times, -1, -1).flatten(2, 3))
+            queries = query.reshape(count, own, -1, query.shape[-1])
+            out, lse = kernels.attend(queries, key, value, scale, bias=self._folded[times])
+            return [(out.reshape(query.shape), lse.reshape(query.shape[:3]))]
         if self.start is None:
             return [kernels.attend(query, key, value, scale, bias=self._bias_of(mask, query))]
         before, new = (slice(0, self.start), slice(self.start, self.start + query.shape[2]))
@@ -79,3 +91,8 @@ class RowAttention:
 def _by_key(query: Tensor, key: Tensor) -> Tensor:
     """One query of each head, (n, H, 1, D), as (n, K, H / K, D): those that look at one head's keys."""
     return query.reshape(len(query), key.shape[1], -1, query.shape[-1])
+
+
+def _is_shorter(query: Tensor, key: Tensor) -> bool:
+    """Whether a bias for each query head takes less memory than keys and values for each."""
+    return query.shape[1] > key.shape[1] and query.shape[2] < 2 * key.shape[1] * key.shape[-1]

@@ -14,6 +14,7 @@ from torch import Tensor
 from transformers import DynamicCache, cache_utils
 from transformers.cache_utils import Cache, DummyLayer
 
+from mentor_kit.backend.row_device import Array
 from mentor_kit.backend.row_state import RowStates
 from mentor_kit_torch.attention_states import CachedKeysAndValues
 from mentor_kit_torch.layer_states import RowAim, TorchLayerState
@@ -86,6 +87,12 @@ class TorchRowStates(RowStates[TorchLayerState]):
         aim.fresh, aim.idle = fresh, idle
         for layer in self._uncut:
             layer.start()
+
+    def copy(self, other: RowStates[TorchLayerState], source: Array, target: Array, length: int) -> None:
+        try:
+            super().copy(other, source, target, length)
+        finally:
+            self.aim.copied = None
 
     def take_back(self) -> None:
         """Keep what the pass left."""

@@ -246,3 +246,68 @@ def test_the_report_has_the_machine_and_each_check(tmp_path: Path) -> None:
     report = json.loads((tmp_path / "cuda.json").read_text())
     assert [item["name"] for item in report["checks"]] == ["doctor", "quickstart"]
     assert all(item["well"] for item in report["checks"])
+
+
+def test_what_is_wanted_is_compared_with_what_was_found() -> None:
+    small, large = cuda_speed.MODELS
+    case = {"rows": 64, "prompt": 1024}
+    text = printed(
+        [
+            LIMITS,
+            {"side": "ours", "model": small, **case, "token": 0.002, "bytes": 1e6, "output": []},
+            {"side": "ours", "model": small, "rows": 256, "prompt": 8192, "token": 9.0, "bytes": 1e6, "output": []},
+            {"side": "ours", "model": large, **case, "token": 0.01, "bytes": 5e6, "output": []},
+            {"side": "update", "model": small, **case, "seconds": 0.5, "flops": 2.05e11},
+            {"side": "update", "model": large, **case, "error": "out of time"},
+            {"side": "step", "model": small, **case, "seconds": 2.0},
+            {"side": "TRL's step", "model": small, **case, "seconds": 9.0},
+        ]
+    )
+    rows = {line.split("│")[1].strip(): line.split("│")[2:5] for line in text.splitlines() if line.count("│") == 5}
+    found = {what: [cell.strip() for cell in cells] for what, cells in rows.items()}
+    assert found[f"{small}: ms a token"] == ["at most 3", "2.00", "yes"]
+    assert found[f"{large}: of the bandwidth in decoding"] == ["0.60", "0.50", "no"]
+    assert found[f"{small}: of the products' limit in the update"] == ["0.40", "0.41", "yes"]
+    assert found[f"{large}: of the products' limit in the update"] == ["0.40", "not measured", "-"]
+    assert found[f"{small}: a step of TRL's by ours"] == ["5", "4.50", "no"]
+
+
+def test_a_kind_of_tests_for_which_no_time_was_left_is_not_well() -> None:
+    whole = "5 tests were not run: no time was left (--minutes)\n\n{} of 9 kinds have no test that was run\n"
+    last = "== 12 passed, 7 skipped in 100.00s =="
+    for kinds, well in ((0, True), (2, False)):
+        found = checks.counts(whole.format(kinds) + last)
+        assert found == {"passed": 12, "skipped": 2, "not run": 5, "kinds not run": kinds}
+        assert checks.ran_each_kind(found) is well
+    assert checks.counts(last) == {"passed": 12, "skipped": 7}
+    assert checks.ran_each_kind(checks.counts(last))
+    assert not checks.ran_each_kind({"skipped": 3})
+
+
+TRIED = """
+import time, pytest
+class TestA:
+    @pytest.mark.parametrize("n", range(3))
+    def test_one(self, n): time.sleep(0.5)
+    def test_two(self): pass
+def test_b(): pass
+def test_c(): pass
+"""
+
+
+@pytest.mark.slow
+def test_one_of_each_kind_is_run_first(tmp_path: Path) -> None:
+    (tmp_path / "test_tried.py").write_text(TRIED)
+    (tmp_path / "conftest.py").write_text((checks.ROOT / "tests" / "conftest.py").read_text())
+
+    def run(*options: str) -> str:
+        command = [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", "-v", "-n0", "--each-kind", *options]
+        return subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False).stdout
+
+    names = re.findall(r"test_tried.py::(\S+) PASSED", run())
+    assert names == ["TestA::test_one[0]", "test_b", "test_c", "TestA::test_one[1]", "TestA::test_one[2]",
+                     "TestA::test_two"]  # fmt: skip
+    said = run("--minutes", "0.005")
+    assert "TestA::test_one[0] PASSED" in said
+    left, none = (int(re.search(words, said)[1]) for words in (r"(\d+) tests were not run", r"(\d+) of 3 kinds"))
+    assert (left, none) == (5, 2)

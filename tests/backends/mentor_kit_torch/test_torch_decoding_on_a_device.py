@@ -12,8 +12,10 @@ import torch
 import transformers
 from mentor_kit_torch.few_kernels import join
 from mentor_kit_torch.policy import TorchPolicy
-from pretend_device import device_is_there, load_there
+from mentor_kit_torch.row_attention import RowAttention
+from pretend_device import DEVICE, device_is_there, load_there
 from torch_students import SHAPE, Float64Twin, load, write_student
+from transformers.cache_utils import Cache
 
 from mentor_kit.backend.optimizer import OptimizerSpec
 from mentor_kit.backend.student import AdapterSpec
@@ -73,6 +75,52 @@ def test_a_pass_copies_nothing_to_the_device_and_is_waited_for_once(folder: Path
     assert found["kernels"] <= 2 * LAYER["LlamaConfig"] + REST, found
     assert found["to device"] == 0
     assert found["waits"] == 1
+
+
+def test_rows_that_part_are_copied_without_a_wait(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A group's rows are one until they draw other tokens, mostly in its first passes: one copy of their places."""
+    with device_is_there() as mode:
+        engine = load_there(write("LlamaConfig", 3, tmp_path)).engine()
+        found: list[tuple[int, int, int]] = []
+        with mode.counted() as counts:
+            copy = engine.device.copy
+
+            def watched(*given: Any) -> None:
+                before = counts.to_device, counts.from_device + counts.waits.total(), counts.kernels
+                copy(*given)
+                after = counts.to_device, counts.from_device + counts.waits.total(), counts.kernels
+                found.append(tuple(b - a for a, b in zip(before, after, strict=True)))  # type: ignore[arg-type]
+
+            monkeypatch.setattr(engine.device, "copy", watched)
+            asked = [request(f"{i}", [*range(1, 31)], temperature=2.0, seed=i, max_new_tokens=6) for i in range(8)]
+            done = drive(engine, asked)
+        assert len({done[f"{i}"].ids for i in range(8)}) > 4
+    assert found
+    assert all((to_device, waits) == (1, 0) for to_device, waits, _ in found)
+    # keys and values of a layer are read and written together
+    assert all(kernels <= 1 + 2 * 3 for *_, kernels in found)
+
+
+@pytest.mark.parametrize("heads", [2, 4, 6])
+@pytest.mark.parametrize("tokens", [2, 7, 40])
+def test_later_turns_of_several_tokens_attend_as_defined(heads: int, tokens: int) -> None:
+    """Rows whose new tokens begin at different places: query heads of a key stand below each other, where few."""
+    draws = torch.Generator().manual_seed(heads)
+    query, key, value = (
+        torch.randn(3, count, length, 8, generator=draws)
+        for count, length in ((heads, tokens), (2, 61), (2, 61))
+    )  # fmt: skip
+    starts = torch.tensor([3, 20, 12])
+    mask = (torch.arange(61) <= starts[:, None, None] + torch.arange(tokens)[:, None]).unsqueeze(1)
+    scores = query @ key.repeat_interleave(heads // 2, dim=1).transpose(-1, -2) * 0.3
+    weights = torch.softmax(scores.masked_fill(~mask, -torch.inf), dim=-1)
+    expected = weights @ value.repeat_interleave(heads // 2, dim=1)
+    with device_is_there():
+        plan = RowAttention(Cache(layers=[]), 0)
+        moved = [part.to(DEVICE) for part in (query, key, value, mask)]
+        for layer in range(2):  # the second one has the first one's mask
+            found = plan.attend(layer, *moved, 0.3).cpu()
+            torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-5)
 
 
 @pytest.mark.slow

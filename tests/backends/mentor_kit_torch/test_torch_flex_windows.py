@@ -95,6 +95,23 @@ def test_the_condition_is_pytorchs_mask() -> None:
     assert (mask.kv_num_blocks >= exact.kv_num_blocks).all()
 
 
+def test_pytorch_takes_its_kernel_for_many_queries_whatever_their_number(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The one for decoding cannot be compiled for some trees of less than 128 tokens."""
+    asked: list[dict[str, Any]] = []
+
+    def compiled(*given: Any, **how: Any) -> tuple[Any, None]:
+        asked.append(how)
+        return given[0], None
+
+    monkeypatch.setattr("mentor_kit_torch.flex_tree._compiled", lambda: compiled)
+    blocks = TreeBlocks.of(np.full(70, 70), np.arange(70))
+    query, key = (torch.empty(1, heads, 70, 16, device="meta") for heads in (4, 2))
+    blocks.attend(query, key, key, 0.25)
+    options = asked[0]["kernel_options"]
+    assert set(options) <= set(flex_attention.FlexKernelOptions.__annotations__)
+    assert options["FORCE_USE_FLEX_ATTENTION"]
+
+
 def by_definition(query: Any, key: Any, value: Any, mask: np.ndarray, scale: float, changes: ScoreChanges) -> Any:
     """Softmax over the keys that are seen, and a sink."""
     times = query.shape[1] // key.shape[1]

@@ -25,6 +25,7 @@ from mentor_kit import api
 from mentor_kit.backend.optimizer import OptimizerSpec
 from mentor_kit.backend.policy import Policy
 from mentor_kit.backend.student import AdapterSpec
+from mentor_kit.backend.token_groups import TokenCompletion, TokenGroup
 from mentor_kit.recipe.settings import parse_settings
 from mentor_kit.testing.backend import BackendContract
 from mentor_kit.testing.checkpoints import LoadPolicy
@@ -142,6 +143,20 @@ def test_trees_are_done_by_flex_attention_unless_told_otherwise(folder: Path) ->
     """Or nothing here would run its compiled kernels."""
     policy = load_on_gpu(folder)
     assert torch.float32 in policy.lm.attention.flex
+
+
+@pytest.mark.parametrize("heads", [2, 4, 8])
+def test_short_trees_are_done_by_flex_attention_too(tmp_path: Path, heads: int) -> None:
+    """PyTorch's kernel for few queries has no configuration for some of their numbers."""
+    config = LlamaConfig(**SHAPE | {"num_attention_heads": heads, "num_key_value_heads": 1}, head_dim=16)
+    folder = write_student(tmp_path, config)
+    for length in (33, 70, 100, 127, 140):
+        completion = TokenCompletion(np.arange(20) + length % 7, np.ones(20), np.zeros(20))
+        group = TokenGroup(np.arange(length - 20) % 90, (completion,))
+        found, plain = (
+            load_on_gpu(folder, attention_kernels=way).log_probs([group]) for way in ("flex", "plain")
+        )  # fmt: skip
+        np.testing.assert_allclose(found[0][0], plain[0][0], atol=1e-3)
 
 
 def test_a_capture_that_breaks_leaves_nothing_behind() -> None:
