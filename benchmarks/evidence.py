@@ -20,6 +20,7 @@ from evidence_figures import Panel, draw, learning_panel, seeds_panel, similarit
 from evidence_tables import (
     Outcomes,
     accuracy_sheet,
+    call_sheet,
     curve_sheet,
     difference_sheet,
     rise_sheet,
@@ -42,6 +43,8 @@ MARKED = re.compile(r"(<!-- table: (\S+) -->\n).*?(<!-- end -->)", re.DOTALL)
 #: The claim's pairs of arms: the teacher-made rewards against what they are to beat.
 CLAIMS = (("mentor", "sparse"), ("mentor", "sft"), ("mentor-f1", "sparse"), ("mentor-f1", "sft"))
 LONG = ("sparse-long", "mentor-long")
+#: Pairs of arms that the paper has not.
+DISTILLED = (("distill", "sft"), ("distill", "sparse"), ("distill", "mentor"), ("mentor-sod", "mentor"))
 
 #: The table of all students, by the studies' names.
 SUMMARY = "summary"
@@ -63,7 +66,11 @@ class Layout:
     """In the order of tables."""
     base: str
     """The arm before training."""
+    starts: tuple[str, ...] = ()
+    """Other arms before training; figures leave them out."""
     claims: tuple[tuple[str, str], ...] = CLAIMS
+    further: tuple[tuple[str, str], ...] = ()
+    """Other pairs of arms, which are not of the claim."""
     per_seed: bool = False
     """Whether rises over `base` are shown for each seed."""
     curves: tuple[str, ...] = ()
@@ -76,12 +83,12 @@ class Layout:
     @property
     def coloured(self) -> list[str]:
         """The arms that figures have colours for: a longer training has that of the shorter one."""
-        return [arm for arm in self.arms if arm not in self.curves]
+        return [arm for arm in self.arms if arm not in (*self.curves, *self.starts)]
 
     @property
     def rises(self) -> list[tuple[str, str]]:
         """All other arms, each against the one before training."""
-        return [(arm, self.base) for arm in self.arms if arm not in (self.base, "pretrained")]
+        return [(arm, self.base) for arm in self.arms if arm not in (self.base, *self.starts)]
 
 
 MINIATURE = ("untrained", "sft", "sparse", "mentor", "mentor-f1", "distill", "mentor-sod", *LONG, "permuted")
@@ -90,13 +97,15 @@ LAYOUTS: Mapping[str, Layout] = {
         "python benchmarks/quickstart_study.py",
         tuple(quickstart_study.ARMS),
         "former",
-        tuple((arm, "former") for arm in quickstart_study.ARMS if arm != "former"),
+        claims=tuple((arm, "former") for arm in quickstart_study.ARMS if arm != "former"),
+        further=(("two updates, bonus", "two updates"), ("one update, bonus", "two updates, bonus")),
         kinds=("seeds", "claims"),
     ),
     "smollm2": Layout(
         "make smollm2",
-        ("pretrained", "cold-start", "sft", "sparse", "mentor", "mentor-f1", "permuted"),
+        ("pretrained", "cold-start", "cold-start-2", "sft", "sparse", "mentor", "mentor-f1", "permuted"),
         "cold-start",
+        starts=("pretrained", "cold-start-2"),
         per_seed=True,
         drawn=("training", "seeds"),
     ),
@@ -105,7 +114,8 @@ LAYOUTS: Mapping[str, Layout] = {
             "make miniature",
             MINIATURE,
             "untrained",
-            (*CLAIMS, ("mentor-long", "sparse-long")),
+            claims=(*CLAIMS, ("mentor-long", "sparse-long")),
+            further=DISTILLED,
             curves=LONG,
             drawn=("learning", "longer", "similarity"),
         )
@@ -134,7 +144,7 @@ def sheets(layout: Layout, study: Study) -> Iterator[tuple[str, Sheet]]:
     made: Mapping[str, Callable[[], Sheet]] = {
         "accuracy": lambda: accuracy_sheet(outcomes, layout.arms),
         "seeds": lambda: seed_sheet(outcomes, layout.arms, "out-of-domain"),
-        "claims": lambda: difference_sheet(outcomes, layout.claims),
+        "claims": lambda: difference_sheet(outcomes, (*layout.claims, *layout.further)),
         "rises": lambda: (rise_sheet if layout.per_seed else difference_sheet)(outcomes, layout.rises),
         "strategy": lambda: strategy_sheet(outcomes, layout.arms),
         "training": lambda: training_sheet(study.training, layout.arms),
@@ -153,6 +163,7 @@ def summaries(folder: Path) -> Iterator[tuple[str, Sheet]]:
     yield "accuracy", summary_sheet(accuracies, arms, "out-of-domain")
     claims = {STUDENTS[name]: (outcomes, layout.claims) for name, (outcomes, layout) in found.items()}
     yield "claims", verdict_sheet(claims, ("out-of-domain", "cross-domain"))
+    yield "calls", call_sheet(claims, "out-of-domain")
 
 
 def panels(layout: Layout, study: Study) -> list[Panel]:

@@ -7,9 +7,10 @@ from __future__ import annotations
 
 import math
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from functools import cached_property
+from itertools import product
 from typing import Any
 
 from outcomes import Row
@@ -46,6 +47,14 @@ class Outcomes:
     def episodes(self, arm: str, split: str, decoding: str) -> list[Row]:
         """The episodes of an arm's seeds on a split."""
         return self._index.get((arm, split, decoding), [])
+
+    def start(self, arm: str, seed: int) -> str | None:
+        """The arm whose student a seed's training began with; None for the study's own."""
+        return self._starts.get((arm, seed))
+
+    @cached_property
+    def _starts(self) -> Mapping[tuple[str, int], str]:
+        return {(row["arm"], row["seed"]): row["start"] for row in self.rows if row.get("start")}
 
     @cached_property
     def _index(self) -> Mapping[tuple[str, str, str], list[Row]]:
@@ -84,13 +93,14 @@ def means(outcomes: BySeed) -> dict[int, float]:
     return {seed: math.fsum(problems.values()) / len(problems) for seed, problems in outcomes.items()}
 
 
-def difference(arm: BySeed, base: BySeed, *, start: bool = False) -> Difference | None:
+def difference(arm: BySeed, base: BySeed, *, start: bool = False, most: float = 1.0) -> Difference | None:
     """What an arm has over another, paired by seed and problem, of the seeds that both have.
 
     Args:
         arm: the one.
         base: the other.
         start: whether training begins with the base: then a base of one run is that of all seeds.
+        most: what an outcome may be at most; it is 0 at least.
     """
     if not arm or not base:
         return None
@@ -100,7 +110,8 @@ def difference(arm: BySeed, base: BySeed, *, start: bool = False) -> Difference 
     if not both:
         return None
     problems = [name for name in both[0][0] if all(name in own and name in other for own, other in both)]
-    return crossed_difference([[own[name] - other[name] for name in problems] for own, other in both])
+    found = crossed_difference([[(own[name] - other[name]) / most for name in problems] for own, other in both])
+    return replace(found, mean=most * found.mean, low=most * found.low, high=most * found.high)
 
 
 def accuracy_sheet(outcomes: Outcomes, arms: Sequence[str]) -> Sheet:
@@ -135,38 +146,33 @@ def _seed_cell(kinds: Sequence[Mapping[str, float] | None]) -> str:
 
 def difference_sheet(outcomes: Outcomes, pairs: Sequence[tuple[str, str]]) -> Sheet:
     """The differences of pairs of arms on every split."""
-    return _differences(outcomes, pairs, lambda found: [("", found)], start=False)
+    rows = []
+    for split, (arm, base), kind in product(outcomes.splits, pairs, KINDS):
+        own, other = (outcomes.by_seed(name, split, kind) for name in (arm, base))
+        if found := difference(own, other):
+            seeds = str(len(own.keys() & other.keys()))
+            rows.append((split, f"{arm} - {base}", kind, seeds, *difference_cells(found)))
+    return Sheet("", _heads("seeds"), tuple(rows), left=3)
 
 
 def rise_sheet(outcomes: Outcomes, pairs: Sequence[tuple[str, str]]) -> Sheet:
-    """The same for each seed alone, over problems."""
+    """What each seed alone has over what it began with, over problems.
 
-    def by_seed(found: BySeed) -> list[tuple[str, BySeed]]:
-        return [(str(seed), {seed: own}) for seed, own in found.items()]
-
-    return _differences(outcomes, pairs, by_seed, start=True)
-
-
-def _differences(
-    outcomes: Outcomes,
-    pairs: Sequence[tuple[str, str]],
-    parts: Callable[[BySeed], list[tuple[str, BySeed]]],
-    *,
-    start: bool,
-) -> Sheet:
+    Args:
+        outcomes: of the study.
+        pairs: each arm with the one that its seeds began with, unless their rows name another.
+    """
     rows = []
-    for split in outcomes.splits:
-        for arm, base in pairs:
-            for kind in KINDS:
-                own, other = (outcomes.by_seed(name, split, kind) for name in (arm, base))
-                for seed, chosen in parts(own):
-                    found = difference(chosen, other, start=start)
-                    if found is not None:
-                        seeds = seed or str(len(chosen.keys() & other.keys()))
-                        rows.append((split, f"{arm} - {base}", kind, seeds, *difference_cells(found)))
-    by_seed = rows and parts({0: {}})[0][0]
-    heads = ("split", "arms", "decoding", "seed" if by_seed else "seeds", "difference", "95 % interval", "excludes 0")
-    return Sheet("", heads, tuple(rows), left=3)
+    for split, (arm, base), kind in product(outcomes.splits, pairs, KINDS):
+        for seed, own in outcomes.by_seed(arm, split, kind).items():
+            start = outcomes.start(arm, seed) or base
+            if found := difference({seed: own}, outcomes.by_seed(start, split, kind), start=True):
+                rows.append((split, f"{arm} - {start}", kind, str(seed), *difference_cells(found)))
+    return Sheet("", _heads("seed"), tuple(rows), left=3)
+
+
+def _heads(seeds: str) -> tuple[str, ...]:
+    return ("split", "arms", "decoding", seeds, "difference", "95 % interval", "excludes 0")
 
 
 def difference_cells(found: Difference) -> tuple[str, str, str]:
@@ -212,6 +218,44 @@ def verdict_sheet(studies: Mapping[str, tuple[Outcomes, Sequence[tuple[str, str]
     return Sheet("", ("student", "arms", "seeds", *heads), tuple(rows), left=2)
 
 
+def call_sheet(studies: Mapping[str, tuple[Outcomes, Sequence[tuple[str, str]]]], split: str) -> Sheet:
+    """As `verdict_sheet` on one split, of needless and of missing calls a problem."""
+    rows = []
+    for name, (outcomes, pairs) in studies.items():
+        for arm, base in pairs:
+            cells: list[str] = []
+            for kind in CALLS:
+                own, other = (calls_by_seed(outcomes, each, split, kind) for each in (arm, base))
+                most = max((value for each in (own, other) for by in each.values() for value in by.values()), default=0)
+                if (found := difference(own, other, most=max(most, 1.0))) is not None:
+                    cells += [
+                        f"{_signed(found.mean)} ({_signed(found.low)} to {_signed(found.high)})",
+                        "yes" if found.low > 0 or found.high < 0 else "no",
+                    ]
+            if cells:
+                rows.append((name, f"{arm} - {base}", str(len(own.keys() & other.keys())), *cells))
+    heads = (head for kind in CALLS for head in (f"{kind} calls", "excludes 0"))
+    return Sheet("", ("student", "arms", "seeds", *heads), tuple(rows), left=2)
+
+
+CALLS = ("needless", "missing")
+
+
+def calls_by_seed(outcomes: Outcomes, arm: str, split: str, kind: str) -> BySeed:
+    """The calls of each problem's greedy episode, by seed, that are `needless`, or `missing`, beside the teacher's."""
+    found: BySeed = defaultdict(dict)
+    for row in outcomes.episodes(arm, split, "greedy"):
+        if row["teacher_tools"] is not None:
+            own, shown = (Counter(row[name].split()) for name in ("tools", "teacher_tools"))
+            found[row["seed"]][row["problem"]] = (own - shown if kind == "needless" else shown - own).total()
+    return dict(sorted(found.items()))
+
+
+def _signed(value: float) -> str:
+    shown = f"{value:+.2f}"
+    return "+0.00" if shown == "-0.00" else shown
+
+
 def _numbers(counts: Sequence[int]) -> str:
     """One number, or the least and the largest."""
     return "–" if not counts else str(counts[0]) if len({*counts}) == 1 else f"{min(counts)} to {max(counts)}"
@@ -222,11 +266,18 @@ def strategy_sheet(outcomes: Outcomes, arms: Sequence[str]) -> Sheet:
     rows = []
     for split in outcomes.splits:
         for arm in outcomes.arms(arms):
-            found = list(strategy_by_seed(outcomes, arm, split).values())
-            if found:
-                rows.append((split, arm, *(share(_mean([each.get(name) for each in found])) for name in STRATEGY)))
+            if found := list(strategy_by_seed(outcomes, arm, split).values()):
+                shown = {name: share(_mean([each.get(name) for each in found])) for name in STRATEGY}
+                # a share of few failed calls says little without their number
+                shown["recovered"] = _recovered(outcomes.episodes(arm, split, "greedy"))
+                rows.append((split, arm, *shown.values()))
     heads = ("split", "arm", "similarity", "needless", "missing", "in order", "recovered", "calls a right answer")
     return Sheet("", heads, tuple(rows), left=2)
+
+
+def _recovered(episodes: Sequence[Row]) -> str:
+    wrong = sum(row["wrong"] for row in episodes)
+    return f"{sum(row['recovered'] for row in episodes)} of {wrong}" if wrong else "–"
 
 
 def strategy_by_seed(outcomes: Outcomes, arm: str, split: str) -> dict[int, dict[str, float]]:

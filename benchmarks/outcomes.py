@@ -41,6 +41,7 @@ EPISODES = pa.schema(
         ("tools", pa.string()),  # names of the executed calls, in order, with blanks between
         ("teacher_tools", pa.string()),  # of the teacher's right solution; null where there is none
         ("reward", pa.float32()),  # null where the reward does not score the problem
+        ("start", pa.string()),  # the arm whose student it began with; null for the study's own
     ]
 )
 CURVES = pa.schema(

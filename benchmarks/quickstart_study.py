@@ -2,9 +2,9 @@
 
     python benchmarks/quickstart_study.py --output build/quickstart-study
 
-The recipe makes 6,144 rollouts, its former settings 7,680, all other arms 7,168. It may be stopped anywhere: given
-again it goes on where it stopped. The outcomes go into benchmarks/outcomes, from which benchmarks/evidence.py makes the
-tables of docs/evidence.md.
+The recipe makes 6,144 rollouts, in groups of any size, its former settings 7,680, all other arms 7,168. It may be
+stopped anywhere: given again it goes on where it stopped. The outcomes go into benchmarks/outcomes, from which
+benchmarks/evidence.py makes the tables of docs/evidence.md.
 """
 
 from __future__ import annotations
@@ -36,6 +36,8 @@ _BONUS = "train.0.objective.entropy=0.01"
 ARMS: Mapping[str, tuple[str, ...]] = {
     "former": _FORMER,
     "recipe": (),
+    "groups of 4": ("train.0.problems=64", "train.0.group=4"),
+    "groups of 16": ("train.0.problems=16", "train.0.group=16"),
     "two updates": _TWO,
     "two updates, bonus": (*_TWO, _BONUS),
     "one update, bonus": (*_TWO, _BONUS, "train.0.minibatches=1"),

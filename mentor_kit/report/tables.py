@@ -132,8 +132,9 @@ def percent_within(value: float | None, interval: Interval | None) -> str:
 
 
 def points(value: float) -> str:
-    """A difference of shares, signed, in percentage points."""
-    return f"{100 * value:+.1f}"
+    """A difference of shares, signed, in percentage points; with two places where one would make 0 of it."""
+    shown = f"{100 * value:+.1f}"
+    return f"{100 * value:+.2f}" if value and float(shown) == 0 else shown
 
 
 def share(value: float | None) -> str:

@@ -11,6 +11,7 @@ import pytest
 
 from mentor_kit.report import compare
 from mentor_kit.report.figure import new_figure
+from mentor_kit.utils.crossed import crossed_difference
 
 sys.path.append(str(Path(__file__).parents[2] / "benchmarks"))
 evidence = pytest.importorskip("evidence", reason="the benchmarks are not there")
@@ -87,6 +88,53 @@ def test_accuracies_and_differences_are_those_of_numpy(study: Any) -> None:
     greedy = [row for row in by_seed if row["decoding"] == "greedy"]
     assert [row["difference"] for row in greedy] == [f"{100 * each:+.1f}" for each in table.mean(axis=1)]
     assert [row["seed"] for row in greedy] == ["0", "1", "2"]
+
+
+def test_a_seed_rises_over_what_it_began_with() -> None:
+    def rows(arm: str, seed: int, right: str, start: str | None = None) -> list[dict[str, Any]]:
+        where = {"arm": arm, "seed": seed, "split": "out-of-domain", "decoding": "greedy", "start": start}
+        return [{**where, "problem": f"p{n}", "correct": mark == "1"} for n, mark in enumerate(right)]
+
+    found = tables.Outcomes(
+        [*rows("start", 0, "1000"), *rows("other", 0, "1100"), *rows("a", 0, "1111"), *rows("a", 1, "1110", "other")]
+    )
+    sheet = list(tables.numbers(tables.rise_sheet(found, [("a", "start")])))
+    assert [(row["arms"], row["seed"], row["difference"]) for row in sheet] == [
+        ("a - start", "0", "+75.0"),
+        ("a - other", "1", "+25.0"),
+    ]
+
+
+def test_differences_in_calls_by_hand() -> None:
+    def rows(arm: str, seed: int, tools: list[str]) -> list[dict[str, Any]]:
+        where = {"arm": arm, "seed": seed, "split": "out-of-domain", "decoding": "greedy", "teacher_tools": "add sqrt"}
+        return [{**where, "problem": f"p{n}", "tools": own} for n, own in enumerate(tools)]
+
+    # needless 0, 2, 1 and 0, 1, 1; missing 0, 1, 0 and 1, 0, 2
+    one = [*rows("a", 0, ["add sqrt", "add floor floor", "add add sqrt"])]
+    two = [*rows("a", 1, ["sqrt", "add sqrt sqrt", "floor"])]
+    base = [row for seed in (0, 1) for row in rows("b", seed, ["add sqrt"] * 3)]
+    found = tables.Outcomes([*one, *two, *base])
+    sheet = tables.call_sheet({"tiny": (found, [("a", "b"), ("a", "none")])}, "out-of-domain")
+    ((name, arms, seeds, needless, _, missing, _),) = sheet.rows
+    assert (name, arms, seeds) == ("tiny", "a - b", "2")
+    # the interval of counts up to 2 is twice that of their halves
+    for cell, values in ((needless, [[0, 2, 1], [0, 1, 1]]), (missing, [[0, 1, 0], [1, 0, 2]])):
+        half = crossed_difference([[value / 2 for value in row] for row in values])
+        assert cell == f"{np.mean(values):+.2f} ({2 * half.low:+.2f} to {2 * half.high:+.2f})"
+
+
+def test_recoveries_stand_with_the_number_of_failed_calls() -> None:
+    def row(seed: int, wrong: int, recovered: int) -> dict[str, Any]:
+        where = {"arm": "a", "seed": seed, "split": "out-of-domain", "decoding": "greedy", "problem": "p"}
+        calls = {"calls": 3, "wrong": wrong, "recovered": recovered, "correct": True}
+        return {**where, **calls, "tools": "add", "teacher_tools": "add"}
+
+    found = tables.Outcomes([row(0, 2, 1), row(1, 0, 0), row(2, 3, 0)])
+    (line,) = tables.numbers(tables.strategy_sheet(found, ["a"]))
+    assert (line["recovered"], line["needless"], line["calls a right answer"]) == ("1 of 5", "0.00", "3.00")
+    (line,) = tables.numbers(tables.strategy_sheet(tables.Outcomes([row(1, 0, 0)]), ["a"]))
+    assert line["recovered"] == "–"
 
 
 def test_each_seed_is_that_of_numpy(study: Any) -> None:

@@ -12,8 +12,17 @@ from hypothesis import strategies as st
 from report_helpers import report, step, write_run
 
 from mentor_kit.report import before_after, compare, evaluated, paired
-from mentor_kit.report.tables import Sheet
+from mentor_kit.report.tables import Sheet, points
 from mentor_kit.runs import Run
+
+
+@pytest.mark.parametrize(
+    ("value", "shown"),
+    [(0.1234, "+12.3"), (-0.1, "-10.0"), (0.0, "+0.0"), (-0.0004, "-0.04"), (0.00049, "+0.05"), (-0.0006, "-0.1")],
+)
+def test_a_bound_near_0_is_not_shown_as_0(value: float, shown: str) -> None:
+    assert points(value) == shown
+
 
 words = st.text(st.characters(codec="ascii", categories=["L", "N"]), min_size=1, max_size=18)
 
