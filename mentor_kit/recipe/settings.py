@@ -165,7 +165,7 @@ class _Walk:
     def put(self, step: str, value: Json) -> None:
         """Set the last step's value."""
         key = self._key(step)
-        if key == "use" and isinstance(self.node, dict) and self.node.get("use") != value:
+        if key == "use" and isinstance(self.node, dict) and self.node.get("use") not in (None, value):
             self.node.pop("with", None)
         if key == "preset" and self.path[-1:] == ("objective",) and isinstance(self.node, dict):
             self._forget_preset(self.node.get("preset"))

@@ -45,6 +45,14 @@ def test_an_existing_value_is_replaced_and_nothing_else(data: dict[str, Any], dr
     assert json.dumps(apply(data, setting)) == json.dumps(twin)
 
 
+def test_options_that_were_set_before_the_name_stay() -> None:
+    """Where there was no component before: the one is as good an order as the other."""
+    expected = {"teacher": {"with": {"backend": {"use": "torch", "with": {"memory": 2}}}}}
+    settings = ("teacher.with.backend.with.memory=2", "teacher.with.backend.use=torch")
+    assert apply({}, *settings) == apply({}, *reversed(settings)) == expected
+    assert apply({}, *settings, "teacher.with.backend.use=mlx")["teacher"]["with"]["backend"] == {"use": "mlx"}
+
+
 SLOT = {"use": "x", "with": {"p": 1}}
 REWARD = {"gates": [{"use": "ended", "otherwise": 0}], "terms": [{"use": "right", "weight": 1}]}
 
