@@ -144,7 +144,7 @@ GPU_TESTS := pytest pytest-timeout pytest-xdist hypothesis
 cuda:
 	@$(PYTHON) benchmarks/gpus.py
 	@[ -x $(GPU) ] || $(PYTHON) -m venv build/cuda/venv
-	@$(PYTHON) -c 'import sysconfig; print(sysconfig.get_path("purelib"))' > $$(echo build/cuda/venv/lib/python3*/site-packages)/outer.pth
+	@$(PYTHON) -c 'import sys; print(*(p for p in sys.path if p.endswith("-packages")), sep="\n")' > $$(echo build/cuda/venv/lib/python3*/site-packages)/outer.pth
 	$(GPU) -m pip install --quiet $(if $(WHEELS),--no-index --find-links $(WHEELS) mentor-kit[torch],'.[torch]') $(GPU_TESTS)
 	PYTHONPATH=.:backends:plugins $(GPU) benchmarks/cuda.py --output build/cuda $(CUDA)
 
