@@ -86,6 +86,7 @@ class MLXPolicy(Replica[mx.array, MLXOptimizer]):
         )
         self._loaded, self._adapter = loaded, adapter
         self._allowed, self._finds_budget = allowed, options.token_budget == "auto"
+        self._is_limited = options.memory is not None
         self._whole_format = "mlx" if export.fault(loaded, adapter, "transformers") else None
         if self._whole_format is not None:
             logger.warning(

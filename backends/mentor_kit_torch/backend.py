@@ -84,7 +84,7 @@ class TorchBackend(Backend):
         return usable_bytes(planned_device(self.options.device))
 
     def held_to(self, memory: int) -> TorchBackend:
-        if self.options.shard:
+        if self.options.shard and (self.options.processes not in (None, 1) or launched() is not None):
             return self  # such a run is held to no limit
         return TorchBackend(self.options.model_copy(update={"memory": memory / GIB}))
 

@@ -78,6 +78,7 @@ class TorchPolicy(Replica[Tensor, TorchOptimizer]):
         self.model = model
         self.options = options
         self._allowed, self._finds_budget = allowed, options.token_budget == "auto"
+        self._is_limited = options.memory is not None
         self._inputs: tuple[MicroBatch, UpdateInputs] | None = None
         if student.adapter is None and is_quantized(model):
             model.requires_grad_(False)

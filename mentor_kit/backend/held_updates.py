@@ -43,6 +43,8 @@ class HeldUpdates:
     """Whether the token budget is found from the memory."""
     _allowed: int | None = None
     """Bytes that the run may take; None where nothing is known."""
+    _is_limited = False
+    """Whether options say so, or another model has the rest, rather than what was free."""
 
     def batch_by(self, token_budget: int, *, packed: bool) -> None:
         """Set the tokens of a micro-batch, and whether they are counted without padding, common prefixes once."""
@@ -97,7 +99,8 @@ class HeldUpdates:
         self._halvings = 0 if found is None else found.halvings
         if found is None or found.memory is None or not self._finds_budget:
             return
-        if self._allowed is not None and found.memory > self._allowed * 5 // 4:
+        slack = self._allowed and self._allowed // (16 if self._is_limited else 4)
+        if self._allowed is not None and slack is not None and found.memory > self._allowed + slack:
             logger.warning(
                 "%s: there is less memory than when this was saved: micro-batches are smaller, and results differ by "
                 "rounding from those of a run that was not stopped",

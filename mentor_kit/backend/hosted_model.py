@@ -16,8 +16,8 @@ from mentor_kit.backend.memory import GIB, MemoryLoad
 from mentor_kit.backend.policy import Backend
 from mentor_kit.backend.student import StudentSpec
 
-#: Bytes that passes are taken to need at least: kernels have arrays of their own.
-SMALLEST_WORK = GIB // 2
+#: Bytes that passes are given where there are as many, and at least: kernels have arrays of their own.
+USUAL_WORK, SMALLEST_WORK = GIB // 2, GIB // 16
 
 
 @dataclass(frozen=True)
@@ -50,14 +50,23 @@ class ModelNeed:
     """What a hosted model needs, in bytes."""
 
     weights: int
+    least: int
+    """Passes, keys and values of one sequence."""
     work: int
-    """Passes, keys and values; with less it takes longer."""
+    """Those of all; with less it takes longer."""
 
 
-def share_memory(one: Backend, other: Backend) -> bool:
-    """Whether two backends load models into one memory."""
-    places = {one.place(), other.place()}
-    return "" not in places and (len(places) == 1 or "auto" in places)
+def share_memory(one: Backend, other: Backend, *, planned: bool = False) -> bool:
+    """Whether two backends load models into one memory.
+
+    Args:
+        one: a backend.
+        other: another one.
+        planned: whether a GPU is planned for which this machine may not have.
+    """
+    auto = "cuda:0" if planned else "main memory"
+    places = {auto if place == "auto" else place for place in (one.place(), other.place())}
+    return places != {""} and len(places) == 1
 
 
 def model_need(hosted: HostedModel, usable: int | None, *, sequences: int, context: int) -> ModelNeed:
@@ -74,5 +83,7 @@ def model_need(hosted: HostedModel, usable: int | None, *, sequences: int, conte
     """
     load = MemoryLoad(sequences=sequences, context=context, train_tokens=0, optimizer=None, memory=usable)
     found = hosted.backend.estimate(hosted.model, load)
-    weights = found.parts.get("weights", 0)
-    return ModelNeed(weights, max((found.total - weights) * 5 // 4, SMALLEST_WORK))
+    weights, kept = found.parts.get("weights", 0), found.parts.get("keys and values", 0)
+    # while keys and values grow, those of a few layers exist twice
+    least = 2 * kept // max(found.rows, 1) + SMALLEST_WORK
+    return ModelNeed(weights, least, max((found.total - weights) * 5 // 4, USUAL_WORK, least))

@@ -66,9 +66,9 @@ class Components:
                 if component is not None:
                     closing.callback(component.close)
 
-    def guests(self, works: Mapping[str, Workload], registry: Registry) -> list[Guest]:
-        """The components with models of their own that stages with these workloads may use."""
-        return guests_of(self.teacher, self.reward, works, lambda spec: self.build_teacher(spec, registry))
+    def guests(self, recipe: Recipe, works: Mapping[str, Workload], registry: Registry) -> list[Guest]:
+        """The components with models of their own that stages with these workloads use."""
+        return guests_of(recipe, self.teacher, self.reward, works, lambda spec: self.build_teacher(spec, registry))
 
     def build_teacher(self, spec: ComponentSpec, registry: Registry) -> Teacher:
         """A teacher that a stage's own options name, one for all that name the same; it is closed with the others."""
@@ -90,8 +90,8 @@ def assemble(
         loaded: the recipe.
         registry: the plugins to use.
         components: those that need no model, where they are built already.
-        works: the workloads of the stages that will run; memory is set aside for the models that they use beside the
-            student.
+        works: the workload of each of the recipe's stages, also of those that are done; memory is set aside for the
+            models that they use beside the student.
 
     Raises:
         MentorKitError: a component cannot be built here; the message names it.
@@ -101,7 +101,7 @@ def assemble(
     student = student_spec(loaded, registry, components.context)
     chat_format = student_format(loaded, registry, student)
     backend = backend_of(recipe, registry, components.context)
-    guests = components.guests(works or {}, registry)
+    guests = components.guests(recipe, works or {}, registry)
     if guests and works:
         backend = _beside_guests(guests, recipe, works, backend, student)
     policy = backend.load(student, recipe.seed)
@@ -125,20 +125,25 @@ def _beside_guests(
     """The student's backend with memory set aside for other models on its device, which are held to it.
 
     Raises:
-        BackendError: what is left is too little for the student.
+        BackendError: what is left is too little for the student, or what another model may take is for its weights.
     """
     shares = set_aside(guests, recipe, works, backend, student, backend.usable_memory())
-    shares.hold()
-    if not shares.total or shares.left is None or backend.memory_limit() is not None:
-        return backend
-    if shares.left < shares.held:
+    if shares.short:
         raise BackendError(
-            f"{student.model} does not fit beside other models: its weights and what trains them take "
-            f"{gib(shares.held)}, and {gib(shares.left)} are left by what is set aside ({shares.text()})",
+            shares.short[0], hint="raise the `memory` in the options of its own backend, or leave it out"
+        )
+    if shares.left is not None and shares.left < shares.held and backend.memory_limit() is None:
+        raise BackendError(
+            f"{student.model} does not fit beside other models: it takes {gib(shares.held)} at least, and "
+            f"{gib(shares.left)} are left by what is set aside ({shares.text()})",
             hint="train an adapter, take smaller models, or name another device or a `memory` in the options of the "
             "other model's backend",
         )
-    logger.info("of the memory that the run may take, set aside: %s", shares.text())
+    shares.hold()
+    for note in shares.notes:
+        logger.info(note)
+    if not shares.total or shares.left is None or backend.memory_limit() is not None:
+        return backend
     return backend.held_to(shares.left)
 
 

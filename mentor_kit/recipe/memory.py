@@ -40,8 +40,9 @@ def estimate_memory(
     student, backend = student_spec(loaded, registry, context), backend_of(loaded.recipe, registry, context)
     shares = MemoryShares()
     if guests:
-        usable = backend.usable_memory() if usable is None else usable
-        shares = set_aside(guests, loaded.recipe, works, backend, student, usable)
+        planned = usable is not None
+        usable = usable if planned else backend.usable_memory()
+        shares = set_aside(guests, loaded.recipe, works, backend, student, usable, planned=planned)
         usable = shares.left
     estimates = [backend.estimate(student, replace(load, memory=usable)) for load in loads]
     largest = max(estimates, key=lambda estimate: estimate.total)

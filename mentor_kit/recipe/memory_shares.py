@@ -50,6 +50,8 @@ class MemoryShares:
     """Bytes that it takes at least."""
     notes: tuple[str, ...] = ()
     """What is set aside, and what is not counted, and why."""
+    short: tuple[str, ...] = ()
+    """Models that do not fit into what their own options say."""
 
     @property
     def total(self) -> int:
@@ -68,29 +70,34 @@ class MemoryShares:
 
 
 def guests_of(
+    recipe: Recipe,
     teacher: Teacher | None,
     reward: Reward | None,
     works: Mapping[str, Workload],
     build_teacher: Callable[[ComponentSpec], Teacher],
 ) -> list[Guest]:
-    """The components with models that the stages may use.
+    """The components with models that the stages use.
 
     Args:
-        teacher: the recipe's; evaluations ask it, too.
-        reward: the recipe's.
+        recipe: the recipe.
+        teacher: its teacher, built.
+        reward: its reward, built.
         works: the workload of each stage by its key.
         build_teacher: builds a teacher that a stage's options name, the same as the stage gets.
     """
     found = list[tuple[str, Teacher, bool]]()
-    if teacher is not None:
-        found.append((f"the teacher {teacher.name!r}", teacher, True))
+    demonstrates = _evaluates(recipe, works) or any(
+        work.demonstrations or work.reward or not work.is_known for work in works.values()
+    )
+    if teacher is not None and (demonstrates or any(work.teacher for work in works.values())):
+        found.append((f"the teacher {teacher.name!r}", teacher, demonstrates))
     for use in [use for work in works.values() for use in work.own_teachers]:
         try:
             found.append((f"the teacher {use.teacher.use!r} of a stage", build_teacher(use.teacher), use.demonstrates))
         except MentorKitError:
             continue  # the stage says so where it uses it, which it may have done already
     hosts = [(name, host, samples) for name, owner, samples in found for host in owner.model_hosts()]
-    if reward is not None:
+    if reward is not None and (demonstrates or any(work.reward for work in works.values())):
         terms = [(gate.name, gate.term) for gate in reward.gates] + [(term.name, term.term) for term in reward.terms]
         hosts += [(f"the reward term {name!r}", host, True) for name, term in terms for host in term.model_hosts()]
     guests: dict[int, Guest] = {}
@@ -101,6 +108,14 @@ def guests_of(
     return list(guests.values())
 
 
+def _evaluates(recipe: Recipe, works: Mapping[str, Workload]) -> bool:
+    """Whether anything is evaluated, for which the recipe's teacher is asked to compare with."""
+    plan = recipe.evaluate
+    in_stages = bool(plan.on) and (plan.at_start or plan.at_end or plan.every > 0)
+    alone = any(work.student and not work.trains and work.episodes for work in works.values())
+    return alone or (in_stages and any(work.evaluates and work.trains for work in works.values()))
+
+
 def set_aside(
     guests: Sequence[Guest],
     recipe: Recipe,
@@ -108,10 +123,13 @@ def set_aside(
     backend: Backend,
     student: StudentSpec,
     usable: int | None,
+    *,
+    planned: bool = False,
 ) -> MemoryShares:
     """The bytes that are set aside for models on the student's device.
 
-    Weights are, and for passes a part of what they and the student's weights, gradients and optimizer leave.
+    Weights are, and passes of one sequence. Passes of more have a part of what these and the student's weights,
+    gradients and optimizer leave; all of it, where the student's options say what it may take.
 
     Args:
         guests: from `guests_of`.
@@ -120,26 +138,47 @@ def set_aside(
         backend: the student's.
         student: the student.
         usable: bytes of its device that the run may take; None where they are not known.
+        planned: whether they are of a device that is planned for.
     """
-    needs, notes = _needs(guests, recipe, works, backend, usable)
+    needs, notes = _needs(guests, recipe, works, backend, usable, planned=planned)
     if not needs:
         return MemoryShares(left=usable, notes=tuple(notes))
     own = backend.memory_limit()
     held = _held(recipe, works, backend, student, usable) if own is None else own
     limits = [hosted.backend.memory_limit() for _, hosted, _ in needs]
-    fixed = sum(need.weights if limit is None else limit for (*_, need), limit in zip(needs, limits, strict=True))
-    room = None if usable is None else max(usable - held - fixed, 0) // WORK_PART // max(limits.count(None), 1)
+    fixed = [
+        need.weights + need.least if limit is None else limit for (*_, need), limit in zip(needs, limits, strict=True)
+    ]
+    rest = None if usable is None else max(usable - held - sum(fixed), 0) // max(limits.count(None), 1)
+    part = rest if rest is None or own is not None else rest // WORK_PART
     found = tuple(
-        (guest, need.weights + (need.work if room is None else min(need.work, room)) if limit is None else limit)
-        for (guest, _, need), limit in zip(needs, limits, strict=True)
+        (guest, least if limit is not None else least + _more(need, part))
+        for (guest, _, need), limit, least in zip(needs, limits, fixed, strict=True)
     )
-    shares = MemoryShares(found, None, held)
+    short = [
+        f"the model of {guest.name} does not fit into its `memory`, {gib(limit)}: its weights take {gib(need.weights)}"
+        for (guest, _, need), limit in zip(needs, limits, strict=True)
+        if limit is not None and limit < need.weights
+    ]
+    shares = MemoryShares(found, None, held, short=tuple(short))
     left = None if usable is None else max(usable - shares.total, 0)
-    return replace(shares, left=left, notes=(f"set aside: {shares.text()}", *notes))
+    return replace(shares, left=left, notes=(f"set aside: {shares.text()}", *short, *notes))
+
+
+def _more(need: ModelNeed, part: int | None) -> int:
+    """What a model is given beside its least."""
+    wanted = need.work - need.least
+    return wanted if part is None else min(wanted, part)
 
 
 def _needs(
-    guests: Sequence[Guest], recipe: Recipe, works: Mapping[str, Workload], backend: Backend, usable: int | None
+    guests: Sequence[Guest],
+    recipe: Recipe,
+    works: Mapping[str, Workload],
+    backend: Backend,
+    usable: int | None,
+    *,
+    planned: bool,
 ) -> tuple[list[tuple[Guest, HostedModel, ModelNeed]], list[str]]:
     """What those on the student's device need, and a note for each other one."""
     context = PROMPT + max([recipe.rollout.max_response_tokens, *(work.tokens or 0 for work in works.values())])
@@ -148,7 +187,7 @@ def _needs(
     for guest in guests:
         try:
             hosted = guest.host.hosted_model()
-            if not share_memory(backend, hosted.backend):
+            if not share_memory(backend, hosted.backend, planned=planned):
                 where = "on another device" if hosted.backend.place() and backend.place() else "on a device unknown"
                 notes.append(f"not counted: the model of {guest.name}, {where}")
                 continue

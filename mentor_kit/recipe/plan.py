@@ -230,7 +230,7 @@ def _plan(
         return RunPlan(loaded.recipe.name, "", None, stages, None)
     model, prompts = student_spec(loaded, registry, components.context).model, _prompts(loaded, registry, components)
     usable = None if device is None else device.usable
-    guests = components.guests(works, registry)
+    guests = components.guests(loaded.recipe, works, registry)
     memory = estimate_memory(loaded, registry, components.context, prompts.longest, works, usable, guests)
     times: tuple[StageTime, ...] = ()
     if memory is not None:

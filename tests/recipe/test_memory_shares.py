@@ -17,15 +17,17 @@ from mentor_kit import api
 from mentor_kit.backend.hosted_model import HostedModel, model_need, share_memory
 from mentor_kit.backend.memory import GIB, DeviceMemory, MemoryEstimate, MemoryLoad
 from mentor_kit.backend.policy import Backend, Policy
+from mentor_kit.backend.sampling import SampleRequest
 from mentor_kit.backend.student import StudentSpec
 from mentor_kit.core.component import ComponentSpec
 from mentor_kit.core.errors import BackendError, MissingError
 from mentor_kit.core.teacher import Teacher
 from mentor_kit.hooks import BuildContext, Registry, hookimpl, load_plugins
-from mentor_kit.recipe.memory_shares import guests_of
+from mentor_kit.recipe.memory_shares import PROMPT, Guest, guests_of, set_aside
+from mentor_kit.recipe.model import Recipe, Rollout
 from mentor_kit.recipe.plan import RunPlan
 from mentor_kit.rl.reward import Reward, WeightedTerm
-from mentor_kit.stages import TeacherUse, Workload
+from mentor_kit.stages import EvaluationPlan, TeacherUse, Workload
 
 STUDENT = StudentSpec("a student")
 
@@ -60,7 +62,7 @@ class Shelf(Backend):
     def estimate(self, student: StudentSpec, load: MemoryLoad) -> MemoryEstimate:
         self.log.append((f"estimated for {load.sequences}", load.memory))
         parts = {"weights": 100 * GIB, "keys and values": 10 * GIB * min(load.sequences, 8)}
-        return MemoryEstimate(parameters=1, trainable=1, parts=parts)
+        return MemoryEstimate(parameters=1, trainable=1, parts=parts, rows=min(load.sequences, 8))
 
     def load(self, student: StudentSpec, seed: int) -> Policy:
         self.log.append((Path(student.model).name, self.memory_limit()))
@@ -68,10 +70,11 @@ class Shelf(Backend):
         return self.inner.load(student, seed)
 
 
-@pytest.mark.parametrize(("sequences", "work"), [(1, 12.5), (4, 50), (800, 100)])
+@pytest.mark.parametrize(("sequences", "work"), [(1, 20.0625), (4, 50), (800, 100)])
 def test_what_a_model_needs(sequences: int, work: float) -> None:
     found = model_need(HostedModel(Shelf(), STUDENT), None, sequences=sequences, context=64)
-    assert (found.weights / GIB, found.work / GIB) == (100, work)
+    # one sequence's keys and values twice, and a little
+    assert (found.weights / GIB, found.least / GIB, found.work / GIB) == (100, 20.0625, work)
 
 
 @pytest.mark.parametrize(
@@ -79,7 +82,9 @@ def test_what_a_model_needs(sequences: int, work: float) -> None:
     [
         (("cuda:0", "cuda:0"), True),
         (("cuda:0", "cuda:1"), False),
-        (("cuda:0", "auto"), True),
+        (("cuda:0", "auto"), False),
+        (("main memory", "auto"), True),
+        (("auto", "auto"), True),
         (("main memory", "cuda:0"), False),
         (("", ""), False),
         (("", "auto"), False),
@@ -88,6 +93,12 @@ def test_what_a_model_needs(sequences: int, work: float) -> None:
 def test_which_share_a_memory(places: Sequence[str], one_memory: bool) -> None:
     one, other = (Shelf(Options(place=place)) for place in places)
     assert share_memory(one, other) is share_memory(other, one) is one_memory
+
+
+@pytest.mark.parametrize(("place", "one_memory"), [("cuda:0", True), ("cuda:1", False), ("main memory", False)])
+def test_auto_is_the_first_gpu_where_one_is_planned_for(place: str, one_memory: bool) -> None:
+    one, other = Shelf(Options(place="auto")), Shelf(Options(place=place))
+    assert share_memory(one, other, planned=True) is share_memory(other, one, planned=True) is one_memory
 
 
 def shelves(has: int) -> tuple[Registry, list[tuple[str, int | None]]]:
@@ -133,14 +144,14 @@ def test_a_run_is_held_to_what_its_dry_run_says(model: Path, tmp_path: Path) -> 
     found = planned(registry, overrides)
     assert found.memory is not None
     # one that only reads takes a pass of one sequence
-    assert found.memory.parts["other models"] == 112.5 * GIB
+    assert found.memory.parts["other models"] == (100 + 20.0625) * GIB
     assert ("estimated for 1", 400 * GIB) in log
-    assert ("estimated for 8", int(287.5 * GIB)) in log
-    assert found.memory.total == (100 + 80 + 112.5) * GIB
-    assert "112 GiB for the teacher 'local' of a stage" in found.text()
+    assert ("estimated for 8", int((400 - 120.0625) * GIB)) in log
+    assert found.memory.total == (100 + 80 + 120.0625) * GIB
+    assert "120 GiB for the teacher 'local' of a stage" in found.text()
     log.clear()
     api.run("quickstart", overrides=overrides, registry=registry, output=tmp_path / "runs")
-    assert loaded(log) == [("tiny", int(287.5 * GIB)), ("teacher", int(112.5 * GIB))]
+    assert loaded(log) == [("tiny", int((400 - 120.0625) * GIB)), ("teacher", int(120.0625 * GIB))]
 
 
 def loaded(log: list[tuple[str, int | None]]) -> list[tuple[str, int | None]]:
@@ -161,16 +172,34 @@ def test_evaluations_ask_the_teacher_too(model: Path) -> None:
     assert found.memory.parts["other models"] == 200 * GIB
 
 
-def test_passes_have_a_quarter_of_what_all_weights_leave(model: Path) -> None:
+EVALUATED = {"evaluate": {"at_start": False, "on": [{"split": "in-domain", "problems": 4}]}}
+
+
+def test_a_teacher_that_a_stage_names_too_is_one_model(model: Path) -> None:
     overrides = settings(model, own=True) | {"teacher": settings(model)["teacher"]}
-    found = planned(shelves(1000)[0], overrides)  # the stage names the recipe's teacher
+    found = planned(shelves(1000)[0], overrides)
+    assert found.memory is not None
+    assert found.memory.parts["other models"] == 120.0625 * GIB  # it only reads, as nothing is evaluated
+    found = planned(shelves(1000)[0], overrides | EVALUATED)
     assert found.memory is not None
     assert found.memory.parts["other models"] == 150 * GIB
-    other = shutil.copytree(model, model.with_name("other"))
-    found = planned(shelves(460)[0], settings(model, own=True) | {"teacher": settings(Path(other))["teacher"]})
+
+
+def test_passes_have_a_quarter_of_what_all_weights_leave(model: Path) -> None:
+    other = settings(Path(shutil.copytree(model, model.with_name("other"))))["teacher"]
+    found = planned(shelves(460)[0], settings(model, own=True) | EVALUATED | {"teacher": other})
     assert found.memory is not None
-    # of 160 that three models' weights leave 20 for each of the two; one only reads
-    assert found.memory.parts["other models"] == (100 + 20 + 100 + 12.5) * GIB
+    # of what weights and a sequence each leave, 119.875, a quarter in two parts; one only reads
+    assert found.memory.parts["other models"] == (100 + 20.0625 + 119.875 / 8 + 100 + 20.0625) * GIB
+
+
+def test_a_teacher_that_nothing_asks_is_no_guest(model: Path) -> None:
+    stage = {"use": "sft", "with": {"steps": 1, "teacher": {"use": "scripted"}, "optimizer": {"lr": 1e-4}}}
+    overrides = settings(model) | {"train": [stage]}
+    for evaluated, count in ((EVALUATED, 1), ({}, 0)):
+        found = planned(shelves(1000)[0], overrides | evaluated)
+        assert found.memory is not None
+        assert ("other models" in found.memory.parts) is bool(count)
 
 
 def test_what_does_not_fit_beside_a_teacher(model: Path, tmp_path: Path) -> None:
@@ -179,8 +208,10 @@ def test_what_does_not_fit_beside_a_teacher(model: Path, tmp_path: Path) -> None
     assert found.memory is not None
     assert not found.fits
     assert "take a smaller student or teacher" in found.text()
-    assert planned(registry, settings(model, backend={"use": "shelf", "with": {"memory": 50 * GIB}}, own=True)).fits
-    with pytest.raises(BackendError, match=r"tiny does not fit beside other models: .*100 GiB, and 80 GiB are left"):
+    assert planned(registry, settings(model, backend={"use": "shelf", "with": {"place": "window"}}, own=True)).fits
+    with pytest.raises(
+        BackendError, match=r"tiny does not fit beside other models: .* 100 GiB at least, and 59.9 GiB are left"
+    ):
         api.run("quickstart", overrides=settings(model, own=True), registry=shelves(180)[0], output=tmp_path / "runs")
 
 
@@ -203,7 +234,7 @@ def test_a_student_whose_options_say_what_it_takes_keeps_it(model: Path, tmp_pat
     overrides = settings(model, own=True) | {"backend": {"use": "shelf", "with": {"memory": own * GIB}}}
     api.run("quickstart", overrides=overrides, registry=registry, output=tmp_path / "runs")
     # the device has room for the teacher whatever the student's limit is
-    assert loaded(log) == [("tiny", own * GIB), ("teacher", int(112.5 * GIB))]
+    assert loaded(log) == [("tiny", own * GIB), ("teacher", int(120.0625 * GIB))]
 
 
 def test_a_teacher_that_cannot_be_built_is_left_to_its_stage() -> None:
@@ -213,7 +244,7 @@ def test_a_teacher_that_cannot_be_built_is_left_to_its_stage() -> None:
         raise MissingError("no key")
 
     works = {"0-sft": Workload(own_teachers=(TeacherUse(teacher=ComponentSpec(use="openai")),))}
-    assert guests_of(None, None, works, build) == []
+    assert guests_of(Recipe.model_construct(evaluate=EvaluationPlan()), None, None, works, build) == []
 
 
 def test_judges_and_fallbacks_are_guests_too(model: Path, tmp_path: Path) -> None:
@@ -224,7 +255,8 @@ def test_judges_and_fallbacks_are_guests_too(model: Path, tmp_path: Path) -> Non
     teacher = registry.build("teachers", ComponentSpec.model_validate(spec), context)
     judge = registry.build("reward_terms", ComponentSpec(use="judge", options={"teacher": spec}), context)
     reward = Reward(terms=(WeightedTerm("judge", judge, 1.0),))
-    guests = guests_of(teacher, reward, {}, lambda spec: teacher)
+    recipe = Recipe.model_construct(evaluate=EvaluationPlan())
+    guests = guests_of(recipe, teacher, reward, {"0-grpo": Workload(reward=True)}, lambda spec: teacher)
     names = ["the teacher 'local'", "the teacher 'local'", "the reward term 'judge'", "the reward term 'judge'"]
     assert [guest.name for guest in guests] == names
     assert len({id(guest.host) for guest in guests}) == 4
@@ -235,3 +267,31 @@ def test_recipes_without_a_model_beside_the_student_have_no_such_part() -> None:
     assert found.memory is not None
     assert "other models" not in found.memory.parts
     assert not any("not counted" in note for note in found.memory.notes)
+
+
+def test_a_teacher_whose_own_limit_is_below_its_weights_is_named(model: Path, tmp_path: Path) -> None:
+    registry, _ = shelves(1000)
+    overrides = settings(model, backend={"use": "shelf", "with": {"memory": 50 * GIB}}, own=True)
+    found = planned(registry, overrides)
+    words = "the teacher 'local' of a stage does not fit into its `memory`, 50 GiB: its weights take 100 GiB"
+    assert words in found.text()
+    with pytest.raises(BackendError, match=words):
+        api.run("quickstart", overrides=overrides, registry=registry, output=tmp_path / "runs")
+
+
+@pytest.mark.parametrize("own", [0.02, 40.0])
+def test_a_real_teacher_has_room_for_a_sequence_whatever_the_students_limit_is(model: Path, own: float) -> None:
+    """Also beside a student that may take all there is, and more."""
+    registry = Registry(load_plugins())
+    context = BuildContext(registry)
+    backend = registry.build("backends", ComponentSpec(use="torch", options={"memory": own}), context)
+    host = registry.build("teachers", ComponentSpec(use="local", options={"model": str(model)}), context)
+    recipe = Recipe.model_construct(evaluate=EvaluationPlan(), rollout=Rollout())
+    works = {"0-grpo": Workload(reward=True, problems=4, episodes=8, sequences=8)}
+    shares = set_aside([Guest("it", host, samples=True)], recipe, works, backend, StudentSpec(tiny_model()), 24 << 20)
+    shares.hold()
+    held = host.hosted_model()
+    assert held.backend.memory_limit() == shares.total
+    longest = tuple(range(1, PROMPT // 2))
+    request = SampleRequest("a", "a", longest, 1.0, recipe.rollout.max_response_tokens, frozenset(), seed=0)
+    held.backend.load(held.model, 0).engine().check(request)

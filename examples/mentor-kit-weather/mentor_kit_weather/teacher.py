@@ -43,6 +43,10 @@ class WeatherTeacher(Teacher):
         for demonstration in shortest.values():
             yield demonstration
 
+    def model_hosts(self) -> Sequence[object]:
+        """Those of the other teacher."""
+        return self.asked.model_hosts()
+
     def close(self) -> None:
         """Free what the other teacher holds."""
         self.asked.close()

@@ -146,3 +146,18 @@ def test_a_found_budget_is_kept_in_a_resumed_run(
     for each in (less, plain):
         each.prepare(OptimizerSpec())
     assert less.token_budget == plain.token_budget
+
+
+@pytest.mark.parametrize(("saved", "own", "held"), [(1.2, 1.0, 1.0), (1.03, 1.0, 1.03), (0.8, 1.0, 0.8)])
+def test_a_limit_that_options_give_is_not_exceeded_by_a_checkpoints(
+    folder: Path, tmp_path: Path, saved: float, own: float, held: float
+) -> None:
+    """As where a student goes on beside a teacher that has the rest; little more is taken, for the same micro-batches."""
+    before = load(folder, memory=saved, token_budget="auto")
+    before.prepare(OptimizerSpec())
+    before.save(tmp_path / "policy")
+    after = load(folder, memory=own, token_budget="auto")
+    after.restore(tmp_path / "policy")
+    limits = after.found_limits()
+    assert limits is not None
+    assert limits.memory == int(held * (1 << 30))
