@@ -98,7 +98,12 @@ LAYOUTS: Mapping[str, Layout] = {
         tuple(quickstart_study.ARMS),
         "former",
         claims=tuple((arm, "former") for arm in quickstart_study.ARMS if arm != "former"),
-        further=(("two updates, bonus", "two updates"), ("one update, bonus", "two updates, bonus")),
+        further=(
+            ("groups of 4", "recipe"),
+            ("groups of 16", "recipe"),
+            ("two updates, bonus", "two updates"),
+            ("one update, bonus", "two updates, bonus"),
+        ),
         kinds=("seeds", "claims"),
     ),
     "smollm2": Layout(

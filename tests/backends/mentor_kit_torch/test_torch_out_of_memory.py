@@ -152,7 +152,7 @@ def test_a_found_budget_is_kept_in_a_resumed_run(
 def test_a_limit_that_options_give_is_not_exceeded_by_a_checkpoints(
     folder: Path, tmp_path: Path, saved: float, own: float, held: float
 ) -> None:
-    """As where a student goes on beside a teacher that has the rest; little more is taken, for the same micro-batches."""
+    """As where a student goes on beside a teacher that has the rest; a little more is, for the same micro-batches."""
     before = load(folder, memory=saved, token_budget="auto")
     before.prepare(OptimizerSpec())
     before.save(tmp_path / "policy")
