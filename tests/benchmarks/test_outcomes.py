@@ -20,7 +20,7 @@ def test_a_runs_last_evaluation_is_kept_by_episode_and_all_of_them_as_counts(tmp
     assert study.episodes[0] == {
         "arm": "mentor", "seed": 3, "step": 10, "split": "out-of-domain", "problem": "p0", "decoding": "greedy",
         "sample": 0, "correct": True, "calls": 3, "wrong": 2, "recovered": 1, "tools": "add sqrt",
-        "teacher_tools": "add", "reward": 0.5,
+        "teacher_tools": "add", "reward": 0.5, "start": None,
     }  # fmt: skip
     greedy = [row for row in study.curves if row["decoding"] == "greedy"]
     assert [(row["step"], row["right"], row["episodes"]) for row in greedy] == [(0, 0, 4), (10, 3, 4)]

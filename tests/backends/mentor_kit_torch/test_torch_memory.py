@@ -102,13 +102,13 @@ def test_what_an_update_keeps_is_estimated(adapter: AdapterSpec | None, dtype: A
     [("cpu", "main memory"), ("cuda", "cuda:0"), ("cuda:1", "cuda:1")],
 )
 def test_the_memory_that_a_device_has(device: str, place: str) -> None:
-    assert TorchBackend(TorchOptions(device=device)).place == place
+    assert TorchBackend(TorchOptions(device=device)).place() == place
 
 
 def test_auto_is_left_open_where_there_is_no_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
     backend = TorchBackend(TorchOptions(device="auto"))
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
-    assert backend.place == "auto"
+    assert backend.place() == "auto"
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 1)
-    assert backend.place == "cuda:0"
+    assert backend.place() == "cuda:0"
