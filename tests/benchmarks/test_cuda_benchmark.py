@@ -288,7 +288,7 @@ TRIED = """
 import time, pytest
 class TestA:
     @pytest.mark.parametrize("n", range(3))
-    def test_one(self, n): time.sleep(0.5)
+    def test_one(self, n): time.sleep(0 if n else 4)
     def test_two(self): pass
 def test_b(): pass
 def test_c(): pass
@@ -302,12 +302,13 @@ def test_one_of_each_kind_is_run_first(tmp_path: Path) -> None:
 
     def run(*options: str) -> str:
         command = [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", "-v", "-n0", "--each-kind", *options]
-        return subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False).stdout
+        own = {key: value for key, value in os.environ.items() if not key.startswith("PYTEST_")}
+        return subprocess.run(command, cwd=tmp_path, env=own, capture_output=True, text=True, check=False).stdout
 
     names = re.findall(r"test_tried.py::(\S+) PASSED", run())
     assert names == ["TestA::test_one[0]", "test_b", "test_c", "TestA::test_one[1]", "TestA::test_one[2]",
                      "TestA::test_two"]  # fmt: skip
-    said = run("--minutes", "0.005")
+    said = run("--minutes", "0.06")
     assert "TestA::test_one[0] PASSED" in said
     left, none = (int(re.search(words, said)[1]) for words in (r"(\d+) tests were not run", r"(\d+) of 3 kinds"))
     assert (left, none) == (5, 2)
